@@ -1,0 +1,66 @@
+"""Quantum-classical force fields with fewer than 100 trainable parameters, on Qiskit.
+
+The energy of an atom is a quadratic form ``E_i = x_iᵀ M_s(θ) x_i`` in 2ⁿ numbers ``x_i`` that describe its
+neighbours; the matrix ``M_s(θ) = U†(θ) O_s U(θ)`` of its species is what a shallow quantum circuit on n qubits
+measures. Units are eV, Å and fs throughout; qubits and amplitudes are little-endian, as in Qiskit.
+
+The names below are loaded on first use, so ``import qiskit_qff`` itself is light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qiskit_qff.errors import QFFError
+    from qiskit_qff.model.config import TrainConfig, load_config
+    from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.simulation.calculator import QFFCalculator
+    from qiskit_qff.structures.frame import Frame
+    from qiskit_qff.structures.reading import read_frames
+    from qiskit_qff.structures.shipped import read_shipped
+    from qiskit_qff.training.trainer import train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ForceField",
+    "Frame",
+    "QFFCalculator",
+    "QFFError",
+    "TrainConfig",
+    "__version__",
+    "load_config",
+    "read_frames",
+    "read_shipped",
+    "train",
+]
+
+_HOMES = {
+    "ForceField": "qiskit_qff.model.force_field",
+    "Frame": "qiskit_qff.structures.frame",
+    "QFFCalculator": "qiskit_qff.simulation.calculator",
+    "QFFError": "qiskit_qff.errors",
+    "TrainConfig": "qiskit_qff.model.config",
+    "load_config": "qiskit_qff.model.config",
+    "read_frames": "qiskit_qff.structures.reading",
+    "read_shipped": "qiskit_qff.structures.shipped",
+    "train": "qiskit_qff.training.trainer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its home module on first use.
+
+    Raises:
+        AttributeError: if the package has no such name.
+    """
+    if name not in _HOMES:
+        raise AttributeError(f"module 'qiskit_qff' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Public names, for tab completion."""
+    return sorted(__all__)
