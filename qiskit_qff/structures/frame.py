@@ -1,0 +1,222 @@
+"""One structure with its ab initio labels: the form in which all data enters the package."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qiskit_qff.errors import DataError
+from qiskit_qff.structures.labels import find_labels, symmetric_tensor
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+Tag = str | int | float | bool
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Atoms, cell and what ab initio said about them; arrays are copied in and not to be written to.
+
+    Raises:
+        DataError: if shapes disagree, an element is unknown, or a periodic direction has no cell vector.
+    """
+
+    numbers: NDArray[np.int64]
+    """Atomic numbers, shape ``(n_atoms,)``."""
+    positions: NDArray[np.float64]
+    """Cartesian positions, shape ``(n_atoms, 3)``, in Å; need not lie inside the cell."""
+    cell: NDArray[np.float64]
+    """Cell vectors as rows, shape ``(3, 3)``, in Å; zero rows where there is none."""
+    pbc: NDArray[np.bool_]
+    """Whether each cell vector is a period, shape ``(3,)``."""
+    energy: float | None = None
+    """Total energy in eV."""
+    forces: NDArray[np.float64] | None = None
+    """Forces, shape ``(n_atoms, 3)``, in eV/Å."""
+    stress: NDArray[np.float64] | None = None
+    """Symmetric stress, shape ``(3, 3)``, in eV/Å³, ASE's sign."""
+    source: str = ""
+    """The file the frame came from."""
+    index: int = 0
+    """Its place in that file, counted from 0."""
+    tags: Mapping[str, Tag] = field(default_factory=dict)
+    """Whatever else the file says about the frame in one word or number, for example ``replica``."""
+
+    def __post_init__(self) -> None:
+        set_field = object.__setattr__
+        set_field(self, "numbers", np.array(self.numbers, dtype=np.int64).reshape(-1))
+        n_atoms = len(self.numbers)
+        set_field(self, "positions", self._array("positions", self.positions, (n_atoms, 3)))
+        set_field(self, "cell", self._array("cell", self.cell, (3, 3)))
+        set_field(self, "pbc", np.broadcast_to(np.asarray(self.pbc, dtype=np.bool_), (3,)).copy())
+        if self.energy is not None:
+            set_field(self, "energy", float(self.energy))
+        if self.forces is not None:
+            set_field(self, "forces", self._array("forces", self.forces, (n_atoms, 3)))
+        if self.stress is not None:
+            set_field(self, "stress", symmetric_tensor(self.stress, name="stress", where=self.where))
+        set_field(self, "tags", dict(self.tags))
+        self._check()
+
+    def _array(self, name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """A copy as float64 of the expected shape.
+
+        Raises:
+            DataError: if the shape is another.
+        """
+        array = np.array(value, dtype=np.float64, order="C")
+        if array.shape != shape:
+            raise DataError(f"{self.where}: {name} should have shape {shape}, found {array.shape}.")
+        return array
+
+    def _check(self) -> None:
+        """Refuse what no later step can mean anything by.
+
+        Raises:
+            DataError: on unknown atomic numbers or a periodic direction without a cell vector.
+        """
+        unknown = np.flatnonzero((self.numbers < 1) | (self.numbers > 118))
+        if unknown.size:
+            atom = int(unknown[0])
+            raise DataError(
+                f"{self.where}, atom {atom}: atomic number {self.numbers[atom]} is no element. "
+                "Name a chemical element (1 to 118); dummy atoms can't be used."
+            )
+        missing = np.flatnonzero(self.pbc & ~self.cell.any(axis=1))
+        if missing.size:
+            axis = "abc"[int(missing[0])]
+            raise DataError(
+                f"{self.where}: periodic along {axis}, but cell vector {axis} is zero. "
+                'Give the cell (Lattice="...") or switch the period off (pbc).'
+            )
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.numbers)
+
+    @property
+    def symbols(self) -> list[str]:
+        """Chemical symbols, one per atom."""
+        from ase.data import chemical_symbols
+
+        return [chemical_symbols[number] for number in self.numbers]
+
+    @property
+    def volume(self) -> float:
+        """Volume of the cell in Å³; NaN (no meaning) unless all three directions are periodic."""
+        return abs(float(np.linalg.det(self.cell))) if self.pbc.all() else float("nan")
+
+    @property
+    def where(self) -> str:
+        """File and frame, as messages name them."""
+        return f"{self.source or 'structure'}, frame {self.index}"
+
+    @classmethod
+    def from_atoms(cls, atoms: "Atoms", *, source: str = "", index: int = 0) -> Self:
+        """Frame from an ASE Atoms object with the results its calculator holds; nothing is calculated.
+
+        Results that belong to other positions (a calculator not run again after a move) are ignored. Forces are
+        taken as calculated, not with the zeros that ASE's constraints put in.
+
+        Raises:
+            DataError: if the labels have impossible shapes.
+        """
+        where = f"{source or 'structure'}, frame {index}"
+        results = _current_results(atoms)
+        values = {**atoms.info, **{name: value for name, value in results.items() if name != "forces"}}
+        arrays = {**atoms.arrays, **({"forces": results["forces"]} if "forces" in results else {})}
+        cell, pbc = np.array(atoms.cell.array), np.array(atoms.pbc)
+        volume = abs(float(np.linalg.det(cell))) if pbc.all() else float("nan")
+        labels = find_labels(values, arrays, volume=volume, where=where)
+        return cls(
+            numbers=atoms.numbers,
+            positions=atoms.positions,
+            cell=cell,
+            pbc=pbc,
+            energy=labels.energy,
+            forces=labels.forces,
+            stress=labels.stress,
+            source=source,
+            index=index,
+            tags=scalar_tags({name: value for name, value in values.items() if name not in labels.used}),
+        )
+
+    @classmethod
+    def from_pymatgen(cls, structure: Any, *, source: str = "", index: int = 0) -> Self:
+        """Frame from a pymatgen Structure or Molecule.
+
+        Labels are looked for in ``structure.properties`` (energy, stress in eV/Å³) and in
+        ``structure.site_properties`` (forces); use :func:`dataclasses.replace` to add others.
+
+        Raises:
+            DataError: on partial occupancies, or labels of impossible shapes.
+        """
+        where = f"{source or 'structure'}, frame {index}"
+        if not structure.is_ordered:
+            raise DataError(
+                f"{where}: sites are partially occupied. Order the structure first "
+                "(pymatgen's OrderDisorderedStructureTransformation)."
+            )
+        lattice = getattr(structure, "lattice", None)
+        cell = np.zeros((3, 3)) if lattice is None else np.array(lattice.matrix)
+        pbc = np.zeros(3, dtype=bool) if lattice is None else np.array(lattice.pbc)
+        volume = abs(float(np.linalg.det(cell))) if pbc.all() else float("nan")
+        arrays = {name: _filled(values) for name, values in structure.site_properties.items()}
+        labels = find_labels(structure.properties, arrays, volume=volume, where=where)
+        rest = {name: value for name, value in structure.properties.items() if name not in labels.used}
+        return cls(
+            numbers=np.array([site.specie.Z for site in structure], dtype=np.int64),
+            positions=np.array(structure.cart_coords, dtype=np.float64).reshape(-1, 3),
+            cell=cell,
+            pbc=pbc,
+            energy=labels.energy,
+            forces=labels.forces,
+            stress=labels.stress,
+            source=source,
+            index=index,
+            tags=scalar_tags(rest),
+        )
+
+    def to_atoms(self) -> "Atoms":
+        """ASE Atoms; labels sit in a SinglePointCalculator, tags in ``info``."""
+        from ase import Atoms
+        from ase.calculators.singlepoint import SinglePointCalculator
+
+        atoms = Atoms(numbers=self.numbers, positions=self.positions, cell=self.cell, pbc=self.pbc)
+        atoms.info.update(self.tags)
+        labels = {"energy": self.energy, "forces": self.forces, "stress": self.stress}
+        known = {name: value for name, value in labels.items() if value is not None}
+        if self.stress is not None:
+            known["stress"] = self.stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+        if known:
+            atoms.calc = SinglePointCalculator(atoms, **known)
+        return atoms
+
+
+def scalar_tags(values: Mapping[str, Any]) -> dict[str, Tag]:
+    """The entries that are one word, number or truth value, as plain Python; the rest is left out."""
+    tags: dict[str, Tag] = {}
+    for name, value in values.items():
+        plain = value.item() if isinstance(value, np.generic) else value
+        if isinstance(plain, (str, int, float, bool)):
+            tags[str(name)] = plain
+    return tags
+
+
+def _current_results(atoms: "Atoms") -> dict[str, Any]:
+    """Energy, free energy, forces and stress that the attached calculator holds for exactly these atoms."""
+    calculator = atoms.calc
+    held = getattr(calculator, "results", None)
+    if not held or calculator.check_state(atoms):
+        return {}
+    names = ("energy", "free_energy", "forces", "stress")
+    return {name: held[name] for name in names if held.get(name) is not None}
+
+
+def _filled(values: Any) -> Any:
+    """Site properties as they are, or None where a site has none."""
+    return None if any(value is None for value in values) else values
