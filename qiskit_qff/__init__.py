@@ -1,8 +1,8 @@
 """Quantum-classical force fields with fewer than 100 trainable parameters, on Qiskit.
 
 The energy of an atom is a quadratic form ``E_i = x_iᵀ M_s(θ) x_i`` in 2ⁿ numbers ``x_i`` that describe its
-neighbours; the matrix ``M_s(θ) = U†(θ) O_s U(θ)`` of its species is what a shallow quantum circuit on n qubits
-measures. Units are eV, Å and fs throughout; qubits and amplitudes are little-endian, as in Qiskit.
+neighbours; the matrix ``M_s(θ) = U†(θ) O_s U(θ)`` of its species is what a shallow quantum circuit on n
+qubits measures. Units are eV, Å and fs throughout; qubits and amplitudes are little-endian, as in Qiskit.
 
 The names below are loaded on first use, so ``import qiskit_qff`` itself is light.
 """

@@ -1,0 +1,128 @@
+"""The entry point of ``qff``: collects the verbs and turns errors into one line and an exit code."""
+
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from qiskit_qff import __version__
+from qiskit_qff.errors import QFFError
+
+# Typer carries its own copy of click in newer versions, so click's error class is reached through typer's.
+_ClickError: Any = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    name="qff",
+    help="Quantum-classical force fields with fewer than 100 trainable parameters.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# The verbs in the order of `qff --help`; each module is light to import.
+VERBS: dict[str, Callable[..., None]] = {}
+
+
+def _register_verbs() -> None:
+    """Add each verb under its name, in the order of ``qff --help``."""
+    for name, function in VERBS.items():
+        app.command(name)(function)
+
+
+def _print_version(wanted: bool) -> None:
+    """Print the version and stop, when asked to.
+
+    Raises:
+        typer.Exit: when it was printed.
+    """
+    if wanted:
+        print(f"qff {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop."),
+    ] = False,
+) -> None:
+    """Quantum-classical force fields with fewer than 100 trainable parameters."""
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and give its exit code; errors of the user's go to stderr as one line.
+
+    Raises:
+        OSError: one that names no file: a fault of this package, so its traceback is kept.
+    """
+    try:
+        code = app(
+            args=None if arguments is None else list(arguments), prog_name="qff", standalone_mode=False
+        )
+    except (QFFError, OSError, KeyboardInterrupt, typer.Abort, _ClickError) as error:
+        return _report(error)
+    return _fail("interrupted", code=130) if code == 130 else int(code or 0)
+
+
+def main() -> None:
+    """Run the command line of this process.
+
+    Raises:
+        SystemExit: always, with the exit code.
+    """
+    raise SystemExit(run())
+
+
+def _report(error: BaseException) -> int:
+    """Say what went wrong on stderr and give the exit code.
+
+    Raises:
+        OSError: one that names no file.
+    """
+    if isinstance(error, QFFError):
+        return _fail(str(error))
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
+        return _fail("interrupted", code=130)
+    if isinstance(error, BrokenPipeError):
+        sys.stdout = None  # the reader has gone; nothing more to flush at exit
+        return 1
+    if isinstance(error, OSError):
+        if error.filename is None and error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise error
+        return _fail(_describe(error))
+    return _fail_usage(error)
+
+
+def _describe(error: OSError) -> str:
+    """What the operating system refused, with the remedy where there is a usual one."""
+    remedies = {
+        errno.ENOSPC: "Free some space, or write to another disk; nothing was left half-written.",
+        errno.EDQUOT: "Free some space, or write to another disk; nothing was left half-written.",
+        errno.EACCES: "Check the permissions, or choose another place.",
+        errno.EROFS: "The file system is read-only: choose another place.",
+        errno.ENOENT: "Check the path.",
+    }
+    place = f"{error.filename}: " if error.filename else ""
+    reason = error.strerror or str(error)
+    return f"{place}{reason}. {remedies.get(error.errno or 0, '')}".strip()
+
+
+def _fail_usage(error: Any) -> int:
+    """Report a wrong option or verb and where its help is; the exit code is 2."""
+    message = error.format_message().strip()
+    if not message:  # a bare `qff` has shown the help text already
+        return 2
+    context = getattr(error, "ctx", None)
+    return _fail(message + (f" See '{context.command_path} --help'." if context is not None else ""))
+
+
+def _fail(message: str, *, code: int = 2) -> int:
+    """Write one message to stderr and give the exit code back."""
+    sys.stderr.write(f"qff: error: {message}\n" if code != 130 else f"qff: {message}\n")
+    return code
+
+
+_register_verbs()

@@ -1,0 +1,29 @@
+"""Options that several verbs share, so that they are spelt and explained alike everywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="Print the result as one JSON object on the last line of stdout."),
+]
+OutOption = Annotated[Path, typer.Option("--out", help="Directory to write to; made when missing.")]
+ForceOption = Annotated[
+    bool,
+    typer.Option("--force", help="Write into a directory that holds other files."),
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]
+ModelArgument = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="Model file (model.json), or the directory that holds it.")
+]
+DataArgument = Annotated[
+    Path,
+    typer.Argument(metavar="DATA", help="Structures: extxyz (also .xz, .gz), vasprun.xml, .db, .traj, ..."),
+]
+
+
+def model_file(path: Path) -> Path:
+    """The model file itself: ``model.json`` inside, where a directory was given."""
+    return path / "model.json" if path.is_dir() else path
