@@ -1,0 +1,1 @@
+"""The force field itself: descriptors and circuits meet here."""
