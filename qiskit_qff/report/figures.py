@@ -1,0 +1,237 @@
+"""Figures of errors, of training and of the choice of channels.
+
+Every function returns a matplotlib Figure that belongs to no window and no global state; :func:`save` writes
+it as PNG for a light page. Text and axes are drawn in one ink colour (:data:`INK`), which the HTML report
+replaces with the reader's own, so a figure fits a light and a dark page alike.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from qiskit_qff.report.metrics import Comparison, FloatArray, mean_absolute, root_mean_square
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#5b6472"
+"""Colour of text and axes: readable on white (5.9:1), replaced in the HTML report."""
+
+# Okabe and Ito's palette for colour-blind readers, without black and yellow, which vanish on dark or light.
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#a6761d")
+
+_STYLE: Any = {
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": INK,
+    "grid.alpha": 0.15,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "qiskit_qff",
+    "savefig.transparent": True,
+}
+
+
+def parity_energy(sets: Mapping[str, Comparison]) -> "Figure":
+    """Predicted against reference energies per atom, relative to the mean reference energy of all sets.
+
+    Args:
+        sets: comparisons by name, for example ``train`` and ``test``.
+    """
+    figure, axes = new_figure()
+    centre = float(np.mean(np.concatenate([c.energies for c in sets.values()])))
+    for colour, (name, comparison) in zip(PALETTE, sets.items(), strict=False):
+        label = f"{name}: MAE {mean_absolute(comparison.energy_errors):.2f} meV/atom"
+        _points(axes, comparison.energies - centre, comparison.predicted_energies - centre, colour, label)
+    _finish_parity(axes, "energy", "eV/atom")
+    return figure
+
+
+def parity_forces(comparison: Comparison) -> "Figure":
+    """Predicted against reference force components, coloured by element.
+
+    Args:
+        comparison: labels and predictions.
+    """
+    figure, axes = new_figure()
+    for colour, number in zip(PALETTE, np.unique(comparison.species), strict=False):
+        chosen = comparison.species == number
+        label = (
+            f"{chemical_symbols[number]}: RMSE {root_mean_square(comparison.force_errors[chosen]):.0f} meV/Å"
+        )
+        _points(
+            axes,
+            comparison.forces[chosen].ravel(),
+            comparison.predicted_forces[chosen].ravel(),
+            colour,
+            label,
+        )
+    _finish_parity(axes, "force component", "eV/Å")
+    return figure
+
+
+def force_error_histogram(comparison: Comparison) -> "Figure":
+    """How often a force component is wrong by how much, by element, on a logarithmic scale.
+
+    Args:
+        comparison: labels and predictions.
+    """
+    figure, axes = new_figure()
+    errors = comparison.force_errors
+    width = max(float(np.quantile(np.abs(errors), 0.995)), 1e-6)
+    bins = np.linspace(-width, width, 61).tolist()
+    for colour, number in zip(PALETTE, np.unique(comparison.species), strict=False):
+        values = np.clip(errors[comparison.species == number].ravel(), -width, width)
+        axes.hist(
+            values,
+            bins=bins,
+            density=True,
+            histtype="step",
+            linewidth=1.4,
+            color=colour,
+            label=chemical_symbols[number],
+        )
+    axes.set(xlabel="force error (meV/Å)", ylabel="density (Å/meV)", yscale="log")
+    axes.legend(ncols=2)
+    return figure
+
+
+def energy_error_histogram(sets: Mapping[str, Comparison]) -> "Figure":
+    """How often the energy per atom is wrong by how much.
+
+    Args:
+        sets: comparisons by name.
+    """
+    figure, axes = new_figure()
+    everything = np.concatenate([comparison.energy_errors for comparison in sets.values()])
+    width = max(float(np.abs(everything).max()), 1e-6)
+    bins = np.linspace(-width, width, 31).tolist()
+    for colour, (name, comparison) in zip(PALETTE, sets.items(), strict=False):
+        axes.hist(
+            comparison.energy_errors, bins=bins, histtype="step", linewidth=1.4, color=colour, label=name
+        )
+    axes.set(xlabel="energy error (meV/atom)", ylabel="frames")
+    axes.legend()
+    return figure
+
+
+def training_curve(losses: Mapping[str, Sequence[float]], *, bound: float | None = None) -> "Figure":
+    """The loss along each optimisation, and the bound that no circuit can beat with these channels.
+
+    Args:
+        losses: loss per iteration of each restart, by name.
+        bound: loss of the unconstrained minimiser over M.
+    """
+    figure, axes = new_figure()
+    for index, (name, values) in enumerate(losses.items()):
+        colour = PALETTE[index % len(PALETTE)]
+        axes.plot(np.arange(len(values)), values, color=colour, linewidth=1.4, label=name)
+    if bound is not None:
+        axes.axhline(bound, color=INK, linestyle="--", linewidth=1.0, label="bound (any M)")
+    axes.set(xlabel="iteration", ylabel="loss", yscale="log")
+    axes.legend()
+    return figure
+
+
+def selection_curve(errors: Mapping[str, Sequence[float]]) -> "Figure":
+    """What is left of the squared error after each channel that the forward selection takes.
+
+    Args:
+        errors: remaining fraction of the squared error by number of channels taken, from 0, for each element.
+    """
+    figure, axes = new_figure()
+    for index, (name, values) in enumerate(errors.items()):
+        colour = PALETTE[index % len(PALETTE)]
+        axes.plot(np.arange(len(values)), values, "o-", markersize=3, linewidth=1.2, color=colour, label=name)
+    axes.set(xlabel="channels taken", ylabel="squared error left (fraction)", yscale="log")
+    axes.legend(ncols=2)
+    return figure
+
+
+def lines(
+    x: FloatArray, curves: Mapping[str, FloatArray], *, x_label: str, y_label: str, level: float | None = None
+) -> "Figure":
+    """One or more curves over a common axis, such as the temperature along a run.
+
+    Args:
+        x: shape ``(n,)``.
+        curves: values by name, each of shape ``(n,)``.
+        x_label: name and unit of the axis.
+        y_label: name and unit of the values.
+        level: a horizontal line to compare with.
+    """
+    figure, axes = new_figure()
+    for index, (name, values) in enumerate(curves.items()):
+        axes.plot(x, values, color=PALETTE[index % len(PALETTE)], linewidth=1.2, label=name)
+    if level is not None:
+        axes.axhline(level, color=INK, linestyle="--", linewidth=1.0)
+    axes.set(xlabel=x_label, ylabel=y_label)
+    if len(curves) > 1:
+        axes.legend()
+    return figure
+
+
+def new_figure(*, width: float = 4.6, height: float = 3.6) -> "tuple[Figure, Axes]":
+    """An empty figure in the house style with one pair of axes; sizes in inches."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(width, height))
+        return figure, figure.subplots()
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a figure on a white ground; the format follows from the file name."""
+    from matplotlib import rc_context
+
+    with rc_context(_STYLE):
+        figure.savefig(path, dpi=160, transparent=False, facecolor="white")
+
+
+def as_svg(figure: "Figure") -> str:
+    """A figure as SVG text with a transparent ground."""
+    from io import StringIO
+
+    from matplotlib import rc_context
+
+    stream = StringIO()
+    with rc_context(_STYLE):
+        figure.savefig(stream, format="svg", dpi=160, metadata={"Date": None, "Creator": None})
+    text = stream.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _points(axes: "Axes", x: FloatArray, y: FloatArray, colour: str, label: str) -> None:
+    """Scatter points, drawn as an image inside vector figures so that many of them stay small."""
+    size = 14.0 if len(x) < 500 else 3.0
+    alpha = 0.8 if len(x) < 500 else 0.35
+    axes.scatter(x, y, s=size, color=colour, alpha=alpha, linewidths=0, label=label, rasterized=len(x) > 500)
+
+
+def _finish_parity(axes: "Axes", quantity: str, unit: str) -> None:
+    """Equal scales, the diagonal, labels and a legend whose points can be seen."""
+    low = min(axes.get_xlim()[0], axes.get_ylim()[0])
+    high = max(axes.get_xlim()[1], axes.get_ylim()[1])
+    axes.plot([low, high], [low, high], color=INK, linewidth=0.8, zorder=0)
+    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    axes.set(xlabel=f"ab initio {quantity} ({unit})", ylabel=f"predicted {quantity} ({unit})")
+    legend = axes.legend(fontsize=8, handletextpad=0.2)
+    for handle in legend.legend_handles:
+        if handle is not None:
+            handle.set(alpha=1.0, sizes=[16.0])

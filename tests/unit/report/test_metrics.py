@@ -1,0 +1,80 @@
+"""Energy and force errors against numbers worked out by hand."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from qiskit_qff.errors import DataError
+from qiskit_qff.report.metrics import compare, measure
+from qiskit_qff.structures.frame import Frame
+
+
+def water(energy: float | None, forces: np.ndarray | None) -> Frame:
+    return Frame(
+        numbers=np.array([8, 1, 1]),
+        positions=np.array([[0, 0, 0], [0.96, 0, 0], [0, 0.96, 0.0]]),
+        cell=np.zeros((3, 3)),
+        pbc=np.zeros(3, dtype=bool),
+        energy=energy,
+        forces=forces,
+        source="water.extxyz",
+    )
+
+
+def test_errors_by_hand() -> None:
+    frames = [water(-3.0, np.zeros((3, 3))), water(-6.0, np.zeros((3, 3)))]
+    forces = np.zeros((3, 3))
+    forces[0, 0] = 0.3
+    metrics = measure(compare(frames, energies=[-2.97, -6.06], forces=[forces, np.zeros((3, 3))]))
+    assert metrics.n_frames == 2
+    assert metrics.n_atoms == 6
+    assert metrics.energy_mae_mev_per_atom == pytest.approx(15.0)
+    assert metrics.energy_rmse_mev_per_atom == pytest.approx(math.sqrt(250.0))
+    assert metrics.force_mae_mev_per_ang == pytest.approx(300 / 18)
+    assert metrics.force_rmse_mev_per_ang == pytest.approx(300 / math.sqrt(18))
+    assert metrics.species["O"].force_rmse_mev_per_ang == pytest.approx(300 / math.sqrt(6))
+    assert metrics.species["H"].force_mae_mev_per_ang == 0.0
+
+
+def test_shift_removes_one_constant_per_composition() -> None:
+    other = Frame(
+        numbers=np.array([1, 1]),
+        positions=np.array([[0, 0, 0], [0, 0, 0.74]]),
+        cell=np.zeros((3, 3)),
+        pbc=np.zeros(3, dtype=bool),
+        energy=-1.0,
+    )
+    frames = [water(-3.0, None), water(-6.0, None), other]
+    plain = measure(compare(frames, energies=[0.0, -2.7, 5.0], forces=[np.zeros((3, 3))] * 3))
+    shifted = compare(frames, energies=[0.0, -2.7, 5.0], forces=[np.zeros((3, 3))] * 3, shift_energy=True)
+    assert plain.energy_mae_mev_per_atom > 1000
+    assert shifted.energy_errors == pytest.approx([-50.0, 50.0, 0.0])
+
+
+def test_missing_labels() -> None:
+    frames = [water(None, np.ones((3, 3))), water(-3.0, None)]
+    metrics = measure(compare(frames, energies=[9.0, -3.0], forces=[np.ones((3, 3)), np.full((3, 3), 7.0)]))
+    assert metrics.force_mae_mev_per_ang == 0.0
+    assert metrics.energy_mae_mev_per_atom == pytest.approx(0.0)
+    only_energy = measure(compare(frames[1:], energies=[-3.0], forces=[np.ones((3, 3))]))
+    assert math.isnan(only_energy.force_mae_mev_per_ang)
+    assert only_energy.species == {}
+    with pytest.raises(DataError, match=r"water\.extxyz, frame 0: no frame has an energy"):
+        compare([water(None, None)], energies=[0.0], forces=[np.zeros((3, 3))])
+    with pytest.raises(DataError, match="no frames"):
+        compare([], energies=[], forces=[])
+
+
+def test_keys_are_the_contract() -> None:
+    metrics = measure(compare([water(-3.0, np.ones((3, 3)))], energies=[-3.0], forces=[np.ones((3, 3))]))
+    keys = set(json.loads(json.dumps(metrics.to_dict())))
+    assert keys >= {
+        "n_frames",
+        "n_atoms",
+        "energy_mae_mev_per_atom",
+        "energy_rmse_mev_per_atom",
+        "force_mae_mev_per_ang",
+        "force_rmse_mev_per_ang",
+    }
