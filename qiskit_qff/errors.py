@@ -1,7 +1,7 @@
 """Errors that a user can act on: each says where, what was found, what was expected, and what to do.
 
-The command line turns every ``QFFError`` into one line on stderr and exit code 2; anything else is a bug of this
-package and keeps its traceback.
+The command line turns every ``QFFError`` into one line on stderr and exit code 2; anything else is a bug of
+this package and keeps its traceback.
 """
 
 

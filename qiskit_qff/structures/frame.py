@@ -119,8 +119,8 @@ class Frame:
     def from_atoms(cls, atoms: "Atoms", *, source: str = "", index: int = 0) -> Self:
         """Frame from an ASE Atoms object with the results its calculator holds; nothing is calculated.
 
-        Results that belong to other positions (a calculator not run again after a move) are ignored. Forces are
-        taken as calculated, not with the zeros that ASE's constraints put in.
+        Results that belong to other positions (a calculator not run again after a move) are ignored. Forces
+        are taken as calculated, not with the zeros that ASE's constraints put in.
 
         Raises:
             DataError: if the labels have impossible shapes.

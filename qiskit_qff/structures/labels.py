@@ -1,8 +1,8 @@
 """Finding the ab initio energy, forces and stress under the names that programs give them.
 
-Conventions: a *stress* is in eV/Å³ with ASE's sign, ``σ = (1/V) dE/dε``; a *virial*, as GAP and NEP files store it,
-is in eV with the other sign, ``W = -V σ``. Names are compared without regard to case; the first one present wins.
-``free_energy`` is only a fall-back, because programs that write both mean ``energy`` to be the one to learn.
+Conventions: a *stress* is in eV/Å³ with ASE's sign, ``σ = (1/V) dE/dε``; a *virial*, as GAP and NEP files
+store it, is in eV with the other sign, ``W = -V σ``. Names are compared without regard to case; the first one
+present wins. ``free_energy`` is only a fall-back: programs that write both mean ``energy`` to be learnt.
 """
 
 from collections.abc import Mapping

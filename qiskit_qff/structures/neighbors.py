@@ -1,0 +1,288 @@
+"""Who is near whom: full neighbour lists under any periodicity, kept over many steps of a simulation.
+
+The pair (i, j, S) with integer shifts S stands for the vector ``r_j + S·cell - r_i``. Lists are *full*:
+every pair occurs once from either side, and in cells smaller than the cutoff an atom neighbours several
+images of another atom and of itself. Pairs are sorted by centre, then neighbour, then shift, so the same
+structure gives the same sums to the last bit, whenever its list was built.
+
+A simulation uses :class:`VerletList`: pairs within ``cutoff + skin`` are found once by vesin and stay
+complete while no atom has moved by more than ``skin / 2`` (and the cell, if it changes, has not strained by
+as much); in between only the vectors are refreshed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import vesin
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+
+from qiskit_qff.errors import DataError
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_MARGIN = 1e-7  # Å; vesin's own rounding can't lose a pair that lies on the cutoff
+
+
+@dataclass(frozen=True, eq=False)
+class NeighborList:
+    """All neighbours closer than the cutoff, in compressed sparse row form."""
+
+    first: NDArray[np.int64]
+    """Where each centre's pairs begin, shape ``(n_atoms + 1,)``: those of i are ``first[i]:first[i + 1]``."""
+    neighbor: NDArray[np.int64]
+    """Index of the neighbour j, shape ``(n_pairs,)``."""
+    vectors: NDArray[np.float64]
+    """From the centre to the neighbour's image, shape ``(n_pairs, 3)``, in Å."""
+    distances: NDArray[np.float64]
+    """Lengths of the vectors, shape ``(n_pairs,)``, in Å."""
+    shifts: NDArray[np.int32]
+    """Cell vectors added to the neighbour, shape ``(n_pairs, 3)``."""
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of centres."""
+        return len(self.first) - 1
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of directed pairs."""
+        return len(self.neighbor)
+
+    @property
+    def centers(self) -> NDArray[np.int64]:
+        """Index of the centre i of each pair, shape ``(n_pairs,)``."""
+        return np.repeat(np.arange(self.n_atoms), np.diff(self.first))
+
+    def copy(self) -> "NeighborList":
+        """Independent copy, for lists of a :class:`VerletList` that must outlive its next update."""
+        return NeighborList(
+            first=self.first.copy(),
+            neighbor=self.neighbor.copy(),
+            vectors=self.vectors.copy(),
+            distances=self.distances.copy(),
+            shifts=self.shifts.copy(),
+        )
+
+
+def neighbor_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, cutoff: float) -> NeighborList:
+    """Full neighbour list of one structure.
+
+    Args:
+        positions: shape ``(n_atoms, 3)``, in Å; need not lie inside the cell.
+        cell: vectors as rows, shape ``(3, 3)``, in Å; rows of directions without a period are ignored.
+        pbc: shape ``(3,)``, or one truth value for all directions.
+        cutoff: in Å; pairs with ``0 <= r < cutoff`` are listed.
+
+    Raises:
+        DataError: if a position or the cell is not finite, or the periodic cell vectors have no volume.
+    """
+    return VerletList(cutoff, skin=0.0).update(positions, cell, pbc)
+
+
+class VerletList:
+    """Neighbour list of one moving structure, rebuilt only when an atom has moved by more than half the skin.
+
+    The lists that :meth:`update` returns are views of buffers that the next call overwrites; ``copy()``
+    those that must last.
+    """
+
+    def __init__(self, cutoff: float, skin: float = 0.5) -> None:
+        if not (cutoff > 0.0 and skin >= 0.0):
+            raise DataError(f"cutoff {cutoff} Å must be positive and skin {skin} Å must not be negative.")
+        self.cutoff = float(cutoff)
+        self.skin = float(skin)
+        self.n_builds = 0
+        self._search = vesin.NeighborList(cutoff=self.cutoff + self.skin + _MARGIN, full_list=True)
+        self._reference: tuple[Floats, Floats, NDArray[np.bool_]] | None = None
+        self._pairs: tuple[Ints, Ints, NDArray[np.int32]]
+        self._buffers: tuple[Ints, Ints, Floats, Floats, NDArray[np.int32]]
+
+    def update(self, positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike) -> NeighborList:
+        """Neighbours within the cutoff for the positions as they are now.
+
+        Args:
+            positions: shape ``(n_atoms, 3)``, in Å.
+            cell: vectors as rows, shape ``(3, 3)``, in Å.
+            pbc: shape ``(3,)``, or one truth value for all directions.
+
+        Raises:
+            DataError: if a position or the cell is not finite, or the periodic cell vectors have no volume.
+        """
+        points = np.ascontiguousarray(positions, dtype=np.float64)
+        periods = np.broadcast_to(np.asarray(pbc, dtype=np.bool_), (3,))
+        vectors = np.where(periods[:, None], np.asarray(cell, dtype=np.float64), 0.0)
+        if not self._is_complete(points, vectors, periods):
+            self._build(points, vectors, periods)
+        first, neighbor, separations, distances, shifts = self._buffers
+        count = _refresh(
+            points, vectors, self.cutoff**2, *self._pairs, first, neighbor, separations, distances, shifts
+        )
+        return NeighborList(
+            first=first,
+            neighbor=neighbor[:count],
+            vectors=separations[:count],
+            distances=distances[:count],
+            shifts=shifts[:count],
+        )
+
+    def _is_complete(self, points: Floats, cell: Floats, periods: NDArray[np.bool_]) -> bool:
+        """Whether no pair within the cutoff can be missing from the pairs found last.
+
+        With ``r = (r_ref + u) F`` and ``|u| <= u_max`` a pair now within the cutoff was, at the last build,
+        no farther apart than ``cutoff ‖F⁻¹‖ + 2 u_max``; F is 1 for a fixed cell.
+        """
+        if self._reference is None:
+            return False
+        old_points, old_cell, old_periods = self._reference
+        if points.shape != old_points.shape or (periods != old_periods).any():
+            return False
+        growth = 1.0
+        if (cell != old_cell).any():
+            if not periods.all() or abs(np.linalg.det(cell)) < _MARGIN:
+                return False
+            inverse = np.linalg.solve(cell, old_cell)  # F⁻¹ in the row convention: cell F⁻¹ = old_cell
+            growth = float(np.linalg.norm(inverse, 2))
+            points = points @ inverse
+        moved = _largest_move(points, old_points)
+        # NOTE: written so that a NaN counts as incomplete; _build then reports the atom.
+        return bool(self.cutoff * growth + 2.0 * moved <= self.cutoff + self.skin)
+
+    def _build(self, points: Floats, cell: Floats, periods: NDArray[np.bool_]) -> None:
+        """Find all pairs within cutoff + skin and make room for those within the cutoff.
+
+        Raises:
+            DataError: if a position or the cell is not finite, or the periodic cell vectors have no volume.
+        """
+        _check_geometry(points, cell, periods)
+        centers, neighbor, shifts = self._search.compute(
+            points=points, box=cell, periodic=periods.copy(), quantities="ijS"
+        )
+        self._pairs = _sort_pairs(
+            len(points), centers.astype(np.int64), neighbor.astype(np.int64), shifts.astype(np.int32)
+        )
+        n_pairs = len(neighbor)
+        self._buffers = (
+            np.zeros(len(points) + 1, dtype=np.int64),
+            np.empty(n_pairs, dtype=np.int64),
+            np.empty((n_pairs, 3)),
+            np.empty(n_pairs),
+            np.empty((n_pairs, 3), dtype=np.int32),
+        )
+        self._reference = (points.copy(), cell, periods)
+        self.n_builds += 1
+
+
+def _check_geometry(points: Floats, cell: Floats, periods: NDArray[np.bool_]) -> None:
+    """Refuse what no neighbour search can handle.
+
+    Raises:
+        DataError: if a position or the cell is not finite, or the periodic cell vectors have no volume.
+    """
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise DataError(f"positions should have shape (n_atoms, 3), found {points.shape}.")
+    if not np.isfinite(cell).all():
+        raise DataError("the cell holds a number that is not finite; check the structure or the barostat.")
+    if not np.isfinite(points).all():
+        atom = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
+        raise DataError(
+            f"atom {atom}: position {points[atom].tolist()} is not finite. In a structure file correct it; "
+            "in a simulation the forces blew up: use a shorter time step or a better model."
+        )
+    spanned = cell[periods]
+    lengths = np.linalg.norm(spanned, axis=1)
+    gram = spanned @ spanned.T
+    if len(spanned) and np.linalg.det(gram) <= 1e-12 * float(np.prod(lengths**2)):
+        raise DataError(
+            f"the periodic cell vectors {spanned.tolist()} enclose no volume. "
+            "Give three independent vectors or switch off the period of those that are missing."
+        )
+
+
+@njit(cache=True)
+def _largest_move(points: Floats, reference: Floats) -> float:  # pragma: no cover
+    """Largest distance of an atom from its reference position, in Å; NaN if a position is."""
+    largest = 0.0
+    for i in range(points.shape[0]):
+        square = 0.0
+        for k in range(3):
+            square += (points[i, k] - reference[i, k]) ** 2
+        if np.isnan(square):
+            return square
+        largest = max(largest, square)
+    return float(np.sqrt(largest))
+
+
+@njit(cache=True)
+def _sort_pairs(
+    n_atoms: int, centers: Ints, neighbor: Ints, shifts: NDArray[np.int32]
+) -> tuple[Ints, Ints, NDArray[np.int32]]:  # pragma: no cover
+    """Pairs as compressed rows, each row sorted by neighbour, then shift.
+
+    PERF: a counting sort by centre, then insertion within rows of some tens of entries; linear in the
+    number of atoms.
+    """
+    n_pairs = len(centers)
+    first = np.zeros(n_atoms + 1, dtype=np.int64)
+    for pair in range(n_pairs):
+        first[centers[pair] + 1] += 1
+    for i in range(n_atoms):
+        first[i + 1] += first[i]
+    order = np.empty(n_pairs, dtype=np.int64)
+    filled = first[:n_atoms].copy()
+    for pair in range(n_pairs):
+        i = centers[pair]
+        place = filled[i]
+        while place > first[i] and _comes_before(pair, order[place - 1], neighbor, shifts):
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = pair
+        filled[i] += 1
+    return first, neighbor[order], shifts[order]
+
+
+@njit(cache=True)
+def _comes_before(a: int, b: int, neighbor: Ints, shifts: NDArray[np.int32]) -> bool:  # pragma: no cover
+    """Whether pair a sorts before pair b: by neighbour, then by shift."""
+    if neighbor[a] != neighbor[b]:
+        return bool(neighbor[a] < neighbor[b])
+    for k in range(3):
+        if shifts[a, k] != shifts[b, k]:
+            return bool(shifts[a, k] < shifts[b, k])
+    return False
+
+
+@njit(cache=True)
+def _refresh(
+    points: Floats,
+    cell: Floats,
+    cutoff_squared: float,
+    all_first: Ints,
+    all_neighbor: Ints,
+    all_shifts: NDArray[np.int32],
+    first: Ints,
+    neighbor: Ints,
+    vectors: Floats,
+    distances: Floats,
+    shifts: NDArray[np.int32],
+) -> int:  # pragma: no cover
+    """Copy the pairs now within the cutoff to the buffers, with fresh vectors; returns how many there are."""
+    count = 0
+    for i in range(points.shape[0]):
+        first[i] = count
+        for pair in range(all_first[i], all_first[i + 1]):
+            j = all_neighbor[pair]
+            a, b, c = all_shifts[pair, 0], all_shifts[pair, 1], all_shifts[pair, 2]
+            x = points[j, 0] - points[i, 0] + (a * cell[0, 0] + b * cell[1, 0] + c * cell[2, 0])
+            y = points[j, 1] - points[i, 1] + (a * cell[0, 1] + b * cell[1, 1] + c * cell[2, 1])
+            z = points[j, 2] - points[i, 2] + (a * cell[0, 2] + b * cell[1, 2] + c * cell[2, 2])
+            square = x * x + y * y + z * z
+            if square < cutoff_squared:
+                neighbor[count] = j
+                vectors[count, 0], vectors[count, 1], vectors[count, 2] = x, y, z
+                distances[count] = np.sqrt(square)
+                shifts[count, 0], shifts[count, 1], shifts[count, 2] = a, b, c
+                count += 1
+    first[points.shape[0]] = count
+    return count

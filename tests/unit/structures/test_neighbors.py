@@ -1,0 +1,192 @@
+"""Neighbour lists against ASE's, and lists kept through a simulation against fresh ones."""
+
+import ase.build
+import numpy as np
+import pytest
+from ase.neighborlist import primitive_neighbor_list
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qiskit_qff.errors import DataError
+from qiskit_qff.structures.neighbors import NeighborList, VerletList, neighbor_list
+
+
+def pair_keys(centers, neighbor, shifts):
+    return [tuple(row) for row in np.column_stack([centers, neighbor, shifts]).tolist()]
+
+
+def assert_same(found: NeighborList, wanted: NeighborList):
+    assert np.array_equal(found.first, wanted.first)
+    assert np.array_equal(found.neighbor, wanted.neighbor)
+    assert np.array_equal(found.shifts, wanted.shifts)
+    assert np.array_equal(found.vectors, wanted.vectors)
+    assert np.array_equal(found.distances, wanted.distances)
+
+
+@st.composite
+def boxes(draw):
+    """Positions, cell, pbc and cutoff: triclinic and tiny cells, absent vectors, atoms far outside."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    pbc = np.array(draw(st.tuples(st.booleans(), st.booleans(), st.booleans())))
+    cell = np.diag(rng.uniform(2.5, 7.0, 3)) + rng.uniform(-1.0, 1.0, (3, 3))
+    if draw(st.booleans()):
+        cell[~pbc] = 0.0
+    n_atoms = draw(st.integers(1, 5))
+    spread = draw(st.sampled_from([3.0, 15.0]))
+    return rng.uniform(-spread, spread, (n_atoms, 3)), cell, pbc, rng.uniform(1.0, 5.0)
+
+
+def all_pairs(positions, cell, pbc, cutoff):
+    """Every image that can matter, tried one by one; sorted keys and vectors."""
+    spanned = np.where(pbc[:, None], cell, 0.0)
+    full = np.linalg.pinv(spanned)  # fractional coordinates along the periodic directions
+    reach = np.abs(positions @ full).max(axis=0) * 2 + cutoff * np.linalg.norm(full, axis=0) + 1
+    ranges = [np.arange(-int(n), int(n) + 1) if period else [0] for n, period in zip(reach, pbc, strict=True)]
+    shifts = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
+    keys, vectors = [], []
+    for i in range(len(positions)):
+        for j in range(len(positions)):
+            separations = positions[j] - positions[i] + shifts @ spanned
+            near = (separations**2).sum(axis=1) < cutoff**2
+            near &= (shifts != 0).any(axis=1) | (i != j)
+            keys += [(i, j, *shift) for shift in shifts[near].tolist()]
+            vectors += separations[near].tolist()
+    return keys, np.array(vectors).reshape(-1, 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(boxes())
+def test_same_pairs_as_trying_every_image(box):
+    positions, cell, pbc, cutoff = box
+    found = neighbor_list(positions, cell, pbc, cutoff)
+    keys, vectors = all_pairs(positions, cell, pbc, cutoff)
+    assert pair_keys(found.centers, found.neighbor, found.shifts) == keys
+    np.testing.assert_allclose(found.vectors, vectors, atol=1e-10)
+    np.testing.assert_allclose(found.distances, np.linalg.norm(vectors, axis=1), atol=1e-10)
+
+
+@settings(max_examples=30, deadline=None)
+@given(boxes())
+def test_same_pairs_as_ase_in_periodic_cells(box):
+    # NOTE: ASE 3.29 misses pairs of unwrapped atoms in small cells of mixed periodicity: three periods only.
+    positions, cell, _, cutoff = box
+    pbc = np.array([True, True, True])
+    cell = cell + 2.0 * np.diag(~cell.any(axis=1)).astype(float)
+    found = neighbor_list(positions, cell, pbc, cutoff)
+    i, j, S, D = primitive_neighbor_list("ijSD", pbc, cell, positions, cutoff)
+    order = np.lexsort((S[:, 2], S[:, 1], S[:, 0], j, i))
+    assert pair_keys(found.centers, found.neighbor, found.shifts) == pair_keys(i[order], j[order], S[order])
+    np.testing.assert_allclose(found.vectors, D[order], atol=1e-10)
+
+
+@settings(max_examples=30, deadline=None)
+@given(boxes())
+def test_every_pair_is_listed_from_both_sides(box):
+    positions, cell, pbc, cutoff = box
+    pairs = neighbor_list(positions, cell, pbc, cutoff)
+    there = set(pair_keys(pairs.centers, pairs.neighbor, pairs.shifts))
+    back = set(pair_keys(pairs.neighbor, pairs.centers, -pairs.shifts))
+    assert there == back
+
+
+@settings(max_examples=30, deadline=None)
+@given(boxes(), st.integers(0, 2**32 - 1))
+def test_list_kept_over_moves_and_strains_equals_a_fresh_one(box, seed):
+    positions, cell, pbc, cutoff = box
+    rng = np.random.default_rng(seed)
+    kept = VerletList(cutoff, skin=0.8)
+    for _ in range(12):
+        assert_same(kept.update(positions, cell, pbc), neighbor_list(positions, cell, pbc, cutoff))
+        strain = np.eye(3) + rng.normal(0.0, 0.005, (3, 3))
+        positions = (positions + rng.normal(0.0, 0.08, positions.shape)) @ strain
+        cell = cell @ strain
+
+
+def test_list_is_rebuilt_only_when_needed():
+    atoms = ase.build.bulk("NaCl", "rocksalt", a=5.64, cubic=True)
+    kept = VerletList(5.0, skin=0.5)
+    kept.update(atoms.positions, atoms.cell, atoms.pbc)
+    moved = atoms.positions.copy()
+    moved[3, 0] += 0.24
+    kept.update(moved, atoms.cell, atoms.pbc)
+    kept.update(moved * 1.001, atoms.cell.array * 1.001, atoms.pbc)
+    assert kept.n_builds == 1
+    moved[3, 0] += 0.02
+    kept.update(moved, atoms.cell, atoms.pbc)
+    assert kept.n_builds == 2
+    kept.update(moved * 0.8, atoms.cell.array * 0.8, atoms.pbc)
+    assert kept.n_builds == 3
+    kept.update(moved[:5], atoms.cell, atoms.pbc)
+    kept.update(moved[:5], atoms.cell, [True, True, False])
+    assert kept.n_builds == 5
+
+
+def test_strong_compression_brings_no_missing_pair():
+    atoms = ase.build.bulk("Cu", cubic=True)
+    kept = VerletList(4.0, skin=1.0)
+    for scale in (1.0, 0.95, 0.9, 0.8, 0.7, 1.2):
+        cell = atoms.cell.array * scale
+        found = kept.update(atoms.positions * scale, cell, pbc=True)
+        assert_same(found, neighbor_list(atoms.positions * scale, cell, True, 4.0))
+
+
+def test_one_atom_sees_its_own_images():
+    pairs = neighbor_list(np.zeros((1, 3)), 2.0 * np.eye(3), [True, True, True], 2.1)
+    assert pairs.n_pairs == 6
+    assert set(pairs.neighbor.tolist()) == {0}
+    np.testing.assert_allclose(pairs.distances, 2.0)
+
+
+def test_lonely_atoms_have_no_neighbours():
+    pairs = neighbor_list([[0.0, 0, 0], [0, 0, 9.0]], np.zeros((3, 3)), [False] * 3, 5.0)
+    assert pairs.first.tolist() == [0, 0, 0]
+    assert pairs.vectors.shape == (0, 3)
+    assert neighbor_list(np.zeros((0, 3)), np.eye(3), [True] * 3, 5.0).first.tolist() == [0]
+
+
+def test_a_copy_survives_the_next_update():
+    kept = VerletList(3.0, skin=1.0)
+    points = np.array([[0.0, 0, 0], [0, 0, 2.0]])
+    first = kept.update(points, np.zeros((3, 3)), [False] * 3).copy()
+    kept.update(points * 1.1, np.zeros((3, 3)), [False] * 3)
+    np.testing.assert_array_equal(first.distances, 2.0)
+
+
+def test_inputs_are_left_alone_and_may_be_read_only():
+    positions, cell = np.array([[0.0, 0, 0], [20.0, 0, 2.0]]), 4.0 * np.eye(3)
+    for array in (positions, cell):
+        array.flags.writeable = False
+    neighbor_list(positions, cell, [True, False, True], 4.5)
+    assert positions[1, 0] == 20.0
+    assert cell[1, 1] == 4.0
+
+
+@pytest.mark.parametrize(
+    ("positions", "cell", "message"),
+    [
+        ([[0, 0, 0], [0, np.nan, 0]], np.eye(3), "atom 1: position .* not finite"),
+        ([[0, 0, 0], [0, np.inf, 0]], np.eye(3), "atom 1"),
+        ([[0, 0, 0]], np.full((3, 3), np.nan), "cell holds a number that is not finite"),
+        ([[0, 0, 0]], np.ones((3, 3)), "enclose no volume"),
+        ([[0, 0, 0]], np.diag([3.0, 0.0, 3.0]), "enclose no volume"),
+        ([0, 0, 0], np.eye(3), r"shape \(n_atoms, 3\)"),
+    ],
+)
+def test_impossible_geometry_is_refused(positions, cell, message):
+    with pytest.raises(DataError, match=message):
+        neighbor_list(positions, cell, [True, True, True], 3.0)
+
+
+def test_positions_that_become_nan_during_a_run_are_refused():
+    kept = VerletList(3.0)
+    points = np.array([[0.0, 0, 0], [0, 0, 2.0]])
+    kept.update(points, 8 * np.eye(3), [True] * 3)
+    points[1, 2] = np.nan
+    with pytest.raises(DataError, match=r"atom 1.*shorter time step"):
+        kept.update(points, 8 * np.eye(3), [True] * 3)
+
+
+@pytest.mark.parametrize(("cutoff", "skin"), [(0.0, 0.5), (-1.0, 0.5), (5.0, -0.1), (np.nan, 0.5)])
+def test_impossible_cutoffs_are_refused(cutoff, skin):
+    with pytest.raises(DataError, match="cutoff"):
+        VerletList(cutoff, skin)
