@@ -31,3 +31,7 @@ class BackendError(QFFError):
 
 class MissingDependencyError(QFFError):
     """An optional dependency that is not installed; names the extra that brings it."""
+
+
+class SimulationError(QFFError):
+    """A simulation that became unphysical: it exploded, or lost an atom."""
