@@ -1,19 +1,20 @@
 r"""Ansatz families: which shallow circuit stands between the encoded environment and its readout.
 
-=================  ====================================================================================================
-``ry_tree``        Inverse of a state-preparation tree (RY and CZ). With the readout ``rank_one`` the operator is
-                   :math:`w\,uu^T` with any unit vector u: ``n_amplitudes - 1`` angles. With ``rank_two`` it is
-                   :math:`w_1 uu^T + w_2 vv^T`, ``2 n_amplitudes - 3`` angles: every orthonormal pair where
-                   ``n_amplitudes`` is a power of two; otherwise u is arbitrary and v reaches a family of the same
-                   dimension, partly outside the amplitudes in use.
-``brickwork_cz``   ``layers`` times (RY on every qubit, CZ on all neighbours of a line), then RY on every qubit:
-                   ``(layers + 1) n`` angles, a real U.
-``brickwork_rzz``  The same with RZZ(θ) instead of CZ, ``layers (n - 1)`` angles more; U is complex and the operator is
-                   :math:`\mathrm{Re}\,U^\dagger O U`.
-=================  ====================================================================================================
+``ry_tree``
+    Inverse of a state-preparation tree (RY and CZ). With the readout ``rank_one`` the operator is
+    :math:`w\,uu^T` with any unit vector u: ``n_amplitudes - 1`` angles. With ``rank_two`` it is
+    :math:`w_1 uu^T + w_2 vv^T`, ``2 n_amplitudes - 3`` angles: every orthonormal pair where ``n_amplitudes`` is
+    a power of two; otherwise u is arbitrary and v reaches a family of the same dimension, partly outside the
+    amplitudes in use.
+``brickwork_cz``
+    ``layers`` times (RY on every qubit, CZ on all neighbours of a line), then RY on every qubit:
+    ``(layers + 1) n`` angles, a real U.
+``brickwork_rzz``
+    The same with RZZ(θ) instead of CZ, ``layers (n - 1)`` angles more; U is complex and the operator is
+    :math:`\mathrm{Re}\,U^\dagger O U`.
 
-Readouts: ``rank_one`` and ``rank_two`` are the projectors on the first one or two basis states, ``z_diagonal`` the first
-``n_readouts`` Z strings. Every family takes every readout.
+Readouts: ``rank_one`` and ``rank_two`` are the projectors on the first one or two basis states,
+``z_diagonal`` the first ``n_readouts`` Z strings. Every family takes every readout.
 """
 
 from __future__ import annotations
@@ -156,8 +157,8 @@ def angles_for_pair(spec: AnsatzSpec, first: FloatArray, second: FloatArray) -> 
     size = 2**spec.n_qubits
     if spec.family != "ry_tree" or spec.readout != "rank_two" or spec.n_amplitudes != size:
         raise ConfigError(
-            "Angles for a pair of vectors exist for family 'ry_tree' with readout 'rank_two' and 2**n amplitudes only; "
-            f"{spec} was given."
+            "Angles for a pair of vectors exist for family 'ry_tree' with readout 'rank_two' and 2**n "
+            f"amplitudes only; {spec} was given."
         )
     _check_vector(spec, first)
     unit = first / np.linalg.norm(first)
@@ -186,7 +187,7 @@ def _tree_angles(n_amplitudes: int, vector: FloatArray) -> FloatArray:
 
 
 def _complement_angles(n_amplitudes: int, vector: FloatArray) -> FloatArray:
-    """Free angles of B for a unit vector over all basis states but the first; ``n_amplitudes`` is a power of two."""
+    """Free angles of B for a unit vector over all basis states but the first, ``2**n`` of them."""
     block = complement_block(n_amplitudes)
     even, odd = vector[0::2], vector[1::2]
     leaf = 2.0 * np.arctan2(-even, odd)
@@ -229,7 +230,7 @@ def _tree_circuit(spec: AnsatzSpec) -> QuantumCircuit:
 
 
 def _append_inverse(circuit: QuantumCircuit, block: TreeBlock, parameters: list[ParameterExpression]) -> None:
-    """Append the inverse of a block, with θ = minus its free angles so that free gates are RY(θ) as they stand."""
+    """Append the inverse of a block, with θ = minus its free angles: free gates are RY(θ)."""
     matrix, constant, _ = block.gate_map()
     for operation in reversed(block.operations()):
         if isinstance(operation, Entangler):

@@ -5,14 +5,15 @@ For real amplitudes x the expectation value of readout k is a quadratic form,
 .. math:: \langle x|U^\dagger\, \mathrm{diag}(r_k)\, U|x\rangle = x^T M_k x, \qquad
           M_k = \mathrm{Re} \sum_z r_k[z]\, U_z^\dagger U_z,
 
-with :math:`U_z` the rows of U. The gates are read from the program's own :class:`~qiskit.QuantumCircuit`, so these are the
-matrices of the circuit that a device runs. Only rows that some readout looks at are computed.
+with :math:`U_z` the rows of U. The gates are read from the program's own :class:`~qiskit.QuantumCircuit`, so
+these are the matrices of the circuit that a device runs. Only rows that some readout looks at are computed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from qiskit_qff.circuit.program import CircuitProgram
 from qiskit_qff.errors import ConfigError
 
 FloatArray = NDArray[np.float64]
-AnyArray = NDArray[np.float64] | NDArray[np.complex128]
+AnyArray = NDArray[np.inexact[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,15 +130,17 @@ def readout_jacobian(program: CircuitProgram, theta: FloatArray) -> FloatArray:
         compiled.slots,
         derivatives,
     )
-    angles = np.tensordot(gates.angle_matrix.T, derivatives, axes=1) if _is_tied(gates) else derivatives
+    angles: AnyArray = derivatives
+    if _is_tied(gates):
+        angles = np.asarray(np.tensordot(gates.angle_matrix.T, derivatives, axes=1), dtype=rows.dtype)
     return _quadratic_form_derivatives(compiled.readouts, rows, angles)
 
 
 def readout_pullback(program: CircuitProgram, theta: FloatArray, cotangents: FloatArray) -> FloatArray:
     """Gradient of ``sum_k Tr(W_k M_k)`` with respect to the angles, without the Jacobian.
 
-    Costs about as much as the matrices themselves, so it is the way to differentiate a loss whose derivative with
-    respect to M_k is known.
+    Costs about as much as the matrices themselves, so it is the way to differentiate a loss whose derivative
+    with respect to M_k is known.
 
     Args:
         program: The circuit and its readouts.

@@ -1,7 +1,7 @@
 r"""The gates of a circuit as plain arrays, read from the circuit itself.
 
-Walks ``QuantumCircuit.data`` once. Each gate becomes a 2x2 matrix on one qubit, a diagonal on two, or a CNOT; each
-rotation knows its angle as an affine function of the circuit's parameters, :math:`\alpha = A\theta + b`.
+Walks ``QuantumCircuit.data`` once. Each gate becomes a 2x2 matrix on one qubit, a diagonal on two, or a CNOT;
+each rotation knows its angle as an affine function of the circuit's parameters, :math:`\alpha = A\theta + b`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class GateTable:
     kinds: NDArray[np.int64]
     """SINGLE, DIAGONAL or CNOT, shape ``(n_gates,)``."""
     qubits: NDArray[np.int64]
-    """Qubits of each gate (control first), shape ``(n_gates, 2)``; the second is repeated for one-qubit gates."""
+    """Qubits of each gate (control first), shape ``(n_gates, 2)``; the second is repeated for one-qubit
+    gates."""
     matrices: ComplexArray
     """Gates without angle, shape ``(n_gates, 2, 2)``: a matrix, or ``[q1, q0]`` entries of a diagonal."""
     generators: ComplexArray
@@ -61,7 +62,7 @@ class GateTable:
     """Whether all gates are real matrices, so that U is."""
 
     def rotation_angles(self, theta: FloatArray) -> FloatArray:
-        """Angle of each rotation in radians, shape ``(..., n_rotations)``, from parameters ``(..., n_angles)``."""
+        """Angles of the rotations in radians, ``(..., n_rotations)``, from parameters ``(..., n_angles)``."""
         return np.asarray(theta @ self.angle_matrix.T + self.angle_offset)
 
     def bound_matrices(self, theta: FloatArray) -> ComplexArray:
@@ -79,7 +80,8 @@ def gate_table(circuit: QuantumCircuit) -> GateTable:
     """Read the gates of a circuit.
 
     Args:
-        circuit: Made of ry, rx, rz, rzz, cx, cz, x, h and barriers; angles are numbers or linear in the parameters.
+        circuit: Made of ry, rx, rz, rzz, cx, cz, x, h and barriers; angles are numbers or linear in the
+            parameters.
 
     Raises:
         ConfigError: If the circuit holds another instruction, or an angle that is not linear.

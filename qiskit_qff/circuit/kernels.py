@@ -1,21 +1,20 @@
-"""Machine code for small circuits: gates applied to columns of amplitudes, and gradients by sweeping through them.
+"""Machine code for small circuits: gates applied to amplitudes, and gradients by sweeping through them.
 
-All functions take gates in the form of :class:`qiskit_qff.circuit.gates.GateTable` and work on real or complex arrays
-alike. *Selected rows* are the rows of U that the readouts look at; for a projector there is only one, which makes the
-rank-one tree very cheap.
+All functions take gates in the form of :class:`qiskit_qff.circuit.gates.GateTable` and work on real or
+complex arrays alike. *Selected rows* are the rows of U that the readouts look at; for a projector there is
+only one, which makes the rank-one tree very cheap.
 """
+
+# ruff: noqa: ANN001, ANN201 - numba infers the types; the callers in compiled.py are typed
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
-
-AnyArray = NDArray[np.float64] | NDArray[np.complex128]
 
 
 @njit(cache=True)
-def apply_gate(columns, kind, first, second, matrix, transpose):  # type: ignore[no-untyped-def]
+def apply_gate(columns, kind, first, second, matrix, transpose):  # type: ignore[no-untyped-def] # noqa: C901
     """Apply one gate (or its transpose) to the columns of an array, in place, shape ``(2**n, n_columns)``."""
     size, n_columns = columns.shape
     bit_a, bit_b = 1 << first, 1 << second
@@ -45,7 +44,7 @@ def apply_gate(columns, kind, first, second, matrix, transpose):  # type: ignore
 
 @njit(cache=True)
 def selected_rows(kinds, qubits, matrices, rows):  # type: ignore[no-untyped-def]
-    """Rows of U as columns: ``rows`` holds the transposed unit vectors and becomes ``U[selected].T``, in place."""
+    """Rows of U as columns: ``rows`` holds unit vectors and becomes ``U[selected].T``, in place."""
     for gate in range(len(kinds) - 1, -1, -1):
         apply_gate(rows, kinds[gate], qubits[gate, 0], qubits[gate, 1], matrices[gate], True)
 

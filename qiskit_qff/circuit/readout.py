@@ -1,7 +1,7 @@
 r"""What is measured at the end of a circuit: observables that are diagonal in the Z basis.
 
-Two kinds: projectors on single basis states, :math:`|k\rangle\langle k|`, and products of Z on some of the qubits
-(Z strings). Both are sums of Z strings, so that one measurement setting serves all of them.
+Two kinds: projectors on single basis states, :math:`|k\rangle\langle k|`, and products of Z on some of the
+qubits (Z strings). Both are sums of Z strings, so that one measurement setting serves all of them.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def projector_diagonals(n_qubits: int, n_readouts: int) -> FloatArray:
 def z_supports(n_qubits: int) -> list[tuple[int, ...]]:
     """Qubits of every Z string, in the order in which readouts take them.
 
-    Identity first; then single Z by qubit; then pairs by distance, nearest neighbours first; then triples and larger
-    sets by their extent along the line.
+    Identity first; then single Z by qubit; then pairs by distance, nearest neighbours first; then triples and
+    larger sets by their extent along the line.
     """
     supports: list[tuple[int, ...]] = [()]
     for size in range(1, n_qubits + 1):

@@ -1,16 +1,16 @@
 r"""Trainable rotation trees: circuits whose first rows are any real vectors.
 
-One tree: :math:`U = V^\dagger` where V prepares :math:`|u\rangle` from |0...0>. Measuring the probability of |0...0> after
-U gives :math:`\langle x|u\rangle^2`, so the operator is :math:`M = w\, u u^T` with any unit vector u over the first
-``n_amplitudes`` basis states, from ``n_amplitudes - 1`` angles.
+One tree: :math:`U = V^\dagger` where V prepares :math:`|u\rangle` from |0...0>. Measuring the probability of
+|0...0> after U gives :math:`\langle x|u\rangle^2`, so the operator is :math:`M = w\, u u^T` with any unit
+vector u over the first ``n_amplitudes`` basis states, from ``n_amplitudes - 1`` angles.
 
-Two trees: :math:`V = T B`. T prepares u from |0...0>. B leaves |0...0> alone and turns |0...01> into a real vector v'
-orthogonal to it: first a tree over the prefixes (all qubits but qubit 0) that acts only where qubit 0 is 1, then a
-rotation of qubit 0 that depends on the prefix. Then :math:`v = T v'` is orthogonal to u, and
+Two trees: :math:`V = T B`. T prepares u from |0...0>. B leaves |0...0> alone and turns |0...01> into a real
+vector v' orthogonal to it: first a tree over the prefixes (all qubits but qubit 0) that acts only where qubit
+0 is 1, then a rotation of qubit 0 that depends on the prefix. Then :math:`v = T v'` is orthogonal to u, and
 :math:`M = w_1 u u^T + w_2 v v^T` from ``2 n_amplitudes - 3`` angles.
 
-Some RY gates must depend on others, so that forbidden branches keep a fixed angle: their angle is a linear expression
-of the free parameters. Each free parameter has a gate of its own.
+Some RY gates must depend on others, so that forbidden branches keep a fixed angle: their angle is a linear
+expression of the free parameters. Each free parameter has a gate of its own.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class TiedMultiplexor:
         """Gate angles as an affine function of the free ones.
 
         Returns:
-            Matrix ``(n_gates, n_free)`` and constant ``(n_gates,)`` with gate angles = matrix @ free + constant, and
-            the gates whose angle is a free parameter itself.
+            Matrix ``(n_gates, n_free)`` and constant ``(n_gates,)`` with gate angles = matrix @ free +
+            constant, and the gates whose angle is a free parameter itself.
         """
         n_gates = len(self.multiplexor.masks)
         rows = sorted(self.fixed)
@@ -120,10 +120,11 @@ def vector_block(n_amplitudes: int) -> TreeBlock:
 
 
 def complement_block(n_amplitudes: int) -> TreeBlock:
-    """Circuit B that keeps |0...0> and turns |0...01> into any real vector over the basis states 1..n_amplitudes-1.
+    """Circuit B that keeps |0...0> and turns |0...01> into any real vector over the other states in use.
 
     Raises:
-        ConfigError: If there are fewer than three amplitudes, so that no second vector exists beside the first.
+        ConfigError: If there are fewer than three amplitudes, so that no second vector exists beside the
+            first.
     """
     if n_amplitudes < 3:
         raise ConfigError(f"Two orthogonal readout vectors need at least 3 amplitudes; {n_amplitudes} given.")
@@ -132,7 +133,8 @@ def complement_block(n_amplitudes: int) -> TreeBlock:
     parts = _prefix_parts(n_prefixes, n_qubits) if n_prefixes > 1 else []
     prefixes = tuple(range(n_prefixes))
     leaf = closed_multiplexor(target=0, controls=tuple(range(1, n_qubits)), patterns=prefixes, masks=prefixes)
-    # Prefix 0 keeps |0...0> and |0...01>; a last prefix with its even state only is turned all the way from |1> to |0>.
+    # Prefix 0 keeps |0...0> and |0...01>; a last prefix with its even state only is turned all the way from
+    # |1> to |0>.
     fixed = {0: 0.0} | ({n_prefixes - 1: -np.pi} if n_amplitudes % 2 == 1 else {})
     return TreeBlock((*parts, TiedMultiplexor(leaf, fixed)))
 
@@ -142,7 +144,8 @@ def _prefix_parts(n_prefixes: int, n_qubits: int) -> list[TiedMultiplexor]:
     layout = tree_layout(n_prefixes)
     parts = []
     for level, plain in enumerate(layout.levels):
-        # Bit 0 of a pattern is qubit 0. Angles are free where it is 1 and zero for the pattern 0, which is |0...0>.
+        # Bit 0 of a pattern is qubit 0. Angles are free where it is 1 and zero for the pattern 0, which is
+        # |0...0>.
         branches = range(len(plain.patterns))
         patterns = (*(2 * branch + 1 for branch in branches), 0)
         multiplexor = open_multiplexor(
@@ -174,8 +177,8 @@ def pattern_angles_to_free(block: TreeBlock, angles: Sequence[FloatArray]) -> Fl
 
     Args:
         block: The block.
-        angles: Per part, the angles of its patterns in radians, shape ``(n_patterns,)``; those of fixed patterns must
-            be the fixed ones.
+        angles: Per part, the angles of its patterns in radians, shape ``(n_patterns,)``; those of fixed
+            patterns must be the fixed ones.
 
     Returns:
         Shape ``(n_free,)``.

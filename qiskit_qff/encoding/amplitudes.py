@@ -2,8 +2,9 @@ r"""A compressed atomic environment becomes a vector of amplitudes that keeps it
 
 .. math:: x = (1, y_1, \dots, y_d, 0, \dots, 0) \in R^{2^n}, \qquad |\hat x\rangle = x / \lVert x \rVert
 
-The constant first amplitude keeps what normalising would lose; the norm is known classically and multiplied back,
-so that :math:`E = \lVert x \rVert^2 \langle \hat x|M|\hat x\rangle = x^T M x`. All numbers are dimensionless.
+The constant first amplitude keeps what normalising would lose; the norm is known classically and multiplied
+back, so that :math:`E = \lVert x \rVert^2 \langle \hat x|M|\hat x\rangle = x^T M x`. All numbers are
+dimensionless.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def amplitude_vectors(features: NDArray[np.float64], *, n_qubits: int | None = N
     qubits = qubits_for(n_features + 1) if n_qubits is None else n_qubits
     if n_features + 1 > 2**qubits:
         raise ConfigError(
-            f"{n_features} features and the constant need {qubits_for(n_features + 1)} qubits; {qubits} given. "
+            f"{n_features} features and the constant need {qubits_for(n_features + 1)} qubits, not {qubits}. "
             "Select fewer channels or use more qubits."
         )
     vectors = np.zeros((batch, 2**qubits))
@@ -75,7 +76,7 @@ def normalise(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArra
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise ConfigError(
-            f"Amplitude vector {row} of {len(vectors)} has norm {norms[row]}; a state needs a finite vector that is "
-            "not zero. Check the features of that atom for NaN."
+            f"Amplitude vector {row} of {len(vectors)} has norm {norms[row]}; a state needs a finite vector "
+            "that is not zero. Check the features of that atom for NaN."
         )
     return vectors / norms[:, None], norms

@@ -1,22 +1,24 @@
 r"""One rotation whose angle depends on other qubits: the brick of which state-preparation trees are built.
 
-A uniformly controlled RY turns a target qubit by an angle :math:`\varphi_p` chosen by the pattern p of its controls.
-It is a sequence of plain RY gates with CZ gates between them. A CZ flips the sign of every rotation that follows it
-when its control is 1, so the gate with *mask* k acts with the sign :math:`(-1)^{p \cdot k}` (bitwise product, summed):
+A uniformly controlled RY turns a target qubit by an angle :math:`\varphi_p` chosen by the pattern p of its
+controls. It is a sequence of plain RY gates with CZ gates between them. A CZ flips the sign of every rotation
+that follows it when its control is 1, so the gate with *mask* k acts with the sign :math:`(-1)^{p \cdot k}`
+(bitwise product, summed):
 
 .. math:: \varphi_p = \pm \sum_k (-1)^{p \cdot k} \omega_k
 
-Consecutive masks differ in as few bits as possible (a Gray code where all masks are used), one CZ per differing bit.
-Only as many gates are used as there are patterns that can occur: for the patterns 0..m-1 the masks 0..m-1 suffice,
-because the leading principal minors of the Sylvester-Hadamard matrix are not zero.
+Consecutive masks differ in as few bits as possible (a Gray code where all masks are used), one CZ per
+differing bit. Only as many gates are used as there are patterns that can occur: for the patterns 0..m-1 the
+masks 0..m-1 suffice, because the leading principal minors of the Sylvester-Hadamard matrix are not zero.
 
-A target that enters in |0> is not touched by a CZ, so the CZs before the first rotation can be left out; those after the
-last one only flip the sign of the pattern's angle, which the sign in front takes into account. Such a multiplexor is
-``open``. A target in another state needs a ``closed`` one, whose mask path starts at 0 and returns to 0.
+A target that enters in |0> is not touched by a CZ, so the CZs before the first rotation can be left out;
+those after the last one only flip the sign of the pattern's angle, which the sign in front takes into
+account. Such a multiplexor is ``open``. A target in another state needs a ``closed`` one, whose mask path
+starts at 0 and returns to 0.
 
 References:
-    Möttönen, Vartiainen, Bergholm, Salomaa, "Transformation of quantum states using uniformly controlled rotations",
-    Quantum Inf. Comput. 5, 467 (2005), https://doi.org/10.48550/arXiv.quant-ph/0407010
+    Möttönen, Vartiainen, Bergholm, Salomaa, "Transformation of quantum states using uniformly controlled
+    rotations", Quantum Inf. Comput. 5, 467 (2005), https://doi.org/10.48550/arXiv.quant-ph/0407010
 """
 
 from __future__ import annotations

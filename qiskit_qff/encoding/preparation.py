@@ -1,7 +1,7 @@
 r"""The loader: one circuit for all environments, whose angles are bound per atom.
 
-The rotation tree of :mod:`qiskit_qff.encoding.tree` as a :class:`~qiskit.QuantumCircuit` with one parameter per RY gate,
-so that it is transpiled once and every derivative follows from the two-term parameter shift.
+The rotation tree of :mod:`qiskit_qff.encoding.tree` as a :class:`~qiskit.QuantumCircuit` with one parameter
+per RY gate, so that it is transpiled once and every derivative follows from the two-term parameter shift.
 """
 
 from __future__ import annotations

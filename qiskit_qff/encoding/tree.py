@@ -1,13 +1,14 @@
 r"""The binary tree of rotations that prepares any real state on the first few basis states of a register.
 
-The state is split qubit by qubit, from the most significant one down: level l turns qubit n-1-l by an angle that
-depends on the l qubits above it, dividing the weight of each branch between its two halves,
+The state is split qubit by qubit, from the most significant one down: level l turns qubit n-1-l by an angle
+that depends on the l qubits above it, dividing the weight of each branch between its two halves,
 
 .. math:: \varphi = 2\,\mathrm{atan2}(r_{right}, r_{left}),
 
-with r the norm of a half (on the last level the signed amplitude). Branches outside the first ``n_amplitudes`` basis
-states carry no weight and need no gate: level l has ``ceil(n_amplitudes / 2**(n-l))`` branches and as many RY gates.
-A last branch of which only the left half is inside must have the angle 0; see :attr:`TreeLayout.half_levels`.
+with r the norm of a half (on the last level the signed amplitude). Branches outside the first
+``n_amplitudes`` basis states carry no weight and need no gate: level l has ``ceil(n_amplitudes / 2**(n-l))``
+branches and as many RY gates. A last branch of which only the left half is inside must have the angle 0; see
+:attr:`TreeLayout.half_levels`.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ def tree_layout(n_amplitudes: int) -> TreeLayout:
         n_branches = -(-n_amplitudes // 2 ** (n_qubits - level))
         branches = tuple(range(n_branches))
         target = n_qubits - 1 - level
-        # Bit i of a branch index is qubit target + 1 + i: branches are numbered by the qubits above the target.
+        # Bit i of a branch index is qubit target + 1 + i: branches are numbered by the qubits above the
+        # target.
         controls = tuple(range(target + 1, n_qubits))
         levels.append(open_multiplexor(target=target, controls=controls, patterns=branches, masks=branches))
     return TreeLayout(n_amplitudes, tuple(levels))

@@ -1,12 +1,14 @@
 r"""Amplitudes to rotation angles of the preparation tree and back, with analytic derivatives.
 
-Per level the branch angles :math:`\varphi = 2\,\mathrm{atan2}(r_{right}, r_{left})` are combined into one angle per RY
-gate by the inverse of the multiplexor's sign matrix. A branch of weight zero has the angle 0. The derivative of a
-branch angle is
+Per level the branch angles :math:`\varphi = 2\,\mathrm{atan2}(r_{right}, r_{left})` are combined into one
+angle per RY gate by the inverse of the multiplexor's sign matrix. A branch of weight zero has the angle 0.
+The derivative of a branch angle is
 
-.. math:: \mathrm d\varphi = 2\,(r_{left}\,\mathrm dr_{right} - r_{right}\,\mathrm dr_{left}) / (r_{left}^2 + r_{right}^2)
+.. math:: \mathrm d\varphi = 2\,(r_{left}\,\mathrm dr_{right} - r_{right}\,\mathrm dr_{left})
+          / (r_{left}^2 + r_{right}^2)
 
-and is 0 in a branch of weight zero, where the angle says nothing about the state (see :func:`dead_amplitudes`).
+and is 0 in a branch of weight zero, where the angle says nothing about the state (see
+:func:`dead_amplitudes`).
 """
 
 from __future__ import annotations
@@ -76,8 +78,8 @@ def loader_jacobian(layout: TreeLayout, amplitudes: FloatArray) -> FloatArray:
         amplitudes: Shape ``(batch, 2**n_qubits)``, of any norm.
 
     Returns:
-        Radians per unit of amplitude, shape ``(batch, n_gates, 2**n_qubits)``; zero beyond ``n_amplitudes``, and in
-        branches of weight zero.
+        Radians per unit of amplitude, shape ``(batch, n_gates, 2**n_qubits)``; zero beyond ``n_amplitudes``,
+        and in branches of weight zero.
 
     Raises:
         ConfigError: If the amplitudes do not fit the tree.
@@ -143,10 +145,11 @@ def _check(layout: TreeLayout, amplitudes: FloatArray) -> None:
     expected = 2**layout.n_qubits
     if amplitudes.ndim != 2 or amplitudes.shape[1] != expected:
         raise ConfigError(
-            f"Amplitudes for {layout.n_qubits} qubits have shape (batch, {expected}); {amplitudes.shape} was given."
+            f"Amplitudes for {layout.n_qubits} qubits have shape (batch, {expected}); "
+            f"{amplitudes.shape} was given."
         )
     if np.any(amplitudes[:, layout.n_amplitudes :]):
         raise ConfigError(
-            f"The tree reaches the first {layout.n_amplitudes} of {expected} amplitudes, but a later one is not zero. "
-            "Build the tree with more amplitudes."
+            f"The tree reaches the first {layout.n_amplitudes} of {expected} amplitudes, but a later one is "
+            "not zero. Build the tree with more amplitudes."
         )

@@ -1,0 +1,130 @@
+"""The compiled matrices against qiskit.quantum_info and finite differences."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter, ParameterVector
+from qiskit.quantum_info import Operator, Statevector
+
+from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
+from qiskit_qff.circuit.compiled import (
+    circuit_matrix,
+    operator_matrix,
+    readout_jacobian,
+    readout_matrices,
+    readout_pullback,
+)
+from qiskit_qff.circuit.program import CircuitProgram
+from qiskit_qff.errors import ConfigError
+
+SPECS = [
+    AnsatzSpec("ry_tree", "rank_one", 8),
+    AnsatzSpec("ry_tree", "rank_one", 11),
+    AnsatzSpec("ry_tree", "rank_two", 7, n_readouts=2),
+    AnsatzSpec("brickwork_cz", "z_diagonal", 8, layers=3, n_readouts=6),
+    AnsatzSpec("brickwork_rzz", "z_diagonal", 5, layers=2, n_readouts=4),
+    AnsatzSpec("brickwork_rzz", "rank_one", 4, layers=2),
+]
+
+
+def mixed_program():
+    """Every gate that the walker knows, with shared, scaled and constant angles."""
+    theta = ParameterVector("theta", 3)
+    circuit = QuantumCircuit(3)
+    circuit.h(0)
+    circuit.rx(theta[0], 1)
+    circuit.rz(2 * theta[1] + 0.3, 2)
+    circuit.cx(2, 0)
+    circuit.barrier()
+    circuit.ry(theta[0] - theta[2], 0)
+    circuit.rzz(theta[2], 0, 2)
+    circuit.cz(1, 2)
+    circuit.x(1)
+    circuit.ry(0.7, 1)
+    return CircuitProgram(circuit, np.random.default_rng(5).normal(size=(2, 8)), 8)
+
+
+PROGRAMS = [build_program(spec) for spec in SPECS] + [mixed_program()]
+
+
+def random_angles(program, seed):
+    return np.random.default_rng(seed).uniform(-np.pi, np.pi, program.n_angles)
+
+
+@settings(max_examples=15, deadline=None)
+@given(index=st.integers(0, len(PROGRAMS) - 1), seed=st.integers(0, 2**31))
+def test_matrices_equal_qiskit_operator(index, seed):
+    program = PROGRAMS[index]
+    theta = random_angles(program, seed)
+    unitary = Operator(program.circuit.assign_parameters(theta)).data
+    np.testing.assert_allclose(circuit_matrix(program, theta), unitary, atol=1e-12)
+    expected = np.einsum("zi,kz,zj->kij", unitary.conj(), program.readouts, unitary).real
+    np.testing.assert_allclose(readout_matrices(program, theta), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_quadratic_form_equals_statevector_expectation(program, rng):
+    theta = random_angles(program, 3)
+    x = rng.normal(size=2**program.n_qubits)
+    x /= np.linalg.norm(x)
+    state = Statevector(x).evolve(program.circuit.assign_parameters(theta))
+    for matrix, observable in zip(readout_matrices(program, theta), program.observables(), strict=True):
+        assert x @ matrix @ x == pytest.approx(state.expectation_value(observable).real, abs=1e-12)
+
+
+@settings(max_examples=10, deadline=None)
+@given(index=st.integers(0, len(PROGRAMS) - 1), seed=st.integers(0, 2**31))
+def test_jacobian_equals_finite_differences(index, seed):
+    program = PROGRAMS[index]
+    theta = random_angles(program, seed)
+    jacobian = readout_jacobian(program, theta)
+    step = 1e-5
+    for angle in range(program.n_angles):
+        shift = np.zeros(program.n_angles)
+        shift[angle] = step
+        difference = readout_matrices(program, theta + shift) - readout_matrices(program, theta - shift)
+        np.testing.assert_allclose(jacobian[angle], difference / (2 * step), atol=1e-8)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_pullback_contracts_the_jacobian(program, rng):
+    theta = random_angles(program, 4)
+    cotangents = rng.normal(size=(program.n_readouts, *2 * (2**program.n_qubits,)))
+    before = cotangents.copy()
+    expected = np.einsum("jkab,kab->j", readout_jacobian(program, theta), cotangents)
+    np.testing.assert_allclose(readout_pullback(program, theta, cotangents), expected, atol=1e-11)
+    np.testing.assert_array_equal(cotangents, before)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_operator_is_the_weighted_sum(program, rng):
+    theta, weights = random_angles(program, 5), rng.normal(size=program.n_readouts)
+    expected = np.tensordot(weights, readout_matrices(program, theta), axes=1)
+    np.testing.assert_allclose(operator_matrix(program, theta, weights), expected, atol=1e-12)
+
+
+def test_unknown_gate_is_named():
+    circuit = QuantumCircuit(2)
+    circuit.swap(0, 1)
+    with pytest.raises(ConfigError, match="'swap'"):
+        readout_matrices(CircuitProgram(circuit, np.eye(1, 4), 4), np.zeros(0))
+
+
+def test_nonlinear_angle_is_refused():
+    theta = Parameter("theta")
+    circuit = QuantumCircuit(1)
+    circuit.ry(theta * theta, 0)
+    with pytest.raises(ConfigError, match="linear"):
+        readout_matrices(CircuitProgram(circuit, np.eye(1, 2), 2), np.zeros(1))
+
+
+def test_wrong_shapes_are_refused():
+    program = PROGRAMS[0]
+    with pytest.raises(ConfigError, match="7 angles"):
+        readout_matrices(program, np.zeros(3))
+    with pytest.raises(ConfigError, match="weights"):
+        operator_matrix(program, np.zeros(7), np.zeros(2))
+    with pytest.raises(ConfigError, match="Cotangents"):
+        readout_pullback(program, np.zeros(7), np.zeros((1, 4, 4)))

@@ -1,0 +1,117 @@
+"""Amplitude vectors, tree angles and the loader circuit."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from qiskit.circuit.library import StatePreparation
+from qiskit.quantum_info import Statevector
+
+from qiskit_qff.encoding.amplitudes import amplitude_vectors, normalise, qubits_for
+from qiskit_qff.encoding.multiplexor import Entangler, closed_multiplexor
+from qiskit_qff.encoding.preparation import loader_circuit
+from qiskit_qff.encoding.tree import tree_layout
+from qiskit_qff.encoding.tree_angles import dead_amplitudes, loader_amplitudes, loader_angles, loader_jacobian
+from qiskit_qff.errors import ConfigError
+
+
+def random_vectors(n_amplitudes, seed, *, batch=3, zeros=0):
+    rng = np.random.default_rng(seed)
+    vectors = np.zeros((batch, 2 ** qubits_for(n_amplitudes)))
+    vectors[:, :n_amplitudes] = rng.normal(size=(batch, n_amplitudes))
+    # Whole pairs: a single zero may sit on the branch cut of atan2, where finite differences fail.
+    for pair in 2 * rng.integers(1, vectors.shape[1] // 2, zeros if n_amplitudes > 2 else 0):
+        vectors[:, pair : pair + 2] = 0.0
+    vectors[:, 0] = 1.0
+    return vectors
+
+
+def test_amplitudes_keep_the_norm(rng):
+    features = rng.normal(size=(5, 6))
+    vectors = amplitude_vectors(features)
+    assert vectors.shape == (5, 8)
+    unit, norms = normalise(vectors)
+    np.testing.assert_allclose(norms**2, 1 + (features**2).sum(axis=1))
+    np.testing.assert_allclose(unit * norms[:, None], vectors)
+
+
+@settings(max_examples=40, deadline=None)
+@given(n_amplitudes=st.integers(2, 40), seed=st.integers(0, 2**31), zeros=st.integers(0, 12))
+def test_angles_and_amplitudes_are_inverse(n_amplitudes, seed, zeros):
+    layout = tree_layout(n_amplitudes)
+    vectors = random_vectors(n_amplitudes, seed, zeros=zeros)
+    before = vectors.copy()
+    angles = loader_angles(layout, vectors)
+    assert np.isfinite(angles).all()
+    np.testing.assert_allclose(loader_amplitudes(layout, angles), normalise(vectors)[0], atol=1e-13)
+    np.testing.assert_array_equal(vectors, before)
+
+
+@pytest.mark.parametrize("n_amplitudes", [2, 3, 5, 8, 11, 16, 27, 32])
+def test_loader_prepares_the_state_of_qiskit(n_amplitudes):
+    circuit = loader_circuit(n_amplitudes)
+    vectors, _ = normalise(random_vectors(n_amplitudes, 7, zeros=2))
+    for vector, angles in zip(vectors, loader_angles(tree_layout(n_amplitudes), vectors), strict=True):
+        prepared = Statevector(circuit.assign_parameters(angles))
+        np.testing.assert_allclose(prepared.data, vector, atol=1e-12)
+        reference = Statevector(StatePreparation(vector).definition)
+        assert abs(prepared.inner(reference)) == pytest.approx(1.0, abs=1e-10)
+
+
+@settings(max_examples=25, deadline=None)
+@given(n_amplitudes=st.integers(2, 33), seed=st.integers(0, 2**31), zeros=st.integers(0, 8))
+def test_jacobian_equals_finite_differences(n_amplitudes, seed, zeros):
+    layout = tree_layout(n_amplitudes)
+    vectors = random_vectors(n_amplitudes, seed, zeros=zeros)
+    # Close to an empty branch the angles turn fast: keep away from it, except at exact zeros.
+    vectors = np.where(np.abs(vectors) < 0.05, 0.05 * (vectors != 0.0), vectors)
+    jacobian = loader_jacobian(layout, vectors)
+    dead = dead_amplitudes(layout, vectors)
+    step = 1e-7
+    for index in range(n_amplitudes):
+        shift = np.zeros_like(vectors)
+        shift[:, index] = step
+        difference = (loader_angles(layout, vectors + shift) - loader_angles(layout, vectors - shift)) / (
+            2 * step
+        )
+        alive = ~dead[:, index]
+        np.testing.assert_allclose(jacobian[alive][:, :, index], difference[alive], atol=1e-5)
+
+
+def test_jacobian_is_zero_along_the_vector_and_in_dead_branches():
+    layout = tree_layout(8)
+    vectors = np.array([[1.0, 0.5, 0.0, 0.0, 0.0, -0.3, 0.0, 0.0]])
+    jacobian = loader_jacobian(layout, vectors)
+    np.testing.assert_allclose(np.einsum("bgj,bj->bg", jacobian, vectors), 0.0, atol=1e-14)
+    np.testing.assert_array_equal(dead_amplitudes(layout, vectors)[0], [0, 0, 1, 1, 0, 0, 1, 1])
+    assert not jacobian[0, :, [2, 3, 6, 7]].any()
+
+
+@pytest.mark.parametrize("n_amplitudes", range(2, 34))
+def test_pruned_tree_has_a_gate_per_branch(n_amplitudes):
+    layout = tree_layout(n_amplitudes)
+    assert layout.n_gates == n_amplitudes - 1 + len(layout.half_levels)
+    assert loader_circuit(n_amplitudes).num_parameters == layout.n_gates
+
+
+def test_closed_multiplexor_returns_to_mask_zero():
+    multiplexor = closed_multiplexor(target=0, controls=(1, 2), patterns=(0, 1, 2, 3), masks=(0, 1, 2, 3))
+    assert sum(isinstance(gate, Entangler) for gate in multiplexor.operations()) == 4
+    np.testing.assert_allclose(multiplexor.walsh @ multiplexor.inverse_walsh, np.eye(4), atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: qubits_for(1),
+        lambda: amplitude_vectors(np.zeros(3)),
+        lambda: amplitude_vectors(np.zeros((2, 8)), n_qubits=3),
+        lambda: normalise(np.zeros((1, 4))),
+        lambda: normalise(np.full((1, 4), np.nan)),
+        lambda: loader_angles(tree_layout(3), np.ones((1, 4))),
+        lambda: loader_angles(tree_layout(4), np.ones((1, 8))),
+    ],
+)
+def test_bad_input_is_refused(make):
+    with pytest.raises(ConfigError):
+        make()
