@@ -6,23 +6,23 @@ replaces with the reader's own, so a figure fits a light and a dark page alike.
 """
 
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from qiskit_qff.report.metrics import Comparison, FloatArray, mean_absolute, root_mean_square
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 INK = "#5b6472"
 """Colour of text and axes: readable on white (5.9:1), replaced in the HTML report."""
 
 # Okabe and Ito's palette for colour-blind readers, without black and yellow, which vanish on dark or light.
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#a6761d")
+PALETTE = ("#1c83c6", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#a6761d")
 
 _STYLE: Any = {
     "font.size": 9.0,
@@ -46,8 +46,12 @@ _STYLE: Any = {
     "savefig.transparent": True,
 }
 
+# Colours and fonts are read from matplotlib's settings while things are drawn, so every drawing function
+# below runs inside the house style and leaves the caller's settings as they were.
 
-def parity_energy(sets: Mapping[str, Comparison]) -> "Figure":
+
+@rc_context(_STYLE)
+def parity_energy(sets: Mapping[str, Comparison]) -> Figure:
     """Predicted against reference energies per atom, relative to the mean reference energy of all sets.
 
     Args:
@@ -62,7 +66,8 @@ def parity_energy(sets: Mapping[str, Comparison]) -> "Figure":
     return figure
 
 
-def parity_forces(comparison: Comparison) -> "Figure":
+@rc_context(_STYLE)
+def parity_forces(comparison: Comparison) -> Figure:
     """Predicted against reference force components, coloured by element.
 
     Args:
@@ -85,7 +90,8 @@ def parity_forces(comparison: Comparison) -> "Figure":
     return figure
 
 
-def force_error_histogram(comparison: Comparison) -> "Figure":
+@rc_context(_STYLE)
+def force_error_histogram(comparison: Comparison) -> Figure:
     """How often a force component is wrong by how much, by element, on a logarithmic scale.
 
     Args:
@@ -111,7 +117,8 @@ def force_error_histogram(comparison: Comparison) -> "Figure":
     return figure
 
 
-def energy_error_histogram(sets: Mapping[str, Comparison]) -> "Figure":
+@rc_context(_STYLE)
+def energy_error_histogram(sets: Mapping[str, Comparison]) -> Figure:
     """How often the energy per atom is wrong by how much.
 
     Args:
@@ -130,7 +137,8 @@ def energy_error_histogram(sets: Mapping[str, Comparison]) -> "Figure":
     return figure
 
 
-def training_curve(losses: Mapping[str, Sequence[float]], *, bound: float | None = None) -> "Figure":
+@rc_context(_STYLE)
+def training_curve(losses: Mapping[str, Sequence[float]], *, bound: float | None = None) -> Figure:
     """The loss along each optimisation, and the bound that no circuit can beat with these channels.
 
     Args:
@@ -148,7 +156,8 @@ def training_curve(losses: Mapping[str, Sequence[float]], *, bound: float | None
     return figure
 
 
-def selection_curve(errors: Mapping[str, Sequence[float]]) -> "Figure":
+@rc_context(_STYLE)
+def selection_curve(errors: Mapping[str, Sequence[float]]) -> Figure:
     """What is left of the squared error after each channel that the forward selection takes.
 
     Args:
@@ -163,9 +172,10 @@ def selection_curve(errors: Mapping[str, Sequence[float]]) -> "Figure":
     return figure
 
 
+@rc_context(_STYLE)
 def lines(
     x: FloatArray, curves: Mapping[str, FloatArray], *, x_label: str, y_label: str, level: float | None = None
-) -> "Figure":
+) -> Figure:
     """One or more curves over a common axis, such as the temperature along a run.
 
     Args:
@@ -186,45 +196,36 @@ def lines(
     return figure
 
 
-def new_figure(*, width: float = 4.6, height: float = 3.6) -> "tuple[Figure, Axes]":
+@rc_context(_STYLE)
+def new_figure(*, width: float = 4.6, height: float = 3.6) -> tuple[Figure, Axes]:
     """An empty figure in the house style with one pair of axes; sizes in inches."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(width, height))
-        return figure, figure.subplots()
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots()
 
 
-def save(figure: "Figure", path: Path) -> None:
+@rc_context(_STYLE)
+def save(figure: Figure, path: Path) -> None:
     """Write a figure on a white ground; the format follows from the file name."""
-    from matplotlib import rc_context
-
-    with rc_context(_STYLE):
-        figure.savefig(path, dpi=160, transparent=False, facecolor="white")
+    figure.savefig(path, dpi=160, transparent=False, facecolor="white")
 
 
-def as_svg(figure: "Figure") -> str:
+@rc_context(_STYLE)
+def as_svg(figure: Figure) -> str:
     """A figure as SVG text with a transparent ground."""
-    from io import StringIO
-
-    from matplotlib import rc_context
-
     stream = StringIO()
-    with rc_context(_STYLE):
-        figure.savefig(stream, format="svg", dpi=160, metadata={"Date": None, "Creator": None})
+    figure.savefig(stream, format="svg", dpi=160, metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
     return text[text.index("<svg") :]
 
 
-def _points(axes: "Axes", x: FloatArray, y: FloatArray, colour: str, label: str) -> None:
+def _points(axes: Axes, x: FloatArray, y: FloatArray, colour: str, label: str) -> None:
     """Scatter points, drawn as an image inside vector figures so that many of them stay small."""
     size = 14.0 if len(x) < 500 else 3.0
     alpha = 0.8 if len(x) < 500 else 0.35
     axes.scatter(x, y, s=size, color=colour, alpha=alpha, linewidths=0, label=label, rasterized=len(x) > 500)
 
 
-def _finish_parity(axes: "Axes", quantity: str, unit: str) -> None:
+def _finish_parity(axes: Axes, quantity: str, unit: str) -> None:
     """Equal scales, the diagonal, labels and a legend whose points can be seen."""
     low = min(axes.get_xlim()[0], axes.get_ylim()[0])
     high = max(axes.get_xlim()[1], axes.get_ylim()[1])
