@@ -1,0 +1,1 @@
+"""Running simulations: ASE calculator, molecular dynamics and what is read off its trajectories."""

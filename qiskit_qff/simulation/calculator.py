@@ -1,0 +1,192 @@
+"""The force field as an ASE calculator, for molecular dynamics, relaxation and everything else in ASE.
+
+Neighbours are found once and kept while no atom has moved by more than half the skin, so a step of a
+simulation pays for the force field, not for the bookkeeping around it.
+
+Units are ASE's: eV, Å, stress in eV/Å³ with ASE's sign (tension positive), Voigt order xx yy zz yz xz xy.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from qiskit_qff.errors import DataError
+from qiskit_qff.structures.neighbors import NeighborList, VerletList
+
+Floats = NDArray[np.float64]
+
+#: Two atoms closer than this sit on one site, in Å.
+SAME_SITE = 0.01
+
+
+class PotentialEnergy(Protocol):
+    """What one structure has in the eyes of a potential."""
+
+    @property
+    def energy(self) -> float:
+        """Total energy in eV."""
+
+    @property
+    def energies(self) -> Floats:
+        """Energy of each atom, shape ``(n_atoms,)``, in eV."""
+
+    @property
+    def forces(self) -> Floats:
+        """Forces, shape ``(n_atoms, 3)``, in eV/Å."""
+
+    @property
+    def virial(self) -> Floats:
+        """Derivative of the energy with strain, shape ``(3, 3)``, in eV."""
+
+
+class Potential(Protocol):
+    """A force field: :class:`~qiskit_qff.model.force_field.ForceField`, or a reference in a test."""
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers that it knows."""
+
+    @property
+    def cutoff(self) -> float:
+        """Reach of the interaction in Å."""
+
+    def evaluate(
+        self,
+        numbers: NDArray[np.int64],
+        positions: Floats,
+        cell: Floats,
+        pbc: NDArray[np.bool_],
+        neighbors: NeighborList,
+    ) -> PotentialEnergy:
+        """Energies, forces and virial of one structure."""
+
+
+class QFFCalculator(Calculator):
+    """ASE calculator of a trained force field.
+
+    Example:
+        >>> atoms.calc = QFFCalculator("model.json")  # doctest: +SKIP
+        >>> atoms.get_potential_energy()  # doctest: +SKIP
+    """
+
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012 (ASE's own form)
+
+    def __init__(self, model: "str | Path | Potential", *, skin: float = 0.5) -> None:
+        """Load or take over a force field.
+
+        Args:
+            model: model file, the directory that holds ``model.json``, or a force field.
+            skin: in Å; neighbours up to ``cutoff + skin`` are kept from step to step.
+
+        Raises:
+            ModelFileError: if the file is missing, damaged or of a newer version.
+        """
+        super().__init__()
+        self.force_field = load_potential(model) if isinstance(model, (str, Path)) else model
+        self._verlet_list = VerletList(self.force_field.cutoff, skin)
+        self._n_neighbors: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._known_numbers: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+
+    @property
+    def n_neighbors(self) -> NDArray[np.int64]:
+        """How many neighbours each atom had in the last calculation, shape ``(n_atoms,)``."""
+        return self._n_neighbors
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] | None = None,
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Evaluate all properties of one structure; ASE calls this when the atoms have changed.
+
+        Args:
+            atoms: the structure.
+            properties: ignored; everything comes out of one evaluation.
+            system_changes: what changed since the last call, in ASE's words.
+
+        Raises:
+            DataError: for an element the model does not know, a position that is not finite, a periodic
+                cell without volume, or two atoms on one site.
+        """
+        super().calculate(atoms, properties, system_changes)
+        structure: Any = self.atoms
+        if not np.array_equal(structure.numbers, self._known_numbers):
+            check_species(structure.numbers, self.force_field.species)
+            self._known_numbers = structure.numbers.copy()
+        cell, pbc = structure.cell.array, structure.pbc
+        neighbors = self._verlet_list.update(structure.positions, cell, pbc)
+        _check_separations(neighbors)
+        self._n_neighbors = np.diff(neighbors.first)
+        prediction = self.force_field.evaluate(structure.numbers, structure.positions, cell, pbc, neighbors)
+        self.results = _as_results(prediction, cell, pbc)
+
+
+def load_potential(path: str | Path) -> Potential:
+    """Read a model file, or ``model.json`` inside a directory.
+
+    Raises:
+        ModelFileError: if the file is missing, damaged or of a newer version.
+    """
+    from qiskit_qff.model.force_field import ForceField
+
+    file = Path(path)
+    potential: Potential = ForceField.load(file / "model.json" if file.is_dir() else file)
+    return potential
+
+
+def check_species(numbers: NDArray[np.int64], species: Sequence[int], *, where: str = "") -> None:
+    """Refuse a structure with an element that the model was not trained on.
+
+    Args:
+        numbers: atomic numbers, shape ``(n_atoms,)``.
+        species: atomic numbers that the model knows.
+        where: file and frame, for the message.
+
+    Raises:
+        DataError: naming the first such atom.
+    """
+    unknown = np.flatnonzero(~np.isin(numbers, list(species)))
+    if len(unknown):
+        atom = int(unknown[0])
+        known = " ".join(chemical_symbols[z] for z in species)
+        raise DataError(
+            f"{where + ': ' if where else ''}UnknownSpecies: atom {atom} is {chemical_symbols[numbers[atom]]}"
+            f", but the model knows only {known}. Train a model on data that contain it."
+        )
+
+
+def _check_separations(neighbors: NeighborList) -> None:
+    """Refuse two atoms on one site.
+
+    Raises:
+        DataError: naming both atoms.
+    """
+    if neighbors.n_pairs and neighbors.distances.min() < SAME_SITE:
+        pair = int(neighbors.distances.argmin())
+        center = int(np.searchsorted(neighbors.first, pair, side="right")) - 1
+        other, distance = int(neighbors.neighbor[pair]), neighbors.distances[pair]
+        raise DataError(
+            f"atoms {center} and {other} are {distance:.2g} Å apart: "
+            "two atoms on one site. Remove the duplicate, or check the cell."
+        )
+
+
+def _as_results(prediction: PotentialEnergy, cell: Floats, pbc: NDArray[np.bool_]) -> dict[str, Any]:
+    """Put a prediction into ASE's dictionary; a stress exists only where all directions are periodic."""
+    results: dict[str, Any] = {
+        "energy": prediction.energy,
+        "free_energy": prediction.energy,
+        "energies": prediction.energies,
+        "forces": prediction.forces,
+    }
+    if pbc.all():
+        stress = prediction.virial / abs(np.linalg.det(cell))
+        results["stress"] = stress.ravel()[[0, 4, 8, 5, 2, 1]]
+    return results

@@ -1,0 +1,116 @@
+"""The state of a run on disk, always complete: written beside the old one, synced, then renamed over it.
+
+One ``.npz`` file without pickles holds positions, momenta and cell of the atoms, all numbers of the
+integrator (thermostat and barostat included), the state of the random generator, and how long trajectory and
+log were, so that a restart can cut them back to this step. Whatever kills a run, the file is either the
+previous checkpoint or the new one.
+"""
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.errors import DataError
+
+#: Version of the layout; raised when older programs could not read it.
+FORMAT_VERSION = 1
+
+_INTEGRATOR = "integrator/"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that a run needs to go on as if it had never stopped."""
+
+    step: int
+    """Number of steps done."""
+    positions: NDArray[np.float64]
+    """Positions, shape ``(n_atoms, 3)``, in Å, never wrapped into the cell."""
+    momenta: NDArray[np.float64]
+    """Momenta, shape ``(n_atoms, 3)``, in ASE units."""
+    cell: NDArray[np.float64]
+    """Cell vectors as rows, shape ``(3, 3)``, in Å."""
+    integrator: Mapping[str, NDArray[Any]]
+    """Numbers of the integrator, by name."""
+    random_state: Mapping[str, Any]
+    """State of the bit generator, as NumPy gives it."""
+    file_sizes: Mapping[str, int]
+    """Length in bytes of each growing file at this step, by name."""
+    identity: Mapping[str, Any]
+    """What makes the run this run and no other: settings, model and structure."""
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint so that a crash at any moment leaves either the old file or the new one.
+
+    Raises:
+        OSError: if the disk is full or not writable; the old checkpoint is then still there.
+    """
+    document = {
+        "format_version": FORMAT_VERSION,
+        "step": checkpoint.step,
+        "random_state": dict(checkpoint.random_state),
+        "file_sizes": dict(checkpoint.file_sizes),
+        "identity": dict(checkpoint.identity),
+    }
+    arrays: dict[str, Any] = {_INTEGRATOR + name: value for name, value in checkpoint.integrator.items()}
+    arrays |= {"positions": checkpoint.positions, "momenta": checkpoint.momenta, "cell": checkpoint.cell}
+    content = io.BytesIO()
+    np.savez(content, document=np.array(json.dumps(document)), **arrays)
+    temporary = path.with_name(path.name + ".partial")
+    with temporary.open("wb") as stream:
+        stream.write(content.getbuffer())
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+    _sync_directory(path.parent)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        DataError: if the file is damaged or of a newer version.
+    """
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+            document = json.loads(str(arrays["document"]))
+            held = {name: arrays[name] for name in arrays.files}
+        version = document["format_version"]
+        if version > FORMAT_VERSION:
+            raise DataError(f"{path}: checkpoint of a newer version ({version}); update qiskit_qff.")
+        return Checkpoint(
+            step=int(document["step"]),
+            positions=held["positions"],
+            momenta=held["momenta"],
+            cell=held["cell"],
+            integrator={
+                name.removeprefix(_INTEGRATOR): value
+                for name, value in held.items()
+                if name.startswith(_INTEGRATOR)
+            },
+            random_state=document["random_state"],
+            file_sizes=document["file_sizes"],
+            identity=document["identity"],
+        )
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+        raise DataError(
+            f"{path}: damaged checkpoint ({error}). Start the run anew with --restart."
+        ) from error
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the rename itself durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,57 @@
+r"""Initial velocities and the temperature of a moving structure.
+
+Momenta are drawn from the Maxwell-Boltzmann distribution, freed of the drift of the centre of mass and scaled
+to the wanted temperature, with
+
+.. math:: T = \frac{2 E_\mathrm{kin}}{(3N - 3) k_B}
+
+The centre of mass rests in every ensemble here, so 3N - 3 degrees of freedom carry the temperature
+everywhere: in the start, the log and the thermostats.
+"""
+
+import numpy as np
+from ase import Atoms, units
+from numpy.typing import NDArray
+
+from qiskit_qff.errors import ConfigError
+
+
+def degrees_of_freedom(n_atoms: int) -> int:
+    """Number of momenta that carry temperature when the centre of mass rests."""
+    return 3 * n_atoms - 3
+
+
+def kinetic_energy(momenta: NDArray[np.float64], masses: NDArray[np.float64]) -> float:
+    """Kinetic energy in eV of momenta, shape ``(n_atoms, 3)``, and masses, shape ``(n_atoms,)``."""
+    return 0.5 * float(np.einsum("ij,ij,i->", momenta, momenta, 1.0 / masses))
+
+
+def temperature(kinetic: float, n_atoms: int) -> float:
+    """Temperature in K of a kinetic energy in eV."""
+    return 2.0 * kinetic / (degrees_of_freedom(n_atoms) * units.kB)
+
+
+def assign_velocities(atoms: Atoms, temperature_k: float, *, rng: np.random.Generator) -> None:
+    """Give the atoms thermal momenta at exactly the temperature, with the centre of mass at rest.
+
+    Args:
+        atoms: changed in place.
+        temperature_k: in K.
+        rng: source of the random numbers.
+
+    Raises:
+        ConfigError: if there are fewer than two atoms, so that nothing can move.
+    """
+    if len(atoms) < 2:
+        raise ConfigError("molecular dynamics needs at least two atoms: the centre of mass is kept at rest.")
+    masses = atoms.get_masses()
+    momenta = rng.standard_normal((len(atoms), 3)) * np.sqrt(masses * units.kB * temperature_k)[:, None]
+    momenta = without_drift(momenta, masses)
+    now = temperature(kinetic_energy(momenta, masses), len(atoms))
+    atoms.set_momenta(momenta * np.sqrt(temperature_k / now))
+
+
+def without_drift(momenta: NDArray[np.float64], masses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Momenta with the motion of the centre of mass taken out; shapes ``(n_atoms, 3)`` and ``(n_atoms,)``."""
+    drift: NDArray[np.float64] = momenta.sum(axis=0) / masses.sum()
+    return momenta - masses[:, None] * drift

@@ -1,0 +1,228 @@
+"""Molecular dynamics: ensembles, conserved quantities, restarts and the watch over a run."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.io import read
+from contracts.force_field.lennard_jones import LennardJones, mixed_crystal
+
+from qiskit_qff.errors import ConfigError, DataError, SimulationError
+from qiskit_qff.simulation.dynamics import CHECKPOINT, run_dynamics
+from qiskit_qff.simulation.recording import read_log
+from qiskit_qff.simulation.settings import MDSettings, default_timestep
+from qiskit_qff.simulation.velocities import assign_velocities
+
+ENSEMBLES = {
+    "nve": {"ensemble": "nve"},
+    "bussi": {"ensemble": "nvt", "thermostat": "bussi"},
+    "langevin": {"ensemble": "nvt", "thermostat": "langevin"},
+    "nose-hoover": {"ensemble": "nvt", "thermostat": "nose-hoover"},
+    "npt": {"ensemble": "npt", "pressure_gpa": 0.1},
+    "npt-full": {"ensemble": "npt", "barostat": "full", "pressure_gpa": 0.1},
+}
+
+BASE = MDSettings(temperature_k=40.0, steps=60, timestep_fs=5.0, interval=10, checkpoint_interval=20, seed=3)
+
+
+@pytest.fixture(scope="module")
+def crystal():
+    return mixed_crystal(2, rattle=0.05)
+
+
+def stop_after(n_steps):
+    remaining = iter(range(n_steps))
+    return lambda: next(remaining, None) is None
+
+
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_restart_is_bit_identical(tmp_path, crystal, name):
+    settings = replace(BASE, **ENSEMBLES[name])
+    whole = run_dynamics(crystal, LennardJones(), settings, tmp_path / "whole")
+    for n_steps in (7, 25, None):
+        stop = None if n_steps is None else stop_after(n_steps)
+        parts = run_dynamics(crystal, LennardJones(), settings, tmp_path / "parts", should_stop=stop)
+    assert whole.completed
+    assert parts.completed
+    assert parts.resumed_from_step is not None
+    for file in ("trajectory.extxyz", "log.csv"):
+        assert (tmp_path / "parts" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
+
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_conserved_quantity_and_temperature(tmp_path, crystal, name):
+    relaxed = replace(BASE, steps=2000, checkpoint_interval=5000, thermostat_time_fs=200.0, **ENSEMBLES[name])
+    summary = run_dynamics(crystal, LennardJones(), relaxed, tmp_path)
+    log = read_log(summary.log)
+    kinetic_noise = log["kinetic_ev"].std() / len(crystal)
+    conserved = log["conserved_ev"] / len(crystal)
+    assert np.abs(conserved - conserved[0]).max() < 0.1 * kinetic_noise
+    assert abs(summary.drift_mev_per_atom_per_ps) < 0.02
+    if name != "nve":
+        settled = log["temperature_k"][50:]
+        assert settled.mean() == pytest.approx(40.0, rel=0.12)
+    assert summary.time_ps == pytest.approx(10.0)
+    assert np.isfinite(summary.pressure_mean_gpa)
+
+
+@pytest.mark.parametrize("name", ["langevin", "bussi", "nose-hoover"])
+def test_centre_of_mass_stays_at_rest(tmp_path, crystal, name):
+    summary = run_dynamics(crystal, LennardJones(), replace(BASE, **ENSEMBLES[name]), tmp_path)
+    last = read(summary.trajectory, index=-1)
+    assert np.abs(last.get_momenta().sum(axis=0)).max() < 1e-5
+
+
+def test_langevin_kinetic_energy_is_maxwell_boltzmann(tmp_path):
+    dimer = Atoms("ArKr", positions=[[0, 0, 0], [3.9, 0, 0]])
+    settings = replace(
+        BASE,
+        ensemble="nvt",
+        thermostat="langevin",
+        temperature_k=20.0,
+        steps=8000,
+        timestep_fs=8.0,
+        interval=5,
+        thermostat_time_fs=60.0,
+        checkpoint_interval=20000,
+    )
+    log = read_log(run_dynamics(dimer, LennardJones(), settings, tmp_path).log)
+    kinetic = log["kinetic_ev"] / (units.kB * 20.0)
+    # Gamma distribution of 3N - 3 = 3 degrees of freedom: mean 3/2, variance 3/2.
+    assert kinetic.mean() == pytest.approx(1.5, rel=0.1)
+    assert kinetic.var() == pytest.approx(1.5, rel=0.25)
+
+
+def test_initial_velocities(crystal):
+    first, second = crystal.copy(), crystal.copy()
+    assign_velocities(first, 300.0, rng=np.random.default_rng(5))
+    assign_velocities(second, 300.0, rng=np.random.default_rng(5))
+    np.testing.assert_array_equal(first.get_momenta(), second.get_momenta())
+    assert np.abs(first.get_momenta().sum(axis=0)).max() < 1e-12
+    freedom = 3 * len(crystal) - 3
+    assert 2 * first.get_kinetic_energy() / (freedom * units.kB) == pytest.approx(300.0)
+    with pytest.raises(ConfigError, match="two atoms"):
+        assign_velocities(Atoms("Ar"), 300.0, rng=np.random.default_rng(5))
+
+
+def test_trajectory_and_log_agree(tmp_path, crystal):
+    summary = run_dynamics(crystal, LennardJones(), replace(BASE, ensemble="nve"), tmp_path)
+    frames = read(summary.trajectory, index=":")
+    with summary.log.open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert (
+        [frame.info["step"] for frame in frames]
+        == [int(row["step"]) for row in rows]
+        == list(range(0, 61, 10))
+    )
+    for frame, row in zip(frames, rows, strict=True):
+        assert frame.get_potential_energy() == pytest.approx(float(row["potential_ev"]))
+        assert frame.get_kinetic_energy() == pytest.approx(float(row["kinetic_ev"]), rel=1e-5)
+        assert frame.pbc.all()
+    np.testing.assert_allclose(frames[0].positions, crystal.positions, atol=1e-7)
+
+
+def test_finished_run_can_be_extended_and_repeated(tmp_path, crystal):
+    short, long = replace(BASE, steps=40), replace(BASE, steps=80)
+    run_dynamics(crystal, LennardJones(), short, tmp_path / "a")
+    again = run_dynamics(crystal, LennardJones(), short, tmp_path / "a")
+    assert (again.resumed_from_step, again.steps) == (40, 40)
+    assert np.isnan(again.ms_per_step)
+    run_dynamics(crystal, LennardJones(), long, tmp_path / "a")
+    run_dynamics(crystal, LennardJones(), long, tmp_path / "b")
+    assert (tmp_path / "a/log.csv").read_bytes() == (tmp_path / "b/log.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"temperature_k": 50.0}, "temperature_k=40.0, not 50.0"),
+        ({"steps": 20}, "60 steps already"),
+        ({"seed": 4}, "seed"),
+    ],
+)
+def test_another_run_is_not_continued(tmp_path, crystal, change, message):
+    run_dynamics(crystal, LennardJones(), BASE, tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        run_dynamics(crystal, LennardJones(), replace(BASE, **change), tmp_path)
+    fresh = run_dynamics(crystal, LennardJones(), replace(BASE, **change), tmp_path, restart=True)
+    assert fresh.resumed_from_step is None
+
+
+def test_another_model_or_structure_is_not_continued(tmp_path, crystal):
+    run_dynamics(crystal, LennardJones(), BASE, tmp_path, model_digest="a")
+    with pytest.raises(ConfigError, match="another model"):
+        run_dynamics(crystal, LennardJones(), BASE, tmp_path, model_digest="b")
+    moved = crystal.copy()
+    moved.positions[0] += 0.1
+    with pytest.raises(ConfigError, match="another structure"):
+        run_dynamics(moved, LennardJones(), BASE, tmp_path, model_digest="a")
+
+
+def test_damaged_files_are_refused(tmp_path, crystal):
+    run_dynamics(crystal, LennardJones(), BASE, tmp_path)
+    checkpoint = tmp_path / CHECKPOINT
+    content = checkpoint.read_bytes()
+    checkpoint.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match="damaged checkpoint"):
+        run_dynamics(crystal, LennardJones(), BASE, tmp_path)
+    checkpoint.write_bytes(content)
+    (tmp_path / "log.csv").write_text("step\n")
+    with pytest.raises(DataError, match=r"log\.csv: 5 bytes"):
+        run_dynamics(crystal, LennardJones(), BASE, tmp_path)
+
+
+def test_explosion_stops_the_run_and_keeps_the_checkpoint(tmp_path, crystal):
+    hot = replace(
+        BASE, ensemble="nve", timestep_fs=100.0, temperature_k=300.0, steps=500, maximum_step_ang=3.0
+    )
+    with pytest.raises(SimulationError, match=r"step \d+: the simulation exploded"):
+        run_dynamics(crystal, LennardJones(), hot, tmp_path)
+    assert (tmp_path / CHECKPOINT).exists()
+    assert (tmp_path / "log.csv").stat().st_size > 0
+
+
+def test_lost_atom_stops_the_run(tmp_path):
+    dimer = Atoms("ArKr", positions=[[0, 0, 0], [3.9, 0, 0]])
+    flying = MDSettings(temperature_k=2000.0, steps=4000, timestep_fs=2.0, ensemble="nve", interval=10)
+    with pytest.raises(SimulationError, match=r"lost atom 0 \(Ar\)"):
+        run_dynamics(dimer, LennardJones(), flying, tmp_path)
+
+
+def test_constant_pressure_needs_a_crystal(tmp_path, crystal):
+    free = crystal.copy()
+    free.pbc = False
+    with pytest.raises(DataError, match="npt needs"):
+        run_dynamics(free, LennardJones(), replace(BASE, ensemble="npt"), tmp_path)
+
+
+def test_two_runs_cannot_share_a_directory(tmp_path, crystal):
+    def run_another():
+        with pytest.raises(DataError, match="another run"):
+            run_dynamics(crystal, LennardJones(), BASE, tmp_path)
+        return True
+
+    run_dynamics(crystal, LennardJones(), BASE, tmp_path, should_stop=run_another)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature_k": -1.0},
+        {"timestep_fs": float("nan")},
+        {"ensemble": "nph"},
+        {"thermostat": "berendsen"},
+        {"interval": 0},
+        {"thermostat_time_fs": 6.0},
+        {"pressure_gpa": float("inf")},
+    ],
+)
+def test_wrong_settings_are_named(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        replace(BASE, **wrong)
+
+
+def test_hydrogen_halves_the_time_step():
+    assert default_timestep([3, 16]) == 1.0
+    assert default_timestep([1, 6]) == 0.5
