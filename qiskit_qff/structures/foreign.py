@@ -6,7 +6,6 @@ from typing import Any
 
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.textfile import unreadable
 
 
 def ase_frames(path: Path, *, format_name: str | None) -> Iterator[Frame]:
@@ -38,8 +37,6 @@ def ase_frames(path: Path, *, format_name: str | None) -> Iterator[Frame]:
             f"{path}: unknown format. Use extended XYZ (.xyz, .extxyz), vasprun.xml, .traj, .db, or a format "
             "that ASE reads, with its usual file name."
         ) from None
-    except OSError as error:
-        raise unreadable(path, error) from None
     except Exception as error:  # noqa: BLE001 - ASE raises whatever its code meets in a damaged file
         raise _damaged(path, index, error) from None
 
@@ -61,8 +58,6 @@ def database_frames(path: Path) -> Iterator[Frame]:
             index += 1
     except DataError:
         raise
-    except OSError as error:
-        raise unreadable(path, error) from None
     except Exception as error:  # noqa: BLE001 - ASE raises whatever its code meets in a damaged file
         raise _damaged(path, index, error) from None
 
@@ -79,7 +74,7 @@ def _frame(atoms: Any, path: Path, index: int) -> Frame:
 
 
 def _is_cut_short(path: Path) -> bool:
-    """Whether an uncompressed XML file of VASP lacks its closing tag; compressed ones fail on their end mark."""
+    """Whether an uncompressed VASP file lacks its closing tag; compressed ones fail on their end mark."""
     if path.suffix.lower() != ".xml":
         return False
     with path.open("rb") as handle:

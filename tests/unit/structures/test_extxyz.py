@@ -1,0 +1,152 @@
+"""Extended XYZ: what is read as ASE reads it, and what is refused with the place named."""
+
+import io
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from ase.io import read, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qiskit_qff.errors import DataError
+from qiskit_qff.structures.extxyz import parse_extxyz, parse_header
+
+HEADER = 'Lattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3:forces:R:3 energy=-1.5'
+ATOMS = ["H 0 0 0 0.1 0.2 0.3", "O 0 0 1 -0.1 -0.2 -0.3"]
+
+
+def parse(text):
+    return list(parse_extxyz(iter(text.splitlines(keepends=True)), "a.xyz"))
+
+
+def text_of(header=HEADER, atoms=ATOMS, count=None):
+    return "\n".join([str(count or len(atoms)), header, *atoms]) + "\n"
+
+
+def test_a_plain_frame():
+    (frame,) = parse(text_of())
+    assert frame.symbols == ["H", "O"]
+    assert frame.energy == -1.5
+    assert frame.forces.tolist() == [[0.1, 0.2, 0.3], [-0.1, -0.2, -0.3]]
+    assert frame.pbc.all()
+    assert frame.where == "a.xyz, frame 0"
+
+
+def test_frames_are_counted_and_blank_lines_between_them_skipped():
+    frames = parse("\n" + text_of() + "\n\n" + text_of() + "  \n")
+    assert [frame.index for frame in frames] == [0, 1]
+
+
+def test_plain_xyz_has_no_cell_and_no_labels():
+    (frame,) = parse("2\nwater, half of it\nH 0 0 0\nO 0 0 1\n")
+    assert not frame.pbc.any()
+    assert frame.energy is None
+    assert frame.forces is None
+
+
+def test_other_columns_and_their_order_do_not_matter():
+    header = "Properties=id:I:1:forces:R:3:Z:I:1:move:L:1:charge:R:1:pos:R:3"
+    (frame,) = parse(text_of(header, ["1 9 8 7 3 T 0.5 1 2 3"]))
+    assert frame.symbols == ["Li"]
+    assert frame.positions.tolist() == [[1, 2, 3]]
+    assert frame.forces.tolist() == [[9, 8, 7]]
+
+
+@pytest.mark.parametrize(("text", "pbc"), [('"T F T"', [1, 0, 1]), ("F", [0, 0, 0]), ('"1 1 0"', [1, 1, 0])])
+def test_periods(text, pbc):
+    (frame,) = parse(text_of(HEADER + " pbc=" + text))
+    assert frame.pbc.tolist() == [bool(x) for x in pbc]
+
+
+def test_header_values():
+    pairs = parse_header(
+        r"""a=1 b=-.5e-3 c=T d="x y" e='q' f="1 2 3" g=[[1,2],[3,4]] h=w flag i={1 2} "j k"=7 l="a \"b\"" """
+    )
+    assert pairs == {
+        "a": 1, "b": -0.0005, "c": True, "d": "x y", "e": "q", "f": [1, 2, 3], "g": [1, 2, 3, 4], "h": "w",
+        "flag": True, "i": [1, 2], "j k": 7, "l": 'a "b"',
+    }  # fmt: skip
+
+
+def test_what_is_left_becomes_tags():
+    (frame,) = parse(text_of(HEADER + ' replica=A temperature_K=300.0 level="PBE d3" w="1 2" free_energy=-2'))
+    assert frame.tags == {"replica": "A", "temperature_K": 300.0, "level": "PBE d3", "free_energy": -2}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(1, 1, 1), (1, 0, 1), (0, 0, 0)]), st.booleans())
+def test_reads_what_ase_writes_as_ase_reads_it(seed, pbc, has_labels):
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 9))
+    atoms = Atoms(rng.integers(1, 90, n), positions=rng.normal(0, 9, (n, 3)), pbc=pbc)
+    atoms.cell = rng.normal(0, 5, (3, 3))
+    atoms.info.update(replica="A", step=int(rng.integers(99)), note="two words", vector=rng.normal(size=3))
+    atoms.set_array("charges", rng.normal(size=n))
+    if has_labels:
+        atoms.calc = SinglePointCalculator(
+            atoms, energy=rng.normal(), forces=rng.normal(size=(n, 3)), stress=rng.normal(size=6)
+        )
+    text = io.StringIO()
+    write(text, [atoms, atoms], format="extxyz")
+    frames = parse(text.getvalue())
+    text.seek(0)
+    wanted = read(text, format="extxyz", index=0)
+    assert len(frames) == 2
+    assert np.array_equal(frames[0].numbers, wanted.numbers)
+    assert np.array_equal(frames[0].positions, wanted.positions)
+    assert np.array_equal(frames[0].cell, wanted.cell.array)
+    assert np.array_equal(frames[0].pbc, wanted.pbc)
+    assert frames[0].tags == {key: atoms.info[key] for key in ("replica", "step", "note")}
+    if has_labels:
+        assert frames[0].energy == wanted.get_potential_energy()
+        assert np.array_equal(frames[0].forces, wanted.get_forces())
+        np.testing.assert_allclose(frames[0].stress, wanted.get_stress(voigt=False), atol=1e-15)
+    else:
+        assert frames[0].energy is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("hello\n", r"a\.xyz, frame 0, line 1: expected the number of atoms, found 'hello'"),
+        ("0\n\n", "frame 0, line 1: expected the number of atoms"),
+        ("-2\n\n", "frame 0, line 1: expected the number of atoms"),
+        (text_of() + text_of(atoms=[*ATOMS, ATOMS[0]], count=2), "frame 2, line 9: expected the number of"),
+        (text_of() + text_of(count=4), "frame 1: 4 atoms announced in line 5, but the file ends after 2"),
+        ("3\n", "frame 0: 3 atoms announced in line 1, but the file ends after 0"),
+        (text_of(atoms=[ATOMS[0], "O 0 0 1"]), r"frame 0, atom 1 \(line 4\): 4 columns, .* announces 7"),
+        (text_of(atoms=[ATOMS[0], "Q 0 0 1 0 0 0"]), r"atom 1 \(line 4\): 'Q' is no chemical element"),
+        (text_of(atoms=[ATOMS[0], "O 0 zero 1 0 0 0"]), "atom 1 .*'zero' under 'pos' is no number"),
+        (text_of(atoms=[ATOMS[0], "O 0 0 1 0 0 ****"]), r"atom 1 .*'\*\*\*\*' under 'forces' is no number"),
+        (text_of(atoms=["H 0 0 0 0 0", "O 0 0 1 0 0 0 0 0"]), "atom 0 .*6 columns"),
+        (text_of(HEADER.replace("pos:R:3", "pos:R")), "Properties=.* should be name:type:count triples"),
+        (text_of(HEADER.replace("species:S:1:", "")), "at least species:S:1 and pos:R:3"),
+        (text_of(HEADER.replace("pos:R:3", "pos:R:x")), "Properties"),
+        (text_of(HEADER.replace("pos:R:3", "pos:R:2")), "Properties"),
+        (text_of(HEADER.replace("5 0 0 0 5 0 0 0 5", "5 5 5")), "Lattice should be nine numbers"),
+        (text_of(HEADER.replace("5 0 0 0 5 0 0 0 5", "a b c")), "Lattice should be nine numbers"),
+        (text_of(HEADER + " pbc=maybe"), "pbc should be three truth values"),
+        (text_of(HEADER + ' pbc="T T"'), "pbc should be three truth values"),
+        (text_of(HEADER.replace("-1.5", "low")), "'energy' should be one number in eV, found 'low'"),
+        (text_of("Properties=species:S:1:pos:R:3:forces:R:3 pbc=T"), "periodic along a, but cell vector a"),
+        (text_of(HEADER.replace("5 0 0 0 5 0 0 0 5", "5 0 0 0 5 0 0 0 0")), "periodic along c"),
+    ],
+)
+def test_bad_text_is_refused_with_its_place(text, message):
+    with pytest.raises(DataError, match=message):
+        parse(text)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_damaged_file_is_read_or_refused_but_never_breaks_the_reader(data):
+    text = text_of() + text_of()
+    start = data.draw(st.integers(0, len(text) - 1))
+    stop = data.draw(st.integers(start, min(len(text), start + 30)))
+    damaged = text[:start] + data.draw(st.text(max_size=8)) + text[stop:]
+    with suppress(DataError):
+        assert all(frame.n_atoms > 0 for frame in parse(damaged))

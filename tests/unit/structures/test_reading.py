@@ -1,0 +1,215 @@
+"""Every format in and out, several sources at once, and files that can't be read."""
+
+import bz2
+import gzip
+import json
+import lzma
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.db import connect
+from ase.io import write
+from pymatgen.core import Lattice, Structure
+
+from qiskit_qff.errors import DataError
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.reading import iter_frames, read_frames
+
+
+def assert_alike(found, wanted, *, tolerance=1e-7):
+    assert len(found) == len(wanted)
+    for index, (one, other) in enumerate(zip(found, wanted, strict=True)):
+        assert one.index == index
+        assert one.symbols == other.symbols
+        assert one.energy == pytest.approx(other.energy, abs=tolerance)
+        for name in ("positions", "cell", "forces", "stress"):
+            np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=tolerance)
+        assert np.array_equal(one.pbc, other.pbc)
+
+
+@pytest.mark.parametrize("suffix", ["", ".xz", ".gz", ".bz2"])
+def test_extended_xyz_compressed_or_not(tmp_path, salts, suffix):
+    plain = tmp_path / "salt.extxyz"
+    write(plain, [frame.to_atoms() for frame in salts])
+    path = tmp_path / f"other.xyz{suffix}"
+    opener = {"": open, ".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}[suffix]
+    with opener(path, "wt") as handle:
+        handle.write(plain.read_text())
+    found = read_frames(path)
+    assert_alike(found, salts)
+    assert found[2].where == f"{path}, frame 2"
+
+
+def test_vasp_with_all_steps(tmp_path, salts, vasprun):
+    path = tmp_path / "vasprun.xml"
+    path.write_text(vasprun(salts))
+    assert_alike(read_frames(path), salts)
+    assert "cut_short" not in read_frames(path)[0].tags
+
+
+def test_vasp_compressed(tmp_path, salts, vasprun):
+    path = tmp_path / "vasprun.relax1.xml.gz"
+    with gzip.open(path, "wt") as handle:
+        handle.write(vasprun(salts))
+    assert_alike(read_frames(path), salts)
+
+
+def test_vasp_killed_in_its_third_step_gives_the_first_two_marked(tmp_path, salts, vasprun):
+    text = vasprun(salts)
+    cut = text.index("<calculation>", text.index("<calculation>", text.index("<calculation>") + 1) + 1) + 500
+    path = tmp_path / "vasprun.xml"
+    path.write_text(text[:cut])
+    found = read_frames(path)
+    assert_alike(found, salts[:2])
+    assert found[0].tags["cut_short"] is True
+
+
+def test_vasp_agrees_with_pymatgen(tmp_path, salts, vasprun):
+    from pymatgen.io.vasp import Vasprun
+
+    path = tmp_path / "vasprun.xml"
+    path.write_text(vasprun(salts))
+    run = Vasprun(path, parse_dos=False, parse_eigen=False, parse_potcar_file=False)
+    for frame, step in zip(read_frames(path), run.ionic_steps, strict=True):
+        np.testing.assert_allclose(frame.forces, step["forces"])
+        np.testing.assert_allclose(frame.stress, -np.array(step["stress"]) / 1602.176634, atol=1e-9)
+        assert frame.energy == pytest.approx(step["e_0_energy"])
+
+
+def test_trajectory(tmp_path, salts):
+    path = tmp_path / "run.traj"
+    write(path, [frame.to_atoms() for frame in salts])
+    assert_alike(read_frames(path), salts)
+
+
+def test_database_with_its_keys_as_tags(tmp_path, salts):
+    path = tmp_path / "data.db"
+    with connect(path) as database:
+        for frame in salts:
+            database.write(frame.to_atoms(), replica="A", step=frame.index)
+    found = read_frames(path)
+    assert_alike(found, salts)
+    assert found[3].tags == {"replica": "A", "step": 3}
+
+
+def test_formats_left_to_ase_have_no_labels(tmp_path, make_salt):
+    write(tmp_path / "POSCAR", make_salt().to_atoms())
+    write(tmp_path / "salt@1.cif", make_salt().to_atoms())
+    for name in ("POSCAR", "salt@1.cif"):
+        (frame,) = read_frames(tmp_path / name)
+        assert frame.n_atoms == 8
+        assert frame.energy is None
+
+
+def test_pymatgen_json_and_objects(tmp_path):
+    structure = Structure(
+        Lattice.cubic(4.2), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]], properties={"energy": -1}
+    )
+    path = tmp_path / "salt.json"
+    structure.to_file(str(path))
+    (one,) = read_frames(path)
+    path.write_text(json.dumps([structure.as_dict()] * 3))
+    assert [frame.index for frame in read_frames(path)] == [0, 1, 2]
+    (two,) = read_frames(structure)
+    assert one.energy == two.energy == -1.0
+    assert [frame.index for frame in read_frames([structure, structure])] == [0, 1]
+
+
+def test_json_never_names_the_code_to_run(tmp_path):
+    path = tmp_path / "evil.json"
+    path.write_text(json.dumps({"@module": "os", "@class": "system", "command": "true"}))
+    with pytest.raises(DataError):
+        read_frames(path)
+
+
+def test_objects_and_files_can_be_mixed(tmp_path, salts):
+    write(tmp_path / "a.xyz", [frame.to_atoms() for frame in salts[:2]], format="extxyz")
+    found = read_frames([tmp_path / "a.xyz", salts[2], salts[3].to_atoms(), str(tmp_path / "a.xyz")])
+    assert [frame.index for frame in found] == [0, 1, 2, 2, 0, 1]
+    assert len(read_frames(salts[0].to_atoms())) == len(read_frames(salts[0])) == 1
+
+
+def test_streaming_reads_no_further_than_asked(tmp_path, make_salt):
+    path = tmp_path / "a.xyz"
+    write(path, make_salt().to_atoms(), format="extxyz")
+    path.write_text(path.read_text() + "nonsense\n")
+    stream = iter_frames(path)
+    assert isinstance(next(stream), Frame)
+    with pytest.raises(DataError, match="frame 1, line 11"):
+        next(stream)
+
+
+@pytest.mark.parametrize("name", ["positions", "forces", "energy", "stress", "cell"])
+def test_numbers_that_are_none_are_refused_unless_asked_for(make_salt, name):
+    frame = make_salt()
+    value = np.array(getattr(frame, name), dtype=float)
+    value[(5, 1) if value.shape == (8, 3) else ...] = np.nan
+    bad = replace(frame, **{name: value})
+    place = r", atom 5: (position|force)" if value.shape == (8, 3) else f": the {name}"
+    with pytest.raises(DataError, match=rf"salt\.extxyz, frame 0{place} .*not finite"):
+        read_frames(bad)
+    assert len(read_frames(bad, strict=False)) == 1
+
+
+@pytest.mark.parametrize("cell", [np.ones((3, 3)), [[5, 0, 0], [0, 5, 0], [5, 5, 1e-9]]])
+def test_a_cell_without_volume_is_refused(make_salt, cell):
+    with pytest.raises(DataError, match="enclose no volume"):
+        read_frames(make_salt(cell=cell))
+    assert read_frames(make_salt(cell=cell, pbc=False))
+
+
+def write_bytes(name, content):
+    def make(folder: Path) -> Path:
+        path = folder / name
+        path.write_bytes(content)
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (write_bytes("a.xyz", b""), "the file is empty"),
+        (write_bytes("a.extxyz.xz", b""), "the file is empty"),
+        (write_bytes("a.xyz", b"\n \n"), "holds no frame"),
+        (write_bytes("a.xyz.xz", lzma.compress(b"")), "holds no frame"),
+        (write_bytes("a.xyz.xz", lzma.compress(b"1\n\nH 0 0 0\n" * 99)[:-30]), "the file is truncated"),
+        (write_bytes("a.xyz.gz", gzip.compress(b"1\n\nH 0 0 0\n" * 99)[:-12]), "the file is truncated"),
+        (write_bytes("a.xyz.xz", b"2\n\nH 0 0 0\nH 0 0 1\n"), r"not a valid \.xz file"),
+        (write_bytes("a.xyz.gz", b"2\n\nH 0 0 0\nH 0 0 1\n"), r"not a valid \.gz file"),
+        (write_bytes("a.xyz.bz2", b"2\n\nH 0 0 0\nH 0 0 1\n"), "can't be read"),
+        (write_bytes("a.xyz", lzma.compress(b"x" * 99)), "this is no text file"),
+        (write_bytes("a.traj", b"\x00" * 99), "frame 0: can't be read"),
+        (write_bytes("a.db", b"SQLite format 3\x00" + b"\x01" * 99), "frame 0: can't be read"),
+        (write_bytes("vasprun.xml", b"<modeling>"), "frame 0: can't be read"),
+        (write_bytes("OUTCAR", b"nothing"), "frame 0: can't be read"),
+        (write_bytes("a.json", b"{"), "no valid pymatgen JSON"),
+        (write_bytes("a.json", b"{}"), "unknown format"),
+        (lambda folder: folder / "absent.xyz", "no such file"),
+        (lambda folder: folder, "this is a folder"),
+    ],
+)
+def test_unreadable_files_are_named_with_a_remedy(tmp_path, make, message):
+    path = make(tmp_path)
+    with pytest.raises(DataError, match=message) as caught:
+        read_frames(path)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_what_is_no_structure_is_refused():
+    with pytest.raises(DataError, match="item 1: int is no structure"):
+        read_frames([Frame(numbers=[1], positions=[[0, 0, 0]], cell=np.zeros((3, 3)), pbc=False), 3])
+
+
+@pytest.mark.data
+def test_real_files(real_data):
+    for name, frames, atoms in [("lips83", 800, 83), ("uio66", 15, 114), ("limof5", 23, 110)]:
+        found = read_frames(real_data(name))
+        assert len(found) == frames
+        assert {frame.n_atoms for frame in found} == {atoms}
+        assert all(frame.energy is not None and frame.forces is not None for frame in found)
+    assert found[0].tags["replica"] == "A"
