@@ -24,7 +24,7 @@ INK = "#5b6472"
 # Okabe and Ito's palette for colour-blind readers, without black and yellow, which vanish on dark or light.
 PALETTE = ("#1c83c6", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#a6761d")
 
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
     "axes.edgecolor": INK,
@@ -50,7 +50,7 @@ _STYLE: Any = {
 # below runs inside the house style and leaves the caller's settings as they were.
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def parity_energy(sets: Mapping[str, Comparison]) -> Figure:
     """Predicted against reference energies per atom, relative to the mean reference energy of all sets.
 
@@ -66,7 +66,7 @@ def parity_energy(sets: Mapping[str, Comparison]) -> Figure:
     return figure
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def parity_forces(comparison: Comparison) -> Figure:
     """Predicted against reference force components, coloured by element.
 
@@ -90,7 +90,7 @@ def parity_forces(comparison: Comparison) -> Figure:
     return figure
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def force_error_histogram(comparison: Comparison) -> Figure:
     """How often a force component is wrong by how much, by element, on a logarithmic scale.
 
@@ -117,7 +117,7 @@ def force_error_histogram(comparison: Comparison) -> Figure:
     return figure
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def energy_error_histogram(sets: Mapping[str, Comparison]) -> Figure:
     """How often the energy per atom is wrong by how much.
 
@@ -137,7 +137,7 @@ def energy_error_histogram(sets: Mapping[str, Comparison]) -> Figure:
     return figure
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def training_curve(losses: Mapping[str, Sequence[float]], *, bound: float | None = None) -> Figure:
     """The loss along each optimisation, and the bound that no circuit can beat with these channels.
 
@@ -156,7 +156,7 @@ def training_curve(losses: Mapping[str, Sequence[float]], *, bound: float | None
     return figure
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def selection_curve(errors: Mapping[str, Sequence[float]]) -> Figure:
     """What is left of the squared error after each channel that the forward selection takes.
 
@@ -172,7 +172,7 @@ def selection_curve(errors: Mapping[str, Sequence[float]]) -> Figure:
     return figure
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def lines(
     x: FloatArray, curves: Mapping[str, FloatArray], *, x_label: str, y_label: str, level: float | None = None
 ) -> Figure:
@@ -196,20 +196,20 @@ def lines(
     return figure
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def new_figure(*, width: float = 4.6, height: float = 3.6) -> tuple[Figure, Axes]:
     """An empty figure in the house style with one pair of axes; sizes in inches."""
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots()
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def save(figure: Figure, path: Path) -> None:
     """Write a figure on a white ground; the format follows from the file name."""
     figure.savefig(path, dpi=160, transparent=False, facecolor="white")
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def as_svg(figure: Figure) -> str:
     """A figure as SVG text with a transparent ground."""
     stream = StringIO()
