@@ -1,0 +1,49 @@
+"""What a device would have to run: the circuit drawn in characters, and its depth on a heavy-hex lattice.
+
+The depth counted is that of two-qubit gates, the ones that cost errors and time, after transpiling to IBM's
+native gates (RZ, SX, X, CZ) on a heavy-hex lattice of 19 qubits.
+"""
+
+from qiskit import QuantumCircuit, transpile
+from qiskit.transpiler import CouplingMap
+
+from qiskit_qff.circuit.program import CircuitProgram
+from qiskit_qff.encoding.preparation import loader_circuit
+
+_HEAVY_HEX_DISTANCE = 3
+_NATIVE_GATES = ("rz", "sx", "x", "cz")
+_SEED = 7  # of the transpiler's layout search, so that the same model always reports the same depth
+
+
+def measured_circuit(program: CircuitProgram) -> QuantumCircuit:
+    """The circuit of one environment: the loader, then U, without the measurement.
+
+    Args:
+        program: circuit and readouts of one species.
+    """
+    circuit = loader_circuit(program.n_amplitudes)
+    whole = QuantumCircuit(max(circuit.num_qubits, program.n_qubits))
+    whole.compose(circuit, qubits=range(circuit.num_qubits), inplace=True)
+    whole.compose(program.circuit, qubits=range(program.n_qubits), inplace=True)
+    return whole
+
+
+def two_qubit_depth(circuit: QuantumCircuit) -> int:
+    """Number of layers of two-qubit gates on a heavy-hex device.
+
+    Args:
+        circuit: without measurements; parameters may be unbound.
+    """
+    native = transpile(
+        circuit,
+        coupling_map=CouplingMap.from_heavy_hex(_HEAVY_HEX_DISTANCE),
+        basis_gates=list(_NATIVE_GATES),
+        optimization_level=3,
+        seed_transpiler=_SEED,
+    )
+    return int(native.depth(lambda instruction: len(instruction.qubits) == 2))
+
+
+def draw(circuit: QuantumCircuit) -> str:
+    """The circuit in characters, on one line per qubit however long."""
+    return str(circuit.draw("text", fold=-1, idle_wires=True))
