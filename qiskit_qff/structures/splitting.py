@@ -1,0 +1,218 @@
+"""Dividing a data set into frames to train on and frames held out for testing.
+
+Which rule is honest depends on the data. Independent frames: any random choice. A trajectory in time order:
+a block at its end, because a frame's neighbours in time nearly repeat it. Several runs or conditions: a
+random choice in equal shares from each. Copies of one geometry (rattled, or neighbours in time) count as
+one unit and stay on one side. Indices are always returned in ascending order.
+"""
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.errors import ConfigError, DataError
+from qiskit_qff.structures.frame import Frame
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Frames to train on and to test with; every frame is in one of them, or in a gap between blocks."""
+
+    train: NDArray[np.int64]
+    """Indices of the training frames, ascending."""
+    test: NDArray[np.int64]
+    """Indices of the frames held out, ascending."""
+
+
+def random_split(n_frames: int, fraction: float, rng: np.random.Generator) -> Split:
+    """Hold out a random fraction.
+
+    Args:
+        n_frames: how many frames there are.
+        fraction: share to hold out, between 0 and 1; at least one frame stays on either side.
+        rng: source of the choice.
+
+    Raises:
+        ConfigError: if the fraction is not between 0 and 1, or there are fewer than two frames.
+    """
+    return _split_at(n_frames, rng.permutation(n_frames)[: _held_out(n_frames, fraction)])
+
+
+def block_split(n_frames: int, fraction: float, *, gap: int = 0) -> Split:
+    """Hold out the last fraction of frames in time order.
+
+    Args:
+        n_frames: how many frames there are.
+        fraction: share to hold out, between 0 and 1.
+        gap: frames before the block that neither side gets, to part them by more than one step.
+
+    Raises:
+        ConfigError: if the fraction is not between 0 and 1, or nothing is left to train on.
+    """
+    start = n_frames - _held_out(n_frames, fraction)
+    if not 0 <= gap < start:
+        raise ConfigError(
+            f"gap {gap} leaves none of {n_frames} frames to train on. Choose less than {start}."
+        )
+    return Split(train=np.arange(start - gap), test=np.arange(start, n_frames))
+
+
+def balanced_split(
+    groups: Sequence[Hashable],
+    fraction: float,
+    rng: np.random.Generator,
+    *,
+    units: Sequence[Hashable] | None = None,
+) -> Split:
+    """Hold out a fraction in equal shares from each group, for example from each replica.
+
+    Every group keeps at least one frame to train on.
+
+    Args:
+        groups: the group of each frame.
+        fraction: share to hold out, between 0 and 1.
+        rng: source of the choice.
+        units: frames of a group with the same unit are never parted; the share is then met as nearly as
+            they allow.
+
+    Raises:
+        ConfigError: if the fraction is not between 0 and 1, lengths differ, or no frame can be held out.
+    """
+    n_frames = len(groups)
+    if units is not None and len(units) != n_frames:
+        raise ConfigError(f"{len(units)} units given for {n_frames} frames; give one per frame.")
+    own = list(range(n_frames)) if units is None else list(units)
+    members: dict[Hashable, dict[Hashable, list[int]]] = {}
+    for index, (group, unit) in enumerate(zip(groups, own, strict=True)):
+        members.setdefault(group, {}).setdefault(unit, []).append(index)
+    sizes = [sum(len(unit) for unit in by_unit.values()) for by_unit in members.values()]
+    shares = _shares(sizes, _held_out(n_frames, fraction), rng)
+    test = [
+        index
+        for by_unit, share in zip(members.values(), shares, strict=True)
+        for index in _pick_units(list(by_unit.values()), share, rng)
+    ]
+    if not test:
+        raise ConfigError(
+            f"no frame can be held out: the groups are too small for a fraction of {fraction}. "
+            "Raise the fraction or split at random."
+        )
+    return _split_at(n_frames, np.array(test, dtype=np.int64))
+
+
+def leave_out_folds(n_frames: int, n_out: int, rng: np.random.Generator) -> list[Split]:
+    """Random folds that hold out ``n_out`` frames each, every frame once; the last may be smaller.
+
+    Raises:
+        ConfigError: unless at least one frame is held out and at least one is left.
+    """
+    _check_left_out(n_frames, n_out)
+    order = rng.permutation(n_frames)
+    return [_split_at(n_frames, order[start : start + n_out]) for start in range(0, n_frames, n_out)]
+
+
+def all_leave_out_splits(n_frames: int, n_out: int) -> Iterator[Split]:
+    """Every way to hold out ``n_out`` frames, in lexical order; there are n! / (k! (n-k)!) of them.
+
+    Raises:
+        ConfigError: unless at least one frame is held out and at least one is left.
+    """
+    _check_left_out(n_frames, n_out)
+    for chosen in combinations(range(n_frames), n_out):
+        yield _split_at(n_frames, np.array(chosen))
+
+
+def tag_groups(frames: Sequence[Frame], tag: str) -> list[Hashable]:
+    """The value of a tag for each frame, for :func:`balanced_split`.
+
+    Raises:
+        DataError: if a frame lacks the tag.
+    """
+    for frame in frames:
+        if tag not in frame.tags:
+            known = ", ".join(sorted(frame.tags)) or "none"
+            raise DataError(
+                f"{frame.where}: has no tag {tag!r} (its tags: {known}). Choose one that all have."
+            )
+    return [frame.tags[tag] for frame in frames]
+
+
+def near_copies(frames: Sequence[Frame], *, tolerance: float = 0.12) -> list[int]:
+    """A unit number per frame such that nearly equal geometries share one, for :func:`balanced_split`.
+
+    Two frames are nearly equal if they hold the same atoms in the same order and the root mean square
+    distance of atoms from their counterparts is below the tolerance; chains of such pairs form one unit.
+
+    Args:
+        frames: the data set.
+        tolerance: in Å; the default joins copies rattled by up to about 0.05 Å per axis and direction.
+    """
+    units = np.arange(len(frames))
+    by_atoms: dict[bytes, list[int]] = {}
+    for index, frame in enumerate(frames):
+        by_atoms.setdefault(frame.numbers.tobytes(), []).append(index)
+    for members in by_atoms.values():
+        points = np.array([frames[index].positions for index in members])
+        for row, index in enumerate(members[1:], start=1):
+            distances = np.sqrt(((points[:row] - points[row]) ** 2).sum(axis=2).mean(axis=1))
+            for other in np.flatnonzero(distances < tolerance):
+                units[units == units[members[other]]] = units[index]
+    _, numbered = np.unique(units, return_inverse=True)
+    return [int(unit) for unit in numbered]
+
+
+def _held_out(n_frames: int, fraction: float) -> int:
+    """How many frames a fraction is, leaving at least one on either side.
+
+    Raises:
+        ConfigError: if the fraction is not between 0 and 1, or there are fewer than two frames.
+    """
+    if not 0.0 < fraction < 1.0:
+        raise ConfigError(f"held-out fraction {fraction} must lie between 0 and 1, for example 0.2.")
+    if n_frames < 2:
+        raise ConfigError(f"{n_frames} frames can't be split into training and test; give at least 2.")
+    return min(max(round(fraction * n_frames), 1), n_frames - 1)
+
+
+def _check_left_out(n_frames: int, n_out: int) -> None:
+    """Refuse to leave out none or all.
+
+    Raises:
+        ConfigError: then.
+    """
+    if not 0 < n_out < n_frames:
+        raise ConfigError(f"can't leave {n_out} of {n_frames} frames out; choose 1 to {n_frames - 1}.")
+
+
+def _split_at(n_frames: int, test: Indices) -> Split:
+    """The split with these test frames and all others to train on."""
+    is_test = np.zeros(n_frames, dtype=np.bool_)
+    is_test[test] = True
+    return Split(train=np.flatnonzero(~is_test), test=np.flatnonzero(is_test))
+
+
+def _shares(sizes: list[int], total: int, rng: np.random.Generator) -> list[int]:
+    """Whole shares in proportion to the sizes; what is left over falls by lot: small groups get their turn.
+
+    Systematic rounding: the exact shares laid end to end, each group gets the whole numbers that fall into
+    its stretch after a shift by a random part of one. One frame of each group stays behind.
+    """
+    divisible = np.array([size if size > 1 else 0 for size in sizes])
+    ends = np.floor(np.cumsum(divisible) * total / max(divisible.sum(), 1) + rng.random() - 1e-9)
+    shares = np.diff(ends, prepend=0.0)
+    return [min(int(share), size - 1) for share, size in zip(shares, sizes, strict=True)]
+
+
+def _pick_units(units: list[list[int]], share: int, rng: np.random.Generator) -> list[int]:
+    """Frames of randomly drawn units, as near to the share as whole units come; one stays behind."""
+    picked: list[int] = []
+    for place in rng.permutation(len(units))[:-1]:
+        unit = units[int(place)]
+        if abs(len(picked) + len(unit) - share) < abs(len(picked) - share):
+            picked += unit
+    return picked

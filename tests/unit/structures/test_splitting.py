@@ -1,0 +1,150 @@
+"""Splits: complete, disjoint, reproducible, in the promised proportions."""
+
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qiskit_qff.errors import ConfigError, DataError
+from qiskit_qff.structures.splitting import (
+    all_leave_out_splits,
+    balanced_split,
+    block_split,
+    leave_out_folds,
+    near_copies,
+    random_split,
+    tag_groups,
+)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def assert_divides(split, n_frames):
+    both = np.concatenate([split.train, split.test])
+    assert sorted(both.tolist()) == list(range(n_frames))
+    for side in (split.train, split.test):
+        assert all(a < b for a, b in pairwise(side.tolist()))
+
+
+@given(st.integers(2, 200), st.floats(0.01, 0.99), st.integers(0, 9))
+def test_random_split_divides_and_repeats(n_frames, fraction, seed):
+    split = random_split(n_frames, fraction, rng(seed))
+    assert_divides(split, n_frames)
+    assert len(split.test) == min(max(round(fraction * n_frames), 1), n_frames - 1)
+    assert np.array_equal(split.test, random_split(n_frames, fraction, rng(seed)).test)
+
+
+def test_random_split_depends_on_the_generator():
+    assert not np.array_equal(random_split(100, 0.3, rng(1)).test, random_split(100, 0.3, rng(2)).test)
+
+
+@given(st.integers(2, 200), st.floats(0.01, 0.99))
+def test_block_is_the_end(n_frames, fraction):
+    split = block_split(n_frames, fraction)
+    assert_divides(split, n_frames)
+    assert split.train[-1] < split.test[0]
+
+
+def test_gap_belongs_to_neither_side():
+    split = block_split(10, 0.3, gap=2)
+    assert split.train.tolist() == [0, 1, 2, 3, 4]
+    assert split.test.tolist() == [7, 8, 9]
+
+
+@given(st.lists(st.sampled_from("ABC"), min_size=4, max_size=60), st.floats(0.1, 0.5), st.integers(0, 9))
+def test_balanced_split_takes_equal_shares(groups, fraction, seed):
+    sizes = Counter(groups)
+    if max(sizes.values()) < 2:
+        return
+    split = balanced_split(groups, fraction, rng(seed))
+    assert_divides(split, len(groups))
+    held_out = Counter(groups[index] for index in split.test)
+    total = min(max(round(fraction * len(groups)), 1), len(groups) - 1)
+    divisible = sum(size for size in sizes.values() if size > 1)
+    for group, size in sizes.items():
+        exact = total * size / divisible if size > 1 else 0.0
+        assert abs(held_out[group] - min(exact, size - 1)) < 1 + 1e-6
+
+
+def test_shares_of_the_shipped_replicas():
+    groups = ["A"] * 12 + ["B"] * 2 + ["C"] * 9
+    counts = [Counter(groups[i] for i in balanced_split(groups, 0.2, rng(seed)).test) for seed in range(20)]
+    assert {sum(count.values()) for count in counts} == {5}
+    assert {count["A"] for count in counts} <= {2, 3}
+    assert {count["B"] for count in counts} == {0, 1}
+    assert {count["C"] for count in counts} <= {1, 2}
+
+
+@given(st.integers(0, 99))
+def test_units_are_never_parted(seed):
+    groups = ["A"] * 12 + ["B"] * 8
+    units = [index // 3 for index in range(12)] + [9, 9, 9, 9, 10, 10, 11, 12]
+    split = balanced_split(groups, 0.3, rng(seed), units=units)
+    assert_divides(split, 20)
+    test_units = {units[index] for index in split.test}
+    assert not test_units & {units[index] for index in split.train}
+    assert 4 <= len(split.test) <= 8
+
+
+@given(st.integers(2, 40), st.data())
+def test_folds_hold_out_every_frame_once(n_frames, data):
+    n_out = data.draw(st.integers(1, n_frames - 1))
+    folds = leave_out_folds(n_frames, n_out, rng())
+    for fold in folds:
+        assert_divides(fold, n_frames)
+    assert sorted(index for fold in folds for index in fold.test.tolist()) == list(range(n_frames))
+
+
+def test_all_splits_of_uio66():
+    splits = list(all_leave_out_splits(15, 5))
+    assert len(splits) == 3003
+    assert len({tuple(split.test.tolist()) for split in splits}) == 3003
+    assert_divides(splits[77], 15)
+
+
+def test_tag_groups(salts):
+    tagged = [replace(frame, tags={"replica": "AB"[frame.index % 2]}) for frame in salts]
+    assert tag_groups(tagged, "replica") == ["A", "B"] * 3
+    with pytest.raises(DataError, match=r"salt\.extxyz, frame 0: has no tag 'chunk' \(its tags: replica\)"):
+        tag_groups(tagged, "chunk")
+
+
+def test_near_copies_share_a_unit(salts, make_salt):
+    noise = rng().normal(0, 0.03, (8, 3))
+    copies = [replace(frame, positions=frame.positions + noise) for frame in salts[:2]]
+    swapped = replace(salts[0], numbers=salts[0].numbers[::-1])
+    units = near_copies([*salts, *copies, swapped, make_salt(seed=50)])
+    assert units[6:8] == units[:2]
+    assert len(set(units)) == 8
+
+
+def test_chains_of_near_copies_are_one_unit(salts):
+    steps = [replace(salts[0], positions=salts[0].positions + 0.04 * k) for k in range(6)]
+    assert len(set(near_copies([steps[0], steps[5]]))) == 2
+    assert len(set(near_copies([steps[0], steps[5], *steps[1:5]]))) == 1
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (lambda: random_split(10, 0.0, rng()), "fraction 0.0 must lie between 0 and 1"),
+        (lambda: random_split(10, float("nan"), rng()), "must lie between"),
+        (lambda: block_split(10, 20.0), "fraction 20.0 must lie"),
+        (lambda: random_split(1, 0.5, rng()), "1 frames can't be split"),
+        (lambda: block_split(10, 0.5, gap=5), "gap 5 leaves none"),
+        (lambda: block_split(10, 0.5, gap=-1), "gap -1"),
+        (lambda: balanced_split(["A", "B"], 0.5, rng()), "no frame can be held out"),
+        (lambda: balanced_split(["A", "A"], 0.5, rng(), units=[1]), "1 units given for 2 frames"),
+        (lambda: leave_out_folds(5, 5, rng()), "can't leave 5 of 5 frames out"),
+        (lambda: list(all_leave_out_splits(5, 0)), "can't leave 0 of 5"),
+    ],
+)
+def test_impossible_splits_are_refused(split, message):
+    with pytest.raises(ConfigError, match=message):
+        split()
