@@ -1,0 +1,214 @@
+"""``qff md``: molecular dynamics with a trained model; the same command goes on where a run was stopped."""
+
+import hashlib
+import math
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qiskit_qff.cli.options import ForceOption, JsonOption, ModelArgument, OutOption, SeedOption, model_file
+from qiskit_qff.cli.output import Output
+from qiskit_qff.cli.output_directory import check_output_directory
+from qiskit_qff.errors import ConfigError, SimulationError
+
+if TYPE_CHECKING:
+    from qiskit_qff.simulation.dynamics import MDSummary
+    from qiskit_qff.simulation.settings import MDSettings
+    from qiskit_qff.structures.frame import Frame
+
+SUMMARY = "md.json"
+FIGURES = ("temperature.png", "energy.png", "pressure.png")
+OWN_FILES = ("trajectory.extxyz", "log.csv", "checkpoint.npz", "checkpoint.npz.partial", SUMMARY, *FIGURES)
+
+StructureArgument = Annotated[
+    str, typer.Argument(metavar="STRUCTURE", help="Any structure file, or 'shipped' for the data set inside.")
+]
+
+
+def md(
+    model: ModelArgument,
+    structure: StructureArgument,
+    *,
+    out: OutOption,
+    temperature: Annotated[float, typer.Option("--temperature", help="Temperature in K.")] = 300.0,
+    steps: Annotated[int, typer.Option("--steps", help="Time steps in all, restarts included.")] = 10_000,
+    timestep: Annotated[
+        float | None,
+        typer.Option("--timestep", help="Time step in fs; default 1, or 0.5 where H is present."),
+    ] = None,
+    ensemble: Annotated[str, typer.Option("--ensemble", help="nve, nvt or npt.")] = "nvt",
+    thermostat: Annotated[
+        str,
+        typer.Option("--thermostat", help="Of nvt: bussi, langevin or nose-hoover. npt has its own chains."),
+    ] = "bussi",
+    thermostat_time: Annotated[
+        float, typer.Option("--thermostat-time", help="Relaxation time of the thermostat in fs.")
+    ] = 100.0,
+    pressure: Annotated[float, typer.Option("--pressure", help="Pressure of npt in GPa.")] = 0.0,
+    barostat: Annotated[
+        str, typer.Option("--barostat", help="Of npt: isotropic, or full for all cell vectors.")
+    ] = "isotropic",
+    barostat_time: Annotated[
+        float, typer.Option("--barostat-time", help="Relaxation time of the barostat in fs.")
+    ] = 1000.0,
+    frame: Annotated[
+        int, typer.Option("--frame", help="Which frame of STRUCTURE, from 0; -1 is the last.")
+    ] = -1,
+    repeat: Annotated[int, typer.Option("--repeat", min=1, help="Supercell: repeats along each vector.")] = 1,
+    interval: Annotated[
+        int, typer.Option("--interval", help="Steps between frames and lines of the log.")
+    ] = 20,
+    checkpoint_interval: Annotated[
+        int, typer.Option("--checkpoint", help="Steps between checkpoints.")
+    ] = 1000,
+    seed: SeedOption = 0,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew even if there is a checkpoint.")
+    ] = False,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Run molecular dynamics; the same command goes on where a killed run left off."""
+    from qiskit_qff.simulation.settings import MDSettings, default_timestep
+
+    output = Output(as_json=json)
+    check_output_directory(out, owned=OWN_FILES, force=force)
+    start = _read_structure(structure, frame)
+    if timestep is None:
+        timestep = default_timestep(start.numbers.tolist())
+        output.note(f"time step {timestep:g} fs ({'hydrogen is present' if timestep < 1 else 'no hydrogen'})")
+    settings = MDSettings(
+        temperature_k=temperature,
+        steps=steps,
+        timestep_fs=timestep,
+        ensemble=ensemble,  # type: ignore[arg-type]  # checked by MDSettings
+        thermostat=thermostat,  # type: ignore[arg-type]
+        thermostat_time_fs=thermostat_time,
+        pressure_gpa=pressure,
+        barostat=barostat,  # type: ignore[arg-type]
+        barostat_time_fs=barostat_time,
+        seed=seed,
+        interval=interval,
+        checkpoint_interval=checkpoint_interval,
+    )
+    summary = _run(model_file(model), start, settings, out, output, repeat=repeat, restart=restart)
+    if not summary.completed:
+        output.note(f"stopped at step {summary.steps}; the same command goes on from there")
+        raise KeyboardInterrupt
+    _finish(summary, settings, out, output, n_atoms=len(start.numbers) * repeat**3)
+
+
+def _run(
+    model: Path,
+    start: "Frame",
+    settings: "MDSettings",
+    out: Path,
+    output: Output,
+    *,
+    repeat: int,
+    restart: bool,
+) -> "MDSummary":
+    """Run, with a progress bar, until done, stopped or exploded.
+
+    Raises:
+        typer.Exit: with code 1, when the simulation exploded or lost an atom.
+    """
+    from qiskit_qff.simulation.calculator import check_species, load_potential
+    from qiskit_qff.simulation.dynamics import run_dynamics
+
+    potential = load_potential(model)
+    check_species(start.numbers, potential.species, where=start.where)
+    atoms = start.to_atoms() * (repeat, repeat, repeat)
+    with output.progress("molecular dynamics") as advance, _stop_signals() as should_stop:
+        try:
+            return run_dynamics(
+                atoms,
+                potential,
+                settings,
+                out,
+                model_digest=hashlib.sha256(model.read_bytes()).hexdigest(),
+                restart=restart,
+                progress=advance,
+                should_stop=should_stop,
+            )
+        except SimulationError as error:
+            output.note(f"qff: error: {error}")
+            raise typer.Exit(1) from error
+
+
+def _read_structure(structure: str, index: int) -> "Frame":
+    """One frame of a file, or of the shipped data.
+
+    Raises:
+        ConfigError: if the file has no such frame.
+        DataError: if the file can't be read.
+    """
+    from qiskit_qff.structures.reading import read_frames
+    from qiskit_qff.structures.shipped import read_shipped
+
+    frames = read_shipped() if structure == "shipped" else read_frames(Path(structure))
+    if not -len(frames) <= index < len(frames):
+        raise ConfigError(f"--frame {index}: {structure} has {len(frames)} frames, 0 to {len(frames) - 1}.")
+    return frames[index]
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C and SIGTERM into a wish to stop, so that the running step is finished and saved."""
+    received: list[int] = []
+
+    def remember(number: int, _frame: Any) -> None:
+        received.append(number)
+
+    previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _finish(summary: "MDSummary", settings: "MDSettings", out: Path, output: Output, *, n_atoms: int) -> None:
+    """Draw the figures, write the summary and tell the result."""
+    import json
+
+    from qiskit_qff.cli.output import plain
+
+    plots = _draw(summary, settings, out, n_atoms)
+    result = {name: value for name, value in asdict(summary).items() if name != "completed"} | {
+        "plots": plots
+    }
+    (out / SUMMARY).write_text(json.dumps(plain(result), indent=1) + "\n", encoding="utf-8")
+    output.say(f"{summary.steps} steps, {summary.time_ps:g} ps of {summary.ensemble} for {n_atoms} atoms")
+    output.say(f"temperature  {summary.temperature_mean_k:.1f} ± {summary.temperature_std_k:.1f} K")
+    output.say(f"drift        {summary.drift_mev_per_atom_per_ps:+.3g} meV/atom/ps")
+    if math.isfinite(summary.pressure_mean_gpa):
+        output.say(f"pressure     {summary.pressure_mean_gpa:.3g} GPa")
+    output.say(f"speed        {summary.ms_per_step:.2f} ms/step")
+    output.say(f"written      {', '.join(str(path) for path in (summary.trajectory, summary.log, *plots))}")
+    output.finish(result)
+
+
+def _draw(summary: "MDSummary", settings: "MDSettings", out: Path, n_atoms: int) -> list[Path]:
+    """Write the figures; gives their paths."""
+    from qiskit_qff.report.figures import save
+    from qiskit_qff.report.md_figures import energy_figure, pressure_figure, temperature_figure
+    from qiskit_qff.simulation.recording import read_log
+
+    log = read_log(summary.log)
+    target = None if settings.ensemble == "nve" else settings.temperature_k
+    figures = [
+        temperature_figure(log, target_k=target),
+        energy_figure(log, n_atoms=n_atoms, drift_mev_per_atom_per_ps=summary.drift_mev_per_atom_per_ps),
+    ]
+    if math.isfinite(summary.pressure_mean_gpa):
+        figures.append(pressure_figure(log))
+    paths = [out / name for name in FIGURES[: len(figures)]]
+    for figure, path in zip(figures, paths, strict=True):
+        save(figure, path)
+    return paths
