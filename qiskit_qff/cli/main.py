@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from qiskit_qff import __version__
+from qiskit_qff.cli.analyse import analyse
+from qiskit_qff.cli.md import md
 from qiskit_qff.errors import QFFError
 
 # Typer carries its own copy of click in newer versions, so click's error class is reached through typer's.
@@ -22,7 +24,10 @@ app = typer.Typer(
 )
 
 # The verbs in the order of `qff --help`; each module is light to import.
-VERBS: dict[str, Callable[..., None]] = {}
+VERBS: dict[str, Callable[..., None]] = {
+    "md": md,
+    "analyse": analyse,
+}
 
 
 def _register_verbs() -> None:
