@@ -118,11 +118,12 @@ def _run(
     Raises:
         typer.Exit: with code 1, when the simulation exploded or lost an atom.
     """
-    from qiskit_qff.simulation.calculator import check_species, load_potential
+    from qiskit_qff.simulation.calculator import load_potential
     from qiskit_qff.simulation.dynamics import run_dynamics
+    from qiskit_qff.structures.species import species_index
 
     potential = load_potential(model)
-    check_species(start.numbers, potential.species, where=start.where)
+    species_index(start.numbers, potential.species, where=start.where)
     atoms = start.to_atoms() * (repeat, repeat, repeat)
     with output.progress("molecular dynamics") as advance, _stop_signals() as should_stop:
         try:

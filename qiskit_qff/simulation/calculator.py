@@ -13,11 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.neighbors import NeighborList, VerletList
+from qiskit_qff.structures.species import species_index
 
 Floats = NDArray[np.float64]
 
@@ -118,7 +118,7 @@ class QFFCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         structure: Any = self.atoms
         if not np.array_equal(structure.numbers, self._known_numbers):
-            check_species(structure.numbers, self.force_field.species)
+            species_index(structure.numbers, self.force_field.species, where="structure")
             self._known_numbers = structure.numbers.copy()
         cell, pbc = structure.cell.array, structure.pbc
         neighbors = self._verlet_list.update(structure.positions, cell, pbc)
@@ -139,27 +139,6 @@ def load_potential(path: str | Path) -> Potential:
     file = Path(path)
     potential: Potential = ForceField.load(file / "model.json" if file.is_dir() else file)
     return potential
-
-
-def check_species(numbers: NDArray[np.int64], species: Sequence[int], *, where: str = "") -> None:
-    """Refuse a structure with an element that the model was not trained on.
-
-    Args:
-        numbers: atomic numbers, shape ``(n_atoms,)``.
-        species: atomic numbers that the model knows.
-        where: file and frame, for the message.
-
-    Raises:
-        DataError: naming the first such atom.
-    """
-    unknown = np.flatnonzero(~np.isin(numbers, list(species)))
-    if len(unknown):
-        atom = int(unknown[0])
-        known = " ".join(chemical_symbols[z] for z in species)
-        raise DataError(
-            f"{where + ': ' if where else ''}UnknownSpecies: atom {atom} is {chemical_symbols[numbers[atom]]}"
-            f", but the model knows only {known}. Train a model on data that contain it."
-        )
 
 
 def _check_separations(neighbors: NeighborList) -> None:
