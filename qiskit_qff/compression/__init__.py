@@ -1,0 +1,1 @@
+"""From hundreds of channels to the few numbers that a register holds."""

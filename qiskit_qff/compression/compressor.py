@@ -1,0 +1,59 @@
+"""The seam between a pool of hundreds of channels and the few numbers a register can hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.compression.linear_map import LinearMap
+from qiskit_qff.compression.normal_equations import NormalEquations
+from qiskit_qff.descriptors.channels import ChannelSet, ChannelTables
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PoolStatistics:
+    """What a compressor may know of the training data: sums, never frames."""
+
+    sets: dict[int, ChannelSet]
+    """Pool of each species."""
+    tables: ChannelTables
+    """The same pools laid end to end; column c of everything below is channel c of these."""
+    mean: FloatArray
+    """Mean over the atoms of the species, shape ``(C,)``."""
+    covariance: dict[int, FloatArray]
+    """Covariance of the channels over the atoms of each species, shape ``(K_s, K_s)``."""
+    equations: NormalEquations
+    """Least squares of energies (free of reference energies) and forces on channel sums; completed G."""
+
+
+@dataclass(frozen=True)
+class SizeLimits:
+    """How many features the registers and the parameter budget leave."""
+
+    total: int
+    """Features of all species together."""
+    per_species: int
+    """Most features of one species, 2^n - 1."""
+    equal: bool
+    """Whether every species must get the same number."""
+
+
+class Compressor(Protocol):
+    """Chooses or builds the features of every species."""
+
+    def fit(self, statistics: PoolStatistics, limits: SizeLimits) -> dict[int, LinearMap]:
+        """Compress the pool.
+
+        Args:
+            statistics: Sums over the training data.
+            limits: Numbers of features allowed.
+
+        Returns:
+            A linear map per species.
+        """
+        ...

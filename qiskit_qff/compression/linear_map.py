@@ -1,0 +1,95 @@
+"""What compression leaves of a pool: some channels, centred, and a linear map to d features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.descriptors.channels import ChannelSet
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LinearMap:
+    """Compression of one species: y = T (D - mean)."""
+
+    channels: ChannelSet
+    """The channels D that must be computed."""
+    mean: FloatArray
+    """Mean of each channel over the training atoms, shape ``(K,)``."""
+    matrix: FloatArray
+    """T, shape ``(d, K)``: diagonal 1/std for selected channels, principal axes for PCA."""
+
+    @property
+    def n_features(self) -> int:
+        """Compressed size d."""
+        return len(self.matrix)
+
+    def apply(self, values: FloatArray) -> FloatArray:
+        """Compress channel values.
+
+        Args:
+            values: D, shape ``(batch, K)``.
+
+        Returns:
+            y, shape ``(batch, d)``.
+        """
+        compressed: FloatArray = (values - self.mean) @ self.matrix.T
+        return compressed
+
+    def pull_back(self, gradient: FloatArray) -> FloatArray:
+        """Chain rule through the compression.
+
+        Args:
+            gradient: dE/dy, shape ``(batch, d)``.
+
+        Returns:
+            dE/dD, shape ``(batch, K)``.
+        """
+        pulled: FloatArray = gradient @ self.matrix
+        return pulled
+
+    def fold(self, form: FloatArray) -> FloatArray:
+        """Write a quadratic form in x = (1, y) as one in (1, D - mean).
+
+        Args:
+            form: M, shape ``(d + 1, d + 1)``.
+
+        Returns:
+            B with ``(1, D - mean) B (1, D - mean) = x M x``, shape ``(K + 1, K + 1)``.
+        """
+        outer = np.zeros((self.n_features + 1, self.channels.n_channels + 1))
+        outer[0, 0] = 1.0
+        outer[1:, 1:] = self.matrix
+        folded: FloatArray = outer.T @ form @ outer
+        return 0.5 * (folded + folded.T)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists for a model file; a diagonal T is written as its diagonal."""
+        size = min(self.matrix.shape)
+        diagonal = np.diagonal(self.matrix)
+        square = self.matrix.shape[0] == self.matrix.shape[1]
+        compact = square and np.array_equal(self.matrix, np.diag(diagonal)) and size > 0
+        return {
+            "channels": self.channels.to_dict(),
+            "mean": self.mean.tolist(),
+            "scale" if compact else "matrix": diagonal.tolist() if compact else self.matrix.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> LinearMap:
+        """Read back what :meth:`to_dict` wrote.
+
+        Args:
+            data: The dictionary.
+        """
+        matrix = np.diag(data["scale"]) if "scale" in data else np.asarray(data["matrix"], dtype=np.float64)
+        return cls(
+            channels=ChannelSet.from_dict(data["channels"]),
+            mean=np.asarray(data["mean"], dtype=np.float64),
+            matrix=matrix.astype(np.float64),
+        )

@@ -1,0 +1,83 @@
+r"""Weighted least squares as sums over frames: the memory does not depend on how many there are.
+
+For design rows X, labels y and weights w the loss :math:`\sum w (X\beta - y)^2` is
+
+.. math:: \beta^T G \beta - 2 b^T\beta + c,\qquad G = X^T W X,\; b = X^T W y,\; c = y^T W y.
+
+Sums of two parts of the data add, so parts can be accumulated anywhere and merged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.blas import dsyrk
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass
+class NormalEquations:
+    """Running sums G, b, c; only the upper triangle of ``gram`` is kept up to date."""
+
+    gram: FloatArray
+    """Upper triangle of G, Fortran order, shape ``(C, C)``."""
+    moment: FloatArray
+    """b, shape ``(C,)``."""
+    constant: float = 0.0
+    """c."""
+
+    @classmethod
+    def empty(cls, n_columns: int) -> NormalEquations:
+        """Sums over no data.
+
+        Args:
+            n_columns: Number of design columns.
+        """
+        return cls(np.zeros((n_columns, n_columns), order="F"), np.zeros(n_columns))
+
+    def add(self, rows: FloatArray, labels: FloatArray, weights: FloatArray) -> None:
+        """Add weighted rows; ``rows`` is scaled in place and must not be used again.
+
+        Args:
+            rows: Design rows, shape ``(m, C)``, C-contiguous.
+            labels: Labels, shape ``(m,)``.
+            weights: Weights, shape ``(m,)``, not negative.
+        """
+        root = np.sqrt(weights)
+        rows *= root[:, None]
+        scaled = labels * root
+        # PERF: rows.T is Fortran-ordered without a copy, and dsyrk computes one triangle in place.
+        self.gram = dsyrk(1.0, rows.T, beta=1.0, c=self.gram, overwrite_c=1)
+        self.moment += rows.T @ scaled
+        self.constant += float(scaled @ scaled)
+
+    def merge(self, other: NormalEquations) -> None:
+        """Add the sums over another part of the data.
+
+        Args:
+            other: Sums with the same columns.
+        """
+        self.gram += other.gram
+        self.moment += other.moment
+        self.constant += other.constant
+
+    def symmetric(self) -> FloatArray:
+        """The whole of G, shape ``(C, C)``, completed in place."""
+        # PERF: block by block; numpy.triu would hold three copies of a matrix that may fill 0.5 GiB.
+        for start in range(0, len(self.gram), 512):
+            stop = min(start + 512, len(self.gram))
+            square = np.triu(self.gram[start:stop, start:stop])
+            self.gram[start:stop, start:stop] = square + np.triu(square, 1).T
+            self.gram[stop:, start:stop] = self.gram[start:stop, stop:].T
+        return self.gram
+
+    def loss(self, coefficients: FloatArray) -> float:
+        """Loss of some coefficients; needs the completed G.
+
+        Args:
+            coefficients: Shape ``(C,)``.
+        """
+        return float(coefficients @ (self.gram @ coefficients) - 2.0 * self.moment @ coefficients + self.constant)

@@ -1,0 +1,1 @@
+"""What an atom sees: smooth, rotation-invariant numbers of its neighbours, and their derivatives."""

@@ -1,0 +1,214 @@
+"""The list of channels that describe one species' surroundings, in the order the kernels compute them.
+
+A *channel* is one number per atom. Two-body channels sum a radial function over the neighbours of one
+species; three-body channels contract two neighbour densities over m,
+
+    D = sum_m A[a, l, m] A[b, l, m],   A[a, l, m] = sum_j g_a(r_ij) Y_lm(r_ij),
+
+where a and b are *slots*: a radial function of one neighbour species. The same structure holds the pool
+of all candidates and the few channels that a model uses, so one set of kernels serves both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from qiskit_qff.descriptors.radial import CENTER, LENGTH, POWER, SHARPNESS
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ChannelSet:
+    """Channels of one centre species: two-body first, then three-body."""
+
+    center: int
+    """Atomic number of the centre atom."""
+    pair_species: IntArray
+    """Neighbour atomic number of each two-body channel, shape ``(n_two,)``."""
+    pair_rows: FloatArray
+    """Radial function rows of the two-body channels, shape ``(n_two, 4)``."""
+    slot_species: IntArray
+    """Neighbour atomic number of each slot, ascending, shape ``(n_slots,)``."""
+    slot_rows: FloatArray
+    """Radial function rows of the slots, shape ``(n_slots, 4)``."""
+    triples: IntArray
+    """Slot, slot and degree l of each three-body channel, shape ``(n_three, 3)``."""
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels."""
+        return len(self.pair_species) + len(self.triples)
+
+    @property
+    def l_max(self) -> int:
+        """Highest degree among the three-body channels; zero without any."""
+        return int(self.triples[:, 2].max()) if len(self.triples) else 0
+
+    def subset(self, indices: IntArray) -> tuple[ChannelSet, IntArray]:
+        """Keep some channels, drop the slots nobody uses.
+
+        Args:
+            indices: Channel numbers, any order, no repeats, shape ``(k,)``.
+
+        Returns:
+            The smaller set, and ``order`` of shape ``(k,)`` with
+            ``indices[order]`` being the channels in the smaller set's order.
+        """
+        n_two = len(self.pair_species)
+        two = np.flatnonzero(indices < n_two)
+        two = two[np.argsort(self.pair_species[indices[two]], kind="stable")]
+        three = np.flatnonzero(indices >= n_two)
+        triples = self.triples[indices[three] - n_two]
+        used = np.unique(triples[:, :2])
+        renumber = np.full(len(self.slot_species), -1, dtype=np.int64)
+        renumber[used] = np.arange(len(used))
+        kept = triples.copy()
+        kept[:, :2] = renumber[triples[:, :2]]
+        smaller = ChannelSet(
+            center=self.center,
+            pair_species=self.pair_species[indices[two]],
+            pair_rows=self.pair_rows[indices[two]],
+            slot_species=self.slot_species[used],
+            slot_rows=self.slot_rows[used],
+            triples=kept,
+        )
+        return smaller, np.concatenate([two, three])
+
+    def describe(self, channel: int) -> str:
+        """A channel in words, such as ``P-S two-body at 2.05 Å``.
+
+        Args:
+            channel: Channel number.
+
+        Returns:
+            One line.
+        """
+        own = chemical_symbols[self.center]
+        n_two = len(self.pair_species)
+        if channel < n_two:
+            other = chemical_symbols[int(self.pair_species[channel])]
+            return f"{own}-{other} two-body {describe_radial(self.pair_rows[channel])}"
+        a, b, degree = (int(v) for v in self.triples[channel - n_two])
+        arms = " / ".join(
+            f"{chemical_symbols[int(self.slot_species[k])]} {describe_radial(self.slot_rows[k])}" for k in (a, b)
+        )
+        return f"{own} three-body l={degree}: {arms}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists for a model file."""
+        return {
+            "center": self.center,
+            "pair_species": self.pair_species.tolist(),
+            "pair_rows": self.pair_rows.tolist(),
+            "slot_species": self.slot_species.tolist(),
+            "slot_rows": self.slot_rows.tolist(),
+            "triples": self.triples.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ChannelSet:
+        """Read back what :meth:`to_dict` wrote.
+
+        Args:
+            data: The dictionary.
+
+        Returns:
+            An equal channel set.
+        """
+        return cls(
+            center=int(data["center"]),
+            pair_species=np.asarray(data["pair_species"], dtype=np.int64),
+            pair_rows=np.asarray(data["pair_rows"], dtype=np.float64).reshape(-1, 4),
+            slot_species=np.asarray(data["slot_species"], dtype=np.int64),
+            slot_rows=np.asarray(data["slot_rows"], dtype=np.float64).reshape(-1, 4),
+            triples=np.asarray(data["triples"], dtype=np.int64).reshape(-1, 3),
+        )
+
+
+def describe_radial(row: FloatArray) -> str:
+    """A radial function in words.
+
+    Args:
+        row: Shape ``(4,)``.
+
+    Returns:
+        For example ``at 2.05 Å (width 0.2 Å)`` or ``~(2.1 Å/r)^6``.
+    """
+    if row[POWER] > 0:
+        return f"~({row[LENGTH]:.2f} Å/r)^{row[POWER]:g}"
+    width = np.sqrt(0.5 / row[SHARPNESS])
+    return f"at {row[CENTER]:.2f} Å (width {width:.2f} Å)"
+
+
+class ChannelTables(NamedTuple):
+    """The channel sets of all species, laid end to end; a named tuple, because kernels can take one."""
+
+    species: IntArray
+    """Atomic numbers, ascending; a species index below points into it, shape ``(S,)``."""
+    r_cut: float
+    """Cutoff radius in Å."""
+    l_max: int
+    """Highest degree of any channel."""
+    pair_first: IntArray
+    """Per centre s and neighbour t the first two-body channel, shape ``(S, S + 1)``, counted within s."""
+    pair_start: IntArray
+    """Where the rows of centre s begin in ``pair_rows``, shape ``(S + 1,)``."""
+    pair_rows: FloatArray
+    """All two-body radial rows, shape ``(sum n_two, 4)``."""
+    slot_first: IntArray
+    """As ``pair_first``, for slots, shape ``(S, S + 1)``."""
+    slot_start: IntArray
+    """As ``pair_start``, for slots, shape ``(S + 1,)``."""
+    slot_rows: FloatArray
+    """All slot rows, shape ``(sum n_slots, 4)``."""
+    triple_start: IntArray
+    """Where the three-body channels of centre s begin, shape ``(S + 1,)``."""
+    triples: IntArray
+    """All three-body channels, slots counted within s, shape ``(sum n_three, 3)``."""
+    channel_start: IntArray
+    """Where the channels of centre s begin when all are laid end to end, shape ``(S + 1,)``."""
+
+
+def make_tables(sets: dict[int, ChannelSet], r_cut: float) -> ChannelTables:
+    """Lay channel sets end to end.
+
+    Args:
+        sets: Channel set per centre atomic number; neighbour species in each are ascending.
+        r_cut: Cutoff radius in Å.
+
+    Returns:
+        The tables.
+    """
+    species = sorted(sets)
+    ordered = [sets[number] for number in species]
+    bounds = np.array(species, dtype=np.int64)
+
+    def first(columns: list[IntArray]) -> IntArray:
+        return np.array([np.append(np.searchsorted(c, bounds), len(c)) for c in columns], dtype=np.int64).reshape(
+            len(species), len(species) + 1
+        )
+
+    def start(lengths: list[int]) -> IntArray:
+        return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+    return ChannelTables(
+        species=bounds,
+        r_cut=r_cut,
+        l_max=max(s.l_max for s in ordered),
+        pair_first=first([s.pair_species for s in ordered]),
+        pair_start=start([len(s.pair_species) for s in ordered]),
+        pair_rows=np.concatenate([s.pair_rows for s in ordered]),
+        slot_first=first([s.slot_species for s in ordered]),
+        slot_start=start([len(s.slot_species) for s in ordered]),
+        slot_rows=np.concatenate([s.slot_rows for s in ordered]),
+        triple_start=start([len(s.triples) for s in ordered]),
+        triples=np.concatenate([s.triples for s in ordered]),
+        channel_start=start([s.n_channels for s in ordered]),
+    )

@@ -1,0 +1,260 @@
+r"""Channel values and their derivatives, atom by atom, for building training blocks.
+
+For centre i of species s with neighbours j: densities :math:`A_{a,lm}`, channels D (see
+:mod:`~qiskit_qff.descriptors.channels`), and the Jacobian
+
+.. math:: \frac{\partial D_c}{\partial r_{ij}} = g_c'\hat r \;\;(\text{two-body}),\qquad
+          \sum_m A_{b,lm}\, \partial(g_a Y_{lm}) + A_{a,lm}\, \partial(g_b Y_{lm})\;\;(\text{three-body}),
+
+where the second form sums over the slots whose species is that of j. Dynamics never forms this Jacobian;
+it uses the backward sweep of :mod:`~qiskit_qff.descriptors.quadratic`.
+"""
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.descriptors.angular import spherical_harmonics
+from qiskit_qff.descriptors.channels import ChannelTables
+from qiskit_qff.descriptors.cutoff import cutoff_function
+from qiskit_qff.descriptors.radial import radial_function
+
+F = NDArray[np.float64]
+I = NDArray[np.int64]  # noqa: E741 - the pair F, I keeps kernel signatures readable
+
+
+@numba.njit(cache=True)
+def neighbor_functions(
+    vector: F, r: float, l_max: int, rows: F, r_cut: float, legendre: F,
+    radial: F, radial_slope: F, harmonics: F, harmonic_gradients: F,
+) -> None:  # fmt: skip
+    """Radial functions and harmonics of one neighbour.
+
+    Args:
+        vector: r_j - r_i, shape ``(3,)``, in Å.
+        r: Its length in Å.
+        l_max: Highest degree.
+        rows: Radial rows of the neighbour's slots, shape ``(k, 4)``.
+        r_cut: Cutoff radius in Å.
+        legendre: Work space of :func:`spherical_harmonics`.
+        radial: Output values, shape ``(>= k,)``.
+        radial_slope: Output derivatives in 1/Å, shape ``(>= k,)``.
+        harmonics: Output, shape ``((l_max + 1)**2,)``.
+        harmonic_gradients: Output, shape ``((l_max + 1)**2, 3)``, in 1/Å.
+    """
+    switch, slope = cutoff_function(r, r_cut)
+    for k in range(rows.shape[0]):
+        radial[k], radial_slope[k] = radial_function(r, rows[k], switch, slope)
+    inverse = 1.0 / r
+    spherical_harmonics(
+        vector[0] * inverse, vector[1] * inverse, vector[2] * inverse, inverse, l_max,
+        legendre, harmonics, harmonic_gradients,
+    )  # fmt: skip
+
+
+@numba.njit(cache=True)
+def atom_channels(tables: ChannelTables, s: int, vectors: F, distances: F, kinds: I, values: F, jacobian: F) -> None:
+    """Channels of one atom and their Jacobian with respect to every neighbour vector.
+
+    Args:
+        tables: Channels of all species.
+        s: Species index of the centre.
+        vectors: Neighbour vectors, shape ``(k, 3)``, in Å.
+        distances: Their lengths, shape ``(k,)``, in Å.
+        kinds: Species indices of the neighbours, shape ``(k,)``.
+        values: Output, shape ``(n_channels,)``.
+        jacobian: Output, shape ``(k, 3, n_channels)``, in 1/Å.
+    """
+    pair_rows = tables.pair_rows[tables.pair_start[s] : tables.pair_start[s + 1]]
+    slot_rows = tables.slot_rows[tables.slot_start[s] : tables.slot_start[s + 1]]
+    triples = tables.triples[tables.triple_start[s] : tables.triple_start[s + 1]]
+    pair_first, slot_first = tables.pair_first[s], tables.slot_first[s]
+    n_neighbors, n_lm = distances.shape[0], (tables.l_max + 1) ** 2
+    n_slots, n_two = slot_rows.shape[0], pair_rows.shape[0]
+    density = np.zeros((n_slots, n_lm))
+    radial = np.zeros((n_neighbors, max(1, n_slots)))
+    slope = np.zeros((n_neighbors, max(1, n_slots)))
+    harmonics = np.zeros((n_neighbors, n_lm))
+    gradients = np.zeros((n_neighbors, n_lm, 3))
+    legendre = np.zeros((tables.l_max + 1, tables.l_max + 2))
+    values[:] = 0.0
+    jacobian[:] = 0.0
+    for j in range(n_neighbors):
+        t, r = kinds[j], distances[j]
+        switch, switch_slope = cutoff_function(r, tables.r_cut)
+        for c in range(pair_first[t], pair_first[t + 1]):
+            value, derivative = radial_function(r, pair_rows[c], switch, switch_slope)
+            values[c] += value
+            for axis in range(3):
+                jacobian[j, axis, c] = derivative * vectors[j, axis] / r
+        low, high = slot_first[t], slot_first[t + 1]
+        neighbor_functions(
+            vectors[j], r, tables.l_max, slot_rows[low:high], tables.r_cut, legendre,
+            radial[j], slope[j], harmonics[j], gradients[j],
+        )  # fmt: skip
+        for a in range(low, high):
+            for lm in range(n_lm):
+                density[a, lm] += radial[j, a - low] * harmonics[j, lm]
+    for k in range(triples.shape[0]):
+        a, b, degree = triples[k, 0], triples[k, 1], triples[k, 2]
+        for lm in range(degree * degree, (degree + 1) * (degree + 1)):
+            values[n_two + k] += density[a, lm] * density[b, lm]
+    for j in range(n_neighbors):
+        t = kinds[j]
+        _triple_jacobian(
+            slot_first[t], slot_first[t + 1], vectors[j], distances[j], density, triples, n_two,
+            radial[j], slope[j], harmonics[j], gradients[j], jacobian[j],
+        )  # fmt: skip
+
+
+@numba.njit(cache=True)
+def _triple_jacobian(
+    low: int, high: int, vector: F, r: float, density: F, triples: I, n_two: int,
+    radial: F, slope: F, harmonics: F, gradients: F, jacobian: F,
+) -> None:  # fmt: skip
+    """Add the three-body part of one neighbour's Jacobian, shape ``(3, n_channels)``."""
+    for k in range(triples.shape[0]):
+        degree = triples[k, 2]
+        for side in range(2):
+            a, b = triples[k, side], triples[k, 1 - side]
+            if a < low or a >= high:
+                continue
+            along, gx, gy, gz = 0.0, 0.0, 0.0, 0.0
+            for lm in range(degree * degree, (degree + 1) * (degree + 1)):
+                other = density[b, lm]
+                along += other * harmonics[lm]
+                gx += other * gradients[lm, 0]
+                gy += other * gradients[lm, 1]
+                gz += other * gradients[lm, 2]
+            along *= slope[a - low] / r
+            g = radial[a - low]
+            jacobian[0, n_two + k] += along * vector[0] + g * gx
+            jacobian[1, n_two + k] += along * vector[1] + g * gy
+            jacobian[2, n_two + k] += along * vector[2] + g * gz
+
+
+@numba.njit(cache=True)
+def linear_design(
+    tables: ChannelTables, first: I, neighbor: I, vectors: F, distances: F, kinds: I,
+    energy_row: F, force_rows: F, all_values: F,
+) -> None:  # fmt: skip
+    """Design rows of a model that is linear in the channels, for one frame.
+
+    Args:
+        tables: Channels of all species.
+        first: CSR offsets, shape ``(n + 1,)``.
+        neighbor: Neighbour indices, shape ``(n_pairs,)``.
+        vectors: Neighbour vectors, shape ``(n_pairs, 3)``, in Å.
+        distances: Their lengths in Å.
+        kinds: Species index per atom, shape ``(n,)``.
+        energy_row: Output, channel sums over the atoms of each species, shape ``(C,)``.
+        force_rows: Output, minus the gradient of ``energy_row``, shape ``(3 n, C)``, in 1/Å.
+        all_values: Output, channel values of each atom, shape ``(n, max channels)``.
+    """
+    energy_row[:] = 0.0
+    force_rows[:] = 0.0
+    for i in range(first.shape[0] - 1):
+        s, low, high = kinds[i], first[i], first[i + 1]
+        start = tables.channel_start[s]
+        n_channels = tables.channel_start[s + 1] - start
+        jacobian = np.empty((high - low, 3, n_channels))
+        values = all_values[i, :n_channels]
+        atom_channels(tables, s, vectors[low:high], distances[low:high], kinds[neighbor[low:high]], values, jacobian)
+        energy_row[start : start + n_channels] += values
+        for p in range(high - low):
+            j = neighbor[low + p]
+            for axis in range(3):
+                for c in range(n_channels):
+                    force_rows[3 * j + axis, start + c] -= jacobian[p, axis, c]
+                    force_rows[3 * i + axis, start + c] += jacobian[p, axis, c]
+
+
+@numba.njit(cache=True)
+def quadratic_design(
+    tables: ChannelTables, means: F, maps: F, map_start: I, sizes: I, feature_start: I,
+    first: I, neighbor: I, vectors: F, distances: F, kinds: I, energy_row: F, force_rows: F,
+) -> None:  # fmt: skip
+    """Design rows of a model that is quadratic in the compressed channels, for one frame.
+
+    Features of species s are ``x_a x_b`` (a <= b, doubled off the diagonal) with x = (1, T (D - mean)), in the
+    order of ``numpy.triu_indices``: contracting them with the upper triangle of M gives ``x^T M x``.
+
+    Args:
+        tables: Channels in use.
+        means: Channel means end to end, shape ``(C,)``.
+        maps: Matrices T of all species, shape ``(d_s, K_s)`` each, flattened end to end.
+        map_start: Where each begins, shape ``(S + 1,)``.
+        sizes: Compressed sizes d_s, shape ``(S,)``.
+        feature_start: Where the features of each species begin, shape ``(S + 1,)``.
+        first: CSR offsets, shape ``(n + 1,)``.
+        neighbor: Neighbour indices, shape ``(n_pairs,)``.
+        vectors: Neighbour vectors, shape ``(n_pairs, 3)``, in Å.
+        distances: Their lengths in Å.
+        kinds: Species index per atom, shape ``(n,)``.
+        energy_row: Output, feature sums over atoms, shape ``(Q,)``.
+        force_rows: Output, minus their gradient, shape ``(3 n, Q)``, in 1/Å.
+    """
+    energy_row[:] = 0.0
+    force_rows[:] = 0.0
+    for i in range(first.shape[0] - 1):
+        s, low, high = kinds[i], first[i], first[i + 1]
+        start, stop = tables.channel_start[s], tables.channel_start[s + 1]
+        values, jacobian = np.empty(stop - start), np.empty((high - low, 3, stop - start))
+        atom_channels(tables, s, vectors[low:high], distances[low:high], kinds[neighbor[low:high]], values, jacobian)
+        compress = maps[map_start[s] : map_start[s + 1]].reshape((sizes[s], stop - start))
+        x = np.ones(sizes[s] + 1)
+        x[1:] = compress @ (values - means[start:stop])
+        transposed = np.ascontiguousarray(compress.T)
+        feature = feature_start[s]
+        for a in range(x.shape[0]):
+            for b in range(a, x.shape[0]):
+                energy_row[feature] += x[a] * x[b] if a == b else 2.0 * x[a] * x[b]
+                feature += 1
+        for p in range(high - low):
+            slopes = np.zeros((3, sizes[s] + 1))
+            slopes[:, 1:] = jacobian[p] @ transposed
+            j = neighbor[low + p]
+            for axis in range(3):
+                _add_products(x, slopes[axis], force_rows[3 * i + axis], force_rows[3 * j + axis], feature_start[s])
+
+
+@numba.njit(cache=True)
+def _add_products(x: F, slope: F, own: F, other: F, feature: int) -> None:
+    """Add the derivative of all products x_a x_b along one axis to the rows of both atoms."""
+    for a in range(x.shape[0]):
+        change = 2.0 * x[a] * slope[a]
+        own[feature] += change
+        other[feature] -= change
+        feature += 1
+        for b in range(a + 1, x.shape[0]):
+            change = 2.0 * (x[a] * slope[b] + slope[a] * x[b])
+            own[feature] += change
+            other[feature] -= change
+            feature += 1
+
+
+@numba.njit(cache=True)
+def channel_values(tables: ChannelTables, first: I, neighbor: I, vectors: F, distances: F, kinds: I) -> F:
+    """Channel values of every atom.
+
+    Args:
+        tables: Channels of all species.
+        first: CSR offsets, shape ``(n + 1,)``.
+        neighbor: Neighbour indices, shape ``(n_pairs,)``.
+        vectors: Neighbour vectors, shape ``(n_pairs, 3)``, in Å.
+        distances: Their lengths in Å.
+        kinds: Species index per atom, shape ``(n,)``.
+
+    Returns:
+        Shape ``(n, most channels of a species)``; unused places are zero.
+    """
+    widths = tables.channel_start[1:] - tables.channel_start[:-1]
+    values = np.zeros((kinds.shape[0], widths.max()))
+    for i in range(kinds.shape[0]):
+        low, high = first[i], first[i + 1]
+        jacobian = np.empty((high - low, 3, widths[kinds[i]]))
+        atom_channels(
+            tables, kinds[i], vectors[low:high], distances[low:high], kinds[neighbor[low:high]],
+            values[i, : widths[kinds[i]]], jacobian,
+        )  # fmt: skip
+    return values

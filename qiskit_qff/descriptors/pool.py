@@ -1,0 +1,134 @@
+"""The pool: every candidate channel of a system, placed by its own bond lengths and no labels.
+
+Two-body candidates of a pair are narrow Gaussians (finer near the bond), broad Gaussians and inverse
+powers; three-body candidates combine wide radial functions with l = 0..l_max. All radii scale with the
+shortest distance of the pair seen in the training structures, so C-H at 1.1 Å and La-O at 2.5 Å are both
+resolved without tuning. Broad, multi-scale candidates matter more than many fine ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.descriptors.channels import ChannelSet
+from qiskit_qff.descriptors.radial import gaussian_rows, power_rows
+
+FloatArray = NDArray[np.float64]
+
+THREE_BODY_WIDTH = 0.75
+"""Width in Å of the three-body radial Gaussians: they overlap, which beat finer ones on every set measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolSettings:
+    """How large the pool is and how far it sees."""
+
+    r_cut: float = 5.0
+    """Cutoff radius in Å."""
+    n_narrow: int = 14
+    """Narrow two-body Gaussians per pair."""
+    n_broad: int = 6
+    """Broad two-body Gaussians per pair."""
+    powers: tuple[float, ...] = (1.0, 2.0, 4.0, 6.0, 9.0, 12.0)
+    """Exponents of the two-body inverse powers."""
+    n_radial: int = 5
+    """Radial functions per neighbour species in the three-body channels."""
+    l_max: int = 3
+    """Highest degree of the three-body channels."""
+    radial_pairs: Literal["all", "same"] = "all"
+    """Whether a three-body channel may combine radial functions of different rank, or only the same."""
+
+    def n_channels(self, n_species: int) -> int:
+        """Number of channels per centre species.
+
+        Args:
+            n_species: Number of neighbour species.
+        """
+        two = n_species * (self.n_narrow + self.n_broad + len(self.powers))
+        if self.radial_pairs == "all":
+            slots = n_species * self.n_radial
+            couples = slots * (slots + 1) // 2
+        else:
+            couples = self.n_radial * n_species * (n_species + 1) // 2
+        return two + couples * (self.l_max + 1)
+
+
+def two_body_rows(settings: PoolSettings, shortest: float) -> FloatArray:
+    """Radial rows of the two-body candidates of one pair.
+
+    Args:
+        settings: Pool settings.
+        shortest: Shortest distance of the pair in Å.
+
+    Returns:
+        Shape ``(n_narrow + n_broad + n_powers, 4)``.
+    """
+    inner = 0.95 * shortest
+    narrow = _spaced(inner, settings.r_cut, settings.n_narrow, stretch=1.5)
+    gaps = np.gradient(narrow) if len(narrow) > 1 else np.ones_like(narrow)
+    broad = np.linspace(inner, settings.r_cut, settings.n_broad)
+    wide = np.full(settings.n_broad, (settings.r_cut - inner) / 4.0)
+    return np.concatenate(
+        [
+            gaussian_rows(narrow, gaps),
+            gaussian_rows(broad, wide),
+            power_rows(np.asarray(settings.powers), shortest),
+        ]
+    )
+
+
+def three_body_rows(settings: PoolSettings, shortest: float) -> FloatArray:
+    """Radial rows of the three-body slots of one pair.
+
+    Args:
+        settings: Pool settings.
+        shortest: Shortest distance of the pair in Å.
+
+    Returns:
+        Shape ``(n_radial, 4)``.
+    """
+    centers = np.linspace(0.8 * shortest, settings.r_cut - 0.5, settings.n_radial)
+    return gaussian_rows(centers, np.full(settings.n_radial, THREE_BODY_WIDTH))
+
+
+def _spaced(low: float, high: float, count: int, *, stretch: float) -> FloatArray:
+    """Points from low to high whose spacing grows by a power law: finer near the bond."""
+    return low + (high - low) * np.linspace(0.0, 1.0, count) ** stretch
+
+
+def build_channels(center: int, shortest: dict[int, float], settings: PoolSettings) -> ChannelSet:
+    """All candidates of one centre species.
+
+    Args:
+        center: Atomic number of the centre.
+        shortest: Shortest distance in Å per neighbour atomic number; pairs that never come within the
+            cutoff are absent and get no channels.
+        settings: Pool settings.
+
+    Returns:
+        The channel set.
+    """
+    neighbors = sorted(shortest)
+    pairs = [two_body_rows(settings, shortest[t]) for t in neighbors]
+    slots = [three_body_rows(settings, shortest[t]) for t in neighbors]
+    slot_species = np.repeat(neighbors, [len(rows) for rows in slots]).astype(np.int64)
+    rank = np.concatenate([np.arange(len(rows)) for rows in slots]) if slots else np.zeros(0, dtype=int)
+    triples = [
+        (a, b, degree)
+        for a in range(len(slot_species))
+        for b in range(a, len(slot_species))
+        if settings.radial_pairs == "all" or rank[a] == rank[b]
+        for degree in range(settings.l_max + 1)
+    ]
+    return ChannelSet(
+        center=center,
+        pair_species=np.repeat(neighbors, [len(rows) for rows in pairs]).astype(np.int64),
+        pair_rows=np.concatenate(pairs) if pairs else np.zeros((0, 4)),
+        slot_species=slot_species,
+        slot_rows=np.concatenate(slots) if slots else np.zeros((0, 4)),
+        triples=np.asarray(triples, dtype=np.int64).reshape(-1, 3),
+    )

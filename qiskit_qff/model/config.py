@@ -1,0 +1,173 @@
+"""The training configuration: one YAML file, checked before any work begins."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from ase.data import atomic_numbers
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from qiskit_qff.errors import ConfigError
+
+
+class _Section(BaseModel):
+    """A part of the configuration; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Section):
+    """Where the frames come from and which are held out."""
+
+    path: str | list[str] = Field(default="shipped", description="data file(s), or 'shipped' for the Li-MOF-5 set")
+    split: Literal["random", "block", "balanced", "none"] = Field(
+        default="random",
+        description="how frames are held out; 'block' takes the last ones, for data in time order",
+    )
+    test_fraction: float = Field(default=0.2, gt=0.0, lt=1.0, description="share of the frames held out")
+    group: str = Field(default="replica", description="frame tag that split 'balanced' draws from evenly")
+
+
+class DescriptorConfig(_Section):
+    """Size and reach of the channel pool."""
+
+    r_cut: float = Field(default=5.0, gt=1.0, le=12.0, description="cutoff radius in Å")
+    n_narrow: int = Field(default=14, ge=2, description="narrow two-body Gaussians per pair of species")
+    n_broad: int = Field(default=6, ge=2, description="broad two-body Gaussians per pair of species")
+    powers: tuple[float, ...] = Field(default=(1, 2, 4, 6, 9, 12), description="two-body inverse powers")
+    n_radial: int = Field(default=5, ge=2, description="radial functions per neighbour species, three-body")
+    l_max: int = Field(default=3, ge=0, le=6, description="highest degree of the three-body channels")
+    max_pool: int = Field(
+        default=8000, ge=100, description="largest pool; n_radial is lowered until many-species pools fit"
+    )
+
+
+class CompressionConfig(_Section):
+    """How the pool is reduced to what a register holds."""
+
+    method: Literal["forward_selection", "pca"] = Field(default="forward_selection")
+    selection_frames: int = Field(default=100, ge=1, description="most frames that channels are chosen by")
+
+
+class CircuitConfig(_Section):
+    """The variational circuit and its readout."""
+
+    family: Literal["ry_tree", "brickwork_cz", "brickwork_rzz"] = Field(default="ry_tree")
+    readout: Literal["rank_one", "rank_two", "z_diagonal"] = Field(default="rank_one")
+    n_qubits: int = Field(default=6, ge=2, le=6, description="largest register; a species may use a smaller one")
+    layers: int = Field(default=4, ge=1, description="entangling layers of a brickwork")
+    n_readouts: int = Field(default=8, ge=1, description="Z-diagonal readout weights per species")
+    shared: bool = Field(default=False, description="one set of angles for all species")
+
+
+class LossConfig(_Section):
+    """What counts as one unit of error."""
+
+    energy_scale_mev_per_atom: float = Field(default=1.5, gt=0.0)
+    force_scale_mev_per_ang: float = Field(default=100.0, gt=0.0)
+    force_noise_mev_per_ang: dict[str, float] = Field(
+        default_factory=dict, description="known label noise per element, e.g. {Zn: 56}; lowers their weight"
+    )
+    remove_net_force: bool = Field(default=True, description="take the mean force off each frame's labels")
+
+    @field_validator("force_noise_mev_per_ang")
+    @classmethod
+    def _known_elements(cls, value: dict[str, float]) -> dict[str, float]:
+        for symbol, noise in value.items():
+            if symbol not in atomic_numbers:
+                raise ValueError(f"'{symbol}' is not a chemical element")
+            if not noise >= 0.0:
+                raise ValueError(f"the noise of {symbol} must not be negative, got {noise}")
+        return value
+
+
+class OptimizerConfig(_Section):
+    """How long and how often the circuit is optimised."""
+
+    restarts: int = Field(default=3, ge=1)
+    max_iterations: int = Field(default=300, ge=1)
+    tolerance: float = Field(default=1e-6, gt=0.0)
+
+
+class TrainConfig(_Section):
+    """Everything that decides a training run."""
+
+    data: DataConfig = DataConfig()
+    descriptor: DescriptorConfig = DescriptorConfig()
+    compression: CompressionConfig = CompressionConfig()
+    circuit: CircuitConfig = CircuitConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    max_parameters: int = Field(default=99, ge=3, description="limit on all trainable parameters together")
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _readout_fits_family(self) -> Self:
+        circuit = self.circuit
+        if circuit.readout == "z_diagonal" and circuit.n_readouts > 2**circuit.n_qubits:
+            raise ValueError(
+                f"circuit.n_readouts is {circuit.n_readouts}, but {circuit.n_qubits} qubits have only "
+                f"{2**circuit.n_qubits} Z-diagonal readouts"
+            )
+        return self
+
+
+def load_config(path: str | Path) -> TrainConfig:
+    """Read and check a YAML file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigError: If it can't be read, is no mapping, or has unknown keys or impossible values.
+    """
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); give the path of a YAML file.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not valid YAML: {error}") from error
+    return parse_config({} if data is None else data, where=str(path))
+
+
+def parse_config(data: Any, *, where: str) -> TrainConfig:
+    """Check a configuration that is already a mapping.
+
+    Args:
+        data: The mapping.
+        where: What to call it in an error.
+
+    Raises:
+        ConfigError: Naming every wrong key, with near matches.
+    """
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where}: should be a mapping of sections such as 'data:', found {type(data).__name__}.")
+    try:
+        return TrainConfig.model_validate(data)
+    except ValidationError as error:
+        lines = [_explain(item["loc"], item["type"], item["msg"], item["input"]) for item in error.errors()]
+        raise ConfigError(f"{where}: " + "; ".join(lines)) from error
+
+
+def _explain(place: tuple[int | str, ...], kind: str, message: str, given: Any) -> str:
+    """One pydantic error in words."""
+    name = ".".join(str(part) for part in place)
+    if kind != "extra_forbidden":
+        return f"{name}: {message.removeprefix('Value error, ')} (given: {given!r})"
+    known = _keys_of(place[:-1])
+    near = difflib.get_close_matches(str(place[-1]), known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+    return f"unknown key '{name}'; {hint}"
+
+
+def _keys_of(place: tuple[int | str, ...]) -> list[str]:
+    """Keys of the section at a place."""
+    section: type[BaseModel] = TrainConfig
+    for part in place:
+        annotation = section.model_fields[str(part)].annotation
+        assert isinstance(annotation, type)
+        section = annotation
+    return list(section.model_fields)

@@ -1,0 +1,379 @@
+r"""The force field: descriptors, circuits and a core repulsion joined into energies, forces and virial.
+
+.. math:: E = \sum_i x_i^T M_{s_i} x_i + e_{s_i} + E_\mathrm{ZBL},\qquad
+          M_s = U_s^\dagger(\theta)\, O_s\, U_s(\theta)
+
+This is the one place where chemistry and quantum circuits meet. Here M is computed exactly from each species'
+circuit; :mod:`qiskit_qff.evaluators` obtains the same numbers from any Estimator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
+from qiskit_qff.circuit.compiled import operator_matrix
+from qiskit_qff.circuit.program import CircuitProgram
+from qiskit_qff.compression.linear_map import LinearMap
+from qiskit_qff.descriptors.channels import ChannelTables, make_tables
+from qiskit_qff.descriptors.kernels import channel_values
+from qiskit_qff.descriptors.quadratic import quadratic_forces
+from qiskit_qff.encoding.amplitudes import amplitude_vectors
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.model.core_repulsion import CoreRepulsion
+from qiskit_qff.model.ledger import Ledger, species_entry
+from qiskit_qff.model.model_file import read_model, write_model
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
+from qiskit_qff.structures.species import species_index
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SpeciesModel:
+    """What the model knows of one species."""
+
+    number: int
+    """Atomic number."""
+    compression: LinearMap
+    """From channels to features y."""
+    ansatz: AnsatzSpec
+    """Circuit family, readout and size."""
+    theta: FloatArray
+    """Circuit angles in radians, shape ``(n_angles,)``."""
+    weights: FloatArray
+    """Readout weights in eV, shape ``(n_readouts,)``."""
+    reference_energy: float
+    """Energy added to every atom, in eV."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the force field says of one structure."""
+
+    energies: FloatArray
+    """Energy of each atom, shape ``(n,)``, in eV."""
+    forces: FloatArray
+    """Forces, shape ``(n, 3)``, in eV/Å."""
+    virial: FloatArray
+    """dE/dstrain, symmetric, shape ``(3, 3)``, in eV; divided by the volume it is the stress."""
+
+    @property
+    def energy(self) -> float:
+        """Total energy in eV."""
+        return float(self.energies.sum())
+
+    def stress(self, volume: float) -> FloatArray:
+        """Stress, ASE sign.
+
+        Args:
+            volume: Cell volume in Å^3.
+
+        Returns:
+            Shape ``(3, 3)``, in eV/Å^3.
+        """
+        return self.virial / volume
+
+
+@dataclass(frozen=True)
+class _KernelInput:
+    """Arrays that the evaluation kernel takes."""
+
+    tables: ChannelTables
+    means: FloatArray
+    forms: FloatArray
+    form_start: IntArray
+    references: FloatArray
+
+
+@dataclass(frozen=True)
+class ForceField:
+    """A trained quantum force field."""
+
+    models: tuple[SpeciesModel, ...]
+    """One entry per species, atomic numbers ascending."""
+    r_cut: float
+    """Cutoff radius in Å."""
+    repulsion: CoreRepulsion
+    """Core repulsion; no trainable number in it."""
+    shared_angles: bool = False
+    """Whether all species were trained with one set of angles."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """How the model came about: configuration, data, seeds, errors."""
+
+    def __post_init__(self) -> None:
+        """Check the order of the species.
+
+        Raises:
+            ConfigError: If they are not ascending.
+        """
+        if list(self.species) != sorted(set(self.species)):
+            raise ConfigError(f"Species must be ascending and different; {self.species} were given.")
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers."""
+        return tuple(m.number for m in self.models)
+
+    @property
+    def cutoff(self) -> float:
+        """Cutoff radius in Å."""
+        return self.r_cut
+
+    @property
+    def n_qubits(self) -> int:
+        """Qubits of the largest register."""
+        return max(m.ansatz.n_qubits for m in self.models)
+
+    @property
+    def n_trainable(self) -> int:
+        """Numbers fitted to energies or forces."""
+        return self.ledger.n_trainable
+
+    @property
+    def programs(self) -> dict[int, CircuitProgram]:
+        """Circuit of each species."""
+        return {m.number: build_program(m.ansatz) for m in self.models}
+
+    @property
+    def theta(self) -> dict[int, FloatArray]:
+        """Angles of each species."""
+        return {m.number: m.theta for m in self.models}
+
+    @property
+    def weights(self) -> dict[int, FloatArray]:
+        """Readout weights of each species, in eV."""
+        return {m.number: m.weights for m in self.models}
+
+    @property
+    def reference_energies(self) -> dict[int, float]:
+        """Energy added to every atom of a species, in eV."""
+        return {m.number: m.reference_energy for m in self.models}
+
+    @property
+    def ledger(self) -> Ledger:
+        """Every number that was fitted, and every one that was not."""
+        return Ledger(
+            tuple(
+                species_entry(
+                    m.number,
+                    n_qubits=m.ansatz.n_qubits,
+                    angles=0 if self.shared_angles and k > 0 else m.ansatz.n_angles,
+                    weights=m.ansatz.n_readouts,
+                    channels=m.compression.channels.n_channels,
+                    label_free=m.compression.mean.size + int(np.count_nonzero(m.compression.matrix)),
+                )
+                for k, m in enumerate(self.models)
+            )
+        )
+
+    def operator_matrices(self) -> dict[int, FloatArray]:
+        """M of each species, derived from its circuit, shape ``(2^n, 2^n)``, in eV."""
+        return {m.number: operator_matrix(build_program(m.ansatz), m.theta, m.weights) for m in self.models}
+
+    @cached_property
+    def _kernel_input(self) -> _KernelInput:
+        matrices = self.operator_matrices()
+        forms = []
+        for m in self.models:
+            used = m.compression.n_features + 1
+            forms.append(m.compression.fold(matrices[m.number][:used, :used]))
+        return _KernelInput(
+            tables=make_tables({m.number: m.compression.channels for m in self.models}, self.r_cut),
+            means=np.concatenate([m.compression.mean for m in self.models]),
+            forms=np.concatenate([f.ravel() for f in forms]),
+            form_start=np.concatenate([[0], np.cumsum([f.size for f in forms])]).astype(np.int64),
+            references=np.array([m.reference_energy for m in self.models]),
+        )
+
+    def predict(self, frame: Frame) -> Prediction:
+        """Evaluate one structure.
+
+        Args:
+            frame: The structure; its labels are not used.
+
+        Raises:
+            DataError: If an atom is of a species the model does not know.
+        """
+        neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, self.r_cut)
+        kinds = species_index(frame.numbers, self.species, where=frame.where)
+        return self._evaluate(kinds, neighbors)
+
+    def evaluate(
+        self,
+        numbers: IntArray,
+        positions: FloatArray,
+        cell: FloatArray,
+        pbc: NDArray[np.bool_],
+        neighbors: NeighborList,
+    ) -> Prediction:
+        """Evaluate a structure whose neighbours are known; the hot path of dynamics.
+
+        Args:
+            numbers: Atomic numbers, shape ``(n,)``.
+            positions: Positions in Å, shape ``(n, 3)``; unused beyond ``neighbors``.
+            cell: Cell vectors in Å, shape ``(3, 3)``; unused beyond ``neighbors``.
+            pbc: Periods, shape ``(3,)``; unused beyond ``neighbors``.
+            neighbors: Full list with at least this cutoff; pairs beyond it have no effect.
+
+        Raises:
+            DataError: If an atom is of a species the model does not know.
+        """
+        del positions, cell, pbc
+        return self._evaluate(species_index(numbers, self.species, where="structure"), neighbors)
+
+    def _evaluate(self, kinds: IntArray, neighbors: NeighborList) -> Prediction:
+        n_atoms = len(kinds)
+        energies, forces, virial = np.empty(n_atoms), np.empty((n_atoms, 3)), np.empty((3, 3))
+        data = self._kernel_input
+        quadratic_forces(
+            data.tables, data.means, data.forms, data.form_start,
+            neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds,
+            energies, forces, virial,
+        )  # fmt: skip
+        core_energies, core_forces, core_virial = self.repulsion.evaluate(kinds, neighbors)
+        energies += data.references[kinds] + core_energies
+        forces += core_forces
+        virial += core_virial
+        return Prediction(energies, forces, 0.5 * (virial + virial.T))
+
+    def amplitudes(self, frame: Frame) -> dict[int, FloatArray]:
+        """What a device would encode: x = (1, y, 0...) of every atom.
+
+        Args:
+            frame: The structure.
+
+        Returns:
+            Per species, shape ``(n_atoms_of_species, 2^n)``; atoms in the order of the frame.
+        """
+        kinds = species_index(frame.numbers, self.species, where=frame.where)
+        neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, self.r_cut)
+        values = channel_values(
+            self._kernel_input.tables,
+            neighbors.first,
+            neighbors.neighbor,
+            neighbors.vectors,
+            neighbors.distances,
+            kinds,
+        )
+        encoded = {}
+        for s, m in enumerate(self.models):
+            own = values[kinds == s, : m.compression.channels.n_channels]
+            encoded[m.number] = amplitude_vectors(m.compression.apply(own), n_qubits=m.ansatz.n_qubits)
+        return encoded
+
+    def with_parameters(
+        self,
+        *,
+        theta: Mapping[int, FloatArray] | None = None,
+        weights: Mapping[int, FloatArray] | None = None,
+    ) -> ForceField:
+        """The same force field with other circuit parameters.
+
+        Args:
+            theta: Angles of the species to change.
+            weights: Readout weights of the species to change.
+        """
+        changed = tuple(
+            replace(
+                m,
+                theta=(theta or {}).get(m.number, m.theta),
+                weights=(weights or {}).get(m.number, m.weights),
+            )
+            for m in self.models
+        )
+        return replace(self, models=changed)
+
+    def with_mean_environment_references(self) -> ForceField:
+        """Read the reference energies as those of the mean environment, x = (1, 0), and take M_00 off them.
+
+        Training fits them that way, because M_00 and a reference energy are one number to the data.
+        """
+        matrices = self.operator_matrices()
+        return replace(
+            self,
+            models=tuple(
+                replace(m, reference_energy=m.reference_energy - float(matrices[m.number][0, 0])) for m in self.models
+            ),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and lists for a model file."""
+        return {
+            "r_cut": self.r_cut,
+            "shared_angles": self.shared_angles,
+            "repulsion": self.repulsion.to_dict(),
+            "species": [
+                {
+                    "number": m.number,
+                    "compression": m.compression.to_dict(),
+                    "ansatz": {
+                        "family": m.ansatz.family,
+                        "readout": m.ansatz.readout,
+                        "n_amplitudes": m.ansatz.n_amplitudes,
+                        "layers": m.ansatz.layers,
+                        "n_readouts": m.ansatz.n_readouts,
+                    },
+                    "theta": m.theta.tolist(),
+                    "weights": m.weights.tolist(),
+                    "reference_energy": m.reference_energy,
+                }
+                for m in self.models
+            ],
+            "metadata": dict(self.metadata),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ForceField:
+        """Read back what :meth:`to_dict` wrote.
+
+        Args:
+            data: The dictionary.
+        """
+        models = tuple(
+            SpeciesModel(
+                number=int(entry["number"]),
+                compression=LinearMap.from_dict(entry["compression"]),
+                ansatz=AnsatzSpec(**entry["ansatz"]),
+                theta=np.asarray(entry["theta"], dtype=np.float64),
+                weights=np.asarray(entry["weights"], dtype=np.float64),
+                reference_energy=float(entry["reference_energy"]),
+            )
+            for entry in data["species"]
+        )
+        return cls(
+            models=models,
+            r_cut=float(data["r_cut"]),
+            repulsion=CoreRepulsion.from_dict(data["repulsion"]),
+            shared_angles=bool(data["shared_angles"]),
+            metadata=data.get("metadata", {}),
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write a model file; either the whole file appears or none.
+
+        Args:
+            path: Where to.
+        """
+        write_model(Path(path), self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | Path) -> ForceField:
+        """Read a model file; nothing in it is executed.
+
+        Args:
+            path: The file.
+
+        Raises:
+            ModelFileError: If it is missing, malformed, or of a newer format.
+        """
+        return read_model(Path(path), cls.from_dict)

@@ -1,0 +1,95 @@
+"""Model files: one versioned JSON document, data only."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from qiskit_qff.errors import ModelFileError, QFFError
+
+FORMAT = "qiskit_qff model"
+VERSION = 1
+"""Raised when an older package could misread a newer file."""
+MAX_BYTES = 64 * 1024 * 1024
+"""Larger files are refused: a real one takes a few hundred kilobytes."""
+
+Model = TypeVar("Model")
+
+
+def write_model(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a model; the file appears whole or not at all.
+
+    Args:
+        path: Where to.
+        content: Plain numbers, strings, lists and dictionaries.
+
+    Raises:
+        ModelFileError: If a number is not finite.
+    """
+    document = {"format": FORMAT, "version": VERSION, **content}
+    try:
+        text = json.dumps(document, indent=1, allow_nan=False)
+    except ValueError as error:
+        raise ModelFileError(f"{path}: the model holds a number that is not finite; it was not written.") from error
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_model(path: Path, build: Callable[[Mapping[str, Any]], Model]) -> Model:
+    """Read a model.
+
+    Args:
+        path: The file.
+        build: Makes the model from the document.
+
+    Raises:
+        ModelFileError: If the file is missing, too large, no model, of a newer version, or malformed.
+    """
+    document = _read_document(path)
+    version = document.get("version")
+    if not isinstance(version, int) or version < 1:
+        raise ModelFileError(f"{path}: has no valid version number (found {version!r}); train the model again.")
+    if version > VERSION:
+        raise ModelFileError(
+            f"{path}: is a model of format version {version}, this package reads up to {VERSION}; "
+            "upgrade it with 'pip install --upgrade qiskit_qff'."
+        )
+    try:
+        return build(document)
+    except QFFError as error:
+        raise ModelFileError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise ModelFileError(
+            f"{path}: is damaged or was edited ({type(error).__name__}: {error}); restore it or train again."
+        ) from error
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    """The JSON document of a model file."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ModelFileError(f"{path}: {size} bytes is more than a model can have ({MAX_BYTES}).")
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{path}: no such model file; 'qff train' writes one as DIR/model.json.") from error
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ModelFileError(f"{path}: is not JSON ({error}); give a model.json written by 'qff train'.") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ModelFileError(f"{path}: is not a model file; give a model.json written by 'qff train'.")
+    return document

@@ -1,0 +1,1 @@
+"""From labelled frames to a force field: statistics, objective, solver."""

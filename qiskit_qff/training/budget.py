@@ -1,0 +1,112 @@
+"""From a limit on trainable parameters to the size of every species' register."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.circuit.ansatz import AnsatzSpec, n_parameters
+from qiskit_qff.compression.compressor import SizeLimits
+from qiskit_qff.descriptors.pool import PoolSettings
+from qiskit_qff.errors import BudgetError
+from qiskit_qff.model.config import DescriptorConfig, TrainConfig
+
+_READOUTS = {"rank_one": 1, "rank_two": 2}
+
+
+def circuit_spec(config: TrainConfig, n_amplitudes: int) -> AnsatzSpec:
+    """Ansatz of a register of given size.
+
+    Args:
+        config: The configuration.
+        n_amplitudes: Amplitudes in use, d + 1.
+    """
+    circuit = config.circuit
+    return AnsatzSpec(
+        family=circuit.family,
+        readout=circuit.readout,
+        n_amplitudes=n_amplitudes,
+        layers=circuit.layers,
+        n_readouts=_READOUTS.get(circuit.readout, circuit.n_readouts),
+    )
+
+
+def circuit_specs(config: TrainConfig, sizes: NDArray[np.int64]) -> tuple[AnsatzSpec, ...]:
+    """Ansatz of every species.
+
+    Args:
+        config: The configuration.
+        sizes: Amplitudes of each species, shape ``(S,)``.
+    """
+    return tuple(circuit_spec(config, int(size)) for size in sizes)
+
+
+def size_limits(config: TrainConfig, species: tuple[int, ...]) -> SizeLimits:
+    """Numbers of features that the registers and the budget allow.
+
+    A tree has one angle per feature, so its species share the budget freely and the data decides who gets how
+    much. A brickwork has a fixed number of angles, and a shared circuit one size: there every register is full.
+
+    Args:
+        config: The configuration.
+        species: Atomic numbers.
+
+    Raises:
+        BudgetError: If even the smallest registers need more than ``max_parameters``.
+    """
+    largest, count = 2**config.circuit.n_qubits - 1, len(species)
+    if config.circuit.family != "ry_tree" or config.circuit.shared:
+        _check_fixed(config, count)
+        return SizeLimits(total=largest * count, per_species=largest, equal=True)
+    per_feature = 2 if config.circuit.readout == "rank_two" else 1
+    overhead = n_parameters(circuit_spec(config, 3)) - 2 * per_feature + 1
+    smallest = 2 if config.circuit.readout == "rank_two" else 1
+    total = (config.max_parameters - count * overhead) // per_feature
+    if total < smallest * count:
+        need = count * (overhead + smallest * per_feature)
+        raise BudgetError(
+            f"max_parameters is {config.max_parameters}, but {count} species with readout "
+            f"'{config.circuit.readout}' need at least {need}; raise it or choose readout 'rank_one'."
+        )
+    return SizeLimits(total=min(total, largest * count), per_species=largest, equal=False)
+
+
+def _check_fixed(config: TrainConfig, count: int) -> None:
+    """Refuse a circuit of fixed size that exceeds the budget.
+
+    Raises:
+        BudgetError: With the arithmetic and what to change.
+    """
+    spec = circuit_spec(config, 2**config.circuit.n_qubits)
+    copies = 1 if config.circuit.shared else count
+    need = copies * spec.n_angles + count * (spec.n_readouts + 1)
+    if need > config.max_parameters:
+        raise BudgetError(
+            f"circuit {spec.family}/{spec.readout} on {config.circuit.n_qubits} qubits needs {need} parameters "
+            f"({copies} x {spec.n_angles} angles, {count} x {spec.n_readouts} weights, {count} reference energies), "
+            f"more than max_parameters = {config.max_parameters}; lower circuit.n_qubits, circuit.layers or "
+            "circuit.n_readouts, set circuit.shared, or choose family 'ry_tree', which adapts its size."
+        )
+
+
+def fit_pool(descriptor: DescriptorConfig, species: tuple[int, ...]) -> PoolSettings:
+    """Pool settings whose pool stays within ``max_pool`` channels, whatever the number of species.
+
+    Args:
+        descriptor: The configuration.
+        species: Atomic numbers.
+    """
+    for pairs in ("all", "same"):
+        for n_radial in range(descriptor.n_radial, 1, -1):
+            settings = PoolSettings(
+                r_cut=descriptor.r_cut,
+                n_narrow=descriptor.n_narrow,
+                n_broad=descriptor.n_broad,
+                powers=descriptor.powers,
+                n_radial=n_radial,
+                l_max=descriptor.l_max,
+                radial_pairs="all" if pairs == "all" else "same",
+            )
+            if settings.n_channels(len(species)) * len(species) <= descriptor.max_pool:
+                return settings
+    return settings

@@ -1,0 +1,233 @@
+r"""The loss as a function of circuit angles, readout weights and reference energies.
+
+With m the upper triangles of all :math:`M_s = \sum_k w_{sk} M_k(\theta_s)` and the reference energies,
+:math:`L = m^T G m - 2 b^T m + c + \kappa \sum w^2`. Its least-squares structure gives the Gauss-Newton matrix
+:math:`J^T G J` of the parameters exactly, :math:`J = \partial m/\partial p`.
+
+The entry :math:`M_{00}` only shifts the energy of every atom of a species, as its reference energy does. Here
+the reference energy is that of the mean environment, x = (1, 0), and :math:`M_{00}` drops out of m; the force
+field subtracts it again. Otherwise two large constants would cancel in every step.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
+from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
+from qiskit_qff.training.statistics import QuadraticStatistics
+
+FloatArray = NDArray[np.float64]
+
+RIDGE = 1e-7
+"""Tikhonov term as a fraction of the diagonal of G; it keeps directions that no frame shows at zero."""
+WEIGHT_PENALTY = 1e-6
+"""κ in 1/eV^2: of models that fit alike take the one whose readout, and so whose shot noise, is smaller."""
+
+
+@dataclass(frozen=True)
+class ParameterLayout:
+    """Where the parameters of each species lie in the vector p = (angles, weights, reference energies)."""
+
+    specs: tuple[AnsatzSpec, ...]
+    """Ansatz of each species."""
+    shared: bool
+    """Whether all species use one set of angles."""
+
+    @property
+    def n_angles(self) -> int:
+        """Number of trainable angles."""
+        return self.specs[0].n_angles if self.shared else sum(s.n_angles for s in self.specs)
+
+    @property
+    def n_weights(self) -> int:
+        """Number of readout weights."""
+        return sum(s.n_readouts for s in self.specs)
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of all trainable parameters."""
+        return self.n_angles + self.n_weights + len(self.specs)
+
+    @cached_property
+    def angles(self) -> tuple[slice, ...]:
+        """Angles of each species."""
+        if self.shared:
+            return tuple(slice(0, self.specs[0].n_angles) for _ in self.specs)
+        return _slices([s.n_angles for s in self.specs], 0)
+
+    @cached_property
+    def weights(self) -> tuple[slice, ...]:
+        """Readout weights of each species."""
+        return _slices([s.n_readouts for s in self.specs], self.n_angles)
+
+    @property
+    def all_weights(self) -> slice:
+        """Readout weights of all species."""
+        return slice(self.n_angles, self.n_angles + self.n_weights)
+
+    @property
+    def references(self) -> slice:
+        """Reference energies."""
+        return slice(self.n_angles + self.n_weights, self.n_parameters)
+
+
+def _slices(lengths: list[int], start: int) -> tuple[slice, ...]:
+    bounds = start + np.concatenate([[0], np.cumsum(lengths)])
+    return tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(bounds))
+
+
+class Objective:
+    """Loss, gradient and Gauss-Newton matrix of a layout on given statistics."""
+
+    def __init__(self, statistics: QuadraticStatistics, layout: ParameterLayout) -> None:
+        """Prepare the regularised normal equations.
+
+        Args:
+            statistics: Sums over the training data.
+            layout: Parameters.
+        """
+        self.statistics = statistics
+        self.layout = layout
+        self.gram = statistics.equations.gram.copy()
+        ridge = RIDGE * np.diagonal(self.gram).copy()
+        ridge[statistics.feature_start[:-1]] = 0.0
+        ridge[statistics.feature_start[-1] :] = 0.0
+        self.gram[np.diag_indices_from(self.gram)] += ridge
+        self._triangles = [np.triu_indices(int(size)) for size in statistics.sizes]
+
+    def operator_vector(self, parameters: FloatArray) -> FloatArray:
+        """M of some parameters.
+
+        Args:
+            parameters: p, shape ``(P,)``.
+
+        Returns:
+            Shape ``(Q + S,)``.
+        """
+        layout, parts = self.layout, []
+        for s, spec in enumerate(layout.specs):
+            matrices = readout_matrices(build_program(spec), parameters[layout.angles[s]])
+            form = np.tensordot(parameters[layout.weights[s]], matrices, axes=1)
+            form[0, 0] = 0.0
+            parts.append(form[self._triangles[s]])
+        return np.concatenate([*parts, parameters[layout.references]])
+
+    def loss_of_vector(self, vector: FloatArray) -> float:
+        """Loss of m.
+
+        Args:
+            vector: m, shape ``(Q + S,)``.
+        """
+        equations = self.statistics.equations
+        return float(vector @ (self.gram @ vector) - 2.0 * equations.moment @ vector + equations.constant)
+
+    def loss(self, parameters: FloatArray) -> float:
+        """Loss of some parameters.
+
+        Args:
+            parameters: p, shape ``(P,)``.
+        """
+        weights = parameters[self.layout.all_weights]
+        return self.loss_of_vector(self.operator_vector(parameters)) + WEIGHT_PENALTY * float(weights @ weights)
+
+    def quadratic_model(self, parameters: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+        """Loss with half its gradient and half its Gauss-Newton matrix.
+
+        Args:
+            parameters: p, shape ``(P,)``.
+
+        Returns:
+            L, J^T (G m - b) of shape ``(P,)`` and J^T G J of shape ``(P, P)``.
+        """
+        vector = self.operator_vector(parameters)
+        product = self.gram @ vector
+        equations = self.statistics.equations
+        value = float(vector @ product - 2.0 * equations.moment @ vector + equations.constant)
+        blocks = self._jacobian_blocks(parameters)
+        count = self.layout.n_parameters
+        residual = product - equations.moment
+        gradient, curvature = np.zeros(count), np.zeros((count, count))
+        gram_jacobian = np.zeros((len(vector), count))
+        for rows, columns, block in blocks:
+            gradient[columns] += block.T @ residual[rows]
+            gram_jacobian[:, columns] += self.gram[:, rows] @ block
+        for rows, columns, block in blocks:
+            curvature[columns] += block.T @ gram_jacobian[rows]
+        every = np.arange(self.layout.all_weights.start, self.layout.all_weights.stop)
+        value += WEIGHT_PENALTY * float(parameters[every] @ parameters[every])
+        gradient[every] += WEIGHT_PENALTY * parameters[every]
+        curvature[every, every] += WEIGHT_PENALTY
+        return value, gradient, curvature
+
+    def _jacobian_blocks(self, parameters: FloatArray) -> list[tuple[slice, NDArray[np.int64], FloatArray]]:
+        """Rows, columns and values of dm/dp: one block per species, one for the references."""
+        layout, starts = self.layout, self.statistics.feature_start
+        blocks = []
+        for s, spec in enumerate(layout.specs):
+            program, angles = build_program(spec), parameters[layout.angles[s]]
+            upper = (..., *self._triangles[s])
+            by_angle = np.tensordot(
+                parameters[layout.weights[s]], readout_jacobian(program, angles)[upper], axes=(0, 1)
+            )
+            by_weight = readout_matrices(program, angles)[upper]
+            by_angle[:, 0] = by_weight[:, 0] = 0.0
+            columns = np.r_[layout.angles[s], layout.weights[s]]
+            rows = slice(int(starts[s]), int(starts[s + 1]))
+            blocks.append((rows, columns, np.concatenate([by_angle, by_weight]).T))
+        references = np.arange(layout.references.start, layout.references.stop)
+        blocks.append((slice(int(starts[-1]), None), references, np.eye(len(references))))
+        return blocks
+
+    def bound(self) -> tuple[float, FloatArray]:
+        """Smallest loss over all symmetric matrices: no circuit on these features can be better.
+
+        Returns:
+            The loss and its m, shape ``(Q + S,)``.
+        """
+        free = np.ones(len(self.gram), dtype=np.bool_)
+        free[self.statistics.feature_start[:-1]] = False
+        vector = np.zeros(len(self.gram))
+        vector[free] = solve_scaled(self.gram[np.ix_(free, free)], self.statistics.equations.moment[free])
+        return self.loss_of_vector(vector), vector
+
+    def linear_solution(self) -> tuple[float, list[FloatArray], FloatArray]:
+        """Best model that is linear in the features: the ``M_0a`` and reference energies alone.
+
+        Returns:
+            Its loss, the coefficients of each species, shape ``(d_s,)``, and the reference energies,
+            shape ``(S,)``.
+        """
+        starts, sizes = self.statistics.feature_start, self.statistics.sizes
+        columns = [np.arange(starts[s] + 1, starts[s] + sizes[s]) for s in range(len(sizes))]
+        references = np.arange(starts[-1], starts[-1] + len(sizes))
+        chosen = np.concatenate([*columns, references])
+        solution = solve_scaled(self.gram[np.ix_(chosen, chosen)], self.statistics.equations.moment[chosen])
+        vector = np.zeros(len(self.statistics.equations.moment))
+        vector[chosen] = solution
+        pieces = np.split(solution, np.cumsum([len(c) for c in columns]))
+        # The feature is 2 x_0 x_a, so the linear coefficient is twice the matrix entry.
+        return self.loss_of_vector(vector), [2.0 * piece for piece in pieces[:-1]], pieces[-1]
+
+
+def solve_scaled(gram: FloatArray, moment: FloatArray) -> FloatArray:
+    """Smallest solution of normal equations whose columns have very different sizes.
+
+    Args:
+        gram: G, shape ``(C, C)``, positive semidefinite.
+        moment: b, shape ``(C,)``.
+
+    Returns:
+        Shape ``(C,)``.
+    """
+    diagonal = np.diagonal(gram)
+    scale = np.where(diagonal > 0.0, 1.0 / np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0)), 0.0)
+    values, vectors = np.linalg.eigh(gram * np.outer(scale, scale))
+    kept = values > 1e-12 * values[-1]
+    solution: FloatArray = scale * (vectors[:, kept] @ ((vectors[:, kept].T @ (scale * moment)) / values[kept]))
+    return solution

@@ -1,0 +1,242 @@
+r"""Fit circuit parameters to the quadratic loss: good starts, then Levenberg-Marquardt.
+
+*Starts.* A rank-one readout contains every linear model as a limit:
+
+:math:`\sigma(t + \sigma\beta\cdot y/2t)^2 = \sigma t^2 + \beta\cdot y + \sigma(\beta\cdot y)^2/4t^2`.
+So training begins at the best linear model, with the t and sign σ of each species that lower its loss most,
+and can only improve on it. Other readouts begin at random angles with the weights solved exactly; later
+restarts perturb the best.
+
+*Steps.* The loss is least squares in m(p), so :math:`J^T G J` needs no second derivatives; the damping of
+Levenberg and Marquardt scales with its diagonal, because angles and weights differ by orders of magnitude.
+
+References:
+    D. W. Marquardt, J. Soc. Ind. Appl. Math. 11, 431 (1963), doi:10.1137/0111030.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from qiskit_qff.circuit.ansatz import angles_for_vector, build_program
+from qiskit_qff.circuit.compiled import readout_matrices
+from qiskit_qff.training.design import Progress
+from qiskit_qff.training.objective import WEIGHT_PENALTY, Objective, solve_scaled
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverSettings:
+    """How long and how often to optimise."""
+
+    restarts: int = 3
+    """Number of starts; the first is the informed one."""
+    max_iterations: int = 300
+    """Levenberg-Marquardt steps of one start."""
+    tolerance: float = 1e-6
+    """Stop when 5 steps together lower the loss by less than this fraction."""
+    perturbation: float = 0.3
+    """Size of the random change, relative to each parameter's natural scale, that makes later starts."""
+
+
+@dataclass(frozen=True)
+class Restart:
+    """One optimisation."""
+
+    losses: FloatArray
+    """Loss after every accepted step, shape ``(n,)``, the start first."""
+    parameters: FloatArray
+    """Where it ended, shape ``(P,)``."""
+
+
+def minimise(
+    objective: Objective, settings: SolverSettings, *, rng: np.random.Generator, progress: Progress
+) -> list[Restart]:
+    """Optimise from several starts.
+
+    Args:
+        objective: The loss.
+        settings: How long and how often.
+        rng: Source of the random starts.
+        progress: Called after every step.
+
+    Returns:
+        All restarts, best first.
+    """
+    runs: list[Restart] = []
+    for k in range(settings.restarts):
+        start = _informed_start(objective, rng) if k == 0 else _perturbed(objective, runs, settings, rng)
+        runs.append(levenberg_marquardt(objective, start, settings, progress=progress, label=f"fit {k + 1}"))
+    return sorted(runs, key=lambda run: float(run.losses[-1]))
+
+
+def levenberg_marquardt(
+    objective: Objective, start: FloatArray, settings: SolverSettings, *, progress: Progress, label: str
+) -> Restart:
+    """Minimise from one start.
+
+    Args:
+        objective: The loss.
+        start: Initial parameters, shape ``(P,)``.
+        settings: Step limit and tolerance.
+        progress: Called after every step.
+        label: Name of the stage for progress.
+    """
+    parameters, damping = start, 1e-3
+    value, gradient, curvature = objective.quadratic_model(parameters)
+    losses = [value]
+    for step in range(settings.max_iterations):
+        progress(label, step, settings.max_iterations)
+        trial, trial_value = parameters, np.inf
+        while damping < 1e12:
+            trial = parameters - _damped_step(gradient, curvature, damping)
+            trial_value = objective.loss(trial)
+            if trial_value < value:
+                break
+            damping *= 4.0
+        if not trial_value < value:
+            break
+        parameters, damping = trial, max(damping / 5.0, 1e-12)
+        value, gradient, curvature = objective.quadratic_model(parameters)
+        losses.append(value)
+        if len(losses) > 5 and losses[-6] - value < settings.tolerance * value:
+            break
+    progress(label, settings.max_iterations, settings.max_iterations)
+    return Restart(np.asarray(losses), parameters)
+
+
+def _damped_step(gradient: FloatArray, curvature: FloatArray, damping: float) -> FloatArray:
+    """Solve (H + damping diag H) step = gradient in unit-diagonal scaling."""
+    diagonal = np.diagonal(curvature)
+    largest = float(diagonal.max())
+    scale = 1.0 / np.sqrt(np.maximum(diagonal, 1e-14 * largest))
+    matrix = curvature * np.outer(scale, scale)
+    matrix[np.diag_indices_from(matrix)] += damping + 1e-13
+    step: FloatArray = scale * cho_solve(cho_factor(matrix, check_finite=False), scale * gradient)
+    return step
+
+
+def _informed_start(objective: Objective, rng: np.random.Generator) -> FloatArray:
+    """The linear model where the readout contains it, otherwise the best of some random circuits."""
+    specs = objective.layout.specs
+    if all(s.family == "ry_tree" and s.readout == "rank_one" for s in specs) and not objective.layout.shared:
+        return linear_start(objective)
+    starts = [_random_start(objective, rng) for _ in range(8)]
+    return min(starts, key=objective.loss)
+
+
+def linear_start(objective: Objective) -> FloatArray:
+    """Rank-one parameters at, or below, the loss of the best linear model.
+
+    Args:
+        objective: The loss of a layout of rank-one trees.
+
+    Returns:
+        Shape ``(P,)``.
+    """
+    layout = objective.layout
+    _, coefficients, references = objective.linear_solution()
+    vectors = [_rank_one_vector(beta, 30.0 * float(np.linalg.norm(beta))) for beta in coefficients]
+    signs = [1.0] * len(vectors)
+    best = np.inf
+    for s, beta in enumerate(coefficients):
+        size = max(float(np.linalg.norm(beta)), 1e-12)
+        for sign in (1.0, -1.0):
+            for t in np.geomspace(0.3, 30.0, 12) * size:
+                trial = [*vectors[:s], _rank_one_vector(beta, t, sign), *vectors[s + 1 :]]
+                value = _loss_of_vectors(objective, trial, [*signs[:s], sign, *signs[s + 1 :]], references)
+                value += WEIGHT_PENALTY * sum(float(v @ v) ** 2 for v in trial)
+                if value < best:
+                    best, vectors, signs = value, trial, [*signs[:s], sign, *signs[s + 1 :]]
+    parameters = np.zeros(layout.n_parameters)
+    for s, (vector, sign) in enumerate(zip(vectors, signs, strict=True)):
+        parameters[layout.angles[s]] = angles_for_vector(layout.specs[s], vector)
+        parameters[layout.weights[s]] = sign * (vector @ vector)
+    parameters[layout.references] = references
+    return _solve_references(objective, parameters)
+
+
+def _rank_one_vector(beta: FloatArray, t: float, sign: float = 1.0) -> FloatArray:
+    """The vector (t, sign beta / 2t) whose square contains the linear term beta."""
+    t = max(float(t), 1e-6)
+    return np.concatenate([[t], sign * beta / (2.0 * t)])
+
+
+def _loss_of_vectors(
+    objective: Objective, vectors: list[FloatArray], signs: list[float], references: FloatArray
+) -> float:
+    """Loss of ``sum_s sign_s (v_s . x)^2`` with the constants absorbed by the reference energies."""
+    parts = []
+    for vector, sign in zip(vectors, signs, strict=True):
+        form = sign * np.outer(vector, vector)
+        form[0, 0] = 0.0
+        parts.append(form[np.triu_indices(len(vector))])
+    return objective.loss_of_vector(np.concatenate([*parts, references]))
+
+
+def _solve_references(objective: Objective, parameters: FloatArray) -> FloatArray:
+    """Reference energies that minimise the loss for given operators."""
+    start = int(objective.statistics.feature_start[-1])
+    vector = objective.operator_vector(parameters)
+    vector[start:] = 0.0
+    residual = objective.statistics.equations.moment[start:] - objective.gram[start:] @ vector
+    solved = parameters.copy()
+    solved[objective.layout.references] = solve_scaled(objective.gram[start:, start:], residual)
+    return solved
+
+
+def _random_start(objective: Objective, rng: np.random.Generator) -> FloatArray:
+    """Random angles with exactly solved weights and reference energies."""
+    layout = objective.layout
+    parameters = np.zeros(layout.n_parameters)
+    parameters[: layout.n_angles] = rng.normal(0.0, 0.5, layout.n_angles)
+    return solve_weights(objective, parameters)
+
+
+def solve_weights(objective: Objective, parameters: FloatArray) -> FloatArray:
+    """Readout weights and reference energies that minimise the loss for given angles.
+
+    Args:
+        objective: The loss.
+        parameters: p, shape ``(P,)``; only its angles are used.
+
+    Returns:
+        Shape ``(P,)``.
+    """
+    layout, statistics = objective.layout, objective.statistics
+    columns = np.zeros((len(statistics.equations.moment), layout.n_weights + len(layout.specs)))
+    for s, spec in enumerate(layout.specs):
+        matrices = readout_matrices(build_program(spec), parameters[layout.angles[s]])
+        rows, cols = np.triu_indices(int(statistics.sizes[s]))
+        place = layout.weights[s]
+        inside = slice(int(statistics.feature_start[s]), int(statistics.feature_start[s + 1]))
+        columns[inside, place.start - layout.n_angles : place.stop - layout.n_angles] = matrices[:, rows, cols].T
+        columns[inside.start] = 0.0
+    count = len(layout.specs)
+    columns[-count:, -count:] = np.eye(count)
+    solved = parameters.copy()
+    gram = columns.T @ objective.gram @ columns
+    inner = np.arange(layout.n_weights)
+    gram[inner, inner] += WEIGHT_PENALTY
+    solved[layout.n_angles :] = solve_scaled(gram, columns.T @ statistics.equations.moment)
+    return solved
+
+
+def _perturbed(
+    objective: Objective, runs: list[Restart], settings: SolverSettings, rng: np.random.Generator
+) -> FloatArray:
+    """A new start: the best end so far with its angles shaken, weights solved again."""
+    best = min(runs, key=lambda run: float(run.losses[-1])).parameters
+    _, _, curvature = objective.quadratic_model(best)
+    diagonal = np.diagonal(curvature)[: objective.layout.n_angles]
+    value = objective.loss(best)
+    # A change of this size in one angle alone raises the loss by about the loss itself.
+    natural = np.minimum(np.sqrt(value / np.maximum(diagonal, 1e-300)), 0.5)
+    shaken = best.copy()
+    shaken[: objective.layout.n_angles] += settings.perturbation * natural * rng.normal(size=len(natural))
+    return solve_weights(objective, shaken)

@@ -1,0 +1,221 @@
+"""Two passes over the data, each O(1) in memory: sums for choosing channels, sums for training.
+
+After the second pass the loss of any circuit is a quadratic form in the entries of M; frames are not
+needed any more, and a step costs the same for 60 and for 60,000 of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.compression.compressor import PoolStatistics
+from qiskit_qff.compression.linear_map import LinearMap
+from qiskit_qff.compression.normal_equations import NormalEquations
+from qiskit_qff.descriptors.channels import ChannelTables, make_tables
+from qiskit_qff.descriptors.kernels import linear_design, quadratic_design
+from qiskit_qff.descriptors.pool import PoolSettings, build_channels
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.neighbors import neighbor_list
+from qiskit_qff.structures.species import species_index
+from qiskit_qff.training.design import (
+    LossWeights,
+    Progress,
+    add_frame,
+    eliminate_last,
+    reference_energies,
+)
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class QuadraticStatistics:
+    """The loss as a quadratic form in the upper triangles of all M_s and the reference energies."""
+
+    species: tuple[int, ...]
+    """Atomic numbers, ascending."""
+    sizes: IntArray
+    """Amplitudes d_s + 1 of each species, shape ``(S,)``."""
+    feature_start: IntArray
+    """Where the triangle of each species begins, shape ``(S + 1,)``; reference energies follow."""
+    equations: NormalEquations
+    """Completed sums over ``Q + S`` columns, per frame (divided by their number)."""
+    baseline: FloatArray
+    """Reference energies taken off beforehand, shape ``(S,)``, in eV."""
+
+
+def find_shortest(frames: Sequence[Frame], species: Sequence[int], r_cut: float, progress: Progress) -> FloatArray:
+    """Shortest distance of every pair of species.
+
+    Args:
+        frames: The frames.
+        species: Atomic numbers.
+        r_cut: How far to look, in Å.
+        progress: Called as work proceeds.
+
+    Returns:
+        Shape ``(S, S)``, in Å; ``inf`` for pairs that never come within the cutoff.
+    """
+    table = np.full((len(species), len(species)), np.inf)
+    for k, frame in enumerate(frames):
+        progress("distances", k, len(frames))
+        kinds = species_index(frame.numbers, species, where=frame.where)
+        neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, r_cut)
+        np.minimum.at(table, (kinds[neighbors.centers], kinds[neighbors.neighbor]), neighbors.distances)
+    progress("distances", len(frames), len(frames))
+    shortest: FloatArray = np.minimum(table, table.T)
+    return shortest
+
+
+def pool_statistics(
+    frames: Sequence[Frame],
+    species: tuple[int, ...],
+    shortest: FloatArray,
+    *,
+    settings: PoolSettings,
+    weights: LossWeights,
+    progress: Progress,
+) -> PoolStatistics:
+    """Sums over the whole pool.
+
+    Args:
+        frames: Frames to choose channels by.
+        species: Atomic numbers, ascending.
+        shortest: Shortest distance of every pair, shape ``(S, S)``, in Å.
+        settings: Pool settings.
+        weights: The loss.
+        progress: Called as work proceeds.
+    """
+    sets = {
+        z: build_channels(
+            z, {t: shortest[s, k] for k, t in enumerate(species) if np.isfinite(shortest[s, k])}, settings
+        )
+        for s, z in enumerate(species)
+    }
+    tables = make_tables(sets, settings.r_cut)
+    n_species, n_columns = len(species), int(tables.channel_start[-1])
+    equations = NormalEquations.empty(n_columns + n_species)
+    moments = _Moments(tables)
+    baseline = reference_energies(frames, species)
+    for k, frame in enumerate(frames):
+        progress("pool", k, len(frames))
+        kinds = species_index(frame.numbers, species, where=frame.where)
+        neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, settings.r_cut)
+        rows = np.empty(n_columns), np.empty((3 * frame.n_atoms, n_columns + n_species))
+        values = np.empty((frame.n_atoms, int(np.diff(tables.channel_start).max())))
+        linear_design(
+            tables,
+            neighbors.first,
+            neighbors.neighbor,
+            neighbors.vectors,
+            neighbors.distances,
+            kinds,
+            *rows,
+            values,
+        )
+        moments.add(kinds, values)
+        counts = np.bincount(kinds, minlength=n_species).astype(np.float64)
+        add_frame(equations, frame, rows, counts, baseline, weights)
+    progress("pool", len(frames), len(frames))
+    equations.symmetric()
+    return PoolStatistics(sets, tables, moments.mean(), moments.covariance(), eliminate_last(equations, n_species))
+
+
+class _Moments:
+    """Running mean and covariance of the channels of each species."""
+
+    def __init__(self, tables: ChannelTables) -> None:
+        self._species: list[int] = tables.species.tolist()
+        self._widths = np.diff(tables.channel_start)
+        self._counts = np.zeros(len(self._species))
+        self._shifts: list[FloatArray | None] = [None] * len(self._species)
+        self._sums = [np.zeros(width) for width in self._widths]
+        self._squares = [np.zeros((width, width)) for width in self._widths]
+
+    def add(self, kinds: IntArray, values: FloatArray) -> None:
+        """Add the atoms of one frame."""
+        for s, width in enumerate(self._widths):
+            own = values[kinds == s, :width]
+            if not len(own):
+                continue
+            shift = self._shifts[s]
+            if shift is None:
+                # NOTE: sums of deviations from the first frame's mean; raw squares would cancel badly.
+                shift = self._shifts[s] = own.mean(axis=0)
+            deviation = own - shift
+            self._counts[s] += len(own)
+            self._sums[s] += deviation.sum(axis=0)
+            self._squares[s] += deviation.T @ deviation
+
+    def mean(self) -> FloatArray:
+        """Means end to end, shape ``(C,)``."""
+        means = [self._shift(s) + total / self._counts[s] for s, total in enumerate(self._sums)]
+        return np.concatenate(means)
+
+    def _shift(self, s: int) -> FloatArray:
+        """What was taken off before summing; zero for a species that never came."""
+        shift = self._shifts[s]
+        return np.zeros(self._widths[s]) if shift is None else shift
+
+    def covariance(self) -> dict[int, FloatArray]:
+        """Covariance per species."""
+        return {
+            z: square / count - np.outer(total / count, total / count)
+            for z, square, total, count in zip(self._species, self._squares, self._sums, self._counts, strict=True)
+        }
+
+
+def quadratic_statistics(
+    frames: Sequence[Frame],
+    maps: dict[int, LinearMap],
+    *,
+    r_cut: float,
+    weights: LossWeights,
+    progress: Progress,
+) -> QuadraticStatistics:
+    """Sums over products of compressed features.
+
+    Args:
+        frames: Training frames.
+        maps: Compression of each species.
+        r_cut: Cutoff radius in Å.
+        weights: The loss.
+        progress: Called as work proceeds.
+    """
+    species = tuple(sorted(maps))
+    ordered = [maps[z] for z in species]
+    tables = make_tables({z: maps[z].channels for z in species}, r_cut)
+    dimensions = np.array([m.n_features for m in ordered], dtype=np.int64)
+    feature_start = _starts([(d + 1) * (d + 2) // 2 for d in dimensions])
+    flat_maps = np.concatenate([m.matrix.ravel() for m in ordered])
+    means = np.concatenate([m.mean for m in ordered])
+    n_columns = int(feature_start[-1])
+    equations = NormalEquations.empty(n_columns + len(species))
+    baseline = reference_energies(frames, species)
+    for k, frame in enumerate(frames):
+        progress("statistics", k, len(frames))
+        kinds = species_index(frame.numbers, species, where=frame.where)
+        neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, r_cut)
+        rows = np.empty(n_columns), np.empty((3 * frame.n_atoms, n_columns + len(species)))
+        quadratic_design(
+            tables, means, flat_maps, _starts([m.matrix.size for m in ordered]), dimensions, feature_start,
+            neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds, *rows,
+        )  # fmt: skip
+        counts = np.bincount(kinds, minlength=len(species)).astype(np.float64)
+        add_frame(equations, frame, rows, counts, baseline, weights)
+    progress("statistics", len(frames), len(frames))
+    equations.symmetric()
+    equations.gram /= len(frames)
+    equations.moment /= len(frames)
+    equations.constant /= len(frames)
+    return QuadraticStatistics(species, dimensions + 1, feature_start, equations, baseline)
+
+
+def _starts(lengths: Sequence[int]) -> IntArray:
+    """Offsets of blocks laid end to end."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

@@ -1,0 +1,205 @@
+"""Training from frames to force field: pool, compression, statistics, circuit, in that order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+from numpy.typing import NDArray
+
+from qiskit_qff.circuit.ansatz import AnsatzSpec
+from qiskit_qff.compression.compressor import PoolStatistics, SizeLimits
+from qiskit_qff.compression.forward_selection import ForwardSelection, SelectionPath
+from qiskit_qff.compression.linear_map import LinearMap
+from qiskit_qff.compression.principal_components import PrincipalComponents
+from qiskit_qff.descriptors.pool import PoolSettings
+from qiskit_qff.errors import DataError
+from qiskit_qff.model.config import TrainConfig
+from qiskit_qff.model.core_repulsion import CoreRepulsion
+from qiskit_qff.model.force_field import ForceField, SpeciesModel
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.species import species_of
+from qiskit_qff.training.budget import circuit_specs, fit_pool, size_limits
+from qiskit_qff.training.design import LossWeights, Progress
+from qiskit_qff.training.objective import Objective, ParameterLayout
+from qiskit_qff.training.solver import Restart, SolverSettings, minimise
+from qiskit_qff.training.statistics import (
+    QuadraticStatistics,
+    find_shortest,
+    pool_statistics,
+    quadratic_statistics,
+)
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A force field and how it came about."""
+
+    force_field: ForceField
+    """The best restart."""
+    restarts: tuple[Restart, ...]
+    """All restarts, best first; ``losses`` are learning curves."""
+    loss: float
+    """Loss of the force field, per frame; one unit is one energy scale squared or one force scale squared."""
+    linear_loss: float
+    """Loss of the best linear model on the same features."""
+    bound: float
+    """Loss of the best symmetric matrices on the same features: no circuit can be better."""
+    selection: SelectionPath | None
+    """Order in which channels were chosen; None for PCA."""
+
+    @property
+    def gap(self) -> float:
+        """How far the circuit stays above the bound, in units of loss."""
+        return self.loss - self.bound
+
+
+def train(
+    frames: Sequence[Frame],
+    config: TrainConfig,
+    *,
+    rng: np.random.Generator,
+    progress: Progress | None = None,
+) -> TrainingResult:
+    """Train a force field on labelled frames.
+
+    Args:
+        frames: Training frames with energies and forces; all of them are used, none is held out.
+        config: Descriptor, compression, circuit, loss and optimiser.
+        rng: Source of random starts.
+        progress: Called with a stage's name, work done and work in all.
+
+    Raises:
+        DataError: If a frame lacks its energy or forces.
+        BudgetError: If the chosen circuit needs more parameters than ``config.max_parameters``.
+    """
+    report = progress or _silent
+    check_labels(frames)
+    weights = loss_weights(config)
+    species = species_of(frames)
+    limits = size_limits(config, species)
+    shortest = find_shortest(frames, species, config.descriptor.r_cut, report)
+    pool = _pool(frames, species, shortest, config, weights, report)
+    maps, selection = _compress(pool, config, limits)
+    del pool
+    statistics = quadratic_statistics(frames, maps, r_cut=config.descriptor.r_cut, weights=weights, progress=report)
+    layout = ParameterLayout(circuit_specs(config, statistics.sizes), config.circuit.shared)
+    objective = Objective(statistics, layout)
+    runs = minimise(objective, _solver_settings(config), rng=rng, progress=report)
+    repulsion = CoreRepulsion.from_shortest_distances(species, shortest)
+    return TrainingResult(
+        force_field=_assemble(objective, runs[0].parameters, maps, config, repulsion),
+        restarts=tuple(runs),
+        loss=float(runs[0].losses[-1]),
+        linear_loss=objective.linear_solution()[0],
+        bound=objective.bound()[0],
+        selection=selection,
+    )
+
+
+def check_labels(frames: Sequence[Frame]) -> None:
+    """Refuse frames that can't be learnt from.
+
+    Args:
+        frames: The frames.
+
+    Raises:
+        DataError: If there are none, or one lacks energy or forces or holds a number that is not finite.
+    """
+    if not frames:
+        raise DataError("There are no frames to train on; give a file that holds at least one labelled frame.")
+    for frame in frames:
+        for name, value in (("energy", frame.energy), ("forces", frame.forces)):
+            if value is None:
+                raise DataError(
+                    f"{frame.where}: no {name}; training needs energies and forces of every frame. "
+                    "'qff validate' lists all such frames."
+                )
+            if not np.isfinite(value).all():
+                raise DataError(f"{frame.where}: {name} not finite (NaN or inf); remove the frame or label it again.")
+
+
+def loss_weights(config: TrainConfig) -> LossWeights:
+    """The loss of a configuration in eV and Å.
+
+    Args:
+        config: The configuration.
+    """
+    loss = config.loss
+    return LossWeights(
+        energy_scale=1e-3 * loss.energy_scale_mev_per_atom,
+        force_scale=1e-3 * loss.force_scale_mev_per_ang,
+        force_noise={atomic_numbers[s]: 1e-3 * v for s, v in loss.force_noise_mev_per_ang.items()},
+        remove_net_force=loss.remove_net_force,
+    )
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def _solver_settings(config: TrainConfig) -> SolverSettings:
+    optimizer = config.optimizer
+    return SolverSettings(
+        restarts=optimizer.restarts, max_iterations=optimizer.max_iterations, tolerance=optimizer.tolerance
+    )
+
+
+def _pool(
+    frames: Sequence[Frame],
+    species: tuple[int, ...],
+    shortest: FloatArray,
+    config: TrainConfig,
+    weights: LossWeights,
+    progress: Progress,
+) -> PoolStatistics:
+    """Pool statistics over at most ``selection_frames`` evenly chosen frames."""
+    settings: PoolSettings = fit_pool(config.descriptor, species)
+    count = min(len(frames), config.compression.selection_frames)
+    chosen = [frames[int(k)] for k in np.linspace(0, len(frames) - 1, count).round()]
+    if species_of(chosen) != species:
+        # A species that only some frames contain must be in the pool's sums too.
+        chosen += [f for f in frames if not set(f.numbers.tolist()) <= set(species_of(chosen))]
+    return pool_statistics(chosen, species, shortest, settings=settings, weights=weights, progress=progress)
+
+
+def _compress(
+    pool: PoolStatistics, config: TrainConfig, limits: SizeLimits
+) -> tuple[dict[int, LinearMap], SelectionPath | None]:
+    """Compress with the configured method."""
+    if config.compression.method == "pca":
+        return PrincipalComponents().fit(pool, limits), None
+    selector = ForwardSelection()
+    path = selector.path(pool, limits)
+    return selector.maps(pool, path), path
+
+
+def _assemble(
+    objective: Objective,
+    parameters: FloatArray,
+    maps: dict[int, LinearMap],
+    config: TrainConfig,
+    repulsion: CoreRepulsion,
+) -> ForceField:
+    """Force field of a parameter vector."""
+    statistics: QuadraticStatistics = objective.statistics
+    layout = objective.layout
+    references = parameters[layout.references] + statistics.baseline
+    models = []
+    for s, number in enumerate(statistics.species):
+        spec: AnsatzSpec = layout.specs[s]
+        theta, weights = parameters[layout.angles[s]], parameters[layout.weights[s]]
+        model = SpeciesModel(number, maps[number], spec, theta.copy(), weights.copy(), float(references[s]))
+        models.append(model)
+    raw = ForceField(
+        models=tuple(models),
+        r_cut=config.descriptor.r_cut,
+        repulsion=repulsion,
+        shared_angles=layout.shared,
+        metadata={"config": config.model_dump(mode="json"), "elements": [chemical_symbols[z] for z in maps]},
+    )
+    return raw.with_mean_environment_references()
