@@ -9,7 +9,10 @@ import typer
 
 from qiskit_qff import __version__
 from qiskit_qff.cli.analyse import analyse
+from qiskit_qff.cli.evaluate import evaluate
+from qiskit_qff.cli.info import info
 from qiskit_qff.cli.md import md
+from qiskit_qff.cli.train import train
 from qiskit_qff.errors import QFFError
 
 # Typer carries its own copy of click in newer versions, so click's error class is reached through typer's.
@@ -25,6 +28,9 @@ app = typer.Typer(
 
 # The verbs in the order of `qff --help`; each module is light to import.
 VERBS: dict[str, Callable[..., None]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "info": info,
     "md": md,
     "analyse": analyse,
 }
@@ -64,9 +70,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         OSError: one that names no file: a fault of this package, so its traceback is kept.
     """
     try:
-        code = app(
-            args=None if arguments is None else list(arguments), prog_name="qff", standalone_mode=False
-        )
+        code = app(args=None if arguments is None else list(arguments), prog_name="qff", standalone_mode=False)
     except (QFFError, OSError, KeyboardInterrupt, typer.Abort, _ClickError) as error:
         return _report(error)
     return _fail("interrupted", code=130) if code == 130 else int(code or 0)

@@ -76,9 +76,7 @@ def parity_forces(comparison: Comparison) -> Figure:
     figure, axes = new_figure()
     for colour, number in zip(PALETTE, np.unique(comparison.species), strict=False):
         chosen = comparison.species == number
-        label = (
-            f"{chemical_symbols[number]}: RMSE {root_mean_square(comparison.force_errors[chosen]):.0f} meV/Å"
-        )
+        label = f"{chemical_symbols[number]}: RMSE {root_mean_square(comparison.force_errors[chosen]):.0f} meV/Å"
         _points(
             axes,
             comparison.forces[chosen].ravel(),
@@ -129,9 +127,7 @@ def energy_error_histogram(sets: Mapping[str, Comparison]) -> Figure:
     width = max(float(np.abs(everything).max()), 1e-6)
     bins = np.linspace(-width, width, 31).tolist()
     for colour, (name, comparison) in zip(PALETTE, sets.items(), strict=False):
-        axes.hist(
-            comparison.energy_errors, bins=bins, histtype="step", linewidth=1.4, color=colour, label=name
-        )
+        axes.hist(comparison.energy_errors, bins=bins, histtype="step", linewidth=1.4, color=colour, label=name)
     axes.set(xlabel="energy error (meV/atom)", ylabel="frames")
     axes.legend()
     return figure

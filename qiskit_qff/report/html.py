@@ -36,6 +36,8 @@ class Table:
 class Panel:
     """A figure with its caption."""
 
+    name: str
+    """Short name, for a file of its own."""
     caption: str
     """One sentence below the figure."""
     alt: str
@@ -94,12 +96,10 @@ def render(page: Page) -> str:
     """The page as HTML text."""
     template = Template(files("qiskit_qff.report").joinpath("page.html").read_text(encoding="utf-8"))
     tiles = "".join(
-        f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
-        for value, name in page.tiles
+        f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in page.tiles
     )
     contents = "".join(
-        f'<li><a href="#{_anchor(section.title)}">{escape(section.title)}</a></li>'
-        for section in page.sections
+        f'<li><a href="#{_anchor(section.title)}">{escape(section.title)}</a></li>' for section in page.sections
     )
     return template.substitute(
         title=escape(page.title),
@@ -135,9 +135,7 @@ def _table(table: Table) -> str:
         for column in range(len(table.header))
     ]
     kinds = [' class="number"' if numeric else "" for numeric in is_number]
-    head = "".join(
-        f'<th scope="col"{kind}>{escape(name)}</th>' for kind, name in zip(kinds, table.header, strict=True)
-    )
+    head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for kind, name in zip(kinds, table.header, strict=True))
     body = "".join(
         "<tr>" + "".join(f"<td{k}>{escape(_text(v))}</td>" for k, v in zip(kinds, row, strict=True)) + "</tr>"
         for row in table.rows

@@ -68,9 +68,9 @@ def page() -> Page:
                 text=("a < b",),
                 tables=(Table("By element", ("element", "error"), (("Li", 12.3456), ("Zn", float("nan")))),),
                 panels=(
-                    Panel("Energies", 'parity "plot"', figures.parity_energy(sets)),
-                    Panel("Forces", "parity plot", figures.parity_forces(sets["test"])),
-                    Panel("Histogram", "histogram", figures.force_error_histogram(sets["test"])),
+                    Panel("name", "Energies", 'parity "plot"', figures.parity_energy(sets)),
+                    Panel("name", "Forces", "parity plot", figures.parity_forces(sets["test"])),
+                    Panel("name", "Histogram", "histogram", figures.force_error_histogram(sets["test"])),
                 ),
             ),
             Section(title="Circuit", drawings=(("U", "q: ─<■>─"),)),

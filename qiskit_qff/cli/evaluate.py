@@ -1,0 +1,152 @@
+"""``qff evaluate``: energy and force errors of a model on labelled structures, exact or through an Estimator."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qiskit_qff.cli.options import DataArgument, JsonOption, ModelArgument, SeedOption, model_file
+from qiskit_qff.cli.output import Output
+
+if TYPE_CHECKING:
+    from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.report.metrics import Comparison, Metrics
+    from qiskit_qff.structures.frame import Frame
+
+
+def evaluate(
+    model: ModelArgument,
+    data: DataArgument,
+    *,
+    backend: Annotated[
+        str,
+        typer.Option("--backend", help="exact, statevector, aer, fake_NAME or ibm_NAME."),
+    ] = "exact",
+    strategy: Annotated[
+        str,
+        typer.Option("--strategy", help="environment, density or operator; not used by exact."),
+    ] = "operator",
+    mitigation: Annotated[
+        str, typer.Option("--mitigation", help="Error mitigation preset; not used by exact.")
+    ] = "none",
+    shots: Annotated[
+        int | None,
+        typer.Option("--shots", min=1, help="Shots per circuit; without it values carry no shot noise."),
+    ] = None,
+    seed: SeedOption = 0,
+    shift_energy: Annotated[
+        bool, typer.Option("--shift-energy", help="Remove one energy constant per composition first.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Compare a model with ab initio labels it has not seen."""
+    from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.structures.reading import read_frames
+
+    output = Output(as_json=json)
+    field = ForceField.load(model_file(model))
+    frames = read_frames(data)
+    if backend == "exact":
+        comparison = compare_exactly(field, frames, output, shift_energy=shift_energy)
+        extra: dict[str, Any] = {}
+    else:
+        comparison, extra = _compare_on_backend(
+            field,
+            frames,
+            output,
+            backend=backend,
+            strategy=strategy,
+            mitigation=mitigation,
+            shots=shots,
+            seed=seed,
+            shift_energy=shift_energy,
+        )
+    _report(comparison, extra, output, shift_energy=shift_energy)
+
+
+def compare_exactly(
+    field: "ForceField", frames: Sequence["Frame"], output: Output, *, shift_energy: bool = False
+) -> "Comparison":
+    """Predictions by exact linear algebra beside the labels.
+
+    Args:
+        field: the model.
+        frames: labelled structures.
+        output: shows the progress.
+        shift_energy: remove one constant per composition.
+
+    Raises:
+        DataError: if a frame holds an element that the model does not know, or no frame has labels.
+    """
+    from qiskit_qff.report.metrics import compare
+
+    energies, forces = [], []
+    with output.progress("evaluating") as advance:
+        for done, frame in enumerate(frames, start=1):
+            prediction = field.predict(frame)
+            energies.append(prediction.energy)
+            forces.append(prediction.forces)
+            advance("", done / len(frames))
+    return compare(frames, energies=energies, forces=forces, shift_energy=shift_energy)
+
+
+def metrics_table(named: dict[str, "Metrics"], output: Output) -> None:
+    """The errors of one or more sets as a table, and by element for the last one."""
+    output.table(
+        "errors",
+        ("set", "frames", "energy MAE", "RMSE (meV/atom)", "force MAE", "RMSE (meV/Å)"),
+        [
+            (
+                name,
+                metrics.n_frames,
+                metrics.energy_mae_mev_per_atom,
+                metrics.energy_rmse_mev_per_atom,
+                metrics.force_mae_mev_per_ang,
+                metrics.force_rmse_mev_per_ang,
+            )
+            for name, metrics in named.items()
+        ],
+    )
+    name, last = list(named.items())[-1]
+    if last.species:
+        output.table(
+            f"forces by element, {name} (meV/Å)",
+            ("element", "atoms", "MAE", "RMSE", "RMS of the labels"),
+            [
+                (
+                    symbol,
+                    errors.n_atoms,
+                    errors.force_mae_mev_per_ang,
+                    errors.force_rmse_mev_per_ang,
+                    errors.force_reference_rms_mev_per_ang,
+                )
+                for symbol, errors in last.species.items()
+            ],
+        )
+
+
+def _compare_on_backend(
+    field: "ForceField",
+    frames: Sequence["Frame"],
+    output: Output,
+    *,
+    backend: str,
+    strategy: str,
+    mitigation: str,
+    shots: int | None,
+    seed: int,
+    shift_energy: bool,
+) -> tuple["Comparison", dict[str, Any]]:
+    """Predictions through an Estimator beside the labels, and what they cost."""
+    raise NotImplementedError
+
+
+def _report(comparison: "Comparison", extra: dict[str, Any], output: Output, *, shift_energy: bool) -> None:
+    """Tell the errors, and what the backend did if one was used."""
+    from qiskit_qff.report.metrics import measure
+
+    metrics = measure(comparison, shift_energy=shift_energy)
+    metrics_table({"all": metrics}, output)
+    for key, value in extra.items():
+        output.say(f"{key}: {value}")
+    output.finish({**metrics.to_dict(), **extra})

@@ -1,0 +1,85 @@
+"""``qff info``: what a model file holds: its parameter ledger, channels and circuits."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qiskit_qff.cli.options import JsonOption, ModelArgument, model_file
+from qiskit_qff.cli.output import Output
+
+if TYPE_CHECKING:
+    from qiskit_qff.model.force_field import ForceField
+
+
+def info(
+    model: ModelArgument,
+    *,
+    channels: Annotated[bool, typer.Option("--channels", help="List every channel in words.")] = False,
+    circuit: Annotated[bool, typer.Option("--circuit", help="Draw the circuit of each element.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show the parameter ledger, the channels and the circuits of a model."""
+    from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.report.circuits import draw
+    from qiskit_qff.report.model_sections import channels_in_words, circuit_depths
+
+    output = Output(as_json=json)
+    field = ForceField.load(model_file(model))
+    depths, words = circuit_depths(field), channels_in_words(field)
+    print_ledger(field, output)
+    output.table(
+        "circuits (two-qubit depth on a heavy-hex device)",
+        ("element", "family", "readout", "qubits", "depth of U", "with loader"),
+        [
+            (entry.symbol, model.ansatz.family, model.ansatz.readout, entry.n_qubits, *depths[entry.symbol])
+            for entry, model in zip(field.ledger.species, field.models, strict=True)
+        ],
+    )
+    output.say(f"cutoff: {field.cutoff:g} Å")
+    if channels:
+        for symbol, lines in words.items():
+            output.say(f"channels of {symbol}:")
+            for line in lines:
+                output.say(f"  {line}")
+    if circuit:
+        for entry, program in zip(field.ledger.species, field.programs.values(), strict=True):
+            output.say(f"U of {entry.symbol}:\n{draw(program.circuit)}")
+    output.finish(
+        {
+            "n_trainable": field.n_trainable,
+            "ledger": field.ledger.to_dict(),
+            "species": [entry.symbol for entry in field.ledger.species],
+            "n_qubits": field.n_qubits,
+            "two_qubit_depth": max(whole for _, whole in depths.values()),
+            "r_cut": field.cutoff,
+            "circuits": {
+                symbol: {"two_qubit_depth_of_u": own, "two_qubit_depth": whole}
+                for symbol, (own, whole) in depths.items()
+            },
+            "channels": words,
+        }
+    )
+
+
+def print_ledger(field: "ForceField", output: Output) -> None:
+    """The parameter ledger as a table, with the number that counts in its title."""
+    entries = field.ledger.species
+    rows: list[tuple[object, ...]] = [
+        (
+            entry.symbol,
+            entry.n_qubits,
+            entry.angles,
+            entry.weights,
+            entry.reference_energies,
+            entry.trainable,
+            entry.channels,
+            int(entry.label_free),
+        )
+        for entry in entries
+    ]
+    rows.append(("all", field.n_qubits, *(sum(int(str(row[k])) for row in rows) for k in range(2, 8))))
+    output.table(
+        f"{field.n_trainable} trainable parameters",
+        ("element", "qubits", "angles", "weights", "references", "trainable", "channels", "label-free"),
+        rows,
+    )

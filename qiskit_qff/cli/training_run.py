@@ -1,0 +1,195 @@
+"""One training run from data to results, as ``qff train`` and ``qff demo`` share it."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from qiskit_qff import __version__
+from qiskit_qff.cli.evaluate import compare_exactly, metrics_table
+from qiskit_qff.cli.info import print_ledger
+from qiskit_qff.cli.output import Output, plain
+from qiskit_qff.report.figures import save
+from qiskit_qff.report.html import Page, Section, write_page
+from qiskit_qff.report.metrics import Comparison, Metrics, measure
+from qiskit_qff.report.model_sections import (
+    channels_section,
+    circuits_section,
+    environment_line,
+    errors_section,
+    ledger_section,
+    training_section,
+)
+from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.structures.splitting import Split
+from qiskit_qff.training.holdout import hold_out
+from qiskit_qff.training.trainer import TrainingResult, check_labels, train
+
+if TYPE_CHECKING:
+    from qiskit_qff.model.config import TrainConfig
+    from qiskit_qff.structures.frame import Frame
+
+MODEL, METRICS, CONFIG, REPORT, FIGURES = "model.json", "metrics.json", "config.yaml", "report.html", "figures"
+OWN_FILES = (MODEL, METRICS, CONFIG, FIGURES, REPORT)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A trained model with its errors on the frames it saw and on those it did not."""
+
+    config: "TrainConfig"
+    """What was asked for, with every default spelt out."""
+    frames: "list[Frame]"
+    """All frames of the data set."""
+    split: Split
+    """Which of them were trained on."""
+    result: TrainingResult
+    """The force field and how training went."""
+    comparisons: dict[str, Comparison]
+    """Labels and predictions of ``train`` and, unless nothing was held out, ``test``."""
+    metrics: dict[str, Metrics]
+    """Errors by the same names."""
+    seconds: float
+    """Wall time of reading and training in s."""
+
+
+def read_training_frames(config: "TrainConfig") -> "list[Frame]":
+    """The frames of the data set, checked to be fit for training.
+
+    Raises:
+        DataError: if a file can't be read or its frames can't be trained on.
+    """
+    path = config.data.path
+    frames = read_shipped() if path == "shipped" else read_frames(path)
+    check_labels(frames)
+    return frames
+
+
+def train_model(config: "TrainConfig", output: Output) -> TrainedModel:
+    """Read, split, train and measure.
+
+    Args:
+        config: what to do.
+        output: shows the progress.
+
+    Raises:
+        QFFError: from any step, before anything is written.
+    """
+    begin = time.perf_counter()
+    frames = read_training_frames(config)
+    rng = np.random.default_rng(config.seed)
+    split = hold_out(frames, config.data, rng=rng)
+    with output.progress("training") as advance:
+        result = train(
+            [frames[index] for index in split.train],
+            config,
+            rng=rng,
+            progress=lambda stage, done, total: advance(stage, done / max(total, 1)),
+        )
+    seconds = time.perf_counter() - begin
+    sides = {"train": split.train, "test": split.test}
+    comparisons = {
+        name: compare_exactly(result.force_field, [frames[index] for index in side], output)
+        for name, side in sides.items()
+        if len(side)
+    }
+    metrics = {name: measure(comparison) for name, comparison in comparisons.items()}
+    return TrainedModel(config, frames, split, result, comparisons, metrics, seconds)
+
+
+def write_results(trained: TrainedModel, directory: Path) -> None:
+    """Write model, errors, configuration, figures and report into an empty directory.
+
+    Raises:
+        OSError: if a file can't be written.
+    """
+    trained.result.force_field.save(directory / MODEL)
+    (directory / METRICS).write_text(json.dumps(plain(summary(trained)), indent=1) + "\n", encoding="utf-8")
+    (directory / CONFIG).write_text(config_text(trained.config), encoding="utf-8")
+    page = training_page(trained)
+    (directory / FIGURES).mkdir()
+    for section in page.sections:
+        for panel in section.panels:
+            save(panel.figure, directory / FIGURES / f"{panel.name}.png")
+    write_page(page, directory / REPORT)
+
+
+def training_page(trained: TrainedModel, *, more: tuple[Section, ...] = ()) -> Page:
+    """The report of a training run.
+
+    Args:
+        trained: the run.
+        more: sections to put after those on errors and training.
+    """
+    field = trained.result.force_field
+    name, metrics = list(trained.metrics.items())[-1]
+    elements = " ".join(model.symbol for model in field.ledger.species)
+    return Page(
+        title=f"Quantum force field for {elements}",
+        lead=(_lead(trained),),
+        tiles=(
+            (f"{field.n_trainable} of {trained.config.max_parameters}", "trainable parameters"),
+            (f"{metrics.energy_mae_mev_per_atom:.2f} meV/atom", f"energy MAE, {name}"),
+            (f"{metrics.force_mae_mev_per_ang:.0f} meV/Å", f"force MAE, {name}"),
+            (f"{field.n_qubits}", "qubits of the largest circuit"),
+            (f"{trained.seconds:.0f} s", "reading and training"),
+        ),
+        sections=(
+            errors_section(trained.comparisons, trained.metrics),
+            training_section(trained.result),
+            *more,
+            ledger_section(field),
+            circuits_section(field),
+            channels_section(field),
+        ),
+        footer=environment_line(seed=trained.config.seed),
+    )
+
+
+def _lead(trained: TrainedModel) -> str:
+    """What was trained on, in a sentence."""
+    data = trained.config.data
+    return (
+        f"Trained on {len(trained.split.train)} frames, {len(trained.split.test)} held out "
+        f"(split: {data.split}); data: {data.path}."
+    )
+
+
+def summary(trained: TrainedModel) -> dict[str, Any]:
+    """The results as plain data: what ``metrics.json`` and ``--json`` say."""
+    result = trained.result
+    return {
+        "n_trainable": result.force_field.n_trainable,
+        "ledger": result.force_field.ledger.to_dict(),
+        **{name: metrics.to_dict() for name, metrics in trained.metrics.items()},
+        "loss": result.loss,
+        "linear_loss": result.linear_loss,
+        "bound": result.bound,
+        "gap": result.gap,
+        "train_frames": trained.split.train,
+        "test_frames": trained.split.test,
+        "seed": trained.config.seed,
+        "seconds": round(trained.seconds, 2),
+        "version": __version__,
+    }
+
+
+def config_text(config: "TrainConfig") -> str:
+    """The configuration as YAML that ``qff train`` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def tell(trained: TrainedModel, output: Output) -> None:
+    """Print ledger, errors and the distance from the bound."""
+    print_ledger(trained.result.force_field, output)
+    metrics_table(trained.metrics, output)
+    result = trained.result
+    output.say(
+        f"loss per frame: {result.loss:.4g} (linear {result.linear_loss:.4g}, "
+        f"bound that no circuit can beat {result.bound:.4g})"
+    )

@@ -1,0 +1,247 @@
+"""The sections of a report that tell of a model: its errors, its training, its ledger and its circuits."""
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+
+from ase.data import chemical_symbols
+
+from qiskit_qff import __version__
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.report import figures
+from qiskit_qff.report.circuits import draw, measured_circuit, two_qubit_depth
+from qiskit_qff.report.html import Panel, Section, Table
+from qiskit_qff.report.metrics import Comparison, Metrics
+from qiskit_qff.training.trainer import TrainingResult
+
+_WHAT_COUNTS = (
+    "Trainable is every number fitted to an energy or a force. Channels were chosen against energies and "
+    "forces (a discrete choice); label-free numbers are means and scales of channels."
+)
+_REPORTED_PACKAGES = ("numpy", "qiskit", "ase", "numba")
+
+
+def errors_section(comparisons: Mapping[str, Comparison], metrics: Mapping[str, Metrics]) -> Section:
+    """Tables and parity plots; the forces and their histogram are of the last set, normally ``test``.
+
+    Args:
+        comparisons: labels and predictions by the name of the set.
+        metrics: their errors, by the same names.
+    """
+    last = list(comparisons)[-1]
+    header = ("set", "frames", "energy MAE", "energy RMSE", "force MAE", "force RMSE")
+    rows = tuple(
+        (
+            name,
+            m.n_frames,
+            m.energy_mae_mev_per_atom,
+            m.energy_rmse_mev_per_atom,
+            m.force_mae_mev_per_ang,
+            m.force_rmse_mev_per_ang,
+        )
+        for name, m in metrics.items()
+    )
+    return Section(
+        title="Errors",
+        tables=(
+            Table("All frames (meV/atom, meV/Å)", header, rows),
+            _species_table(metrics[last], last),
+        ),
+        panels=_error_panels(comparisons, last),
+    )
+
+
+def training_section(result: TrainingResult) -> Section:
+    """How the loss fell, what each channel was worth, and how far the bound is.
+
+    Args:
+        result: what training gave.
+    """
+    losses = {f"start {number + 1}": run.losses.tolist() for number, run in enumerate(result.restarts)}
+    panels = [
+        Panel(
+            "training",
+            "Loss along each start of the optimiser; dashed: no circuit can be better with these channels.",
+            f"Loss falls to {result.loss:.3g}; the bound is {result.bound:.3g}.",
+            figures.training_curve(losses, bound=result.bound),
+        )
+    ]
+    if result.selection is not None:
+        path = [1.0, *result.selection.losses.tolist()]
+        panels.append(
+            Panel(
+                "selection",
+                "Squared error that a linear model leaves after each channel that forward selection takes.",
+                f"{len(path) - 1} channels leave {path[-1]:.2%} of the squared error.",
+                figures.selection_curve({"all elements": path}),
+            )
+        )
+    table = Table(
+        "Loss per frame",
+        ("model on the same channels", "loss"),
+        (
+            ("linear", result.linear_loss),
+            ("this circuit", result.loss),
+            ("bound: any symmetric matrix", result.bound),
+        ),
+    )
+    return Section(title="Training", tables=(table,), panels=tuple(panels))
+
+
+def ledger_section(field: ForceField) -> Section:
+    """Every number that was fitted, and every one that was not.
+
+    Args:
+        field: the model.
+    """
+    header = ("element", "qubits", "angles", "weights", "reference energies", "trainable", "channels", "label-free")
+    entries = field.ledger.species
+    rows = tuple(
+        (
+            e.symbol,
+            e.n_qubits,
+            e.angles,
+            e.weights,
+            e.reference_energies,
+            e.trainable,
+            e.channels,
+            int(e.label_free),
+        )
+        for e in entries
+    )
+    total = (
+        "all",
+        field.n_qubits,
+        sum(e.angles for e in entries),
+        sum(e.weights for e in entries),
+        sum(e.reference_energies for e in entries),
+        field.n_trainable,
+        sum(e.channels for e in entries),
+        sum(int(e.label_free) for e in entries),
+    )
+    return Section(
+        title="Parameter ledger",
+        text=(_WHAT_COUNTS,),
+        tables=(Table("Numbers by element", header, (*rows, total)),),
+    )
+
+
+def channels_section(field: ForceField) -> Section:
+    """The channels of every element in words.
+
+    Args:
+        field: the model.
+    """
+    return Section(
+        title="Channels",
+        text=("What each element's atoms see of their surroundings.",),
+        drawings=tuple(
+            (f"{symbol}: {len(words)} channels", "\n".join(words)) for symbol, words in channels_in_words(field).items()
+        ),
+    )
+
+
+def circuits_section(field: ForceField) -> Section:
+    """The circuit of every element, with its two-qubit depth on a heavy-hex device.
+
+    Args:
+        field: the model.
+    """
+    depths = circuit_depths(field)
+    rows = tuple(
+        (
+            chemical_symbols[model.number],
+            model.ansatz.family,
+            model.ansatz.readout,
+            model.ansatz.n_qubits,
+            model.ansatz.n_angles,
+            depths[chemical_symbols[model.number]][0],
+            depths[chemical_symbols[model.number]][1],
+        )
+        for model in field.models
+    )
+    header = ("element", "family", "readout", "qubits", "angles", "depth of U", "depth with loader")
+    return Section(
+        title="Circuits",
+        text=("Depths count layers of two-qubit gates, transpiled for a heavy-hex lattice with CZ gates.",),
+        tables=(Table("Circuits by element", header, rows),),
+        drawings=tuple(
+            (f"U of {chemical_symbols[number]}", draw(program.circuit)) for number, program in field.programs.items()
+        ),
+    )
+
+
+def channels_in_words(field: ForceField) -> dict[str, list[str]]:
+    """Channels by chemical symbol, such as ``P-S two-body at 2.05 Å``."""
+    return {
+        chemical_symbols[model.number]: [
+            model.compression.channels.describe(channel) for channel in range(model.compression.channels.n_channels)
+        ]
+        for model in field.models
+    }
+
+
+def circuit_depths(field: ForceField) -> dict[str, tuple[int, int]]:
+    """Two-qubit depth of U alone, and of the loader and U, by chemical symbol."""
+    return {
+        chemical_symbols[number]: (two_qubit_depth(program.circuit), two_qubit_depth(measured_circuit(program)))
+        for number, program in field.programs.items()
+    }
+
+
+def environment_line(*, seed: int) -> str:
+    """Versions and seed, for the foot of a page.
+
+    Args:
+        seed: of every random choice.
+    """
+    packages = ", ".join(f"{name} {version(name)}" for name in _REPORTED_PACKAGES)
+    return f"qiskit_qff {__version__}, Python {platform.python_version()}, {packages}; seed {seed}."
+
+
+def _species_table(metrics: Metrics, name: str) -> Table:
+    """Force errors by element."""
+    return Table(
+        f"Forces by element, {name} (meV/Å)",
+        ("element", "atoms", "MAE", "RMSE", "RMS of the labels"),
+        tuple(
+            (
+                symbol,
+                e.n_atoms,
+                e.force_mae_mev_per_ang,
+                e.force_rmse_mev_per_ang,
+                e.force_reference_rms_mev_per_ang,
+            )
+            for symbol, e in metrics.species.items()
+        ),
+    )
+
+
+def _error_panels(comparisons: Mapping[str, Comparison], last: str) -> tuple[Panel, ...]:
+    """Parity plots and the histogram of force errors, where there are labels for them."""
+    panels = []
+    if all(comparison.energies.size for comparison in comparisons.values()):
+        panels.append(
+            Panel(
+                "parity_energy",
+                "Energies per atom against ab initio, relative to their mean.",
+                "Scatter plot of predicted against ab initio energies along the diagonal.",
+                figures.parity_energy(comparisons),
+            )
+        )
+    if comparisons[last].forces.size:
+        panels += [
+            Panel(
+                "parity_forces",
+                f"Force components against ab initio, {last}.",
+                "Scatter plot of predicted against ab initio force components, coloured by element.",
+                figures.parity_forces(comparisons[last]),
+            ),
+            Panel(
+                "force_errors",
+                f"How often a force component is wrong by how much, {last}.",
+                "Histogram of force errors by element on a logarithmic scale.",
+                figures.force_error_histogram(comparisons[last]),
+            ),
+        ]
+    return tuple(panels)
