@@ -3,9 +3,9 @@ r"""Ansatz families: which shallow circuit stands between the encoded environmen
 ``ry_tree``
     Inverse of a state-preparation tree (RY and CZ). With the readout ``rank_one`` the operator is
     :math:`w\,uu^T` with any unit vector u: ``n_amplitudes - 1`` angles. With ``rank_two`` it is
-    :math:`w_1 uu^T + w_2 vv^T`, ``2 n_amplitudes - 3`` angles: every orthonormal pair where ``n_amplitudes`` is
-    a power of two; otherwise u is arbitrary and v reaches a family of the same dimension, partly outside the
-    amplitudes in use.
+    :math:`w_1 uu^T + w_2 vv^T`, ``2 n_amplitudes - 3`` angles: every orthonormal pair where
+    ``n_amplitudes`` is a power of two; otherwise u is arbitrary and v reaches a family of the same
+    dimension, partly outside the amplitudes in use.
 ``brickwork_cz``
     ``layers`` times (RY on every qubit, CZ on all neighbours of a line), then RY on every qubit:
     ``(layers + 1) n`` angles, a real U.
@@ -66,22 +66,14 @@ class AnsatzSpec:
             ConfigError: If a name is unknown or a size is out of range.
         """
         if self.family not in get_args(Family):
-            raise ConfigError(
-                f"Unknown ansatz family '{self.family}'; choose one of {', '.join(get_args(Family))}."
-            )
+            raise ConfigError(f"Unknown ansatz family '{self.family}'; choose one of {', '.join(get_args(Family))}.")
         if self.readout not in get_args(Readout):
-            raise ConfigError(
-                f"Unknown readout '{self.readout}'; choose one of {', '.join(get_args(Readout))}."
-            )
+            raise ConfigError(f"Unknown readout '{self.readout}'; choose one of {', '.join(get_args(Readout))}.")
         expected = _PROJECTORS.get(self.readout)
         if expected is not None and self.n_readouts != expected:
-            raise ConfigError(
-                f"Readout '{self.readout}' has n_readouts = {expected}; {self.n_readouts} was given."
-            )
+            raise ConfigError(f"Readout '{self.readout}' has n_readouts = {expected}; {self.n_readouts} was given.")
         if not 1 <= self.n_readouts <= 2**self.n_qubits:
-            raise ConfigError(
-                f"n_readouts lies between 1 and {2**self.n_qubits}; {self.n_readouts} was given."
-            )
+            raise ConfigError(f"n_readouts lies between 1 and {2**self.n_qubits}; {self.n_readouts} was given.")
         if self.family != "ry_tree" and self.layers < 1:
             raise ConfigError(f"A brickwork needs at least 1 layer; {self.layers} was given.")
 
@@ -199,8 +191,7 @@ def _complement_angles(n_amplitudes: int, vector: FloatArray) -> FloatArray:
         layout = tree_layout(len(radii))
         gates = loader_angles(layout, radii[None])[0]
         levels = [
-            level.walsh @ gates[layout.offsets[i] : layout.offsets[i + 1]]
-            for i, level in enumerate(layout.levels)
+            level.walsh @ gates[layout.offsets[i] : layout.offsets[i + 1]] for i, level in enumerate(layout.levels)
         ]
         angles = [np.append(values, 0.0) for values in levels] + angles
     return pattern_angles_to_free(block, angles)
@@ -242,9 +233,7 @@ def _append_inverse(circuit: QuantumCircuit, block: TreeBlock, parameters: list[
             )
 
 
-def _linear(
-    row: FloatArray, constant: float, parameters: list[ParameterExpression]
-) -> ParameterExpression | float:
+def _linear(row: FloatArray, constant: float, parameters: list[ParameterExpression]) -> ParameterExpression | float:
     """``row @ parameters + constant`` with as few terms as possible."""
     terms = [
         parameter if factor == 1.0 else float(factor) * parameter

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
-from qiskit.circuit import CircuitInstruction, Parameter, ParameterExpression
+from qiskit.circuit import CircuitInstruction, Parameter, ParameterExpression, ParameterVector
 
 from qiskit_qff.errors import ConfigError
 
@@ -66,13 +66,13 @@ class GateTable:
         return np.asarray(theta @ self.angle_matrix.T + self.angle_offset)
 
     def bound_matrices(self, theta: FloatArray) -> ComplexArray:
-        """Matrices or diagonals of all gates at the parameters ``(n_angles,)``, shape ``(n_gates, 2, 2)``."""
-        matrices = self.matrices.copy()
-        half = 0.5 * self.rotation_angles(theta)[:, None, None]
+        """Matrices or diagonals of all gates, ``(..., n_gates, 2, 2)``, at parameters ``(..., n_angles)``."""
+        matrices = np.broadcast_to(self.matrices, (*theta.shape[:-1], *self.matrices.shape)).copy()
+        half = 0.5 * self.rotation_angles(theta)[..., None, None]
         generators = self.generators[self.rotations]
         # exp(-i P a/2) = cos(a/2) 1 + 2 sin(a/2) (-i P / 2), because P squared is 1.
         identity = np.where(self.kinds[self.rotations, None, None] == DIAGONAL, np.ones((2, 2)), np.eye(2))
-        matrices[self.rotations] = np.cos(half) * identity + 2.0 * np.sin(half) * generators
+        matrices[..., self.rotations, :, :] = np.cos(half) * identity + 2.0 * np.sin(half) * generators
         return matrices
 
 
@@ -105,9 +105,7 @@ def gate_table(circuit: QuantumCircuit) -> GateTable:
             matrices[index] = _FIXED[name]
         else:
             known = ", ".join(sorted({*_GENERATORS, *_FIXED}))
-            raise ConfigError(
-                f"The compiled circuit knows {known} and barrier; it was given '{name}' (gate {index})."
-            )
+            raise ConfigError(f"The compiled circuit knows {known} and barrier; it was given '{name}' (gate {index}).")
     names = [entry.operation.name for entry in entries]
     positions = [[circuit.find_bit(qubit).index for qubit in entry.qubits] for entry in entries]
     return GateTable(
@@ -121,6 +119,25 @@ def gate_table(circuit: QuantumCircuit) -> GateTable:
         angle_offset=np.array(offsets),
         is_real=set(names) <= _REAL_GATES,
     )
+
+
+def untied_circuit(circuit: QuantumCircuit, *, name: str) -> QuantumCircuit:
+    """The same circuit with one parameter of its own for every rotation, constants included.
+
+    Args:
+        circuit: Its rotation angles may share parameters.
+        name: Name of the new parameter vector; element ``r`` is the angle of rotation ``r`` in circuit order.
+    """
+    rotations = [entry for entry in circuit.data if entry.operation.name in _GENERATORS]
+    angles = iter(ParameterVector(name, len(rotations)))
+    untied = circuit.copy_empty_like()
+    for entry in circuit.data:
+        operation = entry.operation
+        if operation.name in _GENERATORS:
+            operation = operation.to_mutable()
+            operation.params = [next(angles)]
+        untied.append(operation, entry.qubits)
+    return untied
 
 
 def _linear_angle(entry: CircuitInstruction, parameters: dict[Parameter, int]) -> tuple[FloatArray, float]:

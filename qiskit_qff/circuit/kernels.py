@@ -101,3 +101,12 @@ def row_derivatives(kinds, qubits, matrices, inverses, generators, rows, forward
             turned = rows.copy()
             apply_gate(turned, kind, first, second, generators[gate], True)
             result[slots[gate]] = np.dot(np.ascontiguousarray(turned.T), forward)
+
+
+@njit(cache=True)
+def prepare_states(kinds, qubits, matrices, states):  # type: ignore[no-untyped-def]
+    """Run a circuit on |0...0> once per set of angles: ``states`` holds zeros, ``(batch, 2**n, 1)``; written."""
+    for item in range(len(states)):
+        states[item, 0, 0] = 1.0
+        for gate in range(len(kinds)):
+            apply_gate(states[item], kinds[gate], qubits[gate, 0], qubits[gate, 1], matrices[item, gate], False)

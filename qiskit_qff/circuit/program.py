@@ -74,7 +74,30 @@ class CircuitProgram:
             ConfigError: If there is not one weight per readout.
         """
         if weights.shape != (self.n_readouts,):
-            raise ConfigError(
-                f"{self.n_readouts} readout weights are expected; shape {weights.shape} was given."
-            )
+            raise ConfigError(f"{self.n_readouts} readout weights are expected; shape {weights.shape} was given.")
         return np.asarray(weights @ self.readouts)
+
+
+@dataclass(frozen=True, eq=False)
+class BoundProgram:
+    """A program with values for its trainable parameters: the energy operator M of one species."""
+
+    program: CircuitProgram
+    """Circuit and readouts."""
+    theta: NDArray[np.float64]
+    """Circuit angles in radians, shape ``(n_angles,)``."""
+    weights: NDArray[np.float64]
+    """Readout weights in eV, shape ``(n_readouts,)``."""
+
+    def __post_init__(self) -> None:
+        """Check that the parameters fit the program.
+
+        Raises:
+            ConfigError: If there is not one value per angle and per readout.
+        """
+        for label, values, expected in (
+            ("angles", self.theta, self.program.n_angles),
+            ("readout weights", self.weights, self.program.n_readouts),
+        ):
+            if values.shape != (expected,):
+                raise ConfigError(f"{expected} {label} are expected; an array of shape {values.shape} was given.")

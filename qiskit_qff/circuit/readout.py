@@ -37,9 +37,7 @@ def z_supports(n_qubits: int) -> list[tuple[int, ...]]:
     """
     supports: list[tuple[int, ...]] = [()]
     for size in range(1, n_qubits + 1):
-        supports += sorted(
-            combinations(range(n_qubits), size), key=lambda qubits: (qubits[-1] - qubits[0], qubits)
-        )
+        supports += sorted(combinations(range(n_qubits), size), key=lambda qubits: (qubits[-1] - qubits[0], qubits))
     return supports
 
 
@@ -51,9 +49,7 @@ def z_diagonals(n_qubits: int, n_readouts: int) -> FloatArray:
     """
     supports = z_supports(n_qubits)
     if not 1 <= n_readouts <= len(supports):
-        raise ConfigError(
-            f"{n_qubits} qubits have 1 to {len(supports)} Z strings; {n_readouts} were asked for."
-        )
+        raise ConfigError(f"{n_qubits} qubits have 1 to {len(supports)} Z strings; {n_readouts} were asked for.")
     states = np.arange(2**n_qubits)
     masks = np.array([sum(1 << qubit for qubit in support) for support in supports[:n_readouts]])
     return np.where(np.bitwise_count(states[None, :] & masks[:, None]) % 2 == 1, -1.0, 1.0)
@@ -71,9 +67,7 @@ def diagonal_observable(diagonal: FloatArray) -> SparsePauliOp:
     signs = np.where(np.bitwise_count(states[None, :] & states[:, None]) % 2 == 1, -1.0, 1.0)
     coefficients = signs @ diagonal / size
     kept = np.flatnonzero(np.abs(coefficients) > 1e-14 * max(1.0, float(np.abs(diagonal).max())))
-    terms = [
-        ("Z" * int(mask).bit_count(), _qubits_of(int(mask), n_qubits), coefficients[mask]) for mask in kept
-    ]
+    terms = [("Z" * int(mask).bit_count(), _qubits_of(int(mask), n_qubits), coefficients[mask]) for mask in kept]
     return SparsePauliOp.from_sparse_list(terms or [("", [], 0.0)], num_qubits=n_qubits)
 
 

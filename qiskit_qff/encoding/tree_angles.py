@@ -42,9 +42,7 @@ def loader_angles(layout: TreeLayout, amplitudes: FloatArray) -> FloatArray:
         n_branches = len(multiplexor.patterns)
         left, right = radii[level + 1][:, 0::2], radii[level + 1][:, 1::2]
         branch_angles = 2.0 * np.arctan2(right, left)[:, :n_branches]
-        angles[:, layout.offsets[level] : layout.offsets[level + 1]] = (
-            branch_angles @ multiplexor.inverse_walsh.T
-        )
+        angles[:, layout.offsets[level] : layout.offsets[level + 1]] = branch_angles @ multiplexor.inverse_walsh.T
     return angles
 
 
@@ -95,9 +93,7 @@ def loader_jacobian(layout: TreeLayout, amplitudes: FloatArray) -> FloatArray:
         weight = left**2 + right**2
         rate = np.divide(2.0, weight, out=np.zeros_like(weight), where=weight > 0.0)
         # d r / d x_j = x_j / r for a norm, 1 for a signed amplitude; x_j stays in the numerator.
-        slopes = np.repeat(
-            np.stack([-right * rate, left * rate], axis=-1).reshape(batch, -1), width // 2, axis=1
-        )
+        slopes = np.repeat(np.stack([-right * rate, left * rate], axis=-1).reshape(batch, -1), width // 2, axis=1)
         slopes *= _radius_slopes(amplitudes, np.repeat(radii[level + 1], width // 2, axis=1), leaf=width == 2)
         branch = np.arange(size) // width
         inside = branch < n_branches
@@ -145,8 +141,7 @@ def _check(layout: TreeLayout, amplitudes: FloatArray) -> None:
     expected = 2**layout.n_qubits
     if amplitudes.ndim != 2 or amplitudes.shape[1] != expected:
         raise ConfigError(
-            f"Amplitudes for {layout.n_qubits} qubits have shape (batch, {expected}); "
-            f"{amplitudes.shape} was given."
+            f"Amplitudes for {layout.n_qubits} qubits have shape (batch, {expected}); {amplitudes.shape} was given."
         )
     if np.any(amplitudes[:, layout.n_amplitudes :]):
         raise ConfigError(

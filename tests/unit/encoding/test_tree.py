@@ -71,9 +71,7 @@ def test_jacobian_equals_finite_differences(n_amplitudes, seed, zeros):
     for index in range(n_amplitudes):
         shift = np.zeros_like(vectors)
         shift[:, index] = step
-        difference = (loader_angles(layout, vectors + shift) - loader_angles(layout, vectors - shift)) / (
-            2 * step
-        )
+        difference = (loader_angles(layout, vectors + shift) - loader_angles(layout, vectors - shift)) / (2 * step)
         alive = ~dead[:, index]
         np.testing.assert_allclose(jacobian[alive][:, :, index], difference[alive], atol=1e-5)
 

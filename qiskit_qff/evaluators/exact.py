@@ -1,0 +1,109 @@
+"""Evaluators that need no primitive: exact expectation values, and a perfect device with finite shots.
+
+Both run the same circuits as a device, gate by gate. :class:`SampledEvaluator` draws measurement outcomes
+from the exact probabilities: shot noise and nothing else, fast enough for training and for statistics over
+many repetitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.circuit.gates import GateTable, gate_table
+from qiskit_qff.circuit.kernels import prepare_states
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, MeasurementTask, Request
+from qiskit_qff.evaluators.timing import TimingModel
+
+_CHUNK = 1024
+"""Parameter sets whose gates are held in memory at a time."""
+
+
+@lru_cache(maxsize=1024)
+def _gates(task: MeasurementTask) -> GateTable:
+    """Gates of a task, read once."""
+    return gate_table(task.circuit)
+
+
+class ExactEvaluator:
+    """Simulates every circuit gate by gate and returns exact expectation values; no shots, no errors."""
+
+    def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
+        """Exact expectation values for all requests.
+
+        Args:
+            requests: Tasks with their parameter sets; not changed.
+            shots: Has no meaning here; accepted so that evaluators are interchangeable.
+        """
+        del shots
+        return [_evaluate(request) for request in requests]
+
+
+class SampledEvaluator:
+    """A perfect device: exact probabilities, outcomes drawn at random."""
+
+    def __init__(self, rng: np.random.Generator, *, shots: int, timing: TimingModel | None = None) -> None:
+        """Set the source of randomness and the number of shots.
+
+        Args:
+            rng: Draws the outcomes.
+            shots: Executions per parameter set.
+            timing: For the estimate of processor time.
+
+        Raises:
+            ConfigError: If the number of shots is not positive.
+        """
+        if shots < 1:
+            raise ConfigError(f"The number of shots must be positive; {shots} was given.")
+        self._rng = rng
+        self._shots = shots
+        self._timing = timing or TimingModel()
+
+    def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
+        """Expectation values from random outcomes.
+
+        Args:
+            requests: Tasks with their parameter sets; not changed.
+            shots: Executions per parameter set; the evaluator's own setting by default.
+        """
+        return [self._sample(request, self._shots if shots is None else shots) for request in requests]
+
+    def _sample(self, request: Request, shots: int) -> Evaluation:
+        """Sampled values of one request and the covariances that the counts imply."""
+        gates, readouts = _gates(request.task), request.task.readouts
+        probabilities = _probabilities(gates, request.parameters)
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        counts = self._rng.multinomial(shots, probabilities)
+        # One imaginary shot spread over all outcomes keeps an error from being zero where no event was seen.
+        shrunk = (counts + 1.0 / counts.shape[1]) / (shots + 1)
+        means = shrunk @ readouts.T
+        squares = np.einsum("bz,kz,lz->bkl", shrunk, readouts, readouts, optimize=True)
+        covariances = (squares - means[:, :, None] * means[:, None, :]) / shots
+        n_shots = shots * len(counts)
+        cost = Cost(len(counts), n_shots, self._timing.seconds(shots=n_shots, jobs=1))
+        return Evaluation(counts @ readouts.T / shots, covariances, cost)
+
+
+def _evaluate(request: Request) -> Evaluation:
+    """Exact values of one request."""
+    gates, readouts = _gates(request.task), request.task.readouts
+    batch, n_readouts = len(request.parameters), len(readouts)
+    values = np.empty((batch, n_readouts))
+    for start in range(0, batch, _CHUNK):
+        chunk = request.parameters[start : start + _CHUNK]
+        values[start : start + len(chunk)] = _probabilities(gates, chunk) @ readouts.T
+    return Evaluation(values, np.zeros((batch, n_readouts, n_readouts)), Cost(circuits=batch))
+
+
+def _probabilities(gates: GateTable, parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities of all basis states, shape ``(batch, 2**n)``."""
+    matrices = gates.bound_matrices(parameters)
+    if gates.is_real:
+        matrices = matrices.real.copy()  # type: ignore[assignment]
+    states = np.zeros((len(parameters), 2**gates.n_qubits, 1), dtype=matrices.dtype)
+    prepare_states(gates.kinds, gates.qubits, np.ascontiguousarray(matrices), states)
+    return np.asarray(np.abs(states[:, :, 0]) ** 2)

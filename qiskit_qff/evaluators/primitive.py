@@ -1,0 +1,235 @@
+r"""One evaluator for everything that implements Qiskit's Estimator interface.
+
+Works with ``StatevectorEstimator``, Aer's ``EstimatorV2``, ``BackendEstimatorV2`` and
+``qiskit_ibm_runtime.executor_estimator.Estimator`` (devices, sessions, batches, and local simulators). Each
+task is transpiled once; a batch is one PUB with an array of parameters; all readouts come from one
+measurement setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit import QuantumCircuit
+from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
+from qiskit.primitives.containers.observables_array import ObservablesArray
+from qiskit.transpiler import generate_preset_pass_manager
+
+from qiskit_qff.circuit.readout import diagonal_observable
+from qiskit_qff.errors import BackendError, ConfigError
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, MeasurementTask, Request
+from qiskit_qff.evaluators.timing import TimingModel
+from qiskit_qff.evaluators.z_strings import StringSet, string_set
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class JobLimits:
+    """How much fits into one job."""
+
+    parameter_sets: int = 10_000
+    """Parameter sets per job, over all PUBs."""
+    executions: int = 10_000_000
+    """Shots per job, over all parameter sets."""
+
+    def sets_per_job(self, shots: int | None) -> int:
+        """Parameter sets that fit into a job with so many shots each.
+
+        Raises:
+            ConfigError: If a single set does not fit.
+        """
+        if shots is None:
+            return self.parameter_sets
+        if shots > self.executions:
+            raise ConfigError(f"A job takes at most {self.executions} shots; {shots} per circuit were asked for.")
+        return min(self.parameter_sets, self.executions // shots)
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A task in the form that the estimator runs."""
+
+    circuit: QuantumCircuit
+    """Transpiled circuit."""
+    observables: ObservablesArray
+    """Shape ``(n_observables, 1)``, to be broadcast against parameter sets."""
+    strings: StringSet | None
+    """Z strings behind the observables; None where readouts are measured directly."""
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Part of a request that goes into one job."""
+
+    request: int
+    """Index of the request."""
+    start: int
+    """First parameter set."""
+    stop: int
+    """One past the last parameter set."""
+
+
+@dataclass(eq=False)
+class PrimitiveEvaluator:
+    """Runs tasks on an Estimator primitive."""
+
+    estimator: BaseEstimatorV2
+    """Any implementation of the interface."""
+    backend: Any = None
+    """Device to transpile for; None where the estimator takes any circuit."""
+    shots: int | None = None
+    """Executions per parameter set; None asks for exact values, which only simulators give."""
+    gaussian_noise: bool | None = None
+    """Whether the estimator adds independent normal noise instead of sampling shots; found out by default."""
+    limits: JobLimits = field(default_factory=JobLimits)
+    """What fits into one job."""
+    timing: TimingModel = field(default_factory=TimingModel)
+    """For the estimate of processor time."""
+    optimization_level: int = 3
+    """Effort of the transpiler."""
+    seed_transpiler: int = 0
+    """Seed of the transpiler, so that circuits are the same in every run."""
+    replaced_errors: int = field(default=0, init=False)
+    """Expectation values so far whose extrapolation failed and fell back to the unextrapolated value."""
+    _prepared: dict[MeasurementTask, _Prepared] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Find out how the estimator makes its noise."""
+        if self.gaussian_noise is None:
+            module = type(self.estimator).__module__
+            self.gaussian_noise = isinstance(self.estimator, StatevectorEstimator) or module.startswith("qiskit_aer.")
+
+    def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
+        """Expectation values for all requests, in as few jobs as the limits allow.
+
+        Args:
+            requests: Tasks with their parameter sets; not changed.
+            shots: Executions per parameter set; :attr:`shots` by default.
+
+        Raises:
+            ConfigError: If the number of shots is not positive, or exact values are asked of a device.
+            BackendError: If the job fails.
+        """
+        used = self.shots if shots is None else shots
+        self._check_shots(used)
+        values = [np.empty((len(request.parameters), len(request.task.readouts))) for request in requests]
+        covariances = [np.empty((*array.shape, array.shape[1])) for array in values]
+        seconds = np.zeros(len(requests))
+        for job in _jobs(requests, self.limits.sets_per_job(used)):
+            for piece, (part, covariance) in zip(job, self._run(requests, job, used), strict=True):
+                values[piece.request][piece.start : piece.stop] = part
+                covariances[piece.request][piece.start : piece.stop] = covariance
+                share = (piece.stop - piece.start) / sum(other.stop - other.start for other in job)
+                n_shots = (used or 0) * (piece.stop - piece.start)
+                seconds[piece.request] += self.timing.seconds(shots=n_shots, jobs=0) + share * self.timing.job_overhead
+        return [
+            Evaluation(value, covariance, Cost(len(value), (used or 0) * len(value), float(time) if used else 0.0))
+            for value, covariance, time in zip(values, covariances, seconds, strict=True)
+        ]
+
+    def transpiled(self, task: MeasurementTask) -> QuantumCircuit:
+        """The circuit that is run for a task."""
+        return self._prepare(task).circuit
+
+    def _check_shots(self, shots: int | None) -> None:
+        """Refuse numbers of shots that cannot be run.
+
+        Raises:
+            ConfigError: If the number is not positive, or missing for an estimator that samples.
+        """
+        if shots is None and not self.gaussian_noise:
+            raise ConfigError("This estimator samples: state the number of shots per circuit.")
+        if shots is not None and shots < 1:
+            raise ConfigError(f"The number of shots must be positive; {shots} was given.")
+
+    def _prepare(self, task: MeasurementTask) -> _Prepared:
+        """Transpile a task once."""
+        if task not in self._prepared:
+            circuit = task.circuit
+            if self.backend is not None:
+                manager = generate_preset_pass_manager(
+                    optimization_level=self.optimization_level,
+                    backend=self.backend,
+                    seed_transpiler=self.seed_transpiler,
+                )
+                circuit = manager.run(circuit)
+            strings = None if self.gaussian_noise else string_set(task.readouts)
+            observables = (
+                [diagonal_observable(row) for row in task.readouts] if strings is None else strings.observables()
+            )
+            placed = [observable.apply_layout(circuit.layout) for observable in observables]
+            array = ObservablesArray.coerce([[observable] for observable in placed])
+            self._prepared[task] = _Prepared(circuit, array, strings)
+        return self._prepared[task]
+
+    def _run(
+        self, requests: Sequence[Request], job: list[_Piece], shots: int | None
+    ) -> list[tuple[FloatArray, FloatArray]]:
+        """Values and covariances of the pieces of one job."""
+        prepared = [self._prepare(requests[piece.request].task) for piece in job]
+        pubs = [
+            (task.circuit, task.observables, requests[piece.request].parameters[piece.start : piece.stop])
+            for task, piece in zip(prepared, job, strict=True)
+        ]
+        precision = 0.0 if shots is None else 1.0 / np.sqrt(shots)
+        try:
+            results = self.estimator.run(pubs, precision=precision).result()
+        except Exception as error:
+            # Estimators raise all sorts of exceptions; every one of them means that this job gave no result.
+            raise BackendError(
+                f"The estimator job failed: {error}. Nothing of this job can be used; run it again."
+            ) from error
+        return [self._read(task, result.data, shots) for task, result in zip(prepared, results, strict=True)]
+
+    def _read(self, task: _Prepared, data: Any, shots: int | None) -> tuple[FloatArray, FloatArray]:
+        """Readout values and covariances of one PUB result."""
+        values, errors = np.array(data.evs, dtype=float).T, np.array(data.stds, dtype=float).T
+        values, errors = self._repair(values, errors, data, shots)
+        if task.strings is None or shots is None:
+            covariances = errors[:, :, None] ** 2 * np.eye(errors.shape[1])
+            return values, covariances
+        return task.strings.readout_values(values), task.strings.readout_covariances(values, errors, shots)
+
+    def _repair(
+        self, values: FloatArray, errors: FloatArray, data: Any, shots: int | None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Replace values whose extrapolation failed by those at the lowest noise factor."""
+        bad = ~(np.isfinite(values) & np.isfinite(errors))
+        if not bad.any():
+            return values, errors
+        self.replaced_errors += int(bad.sum())
+        if not hasattr(data, "evs_noise_factors"):
+            raise BackendError(
+                f"{int(bad.sum())} of {bad.size} expectation values came back without a finite value or error. "
+                "Use another mitigation preset or more shots."
+            )
+        raw = np.moveaxis(np.asarray(data.evs_noise_factors, dtype=float)[..., 0], 0, -1)
+        raw_errors = np.moveaxis(np.asarray(data.stds_noise_factors, dtype=float)[..., 0], 0, -1)
+        floor = 0.0 if shots is None else 1.0 / np.sqrt(shots)
+        # The bias that extrapolation would have removed is unknown: count its size at the next noise factor
+        # as error.
+        step = np.abs(np.moveaxis(np.asarray(data.evs_noise_factors, dtype=float)[..., 1], 0, -1) - raw)
+        fallback = np.sqrt(np.nan_to_num(raw_errors, nan=floor, posinf=floor) ** 2 + step**2)
+        return np.where(bad, raw, values), np.where(bad, fallback, errors)
+
+
+def _jobs(requests: Sequence[Request], sets_per_job: int) -> list[list[_Piece]]:
+    """Cut the requests into jobs of a limited number of parameter sets, in order."""
+    jobs: list[list[_Piece]] = [[]]
+    room = sets_per_job
+    for index, request in enumerate(requests):
+        start, size = 0, len(request.parameters)
+        while start < size:
+            if room == 0:
+                jobs.append([])
+                room = sets_per_job
+            stop = min(size, start + room)
+            jobs[-1].append(_Piece(index, start, stop))
+            room -= stop - start
+            start = stop
+    return [job for job in jobs if job]

@@ -1,0 +1,116 @@
+r"""What is asked of a quantum computer, and what it answers.
+
+A *task* is one parametrised circuit (state preparation and U) with Z-diagonal readouts; a *request* is a task
+with a batch of parameter sets. An evaluator answers a list of requests, one :class:`Evaluation` each, all in
+one job where it can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit import QuantumCircuit
+
+from qiskit_qff.errors import ConfigError
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an evaluation costs on a device."""
+
+    circuits: int = 0
+    """Prepared states times parameter settings that were measured."""
+    shots: int = 0
+    """Executions of a circuit in all; 0 where values are exact."""
+    seconds: float = 0.0
+    """Estimated time on a quantum processor in s."""
+
+    def __add__(self, other: Cost) -> Cost:
+        """Cost of both."""
+        return Cost(self.circuits + other.circuits, self.shots + other.shots, self.seconds + other.seconds)
+
+
+@dataclass(frozen=True, eq=False)
+class MeasurementTask:
+    """A circuit that prepares a state and processes it, and the readouts at its end."""
+
+    circuit: QuantumCircuit
+    """Without measurement; its ``parameters``, in Qiskit's order, are the columns of parameter arrays."""
+    readouts: FloatArray
+    """Diagonals of the readout observables, shape ``(n_readouts, 2**n_qubits)``."""
+    n_preparation: int
+    """Number of leading parameters that belong to the state preparation; the others are angles of U."""
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameters of the circuit."""
+        return int(self.circuit.num_parameters)
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A task and the parameter sets for which its expectation values are wanted."""
+
+    task: MeasurementTask
+    """Circuit and readouts."""
+    parameters: FloatArray
+    """Radians, shape ``(batch, n_parameters)``."""
+
+    def __post_init__(self) -> None:
+        """Check the shape.
+
+        Raises:
+            ConfigError: If there is not one column per parameter.
+        """
+        if self.parameters.ndim != 2 or self.parameters.shape[1] != self.task.n_parameters:
+            raise ConfigError(
+                f"Parameters of shape (batch, {self.task.n_parameters}) are expected; "
+                f"{self.parameters.shape} was given."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Expectation values of all readouts for a batch, with their uncertainty."""
+
+    values: FloatArray
+    """Expectation values, shape ``(batch, n_readouts)``."""
+    covariances: FloatArray
+    """Their covariances within one state, shape ``(batch, n_readouts, n_readouts)``; states are
+    independent."""
+    cost: Cost
+    """What was spent."""
+
+    @property
+    def std_errors(self) -> FloatArray:
+        """Standard errors of the values, shape ``(batch, n_readouts)``."""
+        return np.sqrt(np.maximum(np.diagonal(self.covariances, axis1=1, axis2=2), 0.0))
+
+    def weighted(self, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Values and variances of ``sum_k w_k r_k``, shape ``(batch,)`` each, in the units of the weights."""
+        variances = np.einsum("k,bkl,l->b", weights, self.covariances, weights)
+        return self.values @ weights, np.maximum(variances, 0.0)
+
+
+class Evaluator(Protocol):
+    """Anything that can measure Z-diagonal readouts of parametrised circuits."""
+
+    def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
+        """Expectation values for all requests, in their order.
+
+        Args:
+            requests: Tasks with their parameter sets; not changed.
+            shots: Executions per parameter set; the evaluator's own setting by default.
+        """
+        ...  # pragma: no cover
+
+
+def total_cost(evaluations: Sequence[Evaluation]) -> Cost:
+    """Sum of the costs."""
+    return sum((evaluation.cost for evaluation in evaluations), Cost())

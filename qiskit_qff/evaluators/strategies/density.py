@@ -1,0 +1,162 @@
+r"""The summed-state strategy: at most 2^n circuits, whatever the number of atoms or frames.
+
+Energies depend on the environments only through sums of :math:`x x^T`. Any symmetric matrix W is
+diagonalised,
+
+.. math:: \mathrm{Tr}(M W) = \sum_k \lambda_k \langle v_k|M|v_k\rangle ,
+
+and its eigenvectors are the states that are prepared. With :math:`W = \rho = \sum_i x_i x_i^T` this is the
+energy of a frame; with :math:`W = \partial\rho/\partial R` a force; with W the derivative of a loss with
+respect to M, a training gradient over a whole data set. Shots are spent in proportion to :math:`|\lambda_k|`,
+which minimises the error.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.circuit.program import BoundProgram
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.evaluators.protocol import Cost, Evaluator, Request, total_cost
+from qiskit_qff.evaluators.strategies.environment import state_theta_gradient
+from qiskit_qff.evaluators.strategies.results import Measured, ThetaGradient
+from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
+
+FloatArray = NDArray[np.float64]
+
+_NEGLIGIBLE = 1e-14
+"""Eigenvalues below this fraction of the largest one are zero up to rounding."""
+
+
+def density_matrix(amplitudes: FloatArray) -> FloatArray:
+    """``rho = sum_i x_i x_i^T``, shape ``(2**n, 2**n)``, from amplitudes ``(batch, 2**n)``."""
+    return np.asarray(amplitudes.T @ amplitudes)
+
+
+def contract(evaluator: Evaluator, bound: BoundProgram, matrices: FloatArray, *, shots: int | None = None) -> Measured:
+    """``Tr(M W)`` for a batch of symmetric matrices W.
+
+    Args:
+        evaluator: What measures.
+        bound: Circuit with its parameters.
+        matrices: W, shape ``(batch, 2**n, 2**n)``, zero beyond the program's amplitudes.
+        shots: Executions per circuit on average; distributed within each W as its eigenvalues demand.
+
+    Returns:
+        Shape ``(batch,)``, in eV times the units of W.
+
+    Raises:
+        ConfigError: If a matrix has a wrong shape or is not symmetric.
+    """
+    _check(bound, matrices)
+    owners, factors, states = _eigenstates(matrices)
+    if not len(factors):
+        return Measured(np.zeros(len(matrices)), np.zeros(len(matrices)), Cost())
+    task = loader_task(bound.program)
+    parameters = loader_parameters(bound.program, states, bound.theta)
+    values, variances = np.empty((2, len(factors)))
+    costs = []
+    for level, members in _shot_levels(owners, factors, shots):
+        (result,) = evaluator.evaluate([Request(task, parameters[members])], shots=level)
+        values[members], variances[members] = result.weighted(bound.weights)
+        costs.append(result)
+    sums = np.bincount(owners, weights=factors * values, minlength=len(matrices))
+    spread = np.bincount(owners, weights=factors**2 * variances, minlength=len(matrices))
+    return Measured(sums.astype(float), np.sqrt(spread), total_cost(costs))
+
+
+def total_energy(
+    evaluator: Evaluator, bound: BoundProgram, amplitudes: FloatArray, *, shots: int | None = None
+) -> Measured:
+    """Energy of all environments together, ``sum_i x_i^T M x_i``: at most ``2**n`` circuits.
+
+    Args:
+        evaluator: What measures.
+        bound: Circuit with its parameters.
+        amplitudes: x, shape ``(batch, 2**n)``.
+        shots: Executions per circuit on average.
+
+    Returns:
+        eV, shape ``(1,)``.
+
+    Raises:
+        ConfigError: If the amplitudes do not fit the program.
+    """
+    return contract(evaluator, bound, density_matrix(amplitudes)[None], shots=shots)
+
+
+def theta_gradient(
+    evaluator: Evaluator, bound: BoundProgram, matrix: FloatArray, *, shots: int | None = None
+) -> ThetaGradient:
+    """Derivatives of ``Tr(M W)`` with respect to θ and the readout weights: ``2**n (2 P + 1)`` circuits.
+
+    Args:
+        evaluator: What measures.
+        bound: Circuit with its parameters.
+        matrix: W, shape ``(2**n, 2**n)``, symmetric, of any sign.
+        shots: Executions per circuit on average.
+
+    Raises:
+        ConfigError: If the matrix has a wrong shape or is not symmetric.
+    """
+    _check(bound, matrix[None])
+    _, factors, states = _eigenstates(matrix[None])
+    if not len(factors):
+        angles, readouts = np.zeros(bound.program.n_angles), np.zeros(bound.program.n_readouts)
+        return ThetaGradient(angles, readouts, angles, readouts, Cost())
+    parts = [
+        state_theta_gradient(evaluator, bound, states[members], factors[members], shots=level)
+        for level, members in _shot_levels(np.zeros(len(factors), dtype=np.int64), factors, shots)
+    ]
+    return _sum_gradients(parts)
+
+
+def _sum_gradients(parts: list[ThetaGradient]) -> ThetaGradient:
+    """Sum of gradients from independent measurements."""
+    return ThetaGradient(
+        theta=np.sum([part.theta for part in parts], axis=0),
+        weights=np.sum([part.weights for part in parts], axis=0),
+        theta_std_errors=np.sqrt(np.sum([part.theta_std_errors**2 for part in parts], axis=0)),
+        weight_std_errors=np.sqrt(np.sum([part.weight_std_errors**2 for part in parts], axis=0)),
+        cost=sum((part.cost for part in parts), Cost()),
+    )
+
+
+def _check(bound: BoundProgram, matrices: FloatArray) -> None:
+    """Refuse matrices that are not symmetric or do not fit."""
+    size = 2**bound.program.n_qubits
+    if matrices.ndim != 3 or matrices.shape[1:] != (size, size):
+        raise ConfigError(f"Matrices of shape (batch, {size}, {size}) are expected; {matrices.shape} was given.")
+    scale = np.abs(matrices).max(initial=0.0)
+    if not np.allclose(matrices, matrices.transpose(0, 2, 1), rtol=0.0, atol=1e-10 * scale):
+        raise ConfigError("Matrices to contract with M must be symmetric; add the transpose and halve.")
+
+
+def _eigenstates(matrices: FloatArray) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
+    """Owner, eigenvalue and eigenvector of every eigenvalue that is not zero."""
+    eigenvalues, eigenvectors = np.linalg.eigh(matrices)
+    largest = np.abs(eigenvalues).max(axis=1, keepdims=True)
+    owners, columns = np.nonzero(np.abs(eigenvalues) > _NEGLIGIBLE * largest)
+    states = eigenvectors[owners, :, columns]
+    # Rounding leaves dust on amplitudes that are zero by construction; the loader must not see it.
+    states[:, ~np.any(matrices != 0.0, axis=(0, 1))] = 0.0
+    return owners, eigenvalues[owners, columns], states
+
+
+def _shot_levels(
+    owners: NDArray[np.int64], factors: FloatArray, shots: int | None
+) -> list[tuple[int | None, NDArray[np.int64]]]:
+    """Groups of states with the same number of shots: a job has one precision.
+
+    Shots go as ``|eigenvalue|`` within each matrix, rounded to powers of two, at least one eighth of the
+    average.
+    """
+    if shots is None:
+        return [(None, np.arange(len(factors)))]
+    weights = np.abs(factors)
+    sums = np.bincount(owners, weights=weights)
+    counts = np.bincount(owners)
+    wanted = weights / sums[owners] * counts[owners]
+    levels = np.clip(np.round(np.log2(wanted)), -3, None).astype(int)
+    return [(max(1, round(shots * 2.0**level)), np.flatnonzero(levels == level)) for level in np.unique(levels)]

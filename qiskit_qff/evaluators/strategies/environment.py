@@ -1,0 +1,164 @@
+r"""The textbook strategy: one prepared state per atom; forces by parameter shift on the encoding angles.
+
+The energy of an atom is :math:`E = \lVert x\rVert^2 e(\varphi(x))` with e the expectation value and φ the
+loader's angles, so
+
+.. math:: \frac{\partial E}{\partial x_j} = 2 x_j e
+          + \lVert x\rVert^2 \sum_g \frac{\partial e}{\partial\varphi_g}\frac{\partial\varphi_g}{\partial
+          x_j}.
+
+Where a branch of the tree is empty the angles do not respond; there the exact two-point rule of a quadratic
+form serves,
+:math:`\partial E/\partial x_j = [E(x + t e_j) - E(x - t e_j)]/2t` with t the norm of x.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.circuit.compiled import compile_program
+from qiskit_qff.circuit.program import BoundProgram
+from qiskit_qff.encoding.amplitudes import normalise
+from qiskit_qff.encoding.tree import tree_layout
+from qiskit_qff.encoding.tree_angles import dead_amplitudes, loader_jacobian
+from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shift_variances, shifted_parameters
+from qiskit_qff.evaluators.protocol import Evaluator, Request, total_cost
+from qiskit_qff.evaluators.strategies.results import Measured, MeasuredGradients, ThetaGradient
+from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
+
+FloatArray = NDArray[np.float64]
+
+
+def energies(
+    evaluator: Evaluator, bound: BoundProgram, amplitudes: FloatArray, *, shots: int | None = None
+) -> Measured:
+    """``x^T M x`` of every environment: one circuit each.
+
+    Args:
+        evaluator: What measures.
+        bound: Circuit with its parameters.
+        amplitudes: x, shape ``(batch, 2**n)``.
+        shots: Executions per circuit.
+
+    Raises:
+        ConfigError: If the amplitudes do not fit the program or one has no norm.
+    """
+    norms = normalise(amplitudes)[1]
+    parameters = loader_parameters(bound.program, amplitudes, bound.theta)
+    (result,) = evaluator.evaluate([Request(loader_task(bound.program), parameters)], shots=shots)
+    values, variances = result.weighted(bound.weights)
+    return Measured(values * norms**2, np.sqrt(variances) * norms**2, result.cost)
+
+
+def amplitude_gradients(
+    evaluator: Evaluator, bound: BoundProgram, amplitudes: FloatArray, *, shots: int | None = None
+) -> MeasuredGradients:
+    """Energies and dE/dx: one circuit and two more per encoding angle and environment.
+
+    Args:
+        evaluator: What measures.
+        bound: Circuit with its parameters.
+        amplitudes: x, shape ``(batch, 2**n)``.
+        shots: Executions per circuit.
+
+    Raises:
+        ConfigError: If the amplitudes do not fit the program or one has no norm.
+    """
+    program, layout = bound.program, tree_layout(bound.program.n_amplitudes)
+    norms = normalise(amplitudes)[1]
+    parameters = loader_parameters(program, amplitudes, bound.theta)
+    shifted = shifted_parameters(parameters, range(layout.n_gates))
+    rows, columns, probes = _dead_probes(bound, amplitudes)
+    task = loader_task(program)
+    requests = [Request(task, parameters), Request(task, shifted)]
+    if len(rows):
+        requests.append(Request(task, loader_parameters(program, probes, bound.theta)))
+    results = evaluator.evaluate(requests, shots=shots)
+    (value, variance), (shift_value, shift_variance) = (result.weighted(bound.weights) for result in results[:2])
+    slopes = shift_derivatives(shift_value, n_columns=layout.n_gates)
+    slope_variances = shift_variances(shift_variance, n_columns=layout.n_gates)
+    jacobian = loader_jacobian(layout, amplitudes)
+    squared = norms[:, None] ** 2
+    gradients = 2.0 * amplitudes * value[:, None] + squared * np.einsum("bg,bgj->bj", slopes, jacobian)
+    weighted = jacobian * (squared * np.sqrt(slope_variances))[:, :, None]
+    covariances = weighted.transpose(0, 2, 1) @ weighted
+    covariances += 4.0 * variance[:, None, None] * amplitudes[:, :, None] * amplitudes[:, None, :]
+    if len(rows):
+        # The probes have norm sqrt(2) |x|, so (E+ - E-)/2t = |x| (e+ - e-).
+        probe_value, probe_variance = results[2].weighted(bound.weights)
+        pairs, pair_variances = probe_value.reshape(-1, 2), probe_variance.reshape(-1, 2)
+        gradients[rows, columns] = norms[rows] * (pairs[:, 0] - pairs[:, 1])
+        covariances[rows, columns, columns] = norms[rows] ** 2 * pair_variances.sum(axis=1)
+    return MeasuredGradients(value * norms**2, gradients, variance * norms**4, covariances, total_cost(results))
+
+
+def theta_gradient(
+    evaluator: Evaluator,
+    bound: BoundProgram,
+    amplitudes: FloatArray,
+    coefficients: FloatArray,
+    *,
+    shots: int | None = None,
+) -> ThetaGradient:
+    """Derivatives of ``sum_i c_i x_i^T M x_i`` with respect to θ and the readout weights.
+
+    Costs one circuit and two per rotation of U for every environment: compare :mod:`density`, which needs at
+    most ``2**n`` states whatever their number.
+
+    Args:
+        evaluator: What measures.
+        bound: Circuit with its parameters.
+        amplitudes: x, shape ``(batch, 2**n)``.
+        coefficients: c, shape ``(batch,)``.
+        shots: Executions per circuit.
+
+    Raises:
+        ConfigError: If the amplitudes do not fit the program or one has no norm.
+    """
+    factors = coefficients * normalise(amplitudes)[1] ** 2
+    return state_theta_gradient(evaluator, bound, amplitudes, factors, shots=shots)
+
+
+def state_theta_gradient(
+    evaluator: Evaluator, bound: BoundProgram, states: FloatArray, factors: FloatArray, *, shots: int | None = None
+) -> ThetaGradient:
+    """Derivatives of ``sum_k f_k <v_k|M|v_k>`` over normalised states, by parameter shift.
+
+    Args:
+        evaluator: What measures.
+        bound: Circuit with its parameters.
+        states: Amplitudes of any norm; they are normalised, shape ``(batch, 2**n)``.
+        factors: f, shape ``(batch,)``.
+        shots: Executions per circuit.
+
+    Raises:
+        ConfigError: If the states do not fit the program.
+    """
+    program, gates = bound.program, compile_program(bound.program).gates
+    task, n_rotations = loader_task(program), len(gates.rotations)
+    parameters = loader_parameters(program, states, bound.theta)
+    shifted = shifted_parameters(parameters, range(task.n_preparation, task.n_parameters))
+    plain, moved = evaluator.evaluate([Request(task, parameters), Request(task, shifted)], shots=shots)
+    values, variances = moved.weighted(bound.weights)
+    slopes = factors @ shift_derivatives(values, n_columns=n_rotations)
+    slope_variances = factors**2 @ shift_variances(variances, n_columns=n_rotations)
+    return ThetaGradient(
+        theta=slopes @ gates.angle_matrix,
+        weights=factors @ plain.values,
+        theta_std_errors=np.sqrt(slope_variances @ gates.angle_matrix**2),
+        weight_std_errors=np.sqrt(factors**2 @ plain.std_errors**2),
+        cost=plain.cost + moved.cost,
+    )
+
+
+def _dead_probes(
+    bound: BoundProgram, amplitudes: FloatArray
+) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
+    """Environments and amplitudes in empty branches, and the states x ± |x| e_j that replace their angles."""
+    rows, columns = np.nonzero(dead_amplitudes(tree_layout(bound.program.n_amplitudes), amplitudes))
+    steps = np.linalg.norm(amplitudes[rows], axis=1)
+    probes = np.repeat(amplitudes[rows], 2, axis=0)
+    probes[0::2][np.arange(len(rows)), columns] += steps
+    probes[1::2][np.arange(len(rows)), columns] -= steps
+    return rows, columns, probes

@@ -1,0 +1,213 @@
+r"""The calibration strategy: measure the energy matrix M itself, once, and compute everything from it.
+
+M is real and symmetric with ``D (D + 1) / 2`` entries. They follow by linear algebra from expectation values
+in basis states and pair states (:mod:`designs <qiskit_qff.evaluators.strategies.designs>`), and so do the
+standard errors of all that is computed from M: energies :math:`x^T M x`, gradients :math:`2 M x`, any
+:math:`\mathrm{Tr}(M W)`. Molecular dynamics on a measured M is exactly conservative, because M does not
+change.
+
+What is known about M helps: its eigenvalues are those of the readout. :meth:`MeasuredOperator.with_spectrum`
+replaces the measured eigenvalues by the known ones; only errors that turn eigenvectors remain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.circuit.compiled import compile_program
+from qiskit_qff.circuit.program import BoundProgram
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shift_variances, shifted_parameters
+from qiskit_qff.evaluators.protocol import Cost, Evaluator, Request, total_cost
+from qiskit_qff.evaluators.strategies.designs import DesignName, OperatorDesign, operator_design
+from qiskit_qff.evaluators.strategies.results import Measured, ThetaGradient
+from qiskit_qff.evaluators.tasks import pair_task, with_rotations
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredOperator:
+    """An energy matrix with its uncertainty."""
+
+    matrix: FloatArray
+    """M in eV, shape ``(2**n, 2**n)``; zero beyond the program's amplitudes."""
+    design: OperatorDesign
+    """States that were measured."""
+    variances: FloatArray
+    """Variance of each state's expectation value in eV², shape ``(n_states,)``; states are independent."""
+    cost: Cost
+    """What was spent."""
+    tangent: FloatArray | None = None
+    """Eigenvectors of a matrix whose spectrum is known, shape ``(2**n, 2**n)``; None for a plain
+    measurement."""
+    movable: NDArray[np.bool_] | None = None
+    """Pairs of eigenvectors with different eigenvalues, the only ones that errors can mix."""
+
+    def energies(self, amplitudes: FloatArray) -> Measured:
+        """``x^T M x`` in eV for amplitudes ``(batch, 2**n)``."""
+        return self.contract(amplitudes[:, :, None] * amplitudes[:, None, :])
+
+    def amplitude_gradients(self, amplitudes: FloatArray) -> FloatArray:
+        """dE/dx = 2 M x in eV, shape ``(batch, 2**n)``."""
+        return np.asarray(2.0 * amplitudes @ self.matrix)
+
+    def contract(self, matrices: FloatArray) -> Measured:
+        """``Tr(M W)`` with standard errors, for matrices W ``(batch, 2**n, 2**n)``."""
+        values = np.einsum("bij,ij->b", matrices, self.matrix)
+        variances = self.pulled_back(matrices) ** 2 @ self.variances
+        return Measured(values, np.sqrt(variances), Cost())
+
+    def pulled_back(self, matrices: FloatArray) -> FloatArray:
+        """Derivatives of ``Tr(M W)`` with respect to every measured value, shape ``(batch, n_states)``."""
+        symmetric = 0.5 * (matrices + matrices.transpose(0, 2, 1))
+        if self.tangent is not None and self.movable is not None:
+            rotated = self.tangent.T @ symmetric @ self.tangent
+            symmetric = self.tangent @ np.where(self.movable, rotated, 0.0) @ self.tangent.T
+        rows, columns = self.design.rows, self.design.columns
+        entries = symmetric[:, rows, columns] * np.where(rows == columns, 1.0, 2.0)
+        return np.asarray(entries @ self.design.solution)
+
+    def sample(self, rng: np.random.Generator) -> FloatArray:
+        """A matrix drawn from the uncertainty of the measurement, shape ``(2**n, 2**n)``."""
+        noise = self.design.solution @ (np.sqrt(self.variances) * rng.standard_normal(len(self.variances)))
+        shift = _symmetric(self.design, noise, len(self.matrix))
+        if self.tangent is not None and self.movable is not None:
+            shift = self.tangent @ np.where(self.movable, self.tangent.T @ shift @ self.tangent, 0.0) @ self.tangent.T
+        return np.asarray(self.matrix + shift)
+
+    def with_spectrum(self, eigenvalues: FloatArray) -> MeasuredOperator:
+        """The nearest matrix that has the known eigenvalues, with the errors that remain.
+
+        Args:
+            eigenvalues: All eigenvalues of the block of the program's amplitudes in eV, shape
+                ``(n_amplitudes,)``.
+
+        Raises:
+            ConfigError: If there is not one eigenvalue per amplitude.
+        """
+        size = self.design.n_amplitudes
+        if eigenvalues.shape != (size,):
+            raise ConfigError(f"{size} eigenvalues are expected; an array of shape {eigenvalues.shape} was given.")
+        known = np.sort(eigenvalues)
+        # Matching sorted spectra is the nearest point in the Frobenius norm (Hoffman and Wielandt).
+        vectors = np.linalg.eigh(self.matrix[:size, :size])[1]
+        matrix, tangent = np.zeros_like(self.matrix), np.zeros_like(self.matrix)
+        matrix[:size, :size] = (vectors * known) @ vectors.T
+        tangent[:size, :size] = vectors
+        movable = np.zeros(matrix.shape, dtype=bool)
+        scale = max(float(np.abs(known).max()), 1e-300)
+        movable[:size, :size] = np.abs(known[:, None] - known[None, :]) > 1e-9 * scale
+        return replace(self, matrix=matrix, tangent=tangent, movable=movable)
+
+
+def measure_operator(
+    evaluator: Evaluator, bound: BoundProgram, *, shots: int | None = None, design: DesignName = "pairs"
+) -> MeasuredOperator:
+    """Measure M: ``D (D + 1) / 2`` states for the design ``pairs``, ``D**2`` for ``signed_pairs``.
+
+    Args:
+        evaluator: What measures.
+        bound: Circuit with its parameters.
+        shots: Executions per state.
+        design: Which states to prepare.
+
+    Raises:
+        ConfigError: If the design is unknown.
+    """
+    program = bound.program
+    plan = operator_design(program.n_amplitudes, program.n_qubits, design)
+    results = evaluator.evaluate(_requests(bound, plan), shots=shots)
+    pairs = [result.weighted(bound.weights) for result in results]
+    values = np.concatenate([value for value, _ in pairs])
+    variances = np.concatenate([variance for _, variance in pairs])
+    matrix = _symmetric(plan, plan.solution @ values, 2**program.n_qubits)
+    return MeasuredOperator(matrix, plan, variances, total_cost(results))
+
+
+def known_spectrum(bound: BoundProgram) -> FloatArray | None:
+    """Eigenvalues that M must have, shape ``(n_amplitudes,)`` in eV, or None where it is not fixed.
+
+    A real circuit conjugates the readout, so M has its eigenvalues if all basis states are in use; a tree
+    with one readout vector has only that vector's weight.
+    """
+    program = bound.program
+    size = 2**program.n_qubits
+    if not compile_program(program).gates.is_real:
+        return None
+    diagonal = program.weighted_diagonal(bound.weights)
+    if program.n_amplitudes == size:
+        return diagonal
+    if np.count_nonzero(diagonal) == 1 and program.circuit.name.startswith("ry_tree"):
+        spectrum = np.zeros(program.n_amplitudes)
+        spectrum[0] = diagonal[np.flatnonzero(diagonal)[0]]
+        return spectrum
+    return None
+
+
+def theta_gradient(
+    evaluator: Evaluator,
+    bound: BoundProgram,
+    matrix: FloatArray,
+    *,
+    shots: int | None = None,
+    design: DesignName = "pairs",
+) -> ThetaGradient:
+    """Derivatives of ``Tr(M W)`` with respect to θ and the weights, from M measured at every shifted angle.
+
+    Args:
+        evaluator: What measures.
+        bound: Circuit with its parameters.
+        matrix: W, shape ``(2**n, 2**n)``.
+        shots: Executions per state.
+        design: Which states to prepare.
+
+    Raises:
+        ConfigError: If the design is unknown.
+    """
+    program, gates = bound.program, compile_program(bound.program).gates
+    plan = operator_design(program.n_amplitudes, program.n_qubits, design)
+    plain = _requests(bound, plan)
+    n_rotations = len(gates.rotations)
+    shifted = [_shifted(request) for request in plain]
+    results = evaluator.evaluate([*plain, *shifted], shots=shots)
+    still, moved = results[: len(plain)], results[len(plain) :]
+    weighted = [result.weighted(bound.weights) for result in moved]
+    slopes = np.concatenate([shift_derivatives(value, n_columns=n_rotations) for value, _ in weighted])
+    spreads = np.concatenate([shift_variances(variance, n_columns=n_rotations) for _, variance in weighted])
+    blank = MeasuredOperator(np.zeros_like(matrix), plan, np.zeros(plan.n_states), Cost())
+    factors = blank.pulled_back(matrix[None])[0]
+    readouts = np.concatenate([result.values for result in still])
+    readout_errors = np.concatenate([result.std_errors for result in still])
+    return ThetaGradient(
+        theta=factors @ slopes @ gates.angle_matrix,
+        weights=factors @ readouts,
+        theta_std_errors=np.sqrt(factors**2 @ spreads @ gates.angle_matrix**2),
+        weight_std_errors=np.sqrt(factors**2 @ readout_errors**2),
+        cost=total_cost(results),
+    )
+
+
+def _requests(bound: BoundProgram, plan: OperatorDesign) -> list[Request]:
+    """One request per preparation circuit."""
+    return [
+        Request(pair_task(bound.program, mask), with_rotations(bound.program, angles, bound.theta))
+        for mask, angles in plan.groups
+    ]
+
+
+def _shifted(request: Request) -> Request:
+    """The same states at every shifted angle of U."""
+    columns = range(request.task.n_preparation, request.task.n_parameters)
+    return Request(request.task, shifted_parameters(request.parameters, columns))
+
+
+def _symmetric(plan: OperatorDesign, entries: FloatArray, size: int) -> FloatArray:
+    """Symmetric matrix of a register from the entries of its upper triangle."""
+    matrix = np.zeros((size, size))
+    matrix[plan.rows, plan.columns] = entries
+    matrix[plan.columns, plan.rows] = entries
+    return matrix

@@ -1,0 +1,108 @@
+r"""State preparation and energy circuit joined into the circuits that are run.
+
+Every rotation of U gets a parameter of its own (``rotation[r]``), whatever the program's θ are, so that the
+two-term parameter shift holds for each of them; the angles follow as :math:`A\theta + b`. Two preparations:
+
+- *loader*: the rotation tree, any real state; parameters ``phi``;
+- *pair*: the states :math:`(|j\rangle \pm |k\rangle)/\sqrt 2` of one difference mask :math:`j \oplus k`, and
+all basis states;
+  one RY per qubit (``beta``) and a chain of CNOT gates over the qubits of the mask, one fewer than it has.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit import QuantumCircuit
+from qiskit.circuit import ParameterVector
+
+from qiskit_qff.circuit.compiled import compile_program
+from qiskit_qff.circuit.gates import untied_circuit
+from qiskit_qff.circuit.program import CircuitProgram
+from qiskit_qff.encoding.preparation import loader_circuit
+from qiskit_qff.encoding.tree import tree_layout
+from qiskit_qff.encoding.tree_angles import loader_angles
+from qiskit_qff.evaluators.protocol import MeasurementTask
+
+FloatArray = NDArray[np.float64]
+
+
+@lru_cache(maxsize=64)
+def loader_task(program: CircuitProgram) -> MeasurementTask:
+    """Task that prepares any state over the program's amplitudes; parameters ``phi``, then ``rotation``."""
+    return _join(loader_circuit(program.n_amplitudes), program)
+
+
+@lru_cache(maxsize=1024)
+def pair_task(program: CircuitProgram, mask: int) -> MeasurementTask:
+    """Task for basis states and pair states of one difference mask; parameters ``beta``, ``rotation``."""
+    circuit = QuantumCircuit(program.n_qubits, name=f"pair_{mask}")
+    for qubit, angle in enumerate(ParameterVector("beta", program.n_qubits)):
+        circuit.ry(angle, qubit)
+    qubits = _bits(mask)
+    for control, target in pairwise(qubits):
+        circuit.cx(control, target)
+    return _join(circuit, program)
+
+
+def loader_parameters(program: CircuitProgram, states: FloatArray, theta: FloatArray) -> FloatArray:
+    """Parameters of :func:`loader_task` for a batch of states.
+
+    Args:
+        program: The program.
+        states: Amplitudes of any norm, shape ``(batch, 2**n)``.
+        theta: Circuit angles, shape ``(n_angles,)``.
+
+    Returns:
+        Radians, shape ``(batch, n_parameters)``.
+
+    Raises:
+        ConfigError: If the states do not fit the program.
+    """
+    return with_rotations(program, loader_angles(tree_layout(program.n_amplitudes), states), theta)
+
+
+def with_rotations(program: CircuitProgram, preparation: FloatArray, theta: FloatArray) -> FloatArray:
+    """Preparation parameters followed by the rotation angles of U, shape ``(batch, n_parameters)``."""
+    rotations = compile_program(program).gates.rotation_angles(theta)
+    return np.hstack([preparation, np.broadcast_to(rotations, (len(preparation), len(rotations)))])
+
+
+def pair_angles(n_qubits: int, first: int, mask: int, sign: float) -> FloatArray:
+    r"""Angles ``beta`` of :math:`(|j\rangle + s|j \oplus mask\rangle)/\sqrt 2`, or of the basis state if mask is 0.
+
+    Args:
+        n_qubits: Number of qubits.
+        first: j; the lowest bit of the mask must be 0 in it.
+        mask: Bits in which the two states differ.
+        sign: +1 or -1.
+
+    Returns:
+        Radians, shape ``(n_qubits,)``.
+    """
+    bits = np.array([first >> qubit & 1 for qubit in range(n_qubits)], dtype=float)
+    qubits = _bits(mask)
+    # The CNOT chain adds to each qubit of the mask what its predecessor holds at the end: take it off
+    # beforehand.
+    for control, target in zip(qubits[-2::-1], qubits[:0:-1], strict=True):
+        bits[target] = (bits[target] + bits[control]) % 2
+    angles = np.pi * bits
+    if qubits:
+        angles[qubits[0]] = sign * np.pi / 2
+    return np.asarray(angles)
+
+
+def _join(preparation: QuantumCircuit, program: CircuitProgram) -> MeasurementTask:
+    """Preparation followed by U; Qiskit sorts parameters by name, so the preparation's come first."""
+    n_preparation = int(preparation.num_parameters)
+    circuit = preparation.compose(untied_circuit(program.circuit, name="rotation"))
+    assert all(parameter.name.startswith("rotation") for parameter in list(circuit.parameters)[n_preparation:])
+    return MeasurementTask(circuit, program.readouts, n_preparation)
+
+
+def _bits(mask: int) -> list[int]:
+    """Qubits of a mask, ascending."""
+    return [qubit for qubit in range(mask.bit_length()) if mask >> qubit & 1]

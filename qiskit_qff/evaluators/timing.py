@@ -1,0 +1,31 @@
+r"""An estimate of the time that measurements take on a quantum processor.
+
+.. math:: t = t_{job} + N_{shots}\,f\,(t_{delay} + t_{circuit})
+
+with one overhead per job, the idle time between two shots, the duration of a circuit and a factor f for what
+error mitigation runs in addition. An estimate for planning: a provider's own accounting decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TimingModel:
+    """Times that make up a job, in s."""
+
+    job_overhead: float = 2.0
+    """Loading and compiling one job."""
+    repetition_delay: float = 250e-6
+    """Time between two shots (the default of IBM's Eagle and Heron processors)."""
+    circuit_duration: float = 10e-6
+    """Duration of one execution, reset and readout included."""
+    mitigation_factor: float = 1.0
+    """Executions per shot that error mitigation adds: noise factors, calibration circuits, sampling
+    overhead."""
+
+    def seconds(self, *, shots: int, jobs: int) -> float:
+        """Estimated processor time in s."""
+        per_shot = self.repetition_delay + self.circuit_duration
+        return jobs * self.job_overhead + shots * self.mitigation_factor * per_shot

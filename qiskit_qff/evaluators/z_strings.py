@@ -1,0 +1,85 @@
+r"""Products of Z measured together: readouts from them, and the covariances that one shot record implies.
+
+All readouts are diagonal, hence sums of Z strings, :math:`r_k = \sum_a c_{ka} Z_a`, and all strings come from
+the same shots. Estimators report a standard error per string but not how strings fluctuate together, although
+for N shots
+
+.. math:: \mathrm{cov}(Z_a, Z_b) = (\langle Z_{a \oplus b}\rangle - \langle Z_a\rangle\langle Z_b\rangle) / N.
+
+So all products of the strings are measured too (no extra circuits), the correlations are computed from them,
+and scaled to the errors that the estimator reports, which include the price of error mitigation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit.quantum_info import SparsePauliOp
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class StringSet:
+    """The Z strings that a set of readouts needs."""
+
+    n_qubits: int
+    """Number of qubits."""
+    masks: NDArray[np.int64]
+    """Qubits of each string as bits, closed under products, without the identity, shape ``(n_strings,)``."""
+    coefficients: FloatArray
+    """c in ``readouts = constant + c @ strings``, shape ``(n_readouts, n_strings)``."""
+    constant: FloatArray
+    """Identity part of the readouts, shape ``(n_readouts,)``."""
+
+    def observables(self) -> list[SparsePauliOp]:
+        """One observable per string."""
+        labels = ["".join("Z" if mask >> q & 1 else "I" for q in reversed(range(self.n_qubits))) for mask in self.masks]
+        return [SparsePauliOp(label) for label in labels]
+
+    def readout_values(self, strings: FloatArray) -> FloatArray:
+        """Readouts ``(batch, n_readouts)`` from string values ``(batch, n_strings)``."""
+        return np.asarray(self.constant + strings @ self.coefficients.T)
+
+    def readout_covariances(self, strings: FloatArray, std_errors: FloatArray, shots: int) -> FloatArray:
+        """Covariances of the readouts within each state.
+
+        Args:
+            strings: Measured values, shape ``(batch, n_strings)``.
+            std_errors: Reported standard errors, the same shape.
+            shots: Executions per state.
+
+        Returns:
+            Shape ``(batch, n_readouts, n_readouts)``.
+        """
+        # One imaginary shot spread over all outcomes keeps an error from being zero where no event was seen.
+        shrunk = np.clip(strings, -1.0, 1.0) * shots / (shots + 1)
+        spread = np.sqrt(1.0 - shrunk**2)
+        scale = np.maximum(std_errors, spread / np.sqrt(shots)) / spread
+        padded = np.concatenate([np.ones((len(strings), 1)), shrunk], axis=1)
+        position = np.zeros(2**self.n_qubits, dtype=np.int64)
+        position[self.masks] = np.arange(1, len(self.masks) + 1)
+        products = padded[:, position[self.masks[:, None] ^ self.masks[None, :]]]
+        covariances = products - shrunk[:, :, None] * shrunk[:, None, :]
+        scaled = self.coefficients[None] * scale[:, None, :]
+        return np.asarray(scaled @ covariances @ scaled.transpose(0, 2, 1))
+
+
+def string_set(readouts: FloatArray) -> StringSet:
+    """Z strings for readouts given by their diagonals.
+
+    Args:
+        readouts: Shape ``(n_readouts, 2**n_qubits)``.
+    """
+    size = readouts.shape[1]
+    states = np.arange(size)
+    signs = np.where(np.bitwise_count(states[:, None] & states[None, :]) % 2 == 1, -1.0, 1.0)
+    spectrum = readouts @ signs / size
+    spectrum[np.abs(spectrum) < 1e-13 * np.abs(readouts).max()] = 0.0
+    group = {0}
+    for mask in np.flatnonzero(spectrum.any(axis=0)):
+        group |= {int(mask) ^ other for other in group}
+    masks = np.array(sorted(group - {0}), dtype=np.int64)
+    return StringSet(size.bit_length() - 1, masks, spectrum[:, masks], spectrum[:, 0])
