@@ -33,9 +33,7 @@ def analyse(
         float | None, typer.Option("--frame-time", help="Time between frames in fs, where TRAJ does not say.")
     ] = None,
     r_max: Annotated[float, typer.Option("--r-max", min=0.1, help="Reach of the RDFs in Å.")] = 6.0,
-    blocks: Annotated[
-        int, typer.Option("--blocks", min=2, help="Blocks of the diffusivity's error bar.")
-    ] = 5,
+    blocks: Annotated[int, typer.Option("--blocks", min=2, help="Blocks of the diffusivity's error bar.")] = 5,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -102,9 +100,7 @@ def _structure(
     return {"rdf_peaks_ang": peaks, "rdf_mae": errors.get(ALL), "rdf_mae_partial": partial}
 
 
-def _transport(
-    frames: "Trajectory", directory: Path, output: Output, *, element: str, n_blocks: int
-) -> dict[str, Any]:
+def _transport(frames: "Trajectory", directory: Path, output: Output, *, element: str, n_blocks: int) -> dict[str, Any]:
     """Displacements and the diffusivity of one element, as far as the trajectory carries them."""
     from qiskit_qff.report.figures import save
     from qiskit_qff.report.md_figures import displacement_figure
@@ -147,9 +143,7 @@ def _bonds(frames: "Trajectory", output: Output) -> dict[str, Any]:
 
     report = bond_report(frames)
     broken, lost = len(report.broken), len(report.lost)
-    output.say(
-        f"bonds        {report.n_bonds} in the first frame, {broken} broken in the last; {lost} atoms lost"
-    )
+    output.say(f"bonds        {report.n_bonds} in the first frame, {broken} broken in the last; {lost} atoms lost")
     return {
         "n_bonds": report.n_bonds,
         "broken_bonds": broken,

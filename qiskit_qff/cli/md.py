@@ -56,20 +56,12 @@ def md(
     barostat_time: Annotated[
         float, typer.Option("--barostat-time", help="Relaxation time of the barostat in fs.")
     ] = 1000.0,
-    frame: Annotated[
-        int, typer.Option("--frame", help="Which frame of STRUCTURE, from 0; -1 is the last.")
-    ] = -1,
+    frame: Annotated[int, typer.Option("--frame", help="Which frame of STRUCTURE, from 0; -1 is the last.")] = -1,
     repeat: Annotated[int, typer.Option("--repeat", min=1, help="Supercell: repeats along each vector.")] = 1,
-    interval: Annotated[
-        int, typer.Option("--interval", help="Steps between frames and lines of the log.")
-    ] = 20,
-    checkpoint_interval: Annotated[
-        int, typer.Option("--checkpoint", help="Steps between checkpoints.")
-    ] = 1000,
+    interval: Annotated[int, typer.Option("--interval", help="Steps between frames and lines of the log.")] = 20,
+    checkpoint_interval: Annotated[int, typer.Option("--checkpoint", help="Steps between checkpoints.")] = 1000,
     seed: SeedOption = 0,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew even if there is a checkpoint.")
-    ] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew even if there is a checkpoint.")] = False,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -181,9 +173,7 @@ def _finish(summary: "MDSummary", settings: "MDSettings", out: Path, output: Out
     from qiskit_qff.cli.output import plain
 
     plots = _draw(summary, settings, out, n_atoms)
-    result = {name: value for name, value in asdict(summary).items() if name != "completed"} | {
-        "plots": plots
-    }
+    result = {name: value for name, value in asdict(summary).items() if name != "completed"} | {"plots": plots}
     (out / SUMMARY).write_text(json.dumps(plain(result), indent=1) + "\n", encoding="utf-8")
     output.say(f"{summary.steps} steps, {summary.time_ps:g} ps of {summary.ensemble} for {n_atoms} atoms")
     output.say(f"temperature  {summary.temperature_mean_k:.1f} ± {summary.temperature_std_k:.1f} K")

@@ -231,9 +231,7 @@ def _covalent_sums(species: Sequence[int]) -> NDArray[np.float64]:
 
 
 @numba.njit(cache=True, inline="always")
-def _pair_energy(
-    distance: float, charge_i: float, charge_j: float, inner: float, outer: float
-) -> tuple[float, float]:
+def _pair_energy(distance: float, charge_i: float, charge_j: float, inner: float, outer: float) -> tuple[float, float]:
     """Return the switched pair energy (eV) and its derivative with distance (eV/Å)."""
     if distance >= outer:
         return 0.0, 0.0

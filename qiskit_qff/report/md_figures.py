@@ -162,9 +162,7 @@ def displacement_figure(
             alpha=0.15,
             linewidth=0,
         )
-    axes.set(
-        xlabel="lag time (ps)", ylabel="mean squared displacement (Å²)", xlim=(0.0, None), ylim=(0.0, None)
-    )
+    axes.set(xlabel="lag time (ps)", ylabel="mean squared displacement (Å²)", xlim=(0.0, None), ylim=(0.0, None))
     if note:
         axes.set_title(note, loc="left", fontsize=9)
     axes.legend()

@@ -93,18 +93,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
             momenta=held["momenta"],
             cell=held["cell"],
             integrator={
-                name.removeprefix(_INTEGRATOR): value
-                for name, value in held.items()
-                if name.startswith(_INTEGRATOR)
+                name.removeprefix(_INTEGRATOR): value for name, value in held.items() if name.startswith(_INTEGRATOR)
             },
             random_state=document["random_state"],
             file_sizes=document["file_sizes"],
             identity=document["identity"],
         )
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
-        raise DataError(
-            f"{path}: damaged checkpoint ({error}). Start the run anew with --restart."
-        ) from error
+        raise DataError(f"{path}: damaged checkpoint ({error}). Start the run anew with --restart.") from error
 
 
 def _sync_directory(directory: Path) -> None:

@@ -127,9 +127,7 @@ def run_dynamics(
 class _Run:
     """One run at work: the moving atoms, the integrator, and the files that are open."""
 
-    def __init__(
-        self, atoms: Atoms, settings: MDSettings, directory: Path, identity: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, atoms: Atoms, settings: MDSettings, directory: Path, identity: Mapping[str, Any]) -> None:
         self.step = 0
         self._atoms = atoms
         self._settings = settings
@@ -257,9 +255,7 @@ def _measure(atoms: Atoms, integrator: Integrator, step: int, time_fs: float) ->
     )
 
 
-def _check_identity(
-    path: Path, checkpoint: Checkpoint, identity: Mapping[str, Any], settings: MDSettings
-) -> None:
+def _check_identity(path: Path, checkpoint: Checkpoint, identity: Mapping[str, Any], settings: MDSettings) -> None:
     """Refuse to continue another run.
 
     Raises:

@@ -40,9 +40,7 @@ class RadialDistribution:
     """Number of frames averaged over."""
 
 
-def radial_distribution(
-    trajectory: Trajectory, *, r_max: float = 6.0, n_bins: int = 120
-) -> RadialDistribution:
+def radial_distribution(trajectory: Trajectory, *, r_max: float = 6.0, n_bins: int = 120) -> RadialDistribution:
     """Partial radial distribution functions, averaged over all frames.
 
     Args:
@@ -86,9 +84,7 @@ def radial_distribution_errors(first: RadialDistribution, second: RadialDistribu
         DataError: if the distances differ.
     """
     if not np.array_equal(first.r, second.r):
-        raise DataError(
-            "the radial distribution functions are on different distances; use one r_max and n_bins."
-        )
+        raise DataError("the radial distribution functions are on different distances; use one r_max and n_bins.")
     return {
         name: float(np.abs(values - second.curves[name]).mean())
         for name, values in first.curves.items()

@@ -55,9 +55,7 @@ class Trajectory:
         times = self.require_times()
         kept = times - times[0] >= time_ps - 1e-9
         if not kept.any():
-            raise DataError(
-                f"nothing is left after {time_ps} ps: the trajectory covers {np.ptp(times):g} ps."
-            )
+            raise DataError(f"nothing is left after {time_ps} ps: the trajectory covers {np.ptp(times):g} ps.")
         return Trajectory(self.numbers, self.positions[kept], self.cells[kept], self.pbc, times[kept])
 
     def require_times(self) -> Floats:
@@ -85,9 +83,7 @@ def read_trajectory(path: Path, *, frame_time_fs: float | None = None) -> Trajec
     first = frames[0]
     for frame in frames[1:]:
         if not np.array_equal(frame.numbers, first.numbers) or not np.array_equal(frame.pbc, first.pbc):
-            raise DataError(
-                f"{frame.where}: other atoms or periods than in the first frame; not a trajectory."
-            )
+            raise DataError(f"{frame.where}: other atoms or periods than in the first frame; not a trajectory.")
     cells = np.array([frame.cell for frame in frames])
     wrapped = np.array([frame.positions for frame in frames])
     return Trajectory(
