@@ -40,9 +40,7 @@ class LennardJones:
         switch_slope = -30 * u**2 * (1 - u) ** 2 / self.cutoff
         pull = ((slope * switch + bare * switch_slope) / r)[:, None] * neighbors.vectors
         energies = 0.5 * np.bincount(center, weights=bare * switch, minlength=len(numbers))
-        forces = np.stack(
-            [np.bincount(center, weights=pull[:, k], minlength=len(numbers)) for k in range(3)], axis=1
-        )
+        forces = np.stack([np.bincount(center, weights=pull[:, k], minlength=len(numbers)) for k in range(3)], axis=1)
         virial = 0.5 * pull.T @ neighbors.vectors
         return PairPrediction(energies.sum(), energies, forces, virial)
 

@@ -1,0 +1,147 @@
+"""The physics contract, on the quantum force field and on the Lennard-Jones reference."""
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from contracts.force_field import contract
+from contracts.force_field.lennard_jones import LennardJones, mixed_crystal
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from qiskit_qff.model.config import TrainConfig
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.training.trainer import train
+
+POTENTIALS = ("lennard-jones", "quantum")
+few = settings(max_examples=15, deadline=None)
+
+
+def labelled_frames():
+    reference = LennardJones(cutoff=5.0)
+    frames = []
+    for seed in range(12):
+        atoms = mixed_crystal(2, seed=seed, rattle=0.15)
+        label = contract.evaluate(reference, atoms)
+        frames.append(
+            Frame(
+                numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc,
+                energy=label.energy, forces=label.forces,
+            )
+        )  # fmt: skip
+    return frames
+
+
+@pytest.fixture(scope="module")
+def quantum():
+    config = TrainConfig.model_validate(
+        {
+            "descriptor": {"r_cut": 5.0, "n_narrow": 4, "n_broad": 4, "n_radial": 2, "l_max": 2},
+            "circuit": {"n_qubits": 3},
+        }
+    )
+    return train(labelled_frames(), config, rng=np.random.default_rng(0)).force_field
+
+
+@pytest.fixture(params=POTENTIALS)
+def potential(request):
+    return LennardJones(cutoff=5.0) if request.param == "lennard-jones" else request.getfixturevalue("quantum")
+
+
+def triclinic():
+    """Two atoms in a skewed cell smaller than the cutoff."""
+    atoms = bulk("Ar", a=5.5) * (1, 1, 2)
+    atoms.numbers[1] = 36
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.03 * np.arange(9).reshape(3, 3) / 8), scale_atoms=True)
+    atoms.positions[1] += [0.2, -0.1, 0.15]
+    return atoms
+
+
+def slab():
+    atoms = triclinic()
+    atoms.pbc = (True, True, False)
+    return atoms
+
+
+def cluster():
+    atoms = mixed_crystal(2, rattle=0.2)[:9]
+    atoms.cell, atoms.pbc = None, False
+    return atoms
+
+
+def squeezed():
+    """Two atoms inside the reach of the core repulsion."""
+    atoms = cluster()
+    atoms.positions[1] = atoms.positions[0] + [2.5, 1.0, 0.9]
+    return atoms
+
+
+STRUCTURES = {"triclinic": triclinic, "slab": slab, "cluster": cluster, "squeezed": squeezed}
+
+
+@pytest.mark.parametrize("structure", ["triclinic", "slab", "cluster"])
+def test_forces(potential, structure):
+    contract.check_forces(potential, STRUCTURES[structure]())
+
+
+def test_forces_with_core_repulsion(quantum):
+    atoms = squeezed()
+    assert quantum.repulsion.outer.max() > atoms.get_distance(0, 1)
+    contract.check_forces(quantum, atoms)
+
+
+@pytest.mark.parametrize("structure", ["triclinic", "cluster"])
+def test_virial(potential, structure):
+    contract.check_virial(potential, STRUCTURES[structure]())
+
+
+@pytest.mark.parametrize("structure", ["triclinic", "slab", "cluster"])
+def test_sums(potential, structure):
+    contract.check_sums(potential, STRUCTURES[structure]())
+
+
+@few
+@given(seed=st.integers(0, 2**31), structure=st.sampled_from(["triclinic", "cluster"]))
+@pytest.mark.parametrize("name", POTENTIALS)
+def test_rotation(name, quantum, seed, structure):
+    potential = quantum if name == "quantum" else LennardJones(cutoff=5.0)
+    rotation = Rotation.random(rng=np.random.default_rng(seed)).as_matrix()
+    contract.check_rotation(potential, STRUCTURES[structure](), rotation)
+
+
+@few
+@given(shift=st.tuples(*[st.floats(-20.0, 20.0)] * 3), structure=st.sampled_from(["triclinic", "slab", "cluster"]))
+@pytest.mark.parametrize("name", POTENTIALS)
+def test_translation(name, quantum, shift, structure):
+    potential = quantum if name == "quantum" else LennardJones(cutoff=5.0)
+    contract.check_translation(potential, STRUCTURES[structure](), np.array(shift))
+
+
+@few
+@given(order=st.permutations(range(9)))
+@pytest.mark.parametrize("name", POTENTIALS)
+def test_permutation(name, quantum, order):
+    potential = quantum if name == "quantum" else LennardJones(cutoff=5.0)
+    contract.check_permutation(potential, cluster(), list(order))
+
+
+def test_isolated_atoms(potential):
+    contract.check_isolated_atoms(potential)
+
+
+def test_cutoff_crossing(potential):
+    contract.check_cutoff_crossing(potential)
+
+
+@pytest.mark.parametrize("structure", ["triclinic", "slab"])
+def test_supercell(potential, structure):
+    contract.check_supercell(potential, STRUCTURES[structure]())
+
+
+def test_inputs_unchanged(potential):
+    contract.check_inputs_unchanged(potential, triclinic())
+
+
+def test_energy_conservation(potential, tmp_path):
+    atoms = mixed_crystal(2, rattle=0.05)
+    contract.check_energy_conservation(potential, atoms, tmp_path, temperature_k=40.0, timestep_fs=5.0)
