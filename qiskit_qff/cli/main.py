@@ -9,10 +9,12 @@ import typer
 
 from qiskit_qff import __version__
 from qiskit_qff.cli.analyse import analyse
+from qiskit_qff.cli.demo import demo
 from qiskit_qff.cli.evaluate import evaluate
 from qiskit_qff.cli.info import info
 from qiskit_qff.cli.md import md
 from qiskit_qff.cli.train import train
+from qiskit_qff.cli.validate import validate
 from qiskit_qff.errors import QFFError
 
 # Typer carries its own copy of click in newer versions, so click's error class is reached through typer's.
@@ -28,6 +30,8 @@ app = typer.Typer(
 
 # The verbs in the order of `qff --help`; each module is light to import.
 VERBS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "validate": validate,
     "train": train,
     "evaluate": evaluate,
     "info": info,

@@ -16,7 +16,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qiskit_qff.report.metrics import Comparison, FloatArray, mean_absolute, root_mean_square
+from qiskit_qff.report.metrics import MEV_PER_EV, Comparison, FloatArray, mean_absolute, root_mean_square
 
 INK = "#5b6472"
 """Colour of text and axes: readable on white (5.9:1), replaced in the HTML report."""
@@ -61,8 +61,14 @@ def parity_energy(sets: Mapping[str, Comparison]) -> Figure:
     centre = float(np.mean(np.concatenate([c.energies for c in sets.values()])))
     for colour, (name, comparison) in zip(PALETTE, sets.items(), strict=False):
         label = f"{name}: MAE {mean_absolute(comparison.energy_errors):.2f} meV/atom"
-        _points(axes, comparison.energies - centre, comparison.predicted_energies - centre, colour, label)
-    _finish_parity(axes, "energy", "eV/atom")
+        _points(
+            axes,
+            MEV_PER_EV * (comparison.energies - centre),
+            MEV_PER_EV * (comparison.predicted_energies - centre),
+            colour,
+            label,
+        )
+    _finish_parity(axes, "energy − mean", "meV/atom")
     return figure
 
 
@@ -98,7 +104,7 @@ def force_error_histogram(comparison: Comparison) -> Figure:
     figure, axes = new_figure()
     errors = comparison.force_errors
     width = max(float(np.quantile(np.abs(errors), 0.995)), 1e-6)
-    bins = np.linspace(-width, width, 61).tolist()
+    bins = np.linspace(-width, width, 41).tolist()
     for colour, number in zip(PALETTE, np.unique(comparison.species), strict=False):
         values = np.clip(errors[comparison.species == number].ravel(), -width, width)
         axes.hist(
