@@ -5,42 +5,18 @@ import pytest
 from ase.build import bulk
 from contracts.force_field import contract
 from contracts.force_field.lennard_jones import LennardJones, mixed_crystal
+from contracts.force_field.quantum_model import small_quantum_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-
-from qiskit_qff.model.config import TrainConfig
-from qiskit_qff.structures.frame import Frame
-from qiskit_qff.training.trainer import train
 
 POTENTIALS = ("lennard-jones", "quantum")
 few = settings(max_examples=15, deadline=None)
 
 
-def labelled_frames():
-    reference = LennardJones(cutoff=5.0)
-    frames = []
-    for seed in range(12):
-        atoms = mixed_crystal(2, seed=seed, rattle=0.15)
-        label = contract.evaluate(reference, atoms)
-        frames.append(
-            Frame(
-                numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc,
-                energy=label.energy, forces=label.forces,
-            )
-        )  # fmt: skip
-    return frames
-
-
 @pytest.fixture(scope="module")
 def quantum():
-    config = TrainConfig.model_validate(
-        {
-            "descriptor": {"r_cut": 5.0, "n_narrow": 4, "n_broad": 4, "n_radial": 2, "l_max": 2},
-            "circuit": {"n_qubits": 3},
-        }
-    )
-    return train(labelled_frames(), config, rng=np.random.default_rng(0)).force_field
+    return small_quantum_model()
 
 
 @pytest.fixture(params=POTENTIALS)

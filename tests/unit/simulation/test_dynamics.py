@@ -53,7 +53,7 @@ def test_restart_is_bit_identical(tmp_path, crystal, name):
 
 @pytest.mark.parametrize("name", ENSEMBLES)
 def test_conserved_quantity_and_temperature(tmp_path, crystal, name):
-    relaxed = replace(BASE, steps=2000, checkpoint_interval=5000, thermostat_time_fs=200.0, **ENSEMBLES[name])
+    relaxed = replace(BASE, steps=1000, checkpoint_interval=5000, thermostat_time_fs=200.0, **ENSEMBLES[name])
     summary = run_dynamics(crystal, LennardJones(), relaxed, tmp_path)
     log = read_log(summary.log)
     kinetic_noise = log["kinetic_ev"].std() / len(crystal)
@@ -61,9 +61,9 @@ def test_conserved_quantity_and_temperature(tmp_path, crystal, name):
     assert np.abs(conserved - conserved[0]).max() < 0.1 * kinetic_noise
     assert abs(summary.drift_mev_per_atom_per_ps) < 0.02
     if name != "nve":
-        settled = log["temperature_k"][50:]
-        assert settled.mean() == pytest.approx(40.0, rel=0.12)
-    assert summary.time_ps == pytest.approx(10.0)
+        settled = log["temperature_k"][30:]
+        assert settled.mean() == pytest.approx(40.0, rel=0.15)
+    assert summary.time_ps == pytest.approx(5.0)
     assert np.isfinite(summary.pressure_mean_gpa)
 
 
@@ -81,7 +81,7 @@ def test_langevin_kinetic_energy_is_maxwell_boltzmann(tmp_path):
         ensemble="nvt",
         thermostat="langevin",
         temperature_k=20.0,
-        steps=8000,
+        steps=6000,
         timestep_fs=8.0,
         interval=5,
         thermostat_time_fs=60.0,

@@ -1,0 +1,137 @@
+"""``qff md`` as its own process: killed, interrupted, exploded, and what it prints."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from ase import Atoms
+from ase.io import read, write
+from contracts.force_field.lennard_jones import mixed_crystal
+from contracts.force_field.quantum_model import small_quantum_model
+
+QFF = [sys.executable, "-c", "from qiskit_qff.cli.main import main; main()"]
+STEPS = 2000
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("md")
+    small_quantum_model().save(directory / "model.json")
+    write(directory / "crystal.extxyz", mixed_crystal(2, rattle=0.05))
+    write(directory / "lithium.extxyz", Atoms("ArLi", positions=[[0, 0, 0], [0, 0, 4]]))
+    return directory
+
+
+def command(workplace, out, *, structure="crystal.extxyz", steps=STEPS, **options):
+    choices = {"temperature": 30, "timestep": 4, "ensemble": "nve", "interval": 10, "checkpoint": 100, **options}
+    arguments = [word for name, value in choices.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    files = [str(workplace / "model.json"), str(workplace / structure)]
+    return [*QFF, "md", *files, "--steps", str(steps), "--out", str(out), *arguments, "--json"]
+
+
+def finish(arguments):
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def interrupt(arguments, out, how, *, after_bytes):
+    """Start a run, and send it a signal once its log has grown."""
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log, deadline = out / "log.csv", time.monotonic() + 60
+    start = log.stat().st_size if log.exists() else 0
+    while process.poll() is None and time.monotonic() < deadline:
+        if log.exists() and log.stat().st_size > start + after_bytes:
+            process.send_signal(how)
+            break
+        time.sleep(0.01)
+    _, errors = process.communicate(timeout=60)
+    return process.returncode, errors
+
+
+@pytest.mark.parametrize("options", [{"ensemble": "nve"}, {"ensemble": "nvt", "thermostat": "langevin"}])
+def test_killed_runs_resume_bit_identically(workplace, tmp_path, options):
+    out = tmp_path / "parts"
+    killed = 0
+    for _ in range(2):
+        code, _ = interrupt(command(workplace, out, **options), out, signal.SIGKILL, after_bytes=2500)
+        killed += code == -signal.SIGKILL
+    assert killed == 2
+    with (out / "trajectory.extxyz").open("a") as stream:  # a frame that the kill cut short
+        stream.write("32\nLattice=")
+    result = finish(command(workplace, out, **options))
+    assert result["resumed_from_step"] > 0
+    finish(command(workplace, tmp_path / "whole", **options))
+    for name in ("trajectory.extxyz", "log.csv"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_and_exits_with_130(workplace, tmp_path, how):
+    out = tmp_path / "run"
+    endless = command(workplace, out, steps=10**7)
+    code, errors = interrupt(endless, out, how, after_bytes=2500)
+    assert code == 130
+    assert "the same command goes on from there" in errors
+    assert "Traceback" not in errors
+    stopped_at = int(errors.split("stopped at step ")[1].split(";")[0])
+    result = finish(command(workplace, out, steps=stopped_at + 5))
+    assert result["resumed_from_step"] == stopped_at
+    steps = [frame.info["step"] for frame in read(out / "trajectory.extxyz", index=":")]
+    assert steps == list(range(0, stopped_at + 6, 10))
+
+
+def test_result_and_files(workplace, tmp_path):
+    out = tmp_path / "run"
+    result = finish(command(workplace, out, steps=200, ensemble="npt", pressure=0.1))
+    assert set(result) == {
+        "steps", "time_ps", "ensemble", "temperature_mean_k", "temperature_std_k", "drift_mev_per_atom_per_ps",
+        "pressure_mean_gpa", "ms_per_step", "lost_atoms", "resumed_from_step", "trajectory", "log", "plots",
+    }  # fmt: skip
+    assert (result["steps"], result["time_ps"], result["ensemble"]) == (200, 0.8, "npt")
+    assert result["resumed_from_step"] is None
+    assert len(result["plots"]) == 3
+    for path in (result["trajectory"], result["log"], *result["plots"]):
+        assert (tmp_path / path).stat().st_size > 0
+    analysed = subprocess.run(
+        [*QFF, "analyse", result["trajectory"], "--element", "Ar", "--reference", result["trajectory"], "--json"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    numbers = json.loads(analysed.stdout.splitlines()[-1])
+    assert numbers["rdf_mae"] == 0.0
+    assert numbers["n_frames"] == 21
+    assert numbers["diffusivity_cm2_per_s"] is None  # too short, and said so
+    assert "no diffusivity of Ar" in analysed.stderr
+    assert (out / "analysis" / "rdf.png").exists()
+
+
+def test_explosion_exits_with_1_and_keeps_the_checkpoint(workplace, tmp_path):
+    out = tmp_path / "run"
+    done = subprocess.run(
+        command(workplace, out, temperature=3000, timestep=40), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "exploded" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (out / "checkpoint.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"structure": "lithium.extxyz"}, "lithium.extxyz, frame 0, atom 1: element Li is unknown"),
+        ({"structure": "absent.extxyz"}, "absent.extxyz"),
+        ({"ensemble": "nph"}, "ensemble: expected one of nve, nvt, npt"),
+        ({"frame": 3}, "--frame 3"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(workplace, tmp_path, change, message):
+    out = tmp_path / "run"
+    done = subprocess.run(command(workplace, out, **change), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not out.exists()
