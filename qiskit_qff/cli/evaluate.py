@@ -10,6 +10,7 @@ from qiskit_qff.cli.output import Output
 
 if TYPE_CHECKING:
     from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.model.measured import Strategy
     from qiskit_qff.report.metrics import Comparison, Metrics
     from qiskit_qff.structures.frame import Frame
 
@@ -42,11 +43,12 @@ def evaluate(
     """Compare a model with ab initio labels it has not seen."""
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.structures.reading import read_frames
+    from qiskit_qff.structures.shipped import read_shipped
 
     output = Output(as_json=json)
     field = ForceField.load(model_file(model))
-    frames = read_frames(data)
-    if backend == "exact":
+    frames = read_shipped() if str(data) == "shipped" else read_frames(data)
+    if backend == "exact" and shots is None:
         comparison = compare_exactly(field, frames, output, shift_energy=shift_energy)
         extra: dict[str, Any] = {}
     else:
@@ -55,7 +57,7 @@ def evaluate(
             frames,
             output,
             backend=backend,
-            strategy=strategy,
+            strategy=strategy,  # type: ignore[arg-type]  # checked by predict_measured
             mitigation=mitigation,
             shots=shots,
             seed=seed,
@@ -131,14 +133,51 @@ def _compare_on_backend(
     output: Output,
     *,
     backend: str,
-    strategy: str,
+    strategy: "Strategy",
     mitigation: str,
     shots: int | None,
     seed: int,
     shift_energy: bool,
 ) -> tuple["Comparison", dict[str, Any]]:
-    """Predictions through an Estimator beside the labels, and what they cost."""
-    raise NotImplementedError
+    """Predictions through an Estimator beside the labels, and what they cost.
+
+    Raises:
+        ConfigError: if a choice is unknown, or the backend can't do it.
+        BackendError: if the backend can't be reached.
+    """
+    import numpy as np
+
+    from qiskit_qff.evaluators.backends import build_evaluator
+    from qiskit_qff.model.measured import predict_measured
+    from qiskit_qff.report.metrics import MEV_PER_EV, compare, root_mean_square
+
+    rng = np.random.default_rng(seed)
+    with output.progress("measuring") as advance:
+        measured = predict_measured(
+            field,
+            frames,
+            evaluator_for=lambda size: build_evaluator(
+                backend, n_qubits=size, shots=shots, mitigation=mitigation, rng=rng
+            ),
+            strategy=strategy,
+            shots=shots,
+            progress=lambda stage, done, total: advance(stage, done / max(total, 1)),
+        )
+    energies = [prediction.energy for prediction in measured.frames]
+    forces = [prediction.forces for prediction in measured.frames]
+    per_atom = np.array([p.energy_std / f.n_atoms for p, f in zip(measured.frames, frames, strict=True)])
+    force_std = np.concatenate([prediction.force_std.ravel() for prediction in measured.frames])
+    extra = {
+        "energy_std_mev_per_atom": MEV_PER_EV * root_mean_square(per_atom),
+        "force_std_mev_per_ang": MEV_PER_EV * root_mean_square(force_std),
+        "n_circuits": measured.cost.circuits,
+        "n_shots": measured.cost.shots,
+        "backend": backend,
+        "strategy": strategy,
+        "mitigation": mitigation,
+        "seed": seed,
+    }
+    return compare(frames, energies=energies, forces=forces, shift_energy=shift_energy), extra
 
 
 def _report(comparison: "Comparison", extra: dict[str, Any], output: Output, *, shift_energy: bool) -> None:

@@ -20,7 +20,9 @@ ModelArgument = Annotated[
 ]
 DataArgument = Annotated[
     Path,
-    typer.Argument(metavar="DATA", help="Structures: extxyz (also .xz, .gz), vasprun.xml, .db, .traj, ..."),
+    typer.Argument(
+        metavar="DATA", help="Structures: extxyz (also .xz, .gz), vasprun.xml, .db, .traj, ..., or 'shipped'."
+    ),
 ]
 
 

@@ -1,0 +1,188 @@
+r"""Energies and forces of a force field from expectation values that a backend measured.
+
+=================  ============================================  ===================================================
+strategy           energies                                      forces
+=================  ============================================  ===================================================
+``environment``    one circuit per atom                          parameter shift on every atom's encoding angles
+``density``        at most 2^n circuits per species and frame    from M, measured as by ``operator``
+``operator``       from M, measured once for all frames          from M
+=================  ============================================  ===================================================
+
+On a noiseless backend all three give the numbers of :meth:`ForceField.predict`. Standard errors follow by linear
+propagation; those of frames that share one measured M are not independent.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.circuit.program import BoundProgram
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.evaluators.protocol import Cost, Evaluator
+from qiskit_qff.evaluators.strategies import density, environment
+from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, known_spectrum, measure_operator
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.sensitivity import Environments, environments
+from qiskit_qff.structures.frame import Frame
+
+FloatArray = NDArray[np.float64]
+Strategy = Literal["environment", "density", "operator"]
+EvaluatorFactory = Callable[[int], Evaluator]
+"""Makes an evaluator for circuits of a number of qubits."""
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredPrediction:
+    """Energy and forces of one frame with their standard errors."""
+
+    energy: float
+    """Total energy in eV."""
+    forces: FloatArray
+    """Forces, shape ``(n_atoms, 3)``, in eV/Å."""
+    energy_std: float
+    """Standard error of the energy in eV; zero where values are exact."""
+    force_std: FloatArray
+    """Standard errors of the forces, shape ``(n_atoms, 3)``, in eV/Å."""
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredPredictions:
+    """What a backend said of some frames, and what that took."""
+
+    frames: tuple[MeasuredPrediction, ...]
+    """One entry a frame."""
+    cost: Cost
+    """Circuits and shots in all."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What one species adds to a frame: values and variances in eV and eV/Å."""
+
+    energy: float
+    energy_variance: float
+    forces: FloatArray
+    force_variances: FloatArray
+
+
+def predict_measured(
+    field: ForceField,
+    frames: Sequence[Frame],
+    *,
+    evaluator_for: EvaluatorFactory,
+    strategy: Strategy,
+    shots: int | None = None,
+    project_spectrum: bool = True,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> MeasuredPredictions:
+    """Energies and forces of frames through a backend.
+
+    Args:
+        field: the model.
+        frames: structures; labels are not used.
+        evaluator_for: makes the evaluator that measures circuits of a number of qubits.
+        strategy: which circuits are measured.
+        shots: executions per circuit; None for exact values.
+        project_spectrum: give a measured M the eigenvalues that its readout is known to have; less noise and
+            no change without noise.
+        progress: called with a stage's name, the work done and the work in all.
+
+    Raises:
+        ConfigError: if the strategy is unknown.
+        DataError: if an atom is of a species the model does not know.
+    """
+    if strategy not in get_args(Strategy):
+        raise ConfigError(f"Unknown strategy '{strategy}'; choose one of {', '.join(get_args(Strategy))}.")
+    report = progress or _silent
+    species = _Measurement(field, evaluator_for, strategy, shots, project_spectrum=project_spectrum)
+    species.calibrate(report)
+    predictions = []
+    for done, frame in enumerate(frames):
+        report("frames", done, len(frames))
+        predictions.append(species.predict(frame))
+    return MeasuredPredictions(tuple(predictions), species.cost)
+
+
+class _Measurement:
+    """Evaluators, circuits and, where the strategy measures them, matrices of all species."""
+
+    def __init__(
+        self,
+        field: ForceField,
+        evaluator_for: EvaluatorFactory,
+        strategy: Strategy,
+        shots: int | None,
+        *,
+        project_spectrum: bool,
+    ) -> None:
+        self._project_spectrum = project_spectrum
+        self.cost = Cost()
+        self._field, self._strategy, self._shots = field, strategy, shots
+        self._bound = {
+            number: BoundProgram(program, field.theta[number], field.weights[number])
+            for number, program in field.programs.items()
+        }
+        sizes = {bound.program.n_qubits for bound in self._bound.values()}
+        self._evaluators = {size: evaluator_for(size) for size in sizes}
+        self._operators: dict[int, MeasuredOperator] = {}
+
+    def calibrate(self, report: Callable[[str, int, int], None]) -> None:
+        """Measure M of every species, unless each atom is measured by itself."""
+        if self._strategy == "environment":
+            return
+        for done, (number, bound) in enumerate(self._bound.items()):
+            report("operators", done, len(self._bound))
+            operator = measure_operator(self._evaluator(number), bound, shots=self._shots)
+            spectrum = known_spectrum(bound) if self._project_spectrum else None
+            self._operators[number] = operator if spectrum is None else operator.with_spectrum(spectrum)
+            self.cost += operator.cost
+
+    def predict(self, frame: Frame) -> MeasuredPrediction:
+        """Sum over species, reference energies and core repulsion."""
+        seen = environments(self._field, frame)
+        parts = [self._part(number, seen) for number in self._bound if len(seen.amplitudes[number])]
+        shape = (frame.n_atoms, 3)
+        return MeasuredPrediction(
+            energy=seen.energy_offset + sum(part.energy for part in parts),
+            forces=seen.force_offset + np.sum([part.forces for part in parts], axis=0).reshape(shape),
+            energy_std=float(np.sqrt(sum(part.energy_variance for part in parts))),
+            force_std=np.sqrt(np.sum([part.force_variances for part in parts], axis=0)).reshape(shape),
+        )
+
+    def _part(self, number: int, seen: Environments) -> _Part:
+        """What one species adds."""
+        if self._strategy == "environment":
+            return self._part_by_environment(number, seen)
+        operator = self._operators[number]
+        forces = operator.contract(seen.force_weights(number))
+        energy = operator.contract(seen.energy_weights(number)[None])
+        if self._strategy == "density":
+            evaluator, bound = self._evaluator(number), self._bound[number]
+            energy = density.total_energy(evaluator, bound, seen.amplitudes[number], shots=self._shots)
+            self.cost += energy.cost
+        return _Part(float(energy.values[0]), float(energy.std_errors[0] ** 2), forces.values, forces.std_errors**2)
+
+    def _part_by_environment(self, number: int, seen: Environments) -> _Part:
+        """Every atom by itself."""
+        measured = environment.amplitude_gradients(
+            self._evaluator(number), self._bound[number], seen.amplitudes[number], shots=self._shots
+        )
+        self.cost += measured.cost
+        slopes = seen.slopes[number]
+        return _Part(
+            energy=float(measured.energies.sum()),
+            energy_variance=float(measured.energy_variances.sum()),
+            forces=-np.einsum("iaj,ij->a", slopes, measured.gradients),
+            force_variances=np.einsum("iaj,ijk,iak->a", slopes, measured.covariances, slopes, optimize=True),
+        )
+
+    def _evaluator(self, number: int) -> Evaluator:
+        """The evaluator for the circuits of a species."""
+        return self._evaluators[self._bound[number].program.n_qubits]
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Report nothing."""
