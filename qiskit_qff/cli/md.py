@@ -69,7 +69,8 @@ def md(
     from qiskit_qff.simulation.settings import MDSettings, default_timestep
 
     output = Output(as_json=json)
-    check_output_directory(out, owned=OWN_FILES, force=force)
+    is_ours = (out / "checkpoint.npz").exists()
+    check_output_directory(out, owned=OWN_FILES, force=force or is_ours)
     start = _read_structure(structure, frame)
     if timestep is None:
         timestep = default_timestep(start.numbers.tolist())
@@ -177,10 +178,12 @@ def _finish(summary: "MDSummary", settings: "MDSettings", out: Path, output: Out
     (out / SUMMARY).write_text(json.dumps(plain(result), indent=1) + "\n", encoding="utf-8")
     output.say(f"{summary.steps} steps, {summary.time_ps:g} ps of {summary.ensemble} for {n_atoms} atoms")
     output.say(f"temperature  {summary.temperature_mean_k:.1f} ± {summary.temperature_std_k:.1f} K")
-    output.say(f"drift        {summary.drift_mev_per_atom_per_ps:+.3g} meV/atom/ps")
+    if math.isfinite(summary.drift_mev_per_atom_per_ps):
+        output.say(f"drift        {summary.drift_mev_per_atom_per_ps:+.3g} meV/atom/ps")
     if math.isfinite(summary.pressure_mean_gpa):
         output.say(f"pressure     {summary.pressure_mean_gpa:.3g} GPa")
-    output.say(f"speed        {summary.ms_per_step:.2f} ms/step")
+    if math.isfinite(summary.ms_per_step):
+        output.say(f"speed        {summary.ms_per_step:.2f} ms/step")
     output.say(f"written      {', '.join(str(path) for path in (summary.trajectory, summary.log, *plots))}")
     output.finish(result)
 

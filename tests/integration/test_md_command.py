@@ -12,6 +12,8 @@ from ase.io import read, write
 from contracts.force_field.lennard_jones import mixed_crystal
 from contracts.force_field.quantum_model import small_quantum_model
 
+from qiskit_qff.cli.main import run
+
 QFF = [sys.executable, "-c", "from qiskit_qff.cli.main import main; main()"]
 STEPS = 2000
 
@@ -32,10 +34,16 @@ def command(workplace, out, *, structure="crystal.extxyz", steps=STEPS, **option
     return [*QFF, "md", *files, "--steps", str(steps), "--out", str(out), *arguments, "--json"]
 
 
-def finish(arguments):
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+def call(arguments, capsys):
+    """Run in this process, which spares the imports of a new one; gives exit code, stdout and stderr."""
+    code = run(arguments[len(QFF) :])
+    return code, *capsys.readouterr()
+
+
+def finish(arguments, capsys):
+    code, output, errors = call(arguments, capsys)
+    assert code == 0, errors
+    return json.loads(output.splitlines()[-1])
 
 
 def interrupt(arguments, out, how, *, after_bytes):
@@ -53,40 +61,36 @@ def interrupt(arguments, out, how, *, after_bytes):
 
 
 @pytest.mark.parametrize("options", [{"ensemble": "nve"}, {"ensemble": "nvt", "thermostat": "langevin"}])
-def test_killed_runs_resume_bit_identically(workplace, tmp_path, options):
+def test_killed_runs_resume_bit_identically(workplace, tmp_path, capsys, options):
     out = tmp_path / "parts"
-    killed = 0
-    for _ in range(2):
-        code, _ = interrupt(command(workplace, out, **options), out, signal.SIGKILL, after_bytes=2500)
-        killed += code == -signal.SIGKILL
-    assert killed == 2
+    code, _ = interrupt(command(workplace, out, **options), out, signal.SIGKILL, after_bytes=2500)
+    assert code == -signal.SIGKILL
     with (out / "trajectory.extxyz").open("a") as stream:  # a frame that the kill cut short
         stream.write("32\nLattice=")
-    result = finish(command(workplace, out, **options))
-    assert result["resumed_from_step"] > 0
-    finish(command(workplace, tmp_path / "whole", **options))
+    result = finish(command(workplace, out, **options), capsys)
+    assert 0 < result["resumed_from_step"] < STEPS
+    finish(command(workplace, tmp_path / "whole", **options), capsys)
     for name in ("trajectory.extxyz", "log.csv"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_saves_and_exits_with_130(workplace, tmp_path, how):
+def test_ctrl_c_saves_and_exits_with_130(workplace, tmp_path, capsys, how):
     out = tmp_path / "run"
-    endless = command(workplace, out, steps=10**7)
-    code, errors = interrupt(endless, out, how, after_bytes=2500)
+    code, errors = interrupt(command(workplace, out, steps=10**7), out, how, after_bytes=2500)
     assert code == 130
     assert "the same command goes on from there" in errors
     assert "Traceback" not in errors
     stopped_at = int(errors.split("stopped at step ")[1].split(";")[0])
-    result = finish(command(workplace, out, steps=stopped_at + 5))
+    result = finish(command(workplace, out, steps=stopped_at + 5), capsys)
     assert result["resumed_from_step"] == stopped_at
     steps = [frame.info["step"] for frame in read(out / "trajectory.extxyz", index=":")]
     assert steps == list(range(0, stopped_at + 6, 10))
 
 
-def test_result_and_files(workplace, tmp_path):
+def test_result_and_files(workplace, tmp_path, capsys):
     out = tmp_path / "run"
-    result = finish(command(workplace, out, steps=200, ensemble="npt", pressure=0.1))
+    result = finish(command(workplace, out, steps=200, ensemble="npt", pressure=0.1), capsys)
     assert set(result) == {
         "steps", "time_ps", "ensemble", "temperature_mean_k", "temperature_std_k", "drift_mev_per_atom_per_ps",
         "pressure_mean_gpa", "ms_per_step", "lost_atoms", "resumed_from_step", "trajectory", "log", "plots",
@@ -96,26 +100,30 @@ def test_result_and_files(workplace, tmp_path):
     assert len(result["plots"]) == 3
     for path in (result["trajectory"], result["log"], *result["plots"]):
         assert (tmp_path / path).stat().st_size > 0
-    analysed = subprocess.run(
-        [*QFF, "analyse", result["trajectory"], "--element", "Ar", "--reference", result["trajectory"], "--json"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    numbers = json.loads(analysed.stdout.splitlines()[-1])
+
+
+def test_analyse_reads_the_trajectory(workplace, tmp_path, capsys):
+    path = finish(command(workplace, tmp_path / "run", steps=200), capsys)["trajectory"]
+    code, output, errors = call([*QFF, "analyse", path, "--element", "Ar", "--reference", path, "--json"], capsys)
+    assert code == 0, errors
+    numbers = json.loads(output.splitlines()[-1])
     assert numbers["rdf_mae"] == 0.0
     assert numbers["n_frames"] == 21
     assert numbers["diffusivity_cm2_per_s"] is None  # too short, and said so
-    assert "no diffusivity of Ar" in analysed.stderr
-    assert (out / "analysis" / "rdf.png").exists()
+    assert "no diffusivity of Ar" in errors
+    assert (tmp_path / "run" / "analysis" / "rdf.png").exists()
+    longer = finish(command(workplace, tmp_path / "run", steps=1200), capsys)
+    assert longer["resumed_from_step"] == 200
+    numbers = finish([*QFF, "analyse", path, "--element", "Kr", "--skip", "0.4", "--json"], capsys)
+    assert numbers["diffusivity_error_cm2_per_s"] > 0.0
+    assert numbers["lost_atoms"] == 0
 
 
-def test_explosion_exits_with_1_and_keeps_the_checkpoint(workplace, tmp_path):
+def test_explosion_exits_with_1_and_keeps_the_checkpoint(workplace, tmp_path, capsys):
     out = tmp_path / "run"
-    done = subprocess.run(
-        command(workplace, out, temperature=3000, timestep=40), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert "exploded" in done.stderr
-    assert "Traceback" not in done.stderr
+    code, _, errors = call(command(workplace, out, temperature=3000, timestep=40), capsys)
+    assert code == 1
+    assert "exploded" in errors
     assert (out / "checkpoint.npz").exists()
 
 
@@ -128,10 +136,9 @@ def test_explosion_exits_with_1_and_keeps_the_checkpoint(workplace, tmp_path):
         ({"frame": 3}, "--frame 3"),
     ],
 )
-def test_wrong_input_is_one_line_and_exit_code_2(workplace, tmp_path, change, message):
+def test_wrong_input_is_one_line_and_exit_code_2(workplace, tmp_path, capsys, change, message):
     out = tmp_path / "run"
-    done = subprocess.run(command(workplace, out, **change), capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    code, _, errors = call(command(workplace, out, **change), capsys)
+    assert code == 2
+    assert message in errors
     assert not out.exists()
