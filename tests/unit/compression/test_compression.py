@@ -1,0 +1,107 @@
+"""Normal equations, forward selection and principal components against dense linear algebra."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qiskit_qff.compression.compressor import SizeLimits
+from qiskit_qff.compression.forward_selection import select_columns
+from qiskit_qff.compression.linear_map import LinearMap
+from qiskit_qff.compression.normal_equations import NormalEquations
+from qiskit_qff.compression.principal_components import principal_axes
+from qiskit_qff.descriptors.pool import PoolSettings, build_channels
+
+
+def accumulate(rows, labels, weights, parts):
+    equations = NormalEquations.empty(rows.shape[1])
+    for index in np.array_split(np.arange(len(rows)), parts):
+        equations.add(rows[index].copy(), labels[index], weights[index])
+    equations.symmetric()
+    return equations
+
+
+@given(seed=st.integers(0, 10_000), parts=st.integers(1, 5), columns=st.sampled_from([1, 7, 513, 600]))
+def test_sums_do_not_depend_on_the_parts(seed, parts, columns):
+    rng = np.random.default_rng(seed)
+    rows, labels, weights = rng.normal(size=(20, columns)), rng.normal(size=20), rng.uniform(0, 2, 20)
+    equations = accumulate(rows, labels, weights, parts)
+    np.testing.assert_allclose(equations.gram, rows.T @ (weights[:, None] * rows), atol=1e-12 * 20)
+    beta = rng.normal(size=columns)
+    assert equations.loss(beta) == pytest.approx(float(weights @ (rows @ beta - labels) ** 2), rel=1e-9)
+
+
+def test_merging_equals_adding(rng):
+    rows, labels, weights = rng.normal(size=(30, 6)), rng.normal(size=30), np.ones(30)
+    whole = accumulate(rows, labels, weights, 1)
+    first, second = (accumulate(rows[s], labels[s], weights[s], 1) for s in (slice(0, 11), slice(11, None)))
+    first.merge(second)
+    np.testing.assert_allclose(first.gram, whole.gram, rtol=1e-12)
+    np.testing.assert_allclose(first.moment, whole.moment, rtol=1e-12, atol=1e-12)
+    assert first.constant == pytest.approx(whole.constant)
+
+
+def test_each_step_takes_the_largest_exact_drop(rng):
+    rows = rng.normal(size=(60, 12)) @ rng.normal(size=(12, 12))  # correlated columns
+    labels = rng.normal(size=60)
+    equations = accumulate(rows, labels, np.ones(60), 1)
+    path = select_columns(
+        equations.gram, equations.moment, np.zeros(12, dtype=int), SizeLimits(5, 99, False), constant=equations.constant
+    )
+    chosen: list[int] = []
+    for step, column in enumerate(path.columns):
+
+        def residual(candidate, taken=tuple(chosen)):
+            part = rows[:, [*taken, candidate]]
+            return float(np.sum((labels - part @ np.linalg.lstsq(part, labels, rcond=None)[0]) ** 2))
+
+        scores = [residual(c) if c not in chosen else np.inf for c in range(12)]
+        assert column == int(np.argmin(scores))
+        assert path.losses[step] * equations.constant == pytest.approx(min(scores), rel=1e-8)
+        chosen.append(int(column))
+
+
+def test_limits_per_species_and_one_channel_for_everybody(rng):
+    rows = rng.normal(size=(80, 9))
+    labels = rows[:, :3] @ np.array([5.0, 4.0, 3.0])  # species 0 explains everything
+    equations = accumulate(rows, labels, np.ones(80), 1)
+    owner = np.repeat([0, 1, 2], 3)
+    path = select_columns(equations.gram, equations.moment, owner, SizeLimits(4, 2, False), constant=equations.constant)
+    assert np.bincount(owner[path.columns], minlength=3).tolist() == [2, 1, 1]
+
+
+def test_copies_of_a_chosen_column_are_never_taken(rng):
+    rows = rng.normal(size=(40, 3))
+    rows = np.concatenate([rows, rows], axis=1)
+    equations = accumulate(rows, rng.normal(size=40), np.ones(40), 1)
+    path = select_columns(
+        equations.gram, equations.moment, np.zeros(6, dtype=int), SizeLimits(6, 9, False), constant=equations.constant
+    )
+    assert len(path.columns) == 3
+
+
+def test_principal_axes_whiten(rng):
+    values = rng.normal(size=(500, 8)) * np.geomspace(1, 1e-3, 8)
+    covariance = np.cov(values.T, bias=True)
+    axes = principal_axes(covariance, 5)
+    np.testing.assert_allclose(axes @ covariance @ axes.T, np.eye(5), atol=1e-9)
+
+
+def test_fold_and_pull_back(rng):
+    channels = build_channels(1, {1: 0.7}, PoolSettings(n_narrow=2, n_broad=2, powers=(1.0,), n_radial=2, l_max=0))
+    size = channels.n_channels
+    linear_map = LinearMap(channels, rng.normal(size=size), rng.normal(size=(3, size)))
+    form = rng.normal(size=(4, 4))
+    form = form + form.T
+    values = rng.normal(size=(5, size))
+    y = linear_map.apply(values)
+    x = np.concatenate([np.ones((5, 1)), y], axis=1)
+    z = np.concatenate([np.ones((5, 1)), values - linear_map.mean], axis=1)
+    folded = linear_map.fold(form)
+    np.testing.assert_allclose(np.einsum("ia,ab,ib->i", z, folded, z), np.einsum("ia,ab,ib->i", x, form, x), rtol=1e-10)
+    step = 1e-6 * rng.normal(size=values.shape)
+    gradient = rng.normal(size=y.shape)
+    change = np.sum(gradient * (linear_map.apply(values + step) - y))
+    assert change == pytest.approx(np.sum(linear_map.pull_back(gradient) * step), rel=1e-6)
+    for one in (linear_map, LinearMap(channels, linear_map.mean, np.diag(rng.uniform(1, 2, size)))):
+        np.testing.assert_array_equal(LinearMap.from_dict(one.to_dict()).matrix, one.matrix)

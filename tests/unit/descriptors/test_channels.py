@@ -1,0 +1,147 @@
+"""Channel sets, tables and design rows against a slow direct evaluation and finite differences."""
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from scipy.special import eval_legendre
+
+from qiskit_qff.descriptors.channels import ChannelSet, make_tables
+from qiskit_qff.descriptors.kernels import channel_values, linear_design, quadratic_design
+from qiskit_qff.descriptors.pool import PoolSettings, build_channels
+from qiskit_qff.descriptors.radial import radial_values
+from qiskit_qff.structures.neighbors import neighbor_list
+
+SETTINGS = PoolSettings(r_cut=4.0, n_narrow=3, n_broad=2, powers=(2.0, 6.0), n_radial=2, l_max=3)
+SPECIES = (11, 17)
+
+
+@pytest.fixture
+def structure():
+    atoms = bulk("NaCl", "rocksalt", a=5.6).repeat((2, 1, 1))
+    atoms.rattle(0.15, seed=1)
+    return atoms
+
+
+@pytest.fixture
+def tables():
+    return make_tables(
+        {z: build_channels(z, {11: 2.4 if z == 17 else 3.4, 17: 2.4 if z == 11 else 3.5}, SETTINGS) for z in SPECIES},
+        4.0,
+    )
+
+
+def inputs(atoms, positions=None):
+    nl = neighbor_list(atoms.positions if positions is None else positions, atoms.cell.array, atoms.pbc, 4.0)
+    kinds = np.searchsorted(SPECIES, atoms.numbers).astype(np.int64)
+    return nl.first, nl.neighbor, nl.vectors, nl.distances, kinds
+
+
+def direct_channels(channel_set, vectors, kinds_z):
+    """Sums over neighbours and neighbour pairs with Legendre polynomials: no spherical harmonics."""
+    r = np.linalg.norm(vectors, axis=1)
+    out = []
+    for z, row in zip(channel_set.pair_species, channel_set.pair_rows, strict=True):
+        out.append(sum(radial_values(d, row[None], 4.0)[0, 0] for d, k in zip(r, kinds_z, strict=True) if k == z))
+    cosines = vectors @ vectors.T / np.outer(r, r)
+    for a, b, degree in channel_set.triples:
+        ga, gb = (
+            np.array([radial_values(d, channel_set.slot_rows[s][None], 4.0)[0, 0] for d in r])
+            * (kinds_z == channel_set.slot_species[s])
+            for s in (a, b)
+        )
+        out.append(ga @ eval_legendre(int(degree), cosines) @ gb)
+    return np.array(out)
+
+
+def test_channels_match_direct_sums(structure, tables):
+    first, neighbor, vectors, distances, kinds = inputs(structure)
+    values = channel_values(tables, first, neighbor, vectors, distances, kinds)
+    for i in (0, 1):
+        z = int(structure.numbers[i])
+        channel_set = build_channels(z, {11: 2.4 if z == 17 else 3.4, 17: 2.4 if z == 11 else 3.5}, SETTINGS)
+        own = slice(first[i], first[i + 1])
+        expected = direct_channels(channel_set, vectors[own], structure.numbers[neighbor[own]])
+        np.testing.assert_allclose(values[i, : channel_set.n_channels], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_linear_design_is_minus_the_gradient(structure, tables):
+    total = int(tables.channel_start[-1])
+
+    def rows(positions):
+        energy, force = np.empty(total), np.empty((3 * len(structure), total))
+        linear_design(tables, *inputs(structure, positions), energy, force, np.empty((len(structure), total)))
+        return energy, force
+
+    force = rows(structure.positions)[1]
+    for atom, axis in ((0, 0), (2, 1), (3, 2)):
+        step = np.zeros_like(structure.positions)
+        step[atom, axis] = 1e-5
+        numeric = -(rows(structure.positions + step)[0] - rows(structure.positions - step)[0]) / 2e-5
+        np.testing.assert_allclose(force[3 * atom + axis], numeric, atol=2e-7 * np.abs(force).max())
+    np.testing.assert_allclose(force.reshape(-1, 3, total).sum(axis=0), 0.0, atol=1e-10)
+
+
+def test_quadratic_design_equals_the_form(structure, tables, rng):
+    widths = np.diff(tables.channel_start)
+    sizes = np.array([3, 4])
+    maps = [rng.normal(size=(d, k)) for d, k in zip(sizes, widths, strict=True)]
+    means = rng.normal(size=int(tables.channel_start[-1]))
+    starts = np.concatenate([[0], np.cumsum([m.size for m in maps])])
+    feature_start = np.concatenate([[0], np.cumsum([(d + 1) * (d + 2) // 2 for d in sizes])])
+
+    def rows(positions):
+        energy = np.empty(feature_start[-1])
+        force = np.empty((3 * len(structure), feature_start[-1]))
+        flat = np.concatenate([m.ravel() for m in maps])
+        quadratic_design(
+            tables, means, flat, starts, sizes, feature_start, *inputs(structure, positions), energy, force
+        )
+        return energy, force
+
+    energy, force = rows(structure.positions)
+    values = channel_values(tables, *inputs(structure))
+    kinds = inputs(structure)[-1]
+    forms = [0.5 * (m + m.T) for m in (rng.normal(size=(d + 1, d + 1)) for d in sizes)]
+    expected = 0.0
+    for i, s in enumerate(kinds):
+        own = slice(tables.channel_start[s], tables.channel_start[s + 1])
+        x = np.concatenate([[1.0], maps[s] @ (values[i, : widths[s]] - means[own])])
+        expected += x @ forms[s] @ x
+    upper = np.concatenate([m[np.triu_indices(len(m))] for m in forms])
+    assert energy @ upper == pytest.approx(expected, rel=1e-12)
+    step = np.zeros_like(structure.positions)
+    step[1, 2] = 1e-5
+    numeric = -(rows(structure.positions + step)[0] - rows(structure.positions - step)[0]) / 2e-5
+    np.testing.assert_allclose(force[5], numeric, atol=1e-6 * np.abs(force).max())
+
+
+def test_subset_keeps_values_and_drops_slots(structure, rng):
+    sets = {z: build_channels(z, {11: 3.0, 17: 2.4}, SETTINGS) for z in SPECIES}
+    chosen = rng.choice(sets[11].n_channels, 6, replace=False)
+    small, order = sets[11].subset(chosen)
+    assert small.n_channels == 6
+    assert len(small.slot_species) <= 2 * len(small.triples)
+    whole = channel_values(make_tables(sets, 4.0), *inputs(structure))
+    part = channel_values(make_tables({11: small, 17: sets[17]}, 4.0), *inputs(structure))
+    sodium = structure.numbers == 11
+    np.testing.assert_allclose(part[sodium, :6], whole[sodium][:, chosen[order]], rtol=1e-12)
+    for new, old in enumerate(chosen[order]):
+        assert small.describe(new) == sets[11].describe(int(old))
+
+
+def test_round_trip_through_plain_lists():
+    channel_set = build_channels(3, {3: 2.5, 16: 2.1}, SETTINGS)
+    again = ChannelSet.from_dict(channel_set.to_dict())
+    assert again.to_dict() == channel_set.to_dict()
+    assert channel_set.n_channels == SETTINGS.n_channels(2)
+
+
+def test_radii_follow_the_bond_without_tuning():
+    short, long = (build_channels(6, {z: d}, PoolSettings()).pair_rows[:14, 0] for z, d in ((1, 1.08), (57, 2.5)))
+    assert short[0] == pytest.approx(1.03, abs=0.02)
+    assert long[0] == pytest.approx(2.38, abs=0.02)
+    assert np.all(np.diff(short)[:3] < 0.35)  # resolves the bond
+
+
+def test_isolated_species_pool_is_empty_but_valid():
+    assert build_channels(2, {}, SETTINGS).n_channels == 0
