@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from qiskit_qff.simulation.radial_distribution import RadialDistribution
     from qiskit_qff.simulation.trajectory import Trajectory
 
+#: Below this mean squared displacement (2 Å, a short hop) a slope says nothing about diffusion.
+CAGED_ANG2 = 4.0
 OWN_FILES = ("analysis.json", "rdf.csv", "rdf.png", "msd.csv", "msd.png")
 
 
@@ -123,6 +125,8 @@ def _transport(frames: "Trajectory", directory: Path, output: Output, *, element
         line = (fitted.value_ang2_per_ps, fitted.error_ang2_per_ps, fitted.intercept_ang2)
         span = fitted.fit_range_ps
         output.say(f"diffusivity  {note}, {fitted.n_blocks} blocks")
+        if found.curves[element].max() < CAGED_ANG2:
+            output.note(f"{element} has hardly left its sites: this is rattling, not diffusion; run longer")
     save(
         displacement_figure(found.lag_ps, found.curves, fit=line, fit_range_ps=span, note=note),
         directory / "msd.png",

@@ -120,8 +120,9 @@ def radial_distribution_figure(
         axes.set_title(note, loc="left", fontsize=9)
         axes.axhline(1.0, color=INK, linewidth=0.6, linestyle=":")
         axes.set_ylim(bottom=0.0)
-    for axes in panels.flat[len(curves) :]:
-        axes.set_visible(False)
+    for index in range(len(curves), n_rows * n_columns):
+        panels.flat[index].set_visible(False)
+        panels.flat[index - n_columns].tick_params(labelbottom=True)  # it is now the lowest of its column
     if reference is not None:
         figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     figure.supxlabel("r (Å)", fontsize=9)
