@@ -169,9 +169,7 @@ def _atom_block(
         try:
             numbers = [_atomic_number(name) for name in tokens[columns.species :: columns.width]]
             arrays = {
-                name: np.array(
-                    [tokens[start + axis :: columns.width] for axis in range(3)], dtype=np.float64
-                ).T
+                name: np.array([tokens[start + axis :: columns.width] for axis in range(3)], dtype=np.float64).T
                 for name, start in columns.reals.items()
             }
         except (KeyError, ValueError):

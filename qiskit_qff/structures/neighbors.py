@@ -22,6 +22,7 @@ from qiskit_qff.errors import DataError
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+_LONG_ROW = 500  # neighbours per atom from which on a general sort is faster
 _MARGIN = 1e-7  # Å; vesin's own rounding can't lose a pair that lies on the cutoff
 
 
@@ -116,9 +117,7 @@ class VerletList:
         if not self._is_complete(points, vectors, periods):
             self._build(points, vectors, periods)
         first, neighbor, separations, distances, shifts = self._buffers
-        count = _refresh(
-            points, vectors, self.cutoff**2, *self._pairs, first, neighbor, separations, distances, shifts
-        )
+        count = _refresh(points, vectors, self.cutoff**2, *self._pairs, first, neighbor, separations, distances, shifts)
         return NeighborList(
             first=first,
             neighbor=neighbor[:count],
@@ -159,7 +158,7 @@ class VerletList:
         centers, neighbor, shifts = self._search.compute(
             points=points, box=cell, periodic=periods.copy(), quantities="ijS"
         )
-        self._pairs = _sort_pairs(
+        self._pairs = _canonical_pairs(
             len(points), centers.astype(np.int64), neighbor.astype(np.int64), shifts.astype(np.int32)
         )
         n_pairs = len(neighbor)
@@ -198,6 +197,18 @@ def _check_geometry(points: Floats, cell: Floats, periods: NDArray[np.bool_]) ->
             f"the periodic cell vectors {spanned.tolist()} enclose no volume. "
             "Give three independent vectors or switch off the period of those that are missing."
         )
+
+
+def _canonical_pairs(
+    n_atoms: int, centers: Ints, neighbor: Ints, shifts: NDArray[np.int32]
+) -> tuple[Ints, Ints, NDArray[np.int32]]:
+    """Pairs as compressed rows, each row sorted by neighbour, then shift; insertion suits rows of usual length."""
+    if len(neighbor) < _LONG_ROW * n_atoms:
+        rows: tuple[Ints, Ints, NDArray[np.int32]] = _sort_pairs(n_atoms, centers, neighbor, shifts)
+        return rows
+    order = np.lexsort((shifts[:, 2], shifts[:, 1], shifts[:, 0], neighbor, centers))
+    first = np.searchsorted(centers[order], np.arange(n_atoms + 1))
+    return first, neighbor[order], shifts[order]
 
 
 @njit(cache=True)

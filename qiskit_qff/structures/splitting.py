@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.similarity import distance_rows, same_atoms
 
 Indices = NDArray[np.int64]
 
@@ -56,9 +57,7 @@ def block_split(n_frames: int, fraction: float, *, gap: int = 0) -> Split:
     """
     start = n_frames - _held_out(n_frames, fraction)
     if not 0 <= gap < start:
-        raise ConfigError(
-            f"gap {gap} leaves none of {n_frames} frames to train on. Choose less than {start}."
-        )
+        raise ConfigError(f"gap {gap} leaves none of {n_frames} frames to train on. Choose less than {start}.")
     return Split(train=np.arange(start - gap), test=np.arange(start, n_frames))
 
 
@@ -136,9 +135,7 @@ def tag_groups(frames: Sequence[Frame], tag: str) -> list[Hashable]:
     for frame in frames:
         if tag not in frame.tags:
             known = ", ".join(sorted(frame.tags)) or "none"
-            raise DataError(
-                f"{frame.where}: has no tag {tag!r} (its tags: {known}). Choose one that all have."
-            )
+            raise DataError(f"{frame.where}: has no tag {tag!r} (its tags: {known}). Choose one that all have.")
     return [frame.tags[tag] for frame in frames]
 
 
@@ -153,15 +150,13 @@ def near_copies(frames: Sequence[Frame], *, tolerance: float = 0.12) -> list[int
         tolerance: in Å; the default joins copies rattled by up to about 0.05 Å per axis and direction.
     """
     units = np.arange(len(frames))
-    by_atoms: dict[bytes, list[int]] = {}
-    for index, frame in enumerate(frames):
-        by_atoms.setdefault(frame.numbers.tobytes(), []).append(index)
-    for members in by_atoms.values():
-        points = np.array([frames[index].positions for index in members])
-        for row, index in enumerate(members[1:], start=1):
-            distances = np.sqrt(((points[:row] - points[row]) ** 2).sum(axis=2).mean(axis=1))
-            for other in np.flatnonzero(distances < tolerance):
-                units[units == units[members[other]]] = units[index]
+    for members in same_atoms(frames):
+        points = np.array([frames[index].positions.ravel() for index in members])
+        for start, block in distance_rows(points - points.mean(axis=0)):
+            for row, column in np.argwhere(block < tolerance):
+                one, other = units[members[start + row]], units[members[column]]
+                if one != other:
+                    units[units == other] = one
     _, numbered = np.unique(units, return_inverse=True)
     return [int(unit) for unit in numbered]
 

@@ -1,0 +1,109 @@
+"""What a data set consists of, in numbers."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from qiskit_qff.structures.defects import DataSummary, Range
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.geometry_checks import shortest_distances
+from qiskit_qff.structures.similarity import is_time_ordered
+from qiskit_qff.structures.unit_checks import UnitEvidence
+
+GPA = 160.21766208
+"""GPa per eV/Å³."""
+
+
+def summarize(frames: Sequence[Frame], sound: Sequence[Frame], evidence: Mapping[str, UnitEvidence]) -> DataSummary:
+    """Counts, ranges and spreads of a data set.
+
+    Args:
+        frames: all frames.
+        sound: those with finite numbers and cells of some volume; distances and ranges are taken from these.
+        evidence: of each file, for the ratio of energies to forces.
+    """
+    volumes = [frame.volume / frame.n_atoms for frame in sound if frame.pbc.all()]
+    energies = [frame.energy / frame.n_atoms for frame in sound if frame.energy is not None]
+    forces = [frame.forces for frame in sound if frame.forces is not None]
+    pressures = [-np.trace(frame.stress) / 3 * GPA for frame in sound if frame.stress is not None]
+    components = np.concatenate(forces) if forces else np.empty((0, 3))
+    telling = [found for found in evidence.values() if found.force_ratio is not None]
+    worst = max(telling, key=lambda found: abs((found.force_ratio or 0.0) - 1.0), default=None)
+    return DataSummary(
+        n_frames=len(frames),
+        files=dict(Counter(frame.source or "data" for frame in frames)),
+        compositions=dict(Counter(formula(frame.numbers) for frame in frames)),
+        elements=_elements(frames),
+        periodicity=_periodicity(frames),
+        tags=_tags(frames),
+        n_with_energy=sum(frame.energy is not None for frame in frames),
+        n_with_forces=sum(frame.forces is not None for frame in frames),
+        n_with_stress=sum(frame.stress is not None for frame in frames),
+        atoms=_range([frame.n_atoms for frame in frames]),
+        energy_ev_per_atom=_range(energies),
+        energy_std_mev_per_atom=_energy_spread(sound),
+        force_ev_per_ang=_range(np.linalg.norm(components, axis=1)),
+        force_std_mev_per_ang=1e3 * float(np.sqrt((components**2).mean())) if len(components) else None,
+        volume_ang3_per_atom=_range(volumes),
+        pressure_gpa=_range(pressures),
+        shortest_distances_ang=_shortest(sound),
+        energy_force_ratio=None if worst is None else worst.force_ratio,
+        n_similar_pairs=sum(found.n_pairs for found in evidence.values()),
+        is_time_ordered=is_time_ordered(sound),
+    )
+
+
+def formula(numbers: NDArray[np.int64]) -> str:
+    """Composition such as ``Li27P12S44``, elements by atomic number."""
+    counts = sorted(Counter(numbers.tolist()).items())
+    return "".join(f"{chemical_symbols[number]}{count if count > 1 else ''}" for number, count in counts)
+
+
+def _elements(frames: Sequence[Frame]) -> dict[str, int]:
+    """How many frames contain each element, by atomic number."""
+    counts = Counter(number for frame in frames for number in np.unique(frame.numbers).tolist())
+    return {chemical_symbols[number]: counts[number] for number in sorted(counts)}
+
+
+def _periodicity(frames: Sequence[Frame]) -> dict[str, int]:
+    """Number of frames per kind of periodicity, for example ``TTF`` for a slab."""
+    return dict(Counter("".join("FT"[int(period)] for period in frame.pbc) for frame in frames))
+
+
+def _tags(frames: Sequence[Frame]) -> dict[str, int]:
+    """Number of different words of each tag that is a word in all frames."""
+    words = [{tag for tag, value in frame.tags.items() if isinstance(value, str)} for frame in frames]
+    common = set.intersection(*words) if words else set()
+    return {tag: len({frame.tags[tag] for frame in frames}) for tag in sorted(common)}
+
+
+def _energy_spread(frames: Sequence[Frame]) -> float | None:
+    """Standard deviation of the energy per atom about its composition's mean, in meV; None of single frames."""
+    groups: dict[str, list[float]] = {}
+    for frame in frames:
+        if frame.energy is not None:
+            groups.setdefault(formula(frame.numbers), []).append(frame.energy / frame.n_atoms)
+    offsets = [energy - np.mean(group) for group in groups.values() if len(group) > 1 for energy in group]
+    return 1e3 * float(np.std(offsets)) if offsets else None
+
+
+def _shortest(frames: Sequence[Frame]) -> dict[str, float]:
+    """Shortest distance per pair of elements over at most 100 frames, evenly spread; shortest pair first."""
+    found: dict[tuple[int, int], float] = {}
+    for k in np.unique(np.linspace(0, len(frames) - 1, 100).astype(int)) if frames else ():
+        for pair, distance in shortest_distances(frames[k]).items():
+            found[pair] = min(distance, found.get(pair, distance))
+    return {
+        f"{chemical_symbols[a]}-{chemical_symbols[b]}": distance
+        for (a, b), distance in sorted(found.items(), key=lambda item: item[1])
+    }
+
+
+def _range(values: Sequence[float] | NDArray[np.float64]) -> Range | None:
+    """Smallest, median and largest, or None of nothing."""
+    if not len(values):
+        return None
+    return Range(low=float(np.min(values)), middle=float(np.median(values)), high=float(np.max(values)))
