@@ -1,15 +1,51 @@
 """Fixtures shared by all tests."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from hypothesis import settings
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.io import write
 
-# Kernels compile on first use and CI machines are shared: a slow example is no error.
-settings.register_profile("qiskit_qff", deadline=None, derandomize=True)
-settings.load_profile("qiskit_qff")
+from qiskit_qff.cli.main import run
+
+SMALL_CONFIG = """
+data: {path: data.extxyz, test_fraction: 0.25}
+descriptor: {r_cut: 4.0, n_narrow: 4, n_broad: 2, powers: [2, 6], n_radial: 2, l_max: 1}
+circuit: {n_qubits: 3}
+optimizer: {restarts: 1, max_iterations: 20}
+max_parameters: 20
+"""
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
     """Random numbers that are the same in every run."""
     return np.random.default_rng(20240)
+
+
+@pytest.fixture(scope="session")
+def alloy_frames() -> list[Atoms]:
+    """Twelve rattled eight-atom cells of copper and gold, labelled by ASE's effective medium theory."""
+    random, frames = np.random.default_rng(3), []
+    for _ in range(12):
+        atoms = bulk("Cu", cubic=True) * (2, 1, 1)
+        atoms.symbols[[1, 4, 6]] = "Au"
+        atoms.set_cell(atoms.cell * random.uniform(1.02, 1.08), scale_atoms=True)
+        atoms.positions += random.normal(0.0, 0.08, (8, 3))
+        atoms.calc = EMT()
+        atoms.get_forces()
+        frames.append(atoms)
+    return frames
+
+
+@pytest.fixture(scope="session")
+def trained(alloy_frames, tmp_path_factory) -> Path:
+    """Directory with ``data.extxyz``, ``config.yaml`` and, in ``run/``, what ``qff train`` made of them."""
+    directory = tmp_path_factory.mktemp("trained")
+    write(directory / "data.extxyz", alloy_frames)
+    (directory / "config.yaml").write_text(SMALL_CONFIG)
+    assert run(["train", str(directory / "config.yaml"), "--out", str(directory / "run")]) == 0
+    return directory

@@ -44,10 +44,12 @@ def evaluate(
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.structures.reading import read_frames
     from qiskit_qff.structures.shipped import read_shipped
+    from qiskit_qff.structures.validation import ensure_sound
 
     output = Output(as_json=json)
     field = ForceField.load(model_file(model))
     frames = read_shipped() if str(data) == "shipped" else read_frames(data)
+    ensure_sound(frames)
     if backend == "exact" and shots is None:
         comparison = compare_exactly(field, frames, output, shift_energy=shift_energy)
         extra: dict[str, Any] = {}

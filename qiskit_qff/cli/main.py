@@ -96,7 +96,7 @@ def _report(error: BaseException) -> int:
         OSError: one that names no file.
     """
     if isinstance(error, QFFError):
-        return _fail(str(error))
+        return _fail(" ".join(str(error).split()))
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return _fail("interrupted", code=130)
     if isinstance(error, BrokenPipeError):

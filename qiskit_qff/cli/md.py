@@ -144,10 +144,12 @@ def _read_structure(structure: str, index: int) -> "Frame":
     """
     from qiskit_qff.structures.reading import read_frames
     from qiskit_qff.structures.shipped import read_shipped
+    from qiskit_qff.structures.validation import ensure_sound
 
     frames = read_shipped() if structure == "shipped" else read_frames(Path(structure))
     if not -len(frames) <= index < len(frames):
         raise ConfigError(f"--frame {index}: {structure} has {len(frames)} frames, 0 to {len(frames) - 1}.")
+    ensure_sound([frames[index]])
     return frames[index]
 
 

@@ -27,8 +27,9 @@ from qiskit_qff.report.model_sections import (
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped
 from qiskit_qff.structures.splitting import Split
+from qiskit_qff.structures.validation import ensure_trainable
 from qiskit_qff.training.holdout import hold_out
-from qiskit_qff.training.trainer import TrainingResult, check_labels, train
+from qiskit_qff.training.trainer import TrainingResult, train
 
 if TYPE_CHECKING:
     from qiskit_qff.model.config import TrainConfig
@@ -66,7 +67,7 @@ def read_training_frames(config: "TrainConfig") -> "list[Frame]":
     """
     path = config.data.path
     frames = read_shipped() if path == "shipped" else read_frames(path)
-    check_labels(frames)
+    ensure_trainable(frames)
     return frames
 
 

@@ -1,0 +1,162 @@
+"""``qff train``, ``evaluate`` and ``info`` on a small alloy: files, JSON keys, overrides, safe directories."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from ase.io import read, write
+
+from qiskit_qff.cli.main import run
+from qiskit_qff.model.force_field import ForceField
+
+METRIC_KEYS = {
+    "n_frames",
+    "n_atoms",
+    "energy_mae_mev_per_atom",
+    "energy_rmse_mev_per_atom",
+    "force_mae_mev_per_ang",
+    "force_rmse_mev_per_ang",
+}
+SHOT_KEYS = {"energy_std_mev_per_atom", "force_std_mev_per_ang", "n_circuits", "n_shots"}
+
+
+def last_json(text: str) -> dict:
+    return json.loads(text.strip().splitlines()[-1])
+
+
+def test_train_writes_everything(trained) -> None:
+    names = {path.name for path in (trained / "run").iterdir()}
+    assert names == {"model.json", "metrics.json", "config.yaml", "figures", "report.html"}
+    metrics = json.loads((trained / "run" / "metrics.json").read_text())
+    assert metrics["n_trainable"] <= 20
+    assert metrics["n_trainable"] == metrics["ledger"]["n_trainable"]
+    assert set(metrics["train"]) >= METRIC_KEYS
+    assert set(metrics["test"]) >= METRIC_KEYS
+    assert metrics["test"]["n_frames"] == 3
+    assert sorted([*metrics["train_frames"], *metrics["test_frames"]]) == list(range(12))
+    assert metrics["bound"] <= metrics["loss"] * (1 + 1e-9)
+    assert len(list((trained / "run" / "figures").glob("*.png"))) >= 4
+    assert "Parameter ledger" in (trained / "run" / "report.html").read_text()
+    assert not list(trained.glob(".run*"))
+
+
+def test_resolved_config_reproduces_the_model(trained, tmp_path) -> None:
+    resolved = trained / "run" / "config.yaml"
+    assert yaml.safe_load(resolved.read_text())["data"]["path"] == str(trained / "data.extxyz")
+    assert run(["train", str(resolved), "--out", str(tmp_path / "again")]) == 0
+    first = ForceField.load(trained / "run" / "model.json")
+    again = ForceField.load(tmp_path / "again" / "model.json")
+    for number in first.species:
+        assert np.array_equal(first.theta[number], again.theta[number])
+
+
+def test_options_override_the_configuration(trained, tmp_path, capsys) -> None:
+    arguments = [
+        "--split",
+        "block",
+        "--test-fraction",
+        "0.5",
+        "--seed",
+        "5",
+        "--max-parameters",
+        "12",
+        "--r-cut",
+        "3.8",
+    ]
+    config = str(trained / "config.yaml")
+    assert run(["train", config, "--out", str(tmp_path / "x"), *arguments, "--dry-run", "--json"]) == 0
+    settings = last_json(capsys.readouterr().out)["config"]
+    assert settings["data"]["split"] == "block"
+    assert settings["data"]["test_fraction"] == 0.5
+    assert settings["seed"] == 5
+    assert settings["max_parameters"] == 12
+    assert settings["descriptor"]["r_cut"] == 3.8
+    assert settings["circuit"]["n_qubits"] == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_evaluate_prints_the_contract(trained, capsys) -> None:
+    assert run(["evaluate", str(trained / "run"), str(trained / "data.extxyz"), "--json"]) == 0
+    captured = capsys.readouterr()
+    result = last_json(captured.out)
+    assert set(result) >= METRIC_KEYS
+    assert not SHOT_KEYS & set(result)
+    assert result["n_frames"] == 12
+    assert result["n_atoms"] == 96
+    assert captured.out.count("\n") == 1
+    assert "energy MAE" in captured.err
+
+
+def test_strategies_agree_and_shots_add_keys(trained, tmp_path, capsys) -> None:
+    write(tmp_path / "two.extxyz", read(trained / "data.extxyz", ":2"))
+    arguments = ["evaluate", str(trained / "run" / "model.json"), str(tmp_path / "two.extxyz"), "--json"]
+    assert run(arguments) == 0
+    exact = last_json(capsys.readouterr().out)
+    for strategy in ("environment", "density", "operator"):
+        assert run([*arguments, "--backend", "statevector", "--strategy", strategy]) == 0
+        measured = last_json(capsys.readouterr().out)
+        for key in METRIC_KEYS:
+            assert measured[key] == pytest.approx(exact[key], abs=1e-7)
+        assert measured["n_circuits"] > 0
+    assert run([*arguments, "--backend", "exact", "--shots", "1000000", "--seed", "1"]) == 0
+    sampled = last_json(capsys.readouterr().out)
+    assert set(sampled) >= METRIC_KEYS | SHOT_KEYS
+    assert sampled["n_shots"] > 0
+    assert sampled["force_std_mev_per_ang"] > 0
+    deviation = abs(sampled["energy_mae_mev_per_atom"] - exact["energy_mae_mev_per_atom"])
+    assert deviation < 6 * sampled["energy_std_mev_per_atom"]
+
+
+def test_shift_energy(trained, tmp_path, capsys) -> None:
+    frames = read(trained / "data.extxyz", ":")
+    for atoms in frames:
+        atoms.calc.results["energy"] += 80.0
+    write(tmp_path / "shifted.extxyz", frames)
+    arguments = ["evaluate", str(trained / "run"), str(tmp_path / "shifted.extxyz"), "--json"]
+    assert run(arguments) == 0
+    plain = last_json(capsys.readouterr().out)
+    assert run([*arguments, "--shift-energy"]) == 0
+    shifted = last_json(capsys.readouterr().out)
+    assert plain["energy_mae_mev_per_atom"] == pytest.approx(10_000, rel=0.01)
+    assert shifted["energy_mae_mev_per_atom"] < 100
+    assert shifted["energy_shifted"]
+
+
+def test_info_prints_the_contract(trained, capsys) -> None:
+    assert run(["info", str(trained / "run"), "--channels", "--circuit", "--json"]) == 0
+    captured = capsys.readouterr()
+    result = last_json(captured.out)
+    assert {"n_trainable", "ledger", "species", "n_qubits", "two_qubit_depth", "r_cut"} <= set(result)
+    assert result["species"] == ["Cu", "Au"]
+    assert result["r_cut"] == 4.0
+    assert 1 <= result["two_qubit_depth"] < 100
+    assert "Ry(theta[" in captured.err
+    assert "-body" in captured.err
+    assert run(["info", str(trained / "run" / "model.json")]) == 0
+    assert "trainable parameters" in capsys.readouterr().out
+
+
+def test_retraining_replaces_its_own_files_only(trained, tmp_path, capsys) -> None:
+    config, out = str(trained / "config.yaml"), tmp_path / "run"
+    assert run(["train", config, "--out", str(out)]) == 0
+    assert run(["train", config, "--out", str(out), "--split", "none"]) == 0
+    assert "test" not in json.loads((out / "metrics.json").read_text())
+    (out / "notes.txt").write_text("mine")
+    capsys.readouterr()
+    assert run(["train", config, "--out", str(out)]) == 2
+    assert "notes.txt" in capsys.readouterr().err
+    assert run(["train", config, "--out", str(out), "--force"]) == 0
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_failed_training_leaves_nothing(trained, tmp_path, monkeypatch) -> None:
+    from qiskit_qff.cli import training_run
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training_run, "write_page", full)
+    assert run(["train", str(trained / "config.yaml"), "--out", str(tmp_path / "a" / "b")]) == 2
+    assert list(Path(tmp_path).iterdir()) == []
