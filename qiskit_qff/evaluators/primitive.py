@@ -21,6 +21,7 @@ from qiskit.transpiler import generate_preset_pass_manager
 
 from qiskit_qff.circuit.readout import diagonal_observable
 from qiskit_qff.errors import BackendError, ConfigError
+from qiskit_qff.evaluators.mitigation import device_noise_model
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, MeasurementTask, Request
 from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.evaluators.z_strings import StringSet, string_set
@@ -92,6 +93,12 @@ class PrimitiveEvaluator:
     """For the estimate of processor time."""
     optimization_level: int = 3
     """Effort of the transpiler."""
+    initial_layout: tuple[int, ...] | None = None
+    """Physical qubits to use on the backend; the transpiler's choice by default."""
+    rng: np.random.Generator | None = None
+    """Gives every job of a local simulation its own seed; None leaves seeding to the estimator."""
+    derive_noise: bool = False
+    """Whether every job gets a noise model of its layers from the device's calibration, for PEC."""
     seed_transpiler: int = 0
     """Seed of the transpiler, so that circuits are the same in every run."""
     replaced_errors: int = field(default=0, init=False)
@@ -155,6 +162,7 @@ class PrimitiveEvaluator:
                 manager = generate_preset_pass_manager(
                     optimization_level=self.optimization_level,
                     backend=self.backend,
+                    initial_layout=None if self.initial_layout is None else list(self.initial_layout),
                     seed_transpiler=self.seed_transpiler,
                 )
                 circuit = manager.run(circuit)
@@ -177,7 +185,11 @@ class PrimitiveEvaluator:
             for task, piece in zip(prepared, job, strict=True)
         ]
         precision = 0.0 if shots is None else 1.0 / np.sqrt(shots)
+        if self.rng is not None:
+            _reseed(self.estimator, int(self.rng.integers(2**31)))
         try:
+            if self.derive_noise:
+                self._set_noise_model(pubs)
             results = self.estimator.run(pubs, precision=precision).result()
         except Exception as error:
             # Estimators raise all sorts of exceptions; every one of them means that this job gave no result.
@@ -186,11 +198,21 @@ class PrimitiveEvaluator:
             ) from error
         return [self._read(task, result.data, shots) for task, result in zip(prepared, results, strict=True)]
 
+    def _set_noise_model(self, pubs: list[Any]) -> None:
+        """Give the runtime's Estimator the noise that the calibration implies for the layers of these PUBs."""
+        estimator: Any = self.estimator
+        layers = estimator.find_unique_layers(
+            [(circuit, observables, values[0]) for circuit, observables, values in pubs]
+        )
+        estimator.options.resilience.layer_noise_model = device_noise_model(layers, pubs[0][0], self.backend.target)
+
     def _read(self, task: _Prepared, data: Any, shots: int | None) -> tuple[FloatArray, FloatArray]:
         """Readout values and covariances of one PUB result."""
         values, errors = np.array(data.evs, dtype=float).T, np.array(data.stds, dtype=float).T
         values, errors = self._repair(values, errors, data, shots)
         if task.strings is None or shots is None:
+            # StatevectorEstimator adds noise of the requested precision, but reports a standard error of zero.
+            errors = np.maximum(errors, 0.0 if shots is None else 1.0 / np.sqrt(shots))
             covariances = errors[:, :, None] ** 2 * np.eye(errors.shape[1])
             return values, covariances
         return task.strings.readout_values(values), task.strings.readout_covariances(values, errors, shots)
@@ -216,6 +238,23 @@ class PrimitiveEvaluator:
         step = np.abs(np.moveaxis(np.asarray(data.evs_noise_factors, dtype=float)[..., 1], 0, -1) - raw)
         fallback = np.sqrt(np.nan_to_num(raw_errors, nan=floor, posinf=floor) ** 2 + step**2)
         return np.where(bad, raw, values), np.where(bad, fallback, errors)
+
+
+def _reseed(estimator: Any, seed: int) -> None:
+    """Seed the next job of a local simulation; a fixed seed would repeat the same noise in every job.
+
+    Raises:
+        ConfigError: If the estimator has no seed that is known here.
+    """
+    options = estimator.options
+    if hasattr(options, "simulator"):
+        options.simulator.seed_simulator = seed
+    elif hasattr(options, "seed_simulator"):
+        options.seed_simulator = seed
+    elif hasattr(options, "run_options"):
+        options.run_options["seed_simulator"] = seed
+    else:
+        raise ConfigError(f"{type(estimator).__name__} cannot be seeded; pass rng=None and seed it yourself.")
 
 
 def _jobs(requests: Sequence[Request], sets_per_job: int) -> list[list[_Piece]]:

@@ -1,0 +1,236 @@
+r"""Backends by name: simulators, fake devices with the noise of real ones, and IBM's devices.
+
+=================  ==================================================================================================
+``exact``          gate by gate without a primitive; with shots, outcomes drawn from the exact probabilities
+``statevector``    Qiskit's ``StatevectorEstimator``; with shots, normal noise of the standard error
+``aer``            Aer without noise, sampled shot by shot through the runtime's Estimator
+``fake_NAME``      the best line of qubits of a fake IBM device, with its noise, through the runtime's Estimator
+``ibm_NAME``       a device of an IBM Quantum account, through the runtime's Estimator
+=================  ==================================================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+from qiskit.primitives import StatevectorEstimator
+from qiskit.providers import BackendV2
+
+from qiskit_qff.errors import BackendError, ConfigError
+from qiskit_qff.evaluators.cutout import CutOutBackend, QubitLine, best_line, cut_out
+from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
+from qiskit_qff.evaluators.mitigation import MitigationPreset, NoiseModel, estimator_options, find_preset
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
+from qiskit_qff.evaluators.protocol import Evaluator
+from qiskit_qff.evaluators.timing import TimingModel
+
+SIMULATORS = ("exact", "statevector", "aer")
+"""Backends without noise of their own."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A quantum device, or what stands in for one."""
+
+    name: str
+    """Name as given by the user."""
+    backend: Any
+    """What circuits are transpiled for and run on."""
+    line: QubitLine | None
+    """Chosen qubits with their error rates; None on noise-free simulators."""
+    is_local: bool
+    """Whether it is simulated here."""
+
+
+def build_evaluator(
+    name: str,
+    *,
+    n_qubits: int,
+    shots: int | None = None,
+    mitigation: str = "none",
+    dynamical_decoupling: bool = False,
+    noise_model: NoiseModel | None = None,
+    rng: np.random.Generator,
+) -> Evaluator:
+    """Evaluator for a backend of the given name.
+
+    Args:
+        name: See the table of this module.
+        n_qubits: Number of qubits of the circuits.
+        shots: Executions per circuit; None for exact values, which only ``exact`` and ``statevector`` give.
+        mitigation: Preset of error mitigation, for backends that run the runtime's Estimator.
+        dynamical_decoupling: Whether to decouple idle qubits, for the same backends.
+        noise_model: Learned noise of the layers, for PEC on a device.
+        rng: Source of randomness of simulated shots.
+
+    Raises:
+        BackendError: If the backend is unknown or cannot be reached.
+        ConfigError: If the backend cannot do what is asked.
+    """
+    preset = find_preset(mitigation)
+    if name in {"exact", "statevector"}:
+        if preset.name != "none" or dynamical_decoupling:
+            raise ConfigError(f"Backend '{name}' has no noise to mitigate; use --mitigation none or a fake device.")
+        return _simple_evaluator(name, shots, rng)
+    return device_evaluator(
+        find_device(name, n_qubits=n_qubits),
+        shots=shots,
+        preset=preset,
+        dynamical_decoupling=dynamical_decoupling,
+        noise_model=noise_model,
+        rng=rng,
+    )
+
+
+def find_device(name: str, *, n_qubits: int) -> Device:
+    """Device of a name, cut to its best line of qubits where it is simulated.
+
+    Args:
+        name: ``aer``, ``fake_NAME`` or ``ibm_NAME``.
+        n_qubits: Number of qubits of the circuits.
+
+    Raises:
+        BackendError: If the backend is unknown or cannot be reached, or has too few qubits.
+    """
+    if name == "aer":
+        return Device(name, _noise_free_simulator(), None, is_local=True)
+    if name.startswith("fake_"):
+        small = cut_out(_fake_backend(name), n_qubits)
+        return Device(name, _simulator(small), small.line, is_local=True)
+    if name.startswith("ibm_"):
+        backend = _ibm_backend(name)
+        return Device(name, backend, best_line(backend.target, n_qubits), is_local=False)
+    known = [*SIMULATORS, *fake_backend_names()]
+    raise BackendError(f"Unknown backend '{name}'. {_suggest(name, known)}")
+
+
+def device_evaluator(
+    device: Device,
+    *,
+    shots: int | None,
+    preset: MitigationPreset,
+    dynamical_decoupling: bool = False,
+    noise_model: NoiseModel | None = None,
+    mode: Any = None,
+    rng: np.random.Generator,
+) -> PrimitiveEvaluator:
+    """Evaluator that runs the runtime's Estimator on a device.
+
+    Args:
+        device: The device.
+        shots: Executions per circuit.
+        preset: Error mitigation.
+        dynamical_decoupling: Whether to decouple idle qubits.
+        noise_model: Noise of the layers, for PEC.
+        mode: A ``Session`` or ``Batch`` of the device; single jobs by default.
+        rng: Seeds the simulation of a local device.
+
+    Raises:
+        ConfigError: If the device cannot do what is asked.
+    """
+    from qiskit_ibm_runtime.executor_estimator import Estimator
+
+    if shots is None:
+        raise ConfigError(f"Backend '{device.name}' samples: state the number of shots (--shots).")
+    options = estimator_options(
+        preset, dynamical_decoupling=dynamical_decoupling, noise_model=noise_model, local=device.is_local
+    )
+    return PrimitiveEvaluator(
+        Estimator(mode=device.backend if mode is None else mode, options=options),
+        backend=device.backend,
+        shots=shots,
+        gaussian_noise=False,
+        timing=TimingModel(mitigation_factor=preset.time_factor),
+        initial_layout=device.line.qubits if device.line and not device.is_local else None,
+        rng=rng if device.is_local else None,
+        derive_noise=preset.pec and noise_model is None,
+    )
+
+
+def fake_backend_names() -> list[str]:
+    """Names of all fake devices of the runtime client, as ``fake_NAME``."""
+    return sorted(_fake_classes())
+
+
+def _simple_evaluator(name: str, shots: int | None, rng: np.random.Generator) -> Evaluator:
+    """Exact or statevector evaluator, with shot noise if shots are given."""
+    if name == "statevector":
+        return PrimitiveEvaluator(StatevectorEstimator(seed=rng), shots=shots)
+    return ExactEvaluator() if shots is None else SampledEvaluator(rng, shots=shots)
+
+
+def _noise_free_simulator() -> BackendV2:
+    """Aer with the basis gates of a device, which twirling needs."""
+    from qiskit_aer import AerSimulator
+
+    return AerSimulator(basis_gates=["rz", "sx", "x", "cz"])
+
+
+def _simulator(small: CutOutBackend) -> BackendV2:
+    """Aer with the noise of a cut-out."""
+    from qiskit_aer import AerSimulator
+
+    return AerSimulator.from_backend(small)
+
+
+def _fake_classes() -> dict[str, type[BackendV2]]:
+    """Fake devices by name."""
+    from qiskit_ibm_runtime import fake_provider
+
+    found = {}
+    for label in dir(fake_provider):
+        if label.startswith("Fake") and "Provider" not in label:
+            found[f"fake_{label.removeprefix('Fake').removesuffix('V2').removesuffix('Backend').lower()}"] = getattr(
+                fake_provider, label
+            )
+    return found
+
+
+def _fake_backend(name: str) -> BackendV2:
+    """Fake device of a name.
+
+    Raises:
+        BackendError: If there is none.
+    """
+    classes = _fake_classes()
+    if name not in classes:
+        raise BackendError(f"Unknown fake backend '{name}'. {_suggest(name, list(classes))}")
+    return classes[name]()
+
+
+def _ibm_backend(name: str) -> BackendV2:
+    """Device of the user's account.
+
+    Raises:
+        BackendError: If there is no account, no connection, or no such device.
+    """
+    from qiskit_ibm_runtime import QiskitRuntimeService
+    from qiskit_ibm_runtime.accounts.exceptions import AccountNotFoundError
+
+    try:
+        service = QiskitRuntimeService()
+    except AccountNotFoundError as error:
+        raise BackendError(
+            f"Backend '{name}' needs an IBM Quantum account, and none is saved. Save one once in Python with "
+            "QiskitRuntimeService.save_account(token=..., instance=...), or set QISKIT_IBM_TOKEN and "
+            "QISKIT_IBM_INSTANCE; or try a simulated device first: --backend fake_torino."
+        ) from error
+    except Exception as error:
+        # The client raises whatever its HTTP stack raises; none of it is a bug of ours.
+        raise BackendError(f"IBM Quantum could not be reached for backend '{name}': {error}") from error
+    available = {backend.name: backend for backend in service.backends()}
+    if name not in available:
+        raise BackendError(f"Your account has no backend '{name}'. {_suggest(name, list(available))}")
+    return available[name]
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    """Names that look similar, or all of them if there are few."""
+    near = get_close_matches(name, known, n=5, cutoff=0.5)
+    if near:
+        return f"Did you mean {', '.join(near)}?"
+    shown = known if len(known) <= 12 else [*known[:10], f"... ({len(known)} in all)"]
+    return f"Known: {', '.join(shown)}."

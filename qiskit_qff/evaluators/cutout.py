@@ -1,0 +1,188 @@
+r"""The best few qubits of a large device, as a small device of its own.
+
+Circuits of these force fields need a handful of qubits; a device has more than a hundred, whose noise no laptop can
+simulate. The line of connected qubits with the smallest expected error is chosen from the calibration,
+
+.. math:: \sum_{q} \left[-\ln(1 - e_{readout}(q))\right] + u \sum_{bonds} \left[-\ln(1 - e_{2q})\right],
+
+with u uses of each bond per circuit. The cut-out carries the gate and readout errors, durations and coherence times
+of these qubits. The same choice serves a real device, as the layout of its circuits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from qiskit.providers import BackendV2, Options, QubitProperties
+from qiskit.transpiler import InstructionProperties, Target
+
+from qiskit_qff.errors import BackendError
+
+_BROKEN = 0.5
+"""Error rate from which a gate or readout counts as broken."""
+
+
+@dataclass(frozen=True)
+class QubitLine:
+    """A chain of connected qubits of a device."""
+
+    qubits: tuple[int, ...]
+    """Physical qubits, in the order of the chain."""
+    two_qubit_errors: tuple[float, ...]
+    """Error of the gate on each bond."""
+    readout_errors: tuple[float, ...]
+    """Readout error of each qubit."""
+    score: float
+    """Expected error of a circuit, the quantity that is minimised."""
+
+
+class CutOutBackend(BackendV2):
+    """A device that consists of some qubits of another one, with their errors; to be simulated, not run."""
+
+    def __init__(self, name: str, target: Target, line: QubitLine) -> None:
+        """Set name, target and origin.
+
+        Args:
+            name: Name of the original device.
+            target: Instructions on the renumbered qubits.
+            line: Which qubits of the original device they are.
+        """
+        super().__init__(name=f"{name}_{len(line.qubits)}q")
+        self._target = target
+        self.line = line
+
+    @property
+    def target(self) -> Target:
+        """Instructions and their errors."""
+        return self._target
+
+    @property
+    def max_circuits(self) -> None:
+        """No limit of circuits."""
+        return
+
+    @classmethod
+    def _default_options(cls) -> Options:
+        return Options()
+
+    def run(self, run_input: Any, **options: Any) -> Any:
+        """Refuse: a cut-out is a description, simulators are made from it.
+
+        Args:
+            run_input: Circuits.
+            **options: Part of Qiskit's interface.
+
+        Raises:
+            BackendError: Always.
+        """
+        del run_input, options
+        raise BackendError(f"{self.name} describes a device; simulate it with AerSimulator.from_backend.")
+
+
+def best_line(target: Target, n_qubits: int, *, bond_uses: float = 10.0) -> QubitLine:
+    """The chain of connected qubits with the smallest expected error.
+
+    Args:
+        target: Instructions of the device with their errors.
+        n_qubits: Length of the chain.
+        bond_uses: u, how often a circuit uses each bond.
+
+    Raises:
+        BackendError: If the device has no such chain of working qubits.
+    """
+    bonds = _bond_costs(target)
+    readout = {qubit: _cost(error) for qubit, error in _readout_errors(target).items() if error < _BROKEN}
+    neighbors: dict[int, list[int]] = {qubit: [] for qubit in readout}
+    for first, second in bonds:
+        if first in readout and second in readout:
+            neighbors[first].append(second)
+    best: tuple[float, tuple[int, ...]] = (np.inf, ())
+    stack: list[tuple[tuple[int, ...], float]] = [((qubit,), readout[qubit]) for qubit in sorted(readout)]
+    while stack:
+        path, cost = stack.pop()
+        if cost >= best[0]:
+            continue
+        if len(path) == n_qubits:
+            best = (cost, path)
+            continue
+        stack += [
+            ((*path, qubit), cost + readout[qubit] + bond_uses * bonds[path[-1], qubit])
+            for qubit in neighbors[path[-1]]
+            if qubit not in path
+        ]
+    if not best[1]:
+        raise BackendError(
+            f"The device has no chain of {n_qubits} connected working qubits (of {target.num_qubits} in all). "
+            "Use a model with fewer qubits or another device."
+        )
+    return _line(best[1], bonds, readout, best[0])
+
+
+def cut_out(backend: BackendV2, n_qubits: int, *, bond_uses: float = 10.0) -> CutOutBackend:
+    """The best line of a device as a device of its own, qubits renumbered along the line.
+
+    Args:
+        backend: A real or fake device.
+        n_qubits: Number of qubits to keep.
+        bond_uses: How often a circuit uses each bond.
+
+    Raises:
+        BackendError: If the device has no such line.
+    """
+    line = best_line(backend.target, n_qubits, bond_uses=bond_uses)
+    return CutOutBackend(backend.name, _sub_target(backend.target, line.qubits), line)
+
+
+def _sub_target(target: Target, qubits: tuple[int, ...]) -> Target:
+    """Instructions among the given qubits; control flow is left out."""
+    position = {qubit: index for index, qubit in enumerate(qubits)}
+    properties = target.qubit_properties
+    kept = [properties[qubit] or QubitProperties() for qubit in qubits] if properties else None
+    sub = Target(num_qubits=len(qubits), dt=target.dt, qubit_properties=kept, granularity=target.granularity)
+    for name in sorted(target.operation_names):
+        if target[name] is None or None in target[name]:
+            continue
+        inside = {
+            tuple(position[qubit] for qubit in qargs): entry or InstructionProperties()
+            for qargs, entry in target[name].items()
+            if all(qubit in position for qubit in qargs)
+        }
+        if inside:
+            sub.add_instruction(target.operation_from_name(name), inside, name=name)
+    return sub
+
+
+def _bond_costs(target: Target) -> dict[tuple[int, int], float]:
+    """Smallest cost of a two-qubit gate on each working bond, in both directions."""
+    costs: dict[tuple[int, int], float] = {}
+    for name in target.operation_names:
+        for qargs, entry in (target[name] or {}).items():
+            if qargs is None or len(qargs) != 2 or entry is None or entry.error is None or entry.error >= _BROKEN:
+                continue
+            for bond in (qargs, qargs[::-1]):
+                costs[bond] = min(costs.get(bond, np.inf), _cost(entry.error))
+    return costs
+
+
+def _readout_errors(target: Target) -> dict[int, float]:
+    """Readout error of each qubit that can be measured; 0 where a device does not say."""
+    return {
+        qargs[0]: float(entry.error) if entry is not None and entry.error is not None else 0.0
+        for qargs, entry in target["measure"].items()
+    }
+
+
+def _cost(error: float) -> float:
+    """Minus the logarithm of the success probability, so that costs add."""
+    return float(-np.log1p(-error))
+
+
+def _line(
+    qubits: tuple[int, ...], bonds: dict[tuple[int, int], float], readout: dict[int, float], score: float
+) -> QubitLine:
+    """Describe a chain by its error rates."""
+    bond_errors = tuple(float(-np.expm1(-bonds[pair])) for pair in pairwise(qubits))
+    return QubitLine(qubits, bond_errors, tuple(float(-np.expm1(-readout[qubit])) for qubit in qubits), score)

@@ -1,0 +1,178 @@
+"""Presets of error mitigation: what the runtime's Estimator does against the noise of a device.
+
+``none``      plain counts.
+``readout``   readout errors removed by TREX with twirled measurements; cheap, the default of IBM's Estimator.
+``zne``       in addition twirled gates and extrapolation to zero noise from noise factors 1, 3 and 5.
+``pec``       readout as above, gate noise inverted by sampling (probabilistic error cancellation); its noise model is
+              learned beforehand or derived from the calibration of the device.
+
+Dynamical decoupling can be added to each. The spectrum projection of
+:meth:`~qiskit_qff.evaluators.strategies.operator.MeasuredOperator.with_spectrum` is ours and goes with all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qiskit import QuantumCircuit
+from qiskit.quantum_info import PauliLindbladMap
+from qiskit.transpiler import Target
+
+from qiskit_qff.errors import ConfigError
+
+if TYPE_CHECKING:
+    from qiskit.circuit import CircuitInstruction
+
+NoiseModel = list[tuple["CircuitInstruction", PauliLindbladMap]]
+
+_LOCAL_RANDOMIZATIONS = 8
+"""Random circuits per setting in local simulations with twirling."""
+
+
+@dataclass(frozen=True)
+class MitigationPreset:
+    """A named set of options."""
+
+    name: str
+    """Name for the command line."""
+    description: str
+    """What it does, in a few words; printed with results."""
+    measure_mitigation: bool
+    """TREX for readout errors, with twirled measurements."""
+    gate_twirling: bool
+    """Random Pauli gates around entangling layers."""
+    zne: bool
+    """Extrapolation to zero noise."""
+    pec: bool
+    """Probabilistic error cancellation; needs a noise model of the layers."""
+    time_factor: float
+    """Executions per requested shot, for cost estimates; PEC's depends on the noise and is a typical value."""
+
+
+PRESETS: dict[str, MitigationPreset] = {
+    preset.name: preset
+    for preset in (
+        MitigationPreset(
+            "none",
+            "no mitigation",
+            measure_mitigation=False,
+            gate_twirling=False,
+            zne=False,
+            pec=False,
+            time_factor=1.0,
+        ),
+        MitigationPreset(
+            "readout",
+            "TREX readout mitigation, measurement twirling",
+            measure_mitigation=True,
+            gate_twirling=False,
+            zne=False,
+            pec=False,
+            time_factor=1.0,
+        ),
+        MitigationPreset(
+            "zne",
+            "TREX, gate twirling, zero-noise extrapolation (factors 1, 3, 5)",
+            measure_mitigation=True,
+            gate_twirling=True,
+            zne=True,
+            pec=False,
+            time_factor=3.0,
+        ),
+        MitigationPreset(
+            "pec",
+            "TREX, gate twirling, probabilistic error cancellation",
+            measure_mitigation=True,
+            gate_twirling=True,
+            zne=False,
+            pec=True,
+            time_factor=4.0,
+        ),
+    )
+}
+"""All presets by name."""
+
+
+def find_preset(name: str) -> MitigationPreset:
+    """Preset of a name.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"Unknown mitigation '{name}'; choose one of {', '.join(PRESETS)}.")
+    return PRESETS[name]
+
+
+def estimator_options(
+    preset: MitigationPreset,
+    *,
+    dynamical_decoupling: bool = False,
+    noise_model: NoiseModel | None = None,
+    local: bool = False,
+) -> dict[str, Any]:
+    """Options of ``qiskit_ibm_runtime.executor_estimator.Estimator`` for a preset.
+
+    Args:
+        preset: The preset.
+        dynamical_decoupling: Whether to fill idle times with pulses that cancel slow noise (sequence XY4).
+        noise_model: Layers and their noise, for PEC; may be set later, before the job.
+        local: Whether a local simulator runs the jobs; it then takes fewer random circuits per setting, which cost
+            little on a device and much in a simulation.
+    """
+    resilience: dict[str, Any] = {
+        "measure_mitigation": preset.measure_mitigation,
+        "zne_mitigation": preset.zne,
+        "pec_mitigation": preset.pec,
+    }
+    if preset.pec:
+        resilience["layer_noise_model"] = noise_model or []
+    twirling: dict[str, Any] = {"enable_gates": preset.gate_twirling, "enable_measure": preset.measure_mitigation}
+    if local and not preset.pec:
+        twirling["num_randomizations"] = _LOCAL_RANDOMIZATIONS
+    return {
+        "resilience_level": 0,
+        "resilience": resilience,
+        "twirling": twirling,
+        "dynamical_decoupling": {"enable": dynamical_decoupling, "sequence_type": "XY4"},
+        # Local simulations round angles to this many decimals of π/2; the default of 5 would limit exact comparisons.
+        # An empty layer model: the simulator would otherwise add PEC's model to the noise that it has already.
+        "simulator": {"angle_decimals": 12, "layer_noise_model": []},
+    }
+
+
+def device_noise_model(layers: Sequence[CircuitInstruction], circuit: QuantumCircuit, target: Target) -> NoiseModel:
+    r"""Noise of entangling layers as the calibration implies it: uniform Pauli noise after every two-qubit gate.
+
+    A gate of average error e depolarises with strength :math:`\lambda = 4e/3`; as a Pauli-Lindblad map all 15 Paulis
+    have the rate :math:`-\ln(1 - \lambda)/16`.
+
+    Args:
+        layers: Boxed layers as ``Estimator.find_unique_layers`` returns them.
+        circuit: A transpiled circuit; its qubits are those of the device.
+        target: Device with its gate errors.
+    """
+    return [(layer, _layer_noise(layer, circuit, target)) for layer in layers]
+
+
+def _layer_noise(layer: CircuitInstruction, circuit: QuantumCircuit, target: Target) -> PauliLindbladMap:
+    """Noise of the two-qubit gates in one box."""
+    body = layer.operation.body
+    outer = [circuit.find_bit(qubit).index for qubit in layer.qubits]
+    terms: list[tuple[str, list[int], float]] = []
+    for entry in body.data:
+        if entry.operation.num_qubits != 2 or entry.operation.name == "barrier":
+            continue
+        inner = [body.find_bit(qubit).index for qubit in entry.qubits]
+        physical = tuple(outer[index] for index in inner)
+        error = target[entry.operation.name][physical].error or 0.0
+        rate = float(-np.log1p(-min(4.0 * error / 3.0, 0.99)) / 16.0)
+        for pauli in product("IXYZ", repeat=2):
+            places = [index for index, letter in zip(inner, pauli, strict=True) if letter != "I"]
+            if places:
+                terms.append(("".join(pauli).replace("I", ""), places, rate))
+    return PauliLindbladMap.from_sparse_list(terms, num_qubits=body.num_qubits)

@@ -1,0 +1,113 @@
+"""What every evaluator promises: right values, honest errors, order, no side effects, a cost."""
+
+import numpy as np
+import pytest
+from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
+from qiskit_aer import AerSimulator
+from qiskit_aer.primitives import EstimatorV2 as AerEstimator
+
+from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
+from qiskit_qff.evaluators.backends import build_evaluator
+from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
+from qiskit_qff.evaluators.protocol import Request
+from qiskit_qff.evaluators.tasks import loader_parameters, loader_task, pair_angles, pair_task, with_rotations
+
+SHOTS = 500
+PROGRAMS = [
+    build_program(AnsatzSpec("brickwork_cz", "z_diagonal", 4, layers=1, n_readouts=3)),
+    build_program(AnsatzSpec("ry_tree", "rank_one", 3)),
+]
+
+
+def backend_estimator(rng):
+    backend = AerSimulator()
+    return PrimitiveEvaluator(BackendEstimatorV2(backend=backend), backend=backend, shots=SHOTS, rng=rng)
+
+
+def aer_noise(rng):
+    return PrimitiveEvaluator(AerEstimator(), shots=SHOTS, rng=rng)
+
+
+EVALUATORS = {
+    "exact": lambda _: ExactEvaluator(),
+    "statevector": lambda _: PrimitiveEvaluator(StatevectorEstimator()),
+    "aer_exact": lambda _: PrimitiveEvaluator(AerEstimator()),
+    "sampled": lambda rng: SampledEvaluator(rng, shots=SHOTS),
+    "statevector_shots": lambda rng: build_evaluator("statevector", n_qubits=2, shots=SHOTS, rng=rng),
+    "aer_normal_noise": aer_noise,
+    "backend_estimator": backend_estimator,
+    "aer": lambda rng: build_evaluator("aer", n_qubits=2, shots=SHOTS, rng=rng),
+}
+EXACT = {"exact", "statevector", "aer_exact"}
+NOISY = {
+    "fake": lambda rng: build_evaluator("fake_torino", n_qubits=2, shots=4000, rng=rng),
+    "fake_readout": lambda rng: build_evaluator("fake_torino", n_qubits=2, shots=4000, mitigation="readout", rng=rng),
+    "fake_zne": lambda rng: build_evaluator("fake_torino", n_qubits=2, shots=4000, mitigation="zne", rng=rng),
+    "fake_pec": lambda rng: build_evaluator("fake_torino", n_qubits=2, shots=4000, mitigation="pec", rng=rng),
+}
+
+
+@pytest.fixture(params=PROGRAMS, ids=["brickwork", "tree"])
+def requests(request):
+    """Two circuits, a batch each."""
+    program, rng = request.param, np.random.default_rng(9)
+    theta = rng.normal(size=program.n_angles)
+    states = np.zeros((3, 4))
+    states[:, : program.n_amplitudes] = rng.normal(size=(3, program.n_amplitudes))
+    pairs = np.array([pair_angles(2, 0, 3, sign) for sign in (1.0, -1.0)])
+    return [
+        Request(loader_task(program), loader_parameters(program, states, theta)),
+        Request(pair_task(program, 3), with_rotations(program, pairs, theta)),
+    ]
+
+
+@pytest.mark.parametrize("name", EVALUATORS)
+def test_values_are_right(name, requests, rng):
+    results = EVALUATORS[name](rng).evaluate(requests)
+    for result, exact in zip(results, ExactEvaluator().evaluate(requests), strict=True):
+        if name in EXACT:
+            np.testing.assert_allclose(result.values, exact.values, atol=1e-10)
+            assert not result.std_errors.any()
+        else:
+            assert (np.abs(result.values - exact.values) <= 5 * result.std_errors + 1e-12).all()
+
+
+@pytest.mark.parametrize("name", [name for name in EVALUATORS if name not in EXACT])
+def test_standard_errors_are_right_over_200_repetitions(name, requests, rng):
+    repeated = [Request(item.task, np.repeat(item.parameters, 200, axis=0)) for item in requests[:1]]
+    weights = np.array([0.3, -1.0, 2.0])[: len(requests[0].task.readouts)]
+    (result,), (exact,) = EVALUATORS[name](rng).evaluate(repeated), ExactEvaluator().evaluate(repeated)
+    values, variances = result.weighted(weights)
+    errors = values - exact.values @ weights
+    assert np.std(errors / np.sqrt(variances)) == pytest.approx(1.0, abs=0.15)
+    means = errors.reshape(-1, 200).mean(axis=1)
+    assert (np.abs(means) < 4 * errors.reshape(-1, 200).std(axis=1) / np.sqrt(200)).all()
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_noisy_devices_are_near(name, requests, rng):
+    results = NOISY[name](rng).evaluate(requests)
+    for result, exact in zip(results, ExactEvaluator().evaluate(requests), strict=True):
+        assert np.abs(result.values - exact.values).mean() < 0.05
+        assert np.isfinite(result.covariances).all()
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_order_of_a_batch_does_not_matter(name, requests, rng):
+    evaluator = EVALUATORS[name](rng)
+    forward = evaluator.evaluate(requests)
+    reverse = evaluator.evaluate([Request(item.task, item.parameters[::-1].copy()) for item in requests[::-1]])
+    for one, other in zip(forward, reverse[::-1], strict=True):
+        np.testing.assert_allclose(one.values, other.values[::-1], atol=1e-12)
+
+
+@pytest.mark.parametrize("name", EVALUATORS)
+def test_inputs_are_not_changed_and_cost_is_reported(name, requests, rng):
+    before = [item.parameters.copy() for item in requests]
+    results = EVALUATORS[name](rng).evaluate(requests)
+    for item, copy, result in zip(requests, before, results, strict=True):
+        np.testing.assert_array_equal(item.parameters, copy)
+        assert result.cost.circuits == len(item.parameters)
+        assert result.cost.shots == (0 if name in EXACT else SHOTS * len(item.parameters))
+        assert (result.cost.seconds > 0) == (name not in EXACT)

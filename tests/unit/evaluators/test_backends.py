@@ -1,0 +1,90 @@
+"""Backends by name, the qubit cut-out, and mitigation presets."""
+
+import numpy as np
+import pytest
+from qiskit_ibm_runtime.fake_provider import FakeTorino
+
+from qiskit_qff.errors import BackendError, ConfigError
+from qiskit_qff.evaluators.backends import build_evaluator, fake_backend_names, find_device
+from qiskit_qff.evaluators.cutout import best_line, cut_out
+from qiskit_qff.evaluators.mitigation import PRESETS, estimator_options, find_preset
+
+
+@pytest.fixture(scope="module")
+def torino():
+    return FakeTorino()
+
+
+def test_every_fake_device_has_a_name():
+    names = fake_backend_names()
+    assert {"fake_torino", "fake_fez", "fake_jakarta", "fake_brisbane"} <= set(names)
+    assert len(names) > 50
+
+
+@pytest.mark.parametrize("n_qubits", [2, 5, 7])
+def test_the_best_line_is_connected_and_better_than_others(torino, n_qubits):
+    line = best_line(torino.target, n_qubits)
+    edges = set(torino.target["cz"])
+    assert len(set(line.qubits)) == n_qubits
+    for bond in zip(line.qubits, line.qubits[1:], strict=False):
+        assert bond in edges or bond[::-1] in edges
+    assert max(line.two_qubit_errors) < np.median([entry.error for entry in torino.target["cz"].values()])
+    assert np.median(line.readout_errors) < np.median([entry.error for entry in torino.target["measure"].values()])
+
+
+def test_cut_out_keeps_the_errors_of_its_qubits(torino):
+    small = cut_out(torino, 4)
+    assert small.num_qubits == 4
+    first, second = small.line.qubits[:2]
+    expected = torino.target["cz"].get((first, second)) or torino.target["cz"][second, first]
+    found = small.target["cz"].get((0, 1)) or small.target["cz"][1, 0]
+    assert found.error == expected.error
+    assert small.target["measure"][0,].error == torino.target["measure"][first,].error
+    assert "if_else" not in small.target.operation_names
+    with pytest.raises(BackendError):
+        small.run([])
+
+
+def test_too_long_a_line_is_refused():
+    with pytest.raises(BackendError, match="chain of 9"):
+        find_device("fake_jakarta", n_qubits=9)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("fake_torin", "fake_torino"), ("statevectr", "statevector"), ("nothing_like_it", "Known")]
+)
+def test_unknown_names_list_near_matches(name, hint, rng):
+    with pytest.raises(BackendError, match=hint):
+        build_evaluator(name, n_qubits=2, shots=10, rng=rng)
+
+
+def test_missing_account_says_how_to_save_one(monkeypatch, tmp_path, rng):
+    for variable in ("QISKIT_IBM_TOKEN", "QISKIT_IBM_INSTANCE", "QISKIT_IBM_CHANNEL"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(
+        "qiskit_ibm_runtime.accounts.management._DEFAULT_ACCOUNT_CONFIG_JSON_FILE", str(tmp_path / "none.json")
+    )
+    with pytest.raises(BackendError, match="save_account"):
+        build_evaluator("ibm_torino", n_qubits=2, shots=10, rng=rng)
+
+
+def test_presets_become_estimator_options():
+    assert set(PRESETS) == {"none", "readout", "zne", "pec"}
+    options = estimator_options(find_preset("zne"), dynamical_decoupling=True)
+    assert options["resilience"]["zne_mitigation"]
+    assert options["twirling"]["enable_gates"]
+    assert options["dynamical_decoupling"]["enable"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"name": "exact", "mitigation": "readout"},
+        {"name": "statevector", "dynamical_decoupling": True},
+        {"name": "aer"},
+        {"name": "aer", "mitigation": "magic", "shots": 10},
+    ],
+)
+def test_what_a_backend_cannot_do_is_refused_before_it_runs(arguments, rng):
+    with pytest.raises(ConfigError):
+        build_evaluator(**arguments, n_qubits=2, rng=rng)

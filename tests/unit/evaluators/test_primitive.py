@@ -1,0 +1,156 @@
+"""The Estimator evaluator: jobs, transpilation, failed extrapolations, covariances."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
+from qiskit_ibm_runtime.fake_provider import FakeTorino
+
+from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
+from qiskit_qff.errors import BackendError, ConfigError
+from qiskit_qff.evaluators.backends import build_evaluator
+from qiskit_qff.evaluators.cutout import cut_out
+from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
+from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
+from qiskit_qff.evaluators.protocol import Cost, Request
+from qiskit_qff.evaluators.tasks import loader_parameters, loader_task, pair_task
+from qiskit_qff.evaluators.z_strings import string_set
+
+PROGRAM = build_program(AnsatzSpec("brickwork_cz", "z_diagonal", 4, layers=1, n_readouts=3))
+
+
+def request_of(batch, seed=1):
+    rng = np.random.default_rng(seed)
+    states = rng.normal(size=(batch, 4))
+    return Request(loader_task(PROGRAM), loader_parameters(PROGRAM, states, rng.normal(size=PROGRAM.n_angles)))
+
+
+class CountingEstimator(StatevectorEstimator):
+    """Counts the parameter sets of every job."""
+
+    def __init__(self):
+        super().__init__()
+        self.jobs = []
+
+    def run(self, pubs, *, precision=None):
+        pubs = list(pubs)
+        self.jobs.append([len(pub[2]) for pub in pubs])
+        return super().run(pubs, precision=precision)
+
+
+class CannedEstimator(BaseEstimatorV2):
+    """Returns what it was given, or fails."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def run(self, pubs, *, precision=None):
+        del precision
+        if self.data is None:
+            raise RuntimeError("the device is on fire")
+        results = [SimpleNamespace(data=self.data) for _ in pubs]
+        return SimpleNamespace(result=lambda: results)
+
+
+def test_requests_share_jobs_and_are_cut_at_the_limit():
+    estimator = CountingEstimator()
+    evaluator = PrimitiveEvaluator(estimator, limits=JobLimits(parameter_sets=5))
+    requests = [request_of(3), request_of(6, seed=2), request_of(1, seed=3)]
+    results = evaluator.evaluate(requests)
+    assert estimator.jobs == [[3, 2], [4, 1]]
+    for result, exact in zip(results, ExactEvaluator().evaluate(requests), strict=True):
+        np.testing.assert_allclose(result.values, exact.values, atol=1e-10)
+
+
+def test_shots_also_limit_a_job():
+    limits = JobLimits(parameter_sets=100, executions=1000)
+    assert limits.sets_per_job(None) == 100
+    assert limits.sets_per_job(300) == 3
+    with pytest.raises(ConfigError, match="1000 shots"):
+        limits.sets_per_job(2000)
+
+
+def test_circuits_are_transpiled_once_for_the_device():
+    backend = cut_out(FakeTorino(), 2)
+    evaluator = PrimitiveEvaluator(StatevectorEstimator(), backend=backend)
+    first = evaluator.transpiled(loader_task(PROGRAM))
+    assert evaluator.transpiled(loader_task(PROGRAM)) is first
+    assert set(first.count_ops()) <= set(backend.target.operation_names)
+    result, exact = (e.evaluate([request_of(4)])[0] for e in (evaluator, ExactEvaluator()))
+    np.testing.assert_allclose(result.values, exact.values, atol=1e-10)
+
+
+def test_failed_extrapolation_falls_back_to_the_lowest_noise():
+    factors = np.array([[[0.5, 0.4, 0.3]], [[0.2, 0.1, 0.1]], [[0.1, 0.1, 0.1]]])
+    data = SimpleNamespace(
+        evs=np.array([[0.6], [0.3], [np.nan]]),
+        stds=np.array([[0.01], [np.inf], [np.nan]]),
+        evs_noise_factors=factors,
+        stds_noise_factors=np.full((3, 1, 3), 0.02),
+    )
+    evaluator = PrimitiveEvaluator(CannedEstimator(data), gaussian_noise=False)
+    result = evaluator.evaluate([request_of(1)], shots=1000)[0]
+    assert evaluator.replaced_errors == 2
+    assert np.isfinite(result.values).all()
+    assert np.isfinite(result.covariances).all()
+    strings = string_set(PROGRAM.readouts)
+    assert result.values[0, 1] == pytest.approx(0.6)
+    fallback = strings.readout_values(np.array([[0.6, 0.2, 0.1]]))
+    np.testing.assert_allclose(result.values, fallback)
+
+
+def test_failures_are_reported_as_backend_errors():
+    with pytest.raises(BackendError, match="on fire"):
+        PrimitiveEvaluator(CannedEstimator(None), gaussian_noise=False).evaluate([request_of(1)], shots=10)
+    data = SimpleNamespace(evs=np.full((3, 1), np.nan), stds=np.ones((3, 1)))
+    with pytest.raises(BackendError, match="finite"):
+        PrimitiveEvaluator(CannedEstimator(data), gaussian_noise=False).evaluate([request_of(1)], shots=10)
+
+
+def test_shots_are_checked():
+    with pytest.raises(ConfigError, match="samples"):
+        PrimitiveEvaluator(CannedEstimator(None), gaussian_noise=False).evaluate([request_of(1)])
+    with pytest.raises(ConfigError, match="positive"):
+        PrimitiveEvaluator(StatevectorEstimator()).evaluate([request_of(1)], shots=0)
+    with pytest.raises(ConfigError, match="shape"):
+        Request(pair_task(PROGRAM, 3), np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize(
+    "spec", [AnsatzSpec("ry_tree", "rank_one", 7), AnsatzSpec("brickwork_cz", "z_diagonal", 8, layers=2, n_readouts=4)]
+)
+def test_z_strings_reproduce_the_covariance_of_counts(spec, rng):
+    program = build_program(spec)
+    strings = string_set(program.readouts)
+    states = rng.normal(size=(2, 8))
+    states[:, program.n_amplitudes :] = 0.0
+    parameters = loader_parameters(program, states, rng.normal(size=program.n_angles))
+    request = Request(loader_task(program), parameters)
+    (exact,) = ExactEvaluator().evaluate([request])
+    task = type(request.task)(
+        request.task.circuit,
+        np.array([np.diag(o.to_matrix()).real for o in strings.observables()]),
+        request.task.n_preparation,
+    )
+    (values,) = ExactEvaluator().evaluate([Request(task, parameters)])
+    np.testing.assert_allclose(strings.readout_values(values.values), exact.values, atol=1e-12)
+    shots = 10**6
+    errors = np.sqrt((1 - values.values**2) / shots)
+    found = strings.readout_covariances(values.values, errors, shots)
+    (sampled,) = SampledEvaluator(rng, shots=shots).evaluate([request])
+    np.testing.assert_allclose(found, sampled.covariances, atol=0.02 * np.abs(found).max())
+
+
+def test_costs_add():
+    assert Cost(1, 10, 0.5) + Cost(2, 20, 1.0) == Cost(3, 30, 1.5)
+
+
+def test_local_jobs_differ_and_repeat_with_the_seed():
+    def run(seed):
+        evaluator = build_evaluator("aer", n_qubits=2, shots=200, rng=np.random.default_rng(seed))
+        return [evaluator.evaluate([request_of(1)])[0].values for _ in range(2)]
+
+    first, second = run(1), run(1)
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first[0], first[1])
