@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.descriptors.channels import ChannelSet
+from qiskit_qff.errors import ConfigError
 
 FloatArray = NDArray[np.float64]
 
@@ -23,6 +24,21 @@ class LinearMap:
     """Mean of each channel over the training atoms, shape ``(K,)``."""
     matrix: FloatArray
     """T, shape ``(d, K)``: diagonal 1/std for selected channels, principal axes for PCA."""
+
+    def __post_init__(self) -> None:
+        """Check the shapes.
+
+        Raises:
+            ConfigError: If they disagree or a number is not finite.
+        """
+        count = self.channels.n_channels
+        if self.mean.shape != (count,) or self.matrix.ndim != 2 or self.matrix.shape[1] != count:
+            raise ConfigError(
+                f"compression of {count} channels has a mean of shape {self.mean.shape} and a matrix of shape "
+                f"{self.matrix.shape}; ({count},) and (d, {count}) are expected."
+            )
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.matrix).all()):
+            raise ConfigError("compression holds a number that is not finite.")
 
     @property
     def n_features(self) -> int:

@@ -18,7 +18,9 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
+from qiskit_qff.descriptors.angular import MAX_L
 from qiskit_qff.descriptors.radial import CENTER, LENGTH, POWER, SHARPNESS
+from qiskit_qff.errors import ConfigError
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -40,6 +42,22 @@ class ChannelSet:
     """Radial function rows of the slots, shape ``(n_slots, 4)``."""
     triples: IntArray
     """Slot, slot and degree l of each three-body channel, shape ``(n_three, 3)``."""
+
+    def __post_init__(self) -> None:
+        """Check what the kernels rely on; they do not check bounds.
+
+        Raises:
+            ConfigError: If shapes disagree, species are not ascending, or a triple points outside the slots.
+        """
+        n_slots = len(self.slot_species)
+        shapes = self.pair_rows.shape == (len(self.pair_species), 4) and self.slot_rows.shape == (n_slots, 4)
+        if not shapes or self.triples.ndim != 2 or self.triples.shape[1] != 3:
+            raise ConfigError(f"channel set of element {self.center}: radial rows or triples of a wrong shape.")
+        if np.any(np.diff(self.pair_species) < 0) or np.any(np.diff(self.slot_species) < 0):
+            raise ConfigError(f"channel set of element {self.center}: neighbour species must ascend.")
+        slots, degrees = self.triples[:, :2], self.triples[:, 2]
+        if np.any(slots < 0) or np.any(slots >= n_slots) or np.any(degrees < 0) or np.any(degrees > MAX_L):
+            raise ConfigError(f"channel set of element {self.center}: a three-body channel points nowhere.")
 
     @property
     def n_channels(self) -> int:

@@ -66,7 +66,7 @@ class CircuitConfig(_Section):
 class LossConfig(_Section):
     """What counts as one unit of error."""
 
-    energy_scale_mev_per_atom: float = Field(default=1.5, gt=0.0)
+    energy_scale_mev_per_atom: float = Field(default=3.0, gt=0.0)
     force_scale_mev_per_ang: float = Field(default=100.0, gt=0.0)
     force_noise_mev_per_ang: dict[str, float] = Field(
         default_factory=dict, description="known label noise per element, e.g. {Zn: 56}; lowers their weight"

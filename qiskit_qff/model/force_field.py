@@ -55,6 +55,26 @@ class SpeciesModel:
     reference_energy: float
     """Energy added to every atom, in eV."""
 
+    def __post_init__(self) -> None:
+        """Check that the parts fit each other.
+
+        Raises:
+            ConfigError: If a number of angles, weights or features is wrong.
+        """
+        for name, array, expected in (
+            ("angles", self.theta, self.ansatz.n_angles),
+            ("weights", self.weights, self.ansatz.n_readouts),
+        ):
+            if array.shape != (expected,) or not np.isfinite(array).all():
+                raise ConfigError(
+                    f"species {self.number}: {expected} finite {name} are expected, found shape {array.shape}."
+                )
+        if self.compression.n_features + 1 > self.ansatz.n_amplitudes:
+            raise ConfigError(
+                f"species {self.number}: {self.compression.n_features} features and the constant do not fit into "
+                f"{self.ansatz.n_amplitudes} amplitudes."
+            )
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -114,8 +134,10 @@ class ForceField:
         """Check the order of the species.
 
         Raises:
-            ConfigError: If they are not ascending.
+            ConfigError: If they are not ascending, or the cutoff is no length.
         """
+        if not (np.isfinite(self.r_cut) and self.r_cut > 0.0):
+            raise ConfigError(f"r_cut must be a positive length in Å; {self.r_cut} was given.")
         if list(self.species) != sorted(set(self.species)):
             raise ConfigError(f"Species must be ascending and different; {self.species} were given.")
 

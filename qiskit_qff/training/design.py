@@ -22,7 +22,7 @@ Progress = Callable[[str, int, int], None]
 class LossWeights:
     r"""The loss of a frame, :math:`(\Delta E / N\sigma_E)^2 + \frac{1}{3N}\sum (\Delta F/\sigma_F)^2`."""
 
-    energy_scale: float = 1.5e-3
+    energy_scale: float = 3e-3
     """σ_E in eV/atom."""
     force_scale: float = 0.1
     """σ_F in eV/Å."""

@@ -1,0 +1,122 @@
+"""Model files, ledger, configuration, and the equality of circuit and kernel."""
+
+import json
+
+import numpy as np
+import pytest
+from qiskit.quantum_info import Statevector
+
+from qiskit_qff.errors import ConfigError, DataError, ModelFileError
+from qiskit_qff.model.config import load_config, parse_config
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.training.trainer import train
+
+CONFIG = {
+    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "n_radial": 2, "l_max": 1},
+    "optimizer": {"restarts": 1, "max_iterations": 30},
+    "max_parameters": 40,
+}
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return read_shipped()[:3]
+
+
+@pytest.fixture(scope="module")
+def force_field(frames):
+    return train(frames, parse_config(CONFIG, where="test"), rng=np.random.default_rng(0)).force_field
+
+
+def test_energy_is_what_the_circuit_measures(force_field, frames):
+    """Encode, run U, read Z strings on Qiskit's own statevector; sum over atoms; compare with the kernel."""
+    frame = frames[0]
+    total = 0.0
+    for number, vectors in force_field.amplitudes(frame).items():
+        program = force_field.programs[number]
+        circuit = program.circuit.assign_parameters(force_field.theta[number])
+        for x in vectors:
+            norm = np.linalg.norm(x)
+            state = Statevector(x / norm).evolve(circuit)
+            readouts = [state.expectation_value(o).real for o in program.observables()]
+            total += norm**2 * float(np.dot(force_field.weights[number], readouts))
+            total += force_field.reference_energies[number]
+    core = force_field.predict(frame).energy - total
+    assert abs(core) < 1e-7  # no pair is inside the core radii of a training frame
+
+
+def test_round_trip_is_exact(force_field, frames, tmp_path):
+    path = tmp_path / "model.json"
+    force_field.save(path)
+    again = ForceField.load(path)
+    assert again.to_dict() == json.loads(json.dumps(force_field.to_dict()))
+    np.testing.assert_array_equal(again.predict(frames[1]).forces, force_field.predict(frames[1]).forces)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.json"]
+
+
+def test_ledger_counts_what_the_file_holds(force_field):
+    document = force_field.to_dict()
+    counted = sum(len(s["theta"]) + len(s["weights"]) + 1 for s in document["species"])
+    assert force_field.ledger.n_trainable == force_field.n_trainable == counted <= 40
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(version=99), "upgrade"),
+        (lambda d: d.update(format="x"), "not a model file"),
+        (lambda d: d.pop("species"), "damaged"),
+        (lambda d: d["species"][0].update(theta="nonsense"), "damaged"),
+        (lambda d: d["species"][0]["theta"].pop(), "angles"),
+        (lambda d: d["species"][0]["weights"].append(1.0), "weights"),
+        (lambda d: d["species"][0]["compression"]["mean"].pop(), "compression"),
+        (lambda d: d["species"][0]["compression"]["channels"]["pair_species"].append(1), "channel"),
+        (lambda d: d.update(r_cut=-1.0), "r_cut"),
+    ],
+)
+def test_damaged_model_files(force_field, tmp_path, change, message):
+    path = tmp_path / "model.json"
+    force_field.save(path)
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    with pytest.raises(ModelFileError, match=message) as caught:
+        ForceField.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_and_truncated_model_files(force_field, tmp_path):
+    with pytest.raises(ModelFileError, match="no such model file"):
+        ForceField.load(tmp_path / "absent.json")
+    path = tmp_path / "model.json"
+    force_field.save(path)
+    path.write_text(path.read_text()[:500])
+    with pytest.raises(ModelFileError, match="not JSON"):
+        ForceField.load(path)
+
+
+def test_unknown_species_names_atom_and_elements(force_field, frames):
+    numbers = frames[0].numbers.copy()
+    numbers[7] = 79
+    strange = Frame(numbers, frames[0].positions, frames[0].cell, frames[0].pbc, source="x.xyz", index=4)
+    with pytest.raises(DataError, match=r"x.xyz, frame 4, atom 7: element Au .* H, Li, C, O, Zn"):
+        force_field.predict(strange)
+
+
+def test_config_errors_name_key_and_remedy(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("descriptor:\n  r_cutt: 5\n")
+    with pytest.raises(ConfigError, match=r"descriptor.r_cutt.*did you mean 'r_cut'"):
+        load_config(path)
+    with pytest.raises(ConfigError, match="r_cut"):
+        parse_config({"descriptor": {"r_cut": -1}}, where="x")
+    with pytest.raises(ConfigError, match="Xx"):
+        parse_config({"loss": {"force_noise_mev_per_ang": {"Xx": 5}}}, where="x")
+    path.write_text("- a list")
+    with pytest.raises(ConfigError, match="mapping"):
+        load_config(path)
+    path.write_text("a: [")
+    with pytest.raises(ConfigError, match="YAML"):
+        load_config(path)

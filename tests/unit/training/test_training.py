@@ -1,0 +1,157 @@
+"""The trainer on a Lennard-Jones mixture: statistics, objective and solver against dense evaluation."""
+
+import numpy as np
+import pytest
+
+from qiskit_qff.circuit.ansatz import AnsatzSpec
+from qiskit_qff.compression.compressor import SizeLimits
+from qiskit_qff.compression.forward_selection import ForwardSelection
+from qiskit_qff.descriptors.pool import PoolSettings
+from qiskit_qff.errors import BudgetError, DataError
+from qiskit_qff.model.config import parse_config
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.training.design import LossWeights
+from qiskit_qff.training.objective import WEIGHT_PENALTY, Objective, ParameterLayout
+from qiskit_qff.training.solver import SolverSettings, linear_start, minimise
+from qiskit_qff.training.statistics import find_shortest, pool_statistics, quadratic_statistics
+from qiskit_qff.training.trainer import train
+
+SMALL = {
+    "descriptor": {"r_cut": 4.5, "n_narrow": 6, "n_broad": 3, "n_radial": 2, "l_max": 2},
+    "optimizer": {"restarts": 2, "max_iterations": 60},
+    "max_parameters": 24,
+}
+WEIGHTS = LossWeights()
+
+
+def silent(*_):
+    pass
+
+
+def small_config(**changes):
+    return parse_config({**SMALL, **changes}, where="test")
+
+
+@pytest.fixture(scope="module")
+def statistics(frames):
+    species = (10, 18)
+    shortest = find_shortest(frames, species, 4.5, silent)
+    settings = PoolSettings(r_cut=4.5, n_narrow=6, n_broad=3, n_radial=2, l_max=2)
+    pool = pool_statistics(frames, species, shortest, settings=settings, weights=WEIGHTS, progress=silent)
+    selector = ForwardSelection()
+    maps = selector.fit(pool, SizeLimits(10, 7, equal=False))
+    return quadratic_statistics(frames, maps, r_cut=4.5, weights=WEIGHTS, progress=silent)
+
+
+def layout_for(statistics, **changes):
+    options = {"family": "ry_tree", "readout": "rank_one"} | changes
+    specs = tuple(AnsatzSpec(n_amplitudes=int(size), **options) for size in statistics.sizes)
+    return ParameterLayout(specs, shared=False)
+
+
+def test_loss_from_sums_equals_loss_from_predictions(frames):
+    config = small_config()
+    result = train(frames, config, rng=np.random.default_rng(0))
+    total = 0.0
+    for frame in frames:
+        predicted = result.force_field.predict(frame)
+        labels = frame.forces - frame.forces.mean(axis=0)
+        total += ((predicted.energy - frame.energy) / frame.n_atoms / WEIGHTS.energy_scale) ** 2
+        total += np.mean((predicted.forces - labels) ** 2) / WEIGHTS.force_scale**2
+    penalty = WEIGHT_PENALTY * sum(float(w @ w) for w in result.force_field.weights.values())
+    # The sums carry a Tikhonov term of 1e-7 of the diagonal.
+    assert result.loss == pytest.approx(total / len(frames) + penalty, rel=1e-3, abs=1e-4)
+
+
+def test_training_learns_and_respects_its_bound(frames):
+    result = train(frames[:8], small_config(), rng=np.random.default_rng(1))
+    assert result.bound <= result.loss + 1e-9
+    assert result.force_field.n_trainable <= 24
+    test = frames[8:]
+    errors = np.concatenate([(result.force_field.predict(f).forces - f.forces).ravel() for f in test])
+    reference = np.concatenate([f.forces.ravel() for f in test])
+    assert np.sqrt(np.mean(errors**2)) < 0.3 * np.sqrt(np.mean(reference**2))
+
+
+def test_gradient_and_gauss_newton_matrix(statistics, rng):
+    for changes in ({}, {"family": "brickwork_cz", "readout": "z_diagonal", "layers": 2, "n_readouts": 3}):
+        objective = Objective(statistics, layout_for(statistics, **changes))
+        parameters = rng.normal(0, 0.3, objective.layout.n_parameters)
+        _, gradient, curvature = objective.quadratic_model(parameters)
+        step = 1e-6
+        numeric = [
+            (objective.loss(parameters + step * e) - objective.loss(parameters - step * e)) / (4 * step)
+            for e in np.eye(len(parameters))
+        ]
+        np.testing.assert_allclose(gradient, numeric, rtol=1e-4, atol=1e-6 * np.abs(gradient).max())
+        assert np.linalg.eigvalsh(curvature).min() > -1e-9 * np.linalg.eigvalsh(curvature).max()
+
+
+def test_start_is_no_worse_than_linear_and_solver_only_improves(statistics):
+    objective = Objective(statistics, layout_for(statistics))
+    linear = objective.linear_solution()[0]
+    start = objective.loss(linear_start(objective))
+    assert start <= 1.2 * linear + 0.05
+    runs = minimise(objective, SolverSettings(restarts=3), rng=np.random.default_rng(0), progress=silent)
+    assert all(np.all(np.diff(run.losses) < 0) for run in runs)
+    assert runs[0].losses[-1] <= start
+    assert objective.bound()[0] <= runs[0].losses[-1]
+
+
+def test_statistics_do_not_depend_on_the_order_of_frames(frames, statistics):
+    species = (10, 18)
+    settings = PoolSettings(r_cut=4.5, n_narrow=6, n_broad=3, n_radial=2, l_max=2)
+    shortest = find_shortest(frames[::-1], species, 4.5, silent)
+    pool = pool_statistics(frames[::-1], species, shortest, settings=settings, weights=WEIGHTS, progress=silent)
+    maps = ForwardSelection().fit(pool, SizeLimits(10, 7, equal=False))
+    other = quadratic_statistics(frames[::-1], maps, r_cut=4.5, weights=WEIGHTS, progress=silent)
+    np.testing.assert_allclose(other.equations.gram, statistics.equations.gram, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "circuit",
+    [
+        {"family": "ry_tree", "readout": "rank_two"},
+        {"family": "brickwork_cz", "readout": "z_diagonal", "n_qubits": 2, "layers": 2, "n_readouts": 3},
+        {"family": "brickwork_rzz", "readout": "z_diagonal", "n_qubits": 2, "layers": 1, "n_readouts": 2},
+        {"family": "ry_tree", "readout": "rank_one", "n_qubits": 3, "shared": True},
+    ],
+)
+def test_every_family_trains_within_its_budget(frames, circuit):
+    result = train(frames, small_config(circuit=circuit), rng=np.random.default_rng(0))
+    assert result.force_field.n_trainable <= 24
+    zero = np.mean([np.mean(f.forces**2) for f in frames]) / WEIGHTS.force_scale**2
+    assert result.loss < 0.8 * zero
+
+
+def test_pca_trains_too(frames):
+    result = train(frames, small_config(compression={"method": "pca"}), rng=np.random.default_rng(0))
+    assert result.selection is None
+    assert result.loss >= result.bound
+
+
+def test_same_seed_same_model(frames):
+    first, second = (train(frames[:4], small_config(), rng=np.random.default_rng(5)).force_field for _ in range(2))
+    assert first.to_dict() == second.to_dict()
+
+
+def test_budget_error_says_what_to_change(frames):
+    circuit = {"family": "brickwork_cz", "readout": "z_diagonal", "n_qubits": 4, "layers": 4}
+    with pytest.raises(BudgetError, match="max_parameters = 24.*layers"):
+        train(frames, small_config(circuit=circuit), rng=np.random.default_rng(0))
+    with pytest.raises(BudgetError, match="at least"):
+        train(frames, small_config(max_parameters=4), rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("missing", ["energy", "forces"])
+def test_missing_labels_name_the_frame(frames, missing):
+    one = frames[1]
+    kept = {"energy": one.energy, "forces": one.forces, missing: None}
+    broken = Frame(one.numbers, one.positions, one.cell, one.pbc, source="bad.xyz", index=1, **kept)
+    with pytest.raises(DataError, match=f"bad.xyz, frame 1: no {missing}"):
+        train([frames[0], broken], small_config(), rng=np.random.default_rng(0))
+
+
+def test_no_frames_is_an_error():
+    with pytest.raises(DataError, match="no frames"):
+        train([], small_config(), rng=np.random.default_rng(0))
