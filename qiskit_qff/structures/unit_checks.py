@@ -139,7 +139,7 @@ def _compare(one: Frame, other: Frame) -> _Work | None:
         moves = (moves - np.round(moves)) @ cell
         strain = np.asarray(np.linalg.solve(cell, other.cell - one.cell), dtype=np.float64)
     square = float((moves**2).sum())
-    if square < 1e-12:
+    if square < 1e-12 and np.abs(strain).max() < 1e-9:
         return None
     by_stress = 0.0
     if one.stress is not None and other.stress is not None and one.pbc.all():
@@ -150,7 +150,7 @@ def _compare(one: Frame, other: Frame) -> _Work | None:
         energy=other.energy - one.energy,
         by_forces=by_forces,
         by_stress=by_stress,
-        curvature=-float(((other.forces - one.forces) * moves).sum()) / square,
+        curvature=-float(((other.forces - one.forces) * moves).sum()) / max(square, 1e-12),
         is_telling=bool(np.abs(strain).max() < 1e-6 and by_forces != 0.0),
     )
 

@@ -49,9 +49,7 @@ def _structure(frame, name=""):
     scaled = frame.positions @ np.linalg.inv(frame.cell)
     crystal = _varray("basis", frame.cell) + _varray("rec_basis", np.linalg.inv(frame.cell).T)
     volume = f'<i name="volume"> {frame.volume} </i>'
-    return (
-        f"<structure{name}><crystal>{crystal}{volume}</crystal>{_varray('positions', scaled)}</structure>\n"
-    )
+    return f"<structure{name}><crystal>{crystal}{volume}</crystal>{_varray('positions', scaled)}</structure>\n"
 
 
 def vasprun_text(frames):
@@ -64,9 +62,7 @@ def vasprun_text(frames):
         values = "".join(f'<i name="{name}"> {frame.energy + shift:.10f} </i>' for name, shift in entries)
         energy = f"<energy>{values}</energy>\n"
         labels = _varray("forces", frame.forces) + _varray("stress", -kbar * frame.stress)
-        steps.append(
-            f"<calculation><scstep>{energy}</scstep>{_structure(frame)}{labels}{energy}</calculation>\n"
-        )
+        steps.append(f"<calculation><scstep>{energy}</scstep>{_structure(frame)}{labels}{energy}</calculation>\n")
     initial, final = _structure(frames[0], ' name="initialpos"'), _structure(frames[-1], ' name="finalpos"')
     return (
         '<?xml version="1.0" encoding="ISO-8859-1"?>\n<modeling>\n'

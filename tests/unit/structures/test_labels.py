@@ -50,9 +50,7 @@ def test_voigt_and_skew_tensors_become_symmetric():
     assert tensor[0, 1] == tensor[1, 0] == 2.0
 
 
-@pytest.mark.parametrize(
-    "values", [{"energy": "low"}, {"energy": [1.0, 2.0]}, {"stress": [1, 2]}, {"stress": "a"}]
-)
+@pytest.mark.parametrize("values", [{"energy": "low"}, {"energy": [1.0, 2.0]}, {"stress": [1, 2]}, {"stress": "a"}])
 def test_labels_of_wrong_form_are_refused(values):
     with pytest.raises(DataError, match=r"x\.xyz, frame 0: '(energy|stress)' should be"):
         labels(values)

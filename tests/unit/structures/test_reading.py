@@ -104,9 +104,7 @@ def test_formats_left_to_ase_have_no_labels(tmp_path, make_salt):
 
 
 def test_pymatgen_json_and_objects(tmp_path):
-    structure = Structure(
-        Lattice.cubic(4.2), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]], properties={"energy": -1}
-    )
+    structure = Structure(Lattice.cubic(4.2), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]], properties={"energy": -1})
     path = tmp_path / "salt.json"
     structure.to_file(str(path))
     (one,) = read_frames(path)

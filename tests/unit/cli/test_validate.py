@@ -1,0 +1,92 @@
+"""``qff validate`` as a user sees it: words, JSON, exit codes."""
+
+import json
+import lzma
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase.io import write
+
+from qiskit_qff.cli.main import run
+from qiskit_qff.structures.shipped import read_shipped, shipped_path
+
+
+@pytest.fixture
+def bad_file(tmp_path):
+    frames = read_shipped()[:6]
+    forces = frames[2].forces
+    forces[7, 1] = np.nan
+    frames[2] = replace(frames[2], forces=forces)
+    frames[3] = replace(frames[3], energy=None)
+    path = tmp_path / "bad.extxyz"
+    write(path, [frame.to_atoms() for frame in [*frames, *frames[3:], *frames[4:]]], format="extxyz")
+    return path
+
+
+def test_good_data_exits_with_zero(capsys):
+    assert run(["validate", "shipped"]) == 0
+    out, _ = capsys.readouterr()
+    assert "H24Li4C48O26Zn8      23" in out
+    assert "energy in 23 of 23, forces in 23 of 23, stress in 0 of 23" in out
+    assert "--split balanced --group replica" in out
+    assert out.splitlines()[-1] == "fit for training: 0 errors, 0 warnings"
+
+
+def test_json_is_the_last_line(capsys):
+    assert run(["validate", str(shipped_path()), "--json"]) == 0
+    out, err = capsys.readouterr()
+    result = json.loads(out.splitlines()[-1])
+    assert len(out.splitlines()) == 1
+    assert "fit for training" in err
+    assert result["trainable"] is True
+    assert result["n_frames"] == 23
+    assert result["compositions"] == {"H24Li4C48O26Zn8": 23}
+    assert result["energy_ev_per_atom"]["low"] == pytest.approx(-300.9155, abs=1e-4)
+    assert result["defects"] == []
+
+
+def test_bad_data_exits_with_one_and_names_every_place(bad_file, capsys):
+    assert run(["validate", str(bad_file)]) == 1
+    out, _ = capsys.readouterr()
+    assert f"{bad_file}, frame 2, atom 7: the force" in out
+    assert f"{bad_file}, frame 3: no energy found" in out
+    assert "warning duplicate: 5" in out
+    assert "... and 2 more; --all lists them." in out
+    assert "not fit for training: 3 errors" in out.splitlines()[-1]
+    assert run(["validate", str(bad_file), "--all", "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert "--all lists them" not in err
+    defects = json.loads(out)["defects"]
+    assert {(entry["code"], entry["atom"]) for entry in defects if entry["severity"] == "error"} == {
+        ("not-finite", 7),
+        ("missing-energy", None),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.xyz", b"", "the file is empty"),
+        ("cut.xyz.xz", lzma.compress(b"1\n\nH 0 0 0\n" * 50)[:-20], "truncated"),
+        ("wrong.xyz", b"2\n\nH 0 0\nH 0 0 0\n", "frame 0, atom 0 (line 3): 3 columns"),
+    ],
+)
+def test_unreadable_data_exits_with_two_and_one_line(tmp_path, capsys, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert run(["validate", str(path), "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert str(path) in err
+    assert len(err.splitlines()) == 1
+
+
+def test_several_files_are_one_data_set(tmp_path, capsys):
+    for name in ("a.xyz", "b.xyz"):
+        write(tmp_path / name, [frame.to_atoms() for frame in read_shipped()[:3]], format="extxyz")
+    assert run(["validate", str(tmp_path / "a.xyz"), str(tmp_path / "b.xyz")]) == 0
+    out, _ = capsys.readouterr()
+    assert "warning duplicate: 3" in out
+    assert f"{tmp_path / 'b.xyz'}, frame 0: repeats {tmp_path / 'a.xyz'}, frame 0" in out
