@@ -4,7 +4,8 @@
 
 Splits: lips83 (already shuffled) frames 0-599 against 600-799, then four random 600/200 splits; uio66 every frame
 left out once in groups of five, for five random groupings (15 splits); limof5, the shipped set, 20 % of the frames,
-evenly from its replicas, a frame and its rattled copies on one side, five draws. One configuration per set, written into the result. Sets that are absent are skipped by name.
+evenly from its replicas, a frame and its rattled copies on one side, five draws. One configuration per set, written
+into the result. Sets that are absent are skipped by name.
 """
 
 import argparse

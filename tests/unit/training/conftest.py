@@ -26,7 +26,7 @@ def lennard_jones_frames(count, *, seed=0, species=("Ar", "Ne")):
                 forces=atoms.get_forces(),
                 source="lj",
                 index=k,
-            )  # fmt: skip
+            )
         )
     return frames
 

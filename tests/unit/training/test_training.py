@@ -33,13 +33,17 @@ def small_config(**changes):
 
 
 @pytest.fixture(scope="module")
-def statistics(frames):
+def maps(frames):
     species = (10, 18)
     shortest = find_shortest(frames, species, 4.5, silent)
     settings = PoolSettings(r_cut=4.5, n_narrow=6, n_broad=3, n_radial=2, l_max=2)
     pool = pool_statistics(frames, species, shortest, settings=settings, weights=WEIGHTS, progress=silent)
     selector = ForwardSelection()
-    maps = selector.fit(pool, SizeLimits(10, 7, equal=False))
+    return selector.fit(pool, SizeLimits(10, 7, equal=False))
+
+
+@pytest.fixture(scope="module")
+def statistics(frames, maps):
     return quadratic_statistics(frames, maps, r_cut=4.5, weights=WEIGHTS, progress=silent)
 
 
@@ -98,14 +102,9 @@ def test_start_is_no_worse_than_linear_and_solver_only_improves(statistics):
     assert objective.bound()[0] <= runs[0].losses[-1]
 
 
-def test_statistics_do_not_depend_on_the_order_of_frames(frames, statistics):
-    species = (10, 18)
-    settings = PoolSettings(r_cut=4.5, n_narrow=6, n_broad=3, n_radial=2, l_max=2)
-    shortest = find_shortest(frames[::-1], species, 4.5, silent)
-    pool = pool_statistics(frames[::-1], species, shortest, settings=settings, weights=WEIGHTS, progress=silent)
-    maps = ForwardSelection().fit(pool, SizeLimits(10, 7, equal=False))
+def test_statistics_do_not_depend_on_the_order_of_frames(frames, maps, statistics):
     other = quadratic_statistics(frames[::-1], maps, r_cut=4.5, weights=WEIGHTS, progress=silent)
-    np.testing.assert_allclose(other.equations.gram, statistics.equations.gram, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(other.equations.gram, statistics.equations.gram, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +136,7 @@ def test_same_seed_same_model(frames):
 
 def test_budget_error_says_what_to_change(frames):
     circuit = {"family": "brickwork_cz", "readout": "z_diagonal", "n_qubits": 4, "layers": 4}
-    with pytest.raises(BudgetError, match="max_parameters = 24.*layers"):
+    with pytest.raises(BudgetError, match=r"max_parameters = 24.*layers"):
         train(frames, small_config(circuit=circuit), rng=np.random.default_rng(0))
     with pytest.raises(BudgetError, match="at least"):
         train(frames, small_config(max_parameters=4), rng=np.random.default_rng(0))
