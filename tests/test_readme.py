@@ -1,0 +1,47 @@
+"""The README keeps its word: its Python runs, its commands and verbs exist, its links lead somewhere."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qiskit_qff.cli.main import VERBS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_python_example_runs(tmp_path) -> None:
+    (example,) = blocks("python")
+    (tmp_path / "example.py").write_text(example)
+    done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "model.json").exists()
+    assert "n_trainable" in done.stdout or "trainable" in done.stdout or "Ledger" in done.stdout
+
+
+def test_the_two_commands_are_marked_for_ci() -> None:
+    for name in ("demo", "test"):
+        match = re.search(rf"^<!-- ci: {name} -->\n```sh\n(.+)\n```$", README, flags=re.MULTILINE)
+        assert match, f"no command marked 'ci: {name}'"
+        assert match[1].startswith("./install.sh")
+    assert (ROOT / "install.sh").stat().st_mode & 0o111
+
+
+def test_every_verb_named_exists_and_is_named() -> None:
+    named = set(re.findall(r"`qff ([a-z]+)", README))
+    assert named <= set(VERBS), f"the README promises {sorted(named - set(VERBS))}"
+    assert set(VERBS) <= named, f"the README is silent about {sorted(set(VERBS) - named)}"
+
+
+def test_local_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if not target.startswith("http"):
+            assert (ROOT / target).exists(), target
