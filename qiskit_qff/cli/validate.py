@@ -17,17 +17,13 @@ _SHOWN = 3
 def validate(
     data: Annotated[
         list[Path],
-        typer.Argument(metavar="DATA...", help="Structure files, or 'shipped' for the data set inside."),
+        typer.Argument(metavar="DATA", help="Structure files, or 'shipped' for the data set inside."),
     ],
     *,
     every: Annotated[bool, typer.Option("--all", help="List every defect, not only the first of each kind.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Check structures and labels; exit code 1 if they can't be trained on, 2 if they can't be read.
-
-    Raises:
-        typer.Exit: with code 1 if there are errors.
-    """
+    """Check structures and labels; exit code 1 if they can't be trained on, 2 if they can't be read."""
     from qiskit_qff.structures.reading import read_frames
     from qiskit_qff.structures.shipped import shipped_path
     from qiskit_qff.structures.validation import validate_frames
@@ -50,6 +46,15 @@ def validate(
             **_plain_summary(report.summary),
         }
     )
+    _set_exit_code(report)
+
+
+def _set_exit_code(report: "ValidationReport") -> None:
+    """Leave with exit code 1 if the data can't be trained on.
+
+    Raises:
+        typer.Exit: then.
+    """
     if not report.is_trainable:
         raise typer.Exit(1)
 
@@ -86,7 +91,7 @@ def _plain_summary(summary: "DataSummary") -> dict[str, Any]:
 def _tell_summary(summary: "DataSummary", output: Output) -> None:
     """Print what the data set consists of."""
     for name, count in summary.files.items():
-        output.say(f"{name}: {count} frames")
+        output.say(f"{name}: {_count(count, 'frame')}")
     output.table("composition", ["formula", "frames"], _most(summary.compositions))
     kinds = ", ".join(f"{kind} ({count})" for kind, count in summary.periodicity.items())
     output.say(f"elements: {', '.join(summary.elements)}; periodic along a, b, c: {kinds}")

@@ -96,7 +96,7 @@ def _check_size(frames: Sequence[Frame]) -> Iterator[Defect]:
             code="too-few-frames",
             where=where,
             atom=None,
-            message=f"{len(frames)} frames; one to train on and one to test with is the least",
+            message=f"too few frames ({len(frames)}); one to train on and one to test with is the least",
             remedy="Add frames.",
         )
 

@@ -88,7 +88,7 @@ def test_a_run_cut_short_is_mentioned(many):
 def test_too_few_frames(many, count):
     report = validate_frames(many[:count])
     assert [defect.code for defect in report.errors] == ["too-few-frames"]
-    with pytest.raises(DataError, match=r"not fit for training: .* frames; one to train on"):
+    with pytest.raises(DataError, match=r"not fit for training: .* too few frames .*one to train on"):
         ensure_trainable(many[:count])
 
 
