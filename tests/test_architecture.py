@@ -135,3 +135,8 @@ def test_no_junk_drawers() -> None:
     assert not {"utils", "helpers", "misc", "common"} & set(
         itertools.chain.from_iterable(path.relative_to(PACKAGE).with_suffix("").parts for path in MODULES)
     )
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE.parent / "benchmarks").rglob("*.py")), ids=lambda path: path.stem)
+def test_every_benchmark_has_a_smoke_run(path: Path) -> None:
+    assert '"--smoke"' in path.read_text()

@@ -76,7 +76,10 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--qubits", type=int, nargs="+", default=[2, 3, 4, 5, 6])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/circuit_depth.json"))
+    parser.add_argument("--smoke", action="store_true", help="the smallest case, nothing written")
     options = parser.parse_args()
+    if options.smoke:
+        options.seeds, options.qubits = 1, [2]
     backends = devices()
     rows = []
     for n_qubits in options.qubits:
@@ -85,6 +88,8 @@ def main():
             rows.append({"qubits": n_qubits, "circuit": name, **figures})
             shown = "  ".join(f"{label} {value['depth']:4d} ({value['gates']})" for label, value in figures.items())
             print(f"n={n_qubits}  {name:45s} {shown}", flush=True)
+    if options.smoke:
+        return
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps({"seeds": options.seeds, "rows": rows}, indent=1) + "\n")
 

@@ -50,7 +50,10 @@ def main():
     parser.add_argument("--presets", nargs="+", default=["none", "readout", "zne", "pec"])
     parser.add_argument("--circuits", nargs="+", default=list(SPECS), choices=list(SPECS))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/mitigation.json"))
+    parser.add_argument("--smoke", action="store_true", help="the smallest case, nothing written")
     options = parser.parse_args()
+    if options.smoke:
+        options.shots, options.seeds, options.presets, options.circuits = 128, 1, ["none"], list(SPECS)[:1]
     rows = []
     for label in options.circuits:
         program = build_program(SPECS[label])
@@ -70,6 +73,8 @@ def main():
                 f"{row['projected']:.4f}  ({row['circuits']:.0f} circuits, {row['seconds']:.1f} s)",
                 flush=True,
             )
+    if options.smoke:
+        return
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps({"shots": options.shots, "seeds": options.seeds, "rows": rows}, indent=1) + "\n")
 
