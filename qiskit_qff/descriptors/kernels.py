@@ -210,26 +210,28 @@ def quadratic_design(
             for b in range(a, x.shape[0]):
                 energy_row[feature] += x[a] * x[b] if a == b else 2.0 * x[a] * x[b]
                 feature += 1
+        total = np.zeros((3, sizes[s] + 1))
+        slopes = np.zeros((3, sizes[s] + 1))
         for p in range(high - low):
-            slopes = np.zeros((3, sizes[s] + 1))
             slopes[:, 1:] = jacobian[p] @ transposed
+            total += slopes
             j = neighbor[low + p]
             for axis in range(3):
-                _add_products(x, slopes[axis], force_rows[3 * i + axis], force_rows[3 * j + axis], feature_start[s])
+                _add_products(x, slopes[axis], force_rows[3 * j + axis], feature_start[s], -1.0)
+        # PERF: products are linear in the slope, so the centre's own row is added once, not per neighbour.
+        for axis in range(3):
+            _add_products(x, total[axis], force_rows[3 * i + axis], feature_start[s], 1.0)
 
 
 @numba.njit(cache=True)
-def _add_products(x: F, slope: F, own: F, other: F, feature: int) -> None:
-    """Add the derivative of all products x_a x_b along one axis to the rows of both atoms."""
+def _add_products(x: F, slope: F, row: F, feature: int, sign: float) -> None:
+    """Add the derivative of all products x_a x_b along one axis to an atom's row."""
     for a in range(x.shape[0]):
-        change = 2.0 * x[a] * slope[a]
-        own[feature] += change
-        other[feature] -= change
+        xa, sa = 2.0 * sign * x[a], 2.0 * sign * slope[a]
+        row[feature] += xa * slope[a]
         feature += 1
         for b in range(a + 1, x.shape[0]):
-            change = 2.0 * (x[a] * slope[b] + slope[a] * x[b])
-            own[feature] += change
-            other[feature] -= change
+            row[feature] += xa * slope[b] + sa * x[b]
             feature += 1
 
 
