@@ -23,6 +23,7 @@ from qiskit_qff.circuit.readout import diagonal_observable
 from qiskit_qff.errors import BackendError, ConfigError
 from qiskit_qff.evaluators.mitigation import device_noise_model
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, MeasurementTask, Request
+from qiskit_qff.evaluators.reading import read_readouts, read_strings
 from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.evaluators.z_strings import StringSet, string_set
 
@@ -175,28 +176,51 @@ class PrimitiveEvaluator:
             self._prepared[task] = _Prepared(circuit, array, strings)
         return self._prepared[task]
 
+    def build_pubs(self, requests: Sequence[Request]) -> list[tuple[QuantumCircuit, ObservablesArray, FloatArray]]:
+        """The PUBs that answer the requests, one each, for those who run them by other means."""
+        prepared = [self._prepare(request.task) for request in requests]
+        return [
+            (task.circuit, task.observables, request.parameters)
+            for task, request in zip(prepared, requests, strict=True)
+        ]
+
     def _run(
         self, requests: Sequence[Request], job: list[_Piece], shots: int | None
     ) -> list[tuple[FloatArray, FloatArray]]:
         """Values and covariances of the pieces of one job."""
-        prepared = [self._prepare(requests[piece.request].task) for piece in job]
-        pubs = [
-            (task.circuit, task.observables, requests[piece.request].parameters[piece.start : piece.stop])
-            for task, piece in zip(prepared, job, strict=True)
+        parts = [
+            Request(requests[piece.request].task, requests[piece.request].parameters[piece.start : piece.stop])
+            for piece in job
         ]
-        precision = 0.0 if shots is None else 1.0 / np.sqrt(shots)
+        running = self.submit(parts, shots=shots)
+        try:
+            results = running.result()
+        except Exception as error:
+            # As above: whatever the exception, this job gave no result.
+            raise BackendError(f"The estimator job failed: {error}. Nothing of this job can be used.") from error
+        prepared = [self._prepare(part.task) for part in parts]
+        return [self._read(task, result.data, shots) for task, result in zip(prepared, results, strict=True)]
+
+    def submit(self, requests: Sequence[Request], *, shots: int | None) -> Any:
+        """Start one job with one PUB per request, and return it without waiting for its result.
+
+        Args:
+            requests: All of them go into this job.
+            shots: Executions per parameter set.
+
+        Raises:
+            BackendError: If the job cannot be started.
+        """
+        pubs = self.build_pubs(requests)
         if self.rng is not None:
             _reseed(self.estimator, int(self.rng.integers(2**31)))
         try:
             if self.derive_noise:
                 self._set_noise_model(pubs)
-            results = self.estimator.run(pubs, precision=precision).result()
+            return self.estimator.run(pubs, precision=0.0 if shots is None else 1.0 / np.sqrt(shots))
         except Exception as error:
-            # Estimators raise all sorts of exceptions; every one of them means that this job gave no result.
-            raise BackendError(
-                f"The estimator job failed: {error}. Nothing of this job can be used; run it again."
-            ) from error
-        return [self._read(task, result.data, shots) for task, result in zip(prepared, results, strict=True)]
+            # Estimators raise all sorts of exceptions; every one of them means that there is no job.
+            raise BackendError(f"The estimator refused the job: {error}") from error
 
     def _set_noise_model(self, pubs: list[Any]) -> None:
         """Give the runtime's Estimator the noise that the calibration implies for the layers of these PUBs."""
@@ -208,36 +232,12 @@ class PrimitiveEvaluator:
 
     def _read(self, task: _Prepared, data: Any, shots: int | None) -> tuple[FloatArray, FloatArray]:
         """Readout values and covariances of one PUB result."""
-        values, errors = np.array(data.evs, dtype=float).T, np.array(data.stds, dtype=float).T
-        values, errors = self._repair(values, errors, data, shots)
         if task.strings is None or shots is None:
-            # StatevectorEstimator adds noise of the requested precision, but reports a standard error of zero.
-            errors = np.maximum(errors, 0.0 if shots is None else 1.0 / np.sqrt(shots))
-            covariances = errors[:, :, None] ** 2 * np.eye(errors.shape[1])
-            return values, covariances
-        return task.strings.readout_values(values), task.strings.readout_covariances(values, errors, shots)
-
-    def _repair(
-        self, values: FloatArray, errors: FloatArray, data: Any, shots: int | None
-    ) -> tuple[FloatArray, FloatArray]:
-        """Replace values whose extrapolation failed by those at the lowest noise factor."""
-        bad = ~(np.isfinite(values) & np.isfinite(errors))
-        if not bad.any():
-            return values, errors
-        self.replaced_errors += int(bad.sum())
-        if not hasattr(data, "evs_noise_factors"):
-            raise BackendError(
-                f"{int(bad.sum())} of {bad.size} expectation values came back without a finite value or error. "
-                "Use another mitigation preset or more shots."
-            )
-        raw = np.moveaxis(np.asarray(data.evs_noise_factors, dtype=float)[..., 0], 0, -1)
-        raw_errors = np.moveaxis(np.asarray(data.stds_noise_factors, dtype=float)[..., 0], 0, -1)
-        floor = 0.0 if shots is None else 1.0 / np.sqrt(shots)
-        # The bias that extrapolation would have removed is unknown: count its size at the next noise factor
-        # as error.
-        step = np.abs(np.moveaxis(np.asarray(data.evs_noise_factors, dtype=float)[..., 1], 0, -1) - raw)
-        fallback = np.sqrt(np.nan_to_num(raw_errors, nan=floor, posinf=floor) ** 2 + step**2)
-        return np.where(bad, raw, values), np.where(bad, fallback, errors)
+            values, covariances, replaced = read_readouts(data, shots)
+        else:
+            values, covariances, replaced = read_strings(data, task.strings, shots)
+        self.replaced_errors += replaced
+        return values, covariances
 
 
 def _reseed(estimator: Any, seed: int) -> None:

@@ -12,6 +12,7 @@ replaces the measured eigenvalues by the known ones; only errors that turn eigen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +22,7 @@ from qiskit_qff.circuit.compiled import compile_program
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shift_variances, shifted_parameters
-from qiskit_qff.evaluators.protocol import Cost, Evaluator, Request, total_cost
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request, total_cost
 from qiskit_qff.evaluators.strategies.designs import DesignName, OperatorDesign, operator_design
 from qiskit_qff.evaluators.strategies.results import Measured, ThetaGradient
 from qiskit_qff.evaluators.tasks import pair_task, with_rotations
@@ -118,13 +119,42 @@ def measure_operator(
     Raises:
         ConfigError: If the design is unknown.
     """
-    program = bound.program
-    plan = operator_design(program.n_amplitudes, program.n_qubits, design)
-    results = evaluator.evaluate(_requests(bound, plan), shots=shots)
+    requests = operator_requests(bound, design=design)
+    return assemble_operator(bound, evaluator.evaluate(requests, shots=shots), design=design)
+
+
+def operator_requests(bound: BoundProgram, *, design: DesignName = "pairs") -> list[Request]:
+    """What has to be measured to know M: one request per preparation circuit.
+
+    Args:
+        bound: Circuit with its parameters.
+        design: Which states to prepare.
+
+    Raises:
+        ConfigError: If the design is unknown.
+    """
+    plan = operator_design(bound.program.n_amplitudes, bound.program.n_qubits, design)
+    return _requests(bound, plan)
+
+
+def assemble_operator(
+    bound: BoundProgram, results: Sequence[Evaluation], *, design: DesignName = "pairs"
+) -> MeasuredOperator:
+    """M from the answers to :func:`operator_requests`, in the same order.
+
+    Args:
+        bound: Circuit with its parameters.
+        results: One evaluation per request.
+        design: Which states were prepared.
+
+    Raises:
+        ConfigError: If the design is unknown.
+    """
+    plan = operator_design(bound.program.n_amplitudes, bound.program.n_qubits, design)
     pairs = [result.weighted(bound.weights) for result in results]
     values = np.concatenate([value for value, _ in pairs])
     variances = np.concatenate([variance for _, variance in pairs])
-    matrix = _symmetric(plan, plan.solution @ values, 2**program.n_qubits)
+    matrix = _symmetric(plan, plan.solution @ values, 2**bound.program.n_qubits)
     return MeasuredOperator(matrix, plan, variances, total_cost(results))
 
 
