@@ -1,0 +1,85 @@
+"""Energies and forces through an evaluator: derivatives of amplitudes, agreement, and honest error bars."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from qiskit_qff.errors import ConfigError, DataError
+from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.measured import predict_measured
+from qiskit_qff.model.sensitivity import environments
+from qiskit_qff.structures.reading import read_frames
+
+STRATEGIES = ("environment", "density", "operator")
+
+
+@pytest.fixture(scope="module")
+def field(trained) -> ForceField:
+    return ForceField.load(trained / "run" / "model.json")
+
+
+@pytest.fixture(scope="module")
+def frames(trained):
+    return read_frames(trained / "data.extxyz")[:2]
+
+
+def test_slopes_are_the_derivatives_of_the_amplitudes(field, frames) -> None:
+    frame, step = frames[0], 1e-5
+    seen = environments(field, frame)
+    for atom, axis in [(0, 0), (1, 2), (7, 1)]:
+        moved = []
+        for sign in (1, -1):
+            positions = frame.positions.copy()
+            positions[atom, axis] += sign * step
+            moved.append(field.amplitudes(replace(frame, positions=positions)))
+        for species in field.species:
+            numeric = (moved[0][species] - moved[1][species]) / (2 * step)
+            assert seen.slopes[species][:, 3 * atom + axis] == pytest.approx(numeric, abs=1e-6)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_noiseless_strategies_equal_the_force_field(field, frames, strategy) -> None:
+    measured = predict_measured(field, frames, evaluator_for=lambda _: ExactEvaluator(), strategy=strategy)
+    for frame, prediction in zip(frames, measured.frames, strict=True):
+        exact = field.predict(frame)
+        assert prediction.energy == pytest.approx(exact.energy, abs=1e-8)
+        assert prediction.forces == pytest.approx(exact.forces, abs=1e-8)
+        assert prediction.energy_std == 0.0
+        assert not prediction.force_std.any()
+    assert measured.cost.circuits > 0
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_error_bars_cover_the_errors(field, frames, strategy, rng) -> None:
+    exact = field.predict(frames[0])
+    ratios = []
+    for _ in range(10):
+        measured = predict_measured(
+            field,
+            frames[:1],
+            evaluator_for=lambda _: SampledEvaluator(rng, shots=20_000),
+            strategy=strategy,
+            shots=20_000,
+            project_spectrum=False,
+        ).frames[0]
+        ratios.append(((measured.forces - exact.forces) / measured.force_std).ravel())
+    assert 0.6 < np.sqrt(np.mean(np.square(ratios))) < 1.4
+
+
+def test_cost_of_operator_does_not_depend_on_frames(field, frames) -> None:
+    def cost(n_frames: int) -> int:
+        return predict_measured(
+            field, frames[:n_frames], evaluator_for=lambda _: ExactEvaluator(), strategy="operator"
+        ).cost.circuits
+
+    assert cost(1) == cost(2)
+
+
+def test_wrong_strategy_and_species(field, frames) -> None:
+    with pytest.raises(ConfigError, match="magic"):
+        predict_measured(field, frames, evaluator_for=lambda _: ExactEvaluator(), strategy="magic")
+    silver = replace(frames[0], numbers=np.full(8, 47))
+    with pytest.raises(DataError, match="Ag"):
+        predict_measured(field, [silver], evaluator_for=lambda _: ExactEvaluator(), strategy="operator")
