@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
+from qiskit_qff.circuit.ansatz import build_program
 from qiskit_qff.circuit.compiled import operator_matrix
 from qiskit_qff.circuit.program import CircuitProgram
-from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.descriptors.channels import ChannelTables, make_tables
 from qiskit_qff.descriptors.kernels import channel_values
 from qiskit_qff.descriptors.quadratic import quadratic_forces
@@ -30,78 +29,14 @@ from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.core_repulsion import CoreRepulsion
 from qiskit_qff.model.ledger import Ledger, species_entry
 from qiskit_qff.model.model_file import read_model, write_model
+from qiskit_qff.model.prediction import Prediction
+from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 from qiskit_qff.structures.species import species_index
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class SpeciesModel:
-    """What the model knows of one species."""
-
-    number: int
-    """Atomic number."""
-    compression: LinearMap
-    """From channels to features y."""
-    ansatz: AnsatzSpec
-    """Circuit family, readout and size."""
-    theta: FloatArray
-    """Circuit angles in radians, shape ``(n_angles,)``."""
-    weights: FloatArray
-    """Readout weights in eV, shape ``(n_readouts,)``."""
-    reference_energy: float
-    """Energy added to every atom, in eV."""
-
-    def __post_init__(self) -> None:
-        """Check that the parts fit each other.
-
-        Raises:
-            ConfigError: If a number of angles, weights or features is wrong.
-        """
-        for name, array, expected in (
-            ("angles", self.theta, self.ansatz.n_angles),
-            ("weights", self.weights, self.ansatz.n_readouts),
-        ):
-            if array.shape != (expected,) or not np.isfinite(array).all():
-                raise ConfigError(
-                    f"species {self.number}: {expected} finite {name} are expected, found shape {array.shape}."
-                )
-        if self.compression.n_features + 1 > self.ansatz.n_amplitudes:
-            raise ConfigError(
-                f"species {self.number}: {self.compression.n_features} features and the constant do not fit into "
-                f"{self.ansatz.n_amplitudes} amplitudes."
-            )
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the force field says of one structure."""
-
-    energies: FloatArray
-    """Energy of each atom, shape ``(n,)``, in eV."""
-    forces: FloatArray
-    """Forces, shape ``(n, 3)``, in eV/Å."""
-    virial: FloatArray
-    """dE/dstrain, symmetric, shape ``(3, 3)``, in eV; divided by the volume it is the stress."""
-
-    @property
-    def energy(self) -> float:
-        """Total energy in eV."""
-        return float(self.energies.sum())
-
-    def stress(self, volume: float) -> FloatArray:
-        """Stress, ASE sign.
-
-        Args:
-            volume: Cell volume in Å^3.
-
-        Returns:
-            Shape ``(3, 3)``, in eV/Å^3.
-        """
-        return self.virial / volume
 
 
 @dataclass(frozen=True)
@@ -334,23 +269,7 @@ class ForceField:
             "r_cut": self.r_cut,
             "shared_angles": self.shared_angles,
             "repulsion": self.repulsion.to_dict(),
-            "species": [
-                {
-                    "number": m.number,
-                    "compression": m.compression.to_dict(),
-                    "ansatz": {
-                        "family": m.ansatz.family,
-                        "readout": m.ansatz.readout,
-                        "n_amplitudes": m.ansatz.n_amplitudes,
-                        "layers": m.ansatz.layers,
-                        "n_readouts": m.ansatz.n_readouts,
-                    },
-                    "theta": m.theta.tolist(),
-                    "weights": m.weights.tolist(),
-                    "reference_energy": m.reference_energy,
-                }
-                for m in self.models
-            ],
+            "species": [m.to_dict() for m in self.models],
             "metadata": dict(self.metadata),
         }
 
@@ -361,19 +280,8 @@ class ForceField:
         Args:
             data: The dictionary.
         """
-        models = tuple(
-            SpeciesModel(
-                number=int(entry["number"]),
-                compression=LinearMap.from_dict(entry["compression"]),
-                ansatz=AnsatzSpec(**entry["ansatz"]),
-                theta=np.asarray(entry["theta"], dtype=np.float64),
-                weights=np.asarray(entry["weights"], dtype=np.float64),
-                reference_energy=float(entry["reference_energy"]),
-            )
-            for entry in data["species"]
-        )
         return cls(
-            models=models,
+            models=tuple(SpeciesModel.from_dict(entry) for entry in data["species"]),
             r_cut=float(data["r_cut"]),
             repulsion=CoreRepulsion.from_dict(data["repulsion"]),
             shared_angles=bool(data["shared_angles"]),

@@ -18,7 +18,8 @@ from qiskit_qff.descriptors.pool import PoolSettings
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.core_repulsion import CoreRepulsion
-from qiskit_qff.model.force_field import ForceField, SpeciesModel
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_of
 from qiskit_qff.training.budget import circuit_specs, fit_pool, size_limits
