@@ -7,6 +7,7 @@ replaces with the reader's own, so a figure fits a light and a dark page alike.
 
 from collections.abc import Mapping, Sequence
 from io import StringIO
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def parity_energy(sets: Mapping[str, Comparison]) -> Figure:
     """
     figure, axes = new_figure()
     centre = float(np.mean(np.concatenate([c.energies for c in sets.values()])))
-    for colour, (name, comparison) in zip(PALETTE, sets.items(), strict=False):
+    for colour, (name, comparison) in zip(cycle(PALETTE), sets.items(), strict=False):
         label = f"{name}: MAE {mean_absolute(comparison.energy_errors):.2f} meV/atom"
         _points(
             axes,
@@ -80,7 +81,7 @@ def parity_forces(comparison: Comparison) -> Figure:
         comparison: labels and predictions.
     """
     figure, axes = new_figure()
-    for colour, number in zip(PALETTE, np.unique(comparison.species), strict=False):
+    for colour, number in zip(cycle(PALETTE), np.unique(comparison.species), strict=False):
         chosen = comparison.species == number
         label = f"{chemical_symbols[number]}: RMSE {root_mean_square(comparison.force_errors[chosen]):.0f} meV/Å"
         _points(
@@ -105,7 +106,7 @@ def force_error_histogram(comparison: Comparison) -> Figure:
     errors = comparison.force_errors
     width = max(float(np.quantile(np.abs(errors), 0.995)), 1e-6)
     bins = np.linspace(-width, width, 41).tolist()
-    for colour, number in zip(PALETTE, np.unique(comparison.species), strict=False):
+    for colour, number in zip(cycle(PALETTE), np.unique(comparison.species), strict=False):
         values = np.clip(errors[comparison.species == number].ravel(), -width, width)
         axes.hist(
             values,
@@ -132,7 +133,7 @@ def energy_error_histogram(sets: Mapping[str, Comparison]) -> Figure:
     everything = np.concatenate([comparison.energy_errors for comparison in sets.values()])
     width = max(float(np.abs(everything).max()), 1e-6)
     bins = np.linspace(-width, width, 31).tolist()
-    for colour, (name, comparison) in zip(PALETTE, sets.items(), strict=False):
+    for colour, (name, comparison) in zip(cycle(PALETTE), sets.items(), strict=False):
         axes.hist(comparison.energy_errors, bins=bins, histtype="step", linewidth=1.4, color=colour, label=name)
     axes.set(xlabel="energy error (meV/atom)", ylabel="frames")
     axes.legend()
@@ -154,6 +155,7 @@ def training_curve(losses: Mapping[str, Sequence[float]], *, bound: float | None
     if bound is not None:
         axes.axhline(bound, color=INK, linestyle="--", linewidth=1.0, label="bound (any M)")
     axes.set(xlabel="iteration", ylabel="loss", yscale="log")
+    _plain_log_labels(axes)
     axes.legend()
     return figure
 
@@ -218,6 +220,14 @@ def as_svg(figure: Figure) -> str:
     figure.savefig(stream, format="svg", dpi=160, metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
     return text[text.index("<svg") :]
+
+
+def _plain_log_labels(axes: Axes) -> None:
+    """Write 6 instead of 6 × 10⁰ on a logarithmic axis that spans little more than a decade."""
+    low, high = axes.get_ylim()
+    if high < 15.0 * low:
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
 
 
 def _points(axes: Axes, x: FloatArray, y: FloatArray, colour: str, label: str) -> None:
