@@ -56,9 +56,7 @@ def repulsion():
 
 @pytest.fixture
 def cluster():
-    positions = np.array(
-        [[0.0, 0.0, 0.0], [0.7, 0.1, 0.2], [0.2, 1.3, -0.1], [5.0, 5.0, 5.0], [1.1, 0.9, 0.8]]
-    )
+    positions = np.array([[0.0, 0.0, 0.0], [0.7, 0.1, 0.2], [0.2, 1.3, -0.1], [5.0, 5.0, 5.0], [1.1, 0.9, 0.8]])
     return np.array([0, 1, 2, 1, 1]), positions
 
 
@@ -115,8 +113,7 @@ def test_virial_is_the_strain_derivative(repulsion, cluster):
             strain = np.zeros((3, 3))
             strain[k, m] = step
             up, down = (
-                repulsion.evaluate(index, all_pairs(positions @ (np.eye(3) + s * strain).T))[0].sum()
-                for s in (1, -1)
+                repulsion.evaluate(index, all_pairs(positions @ (np.eye(3) + s * strain).T))[0].sum() for s in (1, -1)
             )
             numeric[k, m] = (up - down) / (2 * step)
     np.testing.assert_allclose(virial, 0.5 * (numeric + numeric.T), rtol=1e-6, atol=1e-5)

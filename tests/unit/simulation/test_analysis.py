@@ -55,9 +55,7 @@ class TestRadialDistribution:
 
     def test_ideal_gas_is_one_beyond_half_the_cell(self, rng):
         frames = [
-            Atoms(
-                "Li20S12", positions=rng.random((32, 3)) @ np.diag([6.0, 7.0, 8.0]), cell=[6, 7, 8], pbc=True
-            )
+            Atoms("Li20S12", positions=rng.random((32, 3)) @ np.diag([6.0, 7.0, 8.0]), cell=[6, 7, 8], pbc=True)
             for _ in range(400)
         ]
         result = radial_distribution(trajectory_of(frames), r_max=6.0, n_bins=12)

@@ -111,11 +111,7 @@ def test_trajectory_and_log_agree(tmp_path, crystal):
     frames = read(summary.trajectory, index=":")
     with summary.log.open() as stream:
         rows = list(csv.DictReader(stream))
-    assert (
-        [frame.info["step"] for frame in frames]
-        == [int(row["step"]) for row in rows]
-        == list(range(0, 61, 10))
-    )
+    assert [frame.info["step"] for frame in frames] == [int(row["step"]) for row in rows] == list(range(0, 61, 10))
     for frame, row in zip(frames, rows, strict=True):
         assert frame.get_potential_energy() == pytest.approx(float(row["potential_ev"]))
         assert frame.get_kinetic_energy() == pytest.approx(float(row["kinetic_ev"]), rel=1e-5)
@@ -174,9 +170,7 @@ def test_damaged_files_are_refused(tmp_path, crystal):
 
 
 def test_explosion_stops_the_run_and_keeps_the_checkpoint(tmp_path, crystal):
-    hot = replace(
-        BASE, ensemble="nve", timestep_fs=100.0, temperature_k=300.0, steps=500, maximum_step_ang=3.0
-    )
+    hot = replace(BASE, ensemble="nve", timestep_fs=100.0, temperature_k=300.0, steps=500, maximum_step_ang=3.0)
     with pytest.raises(SimulationError, match=r"step \d+: the simulation exploded"):
         run_dynamics(crystal, LennardJones(), hot, tmp_path)
     assert (tmp_path / CHECKPOINT).exists()
