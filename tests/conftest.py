@@ -8,8 +8,13 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import write
+from hypothesis import settings
 
 from qiskit_qff.cli.main import run
+
+# No deadline: a busy machine is no failure. The same examples in every run: a failure can be repeated.
+settings.register_profile("qff", deadline=None, derandomize=True)
+settings.load_profile("qff")
 
 SMALL_CONFIG = """
 data: {path: data.extxyz, test_fraction: 0.25}

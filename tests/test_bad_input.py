@@ -184,7 +184,7 @@ def test_budget_exceeded(trained, tmp_path, capsys) -> None:
 
 def test_too_few_frames_to_hold_any_out(tmp_path, frames, capsys) -> None:
     write(tmp_path / "one.extxyz", frames[:1])
-    refused(capsys, tmp_path, train(tmp_path / "one.extxyz", tmp_path), "1 frame", "train")
+    refused(capsys, tmp_path, train(tmp_path / "one.extxyz", tmp_path), r"one\.extxyz", "too few frames")
 
 
 def test_unknown_backend_strategy_and_mitigation(trained, tmp_path, capsys) -> None:
