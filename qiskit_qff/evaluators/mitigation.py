@@ -163,6 +163,8 @@ def _layer_noise(layer: CircuitInstruction, circuit: QuantumCircuit, target: Tar
     """Noise of the two-qubit gates in one box."""
     body = layer.operation.body
     outer = [circuit.find_bit(qubit).index for qubit in layer.qubits]
+    # A box's noise map counts its qubits in the order of the outer circuit, whatever their order in the box.
+    rank = {index: sorted(outer).index(physical) for index, physical in enumerate(outer)}
     terms: list[tuple[str, list[int], float]] = []
     for entry in body.data:
         if entry.operation.num_qubits != 2 or entry.operation.name == "barrier":
@@ -172,7 +174,7 @@ def _layer_noise(layer: CircuitInstruction, circuit: QuantumCircuit, target: Tar
         error = target[entry.operation.name][physical].error or 0.0
         rate = float(-np.log1p(-min(4.0 * error / 3.0, 0.99)) / 16.0)
         for pauli in product("IXYZ", repeat=2):
-            places = [index for index, letter in zip(inner, pauli, strict=True) if letter != "I"]
+            places = [rank[index] for index, letter in zip(inner, pauli, strict=True) if letter != "I"]
             if places:
                 terms.append(("".join(pauli).replace("I", ""), places, rate))
     return PauliLindbladMap.from_sparse_list(terms, num_qubits=body.num_qubits)

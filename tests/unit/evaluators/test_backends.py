@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+from qiskit import QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
+from qiskit_aer import AerSimulator
+from qiskit_ibm_runtime.executor_estimator import Estimator
 from qiskit_ibm_runtime.fake_provider import FakeTorino
 
 from qiskit_qff.errors import BackendError, ConfigError
 from qiskit_qff.evaluators.backends import build_evaluator, fake_backend_names, find_device
 from qiskit_qff.evaluators.cutout import best_line, cut_out
-from qiskit_qff.evaluators.mitigation import PRESETS, estimator_options, find_preset
+from qiskit_qff.evaluators.mitigation import PRESETS, device_noise_model, estimator_options, find_preset
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +92,29 @@ def test_presets_become_estimator_options():
 def test_what_a_backend_cannot_do_is_refused_before_it_runs(arguments, rng):
     with pytest.raises(ConfigError):
         build_evaluator(**arguments, n_qubits=2, rng=rng)
+
+
+def test_derived_noise_sits_on_the_qubits_of_its_gate(torino):
+    small = cut_out(torino, 3)
+    circuit = QuantumCircuit(3)
+    circuit.sx(range(3))
+    circuit.cz(0, 1)
+    circuit.sx(range(3))
+    circuit.cz(2, 1)
+    estimator = Estimator(mode=AerSimulator.from_backend(small), options=estimator_options(find_preset("pec")))
+    layers = estimator.find_unique_layers([(circuit, SparsePauliOp("ZZZ"))])
+    found = set()
+    for layer, noise in device_noise_model(layers, circuit, small.target):
+        order = sorted(circuit.find_bit(qubit).index for qubit in layer.qubits)
+        gate = next(entry for entry in layer.operation.body.data if entry.operation.name == "cz")
+        expected = {
+            circuit.find_bit(layer.qubits[layer.operation.body.find_bit(bit).index]).index for bit in gate.qubits
+        }
+        touched = {order[index] for _, places, _ in noise.to_sparse_list() for index in places}
+        assert touched == expected
+        error = (
+            small.target["cz"].get(tuple(sorted(expected))) or small.target["cz"][tuple(sorted(expected)[::-1])]
+        ).error
+        assert noise.rates.sum() == pytest.approx(-15 / 16 * np.log1p(-4 * error / 3))
+        found.add(frozenset(expected))
+    assert found == {frozenset({0, 1}), frozenset({1, 2})}

@@ -1,0 +1,221 @@
+"""A calibration run on disk: the plan, a journal of every job, the results; enough to go on after any crash.
+
+``run.json`` is the plan and never changes; ``model.json`` a copy of the model; ``journal.jsonl`` gets one line per
+event, forced to disk before the next step; ``results/job_K.npz`` holds what was measured. No token is ever written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from qiskit_qff.circuit.program import BoundProgram
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.evaluators.protocol import Request
+from qiskit_qff.evaluators.strategies.operator import operator_requests
+from qiskit_qff.model.force_field import ForceField
+
+FORMAT = 1
+"""Version of the run directory."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured and how."""
+
+    backend: str
+    """Name of the backend."""
+    shots: int
+    """Executions per state."""
+    mitigation: str
+    """Preset of error mitigation."""
+    dynamical_decoupling: bool
+    """Whether idle qubits are decoupled."""
+    design: str
+    """States that are prepared: ``pairs`` or ``signed_pairs``."""
+    mode: str
+    """``job``, ``batch`` or ``session``; local simulations ignore it."""
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """One job: some of the requests of one species."""
+
+    index: int
+    """Number of the job in the run."""
+    species: int
+    """Atomic number."""
+    requests: tuple[int, ...]
+    """Indices among the species' operator requests."""
+    circuits: int
+    """Parameter sets in all."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A planned calibration."""
+
+    directory: Path
+    """Where it lives."""
+    run_id: str
+    """Tag of its jobs on the server."""
+    settings: Settings
+    """What is measured."""
+    jobs: tuple[PlannedJob, ...]
+    """All jobs."""
+    snapshot: Mapping[str, Any]
+    """Device calibration when the run was planned: date, qubits, error rates."""
+
+    def tag(self, job: PlannedJob) -> str:
+        """Tag under which the server knows a job."""
+        return f"{self.run_id}-{job.index}"
+
+    def field(self) -> ForceField:
+        """The model that is calibrated."""
+        return ForceField.load(self.directory / "model.json")
+
+    def record(self, event: Mapping[str, Any]) -> None:
+        """Append an event to the journal and force it to disk."""
+        with (self.directory / "journal.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(dict(event)) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def submitted(self) -> dict[int, str]:
+        """Server's id of every job that was submitted, by index."""
+        path = self.directory / "journal.jsonl"
+        if not path.exists():
+            return {}
+        lines = path.read_text(encoding="utf-8").split("\n")
+        # A crash may have cut the last line short; without its line break it was never complete.
+        events = [json.loads(line) for line in lines[:-1]]
+        return {event["job"]: event["id"] for event in events if event["event"] == "submitted"}
+
+    def result_path(self, job: PlannedJob) -> Path:
+        """File of a job's result."""
+        return self.directory / "results" / f"job_{job.index}.npz"
+
+
+def bound_programs(field: ForceField) -> dict[int, BoundProgram]:
+    """Circuit and parameters of every species."""
+    return {
+        number: BoundProgram(program, field.theta[number], field.weights[number])
+        for number, program in field.programs.items()
+    }
+
+
+def job_requests(field: ForceField, job: PlannedJob, design: str) -> list[Request]:
+    """The requests of one job."""
+    requests = operator_requests(bound_programs(field)[job.species], design=design)  # type: ignore[arg-type]
+    return [requests[index] for index in job.requests]
+
+
+def plan_jobs(field: ForceField, settings: Settings, *, sets_per_job: int = 300) -> tuple[PlannedJob, ...]:
+    """Distribute the requests of all species over jobs of a limited number of circuits."""
+    jobs: list[PlannedJob] = []
+    for species, bound in bound_programs(field).items():
+        sizes = [len(request.parameters) for request in operator_requests(bound, design=settings.design)]  # type: ignore[arg-type]
+        members: list[int] = []
+        for index, size in enumerate(sizes):
+            if members and sum(sizes[member] for member in members) + size > sets_per_job:
+                jobs.append(_job(len(jobs), species, members, sizes))
+                members = []
+            members.append(index)
+        jobs.append(_job(len(jobs), species, members, sizes))
+    return tuple(jobs)
+
+
+def _job(index: int, species: int, members: list[int], sizes: list[int]) -> PlannedJob:
+    """Job of some requests."""
+    return PlannedJob(index, species, tuple(members), sum(sizes[member] for member in members))
+
+
+def create_run(directory: Path, model: Path, settings: Settings, snapshot: Mapping[str, Any]) -> Run:
+    """Plan a run and write it down.
+
+    Args:
+        directory: New or empty directory.
+        model: Model file; copied.
+        settings: What to measure.
+        snapshot: Calibration of the device.
+
+    Raises:
+        ConfigError: If the directory already holds a run.
+    """
+    if (directory / "run.json").exists():
+        raise ConfigError(f"{directory} already holds a run; resume it without a model, or choose another directory.")
+    jobs = plan_jobs(ForceField.load(model), settings)
+    (directory / "results").mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(model, directory / "model.json")
+    run = Run(directory, f"qff-{uuid.uuid4().hex[:12]}", settings, jobs, snapshot)
+    plan = {
+        "format": FORMAT,
+        "run_id": run.run_id,
+        "model_sha256": hashlib.sha256((directory / "model.json").read_bytes()).hexdigest(),
+        "settings": asdict(settings),
+        "snapshot": dict(snapshot),
+        "jobs": [asdict(job) for job in jobs],
+    }
+    write_atomically(directory / "run.json", json.dumps(plan, indent=1).encode())
+    return run
+
+
+def load_run(directory: Path) -> Run:
+    """Read a run.
+
+    Raises:
+        ConfigError: If there is none, it is of a newer version, or its model was changed.
+    """
+    path = directory / "run.json"
+    if not path.exists():
+        raise ConfigError(f"{directory} holds no run (run.json is missing); start one with hardware.submit MODEL.")
+    plan = json.loads(path.read_text(encoding="utf-8"))
+    if plan["format"] > FORMAT:
+        raise ConfigError(f"{path} has format {plan['format']}; this version reads up to {FORMAT}. Update qiskit_qff.")
+    if hashlib.sha256((directory / "model.json").read_bytes()).hexdigest() != plan["model_sha256"]:
+        raise ConfigError(f"{directory / 'model.json'} is not the model that was submitted; restore the original.")
+    jobs = tuple(PlannedJob(**{**job, "requests": tuple(job["requests"])}) for job in plan["jobs"])
+    return Run(directory, plan["run_id"], Settings(**plan["settings"]), jobs, plan["snapshot"])
+
+
+def save_result(path: Path, data: list[Any]) -> None:
+    """Write the data of all PUBs of a job: values, errors, and what the mitigation adds."""
+    arrays = {
+        f"{pub}_{name}": np.asarray(getattr(item, name))
+        for pub, item in enumerate(data)
+        for name in ("evs", "stds", "evs_noise_factors", "stds_noise_factors")
+        if hasattr(item, name)
+    }
+    temporary = path.with_suffix(".partial.npz")
+    np.savez(temporary, **arrays)  # type: ignore[arg-type]
+    temporary.replace(path)
+
+
+def load_result(path: Path) -> list[Any]:
+    """Read back what :func:`save_result` wrote."""
+    with np.load(path, allow_pickle=False) as arrays:
+        items: dict[int, dict[str, Any]] = {}
+        for label in arrays.files:
+            pub, name = label.split("_", 1)
+            items.setdefault(int(pub), {})[name] = arrays[label]
+    return [SimpleNamespace(**items[pub]) for pub in sorted(items)]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it either appears whole or not at all."""
+    temporary = path.with_name(path.name + ".partial")
+    with temporary.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)

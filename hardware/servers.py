@@ -1,0 +1,187 @@
+"""Where jobs run: IBM Quantum, or a directory that plays the server for simulated devices.
+
+Both keep a job under the tag that it was submitted with. A client that crashed between submitting a job and writing
+down its id finds the job again by its tag, so nothing is paid twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import numpy as np
+
+from hardware.run_directory import PlannedJob, Run, job_requests, load_result, save_result, write_atomically
+from qiskit_qff.errors import BackendError
+from qiskit_qff.evaluators.backends import Device, device_evaluator, find_device
+from qiskit_qff.evaluators.mitigation import find_preset
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
+
+
+class Server(Protocol):
+    """Something that runs jobs while the client may be gone."""
+
+    def submit(self, job: PlannedJob) -> str:
+        """Start a job and return its id at once."""
+        ...  # pragma: no cover
+
+    def find(self, job: PlannedJob) -> str | None:
+        """Id of a job that was submitted before, if any."""
+        ...  # pragma: no cover
+
+    def result(self, job_id: str, job: PlannedJob, *, wait: bool) -> list[Any] | None:
+        """Data of all PUBs; None if the job is not finished and need not be waited for."""
+        ...  # pragma: no cover
+
+
+def evaluator_of(run: Run, device: Device, rng: np.random.Generator, mode: Any = None) -> PrimitiveEvaluator:
+    """Evaluator with the settings of a run."""
+    return device_evaluator(
+        device,
+        shots=run.settings.shots,
+        preset=find_preset(run.settings.mitigation),
+        dynamical_decoupling=run.settings.dynamical_decoupling,
+        mode=mode,
+        rng=rng,
+    )
+
+
+class LocalServer:
+    """Simulated device: submitting files the job in a directory, collecting runs it there, once."""
+
+    def __init__(self, run: Run) -> None:
+        """Open the directory of the server.
+
+        Args:
+            run: The run whose jobs it serves.
+        """
+        self._run = run
+        self._directory = run.directory / "server"
+        self._directory.mkdir(exist_ok=True)
+
+    def submit(self, job: PlannedJob) -> str:
+        """File a job; every call counts as paid.
+
+        Args:
+            job: The job.
+        """
+        tag = self._run.tag(job)
+        content = {"tag": tag, "paid": self.paid(job) + 1}
+        write_atomically(self._directory / f"{tag}.json", json.dumps(content).encode())
+        return f"local-{tag}"
+
+    def paid(self, job: PlannedJob) -> int:
+        """How often a job was submitted."""
+        path = self._directory / f"{self._run.tag(job)}.json"
+        return int(json.loads(path.read_text(encoding="utf-8"))["paid"]) if path.exists() else 0
+
+    def find(self, job: PlannedJob) -> str | None:
+        """Id of a job that was filed before.
+
+        Args:
+            job: The job.
+        """
+        return f"local-{self._run.tag(job)}" if self.paid(job) else None
+
+    def result(self, job_id: str, job: PlannedJob, *, wait: bool) -> list[Any] | None:
+        """Run a filed job, unless its result is there.
+
+        Args:
+            job_id: The server's id.
+            job: The job.
+            wait: Whether to run it now; it cannot run in the background.
+
+        Raises:
+            BackendError: If no such job was filed.
+        """
+        if not self.paid(job) or job_id != f"local-{self._run.tag(job)}":
+            raise BackendError(f"The local server knows no job '{job_id}'; submit it again.")
+        path = self._directory / f"{self._run.tag(job)}.npz"
+        if not path.exists():
+            if not wait:
+                return None
+            save_result(path, self._simulate(job))
+        return load_result(path)
+
+    def _simulate(self, job: PlannedJob) -> list[Any]:
+        """Run a job on the simulated device, with a seed that belongs to the job."""
+        field = self._run.field()
+        device = find_device(self._run.settings.backend, n_qubits=field.n_qubits)
+        seed = int.from_bytes(hashlib.sha256(self._run.tag(job).encode()).digest()[:4])
+        evaluator = evaluator_of(self._run, device, np.random.default_rng(seed))
+        requests = job_requests(field, job, self._run.settings.design)
+        result = evaluator.submit(requests, shots=self._run.settings.shots).result()
+        return [item.data for item in result]
+
+
+class RuntimeServer:
+    """IBM Quantum, through the runtime client and its saved account."""
+
+    def __init__(self, run: Run, device: Device | None = None, *, mode: Any = None) -> None:
+        """Connect; a device is needed for submitting only.
+
+        Args:
+            run: The run whose jobs it serves.
+            device: The device.
+            mode: Session or Batch that new jobs belong to.
+        """
+        from qiskit_ibm_runtime import QiskitRuntimeService
+
+        self._run = run
+        self._device = device
+        self._mode = mode
+        self._service = QiskitRuntimeService()
+
+    def submit(self, job: PlannedJob) -> str:
+        """Send a job.
+
+        Args:
+            job: The job.
+
+        Raises:
+            BackendError: If there is no device, or the service refuses the job.
+        """
+        if self._device is None:
+            raise BackendError("This connection only collects; submit with hardware.submit.")
+        evaluator = evaluator_of(self._run, self._device, np.random.default_rng(0), self._mode)
+        options: Any = evaluator.estimator.options
+        options.environment.job_tags = [self._run.run_id, self._run.tag(job)]
+        requests = job_requests(self._run.field(), job, self._run.settings.design)
+        return str(evaluator.submit(requests, shots=self._run.settings.shots).job_id())
+
+    def find(self, job: PlannedJob) -> str | None:
+        """Id of a job that the service has under the job's tag, failed ones aside.
+
+        Args:
+            job: The job.
+        """
+        found = self._service.jobs(job_tags=[self._run.tag(job)], limit=10)
+        alive = [item for item in found if str(item.status()) not in {"ERROR", "CANCELLED"}]
+        return str(alive[0].job_id()) if alive else None
+
+    def result(self, job_id: str, job: PlannedJob, *, wait: bool) -> list[Any] | None:
+        """Result of a job.
+
+        Args:
+            job_id: The service's id.
+            job: The job.
+            wait: Whether to wait until it is finished.
+
+        Raises:
+            BackendError: If the job failed or was cancelled.
+        """
+        remote = self._service.job(job_id)
+        status = str(remote.status())
+        if status in {"ERROR", "CANCELLED"}:
+            raise BackendError(f"Job {job_id} (number {job.index}) ended as {status}: {remote.error_message() or ''}")
+        if status != "DONE" and not wait:
+            return None
+        return [SimpleNamespace(**dict(item.data.items())) for item in remote.result()]
+
+
+def open_server(run: Run, connect: Callable[[], Server]) -> Server:
+    """The server of a run: local for simulated devices, else what ``connect`` returns."""
+    return connect() if run.settings.backend.startswith("ibm_") else LocalServer(run)

@@ -1,0 +1,167 @@
+"""The whole calibration flow on a fake device: plan, submit, crash, resume, collect elsewhere."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hardware import collect, cost, submit
+from hardware.run_directory import Run, create_run, load_result, load_run, save_result
+from hardware.servers import LocalServer
+from qiskit_qff.circuit.compiled import operator_matrix
+from qiskit_qff.errors import BackendError, ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def model(trained):
+    return trained / "run" / "model.json"
+
+
+@pytest.fixture
+def arguments(model, tmp_path):
+    quick = ["--backend", "aer", "--preset", "quick", "--shots", "400"]
+    return [str(model), "--out", str(tmp_path / "run"), *quick]
+
+
+def paid(run):
+    server = LocalServer(run)
+    return [server.paid(job) for job in run.jobs]
+
+
+def test_dry_run_tells_the_cost_and_sends_nothing(arguments, tmp_path, capsys):
+    assert submit.main([*arguments, "--backend", "fake_torino", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    for word in ("circuits", "shots", "two-qubit depth", "processor time", "no mitigation"):
+        assert word in shown
+    assert not (tmp_path / "run").exists()
+
+
+def test_cost_is_what_is_submitted(model, capsys):
+    assert cost.main([str(model), "--backend", "aer", "--preset", "standard"]) == 0
+    assert "4096 a circuit" in capsys.readouterr().out
+
+
+def test_flow_ends_in_operators_near_the_exact_ones(arguments, tmp_path, capsys):
+    assert submit.main([*arguments, "--backend", "fake_torino"]) == 0
+    assert collect.main([str(tmp_path / "run"), "--no-wait"]) == 3
+    assert "missing" in capsys.readouterr().out
+    # Another machine: only the directory travels.
+    shutil.move(tmp_path / "run", tmp_path / "elsewhere")
+    assert collect.main([str(tmp_path / "elsewhere")]) == 0
+    run = load_run(tmp_path / "elsewhere")
+    assert paid(run) == [1] * len(run.jobs)
+    assert len(run.snapshot["qubits"]) == run.field().n_qubits
+    written = json.loads((run.directory / "operators.json").read_text())
+    for species, operator in collect.assemble(run).items():
+        bound = collect.bound_programs(run.field())[species]
+        exact = operator_matrix(bound.program, bound.theta, bound.weights)
+        used = bound.program.n_amplitudes
+        scale = np.abs(bound.weights).max()
+        assert np.sqrt(np.mean((operator.matrix - exact)[:used, :used] ** 2)) < 0.03 * scale
+        np.testing.assert_array_equal(written["species"][str(species)]["matrix"], operator.matrix)
+
+
+@pytest.mark.parametrize("crash_at", [0, 1])
+def test_crash_between_sending_and_noting_pays_nothing_twice(arguments, tmp_path, monkeypatch, crash_at):
+    original = Run.record
+
+    def crashing(self, event):
+        if event["job"] == crash_at:
+            raise KeyboardInterrupt
+        original(self, event)
+
+    monkeypatch.setattr(Run, "record", crashing)
+    with pytest.raises(KeyboardInterrupt):
+        submit.main(arguments)
+    monkeypatch.setattr(Run, "record", original)
+    run = load_run(tmp_path / "run")
+    assert len(run.submitted()) == crash_at
+    assert submit.main(["--out", str(tmp_path / "run")]) == 0
+    assert paid(run) == [1] * len(run.jobs)
+    assert set(run.submitted()) == {job.index for job in run.jobs}
+
+
+def test_killed_collection_goes_on(arguments, tmp_path):
+    assert submit.main(arguments) == 0
+    command = [sys.executable, "-m", "hardware.collect", str(tmp_path / "run")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if "job 1/" in line:
+                os.kill(process.pid, signal.SIGKILL)
+                break
+    assert process.returncode == -signal.SIGKILL
+    run = load_run(tmp_path / "run")
+    before = load_result(run.result_path(run.jobs[0]))
+    assert collect.main([str(tmp_path / "run")]) == 0
+    np.testing.assert_array_equal(load_result(run.result_path(run.jobs[0]))[0].evs, before[0].evs)
+    assert paid(run) == [1] * len(run.jobs)
+
+
+def test_half_a_journal_line_is_ignored(arguments, tmp_path):
+    assert submit.main(arguments) == 0
+    journal = tmp_path / "run" / "journal.jsonl"
+    journal.write_text(journal.read_text()[:-10])
+    run = load_run(tmp_path / "run")
+    assert len(run.submitted()) == len(run.jobs) - 1
+    assert submit.main(["--out", str(tmp_path / "run")]) == 0
+    assert paid(run) == [1] * len(run.jobs)
+
+
+def test_a_failed_job_leaves_the_others_usable(arguments, tmp_path, monkeypatch, capsys):
+    assert submit.main(arguments) == 0
+    original = LocalServer.result
+
+    def failing(self, job_id, job, *, wait):
+        if job.index == 0:
+            raise BackendError("Job local-0 ended as CANCELLED: ")
+        return original(self, job_id, job, wait=wait)
+
+    monkeypatch.setattr(LocalServer, "result", failing)
+    assert collect.main([str(tmp_path / "run")]) == 3
+    assert "CANCELLED" in capsys.readouterr().out
+    assert len(json.loads((tmp_path / "run" / "operators.json").read_text())["species"]) == 1
+
+
+def test_results_are_stored_whole(tmp_path):
+    class Data:
+        evs, stds = np.ones((3, 2)), np.zeros((3, 2))
+        evs_noise_factors = np.ones((3, 2, 3))
+
+    save_result(tmp_path / "job_0.npz", [Data(), Data()])
+    first, second = load_result(tmp_path / "job_0.npz")
+    np.testing.assert_array_equal(first.evs_noise_factors, Data.evs_noise_factors)
+    assert not hasattr(second, "stds_noise_factors")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--preset", "magic"], "presets.toml"),
+        (["--backend", "fake_torin"], "fake_torino"),
+        (["--mitigation", "x"], "zne"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_sent(arguments, tmp_path, capsys, change, message):
+    assert submit.main([*arguments, *change]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_runs_are_checked_when_they_are_opened(arguments, model, tmp_path, capsys):
+    assert collect.main([str(tmp_path)]) == 2
+    assert "run.json is missing" in capsys.readouterr().err
+    assert submit.main(arguments) == 0
+    run = load_run(tmp_path / "run")
+    with pytest.raises(ConfigError, match="already holds"):
+        create_run(run.directory, model, run.settings, {})
+    (run.directory / "model.json").write_text("{}")
+    with pytest.raises(ConfigError, match="not the model"):
+        load_run(run.directory)
