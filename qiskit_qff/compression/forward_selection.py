@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.compression.compressor import PoolStatistics, SizeLimits
+from qiskit_qff.compression.exchange import exchange_columns
 from qiskit_qff.compression.linear_map import LinearMap
 
 FloatArray = NDArray[np.float64]
@@ -31,9 +32,9 @@ class SelectionPath:
     """The order in which columns were taken."""
 
     columns: IntArray
-    """Column numbers, shape ``(k,)``."""
+    """Column numbers, shape ``(k,)``; in the order of choice unless exchanges followed."""
     losses: FloatArray
-    """Squared error left after each step, as a fraction of that with none, shape ``(k,)``."""
+    """Squared error left after each greedy step, as a fraction of that with none, shape ``(k,)``."""
 
 
 def select_columns(
@@ -94,6 +95,9 @@ def select_columns(
 class ForwardSelection:
     """Compressor that keeps single channels, standardised."""
 
+    exchange: bool = True
+    """Whether the greedy choice is improved by swaps."""
+
     def fit(self, statistics: PoolStatistics, limits: SizeLimits) -> dict[int, LinearMap]:
         """Select channels against energies and forces.
 
@@ -118,7 +122,11 @@ class ForwardSelection:
         equations = statistics.equations
         total = min(limits.total, limits.per_species * (len(starts) - 1))
         bounded = SizeLimits(total=total, per_species=limits.per_species, equal=limits.equal)
-        return select_columns(equations.gram, equations.moment, owner, bounded, constant=equations.constant)
+        path = select_columns(equations.gram, equations.moment, owner, bounded, constant=equations.constant)
+        if not self.exchange or not len(path.columns):
+            return path
+        better = exchange_columns(equations.gram, equations.moment, path.columns, owner, bounded)
+        return SelectionPath(better, path.losses)
 
     def maps(self, statistics: PoolStatistics, path: SelectionPath) -> dict[int, LinearMap]:
         """Maps of a given selection.

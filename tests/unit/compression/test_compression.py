@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qiskit_qff.compression.compressor import SizeLimits
+from qiskit_qff.compression.exchange import exchange_columns
 from qiskit_qff.compression.forward_selection import select_columns
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.compression.normal_equations import NormalEquations
@@ -105,3 +106,29 @@ def test_fold_and_pull_back(rng):
     assert change == pytest.approx(np.sum(linear_map.pull_back(gradient) * step), rel=1e-6)
     for one in (linear_map, LinearMap(channels, linear_map.mean, np.diag(rng.uniform(1, 2, size)))):
         np.testing.assert_array_equal(LinearMap.from_dict(one.to_dict()).matrix, one.matrix)
+
+
+@given(seed=st.integers(0, 1000))
+def test_exchange_only_improves_and_keeps_the_limits(seed):
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(60, 20)) @ rng.normal(size=(20, 20))
+    labels = rng.normal(size=60)
+    equations = accumulate(rows, labels, np.ones(60), 1)
+    owner, limits = np.repeat([0, 1], 10), SizeLimits(6, 5, equal=False)
+    greedy = select_columns(equations.gram, equations.moment, owner, limits, constant=equations.constant).columns
+
+    def error(columns):
+        part = rows[:, columns]
+        return float(np.sum((labels - part @ np.linalg.lstsq(part, labels, rcond=None)[0]) ** 2))
+
+    better = exchange_columns(equations.gram, equations.moment, greedy, owner, limits)
+    assert len(set(better.tolist())) == 6
+    assert error(better) <= error(greedy) * (1 + 1e-9)
+    counts = np.bincount(owner[better], minlength=2)
+    assert counts.min() >= 1
+    assert counts.max() <= 5
+    # No swap of the least useful column improves it further.
+    worst = min(range(6), key=lambda k: error(np.delete(better, k)))
+    rest = np.delete(better, worst)
+    allowed = [c for c in range(20) if c not in better and np.bincount(owner[[*rest, c]], minlength=2).max() <= 5]
+    assert all(error(np.append(rest, c)) >= error(better) * (1 - 1e-6) for c in allowed)
