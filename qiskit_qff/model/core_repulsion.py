@@ -2,15 +2,20 @@
 
 A trained model knows nothing about atoms closer than its training data ever showed them. The
 screened nuclear repulsion of Ziegler, Biersack and Littmark (ZBL) takes over there, so that
-molecular dynamics cannot collapse. It has no trainable parameter and is exactly zero on every
+molecular dynamics does not collapse. It has no trainable parameter and is exactly zero on every
 training frame::
 
     E   = 1/2 sum_i sum_{j != i} e(r_ij)
-    e(r) = k Z_i Z_j / r * phi(r / a) * S(t),     t = (r - inner) / (outer - inner)
+    e(r) = k Z_i Z_j / (s r) * phi(s r / a) * S(t),     t = (r - inner) / (outer - inner)
     a   = 0.46850 / (Z_i^0.23 + Z_j^0.23)                                    in Å
     phi(x) = 0.18175 exp(-3.19980 x) + 0.50986 exp(-0.94229 x)
            + 0.28022 exp(-0.40290 x) + 0.02817 exp(-0.20162 x)
     S(t) = 1 - 10 t^3 + 15 t^4 - 6 t^5   (1 below inner, 0 above outer)
+
+The scale s is 1 for pairs that bond. Pairs that only ever met farther apart than a bond (S-S at 2.8 Å,
+P-P at 3.3 Å in a thiophosphate) feel at their shortest training distance what ZBL gives at the sum of
+their covalent radii: s = (sum of covalent radii) / (shortest distance). Bare ZBL is some tenths of an eV
+there, too weak a wall: with it a model of Li3PS4 at 520 K fused two PS4 units within 3 to 10 ps.
 
 S has vanishing first and second derivatives at both ends, so e(r) is positive, falls monotonically
 and reaches zero with two continuous derivatives at ``outer``.
@@ -51,10 +56,12 @@ SCREENING_AMPLITUDES = (0.18175, 0.50986, 0.28022, 0.02817)
 #: Decay rates of the universal screening function.
 SCREENING_RATES = (3.19980, 0.94229, 0.40290, 0.20162)
 
-#: The repulsion ends at this fraction of a pair's shortest training distance...
+#: The repulsion ends at this fraction of a pair's shortest training distance,
 OUTER_FRACTION = 0.95
-#: ...and is unswitched below this fraction.
+#: and is unswitched below this fraction: a soft wall for bonds, which the model itself knows well,
 INNER_FRACTION = 0.65
+#: and a steeper one for pairs that never came as close as a bond.
+INNER_FRACTION_APART = 0.85
 #: A pair's reach is capped at this multiple of the sum of the covalent radii: data in which two
 #: species merely never met must not push them apart at chemical distances.
 REACH_CAP = 1.6
@@ -75,6 +82,9 @@ class CoreRepulsion:
     outer: NDArray[np.float64]
     """Distance above which the pair energy is zero, in Å; shape ``(S, S)``, symmetric."""
 
+    scale: NDArray[np.float64]
+    """Factor from a distance to the one ZBL is evaluated at, no unit; shape ``(S, S)``, symmetric."""
+
     def __post_init__(self) -> None:
         """Check shapes, symmetry and order of the radii.
 
@@ -82,7 +92,7 @@ class CoreRepulsion:
             ModelFileError: The radii do not describe one switch per pair of species.
         """
         shape = (len(self.species), len(self.species))
-        for name, radii in (("inner", self.inner), ("outer", self.outer)):
+        for name, radii in (("inner", self.inner), ("outer", self.outer), ("scale", self.scale)):
             if radii.shape != shape or not np.array_equal(radii, radii.T):
                 raise ModelFileError(
                     f"core repulsion: '{name}' must be a symmetric {shape} array, one row per "
@@ -90,6 +100,8 @@ class CoreRepulsion:
                 )
         if not (np.all(self.inner > 0.0) and np.all(self.outer > self.inner)):
             raise ModelFileError("core repulsion: every pair needs 0 < inner < outer radius (Å)")
+        if not (np.all(self.scale > 0.0) and np.all(self.scale <= 1.0)):
+            raise ModelFileError("core repulsion: every pair needs a scale above 0 and up to 1")
 
     @classmethod
     def from_shortest_distances(
@@ -112,8 +124,9 @@ class CoreRepulsion:
         covalent = _covalent_sums(species)
         unseen = UNSEEN_REACH * covalent
         reach = np.where(np.isfinite(seen), np.minimum(seen, REACH_CAP * covalent), unseen)
-        inner, outer = INNER_FRACTION * reach, OUTER_FRACTION * reach
-        return cls(species=tuple(int(z) for z in species), inner=inner, outer=outer)
+        scale = np.minimum(1.0, covalent / reach)
+        inner = np.where(scale < 1.0, INNER_FRACTION_APART, INNER_FRACTION) * reach
+        return cls(species=tuple(int(z) for z in species), inner=inner, outer=OUTER_FRACTION * reach, scale=scale)
 
     def evaluate(
         self, species_index: NDArray[np.int64], neighbors: NeighborList
@@ -137,6 +150,7 @@ class CoreRepulsion:
             np.asarray(self.species, dtype=np.float64),
             self.inner,
             self.outer,
+            self.scale,
         )
 
     def pair_energy(self, first: int, second: int, distance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -152,7 +166,7 @@ class CoreRepulsion:
         """
         a, b = self.species.index(first), self.species.index(second)
         values = [
-            _pair_energy(r, float(first), float(second), self.inner[a, b], self.outer[a, b])[0]
+            _pair_energy(r, float(first), float(second), self.inner[a, b], self.outer[a, b], self.scale[a, b])[0]
             for r in np.ravel(distance)
         ]
         return np.reshape(np.asarray(values), np.shape(distance))
@@ -163,6 +177,7 @@ class CoreRepulsion:
             "species": list(self.species),
             "inner": self.inner.tolist(),
             "outer": self.outer.tolist(),
+            "scale": self.scale.tolist(),
         }
 
     @classmethod
@@ -177,6 +192,7 @@ class CoreRepulsion:
                 species=tuple(int(z) for z in document["species"]),
                 inner=np.asarray(document["inner"], dtype=np.float64),
                 outer=np.asarray(document["outer"], dtype=np.float64),
+                scale=np.asarray(document["scale"], dtype=np.float64),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"core repulsion in the model file is malformed: {error}") from (error)
@@ -231,18 +247,20 @@ def _covalent_sums(species: Sequence[int]) -> NDArray[np.float64]:
 
 
 @numba.njit(cache=True, inline="always")
-def _pair_energy(distance: float, charge_i: float, charge_j: float, inner: float, outer: float) -> tuple[float, float]:
+def _pair_energy(
+    distance: float, charge_i: float, charge_j: float, inner: float, outer: float, scale: float
+) -> tuple[float, float]:
     """Return the switched pair energy (eV) and its derivative with distance (eV/Å)."""
     if distance >= outer:
         return 0.0, 0.0
-    inverse_length = (charge_i**SCREENING_EXPONENT + charge_j**SCREENING_EXPONENT) / (SCREENING_LENGTH)
+    inverse_length = scale * (charge_i**SCREENING_EXPONENT + charge_j**SCREENING_EXPONENT) / SCREENING_LENGTH
     screening = 0.0
     slope = 0.0
     for amplitude, rate in zip(SCREENING_AMPLITUDES, SCREENING_RATES):  # noqa: B905 (numba)
         term = amplitude * math.exp(-rate * inverse_length * distance)
         screening += term
         slope -= rate * inverse_length * term
-    coulomb = COULOMB_CONSTANT * charge_i * charge_j / distance
+    coulomb = COULOMB_CONSTANT * charge_i * charge_j / (scale * distance)
     energy = coulomb * screening
     derivative = coulomb * (slope - screening / distance)
     if distance <= inner:
@@ -264,6 +282,7 @@ def _evaluate_pairs(
     charges: NDArray[np.float64],
     inner: NDArray[np.float64],
     outer: NDArray[np.float64],
+    scale: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Sum pair energies, forces and virial over a full neighbour list."""
     n_atoms = species_index.size
@@ -278,7 +297,7 @@ def _evaluate_pairs(
             # PERF: nearly every pair leaves here; no pair is in reach at ordinary distances.
             if distance >= outer[a, b]:
                 continue
-            energy, slope = _pair_energy(distance, charges[a], charges[b], inner[a, b], outer[a, b])
+            energy, slope = _pair_energy(distance, charges[a], charges[b], inner[a, b], outer[a, b], scale[a, b])
             energies[i] += 0.5 * energy
             for k in range(3):
                 # The full list holds (i, j) and (j, i): each centre collects its own force, and

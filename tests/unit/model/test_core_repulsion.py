@@ -50,7 +50,7 @@ def all_pairs(positions):
 
 @pytest.fixture
 def repulsion():
-    shortest = {(1, 1): 1.8, (16, 1): 1.4, (16, 16): 2.1, (40, 16): 2.4}
+    shortest = {(1, 1): 1.8, (16, 1): 1.3, (16, 16): 3.0, (40, 16): 2.4}
     return CoreRepulsion.from_shortest_distances(SPECIES, shortest)
 
 
@@ -61,9 +61,12 @@ def cluster():
 
 
 def test_unswitched_core_is_the_universal_potential(repulsion):
-    r = np.array([0.05, 0.2, 0.6, 0.9])
-    expected = [reference_zbl(x, 1, 16) for x in r[:-1]]
-    np.testing.assert_allclose(repulsion.pair_energy(1, 16, r[:-1]), expected, rtol=1e-7)
+    bonded, apart = np.array([0.05, 0.2, 0.6, 0.8]), np.array([0.3, 1.0, 2.5])
+    expected = [reference_zbl(r, 1, 16) for r in bonded]
+    np.testing.assert_allclose(repulsion.pair_energy(1, 16, bonded), expected, rtol=1e-7)
+    # Sulphur atoms that never came closer than 3.0 Å feel there what ZBL is at 2 x 1.05 Å.
+    expected = [reference_zbl(r * 2.1 / 3.0, 16, 16) for r in apart]
+    np.testing.assert_allclose(repulsion.pair_energy(16, 16, apart), expected, rtol=1e-7)
     assert pytest.approx(14.399645, rel=1e-6) == COULOMB_CONSTANT
 
 
@@ -76,17 +79,18 @@ def test_every_pair_is_positive_monotonic_and_smooth_at_its_end(repulsion):
             assert np.all(np.diff(energy) < 0)
             assert np.all(energy[:-1] > 0)
             assert energy[-1] == 0.0
-            step = 1e-3
-            tail = repulsion.pair_energy(first, second, outer + step * np.array([-2.0, -1.0, 0.0, 1.0]))
-            assert abs(tail[2] - tail[1]) / step < 1e-3
-            assert abs(tail[1] - 2 * tail[2] + tail[3]) / step**2 < 1.0  # falls with the step: C2
+            depth = (outer - repulsion.inner[a, b]) * np.array([0.04, 0.02, 0.01])
+            tail = repulsion.pair_energy(first, second, outer - depth)
+            assert np.all(tail[1:] < tail[:-1] / 7.0)  # like depth cubed: no jump in two derivatives
 
 
 def test_reach_lies_below_training_distances_and_falls_back_to_radii(repulsion):
-    assert repulsion.outer[0, 1] == pytest.approx(0.95 * 1.4)
+    assert repulsion.outer[0, 1] == pytest.approx(0.95 * 1.3)
     assert repulsion.outer[0, 0] < 1.8  # capped: H-H was only ever seen far apart
     assert repulsion.outer[0, 2] == pytest.approx(0.95 * 0.9 * (0.31 + 1.75))
     assert np.all(repulsion.inner < repulsion.outer)
+    assert repulsion.scale[1, 1] == pytest.approx(2.1 / 3.0)
+    assert repulsion.scale[0, 1] == 1.0
 
 
 def test_forces_are_the_gradient(repulsion, cluster):
@@ -130,7 +134,7 @@ def test_atoms_far_apart_feel_nothing(repulsion):
 
 
 def test_dictionary_and_table_give_the_same_radii(repulsion):
-    table = np.array([[1.8, 1.4, np.inf], [1.4, 2.1, 2.4], [np.inf, 2.4, np.inf]])
+    table = np.array([[1.8, 1.3, np.inf], [1.3, 3.0, 2.4], [np.inf, 2.4, np.inf]])
     from_table = CoreRepulsion.from_shortest_distances(SPECIES, table)
     np.testing.assert_array_equal(from_table.outer, repulsion.outer)
 
@@ -144,7 +148,7 @@ def test_round_trip_through_a_dictionary(repulsion):
 
 @pytest.mark.parametrize(
     "damage",
-    [{"inner": None}, {"inner": [[1.0]]}, {"outer": [[0.1] * 3] * 3}, {"species": "Li"}],
+    [{"scale": [[2.0] * 3] * 3}, {"inner": None}, {"inner": [[1.0]]}, {"outer": [[0.1] * 3] * 3}, {"species": "Li"}],
 )
 def test_malformed_document_is_refused(repulsion, damage):
     with pytest.raises(ModelFileError, match="core repulsion"):
