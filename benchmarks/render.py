@@ -1,0 +1,118 @@
+"""Render benchmarks/results/*.json into the table of the README and benchmarks/RESULTS.md.
+
+    python benchmarks/render.py [--check]
+
+`--check` writes nothing and fails where the README's table is not what the results say.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
+RESULTS_PAGE = HERE / "RESULTS.md"
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+SETS = {
+    "lips83": "Li-P-S glass, 83 atoms, AIMD 520 K: 600 train / 200 test, the given and 4 random splits",
+    "uio66": "UiO-66, 114 atoms, 15 strained frames: leave 5 out, 15 splits",
+    "limof5": "shipped Li-MOF-5, 110 atoms, 23 frames: 20 % out, balanced, 5 draws",
+}
+LOSS_NOTE = (
+    "Loss on the training frames, per frame: of the circuit, of the best linear model on the same channels, and of "
+    "the best symmetric matrices on them (the bound)."
+)
+
+
+def read(name):
+    path = HERE / "results" / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def spread(entry, digits):
+    return f"{entry['mean']:.{digits}f} ± {entry['std']:.{digits}f}"
+
+
+def accuracy_table():
+    lines = [
+        "| data | trainable parameters | energy MAE meV/atom | force MAE meV/Å | predicting no force: meV/Å |",
+        "|---|---|---|---|---|",
+    ]
+    for name, words in SETS.items():
+        result = read(f"held_out_errors_{name}")
+        if result is None:
+            continue
+        rows, summary = result["splits"], result["summary"]
+        nothing = sum(r["force_mae_of_predicting_zero"] for r in rows) / len(rows)
+        lines.append(
+            f"| {words} | {rows[0]['n_trainable']} | {spread(summary['energy_mae_mev_per_atom'], 2)} | "
+            f"{spread(summary['force_mae_mev_per_ang'], 1)} | {nothing:.0f} |"
+        )
+    lines += ["", "Mean ± standard deviation over splits, `benchmarks/accuracy/held_out_errors.py`."]
+    return lines
+
+
+def cost_lines():
+    lines = []
+    if training := read("training_cost"):
+        small, large = training["runs"]
+        lines.append(
+            f"- `qff train` on {large['n_frames']} frames of lips83, from file to model: "
+            f"{large['seconds_median']:.0f} s on 2 cores, peak memory {large['peak_mib']:.0f} MiB "
+            f"({small['peak_mib']:.0f} MiB for {small['n_frames']} frames). `benchmarks/speed/training.py`"
+        )
+    if runs := (read("stability_lips83") or {}).get("runs"):
+        drift = max(abs(r["nve_drift_mev_per_atom_per_ps"]) for r in runs)
+        rdf = max(r["rdf_mae"]["all"] for r in runs)
+        worst_name, worst = max(
+            ((k, v) for r in runs for k, v in r["rdf_mae"].items() if k != "all"), key=lambda item: item[1]
+        )
+        lines.append(
+            f"- Molecular dynamics of lips83, {len(runs)} seeds: NVE at 300 K for {runs[0]['nve_ps']:.0f} ps drifts by "
+            f"at most {drift:.3f} meV/atom/ps; NVT at 520 K for {runs[0]['nvt_ps']:.0f} ps keeps all atoms, its g(r) "
+            f"differs from ab initio by {rdf:.3f} (all pairs together; {worst:.2f} for {worst_name}, the worst pair); "
+            f"{min(r['ms_per_step'] for r in runs):.1f} ms a step inside ASE. `benchmarks/dynamics/stability.py`"
+        )
+    return lines
+
+
+def page():
+    lines = ["# Results", "", "Rendered by `python benchmarks/render.py` from `benchmarks/results/`.", ""]
+    lines += [*accuracy_table(), "", *cost_lines(), ""]
+    for name in SETS:
+        result = read(f"held_out_errors_{name}")
+        if result is None:
+            continue
+        lines += [f"## {name}, split by split", ""]
+        lines += ["| split | train | test | energy MAE | force MAE | force RMSE | loss | linear | bound |"]
+        lines += ["|---|---|---|---|---|---|---|---|---|"]
+        for k, r in enumerate(result["splits"]):
+            lines.append(
+                f"| {k} | {r['n_train']} | {r['n_test']} | {r['energy_mae_mev_per_atom']:.2f} | "
+                f"{r['force_mae_mev_per_ang']:.1f} | {r['force_rmse_mev_per_ang']:.1f} | {r['loss']:.3f} | "
+                f"{r['linear_loss']:.3f} | {r['bound']:.3f} |"
+            )
+        lines += ["", LOSS_NOTE, ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    text = README.read_text()
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    table = "\n".join([*accuracy_table(), "", *cost_lines()])
+    wanted = f"{before}{BEGIN}\n{table}\n{END}{after}"
+    if arguments.check:
+        if wanted != text or RESULTS_PAGE.read_text() != page():
+            sys.exit("the README or RESULTS.md does not show benchmarks/results; run python benchmarks/render.py")
+        return
+    README.write_text(wanted)
+    RESULTS_PAGE.write_text(page())
+
+
+if __name__ == "__main__":
+    main()
