@@ -193,7 +193,7 @@ def save_result(path: Path, data: list[Any]) -> None:
     arrays = {
         f"{pub}_{name}": np.asarray(getattr(item, name))
         for pub, item in enumerate(data)
-        for name in ("evs", "stds", "evs_noise_factors", "stds_noise_factors")
+        for name in ("evs", "stds", "evs_noise_factors", "stds_noise_factors", "twirl_stds")
         if hasattr(item, name)
     }
     temporary = path.with_suffix(".partial.npz")

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 NoiseModel = list[tuple["CircuitInstruction", PauliLindbladMap]]
 
+_PEC_SHOTS = 16
+"""Shots per random circuit under PEC; the runtime's 64 leave so few circuits that their spread exceeds shot noise."""
 _LOCAL_RANDOMIZATIONS = 8
 """Random circuits per setting in local simulations with twirling."""
 
@@ -132,7 +134,9 @@ def estimator_options(
     if preset.pec:
         resilience["layer_noise_model"] = noise_model or []
     twirling: dict[str, Any] = {"enable_gates": preset.gate_twirling, "enable_measure": preset.measure_mitigation}
-    if local and not preset.pec:
+    if preset.pec:
+        twirling["shots_per_randomization"] = _PEC_SHOTS
+    elif local:
         twirling["num_randomizations"] = _LOCAL_RANDOMIZATIONS
     return {
         "resilience_level": 0,

@@ -54,6 +54,9 @@ def read_readouts(data: Any, shots: int | None) -> tuple[FloatArray, FloatArray,
 def _finite(data: Any, shots: int | None) -> tuple[FloatArray, FloatArray, int]:
     """Values and errors ``(batch, n_observables)``; failed extrapolations replaced by the lowest noise factor."""
     values, errors = np.array(data.evs, dtype=float).T, np.array(data.stds, dtype=float).T
+    if getattr(data, "twirl_stds", None) is not None:
+        # Random circuits differ by more than their shots, above all under PEC: the larger error is the honest one.
+        errors = np.fmax(errors, np.array(data.twirl_stds, dtype=float).T)
     bad = ~(np.isfinite(values) & np.isfinite(errors))
     if not bad.any():
         return values, errors, 0
