@@ -192,14 +192,17 @@ class ChannelTables(NamedTuple):
     """All three-body channels, slots counted within s, shape ``(sum n_three, 3)``."""
     channel_start: IntArray
     """Where the channels of centre s begin when all are laid end to end, shape ``(S + 1,)``."""
+    core_start: FloatArray
+    """Distance in Å per pair of species below which channels level off, shape ``(S, S)``; 0 for never."""
 
 
-def make_tables(sets: dict[int, ChannelSet], r_cut: float) -> ChannelTables:
+def make_tables(sets: dict[int, ChannelSet], r_cut: float, *, core_start: FloatArray | None = None) -> ChannelTables:
     """Lay channel sets end to end.
 
     Args:
         sets: Channel set per centre atomic number; neighbour species in each are ascending.
         r_cut: Cutoff radius in Å.
+        core_start: Distance in Å per pair of species below which channels level off, shape ``(S, S)``.
 
     Returns:
         The tables.
@@ -229,4 +232,5 @@ def make_tables(sets: dict[int, ChannelSet], r_cut: float) -> ChannelTables:
         triple_start=start([len(s.triples) for s in ordered]),
         triples=np.concatenate([s.triples for s in ordered]),
         channel_start=start([s.n_channels for s in ordered]),
+        core_start=np.zeros((len(species), len(species))) if core_start is None else core_start,
     )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from qiskit_qff.descriptors.angular import spherical_harmonics
 from qiskit_qff.descriptors.channels import ChannelTables
 from qiskit_qff.descriptors.cutoff import cutoff_function
-from qiskit_qff.descriptors.radial import radial_function
+from qiskit_qff.descriptors.radial import core_distance, radial_function
 
 F = NDArray[np.float64]
 I = NDArray[np.int64]  # noqa: E741 - the pair F, I keeps kernel signatures readable
@@ -25,7 +25,7 @@ I = NDArray[np.int64]  # noqa: E741 - the pair F, I keeps kernel signatures read
 
 @numba.njit(cache=True)
 def neighbor_functions(
-    vector: F, r: float, l_max: int, rows: F, r_cut: float, legendre: F,
+    vector: F, r: float, core: float, l_max: int, rows: F, r_cut: float, legendre: F,
     radial: F, radial_slope: F, harmonics: F, harmonic_gradients: F,
 ) -> None:  # fmt: skip
     """Radial functions and harmonics of one neighbour.
@@ -33,6 +33,7 @@ def neighbor_functions(
     Args:
         vector: r_j - r_i, shape ``(3,)``, in Å.
         r: Its length in Å.
+        core: Where the pair's core begins, in Å.
         l_max: Highest degree.
         rows: Radial rows of the neighbour's slots, shape ``(k, 4)``.
         r_cut: Cutoff radius in Å.
@@ -42,9 +43,11 @@ def neighbor_functions(
         harmonics: Output, shape ``((l_max + 1)**2,)``.
         harmonic_gradients: Output, shape ``((l_max + 1)**2, 3)``, in 1/Å.
     """
-    switch, slope = cutoff_function(r, r_cut)
+    seen, bend = core_distance(r, core)
+    switch, slope = cutoff_function(seen, r_cut)
     for k in range(rows.shape[0]):
-        radial[k], radial_slope[k] = radial_function(r, rows[k], switch, slope)
+        radial[k], derivative = radial_function(seen, rows[k], switch, slope)
+        radial_slope[k] = derivative * bend
     inverse = 1.0 / r
     spherical_harmonics(
         vector[0] * inverse, vector[1] * inverse, vector[2] * inverse, inverse, l_max,
@@ -81,15 +84,17 @@ def atom_channels(tables: ChannelTables, s: int, vectors: F, distances: F, kinds
     jacobian[:] = 0.0
     for j in range(n_neighbors):
         t, r = kinds[j], distances[j]
-        switch, switch_slope = cutoff_function(r, tables.r_cut)
+        core = tables.core_start[s, t]
+        seen, bend = core_distance(r, core)
+        switch, switch_slope = cutoff_function(seen, tables.r_cut)
         for c in range(pair_first[t], pair_first[t + 1]):
-            value, derivative = radial_function(r, pair_rows[c], switch, switch_slope)
+            value, derivative = radial_function(seen, pair_rows[c], switch, switch_slope)
             values[c] += value
             for axis in range(3):
-                jacobian[j, axis, c] = derivative * vectors[j, axis] / r
+                jacobian[j, axis, c] = derivative * bend * vectors[j, axis] / r
         low, high = slot_first[t], slot_first[t + 1]
         neighbor_functions(
-            vectors[j], r, tables.l_max, slot_rows[low:high], tables.r_cut, legendre,
+            vectors[j], r, core, tables.l_max, slot_rows[low:high], tables.r_cut, legendre,
             radial[j], slope[j], harmonics[j], gradients[j],
         )  # fmt: skip
         for a in range(low, high):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qiskit_qff.descriptors.channels import ChannelTables
 from qiskit_qff.descriptors.cutoff import cutoff_function
 from qiskit_qff.descriptors.kernels import neighbor_functions
-from qiskit_qff.descriptors.radial import radial_function
+from qiskit_qff.descriptors.radial import core_distance, radial_function
 
 F = NDArray[np.float64]
 I = NDArray[np.int64]  # noqa: E741 - the pair F, I keeps kernel signatures readable
@@ -88,15 +88,17 @@ def _forward(
     for p in range(distances.shape[0]):
         t, r = kinds[neighbor[p]], distances[p]
         low, high = slot_first[t], slot_first[t + 1]
-        switch, switch_slope = cutoff_function(r, tables.r_cut)
+        core = tables.core_start[s, t]
+        seen, bend = core_distance(r, core)
+        switch, switch_slope = cutoff_function(seen, tables.r_cut)
         for c in range(pair_first[t], pair_first[t + 1]):
-            value, derivative = radial_function(r, tables.pair_rows[pair_start + c], switch, switch_slope)
+            value, derivative = radial_function(seen, tables.pair_rows[pair_start + c], switch, switch_slope)
             values[c] += value
-            pair_slopes[p, c] = derivative
+            pair_slopes[p, c] = derivative * bend
         if high == low:
             continue
         neighbor_functions(
-            vectors[p], r, tables.l_max, tables.slot_rows[slot_start + low : slot_start + high], tables.r_cut,
+            vectors[p], r, core, tables.l_max, tables.slot_rows[slot_start + low : slot_start + high], tables.r_cut,
             legendre, radial[p], slope[p], harmonics[p], gradients[p],
         )  # fmt: skip
         for a in range(low, high):

@@ -20,6 +20,9 @@ from qiskit_qff.descriptors.cutoff import cutoff_function
 CENTER, SHARPNESS, LENGTH, POWER = 0, 1, 2, 3
 """Columns of a radial function's row: Å, 1/Å^2, Å, no unit."""
 
+CORE_WIDTH = 0.1
+"""Distances stop counting over this fraction of the core's radius."""
+
 
 def gaussian_rows(centers: NDArray[np.float64], widths: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rows of Gaussians.
@@ -52,6 +55,30 @@ def power_rows(powers: NDArray[np.float64], length: float) -> NDArray[np.float64
     rows[:, LENGTH] = length
     rows[:, POWER] = powers
     return rows
+
+
+@numba.njit(cache=True, inline="always")
+def core_distance(r: float, start: float) -> tuple[float, float]:
+    r"""The distance that radial functions see: r itself, and a constant deep inside the core.
+
+    .. math:: \tilde r = r_0 - w\,(t - t^3 + t^4/2),\qquad t = \min(1, (r_0 - r)/w),\quad w = r_0/10
+
+    with :math:`r_0` the start of the core, below every distance of the training data. Nothing trained
+    reaches there: without this, inverse powers and steep Gaussians extrapolate to wells of any depth, which
+    no core repulsion can fill. Twice continuously differentiable.
+
+    Args:
+        r: Distance in Å.
+        start: Where the core begins, in Å; 0 for none.
+
+    Returns:
+        The distance seen, in Å, and its derivative, no unit.
+    """
+    if r >= start:
+        return r, 1.0
+    width = CORE_WIDTH * start
+    t = min(1.0, (start - r) / width)
+    return start - width * (t - t * t * t + 0.5 * t * t * t * t), 1.0 - t * t * (3.0 - 2.0 * t)
 
 
 @numba.njit(cache=True, inline="always")

@@ -145,7 +145,11 @@ class ForceField:
             used = m.compression.n_features + 1
             forms.append(m.compression.fold(matrices[m.number][:used, :used]))
         return _KernelInput(
-            tables=make_tables({m.number: m.compression.channels for m in self.models}, self.r_cut),
+            tables=make_tables(
+                {m.number: m.compression.channels for m in self.models},
+                self.r_cut,
+                core_start=self.repulsion.outer,
+            ),
             means=np.concatenate([m.compression.mean for m in self.models]),
             forms=np.concatenate([f.ravel() for f in forms]),
             form_start=np.concatenate([[0], np.cumsum([f.size for f in forms])]).astype(np.int64),

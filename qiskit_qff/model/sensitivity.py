@@ -77,7 +77,8 @@ def _of_species(
 ) -> tuple[FloatArray, FloatArray]:
     """Amplitudes of the atoms of one species and their derivatives."""
     model = field.models[s]
-    tables = make_tables({m.number: m.compression.channels for m in field.models}, field.cutoff)
+    sets = {m.number: m.compression.channels for m in field.models}
+    tables = make_tables(sets, field.cutoff, core_start=field.repulsion.outer)
     atoms = np.flatnonzero(kinds == s)
     n_channels, size = model.compression.channels.n_channels, 2**model.ansatz.n_qubits
     values = np.empty((len(atoms), n_channels))
