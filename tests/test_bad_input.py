@@ -209,3 +209,23 @@ def test_reading_back_is_not_lossy(trained, alloy_frames) -> None:
     """The fixtures themselves: what was written is what the calculator said."""
     atoms = read(trained / "data.extxyz", "0")
     assert atoms.get_potential_energy() == pytest.approx(alloy_frames[0].get_potential_energy())
+
+
+def test_cutoff_that_reaches_no_neighbour(tmp_path, frames, capsys) -> None:
+    write(tmp_path / "alloy.extxyz", frames)
+    arguments = [*train(tmp_path / "alloy.extxyz", tmp_path), "--r-cut", "1.2"]
+    refused(capsys, tmp_path, arguments, "Cu, Au", "neighbour", "r_cut")
+
+
+def test_element_that_only_the_test_frames_hold(tmp_path, frames, capsys) -> None:
+    frames[-1].symbols[5] = "Ag"
+    write(tmp_path / "silver.extxyz", frames)
+    arguments = [*train(tmp_path / "silver.extxyz", tmp_path), "--split", "block"]
+    refused(capsys, tmp_path, arguments, f"frame {len(frames) - 1}", "held out", "Ag", "--split")
+
+
+def test_budget_below_the_smallest_model(tmp_path, frames, capsys) -> None:
+    write(tmp_path / "alloy.extxyz", frames)
+    arguments = [*train(tmp_path / "alloy.extxyz", tmp_path), "--max-parameters", "3"]
+    error = refused(capsys, tmp_path, arguments, "max_parameters is 3", "at least 6")
+    assert "choose readout 'rank_one'" not in error

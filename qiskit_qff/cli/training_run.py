@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
+from ase.data import chemical_symbols
 
 from qiskit_qff import __version__
 from qiskit_qff.cli.evaluate import compare_exactly, metrics_table
 from qiskit_qff.cli.info import print_ledger
 from qiskit_qff.cli.output import Output, plain
+from qiskit_qff.errors import DataError
 from qiskit_qff.report.figures import save
 from qiskit_qff.report.html import Page, Section, write_page
 from qiskit_qff.report.metrics import Comparison, Metrics, measure
@@ -85,6 +87,7 @@ def train_model(config: "TrainConfig", output: Output) -> TrainedModel:
     frames = read_training_frames(config)
     rng = np.random.default_rng(config.seed)
     split = hold_out(frames, config.data, rng=rng)
+    _check_species(frames, split)
     with output.progress("training") as advance:
         result = train(
             [frames[index] for index in split.train],
@@ -101,6 +104,22 @@ def train_model(config: "TrainConfig", output: Output) -> TrainedModel:
     }
     metrics = {name: measure(comparison) for name, comparison in comparisons.items()}
     return TrainedModel(config, frames, split, result, comparisons, metrics, seconds)
+
+
+def _check_species(frames: "list[Frame]", split: Split) -> None:
+    """Refuse, before any training, a split whose test frames hold an element that no training frame holds.
+
+    Raises:
+        DataError: naming element and frame.
+    """
+    known = {int(number) for index in split.train for number in frames[index].numbers}
+    for index in split.test:
+        unknown = sorted(set(frames[index].numbers.tolist()) - known)
+        if unknown:
+            raise DataError(
+                f"{frames[index].where}: held out, but no training frame contains {chemical_symbols[unknown[0]]}. "
+                "Choose another --seed, --split or --test-fraction, or add frames with this element."
+            )
 
 
 def write_results(trained: TrainedModel, directory: Path) -> None:

@@ -64,9 +64,10 @@ def size_limits(config: TrainConfig, species: tuple[int, ...]) -> SizeLimits:
     total = (config.max_parameters - count * overhead) // per_feature
     if total < smallest * count:
         need = count * (overhead + smallest * per_feature)
+        other = " or choose readout 'rank_one'" if config.circuit.readout != "rank_one" else ""
         raise BudgetError(
             f"max_parameters is {config.max_parameters}, but {count} species with readout "
-            f"'{config.circuit.readout}' need at least {need}; raise it or choose readout 'rank_one'."
+            f"'{config.circuit.readout}' need at least {need}; raise it{other}."
         )
     return SizeLimits(total=min(total, largest * count), per_species=largest, equal=False)
 

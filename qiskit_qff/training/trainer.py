@@ -75,7 +75,7 @@ def train(
         progress: Called with a stage's name, work done and work in all.
 
     Raises:
-        DataError: If a frame lacks its energy or forces.
+        DataError: If a frame lacks its energy or forces, or a species never has a neighbour.
         BudgetError: If the chosen circuit needs more parameters than ``config.max_parameters``.
     """
     report = progress or _silent
@@ -84,6 +84,7 @@ def train(
     species = species_of(frames)
     limits = size_limits(config, species)
     shortest = find_shortest(frames, species, config.descriptor.r_cut, report)
+    check_reach(species, shortest, config.descriptor.r_cut)
     pool = _pool(frames, species, shortest, config, weights, report)
     maps, selection = _compress(pool, config, limits)
     del pool
@@ -122,6 +123,25 @@ def check_labels(frames: Sequence[Frame]) -> None:
                 )
             if not np.isfinite(value).all():
                 raise DataError(f"{frame.where}: {name} not finite (NaN or inf); remove the frame or label it again.")
+
+
+def check_reach(species: Sequence[int], shortest: FloatArray, r_cut: float) -> None:
+    """Refuse species whose atoms never have a neighbour: they have no channel, hence no circuit.
+
+    Args:
+        species: Atomic numbers.
+        shortest: Shortest distance of every pair, shape ``(S, S)``, in Å; ``inf`` beyond the cutoff.
+        r_cut: Cutoff radius in Å.
+
+    Raises:
+        DataError: Naming them.
+    """
+    alone = [chemical_symbols[z] for z, row in zip(species, shortest, strict=True) if not np.isfinite(row).any()]
+    if alone:
+        raise DataError(
+            f"no atom of {', '.join(alone)} has a neighbour within the cutoff of {r_cut:g} Å in any training frame; "
+            "raise descriptor.r_cut (--r-cut), or add frames in which it has one."
+        )
 
 
 def loss_weights(config: TrainConfig) -> LossWeights:
