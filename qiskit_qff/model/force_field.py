@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.circuit.ansatz import build_program
 from qiskit_qff.circuit.compiled import operator_matrix
-from qiskit_qff.circuit.program import CircuitProgram
+from qiskit_qff.circuit.program import BoundProgram, CircuitProgram
 from qiskit_qff.descriptors.channels import ChannelTables, make_tables
 from qiskit_qff.descriptors.kernels import channel_values
 from qiskit_qff.descriptors.quadratic import quadratic_forces
@@ -34,6 +34,10 @@ from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 from qiskit_qff.structures.species import species_index
+
+if TYPE_CHECKING:
+    from qiskit.primitives import BaseEstimatorV2
+    from qiskit_machine_learning.neural_networks import EstimatorQNN
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -231,6 +235,28 @@ class ForceField:
             own = values[kinds == s, : m.compression.channels.n_channels]
             encoded[m.number] = amplitude_vectors(m.compression.apply(own), n_qubits=m.ansatz.n_qubits)
         return encoded
+
+    def to_qnn(self, species: int, estimator: BaseEstimatorV2, *, precision: float = 0.0) -> EstimatorQNN:
+        """The circuit of one species as a network of qiskit-machine-learning; see :mod:`~qiskit_qff.evaluators.qnn`.
+
+        Args:
+            species: Atomic number.
+            estimator: Any Estimator primitive.
+            precision: Target standard error of an expectation value; 0 for exact simulators.
+
+        Returns:
+            Inputs are the loader's angles, weights are θ, the output is ``x^T M x / |x|^2`` in eV.
+
+        Raises:
+            ConfigError: If the model does not know the species.
+            MissingDependencyError: If qiskit-machine-learning is not installed.
+        """
+        from qiskit_qff.evaluators.qnn import to_qnn
+
+        if species not in self.species:
+            raise ConfigError(f"The model knows the atomic numbers {self.species}; {species} was given.")
+        bound = BoundProgram(self.programs[species], self.theta[species], self.weights[species])
+        return to_qnn(bound, estimator, precision=precision)
 
     def with_parameters(
         self,

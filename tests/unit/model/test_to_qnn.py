@@ -1,0 +1,46 @@
+"""A force field's EstimatorQNN: values and gradients of qiskit-machine-learning against ours."""
+
+import sys
+
+import numpy as np
+import pytest
+from qiskit.primitives import StatevectorEstimator
+
+from qiskit_qff.circuit.compiled import operator_matrix, readout_jacobian
+from qiskit_qff.encoding.amplitudes import normalise
+from qiskit_qff.encoding.tree import tree_layout
+from qiskit_qff.encoding.tree_angles import loader_angles
+from qiskit_qff.errors import ConfigError, MissingDependencyError
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.structures.reading import read_frames
+
+
+@pytest.fixture(scope="module")
+def field(trained) -> ForceField:
+    return ForceField.load(trained / "run" / "model.json")
+
+
+def test_values_and_gradients_are_ours(trained, field) -> None:
+    pytest.importorskip("qiskit_machine_learning")
+    frame = read_frames(trained / "data.extxyz")[0]
+    for species, program in field.programs.items():
+        network = field.to_qnn(species, StatevectorEstimator())
+        states = normalise(field.amplitudes(frame)[species][:2])[0]
+        angles = loader_angles(tree_layout(program.n_amplitudes), states)
+        theta, weights = field.theta[species], field.weights[species]
+        matrix = operator_matrix(program, theta, weights)
+        values = np.einsum("bi,ij,bj->b", states, matrix, states)
+        assert np.allclose(network.forward(angles, theta)[:, 0], values, rtol=0, atol=1e-8)
+        slopes = np.einsum("k,akij,bi,bj->ba", weights, readout_jacobian(program, theta), states, states)
+        assert np.allclose(network.backward(angles, theta)[1][:, 0], slopes, rtol=0, atol=1e-8)
+
+
+def test_unknown_species_is_named(field) -> None:
+    with pytest.raises(ConfigError, match="29, 79"):
+        field.to_qnn(47, StatevectorEstimator())
+
+
+def test_missing_package_names_the_extra(field, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "qiskit_machine_learning.gradients", None)
+    with pytest.raises(MissingDependencyError, match=r"qiskit_qff\[qml\]"):
+        field.to_qnn(field.species[0], StatevectorEstimator())
