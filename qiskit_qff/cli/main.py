@@ -9,6 +9,7 @@ import typer
 
 from qiskit_qff import __version__
 from qiskit_qff.cli.analyse import analyse
+from qiskit_qff.cli.cost import cost
 from qiskit_qff.cli.demo import demo
 from qiskit_qff.cli.evaluate import evaluate
 from qiskit_qff.cli.info import info
@@ -35,6 +36,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "train": train,
     "evaluate": evaluate,
     "info": info,
+    "cost": cost,
     "md": md,
     "analyse": analyse,
 }

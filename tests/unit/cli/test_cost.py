@@ -1,0 +1,38 @@
+"""``qff cost``: the table, its JSON, and what it refuses."""
+
+import json
+
+import pytest
+
+from qiskit_qff.cli.main import run
+
+
+def test_cost_lists_every_strategy(trained, capsys) -> None:
+    model = str(trained / "run")
+    assert run(["cost", model, "--backend", "aer", "--atoms", "Cu5Au3", "--frames", "9", "--json"]) == 0
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
+    assert result["atoms"] == {"29": 5, "79": 3}
+    assert {(entry["strategy"], entry["quantity"]) for entry in result["costs"]} == {
+        (strategy, quantity)
+        for strategy in ("environment", "density", "operator")
+        for quantity in ("once", "energy", "forces", "gradient")
+    }
+    assert "two-qubit depth" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--backend", "fake_torin"], "fake_torino"),
+        (["--backend", "aer", "--atoms", "0"], "formula"),
+        (["--backend", "aer", "--atoms", "Xy3"], "formula"),
+        (["--backend", "aer", "--atoms", "Ag3"], "47"),
+        (["--backend", "aer", "--mitigation", "magic"], "zne"),
+    ],
+)
+def test_bad_input_is_one_line(trained, capsys, change, message) -> None:
+    assert run(["cost", str(trained / "run"), *change]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert "\n" not in error
