@@ -9,8 +9,9 @@ from qiskit_qff.cli.options import DataArgument, JsonOption, ModelArgument, Seed
 from qiskit_qff.cli.output import Output
 
 if TYPE_CHECKING:
+    from qiskit_qff.model.calibration import PredictionError
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.model.measured import Strategy
+    from qiskit_qff.model.measured import MeasuredPrediction, Strategy
     from qiskit_qff.report.metrics import Comparison, Metrics
     from qiskit_qff.structures.frame import Frame
 
@@ -52,7 +53,7 @@ def evaluate(
     ensure_sound(frames)
     if backend == "exact" and shots is None:
         comparison = compare_exactly(field, frames, output, shift_energy=shift_energy)
-        extra: dict[str, Any] = {}
+        extra = _calibration_extra(field, frames)
     else:
         comparison, extra = _compare_on_backend(
             field,
@@ -151,7 +152,7 @@ def _compare_on_backend(
 
     from qiskit_qff.evaluators.backends import build_evaluator
     from qiskit_qff.model.measured import predict_measured
-    from qiskit_qff.report.metrics import MEV_PER_EV, compare, root_mean_square
+    from qiskit_qff.report.metrics import compare
 
     rng = np.random.default_rng(seed)
     with output.progress("measuring") as advance:
@@ -167,11 +168,8 @@ def _compare_on_backend(
         )
     energies = [prediction.energy for prediction in measured.frames]
     forces = [prediction.forces for prediction in measured.frames]
-    per_atom = np.array([p.energy_std / f.n_atoms for p, f in zip(measured.frames, frames, strict=True)])
-    force_std = np.concatenate([prediction.force_std.ravel() for prediction in measured.frames])
     extra = {
-        "energy_std_mev_per_atom": MEV_PER_EV * root_mean_square(per_atom),
-        "force_std_mev_per_ang": MEV_PER_EV * root_mean_square(force_std),
+        **_spread(measured.frames, frames),
         "n_circuits": measured.cost.circuits,
         "n_shots": measured.cost.shots,
         "backend": backend,
@@ -180,6 +178,29 @@ def _compare_on_backend(
         "seed": seed,
     }
     return compare(frames, energies=energies, forces=forces, shift_energy=shift_energy), extra
+
+
+def _calibration_extra(field: "ForceField", frames: Sequence["Frame"]) -> dict[str, Any]:
+    """Standard errors that come from a measured M; nothing where the model is not calibrated."""
+    from qiskit_qff.cli.calibrate import calibration_summary
+    from qiskit_qff.model.calibration import calibration_errors, is_calibrated
+
+    if not is_calibrated(field):
+        return {}
+    return {**_spread(calibration_errors(field, frames), frames), "calibration": calibration_summary(field)}
+
+
+def _spread(errors: "Sequence[MeasuredPrediction | PredictionError]", frames: Sequence["Frame"]) -> dict[str, float]:
+    """Root mean square of the standard errors of all energies per atom and all forces, in meV and Å."""
+    import numpy as np
+
+    from qiskit_qff.report.metrics import MEV_PER_EV, root_mean_square
+
+    per_atom = np.array([e.energy_std / f.n_atoms for e, f in zip(errors, frames, strict=True)])
+    return {
+        "energy_std_mev_per_atom": MEV_PER_EV * root_mean_square(per_atom),
+        "force_std_mev_per_ang": MEV_PER_EV * root_mean_square(np.concatenate([e.force_std.ravel() for e in errors])),
+    }
 
 
 def _report(comparison: "Comparison", extra: dict[str, Any], output: Output, *, shift_energy: bool) -> None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qiskit_qff.cli.calibrate import print_calibration
 from qiskit_qff.cli.options import JsonOption, ModelArgument, model_file
 from qiskit_qff.cli.output import Output
 
@@ -36,6 +37,7 @@ def info(
         ],
     )
     output.say(f"cutoff: {field.cutoff:g} Å")
+    calibration = print_calibration(field, output)
     if channels:
         for symbol, lines in words.items():
             output.say(f"channels of {symbol}:")
@@ -57,6 +59,7 @@ def info(
                 for symbol, (own, whole) in depths.items()
             },
             "channels": words,
+            "calibration": calibration or None,
         }
     )
 

@@ -9,6 +9,7 @@ import typer
 
 from qiskit_qff import __version__
 from qiskit_qff.cli.analyse import analyse
+from qiskit_qff.cli.calibrate import calibrate
 from qiskit_qff.cli.cost import cost
 from qiskit_qff.cli.demo import demo
 from qiskit_qff.cli.evaluate import evaluate
@@ -37,6 +38,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "info": info,
     "cost": cost,
+    "calibrate": calibrate,
     "md": md,
     "analyse": analyse,
 }

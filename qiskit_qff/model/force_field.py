@@ -4,7 +4,7 @@ r"""The force field: descriptors, circuits and a core repulsion joined into ener
           M_s = U_s^\dagger(\theta)\, O_s\, U_s(\theta)
 
 This is the one place where chemistry and quantum circuits meet. Here M is computed exactly from each species'
-circuit; :mod:`qiskit_qff.evaluators` obtains the same numbers from any Estimator.
+circuit, or taken from a calibration; :mod:`qiskit_qff.evaluators` obtains the same numbers from any Estimator.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.circuit.ansatz import build_program
-from qiskit_qff.circuit.compiled import operator_matrix
-from qiskit_qff.circuit.program import BoundProgram, CircuitProgram
+from qiskit_qff.circuit.program import CircuitProgram
 from qiskit_qff.descriptors.channels import ChannelTables, make_tables
 from qiskit_qff.descriptors.kernels import channel_values
 from qiskit_qff.descriptors.quadratic import quadratic_forces
@@ -138,8 +137,8 @@ class ForceField:
         )
 
     def operator_matrices(self) -> dict[int, FloatArray]:
-        """M of each species, derived from its circuit, shape ``(2^n, 2^n)``, in eV."""
-        return {m.number: operator_matrix(build_program(m.ansatz), m.theta, m.weights) for m in self.models}
+        """M of each species, measured where it is calibrated, else of its circuit, ``(2^n, 2^n)``, in eV."""
+        return {m.number: m.operator_matrix() for m in self.models}
 
     @cached_property
     def _kernel_input(self) -> _KernelInput:
@@ -255,7 +254,7 @@ class ForceField:
 
         if species not in self.species:
             raise ConfigError(f"The model knows the atomic numbers {self.species}; {species} was given.")
-        bound = BoundProgram(self.programs[species], self.theta[species], self.weights[species])
+        bound = self.models[self.species.index(species)].bound_program()
         return to_qnn(bound, estimator, precision=precision)
 
     def with_parameters(
@@ -264,15 +263,17 @@ class ForceField:
         theta: Mapping[int, FloatArray] | None = None,
         weights: Mapping[int, FloatArray] | None = None,
     ) -> ForceField:
-        """The same force field with other circuit parameters.
+        """The same force field with other circuit parameters; what was measured with the old ones is dropped.
 
         Args:
             theta: Angles of the species to change.
             weights: Readout weights of the species to change.
         """
+        touched = {*(theta or {}), *(weights or {})}
         changed = tuple(
             replace(
                 m,
+                measured=None if m.number in touched else m.measured,
                 theta=(theta or {}).get(m.number, m.theta),
                 weights=(weights or {}).get(m.number, m.weights),
             )
@@ -324,7 +325,8 @@ class ForceField:
         Args:
             path: Where to.
         """
-        write_model(Path(path), self.to_dict())
+        version = 1 if all(m.measured is None for m in self.models) else 2
+        write_model(Path(path), self.to_dict(), version=version)
 
     @classmethod
     def load(cls, path: str | Path) -> ForceField:

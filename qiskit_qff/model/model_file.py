@@ -12,25 +12,27 @@ from typing import Any, TypeVar
 from qiskit_qff.errors import ModelFileError, QFFError
 
 FORMAT = "qiskit_qff model"
-VERSION = 1
-"""Raised when an older package could misread a newer file."""
+VERSION = 2
+"""Raised when an older package could misread a newer file: 2 has a measured M for some species, 1 has none. A file
+gets the oldest version that says all it holds."""
 MAX_BYTES = 64 * 1024 * 1024
 """Larger files are refused: a real one takes a few hundred kilobytes."""
 
 Model = TypeVar("Model")
 
 
-def write_model(path: Path, content: Mapping[str, Any]) -> None:
+def write_model(path: Path, content: Mapping[str, Any], *, version: int = 1) -> None:
     """Write a model; the file appears whole or not at all.
 
     Args:
         path: Where to.
         content: Plain numbers, strings, lists and dictionaries.
+        version: Oldest format version that can hold the content.
 
     Raises:
         ModelFileError: If a number is not finite.
     """
-    document = {"format": FORMAT, "version": VERSION, **content}
+    document = {"format": FORMAT, "version": version, **content}
     try:
         text = json.dumps(document, indent=1, allow_nan=False)
     except ValueError as error:

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec
+from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
+from qiskit_qff.circuit.compiled import operator_matrix
+from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.errors import ConfigError
+from qiskit_qff.model.calibrated_operator import CalibratedOperator
 
 FloatArray = NDArray[np.float64]
 
@@ -32,6 +35,8 @@ class SpeciesModel:
     """Readout weights in eV, shape ``(n_readouts,)``."""
     reference_energy: float
     """Energy added to every atom, in eV."""
+    measured: CalibratedOperator | None = None
+    """M as a device measured it, used instead of the circuit's own; None where the model is not calibrated."""
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other.
@@ -52,10 +57,22 @@ class SpeciesModel:
                 f"species {self.number}: {self.compression.n_features} features and the constant do not fit into "
                 f"{self.ansatz.n_amplitudes} amplitudes."
             )
+        if self.measured is not None:
+            self.measured.operator(self.bound_program())
+
+    def bound_program(self) -> BoundProgram:
+        """The circuit with its parameters."""
+        return BoundProgram(build_program(self.ansatz), self.theta, self.weights)
+
+    def operator_matrix(self) -> FloatArray:
+        """M, measured where the model is calibrated, else from the circuit, shape ``(2^n, 2^n)``, in eV."""
+        if self.measured is not None:
+            return self.measured.matrix
+        return operator_matrix(build_program(self.ansatz), self.theta, self.weights)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists for a model file."""
-        return {
+        content = {
             "number": self.number,
             "compression": self.compression.to_dict(),
             "ansatz": asdict(self.ansatz),
@@ -63,6 +80,7 @@ class SpeciesModel:
             "weights": self.weights.tolist(),
             "reference_energy": self.reference_energy,
         }
+        return content if self.measured is None else {**content, "measured": self.measured.to_dict()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SpeciesModel:
@@ -78,4 +96,5 @@ class SpeciesModel:
             theta=np.asarray(data["theta"], dtype=np.float64),
             weights=np.asarray(data["weights"], dtype=np.float64),
             reference_energy=float(data["reference_energy"]),
+            measured=CalibratedOperator.from_dict(data["measured"]) if "measured" in data else None,
         )

@@ -72,6 +72,14 @@ class MeasuredOperator:
         entries = symmetric[:, rows, columns] * np.where(rows == columns, 1.0, 2.0)
         return np.asarray(entries @ self.design.solution)
 
+    def entry_errors(self) -> FloatArray:
+        """Standard errors of the entries of M in eV, shape ``(2**n, 2**n)``."""
+        size = len(self.matrix)
+        rows, columns = self.design.rows, self.design.columns
+        probes = np.zeros((len(rows), size, size))
+        probes[np.arange(len(rows)), rows, columns] = 1.0
+        return _symmetric(self.design, self.contract(probes).std_errors, size)
+
     def sample(self, rng: np.random.Generator) -> FloatArray:
         """A matrix drawn from the uncertainty of the measurement, shape ``(2**n, 2**n)``."""
         noise = self.design.solution @ (np.sqrt(self.variances) * rng.standard_normal(len(self.variances)))

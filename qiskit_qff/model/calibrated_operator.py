@@ -1,0 +1,111 @@
+r"""A species' energy matrix as a device measured it: what a calibrated model carries in its file.
+
+The variances are those of the states that were measured; with the design they give the covariance of all entries of M,
+so every energy and force computed from M has a standard error. Kept in the ``measured`` entry of a species.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.circuit.program import BoundProgram
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.evaluators.protocol import Cost
+from qiskit_qff.evaluators.strategies.designs import operator_design
+from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, known_spectrum
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a measurement comes from; never an account or a token."""
+
+    backend: str
+    """Name of the backend."""
+    shots: int | None
+    """Shots per circuit; None where values are exact."""
+    mitigation: str
+    """Preset of error mitigation."""
+    date: str
+    """When it was measured, ISO 8601."""
+    seed: int | None = None
+    """Seed of a simulated measurement."""
+
+
+@dataclass(frozen=True, eq=False)
+class CalibratedOperator:
+    """M of one species, measured, with its uncertainty."""
+
+    matrix: FloatArray
+    """M in eV, symmetric, shape ``(2**n, 2**n)``."""
+    variances: FloatArray
+    """Variance of each measured state in eV², shape ``(n_states,)``."""
+    design: Literal["pairs", "signed_pairs"]
+    """Which states were measured."""
+    spectrum_known: bool
+    """Whether M was given the eigenvalues that its readout is known to have."""
+    provenance: Provenance
+    """Where it comes from."""
+
+    def __post_init__(self) -> None:
+        """Check that the numbers are a symmetric matrix and variances.
+
+        Raises:
+            ConfigError: If they are not.
+        """
+        square = self.matrix.ndim == 2 and self.matrix.shape[0] == self.matrix.shape[1]
+        if not square or not np.isfinite(self.matrix).all() or not np.allclose(self.matrix, self.matrix.T, rtol=1e-9):
+            raise ConfigError(f"A measured M must be finite and symmetric; shape {self.matrix.shape} was found.")
+        if not np.isfinite(self.variances).all() or (self.variances < 0.0).any():
+            raise ConfigError("The variances of a measured M must be finite and not negative; measure it again.")
+
+    def operator(self, bound: BoundProgram) -> MeasuredOperator:
+        """The measurement, ready to propagate its errors.
+
+        Args:
+            bound: Circuit and parameters that were measured.
+
+        Raises:
+            ConfigError: If they do not fit each other.
+        """
+        program = bound.program
+        plan = operator_design(program.n_amplitudes, program.n_qubits, self.design)
+        if len(self.matrix) != 2**program.n_qubits or self.variances.shape != (plan.n_states,):
+            raise ConfigError(
+                f"A measured M of {2**program.n_qubits} rows and {plan.n_states} variances are expected; "
+                f"shapes {self.matrix.shape} and {self.variances.shape} were found."
+            )
+        measured = MeasuredOperator(self.matrix, plan, self.variances, Cost())
+        spectrum = known_spectrum(bound) if self.spectrum_known else None
+        return measured if spectrum is None else measured.with_spectrum(spectrum)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and lists for a model file."""
+        return {
+            "matrix": self.matrix.tolist(),
+            "variances": self.variances.tolist(),
+            "design": self.design,
+            "spectrum_known": self.spectrum_known,
+            "provenance": asdict(self.provenance),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> CalibratedOperator:
+        """Read back what :meth:`to_dict` wrote.
+
+        Args:
+            data: The dictionary.
+        """
+        return cls(
+            matrix=np.asarray(data["matrix"], dtype=np.float64),
+            variances=np.asarray(data["variances"], dtype=np.float64),
+            design=cast("Literal['pairs', 'signed_pairs']", data["design"]),
+            spectrum_known=bool(data["spectrum_known"]),
+            provenance=Provenance(**data["provenance"]),
+        )

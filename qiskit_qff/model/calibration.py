@@ -1,0 +1,97 @@
+r"""Calibrate a model on a device: measure M of every species once, then compute everything from the measured M.
+
+.. math:: E = \sum_i x_i^T \tilde M_{s_i} x_i + \ldots,\qquad \tilde M = M + \delta M
+
+The error :math:`\delta M` is drawn once and then fixed, so energies and forces of a calibrated model belong to one
+energy surface: its dynamics are exactly conservative. Their standard errors follow linearly; those of different frames
+and atoms are not independent, because they share one :math:`\delta M`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.evaluators.protocol import Cost
+from qiskit_qff.evaluators.strategies.operator import known_spectrum, measure_operator
+from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.measured import EvaluatorFactory
+from qiskit_qff.model.sensitivity import environments
+from qiskit_qff.structures.frame import Frame
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionError:
+    """Standard errors of one frame's prediction that come from the calibration."""
+
+    energy_std: float
+    """Of the total energy, in eV."""
+    force_std: FloatArray
+    """Of the forces, shape ``(n_atoms, 3)``, in eV/Å."""
+
+
+def calibrate(
+    field: ForceField,
+    *,
+    evaluator_for: EvaluatorFactory,
+    provenance: Provenance,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[ForceField, Cost]:
+    """Measure M of every species and give a model that uses what was measured.
+
+    Args:
+        field: The model; a calibration that it already has is replaced.
+        evaluator_for: Makes the evaluator that measures circuits of a number of qubits.
+        provenance: What is written down with the measurement; its shots are used.
+        progress: Called with the species done and the species in all.
+
+    Returns:
+        The calibrated model, and what it cost.
+    """
+    evaluators = {size: evaluator_for(size) for size in {m.ansatz.n_qubits for m in field.models}}
+    models, cost = [], Cost()
+    for done, model in enumerate(field.models):
+        if progress is not None:
+            progress(done, len(field.models))
+        bound = model.bound_program()
+        plain = measure_operator(evaluators[bound.program.n_qubits], bound, shots=provenance.shots)
+        spectrum = known_spectrum(bound)
+        kept = plain if spectrum is None else plain.with_spectrum(spectrum)
+        matrix = 0.5 * (kept.matrix + kept.matrix.T)
+        entry = CalibratedOperator(matrix, kept.variances, "pairs", spectrum is not None, provenance)
+        models.append(replace(model, measured=entry))
+        cost += plain.cost
+    return replace(field, models=tuple(models)), cost
+
+
+def is_calibrated(field: ForceField) -> bool:
+    """Whether any species uses a measured M."""
+    return any(model.measured is not None for model in field.models)
+
+
+def calibration_errors(field: ForceField, frames: Sequence[Frame]) -> list[PredictionError]:
+    """Standard errors of energies and forces from the uncertainty of the measured M.
+
+    Args:
+        field: A calibrated model; species without a measurement add nothing.
+        frames: Structures; labels are not used.
+
+    Raises:
+        DataError: If an atom is of a species the model does not know.
+    """
+    operators = {m.number: m.measured.operator(m.bound_program()) for m in field.models if m.measured is not None}
+    errors = []
+    for frame in frames:
+        seen = environments(field, frame)
+        energy, forces = 0.0, np.zeros(3 * frame.n_atoms)
+        for number, operator in operators.items():
+            energy += float(operator.contract(seen.energy_weights(number)[None]).std_errors[0]) ** 2
+            forces += operator.contract(seen.force_weights(number)).std_errors ** 2
+        errors.append(PredictionError(float(np.sqrt(energy)), np.sqrt(forces).reshape(frame.n_atoms, 3)))
+    return errors

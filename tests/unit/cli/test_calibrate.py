@@ -1,0 +1,68 @@
+"""``qff calibrate``, and the verbs that use what it wrote."""
+
+import json
+
+import pytest
+
+from qiskit_qff.cli.main import run
+
+
+def last_json(text: str) -> dict:
+    return json.loads(text.strip().splitlines()[-1])
+
+
+def test_calibrated_model_runs_everywhere(trained, tmp_path, capsys) -> None:
+    model, out = str(trained / "run"), tmp_path / "measured.json"
+    assert run(["info", model, "--json"]) == 0
+    assert last_json(capsys.readouterr().out)["calibration"] is None
+    options = ["--backend", "exact", "--shots", "10000000", "--seed", "3", "--out", str(out)]
+    assert run(["calibrate", model, *options, "--json"]) == 0
+    result = last_json(capsys.readouterr().out)
+    assert result["n_circuits"] > 0
+    assert result["n_shots"] == 10_000_000 * result["n_circuits"]
+    assert result["calibration"]["Cu"]["std_error_ev"] > 0
+    assert "token" not in out.read_text()
+    assert run(["info", str(out), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert last_json(captured.out)["calibration"]["Au"]["backend"] == "exact"
+    assert "measured on a backend" in captured.err
+    data = str(trained / "data.extxyz")
+    assert run(["evaluate", str(out), data, "--json"]) == 0
+    errors = last_json(capsys.readouterr().out)
+    assert errors["force_std_mev_per_ang"] > 0
+    md = [
+        "md",
+        str(out),
+        data,
+        "--steps",
+        "20",
+        "--temperature",
+        "50",
+        "--ensemble",
+        "nve",
+        "--out",
+        str(tmp_path / "md"),
+        "--json",
+    ]
+    assert run(md) == 0
+    assert last_json(capsys.readouterr().out)["steps"] == 20
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--backend", "fake_torin", "--out", "new.json"], "fake_torino"),
+        (["--backend", "exact", "--mitigation", "zne", "--out", "new.json"], "no noise"),
+        (["--backend", "exact", "--out", "old.json"], "exists"),
+        (["--backend", "exact", "--out", "nowhere/new.json"], "no directory"),
+    ],
+)
+def test_refused_before_anything_is_measured(trained, tmp_path, monkeypatch, capsys, change, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old.json").write_text("paid")
+    assert run(["calibrate", str(trained / "run"), *change]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert "\n" not in error
+    assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
+    assert (tmp_path / "old.json").read_text() == "paid"

@@ -1,0 +1,100 @@
+"""Calibrated models: exact without noise, honest error bars with it, conservative, and kept in the model file."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from qiskit_qff.errors import ModelFileError
+from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
+from qiskit_qff.model.calibrated_operator import Provenance
+from qiskit_qff.model.calibration import calibrate, calibration_errors, is_calibrated
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.structures.reading import read_frames
+
+
+@pytest.fixture(scope="module")
+def field(trained) -> ForceField:
+    return ForceField.load(trained / "run" / "model.json")
+
+
+@pytest.fixture(scope="module")
+def frame(trained):
+    return read_frames(trained / "data.extxyz")[0]
+
+
+def sampled(field, rng, shots=2000) -> ForceField:
+    provenance = Provenance("exact", shots, "none", "2025-01-01T00:00:00+00:00", 1)
+    return calibrate(field, evaluator_for=lambda _: SampledEvaluator(rng, shots=shots), provenance=provenance)[0]
+
+
+def test_noiseless_calibration_changes_nothing(field, frame) -> None:
+    provenance = Provenance("exact", None, "none", "2025-01-01T00:00:00+00:00")
+    same, cost = calibrate(field, evaluator_for=lambda _: ExactEvaluator(), provenance=provenance)
+    sizes = [m.ansatz.n_amplitudes for m in field.models]
+    assert cost.circuits == sum(size * (size + 1) // 2 for size in sizes)
+    assert same.predict(frame).energy == pytest.approx(field.predict(frame).energy, abs=1e-8)
+    assert same.predict(frame).forces == pytest.approx(field.predict(frame).forces, abs=1e-8)
+    (errors,) = calibration_errors(same, [frame])
+    assert errors.energy_std == 0.0
+    assert not errors.force_std.any()
+
+
+def test_forces_are_the_slopes_of_the_measured_energy(field, frame, rng) -> None:
+    noisy, step = sampled(field, rng), 1e-4
+    forces = noisy.predict(frame).forces
+    assert np.abs(forces - field.predict(frame).forces).max() > 1e-4
+    for atom, axis in [(0, 0), (4, 1), (7, 2)]:
+        energies = []
+        for sign in (1, -1):
+            positions = frame.positions.copy()
+            positions[atom, axis] += sign * step
+            energies.append(noisy.predict(replace(frame, positions=positions)).energy)
+        assert forces[atom, axis] == pytest.approx(-(energies[0] - energies[1]) / (2 * step), abs=1e-6)
+
+
+def test_error_bars_cover_the_errors(field, frame, rng) -> None:
+    exact, ratios = field.predict(frame).forces, []
+    for _ in range(20):
+        noisy = sampled(field, rng, shots=20_000)
+        (errors,) = calibration_errors(noisy, [frame])
+        ratios.append(((noisy.predict(frame).forces - exact) / errors.force_std).ravel())
+    assert 0.6 < np.sqrt(np.mean(np.square(ratios))) < 1.4
+
+
+def test_model_file_keeps_the_measurement(field, frame, rng, tmp_path) -> None:
+    noisy = sampled(field, rng)
+    noisy.save(tmp_path / "noisy.json")
+    field.save(tmp_path / "plain.json")
+    versions = [json.loads((tmp_path / name).read_text())["version"] for name in ("plain.json", "noisy.json")]
+    assert versions == [1, 2]
+    again = ForceField.load(tmp_path / "noisy.json")
+    assert is_calibrated(again)
+    assert not is_calibrated(field)
+    assert np.array_equal(again.predict(frame).forces, noisy.predict(frame).forces)
+    first, second = (calibration_errors(model, [frame])[0].force_std for model in (noisy, again))
+    assert first == pytest.approx(second, rel=1e-9)
+    assert again.models[0].measured.provenance == noisy.models[0].measured.provenance
+
+
+def test_other_parameters_drop_the_measurement(field, rng) -> None:
+    noisy = sampled(field, rng)
+    number = field.species[0]
+    changed = noisy.with_parameters(theta={number: field.theta[number] + 0.1})
+    assert changed.models[0].measured is None
+    assert changed.models[1].measured is not None
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [("matrix", [[1.0, 2.0], [0.0, 1.0]], "symmetric"), ("variances", [-1.0], "variances"), ("variances", [], "rows")],
+)
+def test_damaged_measurements_are_refused(field, rng, tmp_path, key, value, message) -> None:
+    path = tmp_path / "model.json"
+    sampled(field, rng).save(path)
+    content = json.loads(path.read_text())
+    content["species"][0]["measured"][key] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(ModelFileError, match=message):
+        ForceField.load(path)
