@@ -1,0 +1,63 @@
+"""On real frames: all strategies on a StatevectorEstimator give the exact energies, forces and θ-gradients."""
+
+import os
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qiskit.primitives import StatevectorEstimator
+
+from qiskit_qff.circuit.compiled import readout_jacobian
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
+from qiskit_qff.evaluators.strategies import density, environment, operator
+from qiskit_qff.model.config import TrainConfig
+from qiskit_qff.model.measured import predict_measured
+from qiskit_qff.structures.reading import iter_frames
+from qiskit_qff.training.trainer import train
+
+pytestmark = pytest.mark.data
+
+SMALL = {
+    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+    "circuit": {"n_qubits": 3},
+    "optimizer": {"restarts": 1, "max_iterations": 20},
+}
+
+
+@pytest.fixture(scope="module", params=["lips83", "uio66"])
+def trained_on(request):
+    """A small model trained on four frames of a data set, and the fifth frame."""
+    default = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+    path = Path(os.environ.get("QFF_DATA", default)) / f"{request.param}.extxyz.xz"
+    if not path.is_file():
+        pytest.skip(f"measurement data {path.name} is not here")
+    *training, unseen = islice(iter_frames(path), 5)
+    return train(training, TrainConfig.model_validate(SMALL), rng=np.random.default_rng(0)).force_field, unseen
+
+
+@pytest.mark.parametrize("strategy", ["environment", "density", "operator"])
+def test_energies_and_forces_are_exact(trained_on, strategy) -> None:
+    field, frame = trained_on
+    evaluator = PrimitiveEvaluator(StatevectorEstimator())
+    measured = predict_measured(field, [frame], evaluator_for=lambda _: evaluator, strategy=strategy)
+    exact = field.predict(frame)
+    assert measured.frames[0].energy == pytest.approx(exact.energy, rel=0, abs=1e-8)
+    assert np.abs(measured.frames[0].forces - exact.forces).max() < 1e-8
+
+
+def test_theta_gradients_are_exact(trained_on) -> None:
+    field, frame = trained_on
+    evaluator = PrimitiveEvaluator(StatevectorEstimator())
+    for model in field.models:
+        bound, x = model.bound_program(), field.amplitudes(frame)[model.number]
+        matrix = density.density_matrix(x)
+        jacobian = readout_jacobian(bound.program, bound.theta)
+        exact = np.einsum("k,akij,ij->a", bound.weights, jacobian, matrix)
+        tolerance = 1e-8 * max(1.0, np.abs(exact).max())
+        for gradient in (
+            environment.theta_gradient(evaluator, bound, x, np.ones(len(x))),
+            density.theta_gradient(evaluator, bound, matrix),
+            operator.theta_gradient(evaluator, bound, matrix),
+        ):
+            assert np.abs(gradient.theta - exact).max() < tolerance
