@@ -48,6 +48,7 @@ def exchange_columns(
     limits: SizeLimits,
     *,
     max_swaps: int = 200,
+    eligible: NDArray[np.bool_] | None = None,
 ) -> IntArray:
     """Improve a selection by swaps.
 
@@ -58,14 +59,16 @@ def exchange_columns(
         owner: Species index of each column, shape ``(C,)``; every species keeps at least one column.
         limits: Most columns of one species.
         max_swaps: When to stop at the latest.
+        eligible: Which columns may come in, shape ``(C,)``; all by default.
 
     Returns:
         The improved selection, shape ``(k,)``.
     """
     chosen = columns.copy()
+    allowed = np.ones(len(moment), dtype=np.bool_) if eligible is None else eligible
     state = _solve(gram, moment, chosen)
     for _ in range(max_swaps):
-        swap = _best_swap(gram, moment, chosen, state, owner, limits)
+        swap = _best_swap(gram, moment, chosen, state, owner, limits, allowed)
         if swap is None:
             break
         place, column = swap
@@ -75,7 +78,13 @@ def exchange_columns(
 
 
 def _best_swap(
-    gram: FloatArray, moment: FloatArray, chosen: IntArray, state: _State, owner: IntArray, limits: SizeLimits
+    gram: FloatArray,
+    moment: FloatArray,
+    chosen: IntArray,
+    state: _State,
+    owner: IntArray,
+    limits: SizeLimits,
+    allowed: NDArray[np.bool_],
 ) -> tuple[int, int] | None:
     """First of the least useful columns that has a better replacement, and that replacement."""
     counts = np.bincount(owner[chosen], minlength=int(owner.max()) + 1)
@@ -85,7 +94,7 @@ def _best_swap(
         without = _solve(gram, moment, rest)
         full = counts >= limits.per_species
         full[mine] = False
-        gains = np.where(full[owner], -1.0, without.gains)
+        gains = np.where(full[owner] | ~allowed, -1.0, without.gains)
         if counts[mine] == 1:
             gains = np.where(owner == mine, gains, -1.0)
         best = int(np.argmax(gains))
