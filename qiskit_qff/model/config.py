@@ -101,12 +101,17 @@ class TrainConfig(_Section):
     circuit: CircuitConfig = CircuitConfig()
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
-    max_parameters: int = Field(default=99, ge=3, description="limit on all trainable parameters together")
+    max_parameters: int = Field(default=99, ge=3, le=99, description="limit on all trainable parameters together")
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _readout_fits_family(self) -> Self:
         circuit = self.circuit
+        if circuit.family == "ry_tree" and circuit.readout == "z_diagonal":
+            raise ValueError(
+                "circuit.readout 'z_diagonal' goes with a brickwork family; give 'rank_one' or 'rank_two' to "
+                "'ry_tree', whose registers differ in size"
+            )
         if circuit.readout == "z_diagonal" and circuit.n_readouts > 2**circuit.n_qubits:
             raise ValueError(
                 f"circuit.n_readouts is {circuit.n_readouts}, but {circuit.n_qubits} qubits have only "

@@ -108,6 +108,8 @@ class CoreRepulsion:
         cls,
         species: Sequence[int],
         shortest: Mapping[tuple[int, int], float] | NDArray[np.float64],
+        *,
+        cutoff: float = np.inf,
     ) -> CoreRepulsion:
         """Place every pair's switch below the shortest distance seen in training.
 
@@ -116,6 +118,7 @@ class CoreRepulsion:
             shortest: Shortest training distance per pair in Å: an array of shape ``(S, S)`` with
                 ``inf`` for pairs never seen, or a mapping from pairs of atomic numbers (either
                 order; absent pairs were never seen).
+            cutoff: Cutoff radius of the model in Å; pairs beyond it are not listed, so no core may reach it.
 
         Returns:
             The repulsion, zero on every frame it was derived from.
@@ -124,6 +127,7 @@ class CoreRepulsion:
         covalent = _covalent_sums(species)
         unseen = UNSEEN_REACH * covalent
         reach = np.where(np.isfinite(seen), np.minimum(seen, REACH_CAP * covalent), unseen)
+        reach = np.minimum(reach, cutoff)
         scale = np.minimum(1.0, covalent / reach)
         inner = np.where(scale < 1.0, INNER_FRACTION_APART, INNER_FRACTION) * reach
         return cls(species=tuple(int(z) for z in species), inner=inner, outer=OUTER_FRACTION * reach, scale=scale)

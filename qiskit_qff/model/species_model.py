@@ -48,10 +48,10 @@ class SpeciesModel:
             ("angles", self.theta, self.ansatz.n_angles),
             ("weights", self.weights, self.ansatz.n_readouts),
         ):
-            if array.shape != (expected,) or not np.isfinite(array).all():
-                raise ConfigError(
-                    f"species {self.number}: {expected} finite {name} are expected, found shape {array.shape}."
-                )
+            if array.shape != (expected,):
+                raise ConfigError(f"species {self.number}: {expected} {name} are expected, found shape {array.shape}.")
+            if not np.isfinite(array).all():
+                raise ConfigError(f"species {self.number}: some of the {name} are not finite numbers.")
         if self.compression.n_features + 1 > self.ansatz.n_amplitudes:
             raise ConfigError(
                 f"species {self.number}: {self.compression.n_features} features and the constant do not fit into "

@@ -38,6 +38,9 @@ def circuit_specs(config: TrainConfig, sizes: NDArray[np.int64]) -> tuple[Ansatz
         config: The configuration.
         sizes: Amplitudes of each species, shape ``(S,)``.
     """
+    if config.circuit.shared:
+        # One circuit for all: a species with fewer features leaves the last amplitudes at zero.
+        return tuple(circuit_spec(config, int(sizes.max())) for _ in sizes)
     return tuple(circuit_spec(config, int(size)) for size in sizes)
 
 

@@ -100,6 +100,8 @@ class Objective:
         ridge[statistics.feature_start[-1] :] = 0.0
         self.gram[np.diag_indices_from(self.gram)] += ridge
         self._triangles = [np.triu_indices(int(size)) for size in statistics.sizes]
+        # On labels with hardly any noise the fit, not the penalty, must decide.
+        self.penalty = WEIGHT_PENALTY * min(1.0, max(self.linear_solution()[0], 0.0))
 
     def operator_vector(self, parameters: FloatArray) -> FloatArray:
         """M of some parameters.
@@ -127,14 +129,22 @@ class Objective:
         equations = self.statistics.equations
         return float(vector @ (self.gram @ vector) - 2.0 * equations.moment @ vector + equations.constant)
 
+    def fit_loss(self, parameters: FloatArray) -> float:
+        """Loss of some parameters without the penalty on weights, comparable with that of :meth:`bound`.
+
+        Args:
+            parameters: p, shape ``(P,)``.
+        """
+        return self.loss_of_vector(self.operator_vector(parameters))
+
     def loss(self, parameters: FloatArray) -> float:
-        """Loss of some parameters.
+        """Loss of some parameters, penalty included.
 
         Args:
             parameters: p, shape ``(P,)``.
         """
         weights = parameters[self.layout.all_weights]
-        return self.loss_of_vector(self.operator_vector(parameters)) + WEIGHT_PENALTY * float(weights @ weights)
+        return self.fit_loss(parameters) + self.penalty * float(weights @ weights)
 
     def quadratic_model(self, parameters: FloatArray) -> tuple[float, FloatArray, FloatArray]:
         """Loss with half its gradient and half its Gauss-Newton matrix.
@@ -160,9 +170,9 @@ class Objective:
         for rows, columns, block in blocks:
             curvature[columns] += block.T @ gram_jacobian[rows]
         every = np.arange(self.layout.all_weights.start, self.layout.all_weights.stop)
-        value += WEIGHT_PENALTY * float(parameters[every] @ parameters[every])
-        gradient[every] += WEIGHT_PENALTY * parameters[every]
-        curvature[every, every] += WEIGHT_PENALTY
+        value += self.penalty * float(parameters[every] @ parameters[every])
+        gradient[every] += self.penalty * parameters[every]
+        curvature[every, every] += self.penalty
         return value, gradient, curvature
 
     def _jacobian_blocks(self, parameters: FloatArray) -> list[tuple[slice, NDArray[np.int64], FloatArray]]:

@@ -3,9 +3,9 @@ r"""Fit circuit parameters to the quadratic loss: good starts, then Levenberg-Ma
 *Starts.* A rank-one readout contains every linear model as a limit:
 
 :math:`\sigma(t + \sigma\beta\cdot y/2t)^2 = \sigma t^2 + \beta\cdot y + \sigma(\beta\cdot y)^2/4t^2`.
-So training begins at the best linear model, with the t and sign σ of each species that lower its loss most,
-and can only improve on it. Other readouts begin at random angles with the weights solved exactly; later
-restarts perturb the best.
+So training begins near the best linear model, with the t (bounded, to keep the readout and its shot noise
+small) and the sign σ of each species that fit best, and every step lowers the loss. Other readouts begin at
+random angles with the weights solved exactly; later restarts perturb the best.
 
 *Steps.* The loss is least squares in m(p), so :math:`J^T G J` needs no second derivatives; the damping of
 Levenberg and Marquardt scales with its diagonal, because angles and weights differ by orders of magnitude.
@@ -25,7 +25,7 @@ from scipy.linalg import cho_factor, cho_solve
 from qiskit_qff.circuit.ansatz import angles_for_vector, build_program
 from qiskit_qff.circuit.compiled import readout_matrices
 from qiskit_qff.training.design import Progress
-from qiskit_qff.training.objective import WEIGHT_PENALTY, Objective, solve_scaled
+from qiskit_qff.training.objective import Objective, solve_scaled
 
 FloatArray = NDArray[np.float64]
 
@@ -131,7 +131,7 @@ def _informed_start(objective: Objective, rng: np.random.Generator) -> FloatArra
 
 
 def linear_start(objective: Objective) -> FloatArray:
-    """Rank-one parameters at, or below, the loss of the best linear model.
+    """Rank-one parameters close to the best linear model, or better.
 
     Args:
         objective: The loss of a layout of rank-one trees.
@@ -150,7 +150,7 @@ def linear_start(objective: Objective) -> FloatArray:
             for t in np.geomspace(0.3, 30.0, 12) * size:
                 trial = [*vectors[:s], _rank_one_vector(beta, t, sign), *vectors[s + 1 :]]
                 value = _loss_of_vectors(objective, trial, [*signs[:s], sign, *signs[s + 1 :]], references)
-                value += WEIGHT_PENALTY * sum(float(v @ v) ** 2 for v in trial)
+                value += objective.penalty * sum(float(v @ v) ** 2 for v in trial)
                 if value < best:
                     best, vectors, signs = value, trial, [*signs[:s], sign, *signs[s + 1 :]]
     parameters = np.zeros(layout.n_parameters)
@@ -222,7 +222,7 @@ def solve_weights(objective: Objective, parameters: FloatArray) -> FloatArray:
     solved = parameters.copy()
     gram = columns.T @ objective.gram @ columns
     inner = np.arange(layout.n_weights)
-    gram[inner, inner] += WEIGHT_PENALTY
+    gram[inner, inner] += objective.penalty
     solved[layout.n_angles :] = solve_scaled(gram, columns.T @ statistics.equations.moment)
     return solved
 

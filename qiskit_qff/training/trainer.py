@@ -45,7 +45,8 @@ class TrainingResult:
     restarts: tuple[Restart, ...]
     """All restarts, best first; ``losses`` are learning curves."""
     loss: float
-    """Loss of the force field, per frame; one unit is one energy scale squared or one force scale squared."""
+    """Loss of the force field, per frame, without the penalty on weights; one unit is one energy scale squared or one
+    force scale squared."""
     linear_loss: float
     """Loss of the best linear model on the same features."""
     bound: float
@@ -92,11 +93,11 @@ def train(
     layout = ParameterLayout(circuit_specs(config, statistics.sizes), config.circuit.shared)
     objective = Objective(statistics, layout)
     runs = minimise(objective, _solver_settings(config), rng=rng, progress=report)
-    repulsion = CoreRepulsion.from_shortest_distances(species, shortest)
+    repulsion = CoreRepulsion.from_shortest_distances(species, shortest, cutoff=config.descriptor.r_cut)
     return TrainingResult(
         force_field=_assemble(objective, runs[0].parameters, maps, config, repulsion),
         restarts=tuple(runs),
-        loss=float(runs[0].losses[-1]),
+        loss=objective.fit_loss(runs[0].parameters),
         linear_loss=objective.linear_solution()[0],
         bound=objective.bound()[0],
         selection=selection,
