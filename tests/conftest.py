@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,10 @@ from ase.io import write
 from hypothesis import settings
 
 from qiskit_qff.cli.main import run
+
+# `hardware/` is no part of the installed package. At the end of the path, so that the package under test stays
+# the installed one.
+sys.path.append(str(Path(__file__).parents[1]))
 
 # No deadline: a busy machine is no failure. The same examples in every run: a failure can be repeated.
 settings.register_profile("qff", deadline=None, derandomize=True)
