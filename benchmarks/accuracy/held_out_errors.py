@@ -105,7 +105,7 @@ def main():
             )
             if arguments.smoke:
                 return
-        result = {"set": name, "config": config.model_dump(mode="json"), "limits": LIMITS[name]}
+        result = {"set": name, "config": config.model_dump(mode="json", exclude={"data"}), "limits": LIMITS[name]}
         result |= {"summary": summarise(rows), "splits": rows}
         (RESULTS / f"held_out_errors_{name}.json").write_text(json.dumps(result, indent=1) + "\n")
         print(name, json.dumps(result["summary"]))
