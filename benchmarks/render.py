@@ -70,7 +70,7 @@ def cost_lines():
         )
         lines.append(
             f"- Molecular dynamics of lips83, {len(runs)} seeds: NVE at 300 K for {runs[0]['nve_ps']:.0f} ps drifts by "
-            f"at most {drift:.3f} meV/atom/ps; NVT at 520 K for {runs[0]['nvt_ps']:.0f} ps keeps all atoms, its g(r) "
+            f"at most {drift:.1g} meV/atom/ps; NVT at 520 K for {runs[0]['nvt_ps']:.0f} ps keeps all atoms, its g(r) "
             f"differs from ab initio by {rdf:.3f} (all pairs together; {worst:.2f} for {worst_name}, the worst pair); "
             f"{min(r['ms_per_step'] for r in runs):.1f} ms a step inside ASE. `benchmarks/dynamics/stability.py`"
         )
