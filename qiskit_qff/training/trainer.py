@@ -60,6 +60,46 @@ class TrainingResult:
         return self.loss - self.bound
 
 
+@dataclass(frozen=True, eq=False)
+class PreparedTraining:
+    """Data in the form that any optimiser of the circuit takes."""
+
+    config: TrainConfig
+    """What was asked for."""
+    objective: Objective
+    """The loss of angles, readout weights and reference energies."""
+    maps: dict[int, LinearMap]
+    """Compression of each species."""
+    repulsion: CoreRepulsion
+    """Core repulsion that joins the force field."""
+    selection: SelectionPath | None
+    """Order in which channels were chosen; None where they were not chosen here, or for PCA."""
+
+    def result(self, runs: Sequence[Restart]) -> TrainingResult:
+        """The outcome of some optimisations.
+
+        Args:
+            runs: At least one, best first.
+        """
+        best = runs[0].parameters
+        return TrainingResult(
+            force_field=self.force_field(best),
+            restarts=tuple(runs),
+            loss=self.objective.fit_loss(best),
+            linear_loss=self.objective.linear_solution()[0],
+            bound=self.objective.bound()[0],
+            selection=self.selection,
+        )
+
+    def force_field(self, parameters: FloatArray) -> ForceField:
+        """Force field of some parameters.
+
+        Args:
+            parameters: p, shape ``(P,)``.
+        """
+        return _assemble(self.objective, parameters, self.maps, self.config, self.repulsion)
+
+
 def train(
     frames: Sequence[Frame],
     config: TrainConfig,
@@ -79,6 +119,28 @@ def train(
         DataError: If a frame lacks its energy or forces, or a species never has a neighbour.
         BudgetError: If the chosen circuit needs more parameters than ``config.max_parameters``.
     """
+    prepared = prepare(frames, config, progress=progress)
+    runs = minimise(prepared.objective, _solver_settings(config), rng=rng, progress=progress or _silent)
+    return prepared.result(runs)
+
+
+def prepare(
+    frames: Sequence[Frame],
+    config: TrainConfig,
+    *,
+    progress: Progress | None = None,
+) -> PreparedTraining:
+    """Choose channels and sum up the data: what is left to do does not see a frame any more.
+
+    Args:
+        frames: Training frames with energies and forces.
+        config: Descriptor, compression, circuit and loss.
+        progress: Called with a stage's name, work done and work in all.
+
+    Raises:
+        DataError: If a frame lacks its energy or forces, or a species never has a neighbour.
+        BudgetError: If the chosen circuit needs more parameters than ``config.max_parameters``.
+    """
     report = progress or _silent
     check_labels(frames)
     weights = loss_weights(config)
@@ -91,17 +153,8 @@ def train(
     del pool
     statistics = quadratic_statistics(frames, maps, r_cut=config.descriptor.r_cut, weights=weights, progress=report)
     layout = ParameterLayout(circuit_specs(config, statistics.sizes), config.circuit.shared)
-    objective = Objective(statistics, layout)
-    runs = minimise(objective, _solver_settings(config), rng=rng, progress=report)
     repulsion = CoreRepulsion.from_shortest_distances(species, shortest, cutoff=config.descriptor.r_cut)
-    return TrainingResult(
-        force_field=_assemble(objective, runs[0].parameters, maps, config, repulsion),
-        restarts=tuple(runs),
-        loss=objective.fit_loss(runs[0].parameters),
-        linear_loss=objective.linear_solution()[0],
-        bound=objective.bound()[0],
-        selection=selection,
-    )
+    return PreparedTraining(config, Objective(statistics, layout), maps, repulsion, selection)
 
 
 def check_labels(frames: Sequence[Frame]) -> None:
