@@ -35,16 +35,16 @@ def quadratic_forces(
         means: Channel means of all species end to end, shape ``(C,)``.
         forms: The matrices B of all species, flattened end to end.
         form_start: Where each begins, shape ``(S + 1,)``.
-        first: CSR offsets, shape ``(n + 1,)``.
+        first: CSR offsets of the centres, shape ``(n_centers + 1,)``; centres are the first of the n atoms.
         neighbor: Neighbour indices, shape ``(n_pairs,)``.
         vectors: Neighbour vectors, shape ``(n_pairs, 3)``, in Å.
         distances: Their lengths in Å.
         kinds: Species index per atom, shape ``(n,)``.
-        energies: Output, shape ``(n,)``, in eV.
+        energies: Output, shape ``(n_centers,)``, in eV.
         forces: Output, shape ``(n, 3)``, in eV/Å.
         virial: Output dE/dstrain, shape ``(3, 3)``, in eV.
     """
-    n_atoms, n_lm = kinds.shape[0], (tables.l_max + 1) ** 2
+    n_atoms, n_lm = first.shape[0] - 1, (tables.l_max + 1) ** 2
     most, widest = 1, 1
     for i in range(n_atoms):
         most = max(most, first[i + 1] - first[i])

@@ -138,8 +138,9 @@ class CoreRepulsion:
         """Evaluate energies, forces and virial of one structure.
 
         Args:
-            species_index: Position of each atom's species in ``species``; shape ``(n,)``.
-            neighbors: Full neighbour list whose cutoff is at least the largest ``outer``.
+            species_index: Position of each atom's species in ``species``.
+            neighbors: Full neighbour list of the first n atoms, or of all; its cutoff is at least the largest
+                ``outer``.
 
         Returns:
             Energies per atom (half of each pair), shape ``(n,)`` in eV; forces, shape ``(n, 3)``
@@ -289,7 +290,7 @@ def _evaluate_pairs(
     scale: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Sum pair energies, forces and virial over a full neighbour list."""
-    n_atoms = species_index.size
+    n_atoms = first.size - 1
     energies = np.zeros(n_atoms)
     forces = np.zeros((n_atoms, 3))
     virial = np.zeros((3, 3))

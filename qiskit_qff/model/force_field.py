@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 
 from qiskit_qff.circuit.ansatz import build_program
 from qiskit_qff.circuit.program import CircuitProgram
-from qiskit_qff.descriptors.channels import ChannelTables, make_tables
 from qiskit_qff.descriptors.kernels import channel_values
-from qiskit_qff.descriptors.quadratic import quadratic_forces
 from qiskit_qff.encoding.amplitudes import amplitude_vectors
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.core_repulsion import CoreRepulsion
+from qiskit_qff.model.evaluation import FoldedForceField
 from qiskit_qff.model.ledger import Ledger, species_entry
 from qiskit_qff.model.model_file import read_model, write_model
 from qiskit_qff.model.prediction import Prediction
@@ -40,17 +39,6 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class _KernelInput:
-    """Arrays that the evaluation kernel takes."""
-
-    tables: ChannelTables
-    means: FloatArray
-    forms: FloatArray
-    form_start: IntArray
-    references: FloatArray
 
 
 @dataclass(frozen=True)
@@ -141,23 +129,9 @@ class ForceField:
         return {m.number: m.operator_matrix() for m in self.models}
 
     @cached_property
-    def _kernel_input(self) -> _KernelInput:
-        matrices = self.operator_matrices()
-        forms = []
-        for m in self.models:
-            used = m.compression.n_features + 1
-            forms.append(m.compression.fold(matrices[m.number][:used, :used]))
-        return _KernelInput(
-            tables=make_tables(
-                {m.number: m.compression.channels for m in self.models},
-                self.r_cut,
-                core_start=self.repulsion.outer,
-            ),
-            means=np.concatenate([m.compression.mean for m in self.models]),
-            forms=np.concatenate([f.ravel() for f in forms]),
-            form_start=np.concatenate([[0], np.cumsum([f.size for f in forms])]).astype(np.int64),
-            references=np.array([m.reference_energy for m in self.models]),
-        )
+    def folded(self) -> FoldedForceField:
+        """Channels and quadratic forms as the kernels take them."""
+        return FoldedForceField.of(self.models, self.operator_matrices(), r_cut=self.r_cut, repulsion=self.repulsion)
 
     def predict(self, frame: Frame) -> Prediction:
         """Evaluate one structure.
@@ -170,7 +144,7 @@ class ForceField:
         """
         neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, self.r_cut)
         kinds = species_index(frame.numbers, self.species, where=frame.where)
-        return self._evaluate(kinds, neighbors)
+        return self.folded.evaluate(kinds, neighbors)
 
     def evaluate(
         self,
@@ -193,22 +167,7 @@ class ForceField:
             DataError: If an atom is of a species the model does not know.
         """
         del positions, cell, pbc
-        return self._evaluate(species_index(numbers, self.species, where="structure"), neighbors)
-
-    def _evaluate(self, kinds: IntArray, neighbors: NeighborList) -> Prediction:
-        n_atoms = len(kinds)
-        energies, forces, virial = np.empty(n_atoms), np.empty((n_atoms, 3)), np.empty((3, 3))
-        data = self._kernel_input
-        quadratic_forces(
-            data.tables, data.means, data.forms, data.form_start,
-            neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds,
-            energies, forces, virial,
-        )  # fmt: skip
-        core_energies, core_forces, core_virial = self.repulsion.evaluate(kinds, neighbors)
-        energies += data.references[kinds] + core_energies
-        forces += core_forces
-        virial += core_virial
-        return Prediction(energies, forces, 0.5 * (virial + virial.T))
+        return self.folded.evaluate(species_index(numbers, self.species, where="structure"), neighbors)
 
     def amplitudes(self, frame: Frame) -> dict[int, FloatArray]:
         """What a device would encode: x = (1, y, 0...) of every atom.
@@ -222,7 +181,7 @@ class ForceField:
         kinds = species_index(frame.numbers, self.species, where=frame.where)
         neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, self.r_cut)
         values = channel_values(
-            self._kernel_input.tables,
+            self.folded.tables,
             neighbors.first,
             neighbors.neighbor,
             neighbors.vectors,

@@ -1,0 +1,91 @@
+"""The fast path: a force field folded into the arrays that the kernels take, evaluated on neighbour lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.descriptors.channels import ChannelTables, make_tables
+from qiskit_qff.descriptors.quadratic import quadratic_forces
+from qiskit_qff.model.core_repulsion import CoreRepulsion
+from qiskit_qff.model.prediction import Prediction
+from qiskit_qff.model.species_model import SpeciesModel
+from qiskit_qff.structures.neighbors import NeighborList
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FoldedForceField:
+    """Everything an energy needs: channels, and per species one quadratic form in them."""
+
+    tables: ChannelTables
+    """Channels in use."""
+    means: FloatArray
+    """Channel means of all species end to end."""
+    forms: FloatArray
+    """Matrices B of all species, flattened end to end, in eV."""
+    form_start: IntArray
+    """Where each begins, shape ``(S + 1,)``."""
+    references: FloatArray
+    """Energy added to every atom of a species, shape ``(S,)``, in eV."""
+    repulsion: CoreRepulsion
+    """Core repulsion."""
+
+    @classmethod
+    def of(
+        cls,
+        models: Sequence[SpeciesModel],
+        matrices: Mapping[int, FloatArray],
+        *,
+        r_cut: float,
+        repulsion: CoreRepulsion,
+    ) -> FoldedForceField:
+        """Fold each species' compression into its matrix M.
+
+        Args:
+            models: Species, atomic numbers ascending.
+            matrices: M per atomic number, in eV.
+            r_cut: Cutoff radius in Å.
+            repulsion: Core repulsion.
+        """
+        forms = []
+        for m in models:
+            used = m.compression.n_features + 1
+            forms.append(m.compression.fold(matrices[m.number][:used, :used]))
+        return cls(
+            tables=make_tables({m.number: m.compression.channels for m in models}, r_cut, core_start=repulsion.outer),
+            means=np.concatenate([m.compression.mean for m in models]),
+            forms=np.concatenate([f.ravel() for f in forms]),
+            form_start=np.concatenate([[0], np.cumsum([f.size for f in forms])]).astype(np.int64),
+            references=np.array([m.reference_energy for m in models]),
+            repulsion=repulsion,
+        )
+
+    def evaluate(self, kinds: IntArray, neighbors: NeighborList) -> Prediction:
+        """Energies of the centres of a neighbour list, and the forces they cause.
+
+        Args:
+            kinds: Species index of every atom, shape ``(n,)``.
+            neighbors: Full list of the first atoms, or of all. Where a process of a distributed simulation lists
+                its own atoms only, the forces on the others are what it has to send back.
+
+        Returns:
+            Energies of the centres, and forces on all ``n`` atoms.
+        """
+        n_centers = neighbors.n_atoms
+        energies, forces, virial = np.empty(n_centers), np.empty((len(kinds), 3)), np.empty((3, 3))
+        quadratic_forces(
+            self.tables, self.means, self.forms, self.form_start,
+            neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds,
+            energies, forces, virial,
+        )  # fmt: skip
+        core_energies, core_forces, core_virial = self.repulsion.evaluate(kinds, neighbors)
+        energies += self.references[kinds[:n_centers]] + core_energies
+        forces[:n_centers] += core_forces
+        virial += core_virial
+        return Prediction(energies, forces, 0.5 * (virial + virial.T))
