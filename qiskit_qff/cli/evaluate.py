@@ -1,4 +1,4 @@
-"""``qff evaluate``: energy and force errors of a model on labelled structures, exact or through an Estimator."""
+"""``qff evaluate``: energy, force and stress errors on labelled structures, exact or through an Estimator."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -85,14 +85,15 @@ def compare_exactly(
     """
     from qiskit_qff.report.metrics import compare
 
-    energies, forces = [], []
+    energies, forces, stresses = [], [], []
     with output.progress("evaluating") as advance:
         for done, frame in enumerate(frames, start=1):
             prediction = field.predict(frame)
             energies.append(prediction.energy)
             forces.append(prediction.forces)
+            stresses.append(prediction.stress(frame.volume) if frame.pbc.all() else None)
             advance("", done / len(frames))
-    return compare(frames, energies=energies, forces=forces, shift_energy=shift_energy)
+    return compare(frames, energies=energies, forces=forces, stresses=stresses, shift_energy=shift_energy)
 
 
 def metrics_table(named: dict[str, "Metrics"], output: Output) -> None:
@@ -113,6 +114,9 @@ def metrics_table(named: dict[str, "Metrics"], output: Output) -> None:
         ],
     )
     name, last = list(named.items())[-1]
+    if last.stress_mae_mev_per_ang3 is not None:
+        mae, rmse = last.stress_mae_mev_per_ang3, last.stress_rmse_mev_per_ang3
+        output.say(f"stress, {name}: MAE {mae:.4g}, RMSE {rmse:.4g} meV/Å³")
     if last.species:
         output.table(
             f"forces by element, {name} (meV/Å)",
@@ -166,8 +170,13 @@ def _compare_on_backend(
             shots=shots,
             progress=lambda stage, done, total: advance(stage, done / max(total, 1)),
         )
-    energies = [prediction.energy for prediction in measured.frames]
-    forces = [prediction.forces for prediction in measured.frames]
+    comparison = compare(
+        frames,
+        energies=[prediction.energy for prediction in measured.frames],
+        forces=[prediction.forces for prediction in measured.frames],
+        stresses=[prediction.stress for prediction in measured.frames],
+        shift_energy=shift_energy,
+    )
     extra = {
         **_spread(measured.frames, frames),
         "n_circuits": measured.cost.circuits,
@@ -177,7 +186,7 @@ def _compare_on_backend(
         "mitigation": mitigation,
         "seed": seed,
     }
-    return compare(frames, energies=energies, forces=forces, shift_energy=shift_energy), extra
+    return comparison, extra
 
 
 def _calibration_extra(field: "ForceField", frames: Sequence["Frame"]) -> dict[str, Any]:
@@ -191,16 +200,21 @@ def _calibration_extra(field: "ForceField", frames: Sequence["Frame"]) -> dict[s
 
 
 def _spread(errors: "Sequence[MeasuredPrediction | PredictionError]", frames: Sequence["Frame"]) -> dict[str, float]:
-    """Root mean square of the standard errors of all energies per atom and all forces, in meV and Å."""
+    """Root mean square of the standard errors of energies per atom, forces and labelled stresses, in meV and Å."""
     import numpy as np
 
-    from qiskit_qff.report.metrics import MEV_PER_EV, root_mean_square
+    from qiskit_qff.report.metrics import MEV_PER_EV, root_mean_square, six_components
 
     per_atom = np.array([e.energy_std / f.n_atoms for e, f in zip(errors, frames, strict=True)])
-    return {
+    spread = {
         "energy_std_mev_per_atom": MEV_PER_EV * root_mean_square(per_atom),
         "force_std_mev_per_ang": MEV_PER_EV * root_mean_square(np.concatenate([e.force_std.ravel() for e in errors])),
     }
+    labelled = [e.stress_std for e, f in zip(errors, frames, strict=True) if f.stress is not None]
+    stresses = [stress for stress in labelled if stress is not None]
+    if stresses:
+        spread["stress_std_mev_per_ang3"] = MEV_PER_EV * root_mean_square(six_components(stresses))
+    return spread
 
 
 def _report(comparison: "Comparison", extra: dict[str, Any], output: Output, *, shift_energy: bool) -> None:

@@ -34,6 +34,8 @@ class PredictionError:
     """Of the total energy, in eV."""
     force_std: FloatArray
     """Of the forces, shape ``(n_atoms, 3)``, in eV/Å."""
+    stress_std: FloatArray | None
+    """Of the stress, shape ``(3, 3)``, in eV/Å³; None unless all three directions are periodic."""
 
 
 def calibrate(
@@ -76,7 +78,7 @@ def is_calibrated(field: ForceField) -> bool:
 
 
 def calibration_errors(field: ForceField, frames: Sequence[Frame]) -> list[PredictionError]:
-    """Standard errors of energies and forces from the uncertainty of the measured M.
+    """Standard errors of energies, forces and stresses from the uncertainty of the measured M.
 
     Args:
         field: A calibrated model; species without a measurement add nothing.
@@ -89,9 +91,11 @@ def calibration_errors(field: ForceField, frames: Sequence[Frame]) -> list[Predi
     errors = []
     for frame in frames:
         seen = environments(field, frame)
-        energy, forces = 0.0, np.zeros(3 * frame.n_atoms)
+        energy, forces, virial = 0.0, np.zeros(3 * frame.n_atoms), np.zeros(9)
         for number, operator in operators.items():
             energy += float(operator.contract(seen.energy_weights(number)[None]).std_errors[0]) ** 2
             forces += operator.contract(seen.force_weights(number)).std_errors ** 2
-        errors.append(PredictionError(float(np.sqrt(energy)), np.sqrt(forces).reshape(frame.n_atoms, 3)))
+            virial += operator.contract(seen.virial_weights(number)).std_errors ** 2
+        stress = np.sqrt(virial).reshape(3, 3) / frame.volume if frame.pbc.all() else None
+        errors.append(PredictionError(float(np.sqrt(energy)), np.sqrt(forces).reshape(frame.n_atoms, 3), stress))
     return errors

@@ -1,7 +1,7 @@
-r"""Energies and forces of a force field from expectation values that a backend measured.
+r"""Energies, forces and stresses of a force field from expectation values that a backend measured.
 
 =================  ============================================  ===================================================
-strategy           energies                                      forces
+strategy           energies                                      forces and stress
 =================  ============================================  ===================================================
 ``environment``    one circuit per atom                          parameter shift on every atom's encoding angles
 ``density``        at most 2^n circuits per species and frame    from M, measured as by ``operator``
@@ -24,6 +24,7 @@ from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost, Evaluator
 from qiskit_qff.evaluators.strategies import density, environment
 from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, known_spectrum, measure_operator
+from qiskit_qff.evaluators.strategies.results import MeasuredGradients
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.sensitivity import Environments, environments
 from qiskit_qff.structures.frame import Frame
@@ -36,7 +37,7 @@ EvaluatorFactory = Callable[[int], Evaluator]
 
 @dataclass(frozen=True, eq=False)
 class MeasuredPrediction:
-    """Energy and forces of one frame with their standard errors."""
+    """Energy, forces and stress of one frame with their standard errors."""
 
     energy: float
     """Total energy in eV."""
@@ -46,6 +47,10 @@ class MeasuredPrediction:
     """Standard error of the energy in eV; zero where values are exact."""
     force_std: FloatArray
     """Standard errors of the forces, shape ``(n_atoms, 3)``, in eV/Å."""
+    stress: FloatArray | None
+    """Stress, ASE's sign, shape ``(3, 3)``, in eV/Å³; None unless all three directions are periodic."""
+    stress_std: FloatArray | None
+    """Standard errors of the stress, shape ``(3, 3)``, in eV/Å³; None where there is no stress."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +65,14 @@ class MeasuredPredictions:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """What one species adds to a frame: values and variances in eV and eV/Å."""
+    """What one species adds to a frame: values and variances in eV and eV/Å, components in one row each."""
 
     energy: float
     energy_variance: float
     forces: FloatArray
     force_variances: FloatArray
+    virial: FloatArray
+    virial_variances: FloatArray
 
 
 def predict_measured(
@@ -78,7 +85,7 @@ def predict_measured(
     project_spectrum: bool = True,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> MeasuredPredictions:
-    """Energies and forces of frames through a backend.
+    """Energies, forces and, in periodic cells, stresses of frames through a backend.
 
     Args:
         field: the model.
@@ -145,11 +152,18 @@ class _Measurement:
         seen = environments(self._field, frame)
         parts = [self._part(number, seen) for number in self._bound if len(seen.amplitudes[number])]
         shape = (frame.n_atoms, 3)
+        stress, stress_std = None, None
+        if frame.pbc.all():
+            virial = seen.virial_offset + np.sum([part.virial for part in parts], axis=0).reshape(3, 3)
+            spread = np.sqrt(np.sum([part.virial_variances for part in parts], axis=0)).reshape(3, 3)
+            stress, stress_std = virial / frame.volume, spread / frame.volume
         return MeasuredPrediction(
             energy=seen.energy_offset + sum(part.energy for part in parts),
             forces=seen.force_offset + np.sum([part.forces for part in parts], axis=0).reshape(shape),
             energy_std=float(np.sqrt(sum(part.energy_variance for part in parts))),
             force_std=np.sqrt(np.sum([part.force_variances for part in parts], axis=0)).reshape(shape),
+            stress=stress,
+            stress_std=stress_std,
         )
 
     def _part(self, number: int, seen: Environments) -> _Part:
@@ -158,12 +172,20 @@ class _Measurement:
             return self._part_by_environment(number, seen)
         operator = self._operators[number]
         forces = operator.contract(seen.force_weights(number))
+        virial = operator.contract(seen.virial_weights(number))
         energy = operator.contract(seen.energy_weights(number)[None])
         if self._strategy == "density":
             evaluator, bound = self._evaluator(number), self._bound[number]
             energy = density.total_energy(evaluator, bound, seen.amplitudes[number], shots=self._shots)
             self.cost += energy.cost
-        return _Part(float(energy.values[0]), float(energy.std_errors[0] ** 2), forces.values, forces.std_errors**2)
+        return _Part(
+            energy=float(energy.values[0]),
+            energy_variance=float(energy.std_errors[0] ** 2),
+            forces=forces.values,
+            force_variances=forces.std_errors**2,
+            virial=virial.values,
+            virial_variances=virial.std_errors**2,
+        )
 
     def _part_by_environment(self, number: int, seen: Environments) -> _Part:
         """Every atom by itself."""
@@ -171,17 +193,27 @@ class _Measurement:
             self._evaluator(number), self._bound[number], seen.amplitudes[number], shots=self._shots
         )
         self.cost += measured.cost
-        slopes = seen.slopes[number]
+        gradients, gradient_variances = _pulled_back(seen.slopes[number], measured)
+        virial, virial_variances = _pulled_back(seen.strains[number], measured)
         return _Part(
             energy=float(measured.energies.sum()),
             energy_variance=float(measured.energy_variances.sum()),
-            forces=-np.einsum("iaj,ij->a", slopes, measured.gradients),
-            force_variances=np.einsum("iaj,ijk,iak->a", slopes, measured.covariances, slopes, optimize=True),
+            forces=-gradients,
+            force_variances=gradient_variances,
+            virial=virial,
+            virial_variances=virial_variances,
         )
 
     def _evaluator(self, number: int) -> Evaluator:
         """The evaluator for the circuits of a species."""
         return self._evaluators[self._bound[number].program.n_qubits]
+
+
+def _pulled_back(derivatives: FloatArray, measured: MeasuredGradients) -> tuple[FloatArray, FloatArray]:
+    """Values and variances of dE/dq from dE/dx, for derivatives dx/dq of shape ``(n_s, n_coordinates, 2**n)``."""
+    values = np.einsum("iaj,ij->a", derivatives, measured.gradients)
+    variances = np.einsum("iaj,ijk,iak->a", derivatives, measured.covariances, derivatives, optimize=True)
+    return values, variances
 
 
 def _silent(stage: str, done: int, total: int) -> None:

@@ -1,9 +1,11 @@
-r"""How the amplitudes of every atom move when atoms move: what turns measured dE/dx into forces.
+r"""How the amplitudes of every atom move when atoms move: what turns measured dE/dx into forces and stresses.
 
 .. math:: F_a = -\sum_i \frac{\partial E_i}{\partial x_i} \cdot \frac{\partial x_i}{\partial R_a},\qquad
+          V_{cd} = \sum_i \frac{\partial E_i}{\partial x_i} \cdot \frac{\partial x_i}{\partial\epsilon_{cd}},\qquad
           x_i = (1, T(D_i - \bar D), 0\ldots)
 
-with a running over all Cartesian components of all atoms. The exact force field never forms this Jacobian; it
+with a running over all Cartesian components of all atoms and a strain ε that moves every neighbour vector by
+:math:`\epsilon r`; the stress is V over the volume of the cell. The exact force field never forms this Jacobian; it
 serves the strategies that measure energies or gradients one frame at a time.
 """
 
@@ -31,10 +33,14 @@ class Environments:
     """x of the atoms of each species, shape ``(n_s, 2**n)``, in the order of the frame."""
     slopes: dict[int, FloatArray]
     """dx/dR of the same atoms in 1/Å, shape ``(n_s, 3 n_atoms, 2**n)``."""
+    strains: dict[int, FloatArray]
+    """dx/dε of the same atoms for a symmetric strain, shape ``(n_s, 9, 2**n)``."""
     energy_offset: float
     """Reference energies and core repulsion of the frame, in eV."""
     force_offset: FloatArray
     """Forces of the core repulsion, shape ``(n_atoms, 3)``, in eV/Å."""
+    virial_offset: FloatArray
+    """dE/dε of the core repulsion, symmetric, shape ``(3, 3)``, in eV."""
 
     def energy_weights(self, species: int) -> FloatArray:
         """W with ``E_s = Tr(M W)``, the sum of ``x x^T``, shape ``(2**n, 2**n)``."""
@@ -43,8 +49,11 @@ class Environments:
 
     def force_weights(self, species: int) -> FloatArray:
         """W with ``F_a = Tr(M W_a)``, symmetric, shape ``(3 n_atoms, 2**n, 2**n)``, in 1/Å."""
-        half = -np.einsum("iaj,ik->ajk", self.slopes[species], self.amplitudes[species], optimize=True)
-        return np.asarray(half + half.transpose(0, 2, 1))
+        return -_doubled(self.slopes[species], self.amplitudes[species])
+
+    def virial_weights(self, species: int) -> FloatArray:
+        """W with ``dE_s/dε = Tr(M W_cd)``, symmetric, shape ``(9, 2**n, 2**n)``."""
+        return _doubled(self.strains[species], self.amplitudes[species])
 
 
 def environments(field: ForceField, frame: Frame) -> Environments:
@@ -59,23 +68,26 @@ def environments(field: ForceField, frame: Frame) -> Environments:
     """
     kinds = species_index(frame.numbers, field.species, where=frame.where)
     neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, field.cutoff)
-    core_energies, core_forces, _ = field.repulsion.evaluate(kinds, neighbors)
+    core_energies, core_forces, core_virial = field.repulsion.evaluate(kinds, neighbors)
     references = np.array([model.reference_energy for model in field.models])
-    amplitudes, slopes = {}, {}
+    amplitudes, slopes, strains = {}, {}, {}
     for s, model in enumerate(field.models):
-        amplitudes[model.number], slopes[model.number] = _of_species(field, s, kinds, neighbors)
+        number = model.number
+        amplitudes[number], slopes[number], strains[number] = _of_species(field, s, kinds, neighbors)
     return Environments(
         amplitudes=amplitudes,
         slopes=slopes,
+        strains=strains,
         energy_offset=float(references[kinds].sum() + core_energies.sum()),
         force_offset=core_forces,
+        virial_offset=0.5 * (core_virial + core_virial.T),
     )
 
 
 def _of_species(
     field: ForceField, s: int, kinds: NDArray[np.int64], neighbors: NeighborList
-) -> tuple[FloatArray, FloatArray]:
-    """Amplitudes of the atoms of one species and their derivatives."""
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Amplitudes of the atoms of one species and their derivatives with respect to positions and strain."""
     model = field.models[s]
     sets = {m.number: m.compression.channels for m in field.models}
     tables = make_tables(sets, field.cutoff, core_start=field.repulsion.outer)
@@ -83,6 +95,7 @@ def _of_species(
     n_channels, size = model.compression.channels.n_channels, 2**model.ansatz.n_qubits
     values = np.empty((len(atoms), n_channels))
     slopes = np.zeros((len(atoms), len(kinds), 3, size))
+    strains = np.zeros((len(atoms), 3, 3, size))
     for row, atom in enumerate(atoms):
         low, high = neighbors.first[atom], neighbors.first[atom + 1]
         others = neighbors.neighbor[low:high]
@@ -95,5 +108,13 @@ def _of_species(
         # A neighbour may be an image of the atom itself or appear several times: add, never assign.
         np.add.at(slopes[row, :, :, used], others, moved)
         slopes[row, atom, :, used] -= moved.sum(axis=0)
+        strains[row, :, :, used] = np.einsum("pcj,pd->cdj", moved, neighbors.vectors[low:high])
     x = amplitude_vectors(model.compression.apply(values), n_qubits=model.ansatz.n_qubits)
-    return x, slopes.reshape(len(atoms), 3 * len(kinds), size)
+    symmetric = 0.5 * (strains + strains.transpose(0, 2, 1, 3))
+    return x, slopes.reshape(len(atoms), 3 * len(kinds), size), symmetric.reshape(len(atoms), 9, size)
+
+
+def _doubled(derivatives: FloatArray, amplitudes: FloatArray) -> FloatArray:
+    """``sum_i dx_i x_i^T + x_i dx_i^T`` for every coordinate, shape ``(n_coordinates, 2**n, 2**n)``."""
+    half = np.einsum("iaj,ik->ajk", derivatives, amplitudes, optimize=True)
+    return np.asarray(half + half.transpose(0, 2, 1))

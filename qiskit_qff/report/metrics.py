@@ -1,7 +1,8 @@
-"""Energy and force errors of predictions against ab initio labels.
+"""Energy, force and stress errors of predictions against ab initio labels.
 
     energy error   ΔE_f = (E_f - E_f^ref) / n_f            one per frame f, in meV/atom
     force error    ΔF_a = F_a - F_a^ref                    one per atom and Cartesian component, in meV/Å
+    stress error   Δσ_c = σ_c - σ_c^ref                    six per frame (xx, yy, zz, yz, xz, xy), in meV/Å³
 
 MAE is the mean of the absolute errors, RMSE the root of the mean square. With ``shift_energy`` the mean of ΔE
 over the frames of one composition is removed first, for data whose energies have another zero.
@@ -40,6 +41,10 @@ class Comparison:
     """Predicted forces, same shape and unit."""
     species: NDArray[np.int64]
     """Atomic number of each row of the forces, shape ``(n_force_atoms,)``."""
+    stresses: FloatArray = field(default_factory=lambda: np.empty((0, 6)))
+    """Reference stresses as xx, yy, zz, yz, xz, xy, shape ``(n_stresses, 6)``, in eV/Å³."""
+    predicted_stresses: FloatArray = field(default_factory=lambda: np.empty((0, 6)))
+    """Predicted stresses, same shape and unit."""
 
     @property
     def energy_errors(self) -> FloatArray:
@@ -50,6 +55,11 @@ class Comparison:
     def force_errors(self) -> FloatArray:
         """Force errors, shape ``(n_force_atoms, 3)``, in meV/Å."""
         return MEV_PER_EV * (self.predicted_forces - self.forces)
+
+    @property
+    def stress_errors(self) -> FloatArray:
+        """Stress errors, shape ``(n_stresses, 6)``, in meV/Å³."""
+        return MEV_PER_EV * (self.predicted_stresses - self.stresses)
 
 
 @dataclass(frozen=True)
@@ -86,10 +96,14 @@ class Metrics:
     """Whether one constant per composition was removed from the energies."""
     species: Mapping[str, SpeciesErrors] = field(default_factory=dict)
     """Force errors by chemical symbol."""
+    stress_mae_mev_per_ang3: float | None = None
+    """Mean absolute error of the stress components, in meV/Å³; None without reference stresses."""
+    stress_rmse_mev_per_ang3: float | None = None
+    """Root mean square error of the stress components, in meV/Å³; None without reference stresses."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers for JSON."""
-        return asdict(self)
+        """Plain numbers for JSON; no stress keys where the data has no stresses."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def compare(
@@ -97,6 +111,7 @@ def compare(
     *,
     energies: Sequence[float],
     forces: Sequence[FloatArray],
+    stresses: Sequence[FloatArray | None] | None = None,
     shift_energy: bool = False,
 ) -> Comparison:
     """Put predictions beside the labels of the frames.
@@ -105,6 +120,7 @@ def compare(
         frames: the labelled structures.
         energies: predicted total energy of each frame, in eV.
         forces: predicted forces of each frame, shape ``(n_atoms, 3)``, in eV/Å.
+        stresses: predicted stress of each frame, shape ``(3, 3)``, in eV/Å³, None for frames that have none.
         shift_energy: remove the mean error per atom of each composition from its predictions.
 
     Raises:
@@ -119,6 +135,8 @@ def compare(
             f"{frames[0].where}: no frame has an energy or forces to compare with. "
             "Add them (extxyz: energy=... and a forces column), or use a labelled file."
         )
+    pairs = [(f.stress, s) for f, s in zip(frames, stresses or [], strict=bool(stresses)) if f.stress is not None]
+    known = [(label, stress) for label, stress in pairs if stress is not None]
     predicted = np.array([energies[index] / frames[index].n_atoms for index in with_energy])
     reference = np.array([(frames[index].energy or 0.0) / frames[index].n_atoms for index in with_energy])
     if shift_energy:
@@ -131,6 +149,8 @@ def compare(
         forces=_stack([frames[index].forces for index in with_forces]),
         predicted_forces=_stack([forces[index] for index in with_forces]),
         species=np.concatenate([frames[i].numbers for i in with_forces]) if with_forces else np.empty(0, int),
+        stresses=six_components([label for label, _ in known]),
+        predicted_stresses=six_components([stress for _, stress in known]),
     )
 
 
@@ -142,6 +162,7 @@ def measure(comparison: Comparison, *, shift_energy: bool = False) -> Metrics:
         shift_energy: whether the comparison was made with the energies shifted; only recorded.
     """
     energy_errors, force_errors = comparison.energy_errors, comparison.force_errors
+    stress_errors = comparison.stress_errors
     return Metrics(
         n_frames=comparison.n_frames,
         n_atoms=comparison.n_atoms,
@@ -154,6 +175,8 @@ def measure(comparison: Comparison, *, shift_energy: bool = False) -> Metrics:
             chemical_symbols[number]: _species_errors(comparison, int(number))
             for number in np.unique(comparison.species)
         },
+        stress_mae_mev_per_ang3=mean_absolute(stress_errors) if stress_errors.size else None,
+        stress_rmse_mev_per_ang3=root_mean_square(stress_errors) if stress_errors.size else None,
     )
 
 
@@ -190,3 +213,8 @@ def _stack(arrays: Sequence[FloatArray | None]) -> FloatArray:
     """Rows of all arrays below each other, shape ``(n_rows, 3)``."""
     present = [np.asarray(array, dtype=np.float64) for array in arrays if array is not None]
     return np.concatenate(present) if present else np.empty((0, 3))
+
+
+def six_components(tensors: Sequence[FloatArray]) -> FloatArray:
+    """Symmetric tensors as xx, yy, zz, yz, xz, xy, shape ``(n_tensors, 6)``."""
+    return np.array([tensor[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] for tensor in tensors]).reshape(-1, 6)

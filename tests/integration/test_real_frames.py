@@ -1,4 +1,4 @@
-"""On real frames: all strategies on a StatevectorEstimator give the exact energies, forces and θ-gradients."""
+"""On real frames: all strategies on a StatevectorEstimator give the exact energies, forces, stresses, θ-gradients."""
 
 import os
 from itertools import islice
@@ -37,13 +37,17 @@ def trained_on(request):
 
 
 @pytest.mark.parametrize("strategy", ["environment", "density", "operator"])
-def test_energies_and_forces_are_exact(trained_on, strategy) -> None:
+def test_energies_forces_and_stresses_are_exact(trained_on, strategy) -> None:
     field, frame = trained_on
     evaluator = PrimitiveEvaluator(StatevectorEstimator())
     measured = predict_measured(field, [frame], evaluator_for=lambda _: evaluator, strategy=strategy)
     exact = field.predict(frame)
     assert measured.frames[0].energy == pytest.approx(exact.energy, rel=0, abs=1e-8)
     assert np.abs(measured.frames[0].forces - exact.forces).max() < 1e-8
+    # The stress is a sum over all pairs: compared on the scale of the virial, which is that of the energy.
+    tolerance = 1e-8 * max(1.0, np.abs(exact.virial).max())
+    assert np.abs(measured.frames[0].stress * frame.volume - exact.virial).max() < tolerance
+    assert not measured.frames[0].stress_std.any()
 
 
 def test_theta_gradients_are_exact(trained_on) -> None:

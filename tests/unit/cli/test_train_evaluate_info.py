@@ -87,6 +87,8 @@ def test_evaluate_prints_the_contract(trained, capsys) -> None:
     assert result["n_atoms"] == 96
     assert captured.out.count("\n") == 1
     assert "energy MAE" in captured.err
+    assert 0 < result["stress_mae_mev_per_ang3"] <= result["stress_rmse_mev_per_ang3"]
+    assert "meV/Å³" in captured.err
 
 
 def test_strategies_agree_and_shots_add_keys(trained, tmp_path, capsys) -> None:
@@ -97,7 +99,7 @@ def test_strategies_agree_and_shots_add_keys(trained, tmp_path, capsys) -> None:
     for strategy in ("environment", "density", "operator"):
         assert run([*arguments, "--backend", "statevector", "--strategy", strategy]) == 0
         measured = last_json(capsys.readouterr().out)
-        for key in METRIC_KEYS:
+        for key in (*METRIC_KEYS, "stress_mae_mev_per_ang3", "stress_rmse_mev_per_ang3"):
             assert measured[key] == pytest.approx(exact[key], abs=1e-7)
         assert measured["n_circuits"] > 0
     assert run([*arguments, "--backend", "exact", "--shots", "1000000", "--seed", "1"]) == 0
@@ -105,6 +107,7 @@ def test_strategies_agree_and_shots_add_keys(trained, tmp_path, capsys) -> None:
     assert set(sampled) >= METRIC_KEYS | SHOT_KEYS
     assert sampled["n_shots"] > 0
     assert sampled["force_std_mev_per_ang"] > 0
+    assert sampled["stress_std_mev_per_ang3"] > 0
     deviation = abs(sampled["energy_mae_mev_per_atom"] - exact["energy_mae_mev_per_atom"])
     assert deviation < 6 * sampled["energy_std_mev_per_atom"]
 

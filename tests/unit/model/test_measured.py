@@ -1,12 +1,14 @@
-"""Energies and forces through an evaluator: derivatives of amplitudes, agreement, and honest error bars."""
+"""Energies, forces and stresses through an evaluator: derivatives of amplitudes, agreement, and honest error bars."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from qiskit.primitives import StatevectorEstimator
 
 from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.measured import predict_measured
 from qiskit_qff.model.sensitivity import environments
@@ -39,11 +41,34 @@ def test_slopes_are_the_derivatives_of_the_amplitudes(field, frames) -> None:
             assert seen.slopes[species][:, 3 * atom + axis] == pytest.approx(numeric, abs=1e-6)
 
 
+def test_strains_are_the_derivatives_of_the_amplitudes(field, frames) -> None:
+    frame, step = frames[0], 1e-5
+    seen = environments(field, frame)
+    for first, second in [(0, 0), (0, 1), (1, 2)]:
+        moved = []
+        for sign in (1, -1):
+            strain = np.zeros((3, 3))
+            strain[first, second] += 0.5 * sign * step
+            strain[second, first] += 0.5 * sign * step
+            stretched = replace(
+                frame, positions=frame.positions @ (np.eye(3) + strain), cell=frame.cell @ (np.eye(3) + strain)
+            )
+            moved.append(field.amplitudes(stretched))
+        for species in field.species:
+            numeric = (moved[0][species] - moved[1][species]) / (2 * step)
+            assert seen.strains[species][:, 3 * first + second] == pytest.approx(numeric, abs=1e-5)
+
+
+@pytest.mark.parametrize("evaluator", [ExactEvaluator, lambda: PrimitiveEvaluator(StatevectorEstimator())])
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_noiseless_strategies_equal_the_force_field(field, frames, strategy) -> None:
-    measured = predict_measured(field, frames, evaluator_for=lambda _: ExactEvaluator(), strategy=strategy)
+def test_noiseless_strategies_equal_the_force_field(field, frames, strategy, evaluator) -> None:
+    measured = predict_measured(field, frames, evaluator_for=lambda _: evaluator(), strategy=strategy)
     for frame, prediction in zip(frames, measured.frames, strict=True):
         exact = field.predict(frame)
+        stress = exact.stress(frame.volume)
+        assert np.abs(prediction.stress - stress).max() < 1e-8 * max(1.0, np.abs(stress).max())
+        assert np.array_equal(prediction.stress, prediction.stress.T)
+        assert not prediction.stress_std.any()
         assert prediction.energy == pytest.approx(exact.energy, abs=1e-8)
         assert prediction.forces == pytest.approx(exact.forces, abs=1e-8)
         assert prediction.energy_std == 0.0
@@ -66,6 +91,15 @@ def test_error_bars_cover_the_errors(field, frames, strategy, rng) -> None:
         ).frames[0]
         ratios.append(((measured.forces - exact.forces) / measured.force_std).ravel())
     assert 0.6 < np.sqrt(np.mean(np.square(ratios))) < 1.4
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_stress_exists_in_periodic_cells_only(field, frames, strategy) -> None:
+    slab = replace(frames[0], pbc=np.array([True, True, False]))
+    (measured,) = predict_measured(field, [slab], evaluator_for=lambda _: ExactEvaluator(), strategy=strategy).frames
+    assert measured.stress is None
+    assert measured.stress_std is None
+    assert measured.forces == pytest.approx(field.predict(slab).forces, abs=1e-8)
 
 
 def test_cost_of_operator_does_not_depend_on_frames(field, frames) -> None:

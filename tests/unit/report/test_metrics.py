@@ -67,6 +67,18 @@ def test_missing_labels() -> None:
         compare([], energies=[], forces=[])
 
 
+def test_stress_errors_by_hand() -> None:
+    label = np.diag([0.01, 0.02, 0.03])
+    frame = Frame(np.array([1]), np.zeros((1, 3)), np.eye(3) * 4.0, np.ones(3, dtype=bool), energy=-1.0, stress=label)
+    predicted = label + np.array([[0, 0.003, 0], [0.003, 0, 0], [0, 0, -0.006]])
+    values = {"energies": [-1.0, -3.0], "forces": [np.zeros((1, 3)), np.zeros((3, 3))]}
+    metrics = measure(compare([frame, water(-3.0, None)], stresses=[predicted, None], **values))
+    assert metrics.stress_mae_mev_per_ang3 == pytest.approx(9 / 6)
+    assert metrics.stress_rmse_mev_per_ang3 == pytest.approx(math.sqrt(45 / 6))
+    without = measure(compare([frame, water(-3.0, None)], **values))
+    assert not [key for key in without.to_dict() if key.startswith("stress")]
+
+
 def test_keys_are_the_contract() -> None:
     metrics = measure(compare([water(-3.0, np.ones((3, 3)))], energies=[-3.0], forces=[np.ones((3, 3))]))
     keys = set(json.loads(json.dumps(metrics.to_dict())))
