@@ -13,13 +13,15 @@ which minimises the error.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost, Evaluator, Request, total_cost
-from qiskit_qff.evaluators.strategies.environment import state_theta_gradient
+from qiskit_qff.evaluators.strategies.environment import shifted_request, slopes_of, state_theta_gradient
 from qiskit_qff.evaluators.strategies.results import Measured, ThetaGradient
 from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
 
@@ -112,6 +114,57 @@ def theta_gradient(
     return _sum_gradients(parts)
 
 
+def joint_slopes(
+    evaluators: Mapping[int, Evaluator],
+    bounds: Sequence[BoundProgram],
+    matrices: Sequence[FloatArray],
+    *,
+    shots: int | None = None,
+) -> list[Measured]:
+    """Derivatives of ``sum_s Tr(M_s W_s)`` with respect to θ of several circuits, measured together.
+
+    Costs at most ``2**n * 2 R`` circuits for a circuit with R rotations. Shots go where they lower the error of
+    the sum most, over all states of all circuits.
+
+    Args:
+        evaluators: What measures circuits of a number of qubits.
+        bounds: Circuits with their parameters.
+        matrices: W of each circuit, shape ``(2**n, 2**n)``, symmetric, of any sign.
+        shots: Executions per circuit on average.
+
+    Returns:
+        Per circuit the derivatives, shape ``(n_angles,)``.
+
+    Raises:
+        ConfigError: If a matrix has a wrong shape or is not symmetric.
+    """
+    found = []
+    for bound, matrix in zip(bounds, matrices, strict=True):
+        _check(bound, matrix[None])
+        found.append(_eigenstates(matrix[None])[1:])
+    owners = np.repeat(np.arange(len(bounds)), [len(factors) for factors, _ in found])
+    inner = np.concatenate([np.arange(len(factors)) for factors, _ in found]).astype(np.int64)
+    slopes = [np.zeros(bound.program.n_angles) for bound in bounds]
+    variances, costs = [np.zeros_like(slope) for slope in slopes], [Cost() for _ in bounds]
+    if not len(owners):
+        return [Measured(*pair, Cost()) for pair in zip(slopes, variances, strict=True)]
+    # One state's error is its factor times the spread of the readout's eigenvalues.
+    spreads = [np.ptp(bound.program.weighted_diagonal(bound.weights)) for bound in bounds]
+    weights = np.concatenate([factors * spread for (factors, _), spread in zip(found, spreads, strict=True)])
+    for level, members in _shot_levels(np.zeros(len(owners), dtype=np.int64), weights, shots):
+        for size, evaluator in evaluators.items():
+            chosen = [s for s in np.unique(owners[members]) if bounds[s].program.n_qubits == size]
+            parts = [inner[members[owners[members] == s]] for s in chosen]
+            requests = [shifted_request(bounds[s], found[s][1][part]) for s, part in zip(chosen, parts, strict=True)]
+            results = evaluator.evaluate(requests, shots=level) if requests else []
+            for s, part, result in zip(chosen, parts, results, strict=True):
+                slope, variance = slopes_of(bounds[s], found[s][0][part], result)
+                slopes[s] += slope
+                variances[s] += variance
+                costs[s] += result.cost
+    return [Measured(v, np.sqrt(e), cost) for v, e, cost in zip(slopes, variances, costs, strict=True)]
+
+
 def _sum_gradients(parts: list[ThetaGradient]) -> ThetaGradient:
     """Sum of gradients from independent measurements."""
     return ThetaGradient(
@@ -149,8 +202,8 @@ def _shot_levels(
 ) -> list[tuple[int | None, NDArray[np.int64]]]:
     """Groups of states with the same number of shots: a job has one precision.
 
-    Shots go as ``|eigenvalue|`` within each matrix, rounded to powers of two, at least one eighth of the
-    average.
+    Shots go as ``|eigenvalue|`` within each matrix in powers of two, at least one eighth of the average; all
+    together they are not more than ``shots`` for every state.
     """
     if shots is None:
         return [(None, np.arange(len(factors)))]
@@ -159,4 +212,5 @@ def _shot_levels(
     counts = np.bincount(owners)
     wanted = weights / sums[owners] * counts[owners]
     levels = np.clip(np.round(np.log2(wanted)), -3, None).astype(int)
-    return [(max(1, round(shots * 2.0**level)), np.flatnonzero(levels == level)) for level in np.unique(levels)]
+    unit = shots * len(levels) / float(np.sum(2.0**levels))
+    return [(max(1, int(unit * 2.0**level)), np.flatnonzero(levels == level)) for level in np.unique(levels)]

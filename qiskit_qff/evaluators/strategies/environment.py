@@ -23,7 +23,7 @@ from qiskit_qff.encoding.amplitudes import normalise
 from qiskit_qff.encoding.tree import tree_layout
 from qiskit_qff.encoding.tree_angles import dead_amplitudes, loader_jacobian
 from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shift_variances, shifted_parameters
-from qiskit_qff.evaluators.protocol import Evaluator, Request, total_cost
+from qiskit_qff.evaluators.protocol import Evaluation, Evaluator, Request, total_cost
 from qiskit_qff.evaluators.strategies.results import Measured, MeasuredGradients, ThetaGradient
 from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
 
@@ -135,21 +135,49 @@ def state_theta_gradient(
     Raises:
         ConfigError: If the states do not fit the program.
     """
-    program, gates = bound.program, compile_program(bound.program).gates
-    task, n_rotations = loader_task(program), len(gates.rotations)
-    parameters = loader_parameters(program, states, bound.theta)
-    shifted = shifted_parameters(parameters, range(task.n_preparation, task.n_parameters))
-    plain, moved = evaluator.evaluate([Request(task, parameters), Request(task, shifted)], shots=shots)
-    values, variances = moved.weighted(bound.weights)
-    slopes = factors @ shift_derivatives(values, n_columns=n_rotations)
-    slope_variances = factors**2 @ shift_variances(variances, n_columns=n_rotations)
+    plain = Request(loader_task(bound.program), loader_parameters(bound.program, states, bound.theta))
+    still, moved = evaluator.evaluate([plain, shifted_request(bound, states)], shots=shots)
+    slopes, variances = slopes_of(bound, factors, moved)
     return ThetaGradient(
-        theta=slopes @ gates.angle_matrix,
-        weights=factors @ plain.values,
-        theta_std_errors=np.sqrt(slope_variances @ gates.angle_matrix**2),
-        weight_std_errors=np.sqrt(factors**2 @ plain.std_errors**2),
-        cost=plain.cost + moved.cost,
+        theta=slopes,
+        weights=factors @ still.values,
+        theta_std_errors=np.sqrt(variances),
+        weight_std_errors=np.sqrt(factors**2 @ still.std_errors**2),
+        cost=still.cost + moved.cost,
     )
+
+
+def shifted_request(bound: BoundProgram, states: FloatArray) -> Request:
+    """The states at every shifted rotation of U: what :func:`slopes_of` needs.
+
+    Args:
+        bound: Circuit with its parameters.
+        states: Amplitudes of any norm, shape ``(batch, 2**n)``.
+
+    Raises:
+        ConfigError: If the states do not fit the program.
+    """
+    task = loader_task(bound.program)
+    parameters = loader_parameters(bound.program, states, bound.theta)
+    return Request(task, shifted_parameters(parameters, range(task.n_preparation, task.n_parameters)))
+
+
+def slopes_of(bound: BoundProgram, factors: FloatArray, moved: Evaluation) -> tuple[FloatArray, FloatArray]:
+    """Derivatives of ``sum_k f_k <v_k|M|v_k>`` with respect to θ, and their variances.
+
+    Args:
+        bound: Circuit with its parameters.
+        factors: f, shape ``(batch,)``.
+        moved: The answer to :func:`shifted_request`.
+
+    Returns:
+        Shape ``(n_angles,)`` each.
+    """
+    gates = compile_program(bound.program).gates
+    values, variances = moved.weighted(bound.weights)
+    slopes = factors @ shift_derivatives(values, n_columns=len(gates.rotations))
+    spreads = factors**2 @ shift_variances(variances, n_columns=len(gates.rotations))
+    return slopes @ gates.angle_matrix, spreads @ gates.angle_matrix**2
 
 
 def _dead_probes(
