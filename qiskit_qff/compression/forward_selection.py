@@ -11,13 +11,14 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.compression.compressor import PoolStatistics, SizeLimits
 from qiskit_qff.compression.exchange import exchange_columns
+from qiskit_qff.compression.feature_basis import FeatureBasis
 from qiskit_qff.compression.linear_map import LinearMap
 
 FloatArray = NDArray[np.float64]
@@ -98,10 +99,12 @@ def select_columns(
 
 @dataclass(frozen=True)
 class ForwardSelection:
-    """Compressor that keeps single channels, standardised."""
+    """Compressor that keeps single channels."""
 
     exchange: bool = True
     """Whether the greedy choice is improved by swaps."""
+    basis: FeatureBasis = field(default_factory=FeatureBasis)
+    """What becomes of the standardised channels."""
 
     def fit(self, statistics: PoolStatistics, limits: SizeLimits) -> dict[int, LinearMap]:
         """Select channels against energies and forces.
@@ -111,7 +114,7 @@ class ForwardSelection:
             limits: Numbers of features allowed.
 
         Returns:
-            A diagonal linear map per species, most useful channel first within two- and three-body ones.
+            A square linear map per species.
         """
         return self.maps(statistics, self.path(statistics, limits))
 
@@ -150,9 +153,12 @@ class ForwardSelection:
             chosen = path.columns[inside] - starts[s]
             channels, order = statistics.sets[number].subset(chosen)
             kept = chosen[order]
-            deviation = np.sqrt(np.diagonal(statistics.covariance[number])[kept])
+            covariance = statistics.covariance[number][np.ix_(kept, kept)]
+            deviation = np.sqrt(np.diagonal(covariance))
             scale = np.where(deviation > 0.0, 1.0 / np.where(deviation > 0.0, deviation, 1.0), 1.0)
-            maps[number] = LinearMap(channels, statistics.mean[starts[s] + kept], np.diag(scale))
+            columns = starts[s] + kept
+            matrix = self.basis.apply(np.diag(scale), statistics.equations.gram[np.ix_(columns, columns)], covariance)
+            maps[number] = LinearMap(channels, statistics.mean[columns], matrix)
         return maps
 
 

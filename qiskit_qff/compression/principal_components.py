@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from qiskit_qff.compression.compressor import PoolStatistics, SizeLimits
+from qiskit_qff.compression.feature_basis import FeatureBasis
 from qiskit_qff.compression.linear_map import LinearMap
 
 FloatArray = NDArray[np.float64]
@@ -17,6 +18,9 @@ FloatArray = NDArray[np.float64]
 @dataclass(frozen=True)
 class PrincipalComponents:
     """Compressor that keeps the directions of largest variance of the standardised channels, whitened."""
+
+    basis: FeatureBasis = field(default_factory=FeatureBasis)
+    """What becomes of the principal components."""
 
     def fit(self, statistics: PoolStatistics, limits: SizeLimits) -> dict[int, LinearMap]:
         """Diagonalise the correlation matrix of each species.
@@ -33,10 +37,13 @@ class PrincipalComponents:
         starts = statistics.tables.channel_start
         maps = {}
         for s, number in enumerate(species):
+            own = slice(int(starts[s]), int(starts[s + 1]))
+            covariance = statistics.covariance[number]
+            axes = principal_axes(covariance, size)
             maps[number] = LinearMap(
                 channels=statistics.sets[number],
-                mean=statistics.mean[starts[s] : starts[s + 1]],
-                matrix=principal_axes(statistics.covariance[number], size),
+                mean=statistics.mean[own],
+                matrix=self.basis.apply(axes, statistics.equations.gram[own, own], covariance),
             )
         return maps
 

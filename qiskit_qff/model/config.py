@@ -50,6 +50,10 @@ class CompressionConfig(_Section):
 
     method: Literal["forward_selection", "pca"] = Field(default="forward_selection")
     selection_frames: int = Field(default=100, ge=1, description="most frames that channels are chosen by")
+    decorrelate: bool = Field(default=True, description="combine features so that the readout, and its noise, is small")
+    feature_norm: float = Field(
+        default=0.1, gt=0.0, le=100.0, description="rms norm of an atom's features, where the constant amplitude is 1"
+    )
 
 
 class CircuitConfig(_Section):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec
 from qiskit_qff.compression.compressor import PoolStatistics, SizeLimits
+from qiskit_qff.compression.feature_basis import FeatureBasis
 from qiskit_qff.compression.forward_selection import ForwardSelection, SelectionPath
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.compression.principal_components import PrincipalComponents
@@ -246,9 +247,10 @@ def _compress(
     pool: PoolStatistics, config: TrainConfig, limits: SizeLimits
 ) -> tuple[dict[int, LinearMap], SelectionPath | None]:
     """Compress with the configured method."""
+    basis = FeatureBasis(decorrelate=config.compression.decorrelate, norm=config.compression.feature_norm)
     if config.compression.method == "pca":
-        return PrincipalComponents().fit(pool, limits), None
-    selector = ForwardSelection()
+        return PrincipalComponents(basis).fit(pool, limits), None
+    selector = ForwardSelection(basis=basis)
     path = selector.path(pool, limits)
     return selector.maps(pool, path), path
 

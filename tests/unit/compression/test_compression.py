@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from qiskit_qff.compression.compressor import SizeLimits
 from qiskit_qff.compression.exchange import exchange_columns
+from qiskit_qff.compression.feature_basis import decorrelated, sized
 from qiskit_qff.compression.forward_selection import select_columns
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.compression.normal_equations import NormalEquations
@@ -132,3 +133,26 @@ def test_exchange_only_improves_and_keeps_the_limits(seed):
     rest = np.delete(better, worst)
     allowed = [c for c in range(20) if c not in better and np.bincount(owner[[*rest, c]], minlength=2).max() <= 5]
     assert all(error(np.append(rest, c)) >= error(better) * (1 - 1e-6) for c in allowed)
+
+
+@given(seed=st.integers(0, 1000))
+def test_decorrelated_features_span_the_same_space(seed):
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(60, 6)) @ rng.normal(size=(6, 6))  # correlated channels
+    gram = rows.T @ rows
+    matrix = np.diag(1.0 / np.sqrt(np.diagonal(gram)))
+    new = decorrelated(matrix, gram)
+    np.testing.assert_allclose(new @ gram @ new.T, np.eye(6), atol=1e-6)
+    # Symmetric root: every feature goes mostly along its own channel, and none is mirrored.
+    turn = new @ np.linalg.inv(matrix)
+    np.testing.assert_allclose(turn, turn.T, atol=1e-6 * np.abs(turn).max())
+    assert (np.diagonal(turn) > 0.0).all()
+
+
+def test_features_have_the_norm_asked_for(rng):
+    values = rng.normal(size=(500, 4)) @ rng.normal(size=(4, 4))
+    covariance = np.cov(values.T, bias=True)
+    matrix = sized(rng.normal(size=(3, 4)), covariance, 0.25)
+    y = (values - values.mean(axis=0)) @ matrix.T
+    assert np.sqrt(np.mean(np.sum(y**2, axis=1))) == pytest.approx(0.25)
+    np.testing.assert_array_equal(sized(matrix, np.zeros((4, 4)), 0.1), matrix)
