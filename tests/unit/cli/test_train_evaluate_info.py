@@ -102,6 +102,10 @@ def test_strategies_agree_and_shots_add_keys(trained, tmp_path, capsys) -> None:
         for key in (*METRIC_KEYS, "stress_mae_mev_per_ang3", "stress_rmse_mev_per_ang3"):
             assert measured[key] == pytest.approx(exact[key], abs=1e-7)
         assert measured["n_circuits"] > 0
+        assert run([*arguments, "--backend", "statevector", "--strategy", strategy, "--shots", "1000"]) == 0
+        noisy = last_json(capsys.readouterr().out)
+        assert noisy["energy_std_mev_per_atom"] > 0
+        assert noisy["force_std_mev_per_ang"] > 0
     assert run([*arguments, "--backend", "exact", "--shots", "1000000", "--seed", "1"]) == 0
     sampled = last_json(capsys.readouterr().out)
     assert set(sampled) >= METRIC_KEYS | SHOT_KEYS

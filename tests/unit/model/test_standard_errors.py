@@ -1,0 +1,81 @@
+"""Over 200 repetitions with shots, energies, forces and stresses scatter by the standard errors that are reported."""
+
+import numpy as np
+import pytest
+
+from qiskit_qff.evaluators.backends import build_evaluator
+from qiskit_qff.evaluators.protocol import Evaluation, Request
+from qiskit_qff.model.config import TrainConfig
+from qiskit_qff.model.measured import predict_measured
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.training.trainer import train
+
+REPETITIONS = 200
+SHOTS = 400
+STRATEGIES = ("environment", "density", "operator")
+SMALL = {
+    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+    "circuit": {"n_qubits": 2},
+    "optimizer": {"restarts": 1, "max_iterations": 20},
+}
+
+
+class Prefetched:
+    """All repetitions of a request in one job, because a job of Aer costs far more than its circuits."""
+
+    def __init__(self, evaluator):
+        self._evaluator = evaluator
+        self._answers = {}
+
+    def evaluate(self, requests, *, shots=None):
+        key = tuple((id(item.task), item.parameters.tobytes(), shots) for item in requests)
+        if key not in self._answers:
+            many = [Request(item.task, np.tile(item.parameters, (REPETITIONS, 1))) for item in requests]
+            results = self._evaluator.evaluate(many, shots=shots)
+            self._answers[key] = iter([self._cut(results, requests, turn) for turn in range(REPETITIONS)])
+        return next(self._answers[key])
+
+    @staticmethod
+    def _cut(results, requests, turn):
+        sizes = [len(item.parameters) for item in requests]
+        rows = [slice(turn * size, (turn + 1) * size) for size in sizes]
+        return [Evaluation(r.values[s], r.covariances[s], r.cost) for r, s in zip(results, rows, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def field(alloy_frames):
+    frames = [Frame.from_atoms(atoms) for atoms in alloy_frames]
+    return train(frames, TrainConfig.model_validate(SMALL), rng=np.random.default_rng(0)).force_field
+
+
+@pytest.fixture(scope="module")
+def frame():
+    """One copper and one gold atom in a skewed cell, so that few circuits give all components."""
+    cell = 2.7 * np.eye(3) + np.array([[0, 0.2, -0.1], [0.1, 0.4, 0.2], [-0.3, 0, 1.5]])
+    return Frame(np.array([29, 79]), np.array([[0, 0, 0], [1.5, 1.3, 2.2]]), cell, np.ones(3, dtype=bool))
+
+
+CASES = [
+    *((backend, strategy, False) for backend in ("exact", "statevector", "aer") for strategy in STRATEGIES),
+    ("exact", "density", True),
+    ("exact", "operator", True),
+]
+
+
+@pytest.mark.parametrize(("backend", "strategy", "project"), CASES)
+def test_standard_errors_are_right(field, frame, backend, strategy, project) -> None:
+    evaluator = build_evaluator(backend, n_qubits=2, shots=SHOTS, rng=np.random.default_rng(5))
+    used = Prefetched(evaluator) if backend == "aer" else evaluator
+    exact = field.predict(frame)
+    stress = exact.stress(frame.volume)
+    scores = {"energy": [], "forces": [], "stress": []}
+    for _ in range(REPETITIONS):
+        (found,) = predict_measured(
+            field, [frame], evaluator_for=lambda _: used, strategy=strategy, shots=SHOTS, project_spectrum=project
+        ).frames
+        scores["energy"].append((found.energy - exact.energy) / found.energy_std)
+        scores["forces"].append((found.forces - exact.forces) / found.force_std)
+        scores["stress"].append((found.stress - stress) / found.stress_std)
+    for quantity, values in scores.items():
+        assert np.std(values) == pytest.approx(1.0, abs=0.15), quantity
+        assert np.abs(np.mean(values, axis=0)).max() < 4 / np.sqrt(REPETITIONS), quantity
