@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from qiskit_qff.errors import ConfigError
 
+OptimizerName = Literal["adam", "spsa", "l_bfgs_b"]
+"""Optimisers of qiskit-machine-learning that train on a backend."""
+
 
 class _Section(BaseModel):
     """A part of the configuration; unknown keys are errors."""
@@ -96,6 +99,24 @@ class OptimizerConfig(_Section):
     tolerance: float = Field(default=1e-6, gt=0.0)
 
 
+class EstimatorConfig(_Section):
+    """Training whose losses and gradients a backend measures; without a backend they are computed."""
+
+    backend: str | None = Field(default=None, description="exact, statevector, aer, fake_NAME or ibm_NAME")
+    shots: int | None = Field(default=None, ge=1, description="shots per circuit of a loss; none for exact values")
+    slope_shots: int | None = Field(
+        default=None, ge=1, description="shots per circuit of a gradient, on average; default a quarter of shots"
+    )
+    mitigation: str = Field(default="none", description="error mitigation preset")
+    optimizer: OptimizerName = Field(default="adam")
+    steps: int = Field(default=100, ge=1, description="most steps of the optimiser")
+    learning_rate: float | None = Field(
+        default=None, gt=0.0, description="radians a step for adam (default 0.05); spsa finds its own by default"
+    )
+    start: str = Field(default="scratch", description="scratch, exact (the computed solution), or a model file")
+    candidates: int = Field(default=8, ge=1, description="random starts of which the best is taken, from scratch")
+
+
 class TrainConfig(_Section):
     """Everything that decides a training run."""
 
@@ -105,6 +126,7 @@ class TrainConfig(_Section):
     circuit: CircuitConfig = CircuitConfig()
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    estimator: EstimatorConfig = EstimatorConfig()
     max_parameters: int = Field(default=99, ge=3, le=99, description="limit on all trainable parameters together")
     seed: int = Field(default=0, ge=0)
 
