@@ -193,6 +193,14 @@ def test_unknown_backend_strategy_and_mitigation(trained, tmp_path, capsys) -> N
     refused(capsys, tmp_path, [*arguments, "statevector", "--strategy", "magic"], "magic", "operator")
     refused(capsys, tmp_path, [*arguments, "aer", "--shots", "10", "--mitigation", "hope"], "hope", "none")
     refused(capsys, tmp_path, [*arguments, "aer"], "shots")
+    decoupled = ["--shots", "10", "--dynamical-decoupling"]
+    refused(capsys, tmp_path, [*arguments, "aer", *decoupled], "aer", "durations|how long", "fake_torino")
+    # Words that exact values have no use for are checked all the same.
+    refused(capsys, tmp_path, [*arguments, "exact", "--strategy", "operater"], "operater", "mean operator")
+    refused(capsys, tmp_path, [*arguments, "exact", "--mitigation", "zen"], "zen", "mean zne")
+    for noiseless in ("exact", "statevector"):
+        refused(capsys, tmp_path, [*arguments, noiseless, "--mitigation", "zne"], noiseless, "no noise")
+        refused(capsys, tmp_path, [*arguments, noiseless, "--dynamical-decoupling"], noiseless, "no noise")
 
 
 def test_the_process_itself(tmp_path) -> None:

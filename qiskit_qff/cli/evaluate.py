@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.options import DataArgument, JsonOption, ModelArgument, SeedOption, model_file
+from qiskit_qff.cli.options import DataArgument, DecouplingOption, JsonOption, ModelArgument, SeedOption, model_file
 from qiskit_qff.cli.output import Output
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def evaluate(
     mitigation: Annotated[
         str, typer.Option("--mitigation", help="Error mitigation preset; not used by exact.")
     ] = "none",
+    decoupling: DecouplingOption = False,
     shots: Annotated[
         int | None,
         typer.Option("--shots", min=1, help="Shots per circuit; without it values carry no shot noise."),
@@ -48,6 +49,7 @@ def evaluate(
     from qiskit_qff.structures.validation import ensure_sound
 
     output = Output(as_json=json)
+    _check_choices(backend, strategy, mitigation, dynamical_decoupling=decoupling)
     field = ForceField.load(model_file(model))
     frames = read_shipped() if str(data) == "shipped" else read_frames(data)
     ensure_sound(frames)
@@ -62,6 +64,7 @@ def evaluate(
             backend=backend,
             strategy=strategy,  # type: ignore[arg-type]  # checked by predict_measured
             mitigation=mitigation,
+            decoupling=decoupling,
             shots=shots,
             seed=seed,
             shift_energy=shift_energy,
@@ -134,6 +137,22 @@ def metrics_table(named: dict[str, "Metrics"], output: Output) -> None:
         )
 
 
+def _check_choices(backend: str, strategy: str, mitigation: str, *, dynamical_decoupling: bool) -> None:
+    """Refuse unknown words, also where they would have no effect, before any file is read.
+
+    Raises:
+        ConfigError: if the strategy or mitigation is unknown, or the backend has no noise to mitigate.
+    """
+    from qiskit_qff.evaluators.backends import NOISELESS, check_noiseless
+    from qiskit_qff.evaluators.mitigation import find_preset
+    from qiskit_qff.model.measured import check_strategy
+
+    check_strategy(strategy)
+    find_preset(mitigation)
+    if backend in NOISELESS:
+        check_noiseless(backend, mitigation=mitigation, dynamical_decoupling=dynamical_decoupling)
+
+
 def _compare_on_backend(
     field: "ForceField",
     frames: Sequence["Frame"],
@@ -142,6 +161,7 @@ def _compare_on_backend(
     backend: str,
     strategy: "Strategy",
     mitigation: str,
+    decoupling: bool,
     shots: int | None,
     seed: int,
     shift_energy: bool,
@@ -164,7 +184,12 @@ def _compare_on_backend(
             field,
             frames,
             evaluator_for=lambda size: build_evaluator(
-                backend, n_qubits=size, shots=shots, mitigation=mitigation, rng=rng
+                backend,
+                n_qubits=size,
+                shots=shots,
+                mitigation=mitigation,
+                dynamical_decoupling=decoupling,
+                rng=rng,
             ),
             strategy=strategy,
             shots=shots,
@@ -184,6 +209,7 @@ def _compare_on_backend(
         "backend": backend,
         "strategy": strategy,
         "mitigation": mitigation,
+        "dynamical_decoupling": decoupling,
         "seed": seed,
     }
     return comparison, extra

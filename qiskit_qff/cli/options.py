@@ -14,6 +14,12 @@ ForceOption = Annotated[
     bool,
     typer.Option("--force", help="Write into a directory that holds other files."),
 ]
+DecouplingOption = Annotated[
+    bool,
+    typer.Option(
+        "--dynamical-decoupling", help="Fill idle times with pulses against slow noise; for fake and IBM devices."
+    ),
+]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]
 ModelArgument = Annotated[
     Path, typer.Argument(metavar="MODEL", help="Model file (model.json), or the directory that holds it.")

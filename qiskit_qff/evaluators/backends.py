@@ -12,7 +12,6 @@ r"""Backends by name: simulators, fake devices with the noise of real ones, and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -25,10 +24,13 @@ from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.mitigation import MitigationPreset, NoiseModel, estimator_options, find_preset
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import Evaluator
+from qiskit_qff.evaluators.spelling import suggest
 from qiskit_qff.evaluators.timing import TimingModel
 
 SIMULATORS = ("exact", "statevector", "aer")
 """Backends without noise of their own."""
+NOISELESS = SIMULATORS[:2]
+"""Backends that run no runtime Estimator, so that there is nothing to mitigate."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,8 @@ def build_evaluator(
         ConfigError: If the backend cannot do what is asked.
     """
     preset = find_preset(mitigation)
-    if name in {"exact", "statevector"}:
-        if preset.name != "none" or dynamical_decoupling:
-            raise ConfigError(f"Backend '{name}' has no noise to mitigate; use --mitigation none or a fake device.")
+    if name in NOISELESS:
+        check_noiseless(name, mitigation=mitigation, dynamical_decoupling=dynamical_decoupling)
         return _simple_evaluator(name, shots, rng)
     return device_evaluator(
         find_device(name, n_qubits=n_qubits),
@@ -104,7 +105,24 @@ def find_device(name: str, *, n_qubits: int) -> Device:
         backend = _ibm_backend(name)
         return Device(name, backend, best_line(backend.target, n_qubits), is_local=False)
     known = [*SIMULATORS, *fake_backend_names()]
-    raise BackendError(f"Unknown backend '{name}'. {_suggest(name, known)}")
+    raise BackendError(f"Unknown backend '{name}'. {suggest(name, known)}")
+
+
+def check_noiseless(name: str, *, mitigation: str, dynamical_decoupling: bool) -> None:
+    """Refuse to mitigate where there is no noise.
+
+    Args:
+        name: One of :data:`NOISELESS`.
+        mitigation: Preset of error mitigation.
+        dynamical_decoupling: Whether to decouple idle qubits.
+
+    Raises:
+        ConfigError: If the preset is unknown, or anything is to be mitigated.
+    """
+    if find_preset(mitigation).name != "none" or dynamical_decoupling:
+        raise ConfigError(
+            f"Backend '{name}' has no noise to mitigate; use --mitigation none without decoupling, or a fake device."
+        )
 
 
 def device_evaluator(
@@ -135,6 +153,11 @@ def device_evaluator(
 
     if shots is None:
         raise ConfigError(f"Backend '{device.name}' samples: state the number of shots (--shots).")
+    if dynamical_decoupling and not _has_durations(device):
+        raise ConfigError(
+            f"Backend '{device.name}' does not say how long its gates take, so idle qubits cannot be decoupled; leave "
+            "dynamical decoupling out, or use a device such as fake_torino."
+        )
     options = estimator_options(
         preset, dynamical_decoupling=dynamical_decoupling, noise_model=noise_model, local=device.is_local
     )
@@ -153,6 +176,19 @@ def device_evaluator(
 def fake_backend_names() -> list[str]:
     """Names of all fake devices of the runtime client, as ``fake_NAME``."""
     return sorted(_fake_classes())
+
+
+def _has_durations(device: Device) -> bool:
+    """Whether every gate and measurement on the qubits in use has a duration, which scheduling needs."""
+    target = device.backend.target
+    used = range(target.num_qubits) if device.is_local or device.line is None else device.line.qubits
+    return all(
+        entry is not None and entry.duration is not None
+        for name in target.operation_names
+        if name not in {"delay", "reset"}
+        for qubits, entry in (target[name] or {}).items()
+        if qubits is not None and set(qubits) <= set(used)
+    )
 
 
 def _simple_evaluator(name: str, shots: int | None, rng: np.random.Generator) -> Evaluator:
@@ -197,7 +233,7 @@ def _fake_backend(name: str) -> BackendV2:
     """
     classes = _fake_classes()
     if name not in classes:
-        raise BackendError(f"Unknown fake backend '{name}'. {_suggest(name, list(classes))}")
+        raise BackendError(f"Unknown fake backend '{name}'. {suggest(name, list(classes))}")
     return classes[name]()
 
 
@@ -223,14 +259,5 @@ def _ibm_backend(name: str) -> BackendV2:
         raise BackendError(f"IBM Quantum could not be reached for backend '{name}': {error}") from error
     available = {backend.name: backend for backend in service.backends()}
     if name not in available:
-        raise BackendError(f"Your account has no backend '{name}'. {_suggest(name, list(available))}")
+        raise BackendError(f"Your account has no backend '{name}'. {suggest(name, list(available))}")
     return available[name]
-
-
-def _suggest(name: str, known: list[str]) -> str:
-    """Names that look similar, or all of them if there are few."""
-    near = get_close_matches(name, known, n=5, cutoff=0.5)
-    if near:
-        return f"Did you mean {', '.join(near)}?"
-    shown = known if len(known) <= 12 else [*known[:10], f"... ({len(known)} in all)"]
-    return f"Known: {', '.join(shown)}."

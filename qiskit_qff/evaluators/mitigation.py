@@ -23,6 +23,7 @@ from qiskit.quantum_info import PauliLindbladMap
 from qiskit.transpiler import Target
 
 from qiskit_qff.errors import ConfigError
+from qiskit_qff.evaluators.spelling import suggest
 
 if TYPE_CHECKING:
     from qiskit.circuit import CircuitInstruction
@@ -106,7 +107,7 @@ def find_preset(name: str) -> MitigationPreset:
         ConfigError: If there is none.
     """
     if name not in PRESETS:
-        raise ConfigError(f"Unknown mitigation '{name}'; choose one of {', '.join(PRESETS)}.")
+        raise ConfigError(f"Unknown mitigation '{name}'. {suggest(name, list(PRESETS))}")
     return PRESETS[name]
 
 

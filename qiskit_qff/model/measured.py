@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost, Evaluator
+from qiskit_qff.evaluators.spelling import suggest
 from qiskit_qff.evaluators.strategies import density, environment
 from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, known_spectrum, measure_operator
 from qiskit_qff.evaluators.strategies.results import MeasuredGradients
@@ -101,8 +102,7 @@ def predict_measured(
         ConfigError: if the strategy is unknown.
         DataError: if an atom is of a species the model does not know.
     """
-    if strategy not in get_args(Strategy):
-        raise ConfigError(f"Unknown strategy '{strategy}'; choose one of {', '.join(get_args(Strategy))}.")
+    check_strategy(strategy)
     report = progress or _silent
     species = _Measurement(field, evaluator_for, strategy, shots, project_spectrum=project_spectrum)
     species.calibrate(report)
@@ -111,6 +111,19 @@ def predict_measured(
         report("frames", done, len(frames))
         predictions.append(species.predict(frame))
     return MeasuredPredictions(tuple(predictions), species.cost)
+
+
+def check_strategy(name: str) -> None:
+    """Refuse an unknown strategy.
+
+    Args:
+        name: What was asked for.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    if name not in get_args(Strategy):
+        raise ConfigError(f"Unknown strategy '{name}'. {suggest(name, get_args(Strategy))}")
 
 
 class _Measurement:

@@ -24,7 +24,7 @@ import numpy as np
 from qiskit_qff.circuit.compiled import compile_program
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import BackendError, DataError
-from qiskit_qff.evaluators.backends import SIMULATORS, device_evaluator, find_device
+from qiskit_qff.evaluators.backends import NOISELESS, device_evaluator, find_device
 from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
 from qiskit_qff.evaluators.strategies.operator import operator_requests
@@ -109,7 +109,7 @@ def quantum_costs(
         DataError: If the model does not know a species.
     """
     counts = circuit_counts(field, atoms, n_frames=n_frames)
-    if backend in SIMULATORS[:2]:
+    if backend in NOISELESS:
         raise BackendError(f"Backend '{backend}' takes no processor time; choose a device, for example fake_torino.")
     preset = find_preset(mitigation)
     device = find_device(backend, n_qubits=field.n_qubits)

@@ -87,11 +87,19 @@ def test_presets_become_estimator_options():
         {"name": "statevector", "dynamical_decoupling": True},
         {"name": "aer"},
         {"name": "aer", "mitigation": "magic", "shots": 10},
+        {"name": "aer", "dynamical_decoupling": True, "shots": 10},
+        {"name": "fake_essex", "dynamical_decoupling": True, "shots": 10},
     ],
 )
 def test_what_a_backend_cannot_do_is_refused_before_it_runs(arguments, rng):
     with pytest.raises(ConfigError):
         build_evaluator(**arguments, n_qubits=2, rng=rng)
+
+
+def test_decoupling_is_run_where_gates_have_durations(rng):
+    for name in ("fake_torino", "fake_jakarta"):
+        evaluator = build_evaluator(name, n_qubits=2, shots=10, dynamical_decoupling=True, rng=rng)
+        assert evaluator.estimator.options.dynamical_decoupling.enable
 
 
 def test_derived_noise_sits_on_the_qubits_of_its_gate(torino):
