@@ -32,7 +32,12 @@ from qiskit_qff.circuit.compiled import operator_matrix
 from qiskit_qff.errors import BackendError, QFFError
 from qiskit_qff.evaluators.protocol import Cost, Evaluation
 from qiskit_qff.evaluators.reading import read_strings
-from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, assemble_operator, known_spectrum
+from qiskit_qff.evaluators.strategies.operator import (
+    MeasuredOperator,
+    assemble_operator,
+    chosen_design,
+    known_spectrum,
+)
 from qiskit_qff.evaluators.z_strings import string_set
 
 
@@ -83,7 +88,7 @@ def assemble(run: Run) -> dict[int, MeasuredOperator]:
                 values, covariances, _ = read_strings(item, strings, run.settings.shots)
                 answers[index] = Evaluation(values, covariances, Cost(len(values), len(values) * run.settings.shots))
         ordered = [answers[index] for index in sorted(answers)]
-        measured = assemble_operator(bound, ordered, design=run.settings.design)  # type: ignore[arg-type]
+        measured = assemble_operator(bound, ordered, design=chosen_design(run.settings.design, bound))
         spectrum = known_spectrum(bound)
         operators[species] = measured if spectrum is None else measured.with_spectrum(spectrum)
     return operators

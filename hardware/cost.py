@@ -16,7 +16,7 @@ from hardware.run_directory import Settings, bound_programs, plan_jobs
 from qiskit_qff.errors import QFFError
 from qiskit_qff.evaluators.backends import Device, device_evaluator, find_device
 from qiskit_qff.evaluators.mitigation import find_preset
-from qiskit_qff.evaluators.strategies.operator import operator_requests
+from qiskit_qff.evaluators.strategies.operator import chosen_design, operator_requests
 from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.model.force_field import ForceField
 
@@ -57,7 +57,7 @@ def estimate(field: ForceField, settings: Settings, device: Device) -> Calibrati
     evaluator = device_evaluator(device, shots=settings.shots, preset=preset, rng=np.random.default_rng(0))
     depths, gates = [0], [0]
     for bound in bound_programs(field).values():
-        for request in operator_requests(bound, design=settings.design):  # type: ignore[arg-type]
+        for request in operator_requests(bound, design=chosen_design(settings.design, bound)):
             circuit = evaluator.transpiled(request.task)
             depths.append(circuit.depth(lambda gate: gate.operation.num_qubits == 2))
             gates.append(circuit.num_nonlocal_gates())

@@ -22,7 +22,7 @@ import numpy as np
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Request
-from qiskit_qff.evaluators.strategies.operator import operator_requests
+from qiskit_qff.evaluators.strategies.operator import chosen_design, operator_requests
 from qiskit_qff.model.force_field import ForceField
 
 FORMAT = 1
@@ -42,7 +42,7 @@ class Settings:
     dynamical_decoupling: bool
     """Whether idle qubits are decoupled."""
     design: str
-    """States that are prepared: ``pairs`` or ``signed_pairs``."""
+    """States that are prepared: ``auto`` for the fewest that suffice, or the name of a design."""
     mode: str
     """``job``, ``batch`` or ``session``; local simulations ignore it."""
 
@@ -116,7 +116,8 @@ def bound_programs(field: ForceField) -> dict[int, BoundProgram]:
 
 def job_requests(field: ForceField, job: PlannedJob, design: str) -> list[Request]:
     """The requests of one job."""
-    requests = operator_requests(bound_programs(field)[job.species], design=design)  # type: ignore[arg-type]
+    bound = bound_programs(field)[job.species]
+    requests = operator_requests(bound, design=chosen_design(design, bound))
     return [requests[index] for index in job.requests]
 
 
@@ -124,7 +125,8 @@ def plan_jobs(field: ForceField, settings: Settings, *, sets_per_job: int = 300)
     """Distribute the requests of all species over jobs of a limited number of circuits."""
     jobs: list[PlannedJob] = []
     for species, bound in bound_programs(field).items():
-        sizes = [len(request.parameters) for request in operator_requests(bound, design=settings.design)]  # type: ignore[arg-type]
+        design = chosen_design(settings.design, bound)
+        sizes = [len(request.parameters) for request in operator_requests(bound, design=design)]
         members: list[int] = []
         for index, size in enumerate(sizes):
             if members and sum(sizes[member] for member in members) + size > sets_per_job:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost
-from qiskit_qff.evaluators.strategies.designs import operator_design
-from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, known_spectrum
+from qiskit_qff.evaluators.strategies.designs import DesignName, operator_design
+from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, completed_operator, known_spectrum
 
 FloatArray = NDArray[np.float64]
 
@@ -46,7 +46,7 @@ class CalibratedOperator:
     """M in eV, symmetric, shape ``(2**n, 2**n)``."""
     variances: FloatArray
     """Variance of each measured state in eV², shape ``(n_states,)``."""
-    design: Literal["pairs", "signed_pairs"]
+    design: DesignName
     """Which states were measured."""
     spectrum_known: bool
     """Whether M was given the eigenvalues that its readout is known to have."""
@@ -81,6 +81,8 @@ class CalibratedOperator:
                 f"A measured M of {2**program.n_qubits} rows and {plan.n_states} variances are expected; "
                 f"shapes {self.matrix.shape} and {self.variances.shape} were found."
             )
+        if self.design == "first_column":
+            return completed_operator(bound, self.matrix, self.variances, Cost())
         measured = MeasuredOperator(self.matrix, plan, self.variances, Cost())
         spectrum = known_spectrum(bound) if self.spectrum_known else None
         return measured if spectrum is None else measured.with_spectrum(spectrum)
@@ -105,7 +107,7 @@ class CalibratedOperator:
         return cls(
             matrix=np.asarray(data["matrix"], dtype=np.float64),
             variances=np.asarray(data["variances"], dtype=np.float64),
-            design=cast("Literal['pairs', 'signed_pairs']", data["design"]),
+            design=cast("DesignName", data["design"]),
             spectrum_known=bool(data["spectrum_known"]),
             provenance=Provenance(**data["provenance"]),
         )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.evaluators.protocol import Cost
-from qiskit_qff.evaluators.strategies.operator import known_spectrum, measure_operator
+from qiskit_qff.evaluators.strategies.operator import default_design, known_spectrum, measure_operator
 from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.measured import EvaluatorFactory
@@ -62,11 +62,12 @@ def calibrate(
         if progress is not None:
             progress(done, len(field.models))
         bound = model.bound_program()
-        plain = measure_operator(evaluators[bound.program.n_qubits], bound, shots=provenance.shots)
+        design = default_design(bound)
+        plain = measure_operator(evaluators[bound.program.n_qubits], bound, shots=provenance.shots, design=design)
         spectrum = known_spectrum(bound)
         kept = plain if spectrum is None else plain.with_spectrum(spectrum)
         matrix = 0.5 * (kept.matrix + kept.matrix.T)
-        entry = CalibratedOperator(matrix, kept.variances, "pairs", spectrum is not None, provenance)
+        entry = CalibratedOperator(matrix, kept.variances, design, spectrum is not None, provenance)
         models.append(replace(model, measured=entry))
         cost += plain.cost
     return replace(field, models=tuple(models)), cost

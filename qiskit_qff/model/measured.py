@@ -24,7 +24,12 @@ from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost, Evaluator
 from qiskit_qff.evaluators.spelling import suggest
 from qiskit_qff.evaluators.strategies import density, environment
-from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, known_spectrum, measure_operator
+from qiskit_qff.evaluators.strategies.operator import (
+    MeasuredOperator,
+    default_design,
+    known_spectrum,
+    measure_operator,
+)
 from qiskit_qff.evaluators.strategies.results import MeasuredGradients
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.sensitivity import Environments, environments
@@ -155,7 +160,8 @@ class _Measurement:
             return
         for done, (number, bound) in enumerate(self._bound.items()):
             report("operators", done, len(self._bound))
-            operator = measure_operator(self._evaluator(number), bound, shots=self._shots)
+            design = default_design(bound) if self._project_spectrum else "pairs"
+            operator = measure_operator(self._evaluator(number), bound, shots=self._shots, design=design)
             spectrum = known_spectrum(bound) if self._project_spectrum else None
             self._operators[number] = operator if spectrum is None else operator.with_spectrum(spectrum)
             self.cost += operator.cost

@@ -6,11 +6,11 @@ For one species with D amplitudes, R rotations in U, N atoms in a frame and F fr
 strategy           once            energy         all forces           full-batch training gradient
 =================  ==============  =============  ===================  =================================
 ``environment``    0               N              N (2 D - 1)          F N (2 D - 1) (2 R + 1)
-``density``        D (D + 1) / 2   at most D      0 (from the once)    D (D + 1) / 2 + D (2 R + 1)
-``operator``       D (D + 1) / 2   0              0                    D (D + 1) / 2 (2 R + 1)
+``density``        2 D - 1         at most D      0 (from the once)    D (D + 1) / 2 + D (2 R + 1)
+``operator``       2 D - 1         0              0                    D (D + 1) / 2 (2 R + 1)
 =================  ==============  =============  ===================  =================================
 
-states times parameter settings. The gradient is that of a loss of energies and forces; its residuals are included. An
+states times parameter settings; a readout of more than one vector needs D (D + 1) / 2 once. The gradient is that of a loss of energies and forces; its residuals are included. An
 environment with exact zeros among its amplitudes needs a few circuits more than stated.
 """
 
@@ -27,7 +27,9 @@ from qiskit_qff.errors import BackendError, DataError
 from qiskit_qff.evaluators.backends import NOISELESS, device_evaluator, find_device
 from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
-from qiskit_qff.evaluators.strategies.operator import operator_requests
+from qiskit_qff.evaluators.protocol import MeasurementTask
+from qiskit_qff.evaluators.strategies.designs import operator_design
+from qiskit_qff.evaluators.strategies.operator import default_design, operator_requests
 from qiskit_qff.evaluators.tasks import loader_task
 from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.model.force_field import ForceField
@@ -70,13 +72,15 @@ def circuit_counts(field: ForceField, atoms: Mapping[int, int], *, n_frames: int
         raise DataError(f"The model knows the atomic numbers {field.species}; {unknown} were given.")
     counts = {strategy: dict.fromkeys(QUANTITIES, 0) for strategy in ("environment", "density", "operator")}
     for number, program in field.programs.items():
+        bound = BoundProgram(program, field.theta[number], field.weights[number])
         size, n = program.n_amplitudes, atoms.get(number, 0)
         settings = 2 * len(compile_program(program).gates.rotations) + 1
         entries = size * (size + 1) // 2
+        once = operator_design(size, program.n_qubits, default_design(bound)).n_states
         per_species = {
             "environment": (0, n, n * (2 * size - 1), n_frames * n * (2 * size - 1) * settings),
-            "density": (entries, size, 0, entries + size * settings),
-            "operator": (entries, 0, 0, entries * settings),
+            "density": (once, size, 0, entries + size * settings),
+            "operator": (once, 0, 0, entries * settings),
         }
         for strategy, values in per_species.items():
             for quantity, value in zip(QUANTITIES, values, strict=True):
@@ -132,9 +136,14 @@ def _depths(field: ForceField, evaluator: PrimitiveEvaluator) -> dict[str, int]:
     depths = {"loader": 0, "pairs": 0}
     for number, program in field.programs.items():
         bound = BoundProgram(program, field.theta[number], field.weights[number])
-        tasks = {"loader": [loader_task(program)], "pairs": [request.task for request in operator_requests(bound)]}
+        tasks = {"loader": [loader_task(program)], "pairs": _operator_tasks(bound)}
         for preparation, members in tasks.items():
             for task in members:
                 depth = int(evaluator.transpiled(task).depth(lambda gate: gate.operation.num_qubits == 2))
                 depths[preparation] = max(depths[preparation], depth)
     return depths
+
+
+def _operator_tasks(bound: BoundProgram) -> list[MeasurementTask]:
+    """Circuits that measure an energy matrix."""
+    return [request.task for request in operator_requests(bound, design=default_design(bound))]

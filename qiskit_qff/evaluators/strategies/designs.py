@@ -3,13 +3,17 @@ r"""Which states to prepare in order to know a real symmetric matrix M completel
 *pairs*: the basis states and :math:`(|j\rangle + |k\rangle)/\sqrt 2` for all j < k: as many as M has entries,
 ``D (D + 1) / 2``. *signed_pairs* adds :math:`(|j\rangle - |k\rangle)/\sqrt 2`: twice as many states, and less
 noise for the same number of shots in all. Both need at most n - 1 entangling gates to prepare a state.
+
+*first_column*: :math:`|0\rangle` and :math:`(|0\rangle \pm |k\rangle)/\sqrt 2`, ``2 D - 1`` states for the
+entries :math:`M_{0k}` alone. A readout with one vector and known weight, :math:`M = w\,uu^T`, is known completely from
+them (:mod:`completion <qiskit_qff.evaluators.strategies.completion>`): 127 instead of 2080 states on 6 qubits.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +22,7 @@ from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.tasks import pair_angles
 
 FloatArray = NDArray[np.float64]
-DesignName = Literal["pairs", "signed_pairs"]
+DesignName = Literal["pairs", "signed_pairs", "first_column"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +37,13 @@ class OperatorDesign:
     states: FloatArray
     """All states in the order of the groups, shape ``(n_states, n_amplitudes)``."""
     solution: FloatArray
-    """Least-squares map from expectation values to entries of M, shape ``(n_entries, n_states)``."""
+    """Least-squares map from expectation values to the entries below, shape ``(n_entries, n_states)``."""
     rows: NDArray[np.int64]
-    """Row of each entry (upper triangle), shape ``(n_entries,)``."""
+    """Row of each entry that the states determine (upper triangle), shape ``(n_entries,)``."""
     columns: NDArray[np.int64]
     """Column of each entry, shape ``(n_entries,)``."""
+    trace: FloatArray
+    """Map from expectation values to the trace of M, shape ``(n_states,)``."""
 
     @property
     def n_states(self) -> int:
@@ -52,11 +58,12 @@ def operator_design(n_amplitudes: int, n_qubits: int, name: DesignName = "pairs"
     Raises:
         ConfigError: If the design is unknown.
     """
-    if name not in {"pairs", "signed_pairs"}:
-        raise ConfigError(f"Unknown design '{name}'; choose 'pairs' or 'signed_pairs'.")
+    if name not in get_args(DesignName):
+        raise ConfigError(f"Unknown design '{name}'; choose one of {', '.join(get_args(DesignName))}.")
+    column = name == "first_column"
     signs = (1.0,) if name == "pairs" else (1.0, -1.0)
-    members: dict[int, list[tuple[int, int, float]]] = {0: [(j, 0, 1.0) for j in range(n_amplitudes)]}
-    for j in range(n_amplitudes):
+    members: dict[int, list[tuple[int, int, float]]] = {0: [(j, 0, 1.0) for j in range(1 if column else n_amplitudes)]}
+    for j in range(1 if column else n_amplitudes):
         for k in range(j + 1, n_amplitudes):
             mask = j ^ k
             first = j if not j & mask & -mask else k
@@ -71,7 +78,16 @@ def operator_design(n_amplitudes: int, n_qubits: int, name: DesignName = "pairs"
     matrix = np.array(states)
     rows, columns = np.triu_indices(n_amplitudes)
     products = matrix[:, rows] * matrix[:, columns] * np.where(rows == columns, 1.0, 2.0)
-    return OperatorDesign(n_amplitudes, tuple(groups), matrix, _solve(products), rows, columns)
+    if column:
+        # The difference of the two signs is 2 M_0k, their sum M_00 + M_kk.
+        rows, columns = np.zeros(n_amplitudes, dtype=np.int64), np.arange(n_amplitudes)
+        solution = 0.5 * products[:, :n_amplitudes].T
+        solution[0] = np.where(np.abs(matrix[:, 0]) == 1.0, 1.0, 0.0)
+        trace = 1.0 - (n_amplitudes - 1.0) * solution[0]
+        return OperatorDesign(n_amplitudes, tuple(groups), matrix, solution, rows, columns, trace)
+    solution = _solve(products)
+    trace = solution[rows == columns].sum(axis=0)
+    return OperatorDesign(n_amplitudes, tuple(groups), matrix, solution, rows, columns, trace)
 
 
 def _solve(products: FloatArray) -> FloatArray:

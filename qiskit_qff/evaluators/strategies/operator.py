@@ -7,27 +7,33 @@ standard errors of all that is computed from M: energies :math:`x^T M x`, gradie
 change.
 
 What is known about M helps: its eigenvalues are those of the readout. :meth:`MeasuredOperator.with_spectrum`
-replaces the measured eigenvalues by the known ones; only errors that turn eigenvectors remain.
+replaces the measured eigenvalues by the known ones; only errors that turn eigenvectors remain. A readout with one
+vector goes further: M is then known from its first column, ``2 D - 1`` states (:func:`default_design`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_qff.circuit.compiled import compile_program
+from qiskit_qff.circuit.compiled import compile_program, readout_matrices
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shift_variances, shifted_parameters
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request, total_cost
+from qiskit_qff.evaluators.strategies.completion import complete
 from qiskit_qff.evaluators.strategies.designs import DesignName, OperatorDesign, operator_design
 from qiskit_qff.evaluators.strategies.results import Measured, ThetaGradient
 from qiskit_qff.evaluators.tasks import pair_task, with_rotations
 
 FloatArray = NDArray[np.float64]
+
+_LEAST_OVERLAP = 0.02
+"""Least squared overlap of a readout vector with the first basis state for measuring by its column."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +53,9 @@ class MeasuredOperator:
     measurement."""
     movable: NDArray[np.bool_] | None = None
     """Pairs of eigenvectors with different eigenvalues, the only ones that errors can mix."""
+    response: FloatArray | None = None
+    """Derivatives of M with respect to the measured values, shape ``(n_states, 2**n, 2**n)``, where M was completed
+    from its first column; None for the other designs."""
 
     def energies(self, amplitudes: FloatArray) -> Measured:
         """``x^T M x`` in eV for amplitudes ``(batch, 2**n)``."""
@@ -64,6 +73,8 @@ class MeasuredOperator:
 
     def pulled_back(self, matrices: FloatArray) -> FloatArray:
         """Derivatives of ``Tr(M W)`` with respect to every measured value, shape ``(batch, n_states)``."""
+        if self.response is not None:
+            return np.asarray(np.einsum("bij,sij->bs", matrices, self.response, optimize=True))
         symmetric = 0.5 * (matrices + matrices.transpose(0, 2, 1))
         if self.tangent is not None and self.movable is not None:
             rotated = self.tangent.T @ symmetric @ self.tangent
@@ -74,6 +85,8 @@ class MeasuredOperator:
 
     def entry_errors(self) -> FloatArray:
         """Standard errors of the entries of M in eV, shape ``(2**n, 2**n)``."""
+        if self.response is not None:
+            return np.asarray(np.sqrt(np.einsum("sij,s->ij", self.response**2, self.variances)))
         size = len(self.matrix)
         rows, columns = self.design.rows, self.design.columns
         probes = np.zeros((len(rows), size, size))
@@ -82,7 +95,10 @@ class MeasuredOperator:
 
     def sample(self, rng: np.random.Generator) -> FloatArray:
         """A matrix drawn from the uncertainty of the measurement, shape ``(2**n, 2**n)``."""
-        noise = self.design.solution @ (np.sqrt(self.variances) * rng.standard_normal(len(self.variances)))
+        drawn = np.sqrt(self.variances) * rng.standard_normal(len(self.variances))
+        if self.response is not None:
+            return np.asarray(self.matrix + np.tensordot(drawn, self.response, axes=1))
+        noise = self.design.solution @ drawn
         shift = _symmetric(self.design, noise, len(self.matrix))
         if self.tangent is not None and self.movable is not None:
             shift = self.tangent @ np.where(self.movable, self.tangent.T @ shift @ self.tangent, 0.0) @ self.tangent.T
@@ -101,6 +117,9 @@ class MeasuredOperator:
         size = self.design.n_amplitudes
         if eigenvalues.shape != (size,):
             raise ConfigError(f"{size} eigenvalues are expected; an array of shape {eigenvalues.shape} was given.")
+        if self.response is not None:
+            # Completing M has used the eigenvalue already.
+            return self
         known = np.sort(eigenvalues)
         # Matching sorted spectra is the nearest point in the Frobenius norm (Hoffman and Wielandt).
         vectors = np.linalg.eigh(self.matrix[:size, :size])[1]
@@ -116,7 +135,9 @@ class MeasuredOperator:
 def measure_operator(
     evaluator: Evaluator, bound: BoundProgram, *, shots: int | None = None, design: DesignName = "pairs"
 ) -> MeasuredOperator:
-    """Measure M: ``D (D + 1) / 2`` states for the design ``pairs``, ``D**2`` for ``signed_pairs``.
+    """Measure M.
+
+    It takes ``D (D + 1) / 2`` states for ``pairs``, ``D**2`` for ``signed_pairs`` and ``2 D - 1`` for ``first_column``.
 
     Args:
         evaluator: What measures.
@@ -162,8 +183,91 @@ def assemble_operator(
     pairs = [result.weighted(bound.weights) for result in results]
     values = np.concatenate([value for value, _ in pairs])
     variances = np.concatenate([variance for _, variance in pairs])
-    matrix = _symmetric(plan, plan.solution @ values, 2**bound.program.n_qubits)
-    return MeasuredOperator(matrix, plan, variances, total_cost(results))
+    cost, size = total_cost(results), 2**bound.program.n_qubits
+    if design != "first_column":
+        return MeasuredOperator(_symmetric(plan, plan.solution @ values, size), plan, variances, cost)
+    done = complete(plan.solution @ values, float(plan.trace @ values), _only_weight(bound))
+    # What noise has shrunk is stretched again, and its errors with it.
+    return completed_operator(bound, _embedded(done.matrix, size), variances / done.contrast**2, cost)
+
+
+def completed_operator(bound: BoundProgram, matrix: FloatArray, variances: FloatArray, cost: Cost) -> MeasuredOperator:
+    """A measurement by ``first_column`` from the matrix that was completed.
+
+    Args:
+        bound: Circuit with its parameters; one readout vector.
+        matrix: M in eV, shape ``(2**n, 2**n)``.
+        variances: Variance of each state's expectation value in eV², shape ``(n_states,)``, in units of this matrix.
+        cost: What was spent.
+
+    Raises:
+        ConfigError: If M has no known single eigenvalue.
+    """
+    program = bound.program
+    plan = operator_design(program.n_amplitudes, program.n_qubits, "first_column")
+    used = program.n_amplitudes
+    weight = _only_weight(bound)
+    done = complete(matrix[0, :used], weight, weight)
+    response = np.zeros((plan.n_states, *matrix.shape))
+    response[:, :used, :used] = np.tensordot(plan.solution.T, done.by_column, axes=1)
+    response[:, :used, :used] += plan.trace[:, None, None] * done.by_trace
+    return MeasuredOperator(matrix, plan, variances, cost, response=response)
+
+
+def default_design(bound: BoundProgram) -> DesignName:
+    """The design with the fewest states that determines M: ``first_column`` for one readout vector, or ``pairs``.
+
+    A vector that hardly touches the first basis state would make its column small against the noise; it is measured by
+    ``pairs`` as well.
+
+    Args:
+        bound: Circuit with its parameters.
+    """
+    spectrum = known_spectrum(bound)
+    if spectrum is None or np.count_nonzero(spectrum) != 1:
+        return "pairs"
+    matrices = readout_matrices(bound.program, bound.theta)
+    overlap = float(bound.weights @ matrices[:, 0, 0]) / float(spectrum[np.flatnonzero(spectrum)[0]])
+    return "first_column" if overlap > _LEAST_OVERLAP else "pairs"
+
+
+def chosen_design(wanted: str, bound: BoundProgram) -> DesignName:
+    """The design of a name: one of the designs, or ``auto`` for the one with the fewest states.
+
+    Args:
+        wanted: What the user asked for.
+        bound: Circuit with its parameters.
+
+    Raises:
+        ConfigError: If there is no such design.
+    """
+    if wanted == "auto":
+        return default_design(bound)
+    if wanted not in get_args(DesignName):
+        raise ConfigError(f"Unknown design '{wanted}'; choose auto or one of {', '.join(get_args(DesignName))}.")
+    return cast("DesignName", wanted)
+
+
+def _only_weight(bound: BoundProgram) -> float:
+    """The one eigenvalue of M that is not zero.
+
+    Raises:
+        ConfigError: If there is not exactly one, or it is not known.
+    """
+    spectrum = known_spectrum(bound)
+    if spectrum is None or np.count_nonzero(spectrum) != 1:
+        raise ConfigError(
+            "Design 'first_column' needs a readout with one vector (family 'ry_tree', readout 'rank_one'); "
+            "use design 'pairs'."
+        )
+    return float(spectrum[np.flatnonzero(spectrum)[0]])
+
+
+def _embedded(block: FloatArray, size: int) -> FloatArray:
+    """A matrix of a register with the given upper left block."""
+    matrix = np.zeros((size, size))
+    matrix[: len(block), : len(block)] = block
+    return matrix
 
 
 def known_spectrum(bound: BoundProgram) -> FloatArray | None:

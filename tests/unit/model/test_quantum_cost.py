@@ -7,7 +7,7 @@ from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import BackendError, DataError
 from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.strategies import density, environment
-from qiskit_qff.evaluators.strategies.operator import measure_operator, theta_gradient
+from qiskit_qff.evaluators.strategies.operator import default_design, measure_operator, theta_gradient
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.quantum_cost import circuit_counts, quantum_costs
 
@@ -35,12 +35,13 @@ def test_formulas_count_what_is_run(field, rng) -> None:
         x = np.zeros((atoms, 2**program.n_qubits))
         x[:, : program.n_amplitudes] = rng.normal(size=(atoms, program.n_amplitudes))
         matrix = density.density_matrix(x)
-        once = measure_operator(evaluator, bound).cost.circuits
+        once = measure_operator(evaluator, bound, design=default_design(bound)).cost.circuits
+        residuals = measure_operator(evaluator, bound).cost.circuits
         run["e"]["energy"] += environment.energies(evaluator, bound, x).cost.circuits
         run["e"]["forces"] += environment.amplitude_gradients(evaluator, bound, x).cost.circuits
         run["d"]["once"] += once
         run["d"]["energy"] += density.total_energy(evaluator, bound, x).cost.circuits
-        run["d"]["gradient"] += once + density.theta_gradient(evaluator, bound, matrix).cost.circuits
+        run["d"]["gradient"] += residuals + density.theta_gradient(evaluator, bound, matrix).cost.circuits
         run["o"]["once"] += once
         run["o"]["gradient"] += theta_gradient(evaluator, bound, matrix).cost.circuits
     counts = circuit_counts(field, dict.fromkeys(field.species, atoms), n_frames=1)
