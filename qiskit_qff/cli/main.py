@@ -14,6 +14,7 @@ from qiskit_qff.cli.cost import cost
 from qiskit_qff.cli.demo import demo
 from qiskit_qff.cli.evaluate import evaluate
 from qiskit_qff.cli.info import info
+from qiskit_qff.cli.lammps import lammps
 from qiskit_qff.cli.md import md
 from qiskit_qff.cli.train import train
 from qiskit_qff.cli.validate import validate
@@ -40,6 +41,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "cost": cost,
     "calibrate": calibrate,
     "md": md,
+    "lammps": lammps,
     "analyse": analyse,
 }
 

@@ -71,7 +71,7 @@ def md(
     output = Output(as_json=json)
     is_ours = (out / "checkpoint.npz").exists()
     check_output_directory(out, owned=OWN_FILES, force=force or is_ours)
-    start = _read_structure(structure, frame)
+    start = read_structure(structure, frame)
     if timestep is None:
         timestep = default_timestep(start.numbers.tolist())
         output.note(f"time step {timestep:g} fs ({'hydrogen is present' if timestep < 1 else 'no hydrogen'})")
@@ -135,7 +135,7 @@ def _run(
             raise typer.Exit(1) from error
 
 
-def _read_structure(structure: str, index: int) -> "Frame":
+def read_structure(structure: str, index: int) -> "Frame":
     """One frame of a file, or of the shipped data.
 
     Raises:

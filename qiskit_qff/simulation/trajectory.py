@@ -117,10 +117,11 @@ def follow_across_borders(positions: Floats, cells: Floats, pbc: NDArray[np.bool
 
 
 def _times(frames: list[Frame], frame_time_fs: float | None) -> Floats | None:
-    """Times in ps, from the option, or from the tag that ``qff md`` writes."""
+    """Times in ps, from the option, or from the tag that ``qff md`` (fs) or LAMMPS (ps) writes."""
     if frame_time_fs is not None:
         return np.arange(len(frames), dtype=np.float64) * (frame_time_fs / 1e3)
-    tags = [frame.tags.get("time_fs") for frame in frames]
-    if any(not isinstance(tag, (int, float)) for tag in tags):
-        return None
-    return np.array(tags, dtype=np.float64) / 1e3
+    for name, picoseconds in (("time_fs", 1e-3), ("Time", 1.0)):
+        tags = [frame.tags.get(name) for frame in frames]
+        if all(isinstance(tag, (int, float)) for tag in tags):
+            return np.array(tags, dtype=np.float64) * picoseconds
+    return None

