@@ -21,9 +21,11 @@ from qiskit.providers import BackendV2
 from qiskit_qff.errors import BackendError, ConfigError
 from qiskit_qff.evaluators.cutout import CutOutBackend, QubitLine, best_line, cut_out
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
+from qiskit_qff.evaluators.ibm_account import connect
 from qiskit_qff.evaluators.mitigation import MitigationPreset, NoiseModel, estimator_options, find_preset
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import Evaluator
+from qiskit_qff.evaluators.redaction import client_errors
 from qiskit_qff.evaluators.spelling import suggest
 from qiskit_qff.evaluators.timing import TimingModel
 
@@ -103,7 +105,9 @@ def find_device(name: str, *, n_qubits: int) -> Device:
         return Device(name, _simulator(small), small.line, is_local=True)
     if name.startswith("ibm_"):
         backend = _ibm_backend(name)
-        return Device(name, backend, best_line(backend.target, n_qubits), is_local=False)
+        with client_errors(f"IBM Quantum did not describe '{name}'"):
+            line = best_line(backend.target, n_qubits)
+        return Device(name, backend, line, is_local=False)
     known = [*SIMULATORS, *fake_backend_names()]
     raise BackendError(f"Unknown backend '{name}'. {suggest(name, known)}")
 
@@ -243,21 +247,9 @@ def _ibm_backend(name: str) -> BackendV2:
     Raises:
         BackendError: If there is no account, no connection, or no such device.
     """
-    from qiskit_ibm_runtime import QiskitRuntimeService
-    from qiskit_ibm_runtime.accounts.exceptions import AccountNotFoundError
-
-    try:
-        service = QiskitRuntimeService()
-    except AccountNotFoundError as error:
-        raise BackendError(
-            f"Backend '{name}' needs an IBM Quantum account, and none is saved. Save one once in Python with "
-            "QiskitRuntimeService.save_account(token=..., instance=...), or set QISKIT_IBM_TOKEN and "
-            "QISKIT_IBM_INSTANCE; or try a simulated device first: --backend fake_torino."
-        ) from error
-    except Exception as error:
-        # The client raises whatever its HTTP stack raises; none of it is a bug of ours.
-        raise BackendError(f"IBM Quantum could not be reached for backend '{name}': {error}") from error
-    available = {backend.name: backend for backend in service.backends()}
+    service = connect(f"Backend '{name}'")
+    with client_errors("IBM Quantum did not list its backends"):
+        available = {backend.name: backend for backend in service.backends()}
     if name not in available:
         raise BackendError(f"Your account has no backend '{name}'. {suggest(name, list(available))}")
     return available[name]

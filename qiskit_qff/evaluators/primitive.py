@@ -20,10 +20,11 @@ from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.transpiler import generate_preset_pass_manager
 
 from qiskit_qff.circuit.readout import diagonal_observable
-from qiskit_qff.errors import BackendError, ConfigError
+from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.mitigation import device_noise_model
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, MeasurementTask, Request
 from qiskit_qff.evaluators.reading import read_readouts, read_strings
+from qiskit_qff.evaluators.redaction import client_errors
 from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.evaluators.z_strings import StringSet, string_set
 
@@ -193,11 +194,8 @@ class PrimitiveEvaluator:
             for piece in job
         ]
         running = self.submit(parts, shots=shots)
-        try:
+        with client_errors("The estimator job failed, nothing of it can be used"):
             results = running.result()
-        except Exception as error:
-            # As above: whatever the exception, this job gave no result.
-            raise BackendError(f"The estimator job failed: {error}. Nothing of this job can be used.") from error
         prepared = [self._prepare(part.task) for part in parts]
         return [self._read(task, result.data, shots) for task, result in zip(prepared, results, strict=True)]
 
@@ -214,13 +212,10 @@ class PrimitiveEvaluator:
         pubs = self.build_pubs(requests)
         if self.rng is not None:
             _reseed(self.estimator, int(self.rng.integers(2**31)))
-        try:
+        with client_errors("The estimator refused the job"):
             if self.derive_noise:
                 self._set_noise_model(pubs)
             return self.estimator.run(pubs, precision=0.0 if shots is None else 1.0 / np.sqrt(shots))
-        except Exception as error:
-            # Estimators raise all sorts of exceptions; every one of them means that there is no job.
-            raise BackendError(f"The estimator refused the job: {error}") from error
 
     def _set_noise_model(self, pubs: list[Any]) -> None:
         """Give the runtime's Estimator the noise that the calibration implies for the layers of these PUBs."""

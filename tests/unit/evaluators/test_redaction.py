@@ -1,0 +1,139 @@
+"""Tokens never come through, whatever a client puts into its errors."""
+
+import json
+import traceback
+
+import numpy as np
+import pytest
+import qiskit_ibm_runtime
+from qiskit.primitives import BaseEstimatorV2
+
+from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
+from qiskit_qff.errors import BackendError
+from qiskit_qff.evaluators.backends import build_evaluator
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
+from qiskit_qff.evaluators.protocol import Request
+from qiskit_qff.evaluators.redaction import HIDDEN, redact
+from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
+
+IN_ENVIRONMENT = "planted/in env+ironment"
+SAVED = "planted-in-the-store"
+CLOUD_KEY = "aB3_" + "x" * 36 + "9Zq-"
+
+
+@pytest.fixture(autouse=True)
+def planted(monkeypatch, tmp_path):
+    """A token in the environment and another in Qiskit's account store."""
+    store = tmp_path / "qiskit-ibm.json"
+    account = {"channel": "ibm_quantum_platform", "url": "https://quantum.example", "token": SAVED, "instance": "crn:x"}
+    store.write_text(json.dumps({"default-ibm-quantum-platform": account}))
+    monkeypatch.setattr("qiskit_ibm_runtime.accounts.management._DEFAULT_ACCOUNT_CONFIG_JSON_FILE", str(store))
+    monkeypatch.setenv("QISKIT_IBM_TOKEN", IN_ENVIRONMENT)
+    monkeypatch.setenv("QISKIT_IBM_URL", "http://127.0.0.1:9")
+    return store
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        (f"401 for {IN_ENVIRONMENT}.", IN_ENVIRONMENT),
+        ("GET /?k=planted%2Fin%20env%2Bironment HTTP/1.1", "planted%2F"),
+        (f"account {SAVED} is refused", SAVED),
+        ("headers {'Authorization': 'Bearer abc.def-123', 'X': 1}", "abc.def-123"),
+        ("sent Bearer abcdefgh12345", "abcdefgh12345"),
+        ('{"apikey": "s3cr3t!", "grant_type": "x"}', "s3cr3t"),
+        ("url?access_token=qwerty&b=1", "qwerty"),
+        ("api_key=qwerty, retrying", "qwerty"),
+        (f"unknown key {CLOUD_KEY} of user", CLOUD_KEY),
+        ("jwt eyJhbGciOi.eyJzdWIiOiIx.c2ln end", "eyJhbGciOi"),
+        ("legacy " + "0123456789abcdef" * 8, "0123456789abcdef"),
+    ],
+)
+def test_what_is_or_looks_like_a_token_is_hidden(text, secret):
+    assert secret not in redact(text)
+    assert HIDDEN in redact(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Duration of sx on qubits [0] is not found.",
+        "Job d2abcdefghijklmnopqr (number 3) ended as ERROR: 1517, see https://docs.quantum.ibm.com/errors#1517",
+        "job 4f8c2a10-7c1d-4e35-9f67-0a1b2c3d4e5f timed out after 300 s",
+        "HTTPSConnectionPool(host='iam.cloud.ibm.com', port=443): Max retries exceeded with url: /identity/token",
+    ],
+)
+def test_ordinary_messages_stay_as_they_are(text):
+    assert redact(text) == text
+
+
+def test_damaged_store_and_short_values_do_no_harm(planted, monkeypatch):
+    planted.write_text("{")
+    monkeypatch.setenv("IBM_API_KEY", "a")
+    assert redact("a bad day") == "a bad day"
+
+
+def refusal(make):
+    """Everything that a user may see of an error, its whole traceback included."""
+    with pytest.raises(BackendError) as caught:
+        make()
+    return str(caught.value), "".join(traceback.format_exception(caught.value))
+
+
+def build(name="ibm_torino"):
+    return build_evaluator(name, n_qubits=2, shots=10, rng=np.random.default_rng(0))
+
+
+def test_client_errors_at_the_door(monkeypatch):
+    class Service:
+        def __init__(self):
+            raise RuntimeError(f"401: apikey {CLOUD_KEY} and {IN_ENVIRONMENT} are refused")
+
+    monkeypatch.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", Service)
+    monkeypatch.setattr(Service, "saved_accounts", staticmethod(dict), raising=False)
+    message, everything = refusal(build)
+    assert "401" in message
+    assert "ibm_torino" in message
+    assert CLOUD_KEY not in everything
+    assert IN_ENVIRONMENT not in everything
+
+
+def test_client_errors_behind_the_door(monkeypatch):
+    class Service:
+        saved_accounts = staticmethod(dict)
+
+        def backends(self):
+            raise RuntimeError("no backends today") from ValueError(f"inner {IN_ENVIRONMENT}")
+
+    monkeypatch.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", Service)
+    message, everything = refusal(build)
+    assert "no backends today" in message
+    assert IN_ENVIRONMENT not in everything
+
+
+def test_the_real_client_without_a_network():
+    _, everything = refusal(build)
+    assert IN_ENVIRONMENT not in everything
+    assert SAVED not in everything
+
+
+@pytest.mark.parametrize("stage", ["run", "result"])
+def test_errors_of_jobs(stage):
+    class Job:
+        def result(self):
+            raise RuntimeError(f"job of {SAVED} failed: calibration")
+
+    class Estimator(BaseEstimatorV2):
+        def run(self, pubs, *, precision=None):
+            del pubs, precision
+            if stage == "run":
+                raise RuntimeError(f"account {SAVED} has no time left")
+            return Job()
+
+    program = build_program(AnsatzSpec("ry_tree", "rank_one", 4))
+    states = np.eye(4)[:1] + 0.1
+    request = Request(loader_task(program), loader_parameters(program, states, np.zeros(program.n_angles)))
+    evaluator = PrimitiveEvaluator(Estimator(), gaussian_noise=False)
+    message, everything = refusal(lambda: evaluator.evaluate([request], shots=10))
+    assert "no time left" in message or "calibration" in message
+    assert SAVED not in everything
