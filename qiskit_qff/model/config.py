@@ -78,6 +78,12 @@ class LossConfig(_Section):
     force_noise_mev_per_ang: dict[str, float] = Field(
         default_factory=dict, description="known label noise per element, e.g. {Zn: 56}; lowers their weight"
     )
+    shots: int | None = Field(
+        default=40_000,
+        ge=1,
+        description="shots a state that the model is meant to be measured with: the noise they would add to the loss "
+        "counts as loss; null to count none",
+    )
     remove_net_force: bool = Field(default=True, description="take the mean force off each frame's labels")
 
     @field_validator("force_noise_mev_per_ang")

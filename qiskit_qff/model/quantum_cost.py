@@ -10,8 +10,9 @@ strategy           once            energy         all forces           full-batc
 ``operator``       2 D - 1         0              0                    D (D + 1) / 2 (2 R + 1)
 =================  ==============  =============  ===================  =================================
 
-states times parameter settings; a readout of more than one vector needs D (D + 1) / 2 once. The gradient is that of a loss of energies and forces; its residuals are included. An
-environment with exact zeros among its amplitudes needs a few circuits more than stated.
+states times parameter settings; a readout of more than one vector needs D (D + 1) / 2 once. The gradient is that of a
+loss of energies and forces; its residuals are included. An environment with exact zeros among its amplitudes needs a
+few circuits more than stated.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 r"""The loss as a function of circuit angles, readout weights and reference energies.
 
 With m the upper triangles of all :math:`M_s = \sum_k w_{sk} M_k(\theta_s)` and the reference energies,
-:math:`L = m^T G m - 2 b^T m + c + \kappa \sum w^2`. Its least-squares structure gives the Gauss-Newton matrix
+:math:`L = m^T G m - 2 b^T m + c + N + \kappa \sum w^2` with the shot noise N of
+:mod:`~qiskit_qff.training.shot_noise`. Its least-squares structure gives the Gauss-Newton matrix
 :math:`J^T G J` of the parameters exactly, :math:`J = \partial m/\partial p`.
 
 The entry :math:`M_{00}` only shifts the energy of every atom of a species, as its reference energy does. Here
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
+from qiskit_qff.training.shot_noise import SpeciesNoise
 from qiskit_qff.training.statistics import QuadraticStatistics
 
 FloatArray = NDArray[np.float64]
@@ -85,12 +87,13 @@ def _slices(lengths: list[int], start: int) -> tuple[slice, ...]:
 class Objective:
     """Loss, gradient and Gauss-Newton matrix of a layout on given statistics."""
 
-    def __init__(self, statistics: QuadraticStatistics, layout: ParameterLayout) -> None:
+    def __init__(self, statistics: QuadraticStatistics, layout: ParameterLayout, *, shots: int | None = None) -> None:
         """Prepare the regularised normal equations.
 
         Args:
             statistics: Sums over the training data.
             layout: Parameters.
+            shots: Shots a state that the model is meant to be measured with; None for as many as it takes.
         """
         self.statistics = statistics
         self.layout = layout
@@ -100,6 +103,12 @@ class Objective:
         ridge[statistics.feature_start[-1] :] = 0.0
         self.gram[np.diag_indices_from(self.gram)] += ridge
         self._triangles = [np.triu_indices(int(size)) for size in statistics.sizes]
+        self.shots = shots
+        starts, gram = statistics.feature_start, statistics.equations.gram
+        self._noise = [
+            SpeciesNoise.from_gram(spec, gram[starts[s] : starts[s + 1], starts[s] : starts[s + 1]])
+            for s, spec in enumerate(layout.specs)
+        ]
         # On labels with hardly any noise the fit, not the penalty, must decide.
         self.penalty = WEIGHT_PENALTY * min(1.0, max(self.linear_solution()[0], 0.0))
 
@@ -137,14 +146,29 @@ class Objective:
         """
         return self.loss_of_vector(self.operator_vector(parameters))
 
+    def shot_noise(self, parameters: FloatArray, *, shots: int) -> float:
+        """Loss that is added, on average, when M is measured with so many shots a state.
+
+        Args:
+            parameters: p, shape ``(P,)``.
+            shots: Executions per state.
+        """
+        layout = self.layout
+        parts = [
+            noise.value(parameters[layout.angles[s]], parameters[layout.weights[s]])
+            for s, noise in enumerate(self._noise)
+        ]
+        return sum(parts) / shots
+
     def loss(self, parameters: FloatArray) -> float:
-        """Loss of some parameters, penalty included.
+        """Loss of some parameters, shot noise and penalty included.
 
         Args:
             parameters: p, shape ``(P,)``.
         """
         weights = parameters[self.layout.all_weights]
-        return self.fit_loss(parameters) + self.penalty * float(weights @ weights)
+        noise = 0.0 if self.shots is None else self.shot_noise(parameters, shots=self.shots)
+        return self.fit_loss(parameters) + noise + self.penalty * float(weights @ weights)
 
     def quadratic_model(self, parameters: FloatArray) -> tuple[float, FloatArray, FloatArray]:
         """Loss with half its gradient and half its Gauss-Newton matrix.
@@ -169,11 +193,25 @@ class Objective:
             gram_jacobian[:, columns] += self.gram[:, rows] @ block
         for rows, columns, block in blocks:
             curvature[columns] += block.T @ gram_jacobian[rows]
+        if self.shots is not None:
+            value += self._add_shot_noise(parameters, gradient, curvature, self.shots)
         every = np.arange(self.layout.all_weights.start, self.layout.all_weights.stop)
         value += self.penalty * float(parameters[every] @ parameters[every])
         gradient[every] += self.penalty * parameters[every]
         curvature[every, every] += self.penalty
         return value, gradient, curvature
+
+    def _add_shot_noise(self, parameters: FloatArray, gradient: FloatArray, curvature: FloatArray, shots: int) -> float:
+        """Add half the gradient and half the curvature of the shot noise in place; its value is returned."""
+        value = 0.0
+        for s, noise in enumerate(self._noise):
+            angles, weights = self.layout.angles[s], self.layout.weights[s]
+            columns = np.r_[angles, weights]
+            added, slope, bend = noise.quadratic_model(parameters[angles], parameters[weights])
+            value += added / shots
+            gradient[columns] += slope / shots
+            curvature[np.ix_(columns, columns)] += bend / shots
+        return value
 
     def _jacobian_blocks(self, parameters: FloatArray) -> list[tuple[slice, NDArray[np.int64], FloatArray]]:
         """Rows, columns and values of dm/dp: one block per species, one for the references."""

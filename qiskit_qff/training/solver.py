@@ -141,13 +141,14 @@ def linear_start(objective: Objective) -> FloatArray:
     """
     layout = objective.layout
     _, coefficients, references = objective.linear_solution()
-    vectors = [_rank_one_vector(beta, 30.0 * float(np.linalg.norm(beta))) for beta in coefficients]
+    vectors = [_rank_one_vector(beta, 30.0 * np.sqrt(0.5 * float(np.linalg.norm(beta)))) for beta in coefficients]
     signs = [1.0] * len(vectors)
     best = np.inf
     for s, beta in enumerate(coefficients):
         size = max(float(np.linalg.norm(beta)), 1e-12)
         for sign in (1.0, -1.0):
-            for t in np.geomspace(0.3, 30.0, 12) * size:
+            # t^2 = |beta|/2 has the smallest readout, |v|^2 = |beta|; larger t are closer to the linear model.
+            for t in np.geomspace(1.0, 30.0, 10) * np.sqrt(0.5 * size):
                 trial = [*vectors[:s], _rank_one_vector(beta, t, sign), *vectors[s + 1 :]]
                 value = _loss_of_vectors(objective, trial, [*signs[:s], sign, *signs[s + 1 :]], references)
                 value += objective.penalty * sum(float(v @ v) ** 2 for v in trial)

@@ -155,7 +155,7 @@ def prepare(
     statistics = quadratic_statistics(frames, maps, r_cut=config.descriptor.r_cut, weights=weights, progress=report)
     layout = ParameterLayout(circuit_specs(config, statistics.sizes), config.circuit.shared)
     repulsion = CoreRepulsion.from_shortest_distances(species, shortest, cutoff=config.descriptor.r_cut)
-    return PreparedTraining(config, Objective(statistics, layout), maps, repulsion, selection)
+    return PreparedTraining(config, Objective(statistics, layout, shots=config.loss.shots), maps, repulsion, selection)
 
 
 def check_labels(frames: Sequence[Frame]) -> None:
