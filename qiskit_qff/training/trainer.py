@@ -120,9 +120,7 @@ def train(
         DataError: If a frame lacks its energy or forces, or a species never has a neighbour.
         BudgetError: If the chosen circuit needs more parameters than ``config.max_parameters``.
     """
-    prepared = prepare(frames, config, progress=progress)
-    runs = minimise(prepared.objective, _solver_settings(config), rng=rng, progress=progress or _silent)
-    return prepared.result(runs)
+    return fit(prepare(frames, config, progress=progress), rng=rng, progress=progress)
 
 
 def prepare(
@@ -156,6 +154,18 @@ def prepare(
     layout = ParameterLayout(circuit_specs(config, statistics.sizes), config.circuit.shared)
     repulsion = CoreRepulsion.from_shortest_distances(species, shortest, cutoff=config.descriptor.r_cut)
     return PreparedTraining(config, Objective(statistics, layout, shots=config.loss.shots), maps, repulsion, selection)
+
+
+def fit(prepared: PreparedTraining, *, rng: np.random.Generator, progress: Progress | None = None) -> TrainingResult:
+    """Optimise the circuit on computed losses.
+
+    Args:
+        prepared: The data.
+        rng: Source of random starts.
+        progress: Called with a stage's name, work done and work in all.
+    """
+    settings = _solver_settings(prepared.config)
+    return prepared.result(minimise(prepared.objective, settings, rng=rng, progress=progress or _silent))
 
 
 def check_labels(frames: Sequence[Frame]) -> None:

@@ -1,0 +1,215 @@
+"""One training run on a backend: start, steps, and which angles are kept at the end.
+
+Exact losses are computed beside the measured ones, for the report only: no decision looks at them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.evaluators.protocol import Cost, Evaluator
+from qiskit_qff.evaluators.timing import TimingModel
+from qiskit_qff.training.measured.journal import Identity, Journal
+from qiskit_qff.training.measured.loss import LossSample, MeasuredLoss
+from qiskit_qff.training.measured.optimizers import OptimizerSettings, optimise
+from qiskit_qff.training.measured.plan import FINAL_SHOTS, TrainingPlan, averaged_steps, plan_training
+from qiskit_qff.training.objective import Objective
+from qiskit_qff.training.solver import solve_weights
+
+FloatArray = NDArray[np.float64]
+
+_START_SPREAD = 0.5
+"""Standard deviation of random initial angles in radians."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the optimiser."""
+
+    loss: float
+    """Measured loss; for SPSA the mean of its two."""
+    std_error: float
+    """Its standard error from shots."""
+    exact_loss: float
+    """Exact loss of the same angles with exactly solved weights; reported, never used."""
+    circuits: int
+    """Circuits up to here."""
+    shots: int
+    """Shots up to here."""
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredTraining:
+    """What came out."""
+
+    parameters: FloatArray
+    """p, weights and reference energies solved from the last measurement, shape ``(P,)``."""
+    start: Step
+    """The start."""
+    steps: tuple[Step, ...]
+    """Every step."""
+    final: Step
+    """The angles that were kept."""
+    averaged: bool
+    """Whether they are an average over the last steps."""
+    plan: TrainingPlan
+    """What it was expected to cost."""
+    cost: Cost
+    """What it did cost, in all sessions."""
+    resumed: int
+    """Measurements that came from an earlier session."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredSettings:
+    """How to train on a backend."""
+
+    optimizer: OptimizerSettings
+    """The optimiser."""
+    shots: int | None
+    """Executions per circuit of a loss; None for exact values."""
+    slope_shots: int | None = None
+    """Executions per circuit of a gradient; None for a quarter of ``shots``."""
+    candidates: int = 8
+    """Random starts of which the best is taken."""
+    journal: Path | None = None
+    """File that keeps every measurement."""
+    resume: bool = False
+    """Whether to go on with that file."""
+    timing: TimingModel = field(default_factory=TimingModel)
+    """For the estimate of processor time."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What else two sessions of a run must agree in, such as the backend."""
+
+
+def train_measured(
+    objective: Objective,
+    evaluators: Mapping[int, Evaluator],
+    settings: MeasuredSettings,
+    *,
+    start: FloatArray | None,
+    rng: np.random.Generator,
+    shot_rng: np.random.Generator,
+    on_plan: Callable[[TrainingPlan], None] | None = None,
+    on_step: Callable[[int, Step], None] | None = None,
+) -> MeasuredTraining:
+    """Train circuit angles on measured losses.
+
+    Args:
+        objective: The loss.
+        evaluators: What measures circuits of a number of qubits.
+        settings: Optimiser, shots, journal.
+        start: Initial angles, shape ``(n_angles,)``; None for the best of some random ones.
+        rng: Source of random starts and directions.
+        shot_rng: What the evaluators draw shots from; its state is kept in the journal.
+        on_plan: Told the cost before anything runs.
+        on_step: Told the number and result of every step.
+
+    Raises:
+        ConfigError: If a journal cannot be resumed.
+        BackendError: If a measurement fails.
+    """
+    shots = settings.shots
+    slope_shots = settings.slope_shots or (None if shots is None else max(1, shots // 4))
+    loss = MeasuredLoss(objective, evaluators, shots=shots, slope_shots=slope_shots)
+    starts = rng.normal(0.0, _START_SPREAD, (settings.candidates, objective.layout.n_angles))
+    candidates = starts if start is None else start[None]
+    journal = Journal(
+        loss, _identity(objective, settings, slope_shots, candidates), rng=shot_rng, path=settings.journal
+    )
+    resumed = journal.resume(steps=settings.optimizer.steps) if settings.resume else 0
+    n_compared = len(candidates) if len(candidates) > 1 else 0
+    plan = plan_training(loss, settings.optimizer, candidates=n_compared, timing=settings.timing)
+    if on_plan is not None:
+        on_plan(plan)
+    return _Run(objective, journal, settings, on_step).complete(candidates, plan, resumed)
+
+
+class _Run:
+    """The state of one run; what optimisers ask goes through it to the journal."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        journal: Journal,
+        settings: MeasuredSettings,
+        on_step: Callable[[int, Step], None] | None,
+    ) -> None:
+        self._objective = objective
+        self._journal = journal
+        self._settings = settings
+        self._on_step = on_step
+        self._steps: list[Step] = []
+        self._path: list[FloatArray] = []
+
+    def complete(self, candidates: FloatArray, plan: TrainingPlan, resumed: int) -> MeasuredTraining:
+        """Start, steps and end."""
+        start = candidates[0]
+        if len(candidates) > 1:
+            losses = [self._journal.loss(angles).loss for angles in candidates]
+            start = candidates[int(np.argmin(losses))]
+        # Measured again: the smallest of noisy losses is too small.
+        began = self._step(start, self._journal.loss(start).loss)
+        last = optimise(self, start, self._settings.optimizer, on_step=self._after_step)
+        sample, averaged = self._decide(last)
+        final = self._step(sample.parameters[: len(last)], sample.loss)
+        cost = self._journal.spent
+        return MeasuredTraining(sample.parameters, began, tuple(self._steps), final, averaged, plan, cost, resumed)
+
+    def value(self, angles: FloatArray) -> float:
+        """Loss for the optimiser."""
+        return self._journal.value(np.asarray(angles, dtype=float)).loss
+
+    def slopes(self, angles: FloatArray) -> FloatArray:
+        """Gradient for the optimiser."""
+        return self._journal.slopes(np.asarray(angles, dtype=float)).slopes
+
+    def _after_step(self, angles: FloatArray, loss: float) -> None:
+        self._path.append(angles)
+        self._steps.append(self._step(angles, loss))
+        if self._on_step is not None:
+            self._on_step(len(self._steps), self._steps[-1])
+
+    def _step(self, angles: FloatArray, loss: float) -> Step:
+        """A loss with what is reported beside it."""
+        layout = self._objective.layout
+        blank = np.concatenate([angles, np.zeros(layout.n_parameters - layout.n_angles)])
+        exact = self._objective.fit_loss(solve_weights(self._objective, blank))
+        spent = self._journal.spent
+        return Step(loss, self._journal.std_error, exact, spent.circuits, spent.shots)
+
+    def _decide(self, last: FloatArray) -> tuple[LossSample, bool]:
+        """The last angles or an average over the last steps, whichever measures lower with more shots."""
+        shots = None if self._settings.shots is None else FINAL_SHOTS * self._settings.shots
+        steps = self._settings.optimizer.steps
+        window = averaged_steps(self._settings.optimizer)
+        sample = self._journal.final(last, shots=shots, steps=steps)
+        if window == 1 or len(self._path) < window:
+            return sample, False
+        mean = self._journal.final(np.mean(self._path[-window:], axis=0), shots=shots, steps=steps)
+        return (mean, True) if mean.loss < sample.loss else (sample, False)
+
+
+def _identity(
+    objective: Objective, settings: MeasuredSettings, slope_shots: int | None, candidates: FloatArray
+) -> Identity:
+    """What another session must share to go on with this one's journal."""
+    optimizer, equations = settings.optimizer, objective.statistics.equations
+    described = {
+        "optimizer": optimizer.name,
+        "learning_rate": optimizer.learning_rate,
+        "optimizer_seed": optimizer.seed,
+        "shots": settings.shots,
+        "slope_shots": slope_shots,
+        "candidates": len(candidates),
+        "circuits": [str(spec) for spec in objective.layout.specs],
+        "shared": objective.layout.shared,
+        **settings.labels,
+    }
+    sums = (float(np.trace(equations.gram)), float(np.abs(equations.moment).sum()), equations.constant)
+    return Identity(described, sums)

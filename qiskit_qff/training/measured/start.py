@@ -1,0 +1,92 @@
+"""Where training on a backend begins: from random angles, the computed solution, or an existing model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from qiskit_qff.errors import BudgetError, ConfigError, DataError
+from qiskit_qff.model.config import TrainConfig
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.species import species_of
+from qiskit_qff.training.design import Progress
+from qiskit_qff.training.objective import Objective, ParameterLayout
+from qiskit_qff.training.statistics import quadratic_statistics
+from qiskit_qff.training.trainer import PreparedTraining, check_labels, fit, loss_weights, prepare
+
+FloatArray = NDArray[np.float64]
+
+
+def check_start(config: TrainConfig) -> None:
+    """Refuse a start that cannot be, before any work.
+
+    Args:
+        config: The configuration.
+
+    Raises:
+        ConfigError: If the start is neither a known word nor a file.
+    """
+    start = config.estimator.start
+    if start not in {"scratch", "exact"} and not Path(start).is_file():
+        raise ConfigError(f"estimator.start is '{start}'; give scratch, exact, or the path of a model file.")
+
+
+def prepare_start(
+    frames: Sequence[Frame], config: TrainConfig, *, rng: np.random.Generator, progress: Progress
+) -> tuple[PreparedTraining, FloatArray | None]:
+    """Data and initial angles.
+
+    Args:
+        frames: Training frames.
+        config: The configuration; ``estimator.start`` decides.
+        rng: Source of the random starts of the computed solution.
+        progress: Called as work proceeds.
+
+    Returns:
+        The prepared data, and angles of shape ``(n_angles,)`` or None for random ones.
+
+    Raises:
+        ConfigError: If the start is unknown.
+        DataError: If the frames cannot be trained on, or hold other elements than the model.
+        BudgetError: If there are too many parameters.
+        ModelFileError: If the model cannot be read.
+    """
+    check_start(config)
+    start = config.estimator.start
+    if start not in {"scratch", "exact"}:
+        return _from_model(frames, config, ForceField.load(start), progress)
+    prepared = prepare(frames, config, progress=progress)
+    if start == "scratch":
+        return prepared, None
+    solution = fit(prepared, rng=rng, progress=progress).restarts[0].parameters
+    return prepared, solution[: prepared.objective.layout.n_angles]
+
+
+def _from_model(
+    frames: Sequence[Frame], config: TrainConfig, field: ForceField, progress: Progress
+) -> tuple[PreparedTraining, FloatArray]:
+    """Channels, circuits and angles of a model; only its numbers are trained further."""
+    check_labels(frames)
+    found, known = species_of(frames), field.species
+    if found != known:
+        names = [" ".join(chemical_symbols[z] for z in numbers) for numbers in (known, found)]
+        raise DataError(f"the model to start from knows the elements {names[0]}, the training frames hold {names[1]}.")
+    if field.n_trainable > config.max_parameters:
+        raise BudgetError(
+            f"the model to start from has {field.n_trainable} trainable parameters, more than max_parameters = "
+            f"{config.max_parameters}; raise it, or start from a smaller model."
+        )
+    maps = {m.number: m.compression for m in field.models}
+    statistics = quadratic_statistics(frames, maps, r_cut=field.r_cut, weights=loss_weights(config), progress=progress)
+    layout = ParameterLayout(tuple(m.ansatz for m in field.models), field.shared_angles)
+    first = field.models[:1] if field.shared_angles else field.models
+    angles = np.concatenate([m.theta for m in first])
+    used = config.model_copy(update={"descriptor": config.descriptor.model_copy(update={"r_cut": field.r_cut})})
+    return PreparedTraining(
+        used, Objective(statistics, layout, shots=config.loss.shots), maps, field.repulsion, None
+    ), angles
