@@ -9,20 +9,27 @@ neighbour vector. No per-channel Jacobian is formed: the cost of a neighbour is 
 harmonics, however many channels share them.
 """
 
+import math
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from qiskit_qff.descriptors.angular import spherical_harmonics
 from qiskit_qff.descriptors.channels import ChannelTables
 from qiskit_qff.descriptors.cutoff import cutoff_function
-from qiskit_qff.descriptors.kernels import neighbor_functions
-from qiskit_qff.descriptors.radial import core_distance, radial_function
+from qiskit_qff.descriptors.low_harmonics import HIGHEST, low_gradient, low_harmonics
+from qiskit_qff.descriptors.radial import CENTER, LENGTH, POWER, SHARPNESS, core_distance
 
 F = NDArray[np.float64]
 I = NDArray[np.int64]  # noqa: E741 - the pair F, I keeps kernel signatures readable
 
+# Sums may be reordered and multiplications fused at compile time, so that loops use vector instructions; the
+# order is fixed then, and NaN and infinity keep their meaning.
+REORDER = {"reassoc", "contract", "nsz"}
 
-@numba.njit(cache=True)
+
+@numba.njit(cache=True, fastmath=REORDER)
 def quadratic_forces(
     tables: ChannelTables, means: F, forms: F, form_start: I,
     first: I, neighbor: I, vectors: F, distances: F, kinds: I,
@@ -44,92 +51,142 @@ def quadratic_forces(
         forces: Output, shape ``(n, 3)``, in eV/Å.
         virial: Output dE/dstrain, shape ``(3, 3)``, in eV.
     """
-    n_atoms, n_lm = first.shape[0] - 1, (tables.l_max + 1) ** 2
-    most, widest = 1, 1
-    for i in range(n_atoms):
+    forces[:] = 0.0
+    virial[:] = 0.0
+    sweep(
+        0, first.shape[0] - 1, tables, means, forms, form_start,
+        first, neighbor, vectors, distances, kinds, energies, forces, virial,
+    )  # fmt: skip
+
+
+@numba.njit(cache=True, fastmath=REORDER)
+def sweep(
+    begin: int, end: int, tables: ChannelTables, means: F, forms: F, form_start: I,
+    first: I, neighbor: I, vectors: F, distances: F, kinds: I, energies: F, forces: F, virial: F,
+) -> None:  # fmt: skip
+    """Evaluate the centres from ``begin`` to ``end``; their energies are set, forces and virial are added to.
+
+    Args:
+        begin: First centre.
+        end: The one after the last.
+        tables: As for :func:`quadratic_forces`, like all that follow.
+        means: Channel means.
+        forms: Matrices B.
+        form_start: Where each begins.
+        first: CSR offsets.
+        neighbor: Neighbour indices.
+        vectors: Neighbour vectors in Å.
+        distances: Their lengths in Å.
+        kinds: Species indices.
+        energies: Output in eV.
+        forces: Added to, in eV/Å.
+        virial: Added to, in eV.
+    """
+    n_lm = (tables.l_max + 1) ** 2
+    most, widest, channels = 1, 1, 1
+    for i in range(begin, end):
         most = max(most, first[i + 1] - first[i])
     for s in range(tables.species.shape[0]):
         widest = max(widest, tables.slot_start[s + 1] - tables.slot_start[s])
+        channels = max(channels, tables.channel_start[s + 1] - tables.channel_start[s])
     pair_slopes = np.empty((most, tables.pair_rows.shape[0] + 1))
-    radial, slope = np.empty((most, widest)), np.empty((most, widest))
-    harmonics, gradients = np.empty((most, n_lm)), np.empty((most, n_lm, 3))
+    radial, slope, harmonics = np.empty((most, widest)), np.empty((most, widest)), np.empty((most, n_lm))
     density, pulled = np.empty((widest, n_lm)), np.empty((widest, n_lm))
-    legendre = np.zeros((tables.l_max + 1, tables.l_max + 2))
-    forces[:] = 0.0
-    virial[:] = 0.0
-    for i in range(n_atoms):
-        s, low, high = kinds[i], first[i], first[i + 1]
-        start, stop = tables.channel_start[s], tables.channel_start[s + 1]
-        values = np.zeros(stop - start)
+    values, centred = np.empty(channels), np.empty(channels)
+    for i in range(begin, end):
+        s, low = kinds[i], first[i]
+        n_neighbors = first[i + 1] - low
         _forward(
-            tables, s, vectors[low:high], distances[low:high], kinds, neighbor[low:high], values,
-            density, pair_slopes, radial, slope, harmonics, gradients, legendre,
+            tables, s, low, n_neighbors, vectors, distances, kinds, neighbor, values, density,
+            pair_slopes, radial, slope, harmonics,
         )  # fmt: skip
-        width = stop - start + 1
-        form = forms[form_start[s] : form_start[s + 1]].reshape((width, width))
-        energies[i] = _quadratic(form, means[start:stop], values)
+        energies[i] = _quadratic(
+            tables.channel_start[s], tables.channel_start[s + 1] - tables.channel_start[s],
+            forms, form_start[s], means, values, centred,
+        )  # fmt: skip
         _pull_densities(tables, s, values, density, pulled)
         _backward(
-            tables, s, i, vectors[low:high], distances[low:high], kinds, neighbor[low:high], values,
-            pulled, pair_slopes, radial, slope, harmonics, gradients, forces, virial,
+            tables, s, i, low, n_neighbors, vectors, distances, kinds, neighbor, values, pulled,
+            pair_slopes, radial, slope, harmonics, forces, virial,
         )  # fmt: skip
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, inline="always")
+def _radial(r: float, log_r: float, rows: F, row: int, switch: float, switch_slope: float) -> tuple[float, float]:
+    """Value and derivative of one radial function; as ``radial_function``, with the logarithm taken once a pair."""
+    offset, sharpness, power = r - rows[row, CENTER], rows[row, SHARPNESS], rows[row, POWER]
+    exponent = -sharpness * offset * offset
+    log_slope = -2.0 * sharpness * offset
+    if power > 0.0:
+        exponent += power * (math.log(rows[row, LENGTH]) - log_r)
+        log_slope -= power / r
+    bare = math.exp(exponent)
+    return bare * switch, bare * (log_slope * switch + switch_slope)
+
+
+@numba.njit(cache=True, fastmath=REORDER)
 def _forward(
-    tables: ChannelTables, s: int, vectors: F, distances: F, kinds: I, neighbor: I, values: F,
-    density: F, pair_slopes: F, radial: F, slope: F, harmonics: F, gradients: F, legendre: F,
+    tables: ChannelTables, s: int, low: int, n_neighbors: int, vectors: F, distances: F, kinds: I, neighbor: I,
+    values: F, density: F, pair_slopes: F, radial: F, slope: F, harmonics: F,
 ) -> None:  # fmt: skip
     """Channels of one atom, keeping what the way back needs."""
-    pair_first, slot_first = tables.pair_first[s], tables.slot_first[s]
     pair_start, slot_start = tables.pair_start[s], tables.slot_start[s]
-    n_lm = harmonics.shape[1]
+    n_lm, n_two = harmonics.shape[1], tables.pair_start[s + 1] - pair_start
     density[: tables.slot_start[s + 1] - slot_start] = 0.0
-    for p in range(distances.shape[0]):
-        t, r = kinds[neighbor[p]], distances[p]
-        low, high = slot_first[t], slot_first[t + 1]
-        core = tables.core_start[s, t]
-        seen, bend = core_distance(r, core)
+    values[:n_two] = 0.0
+    for p in range(n_neighbors):
+        pair = low + p
+        t, r = kinds[neighbor[pair]], distances[pair]
+        seen, bend = core_distance(r, tables.core_start[s, t])
         switch, switch_slope = cutoff_function(seen, tables.r_cut)
-        for c in range(pair_first[t], pair_first[t + 1]):
-            value, derivative = radial_function(seen, tables.pair_rows[pair_start + c], switch, switch_slope)
+        log_r = math.log(seen)
+        for c in range(tables.pair_first[s, t], tables.pair_first[s, t + 1]):
+            value, derivative = _radial(seen, log_r, tables.pair_rows, pair_start + c, switch, switch_slope)
             values[c] += value
             pair_slopes[p, c] = derivative * bend
-        if high == low:
+        begin, end = tables.slot_first[s, t], tables.slot_first[s, t + 1]
+        if begin == end:
             continue
-        neighbor_functions(
-            vectors[p], r, core, tables.l_max, tables.slot_rows[slot_start + low : slot_start + high], tables.r_cut,
-            legendre, radial[p], slope[p], harmonics[p], gradients[p],
-        )  # fmt: skip
-        for a in range(low, high):
-            g = radial[p, a - low]
+        inverse = 1.0 / r
+        x, y, z = vectors[pair, 0] * inverse, vectors[pair, 1] * inverse, vectors[pair, 2] * inverse
+        if tables.l_max <= HIGHEST:
+            low_harmonics(x, y, z, tables.l_max, harmonics, p)
+        else:
+            work, unused = np.empty((tables.l_max + 1, tables.l_max + 2)), np.empty((n_lm, 3))
+            spherical_harmonics(x, y, z, inverse, tables.l_max, work, harmonics[p], unused)
+        for a in range(begin, end):
+            g, derivative = _radial(seen, log_r, tables.slot_rows, slot_start + a, switch, switch_slope)
+            radial[p, a], slope[p, a] = g, derivative * bend
             for lm in range(n_lm):
                 density[a, lm] += g * harmonics[p, lm]
-    n_two = tables.pair_start[s + 1] - pair_start
-    for k in range(tables.triple_start[s], tables.triple_start[s + 1]):
+    first_triple = tables.triple_start[s]
+    for k in range(first_triple, tables.triple_start[s + 1]):
         a, b, degree = tables.triples[k, 0], tables.triples[k, 1], tables.triples[k, 2]
         total = 0.0
         for lm in range(degree * degree, (degree + 1) * (degree + 1)):
             total += density[a, lm] * density[b, lm]
-        values[n_two + k - tables.triple_start[s]] = total
+        values[n_two + k - first_triple] = total
 
 
-@numba.njit(cache=True)
-def _quadratic(form: F, mean: F, values: F) -> float:
+@numba.njit(cache=True, fastmath=REORDER)
+def _quadratic(start: int, n: int, forms: F, form_start: int, means: F, values: F, centred: F) -> float:
     """Energy of z = (1, values - mean); ``values`` is replaced by the gradient dE/dD."""
-    n = values.shape[0]
-    centred = values - mean
-    energy: float = form[0, 0]
+    width = n + 1
+    energy: float = forms[form_start]
     for c in range(n):
-        product = form[c + 1, 0]
+        centred[c] = values[c] - means[start + c]
+    for c in range(n):
+        row = form_start + (c + 1) * width
+        product = 0.0
         for k in range(n):
-            product += form[c + 1, k + 1] * centred[k]
+            product += forms[row + 1 + k] * centred[k]
+        product += forms[row]
         values[c] = 2.0 * product
-        energy += centred[c] * (product + form[0, c + 1])
+        energy += centred[c] * (product + forms[form_start + 1 + c])
     return energy
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, fastmath=REORDER)
 def _pull_densities(tables: ChannelTables, s: int, gradient: F, density: F, pulled: F) -> None:
     """From dE/dD of the three-body channels to dE/dA."""
     pulled[: tables.slot_start[s + 1] - tables.slot_start[s]] = 0.0
@@ -142,45 +199,68 @@ def _pull_densities(tables: ChannelTables, s: int, gradient: F, density: F, pull
             pulled[b, lm] += g * density[a, lm]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, fastmath=REORDER)
 def _backward(
-    tables: ChannelTables, s: int, i: int, vectors: F, distances: F, kinds: I, neighbor: I, gradient: F,
-    pulled: F, pair_slopes: F, radial: F, slope: F, harmonics: F, gradients: F, forces: F, virial: F,
+    tables: ChannelTables, s: int, i: int, low: int, n_neighbors: int, vectors: F, distances: F, kinds: I,
+    neighbor: I, gradient: F, pulled: F, pair_slopes: F, radial: F, slope: F, harmonics: F, forces: F, virial: F,
 ) -> None:  # fmt: skip
     """From dE/dD and dE/dA to the forces on the centre i and its neighbours, and to the virial."""
-    pair_first, slot_first = tables.pair_first[s], tables.slot_first[s]
     n_lm = harmonics.shape[1]
-    for p in range(distances.shape[0]):
-        j = neighbor[p]
-        t = kinds[j]
+    weight = np.empty(n_lm)
+    fx, fy, fz = 0.0, 0.0, 0.0
+    for p in range(n_neighbors):
+        pair = low + p
+        j = neighbor[pair]
+        t, inverse = kinds[j], 1.0 / distances[pair]
+        x, y, z = vectors[pair, 0] * inverse, vectors[pair, 1] * inverse, vectors[pair, 2] * inverse
         along = 0.0
-        for c in range(pair_first[t], pair_first[t + 1]):
+        for c in range(tables.pair_first[s, t], tables.pair_first[s, t + 1]):
             along += gradient[c] * pair_slopes[p, c]
-        low, high = slot_first[t], slot_first[t + 1]
+        begin, end = tables.slot_first[s, t], tables.slot_first[s, t + 1]
         gx, gy, gz = 0.0, 0.0, 0.0
-        if high > low:
-            for lm in range(n_lm):
-                weight, radial_part = 0.0, 0.0
-                for a in range(low, high):
-                    weight += pulled[a, lm] * radial[p, a - low]
-                    radial_part += pulled[a, lm] * slope[p, a - low]
-                along += radial_part * harmonics[p, lm]
-                gx += weight * gradients[p, lm, 0]
-                gy += weight * gradients[p, lm, 1]
-                gz += weight * gradients[p, lm, 2]
-        along /= distances[p]
-        x, y, z = vectors[p, 0], vectors[p, 1], vectors[p, 2]
+        if end > begin:
+            weight[:] = 0.0
+            for a in range(begin, end):
+                g, own = radial[p, a], 0.0
+                for lm in range(n_lm):
+                    weight[lm] += pulled[a, lm] * g
+                    own += pulled[a, lm] * harmonics[p, lm]
+                along += own * slope[p, a]
+            if tables.l_max <= HIGHEST:
+                gx, gy, gz = low_gradient(x, y, z, tables.l_max, weight)
+            else:
+                gx, gy, gz = _high_gradient(x, y, z, tables.l_max, weight)
+            gx, gy, gz = gx * inverse, gy * inverse, gz * inverse
+            # The harmonics do not depend on the length of the vector: what points along it goes.
+            along -= gx * x + gy * y + gz * z
         gx += along * x
         gy += along * y
         gz += along * z
-        forces[i, 0] += gx
-        forces[i, 1] += gy
-        forces[i, 2] += gz
+        fx += gx
+        fy += gy
+        fz += gz
         forces[j, 0] -= gx
         forces[j, 1] -= gy
         forces[j, 2] -= gz
         for axis in range(3):
-            component = gx if axis == 0 else (gy if axis == 1 else gz)
-            virial[axis, 0] += component * x
-            virial[axis, 1] += component * y
-            virial[axis, 2] += component * z
+            component = vectors[pair, axis]
+            virial[axis, 0] += component * gx
+            virial[axis, 1] += component * gy
+            virial[axis, 2] += component * gz
+    forces[i, 0] += fx
+    forces[i, 1] += fy
+    forces[i, 2] += fz
+
+
+@numba.njit(cache=True)
+def _high_gradient(x: float, y: float, z: float, l_max: int, weight: F) -> tuple[float, float, float]:
+    """As ``low_gradient``, for any degree."""
+    n_lm = (l_max + 1) ** 2
+    values, gradients = np.empty(n_lm), np.empty((n_lm, 3))
+    spherical_harmonics(x, y, z, 1.0, l_max, np.empty((l_max + 1, l_max + 2)), values, gradients)
+    gx, gy, gz = 0.0, 0.0, 0.0
+    for lm in range(n_lm):
+        gx += weight[lm] * gradients[lm, 0]
+        gy += weight[lm] * gradients[lm, 1]
+        gz += weight[lm] * gradients[lm, 2]
+    return gx, gy, gz

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qiskit_qff.descriptors.channels import ChannelTables, make_tables
 from qiskit_qff.descriptors.quadratic import quadratic_forces
+from qiskit_qff.descriptors.threaded import LEAST_CENTERS, threaded_forces
 from qiskit_qff.model.core_repulsion import CoreRepulsion
 from qiskit_qff.model.prediction import Prediction
 from qiskit_qff.model.species_model import SpeciesModel
@@ -79,7 +80,8 @@ class FoldedForceField:
         """
         n_centers = neighbors.n_atoms
         energies, forces, virial = np.empty(n_centers), np.empty((len(kinds), 3)), np.empty((3, 3))
-        quadratic_forces(
+        kernel = threaded_forces if n_centers >= LEAST_CENTERS else quadratic_forces
+        kernel(
             self.tables, self.means, self.forms, self.form_start,
             neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds,
             energies, forces, virial,

@@ -1,0 +1,79 @@
+"""The sweep of :mod:`~qiskit_qff.descriptors.quadratic` over blocks of atoms, on several threads.
+
+Two threads must not add to the force on one atom at the same time, so every block of centres collects forces of its
+own, over the window of atoms that it reaches; then each atom sums what the blocks have for it, in their order. Blocks
+depend on the structure alone, so the result is the same to the last bit on any number of threads.
+"""
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.descriptors.channels import ChannelTables
+from qiskit_qff.descriptors.quadratic import sweep
+
+F = NDArray[np.float64]
+I = NDArray[np.int64]  # noqa: E741 - the pair F, I keeps kernel signatures readable
+
+#: Blocks of centres; more threads than this find nothing to do.
+N_BLOCKS = 32
+#: Fewer centres than this are not worth waking threads for.
+LEAST_CENTERS = 500
+
+
+def threaded_forces(
+    tables: ChannelTables, means: F, forms: F, form_start: I,
+    first: I, neighbor: I, vectors: F, distances: F, kinds: I,
+    energies: F, forces: F, virial: F,
+) -> None:  # fmt: skip
+    """As :func:`~qiskit_qff.descriptors.quadratic.quadratic_forces`, on as many threads as numba may use."""
+    # PERF: memory of a block outside its window is never touched, so the system never provides it.
+    parts, virials = np.empty((N_BLOCKS, len(kinds), 3)), np.empty((N_BLOCKS, 3, 3))
+    # Blocks are handed out one by one: elements differ in cost, and atoms are often sorted by element.
+    with numba.parallel_chunksize(1):
+        _over_blocks(
+            tables,
+            means,
+            forms,
+            form_start,
+            first,
+            neighbor,
+            vectors,
+            distances,
+            kinds,
+            energies,
+            parts,
+            virials,
+            forces,
+        )
+    virial[:] = virials.sum(axis=0)
+
+
+@numba.njit(cache=True, parallel=True)
+def _over_blocks(
+    tables: ChannelTables, means: F, forms: F, form_start: I,
+    first: I, neighbor: I, vectors: F, distances: F, kinds: I,
+    energies: F, parts: F, virials: F, forces: F,
+) -> None:  # fmt: skip
+    """Sweep each block into its own part, then add the parts."""
+    n_blocks, n_centers, n_atoms = parts.shape[0], first.shape[0] - 1, kinds.shape[0]
+    low, high = np.empty(n_blocks, dtype=np.int64), np.empty(n_blocks, dtype=np.int64)
+    for b in numba.prange(n_blocks):
+        begin, end = b * n_centers // n_blocks, (b + 1) * n_centers // n_blocks
+        least, most = begin, end
+        for pair in range(first[begin], first[end]):
+            least, most = min(least, neighbor[pair]), max(most, neighbor[pair] + 1)
+        low[b], high[b] = least, most
+        parts[b, least:most] = 0.0
+        virials[b] = 0.0
+        sweep(
+            begin, end, tables, means, forms, form_start,
+            first, neighbor, vectors, distances, kinds, energies, parts[b], virials[b],
+        )  # fmt: skip
+    for c in numba.prange(n_blocks):
+        begin, end = c * n_atoms // n_blocks, (c + 1) * n_atoms // n_blocks
+        forces[begin:end] = 0.0
+        for b in range(n_blocks):
+            for i in range(max(begin, low[b]), min(end, high[b])):
+                for axis in range(3):
+                    forces[i, axis] += parts[b, i, axis]
