@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.options import ForceOption, JsonOption, OutOption
+from qiskit_qff.cli.options import ForceOption, JsonOption, OutOption, model_file
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
 from qiskit_qff.errors import ConfigError
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from qiskit_qff.model.config import TrainConfig
 
 CONFIG_SUFFIXES = {".yaml", ".yml"}
+START_WORDS = ("scratch", "exact")
 
 
 def train(
@@ -39,6 +40,27 @@ def train(
     cutoff: Annotated[float | None, typer.Option("--r-cut", help="Cutoff radius in Å.")] = None,
     restarts: Annotated[int | None, typer.Option("--restarts", help="Starts of the optimiser.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option("--backend", help="Measure losses on exact, statevector, aer, fake_NAME or ibm_NAME."),
+    ] = None,
+    shots: Annotated[int | None, typer.Option("--shots", help="With --backend: shots per circuit.")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option("--optimizer", help="With --backend: adam (default), spsa or l_bfgs_b.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="With --backend: optimiser steps; default 100.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="With --backend: radians a step of adam or spsa.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--start", help="With --backend: scratch (default), exact, or a model file.")
+    ] = None,
+    mitigation: Annotated[
+        str | None, typer.Option("--mitigation", help="With --backend: error mitigation preset; default none.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="With --backend: go on with the interrupted run in --out.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, show the configuration, train nothing.")
     ] = False,
@@ -53,17 +75,34 @@ def train(
         "data": {"split": split, "test_fraction": test_fraction, "group": group},
         "descriptor": {"r_cut": cutoff},
         "optimizer": {"restarts": restarts},
+        "estimator": {
+            "backend": backend,
+            "shots": shots,
+            "optimizer": optimizer,
+            "steps": steps,
+            "learning_rate": learning_rate,
+            "start": start if start in {None, *START_WORDS} else str(model_file(Path(str(start))).absolute()),
+            "mitigation": mitigation,
+        },
         "max_parameters": max_parameters,
         "seed": seed,
     }
     config = resolve_config(source, changes)
-    check_output_directory(out, owned=run.OWN_FILES, force=force)
+    check_output_directory(out, owned=(*run.OWN_FILES, *run.KEPT_FILES), force=force)
+    _check_estimator(config, changes["estimator"], out, resume=resume, force=force)
     if dry_run:
         run.read_training_frames(config)
         output.say(run.config_text(config))
         output.finish({"config": config.model_dump(mode="json")})
         return
-    trained = run.train_model(config, output)
+    if config.estimator.backend is not None:
+        run.keep_config(config, out, resume=resume)
+    try:
+        trained = run.train_model(config, output, out=out, resume=resume)
+    except KeyboardInterrupt:
+        if config.estimator.backend is not None:
+            output.note(f"what was measured is kept: qff train {out / run.CONFIG} --out {out} --resume")
+        raise
     with staged_directory(out) as staging:
         run.write_results(trained, staging)
     run.tell(trained, output)
@@ -97,7 +136,29 @@ def resolve_config(source: Path, changes: dict[str, Any]) -> "TrainConfig":
         elif value is not None:
             settings[name] = value
     settings["data"]["path"] = _absolute(settings["data"]["path"], source)
+    if settings["estimator"]["start"] not in START_WORDS:
+        settings["estimator"]["start"] = _absolute(settings["estimator"]["start"], source)
     return parse_config(settings, where=str(source))
+
+
+def _check_estimator(config: "TrainConfig", given: dict[str, Any], out: Path, *, resume: bool, force: bool) -> None:
+    """Refuse what training on a backend could not do, before any data is read.
+
+    Raises:
+        ConfigError: if its options were given without a backend, or the directory holds other measurements.
+        BackendError: if the backend can't be reached.
+    """
+    from qiskit_qff.cli.estimator_run import check_backend, check_journal
+
+    if config.estimator.backend is None:
+        used = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
+        if resume:
+            used.append("--resume")
+        if used:
+            raise ConfigError(f"{', '.join(used)}: only for training on a backend; add --backend, for example aer.")
+    else:
+        check_backend(config)
+    check_journal(out, resume=resume, force=force)
 
 
 def _absolute(path: str | list[str], source: Path) -> str | list[str]:

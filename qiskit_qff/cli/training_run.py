@@ -11,12 +11,14 @@ import yaml
 from ase.data import chemical_symbols
 
 from qiskit_qff import __version__
+from qiskit_qff.cli.estimator_run import JOURNAL, measured_summary, tell_measured, train_on_backend
 from qiskit_qff.cli.evaluate import compare_exactly, metrics_table
 from qiskit_qff.cli.info import print_ledger
 from qiskit_qff.cli.output import Output, plain
 from qiskit_qff.errors import DataError
 from qiskit_qff.report.figures import save
 from qiskit_qff.report.html import Page, Section, write_page
+from qiskit_qff.report.measured_training import measured_section
 from qiskit_qff.report.metrics import Comparison, Metrics, measure
 from qiskit_qff.report.model_sections import (
     channels_section,
@@ -36,9 +38,12 @@ from qiskit_qff.training.trainer import TrainingResult, train
 if TYPE_CHECKING:
     from qiskit_qff.model.config import TrainConfig
     from qiskit_qff.structures.frame import Frame
+    from qiskit_qff.training.measured.run import MeasuredTraining
 
 MODEL, METRICS, CONFIG, REPORT, FIGURES = "model.json", "metrics.json", "config.yaml", "report.html", "figures"
 OWN_FILES = (MODEL, METRICS, CONFIG, FIGURES, REPORT)
+KEPT_FILES = (JOURNAL,)
+"""Files of training on a backend that results are written beside."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +64,8 @@ class TrainedModel:
     """Errors by the same names."""
     seconds: float
     """Wall time of reading and training in s."""
+    measured: "MeasuredTraining | None" = None
+    """How training on a backend went; None where losses were computed."""
 
 
 def read_training_frames(config: "TrainConfig") -> "list[Frame]":
@@ -73,12 +80,16 @@ def read_training_frames(config: "TrainConfig") -> "list[Frame]":
     return frames
 
 
-def train_model(config: "TrainConfig", output: Output) -> TrainedModel:
+def train_model(
+    config: "TrainConfig", output: Output, *, out: Path | None = None, resume: bool = False
+) -> TrainedModel:
     """Read, split, train and measure.
 
     Args:
         config: what to do.
         output: shows the progress.
+        out: directory that training on a backend keeps its measurements in.
+        resume: whether to go on with those in it.
 
     Raises:
         QFFError: from any step, before anything is written.
@@ -88,13 +99,19 @@ def train_model(config: "TrainConfig", output: Output) -> TrainedModel:
     rng = np.random.default_rng(config.seed)
     split = hold_out(frames, config.data, rng=rng)
     _check_species(frames, split)
+    chosen, measured = [frames[index] for index in split.train], None
     with output.progress("training") as advance:
-        result = train(
-            [frames[index] for index in split.train],
-            config,
-            rng=rng,
-            progress=lambda stage, done, total: advance(stage, done / max(total, 1)),
-        )
+
+        def progress(stage: str, done: int, total: int) -> None:
+            advance(stage, done / max(total, 1))
+
+        if config.estimator.backend is None:
+            result = train(chosen, config, rng=rng, progress=progress)
+        else:
+            assert out is not None
+            result, measured = train_on_backend(
+                chosen, config, out=out, resume=resume, rng=rng, progress=progress, output=output
+            )
     seconds = time.perf_counter() - begin
     sides = {"train": split.train, "test": split.test}
     comparisons = {
@@ -103,7 +120,7 @@ def train_model(config: "TrainConfig", output: Output) -> TrainedModel:
         if len(side)
     }
     metrics = {name: measure(comparison) for name, comparison in comparisons.items()}
-    return TrainedModel(config, frames, split, result, comparisons, metrics, seconds)
+    return TrainedModel(config, frames, split, result, comparisons, metrics, seconds, measured)
 
 
 def _check_species(frames: "list[Frame]", split: Split) -> None:
@@ -148,6 +165,8 @@ def training_page(trained: TrainedModel, *, more: tuple[Section, ...] = ()) -> P
     """
     field = trained.result.force_field
     name, metrics = list(trained.metrics.items())[-1]
+    if trained.measured is not None:
+        more = (measured_section(trained.measured, trained.config.estimator, bound=trained.result.bound), *more)
     elements = " ".join(model.symbol for model in field.ledger.species)
     return Page(
         title=f"Quantum force field for {elements}",
@@ -196,7 +215,24 @@ def summary(trained: TrainedModel) -> dict[str, Any]:
         "seed": trained.config.seed,
         "seconds": round(trained.seconds, 2),
         "version": __version__,
-    }
+    } | ({} if trained.measured is None else {"estimator": measured_summary(trained.measured, trained.config)})
+
+
+def keep_config(config: "TrainConfig", out: Path, *, resume: bool) -> None:
+    """Make the directory of a run on a backend and put the configuration there, so that the run can be resumed.
+
+    Args:
+        config: what to do.
+        out: the directory.
+        resume: whether to go on with the measurements in it; otherwise older ones are removed.
+
+    Raises:
+        OSError: if it can't be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if not resume:
+        (out / JOURNAL).unlink(missing_ok=True)
+    (out / CONFIG).write_text(config_text(config), encoding="utf-8")
 
 
 def config_text(config: "TrainConfig") -> str:
@@ -207,6 +243,8 @@ def config_text(config: "TrainConfig") -> str:
 def tell(trained: TrainedModel, output: Output) -> None:
     """Print ledger, errors and the distance from the bound."""
     print_ledger(trained.result.force_field, output)
+    if trained.measured is not None:
+        tell_measured(trained.measured, output)
     metrics_table(trained.metrics, output)
     result = trained.result
     output.say(

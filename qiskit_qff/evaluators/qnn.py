@@ -36,7 +36,7 @@ def to_qnn(bound: BoundProgram, estimator: BaseEstimatorV2, *, precision: float 
         from qiskit_machine_learning.neural_networks import EstimatorQNN
     except ImportError as error:
         raise MissingDependencyError(
-            "EstimatorQNN needs qiskit-machine-learning: pip install 'qiskit_qff[qml]'"
+            "EstimatorQNN needs qiskit-machine-learning: pip install qiskit-machine-learning"
         ) from error
     loader = loader_circuit(bound.program.n_amplitudes)
     inputs, weights = list(loader.parameters), list(bound.program.circuit.parameters)

@@ -42,5 +42,5 @@ def test_unknown_species_is_named(field) -> None:
 
 def test_missing_package_names_the_extra(field, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "qiskit_machine_learning.gradients", None)
-    with pytest.raises(MissingDependencyError, match=r"qiskit_qff\[qml\]"):
+    with pytest.raises(MissingDependencyError, match="pip install qiskit-machine-learning"):
         field.to_qnn(field.species[0], StatevectorEstimator())
