@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hardware.run_directory import Settings, bound_programs, plan_jobs
 from qiskit_qff.errors import QFFError
 from qiskit_qff.evaluators.backends import Device, device_evaluator, find_device
 from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.evaluators.strategies.operator import chosen_design, operator_requests
 from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.remote.run_directory import Settings, bound_programs, plan_jobs
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,13 @@ def estimate(field: ForceField, settings: Settings, device: Device) -> Calibrati
     """
     jobs = plan_jobs(field, settings)
     preset = find_preset(settings.mitigation)
-    evaluator = device_evaluator(device, shots=settings.shots, preset=preset, rng=np.random.default_rng(0))
+    evaluator = device_evaluator(
+        device,
+        shots=settings.shots,
+        preset=preset,
+        dynamical_decoupling=settings.dynamical_decoupling,
+        rng=np.random.default_rng(0),
+    )
     depths, gates = [0], [0]
     for bound in bound_programs(field).values():
         for request in operator_requests(bound, design=chosen_design(settings.design, bound)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from qiskit_qff.errors import BackendError
@@ -29,3 +31,26 @@ def connect(purpose: str) -> Any:
                 "QiskitRuntimeService.save_account(token=..., instance=...), or set QISKIT_IBM_TOKEN and "
                 "QISKIT_IBM_INSTANCE; or try a simulated device first: --backend fake_torino."
             ) from None
+
+
+@contextmanager
+def opened_mode(backend: Any, mode: str) -> Iterator[Any]:
+    """Session or Batch of a device; None for single jobs.
+
+    Args:
+        backend: The device.
+        mode: ``session``, ``batch`` or ``job``.
+
+    Raises:
+        BackendError: If the service opens none.
+    """
+    if mode == "job":
+        yield None
+        return
+    import qiskit_ibm_runtime
+
+    with client_errors(f"IBM Quantum opened no {mode}"):
+        kind: Any = qiskit_ibm_runtime.Session if mode == "session" else qiskit_ibm_runtime.Batch
+        opened = kind(backend=backend)
+    with opened:
+        yield opened

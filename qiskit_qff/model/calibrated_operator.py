@@ -36,6 +36,28 @@ class Provenance:
     """When it was measured, ISO 8601."""
     seed: int | None = None
     """Seed of a simulated measurement."""
+    dynamical_decoupling: bool = False
+    """Whether idle qubits were decoupled."""
+    qubits: tuple[int, ...] = ()
+    """Physical qubits of the device, along their line; empty where there is no device."""
+    two_qubit_errors: tuple[float, ...] = ()
+    """Error of the two-qubit gate on each bond of the line when it was measured."""
+    readout_errors: tuple[float, ...] = ()
+    """Readout error of each of the qubits when it was measured."""
+    job_ids: tuple[str, ...] = ()
+    """The server's ids of the jobs that measured it."""
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Provenance:
+        """Read back what a model file holds.
+
+        Args:
+            data: The entries; lists become tuples.
+        """
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+        }
+        return cls(**values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,5 +131,5 @@ class CalibratedOperator:
             variances=np.asarray(data["variances"], dtype=np.float64),
             design=cast("DesignName", data["design"]),
             spectrum_known=bool(data["spectrum_known"]),
-            provenance=Provenance(**data["provenance"]),
+            provenance=Provenance.from_dict(data["provenance"]),
         )

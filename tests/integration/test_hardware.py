@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from hardware import collect, cost, submit
-from hardware.run_directory import Run, create_run, load_result, load_run, save_result
-from hardware.servers import LocalServer
 from qiskit_qff.circuit.compiled import operator_matrix
-from qiskit_qff.errors import BackendError, ConfigError
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.model.remote.results import assemble
+from qiskit_qff.model.remote.run_directory import Run, bound_programs, create_run, load_result, load_run, save_result
+from qiskit_qff.model.remote.servers import JobFailedError, LocalServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +46,7 @@ def test_dry_run_tells_the_cost_and_sends_nothing(arguments, tmp_path, capsys):
 
 
 def test_cost_is_what_is_submitted(model, capsys):
-    assert cost.main([str(model), "--backend", "aer", "--preset", "standard"]) == 0
+    assert cost.main([str(model), "--backend", "fake_torino", "--preset", "standard"]) == 0
     assert "4096 a circuit" in capsys.readouterr().out
 
 
@@ -60,8 +61,8 @@ def test_flow_ends_in_operators_near_the_exact_ones(arguments, tmp_path, capsys)
     assert paid(run) == [1] * len(run.jobs)
     assert len(run.snapshot["qubits"]) == run.field().n_qubits
     written = json.loads((run.directory / "operators.json").read_text())
-    for species, operator in collect.assemble(run).items():
-        bound = collect.bound_programs(run.field())[species]
+    for species, operator in assemble(run).items():
+        bound = bound_programs(run.field())[species]
         exact = operator_matrix(bound.program, bound.theta, bound.weights)
         used = bound.program.n_amplitudes
         scale = np.abs(bound.weights).max()
@@ -113,6 +114,7 @@ def test_half_a_journal_line_is_ignored(arguments, tmp_path):
     assert len(run.submitted()) == len(run.jobs) - 1
     assert submit.main(["--out", str(tmp_path / "run")]) == 0
     assert paid(run) == [1] * len(run.jobs)
+    assert set(load_run(tmp_path / "run").submitted()) == {job.index for job in run.jobs}
 
 
 def test_a_failed_job_leaves_the_others_usable(arguments, tmp_path, monkeypatch, capsys):
@@ -121,7 +123,7 @@ def test_a_failed_job_leaves_the_others_usable(arguments, tmp_path, monkeypatch,
 
     def failing(self, job_id, job, *, wait):
         if job.index == 0:
-            raise BackendError("Job local-0 ended as CANCELLED: ")
+            raise JobFailedError("Job local-0 ended as CANCELLED: ")
         return original(self, job_id, job, wait=wait)
 
     monkeypatch.setattr(LocalServer, "result", failing)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,6 +45,8 @@ class Settings:
     """States that are prepared: ``auto`` for the fewest that suffice, or the name of a design."""
     mode: str
     """``job``, ``batch`` or ``session``; local simulations ignore it."""
+    seed: int | None = None
+    """Seed of a local simulation; by default every run has noise of its own."""
 
 
 @dataclass(frozen=True)
@@ -86,20 +88,31 @@ class Run:
 
     def record(self, event: Mapping[str, Any]) -> None:
         """Append an event to the journal and force it to disk."""
-        with (self.directory / "journal.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(dict(event)) + "\n")
+        path = self.directory / "journal.jsonl"
+        # A crash may have cut the last line short: the next one must not grow out of it.
+        begin = "\n" if path.exists() and path.read_bytes()[-1:] not in {b"", b"\n"} else ""
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(begin + json.dumps(dict(event)) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
 
     def submitted(self) -> dict[int, str]:
-        """Server's id of every job that was submitted, by index."""
+        """Server's id of every job that was submitted and has not failed, by index."""
+        known: dict[int, str] = {}
+        for event in self._events():
+            if event["event"] == "submitted":
+                known[event["job"]] = event["id"]
+            elif event["event"] == "failed" and known.get(event["job"]) == event["id"]:
+                del known[event["job"]]
+        return known
+
+    def _events(self) -> Iterator[dict[str, Any]]:
+        """All events, in order; a line without its end was never written."""
         path = self.directory / "journal.jsonl"
-        if not path.exists():
-            return {}
-        lines = path.read_text(encoding="utf-8").split("\n")
-        # A crash may have cut the last line short; without its line break it was never complete.
-        events = [json.loads(line) for line in lines[:-1]]
-        return {event["job"]: event["id"] for event in events if event["event"] == "submitted"}
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+        for line in lines:
+            with suppress(json.JSONDecodeError):
+                yield json.loads(line)
 
     def result_path(self, job: PlannedJob) -> Path:
         """File of a job's result."""
@@ -152,13 +165,14 @@ def create_run(directory: Path, model: Path, settings: Settings, snapshot: Mappi
         snapshot: Calibration of the device.
 
     Raises:
-        ConfigError: If the directory already holds a run.
+        ConfigError: If the directory already holds a run, or files of another kind.
     """
     if (directory / "run.json").exists():
         raise ConfigError(f"{directory} already holds a run; resume it without a model, or choose another directory.")
+    _check_free(directory, model)
     jobs = plan_jobs(ForceField.load(model), settings)
     (directory / "results").mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(model, directory / "model.json")
+    write_atomically(directory / "model.json", model.read_bytes())
     run = Run(directory, f"qff-{uuid.uuid4().hex[:12]}", settings, jobs, snapshot)
     plan = {
         "format": FORMAT,
@@ -172,6 +186,18 @@ def create_run(directory: Path, model: Path, settings: Settings, snapshot: Mappi
     return run
 
 
+def _check_free(directory: Path, model: Path) -> None:
+    """Refuse a directory that holds anything but the beginnings of the same run.
+
+    Raises:
+        ConfigError: If it does.
+    """
+    content = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    copied = directory / "model.json"
+    if content - {"model.json", "results"} or (copied.exists() and copied.read_bytes() != model.read_bytes()):
+        raise ConfigError(f"{directory} holds other files; choose a new directory for the run.")
+
+
 def load_run(directory: Path) -> Run:
     """Read a run.
 
@@ -180,7 +206,9 @@ def load_run(directory: Path) -> Run:
     """
     path = directory / "run.json"
     if not path.exists():
-        raise ConfigError(f"{directory} holds no run (run.json is missing); start one with hardware.submit MODEL.")
+        raise ConfigError(
+            f"{directory} holds no run (run.json is missing); start one with qff calibrate or hardware.submit MODEL."
+        )
     plan = json.loads(path.read_text(encoding="utf-8"))
     if plan["format"] > FORMAT:
         raise ConfigError(f"{path} has format {plan['format']}; this version reads up to {FORMAT}. Update qiskit_qff.")

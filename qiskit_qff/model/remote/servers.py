@@ -14,11 +14,27 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hardware.run_directory import PlannedJob, Run, job_requests, load_result, save_result, write_atomically
 from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators.backends import Device, device_evaluator, find_device
+from qiskit_qff.evaluators.ibm_account import connect
 from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
+from qiskit_qff.evaluators.redaction import client_errors, redact
+from qiskit_qff.model.remote.run_directory import (
+    PlannedJob,
+    Run,
+    job_requests,
+    load_result,
+    save_result,
+    write_atomically,
+)
+
+_LOST = {"ERROR", "CANCELLED"}
+"""States from which a job does not come back."""
+
+
+class JobFailedError(BackendError):
+    """A job that failed or was cancelled on the server: it has no result and never will."""
 
 
 class Server(Protocol):
@@ -33,7 +49,12 @@ class Server(Protocol):
         ...  # pragma: no cover
 
     def result(self, job_id: str, job: PlannedJob, *, wait: bool) -> list[Any] | None:
-        """Data of all PUBs; None if the job is not finished and need not be waited for."""
+        """Data of all PUBs; None if the job is not finished and need not be waited for.
+
+        Raises:
+            JobFailedError: If it will never finish.
+            BackendError: If the server cannot be asked.
+        """
         ...  # pragma: no cover
 
 
@@ -95,10 +116,10 @@ class LocalServer:
             wait: Whether to run it now; it cannot run in the background.
 
         Raises:
-            BackendError: If no such job was filed.
+            JobFailedError: If no such job was filed, or its simulation fails.
         """
         if not self.paid(job) or job_id != f"local-{self._run.tag(job)}":
-            raise BackendError(f"The local server knows no job '{job_id}'; submit it again.")
+            raise JobFailedError(f"The local server knows no job '{job_id}'; submit it again.")
         path = self._directory / f"{self._run.tag(job)}.npz"
         if not path.exists():
             if not wait:
@@ -107,13 +128,23 @@ class LocalServer:
         return load_result(path)
 
     def _simulate(self, job: PlannedJob) -> list[Any]:
-        """Run a job on the simulated device, with a seed that belongs to the job."""
+        """Run a job on the simulated device, with a seed that belongs to the job.
+
+        Raises:
+            JobFailedError: If the simulation fails.
+        """
         field = self._run.field()
         device = find_device(self._run.settings.backend, n_qubits=field.n_qubits)
-        seed = int.from_bytes(hashlib.sha256(self._run.tag(job).encode()).digest()[:4])
+        chosen = self._run.settings.seed
+        name = self._run.tag(job) if chosen is None else f"{chosen}-{job.index}"
+        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4])
         evaluator = evaluator_of(self._run, device, np.random.default_rng(seed))
         requests = job_requests(field, job, self._run.settings.design)
-        result = evaluator.submit(requests, shots=self._run.settings.shots).result()
+        try:
+            with client_errors(f"Job {job.index + 1} failed"):
+                result = evaluator.submit(requests, shots=self._run.settings.shots).result()
+        except BackendError as error:
+            raise JobFailedError(str(error)) from error
         return [item.data for item in result]
 
 
@@ -127,13 +158,14 @@ class RuntimeServer:
             run: The run whose jobs it serves.
             device: The device.
             mode: Session or Batch that new jobs belong to.
-        """
-        from qiskit_ibm_runtime import QiskitRuntimeService
 
+        Raises:
+            BackendError: If there is no account or no connection.
+        """
         self._run = run
         self._device = device
         self._mode = mode
-        self._service = QiskitRuntimeService()
+        self._service = connect(f"The calibration in {run.directory}")
 
     def submit(self, job: PlannedJob) -> str:
         """Send a job.
@@ -145,22 +177,27 @@ class RuntimeServer:
             BackendError: If there is no device, or the service refuses the job.
         """
         if self._device is None:
-            raise BackendError("This connection only collects; submit with hardware.submit.")
+            raise BackendError("This connection only collects; submit with qff calibrate or hardware.submit.")
         evaluator = evaluator_of(self._run, self._device, np.random.default_rng(0), self._mode)
         options: Any = evaluator.estimator.options
         options.environment.job_tags = [self._run.run_id, self._run.tag(job)]
         requests = job_requests(self._run.field(), job, self._run.settings.design)
-        return str(evaluator.submit(requests, shots=self._run.settings.shots).job_id())
+        with client_errors(f"Job {job.index + 1} could not be sent"):
+            return str(evaluator.submit(requests, shots=self._run.settings.shots).job_id())
 
     def find(self, job: PlannedJob) -> str | None:
         """Id of a job that the service has under the job's tag, failed ones aside.
 
         Args:
             job: The job.
+
+        Raises:
+            BackendError: If the service cannot be asked.
         """
-        found = self._service.jobs(job_tags=[self._run.tag(job)], limit=10)
-        alive = [item for item in found if str(item.status()) not in {"ERROR", "CANCELLED"}]
-        return str(alive[0].job_id()) if alive else None
+        with client_errors("The service could not be asked for jobs"):
+            found = self._service.jobs(job_tags=[self._run.tag(job)], limit=10)
+            alive = [item for item in found if str(item.status()) not in _LOST]
+            return str(alive[0].job_id()) if alive else None
 
     def result(self, job_id: str, job: PlannedJob, *, wait: bool) -> list[Any] | None:
         """Result of a job.
@@ -171,15 +208,20 @@ class RuntimeServer:
             wait: Whether to wait until it is finished.
 
         Raises:
-            BackendError: If the job failed or was cancelled.
+            JobFailedError: If the job failed or was cancelled.
+            BackendError: If the service cannot be asked.
         """
-        remote = self._service.job(job_id)
-        status = str(remote.status())
-        if status in {"ERROR", "CANCELLED"}:
-            raise BackendError(f"Job {job_id} (number {job.index}) ended as {status}: {remote.error_message() or ''}")
-        if status != "DONE" and not wait:
-            return None
-        return [SimpleNamespace(**dict(item.data.items())) for item in remote.result()]
+        with client_errors(f"Job {job_id} (number {job.index + 1}) could not be read"):
+            remote = self._service.job(job_id)
+            if wait:
+                remote.wait_for_final_state()
+            status = str(remote.status())
+            if status in _LOST:
+                reason = redact(str(remote.error_message() or "no reason given"))
+                raise JobFailedError(f"Job {job_id} (number {job.index + 1}) ended as {status}: {reason}")
+            if status != "DONE":
+                return None
+            return [SimpleNamespace(**dict(item.data.items())) for item in remote.result()]
 
 
 def open_server(run: Run, connect: Callable[[], Server]) -> Server:

@@ -1,0 +1,138 @@
+"""The jobs behind ``qff calibrate``: planned and written down, sent, waited for, and resumed after a crash."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qiskit_qff.cli.output import Output
+from qiskit_qff.errors import BackendError, ConfigError
+
+if TYPE_CHECKING:
+    from qiskit_qff.evaluators.backends import Device
+    from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.model.remote.run_directory import Run, Settings
+
+
+def measure_in_jobs(
+    model: Path,
+    output: Output,
+    *,
+    backend: str,
+    shots: int,
+    mitigation: str,
+    decoupling: bool,
+    seed: int,
+    directory: Path | None,
+) -> tuple["ForceField", dict[str, Any]]:
+    """Measure every operator of a model in jobs; goes on where an earlier call left off.
+
+    Args:
+        model: Model file.
+        output: Receives notes.
+        backend: A device, or what stands in for one.
+        shots: Executions per state.
+        mitigation: Preset of error mitigation.
+        decoupling: Whether idle qubits are decoupled.
+        seed: Of a local simulation.
+        directory: Where jobs and results are kept; None to keep them no longer than this call takes.
+
+    Returns:
+        The calibrated model, and what it took for the JSON object.
+
+    Raises:
+        ConfigError: If the backend cannot do what is asked, or the directory holds another run.
+        BackendError: If the backend cannot be reached, or a job failed; what was measured is kept.
+    """
+    from qiskit_qff.model.remote.jobs import fetch, sending_server, submit_missing
+    from qiskit_qff.model.remote.results import assemble, calibrated_model, write_operators
+    from qiskit_qff.model.remote.run_directory import Settings
+
+    is_local = not backend.startswith("ibm_")
+    settings = Settings(backend, shots, mitigation, decoupling, "auto", "batch", seed if is_local else None)
+    with _directory(directory) as place:
+        run = _planned(model, place, settings, output)
+        with sending_server(run) as server:
+            submit_missing(run, server, output.note)
+        if not is_local:
+            output.note(f"job ids are in {place}; the same command goes on after an interruption")
+        missing = fetch(run, server, output.note, wait=True)
+        write_operators(run, assemble(run))
+        if missing:
+            raise BackendError(_what_is_left(run, missing, kept=directory))
+        circuits = sum(job.circuits for job in run.jobs)
+        spent = {"n_circuits": circuits, "n_shots": circuits * shots, "run": directory}
+        return calibrated_model(place), spent
+
+
+@contextmanager
+def _directory(kept: Path | None) -> Iterator[Path]:
+    """The directory of the run: the given one, or one that is gone afterwards."""
+    if kept is not None:
+        yield kept
+        return
+    with tempfile.TemporaryDirectory(prefix="qff-calibrate-") as name:
+        yield Path(name)
+
+
+def _planned(model: Path, directory: Path, settings: "Settings", output: Output) -> "Run":
+    """The run in the directory, if it is the same, or a new one.
+
+    Raises:
+        ConfigError: If the directory holds another run, or the backend cannot do what is asked.
+    """
+    from qiskit_qff.evaluators.backends import find_device
+    from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.model.remote.jobs import snapshot_of
+    from qiskit_qff.model.remote.run_directory import create_run, load_run
+
+    field = ForceField.load(model)
+    if (directory / "run.json").exists():
+        run = load_run(directory)
+        same_model = _digest(model) == _digest(directory / "model.json")
+        if run.settings != settings or not same_model:
+            what = "other settings" if same_model else "another model"
+            raise ConfigError(f"{directory} holds a run of {what}; choose another --run, or import it with --from.")
+        output.note(f"going on with the run in {directory}")
+        return run
+    device = find_device(settings.backend, n_qubits=field.n_qubits)
+    _check_abilities(device, settings)
+    return create_run(directory, model, settings, snapshot_of(device))
+
+
+def _check_abilities(device: "Device", settings: "Settings") -> None:
+    """Refuse, before anything is written or sent, what the device cannot do.
+
+    Raises:
+        ConfigError: If the preset is unknown, or the device cannot do what is asked.
+    """
+    import numpy as np
+
+    from qiskit_qff.evaluators.backends import device_evaluator
+    from qiskit_qff.evaluators.mitigation import find_preset
+
+    device_evaluator(
+        device,
+        shots=settings.shots,
+        preset=find_preset(settings.mitigation),
+        dynamical_decoupling=settings.dynamical_decoupling,
+        rng=np.random.default_rng(0),
+    )
+
+
+def _what_is_left(run: "Run", missing: list[int], *, kept: Path | None) -> str:
+    """What to do when jobs are missing."""
+    numbers = ", ".join(str(index + 1) for index in missing)
+    if kept is None:
+        return f"jobs {numbers} of {len(run.jobs)} gave no result; nothing was kept (--run DIR would keep the others)."
+    return (
+        f"jobs {numbers} of {len(run.jobs)} gave no result. The others are kept in {kept}: the same command sends the "
+        f"missing ones again, and 'qff calibrate --from {kept}' takes the elements that are complete."
+    )
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,178 @@
+"""From the results of a calibration to operators, to ``operators.json``, and to a calibrated model.
+
+``operators.json`` holds, for every species whose jobs are complete, the measured matrix, the variances of the measured
+states and the ids of the jobs, and beside them the settings and the calibration of the device at that time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.evaluators.protocol import Cost, Evaluation
+from qiskit_qff.evaluators.reading import read_strings
+from qiskit_qff.evaluators.strategies.operator import (
+    MeasuredOperator,
+    assemble_operator,
+    chosen_design,
+    known_spectrum,
+)
+from qiskit_qff.evaluators.z_strings import string_set
+from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.remote.run_directory import (
+    Run,
+    bound_programs,
+    job_requests,
+    load_result,
+    load_run,
+    write_atomically,
+)
+
+OPERATORS = "operators.json"
+"""File of a run directory that holds what was measured."""
+
+
+def assemble(run: Run) -> dict[int, MeasuredOperator]:
+    """Measured operators of all species whose jobs are complete, with their known spectrum where there is one.
+
+    Args:
+        run: The run.
+    """
+    field = run.field()
+    operators = {}
+    for species, bound in bound_programs(field).items():
+        jobs = [job for job in run.jobs if job.species == species]
+        if not all(run.result_path(job).exists() for job in jobs):
+            continue
+        answers: dict[int, Evaluation] = {}
+        for job in jobs:
+            data = load_result(run.result_path(job))
+            requests = job_requests(field, job, run.settings.design)
+            for index, request, item in zip(job.requests, requests, data, strict=True):
+                strings = string_set(request.task.readouts)
+                values, covariances, _ = read_strings(item, strings, run.settings.shots)
+                answers[index] = Evaluation(values, covariances, Cost(len(values), len(values) * run.settings.shots))
+        ordered = [answers[index] for index in sorted(answers)]
+        measured = assemble_operator(bound, ordered, design=chosen_design(run.settings.design, bound))
+        spectrum = known_spectrum(bound)
+        operators[species] = measured if spectrum is None else measured.with_spectrum(spectrum)
+    return operators
+
+
+def write_operators(run: Run, operators: Mapping[int, MeasuredOperator]) -> Path:
+    """Write ``operators.json`` into the run's directory.
+
+    Args:
+        run: The run.
+        operators: What :func:`assemble` gave.
+    """
+    settings, bounds, ids = run.settings, bound_programs(run.field()), run.submitted()
+    species = {
+        str(number): {
+            "matrix": operator.matrix.tolist(),
+            "variances": operator.variances.tolist(),
+            "design": chosen_design(settings.design, bounds[number]),
+            "spectrum_known": known_spectrum(bounds[number]) is not None,
+            "job_ids": [ids[job.index] for job in run.jobs if job.species == number and job.index in ids],
+        }
+        for number, operator in operators.items()
+    }
+    content = {
+        "run_id": run.run_id,
+        "snapshot": dict(run.snapshot),
+        "settings": {
+            "mitigation": settings.mitigation,
+            "dynamical_decoupling": settings.dynamical_decoupling,
+            "shots": settings.shots,
+            "design": settings.design,
+            "seed": settings.seed,
+        },
+        "species": species,
+    }
+    path = run.directory / OPERATORS
+    write_atomically(path, json.dumps(content, indent=1).encode())
+    return path
+
+
+def calibrated_model(directory: Path, *, field: ForceField | None = None) -> ForceField:
+    """The model of a run, with what was measured in it; species that are not complete keep the exact M.
+
+    Args:
+        directory: A run directory with ``operators.json``.
+        field: The model to calibrate; the one that was submitted by default.
+
+    Raises:
+        ConfigError: If there are no operators, they are damaged, or the model has other parameters.
+    """
+    submitted = load_run(directory).field()
+    path = directory / OPERATORS
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing; fetch the results first: python -m hardware.collect {directory}")
+    chosen = submitted if field is None else field
+    _check_same_circuits(chosen, submitted, directory)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        measured = {int(number): _operator(entry, content) for number, entry in content["species"].items()}
+        models = tuple(
+            replace(model, measured=measured[model.number]) if model.number in measured else model
+            for model in chosen.models
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+        raise ConfigError(
+            f"{path}: is damaged ({type(error).__name__}: {error}); write it again: "
+            f"python -m hardware.collect {directory}"
+        ) from error
+    if not measured:
+        raise ConfigError(f"{path}: no element is complete; collect again when its jobs are done.")
+    return replace(chosen, models=models)
+
+
+def _operator(entry: Mapping[str, Any], content: Mapping[str, Any]) -> CalibratedOperator:
+    """One species of ``operators.json``."""
+    snapshot, settings = content["snapshot"], content["settings"]
+    provenance = Provenance(
+        backend=str(snapshot["backend"]),
+        shots=int(settings["shots"]),
+        mitigation=str(settings["mitigation"]),
+        date=str(snapshot["date"]),
+        seed=settings.get("seed"),
+        dynamical_decoupling=bool(settings["dynamical_decoupling"]),
+        qubits=tuple(int(qubit) for qubit in snapshot["qubits"]),
+        two_qubit_errors=tuple(float(error) for error in snapshot["two_qubit_errors"]),
+        readout_errors=tuple(float(error) for error in snapshot["readout_errors"]),
+        job_ids=tuple(str(identity) for identity in entry["job_ids"]),
+    )
+    matrix = np.asarray(entry["matrix"], dtype=np.float64)
+    return CalibratedOperator(
+        matrix=0.5 * (matrix + matrix.T),
+        variances=np.asarray(entry["variances"], dtype=np.float64),
+        design=entry["design"],
+        spectrum_known=bool(entry["spectrum_known"]),
+        provenance=provenance,
+    )
+
+
+def _check_same_circuits(field: ForceField, submitted: ForceField, directory: Path) -> None:
+    """Refuse a model whose M is another than the one that was measured.
+
+    Raises:
+        ConfigError: If a species, angle or weight differs.
+    """
+    same = field.species == submitted.species and all(
+        one.ansatz == other.ansatz
+        and np.array_equal(one.theta, other.theta)
+        and np.array_equal(one.weights, other.weights)
+        for one, other in zip(field.models, submitted.models, strict=True)
+    )
+    if not same:
+        raise ConfigError(
+            f"The model has other circuits than the one that was measured in {directory}; "
+            f"leave MODEL out, or give the model that was submitted ({directory / 'model.json'} is a copy)."
+        )

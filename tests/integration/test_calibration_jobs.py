@@ -1,0 +1,274 @@
+"""``qff calibrate`` with jobs: the same run directory for fake and IBM devices, resumed, imported, partly usable."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import qiskit_ibm_runtime
+from qiskit_aer import AerSimulator
+from qiskit_ibm_runtime.fake_provider import FakeTorino
+
+from hardware import collect, submit
+from qiskit_qff.circuit.compiled import operator_matrix
+from qiskit_qff.cli.main import run as qff
+from qiskit_qff.evaluators.cutout import cut_out
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.remote import jobs
+from qiskit_qff.model.remote.run_directory import load_run
+from qiskit_qff.model.remote.servers import JobFailedError, LocalServer
+
+SECRET = "planted-token-0123456789"
+
+
+def last_json(text):
+    return json.loads(text.strip().splitlines()[-1])
+
+
+@pytest.fixture
+def model(trained):
+    return trained / "run" / "model.json"
+
+
+def assert_near_exact(field, *, scale=0.05):
+    for entry in field.models:
+        bound = entry.bound_program()
+        exact = operator_matrix(bound.program, bound.theta, bound.weights)
+        error = np.sqrt(np.mean((entry.measured.matrix - exact) ** 2))
+        assert 0 < error < scale * np.abs(bound.weights).max()
+
+
+def test_provenance_of_a_fake_device(model, tmp_path, capsys):
+    out = tmp_path / "measured.json"
+    options = ["--backend", "fake_torino", "--shots", "2000", "--mitigation", "readout", "--dynamical-decoupling"]
+    assert qff(["calibrate", str(model), *options, "--out", str(out), "--json"]) == 0
+    result = last_json(capsys.readouterr().out)
+    assert result["n_shots"] == 2000 * result["n_circuits"]
+    assert result["missing"] == []
+    assert [path.name for path in tmp_path.iterdir()] == ["measured.json"]
+    field = ForceField.load(out)
+    assert_near_exact(field)
+    torino = FakeTorino().target
+    for entry in field.models:
+        origin = entry.measured.provenance
+        assert (origin.backend, origin.mitigation, origin.dynamical_decoupling) == ("fake_torino", "readout", True)
+        assert len(origin.qubits) == field.n_qubits
+        assert origin.readout_errors == pytest.approx([torino["measure"][q,].error for q in origin.qubits])
+        assert len(origin.two_qubit_errors) == field.n_qubits - 1
+        assert origin.job_ids
+    again = ["calibrate", str(model), *options, "--out", str(tmp_path / "again.json"), "--json"]
+    assert qff(again) == 0
+    for one, other in zip(field.models, ForceField.load(tmp_path / "again.json").models, strict=True):
+        np.testing.assert_array_equal(one.measured.matrix, other.measured.matrix)
+
+
+def test_what_hardware_collected_is_imported(model, tmp_path, capsys):
+    directory, out = tmp_path / "run", tmp_path / "measured.json"
+    assert submit.main([str(model), "--out", str(directory), "--backend", "aer", "--preset", "quick"]) == 0
+    assert qff(["calibrate", "--from", str(directory), "--out", str(out)]) == 2
+    assert "hardware.collect" in capsys.readouterr().err
+    assert collect.main([str(directory)]) == 0
+    capsys.readouterr()
+    assert qff(["calibrate", "--from", str(directory), "--out", str(out), "--json"]) == 0
+    summary = last_json(capsys.readouterr().out)["calibration"]
+    run, field = load_run(directory), ForceField.load(out)
+    written = json.loads((directory / "operators.json").read_text())
+    for entry, symbol in zip(field.models, ("Cu", "Au"), strict=True):
+        np.testing.assert_allclose(entry.measured.matrix, written["species"][str(entry.number)]["matrix"])
+        assert summary[symbol]["job_ids"] == [run.submitted()[j.index] for j in run.jobs if j.species == entry.number]
+        assert summary[symbol]["std_error_ev"] > 0
+    same = ["calibrate", str(model), "--from", str(directory), "--out"]
+    assert qff([*same, str(tmp_path / "same.json")]) == 0
+    number = field.species[0]
+    field.with_parameters(theta={number: field.theta[number] + 0.1}).save(tmp_path / "other.json")
+    other = ["calibrate", str(tmp_path / "other.json"), "--from", str(directory), "--out", str(tmp_path / "x.json")]
+    assert qff(other) == 2
+    assert "other circuits" in capsys.readouterr().err
+    (directory / "operators.json").write_text(json.dumps({**written, "species": {"29": {}}}))
+    assert qff([*same, str(tmp_path / "x.json")]) == 2
+    assert "damaged" in capsys.readouterr().err
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_a_failed_job_leaves_the_rest_usable_and_is_sent_again(model, tmp_path, capsys, monkeypatch):
+    directory, out = tmp_path / "run", tmp_path / "measured.json"
+    command = ["calibrate", str(model), "--backend", "aer", "--shots", "400"]
+    command += ["--run", str(directory), "--out", str(out)]
+    simulate = LocalServer._simulate
+
+    def failing(self, job):
+        if job.index == 0:
+            raise JobFailedError("Job 1 ended as CANCELLED: by the owner")
+        return simulate(self, job)
+
+    monkeypatch.setattr(LocalServer, "_simulate", failing)
+    assert qff(command) == 2
+    error = capsys.readouterr().err
+    assert "CANCELLED" in error
+    assert "--from" in error
+    assert not out.exists()
+    first = load_run(directory)
+    assert set(first.submitted()) == {job.index for job in first.jobs[1:]}
+    assert qff(["calibrate", "--from", str(directory), "--out", str(tmp_path / "part.json"), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert last_json(captured.out)["missing"] == ["Cu"]
+    assert "not measured" in captured.err
+    part = ForceField.load(tmp_path / "part.json")
+    assert [entry.measured is None for entry in part.models] == [True, False]
+    monkeypatch.setattr(LocalServer, "_simulate", simulate)
+    assert qff([*command, "--mitigation", "readout"]) == 2
+    assert "other settings" in capsys.readouterr().err
+    assert qff(command) == 0
+    assert "going on" in capsys.readouterr().err
+    assert_near_exact(ForceField.load(out), scale=0.2)
+
+
+class RemoteJob:
+    """What the service tells of a job that a simulator ran."""
+
+    def __init__(self, identity, tags, job):
+        self.identity, self.tags, self.job, self.lost = identity, tags, job, ""
+
+    def job_id(self):
+        return self.identity
+
+    def status(self):
+        return self.lost or "DONE"
+
+    def error_message(self):
+        return f"internal: sent with Bearer {SECRET}"
+
+    def wait_for_final_state(self):
+        return None
+
+    def result(self):
+        return self.job.result()
+
+
+class Service:
+    """IBM Quantum with one device of three qubits; keeps jobs from one client to the next."""
+
+    saved_accounts = staticmethod(dict)
+    sent: list[RemoteJob] = []  # noqa: RUF012 (the service outlives its clients)
+
+    def backends(self):
+        backend = AerSimulator.from_backend(cut_out(FakeTorino(), 3))
+        backend.name = "ibm_tiny"
+        return [backend]
+
+    def jobs(self, *, job_tags, limit):
+        return [job for job in self.sent if set(job_tags) <= set(job.tags)][:limit]
+
+    def job(self, identity):
+        return next(job for job in self.sent if job.identity == identity)
+
+
+@pytest.fixture
+def service(monkeypatch):
+    """The client's service, session and job submission end in a simulator."""
+    Service.sent = []
+    send = PrimitiveEvaluator.submit
+
+    def recorded(self, requests, *, shots):
+        tags = list(self.estimator.options.environment.job_tags)
+        Service.sent.append(RemoteJob(f"remote-{len(Service.sent)}", tags, send(self, requests, shots=shots)))
+        return Service.sent[-1]
+
+    monkeypatch.setattr(PrimitiveEvaluator, "submit", recorded)
+    monkeypatch.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", Service)
+    monkeypatch.setenv("QISKIT_IBM_TOKEN", SECRET)
+    return Service
+
+
+def test_ibm_device_is_resumed_without_paying_twice(model, tmp_path, capsys, monkeypatch, service):
+    out = tmp_path / "measured.json"
+    command = ["calibrate", str(model), "--backend", "ibm_tiny", "--shots", "2000", "--out", str(out)]
+    fetch = jobs.fetch
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs, "fetch", killed)
+    assert qff(command) == 130
+    directory = tmp_path / "measured.run"
+    run = load_run(directory)
+    # The ids were on disk before anything was waited for.
+    assert sorted(run.submitted().values()) == sorted(job.identity for job in service.sent)
+    (directory / "journal.jsonl").write_text((directory / "journal.jsonl").read_text()[:-5])
+    monkeypatch.setattr(jobs, "fetch", fetch)
+    service.sent[0].lost = "ERROR"
+    assert qff(command) == 2
+    error = capsys.readouterr().err
+    assert "ended as ERROR" in error
+    assert SECRET not in error
+    n_sent = len(service.sent)
+    assert n_sent == len(run.jobs)
+    assert qff([*command, "--json"]) == 0
+    assert len(service.sent) == n_sent + 1
+    result = last_json(capsys.readouterr().out)
+    assert result["run"] == str(directory)
+    field = ForceField.load(out)
+    assert_near_exact(field)
+    measured_by = {identity for entry in field.models for identity in entry.measured.provenance.job_ids}
+    assert measured_by == {job.identity for job in service.sent[1:]}
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and SECRET in path.read_text(errors="ignore")]
+    # Another machine: only the directory travels, and nobody is asked for what is there.
+    shutil.move(directory, tmp_path / "elsewhere")
+    assert collect.main([str(tmp_path / "elsewhere")]) == 0
+
+
+@pytest.mark.usefixtures("service")
+def test_the_qubits_of_the_plan_stay(model, tmp_path, monkeypatch):
+    out = tmp_path / "measured.json"
+    monkeypatch.setattr(jobs, "fetch", lambda *_, **__: [])
+    qff(["calibrate", str(model), "--backend", "ibm_tiny", "--shots", "100", "--out", str(out)])
+    run = load_run(tmp_path / "measured.run")
+    plan = json.loads((run.directory / "run.json").read_text())
+    plan["snapshot"]["qubits"] = plan["snapshot"]["qubits"][::-1]
+    (run.directory / "run.json").write_text(json.dumps(plan))
+    assert list(jobs.device_of(load_run(run.directory)).line.qubits) == run.snapshot["qubits"][::-1]
+
+
+def test_tokens_do_not_come_through(model, tmp_path, capsys, monkeypatch, service):
+    def unreachable(_, identity):
+        raise ConnectionError(f"GET /jobs/{identity} with {SECRET}")
+
+    command = ["calibrate", str(model), "--backend", "ibm_tiny", "--shots", "100", "--out", str(tmp_path / "m.json")]
+    monkeypatch.setattr(service, "job", unreachable)
+    assert qff(command) == 2
+    error = capsys.readouterr().err
+    assert "could not be read" in error
+    assert SECRET not in error
+    # Being out of reach is no failure: the jobs are still known, and nothing is sent again.
+    run = load_run(tmp_path / "m.run")
+    assert len(run.submitted()) == len(run.jobs)
+    assert collect.main([str(tmp_path / "m.run")]) == 3
+    shown = capsys.readouterr()
+    assert SECRET not in shown.out + shown.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "x.json"], "--backend"),
+        (["MODEL", "--out", "x.json"], "--backend"),
+        (["--backend", "aer", "--out", "x.json"], "MODEL"),
+        (["MODEL", "--from", "nowhere", "--out", "x.json"], "run.json is missing"),
+        (["MODEL", "--from", "nowhere", "--backend", "aer", "--out", "x.json"], "leave --backend"),
+        (["MODEL", "--backend", "exact", "--run", "run", "--out", "x.json"], "no jobs"),
+        (["MODEL", "--backend", "aer", "--dynamical-decoupling", "--out", "x.json"], "how long"),
+        (["MODEL", "--backend", "aer", "--run", "full", "--out", "x.json"], "other files"),
+        (["MODEL", "--backend", "aer", "--mitigation", "zen", "--out", "x.json"], "mean zne"),
+    ],
+)
+def test_refused_before_anything_is_sent(model, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "model.json").write_text("mine")
+    assert qff(["calibrate", *(str(model) if word == "MODEL" else word for word in arguments)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert "\n" not in error
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]
+    assert (tmp_path / "full" / "model.json").read_text() == "mine"
