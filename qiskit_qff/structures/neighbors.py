@@ -95,10 +95,9 @@ class VerletList:
         self.cutoff = float(cutoff)
         self.skin = float(skin)
         self.n_builds = 0
-        self._search = vesin.NeighborList(cutoff=self.cutoff + self.skin + _MARGIN, full_list=True)
         self._reference: tuple[Floats, Floats, NDArray[np.bool_]] | None = None
-        self._pairs: tuple[Ints, Ints, NDArray[np.int32]]
-        self._buffers: tuple[Ints, Ints, Floats, Floats, NDArray[np.int32]]
+        self._pairs: tuple[Ints, Ints, NDArray[np.int32]] | None = None
+        self._buffers: tuple[Ints, Ints, Floats, Floats, NDArray[np.int32]] | None = None
 
     def update(self, positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike) -> NeighborList:
         """Neighbours within the cutoff for the positions as they are now.
@@ -116,6 +115,8 @@ class VerletList:
         vectors = np.where(periods[:, None], np.asarray(cell, dtype=np.float64), 0.0)
         if not self._is_complete(points, vectors, periods):
             self._build(points, vectors, periods)
+        assert self._pairs is not None
+        assert self._buffers is not None
         first, neighbor, separations, distances, shifts = self._buffers
         count = _refresh(points, vectors, self.cutoff**2, *self._pairs, first, neighbor, separations, distances, shifts)
         return NeighborList(
@@ -125,6 +126,10 @@ class VerletList:
             distances=distances[:count],
             shifts=shifts[:count],
         )
+
+    def forget(self) -> None:
+        """Give back the memory of the list; the next update builds it anew."""
+        self._reference = self._pairs = self._buffers = None
 
     def _is_complete(self, points: Floats, cell: Floats, periods: NDArray[np.bool_]) -> bool:
         """Whether no pair within the cutoff can be missing from the pairs found last.
@@ -155,13 +160,13 @@ class VerletList:
             DataError: if a position or the cell is not finite, or the periodic cell vectors have no volume.
         """
         _check_geometry(points, cell, periods)
-        centers, neighbor, shifts = self._search.compute(
-            points=points, box=cell, periodic=periods.copy(), quantities="ijS"
-        )
-        self._pairs = _canonical_pairs(
-            len(points), centers.astype(np.int64), neighbor.astype(np.int64), shifts.astype(np.int32)
-        )
-        n_pairs = len(neighbor)
+        # PERF: a list takes about 3 kB an atom; the old one goes before the new one comes, and so does vesin's copy.
+        self.forget()
+        search = vesin.NeighborList(cutoff=self.cutoff + self.skin + _MARGIN, full_list=True)
+        found, shifts = search.compute(points=points, box=cell, periodic=periods.copy(), quantities="PS", copy=False)
+        self._pairs = _canonical_pairs(len(points), found.view(np.int64), shifts)
+        del found, shifts, search
+        n_pairs = len(self._pairs[1])
         self._buffers = (
             np.zeros(len(points) + 1, dtype=np.int64),
             np.empty(n_pairs, dtype=np.int64),
@@ -199,16 +204,14 @@ def _check_geometry(points: Floats, cell: Floats, periods: NDArray[np.bool_]) ->
         )
 
 
-def _canonical_pairs(
-    n_atoms: int, centers: Ints, neighbor: Ints, shifts: NDArray[np.int32]
-) -> tuple[Ints, Ints, NDArray[np.int32]]:
+def _canonical_pairs(n_atoms: int, pairs: Ints, shifts: NDArray[np.int32]) -> tuple[Ints, Ints, NDArray[np.int32]]:
     """Pairs as compressed rows, each row sorted by neighbour, then shift; insertion suits rows of usual length."""
-    if len(neighbor) < _LONG_ROW * n_atoms:
-        rows: tuple[Ints, Ints, NDArray[np.int32]] = _sort_pairs(n_atoms, centers, neighbor, shifts)
+    if len(pairs) < _LONG_ROW * n_atoms:
+        rows: tuple[Ints, Ints, NDArray[np.int32]] = _sort_pairs(n_atoms, pairs, shifts)
         return rows
-    order = np.lexsort((shifts[:, 2], shifts[:, 1], shifts[:, 0], neighbor, centers))
-    first = np.searchsorted(centers[order], np.arange(n_atoms + 1))
-    return first, neighbor[order], shifts[order]
+    order = np.lexsort((shifts[:, 2], shifts[:, 1], shifts[:, 0], pairs[:, 1], pairs[:, 0]))
+    first = np.searchsorted(pairs[order, 0], np.arange(n_atoms + 1))
+    return first, pairs[order, 1], shifts[order]
 
 
 @njit(cache=True)
@@ -227,37 +230,37 @@ def _largest_move(points: Floats, reference: Floats) -> float:  # pragma: no cov
 
 @njit(cache=True)
 def _sort_pairs(
-    n_atoms: int, centers: Ints, neighbor: Ints, shifts: NDArray[np.int32]
+    n_atoms: int, pairs: Ints, shifts: NDArray[np.int32]
 ) -> tuple[Ints, Ints, NDArray[np.int32]]:  # pragma: no cover
     """Pairs as compressed rows, each row sorted by neighbour, then shift.
 
     PERF: a counting sort by centre, then insertion within rows of some tens of entries; linear in the
     number of atoms.
     """
-    n_pairs = len(centers)
+    n_pairs = len(pairs)
     first = np.zeros(n_atoms + 1, dtype=np.int64)
     for pair in range(n_pairs):
-        first[centers[pair] + 1] += 1
+        first[pairs[pair, 0] + 1] += 1
     for i in range(n_atoms):
         first[i + 1] += first[i]
     order = np.empty(n_pairs, dtype=np.int64)
     filled = first[:n_atoms].copy()
     for pair in range(n_pairs):
-        i = centers[pair]
+        i = pairs[pair, 0]
         place = filled[i]
-        while place > first[i] and _comes_before(pair, order[place - 1], neighbor, shifts):
+        while place > first[i] and _comes_before(pair, order[place - 1], pairs, shifts):
             order[place] = order[place - 1]
             place -= 1
         order[place] = pair
         filled[i] += 1
-    return first, neighbor[order], shifts[order]
+    return first, pairs[:, 1][order], shifts[order]
 
 
 @njit(cache=True)
-def _comes_before(a: int, b: int, neighbor: Ints, shifts: NDArray[np.int32]) -> bool:  # pragma: no cover
+def _comes_before(a: int, b: int, pairs: Ints, shifts: NDArray[np.int32]) -> bool:  # pragma: no cover
     """Whether pair a sorts before pair b: by neighbour, then by shift."""
-    if neighbor[a] != neighbor[b]:
-        return bool(neighbor[a] < neighbor[b])
+    if pairs[a, 1] != pairs[b, 1]:
+        return bool(pairs[a, 1] < pairs[b, 1])
     for k in range(3):
         if shifts[a, k] != shifts[b, k]:
             return bool(shifts[a, k] < shifts[b, k])

@@ -190,3 +190,12 @@ def test_positions_that_become_nan_during_a_run_are_refused():
 def test_impossible_cutoffs_are_refused(cutoff, skin):
     with pytest.raises(DataError, match="cutoff"):
         VerletList(cutoff, skin)
+
+
+def test_a_forgotten_list_is_built_anew():
+    atoms = ase.build.bulk("Cu", cubic=True)
+    verlet = VerletList(3.0, skin=1.0)
+    before = verlet.update(atoms.positions, atoms.cell.array, True).copy()
+    verlet.forget()
+    assert_same(verlet.update(atoms.positions, atoms.cell.array, True), before)
+    assert verlet.n_builds == 2
