@@ -1,0 +1,129 @@
+"""``qff train --backend``: a run killed between steps and resumed, its files, and what it refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+
+from qiskit_qff.cli.main import run
+from qiskit_qff.model.force_field import ForceField
+
+CONFIG = """
+data: {path: data.extxyz, test_fraction: 0.25}
+descriptor: {r_cut: 4.0, n_narrow: 4, n_broad: 2, powers: [2, 6], n_radial: 2, l_max: 1}
+circuit: {family: brickwork_cz, readout: z_diagonal, n_qubits: 2, layers: 2, n_readouts: 3}
+estimator: {backend: exact, shots: 200, optimizer: adam, steps: 60, candidates: 2}
+max_parameters: 24
+"""
+
+
+@pytest.fixture
+def config(trained, tmp_path):
+    path = tmp_path / "backend.yaml"
+    path.write_text(CONFIG.replace("data.extxyz", str(trained / "data.extxyz")))
+    return path
+
+
+def entries(journal):
+    return len(json.loads(journal.read_text())["entries"]) if journal.exists() else 0
+
+
+def kill_after(arguments, journal, count):
+    """Start ``qff`` and kill it without warning once so many measurements are on disk."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qiskit_qff", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    try:
+        end = time.monotonic() + 200.0
+        while entries(journal) < count:
+            assert process.poll() is None, "ended before it was killed"
+            assert time.monotonic() < end, "did not start to measure"
+            time.sleep(0.005)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def test_killed_run_is_resumed_to_the_same_model(config, tmp_path, capsys):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run(["train", str(config), "--out", str(whole), "--json"]) == 0
+    told = capsys.readouterr()
+    assert told.err.index("one step: ") < told.err.index("step 1: loss")
+    summary = json.loads(told.out.strip().splitlines()[-1])["estimator"]
+    kill_after(["train", str(config), "--out", str(killed)], killed / "journal.json", 12)
+    found = entries(killed / "journal.json")
+    assert not (killed / "model.json").exists()
+    # Without --resume nothing that was measured is overwritten.
+    assert run(["train", str(config), "--out", str(killed)]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert entries(killed / "journal.json") == found
+    assert run(["train", str(killed / "config.yaml"), "--out", str(killed), "--resume", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out.strip().splitlines()[-1])["estimator"]
+    assert again["resumed_measurements"] == found >= 12
+    assert {**again, "resumed_measurements": 0} == summary
+    first, second = (ForceField.load(directory / "model.json") for directory in (whole, killed))
+    for number in first.species:
+        np.testing.assert_array_equal(second.theta[number], first.theta[number])
+        np.testing.assert_array_equal(second.weights[number], first.weights[number])
+
+
+def test_files_and_numbers_of_a_run(config, tmp_path, capsys):
+    out = tmp_path / "run"
+    arguments = ["train", str(config), "--out", str(out), "--optimizer", "spsa", "--steps", "4", "--learning-rate"]
+    assert run([*arguments, "0.05", "--backend", "aer", "--shots", "32"]) == 0
+    assert "one step: " in capsys.readouterr().out
+    names = {path.name for path in out.iterdir()}
+    assert names == {"model.json", "metrics.json", "config.yaml", "journal.json", "figures", "report.html"}
+    assert (out / "figures" / "learning_curve.png").exists()
+    assert "Training on aer" in (out / "report.html").read_text()
+    estimator = json.loads((out / "metrics.json").read_text())["estimator"]
+    kept = yaml.safe_load((out / "config.yaml").read_text())["estimator"]
+    assert kept == {key: estimator[key] for key in kept}
+    assert kept["optimizer"] == "spsa"
+    assert len(estimator["losses"]) == len(estimator["exact_losses"]) == estimator["steps_done"] + 1 == 5
+    spent = sum(entry["cost"]["circuits"] for entry in json.loads((out / "journal.json").read_text())["entries"])
+    assert estimator["n_circuits"] == spent
+    # Training goes on from a model, here without a backend's noise.
+    again = ["--start", str(out), "--backend", "exact", "--optimizer", "l_bfgs_b", "--steps", "3"]
+    assert run(["train", str(config), "--out", str(tmp_path / "more"), *again]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--backend", "fake_torin"], "Did you mean fake_torino"),
+        (["--backend", "statevector", "--mitigation", "zne"], "no noise to mitigate"),
+        (["--optimizer", "adamm"], "'adam', 'spsa' or 'l_bfgs_b'"),
+        (["--start", "nothing.json"], "path of a model file"),
+        (["--resume"], "leave --resume out"),
+        (["--steps", "0"], "estimator.steps"),
+        (["--learning-rate", "-1"], "estimator.learning_rate"),
+    ],
+)
+def test_bad_input(config, tmp_path, capsys, arguments, words):
+    assert run(["train", str(config), "--out", str(tmp_path / "out"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_without_a_backend_are_refused(trained, tmp_path, capsys):
+    arguments = ["train", str(trained / "config.yaml"), "--out", str(tmp_path / "out"), "--shots", "100"]
+    assert run(arguments) == 2
+    assert "--shots: only for training on a backend" in capsys.readouterr().err
+
+
+def test_a_sampling_backend_needs_shots(trained, tmp_path, capsys):
+    arguments = ["train", str(trained / "config.yaml"), "--out", str(tmp_path / "out"), "--backend", "aer"]
+    assert run(arguments) == 2
+    assert "--shots" in capsys.readouterr().err
