@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qiskit_qff.cli.calibration_run import measure_in_jobs
+from qiskit_qff.cli.calibration_summary import print_calibration
 from qiskit_qff.cli.options import DecouplingOption, JsonOption, SeedOption, model_file
 from qiskit_qff.cli.output import Output
 from qiskit_qff.errors import ConfigError
@@ -146,49 +147,6 @@ def _tell(field: "ForceField", out: Path, extra: dict[str, Any], output: Output)
         output.say(f"circuits: {extra['n_circuits']}, shots: {extra['n_shots']}")
     output.say(f"written: {out}")
     output.finish({"model": out, **extra, "calibration": summary, "missing": missing})
-
-
-def print_calibration(field: "ForceField", output: Output) -> dict[str, Any]:
-    """What was measured for each element, as a table and for JSON; empty where the model is not calibrated."""
-    summary = calibration_summary(field)
-    if summary:
-        output.table(
-            "M measured on a backend, used for energies and forces (eV)",
-            ("element", "backend", "shots", "mitigation", "date", "std error of M", "off the exact M"),
-            [
-                (
-                    symbol,
-                    *(entry[key] for key in ("backend", "shots", "mitigation", "date")),
-                    entry["std_error_ev"],
-                    entry["deviation_ev"],
-                )
-                for symbol, entry in summary.items()
-            ],
-        )
-    return summary
-
-
-def calibration_summary(field: "ForceField") -> dict[str, Any]:
-    """Provenance, rms standard error and rms deviation from the exact M in eV, by chemical symbol."""
-    from dataclasses import asdict, replace
-
-    import numpy as np
-    from ase.data import chemical_symbols
-
-    summary = {}
-    for model in field.models:
-        if model.measured is None:
-            continue
-        size = model.ansatz.n_amplitudes
-        exact = replace(model, measured=None).operator_matrix()
-        deviation = (model.measured.matrix - exact)[:size, :size]
-        errors = model.measured.operator(model.bound_program()).entry_errors()[:size, :size]
-        summary[chemical_symbols[model.number]] = {
-            **asdict(model.measured.provenance),
-            "std_error_ev": float(np.sqrt(np.mean(errors**2))),
-            "deviation_ev": float(np.sqrt(np.mean(deviation**2))),
-        }
-    return summary
 
 
 def _check_out(out: Path) -> None:

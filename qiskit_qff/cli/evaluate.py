@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qiskit_qff.cli.calibration_summary import calibration_extra, print_summary, spread
 from qiskit_qff.cli.options import DataArgument, DecouplingOption, JsonOption, ModelArgument, SeedOption, model_file
 from qiskit_qff.cli.output import Output
 
 if TYPE_CHECKING:
-    from qiskit_qff.model.calibration import PredictionError
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.model.measured import MeasuredPrediction, Strategy
+    from qiskit_qff.model.measured import Strategy
     from qiskit_qff.report.metrics import Comparison, Metrics
     from qiskit_qff.structures.frame import Frame
 
@@ -55,7 +55,7 @@ def evaluate(
     ensure_sound(frames)
     if backend == "exact" and shots is None:
         comparison = compare_exactly(field, frames, output, shift_energy=shift_energy)
-        extra = _calibration_extra(field, frames)
+        extra = calibration_extra(field, frames)
     else:
         comparison, extra = _compare_on_backend(
             field,
@@ -203,7 +203,7 @@ def _compare_on_backend(
         shift_energy=shift_energy,
     )
     extra = {
-        **_spread(measured.frames, frames),
+        **spread(measured.frames, frames),
         "n_circuits": measured.cost.circuits,
         "n_shots": measured.cost.shots,
         "backend": backend,
@@ -215,34 +215,6 @@ def _compare_on_backend(
     return comparison, extra
 
 
-def _calibration_extra(field: "ForceField", frames: Sequence["Frame"]) -> dict[str, Any]:
-    """Standard errors that come from a measured M; nothing where the model is not calibrated."""
-    from qiskit_qff.cli.calibrate import calibration_summary
-    from qiskit_qff.model.calibration import calibration_errors, is_calibrated
-
-    if not is_calibrated(field):
-        return {}
-    return {**_spread(calibration_errors(field, frames), frames), "calibration": calibration_summary(field)}
-
-
-def _spread(errors: "Sequence[MeasuredPrediction | PredictionError]", frames: Sequence["Frame"]) -> dict[str, float]:
-    """Root mean square of the standard errors of energies per atom, forces and labelled stresses, in meV and Å."""
-    import numpy as np
-
-    from qiskit_qff.report.metrics import MEV_PER_EV, root_mean_square, six_components
-
-    per_atom = np.array([e.energy_std / f.n_atoms for e, f in zip(errors, frames, strict=True)])
-    spread = {
-        "energy_std_mev_per_atom": MEV_PER_EV * root_mean_square(per_atom),
-        "force_std_mev_per_ang": MEV_PER_EV * root_mean_square(np.concatenate([e.force_std.ravel() for e in errors])),
-    }
-    labelled = [e.stress_std for e, f in zip(errors, frames, strict=True) if f.stress is not None]
-    stresses = [stress for stress in labelled if stress is not None]
-    if stresses:
-        spread["stress_std_mev_per_ang3"] = MEV_PER_EV * root_mean_square(six_components(stresses))
-    return spread
-
-
 def _report(comparison: "Comparison", extra: dict[str, Any], output: Output, *, shift_energy: bool) -> None:
     """Tell the errors, and what the backend did if one was used."""
     from qiskit_qff.report.metrics import measure
@@ -250,5 +222,8 @@ def _report(comparison: "Comparison", extra: dict[str, Any], output: Output, *, 
     metrics = measure(comparison, shift_energy=shift_energy)
     metrics_table({"all": metrics}, output)
     for key, value in extra.items():
-        output.say(f"{key}: {value}")
+        if key == "calibration":
+            print_summary(value, output)
+        else:
+            output.say(f"{key}: {value}")
     output.finish({**metrics.to_dict(), **extra})

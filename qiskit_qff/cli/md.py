@@ -89,11 +89,11 @@ def md(
         interval=interval,
         checkpoint_interval=checkpoint_interval,
     )
-    summary = _run(model_file(model), start, settings, out, output, repeat=repeat, restart=restart)
+    summary, calibration = _run(model_file(model), start, settings, out, output, repeat=repeat, restart=restart)
     if not summary.completed:
         output.note(f"stopped at step {summary.steps}; the same command goes on from there")
         raise KeyboardInterrupt
-    _finish(summary, settings, out, output, n_atoms=len(start.numbers) * repeat**3)
+    _finish(summary, calibration, settings, out, output, n_atoms=len(start.numbers) * repeat**3)
 
 
 def _run(
@@ -105,22 +105,27 @@ def _run(
     *,
     repeat: int,
     restart: bool,
-) -> "MDSummary":
-    """Run, with a progress bar, until done, stopped or exploded.
+) -> tuple["MDSummary", dict[str, Any]]:
+    """Run, with a progress bar, until done, stopped or exploded; gives the summary and the calibration's.
 
     Raises:
         typer.Exit: with code 1, when the simulation exploded or lost an atom.
     """
+    from qiskit_qff.cli.calibration_summary import calibration_note
     from qiskit_qff.simulation.calculator import load_potential
     from qiskit_qff.simulation.dynamics import run_dynamics
     from qiskit_qff.structures.species import species_index
 
     potential = load_potential(model)
     species_index(start.numbers, potential.species, where=start.where)
+    # The cell as given: its copies have the same errors, because they share one M.
+    note, calibration = calibration_note(potential, start)
+    if note:
+        output.note(note)
     atoms = start.to_atoms() * (repeat, repeat, repeat)
     with output.progress("molecular dynamics") as advance, _stop_signals() as should_stop:
         try:
-            return run_dynamics(
+            summary = run_dynamics(
                 atoms,
                 potential,
                 settings,
@@ -129,10 +134,12 @@ def _run(
                 restart=restart,
                 progress=advance,
                 should_stop=should_stop,
+                log_note=note,
             )
         except SimulationError as error:
             output.note(f"qff: error: {error}")
             raise typer.Exit(1) from error
+    return summary, calibration
 
 
 def read_structure(structure: str, index: int) -> "Frame":
@@ -169,14 +176,23 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _finish(summary: "MDSummary", settings: "MDSettings", out: Path, output: Output, *, n_atoms: int) -> None:
+def _finish(
+    summary: "MDSummary",
+    calibration: dict[str, Any],
+    settings: "MDSettings",
+    out: Path,
+    output: Output,
+    *,
+    n_atoms: int,
+) -> None:
     """Draw the figures, write the summary and tell the result."""
     import json
 
     from qiskit_qff.cli.output import plain
 
     plots = _draw(summary, settings, out, n_atoms)
-    result = {name: value for name, value in asdict(summary).items() if name != "completed"} | {"plots": plots}
+    told = {name: value for name, value in asdict(summary).items() if name != "completed"}
+    result = told | calibration | {"plots": plots}
     (out / SUMMARY).write_text(json.dumps(plain(result), indent=1) + "\n", encoding="utf-8")
     output.say(f"{summary.steps} steps, {summary.time_ps:g} ps of {summary.ensemble} for {n_atoms} atoms")
     output.say(f"temperature  {summary.temperature_mean_k:.1f} ± {summary.temperature_std_k:.1f} K")

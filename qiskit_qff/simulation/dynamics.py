@@ -72,6 +72,7 @@ def run_dynamics(
     directory: Path,
     *,
     model_digest: str = "",
+    log_note: str = "",
     restart: bool = False,
     progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -84,6 +85,7 @@ def run_dynamics(
         settings: what to run.
         directory: where trajectory, log and checkpoint are; made when missing.
         model_digest: what identifies the model, so that a run is not continued with another one.
+        log_note: remark for the top of a new log, for example where the force field comes from.
         restart: begin anew even if there is a checkpoint.
         progress: told, at each line of the log, how far the run is.
         should_stop: asked after each step; when it says so, a checkpoint is written and the run ends.
@@ -102,7 +104,7 @@ def run_dynamics(
         "model": model_digest,
         "structure": _digest_structure(atoms),
     }
-    run = _Run(moving, settings, directory, identity)
+    run = _Run(moving, settings, directory, identity, log_note=log_note)
     resumed = None if restart else run.resume()
     if resumed is None:
         run.start()
@@ -127,8 +129,11 @@ def run_dynamics(
 class _Run:
     """One run at work: the moving atoms, the integrator, and the files that are open."""
 
-    def __init__(self, atoms: Atoms, settings: MDSettings, directory: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(
+        self, atoms: Atoms, settings: MDSettings, directory: Path, identity: Mapping[str, Any], *, log_note: str
+    ) -> None:
         self.step = 0
+        self._log_note = log_note
         self._atoms = atoms
         self._settings = settings
         self._directory = directory
@@ -143,7 +148,7 @@ class _Run:
         assign_velocities(self._atoms, self._settings.temperature_k, rng=self._rng)
         self._integrator = build_integrator(self._atoms, self._settings, rng=self._rng)
         (self._directory / CHECKPOINT).unlink(missing_ok=True)
-        self._recorder = Recorder(self._directory)
+        self._recorder = Recorder(self._directory, log_note=self._log_note)
         self._record()
         self._save()
 

@@ -3,7 +3,7 @@
 The trajectory is extended XYZ: every program reads it, an interrupted run stays readable up to its last whole
 frame, and cutting it back to a checkpoint is a truncation at a known byte. (ASE's binary .traj keeps an index
 at its end that a killed run leaves stale.) Positions are not wrapped into the cell, so displacements can be
-read off directly. The log is CSV, one line per interval.
+read off directly. The log is CSV, one line per interval, below remarks that begin with ``#``, if there are any.
 """
 
 import fcntl
@@ -56,12 +56,13 @@ LOG_COLUMNS = tuple(field.name for field in fields(LogEntry))
 class Recorder:
     """The open trajectory and log of one run."""
 
-    def __init__(self, directory: Path, *, file_sizes: Mapping[str, int] | None = None) -> None:
+    def __init__(self, directory: Path, *, file_sizes: Mapping[str, int] | None = None, log_note: str = "") -> None:
         """Open the files: new and empty, or cut back to the sizes of a checkpoint.
 
         Args:
             directory: where they are.
             file_sizes: length in bytes of each file at the checkpoint; None for a new run.
+            log_note: remark for the top of a new log.
 
         Raises:
             DataError: if a file is missing or shorter than at the checkpoint, or another run is writing it.
@@ -73,7 +74,8 @@ class Recorder:
                 self._files[name] = opened.enter_context(_open_at(directory / name, size))
             opened.pop_all()  # both are open: keep them so
         if file_sizes is None:
-            self._files[LOG].write((",".join(LOG_COLUMNS) + "\n").encode())
+            remark = f"# {log_note}\n" if log_note else ""
+            self._files[LOG].write((remark + ",".join(LOG_COLUMNS) + "\n").encode())
 
     def write(self, atoms: Atoms, entry: LogEntry) -> None:
         """Add one frame and one line."""
@@ -128,6 +130,8 @@ def read_log(path: Path) -> dict[str, NDArray[np.float64]]:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     except OSError as error:
         raise DataError(f"{path}: no log of a run ({error.strerror}).") from error
+    while lines and lines[0].startswith("#"):
+        lines.pop(0)
     if not lines or lines[0].strip().split(",") != list(LOG_COLUMNS):
         raise DataError(f"{path}: not a log of qff md; its first line should name {', '.join(LOG_COLUMNS)}.")
     rows = [line.strip().split(",") for line in lines[1:] if line.endswith("\n")]
