@@ -167,3 +167,16 @@ def test_failed_training_leaves_nothing(trained, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(training_run, "write_page", full)
     assert run(["train", str(trained / "config.yaml"), "--out", str(tmp_path / "a" / "b")]) == 2
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_dynamical_decoupling_reaches_the_device(trained, tmp_path, capsys) -> None:
+    write(tmp_path / "one.extxyz", read(trained / "data.extxyz", ":1"))
+    arguments = ["evaluate", str(trained / "run"), str(tmp_path / "one.extxyz"), "--backend", "fake_torino"]
+    found = []
+    for extra in ([], ["--dynamical-decoupling"], ["--dynamical-decoupling"]):
+        assert run([*arguments, "--shots", "200", "--json", *extra]) == 0
+        found.append(last_json(capsys.readouterr().out))
+    assert [result["dynamical_decoupling"] for result in found] == [False, True, True]
+    # The same seed: other circuits ran with decoupling, and the same ones twice.
+    forces = [result["force_mae_mev_per_ang"] for result in found]
+    assert forces[0] != forces[1] == forces[2]
