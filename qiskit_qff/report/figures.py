@@ -5,7 +5,7 @@ it as PNG for a light page. Text and axes are drawn in one ink colour (:data:`IN
 replaces with the reader's own, so a figure fits a light and a dark page alike.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from itertools import cycle
 from pathlib import Path
@@ -16,6 +16,7 @@ from ase.data import chemical_symbols
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from qiskit_qff.report.metrics import MEV_PER_EV, Comparison, FloatArray, mean_absolute, root_mean_square
 
@@ -81,9 +82,8 @@ def parity_forces(comparison: Comparison) -> Figure:
         comparison: labels and predictions.
     """
     figure, axes = new_figure()
-    for colour, number in zip(cycle(PALETTE), np.unique(comparison.species), strict=False):
-        chosen = comparison.species == number
-        label = f"{chemical_symbols[number]}: RMSE {root_mean_square(comparison.force_errors[chosen]):.0f} meV/Å"
+    for colour, symbol, chosen in _by_element(comparison):
+        label = f"{symbol}: RMSE {root_mean_square(comparison.force_errors[chosen]):.0f} meV/Å"
         _points(
             axes,
             comparison.forces[chosen].ravel(),
@@ -106,8 +106,8 @@ def force_error_histogram(comparison: Comparison) -> Figure:
     errors = comparison.force_errors
     width = max(float(np.quantile(np.abs(errors), 0.995)), 1e-6)
     bins = np.linspace(-width, width, 41).tolist()
-    for colour, number in zip(cycle(PALETTE), np.unique(comparison.species), strict=False):
-        values = np.clip(errors[comparison.species == number].ravel(), -width, width)
+    for colour, symbol, chosen in _by_element(comparison):
+        values = np.clip(errors[chosen].ravel(), -width, width)
         axes.hist(
             values,
             bins=bins,
@@ -115,7 +115,7 @@ def force_error_histogram(comparison: Comparison) -> Figure:
             histtype="step",
             linewidth=1.4,
             color=colour,
-            label=chemical_symbols[number],
+            label=symbol,
         )
     axes.set(xlabel="force error (meV/Å)", ylabel="density (Å/meV)", yscale="log")
     axes.legend(ncols=2)
@@ -228,6 +228,12 @@ def _plain_log_labels(axes: Axes) -> None:
     if high < 15.0 * low:
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("{x:g}")
+
+
+def _by_element(comparison: Comparison) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+    """Colour, symbol and rows of the forces of each element."""
+    for colour, number in zip(cycle(PALETTE), np.unique(comparison.species), strict=False):
+        yield colour, chemical_symbols[number], comparison.species == number
 
 
 def _points(axes: Axes, x: FloatArray, y: FloatArray, colour: str, label: str) -> None:

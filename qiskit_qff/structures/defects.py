@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from qiskit_qff.structures.frame import Frame
+
 Severity = Literal["error", "warning"]
 
 
@@ -28,6 +30,16 @@ class Defect:
     def __str__(self) -> str:
         place = self.where if self.atom is None else f"{self.where}, atom {self.atom}"
         return f"{place}: {self.message}. {self.remedy}"
+
+
+def error(code: str, frame: Frame, message: str, remedy: str, *, atom: int | None = None) -> Defect:
+    """Something in a frame that must not be trained on as it is."""
+    return Defect("error", code, frame.where, atom, message, remedy)
+
+
+def warning(code: str, frame: Frame, message: str, remedy: str, *, atom: int | None = None) -> Defect:
+    """Something in a frame that is worth a look."""
+    return Defect("warning", code, frame.where, atom, message, remedy)
 
 
 @dataclass(frozen=True)

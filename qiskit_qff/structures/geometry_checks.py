@@ -6,7 +6,7 @@ import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
-from qiskit_qff.structures.defects import Defect
+from qiskit_qff.structures.defects import Defect, error, warning
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import neighbor_list
 from qiskit_qff.structures.reading import has_volume
@@ -30,42 +30,17 @@ def is_sound(frame: Frame) -> bool:
 def check_geometry(frame: Frame) -> Iterator[Defect]:
     """Positions or cell that are not finite, and cells without volume."""
     for atom in np.flatnonzero(~np.isfinite(frame.positions).all(axis=1)):
-        position = frame.positions[atom].tolist()
-        yield Defect(
-            severity="error",
-            code="not-finite",
-            where=frame.where,
-            atom=int(atom),
-            message=f"position {position} is not finite",
-            remedy="Correct it or remove the frame.",
-        )
+        message = f"position {frame.positions[atom].tolist()} is not finite"
+        yield error("not-finite", frame, message, "Correct it or remove the frame.", atom=int(atom))
     if not np.isfinite(frame.cell).all():
-        yield Defect(
-            severity="error",
-            code="not-finite",
-            where=frame.where,
-            atom=None,
-            message="the cell is not finite",
-            remedy="Correct it or remove the frame.",
-        )
+        yield error("not-finite", frame, "the cell is not finite", "Correct it or remove the frame.")
     elif not has_volume(frame):
-        yield Defect(
-            severity="error",
-            code="no-volume",
-            where=frame.where,
-            atom=None,
-            message=f"the periodic cell vectors {frame.cell[frame.pbc].tolist()} enclose no volume",
-            remedy="Correct the cell, or switch off the periods that are none.",
-        )
+        message = f"the periodic cell vectors {frame.cell[frame.pbc].tolist()} enclose no volume"
+        yield error("no-volume", frame, message, "Correct the cell, or switch off the periods that are none.")
     elif frame.volume < DENSEST * frame.n_atoms:
-        yield Defect(
-            severity="error",
-            code="no-room",
-            where=frame.where,
-            atom=None,
-            message=f"the cell has {frame.volume / frame.n_atoms:.2g} Å³ per atom; solids and liquids have 5 to 60",
-            remedy="Check the unit of length (nm: multiply by 10) and the number of atoms.",
-        )
+        message = f"the cell has {frame.volume / frame.n_atoms:.2g} Å³ per atom; solids and liquids have 5 to 60"
+        remedy = "Check the unit of length (nm: multiply by 10) and the number of atoms."
+        yield error("no-room", frame, message, remedy)
 
 
 def check_distances(frame: Frame) -> Iterator[Defect]:
@@ -88,26 +63,15 @@ def _close_pair(frame: Frame, i: int, j: int, distance: float, share: float) -> 
     first, second = (chemical_symbols[int(frame.numbers[k])] for k in (i, j))
     other = "its own periodic image" if i == j else f"{second} atom {j}"
     if distance < SAME_SITE:
-        return Defect(
-            severity="error",
-            code="same-site",
-            where=frame.where,
-            atom=i,
-            message=f"{first} sits on the site of {other} ({distance:.3f} Å apart)",
-            remedy="Remove one of the two, or correct the cell.",
-        )
-    impossible = share < IMPOSSIBLE
-    return Defect(
-        severity="error" if impossible else "warning",
-        code="close-atoms",
-        where=frame.where,
-        atom=i,
-        message=(
-            f"{first} is {distance:.2f} Å from {other}, {share:.2f} of the sum of their covalent radii; "
-            f"bonds have 0.75 to 1.2"
-        ),
-        remedy="Check cell, periods and length unit." if impossible else "Keep it only if it was meant so close.",
+        message = f"{first} sits on the site of {other} ({distance:.3f} Å apart)"
+        return error("same-site", frame, message, "Remove one of the two, or correct the cell.", atom=i)
+    message = (
+        f"{first} is {distance:.2f} Å from {other}, {share:.2f} of the sum of their covalent radii; "
+        "bonds have 0.75 to 1.2"
     )
+    if share < IMPOSSIBLE:
+        return error("close-atoms", frame, message, "Check cell, periods and length unit.", atom=i)
+    return warning("close-atoms", frame, message, "Keep it only if it was meant so close.", atom=i)
 
 
 def nearest_shares(frame: Frame) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from ase.data import chemical_symbols
 
-from qiskit_qff.structures.defects import Defect
+from qiskit_qff.structures.defects import Defect, error, warning
 from qiskit_qff.structures.frame import Frame
 
 LARGE_FORCE = 30.0
@@ -25,26 +25,21 @@ def check_labels(frame: Frame) -> Iterator[Defect]:
     """Energy and forces that are missing, not finite or all zero."""
     recompute = "Label the frame again or remove it."
     if frame.energy is None:
-        yield _error("missing-energy", frame, "no energy found under any usual name", recompute)
+        yield error("missing-energy", frame, "no energy found under any usual name", recompute)
     elif not np.isfinite(frame.energy):
-        yield _error("not-finite", frame, f"the energy is {frame.energy}", recompute)
+        yield error("not-finite", frame, f"the energy is {frame.energy}", recompute)
     if frame.stress is not None and not np.isfinite(frame.stress).all():
-        yield _error("not-finite", frame, "the stress is not finite", recompute)
+        yield error("not-finite", frame, "the stress is not finite", recompute)
     if frame.forces is None:
-        yield _error("missing-forces", frame, "no forces found under any usual name", recompute)
+        yield error("missing-forces", frame, "no forces found under any usual name", recompute)
         return
     for atom in np.flatnonzero(~np.isfinite(frame.forces).all(axis=1)):
         message = f"the force {frame.forces[atom].tolist()} is not finite"
-        yield _error("not-finite", frame, message, recompute, atom=int(atom))
+        yield error("not-finite", frame, message, recompute, atom=int(atom))
     if frame.n_atoms > 1 and not frame.forces.any():
-        yield Defect(
-            severity="warning",
-            code="zero-forces",
-            where=frame.where,
-            atom=None,
-            message="all forces are exactly zero, as where they were not calculated",
-            remedy="Remove the forces or label the frame again, unless symmetry demands it.",
-        )
+        message = "all forces are exactly zero, as where they were not calculated"
+        remedy = "Remove the forces or label the frame again, unless symmetry demands it."
+        yield warning("zero-forces", frame, message, remedy)
 
 
 def check_forces(frame: Frame, *, typical: float) -> Iterator[Defect]:
@@ -60,25 +55,14 @@ def check_forces(frame: Frame, *, typical: float) -> Iterator[Defect]:
     sizes = np.linalg.norm(frame.forces, axis=1)
     for atom in np.flatnonzero(sizes > limit):
         symbol = chemical_symbols[int(frame.numbers[atom])]
-        yield Defect(
-            severity="warning",
-            code="large-force",
-            where=frame.where,
-            atom=int(atom),
-            message=f"the force on {symbol} is {sizes[atom]:.1f} eV/Å, beyond {limit:.0f}",
-            remedy="Check the unit, and that this calculation converged.",
-        )
+        message = f"the force on {symbol} is {sizes[atom]:.1f} eV/Å, beyond {limit:.0f}"
+        remedy = "Check the unit, and that this calculation converged."
+        yield warning("large-force", frame, message, remedy, atom=int(atom))
     net = float(np.linalg.norm(frame.forces.sum(axis=0))) / frame.n_atoms
     own = float(np.sqrt((frame.forces**2).mean()))
     if frame.n_atoms > 1 and net > max(NET_FORCE * own, 0.005):
-        yield Defect(
-            severity="warning",
-            code="net-force",
-            where=frame.where,
-            atom=None,
-            message=f"the forces add up to {net * frame.n_atoms:.2f} eV/Å ({net:.3f} per atom) instead of zero",
-            remedy="Check for fixed atoms set to zero, missing atoms or a coarse grid.",
-        )
+        message = f"the forces add up to {net * frame.n_atoms:.2f} eV/Å ({net:.3f} per atom) instead of zero"
+        yield warning("net-force", frame, message, "Check for fixed atoms set to zero, missing atoms or a coarse grid.")
 
 
 def check_energies(frames: Sequence[Frame]) -> Iterator[Defect]:
@@ -99,29 +83,23 @@ def _outliers(group: Sequence[Frame]) -> Iterator[Defect]:
     if len(group) > 2 and np.ptp(energies) == 0.0:
         first = group[0]
         message = f"{len(group)} frames of one composition all have the energy {first.energy} eV"
-        yield _error("equal-energies", first, message, "Give each frame its own energy.")
+        yield error("equal-energies", first, message, "Give each frame its own energy.")
     if len(group) < 8:
         return
     middle = float(np.median(energies))
     sigma = 1.4826 * float(np.median(np.abs(energies - middle)))
     for frame, offset in zip(group, energies - middle, strict=True):
         if abs(offset) > max(OUTLIER_SIGMA * sigma, OUTLIER_LEAST):
-            impossible = abs(offset) > OUTLIER_IMPOSSIBLE
-            yield Defect(
-                severity="error" if impossible else "warning",
-                code="energy-outlier",
-                where=frame.where,
-                atom=None,
-                message=(
-                    f"the energy is {offset:+.3f} eV/atom from the median of its composition, whose robust spread "
-                    f"is {sigma:.3f}"
-                ),
-                remedy=(
-                    "Remove it: another method, unit or a failed calculation."
-                    if impossible
-                    else "Check that this calculation converged; remove it if not."
-                ),
+            message = (
+                f"the energy is {offset:+.3f} eV/atom from the median of its composition, whose robust spread "
+                f"is {sigma:.3f}"
             )
+            if abs(offset) > OUTLIER_IMPOSSIBLE:
+                remedy = "Remove it: another method, unit or a failed calculation."
+                yield error("energy-outlier", frame, message, remedy)
+            else:
+                remedy = "Check that this calculation converged; remove it if not."
+                yield warning("energy-outlier", frame, message, remedy)
 
 
 def _references(groups: dict[tuple[tuple[int, int], ...], list[Frame]]) -> Iterator[Defect]:
@@ -140,20 +118,10 @@ def _references(groups: dict[tuple[tuple[int, int], ...], list[Frame]]) -> Itera
             apart = float(np.abs(shares - other_shares).sum())
             explained = OUTLIER_IMPOSSIBLE + 5.0 * apart * max(abs(energy), abs(other_energy))
             if apart < 0.1 and abs(energy - other_energy) > explained:
-                yield Defect(
-                    severity="warning",
-                    code="energy-reference",
-                    where=frame.where,
-                    atom=None,
-                    message=(
-                        f"{energy:.1f} eV/atom, but {other_energy:.1f} in {other.where} of nearly the same "
-                        "composition: another energy reference"
-                    ),
-                    remedy="Train on them separately, or shift one by reference energies per element.",
+                message = (
+                    f"{energy:.1f} eV/atom, but {other_energy:.1f} in {other.where} of nearly the same "
+                    "composition: another energy reference"
                 )
+                remedy = "Train on them separately, or shift one by reference energies per element."
+                yield warning("energy-reference", frame, message, remedy)
                 break
-
-
-def _error(code: str, frame: Frame, message: str, remedy: str, *, atom: int | None = None) -> Defect:
-    """An error in one frame."""
-    return Defect(severity="error", code=code, where=frame.where, atom=atom, message=message, remedy=remedy)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from qiskit_qff.errors import DataError
-from qiskit_qff.structures.defects import Defect, ValidationReport
+from qiskit_qff.structures.defects import Defect, ValidationReport, error, warning
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.geometry_checks import check_distances, check_geometry, is_sound
 from qiskit_qff.structures.label_checks import check_energies, check_forces, check_labels
@@ -134,25 +134,14 @@ def _duplicate(frame: Frame, original: Frame) -> Defect:
     if frame.forces is not None and original.forces is not None:
         force = float(np.abs(frame.forces - original.forces).max())
     if energy > 1e-5 or force > 1e-3:
-        return Defect(
-            severity="error" if energy > 0.01 or force > 0.1 else "warning",
-            code="contradiction",
-            where=frame.where,
-            atom=None,
-            message=(
-                f"the same structure as {original.where}, but its energy differs by {1e3 * energy:.3g} meV/atom "
-                f"and a force by {1e3 * force:.3g} meV/Å"
-            ),
-            remedy="Keep the one with the better settings.",
+        report = error if energy > 0.01 or force > 0.1 else warning
+        message = (
+            f"the same structure as {original.where}, but its energy differs by {1e3 * energy:.3g} meV/atom "
+            f"and a force by {1e3 * force:.3g} meV/Å"
         )
-    return Defect(
-        severity="warning",
-        code="duplicate",
-        where=frame.where,
-        atom=None,
-        message=f"repeats {original.where}",
-        remedy="Remove it: a copy on both sides of a split makes the test error too good.",
-    )
+        return report("contradiction", frame, message, "Keep the one with the better settings.")
+    remedy = "Remove it: a copy on both sides of a split makes the test error too good."
+    return warning("duplicate", frame, f"repeats {original.where}", remedy)
 
 
 def _by_source(frames: Sequence[Frame]) -> dict[str, list[Frame]]:
