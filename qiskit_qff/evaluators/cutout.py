@@ -16,11 +16,20 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from qiskit.circuit import Gate, Parameter
+from qiskit.circuit.library import RZGate, SXGate, XGate
 from qiskit.providers import BackendV2, Options, QubitProperties
 from qiskit.transpiler import InstructionProperties, Target
 
 from qiskit_qff.errors import BackendError
 
+_OLD_GATES: dict[str, dict[str, Gate]] = {
+    "u1": {"rz": RZGate(Parameter("phi"))},
+    "u2": {"sx": SXGate(), "x": XGate()},
+    "u3": {},
+}
+"""What devices before 2021 call by other names, for the runtime's Estimator, which knows the new ones alone: u1 is a
+change of frame, u2 one pulse of 90 degrees between two of them; u3 is made of the others."""
 _BROKEN = 0.5
 """Error rate from which a gate or readout counts as broken."""
 
@@ -137,7 +146,7 @@ def cut_out(backend: BackendV2, n_qubits: int, *, bond_uses: float = 10.0) -> Cu
 
 
 def _sub_target(target: Target, qubits: tuple[int, ...]) -> Target:
-    """Instructions among the given qubits; control flow is left out."""
+    """Instructions among the given qubits; control flow is left out, gates of old devices are brought up to date."""
     position = {qubit: index for index, qubit in enumerate(qubits)}
     properties = target.qubit_properties
     kept = [properties[qubit] or QubitProperties() for qubit in qubits] if properties else None
@@ -145,13 +154,14 @@ def _sub_target(target: Target, qubits: tuple[int, ...]) -> Target:
     for name in sorted(target.operation_names):
         if target[name] is None or None in target[name]:
             continue
+        replaced = _OLD_GATES.get(name, {name: target.operation_from_name(name)})
         inside = {
             tuple(position[qubit] for qubit in qargs): entry or InstructionProperties()
             for qargs, entry in target[name].items()
             if all(qubit in position for qubit in qargs)
         }
-        if inside:
-            sub.add_instruction(target.operation_from_name(name), inside, name=name)
+        for label, operation in replaced.items() if inside else ():
+            sub.add_instruction(operation, inside, name=label)
     return sub
 
 

@@ -6,12 +6,16 @@ from qiskit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_aer import AerSimulator
 from qiskit_ibm_runtime.executor_estimator import Estimator
-from qiskit_ibm_runtime.fake_provider import FakeTorino
+from qiskit_ibm_runtime.fake_provider import FakeEssexV2, FakeTorino
 
+from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.errors import BackendError, ConfigError
 from qiskit_qff.evaluators.backends import build_evaluator, fake_backend_names, find_device
 from qiskit_qff.evaluators.cutout import best_line, cut_out
+from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.mitigation import PRESETS, device_noise_model, estimator_options, find_preset
+from qiskit_qff.evaluators.protocol import Request
+from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +51,21 @@ def test_cut_out_keeps_the_errors_of_its_qubits(torino):
     assert "if_else" not in small.target.operation_names
     with pytest.raises(BackendError):
         small.run([])
+
+
+def test_old_devices_run_with_the_gates_of_today(rng):
+    old = FakeEssexV2().target
+    small = cut_out(FakeEssexV2(), 2)
+    assert not {"u1", "u2", "u3"} & set(small.target.operation_names)
+    first = small.line.qubits[0]
+    assert small.target["sx"][0,].error == old["u2"][first,].error
+    assert small.target["rz"][0,].error == 0.0
+    program = build_program(AnsatzSpec("ry_tree", "rank_one", 4))
+    parameters = loader_parameters(program, rng.normal(size=(2, 4)), rng.normal(size=program.n_angles))
+    request = Request(loader_task(program), parameters)
+    (found,) = build_evaluator("fake_essex", n_qubits=2, shots=4000, rng=rng).evaluate([request])
+    (exact,) = ExactEvaluator().evaluate([request])
+    assert np.abs(found.values - exact.values).max() < 0.15
 
 
 def test_too_long_a_line_is_refused():
