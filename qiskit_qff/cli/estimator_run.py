@@ -1,6 +1,6 @@
 """Training on a backend, as ``qff train`` runs it: cost first, every step told, every measurement kept."""
 
-from collections.abc import Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,22 +8,26 @@ import numpy as np
 
 from qiskit_qff.cli.output import Output
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.backends import build_evaluator
+from qiskit_qff.evaluators.backends import NOISELESS, build_evaluator, device_evaluator, find_device
+from qiskit_qff.evaluators.ibm_account import opened_mode
 from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.evaluators.protocol import Cost
 from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.training.measured.optimizers import OptimizerSettings
 from qiskit_qff.training.measured.plan import TrainingPlan
-from qiskit_qff.training.measured.run import MeasuredSettings, MeasuredTraining, Step, train_measured
+from qiskit_qff.training.measured.run import MeasuredSettings, MeasuredTraining, Step, planned, train_measured
 from qiskit_qff.training.measured.start import check_start, prepare_start
 from qiskit_qff.training.solver import Restart
 from qiskit_qff.training.trainer import TrainingResult
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from qiskit_qff.evaluators.protocol import Evaluator
     from qiskit_qff.model.config import EstimatorConfig, TrainConfig
     from qiskit_qff.structures.frame import Frame
     from qiskit_qff.training.design import Progress
+    from qiskit_qff.training.objective import ParameterLayout
 
 JOURNAL = "journal.json"
 
@@ -38,7 +42,16 @@ def check_backend(config: "TrainConfig") -> None:
         BackendError: if the backend is unknown or can't be reached.
         ConfigError: if it can't do what is asked, or the start is unknown.
     """
-    _evaluator(config.estimator, config.circuit.n_qubits, np.random.default_rng(0))
+    asked = config.estimator
+    assert asked.backend is not None
+    build_evaluator(
+        asked.backend,
+        n_qubits=config.circuit.n_qubits,
+        shots=asked.shots,
+        mitigation=asked.mitigation,
+        dynamical_decoupling=asked.dynamical_decoupling,
+        rng=np.random.default_rng(0),
+    )
     check_start(config)
 
 
@@ -90,33 +103,18 @@ def train_on_backend(
     solution_rng, start_rng, shot_rng = rng.spawn(3)
     prepared, start = prepare_start(frames, config, rng=solution_rng, progress=progress)
     asked = config.estimator
-    sizes = {spec.n_qubits for spec in prepared.objective.layout.specs}
-    evaluators = {size: _evaluator(asked, size, shot_rng) for size in sorted(sizes)}
-    settings = MeasuredSettings(
-        optimizer=OptimizerSettings(
-            name=asked.optimizer,
-            steps=asked.steps,
-            learning_rate=asked.learning_rate,
-            seed=int(start_rng.integers(2**31)),
-        ),
-        shots=asked.shots,
-        slope_shots=asked.slope_shots,
-        candidates=asked.candidates,
-        journal=out / JOURNAL,
-        resume=resume,
-        timing=TimingModel(mitigation_factor=find_preset(asked.mitigation).time_factor),
-        labels={"backend": str(asked.backend), "mitigation": asked.mitigation, "start": asked.start},
-    )
-    measured = train_measured(
-        prepared.objective,
-        evaluators,
-        settings,
-        start=start,
-        rng=start_rng,
-        shot_rng=shot_rng,
-        on_plan=lambda plan: _tell_plan(plan, asked, output),
-        on_step=lambda number, step: _tell_step(number, step, output),
-    )
+    settings = _settings(config, out / JOURNAL, resume=resume, seed=int(start_rng.integers(2**31)))
+    with _opened(asked, prepared.objective.layout, shot_rng) as evaluators:
+        measured = train_measured(
+            prepared.objective,
+            evaluators,
+            settings,
+            start=start,
+            rng=start_rng,
+            shot_rng=shot_rng,
+            on_plan=lambda plan: _tell_plan(plan, asked, output),
+            on_step=lambda number, step: _tell_step(number, step, output),
+        )
     exact = np.array([measured.start.exact_loss, *(step.exact_loss for step in measured.steps)])
     return prepared.result([Restart(exact, measured.parameters)]), measured
 
@@ -161,9 +159,82 @@ def tell_measured(measured: MeasuredTraining, output: Output) -> None:
     )
 
 
-def _evaluator(asked: "EstimatorConfig", n_qubits: int, rng: np.random.Generator) -> "Evaluator":
+def tell_cost(frames: "Sequence[Frame]", config: "TrainConfig", *, progress: "Progress", output: Output) -> None:
+    """Say what training on a backend would cost; nothing is measured.
+
+    Args:
+        frames: training frames.
+        config: with a backend.
+        progress: called while the data is prepared.
+        output: where to say it.
+
+    Raises:
+        QFFError: if the data can't be trained on.
+    """
+    begin = config.estimator.start
+    # The computed solution takes long and does not change the cost.
+    quick = config.estimator.model_copy(update={"start": "scratch" if begin == "exact" else begin})
+    prepared, start = prepare_start(
+        frames,
+        config.model_copy(update={"estimator": quick}),
+        rng=np.random.default_rng(0),
+        progress=progress,
+    )
+    settings = _settings(config, None, resume=False, seed=0)
+    compared = settings.candidates if start is None and begin == "scratch" else 1
+    _tell_plan(planned(prepared.objective, {}, settings, compared=compared), config.estimator, output)
+
+
+def _settings(config: "TrainConfig", journal: Path | None, *, resume: bool, seed: int) -> MeasuredSettings:
+    """The configuration in the words of the trainer."""
+    asked = config.estimator
+    return MeasuredSettings(
+        optimizer=OptimizerSettings(
+            name=asked.optimizer, steps=asked.steps, learning_rate=asked.learning_rate, seed=seed
+        ),
+        shots=asked.shots,
+        slope_shots=asked.slope_shots,
+        candidates=asked.candidates,
+        journal=journal,
+        resume=resume,
+        timing=TimingModel(mitigation_factor=find_preset(asked.mitigation).time_factor),
+        labels={
+            "backend": str(asked.backend),
+            "mitigation": asked.mitigation,
+            "dynamical_decoupling": str(asked.dynamical_decoupling),
+            "start": asked.start,
+        },
+    )
+
+
+@contextmanager
+def _opened(
+    asked: "EstimatorConfig", layout: "ParameterLayout", rng: np.random.Generator
+) -> "Iterator[dict[int, Evaluator]]":
+    """Evaluators by number of qubits, in one session of the device where that is asked for.
+
+    Raises:
+        BackendError: if the device can't be reached.
+    """
     assert asked.backend is not None
-    return build_evaluator(asked.backend, n_qubits=n_qubits, shots=asked.shots, mitigation=asked.mitigation, rng=rng)
+    sizes = sorted({spec.n_qubits for spec in layout.specs})
+    if asked.backend in NOISELESS:
+        yield {size: build_evaluator(asked.backend, n_qubits=size, shots=asked.shots, rng=rng) for size in sizes}
+        return
+    devices = {size: find_device(asked.backend, n_qubits=size) for size in sizes}
+    first = devices[sizes[0]]
+    with opened_mode(first.backend, "job" if first.is_local else asked.mode) as mode:
+        yield {
+            size: device_evaluator(
+                device,
+                shots=asked.shots,
+                preset=find_preset(asked.mitigation),
+                dynamical_decoupling=asked.dynamical_decoupling,
+                mode=mode,
+                rng=rng,
+            )
+            for size, device in devices.items()
+        }
 
 
 def _tell_plan(plan: TrainingPlan, asked: "EstimatorConfig", output: Output) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.options import ForceOption, JsonOption, OutOption, model_file
+from qiskit_qff.cli.options import DecouplingOption, ForceOption, JsonOption, OutOption, model_file
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
 from qiskit_qff.errors import ConfigError
@@ -58,6 +58,10 @@ def train(
     mitigation: Annotated[
         str | None, typer.Option("--mitigation", help="With --backend: error mitigation preset; default none.")
     ] = None,
+    decoupling: DecouplingOption = False,
+    mode: Annotated[
+        str | None, typer.Option("--mode", help="With --backend ibm_NAME: job (default), or session for all jobs.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="With --backend: go on with the interrupted run in --out.")
     ] = False,
@@ -83,6 +87,8 @@ def train(
             "learning_rate": learning_rate,
             "start": start if start in {None, *START_WORDS} else str(model_file(Path(str(start))).absolute()),
             "mitigation": mitigation,
+            "dynamical_decoupling": decoupling or None,
+            "mode": mode,
         },
         "max_parameters": max_parameters,
         "seed": seed,
@@ -91,8 +97,7 @@ def train(
     check_output_directory(out, owned=(*run.OWN_FILES, *run.KEPT_FILES), force=force)
     _check_estimator(config, changes["estimator"], out, resume=resume, force=force)
     if dry_run:
-        run.read_training_frames(config)
-        output.say(run.config_text(config))
+        run.rehearse(config, output)
         output.finish({"config": config.model_dump(mode="json")})
         return
     if config.estimator.backend is not None:

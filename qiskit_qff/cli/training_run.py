@@ -11,7 +11,7 @@ import yaml
 from ase.data import chemical_symbols
 
 from qiskit_qff import __version__
-from qiskit_qff.cli.estimator_run import JOURNAL, measured_summary, tell_measured, train_on_backend
+from qiskit_qff.cli.estimator_run import JOURNAL, measured_summary, tell_cost, tell_measured, train_on_backend
 from qiskit_qff.cli.evaluate import compare_exactly, metrics_table
 from qiskit_qff.cli.info import print_ledger
 from qiskit_qff.cli.output import Output, plain
@@ -33,6 +33,7 @@ from qiskit_qff.structures.shipped import read_shipped
 from qiskit_qff.structures.splitting import Split
 from qiskit_qff.structures.validation import ensure_trainable
 from qiskit_qff.training.holdout import hold_out
+from qiskit_qff.training.measured.journal import partial_path
 from qiskit_qff.training.trainer import TrainingResult, train
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 MODEL, METRICS, CONFIG, REPORT, FIGURES = "model.json", "metrics.json", "config.yaml", "report.html", "figures"
 OWN_FILES = (MODEL, METRICS, CONFIG, FIGURES, REPORT)
-KEPT_FILES = (JOURNAL,)
+KEPT_FILES = (JOURNAL, partial_path(Path(JOURNAL)).name)
 """Files of training on a backend that results are written beside."""
 
 
@@ -137,6 +138,30 @@ def _check_species(frames: "list[Frame]", split: Split) -> None:
                 f"{frames[index].where}: held out, but no training frame contains {chemical_symbols[unknown[0]]}. "
                 "Choose another --seed, --split or --test-fraction, or add frames with this element."
             )
+
+
+def rehearse(config: "TrainConfig", output: Output) -> None:
+    """Check data and configuration, show the configuration and what a backend would cost; train nothing.
+
+    Args:
+        config: what would be done.
+        output: where to show it.
+
+    Raises:
+        QFFError: if it could not be done.
+    """
+    frames = read_training_frames(config)
+    output.say(config_text(config))
+    if config.estimator.backend is None:
+        return
+    split = hold_out(frames, config.data, rng=np.random.default_rng(config.seed))
+    with output.progress("preparing") as advance:
+        tell_cost(
+            [frames[index] for index in split.train],
+            config,
+            progress=lambda stage, done, total: advance(stage, done / max(total, 1)),
+            output=output,
+        )
 
 
 def write_results(trained: TrainedModel, directory: Path) -> None:

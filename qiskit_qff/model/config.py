@@ -114,6 +114,10 @@ class EstimatorConfig(_Section):
         default=None, ge=1, description="shots per circuit of a gradient, on average; default a quarter of shots"
     )
     mitigation: str = Field(default="none", description="error mitigation preset")
+    dynamical_decoupling: bool = Field(default=False, description="fill idle times with pulses against slow noise")
+    mode: Literal["job", "session"] = Field(
+        default="job", description="on IBM devices: a session keeps a step's jobs from waiting in the queue each"
+    )
     optimizer: OptimizerName = Field(default="adam")
     steps: int = Field(default=100, ge=1, description="most steps of the optimiser")
     learning_rate: float | None = Field(

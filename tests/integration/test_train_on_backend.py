@@ -60,6 +60,7 @@ def test_killed_run_is_resumed_to_the_same_model(config, tmp_path, capsys):
     assert told.err.index("one step: ") < told.err.index("step 1: loss")
     summary = json.loads(told.out.strip().splitlines()[-1])["estimator"]
     kill_after(["train", str(config), "--out", str(killed)], killed / "journal.json", 12)
+    (killed / "journal.json.partial").write_text("{")  # as if the kill had come while it was written
     found = entries(killed / "journal.json")
     assert not (killed / "model.json").exists()
     # Without --resume nothing that was measured is overwritten.
@@ -69,6 +70,7 @@ def test_killed_run_is_resumed_to_the_same_model(config, tmp_path, capsys):
     assert run(["train", str(killed / "config.yaml"), "--out", str(killed), "--resume", "--json"]) == 0
     again = json.loads(capsys.readouterr().out.strip().splitlines()[-1])["estimator"]
     assert again["resumed_measurements"] == found >= 12
+    assert not (killed / "journal.json.partial").exists()
     assert {**again, "resumed_measurements": 0} == summary
     first, second = (ForceField.load(directory / "model.json") for directory in (whole, killed))
     for number in first.species:
@@ -95,6 +97,15 @@ def test_files_and_numbers_of_a_run(config, tmp_path, capsys):
     # Training goes on from a model, here without a backend's noise.
     again = ["--start", str(out), "--backend", "exact", "--optimizer", "l_bfgs_b", "--steps", "3"]
     assert run(["train", str(config), "--out", str(tmp_path / "more"), *again]) == 0
+
+
+def test_dry_run_says_the_cost_and_measures_nothing(config, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(["train", str(config), "--out", str(out), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    # Two species of four amplitudes and six rotations: 2 x 10 states of a loss, 2 x 4 x 2 x 6 of a gradient.
+    assert "one step: 116 circuits" in said
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,17 +42,28 @@ class Identity:
 class Journal:
     """Answers an optimiser, from what was measured before or by measuring."""
 
-    def __init__(self, loss: MeasuredLoss, identity: Identity, *, rng: np.random.Generator, path: Path | None) -> None:
+    def __init__(
+        self,
+        loss: MeasuredLoss,
+        identity: Identity,
+        *,
+        starts: FloatArray,
+        rng: np.random.Generator,
+        path: Path | None,
+    ) -> None:
         """Begin an empty journal; see :meth:`resume` to go on with an old one.
 
         Args:
             loss: What measures.
             identity: Written into the file, and compared when it is read.
+            starts: Angles to begin from, shape ``(n_candidates, n_angles)``; those of the file when it is read.
             rng: Makes the shots of simulators; its state is kept, so that a resumed run draws what it would have.
             path: File to keep; None keeps nothing.
         """
         self._loss = loss
         self._identity = identity
+        self.starts = starts
+        """Angles to begin from, shape ``(n_candidates, n_angles)``."""
         self._rng = rng
         self._path = path
         self._entries: list[dict[str, Any]] = []
@@ -78,6 +88,8 @@ class Journal:
         """
         document = read_journal(self._path)
         _check(document, self._identity, self._path)
+        # As they were: computed again on another machine they would differ in the last digits.
+        self.starts = np.array(document["starts"])
         entries = document["entries"]
         while entries and entries[-1].get("steps", steps) != steps:
             entries.pop()
@@ -207,7 +219,7 @@ class Journal:
         self._position = len(self._entries)
         if self._path is not None:
             head = {"format": FORMAT, "version": VERSION, "identity": asdict(self._identity)}
-            _write(self._path, {**head, "entries": self._entries})
+            _write(self._path, {**head, "starts": self.starts.tolist(), "entries": self._entries})
 
 
 def read_journal(path: Path | None) -> dict[str, Any]:
@@ -243,15 +255,20 @@ def _check(document: dict[str, Any], identity: Identity, path: Path | None) -> N
         raise ConfigError(f"{path}: was begun with other training data or channels; begin anew without --resume.")
 
 
+def partial_path(path: Path) -> Path:
+    """Where a journal is written before it replaces the old one; a kill may leave this file behind.
+
+    Args:
+        path: The journal.
+    """
+    return path.with_name(f"{path.name}.partial")
+
+
 def _write(path: Path, document: dict[str, Any]) -> None:
     """Replace the file in one step: a kill leaves the old one or the new one."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(document, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    temporary = partial_path(path)
+    with temporary.open("w", encoding="utf-8") as stream:
+        json.dump(document, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)

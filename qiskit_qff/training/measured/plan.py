@@ -14,7 +14,7 @@ FINAL_SHOTS = 4
 """The losses that decide at the end which angles are kept get so many times the shots."""
 _AVERAGED_PART = 4
 """One in so many steps, the last ones, is averaged over."""
-_SHOT_LEVELS = 4
+_SHOT_LEVELS = 6
 """Jobs of one gradient, typically: states with different numbers of shots cannot share one."""
 
 

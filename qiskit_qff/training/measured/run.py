@@ -114,20 +114,46 @@ def train_measured(
         ConfigError: If a journal cannot be resumed.
         BackendError: If a measurement fails.
     """
-    shots = settings.shots
-    slope_shots = settings.slope_shots or (None if shots is None else max(1, shots // 4))
-    loss = MeasuredLoss(objective, evaluators, shots=shots, slope_shots=slope_shots)
+    loss = measured_loss(objective, evaluators, settings)
     starts = rng.normal(0.0, _START_SPREAD, (settings.candidates, objective.layout.n_angles))
     candidates = starts if start is None else start[None]
-    journal = Journal(
-        loss, _identity(objective, settings, slope_shots, candidates), rng=shot_rng, path=settings.journal
-    )
+    identity = _identity(objective, settings, loss.slope_shots, candidates)
+    journal = Journal(loss, identity, starts=candidates, rng=shot_rng, path=settings.journal)
     resumed = journal.resume(steps=settings.optimizer.steps) if settings.resume else 0
-    n_compared = len(candidates) if len(candidates) > 1 else 0
-    plan = plan_training(loss, settings.optimizer, candidates=n_compared, timing=settings.timing)
+    plan = planned(objective, evaluators, settings, compared=len(candidates))
     if on_plan is not None:
         on_plan(plan)
-    return _Run(objective, journal, settings, on_step).complete(candidates, plan, resumed)
+    return _Run(objective, journal, settings, on_step).complete(plan, resumed)
+
+
+def planned(
+    objective: Objective, evaluators: Mapping[int, Evaluator], settings: MeasuredSettings, *, compared: int
+) -> TrainingPlan:
+    """What a run will cost.
+
+    Args:
+        objective: The loss.
+        evaluators: What would measure; nothing is asked of them.
+        settings: Optimiser and shots.
+        compared: Starts to choose from, 1 for a given one.
+    """
+    loss = measured_loss(objective, evaluators, settings)
+    candidates = compared if compared > 1 else 0
+    return plan_training(loss, settings.optimizer, candidates=candidates, timing=settings.timing)
+
+
+def measured_loss(
+    objective: Objective, evaluators: Mapping[int, Evaluator], settings: MeasuredSettings
+) -> MeasuredLoss:
+    """The loss with the shots of the settings.
+
+    Args:
+        objective: The loss.
+        evaluators: What measures circuits of a number of qubits.
+        settings: Shots of losses and gradients.
+    """
+    slope_shots = settings.slope_shots or (None if settings.shots is None else max(1, settings.shots // 4))
+    return MeasuredLoss(objective, evaluators, shots=settings.shots, slope_shots=slope_shots)
 
 
 class _Run:
@@ -147,8 +173,9 @@ class _Run:
         self._steps: list[Step] = []
         self._path: list[FloatArray] = []
 
-    def complete(self, candidates: FloatArray, plan: TrainingPlan, resumed: int) -> MeasuredTraining:
+    def complete(self, plan: TrainingPlan, resumed: int) -> MeasuredTraining:
         """Start, steps and end."""
+        candidates = self._journal.starts
         start = candidates[0]
         if len(candidates) > 1:
             losses = [self._journal.loss(angles).loss for angles in candidates]

@@ -203,16 +203,16 @@ def test_journal_belongs_to_one_run(frames, objective, tmp_path):
     run(objective, journal=journal)
     with pytest.raises(ConfigError, match=r"optimizer = 'adam', now it is 'spsa'"):
         run(objective, journal=journal, resume=True, name="spsa")
-    angles = np.zeros(objective.layout.n_angles)
-    run(objective, journal=tmp_path / "second.json", start=angles)
-    with pytest.raises(ConfigError, match="answer 1 is about other angles"):
-        run(objective, journal=tmp_path / "second.json", resume=True, start=angles + 0.1)
+    document = json.loads(journal.read_text())
+    document["entries"][4]["angles"][0] += 0.1
+    (tmp_path / "edited.json").write_text(json.dumps(document))
+    with pytest.raises(ConfigError, match="answer 5 is about other angles"):
+        run(objective, journal=tmp_path / "edited.json", resume=True)
     other = prepare(frames[:5], small_config()).objective
     with pytest.raises(ConfigError, match="other training data"):
         run(other, journal=journal, resume=True)
     with pytest.raises(ConfigError, match="no journal"):
         run(objective, journal=tmp_path / "none.json", resume=True)
-    document = json.loads(journal.read_text())
     journal.write_text(json.dumps({**document, "version": 99}))
     with pytest.raises(ConfigError, match="this version"):
         run(objective, journal=journal, resume=True)
