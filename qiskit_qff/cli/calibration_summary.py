@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from qiskit_qff.model.measured import MeasuredPrediction
     from qiskit_qff.structures.frame import Frame
 
-MOST_ATOMS = 1000
-"""Largest frame whose standard errors are computed: their memory grows with the square of the number of atoms."""
+MOST_ATOMS = 10_000
+"""Largest frame whose standard errors are told: beyond it they take longer than many steps of dynamics."""
 
 
 def print_calibration(field: "ForceField", output: Output) -> dict[str, Any]:

@@ -30,7 +30,6 @@ from qiskit_qff.evaluators.strategies.operator import (
     known_spectrum,
     measure_operator,
 )
-from qiskit_qff.evaluators.strategies.results import MeasuredGradients
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.sensitivity import Environments, environments
 from qiskit_qff.structures.frame import Frame
@@ -212,27 +211,24 @@ class _Measurement:
             self._evaluator(number), self._bound[number], seen.amplitudes[number], shots=self._shots
         )
         self.cost += measured.cost
-        gradients, gradient_variances = _pulled_back(seen.slopes[number], measured)
-        virial, virial_variances = _pulled_back(seen.strains[number], measured)
+        gradients, gradient_variances = np.zeros((2, seen.force_offset.size))
+        for atom, reach in enumerate(seen.reaches[number]):
+            slopes, covariance = reach.rows, measured.covariances[atom]
+            gradients[reach.coordinates] += slopes @ measured.gradients[atom]
+            gradient_variances[reach.coordinates] += np.einsum("aj,jk,ak->a", slopes, covariance, slopes, optimize=True)
+        strains = seen.strains[number]
         return _Part(
             energy=float(measured.energies.sum()),
             energy_variance=float(measured.energy_variances.sum()),
             forces=-gradients,
             force_variances=gradient_variances,
-            virial=virial,
-            virial_variances=virial_variances,
+            virial=np.einsum("iaj,ij->a", strains, measured.gradients),
+            virial_variances=np.einsum("iaj,ijk,iak->a", strains, measured.covariances, strains, optimize=True),
         )
 
     def _evaluator(self, number: int) -> Evaluator:
         """The evaluator for the circuits of a species."""
         return self._evaluators[self._bound[number].program.n_qubits]
-
-
-def _pulled_back(derivatives: FloatArray, measured: MeasuredGradients) -> tuple[FloatArray, FloatArray]:
-    """Values and variances of dE/dq from dE/dx, for derivatives dx/dq of shape ``(n_s, n_coordinates, 2**n)``."""
-    values = np.einsum("iaj,ij->a", derivatives, measured.gradients)
-    variances = np.einsum("iaj,ijk,iak->a", derivatives, measured.covariances, derivatives, optimize=True)
-    return values, variances
 
 
 def _silent(stage: str, done: int, total: int) -> None:

@@ -26,13 +26,33 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
+class Reach:
+    """The atoms whose motion one environment feels; a handful, however large the frame."""
+
+    atoms: NDArray[np.int64]
+    """Their indices, all different, the atom at the centre among them, shape ``(k,)``."""
+    slopes: FloatArray
+    """dx/dR in 1/Å, shape ``(k, 3, 2**n)``."""
+
+    @property
+    def coordinates(self) -> NDArray[np.int64]:
+        """Places of their Cartesian components among all of the frame, shape ``(3 k,)``."""
+        return (3 * self.atoms[:, None] + np.arange(3)).ravel()
+
+    @property
+    def rows(self) -> FloatArray:
+        """The slopes with one row a component, shape ``(3 k, 2**n)``."""
+        return self.slopes.reshape(-1, self.slopes.shape[-1])
+
+
+@dataclass(frozen=True, eq=False)
 class Environments:
     """The atoms of one frame as the circuits see them."""
 
     amplitudes: dict[int, FloatArray]
     """x of the atoms of each species, shape ``(n_s, 2**n)``, in the order of the frame."""
-    slopes: dict[int, FloatArray]
-    """dx/dR of the same atoms in 1/Å, shape ``(n_s, 3 n_atoms, 2**n)``."""
+    reaches: dict[int, tuple[Reach, ...]]
+    """dx/dR of the same atoms, where it is not zero."""
     strains: dict[int, FloatArray]
     """dx/dε of the same atoms for a symmetric strain, shape ``(n_s, 9, 2**n)``."""
     energy_offset: float
@@ -49,11 +69,24 @@ class Environments:
 
     def force_weights(self, species: int) -> FloatArray:
         """W with ``F_a = Tr(M W_a)``, symmetric, shape ``(3 n_atoms, 2**n, 2**n)``, in 1/Å."""
-        return -_doubled(self.slopes[species], self.amplitudes[species])
+        size = self.amplitudes[species].shape[1]
+        half = np.zeros((self.force_offset.size, size, size))
+        for reach, x in zip(self.reaches[species], self.amplitudes[species], strict=True):
+            half[reach.coordinates] -= reach.rows[:, :, None] * x
+        return np.asarray(half + half.transpose(0, 2, 1))
 
     def virial_weights(self, species: int) -> FloatArray:
         """W with ``dE_s/dε = Tr(M W_cd)``, symmetric, shape ``(9, 2**n, 2**n)``."""
-        return _doubled(self.strains[species], self.amplitudes[species])
+        half = np.einsum("iaj,ik->ajk", self.strains[species], self.amplitudes[species], optimize=True)
+        return np.asarray(half + half.transpose(0, 2, 1))
+
+    def slopes(self, species: int) -> FloatArray:
+        """dx/dR in 1/Å with all its zeros, for small frames, shape ``(n_s, 3 n_atoms, 2**n)``."""
+        x = self.amplitudes[species]
+        slopes = np.zeros((len(x), self.force_offset.size, x.shape[1]))
+        for row, reach in zip(slopes, self.reaches[species], strict=True):
+            row[reach.coordinates] = reach.rows
+        return slopes
 
 
 def environments(field: ForceField, frame: Frame) -> Environments:
@@ -70,13 +103,13 @@ def environments(field: ForceField, frame: Frame) -> Environments:
     neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, field.cutoff)
     core_energies, core_forces, core_virial = field.repulsion.evaluate(kinds, neighbors)
     references = np.array([model.reference_energy for model in field.models])
-    amplitudes, slopes, strains = {}, {}, {}
+    amplitudes, reaches, strains = {}, {}, {}
     for s, model in enumerate(field.models):
         number = model.number
-        amplitudes[number], slopes[number], strains[number] = _of_species(field, s, kinds, neighbors)
+        amplitudes[number], reaches[number], strains[number] = _of_species(field, s, kinds, neighbors)
     return Environments(
         amplitudes=amplitudes,
-        slopes=slopes,
+        reaches=reaches,
         strains=strains,
         energy_offset=float(references[kinds].sum() + core_energies.sum()),
         force_offset=core_forces,
@@ -86,7 +119,7 @@ def environments(field: ForceField, frame: Frame) -> Environments:
 
 def _of_species(
     field: ForceField, s: int, kinds: NDArray[np.int64], neighbors: NeighborList
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+) -> tuple[FloatArray, tuple[Reach, ...], FloatArray]:
     """Amplitudes of the atoms of one species and their derivatives with respect to positions and strain."""
     model = field.models[s]
     sets = {m.number: m.compression.channels for m in field.models}
@@ -94,7 +127,7 @@ def _of_species(
     atoms = np.flatnonzero(kinds == s)
     n_channels, size = model.compression.channels.n_channels, 2**model.ansatz.n_qubits
     values = np.empty((len(atoms), n_channels))
-    slopes = np.zeros((len(atoms), len(kinds), 3, size))
+    reaches = []
     strains = np.zeros((len(atoms), 3, 3, size))
     for row, atom in enumerate(atoms):
         low, high = neighbors.first[atom], neighbors.first[atom + 1]
@@ -106,15 +139,12 @@ def _of_species(
         moved = jacobian @ model.compression.matrix.T
         used = slice(1, 1 + model.compression.n_features)
         # A neighbour may be an image of the atom itself or appear several times: add, never assign.
-        np.add.at(slopes[row, :, :, used], others, moved)
-        slopes[row, atom, :, used] -= moved.sum(axis=0)
+        touched, place = np.unique(np.append(others, atom), return_inverse=True)
+        slopes = np.zeros((len(touched), 3, size))
+        np.add.at(slopes[:, :, used], place[:-1], moved)
+        slopes[place[-1], :, used] -= moved.sum(axis=0)
+        reaches.append(Reach(touched, slopes))
         strains[row, :, :, used] = np.einsum("pcj,pd->cdj", moved, neighbors.vectors[low:high])
     x = amplitude_vectors(model.compression.apply(values), n_qubits=model.ansatz.n_qubits)
     symmetric = 0.5 * (strains + strains.transpose(0, 2, 1, 3))
-    return x, slopes.reshape(len(atoms), 3 * len(kinds), size), symmetric.reshape(len(atoms), 9, size)
-
-
-def _doubled(derivatives: FloatArray, amplitudes: FloatArray) -> FloatArray:
-    """``sum_i dx_i x_i^T + x_i dx_i^T`` for every coordinate, shape ``(n_coordinates, 2**n, 2**n)``."""
-    half = np.einsum("iaj,ik->ajk", derivatives, amplitudes, optimize=True)
-    return np.asarray(half + half.transpose(0, 2, 1))
+    return x, tuple(reaches), symmetric.reshape(len(atoms), 9, size)

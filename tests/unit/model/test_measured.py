@@ -12,6 +12,7 @@ from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.measured import predict_measured
 from qiskit_qff.model.sensitivity import environments
+from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
 
 STRATEGIES = ("environment", "density", "operator")
@@ -38,7 +39,7 @@ def test_slopes_are_the_derivatives_of_the_amplitudes(field, frames) -> None:
             moved.append(field.amplitudes(replace(frame, positions=positions)))
         for species in field.species:
             numeric = (moved[0][species] - moved[1][species]) / (2 * step)
-            assert seen.slopes[species][:, 3 * atom + axis] == pytest.approx(numeric, abs=1e-6)
+            assert seen.slopes(species)[:, 3 * atom + axis] == pytest.approx(numeric, abs=1e-6)
 
 
 def test_strains_are_the_derivatives_of_the_amplitudes(field, frames) -> None:
@@ -100,6 +101,16 @@ def test_stress_exists_in_periodic_cells_only(field, frames, strategy) -> None:
     assert measured.stress is None
     assert measured.stress_std is None
     assert measured.forces == pytest.approx(field.predict(slab).forces, abs=1e-8)
+
+
+def test_an_environment_feels_its_neighbours_only(field, frames) -> None:
+    large = Frame.from_atoms(frames[0].to_atoms() * (4, 4, 4))
+    seen = environments(field, large)
+    for reaches in seen.reaches.values():
+        for reach in reaches:
+            assert len(reach.atoms) == len(set(reach.atoms.tolist())) < large.n_atoms / 4
+    (measured,) = predict_measured(field, [large], evaluator_for=lambda _: ExactEvaluator(), strategy="operator").frames
+    assert measured.forces == pytest.approx(field.predict(large).forces, abs=1e-8)
 
 
 def test_cost_of_operator_does_not_depend_on_frames(field, frames) -> None:
