@@ -42,7 +42,7 @@ def opened_mode(backend: Any, mode: str) -> Iterator[Any]:
         mode: ``session``, ``batch`` or ``job``.
 
     Raises:
-        BackendError: If the service opens none.
+        BackendError: If the service opens none, or does not close it.
     """
     if mode == "job":
         yield None
@@ -52,5 +52,8 @@ def opened_mode(backend: Any, mode: str) -> Iterator[Any]:
     with client_errors(f"IBM Quantum opened no {mode}"):
         kind: Any = qiskit_ibm_runtime.Session if mode == "session" else qiskit_ibm_runtime.Batch
         opened = kind(backend=backend)
-    with opened:
+    try:
         yield opened
+    finally:
+        with client_errors(f"The {mode} could not be closed; its jobs go on"):
+            opened.close()

@@ -11,6 +11,7 @@ from qiskit.primitives import BaseEstimatorV2
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators.backends import build_evaluator
+from qiskit_qff.evaluators.ibm_account import opened_mode
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import Request
 from qiskit_qff.evaluators.redaction import HIDDEN, redact
@@ -114,6 +115,27 @@ def test_client_errors_behind_the_door(monkeypatch):
 def test_the_real_client_without_a_network():
     _, everything = refusal(build)
     assert IN_ENVIRONMENT not in everything
+    assert SAVED not in everything
+
+
+@pytest.mark.parametrize("stage", ["open", "close"])
+@pytest.mark.parametrize("mode", ["batch", "session"])
+def test_errors_of_sessions(monkeypatch, stage, mode):
+    class Mode:
+        def __init__(self, *, backend):
+            if stage == "open":
+                raise RuntimeError(f"{backend} refuses {SAVED}")
+
+        def close(self):
+            raise RuntimeError(f"lost the connection of {SAVED}")
+
+    def use():
+        with opened_mode("ibm_tiny", mode) as opened:
+            assert isinstance(opened, Mode)
+
+    monkeypatch.setattr(qiskit_ibm_runtime, mode.capitalize(), Mode)
+    message, everything = refusal(use)
+    assert mode in message
     assert SAVED not in everything
 
 
