@@ -77,9 +77,37 @@ def cost_lines():
     return lines
 
 
+def quantum_training_lines():
+    lines = []
+    if training := read("estimator_training"):
+        runs, exact = training["runs"], training["exact"]["force_mae_mev_per_ang"]
+        found = [r["force_mae_mev_per_ang"] for r in runs]
+        worst = max(r["force_mae_ratio"] for r in runs)
+        lines.append(
+            f"- Training from random angles on {training['backend']} with {training['shots']} shots a circuit "
+            f"({training['set']}, {training['n_train']} train / {training['n_test']} test, {training['n_trainable']} "
+            f"parameters, {training['optimizer'].capitalize()}, {training['steps']} steps of "
+            f"{runs[0]['circuits_per_step']} circuits, {len(runs)} seeds): force MAE {min(found):.0f} - "
+            f"{max(found):.0f} meV/Å, the exact training of the same circuit {exact:.0f}, so at most "
+            f"{100 * (worst - 1):.0f} % above it; {max(r['seconds'] for r in runs) / 60:.0f} minutes a run. "
+            "`benchmarks/quantum/estimator_training.py`"
+        )
+    if cost := read("gradient_cost"):
+        full, wall = cost["full_batch"], cost["wall_time"]
+        lines.append(
+            f"- Circuits of one gradient over {full['frames']} frames of lips83 with forces: {full['circuits']}, and "
+            f"{full['residual_circuits']} for its residuals (as many for one frame), where "
+            f"`ParamShiftEstimatorGradient` needs {full['param_shift_circuits']:,} and "
+            f"{full['param_shift_residual_circuits']:,}. The gradient of one frame, on the same Aer estimator, is "
+            f"{wall['ratio']:.0f} times faster ({wall['seconds']:.1f} s against {wall['param_shift_seconds']:.0f} s), equal to "
+            f"{wall['largest_relative_difference']:.0e}. `benchmarks/quantum/gradient_cost.py`"
+        )
+    return lines
+
+
 def page():
     lines = ["# Results", "", "Rendered by `python benchmarks/render.py` from `benchmarks/results/`.", ""]
-    lines += [*accuracy_table(), "", *cost_lines(), ""]
+    lines += [*accuracy_table(), "", *cost_lines(), *quantum_training_lines(), ""]
     for name in SETS:
         result = read(f"held_out_errors_{name}")
         if result is None:
@@ -104,7 +132,7 @@ def main():
     text = README.read_text()
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    table = "\n".join([*accuracy_table(), "", *cost_lines()])
+    table = "\n".join([*accuracy_table(), "", *cost_lines(), *quantum_training_lines()])
     wanted = f"{before}{BEGIN}\n{table}\n{END}{after}"
     if arguments.check:
         if wanted != text or RESULTS_PAGE.read_text() != page():

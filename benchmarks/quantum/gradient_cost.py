@@ -49,15 +49,19 @@ N_FRAMES, LIMIT = 600, 20.0
 
 
 def counts(field, frame, n_frames):
-    """Circuits of one gradient by either way, over all species."""
-    ours, theirs, bound = 0, 0, 0
+    """Circuits of one gradient, and of the residuals it needs, by either way over all species."""
+    total = dict.fromkeys(("circuits", "limit", "residual_circuits"), 0)
+    total |= dict.fromkeys(("param_shift_circuits", "param_shift_residual_circuits"), 0)
     for number, program in field.programs.items():
         rotations, size = len(compile_program(program).gates.rotations), program.n_amplitudes
         atoms = int(np.count_nonzero(frame.numbers == number))
-        ours += size * 2 * rotations
-        bound += 2**program.n_qubits * 2 * field.models[0].ansatz.n_angles
-        theirs += n_frames * atoms * (2 * (size - 1) + 1) * 2 * rotations
-    return ours, bound, theirs
+        values = n_frames * atoms * (2 * (size - 1) + 1)
+        total["circuits"] += size * 2 * rotations
+        total["limit"] += 2**program.n_qubits * 2 * program.n_angles
+        total["residual_circuits"] += size * (size + 1) // 2
+        total["param_shift_circuits"] += values * 2 * rotations
+        total["param_shift_residual_circuits"] += values
+    return {"frames": n_frames, "atoms_per_frame": frame.n_atoms, **total}
 
 
 def batch(field, frame, per_species):
@@ -154,18 +158,11 @@ def main():
     field = fit(prepared, rng=np.random.default_rng(0)).force_field
     frame = frames[0]
     per_species = 1 if options.smoke else options.atoms
-    mine, bound, others = counts(field, frame, N_FRAMES)
     rows, deviation = compare_wall_time(field, frame, per_species)
     atoms = sum(min(per_species, int(np.count_nonzero(frame.numbers == z))) for z in field.species)
     result = {
         "config": CONFIG,
-        "full_batch": {
-            "frames": N_FRAMES,
-            "atoms_per_frame": frame.n_atoms,
-            "circuits": mine,
-            "limit": bound,
-            "param_shift_circuits": others,
-        },
+        "full_batch": counts(field, frame, N_FRAMES),
         "wall_time": {
             "atoms": atoms,
             "circuits": rows["ours"][0],
