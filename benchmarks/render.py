@@ -99,8 +99,8 @@ def quantum_training_lines():
             f"{full['residual_circuits']} for its residuals (as many for one frame), where "
             f"`ParamShiftEstimatorGradient` needs {full['param_shift_circuits']:,} and "
             f"{full['param_shift_residual_circuits']:,}. The gradient of one frame, on the same Aer estimator, is "
-            f"{wall['ratio']:.0f} times faster ({wall['seconds']:.1f} s against {wall['param_shift_seconds']:.0f} s), equal to "
-            f"{wall['largest_relative_difference']:.0e}. `benchmarks/quantum/gradient_cost.py`"
+            f"{wall['ratio']:.0f} times faster ({wall['seconds']:.1f} s against {wall['param_shift_seconds']:.0f} s), "
+            f"equal to {wall['largest_relative_difference']:.0e}. `benchmarks/quantum/gradient_cost.py`"
         )
     return lines
 
