@@ -240,6 +240,15 @@ class ForceField:
         )
         return replace(self, models=changed)
 
+    def origin(self, number: int) -> float:
+        """M_00 of a species from its circuit, in eV: with the reference energy, the energy of the mean environment.
+
+        Args:
+            number: Atomic number.
+        """
+        (model,) = (m for m in self.models if m.number == number)
+        return model.origin()
+
     def with_mean_environment_references(self) -> ForceField:
         """Read the reference energies as those of the mean environment, x = (1, 0), and take M_00 off them.
 

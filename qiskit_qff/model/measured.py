@@ -191,13 +191,14 @@ class _Measurement:
         operator = self._operators[number]
         forces = operator.contract(seen.force_weights(number))
         virial = operator.contract(seen.virial_weights(number))
-        energy = operator.contract(seen.energy_weights(number)[None])
+        weights = seen.energy_weights(number)[None]
         if self._strategy == "density":
-            evaluator, bound = self._evaluator(number), self._bound[number]
-            energy = density.total_energy(evaluator, bound, seen.amplitudes[number], shots=self._shots)
+            energy = density.contract(self._evaluator(number), self._bound[number], weights, shots=self._shots)
             self.cost += energy.cost
+        else:
+            energy = operator.contract(weights)
         return _Part(
-            energy=float(energy.values[0]),
+            energy=float(energy.values[0]) + len(seen.amplitudes[number]) * self._field.origin(number),
             energy_variance=float(energy.std_errors[0] ** 2),
             forces=forces.values,
             force_variances=forces.std_errors**2,

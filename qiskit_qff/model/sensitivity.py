@@ -63,9 +63,15 @@ class Environments:
     """dE/dε of the core repulsion, symmetric, shape ``(3, 3)``, in eV."""
 
     def energy_weights(self, species: int) -> FloatArray:
-        """W with ``E_s = Tr(M W)``, the sum of ``x x^T``, shape ``(2**n, 2**n)``."""
+        """W with ``E_s - n_s M_00 = Tr(M W)``, the sum of ``x x^T - e_0 e_0^T``, shape ``(2**n, 2**n)``.
+
+        The mean environment, x = e_0, has its trained energy whatever a device says of M_00; a measured M gives the
+        difference to it. An error of M_00 would otherwise count once for every atom.
+        """
         x = self.amplitudes[species]
-        return np.asarray(x.T @ x)
+        weights = x.T @ x
+        weights[0, 0] -= len(x)
+        return np.asarray(weights)
 
     def force_weights(self, species: int) -> FloatArray:
         """W with ``F_a = Tr(M W_a)``, symmetric, shape ``(3 n_atoms, 2**n, 2**n)``, in 1/Å."""

@@ -65,10 +65,20 @@ class SpeciesModel:
         return BoundProgram(build_program(self.ansatz), self.theta, self.weights)
 
     def operator_matrix(self) -> FloatArray:
-        """M, measured where the model is calibrated, else from the circuit, shape ``(2^n, 2^n)``, in eV."""
-        if self.measured is not None:
-            return self.measured.matrix
-        return operator_matrix(build_program(self.ansatz), self.theta, self.weights)
+        """M, measured where the model is calibrated, else from the circuit, shape ``(2^n, 2^n)``, in eV.
+
+        A measured M keeps the circuit's M_00: the mean environment has its trained energy, and what is measured is the
+        difference to it.
+        """
+        if self.measured is None:
+            return operator_matrix(build_program(self.ansatz), self.theta, self.weights)
+        matrix = self.measured.matrix.copy()
+        matrix[0, 0] = self.origin()
+        return matrix
+
+    def origin(self) -> float:
+        """M_00 of the circuit in eV."""
+        return float(operator_matrix(build_program(self.ansatz), self.theta, self.weights)[0, 0])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists for a model file."""

@@ -103,3 +103,20 @@ def test_damaged_measurements_are_refused(field, rng, tmp_path, key, value, mess
     path.write_text(json.dumps(content))
     with pytest.raises(ModelFileError, match=message):
         ForceField.load(path)
+
+
+def test_an_error_of_the_first_entry_does_not_shift_energies(field, frame, rng) -> None:
+    calibrated = sampled(field, rng)
+    spoiled = []
+    for model in calibrated.models:
+        matrix = model.measured.matrix.copy()
+        matrix[0, 0] += 5.0
+        spoiled.append(replace(model, measured=replace(model.measured, matrix=matrix, design="pairs", **pairs(model))))
+    shifted = replace(calibrated, models=tuple(spoiled))
+    assert shifted.predict(frame).energy == pytest.approx(calibrated.predict(frame).energy, abs=1e-9)
+
+
+def pairs(model) -> dict:
+    """What else a matrix measured by pairs says of itself."""
+    size = model.ansatz.n_amplitudes
+    return {"variances": np.zeros(size * (size + 1) // 2), "spectrum_known": False}
