@@ -54,6 +54,7 @@ def measure_in_jobs(
     settings = Settings(backend, shots, mitigation, decoupling, "auto", "batch", seed if is_local else None)
     with _directory(directory) as place:
         run = _planned(model, place, settings, output)
+        output.note(_price(run))
         with sending_server(run) as server:
             submit_missing(run, server, output.note)
         if not is_local:
@@ -119,6 +120,22 @@ def _check_abilities(device: "Device", settings: "Settings") -> None:
         preset=find_preset(settings.mitigation),
         dynamical_decoupling=settings.dynamical_decoupling,
         rng=np.random.default_rng(0),
+    )
+
+
+def _price(run: "Run") -> str:
+    """What the whole run takes, told before anything is sent."""
+    from qiskit_qff.evaluators.mitigation import find_preset
+    from qiskit_qff.evaluators.timing import TimingModel
+
+    preset = find_preset(run.settings.mitigation)
+    circuits = sum(job.circuits for job in run.jobs)
+    shots = circuits * run.settings.shots
+    seconds = TimingModel(mitigation_factor=preset.time_factor).seconds(shots=shots, jobs=len(run.jobs))
+    return (
+        f"{len(run.jobs)} jobs on {run.settings.backend}: {circuits} circuits, {shots} shots, {preset.description}"
+        f"{', dynamical decoupling' if run.settings.dynamical_decoupling else ''}; "
+        f"on a device about {seconds:.0f} s of processor time (estimate)"
     )
 
 

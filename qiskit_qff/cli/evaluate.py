@@ -206,6 +206,7 @@ def _compare_on_backend(
         **spread(measured.frames, frames),
         "n_circuits": measured.cost.circuits,
         "n_shots": measured.cost.shots,
+        "qpu_seconds": measured.cost.seconds,
         "backend": backend,
         "strategy": strategy,
         "mitigation": mitigation,

@@ -43,7 +43,10 @@ def test_provenance_of_a_fake_device(model, tmp_path, capsys):
     out = tmp_path / "measured.json"
     options = ["--backend", "fake_torino", "--shots", "600", "--mitigation", "readout", "--dynamical-decoupling"]
     assert qff(["calibrate", str(model), *options, "--out", str(out), "--json"]) == 0
-    result = last_json(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    result = last_json(captured.out)
+    for word in (f"{result['n_circuits']} circuits", "TREX", "dynamical decoupling", "processor time"):
+        assert word in captured.err
     assert result["n_shots"] == 600 * result["n_circuits"]
     assert result["missing"] == []
     assert [path.name for path in tmp_path.iterdir()] == ["measured.json"]

@@ -110,6 +110,7 @@ def test_strategies_agree_and_shots_add_keys(trained, tmp_path, capsys) -> None:
     sampled = last_json(capsys.readouterr().out)
     assert set(sampled) >= METRIC_KEYS | SHOT_KEYS
     assert sampled["n_shots"] > 0
+    assert sampled["qpu_seconds"] > 0
     assert sampled["force_std_mev_per_ang"] > 0
     assert sampled["stress_std_mev_per_ang3"] > 0
     deviation = abs(sampled["energy_mae_mev_per_atom"] - exact["energy_mae_mev_per_atom"])
