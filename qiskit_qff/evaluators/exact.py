@@ -43,6 +43,48 @@ class ExactEvaluator:
         return [_evaluate(request) for request in requests]
 
 
+class ExpectedEvaluator:
+    """The average perfect device: exact values with the exact covariances of a number of shots, nothing drawn.
+
+    With it every strategy gives the standard errors of its energies and forces in closed form.
+    """
+
+    def __init__(self, *, shots: int) -> None:
+        """Set the number of shots.
+
+        Args:
+            shots: Executions per parameter set.
+
+        Raises:
+            ConfigError: If the number of shots is not positive.
+        """
+        _check_shots(shots)
+        self._shots = shots
+
+    def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
+        """Exact values and the covariances that sampling would give them.
+
+        Args:
+            requests: Tasks with their parameter sets; not changed.
+            shots: Executions per parameter set; the evaluator's own setting by default.
+        """
+        return [self._expect(request, self._shots if shots is None else shots) for request in requests]
+
+    def _expect(self, request: Request, shots: int) -> Evaluation:
+        """Values and covariances of one request, in chunks."""
+        gates, readouts = _gates(request.task), request.task.readouts
+        batch, count = len(request.parameters), len(readouts)
+        values, covariances = np.empty((batch, count)), np.empty((batch, count, count))
+        for start in range(0, batch, _CHUNK):
+            probabilities = _probabilities(gates, request.parameters[start : start + _CHUNK])
+            part = slice(start, start + len(probabilities))
+            means = probabilities @ readouts.T
+            squares = np.einsum("bz,kz,lz->bkl", probabilities, readouts, readouts, optimize=True)
+            values[part] = means
+            covariances[part] = (squares - means[:, :, None] * means[:, None, :]) / shots
+        return Evaluation(values, covariances, Cost(circuits=batch, shots=batch * shots))
+
+
 class SampledEvaluator:
     """A perfect device: exact probabilities, outcomes drawn at random."""
 
@@ -57,8 +99,7 @@ class SampledEvaluator:
         Raises:
             ConfigError: If the number of shots is not positive.
         """
-        if shots < 1:
-            raise ConfigError(f"The number of shots must be positive; {shots} was given.")
+        _check_shots(shots)
         self._rng = rng
         self._shots = shots
         self._timing = timing or TimingModel()
@@ -107,3 +148,13 @@ def _probabilities(gates: GateTable, parameters: NDArray[np.float64]) -> NDArray
     states = np.zeros((len(parameters), 2**gates.n_qubits, 1), dtype=matrices.dtype)
     prepare_states(gates.kinds, gates.qubits, np.ascontiguousarray(matrices), states)
     return np.asarray(np.abs(states[:, :, 0]) ** 2)
+
+
+def _check_shots(shots: int) -> None:
+    """Refuse numbers of shots that are not positive.
+
+    Raises:
+        ConfigError: If so.
+    """
+    if shots < 1:
+        raise ConfigError(f"The number of shots must be positive; {shots} was given.")
