@@ -15,7 +15,8 @@ import numpy as np
 from qiskit_qff.errors import QFFError
 from qiskit_qff.evaluators.backends import Device, device_evaluator, find_device
 from qiskit_qff.evaluators.mitigation import find_preset
-from qiskit_qff.evaluators.strategies.operator import chosen_design, operator_requests
+from qiskit_qff.evaluators.strategies.operator import operator_requests
+from qiskit_qff.evaluators.strategies.spectrum import chosen_design
 from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.remote.run_directory import Settings, bound_programs, plan_jobs

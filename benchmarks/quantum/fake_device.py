@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from qiskit_qff.evaluators.backends import build_evaluator, find_device
-from qiskit_qff.evaluators.strategies.operator import known_spectrum, measure_operator
+from qiskit_qff.evaluators.strategies.operator import measure_operator
+from qiskit_qff.evaluators.strategies.spectrum import known_spectrum
 from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.reading import read_frames

@@ -18,7 +18,8 @@ from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.circuit.compiled import operator_matrix
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.evaluators.backends import build_evaluator
-from qiskit_qff.evaluators.strategies.operator import known_spectrum, measure_operator
+from qiskit_qff.evaluators.strategies.operator import measure_operator
+from qiskit_qff.evaluators.strategies.spectrum import known_spectrum
 
 SPECS = {
     "brickwork cz, 4 layers, n=3": AnsatzSpec("brickwork_cz", "z_diagonal", 8, layers=4, n_readouts=6),

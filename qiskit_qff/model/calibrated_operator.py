@@ -17,7 +17,8 @@ from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost
 from qiskit_qff.evaluators.strategies.designs import DesignName, operator_design
-from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, completed_operator, known_spectrum
+from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, completed_operator
+from qiskit_qff.evaluators.strategies.spectrum import known_spectrum
 
 FloatArray = NDArray[np.float64]
 

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.evaluators.protocol import Cost
-from qiskit_qff.evaluators.strategies.operator import default_design, known_spectrum, measure_operator
+from qiskit_qff.evaluators.strategies.operator import measure_operator
+from qiskit_qff.evaluators.strategies.spectrum import default_design, known_spectrum
 from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.measured import EvaluatorFactory

@@ -24,12 +24,8 @@ from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost, Evaluator
 from qiskit_qff.evaluators.spelling import suggest
 from qiskit_qff.evaluators.strategies import density, environment
-from qiskit_qff.evaluators.strategies.operator import (
-    MeasuredOperator,
-    default_design,
-    known_spectrum,
-    measure_operator,
-)
+from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, measure_operator
+from qiskit_qff.evaluators.strategies.spectrum import default_design, known_spectrum
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.sensitivity import Environments, environments
 from qiskit_qff.structures.frame import Frame

@@ -30,7 +30,8 @@ from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import MeasurementTask
 from qiskit_qff.evaluators.strategies.designs import operator_design
-from qiskit_qff.evaluators.strategies.operator import default_design, operator_requests
+from qiskit_qff.evaluators.strategies.operator import operator_requests
+from qiskit_qff.evaluators.strategies.spectrum import default_design
 from qiskit_qff.evaluators.tasks import loader_task
 from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.model.force_field import ForceField

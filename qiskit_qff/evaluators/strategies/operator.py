@@ -8,19 +8,19 @@ change.
 
 What is known about M helps: its eigenvalues are those of the readout. :meth:`MeasuredOperator.with_spectrum`
 replaces the measured eigenvalues by the known ones; only errors that turn eigenvectors remain. A readout with one
-vector goes further: M is then known from its first column, ``2 D - 1`` states (:func:`default_design`).
+vector goes further: M is then known from its first column, ``2 D - 1`` states
+(:func:`~qiskit_qff.evaluators.strategies.spectrum.default_design`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_qff.circuit.compiled import compile_program, readout_matrices
+from qiskit_qff.circuit.compiled import compile_program
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shift_variances, shifted_parameters
@@ -28,12 +28,10 @@ from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request,
 from qiskit_qff.evaluators.strategies.completion import complete
 from qiskit_qff.evaluators.strategies.designs import DesignName, OperatorDesign, operator_design
 from qiskit_qff.evaluators.strategies.results import Measured, ThetaGradient
+from qiskit_qff.evaluators.strategies.spectrum import only_weight
 from qiskit_qff.evaluators.tasks import pair_task, with_rotations
 
 FloatArray = NDArray[np.float64]
-
-_LEAST_OVERLAP = 0.02
-"""Least squared overlap of a readout vector with the first basis state for measuring by its column."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +184,7 @@ def assemble_operator(
     cost, size = total_cost(results), 2**bound.program.n_qubits
     if design != "first_column":
         return MeasuredOperator(_symmetric(plan, plan.solution @ values, size), plan, variances, cost)
-    done = complete(plan.solution @ values, float(plan.trace @ values), _only_weight(bound))
+    done = complete(plan.solution @ values, float(plan.trace @ values), only_weight(bound))
     # What noise has shrunk is stretched again, and its errors with it.
     return completed_operator(bound, _embedded(done.matrix, size), variances / done.contrast**2, cost)
 
@@ -206,7 +204,7 @@ def completed_operator(bound: BoundProgram, matrix: FloatArray, variances: Float
     program = bound.program
     plan = operator_design(program.n_amplitudes, program.n_qubits, "first_column")
     used = program.n_amplitudes
-    weight = _only_weight(bound)
+    weight = only_weight(bound)
     done = complete(matrix[0, :used], weight, weight)
     response = np.zeros((plan.n_states, *matrix.shape))
     response[:, :used, :used] = np.tensordot(plan.solution.T, done.by_column, axes=1)
@@ -214,80 +212,11 @@ def completed_operator(bound: BoundProgram, matrix: FloatArray, variances: Float
     return MeasuredOperator(matrix, plan, variances, cost, response=response)
 
 
-def default_design(bound: BoundProgram) -> DesignName:
-    """The design with the fewest states that determines M: ``first_column`` for one readout vector, or ``pairs``.
-
-    A vector that hardly touches the first basis state would make its column small against the noise; it is measured by
-    ``pairs`` as well.
-
-    Args:
-        bound: Circuit with its parameters.
-    """
-    spectrum = known_spectrum(bound)
-    if spectrum is None or np.count_nonzero(spectrum) != 1:
-        return "pairs"
-    matrices = readout_matrices(bound.program, bound.theta)
-    overlap = float(bound.weights @ matrices[:, 0, 0]) / float(spectrum[np.flatnonzero(spectrum)[0]])
-    return "first_column" if overlap > _LEAST_OVERLAP else "pairs"
-
-
-def chosen_design(wanted: str, bound: BoundProgram) -> DesignName:
-    """The design of a name: one of the designs, or ``auto`` for the one with the fewest states.
-
-    Args:
-        wanted: What the user asked for.
-        bound: Circuit with its parameters.
-
-    Raises:
-        ConfigError: If there is no such design.
-    """
-    if wanted == "auto":
-        return default_design(bound)
-    if wanted not in get_args(DesignName):
-        raise ConfigError(f"Unknown design '{wanted}'; choose auto or one of {', '.join(get_args(DesignName))}.")
-    return cast("DesignName", wanted)
-
-
-def _only_weight(bound: BoundProgram) -> float:
-    """The one eigenvalue of M that is not zero.
-
-    Raises:
-        ConfigError: If there is not exactly one, or it is not known.
-    """
-    spectrum = known_spectrum(bound)
-    if spectrum is None or np.count_nonzero(spectrum) != 1:
-        raise ConfigError(
-            "Design 'first_column' needs a readout with one vector (family 'ry_tree', readout 'rank_one'); "
-            "use design 'pairs'."
-        )
-    return float(spectrum[np.flatnonzero(spectrum)[0]])
-
-
 def _embedded(block: FloatArray, size: int) -> FloatArray:
     """A matrix of a register with the given upper left block."""
     matrix = np.zeros((size, size))
     matrix[: len(block), : len(block)] = block
     return matrix
-
-
-def known_spectrum(bound: BoundProgram) -> FloatArray | None:
-    """Eigenvalues that M must have, shape ``(n_amplitudes,)`` in eV, or None where it is not fixed.
-
-    A real circuit conjugates the readout, so M has its eigenvalues if all basis states are in use; a tree
-    with one readout vector has only that vector's weight.
-    """
-    program = bound.program
-    size = 2**program.n_qubits
-    if not compile_program(program).gates.is_real:
-        return None
-    diagonal = program.weighted_diagonal(bound.weights)
-    if program.n_amplitudes == size:
-        return diagonal
-    if np.count_nonzero(diagonal) == 1 and program.circuit.name.startswith("ry_tree"):
-        spectrum = np.zeros(program.n_amplitudes)
-        spectrum[0] = diagonal[np.flatnonzero(diagonal)[0]]
-        return spectrum
-    return None
 
 
 def theta_gradient(

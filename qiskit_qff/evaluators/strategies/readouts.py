@@ -16,12 +16,8 @@ from numpy.typing import NDArray
 
 from qiskit_qff.circuit.program import BoundProgram, CircuitProgram
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, total_cost
-from qiskit_qff.evaluators.strategies.operator import (
-    MeasuredOperator,
-    assemble_operator,
-    known_spectrum,
-    operator_requests,
-)
+from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, assemble_operator, operator_requests
+from qiskit_qff.evaluators.strategies.spectrum import known_spectrum
 
 FloatArray = NDArray[np.float64]
 

@@ -17,12 +17,8 @@ import numpy as np
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost, Evaluation
 from qiskit_qff.evaluators.reading import read_strings
-from qiskit_qff.evaluators.strategies.operator import (
-    MeasuredOperator,
-    assemble_operator,
-    chosen_design,
-    known_spectrum,
-)
+from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, assemble_operator
+from qiskit_qff.evaluators.strategies.spectrum import chosen_design, known_spectrum
 from qiskit_qff.evaluators.z_strings import string_set
 from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
 from qiskit_qff.model.force_field import ForceField

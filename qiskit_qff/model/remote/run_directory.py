@@ -22,7 +22,8 @@ import numpy as np
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Request
-from qiskit_qff.evaluators.strategies.operator import chosen_design, operator_requests
+from qiskit_qff.evaluators.strategies.operator import operator_requests
+from qiskit_qff.evaluators.strategies.spectrum import chosen_design
 from qiskit_qff.model.force_field import ForceField
 
 FORMAT = 1

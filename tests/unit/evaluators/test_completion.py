@@ -10,7 +10,7 @@ from qiskit_qff.circuit.compiled import readout_matrices
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import BackendError, ConfigError
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
-from qiskit_qff.evaluators.strategies import operator
+from qiskit_qff.evaluators.strategies import operator, spectrum
 from qiskit_qff.evaluators.strategies.completion import complete
 from qiskit_qff.evaluators.strategies.designs import operator_design
 
@@ -28,11 +28,11 @@ def tree(rng, n_amplitudes=11, weight=-3.0):
 
 def test_the_completed_matrix_is_exact(rng):
     bound, matrix = tree(rng)
-    assert operator.default_design(bound) == "first_column"
+    assert spectrum.default_design(bound) == "first_column"
     measured = operator.measure_operator(ExactEvaluator(), bound, design="first_column")
     np.testing.assert_allclose(measured.matrix, matrix, atol=1e-12)
     assert measured.cost.circuits == measured.design.n_states == 2 * 11 - 1
-    assert measured.with_spectrum(operator.known_spectrum(bound)) is measured
+    assert measured.with_spectrum(spectrum.known_spectrum(bound)) is measured
 
 
 @pytest.mark.parametrize("weight", [-2.5, 0.7])
@@ -94,7 +94,7 @@ def test_the_column_is_less_noisy_for_the_same_number_of_shots(rng):
     for design in ("pairs", "first_column"):
         evaluator = SampledEvaluator(rng, shots=200_000 // operator_design(16, 4, design).n_states)
         runs = [operator.measure_operator(evaluator, bound, design=design) for _ in range(10)]
-        known = [run.with_spectrum(operator.known_spectrum(bound)) for run in runs]
+        known = [run.with_spectrum(spectrum.known_spectrum(bound)) for run in runs]
         errors[design] = np.sqrt(np.mean([np.sum((run.matrix - matrix) ** 2) for run in known]))
     assert errors["first_column"] < 0.8 * errors["pairs"]
 
@@ -102,14 +102,14 @@ def test_the_column_is_less_noisy_for_the_same_number_of_shots(rng):
 def test_other_readouts_are_refused_and_measured_by_pairs(rng):
     two = build_program(AnsatzSpec("ry_tree", "rank_two", 8, n_readouts=2))
     bound = BoundProgram(two, rng.normal(size=two.n_angles), np.array([1.0, -2.0]))
-    assert operator.default_design(bound) == "pairs"
+    assert spectrum.default_design(bound) == "pairs"
     with pytest.raises(ConfigError, match="pairs"):
         operator.measure_operator(ExactEvaluator(), bound, design="first_column")
     spec = AnsatzSpec("ry_tree", "rank_one", 8)
     away = BoundProgram(build_program(spec), angles_for_vector(spec, np.eye(8)[3]), np.array([1.0]))
-    assert operator.default_design(away) == "pairs"
+    assert spectrum.default_design(away) == "pairs"
     with pytest.raises(BackendError, match="first column"):
         complete(np.array([1.0, 0.0, 0.0]), 1.0, 1.0)
     with pytest.raises(ConfigError, match="auto"):
-        operator.chosen_design("star", away)
-    assert operator.chosen_design("auto", away) == "pairs"
+        spectrum.chosen_design("star", away)
+    assert spectrum.chosen_design("auto", away) == "pairs"

@@ -10,7 +10,7 @@ from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.strategies import density, environment, operator
+from qiskit_qff.evaluators.strategies import density, environment, operator, spectrum
 from qiskit_qff.evaluators.strategies.designs import operator_design
 
 SPECS = [
@@ -166,13 +166,13 @@ def test_standard_errors_are_right(spec, quantity):
 
 def test_spectrum_projection_removes_noise_and_keeps_errors_honest():
     case = Case(AnsatzSpec("ry_tree", "rank_one", 8), n_states=3)
-    spectrum = operator.known_spectrum(case.bound)
+    eigenvalues = spectrum.known_spectrum(case.bound)
     rng = np.random.default_rng(3)
     evaluator = SampledEvaluator(rng, shots=4000)
     raw, projected, z = [], [], []
     for _ in range(100):
         plain = operator.measure_operator(evaluator, case.bound)
-        known = plain.with_spectrum(spectrum)
+        known = plain.with_spectrum(eigenvalues)
         raw.append(np.linalg.norm(plain.matrix - case.matrix))
         projected.append(np.linalg.norm(known.matrix - case.matrix))
         contraction = known.contract(case.w)
@@ -187,9 +187,9 @@ def test_known_spectrum_is_that_of_the_matrix():
         case = Case(spec)
         used = case.program.n_amplitudes
         eigenvalues = np.linalg.eigvalsh(case.matrix[:used, :used])
-        np.testing.assert_allclose(np.sort(operator.known_spectrum(case.bound)), eigenvalues, atol=1e-12)
-    assert operator.known_spectrum(Case(SPECS[2]).bound) is None
-    assert operator.known_spectrum(Case(AnsatzSpec("brickwork_cz", "rank_one", 5, layers=1)).bound) is None
+        np.testing.assert_allclose(np.sort(spectrum.known_spectrum(case.bound)), eigenvalues, atol=1e-12)
+    assert spectrum.known_spectrum(Case(SPECS[2]).bound) is None
+    assert spectrum.known_spectrum(Case(AnsatzSpec("brickwork_cz", "rank_one", 5, layers=1)).bound) is None
 
 
 def test_sampled_matrices_have_the_reported_errors(rng):

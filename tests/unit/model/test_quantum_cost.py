@@ -7,7 +7,8 @@ from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import BackendError, DataError
 from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.strategies import density, environment
-from qiskit_qff.evaluators.strategies.operator import default_design, measure_operator, theta_gradient
+from qiskit_qff.evaluators.strategies.operator import measure_operator, theta_gradient
+from qiskit_qff.evaluators.strategies.spectrum import default_design
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.quantum_cost import circuit_counts, quantum_costs
 
