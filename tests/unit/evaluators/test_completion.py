@@ -9,7 +9,7 @@ from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector, build_progr
 from qiskit_qff.circuit.compiled import readout_matrices
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import BackendError, ConfigError
-from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
+from qiskit_qff.evaluators.exact import ExactEvaluator, ExpectedEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.strategies import operator, spectrum
 from qiskit_qff.evaluators.strategies.completion import complete
 from qiskit_qff.evaluators.strategies.designs import operator_design
@@ -113,3 +113,16 @@ def test_other_readouts_are_refused_and_measured_by_pairs(rng):
     with pytest.raises(ConfigError, match="auto"):
         spectrum.chosen_design("star", away)
     assert spectrum.chosen_design("auto", away) == "pairs"
+
+
+def test_expected_errors_are_the_average_of_sampled_ones(rng):
+    bound, _ = tree(rng)
+    expected = operator.measure_operator(ExpectedEvaluator(shots=2000), bound, design="first_column")
+    sampled = [
+        operator.measure_operator(SampledEvaluator(rng, shots=2000), bound, design="first_column").variances
+        for _ in range(100)
+    ]
+    np.testing.assert_allclose(expected.variances, np.mean(sampled, axis=0), rtol=0.1)
+    assert expected.cost.shots == 2000 * expected.design.n_states
+    with pytest.raises(ConfigError, match="positive"):
+        ExpectedEvaluator(shots=0)
