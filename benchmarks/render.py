@@ -10,6 +10,8 @@ import json
 import sys
 from pathlib import Path
 
+import render_quantum
+
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 RESULTS_PAGE = HERE / "RESULTS.md"
@@ -107,7 +109,8 @@ def quantum_training_lines():
 
 def page():
     lines = ["# Results", "", "Rendered by `python benchmarks/render.py` from `benchmarks/results/`.", ""]
-    lines += [*accuracy_table(), "", *cost_lines(), *quantum_training_lines(), ""]
+    lines += [*accuracy_table(), "", *cost_lines(), *quantum_training_lines(), *render_quantum.summary_lines(), ""]
+    lines += render_quantum.sections()
     for name in SETS:
         result = read(f"held_out_errors_{name}")
         if result is None:
@@ -132,7 +135,9 @@ def main():
     text = README.read_text()
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    table = "\n".join([*accuracy_table(), "", *cost_lines(), *quantum_training_lines()])
+    table = "\n".join(
+        [*accuracy_table(), "", *cost_lines(), *quantum_training_lines(), *render_quantum.summary_lines()]
+    )
     wanted = f"{before}{BEGIN}\n{table}\n{END}{after}"
     if arguments.check:
         if wanted != text or RESULTS_PAGE.read_text() != page():

@@ -1,0 +1,220 @@
+"""The quantum part of benchmarks/RESULTS.md: circuits, depth, shots, devices; one section a record."""
+
+import json
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+WAYS = {"pairs": "all pairs", "spectrum": "pairs, spectrum known", "column": "first column"}
+DEPTH_ROWS = {
+    "loader + tree rank one": "`environment`, `density`: loader and tree",
+    "worst pair state + tree rank one": "`operator`: pair state and tree (default)",
+    "loader + brickwork cz, 4 layers": "loader and brickwork CZ, 4 layers",
+    "worst pair state + brickwork cz, 4 layers": "pair state and brickwork CZ, 4 layers",
+    "worst pair state + brickwork rzz, 4 layers": "pair state and brickwork RZZ, 4 layers",
+}
+DEVICES = {"heavy_hex": "heavy-hex", "square": "square lattice", "heavy_hex_fractional": "heavy-hex, fractional gates"}
+
+
+def read(name):
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def big(number):
+    """A count in digits up to a million, in powers of ten beyond."""
+    return f"{number:,}" if number < 10_000_000 else f"{number:.1e}"
+
+
+def counts_section():
+    record = read("circuit_counts")
+    if record is None:
+        return []
+    lines = [
+        "## Circuits of a frame",
+        "",
+        "Distinct states times settings, counted while lips83 cells were predicted.",
+        "",
+    ]
+    lines += [
+        "| atoms | `environment` | `density`: calibration, then a frame | `operator`: calibration, then a frame |"
+    ]
+    lines += ["|---|---|---|---|"]
+    for row in record["rows"]:
+        lines.append(
+            f"| {row['n_atoms']:,} | {row['environment']['energy']:,} | {row['density']['once']}, "
+            f"{row['density']['energy']} | {row['operator']['once']}, {row['operator']['energy']} |"
+        )
+    first = record["rows"][0]
+    limit = 2 ** first["n_qubits"] * first["n_species"]
+    lines += ["", f"At most 2^n per species is {limit} here. `benchmarks/quantum/circuit_counts.py`", ""]
+    return lines
+
+
+def depth_section():
+    record = read("circuit_depth")
+    if record is None:
+        return []
+    found = {(row["qubits"], row["circuit"]): row for row in record["rows"]}
+    qubits = sorted({q for q, _ in found})
+    lines = ["## Two-qubit depth after transpiling", ""]
+    for device, words in DEVICES.items():
+        lines += [f"| {words} | {' | '.join(f'n = {q}' for q in qubits)} |", "|---" * (len(qubits) + 1) + "|"]
+        for circuit, name in DEPTH_ROWS.items():
+            cells = [str(found[q, circuit][device]["depth"]) if (q, circuit) in found else "" for q in qubits]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append("")
+    lines += [
+        (
+            "The brickwork is the shallowest from 4 qubits on, and with fractional gates its RZZ variant costs no"
+            " more than CZ. The tree is the default all the same: at 99 parameters it is the more accurate "
+            "(below), one readout vector is measured by 2 D - 1 states, and registers of different size can share"
+            " the budget. On a device of today use trees of 3 or 4 qubits (depth 12 to 24), or a brickwork. "
+            "`benchmarks/quantum/circuit_depth.py`"
+        ),
+        "",
+    ]
+    return lines
+
+
+def shots_section():
+    record = read("shots")
+    if record is None:
+        return []
+    lines = ["## Shots for 1 meV/atom and for 50 meV/Å", ""]
+    lines += [
+        "| data, training | force MAE | energy MAE | strategy | circuits | shots each, energy | shots each, force |"
+    ]
+    lines += ["|---|---|---|---|---|---|---|"]
+    for row in record["rows"]:
+        for strategy in ("environment", "density", "operator"):
+            found = row[strategy]
+            lines.append(
+                f"| {row['set']}, {row['training']} | {row['force_mae_mev_per_ang']:.1f} | "
+                f"{row['energy_mae_mev_per_atom']:.2f} | `{strategy}` | {found['circuits']} | "
+                f"{big(found['energy']['shots'])} | {big(found['force']['shots'])} |"
+            )
+    sampled = [
+        row[s]["force_error_of_samples_mev_per_ang"]
+        for row in record["rows"]
+        for s in ("environment", "operator")
+        if "force_error_of_samples_mev_per_ang" in row[s]
+    ]
+    lines += [
+        "",
+        (
+            "`plain`: features of unit variance; `basis`: features decorrelated and small; `frugal`: in that "
+            "basis, the noise of 4096 shots counted as loss. Circuits are those of one frame, of the calibration "
+            "for `operator`; forces of `density` are those of `operator`. From the closed form; predictions "
+            f"sampled with the shots for 50 meV/Å had errors of {min(sampled):.0f} to {max(sampled):.0f} meV/Å "
+            "(root mean square). `benchmarks/quantum/shots.py`"
+        ),
+        "",
+    ]
+    return lines
+
+
+def device_section():
+    record = read("fake_device")
+    if record is None:
+        return []
+    lines = ["## Forces and energies on a fake device", ""]
+    lines += [
+        (
+            f"`{record['backend']}`, strategy `operator`, {record['shots']} shots a state, against the noiseless "
+            f"prediction of the same model; mean ± standard deviation over {record['seeds']} seeds, in meV/Å, and "
+            "the relative energy in meV/atom. Backend `exact` has shot noise only."
+        ),
+        "",
+        f"| model | backend, mitigation | {' | '.join(WAYS.values())} |",
+        "|---|---|---|---|---|",
+    ]
+    for row in record["rows"]:
+        cells = [
+            (
+                f"{row[w]['force_mae_mev_per_ang']:.0f} ± {row[w]['force_std']:.0f}, "
+                f"{row[w]['energy_mae_mev_per_atom']:.2f} ({row[w]['circuits']} circuits)"
+            )
+            for w in WAYS
+        ]
+        lines.append(f"| {row['model']} | {row['backend']}, {row['mitigation']} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        (
+            "All pairs is what the library gives; the other two use that the readout is known: the same states "
+            "with the known spectrum, and the first column of M completed with its known weight (the default, the"
+            f" fewest states). The models were trained with the noise of {record['trained_for_shots']} shots "
+            "counted as loss. `benchmarks/quantum/fake_device.py`"
+        ),
+        "",
+    ]
+    return lines
+
+
+def calibration_section():
+    record = read("calibration_cost")
+    if record is None:
+        return []
+    lines = ["## Processor time of a Li-MOF calibration", ""]
+    lines += ["| model | mitigation | circuits | two-qubit depth | seconds | seconds of all pairs |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for row in record["rows"]:
+        lines.append(
+            f"| {row['model']} | {row['mitigation']} | {row['circuits']} | {row['two_qubit_depth']} | "
+            f"{row['seconds']:.0f} | {row['seconds_of_all_pairs']:.0f} |"
+        )
+    lines += [
+        "",
+        f"Estimated for `{record['backend']}` at {record['shots']} shots. `benchmarks/quantum/calibration_cost.py`",
+        "",
+    ]
+    return lines
+
+
+def summary_lines():
+    """What the README says of it."""
+    lines = []
+    if record := read("circuit_counts"):
+        rows = record["rows"]
+        lines.append(
+            f"- Circuits for the energy of a frame of {', '.join(str(row['n_atoms']) for row in rows)} atoms: "
+            f"{', '.join(str(row['density']['energy']) for row in rows)} by `density`, none by `operator` after "
+            f"{rows[0]['operator']['once']} once. `benchmarks/quantum/circuit_counts.py`"
+        )
+    if record := read("shots"):
+        plain, basis, frugal = (
+            next(r for r in record["rows"] if r["set"] == "lips83" and r["training"] == t)
+            for t in ("plain", "basis", "frugal")
+        )
+        lines.append(
+            f"- Shots a state for force errors of 50 meV/Å by `operator` (lips83, 99 parameters): "
+            f"{big(plain['operator']['force']['shots'])} with features of unit variance, "
+            f"{big(basis['operator']['force']['shots'])} in the package's basis, "
+            f"{big(frugal['operator']['force']['shots'])} with the noise counted in training; model error "
+            f"{plain['force_mae_mev_per_ang']:.1f}, {basis['force_mae_mev_per_ang']:.1f}, "
+            f"{frugal['force_mae_mev_per_ang']:.1f} meV/Å. `benchmarks/quantum/shots.py`"
+        )
+    if record := read("fake_device"):
+        chosen = [r for r in record["rows"] if r["mitigation"] == "readout"]
+        parts = [
+            (
+                f"{r['model']} {r['column']['force_mae_mev_per_ang']:.0f} meV/Å, "
+                f"{r['column']['energy_mae_mev_per_atom']:.1f} meV/atom"
+            )
+            for r in chosen
+        ]
+        lines.append(
+            f"- Noise of forces and relative energies on `{record['backend']}` at {record['shots']} shots, readout "
+            f"mitigation: {'; '.join(parts)}. `benchmarks/quantum/fake_device.py`"
+        )
+    if record := read("calibration_cost"):
+        row = next(r for r in record["rows"] if r["mitigation"] == "readout")
+        lines.append(
+            f"- Calibrating the Li-MOF model of {row['model']}: {row['circuits']} circuits, {row['seconds']:.0f} s of "
+            "processor time, estimated. `benchmarks/quantum/calibration_cost.py`"
+        )
+    return lines
+
+
+def sections():
+    """All of it, for RESULTS.md."""
+    return [*counts_section(), *shots_section(), *device_section(), *calibration_section(), *depth_section()]
