@@ -6,7 +6,7 @@ needed any more, and a step costs the same for 60 and for 60,000 of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,9 +28,12 @@ from qiskit_qff.training.design import (
     eliminate_last,
     reference_energies,
 )
+from qiskit_qff.training.workers import S, Work, Workers, sum_frames
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+FrameProgress = Callable[[int], None]
+"""Called with the number of frames done."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ def pool_statistics(
     settings: PoolSettings,
     weights: LossWeights,
     progress: Progress,
+    workers: Workers | None = None,
 ) -> PoolStatistics:
     """Sums over the whole pool.
 
@@ -90,6 +94,7 @@ def pool_statistics(
         settings: Pool settings.
         weights: The loss.
         progress: Called as work proceeds.
+        workers: Processes to sum on; this one by default.
     """
     sets = {
         z: build_channels(
@@ -98,32 +103,68 @@ def pool_statistics(
         for s, z in enumerate(species)
     }
     tables = make_tables(sets, settings.r_cut)
-    n_species, n_columns = len(species), int(tables.channel_start[-1])
-    equations = NormalEquations.empty(n_columns + n_species)
-    moments = _Moments(tables)
-    baseline = reference_energies(frames, species)
-    for k, frame in enumerate(frames):
-        progress("pool", k, len(frames))
-        kinds = species_index(frame.numbers, species, where=frame.where)
-        neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, settings.r_cut)
-        rows = np.empty(n_columns), np.empty((3 * frame.n_atoms, n_columns + n_species))
-        values = np.empty((frame.n_atoms, int(np.diff(tables.channel_start).max())))
-        linear_design(
-            tables,
-            neighbors.first,
-            neighbors.neighbor,
-            neighbors.vectors,
-            neighbors.distances,
-            kinds,
-            *rows,
-            values,
-        )
-        moments.add(kinds, values)
-        counts = np.bincount(kinds, minlength=n_species).astype(np.float64)
-        add_frame(equations, frame, rows, counts, baseline, weights)
-    progress("pool", len(frames), len(frames))
-    equations.symmetric()
-    return PoolStatistics(sets, tables, moments.mean(), moments.covariance(), eliminate_last(equations, n_species))
+    work = _PoolWork(tables, species, reference_energies(frames, species), weights)
+    sums = _sum(work, frames, "pool", progress, workers)
+    sums.equations.symmetric()
+    moments = sums.moments
+    return PoolStatistics(
+        sets, tables, moments.mean(), moments.covariance(), eliminate_last(sums.equations, len(species))
+    )
+
+
+@dataclass(eq=False)
+class _PoolSums:
+    """What is summed over the whole pool."""
+
+    equations: NormalEquations
+    """Loss of linear models, reference energies last."""
+    moments: _Moments
+    """Means and covariances of the channels."""
+
+    def merge(self, other: _PoolSums) -> None:
+        """Add the sums over other frames."""
+        self.equations.merge(other.equations)
+        self.moments.merge(other.moments)
+
+
+@dataclass(frozen=True, eq=False)
+class _PoolWork:
+    """Sums over the pool; travels to other processes."""
+
+    tables: ChannelTables
+    """All channels."""
+    species: tuple[int, ...]
+    """Atomic numbers, ascending."""
+    baseline: FloatArray
+    """Reference energies already taken off, shape ``(S,)``, in eV."""
+    weights: LossWeights
+    """The loss."""
+
+    def __call__(self, frames: Sequence[Frame], progress: FrameProgress | None = None) -> _PoolSums:
+        """Sum over some frames."""
+        tables, n_species, n_columns = self.tables, len(self.species), int(self.tables.channel_start[-1])
+        sums = _PoolSums(NormalEquations.empty(n_columns + n_species), _Moments(tables))
+        for k, frame in enumerate(frames):
+            if progress is not None:
+                progress(k)
+            kinds = species_index(frame.numbers, self.species, where=frame.where)
+            neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, tables.r_cut)
+            rows = np.empty(n_columns), np.empty((3 * frame.n_atoms, n_columns + n_species))
+            values = np.empty((frame.n_atoms, int(np.diff(tables.channel_start).max())))
+            linear_design(
+                tables,
+                neighbors.first,
+                neighbors.neighbor,
+                neighbors.vectors,
+                neighbors.distances,
+                kinds,
+                *rows,
+                values,
+            )
+            sums.moments.add(kinds, values)
+            counts = np.bincount(kinds, minlength=n_species).astype(np.float64)
+            add_frame(sums.equations, frame, rows, counts, self.baseline, self.weights)
+        return sums
 
 
 class _Moments:
@@ -152,6 +193,21 @@ class _Moments:
             self._sums[s] += deviation.sum(axis=0)
             self._squares[s] += deviation.T @ deviation
 
+    def merge(self, other: _Moments) -> None:
+        """Add the sums over other frames."""
+        for s, theirs in enumerate(other._shifts):
+            if theirs is None:
+                continue
+            shift = self._shifts[s]
+            if shift is None:
+                shift = self._shifts[s] = theirs
+            # Deviations from their shift become deviations from ours, exactly.
+            count, total, apart = other._counts[s], other._sums[s], theirs - shift
+            cross = np.outer(total, apart)
+            self._squares[s] += other._squares[s] + cross + cross.T + count * np.outer(apart, apart)
+            self._sums[s] += total + count * apart
+            self._counts[s] += count
+
     def mean(self) -> FloatArray:
         """Means end to end, shape ``(C,)``."""
         means = [self._shift(s) + total / self._counts[s] for s, total in enumerate(self._sums)]
@@ -177,6 +233,7 @@ def quadratic_statistics(
     r_cut: float,
     weights: LossWeights,
     progress: Progress,
+    workers: Workers | None = None,
 ) -> QuadraticStatistics:
     """Sums over products of compressed features.
 
@@ -186,34 +243,70 @@ def quadratic_statistics(
         r_cut: Cutoff radius in Å.
         weights: The loss.
         progress: Called as work proceeds.
+        workers: Processes to sum on; this one by default.
     """
     species = tuple(sorted(maps))
-    ordered = [maps[z] for z in species]
-    tables = make_tables({z: maps[z].channels for z in species}, r_cut)
-    dimensions = np.array([m.n_features for m in ordered], dtype=np.int64)
-    feature_start = _starts([(d + 1) * (d + 2) // 2 for d in dimensions])
-    flat_maps = np.concatenate([m.matrix.ravel() for m in ordered])
-    means = np.concatenate([m.mean for m in ordered])
-    n_columns = int(feature_start[-1])
-    equations = NormalEquations.empty(n_columns + len(species))
     baseline = reference_energies(frames, species)
-    for k, frame in enumerate(frames):
-        progress("statistics", k, len(frames))
-        kinds = species_index(frame.numbers, species, where=frame.where)
-        neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, r_cut)
-        rows = np.empty(n_columns), np.empty((3 * frame.n_atoms, n_columns + len(species)))
-        quadratic_design(
-            tables, means, flat_maps, _starts([m.matrix.size for m in ordered]), dimensions, feature_start,
-            neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds, *rows,
-        )  # fmt: skip
-        counts = np.bincount(kinds, minlength=len(species)).astype(np.float64)
-        add_frame(equations, frame, rows, counts, baseline, weights)
-    progress("statistics", len(frames), len(frames))
+    work = _QuadraticWork(tuple(maps[z] for z in species), species, baseline, weights, r_cut)
+    equations = _sum(work, frames, "statistics", progress, workers)
     equations.symmetric()
     equations.gram /= len(frames)
     equations.moment /= len(frames)
     equations.constant /= len(frames)
-    return QuadraticStatistics(species, dimensions + 1, feature_start, equations, baseline)
+    sizes = np.array([m.n_features for m in work.maps], dtype=np.int64) + 1
+    return QuadraticStatistics(species, sizes, work.feature_start, equations, baseline)
+
+
+@dataclass(frozen=True, eq=False)
+class _QuadraticWork:
+    """Sums over products of features; travels to other processes."""
+
+    maps: tuple[LinearMap, ...]
+    """Compression of each species."""
+    species: tuple[int, ...]
+    """Atomic numbers, ascending."""
+    baseline: FloatArray
+    """Reference energies already taken off, shape ``(S,)``, in eV."""
+    weights: LossWeights
+    """The loss."""
+    r_cut: float
+    """Cutoff radius in Å."""
+
+    @property
+    def feature_start(self) -> IntArray:
+        """Where the triangle of each species begins, shape ``(S + 1,)``."""
+        return _starts([(m.n_features + 1) * (m.n_features + 2) // 2 for m in self.maps])
+
+    def __call__(self, frames: Sequence[Frame], progress: FrameProgress | None = None) -> NormalEquations:
+        """Sum over some frames."""
+        tables = make_tables({z: m.channels for z, m in zip(self.species, self.maps, strict=True)}, self.r_cut)
+        dimensions = np.array([m.n_features for m in self.maps], dtype=np.int64)
+        flat_maps, map_start = np.concatenate([m.matrix.ravel() for m in self.maps]), [m.matrix.size for m in self.maps]
+        means, feature_start = np.concatenate([m.mean for m in self.maps]), self.feature_start
+        n_species, n_columns = len(self.species), int(feature_start[-1])
+        equations = NormalEquations.empty(n_columns + n_species)
+        for k, frame in enumerate(frames):
+            if progress is not None:
+                progress(k)
+            kinds = species_index(frame.numbers, self.species, where=frame.where)
+            neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, self.r_cut)
+            rows = np.empty(n_columns), np.empty((3 * frame.n_atoms, n_columns + n_species))
+            quadratic_design(
+                tables, means, flat_maps, _starts(map_start), dimensions, feature_start,
+                neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds, *rows,
+            )  # fmt: skip
+            counts = np.bincount(kinds, minlength=n_species).astype(np.float64)
+            add_frame(equations, frame, rows, counts, self.baseline, self.weights)
+        return equations
+
+
+def _sum(work: Work[S], frames: Sequence[Frame], stage: str, progress: Progress, workers: Workers | None) -> S:
+    """Sum here, or on workers."""
+    if workers is not None:
+        return sum_frames(work, frames, stage=stage, progress=progress, workers=workers)
+    total = work(frames, lambda k: progress(stage, k, len(frames)))
+    progress(stage, len(frames), len(frames))
+    return total
 
 
 def _starts(lengths: Sequence[int]) -> IntArray:

@@ -33,6 +33,7 @@ from qiskit_qff.training.statistics import (
     pool_statistics,
     quadratic_statistics,
 )
+from qiskit_qff.training.workers import Workers
 
 FloatArray = NDArray[np.float64]
 
@@ -107,6 +108,7 @@ def train(
     *,
     rng: np.random.Generator,
     progress: Progress | None = None,
+    workers: Workers | None = None,
 ) -> TrainingResult:
     """Train a force field on labelled frames.
 
@@ -115,12 +117,13 @@ def train(
         config: Descriptor, compression, circuit, loss and optimiser.
         rng: Source of random starts.
         progress: Called with a stage's name, work done and work in all.
+        workers: Processes to sum over frames on; this one by default.
 
     Raises:
         DataError: If a frame lacks its energy or forces, or a species never has a neighbour.
         BudgetError: If the chosen circuit needs more parameters than ``config.max_parameters``.
     """
-    return fit(prepare(frames, config, progress=progress), rng=rng, progress=progress)
+    return fit(prepare(frames, config, progress=progress, workers=workers), rng=rng, progress=progress)
 
 
 def prepare(
@@ -128,6 +131,7 @@ def prepare(
     config: TrainConfig,
     *,
     progress: Progress | None = None,
+    workers: Workers | None = None,
 ) -> PreparedTraining:
     """Choose channels and sum up the data: what is left to do does not see a frame any more.
 
@@ -135,6 +139,7 @@ def prepare(
         frames: Training frames with energies and forces.
         config: Descriptor, compression, circuit and loss.
         progress: Called with a stage's name, work done and work in all.
+        workers: Processes to sum over frames on; this one by default.
 
     Raises:
         DataError: If a frame lacks its energy or forces, or a species never has a neighbour.
@@ -147,10 +152,11 @@ def prepare(
     limits = size_limits(config, species)
     shortest = find_shortest(frames, species, config.descriptor.r_cut, report)
     check_reach(species, shortest, config.descriptor.r_cut)
-    pool = _pool(frames, species, shortest, config, weights, report)
+    pool = _pool(frames, species, shortest, config, weights, report, workers)
     maps, selection = _compress(pool, config, limits)
     del pool
-    statistics = quadratic_statistics(frames, maps, r_cut=config.descriptor.r_cut, weights=weights, progress=report)
+    r_cut = config.descriptor.r_cut
+    statistics = quadratic_statistics(frames, maps, r_cut=r_cut, weights=weights, progress=report, workers=workers)
     layout = ParameterLayout(circuit_specs(config, statistics.sizes), config.circuit.shared)
     repulsion = CoreRepulsion.from_shortest_distances(species, shortest, cutoff=config.descriptor.r_cut)
     return PreparedTraining(config, Objective(statistics, layout, shots=config.loss.shots), maps, repulsion, selection)
@@ -242,6 +248,7 @@ def _pool(
     config: TrainConfig,
     weights: LossWeights,
     progress: Progress,
+    workers: Workers | None,
 ) -> PoolStatistics:
     """Pool statistics over at most ``selection_frames`` evenly chosen frames."""
     settings: PoolSettings = fit_pool(config.descriptor, species)
@@ -250,7 +257,9 @@ def _pool(
     if species_of(chosen) != species:
         # A species that only some frames contain must be in the pool's sums too.
         chosen += [f for f in frames if not set(f.numbers.tolist()) <= set(species_of(chosen))]
-    return pool_statistics(chosen, species, shortest, settings=settings, weights=weights, progress=progress)
+    return pool_statistics(
+        chosen, species, shortest, settings=settings, weights=weights, progress=progress, workers=workers
+    )
 
 
 def _compress(
