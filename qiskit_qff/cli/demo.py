@@ -29,8 +29,9 @@ def demo(
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Train, test, measure a gradient and run dynamics on the shipped Li-MOF-5 data."""
+    """Train, test, measure a gradient and forces, and run dynamics on the shipped Li-MOF-5 data."""
     from qiskit_qff.cli import training_run as run
+    from qiskit_qff.cli.demo_on_device import forces_on_device
     from qiskit_qff.report.html import write_page
 
     output = Output(as_json=json)
@@ -42,14 +43,16 @@ def demo(
     run.tell(trained, output)
     start = trained.frames[0]
     gradients = _compare_gradients(field, start, output, seed=seed)
+    device, on_device = forces_on_device(trained, output, seed=seed)
     with staged_directory(out) as staging:
         dynamics, section = _short_dynamics(field, start, staging / MD_DIRECTORY, output, steps=200 if fast else 600)
         run.write_results(trained, staging)
-        write_page(run.training_page(trained, more=(section,)), staging / run.REPORT)
+        write_page(run.training_page(trained, more=(on_device, section)), staging / run.REPORT)
     output.say(f"report: {out / run.REPORT} (model, errors and trajectory beside it)")
     seconds = time.perf_counter() - begin
     output.say(f"{seconds:.0f} s in all")
-    output.finish(_result(trained, gradients, dynamics) | {"report": out / "report.html", "seconds": round(seconds, 1)})
+    result = _result(trained, gradients, dynamics) | {"device": device}
+    output.finish(result | {"report": out / "report.html", "seconds": round(seconds, 1)})
 
 
 def _demo_config(*, seed: int, fast: bool) -> Any:
