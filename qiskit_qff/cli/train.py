@@ -1,5 +1,6 @@
 """``qff train``: from a data file, or a configuration, to a directory with a model and its errors."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,10 @@ from qiskit_qff.cli.output_directory import check_output_directory, staged_direc
 from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from qiskit_qff.model.config import TrainConfig
+    from qiskit_qff.training.workers import Workers
 
 CONFIG_SUFFIXES = {".yaml", ".yml"}
 START_WORDS = ("scratch", "exact")
@@ -65,6 +69,12 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="With --backend: go on with the interrupted run in --out.")
     ] = False,
+    processes: Annotated[
+        int | None, typer.Option("--processes", min=1, help="Processes to sum over frames on; default this one.")
+    ] = None,
+    dask: Annotated[
+        str | None, typer.Option("--dask", help="The same on a Dask cluster: address of its scheduler.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, show the configuration, train nothing.")
     ] = False,
@@ -96,6 +106,7 @@ def train(
     config = resolve_config(source, changes)
     check_output_directory(out, owned=(*run.OWN_FILES, *run.KEPT_FILES), force=force)
     _check_estimator(config, changes["estimator"], out, resume=resume, force=force)
+    _check_workers(config, processes, dask)
     if dry_run:
         run.rehearse(config, output)
         output.finish({"config": config.model_dump(mode="json")})
@@ -103,7 +114,8 @@ def train(
     if config.estimator.backend is not None:
         run.keep_config(config, out, resume=resume)
     try:
-        trained = run.train_model(config, output, out=out, resume=resume)
+        with _workers(processes, dask) as workers:
+            trained = run.train_model(config, output, out=out, resume=resume, workers=workers)
     except KeyboardInterrupt:
         if config.estimator.backend is not None:
             output.note(f"what was measured is kept: qff train {out / run.CONFIG} --out {out} --resume")
@@ -164,6 +176,27 @@ def _check_estimator(config: "TrainConfig", given: dict[str, Any], out: Path, *,
     else:
         check_backend(config)
     check_journal(out, resume=resume, force=force)
+
+
+def _check_workers(config: "TrainConfig", processes: int | None, dask: str | None) -> None:
+    """Refuse helpers that would find nothing to do.
+
+    Raises:
+        ConfigError: if both kinds are asked for, or losses are measured on a backend.
+    """
+    if processes is not None and dask is not None:
+        raise ConfigError("--processes and --dask: give one of them.")
+    if (processes or dask) and config.estimator.backend is not None:
+        raise ConfigError("--processes and --dask sum over frames of a computed training; leave them or --backend out.")
+
+
+def _workers(processes: int | None, dask: str | None) -> "AbstractContextManager[Workers | None]":
+    """Who sums over frames; None for this process alone."""
+    from qiskit_qff.training.workers import dask_workers, process_workers
+
+    if dask is not None:
+        return dask_workers(dask)
+    return nullcontext() if processes is None else process_workers(processes)
 
 
 def _absolute(path: str | list[str], source: Path) -> str | list[str]:

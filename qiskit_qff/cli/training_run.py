@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from qiskit_qff.model.config import TrainConfig
     from qiskit_qff.structures.frame import Frame
     from qiskit_qff.training.measured.run import MeasuredTraining
+    from qiskit_qff.training.workers import Workers
 
 MODEL, METRICS, CONFIG, REPORT, FIGURES = "model.json", "metrics.json", "config.yaml", "report.html", "figures"
 OWN_FILES = (MODEL, METRICS, CONFIG, FIGURES, REPORT)
@@ -82,7 +83,12 @@ def read_training_frames(config: "TrainConfig") -> "list[Frame]":
 
 
 def train_model(
-    config: "TrainConfig", output: Output, *, out: Path | None = None, resume: bool = False
+    config: "TrainConfig",
+    output: Output,
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    workers: "Workers | None" = None,
 ) -> TrainedModel:
     """Read, split, train and measure.
 
@@ -91,6 +97,7 @@ def train_model(
         output: shows the progress.
         out: directory that training on a backend keeps its measurements in.
         resume: whether to go on with those in it.
+        workers: who sums over frames; this process by default.
 
     Raises:
         QFFError: from any step, before anything is written.
@@ -107,7 +114,7 @@ def train_model(
             advance(stage, done / max(total, 1))
 
         if config.estimator.backend is None:
-            result = train(chosen, config, rng=rng, progress=progress)
+            result = train(chosen, config, rng=rng, progress=progress, workers=workers)
         else:
             assert out is not None
             result, measured = train_on_backend(

@@ -1,0 +1,28 @@
+"""``qff train`` with helpers: the same model, and one line where they make no sense."""
+
+import json
+
+import pytest
+
+from qiskit_qff.cli.main import run
+
+
+def test_processes_give_the_same_model(trained, tmp_path, capsys):
+    assert run(["train", str(trained / "config.yaml"), "--out", str(tmp_path / "run"), "--processes", "2"]) == 0
+    ours, theirs = (json.loads((path / "metrics.json").read_text()) for path in (tmp_path / "run", trained / "run"))
+    assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-6)
+    assert ours["n_trainable"] == theirs["n_trainable"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--processes", "0"], "--processes"),
+        (["--processes", "2", "--dask", "tcp://node:8786"], "give one of them"),
+        (["--processes", "2", "--backend", "statevector"], "leave them or --backend out"),
+    ],
+)
+def test_wrong_helpers_are_one_line(trained, tmp_path, capsys, options, message):
+    assert run(["train", str(trained / "config.yaml"), "--out", str(tmp_path / "run"), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
