@@ -7,7 +7,7 @@ import pytest
 from qiskit_qff.cli.main import run
 
 
-def test_processes_give_the_same_model(trained, tmp_path, capsys):
+def test_processes_give_the_same_model(trained, tmp_path):
     assert run(["train", str(trained / "config.yaml"), "--out", str(tmp_path / "run"), "--processes", "2"]) == 0
     ours, theirs = (json.loads((path / "metrics.json").read_text()) for path in (tmp_path / "run", trained / "run"))
     assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-6)
