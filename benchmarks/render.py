@@ -21,6 +21,7 @@ SETS = {
     "uio66": "UiO-66, 114 atoms, 15 strained frames: leave 5 out, 15 splits",
     "limof5": "shipped Li-MOF-5, 110 atoms, 23 frames: 20 % out, balanced, 5 draws",
 }
+BACKENDS = {"aer": "Aer", "exact": "drawn outcomes of exact probabilities"}
 LOSS_NOTE = (
     "Loss on the training frames, per frame: of the circuit, of the best linear model on the same channels, and of "
     "the best symmetric matrices on them (the bound)."
@@ -81,14 +82,18 @@ def cost_lines():
 
 def quantum_training_lines():
     lines = []
-    if training := read("estimator_training"):
+    for name in ("estimator_training", "estimator_training_tree"):
+        if (training := read(name)) is None:
+            continue
         runs, exact = training["runs"], training["exact"]["force_mae_mev_per_ang"]
         found = [r["force_mae_mev_per_ang"] for r in runs]
         worst = max(r["force_mae_ratio"] for r in runs)
         lines.append(
-            f"- Training from random angles on {training['backend']} with {training['shots']} shots a circuit "
-            f"({training['set']}, {training['n_train']} train / {training['n_test']} test, {training['n_trainable']} "
-            f"parameters, {training['optimizer'].capitalize()}, {training['steps']} steps of "
+            f"- Training from random angles ({training['config']['circuit']['family']} on "
+            f"{training['config']['circuit']['n_qubits']} qubits) on {BACKENDS[training['backend']]} with "
+            f"{training['shots']} shots a circuit ({training['set']}, {training['n_train']} train / "
+            f"{training['n_test']} test, {training['n_trainable']} parameters, "
+            f"{training['optimizer'].capitalize()}, {training['steps']} steps of "
             f"{runs[0]['circuits_per_step']} circuits, {len(runs)} seeds): force MAE {min(found):.0f} - "
             f"{max(found):.0f} meV/Å, the exact training of the same circuit {exact:.0f}, so at most "
             f"{100 * (worst - 1):.0f} % above it; {max(r['seconds'] for r in runs) / 60:.0f} minutes a run. "

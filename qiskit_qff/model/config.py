@@ -119,7 +119,11 @@ class EstimatorConfig(_Section):
         default="job", description="on IBM devices: a session keeps a step's jobs from waiting in the queue each"
     )
     optimizer: OptimizerName = Field(default="adam")
-    steps: int = Field(default=100, ge=1, description="most steps of the optimiser")
+    steps: int = Field(
+        default=100,
+        ge=1,
+        description="most steps of the optimiser; adam from scratch takes some 60 for a brickwork, 300 for a tree",
+    )
     learning_rate: float | None = Field(
         default=None, gt=0.0, description="radians a step for adam (default 0.05); spsa finds its own by default"
     )

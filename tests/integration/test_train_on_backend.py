@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from qiskit_qff.cli.main import run
+from qiskit_qff.evaluators.exact import SampledEvaluator
 from qiskit_qff.model.force_field import ForceField
 
 CONFIG = """
@@ -76,6 +77,24 @@ def test_killed_run_is_resumed_to_the_same_model(config, tmp_path, capsys):
     for number in first.species:
         np.testing.assert_array_equal(second.theta[number], first.theta[number])
         np.testing.assert_array_equal(second.weights[number], first.weights[number])
+
+
+def test_interrupted_run_says_how_to_go_on(config, tmp_path, capsys, monkeypatch):
+    calls = iter(range(20))
+
+    def evaluate(self, requests, *, shots=None):
+        if next(calls) == 9:
+            raise KeyboardInterrupt
+        return measured(self, requests, shots=shots)
+
+    measured = SampledEvaluator.evaluate
+    monkeypatch.setattr(SampledEvaluator, "evaluate", evaluate)
+    out = tmp_path / "run"
+    assert run(["train", str(config), "--out", str(out)]) == 130
+    assert f"qff train {out / 'config.yaml'} --out {out} --resume" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert {path.name for path in out.iterdir()} == {"config.yaml", "journal.json"}
+    assert run(["train", str(out / "config.yaml"), "--out", str(out), "--resume"]) == 0
 
 
 def test_files_and_numbers_of_a_run(config, tmp_path, capsys):

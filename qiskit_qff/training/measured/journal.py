@@ -267,8 +267,12 @@ def partial_path(path: Path) -> Path:
 def _write(path: Path, document: dict[str, Any]) -> None:
     """Replace the file in one step: a kill leaves the old one or the new one."""
     temporary = partial_path(path)
-    with temporary.open("w", encoding="utf-8") as stream:
-        json.dump(document, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(json.dumps(document))
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
