@@ -16,7 +16,7 @@ def measured(trained):
 
 
 def test_every_way_measures_the_same_forces(measured):
-    field, entries = measured
+    _, entries = measured
     assert [entry.name for entry in entries] == [name for name, _, _ in WAYS]
     for entry in entries:
         assert abs(entry.exact - entries[0].exact).max() == 0.0
