@@ -81,7 +81,7 @@ def measured_run(prepared, test, options, seed):
         "loss": prepared.objective.fit_loss(trained.parameters),
         "measured_loss": trained.final.loss,
         "measured_loss_std_error": trained.final.std_error,
-        "averaged": trained.averaged,
+        "kept": trained.kept,
         "circuits": trained.cost.circuits,
         "shots": trained.cost.shots,
         "estimated_processor_seconds": trained.cost.seconds,

@@ -140,7 +140,7 @@ def measured_summary(measured: MeasuredTraining, config: "TrainConfig") -> dict[
         "exact_losses": [step.exact_loss for step in everything],
         "final_loss": measured.final.loss,
         "final_exact_loss": measured.final.exact_loss,
-        "averaged": measured.averaged,
+        "kept": measured.kept,
         "resumed_measurements": measured.resumed,
     }
 
@@ -174,15 +174,14 @@ def tell_cost(frames: "Sequence[Frame]", config: "TrainConfig", *, progress: "Pr
     begin = config.estimator.start
     # The computed solution takes long and does not change the cost.
     quick = config.estimator.model_copy(update={"start": "scratch" if begin == "exact" else begin})
-    prepared, start = prepare_start(
+    prepared, _ = prepare_start(
         frames,
         config.model_copy(update={"estimator": quick}),
         rng=np.random.default_rng(0),
         progress=progress,
     )
     settings = _settings(config, None, resume=False, seed=0)
-    compared = settings.candidates if start is None and begin == "scratch" else 1
-    _tell_plan(planned(prepared.objective, {}, settings, compared=compared), config.estimator, output)
+    _tell_plan(planned(prepared.objective, {}, settings, warm=begin != "scratch"), config.estimator, output)
 
 
 def _settings(config: "TrainConfig", journal: Path | None, *, resume: bool, seed: int) -> MeasuredSettings:

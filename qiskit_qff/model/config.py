@@ -125,7 +125,9 @@ class EstimatorConfig(_Section):
         description="most steps of the optimiser; adam from scratch takes some 60 for a brickwork, 300 for a tree",
     )
     learning_rate: float | None = Field(
-        default=None, gt=0.0, description="radians a step for adam (default 0.05); spsa finds its own by default"
+        default=None,
+        gt=0.0,
+        description="radians a step for adam (default 0.05, from a warm start 0.01); spsa finds its own by default",
     )
     start: str = Field(default="scratch", description="scratch, exact (the computed solution), or a model file")
     candidates: int = Field(default=8, ge=1, description="random starts of which the best is taken, from scratch")

@@ -29,10 +29,10 @@ def measured_section(measured: MeasuredTraining, asked: EstimatorConfig, *, boun
         ),
     )
     words = f"{len(measured.steps)} steps of {asked.optimizer}, mitigation: {asked.mitigation}"
-    kept = "an average over the last steps" if measured.averaged else "the last ones"
+    kept = {"last": "the last ones", "average": "an average over the last steps", "start": "those of the start"}
     panel = Panel(
         "learning_curve",
-        f"{words}. The angles kept are {kept}; their loss was measured with more shots.",
+        f"{words}. The angles kept are {kept[measured.kept]}; their loss was measured with more shots.",
         f"Loss falls from {measured.start.loss:.3g} to {measured.final.loss:.3g} as measured.",
         figures.training_curve(curves, bound=bound),
     )

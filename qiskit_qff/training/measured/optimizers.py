@@ -23,8 +23,8 @@ from qiskit_qff.model.config import OptimizerName
 FloatArray = NDArray[np.float64]
 
 NAMES: tuple[str, ...] = get_args(OptimizerName)
-ADAM_RATE = 0.05
-"""Default learning rate of Adam in radians a step."""
+ADAM_RATE, ADAM_WARM_RATE = 0.05, 0.01
+"""Default learning rates of Adam in radians a step, from random angles and from a start that is good already."""
 SPSA_CALIBRATION = 50
 """Losses that SPSA measures to find its step sizes."""
 _SPSA_SHIFT = 0.1
@@ -65,13 +65,16 @@ class OptimizerSettings:
     """Seed of SPSA's random directions."""
 
 
-def optimise(problem: Problem, start: FloatArray, settings: OptimizerSettings, *, on_step: OnStep) -> FloatArray:
+def optimise(
+    problem: Problem, start: FloatArray, settings: OptimizerSettings, *, warm: bool, on_step: OnStep
+) -> FloatArray:
     """Minimise with an optimiser of qiskit-machine-learning.
 
     Args:
         problem: Loss and gradient.
         start: Initial angles, shape ``(n_angles,)``.
         settings: The optimiser.
+        warm: Whether the start is good already.
         on_step: Told of every step.
 
     Returns:
@@ -86,16 +89,21 @@ def optimise(problem: Problem, start: FloatArray, settings: OptimizerSettings, *
         raise MissingDependencyError(
             "training on a backend needs qiskit-machine-learning: pip install qiskit-machine-learning"
         ) from error
-    return {"adam": _adam, "spsa": _spsa, "l_bfgs_b": _l_bfgs_b}[settings.name](problem, start, settings, on_step)
+    if settings.name == "adam":
+        return _adam(problem, start, settings, warm=warm, on_step=on_step)
+    run = _spsa if settings.name == "spsa" else _l_bfgs_b
+    return run(problem, start, settings, on_step)
 
 
-def _adam(problem: Problem, start: FloatArray, settings: OptimizerSettings, on_step: OnStep) -> FloatArray:
+def _adam(
+    problem: Problem, start: FloatArray, settings: OptimizerSettings, *, warm: bool, on_step: OnStep
+) -> FloatArray:
     from qiskit_machine_learning.optimizers import ADAM
 
     optimizer = ADAM(
         maxiter=settings.steps,
         tol=0.0,
-        lr=settings.learning_rate or ADAM_RATE,
+        lr=settings.learning_rate or (ADAM_WARM_RATE if warm else ADAM_RATE),
         callback=lambda _, angles, loss: on_step(np.array(angles), float(loss)),
     )
     return np.array(optimizer.minimize(problem.value, start, jac=problem.slopes).x)

@@ -40,7 +40,7 @@ class TrainingPlan:
 
 
 def plan_training(
-    loss: MeasuredLoss, settings: OptimizerSettings, *, candidates: int, timing: TimingModel
+    loss: MeasuredLoss, settings: OptimizerSettings, *, candidates: int, warm: bool, timing: TimingModel
 ) -> TrainingPlan:
     """Count what a run will measure.
 
@@ -48,13 +48,14 @@ def plan_training(
         loss: What measures.
         settings: The optimiser.
         candidates: Losses that are compared to find the start.
+        warm: Whether the start is given; it is then compared with where the run ends.
         timing: For the estimate of processor time.
     """
     value = _cost(loss.loss_circuits, loss.shots, timing, jobs=1)
     slopes = _cost(loss.slope_circuits, loss.slope_shots, timing, jobs=_SHOT_LEVELS)
     final = _cost(loss.loss_circuits, None if loss.shots is None else FINAL_SHOTS * loss.shots, timing, jobs=1)
     before = _times(value, candidates + 1)
-    after = _times(final, 1 if averaged_steps(settings) == 1 else 2)
+    after = _times(final, 1 + int(averaged_steps(settings) > 1) + int(warm))
     if settings.name == "spsa":
         calibration = 0 if settings.learning_rate is not None else SPSA_CALIBRATION
         return TrainingPlan(_times(value, 2), before + _times(value, calibration), after, settings.steps)

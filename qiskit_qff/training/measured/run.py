@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ FloatArray = NDArray[np.float64]
 
 _START_SPREAD = 0.5
 """Standard deviation of random initial angles in radians."""
+
+
+Kept = Literal["last", "average", "start"]
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,8 @@ class MeasuredTraining:
     """Every step."""
     final: Step
     """The angles that were kept."""
-    averaged: bool
-    """Whether they are an average over the last steps."""
+    kept: Kept
+    """Which angles were kept: the last ones, an average over the last steps, or those of a given start."""
     plan: TrainingPlan
     """What it was expected to cost."""
     cost: Cost
@@ -120,14 +124,14 @@ def train_measured(
     identity = _identity(objective, settings, loss.slope_shots, candidates)
     journal = Journal(loss, identity, starts=candidates, rng=shot_rng, path=settings.journal)
     resumed = journal.resume(steps=settings.optimizer.steps) if settings.resume else 0
-    plan = planned(objective, evaluators, settings, compared=len(candidates))
+    plan = planned(objective, evaluators, settings, warm=start is not None)
     if on_plan is not None:
         on_plan(plan)
-    return _Run(objective, journal, settings, on_step).complete(plan, resumed)
+    return _Run(objective, journal, settings, on_step).complete(plan, resumed, warm=start is not None)
 
 
 def planned(
-    objective: Objective, evaluators: Mapping[int, Evaluator], settings: MeasuredSettings, *, compared: int
+    objective: Objective, evaluators: Mapping[int, Evaluator], settings: MeasuredSettings, *, warm: bool
 ) -> TrainingPlan:
     """What a run will cost.
 
@@ -135,11 +139,11 @@ def planned(
         objective: The loss.
         evaluators: What would measure; nothing is asked of them.
         settings: Optimiser and shots.
-        compared: Starts to choose from, 1 for a given one.
+        warm: Whether the start is given.
     """
     loss = measured_loss(objective, evaluators, settings)
-    candidates = compared if compared > 1 else 0
-    return plan_training(loss, settings.optimizer, candidates=candidates, timing=settings.timing)
+    candidates = 0 if warm or settings.candidates == 1 else settings.candidates
+    return plan_training(loss, settings.optimizer, candidates=candidates, warm=warm, timing=settings.timing)
 
 
 def measured_loss(
@@ -173,7 +177,7 @@ class _Run:
         self._steps: list[Step] = []
         self._path: list[FloatArray] = []
 
-    def complete(self, plan: TrainingPlan, resumed: int) -> MeasuredTraining:
+    def complete(self, plan: TrainingPlan, resumed: int, *, warm: bool) -> MeasuredTraining:
         """Start, steps and end."""
         candidates = self._journal.starts
         start = candidates[0]
@@ -182,11 +186,16 @@ class _Run:
             start = candidates[int(np.argmin(losses))]
         # Measured again: the smallest of noisy losses is too small.
         began = self._step(start, self._journal.loss(start).loss)
-        last = optimise(self, start, self._settings.optimizer, on_step=self._after_step)
-        sample, averaged = self._decide(last)
-        final = self._step(sample.parameters[: len(last)], sample.loss)
+        settings = self._settings.optimizer
+        ends: dict[Kept, FloatArray] = {"last": optimise(self, start, settings, warm=warm, on_step=self._after_step)}
+        if (window := averaged_steps(settings)) > 1:
+            ends["average"] = np.mean(self._path[-window:], axis=0)
+        if warm:
+            ends["start"] = start
+        kept, sample = self._decide(ends)
+        final = self._step(ends[kept], sample.loss)
         cost = self._journal.spent
-        return MeasuredTraining(sample.parameters, began, tuple(self._steps), final, averaged, plan, cost, resumed)
+        return MeasuredTraining(sample.parameters, began, tuple(self._steps), final, kept, plan, cost, resumed)
 
     def value(self, angles: FloatArray) -> float:
         """Loss for the optimiser."""
@@ -210,16 +219,13 @@ class _Run:
         spent = self._journal.spent
         return Step(loss, self._journal.std_error, exact, spent.circuits, spent.shots)
 
-    def _decide(self, last: FloatArray) -> tuple[LossSample, bool]:
-        """The last angles or an average over the last steps, whichever measures lower with more shots."""
+    def _decide(self, candidates: dict[Kept, FloatArray]) -> tuple[Kept, LossSample]:
+        """Of some angles those with the lowest loss, measured with more shots."""
         shots = None if self._settings.shots is None else FINAL_SHOTS * self._settings.shots
         steps = self._settings.optimizer.steps
-        window = averaged_steps(self._settings.optimizer)
-        sample = self._journal.final(last, shots=shots, steps=steps)
-        if window == 1 or len(self._path) < window:
-            return sample, False
-        mean = self._journal.final(np.mean(self._path[-window:], axis=0), shots=shots, steps=steps)
-        return (mean, True) if mean.loss < sample.loss else (sample, False)
+        samples = {name: self._journal.final(angles, shots=shots, steps=steps) for name, angles in candidates.items()}
+        kept = min(samples, key=lambda name: samples[name].loss)
+        return kept, samples[kept]
 
 
 def _identity(

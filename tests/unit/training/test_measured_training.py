@@ -135,6 +135,16 @@ def test_cost_told_beforehand_is_the_cost(objective, optimizer, shots):
     assert np.all(np.diff(marks[1:]) == plan.step.circuits)
 
 
+@pytest.mark.parametrize("name", ["adam", "spsa"])
+def test_cost_of_a_warm_start_and_its_end(objective, rng, name):
+    plans = []
+    start = rng.normal(size=objective.layout.n_angles)
+    result, evaluator = run(objective, name=name, steps=8, start=start, plans=plans)
+    assert plans[0][0].total.circuits == evaluator.circuits
+    assert result.kept in {"last", "average", "start"}
+    assert result.final.loss <= result.start.loss + 1e-9
+
+
 def test_line_search_takes_at_least_what_was_told(objective):
     plans = []
     result, evaluator = run(objective, name="l_bfgs_b", steps=5, plans=plans)
@@ -237,6 +247,9 @@ def test_warm_starts(frames, tmp_path, rng):
     np.testing.assert_array_equal(angles, np.concatenate([model.theta for model in field.models]))
     trained, _ = run(again.objective, start=angles, steps=20)
     assert trained.final.loss <= trained.start.loss + 1e-9
+    # Steps too long to improve anything leave the start, which is no worse.
+    spoilt, _ = run(prepared.objective, start=start, steps=8, learning_rate=1.0)
+    assert spoilt.final.loss <= spoilt.start.loss + 1e-9
     kept = again.force_field(trained.parameters)
     assert [m.compression.to_dict() for m in kept.models] == [m.compression.to_dict() for m in field.models]
 
