@@ -96,7 +96,7 @@ def quantum_training_lines():
             f"{training['optimizer'].capitalize()}, {training['steps']} steps of "
             f"{runs[0]['circuits_per_step']} circuits, {len(runs)} seeds): force MAE {min(found):.0f} - "
             f"{max(found):.0f} meV/Å, the exact training of the same circuit {exact:.0f}, so at most "
-            f"{100 * (worst - 1):.0f} % above it; {max(r['seconds'] for r in runs) / 60:.0f} minutes a run. "
+            f"{100 * (worst - 1):.0f} % above it; {max(r['seconds'] for r in runs):.0f} s a run. "
             "`benchmarks/quantum/estimator_training.py`"
         )
     if cost := read("gradient_cost"):
