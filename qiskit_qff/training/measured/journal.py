@@ -23,6 +23,10 @@ from qiskit_qff.training.measured.loss import LossSample, MeasuredLoss, SlopeSam
 FloatArray = NDArray[np.float64]
 
 FORMAT, VERSION = "qiskit_qff training journal", 1
+_ANSWER = {"kind", "angles", "cost", "random"}
+_LOSS = _ANSWER | {"parameters", "loss", "std_error"}
+_NEEDED = {"loss": _LOSS, "final": _LOSS | {"steps"}, "slopes": _ANSWER | {"slopes", "std_errors"}}
+"""What an answer of each kind consists of."""
 _SAME_DATA = 1e-6
 """Relative difference of sums over the data up to which they count as the same, computed on another machine."""
 _SAME_ANGLES = 1e-7
@@ -239,6 +243,13 @@ def read_journal(path: Path | None) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read as a training journal ({error}); start without --resume.") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("version") != VERSION:
         raise ConfigError(f"{path}: is no training journal of this version; start without --resume.")
+    entries = document.get("entries")
+    whole = isinstance(entries, list) and all(
+        isinstance(entry, dict) and entry.get("kind") in _NEEDED and _NEEDED[entry["kind"]] <= set(entry)
+        for entry in entries
+    )
+    if not whole or not {"identity", "starts"} <= set(document):
+        raise ConfigError(f"{path}: is damaged or was edited; restore it, or start without --resume.")
     return document
 
 

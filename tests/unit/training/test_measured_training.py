@@ -223,6 +223,11 @@ def test_journal_belongs_to_one_run(frames, objective, tmp_path):
         run(other, journal=journal, resume=True)
     with pytest.raises(ConfigError, match="no journal"):
         run(objective, journal=tmp_path / "none.json", resume=True)
+    for key in ("random", "kind", "cost"):
+        broken = [{k: v for k, v in entry.items() if k != key} for entry in document["entries"]]
+        (tmp_path / "broken.json").write_text(json.dumps({**document, "entries": broken}))
+        with pytest.raises(ConfigError, match="damaged"):
+            run(objective, journal=tmp_path / "broken.json", resume=True)
     journal.write_text(json.dumps({**document, "version": 99}))
     with pytest.raises(ConfigError, match="this version"):
         run(objective, journal=journal, resume=True)
