@@ -6,12 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import yaml
 
+from qiskit_qff.cli import estimator_run
 from qiskit_qff.cli.main import run
+from qiskit_qff.evaluators.backends import find_device
 from qiskit_qff.evaluators.exact import SampledEvaluator
 from qiskit_qff.model.force_field import ForceField
 
@@ -125,6 +129,25 @@ def test_dry_run_says_the_cost_and_measures_nothing(config, tmp_path, capsys):
     # Two species of four amplitudes and six rotations: 2 x 10 states of a loss, 2 x 4 x 2 x 6 of a gradient.
     assert "one step: 116 circuits" in said
     assert not out.exists()
+
+
+def test_all_jobs_of_a_device_share_one_session(config, tmp_path, monkeypatch):
+    opened = []
+
+    @contextmanager
+    def session(backend, mode):
+        opened.append((backend, mode))
+        yield None
+
+    def device(name, *, n_qubits):
+        return replace(find_device("aer", n_qubits=n_qubits), name=name, is_local=False)
+
+    monkeypatch.setattr(estimator_run, "find_device", device)
+    monkeypatch.setattr(estimator_run, "opened_mode", session)
+    monkeypatch.setattr(estimator_run, "check_backend", lambda _: None)
+    arguments = ["--backend", "ibm_test", "--mode", "session", "--shots", "16", "--steps", "1"]
+    assert run(["train", str(config), "--out", str(tmp_path / "out"), *arguments]) == 0
+    assert [mode for _, mode in opened] == ["session"]
 
 
 @pytest.mark.parametrize(
