@@ -37,7 +37,7 @@ I = NDArray[np.int64]  # noqa: E741 - the pair F, I keeps kernel signatures read
 REORDER = {"reassoc", "contract", "nsz"}
 
 
-@numba.njit(cache=True, fastmath=REORDER)
+@numba.njit(cache=True, fastmath=REORDER, nogil=True)
 def quadratic_forces(
     tables: ChannelTables, means: F, forms: F, form_start: I,
     first: I, neighbor: I, vectors: F, distances: F, kinds: I,

@@ -277,7 +277,7 @@ def _pair_energy(
     return energy * switch, derivative * switch + energy * switch_slope
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _evaluate_pairs(
     species_index: NDArray[np.int64],
     first: NDArray[np.int64],

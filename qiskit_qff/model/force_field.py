@@ -9,7 +9,10 @@ circuit, or taken from a calibration; :mod:`qiskit_qff.evaluators` obtains the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -145,6 +148,33 @@ class ForceField:
         neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, self.r_cut)
         kinds = species_index(frame.numbers, self.species, where=frame.where)
         return self.folded.evaluate(kinds, neighbors)
+
+    def predict_many(self, frames: Iterable[Frame], *, threads: int | None = None) -> Iterator[Prediction]:
+        """Evaluate many structures, for screening: several at a time, each on one thread.
+
+        Args:
+            frames: The structures; may be a generator, which is read a few structures ahead.
+            threads: How many structures at a time; default: the processor cores of this process.
+
+        Yields:
+            Predictions in the order of the structures.
+
+        Raises:
+            DataError: If an atom is of a species the model does not know.
+        """
+        count = len(os.sched_getaffinity(0)) if threads is None else threads
+        _ = self.folded  # before the threads, so that it is made once
+        if count == 1:
+            yield from map(self.predict, frames)
+            return
+        with ThreadPoolExecutor(count) as executor:
+            waiting: deque[Future[Prediction]] = deque()
+            for frame in frames:
+                waiting.append(executor.submit(self.predict, frame))
+                if len(waiting) > 4 * count:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
     def evaluate(
         self,

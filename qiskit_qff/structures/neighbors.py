@@ -18,6 +18,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from qiskit_qff.errors import DataError
+from qiskit_qff.structures.refresh import LEAST_ATOMS, refresh, refresh_threaded
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -118,7 +119,8 @@ class VerletList:
         assert self._pairs is not None
         assert self._buffers is not None
         first, neighbor, separations, distances, shifts = self._buffers
-        count = _refresh(points, vectors, self.cutoff**2, *self._pairs, first, neighbor, separations, distances, shifts)
+        kernel = refresh_threaded if len(points) >= LEAST_ATOMS else refresh
+        count = kernel(points, vectors, self.cutoff**2, *self._pairs, first, neighbor, separations, distances, shifts)
         return NeighborList(
             first=first,
             neighbor=neighbor[:count],
@@ -228,7 +230,7 @@ def _largest_move(points: Floats, reference: Floats) -> float:  # pragma: no cov
     return float(np.sqrt(largest))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _sort_pairs(
     n_atoms: int, pairs: Ints, shifts: NDArray[np.int32]
 ) -> tuple[Ints, Ints, NDArray[np.int32]]:  # pragma: no cover
@@ -265,38 +267,3 @@ def _comes_before(a: int, b: int, pairs: Ints, shifts: NDArray[np.int32]) -> boo
         if shifts[a, k] != shifts[b, k]:
             return bool(shifts[a, k] < shifts[b, k])
     return False
-
-
-@njit(cache=True)
-def _refresh(
-    points: Floats,
-    cell: Floats,
-    cutoff_squared: float,
-    all_first: Ints,
-    all_neighbor: Ints,
-    all_shifts: NDArray[np.int32],
-    first: Ints,
-    neighbor: Ints,
-    vectors: Floats,
-    distances: Floats,
-    shifts: NDArray[np.int32],
-) -> int:  # pragma: no cover
-    """Copy the pairs now within the cutoff to the buffers, with fresh vectors; returns how many there are."""
-    count = 0
-    for i in range(points.shape[0]):
-        first[i] = count
-        for pair in range(all_first[i], all_first[i + 1]):
-            j = all_neighbor[pair]
-            a, b, c = all_shifts[pair, 0], all_shifts[pair, 1], all_shifts[pair, 2]
-            x = points[j, 0] - points[i, 0] + (a * cell[0, 0] + b * cell[1, 0] + c * cell[2, 0])
-            y = points[j, 1] - points[i, 1] + (a * cell[0, 1] + b * cell[1, 1] + c * cell[2, 1])
-            z = points[j, 2] - points[i, 2] + (a * cell[0, 2] + b * cell[1, 2] + c * cell[2, 2])
-            square = x * x + y * y + z * z
-            if square < cutoff_squared:
-                neighbor[count] = j
-                vectors[count, 0], vectors[count, 1], vectors[count, 2] = x, y, z
-                distances[count] = np.sqrt(square)
-                shifts[count, 0], shifts[count, 1], shifts[count, 2] = a, b, c
-                count += 1
-    first[points.shape[0]] = count
-    return count

@@ -1,6 +1,7 @@
 """Neighbour lists against ASE's, and lists kept through a simulation against fresh ones."""
 
 import ase.build
+import numba
 import numpy as np
 import pytest
 from ase.neighborlist import primitive_neighbor_list
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.neighbors import NeighborList, VerletList, neighbor_list
+from qiskit_qff.structures.refresh import LEAST_ATOMS
 
 
 def pair_keys(centers, neighbor, shifts):
@@ -199,3 +201,25 @@ def test_a_forgotten_list_is_built_anew():
     verlet.forget()
     assert_same(verlet.update(atoms.positions, atoms.cell.array, True), before)
     assert verlet.n_builds == 2
+
+
+def test_threads_do_not_change_a_bit(rng):
+    atoms = ase.build.bulk("Cu", cubic=True).repeat((6, 6, 4))
+    assert len(atoms) >= LEAST_ATOMS
+    verlet = VerletList(4.0, skin=1.0)
+    verlet.update(atoms.positions, atoms.cell.array, True)
+    atoms.positions += 0.2 * rng.random((len(atoms), 3))
+    before, lists = numba.get_num_threads(), []
+    try:
+        for threads in (1, numba.config.NUMBA_NUM_THREADS):
+            numba.set_num_threads(threads)
+            lists.append(verlet.update(atoms.positions, atoms.cell.array, True).copy())
+    finally:
+        numba.set_num_threads(before)
+    assert verlet.n_builds == 1
+    assert_same(lists[0], lists[1])
+    few = atoms[: LEAST_ATOMS - 1]
+    wanted = neighbor_list(few.positions, few.cell.array, True, 4.0)
+    kept = np.flatnonzero((lists[0].centers < len(few)) & (lists[0].neighbor < len(few)))
+    assert np.array_equal(lists[0].neighbor[kept], wanted.neighbor)
+    np.testing.assert_allclose(lists[0].vectors[kept], wanted.vectors, atol=1e-12)
