@@ -1,6 +1,9 @@
 """One training run on a backend: start, steps, and which angles are kept at the end.
 
 Exact losses are computed beside the measured ones, for the report only: no decision looks at them.
+
+On a noisy backend the weights make up for what its noise takes from M. Such a model belongs to that backend: measure
+its operators there (``qff calibrate``) before use, or train with error mitigation.
 """
 
 from __future__ import annotations
