@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import vesin
-from numba import njit
+from numba import get_num_threads, njit
 from numpy.typing import ArrayLike, NDArray
 
 from qiskit_qff.errors import DataError
@@ -119,7 +119,7 @@ class VerletList:
         assert self._pairs is not None
         assert self._buffers is not None
         first, neighbor, separations, distances, shifts = self._buffers
-        kernel = refresh_threaded if len(points) >= LEAST_ATOMS else refresh
+        kernel = refresh_threaded if len(points) >= LEAST_ATOMS and get_num_threads() > 1 else refresh
         count = kernel(points, vectors, self.cutoff**2, *self._pairs, first, neighbor, separations, distances, shifts)
         return NeighborList(
             first=first,
