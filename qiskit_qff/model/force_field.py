@@ -121,7 +121,7 @@ class ForceField:
                     angles=0 if self.shared_angles and k > 0 else m.ansatz.n_angles,
                     weights=m.ansatz.n_readouts,
                     channels=m.compression.channels.n_channels,
-                    label_free=m.compression.mean.size + int(np.count_nonzero(m.compression.matrix)),
+                    label_free=m.label_free,
                 )
                 for k, m in enumerate(self.models)
             )

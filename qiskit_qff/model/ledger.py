@@ -25,7 +25,7 @@ class SpeciesLedger:
     channels: int
     """Channels chosen against the labels (a discrete choice)."""
     label_free: int
-    """Means, scales and projections computed without labels."""
+    """Means, scales, projections and second moments computed without labels."""
 
     @property
     def trainable(self) -> int:

@@ -15,6 +15,7 @@ from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.calibrated_operator import CalibratedOperator
+from qiskit_qff.model.domain import TrainingDomain
 
 FloatArray = NDArray[np.float64]
 
@@ -37,6 +38,8 @@ class SpeciesModel:
     """Energy added to every atom, in eV."""
     measured: CalibratedOperator | None = None
     """M as a device measured it, used instead of the circuit's own; None where the model is not calibrated."""
+    domain: TrainingDomain | None = None
+    """Where its atoms were in training; None in files from before extrapolation grades."""
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other.
@@ -57,6 +60,11 @@ class SpeciesModel:
                 f"species {self.number}: {self.compression.n_features} features and the constant do not fit into "
                 f"{self.ansatz.n_amplitudes} amplitudes."
             )
+        if self.domain is not None and len(self.domain.moments) != self.compression.n_features:
+            raise ConfigError(
+                f"species {self.number}: a training domain of {self.compression.n_features} features is expected, "
+                f"found {len(self.domain.moments)}."
+            )
         if self.measured is not None:
             self.measured.operator(self.bound_program())
 
@@ -76,6 +84,12 @@ class SpeciesModel:
         matrix[0, 0] = self.origin()
         return matrix
 
+    @property
+    def label_free(self) -> int:
+        """Numbers computed without labels: means, scales and projections, and the training domain."""
+        numbers = self.compression.mean.size + int(np.count_nonzero(self.compression.matrix))
+        return numbers if self.domain is None else numbers + self.domain.n_numbers
+
     def origin(self) -> float:
         """M_00 of the circuit in eV."""
         return float(operator_matrix(build_program(self.ansatz), self.theta, self.weights)[0, 0])
@@ -90,6 +104,8 @@ class SpeciesModel:
             "weights": self.weights.tolist(),
             "reference_energy": self.reference_energy,
         }
+        if self.domain is not None:
+            content["domain"] = self.domain.to_dict()
         return content if self.measured is None else {**content, "measured": self.measured.to_dict()}
 
     @classmethod
@@ -107,4 +123,5 @@ class SpeciesModel:
             weights=np.asarray(data["weights"], dtype=np.float64),
             reference_energy=float(data["reference_energy"]),
             measured=CalibratedOperator.from_dict(data["measured"]) if "measured" in data else None,
+            domain=TrainingDomain.from_dict(data["domain"]) if "domain" in data else None,
         )

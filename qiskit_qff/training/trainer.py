@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
@@ -19,12 +19,14 @@ from qiskit_qff.descriptors.pool import PoolSettings
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.core_repulsion import CoreRepulsion
+from qiskit_qff.model.domain import TrainingDomain
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_of
 from qiskit_qff.training.budget import circuit_specs, fit_pool, size_limits
 from qiskit_qff.training.design import LossWeights, Progress
+from qiskit_qff.training.domains import training_domains
 from qiskit_qff.training.objective import Objective, ParameterLayout
 from qiskit_qff.training.solver import Restart, SolverSettings, minimise
 from qiskit_qff.training.statistics import (
@@ -76,6 +78,8 @@ class PreparedTraining:
     """Core repulsion that joins the force field."""
     selection: SelectionPath | None
     """Order in which channels were chosen; None where they were not chosen here, or for PCA."""
+    domains: Mapping[int, TrainingDomain] = field(default_factory=dict)
+    """Where the atoms of each species are; empty where nobody asked."""
 
     def result(self, runs: Sequence[Restart]) -> TrainingResult:
         """The outcome of some optimisations.
@@ -99,7 +103,7 @@ class PreparedTraining:
         Args:
             parameters: p, shape ``(P,)``.
         """
-        return _assemble(self.objective, parameters, self.maps, self.config, self.repulsion)
+        return _assemble(self, parameters)
 
 
 def train(
@@ -159,7 +163,9 @@ def prepare(
     statistics = quadratic_statistics(frames, maps, r_cut=r_cut, weights=weights, progress=report, workers=workers)
     layout = ParameterLayout(circuit_specs(config, statistics.sizes), config.circuit.shared)
     repulsion = CoreRepulsion.from_shortest_distances(species, shortest, cutoff=config.descriptor.r_cut)
-    return PreparedTraining(config, Objective(statistics, layout, shots=config.loss.shots), maps, repulsion, selection)
+    objective = Objective(statistics, layout, shots=config.loss.shots)
+    domains = training_domains(frames, maps, r_cut=r_cut, progress=report, workers=workers)
+    return PreparedTraining(config, objective, maps, repulsion, selection, domains)
 
 
 def fit(prepared: PreparedTraining, *, rng: np.random.Generator, progress: Progress | None = None) -> TrainingResult:
@@ -274,27 +280,21 @@ def _compress(
     return selector.maps(pool, path), path
 
 
-def _assemble(
-    objective: Objective,
-    parameters: FloatArray,
-    maps: dict[int, LinearMap],
-    config: TrainConfig,
-    repulsion: CoreRepulsion,
-) -> ForceField:
+def _assemble(prepared: PreparedTraining, parameters: FloatArray) -> ForceField:
     """Force field of a parameter vector."""
-    statistics: QuadraticStatistics = objective.statistics
-    layout = objective.layout
+    statistics: QuadraticStatistics = prepared.objective.statistics
+    layout, maps, config = prepared.objective.layout, prepared.maps, prepared.config
     references = parameters[layout.references] + statistics.baseline
     models = []
     for s, number in enumerate(statistics.species):
         spec: AnsatzSpec = layout.specs[s]
         theta, weights = parameters[layout.angles[s]], parameters[layout.weights[s]]
         model = SpeciesModel(number, maps[number], spec, theta.copy(), weights.copy(), float(references[s]))
-        models.append(model)
+        models.append(replace(model, domain=prepared.domains.get(number)))
     raw = ForceField(
         models=tuple(models),
         r_cut=config.descriptor.r_cut,
-        repulsion=repulsion,
+        repulsion=prepared.repulsion,
         shared_angles=layout.shared,
         metadata={"config": config.model_dump(mode="json"), "elements": [chemical_symbols[z] for z in maps]},
     )

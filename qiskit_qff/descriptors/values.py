@@ -1,0 +1,92 @@
+"""Channel values alone, without a derivative: what an extrapolation grade needs.
+
+Distances are taken as they are, not softened inside the core as energies and forces see them: two atoms that come
+closer than any in the training data must stand out.
+"""
+
+import math
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.descriptors.angular import spherical_harmonics
+from qiskit_qff.descriptors.channels import ChannelTables
+from qiskit_qff.descriptors.cutoff import cutoff_function
+from qiskit_qff.descriptors.low_harmonics import HIGHEST, low_harmonics
+from qiskit_qff.descriptors.radial import CENTER, LENGTH, POWER, SHARPNESS
+
+F = NDArray[np.float64]
+I = NDArray[np.int64]  # noqa: E741 - the pair F, I keeps kernel signatures readable
+
+
+@numba.njit(cache=True, nogil=True)
+def bare_values(tables: ChannelTables, first: I, neighbor: I, vectors: F, distances: F, kinds: I) -> F:
+    """Channel values of the centres of a neighbour list.
+
+    Args:
+        tables: Channels of all species.
+        first: CSR offsets of the centres, shape ``(n_centers + 1,)``; centres are the first of the n atoms.
+        neighbor: Neighbour indices, shape ``(n_pairs,)``.
+        vectors: Neighbour vectors, shape ``(n_pairs, 3)``, in Å.
+        distances: Their lengths in Å.
+        kinds: Species index per atom, shape ``(n,)``.
+
+    Returns:
+        Shape ``(n_centers, most channels of a species)``; unused places are zero.
+    """
+    n_centers, n_lm = first.shape[0] - 1, (tables.l_max + 1) ** 2
+    most = np.diff(tables.slot_start).max()
+    values = np.zeros((n_centers, np.diff(tables.channel_start).max()))
+    density, harmonics = np.empty((most, n_lm)), np.empty((1, n_lm))
+    for i in range(n_centers):
+        s = kinds[i]
+        n_slots = tables.slot_start[s + 1] - tables.slot_start[s]
+        density[:n_slots] = 0.0
+        for pair in range(first[i], first[i + 1]):
+            if distances[pair] < tables.r_cut:
+                _add_neighbor(
+                    tables, s, kinds[neighbor[pair]], vectors[pair], distances[pair], values[i], density, harmonics
+                )
+        n_two = tables.pair_start[s + 1] - tables.pair_start[s]
+        low = tables.triple_start[s]
+        for k in range(low, tables.triple_start[s + 1]):
+            a, b, degree = tables.triples[k, 0], tables.triples[k, 1], tables.triples[k, 2]
+            for lm in range(degree * degree, (degree + 1) * (degree + 1)):
+                values[i, n_two + k - low] += density[a, lm] * density[b, lm]
+    return values
+
+
+@numba.njit(cache=True)
+def _add_neighbor(
+    tables: ChannelTables, s: int, t: int, vector: F, r: float, values: F, density: F, harmonics: F
+) -> None:
+    """Add what one neighbour of species t gives to the two-body channels and to the densities."""
+    switch, _ = cutoff_function(r, tables.r_cut)
+    pair_start, slot_start = tables.pair_start[s], tables.slot_start[s]
+    for c in range(tables.pair_first[s, t], tables.pair_first[s, t + 1]):
+        values[c] += _radial(r, tables.pair_rows, pair_start + c) * switch
+    begin, end = tables.slot_first[s, t], tables.slot_first[s, t + 1]
+    if begin == end:
+        return
+    x, y, z = vector[0] / r, vector[1] / r, vector[2] / r
+    n_lm = harmonics.shape[1]
+    if tables.l_max <= HIGHEST:
+        low_harmonics(x, y, z, tables.l_max, harmonics, 0)
+    else:
+        work, unused = np.empty((tables.l_max + 1, tables.l_max + 2)), np.empty((n_lm, 3))
+        spherical_harmonics(x, y, z, 1.0 / r, tables.l_max, work, harmonics[0], unused)
+    for a in range(begin, end):
+        g = _radial(r, tables.slot_rows, slot_start + a) * switch
+        for lm in range(n_lm):
+            density[a, lm] += g * harmonics[0, lm]
+
+
+@numba.njit(cache=True, inline="always")
+def _radial(r: float, rows: F, row: int) -> float:
+    """One radial function without the cutoff; as ``radial_function``, with one exponential."""
+    offset = r - rows[row, CENTER]
+    exponent = -rows[row, SHARPNESS] * offset * offset
+    if rows[row, POWER] > 0.0:
+        exponent += rows[row, POWER] * math.log(rows[row, LENGTH] / r)
+    return math.exp(exponent)

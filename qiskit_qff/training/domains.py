@@ -1,0 +1,140 @@
+"""Where training was: second moments of the features over all training atoms, and their largest grade.
+
+Two passes over the frames that form channel values alone, a few percent of the time of training. Both are sums (or a
+maximum) over frames, so they run on several processes like everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.compression.linear_map import LinearMap
+from qiskit_qff.descriptors.channels import make_tables
+from qiskit_qff.descriptors.values import bare_values
+from qiskit_qff.model.domain import TrainingDomain, whitening_of
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.neighbors import neighbor_list
+from qiskit_qff.structures.species import species_index
+from qiskit_qff.training.design import Progress
+from qiskit_qff.training.workers import S, Work, Workers, sum_frames
+
+FloatArray = NDArray[np.float64]
+FrameProgress = Callable[[int], None]
+
+
+def training_domains(
+    frames: Sequence[Frame],
+    maps: dict[int, LinearMap],
+    *,
+    r_cut: float,
+    progress: Progress,
+    workers: Workers | None = None,
+) -> dict[int, TrainingDomain]:
+    """The training domain of every species.
+
+    Args:
+        frames: Training frames.
+        maps: Compression of each species.
+        r_cut: Cutoff radius in Å.
+        progress: Called as work proceeds.
+        workers: Processes to sum on; this one by default.
+    """
+    species = tuple(sorted(maps))
+    ordered = tuple(maps[z] for z in species)
+    sums = _sum(_MomentWork(species, ordered, r_cut), frames, "moments", progress, workers)
+    moments = [square / count for square, count in zip(sums.squares, sums.counts, strict=True)]
+    whitenings = tuple(whitening_of(moment) for moment in moments)
+    largest = _sum(_GradeWork(species, ordered, r_cut, whitenings), frames, "grades", progress, workers).largest
+    return {z: TrainingDomain(int(sums.counts[s]), moments[s], float(largest[s])) for s, z in enumerate(species)}
+
+
+@dataclass(eq=False)
+class _MomentSums:
+    """Sums over atoms, per species."""
+
+    counts: FloatArray
+    squares: list[FloatArray]
+
+    def merge(self, other: _MomentSums) -> None:
+        """Add the sums over other frames."""
+        self.counts += other.counts
+        self.squares = [mine + theirs for mine, theirs in zip(self.squares, other.squares, strict=True)]
+
+
+@dataclass(eq=False)
+class _LargestGrades:
+    """Largest grade of each species."""
+
+    largest: FloatArray
+
+    def merge(self, other: _LargestGrades) -> None:
+        """Take in other frames."""
+        self.largest = np.maximum(self.largest, other.largest)
+
+
+@dataclass(frozen=True, eq=False)
+class _MomentWork:
+    """Second moments; travels to other processes."""
+
+    species: tuple[int, ...]
+    maps: tuple[LinearMap, ...]
+    r_cut: float
+
+    def __call__(self, frames: Sequence[Frame], progress: FrameProgress | None = None) -> _MomentSums:
+        """Sum over some frames."""
+        sums = _MomentSums(np.zeros(len(self.maps)), [np.zeros((m.n_features, m.n_features)) for m in self.maps])
+        for s, features in _features(frames, self.species, self.maps, self.r_cut, progress):
+            sums.counts[s] += len(features)
+            sums.squares[s] += features.T @ features
+        return sums
+
+
+@dataclass(frozen=True, eq=False)
+class _GradeWork:
+    """Largest grades; travels to other processes."""
+
+    species: tuple[int, ...]
+    maps: tuple[LinearMap, ...]
+    r_cut: float
+    whitenings: tuple[FloatArray, ...]
+
+    def __call__(self, frames: Sequence[Frame], progress: FrameProgress | None = None) -> _LargestGrades:
+        """Look at some frames."""
+        largest = np.zeros(len(self.maps))
+        for s, features in _features(frames, self.species, self.maps, self.r_cut, progress):
+            if len(features):
+                lengths = np.linalg.norm(features @ self.whitenings[s].T, axis=1)
+                largest[s] = max(largest[s], float(lengths.max()))
+        return _LargestGrades(largest)
+
+
+def _features(
+    frames: Sequence[Frame],
+    species: tuple[int, ...],
+    maps: tuple[LinearMap, ...],
+    r_cut: float,
+    progress: FrameProgress | None,
+) -> Iterator[tuple[int, FloatArray]]:
+    """Species index and features of its atoms, shape ``(n_s, d_s)``, frame by frame."""
+    tables = make_tables({z: m.channels for z, m in zip(species, maps, strict=True)}, r_cut)
+    for k, frame in enumerate(frames):
+        if progress is not None:
+            progress(k)
+        kinds = species_index(frame.numbers, species, where=frame.where)
+        near = neighbor_list(frame.positions, frame.cell, frame.pbc, r_cut)
+        values = bare_values(tables, near.first, near.neighbor, near.vectors, near.distances, kinds)
+        for s, m in enumerate(maps):
+            yield s, m.apply(values[kinds == s, : m.channels.n_channels])
+
+
+def _sum(work: Work[S], frames: Sequence[Frame], stage: str, progress: Progress, workers: Workers | None) -> S:
+    """Sum here, or on workers."""
+    if workers is not None:
+        return sum_frames(work, frames, stage=stage, progress=progress, workers=workers)
+    total = work(frames, lambda k: progress(stage, k, len(frames)))
+    progress(stage, len(frames), len(frames))
+    return total
