@@ -143,7 +143,9 @@ def device_section():
             "All pairs is what the library gives; the other two use that the readout is known: the same states "
             "with the known spectrum, and the first column of M completed with its known weight (the default, the"
             f" fewest states). The models were trained with the noise of {record['trained_for_shots']} shots "
-            "counted as loss. `benchmarks/quantum/fake_device.py`"
+            "counted as loss. The first column is the most frugal; where a circuit is deep enough for decay and "
+            "readout to bias it, all pairs with their spectrum are the more robust (`design = pairs`). "
+            "`benchmarks/quantum/fake_device.py`"
         ),
         "",
     ]
