@@ -137,19 +137,20 @@ def threads(field, atoms, shape, repeats):
     return {"n_atoms": len(cell.numbers), **result}
 
 
-def mpi(model, structure, repeat, steps, repeats):
+def mpi(model, atoms, launcher, steps, repeats):
     """Wall time in LAMMPS on one and two processes, from its own clock."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "run"
-        options = ["--ensemble", "nve", "--steps", str(steps), "--interval", str(steps), "--repeat", str(repeat)]
+        folder, structure = Path(name) / "run", Path(name) / "supercell.extxyz"
+        atoms.write(structure)
+        options = ["--ensemble", "nve", "--steps", str(steps), "--interval", str(steps)]
         program = Path(sys.executable).with_name("qff")
-        command = [program, "lammps", model, structure, "--out", folder, "--frame", "0", *options, "--json"]
+        command = [program, "lammps", model, structure, "--out", folder, *options, "--json"]
         words = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         n_atoms = json.loads(words.splitlines()[-1])["n_atoms"]
         environment = {**os.environ, "NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
         def run(count):
-            command = [mpi_launcher(), "-n", str(count), sys.executable, folder / "run.py", "--fresh", "--quiet"]
+            command = [launcher, "-n", str(count), sys.executable, folder / "run.py", "--fresh", "--quiet"]
             subprocess.run(command, check=True, env=environment, capture_output=True)
             line = next(s for s in (folder / "log.0.lammps").read_text().splitlines() if s.startswith("Loop time"))
             return float(line.split()[3]) / steps
@@ -169,6 +170,8 @@ def main():
     parser.add_argument("--model", type=Path, help="default: trained on the first 100 frames")
     parser.add_argument("--parts", nargs="+", choices=("size", "threads", "mpi"), default=("size", "threads", "mpi"))
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--launcher", default=mpi_launcher(), help="mpiexec of the MPI library that LAMMPS uses")
+    parser.add_argument("--note", default="shared with other jobs", help="about the machine, kept with the results")
     parser.add_argument("--peak", nargs=5, help=argparse.SUPPRESS)
     parser.add_argument("--smoke", action="store_true", help="small cells of the shipped set, nothing written")
     arguments = parser.parse_args()
@@ -193,13 +196,13 @@ def main():
             return
         file = RESULTS / "scaling.json"
         result = json.loads(file.read_text()) if file.exists() else {}
-        result["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, shared with other jobs"
+        result["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, {arguments.note}"
         if "size" in arguments.parts:
             result["size"] = sizes(field, atoms, model, structure, SIZES, arguments.repeats)
         if "threads" in arguments.parts:
             result["threads"] = threads(field, atoms, (4, 4, 4), arguments.repeats)
         if "mpi" in arguments.parts:
-            result["mpi"] = mpi(model, structure, 6, 10, arguments.repeats)
+            result["mpi"] = mpi(model, atoms * (6, 6, 7), arguments.launcher, 10, arguments.repeats)
         RESULTS.mkdir(exist_ok=True)
         file.write_text(json.dumps(result, indent=1) + "\n")
         print(json.dumps(result, indent=1))

@@ -18,12 +18,12 @@ from numba import get_num_threads, njit
 from numpy.typing import ArrayLike, NDArray
 
 from qiskit_qff.errors import DataError
-from qiskit_qff.structures.refresh import LEAST_ATOMS, refresh, refresh_threaded
+from qiskit_qff.structures.canonical_pairs import canonical_pairs
+from qiskit_qff.structures.refresh import LEAST_ATOMS, LEAST_THREADS, refresh, refresh_threaded
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_LONG_ROW = 500  # neighbours per atom from which on a general sort is faster
 _MARGIN = 1e-7  # Å; vesin's own rounding can't lose a pair that lies on the cutoff
 
 
@@ -119,7 +119,8 @@ class VerletList:
         assert self._pairs is not None
         assert self._buffers is not None
         first, neighbor, separations, distances, shifts = self._buffers
-        kernel = refresh_threaded if len(points) >= LEAST_ATOMS and get_num_threads() > 1 else refresh
+        threaded = len(points) >= LEAST_ATOMS and get_num_threads() >= LEAST_THREADS
+        kernel = refresh_threaded if threaded else refresh
         count = kernel(points, vectors, self.cutoff**2, *self._pairs, first, neighbor, separations, distances, shifts)
         return NeighborList(
             first=first,
@@ -164,9 +165,10 @@ class VerletList:
         _check_geometry(points, cell, periods)
         # PERF: a list takes about 3 kB an atom; the old one goes before the new one comes, and so does vesin's copy.
         self.forget()
-        search = vesin.NeighborList(cutoff=self.cutoff + self.skin + _MARGIN, full_list=True)
+        reach = self.cutoff + self.skin + _MARGIN
+        search = vesin.NeighborList(cutoff=reach, full_list=True, n_threads=get_num_threads())
         found, shifts = search.compute(points=points, box=cell, periodic=periods.copy(), quantities="PS", copy=False)
-        self._pairs = _canonical_pairs(len(points), found.view(np.int64), shifts)
+        self._pairs = canonical_pairs(len(points), found.view(np.int64), shifts)
         del found, shifts, search
         n_pairs = len(self._pairs[1])
         self._buffers = (
@@ -206,16 +208,6 @@ def _check_geometry(points: Floats, cell: Floats, periods: NDArray[np.bool_]) ->
         )
 
 
-def _canonical_pairs(n_atoms: int, pairs: Ints, shifts: NDArray[np.int32]) -> tuple[Ints, Ints, NDArray[np.int32]]:
-    """Pairs as compressed rows, each row sorted by neighbour, then shift; insertion suits rows of usual length."""
-    if len(pairs) < _LONG_ROW * n_atoms:
-        rows: tuple[Ints, Ints, NDArray[np.int32]] = _sort_pairs(n_atoms, pairs, shifts)
-        return rows
-    order = np.lexsort((shifts[:, 2], shifts[:, 1], shifts[:, 0], pairs[:, 1], pairs[:, 0]))
-    first = np.searchsorted(pairs[order, 0], np.arange(n_atoms + 1))
-    return first, pairs[order, 1], shifts[order]
-
-
 @njit(cache=True)
 def _largest_move(points: Floats, reference: Floats) -> float:  # pragma: no cover
     """Largest distance of an atom from its reference position, in Å; NaN if a position is."""
@@ -228,42 +220,3 @@ def _largest_move(points: Floats, reference: Floats) -> float:  # pragma: no cov
             return square
         largest = max(largest, square)
     return float(np.sqrt(largest))
-
-
-@njit(cache=True, nogil=True)
-def _sort_pairs(
-    n_atoms: int, pairs: Ints, shifts: NDArray[np.int32]
-) -> tuple[Ints, Ints, NDArray[np.int32]]:  # pragma: no cover
-    """Pairs as compressed rows, each row sorted by neighbour, then shift.
-
-    PERF: a counting sort by centre, then insertion within rows of some tens of entries; linear in the
-    number of atoms.
-    """
-    n_pairs = len(pairs)
-    first = np.zeros(n_atoms + 1, dtype=np.int64)
-    for pair in range(n_pairs):
-        first[pairs[pair, 0] + 1] += 1
-    for i in range(n_atoms):
-        first[i + 1] += first[i]
-    order = np.empty(n_pairs, dtype=np.int64)
-    filled = first[:n_atoms].copy()
-    for pair in range(n_pairs):
-        i = pairs[pair, 0]
-        place = filled[i]
-        while place > first[i] and _comes_before(pair, order[place - 1], pairs, shifts):
-            order[place] = order[place - 1]
-            place -= 1
-        order[place] = pair
-        filled[i] += 1
-    return first, pairs[:, 1][order], shifts[order]
-
-
-@njit(cache=True)
-def _comes_before(a: int, b: int, pairs: Ints, shifts: NDArray[np.int32]) -> bool:  # pragma: no cover
-    """Whether pair a sorts before pair b: by neighbour, then by shift."""
-    if pairs[a, 1] != pairs[b, 1]:
-        return bool(pairs[a, 1] < pairs[b, 1])
-    for k in range(3):
-        if shifts[a, k] != shifts[b, k]:
-            return bool(shifts[a, k] < shifts[b, k])
-    return False

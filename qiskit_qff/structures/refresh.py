@@ -14,6 +14,8 @@ Shifts = NDArray[np.int32]
 
 #: Fewer atoms than this are not worth waking threads for.
 LEAST_ATOMS = 500
+#: Counting first is half of the work once more: two threads gain nothing.
+LEAST_THREADS = 3
 
 
 @numba.njit(cache=True, nogil=True)
@@ -72,8 +74,7 @@ def refresh_threaded(
             i, first[i], points, cell, cutoff_squared, all_first, all_neighbor, all_shifts, neighbor, vectors,
             distances, shifts,
         )  # fmt: skip
-    total: int = first[n_atoms]
-    return total
+    return int(first[n_atoms])
 
 
 @numba.njit(cache=True, inline="always")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.neighbors import NeighborList, VerletList, neighbor_list
-from qiskit_qff.structures.refresh import LEAST_ATOMS
+from qiskit_qff.structures.refresh import LEAST_ATOMS, refresh, refresh_threaded
 
 
 def pair_keys(centers, neighbor, shifts):
@@ -206,20 +206,35 @@ def test_a_forgotten_list_is_built_anew():
 def test_threads_do_not_change_a_bit(rng):
     atoms = ase.build.bulk("Cu", cubic=True).repeat((6, 6, 4))
     assert len(atoms) >= LEAST_ATOMS
-    verlet = VerletList(4.0, skin=1.0)
-    verlet.update(atoms.positions, atoms.cell.array, True)
     atoms.positions += 0.2 * rng.random((len(atoms), 3))
     before, lists = numba.get_num_threads(), []
     try:
         for threads in (1, numba.config.NUMBA_NUM_THREADS):
             numba.set_num_threads(threads)
-            lists.append(verlet.update(atoms.positions, atoms.cell.array, True).copy())
+            lists.append(neighbor_list(atoms.positions, atoms.cell.array, True, 4.0))
     finally:
         numba.set_num_threads(before)
-    assert verlet.n_builds == 1
     assert_same(lists[0], lists[1])
-    few = atoms[: LEAST_ATOMS - 1]
-    wanted = neighbor_list(few.positions, few.cell.array, True, 4.0)
-    kept = np.flatnonzero((lists[0].centers < len(few)) & (lists[0].neighbor < len(few)))
-    assert np.array_equal(lists[0].neighbor[kept], wanted.neighbor)
-    np.testing.assert_allclose(lists[0].vectors[kept], wanted.vectors, atol=1e-12)
+
+
+def test_refresh_on_threads_equals_refresh_on_one(rng):
+    atoms = ase.build.bulk("Cu", cubic=True).repeat((6, 6, 4))
+    kept = neighbor_list(atoms.positions, atoms.cell.array, True, 5.0)
+    points, cell = atoms.positions + 0.2 * rng.random((len(atoms), 3)), atoms.cell.array
+    outputs = []
+    for kernel in (refresh, refresh_threaded):
+        found = kept.copy()
+        lists = (kept.first, kept.neighbor, kept.shifts)
+        arrays = (found.first, found.neighbor, found.vectors, found.distances, found.shifts)
+        count = kernel(points, cell, 4.0**2, *lists, *arrays)
+        assert 0 < count < kept.n_pairs
+        outputs.append(NeighborList(found.first, *(array[:count] for array in arrays[1:])))
+    assert_same(*outputs)
+
+
+def test_atoms_many_cells_away_from_each_other():
+    positions = np.array([[0.0, 0.0, 0.0], [300 * 3.0 + 1.0, 0.0, 0.0]])
+    found = neighbor_list(positions, 3.0 * np.eye(3), True, 1.5)
+    assert found.neighbor.tolist() == [1, 0]
+    assert found.shifts[:, 0].tolist() == [-300, 300]
+    np.testing.assert_allclose(found.distances, 1.0)
