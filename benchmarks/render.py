@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import render_quantum
+import render_speed
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
@@ -114,7 +115,8 @@ def quantum_training_lines():
 
 def page():
     lines = ["# Results", "", "Rendered by `python benchmarks/render.py` from `benchmarks/results/`.", ""]
-    lines += [*accuracy_table(), "", *cost_lines(), *quantum_training_lines(), *render_quantum.summary_lines(), ""]
+    lines += [*accuracy_table(), "", *cost_lines(), *render_speed.lines(), *quantum_training_lines()]
+    lines += [*render_quantum.summary_lines(), ""]
     lines += render_quantum.sections()
     for name in SETS:
         result = read(f"held_out_errors_{name}")
@@ -141,7 +143,14 @@ def main():
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
     table = "\n".join(
-        [*accuracy_table(), "", *cost_lines(), *quantum_training_lines(), *render_quantum.summary_lines()]
+        [
+            *accuracy_table(),
+            "",
+            *cost_lines(),
+            *render_speed.lines(),
+            *quantum_training_lines(),
+            *render_quantum.summary_lines(),
+        ]
     )
     wanted = f"{before}{BEGIN}\n{table}\n{END}{after}"
     if arguments.check:
