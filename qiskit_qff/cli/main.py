@@ -9,6 +9,7 @@ import typer
 
 from qiskit_qff import __version__
 from qiskit_qff.cli.analyse import analyse
+from qiskit_qff.cli.baseline import baseline
 from qiskit_qff.cli.calibrate import calibrate
 from qiskit_qff.cli.cost import cost
 from qiskit_qff.cli.demo import demo
@@ -38,6 +39,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "train": train,
     "evaluate": evaluate,
     "info": info,
+    "baseline": baseline,
     "cost": cost,
     "calibrate": calibrate,
     "md": md,

