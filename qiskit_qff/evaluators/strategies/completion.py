@@ -55,16 +55,14 @@ def complete(column: FloatArray, trace: float, weight: float) -> Completion:
         raise BackendError(
             "The measured first column of an energy matrix is zero; measure with more shots or with design 'pairs'."
         )
-    leading, linear = a * a + b * b, 2.0 * q * a * a + b * b
-    root = np.sqrt(max(linear * linear - 4.0 * leading * a * a * q * q, 0.0))
-    t = float(np.clip((linear + np.copysign(root, b)) / (2.0 * leading), 1e-9, 1.0 - 1e-9))
+    # Both roots straddle q, and b, which vanishes at t = q, is a factor of their distance: no difference is formed.
+    root = float(np.sqrt(b * b + 4.0 * a * a * q * (1.0 - q)))
+    t = float(np.clip((2.0 * q * a * a + b * b + b * root) / (2.0 * (a * a + b * b)), 1e-9, 1.0 - 1e-9))
     along = rest / a
     vector = np.concatenate([[np.sqrt(t)], np.sqrt(1.0 - t) * along])
     matrix = weight * np.outer(vector, vector)
 
-    slope = 2.0 * t * leading - linear
-    slope = slope if abs(slope) > 1e-12 else 1e-12
-    t_by_b, t_by_a = 2.0 * b * (t - t * t) / slope, -2.0 * a * (t - q) ** 2 / slope
+    t_by_b, t_by_a = 2.0 * t * (1.0 - t) / root, -2.0 * t * (1.0 - t) * b / (a * root)
     turn = np.concatenate([[0.5 / np.sqrt(t)], -0.5 / np.sqrt(1.0 - t) * along])
     vector_by = np.zeros((size + 1, size))
     vector_by[0] = t_by_b * turn

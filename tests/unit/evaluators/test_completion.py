@@ -58,6 +58,20 @@ def test_the_response_is_the_derivative():
     np.testing.assert_allclose(done.by_trace, slope, atol=1e-8)
 
 
+@pytest.mark.parametrize("size", [2, 4, 8])
+def test_the_response_holds_where_the_overlap_is_that_of_white_noise(rng, size):
+    """At t = 1/D the diagonal tells nothing of the column; training drives one-qubit species there."""
+    rest = rng.normal(size=size - 1)
+    vector = np.concatenate([[1.0], np.sqrt(size - 1.0) * rest / np.linalg.norm(rest)]) / np.sqrt(size)
+    column, trace = -2.0 * vector[0] * vector, -2.0
+    done = complete(column, trace, -2.0)
+    np.testing.assert_allclose(done.matrix, -2.0 * np.outer(vector, vector), atol=1e-15)
+    step = 1e-5 * np.eye(size)[0]
+    slope = (complete(column + step, trace, -2.0).matrix - complete(column - step, trace, -2.0).matrix) / 2e-5
+    np.testing.assert_allclose(done.by_column[0], slope, atol=1e-8)
+    assert np.abs(slope).max() > 0.5
+
+
 @pytest.mark.parametrize("contrast", [1.0, 0.7])
 def test_standard_errors_are_right_also_under_depolarising_noise(rng, contrast):
     bound, matrix = tree(rng)
