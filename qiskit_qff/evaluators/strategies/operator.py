@@ -237,8 +237,11 @@ def theta_gradient(
         design: Which states to prepare.
 
     Raises:
-        ConfigError: If the design is unknown.
+        ConfigError: If the design is unknown or does not determine every entry of M.
     """
+    if design == "first_column":
+        # The difference of M at two shifted angles has more than one vector: its first column does not tell the rest.
+        raise ConfigError("Design 'first_column' does not determine gradients; use design 'pairs'.")
     program, gates = bound.program, compile_program(bound.program).gates
     plan = operator_design(program.n_amplitudes, program.n_qubits, design)
     plain = _requests(bound, plan)
