@@ -17,13 +17,25 @@ from qiskit_qff.cli.output_directory import check_output_directory
 from qiskit_qff.errors import ConfigError, SimulationError
 
 if TYPE_CHECKING:
+    from qiskit_qff.simulation.calculator import Potential
     from qiskit_qff.simulation.dynamics import MDSummary
+    from qiskit_qff.simulation.extrapolation import ExtrapolationCounts, ExtrapolationWatch
     from qiskit_qff.simulation.settings import MDSettings
     from qiskit_qff.structures.frame import Frame
 
 SUMMARY = "md.json"
 FIGURES = ("temperature.png", "energy.png", "pressure.png")
-OWN_FILES = ("trajectory.extxyz", "log.csv", "checkpoint.npz", "checkpoint.npz.partial", SUMMARY, *FIGURES)
+EXIT_EXTRAPOLATION = 3
+"""Exit code of a run that ``--on-extrapolation stop`` has ended."""
+OWN_FILES = (
+    "trajectory.extxyz",
+    "log.csv",
+    "extrapolating.extxyz",
+    "checkpoint.npz",
+    "checkpoint.npz.partial",
+    SUMMARY,
+    *FIGURES,
+)
 
 StructureArgument = Annotated[
     str, typer.Argument(metavar="STRUCTURE", help="Any structure file, or 'shipped' for the data set inside.")
@@ -60,12 +72,26 @@ def md(
     repeat: Annotated[int, typer.Option("--repeat", min=1, help="Supercell: repeats along each vector.")] = 1,
     interval: Annotated[int, typer.Option("--interval", help="Steps between frames and lines of the log.")] = 20,
     checkpoint_interval: Annotated[int, typer.Option("--checkpoint", help="Steps between checkpoints.")] = 1000,
+    on_extrapolation: Annotated[
+        str | None,
+        typer.Option(
+            "--on-extrapolation",
+            help="Where an atom leaves the training data: warn (default), save such frames to extrapolating.extxyz, "
+            f"or stop with exit code {EXIT_EXTRAPOLATION}.",
+        ),
+    ] = None,
+    grade_limit: Annotated[
+        float | None,
+        typer.Option("--grade-limit", help="Largest extrapolation grade; default 1.2 times the training data's."),
+    ] = None,
+    grade_interval: Annotated[int, typer.Option("--grade-interval", help="Steps between grades.")] = 10,
     seed: SeedOption = 0,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew even if there is a checkpoint.")] = False,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Run molecular dynamics; the same command goes on where a killed run left off."""
+    from qiskit_qff.simulation.calculator import load_potential
     from qiskit_qff.simulation.settings import MDSettings, default_timestep
 
     output = Output(as_json=json)
@@ -89,20 +115,51 @@ def md(
         interval=interval,
         checkpoint_interval=checkpoint_interval,
     )
-    summary, calibration = _run(model_file(model), start, settings, out, output, repeat=repeat, restart=restart)
-    if not summary.completed:
+    potential = load_potential(model_file(model))
+    watch = _watch(potential, on_extrapolation, grade_limit, grade_interval, output)
+    summary, calibration = _run(
+        model_file(model), potential, start, settings, out, output, watch=watch, repeat=repeat, restart=restart
+    )
+    stopped = summary.extrapolation is not None and summary.extrapolation.stopped
+    if stopped:
+        output.note(f"stopped at step {summary.steps}: outside the training data; a higher --grade-limit goes on")
+    elif not summary.completed:
         output.note(f"stopped at step {summary.steps}; the same command goes on from there")
         raise KeyboardInterrupt
     _finish(summary, calibration, settings, out, output, n_atoms=len(start.numbers) * repeat**3)
+    if stopped:
+        raise typer.Exit(EXIT_EXTRAPOLATION)
+
+
+def _watch(
+    potential: "Potential", action: str | None, limit: float | None, interval: int, output: Output
+) -> "ExtrapolationWatch | None":
+    """Who grades the atoms; None where the model file has no training domain and nobody asked.
+
+    Raises:
+        ConfigError: if an option is wrong, or asked of such a model.
+    """
+    from qiskit_qff.model.extrapolation import Grader
+    from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.simulation.extrapolation import ExtrapolationWatch
+
+    assert isinstance(potential, ForceField)
+    asked = action is not None or limit is not None
+    if not asked and any(m.domain is None for m in potential.models):
+        return None
+    grader = Grader.of(potential.models, r_cut=potential.cutoff, limit=limit)
+    return ExtrapolationWatch(grader, action=action or "warn", interval=interval, warn=output.note)
 
 
 def _run(
     model: Path,
+    potential: "Potential",
     start: "Frame",
     settings: "MDSettings",
     out: Path,
     output: Output,
     *,
+    watch: "ExtrapolationWatch | None",
     repeat: int,
     restart: bool,
 ) -> tuple["MDSummary", dict[str, Any]]:
@@ -112,11 +169,9 @@ def _run(
         typer.Exit: with code 1, when the simulation exploded or lost an atom.
     """
     from qiskit_qff.cli.calibration_summary import calibration_note
-    from qiskit_qff.simulation.calculator import load_potential
     from qiskit_qff.simulation.dynamics import run_dynamics
     from qiskit_qff.structures.species import species_index
 
-    potential = load_potential(model)
     species_index(start.numbers, potential.species, where=start.where)
     # The cell as given: its copies have the same errors, because they share one M.
     note, calibration = calibration_note(potential, start)
@@ -135,6 +190,7 @@ def _run(
                 progress=advance,
                 should_stop=should_stop,
                 log_note=note,
+                extrapolation=watch,
             )
         except SimulationError as error:
             output.note(f"qff: error: {error}")
@@ -202,8 +258,20 @@ def _finish(
         output.say(f"pressure     {summary.pressure_mean_gpa:.3g} GPa")
     if math.isfinite(summary.ms_per_step):
         output.say(f"speed        {summary.ms_per_step:.2f} ms/step")
+    if summary.extrapolation is not None:
+        _tell_extrapolation(summary.extrapolation, output)
     output.say(f"written      {', '.join(str(path) for path in (summary.trajectory, summary.log, *plots))}")
     output.finish(result)
+
+
+def _tell_extrapolation(counts: "ExtrapolationCounts", output: Output) -> None:
+    """In how many structures an atom was outside the training data."""
+    kept = f", {counts.saved} of them kept" if counts.saved else ""
+    output.say(f"extrapolation  {counts.outside} of {counts.checks} structures graded outside the training data{kept}")
+    output.say(
+        f"               largest grade {counts.largest_grade:.2f}, atom {counts.largest_grade_atom} at step "
+        f"{counts.largest_grade_step}"
+    )
 
 
 def _draw(summary: "MDSummary", settings: "MDSettings", out: Path, n_atoms: int) -> list[Path]:

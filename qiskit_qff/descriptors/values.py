@@ -20,7 +20,11 @@ F = NDArray[np.float64]
 I = NDArray[np.int64]  # noqa: E741 - the pair F, I keeps kernel signatures readable
 
 
-@numba.njit(cache=True, nogil=True)
+# As for the forces: sums may be reordered at compile time, NaN and infinity keep their meaning.
+REORDER = {"reassoc", "contract", "nsz"}
+
+
+@numba.njit(cache=True, fastmath=REORDER, nogil=True)
 def bare_values(tables: ChannelTables, first: I, neighbor: I, vectors: F, distances: F, kinds: I) -> F:
     """Channel values of the centres of a neighbour list.
 
@@ -36,50 +40,52 @@ def bare_values(tables: ChannelTables, first: I, neighbor: I, vectors: F, distan
         Shape ``(n_centers, most channels of a species)``; unused places are zero.
     """
     n_centers, n_lm = first.shape[0] - 1, (tables.l_max + 1) ** 2
-    most = np.diff(tables.slot_start).max()
     values = np.zeros((n_centers, np.diff(tables.channel_start).max()))
-    density, harmonics = np.empty((most, n_lm)), np.empty((1, n_lm))
+    density, harmonics = np.empty((np.diff(tables.slot_start).max(), n_lm)), np.empty((1, n_lm))
     for i in range(n_centers):
-        s = kinds[i]
-        n_slots = tables.slot_start[s + 1] - tables.slot_start[s]
-        density[:n_slots] = 0.0
-        for pair in range(first[i], first[i + 1]):
-            if distances[pair] < tables.r_cut:
-                _add_neighbor(
-                    tables, s, kinds[neighbor[pair]], vectors[pair], distances[pair], values[i], density, harmonics
-                )
-        n_two = tables.pair_start[s + 1] - tables.pair_start[s]
-        low = tables.triple_start[s]
-        for k in range(low, tables.triple_start[s + 1]):
-            a, b, degree = tables.triples[k, 0], tables.triples[k, 1], tables.triples[k, 2]
-            for lm in range(degree * degree, (degree + 1) * (degree + 1)):
-                values[i, n_two + k - low] += density[a, lm] * density[b, lm]
+        _values_of_atom(
+            tables, kinds[i], first[i], first[i + 1], neighbor, vectors, distances, kinds, values[i], density, harmonics
+        )
     return values
 
 
-@numba.njit(cache=True)
-def _add_neighbor(
-    tables: ChannelTables, s: int, t: int, vector: F, r: float, values: F, density: F, harmonics: F
-) -> None:
-    """Add what one neighbour of species t gives to the two-body channels and to the densities."""
-    switch, _ = cutoff_function(r, tables.r_cut)
+# PERF: one call an atom; handing the tables to a function for every neighbour took as long as its work.
+@numba.njit(cache=True, fastmath=REORDER)
+def _values_of_atom(
+    tables: ChannelTables, s: int, low: int, high: int, neighbor: I, vectors: F, distances: F, kinds: I,
+    values: F, density: F, harmonics: F,
+) -> None:  # fmt: skip
+    """Channels of one atom with the neighbours ``low`` to ``high``; ``values`` is zero before."""
     pair_start, slot_start = tables.pair_start[s], tables.slot_start[s]
-    for c in range(tables.pair_first[s, t], tables.pair_first[s, t + 1]):
-        values[c] += _radial(r, tables.pair_rows, pair_start + c) * switch
-    begin, end = tables.slot_first[s, t], tables.slot_first[s, t + 1]
-    if begin == end:
-        return
-    x, y, z = vector[0] / r, vector[1] / r, vector[2] / r
-    n_lm = harmonics.shape[1]
-    if tables.l_max <= HIGHEST:
-        low_harmonics(x, y, z, tables.l_max, harmonics, 0)
-    else:
-        work, unused = np.empty((tables.l_max + 1, tables.l_max + 2)), np.empty((n_lm, 3))
-        spherical_harmonics(x, y, z, 1.0 / r, tables.l_max, work, harmonics[0], unused)
-    for a in range(begin, end):
-        g = _radial(r, tables.slot_rows, slot_start + a) * switch
-        for lm in range(n_lm):
-            density[a, lm] += g * harmonics[0, lm]
+    n_lm, n_two = harmonics.shape[1], tables.pair_start[s + 1] - pair_start
+    density[: tables.slot_start[s + 1] - slot_start] = 0.0
+    for pair in range(low, high):
+        t, r = kinds[neighbor[pair]], distances[pair]
+        if r >= tables.r_cut:
+            continue
+        switch, _ = cutoff_function(r, tables.r_cut)
+        for c in range(tables.pair_first[s, t], tables.pair_first[s, t + 1]):
+            values[c] += _radial(r, tables.pair_rows, pair_start + c) * switch
+        begin, end = tables.slot_first[s, t], tables.slot_first[s, t + 1]
+        if begin == end:
+            continue
+        x, y, z = vectors[pair, 0] / r, vectors[pair, 1] / r, vectors[pair, 2] / r
+        if tables.l_max <= HIGHEST:
+            low_harmonics(x, y, z, tables.l_max, harmonics, 0)
+        else:
+            work, unused = np.empty((tables.l_max + 1, tables.l_max + 2)), np.empty((n_lm, 3))
+            spherical_harmonics(x, y, z, 1.0 / r, tables.l_max, work, harmonics[0], unused)
+        for a in range(begin, end):
+            g = _radial(r, tables.slot_rows, slot_start + a) * switch
+            for lm in range(n_lm):
+                density[a, lm] += g * harmonics[0, lm]
+    first_triple = tables.triple_start[s]
+    for k in range(first_triple, tables.triple_start[s + 1]):
+        a, b, degree = tables.triples[k, 0], tables.triples[k, 1], tables.triples[k, 2]
+        total = 0.0
+        for lm in range(degree * degree, (degree + 1) * (degree + 1)):
+            total += density[a, lm] * density[b, lm]
+        values[n_two + k - first_triple] = total
 
 
 @numba.njit(cache=True, inline="always")

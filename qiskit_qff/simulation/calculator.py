@@ -91,6 +91,7 @@ class QFFCalculator(Calculator):
         self.force_field = load_potential(model) if isinstance(model, (str, Path)) else model
         self._verlet_list = VerletList(self.force_field.cutoff, skin)
         self._n_neighbors: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._neighbors: NeighborList | None = None
         self._kept_atoms: Atoms | None = None
         self._known_numbers: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 
@@ -98,6 +99,17 @@ class QFFCalculator(Calculator):
     def n_neighbors(self) -> NDArray[np.int64]:
         """How many neighbours each atom had in the last calculation, shape ``(n_atoms,)``."""
         return self._n_neighbors
+
+    @property
+    def neighbors(self) -> NeighborList:
+        """Neighbours in the last calculation, some beyond the cutoff; overwritten by the next one.
+
+        Raises:
+            DataError: if nothing was calculated yet.
+        """
+        if self._neighbors is None:
+            raise DataError("no structure was calculated yet: ask for its energy first.")
+        return self._neighbors
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """Which of positions, numbers, cell and pbc differ from those of the last calculation.
@@ -152,7 +164,7 @@ class QFFCalculator(Calculator):
         cell, pbc = structure.cell.array, structure.pbc
         neighbors = self._verlet_list.update(structure.positions, cell, pbc)
         _check_separations(neighbors)
-        self._n_neighbors = np.diff(neighbors.first)
+        self._neighbors, self._n_neighbors = neighbors, np.diff(neighbors.first)
         prediction = self.force_field.evaluate(structure.numbers, structure.positions, cell, pbc, neighbors)
         self.results = _as_results(prediction, cell, pbc)
 

@@ -11,7 +11,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class Checkpoint:
     """Length in bytes of each growing file at this step, by name."""
     identity: Mapping[str, Any]
     """What makes the run this run and no other: settings, model and structure."""
+    watch: Mapping[str, Any] = field(default_factory=dict)
+    """What the watch for extrapolation has counted; empty where there was none."""
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -60,6 +62,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "random_state": dict(checkpoint.random_state),
         "file_sizes": dict(checkpoint.file_sizes),
         "identity": dict(checkpoint.identity),
+        "watch": dict(checkpoint.watch),
     }
     arrays: dict[str, Any] = {_INTEGRATOR + name: value for name, value in checkpoint.integrator.items()}
     arrays |= {"positions": checkpoint.positions, "momenta": checkpoint.momenta, "cell": checkpoint.cell}
@@ -98,6 +101,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             random_state=document["random_state"],
             file_sizes=document["file_sizes"],
             identity=document["identity"],
+            watch=document.get("watch", {}),
         )
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
         raise DataError(f"{path}: damaged checkpoint ({error}). Start the run anew with --restart.") from error

@@ -5,7 +5,6 @@ there again restores atoms, thermostat and random numbers from the checkpoint, c
 it, and goes on; what comes out is, bit for bit, what an uninterrupted run would have written.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -15,9 +14,10 @@ from typing import Any
 import numpy as np
 from ase import Atoms, units
 
-from qiskit_qff.errors import ConfigError
 from qiskit_qff.simulation.calculator import Potential, QFFCalculator
 from qiskit_qff.simulation.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from qiskit_qff.simulation.extrapolation import EXTRAPOLATING, ExtrapolationCounts, ExtrapolationWatch
+from qiskit_qff.simulation.identity import check_identity, digest_structure
 from qiskit_qff.simulation.integrators import Integrator, build_integrator
 from qiskit_qff.simulation.recording import LOG, TRAJECTORY, LogEntry, Recorder, read_log
 from qiskit_qff.simulation.settings import MDSettings
@@ -63,6 +63,8 @@ class MDSummary:
     """The trajectory, extended XYZ."""
     log: Path
     """The log, CSV."""
+    extrapolation: ExtrapolationCounts | None = None
+    """What the watch for extrapolation has seen; None where there was none."""
 
 
 def run_dynamics(
@@ -76,6 +78,7 @@ def run_dynamics(
     restart: bool = False,
     progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
+    extrapolation: ExtrapolationWatch | None = None,
 ) -> MDSummary:
     """Run molecular dynamics in a directory, or go on with the run that is there.
 
@@ -89,6 +92,7 @@ def run_dynamics(
         restart: begin anew even if there is a checkpoint.
         progress: told, at each line of the log, how far the run is.
         should_stop: asked after each step; when it says so, a checkpoint is written and the run ends.
+        extrapolation: grades the atoms every few steps; the run may end for it as for ``should_stop``.
 
     Raises:
         ConfigError: if the checkpoint there belongs to another run.
@@ -102,9 +106,9 @@ def run_dynamics(
     identity = {
         "settings": {name: value for name, value in asdict(settings).items() if name not in _FREE_SETTINGS},
         "model": model_digest,
-        "structure": _digest_structure(atoms),
+        "structure": digest_structure(atoms),
     }
-    run = _Run(moving, settings, directory, identity, log_note=log_note)
+    run = _Run(moving, settings, directory, identity, log_note=log_note, guard=extrapolation)
     resumed = None if restart else run.resume()
     if resumed is None:
         run.start()
@@ -123,6 +127,7 @@ def run_dynamics(
         steps=run.step,
         resumed=resumed,
         ms_per_step=1e3 * elapsed / n_done if n_done else float("nan"),
+        extrapolation=None if extrapolation is None else extrapolation.counts,
     )
 
 
@@ -130,9 +135,17 @@ class _Run:
     """One run at work: the moving atoms, the integrator, and the files that are open."""
 
     def __init__(
-        self, atoms: Atoms, settings: MDSettings, directory: Path, identity: Mapping[str, Any], *, log_note: str
+        self,
+        atoms: Atoms,
+        settings: MDSettings,
+        directory: Path,
+        identity: Mapping[str, Any],
+        *,
+        log_note: str,
+        guard: ExtrapolationWatch | None,
     ) -> None:
-        self.step = 0
+        self.step, self._stopped = 0, False
+        self._guard = guard
         self._log_note = log_note
         self._atoms = atoms
         self._settings = settings
@@ -149,7 +162,10 @@ class _Run:
         self._integrator = build_integrator(self._atoms, self._settings, rng=self._rng)
         (self._directory / CHECKPOINT).unlink(missing_ok=True)
         self._recorder = Recorder(self._directory, log_note=self._log_note)
+        if self._guard is not None:
+            self._guard.open(self._directory)
         self._record()
+        self._stopped = self._extrapolates()
         self._save()
 
     def resume(self) -> int | None:
@@ -163,7 +179,7 @@ class _Run:
         if not path.exists():
             return None
         checkpoint = read_checkpoint(path)
-        _check_identity(path, checkpoint, self._identity, self._settings)
+        check_identity(path, checkpoint, self._identity, self._settings)
         self._atoms.set_cell(checkpoint.cell)
         self._atoms.positions[:] = checkpoint.positions
         self._atoms.set_momenta(checkpoint.momenta)
@@ -171,6 +187,9 @@ class _Run:
         self._integrator.restore(checkpoint.integrator)
         self._rng.bit_generator.state = dict(checkpoint.random_state)
         self._recorder = Recorder(self._directory, file_sizes=checkpoint.file_sizes)
+        if self._guard is not None:
+            size = checkpoint.file_sizes.get(EXTRAPOLATING)
+            self._guard.open(self._directory, size=size, state=checkpoint.watch)
         self.step = checkpoint.step
         return self.step
 
@@ -182,6 +201,8 @@ class _Run:
         """
         settings = self._settings
         begin, first_step = time.perf_counter(), self.step
+        if self._stopped:
+            return False
         while self.step < settings.steps:
             self._integrator.step()
             self.step += 1
@@ -191,16 +212,27 @@ class _Run:
                 pace = 1e3 * (time.perf_counter() - begin) / (self.step - first_step)
                 words = f"step {self.step}/{settings.steps}, {entry.temperature_k:.0f} K, {pace:.2f} ms/step"
                 progress(words, self.step / settings.steps)
-            if self.step % settings.checkpoint_interval == 0 or self.step == settings.steps:
+            stopped = self._extrapolates()
+            if stopped or self.step % settings.checkpoint_interval == 0 or self.step == settings.steps:
                 self._save()
             elif should_stop():
                 self._save()
                 return False
+            if stopped:
+                return False
         return True
+
+    def _extrapolates(self) -> bool:
+        """Whether the watch for extrapolation wants the run to stop here."""
+        return self._guard is not None and self._guard.check(
+            self._atoms, self.step, self.step * self._settings.timestep_fs
+        )
 
     def close(self) -> None:
         """Close the files."""
         self._recorder.close()
+        if self._guard is not None:
+            self._guard.close()
 
     def _watch_from_start(self) -> StabilityWatch:
         """Limits that follow from the initial structure; its first evaluation also checks it."""
@@ -223,6 +255,7 @@ class _Run:
 
     def _save(self) -> None:
         """Bring the files to the disk, then write a checkpoint that knows their length."""
+        kept = {} if self._guard is None else self._guard.sync()
         write_checkpoint(
             self._directory / CHECKPOINT,
             Checkpoint(
@@ -232,8 +265,9 @@ class _Run:
                 cell=self._atoms.cell.array,
                 integrator=self._integrator.state(),
                 random_state=self._rng.bit_generator.state,
-                file_sizes=self._recorder.sync(),
+                file_sizes=self._recorder.sync() | kept,
                 identity=self._identity,
+                watch={} if self._guard is None else self._guard.state(),
             ),
         )
 
@@ -260,35 +294,6 @@ def _measure(atoms: Atoms, integrator: Integrator, step: int, time_fs: float) ->
     )
 
 
-def _check_identity(path: Path, checkpoint: Checkpoint, identity: Mapping[str, Any], settings: MDSettings) -> None:
-    """Refuse to continue another run.
-
-    Raises:
-        ConfigError: naming what differs.
-    """
-    advice = "Choose another --out, or begin anew with --restart."
-    for name in ("model", "structure"):
-        if checkpoint.identity.get(name) != identity[name]:
-            raise ConfigError(f"{path}: the run there was started with another {name}. {advice}")
-    before = checkpoint.identity.get("settings", {})
-    for name, value in identity["settings"].items():
-        if before.get(name) != value:
-            raise ConfigError(
-                f"{path}: the run there was started with {name}={before.get(name)}, not {value}. {advice}"
-            )
-    if checkpoint.step > settings.steps:
-        raise ConfigError(f"{path}: the run there has done {checkpoint.step} steps already, more than "
-                          f"{settings.steps}. {advice}")  # fmt: skip
-
-
-def _digest_structure(atoms: Atoms) -> str:
-    """What identifies the initial structure."""
-    digest = hashlib.sha256()
-    for array in (atoms.numbers.astype(np.int64), atoms.positions, atoms.cell.array, atoms.pbc):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
 def _summarise(
     settings: MDSettings,
     directory: Path,
@@ -298,6 +303,7 @@ def _summarise(
     steps: int,
     resumed: int | None,
     ms_per_step: float,
+    extrapolation: ExtrapolationCounts | None,
 ) -> MDSummary:
     """Read the whole log, restarts included, and reduce it."""
     log = read_log(directory / LOG)
@@ -318,6 +324,7 @@ def _summarise(
         resumed_from_step=resumed,
         trajectory=directory / TRAJECTORY,
         log=directory / LOG,
+        extrapolation=extrapolation,
     )
 
 

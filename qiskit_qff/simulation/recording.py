@@ -71,7 +71,7 @@ class Recorder:
         with ExitStack() as opened:
             for name in (TRAJECTORY, LOG):
                 size = None if file_sizes is None else file_sizes[name]
-                self._files[name] = opened.enter_context(_open_at(directory / name, size))
+                self._files[name] = opened.enter_context(open_at(directory / name, size))
             opened.pop_all()  # both are open: keep them so
         if file_sizes is None:
             remark = f"# {log_note}\n" if log_note else ""
@@ -139,8 +139,12 @@ def read_log(path: Path) -> dict[str, NDArray[np.float64]]:
     return {name: table[:, column] for column, name in enumerate(LOG_COLUMNS)}
 
 
-def _open_at(path: Path, size: int | None) -> IO[bytes]:
+def open_at(path: Path, size: int | None) -> IO[bytes]:
     """Open a file for appending, after cutting it back to a size, or to nothing for a new run.
+
+    Args:
+        path: the file.
+        size: in bytes; None for nothing.
 
     Raises:
         DataError: if it is missing or shorter, or another run is writing it.

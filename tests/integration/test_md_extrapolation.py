@@ -1,0 +1,118 @@
+"""``qff md`` with a watch for extrapolation: what it tells, keeps and stops for, restarts included."""
+
+import json
+
+import numpy as np
+import pytest
+from ase.io import read, write
+
+from qiskit_qff.cli.main import run
+from qiskit_qff.cli.md import EXIT_EXTRAPOLATION
+from qiskit_qff.model.extrapolation import Grader
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.structures.reading import read_frames
+
+
+@pytest.fixture(scope="module")
+def workplace(trained, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("extrapolation")
+    frame = read(trained / "data.extxyz", 0) * (2, 2, 2)
+    write(directory / "start.extxyz", frame)
+    squeezed = frame.copy()
+    squeezed.set_cell(frame.cell * 0.9, scale_atoms=True)
+    write(directory / "squeezed.extxyz", squeezed)
+    return directory
+
+
+@pytest.fixture
+def md(trained, workplace, capsys):
+    def command(out, *options, structure="start", steps=60):
+        arguments = ["md", str(trained / "run"), str(workplace / f"{structure}.extxyz"), "--steps", str(steps)]
+        arguments += ["--timestep", "2", "--interval", "20", "--checkpoint", "20", "--temperature", "50"]
+        code = run([*arguments, "--out", str(out), "--json", *options])
+        output, errors = capsys.readouterr()
+        return code, json.loads(output.splitlines()[-1]) if output else None, errors
+
+    return command
+
+
+def test_warns_by_default_once_per_event_and_counts(md, tmp_path):
+    code, result, errors = md(tmp_path / "known", "--grade-limit", "50")
+    assert code == 0
+    assert result["extrapolation"]["checks"] == 7  # steps 0, 10, ..., 60
+    assert result["extrapolation"]["outside"] == result["extrapolation"]["events"] == 0
+    assert "is outside the training data" not in errors
+    code, result, errors = md(tmp_path / "unknown", "--grade-limit", "0.01")
+    assert code == 0
+    seen = result["extrapolation"]
+    assert (seen["outside"], seen["events"], seen["first_step"]) == (7, 1, 0)
+    assert errors.count("outside the training data: extrapolation grade") == 1
+    assert "step 0: atom" in errors
+    assert not (tmp_path / "unknown" / "extrapolating.extxyz").exists()
+
+
+def test_default_limit_is_told_of_a_squeezed_crystal(md, tmp_path):
+    code, result, errors = md(tmp_path / "run", structure="squeezed", steps=0)
+    assert code == 0
+    assert result["extrapolation"]["first_step"] == 0
+    assert "step 0: atom" in errors
+
+
+def test_grades_are_those_of_the_trajectory(md, trained, tmp_path):
+    _, result, _ = md(tmp_path / "run", "--grade-interval", "20")
+    field = ForceField.load(trained / "run" / "model.json")
+    grader = Grader.of(field.models, r_cut=field.r_cut)
+    frames = read_frames(tmp_path / "run" / "trajectory.extxyz")
+    grades = np.array([grader.frame(frame).values for frame in frames])
+    step, atom = np.unravel_index(grades.argmax(), grades.shape)
+    seen = result["extrapolation"]
+    assert seen["largest_grade"] == pytest.approx(grades.max(), rel=1e-5)
+    assert (seen["largest_grade_step"], seen["largest_grade_atom"]) == (20 * step, atom)
+
+
+def test_watching_does_not_change_the_run(md, tmp_path):
+    md(tmp_path / "often", "--grade-interval", "1", "--on-extrapolation", "save", "--grade-limit", "0.01")
+    md(tmp_path / "never", "--grade-interval", "1000")
+    for name in ("trajectory.extxyz", "log.csv"):
+        assert (tmp_path / "often" / name).read_bytes() == (tmp_path / "never" / name).read_bytes()
+
+
+def test_kept_frames_have_no_labels_and_survive_a_restart(md, tmp_path):
+    options = ("--on-extrapolation", "save", "--grade-limit", "0.01", "--grade-interval", "1")
+    md(tmp_path / "whole", *options)
+    md(tmp_path / "parts", *options, steps=25)
+    with (tmp_path / "parts" / "extrapolating.extxyz").open("a") as stream:  # what a kill left behind
+        stream.write("32\nLattice=")
+    _, result, _ = md(tmp_path / "parts", *options)
+    assert result["resumed_from_step"] == 25
+    kept = [(tmp_path / name / "extrapolating.extxyz").read_bytes() for name in ("whole", "parts")]
+    assert kept[0] == kept[1]
+    frames = read_frames(tmp_path / "parts" / "extrapolating.extxyz")
+    assert [frame.tags["step"] for frame in frames] == [0, 10, 20, 30, 40, 50, 60]  # one in ten of an event
+    assert result["extrapolation"]["saved"] == 7
+    assert all(frame.energy is None and frame.forces is None for frame in frames)
+
+
+def test_stop_ends_with_its_exit_code_and_can_be_taken_up(md, tmp_path):
+    code, result, errors = md(tmp_path / "run", "--on-extrapolation", "stop", structure="squeezed")
+    assert code == EXIT_EXTRAPOLATION == 3
+    assert result["extrapolation"]["stopped"]
+    assert result["steps"] == 0
+    assert "higher --grade-limit" in errors
+    code, result, _ = md(tmp_path / "run", "--grade-limit", "1e6", structure="squeezed", steps=1)
+    assert (code, result["resumed_from_step"], result["steps"]) == (0, 0, 1)
+    assert (result["extrapolation"]["stopped"], result["extrapolation"]["events"]) == (False, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--on-extrapolation", "panic"), "warn, stop, save"),
+        (("--grade-limit", "-1"), "positive"),
+        (("--grade-interval", "0"), "at least 1"),
+    ],
+)
+def test_wrong_options_are_refused(md, tmp_path, options, words):
+    code, _, errors = md(tmp_path / "run", *options)
+    assert code == 2
+    assert words in errors
