@@ -17,6 +17,7 @@ from qiskit_qff.cli.evaluate import evaluate
 from qiskit_qff.cli.info import info
 from qiskit_qff.cli.lammps import lammps
 from qiskit_qff.cli.md import md
+from qiskit_qff.cli.select import select
 from qiskit_qff.cli.train import train
 from qiskit_qff.cli.validate import validate
 from qiskit_qff.errors import QFFError
@@ -43,6 +44,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "cost": cost,
     "calibrate": calibrate,
     "md": md,
+    "select": select,
     "lammps": lammps,
     "analyse": analyse,
 }

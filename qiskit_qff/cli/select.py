@@ -1,0 +1,131 @@
+"""``qff select``: the frames that are worth labelling next."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qiskit_qff.cli.options import JsonOption, ModelArgument, model_file
+from qiskit_qff.cli.output import Output
+from qiskit_qff.errors import ConfigError
+
+if TYPE_CHECKING:
+    from qiskit_qff.structures.frame import Frame
+    from qiskit_qff.training.selection import Candidate, Selected
+
+
+def select(
+    model: ModelArgument,
+    candidates: Annotated[
+        list[str], typer.Argument(metavar="CANDIDATES...", help="Structure files, or 'shipped'; labels are not used.")
+    ],
+    *,
+    count: Annotated[int, typer.Option("--n", help="How many frames to select.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write them to, extended XYZ.")],
+    grade_limit: Annotated[
+        float | None,
+        typer.Option(
+            "--grade-limit", help="Largest grade that counts as known; default 1.2 times the training data's."
+        ),
+    ] = None,
+    only_outside: Annotated[
+        bool, typer.Option("--only-outside", help="Leave out frames without an atom above the limit.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Choose frames to label: far from the training data, and unlike each other."""
+    from qiskit_qff.model.extrapolation import Grader
+    from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.training.selection import grade_candidates
+    from qiskit_qff.training.selection import select as take
+
+    output = Output(as_json=json)
+    if out.exists() and not force:
+        raise ConfigError(f"{out}: there is a file already; choose another --out, or overwrite it with --force.")
+    field = ForceField.load(model_file(model))
+    grader = Grader.of(field.models, r_cut=field.r_cut, limit=grade_limit)
+    frames = _read(candidates)
+    with output.progress("grading") as advance:
+        graded = grade_candidates(
+            grader, frames, progress=lambda stage, done, total: advance(stage, done / max(total, 1))
+        )
+    outside = [candidate for candidate in graded if candidate.grades.outside.any()]
+    pool = outside if only_outside else graded
+    if only_outside and len(outside) < count:
+        output.note(f"only {len(outside)} of {len(frames)} frames have an atom outside the training data")
+    chosen = take(pool, min(count, len(pool)) if only_outside else count) if pool else []
+    _write([(frames[s.candidate.index], s) for s in chosen], out)
+    _tell(chosen, frames, outside, out, output)
+
+
+def _read(sources: list[str]) -> "list[Frame]":
+    """All candidates.
+
+    Raises:
+        DataError: if a file can't be read, or a frame is not sound.
+    """
+    from qiskit_qff.structures.reading import read_frames
+    from qiskit_qff.structures.shipped import read_shipped
+    from qiskit_qff.structures.validation import ensure_sound
+
+    frames = [f for source in sources for f in (read_shipped() if source == "shipped" else read_frames(Path(source)))]
+    ensure_sound(frames)
+    return frames
+
+
+def _write(chosen: "list[tuple[Frame, Selected]]", out: Path) -> None:
+    """Write the frames with their labels, if they have any, and where they come from."""
+    from ase.io import write
+
+    structures = []
+    for frame, selected in chosen:
+        atoms = frame.to_atoms()
+        grades = selected.candidate.grades
+        atoms.info |= {
+            "selected_from": f"{frame.source} frame {frame.index}",
+            "largest_grade": float(grades.values[grades.worst]),
+        }
+        structures.append(atoms)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write(out, structures, format="extxyz")
+
+
+def _tell(
+    chosen: "list[Selected]", frames: "list[Frame]", outside: "list[Candidate]", out: Path, output: Output
+) -> None:
+    """The table and the JSON object."""
+    rows = [_row(frames[s.candidate.index], s) for s in chosen]
+    output.table(
+        f"{len(chosen)} of {len(frames)} frames, in the order of their worth",
+        ("file", "frame", "largest grade", "limit", "atom", "element", "atoms outside", "gain", "gain alone"),
+        [tuple(row.values()) for row in rows],
+    )
+    output.say(f"{len(outside)} of {len(frames)} candidates have an atom outside the training data")
+    output.say(f"written: {out}")
+    output.finish(
+        {
+            "selected": rows,
+            "indices": [s.candidate.index for s in chosen],
+            "n_candidates": len(frames),
+            "n_outside": len(outside),
+            "file": out,
+        }
+    )
+
+
+def _row(frame: "Frame", selected: "Selected") -> dict[str, Any]:
+    """What there is to say of one frame."""
+    grades = selected.candidate.grades
+    atom = grades.worst
+    return {
+        "source": frame.source,
+        "frame": frame.index,
+        "largest_grade": float(grades.values[atom]),
+        "limit": float(grades.limits[atom]),
+        "atom": atom,
+        "element": frame.symbols[atom],
+        "n_outside": int(grades.outside.sum()),
+        "gain": selected.gain,
+        "gain_alone": selected.first_gain,
+    }

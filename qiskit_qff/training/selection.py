@@ -1,0 +1,138 @@
+r"""Which frames to label next: greedy D-optimal design in the features that the model sees.
+
+Each species begins with the information that training has, and every frame taken adds its atoms,
+
+.. math:: A_s = d_s\gamma_\text{max}^2\, C_s, \qquad A_s \leftarrow A_s + \sum_{i \in s} y_i y_i^T,
+
+with C and the largest training grade from the :mod:`training domain <qiskit_qff.model.domain>`. The scale gives the
+most extreme training atom a leverage :math:`y^T A^{-1} y` of one, as in the active sets of moment tensor potentials:
+what counts is a *new* direction, not a small step along a known one. The gain of a frame is
+
+.. math:: \sum_s \log\det\left(1 + Y_s A_s^{-1} Y_s^T\right),
+
+large for frames far outside, small for frames like one that was taken already. Gains only fall as frames are taken (the
+function is submodular), so a frame is looked at again only if its old gain is the largest (lazy greedy), and the result
+is at least 63 % as informative as the best choice of so many frames.
+
+References:
+    A. Krause, A. Singh and C. Guestrin, J. Mach. Learn. Res. 9, 235 (2008).
+    M. Minoux, Optimization Techniques 7, 234 (1978), doi:10.1007/BFb0006528.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.errors import ConfigError, DataError
+from qiskit_qff.model.extrapolation import Grader, Grades
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.training.design import Progress
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A frame that may be labelled."""
+
+    index: int
+    """Its place among the candidates."""
+    grades: Grades
+    """Grades of its atoms."""
+    features: tuple[FloatArray, ...]
+    """Whitened features of each species, whose squared length is the leverage, shapes ``(n_s, d_s)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Selected:
+    """A frame that was taken."""
+
+    candidate: Candidate
+    """Which."""
+    gain: float
+    """Information it added, given those taken before, in nats."""
+    first_gain: float
+    """What it would have added had it been the first."""
+
+
+def grade_candidates(grader: Grader, frames: Sequence[Frame], *, progress: Progress) -> list[Candidate]:
+    """Grade all candidates; their features are kept, some 20 kB a frame of 80 atoms.
+
+    Args:
+        grader: Of the model.
+        frames: The candidates; labels are not used.
+        progress: Called as work proceeds.
+
+    Raises:
+        DataError: If an atom is of a species the model does not know.
+    """
+    scaled = [domain.whitening / domain.largest for domain in grader.domains]
+    candidates = []
+    for index, frame in enumerate(frames):
+        progress("grades", index, len(frames))
+        kinds, neighbors = grader.surroundings(frame)
+        features = grader.features(kinds, neighbors)
+        values = np.empty(len(kinds))
+        for s, (own, domain) in enumerate(zip(features, grader.domains, strict=True)):
+            values[kinds == s] = domain.grades(own)
+        white = tuple(own @ w.T for own, w in zip(features, scaled, strict=True))
+        candidates.append(Candidate(index, Grades(values, grader.limits[kinds]), white))
+    progress("grades", len(frames), len(frames))
+    return candidates
+
+
+def select(candidates: Sequence[Candidate], count: int) -> list[Selected]:
+    """Take the most informative frames, one after the other.
+
+    Args:
+        candidates: Graded frames.
+        count: How many to take.
+
+    Returns:
+        In the order in which they were taken.
+
+    Raises:
+        ConfigError: If the number is not positive.
+        DataError: If there are fewer candidates.
+    """
+    if count < 1:
+        raise ConfigError(f"at least one frame must be selected; {count} were asked for.")
+    if len(candidates) < count:
+        raise DataError(f"{count} frames are to be selected, but there are only {len(candidates)} candidates.")
+    # Covariances A^-1 in whitened features; the identity is what training knows.
+    known = [np.eye(features.shape[1]) for features in candidates[0].features]
+    first = [_gain(candidate, known) for candidate in candidates]
+    queue = [(-gain, k, 0) for k, gain in enumerate(first)]
+    heapq.heapify(queue)
+    taken: list[Selected] = []
+    while len(taken) < count:
+        negative, k, seen = heapq.heappop(queue)
+        if seen < len(taken):
+            heapq.heappush(queue, (-_gain(candidates[k], known), k, len(taken)))
+            continue
+        taken.append(Selected(candidates[k], -negative, first[k]))
+        known = [_learnt(inverse, own) for inverse, own in zip(known, candidates[k].features, strict=True)]
+    return taken
+
+
+def _gain(candidate: Candidate, known: Sequence[FloatArray]) -> float:
+    """Log det(1 + Y A^-1 Y^T) of all species."""
+    total = 0.0
+    for features, inverse in zip(candidate.features, known, strict=True):
+        if len(features):
+            total += float(np.linalg.slogdet(np.eye(len(inverse)) + inverse @ (features.T @ features))[1])
+    return total
+
+
+def _learnt(inverse: FloatArray, features: FloatArray) -> FloatArray:
+    """(A + Y^T Y)^-1, by the smaller of two inversions."""
+    if not len(features):
+        return inverse
+    pulled = features @ inverse
+    updated: FloatArray = inverse - pulled.T @ np.linalg.solve(np.eye(len(features)) + pulled @ features.T, pulled)
+    return 0.5 * (updated + updated.T)

@@ -1,0 +1,119 @@
+"""Selection of frames to label: what is far out comes first, and nothing comes twice."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase.io import read, write
+
+from qiskit_qff.cli.main import run
+from qiskit_qff.errors import ConfigError, DataError
+from qiskit_qff.model.extrapolation import Grader
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.training.selection import grade_candidates, select
+
+
+@pytest.fixture(scope="module")
+def grader(trained):
+    field = ForceField.load(trained / "run" / "model.json")
+    return Grader.of(field.models, r_cut=field.r_cut)
+
+
+@pytest.fixture(scope="module")
+def known(trained):
+    chosen = json.loads((trained / "run" / "metrics.json").read_text())["train_frames"]
+    return [Frame.from_atoms(read(trained / "data.extxyz", k)) for k in chosen]
+
+
+def strained(frame, size):
+    return replace(frame, positions=frame.positions * size, cell=frame.cell * size)
+
+
+def rattled(frame, rng, size):
+    return replace(frame, positions=frame.positions + rng.normal(0.0, size, frame.positions.shape))
+
+
+def graded(grader, frames):
+    return grade_candidates(grader, frames, progress=lambda *_: None)
+
+
+def test_takes_what_is_outside_and_no_near_copies_of_it(grader, known, rng):
+    squeezed, stretched, shaken = strained(known[0], 0.85), strained(known[1], 1.25), rattled(known[2], rng, 0.5)
+    copies = [rattled(squeezed, rng, 1e-3) for _ in range(5)]
+    frames = [*known, *copies, squeezed, stretched, shaken]
+    chosen = [s.candidate.index for s in select(graded(grader, frames), 3)]
+    kinds = ["known"] * len(known) + ["squeezed"] * 6 + ["stretched", "shaken"]
+    assert sorted(kinds[k] for k in chosen) == ["shaken", "squeezed", "stretched"]
+
+
+def test_lazy_greedy_is_greedy(grader, known, rng):
+    frames = [rattled(frame, rng, size) for frame in known for size in (0.02, 0.1, 0.3)]
+    candidates = graded(grader, frames)
+    taken, total = [], 0.0
+    information = [np.eye(features.shape[1]) for features in candidates[0].features]
+
+    def determinant(parts):
+        return sum(np.linalg.slogdet(part)[1] for part in parts)
+
+    def with_frame(candidate):
+        return [part + y.T @ y for part, y in zip(information, candidate.features, strict=True)]
+
+    lazy = select(candidates, 6)
+    for found in lazy:
+        rest = [c for c in candidates if c.index not in taken]
+        best = max(rest, key=lambda c: determinant(with_frame(c)))
+        assert found.candidate.index == best.index
+        information = with_frame(best)
+        taken.append(best.index)
+        total += found.gain
+    assert total == pytest.approx(determinant(information), rel=1e-9)
+    gains = [found.gain for found in lazy]
+    assert gains == sorted(gains, reverse=True)
+    assert all(found.gain <= found.first_gain + 1e-9 for found in lazy)
+
+
+def test_too_few_candidates_or_none_asked_for(grader, known):
+    candidates = graded(grader, known[:2])
+    with pytest.raises(DataError, match="only 2 candidates"):
+        select(candidates, 3)
+    with pytest.raises(ConfigError, match="at least one"):
+        select(candidates, 0)
+
+
+def test_command_writes_the_frames_it_names(trained, known, tmp_path, capsys):
+    squeezed = strained(known[0], 0.85)
+    write(tmp_path / "candidates.extxyz", [frame.to_atoms() for frame in [*known, squeezed]])
+    arguments = [
+        "select",
+        str(trained / "run"),
+        str(tmp_path / "candidates.extxyz"),
+        "--out",
+        str(tmp_path / "next.extxyz"),
+    ]
+    assert run([*arguments, "--n", "2", "--json"]) == 0
+    output, table = capsys.readouterr()
+    result = json.loads(output.splitlines()[-1])
+    assert result["indices"][0] == len(known)
+    assert (result["n_candidates"], result["n_outside"]) == (len(known) + 1, 1)
+    first = result["selected"][0]
+    assert first["largest_grade"] > first["limit"]
+    assert first["n_outside"] >= 1
+    assert "largest grade" in table
+    written = read(tmp_path / "next.extxyz", ":")
+    assert len(written) == 2
+    np.testing.assert_allclose(written[0].positions, squeezed.positions, atol=1e-7)
+    assert written[0].info["selected_from"].endswith(f"frame {len(known)}")
+    assert run([*arguments, "--n", "1"]) == 2  # never overwrites unasked
+    assert "--force" in capsys.readouterr().err
+    assert run([*arguments, "--n", "5", "--only-outside", "--force", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["indices"] == [len(known)]
+
+
+def test_command_refuses_a_model_without_domain(trained, tmp_path, capsys):
+    field = ForceField.load(trained / "run" / "model.json")
+    replace(field, models=tuple(replace(m, domain=None) for m in field.models)).save(tmp_path / "model.json")
+    files = [str(tmp_path / "model.json"), str(trained / "data.extxyz")]
+    assert run(["select", *files, "--n", "1", "--out", str(tmp_path / "next.extxyz")]) == 2
+    assert "train it again" in capsys.readouterr().err
