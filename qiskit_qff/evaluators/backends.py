@@ -162,6 +162,11 @@ def device_evaluator(
             f"Backend '{device.name}' does not say how long its gates take, so idle qubits cannot be decoupled; leave "
             "dynamical decoupling out, or use a device such as fake_torino."
         )
+    if preset.pec and noise_model is None and not _has_gate_errors(device):
+        raise ConfigError(
+            f"Backend '{device.name}' states no errors of its gates, so there is no noise for --mitigation pec to "
+            "cancel; use --mitigation none, or a device such as fake_torino."
+        )
     options = estimator_options(
         preset, dynamical_decoupling=dynamical_decoupling, noise_model=noise_model, local=device.is_local
     )
@@ -192,6 +197,16 @@ def _has_durations(device: Device) -> bool:
         if name not in {"delay", "reset"}
         for qubits, entry in (target[name] or {}).items()
         if qubits is not None and set(qubits) <= set(used)
+    )
+
+
+def _has_gate_errors(device: Device) -> bool:
+    """Whether the device states the error of any two-qubit gate, from which the noise of layers is derived."""
+    target = device.backend.target
+    return any(
+        qubits is not None and len(qubits) == 2 and entry is not None and entry.error is not None
+        for name in target.operation_names
+        for qubits, entry in (target[name] or {}).items()
     )
 
 

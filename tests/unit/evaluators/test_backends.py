@@ -106,6 +106,7 @@ def test_presets_become_estimator_options():
         {"name": "statevector", "dynamical_decoupling": True},
         {"name": "aer"},
         {"name": "aer", "mitigation": "magic", "shots": 10},
+        {"name": "aer", "mitigation": "pec", "shots": 10},
         {"name": "aer", "dynamical_decoupling": True, "shots": 10},
         {"name": "fake_essex", "dynamical_decoupling": True, "shots": 10},
     ],
