@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return _collect(options.run, wait=not options.no_wait)
-    except QFFError as error:
+    except (QFFError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 

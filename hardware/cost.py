@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
         field = ForceField.load(options.model)
         device = find_device(options.backend, n_qubits=field.n_qubits)
         print(describe_cost(estimate(field, read_settings(options.preset, options.backend), device)))
-    except QFFError as error:
+    except (QFFError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         _submit(options)
-    except QFFError as error:
+    except (QFFError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,17 @@ import pytest
 from hardware import collect, cost, submit
 from qiskit_qff.circuit.compiled import operator_matrix
 from qiskit_qff.errors import ConfigError
+from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.remote.results import assemble
-from qiskit_qff.model.remote.run_directory import Run, bound_programs, create_run, load_result, load_run, save_result
+from qiskit_qff.model.remote.run_directory import (
+    Run,
+    bound_programs,
+    create_run,
+    load_result,
+    load_run,
+    plan_jobs,
+    save_result,
+)
 from qiskit_qff.model.remote.servers import JobFailedError, LocalServer
 
 ROOT = Path(__file__).parents[2]
@@ -167,3 +177,40 @@ def test_runs_are_checked_when_they_are_opened(arguments, model, tmp_path, capsy
     (run.directory / "model.json").write_text("{}")
     with pytest.raises(ConfigError, match="not the model"):
         load_run(run.directory)
+    (run.directory / "model.json").unlink()
+    with pytest.raises(ConfigError, match="not the model"):
+        load_run(run.directory)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("run.json", "{", "is damaged"),
+        ("run.json", '{"format": 1}', "is damaged"),
+        ("run.json", '{"format": 99}', "Update"),
+        ("results/job_0.npz", "PK", "delete it and collect again"),
+    ],
+)
+def test_damaged_runs_are_refused_in_words(arguments, tmp_path, capsys, name, content, message):
+    assert submit.main(arguments) == 0
+    (tmp_path / "run" / name).write_text(content)
+    assert collect.main([str(tmp_path / "run")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_that_cannot_be_written_is_refused_in_words(model, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert submit.main([str(model), "--out", str(tmp_path / "file" / "run"), "--preset", "quick"]) == 2
+    assert "file" in capsys.readouterr().err
+
+
+def test_jobs_stay_within_the_executions_that_a_server_takes(model):
+    field = ForceField.load(model)
+    few, many = (
+        plan_jobs(field, replace(submit.read_settings("quick", "fake_torino"), shots=shots))
+        for shots in (1024, 1_000_000)
+    )
+    assert len(many) > len(few)
+    assert sum(job.circuits for job in many) == sum(job.circuits for job in few)
+    with pytest.raises(ConfigError, match="shots"):
+        plan_jobs(field, replace(submit.read_settings("quick", "fake_torino"), shots=100_000_000))

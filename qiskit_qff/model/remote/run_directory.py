@@ -16,11 +16,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
+from qiskit_qff.evaluators.primitive import JobLimits
 from qiskit_qff.evaluators.protocol import Request
 from qiskit_qff.evaluators.strategies.operator import operator_requests
 from qiskit_qff.evaluators.strategies.spectrum import chosen_design
@@ -136,7 +138,12 @@ def job_requests(field: ForceField, job: PlannedJob, design: str) -> list[Reques
 
 
 def plan_jobs(field: ForceField, settings: Settings, *, sets_per_job: int = 300) -> tuple[PlannedJob, ...]:
-    """Distribute the requests of all species over jobs of a limited number of circuits."""
+    """Distribute the requests of all species over jobs of a limited number of circuits and executions.
+
+    Raises:
+        ConfigError: If one circuit has more shots than a job takes.
+    """
+    sets_per_job = min(sets_per_job, JobLimits().sets_per_job(settings.shots))
     jobs: list[PlannedJob] = []
     for species, bound in bound_programs(field).items():
         design = chosen_design(settings.design, bound)
@@ -203,20 +210,30 @@ def load_run(directory: Path) -> Run:
     """Read a run.
 
     Raises:
-        ConfigError: If there is none, it is of a newer version, or its model was changed.
+        ConfigError: If there is none, it is damaged or of a newer version, or its model was changed.
     """
     path = directory / "run.json"
     if not path.exists():
         raise ConfigError(
             f"{directory} holds no run (run.json is missing); start one with qff calibrate or hardware.submit MODEL."
         )
-    plan = json.loads(path.read_text(encoding="utf-8"))
-    if plan["format"] > FORMAT:
-        raise ConfigError(f"{path} has format {plan['format']}; this version reads up to {FORMAT}. Update qiskit_qff.")
-    if hashlib.sha256((directory / "model.json").read_bytes()).hexdigest() != plan["model_sha256"]:
-        raise ConfigError(f"{directory / 'model.json'} is not the model that was submitted; restore the original.")
-    jobs = tuple(PlannedJob(**{**job, "requests": tuple(job["requests"])}) for job in plan["jobs"])
-    return Run(directory, plan["run_id"], Settings(**plan["settings"]), jobs, plan["snapshot"])
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+        if plan["format"] > FORMAT:
+            raise ConfigError(
+                f"{path} has format {plan['format']}; this version reads up to {FORMAT}. Update qiskit_qff."
+            )
+        jobs = tuple(PlannedJob(**{**job, "requests": tuple(job["requests"])}) for job in plan["jobs"])
+        run = Run(directory, plan["run_id"], Settings(**plan["settings"]), jobs, plan["snapshot"])
+        digest = plan["model_sha256"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{path} is damaged ({type(error).__name__}: {error}); restore it from a copy, or start a new run."
+        ) from error
+    model = directory / "model.json"
+    if not model.exists() or hashlib.sha256(model.read_bytes()).hexdigest() != digest:
+        raise ConfigError(f"{model} is not the model that was submitted; restore the original.")
+    return run
 
 
 def save_result(path: Path, data: list[Any]) -> None:
@@ -228,17 +245,27 @@ def save_result(path: Path, data: list[Any]) -> None:
         if hasattr(item, name)
     }
     temporary = path.with_suffix(".partial.npz")
-    np.savez(temporary, **arrays)  # type: ignore[arg-type]
+    with temporary.open("wb") as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+        stream.flush()
+        os.fsync(stream.fileno())
     temporary.replace(path)
 
 
 def load_result(path: Path) -> list[Any]:
-    """Read back what :func:`save_result` wrote."""
-    with np.load(path, allow_pickle=False) as arrays:
-        items: dict[int, dict[str, Any]] = {}
-        for label in arrays.files:
-            pub, name = label.split("_", 1)
-            items.setdefault(int(pub), {})[name] = arrays[label]
+    """Read back what :func:`save_result` wrote.
+
+    Raises:
+        ConfigError: If the file is damaged.
+    """
+    items: dict[int, dict[str, Any]] = {}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            for label in arrays.files:
+                pub, name = label.split("_", 1)
+                items.setdefault(int(pub), {})[name] = arrays[label]
+    except (ValueError, EOFError, BadZipFile) as error:
+        raise ConfigError(f"{path} is damaged ({error}); delete it and collect again, the server has it.") from error
     return [SimpleNamespace(**items[pub]) for pub in sorted(items)]
 
 
