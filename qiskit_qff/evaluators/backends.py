@@ -201,12 +201,13 @@ def _has_durations(device: Device) -> bool:
 
 
 def _has_gate_errors(device: Device) -> bool:
-    """Whether the device states the error of any two-qubit gate, from which the noise of layers is derived."""
+    """Whether the device states errors of its gates, from which the noise of layers is derived."""
     target = device.backend.target
     return any(
-        qubits is not None and len(qubits) == 2 and entry is not None and entry.error is not None
+        entry is not None and entry.error is not None
         for name in target.operation_names
-        for qubits, entry in (target[name] or {}).items()
+        if name not in {"delay", "measure", "reset"}
+        for entry in (target[name] or {}).values()
     )
 
 

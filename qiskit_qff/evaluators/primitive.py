@@ -224,6 +224,8 @@ class PrimitiveEvaluator:
             [(circuit, observables, values[0]) for circuit, observables, values in pubs]
         )
         estimator.options.resilience.layer_noise_model = device_noise_model(layers, pubs[0][0], self.backend.target)
+        # Circuits of one qubit have no layer to invert, and the runtime fails on signs that were never drawn.
+        estimator.options.resilience.pec_mitigation = bool(layers)
 
     def _read(self, task: _Prepared, data: Any, shots: int | None) -> tuple[FloatArray, FloatArray]:
         """Readout values and covariances of one PUB result."""

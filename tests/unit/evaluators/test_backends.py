@@ -122,6 +122,34 @@ def test_decoupling_is_run_where_gates_have_durations(rng):
         assert evaluator.estimator.options.dynamical_decoupling.enable
 
 
+def loaded(n_amplitudes):
+    """A tree behind the loader of some random states."""
+    rng = np.random.default_rng(0)
+    program = build_program(AnsatzSpec("ry_tree", "rank_one", n_amplitudes))
+    states = rng.normal(size=(6, n_amplitudes))
+    return Request(loader_task(program), loader_parameters(program, states, rng.normal(size=program.n_angles)))
+
+
+def deviation(name, request, mitigation):
+    """Mean error of measured values."""
+    n_qubits, rng = request.task.circuit.num_qubits, np.random.default_rng(0)
+    evaluator = build_evaluator(name, n_qubits=n_qubits, shots=8000, mitigation=mitigation, rng=rng)
+    (found,), (exact,) = evaluator.evaluate([request]), ExactEvaluator().evaluate([request])
+    return np.abs(found.values - exact.values).mean()
+
+
+def test_mitigation_lowers_the_error_of_a_noisy_device():
+    request = loaded(4)
+    plain = deviation("fake_jakarta", request, "none")
+    for preset in ("readout", "zne", "pec"):
+        assert deviation("fake_jakarta", request, preset) < 0.6 * plain, preset
+
+
+@pytest.mark.parametrize("mitigation", ["readout", "zne", "pec"])
+def test_circuits_of_one_qubit_are_mitigated(mitigation):
+    assert deviation("fake_torino", loaded(2), mitigation) < 0.02
+
+
 def test_derived_noise_sits_on_the_qubits_of_its_gate(torino):
     small = cut_out(torino, 3)
     circuit = QuantumCircuit(3)
