@@ -8,16 +8,15 @@ The gradient flows back through the three-body contraction to the densities, and
 neighbour vector. No per-channel Jacobian is formed: the cost of a neighbour is that of its slots and
 harmonics, however many channels share them.
 
-PERF: where the time of lips83 goes (83 atoms, 25 neighbours, 1.5 two-body functions and 4.7 slots a neighbour; 0.45 ms
-on one core, found by leaving parts out): radial functions and what else a neighbour needs 50 %, of which exponentials
-a quarter; harmonics 7 %, sums with them 3 %; the quadratic form and the three-body products 15 %; the way back 25 %.
-What made it twice as fast: the gradient of the weighted sum of harmonics instead of each one's
-(:mod:`~qiskit_qff.descriptors.low_harmonics`), sums that the compiler may reorder, one exponential for a power. What
-did not: loops over the harmonics that a slot uses (shorter than a vector, 15 % slower), and neighbours grouped by
-species so that exponentials come in vector instructions (8 neighbours of a species are too few: no gain).
+PERF: where the time of lips83 goes (83 atoms, 25 neighbours, 1.5 two-body functions and 4.7 slots a neighbour; at
+first 0.95 ms on one core, now 0.34; found by leaving parts out): radial functions and what else a neighbour needs a
+third, harmonics and sums with them 15 %, the quadratic form and the three-body products 20 %, the way back a third.
+What helped: the gradient of the weighted sum of harmonics instead of each one's
+(:mod:`~qiskit_qff.descriptors.low_harmonics`) and sums that the compiler may reorder (twice as fast together); one
+exponential for a power, and all exponentials of an atom in one loop (:mod:`~qiskit_qff.descriptors.radial_lanes`, 1.35
+times). What did not: loops over the harmonics that a slot uses (shorter than a vector, 15 % slower), and neighbours
+grouped by species (8 of a species are too few for a vector loop).
 """
-
-import math
 
 import numba
 import numpy as np
@@ -25,9 +24,8 @@ from numpy.typing import NDArray
 
 from qiskit_qff.descriptors.angular import spherical_harmonics
 from qiskit_qff.descriptors.channels import ChannelTables
-from qiskit_qff.descriptors.cutoff import cutoff_function
 from qiskit_qff.descriptors.low_harmonics import HIGHEST, low_gradient, low_harmonics
-from qiskit_qff.descriptors.radial import CENTER, LENGTH, POWER, SHARPNESS, core_distance
+from qiskit_qff.descriptors.radial_lanes import Lanes, fill_lanes, make_lanes
 
 F = NDArray[np.float64]
 I = NDArray[np.int64]  # noqa: E741 - the pair F, I keeps kernel signatures readable
@@ -97,75 +95,56 @@ def sweep(
     for s in range(tables.species.shape[0]):
         widest = max(widest, tables.slot_start[s + 1] - tables.slot_start[s])
         channels = max(channels, tables.channel_start[s + 1] - tables.channel_start[s])
-    pair_slopes = np.empty((most, tables.pair_rows.shape[0] + 1))
-    radial, slope, harmonics = np.empty((most, widest)), np.empty((most, widest)), np.empty((most, n_lm))
+    lanes, harmonics = make_lanes(tables, most), np.empty((most, n_lm))
     density, pulled = np.empty((widest, n_lm)), np.empty((widest, n_lm))
     values, centred = np.empty(channels), np.empty(channels)
     for i in range(begin, end):
         s, low = kinds[i], first[i]
         n_neighbors = first[i + 1] - low
-        _forward(
-            tables, s, low, n_neighbors, vectors, distances, kinds, neighbor, values, density,
-            pair_slopes, radial, slope, harmonics,
-        )  # fmt: skip
+        fill_lanes(tables, s, low, n_neighbors, distances, kinds, neighbor, lanes)
+        _forward(tables, s, low, n_neighbors, vectors, distances, kinds, neighbor, values, density, harmonics, lanes)
         energies[i] = _quadratic(
             tables.channel_start[s], tables.channel_start[s + 1] - tables.channel_start[s],
             forms, form_start[s], means, values, centred,
         )  # fmt: skip
         _pull_densities(tables, s, values, density, pulled)
         _backward(
-            tables, s, i, low, n_neighbors, vectors, distances, kinds, neighbor, values, pulled,
-            pair_slopes, radial, slope, harmonics, forces, virial,
+            tables, s, i, low, n_neighbors, vectors, distances, kinds, neighbor, values, pulled, harmonics, lanes,
+            forces, virial,
         )  # fmt: skip
-
-
-@numba.njit(cache=True, inline="always")
-def _radial(r: float, rows: F, row: int, switch: float, switch_slope: float) -> tuple[float, float]:
-    """Value and derivative of one radial function; as ``radial_function``, with one exponential."""
-    offset, sharpness, power = r - rows[row, CENTER], rows[row, SHARPNESS], rows[row, POWER]
-    exponent = -sharpness * offset * offset
-    log_slope = -2.0 * sharpness * offset
-    if power > 0.0:
-        exponent += power * (math.log(rows[row, LENGTH] / r))
-        log_slope -= power / r
-    bare = math.exp(exponent)
-    return bare * switch, bare * (log_slope * switch + switch_slope)
 
 
 @numba.njit(cache=True, fastmath=REORDER)
 def _forward(
     tables: ChannelTables, s: int, low: int, n_neighbors: int, vectors: F, distances: F, kinds: I, neighbor: I,
-    values: F, density: F, pair_slopes: F, radial: F, slope: F, harmonics: F,
+    values: F, density: F, harmonics: F, lanes: Lanes,
 ) -> None:  # fmt: skip
-    """Channels of one atom, keeping what the way back needs."""
-    pair_start, slot_start = tables.pair_start[s], tables.slot_start[s]
-    n_lm, n_two = harmonics.shape[1], tables.pair_start[s + 1] - pair_start
-    density[: tables.slot_start[s + 1] - slot_start] = 0.0
+    """Channels of one atom from its radial functions, keeping the harmonics for the way back."""
+    radial, places = lanes.values, lanes.places
+    n_lm, n_two = harmonics.shape[1], tables.pair_start[s + 1] - tables.pair_start[s]
+    density[: tables.slot_start[s + 1] - tables.slot_start[s]] = 0.0
     values[:n_two] = 0.0
     for p in range(n_neighbors):
         pair = low + p
-        t, r = kinds[neighbor[pair]], distances[pair]
-        seen, bend = core_distance(r, tables.core_start[s, t])
-        switch, switch_slope = cutoff_function(seen, tables.r_cut)
-        for c in range(tables.pair_first[s, t], tables.pair_first[s, t + 1]):
-            value, derivative = _radial(seen, tables.pair_rows, pair_start + c, switch, switch_slope)
-            values[c] += value
-            pair_slopes[p, c] = derivative * bend
-        begin, end = tables.slot_first[s, t], tables.slot_first[s, t + 1]
-        if begin == end:
+        t, r, base = kinds[neighbor[pair]], distances[pair], places[p]
+        first_pair, first_slot = tables.pair_first[s, t], tables.slot_first[s, t]
+        n_pairs, n_slots = tables.pair_first[s, t + 1] - first_pair, tables.slot_first[s, t + 1] - first_slot
+        for c in range(n_pairs):
+            values[first_pair + c] += radial[base + (c >> 3), c & 7]
+        if n_slots == 0:
             continue
         inverse = 1.0 / r
         x, y, z = vectors[pair, 0] * inverse, vectors[pair, 1] * inverse, vectors[pair, 2] * inverse
         if tables.l_max <= HIGHEST:
             low_harmonics(x, y, z, tables.l_max, harmonics, p)
         else:
-            work, unused = np.empty((tables.l_max + 1, tables.l_max + 2)), np.empty((n_lm, 3))
-            spherical_harmonics(x, y, z, inverse, tables.l_max, work, harmonics[p], unused)
-        for a in range(begin, end):
-            g, derivative = _radial(seen, tables.slot_rows, slot_start + a, switch, switch_slope)
-            radial[p, a], slope[p, a] = g, derivative * bend
+            legendre, unused = np.empty((tables.l_max + 1, tables.l_max + 2)), np.empty((n_lm, 3))
+            spherical_harmonics(x, y, z, inverse, tables.l_max, legendre, harmonics[p], unused)
+        for a in range(n_slots):
+            f = n_pairs + a
+            g = radial[base + (f >> 3), f & 7]
             for lm in range(n_lm):
-                density[a, lm] += g * harmonics[p, lm]
+                density[first_slot + a, lm] += g * harmonics[p, lm]
     first_triple = tables.triple_start[s]
     for k in range(first_triple, tables.triple_start[s + 1]):
         a, b, degree = tables.triples[k, 0], tables.triples[k, 1], tables.triples[k, 2]
@@ -209,9 +188,10 @@ def _pull_densities(tables: ChannelTables, s: int, gradient: F, density: F, pull
 @numba.njit(cache=True, fastmath=REORDER)
 def _backward(
     tables: ChannelTables, s: int, i: int, low: int, n_neighbors: int, vectors: F, distances: F, kinds: I,
-    neighbor: I, gradient: F, pulled: F, pair_slopes: F, radial: F, slope: F, harmonics: F, forces: F, virial: F,
+    neighbor: I, gradient: F, pulled: F, harmonics: F, lanes: Lanes, forces: F, virial: F,
 ) -> None:  # fmt: skip
     """From dE/dD and dE/dA to the forces on the centre i and its neighbours, and to the virial."""
+    radial, slope, places = lanes.values, lanes.slopes, lanes.places
     n_lm = harmonics.shape[1]
     weight = np.empty(n_lm)
     # PERF: sums in registers; in memory each addition waits for the one before.
@@ -222,20 +202,22 @@ def _backward(
         j = neighbor[pair]
         t, inverse = kinds[j], 1.0 / distances[pair]
         x, y, z = vectors[pair, 0] * inverse, vectors[pair, 1] * inverse, vectors[pair, 2] * inverse
-        along = 0.0
-        for c in range(tables.pair_first[s, t], tables.pair_first[s, t + 1]):
-            along += gradient[c] * pair_slopes[p, c]
-        begin, end = tables.slot_first[s, t], tables.slot_first[s, t + 1]
+        first_pair, first_slot = tables.pair_first[s, t], tables.slot_first[s, t]
+        n_pairs, n_slots = tables.pair_first[s, t + 1] - first_pair, tables.slot_first[s, t + 1] - first_slot
+        along, base = 0.0, places[p]
+        for c in range(n_pairs):
+            along += gradient[first_pair + c] * slope[base + (c >> 3), c & 7]
         gx, gy, gz = 0.0, 0.0, 0.0
-        if end > begin:
+        if n_slots:
             for lm in range(n_lm):
                 weight[lm] = 0.0
-            for a in range(begin, end):
-                g, own = radial[p, a], 0.0
+            for a in range(n_slots):
+                f = n_pairs + a
+                g, own = radial[base + (f >> 3), f & 7], 0.0
                 for lm in range(n_lm):
-                    weight[lm] += pulled[a, lm] * g
-                    own += pulled[a, lm] * harmonics[p, lm]
-                along += own * slope[p, a]
+                    weight[lm] += pulled[first_slot + a, lm] * g
+                    own += pulled[first_slot + a, lm] * harmonics[p, lm]
+                along += own * slope[base + (f >> 3), f & 7]
             if tables.l_max <= HIGHEST:
                 gx, gy, gz = low_gradient(x, y, z, tables.l_max, weight)
             else:
@@ -243,12 +225,8 @@ def _backward(
             gx, gy, gz = gx * inverse, gy * inverse, gz * inverse
             # The harmonics do not depend on the length of the vector: what points along it goes.
             along -= gx * x + gy * y + gz * z
-        gx += along * x
-        gy += along * y
-        gz += along * z
-        fx += gx
-        fy += gy
-        fz += gz
+        gx, gy, gz = gx + along * x, gy + along * y, gz + along * z
+        fx, fy, fz = fx + gx, fy + gy, fz + gz
         forces[j, 0] -= gx
         forces[j, 1] -= gy
         forces[j, 2] -= gz

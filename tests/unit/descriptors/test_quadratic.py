@@ -13,6 +13,7 @@ from qiskit_qff.descriptors.kernels import channel_values
 from qiskit_qff.descriptors.low_harmonics import low_gradient, low_harmonics
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
 from qiskit_qff.descriptors.quadratic import quadratic_forces
+from qiskit_qff.descriptors.radial_lanes import exponential
 from qiskit_qff.descriptors.threaded import threaded_forces
 from qiskit_qff.structures.neighbors import neighbor_list
 
@@ -25,7 +26,9 @@ class Case:
     """A rattled salt, all channels of a small pool, and random symmetric forms."""
 
     def __init__(self, l_max, repeat=(2, 1, 1)):
-        settings = PoolSettings(r_cut=4.0, n_narrow=2, n_broad=2, powers=(2.0, 6.0), n_radial=2, l_max=l_max)
+        settings = PoolSettings(
+            r_cut=4.0, n_narrow=3, n_broad=3, powers=(2.0, 6.0), n_radial=2, l_max=l_max
+        )  # two rows of lanes
         rng = np.random.default_rng(1)
         self.atoms = bulk("NaCl", "rocksalt", a=5.6).repeat(repeat)
         self.atoms.rattle(0.15, seed=1)
@@ -102,6 +105,17 @@ def test_threads_do_not_change_a_bit():
     for one, many, expected in zip(*results, serial, strict=True):
         np.testing.assert_array_equal(one, many)
         np.testing.assert_allclose(one, expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max())
+
+
+def test_exponential_is_exact_to_a_unit_in_the_last_place():
+    x = np.concatenate([np.linspace(-699.0, 30.0, 100_001), -np.logspace(-18, 0, 1000), [0.0, -0.0, -700.0]])
+    found, work = np.append(x, 7.0), np.empty(len(x) + 1)
+    exponential(found, work, work.view(np.int64), len(x))
+    np.testing.assert_allclose(found[:-1], np.exp(x), rtol=3e-16)
+    assert found[-1] == 7.0
+    few = np.array([-1e9, -701.0])
+    exponential(few, work, work.view(np.int64), 2)
+    assert np.all((few >= 0.0) & (few < 1e-303))
 
 
 @given(v=vectors)
