@@ -176,7 +176,7 @@ def device_evaluator(
         shots=shots,
         gaussian_noise=False,
         timing=TimingModel(mitigation_factor=preset.time_factor),
-        initial_layout=device.line.qubits if device.line and not device.is_local else None,
+        line=None if device.is_local else device.line,
         rng=rng if device.is_local else None,
         derive_noise=preset.pec and noise_model is None,
     )

@@ -30,6 +30,8 @@ _OLD_GATES: dict[str, dict[str, Gate]] = {
 }
 """What devices before 2021 call by other names, for the runtime's Estimator, which knows the new ones alone: u1 is a
 change of frame, u2 one pulse of 90 degrees between two of them; u3 is made of the others."""
+BOND_USES = 10.0
+"""How often a circuit uses each bond of its line, unless it is said."""
 _BROKEN = 0.5
 """Error rate from which a gate or readout counts as broken."""
 
@@ -46,6 +48,28 @@ class QubitLine:
     """Readout error of each qubit."""
     score: float
     """Expected error of a circuit, the quantity that is minimised."""
+
+    def best_part(self, n_qubits: int, *, bond_uses: float = BOND_USES) -> tuple[int, ...]:
+        """The neighbouring qubits of the line with the smallest expected error, for a smaller circuit.
+
+        Args:
+            n_qubits: How many.
+            bond_uses: How often a circuit uses each bond.
+
+        Raises:
+            BackendError: If the line is shorter.
+        """
+        starts = range(len(self.qubits) - n_qubits + 1)
+        if not starts:
+            raise BackendError(f"{n_qubits} qubits are needed; the line {self.qubits} has {len(self.qubits)}.")
+
+        def cost(start: int) -> float:
+            bonds = self.two_qubit_errors[start : start + n_qubits - 1]
+            readouts = self.readout_errors[start : start + n_qubits]
+            return sum(map(_cost, readouts)) + bond_uses * sum(map(_cost, bonds))
+
+        best = min(starts, key=cost)
+        return self.qubits[best : best + n_qubits]
 
 
 class CutOutBackend(BackendV2):
@@ -91,7 +115,7 @@ class CutOutBackend(BackendV2):
         raise BackendError(f"{self.name} describes a device; simulate it with AerSimulator.from_backend.")
 
 
-def best_line(target: Target, n_qubits: int, *, bond_uses: float = 10.0) -> QubitLine:
+def best_line(target: Target, n_qubits: int, *, bond_uses: float = BOND_USES) -> QubitLine:
     """The chain of connected qubits with the smallest expected error.
 
     Args:
@@ -130,7 +154,7 @@ def best_line(target: Target, n_qubits: int, *, bond_uses: float = 10.0) -> Qubi
     return _line(best[1], bonds, readout, best[0])
 
 
-def cut_out(backend: BackendV2, n_qubits: int, *, bond_uses: float = 10.0) -> CutOutBackend:
+def cut_out(backend: BackendV2, n_qubits: int, *, bond_uses: float = BOND_USES) -> CutOutBackend:
     """The best line of a device as a device of its own, qubits renumbered along the line.
 
     Args:

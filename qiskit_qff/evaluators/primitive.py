@@ -21,6 +21,7 @@ from qiskit.transpiler import generate_preset_pass_manager
 
 from qiskit_qff.circuit.readout import diagonal_observable
 from qiskit_qff.errors import ConfigError
+from qiskit_qff.evaluators.cutout import QubitLine
 from qiskit_qff.evaluators.mitigation import device_noise_model
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, MeasurementTask, Request
 from qiskit_qff.evaluators.reading import read_readouts, read_strings
@@ -95,8 +96,9 @@ class PrimitiveEvaluator:
     """For the estimate of processor time."""
     optimization_level: int = 3
     """Effort of the transpiler."""
-    initial_layout: tuple[int, ...] | None = None
-    """Physical qubits to use on the backend; the transpiler's choice by default."""
+    line: QubitLine | None = None
+    """Physical qubits to use on the backend, of which smaller circuits take the best part; the transpiler's choice by
+    default."""
     rng: np.random.Generator | None = None
     """Gives every job of a local simulation its own seed; None leaves seeding to the estimator."""
     derive_noise: bool = False
@@ -164,7 +166,7 @@ class PrimitiveEvaluator:
                 manager = generate_preset_pass_manager(
                     optimization_level=self.optimization_level,
                     backend=self.backend,
-                    initial_layout=None if self.initial_layout is None else list(self.initial_layout),
+                    initial_layout=None if self.line is None else list(self.line.best_part(circuit.num_qubits)),
                     seed_transpiler=self.seed_transpiler,
                 )
                 circuit = manager.run(circuit)
