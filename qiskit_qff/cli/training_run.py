@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,13 @@ from qiskit_qff.report.model_sections import (
     ledger_section,
     training_section,
 )
+from qiskit_qff.report.uncertainty import (
+    Coverage,
+    calibrated,
+    cross_checked_coverage,
+    spreads_of,
+    uncertainty_section,
+)
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped
 from qiskit_qff.structures.splitting import Split
@@ -38,6 +45,7 @@ from qiskit_qff.training.trainer import TrainingResult, train
 
 if TYPE_CHECKING:
     from qiskit_qff.model.config import TrainConfig
+    from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.structures.frame import Frame
     from qiskit_qff.training.measured.run import MeasuredTraining
     from qiskit_qff.training.workers import Workers
@@ -68,6 +76,8 @@ class TrainedModel:
     """Wall time of reading and training in s."""
     measured: "MeasuredTraining | None" = None
     """How training on a backend went; None where losses were computed."""
+    coverage: Coverage | None = None
+    """How far uncertainties can be trusted; None where nothing was held out, or there is no committee."""
 
 
 def read_training_frames(config: "TrainConfig") -> "list[Frame]":
@@ -128,7 +138,22 @@ def train_model(
         if len(side)
     }
     metrics = {name: measure(comparison) for name, comparison in comparisons.items()}
-    return TrainedModel(config, frames, split, result, comparisons, metrics, seconds, measured)
+    held_out = [frames[index] for index in split.test]
+    field, coverage = _calibrate(result.force_field, held_out, comparisons.get("test"))
+    result = replace(result, force_field=field)
+    return TrainedModel(config, frames, split, result, comparisons, metrics, seconds, measured, coverage)
+
+
+def _calibrate(
+    field: "ForceField", held_out: "list[Frame]", comparison: Comparison | None
+) -> "tuple[ForceField, Coverage | None]":
+    """Fit the factor of the committee to frames held out; one frame can't be judged by another."""
+    if comparison is None or len(held_out) < 2 or any(m.spread is None for m in field.models):
+        return field, None
+    spreads = spreads_of(field, held_out, comparison)
+    if not spreads.forces.min() > 0.0:  # an isolated atom, or training without any error
+        return field, None
+    return calibrated(field, spreads), cross_checked_coverage(spreads)
 
 
 def _check_species(frames: "list[Frame]", split: Split) -> None:
@@ -213,6 +238,7 @@ def training_page(trained: TrainedModel, *, more: tuple[Section, ...] = ()) -> P
         sections=(
             errors_section(trained.comparisons, trained.metrics),
             training_section(trained.result),
+            uncertainty_section(field, trained.coverage),
             *more,
             ledger_section(field),
             circuits_section(field),
@@ -247,7 +273,16 @@ def summary(trained: TrainedModel) -> dict[str, Any]:
         "seed": trained.config.seed,
         "seconds": round(trained.seconds, 2),
         "version": __version__,
+        "uncertainty": None if trained.coverage is None else _uncertainty(trained),
     } | ({} if trained.measured is None else {"estimator": measured_summary(trained.measured, trained.config)})
+
+
+def _uncertainty(trained: TrainedModel) -> dict[str, Any]:
+    """Factor and coverage as plain data."""
+    assert trained.coverage is not None
+    calibration = trained.result.force_field.uncertainty
+    assert calibration is not None
+    return {"factor": calibration.factor, "n_frames": calibration.n_frames, **trained.coverage.to_dict()}
 
 
 def keep_config(config: "TrainConfig", out: Path, *, resume: bool) -> None:
@@ -283,3 +318,9 @@ def tell(trained: TrainedModel, output: Output) -> None:
         f"loss per frame: {result.loss:.4g} (linear {result.linear_loss:.4g}, "
         f"bound that no circuit can beat {result.bound:.4g})"
     )
+    if trained.coverage is not None:
+        found = trained.coverage
+        output.say(
+            f"uncertainty: {found.force_std_mev_per_ang:.3g} meV/Å, {found.energy_std_mev_per_atom:.3g} meV/atom; "
+            f"68 % intervals hold {found.forces[6]:.0%} of held-out force errors, {found.energies[6]:.0%} of energies"
+        )

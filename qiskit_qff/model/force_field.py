@@ -13,7 +13,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from qiskit_qff.model.ledger import Ledger, species_entry
 from qiskit_qff.model.model_file import read_model, write_model
 from qiskit_qff.model.prediction import Prediction
 from qiskit_qff.model.species_model import SpeciesModel
+from qiskit_qff.model.spread import UncertaintyCalibration
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 from qiskit_qff.structures.species import species_index
@@ -58,6 +59,8 @@ class ForceField:
     """Whether all species were trained with one set of angles."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """How the model came about: configuration, data, seeds, errors."""
+    uncertainty: UncertaintyCalibration | None = None
+    """Makes the committee's spread as large as errors were; None where it was never compared with them."""
 
     def __post_init__(self) -> None:
         """Check the order of the species.
@@ -122,6 +125,7 @@ class ForceField:
                     weights=m.ansatz.n_readouts,
                     channels=m.compression.channels.n_channels,
                     label_free=m.label_free,
+                    uncertainty=0 if m.spread is None else m.spread.n_numbers,
                 )
                 for k, m in enumerate(self.models)
             )
@@ -263,6 +267,7 @@ class ForceField:
             replace(
                 m,
                 measured=None if m.number in touched else m.measured,
+                spread=None if m.number in touched else m.spread,
                 theta=(theta or {}).get(m.number, m.theta),
                 weights=(weights or {}).get(m.number, m.weights),
             )
@@ -300,7 +305,7 @@ class ForceField:
             "repulsion": self.repulsion.to_dict(),
             "species": [m.to_dict() for m in self.models],
             "metadata": dict(self.metadata),
-        }
+        } | ({} if self.uncertainty is None else {"uncertainty": asdict(self.uncertainty)})
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ForceField:
@@ -315,6 +320,7 @@ class ForceField:
             repulsion=CoreRepulsion.from_dict(data["repulsion"]),
             shared_angles=bool(data["shared_angles"]),
             metadata=data.get("metadata", {}),
+            uncertainty=UncertaintyCalibration(**data["uncertainty"]) if "uncertainty" in data else None,
         )
 
     def save(self, path: str | Path) -> None:

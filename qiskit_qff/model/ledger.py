@@ -26,6 +26,8 @@ class SpeciesLedger:
     """Channels chosen against the labels (a discrete choice)."""
     label_free: int
     """Means, scales, projections and second moments computed without labels."""
+    uncertainty: int = 0
+    """Draws of the committee; no energy or force depends on them."""
 
     @property
     def trainable(self) -> int:
@@ -55,13 +57,14 @@ class Ledger:
             "not_trained": {
                 "selected_channels": sum(e.channels for e in self.species),
                 "label_free_numbers": sum(e.label_free for e in self.species),
+                "uncertainty_numbers": sum(e.uncertainty for e in self.species),
             },
             "species": [asdict(e) | {"trainable": e.trainable} for e in self.species],
         }
 
 
 def species_entry(
-    number: int, *, n_qubits: int, angles: int, weights: int, channels: int, label_free: int
+    number: int, *, n_qubits: int, angles: int, weights: int, channels: int, label_free: int, uncertainty: int = 0
 ) -> SpeciesLedger:
     """Entry of one species.
 
@@ -72,5 +75,6 @@ def species_entry(
         weights: Trainable readout weights.
         channels: Selected channels.
         label_free: Numbers computed without labels.
+        uncertainty: Numbers that only uncertainties depend on.
     """
-    return SpeciesLedger(chemical_symbols[number], n_qubits, angles, weights, 1, channels, label_free)
+    return SpeciesLedger(chemical_symbols[number], n_qubits, angles, weights, 1, channels, label_free, uncertainty)

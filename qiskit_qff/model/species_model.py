@@ -16,6 +16,7 @@ from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.calibrated_operator import CalibratedOperator
 from qiskit_qff.model.domain import TrainingDomain
+from qiskit_qff.model.spread import ParameterSpread
 
 FloatArray = NDArray[np.float64]
 
@@ -40,6 +41,8 @@ class SpeciesModel:
     """M as a device measured it, used instead of the circuit's own; None where the model is not calibrated."""
     domain: TrainingDomain | None = None
     """Where its atoms were in training; None in files from before extrapolation grades."""
+    spread: ParameterSpread | None = None
+    """What the data leave open of the parameters; None where it was not drawn."""
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other.
@@ -65,6 +68,11 @@ class SpeciesModel:
                 f"species {self.number}: a training domain of {self.compression.n_features} features is expected, "
                 f"found {len(self.domain.moments)}."
             )
+        if self.spread is not None and (self.spread.theta.shape[1], self.spread.weights.shape[1]) != (
+            self.ansatz.n_angles,
+            self.ansatz.n_readouts,
+        ):
+            raise ConfigError(f"species {self.number}: the committee has other numbers of angles or weights.")
         if self.measured is not None:
             self.measured.operator(self.bound_program())
 
@@ -106,6 +114,8 @@ class SpeciesModel:
         }
         if self.domain is not None:
             content["domain"] = self.domain.to_dict()
+        if self.spread is not None:
+            content["spread"] = self.spread.to_dict()
         return content if self.measured is None else {**content, "measured": self.measured.to_dict()}
 
     @classmethod
@@ -124,4 +134,5 @@ class SpeciesModel:
             reference_energy=float(data["reference_energy"]),
             measured=CalibratedOperator.from_dict(data["measured"]) if "measured" in data else None,
             domain=TrainingDomain.from_dict(data["domain"]) if "domain" in data else None,
+            spread=ParameterSpread.from_dict(data["spread"]) if "spread" in data else None,
         )

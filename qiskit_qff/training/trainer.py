@@ -29,6 +29,7 @@ from qiskit_qff.training.design import LossWeights, Progress
 from qiskit_qff.training.domains import training_domains
 from qiskit_qff.training.objective import Objective, ParameterLayout
 from qiskit_qff.training.solver import Restart, SolverSettings, minimise
+from qiskit_qff.training.spread import draw_spread
 from qiskit_qff.training.statistics import (
     QuadraticStatistics,
     find_shortest,
@@ -80,6 +81,8 @@ class PreparedTraining:
     """Order in which channels were chosen; None where they were not chosen here, or for PCA."""
     domains: Mapping[int, TrainingDomain] = field(default_factory=dict)
     """Where the atoms of each species are; empty where nobody asked."""
+    n_frames: int = 0
+    """Frames behind the loss; 0 where nobody asked."""
 
     def result(self, runs: Sequence[Restart]) -> TrainingResult:
         """The outcome of some optimisations.
@@ -165,7 +168,7 @@ def prepare(
     repulsion = CoreRepulsion.from_shortest_distances(species, shortest, cutoff=config.descriptor.r_cut)
     objective = Objective(statistics, layout, shots=config.loss.shots)
     domains = training_domains(frames, maps, r_cut=r_cut, progress=report, workers=workers)
-    return PreparedTraining(config, objective, maps, repulsion, selection, domains)
+    return PreparedTraining(config, objective, maps, repulsion, selection, domains, len(frames))
 
 
 def fit(prepared: PreparedTraining, *, rng: np.random.Generator, progress: Progress | None = None) -> TrainingResult:
@@ -177,7 +180,13 @@ def fit(prepared: PreparedTraining, *, rng: np.random.Generator, progress: Progr
         progress: Called with a stage's name, work done and work in all.
     """
     settings = _solver_settings(prepared.config)
-    return prepared.result(minimise(prepared.objective, settings, rng=rng, progress=progress or _silent))
+    runs = minimise(prepared.objective, settings, rng=rng, progress=progress or _silent)
+    result = prepared.result(runs)
+    if not prepared.n_frames:
+        return result
+    spread = draw_spread(prepared.objective, runs[0].parameters, n_frames=prepared.n_frames, rng=rng)
+    models = tuple(replace(m, spread=spread[m.number]) for m in result.force_field.models)
+    return replace(result, force_field=replace(result.force_field, models=models))
 
 
 def check_labels(frames: Sequence[Frame]) -> None:

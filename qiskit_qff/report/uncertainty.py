@@ -1,0 +1,220 @@
+"""How far uncertainties can be trusted: one factor fitted to held-out frames, coverage, and the section of a report.
+
+Coverage is cross-checked: the factor of one half of the held-out frames is judged by the other half, both ways round.
+Only the factor that the model keeps is fitted to all of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from ase.data import chemical_symbols
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.stats import norm, spearmanr
+
+from qiskit_qff.model.extrapolation import MARGIN
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.spread import UncertaintyCalibration
+from qiskit_qff.model.uncertainty import Committee, calibration_factor
+from qiskit_qff.report.figures import INK, PALETTE, STYLE, new_figure
+from qiskit_qff.report.html import Panel, Section, Table
+from qiskit_qff.report.metrics import MEV_PER_EV, Comparison
+from qiskit_qff.structures.frame import Frame
+
+FloatArray = NDArray[np.float64]
+
+LEVELS = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.683, 0.8, 0.9, 0.954, 0.99])
+"""Nominal coverages of intervals around a prediction."""
+
+
+@dataclass(frozen=True, eq=False)
+class Coverage:
+    """Which share of the errors stays within intervals that should hold a given share."""
+
+    nominal: FloatArray
+    """Shares that a normal distribution would have, shape ``(k,)``."""
+    forces: FloatArray
+    """Observed shares of force components, shape ``(k,)``."""
+    energies: FloatArray
+    """Observed shares of energies, shape ``(k,)``."""
+    force_rank: float
+    """Rank correlation between uncertainty and root mean square error of the force on an atom."""
+    force_std_mev_per_ang: float
+    """Root mean square uncertainty of force components, in meV/Å."""
+    energy_std_mev_per_atom: float
+    """Root mean square uncertainty of energies, in meV/atom."""
+    n_energies: int
+    """Number of energies."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data for metrics.json."""
+        return {
+            "nominal": self.nominal,
+            "forces": self.forces,
+            "energies": self.energies,
+            "force_rank_correlation": self.force_rank,
+            "force_std_mev_per_ang": self.force_std_mev_per_ang,
+            "energy_std_mev_per_atom": self.energy_std_mev_per_atom,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Spreads:
+    """Uncalibrated uncertainties of some frames beside their errors."""
+
+    energies: FloatArray
+    """Of energies, shape ``(n_frames,)``, in eV/atom."""
+    energy_errors: FloatArray
+    """In eV/atom, same shape."""
+    forces: FloatArray
+    """Of force components, shape ``(n_atoms,)``, in eV/Å."""
+    force_errors: FloatArray
+    """In eV/Å, shape ``(n_atoms, 3)``."""
+    frame_of: NDArray[np.int64]
+    """Frame of each atom, shape ``(n_atoms,)``."""
+
+
+def spreads_of(field: ForceField, frames: Sequence[Frame], comparison: Comparison) -> Spreads:
+    """Evaluate the committee.
+
+    Args:
+        field: The model, with its committee.
+        frames: Frames with energies and forces of all atoms.
+        comparison: Their labels and the model's predictions.
+
+    Raises:
+        ConfigError: If the model has no committee.
+    """
+    committee = Committee.of(field)
+    found = [committee.frame(frame) for frame in frames]
+    sizes = np.array([frame.n_atoms for frame in frames])
+    return Spreads(
+        energies=np.array([u.energy for u in found]) / sizes / committee.factor,
+        energy_errors=comparison.energy_errors / MEV_PER_EV,
+        forces=np.concatenate([u.forces for u in found]) / committee.factor,
+        force_errors=comparison.force_errors / MEV_PER_EV,
+        frame_of=np.repeat(np.arange(len(frames)), sizes),
+    )
+
+
+def calibrated(field: ForceField, spreads: Spreads) -> ForceField:
+    """The model with the factor that held-out frames give.
+
+    Args:
+        field: The model.
+        spreads: Of held-out frames.
+    """
+    factor = calibration_factor(spreads.force_errors, spreads.forces)
+    return replace(field, uncertainty=UncertaintyCalibration(factor, len(spreads.energies)))
+
+
+def cross_checked_coverage(spreads: Spreads) -> Coverage:
+    """Coverage of each half of the frames with the factor of the other half.
+
+    Args:
+        spreads: Of at least two held-out frames; successive ones go to different halves.
+    """
+    force_std, energy_std = spreads.forces.copy(), spreads.energies.copy()
+    for half in (0, 1):
+        own = spreads.frame_of % 2 == half
+        factor = calibration_factor(spreads.force_errors[~own], spreads.forces[~own])
+        force_std[own] *= factor
+        energy_std[half::2] *= factor
+    return coverage(spreads, force_std, energy_std)
+
+
+def coverage(spreads: Spreads, force_std: FloatArray, energy_std: FloatArray) -> Coverage:
+    """Coverage of given uncertainties.
+
+    Args:
+        spreads: Errors.
+        force_std: Shape ``(n_atoms,)``, in eV/Å.
+        energy_std: Shape ``(n_frames,)``, in eV/atom.
+    """
+    reach = norm.ppf(0.5 + 0.5 * LEVELS)
+    per_force = np.abs(spreads.force_errors) / force_std[:, None]
+    per_energy = np.abs(spreads.energy_errors) / energy_std
+    sizes = np.sqrt((spreads.force_errors**2).mean(axis=1))
+    return Coverage(
+        nominal=LEVELS,
+        forces=np.array([(per_force < z).mean() for z in reach]),
+        energies=np.array([(per_energy < z).mean() for z in reach]),
+        force_rank=float(spearmanr(force_std, sizes).statistic),
+        force_std_mev_per_ang=MEV_PER_EV * float(np.sqrt((force_std**2).mean())),
+        energy_std_mev_per_atom=MEV_PER_EV * float(np.sqrt((energy_std**2).mean())),
+        n_energies=len(spreads.energies),
+    )
+
+
+@rc_context(STYLE)
+def coverage_figure(found: Coverage) -> Figure:
+    """Observed against nominal coverage; on the diagonal uncertainties are right.
+
+    Args:
+        found: What to draw.
+    """
+    figure, axes = new_figure()
+    axes.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle="--", label="ideal")
+    axes.plot(100 * found.nominal, 100 * found.forces, "o-", color=PALETTE[0], markersize=4, label="forces")
+    axes.plot(
+        100 * found.nominal,
+        100 * found.energies,
+        "s-",
+        color=PALETTE[1],
+        markersize=4,
+        label=f"energies of {found.n_energies} frames",
+    )
+    axes.set(xlim=(0, 100), ylim=(0, 102), aspect="equal")
+    axes.set(xlabel="nominal coverage (%)", ylabel="errors within the interval (%)")
+    axes.legend(loc="upper left")
+    return figure
+
+
+def uncertainty_section(field: ForceField, found: Coverage | None) -> Section:
+    """Grades, factor and coverage.
+
+    Args:
+        field: The model.
+        found: Coverage on held-out frames; None where none were held out.
+    """
+    rows = tuple(
+        (chemical_symbols[m.number], m.domain.count, m.domain.largest, MARGIN * m.domain.largest)
+        for m in field.models
+        if m.domain is not None
+    )
+    grades = Table(
+        "Extrapolation grades", ("element", "training atoms", "largest grade in training", "limit in dynamics"), rows
+    )
+    meaning = (
+        "The extrapolation grade of an atom is 1, root mean square, over the training atoms of its element; above its "
+        "limit 'qff md' warns, and 'qff select' finds such frames. It sees what the chosen channels see."
+    )
+    if found is None or field.uncertainty is None:
+        return Section(title="Uncertainty", text=(meaning,), tables=(grades,))
+    factor, n_frames = field.uncertainty.factor, field.uncertainty.n_frames
+    source = (
+        f"Uncertainties are the spread of {len(Committee.of(field).members)} draws from what the data leave open of "
+        f"the parameters, times {factor:.2f}, fitted to the {n_frames} held-out frames. In the figure and the tables "
+        "each half of these frames is judged with the factor of the other half. Far from the training data the grade, "
+        "not this factor, is the warning."
+    )
+    chosen = [int(np.argmin(np.abs(found.nominal - level))) for level in (0.5, 0.683, 0.9, 0.954, 0.99)]
+    table = Table(
+        "Coverage on held-out frames (%)",
+        ("nominal", "forces", "energies"),
+        tuple((100 * found.nominal[k], 100 * found.forces[k], 100 * found.energies[k]) for k in chosen),
+    )
+    size = Table(
+        "Size of uncertainties",
+        ("force (meV/Å)", "energy (meV/atom)", "rank correlation with the force error of atoms"),
+        ((found.force_std_mev_per_ang, found.energy_std_mev_per_atom, found.force_rank),),
+    )
+    panel = Panel(
+        "coverage",
+        "Share of errors within intervals around the prediction, against the share that they should hold.",
+        f"Intervals for 68 % hold {found.forces[6]:.0%} of force errors and {found.energies[6]:.0%} of energy errors.",
+        coverage_figure(found),
+    )
+    return Section(title="Uncertainty", text=(meaning, source), tables=(table, size, grades), panels=(panel,))

@@ -1,0 +1,46 @@
+"""A committee from the curvature of the loss: draws of what the data leave open; see :mod:`qiskit_qff.model.spread`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qiskit_qff.model.spread import ParameterSpread
+from qiskit_qff.training.objective import Objective
+
+FloatArray = NDArray[np.float64]
+
+MEMBERS = 16
+"""Members of a committee: their spread, averaged over three components, is then known to 10 %."""
+SOFTEST = 1e-6
+"""Directions in which the loss is softer than this, relative to the stiffest in unit-diagonal scaling, move no more
+than one of this stiffness: the quadratic form says nothing about what lies so far away."""
+
+
+def draw_spread(
+    objective: Objective, parameters: FloatArray, *, n_frames: int, rng: np.random.Generator, members: int = MEMBERS
+) -> dict[int, ParameterSpread]:
+    """Draw the members of a committee.
+
+    Args:
+        objective: The loss.
+        parameters: Its minimum, shape ``(P,)``.
+        n_frames: Frames behind the loss.
+        rng: Source of the draws.
+        members: How many.
+
+    Returns:
+        Per atomic number.
+    """
+    value, _, curvature = objective.quadratic_model(parameters)
+    diagonal = np.diagonal(curvature)
+    scale = 1.0 / np.sqrt(np.maximum(diagonal, 1e-14 * diagonal.max()))
+    values, vectors = np.linalg.eigh(curvature * np.outer(scale, scale))
+    lengths = np.sqrt(max(value, 0.0) / n_frames / np.maximum(values, SOFTEST * values[-1]))
+    draws = (rng.normal(size=(members, len(values))) * lengths) @ vectors.T * scale
+    layout = objective.layout
+    references = draws[:, layout.references]
+    return {
+        number: ParameterSpread(draws[:, layout.angles[s]], draws[:, layout.weights[s]], references[:, s])
+        for s, number in enumerate(objective.statistics.species)
+    }

@@ -1,0 +1,33 @@
+"""Draws of what the data leave open."""
+
+import numpy as np
+import pytest
+
+from qiskit_qff.model.config import parse_config
+from qiskit_qff.training.spread import draw_spread
+from qiskit_qff.training.trainer import fit, prepare
+
+
+def test_draws_have_the_covariance_of_the_curvature(frames, rng):
+    config = parse_config(
+        {
+            "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "n_radial": 2, "l_max": 1},
+            "optimizer": {"restarts": 1},
+            "max_parameters": 12,
+        },
+        where="test",
+    )
+    prepared = prepare(frames, config)
+    best = fit(prepared, rng=rng).restarts[0].parameters
+    objective = prepared.objective
+    value, _, curvature = objective.quadratic_model(best)
+    drawn = draw_spread(objective, best, n_frames=len(frames), rng=rng, members=4000)
+    layout = prepared.objective.layout
+    draws = np.zeros((4000, layout.n_parameters))
+    for s, spread in enumerate(drawn.values()):
+        draws[:, layout.angles[s]], draws[:, layout.weights[s]] = spread.theta, spread.weights
+        draws[:, layout.references.start + s] = spread.references
+    # Each direction adds L / N to the loss on average; not so the difference of the two reference energies, about which
+    # frames of one composition say nothing.
+    rise = np.einsum("ki,ij,kj->k", draws, curvature, draws).mean()
+    assert rise == pytest.approx((layout.n_parameters - 1) * value / len(frames), rel=0.03)
