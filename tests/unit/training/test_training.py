@@ -76,9 +76,14 @@ def test_training_learns_and_respects_its_bound(frames):
     assert np.sqrt(np.mean(errors**2)) < 0.3 * np.sqrt(np.mean(reference**2))
 
 
-def test_gradient_and_gauss_newton_matrix(statistics, rng):
-    for changes in ({}, {"family": "brickwork_cz", "readout": "z_diagonal", "layers": 2, "n_readouts": 3}):
-        objective = Objective(statistics, layout_for(statistics, **changes))
+BRICKWORK = {"family": "brickwork_cz", "readout": "z_diagonal", "layers": 2, "n_readouts": 3}
+
+
+@pytest.mark.parametrize("shots", [None, 3])
+def test_gradient_and_gauss_newton_matrix(statistics, rng, shots):
+    own = layout_for(statistics, **BRICKWORK)
+    for layout in (layout_for(statistics), own, ParameterLayout(own.specs, shared=True)):
+        objective = Objective(statistics, layout, shots=shots)
         parameters = rng.normal(0, 0.3, objective.layout.n_parameters)
         _, gradient, curvature = objective.quadratic_model(parameters)
         step = 1e-6
