@@ -159,8 +159,8 @@ def prepare(
     limits = size_limits(config, species)
     shortest = find_shortest(frames, species, config.descriptor.r_cut, report)
     check_reach(species, shortest, config.descriptor.r_cut)
-    pool = _pool(frames, species, shortest, config, weights, report, workers)
-    maps, selection = _compress(pool, config, limits)
+    pool = sum_pool(frames, species, shortest, config, weights, report, workers)
+    maps, selection = compress(pool, config, limits)
     del pool
     r_cut = config.descriptor.r_cut
     statistics = quadratic_statistics(frames, maps, r_cut=r_cut, weights=weights, progress=report, workers=workers)
@@ -256,16 +256,26 @@ def _solver_settings(config: TrainConfig) -> SolverSettings:
     )
 
 
-def _pool(
+def sum_pool(
     frames: Sequence[Frame],
     species: tuple[int, ...],
     shortest: FloatArray,
     config: TrainConfig,
     weights: LossWeights,
     progress: Progress,
-    workers: Workers | None,
+    workers: Workers | None = None,
 ) -> PoolStatistics:
-    """Pool statistics over at most ``selection_frames`` evenly chosen frames."""
+    """Pool statistics over at most ``selection_frames`` evenly chosen frames.
+
+    Args:
+        frames: Training frames.
+        species: Atomic numbers, ascending.
+        shortest: Shortest distance of every pair, shape ``(S, S)``, in Å.
+        config: The configuration.
+        weights: The loss.
+        progress: Called as work proceeds.
+        workers: Processes to sum on; this one by default.
+    """
     settings: PoolSettings = fit_pool(config.descriptor, species)
     count = min(len(frames), config.compression.selection_frames)
     chosen = [frames[int(k)] for k in np.linspace(0, len(frames) - 1, count).round()]
@@ -277,10 +287,19 @@ def _pool(
     )
 
 
-def _compress(
+def compress(
     pool: PoolStatistics, config: TrainConfig, limits: SizeLimits
 ) -> tuple[dict[int, LinearMap], SelectionPath | None]:
-    """Compress with the configured method."""
+    """Compress with the configured method.
+
+    Args:
+        pool: Sums over the pool.
+        config: The configuration.
+        limits: Numbers of features allowed.
+
+    Returns:
+        A map per species, and the order of choice where channels were chosen.
+    """
     basis = FeatureBasis(decorrelate=config.compression.decorrelate, norm=config.compression.feature_norm)
     if config.compression.method == "pca":
         return PrincipalComponents(basis).fit(pool, limits), None

@@ -17,7 +17,6 @@ from qiskit_qff.compression.compressor import PoolStatistics, SizeLimits
 from qiskit_qff.compression.feature_basis import FeatureBasis
 from qiskit_qff.compression.forward_selection import ForwardSelection
 from qiskit_qff.compression.linear_map import LinearMap
-from qiskit_qff.compression.principal_components import PrincipalComponents
 from qiskit_qff.errors import BudgetError
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.core_repulsion import CoreRepulsion
@@ -40,10 +39,10 @@ from qiskit_qff.training.baselines.perceptron import (
     perceptron_baseline,
     start_parameters,
 )
-from qiskit_qff.training.budget import fit_pool, size_limits
+from qiskit_qff.training.budget import size_limits
 from qiskit_qff.training.design import LossWeights, Progress, reference_energies
-from qiskit_qff.training.statistics import find_shortest, pool_statistics, quadratic_statistics
-from qiskit_qff.training.trainer import check_labels, check_reach, loss_weights
+from qiskit_qff.training.statistics import find_shortest, quadratic_statistics
+from qiskit_qff.training.trainer import check_labels, check_reach, compress, loss_weights, sum_pool
 
 FloatArray = NDArray[np.float64]
 
@@ -99,22 +98,10 @@ def gather(
     limits = size_limits(config, species)
     shortest = find_shortest(frames, species, r_cut, progress)
     check_reach(species, shortest, r_cut)
-    count = min(len(frames), config.compression.selection_frames)
-    chosen = [frames[int(k)] for k in np.linspace(0, len(frames) - 1, count).round()]
-    if species_of(chosen) != species:
-        chosen += [f for f in frames if not set(f.numbers.tolist()) <= set(species_of(chosen))]
-    settings = fit_pool(config.descriptor, species)
-    pool = pool_statistics(chosen, species, shortest, settings=settings, weights=weights, progress=progress)
+    pool = sum_pool(frames, species, shortest, config, weights, progress)
     repulsion = CoreRepulsion.from_shortest_distances(species, shortest, cutoff=r_cut)
-    own = _compress(pool, config, limits) if maps is None else maps
+    own = compress(pool, config, limits)[0] if maps is None else maps
     return BaselineData(list(frames), config, species, pool, weights, repulsion, own)
-
-
-def _compress(pool: PoolStatistics, config: TrainConfig, limits: SizeLimits) -> dict[int, LinearMap]:
-    basis = FeatureBasis(decorrelate=config.compression.decorrelate, norm=config.compression.feature_norm)
-    if config.compression.method == "pca":
-        return PrincipalComponents(basis).fit(pool, limits)
-    return ForwardSelection(basis=basis).fit(pool, limits)
 
 
 def predicting_the_mean(data: BaselineData, _rng: np.random.Generator, _progress: Progress) -> Baseline:
