@@ -8,6 +8,8 @@ import typer
 from qiskit_qff.cli.calibration_summary import calibration_extra, print_summary, spread
 from qiskit_qff.cli.options import DataArgument, DecouplingOption, JsonOption, ModelArgument, SeedOption, model_file
 from qiskit_qff.cli.output import Output
+from qiskit_qff.cli.uncertainty_summary import print_uncertainty
+from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:
     from qiskit_qff.model.force_field import ForceField
@@ -37,6 +39,10 @@ def evaluate(
         typer.Option("--shots", min=1, help="Shots per circuit; without it values carry no shot noise."),
     ] = None,
     seed: SeedOption = 0,
+    uncertainty: Annotated[
+        bool,
+        typer.Option("--uncertainty", help="With exact: compare expected with found errors, and grade the frames."),
+    ] = False,
     shift_energy: Annotated[
         bool, typer.Option("--shift-energy", help="Remove one energy constant per composition first.")
     ] = False,
@@ -50,12 +56,16 @@ def evaluate(
 
     output = Output(as_json=json)
     _check_choices(backend, strategy, mitigation, dynamical_decoupling=decoupling)
+    if uncertainty and (backend != "exact" or shots is not None):
+        raise ConfigError("--uncertainty is that of the model itself: leave --backend and --shots out.")
     field = ForceField.load(model_file(model))
     frames = read_shipped() if str(data) == "shipped" else read_frames(data)
     ensure_sound(frames)
     if backend == "exact" and shots is None:
         comparison = compare_exactly(field, frames, output, shift_energy=shift_energy)
         extra = calibration_extra(field, frames)
+        if uncertainty:
+            extra |= {"uncertainty": print_uncertainty(field, frames, comparison, output)}
     else:
         comparison, extra = _compare_on_backend(
             field,
@@ -225,6 +235,6 @@ def _report(comparison: "Comparison", extra: dict[str, Any], output: Output, *, 
     for key, value in extra.items():
         if key == "calibration":
             print_summary(value, output)
-        else:
+        elif key != "uncertainty":
             output.say(f"{key}: {value}")
     output.finish({**metrics.to_dict(), **extra})

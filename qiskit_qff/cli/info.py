@@ -7,6 +7,7 @@ import typer
 from qiskit_qff.cli.calibration_summary import print_calibration
 from qiskit_qff.cli.options import JsonOption, ModelArgument, model_file
 from qiskit_qff.cli.output import Output
+from qiskit_qff.cli.uncertainty_summary import print_training_domain
 
 if TYPE_CHECKING:
     from qiskit_qff.model.force_field import ForceField
@@ -38,6 +39,7 @@ def info(
     )
     output.say(f"cutoff: {field.cutoff:g} Å")
     calibration = print_calibration(field, output)
+    domain = print_training_domain(field, output)
     if channels:
         for symbol, lines in words.items():
             output.say(f"channels of {symbol}:")
@@ -60,6 +62,7 @@ def info(
             },
             "channels": words,
             "calibration": calibration or None,
+            "uncertainty": domain,
         }
     )
 

@@ -1,4 +1,7 @@
-"""Uncertainty of energies and forces: how far the members of the committee stand from the model, times one factor.
+r"""Uncertainty of energies and forces: how far the members of the committee stand from the model, times one factor.
+
+Members differ from the model by :math:`\delta M = (\partial M/\partial p)\,\delta p`, so their energies and forces are
+exactly linear in the deviations, and the spread is exactly proportional to the factor.
 
 For an atom of the kinds that training has seen the errors come mostly from what the circuit cannot express, and the
 factor takes care of their size; for others the members drift apart, and the spread grows.
@@ -12,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.circuit.ansatz import build_program
-from qiskit_qff.circuit.compiled import operator_matrix
+from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.evaluation import FoldedForceField
 from qiskit_qff.model.force_field import ForceField
@@ -121,8 +124,10 @@ def _member(model: SpeciesModel, k: int) -> tuple[FloatArray, float]:
     """M and reference energy of one species in one member, in eV."""
     assert model.spread is not None
     program = build_program(model.ansatz)
-    moved = operator_matrix(program, model.theta + model.spread.theta[k], model.weights + model.spread.weights[k])
-    change = moved - operator_matrix(program, model.theta, model.weights)
+    # To first order, as the loss was expanded: soft directions would otherwise turn angles through full circles.
+    slopes = np.tensordot(model.weights, readout_jacobian(program, model.theta), axes=(0, 1))
+    change = np.tensordot(model.spread.theta[k], slopes, axes=1)
+    change += np.tensordot(model.spread.weights[k], readout_matrices(program, model.theta), axes=1)
     # The deviation of a reference energy is that of the mean environment, M_00 included.
     reference = model.reference_energy + float(model.spread.references[k]) - float(change[0, 0])
     return model.operator_matrix() + change, reference

@@ -8,6 +8,7 @@ import pytest
 from ase.io import read
 
 from qiskit_qff.errors import ConfigError
+from qiskit_qff.model.extrapolation import Grader
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.spread import ParameterSpread
 from qiskit_qff.model.uncertainty import Committee, calibration_factor
@@ -54,30 +55,28 @@ def test_uncertainties_that_are_too_small_cover_too_little(rng):
 
 
 def test_committee_is_the_model_with_its_parameters_moved(field, frame):
-    committee = Committee.of(replace(field, uncertainty=None))
-    model = field.models[0]
-    moved = replace(
-        field,
-        models=tuple(
-            replace(m, theta=m.theta + m.spread.theta[3], weights=m.weights + m.spread.weights[3]) for m in field.models
-        ),
-    )
-    kinds = np.array([field.species.index(z) for z in frame.numbers])
-    constants = {
-        m.number: m.spread.references[3] - (other.origin() - m.origin())
-        for m, other in zip(field.models, moved.models, strict=True)
-    }
-    expected = moved.predict(frame)
-    found = committee.members[3].evaluate(kinds, _neighbors(field, frame))
-    np.testing.assert_allclose(found.forces, expected.forces, atol=1e-10)
-    assert found.energy == pytest.approx(expected.energy + sum(constants[z] for z in frame.numbers), abs=1e-9)
-    assert len(committee.members) == len(model.spread.references) == 16
+    kinds, near = Grader.of(field.models, r_cut=field.r_cut).surroundings(frame)
+    own, step = field.predict(frame), 1e-4
+    found = Committee.of(field).members[3].evaluate(kinds, near)
 
+    def moved(sign):
+        """Every parameter moved by a small part of the deviation, the mean environment's energy included."""
+        models = []
+        for m in field.models:
+            other = replace(
+                m,
+                theta=m.theta + sign * step * m.spread.theta[3],
+                weights=m.weights + sign * step * m.spread.weights[3],
+            )
+            reference = m.reference_energy + sign * step * m.spread.references[3] - (other.origin() - m.origin())
+            models.append(replace(other, reference_energy=reference))
+        return replace(field, models=tuple(models)).predict(frame)
 
-def _neighbors(field, frame):
-    from qiskit_qff.structures.neighbors import neighbor_list
-
-    return neighbor_list(frame.positions, frame.cell, frame.pbc, field.r_cut)
+    up, down = moved(1.0), moved(-1.0)
+    slope = (up.forces - down.forces) / (2 * step)
+    np.testing.assert_allclose(found.forces - own.forces, slope, atol=1e-4 * np.abs(slope).max())
+    assert found.energy - own.energy == pytest.approx((up.energy - down.energy) / (2 * step), rel=1e-4)
+    assert len(Committee.of(field).members) == 16
 
 
 def test_spread_does_not_depend_on_orientation_and_scales_with_the_factor(field, frame, rng):

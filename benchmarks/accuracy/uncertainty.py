@@ -1,0 +1,240 @@
+"""How far grades, uncertainties and selections can be trusted.
+
+    python benchmarks/accuracy/uncertainty.py [--data DIR] [--only coverage refits unseen selection] [--smoke]
+
+coverage: the factor is fitted to one part of the held-out frames, coverage is counted on another (lips83), or each half
+of the held-out frames is judged with the factor of the other (limof5, the shipped set, drawn evenly from its replicas).
+refits: the same for a committee of restarts and one of refits to bootstrap samples of the frames.
+unseen: the lips83 model on the 3000 K melts of other Li-P-S compositions, which it has never seen.
+selection: li7p3s11_melt, trained on its first frames and some of the next 440: chosen by `qff select`, by grade alone,
+at random; errors on the last 100. Sets that are absent are skipped by name; results are written as they come.
+"""
+
+import argparse
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from qiskit_qff.model.config import DataConfig, parse_config
+from qiskit_qff.model.extrapolation import Grader
+from qiskit_qff.model.spread import ParameterSpread
+from qiskit_qff.model.uncertainty import calibration_factor
+from qiskit_qff.report.metrics import compare, measure
+from qiskit_qff.report.uncertainty import coverage, cross_checked_coverage, spreads_of
+from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.training.holdout import hold_out
+from qiskit_qff.training.objective import Objective
+from qiskit_qff.training.selection import grade_candidates, select
+from qiskit_qff.training.solver import SolverSettings, levenberg_marquardt
+from qiskit_qff.training.statistics import quadratic_statistics
+from qiskit_qff.training.trainer import fit, loss_weights, prepare, train
+
+RESULT = Path(__file__).parents[1] / "results" / "uncertainty.json"
+CONFIG = parse_config({}, where="default")
+MELTS = ("li7p3s11_melt", "li4p2s6_melt")
+
+
+def read(folder, name):
+    path = folder / f"{name}.extxyz.xz"
+    if name == "limof5":
+        return read_shipped()
+    if not path.exists():
+        print(f"{name}: {path} is absent, skipped")
+        return None
+    return read_frames(path)
+
+
+def compared(field, frames):
+    predictions = [field.predict(frame) for frame in frames]
+    return compare(frames, energies=[p.energy for p in predictions], forces=[p.forces for p in predictions])
+
+
+def judge(found, factor):
+    at = {level: int(np.argmin(np.abs(found.nominal - level))) for level in (0.5, 0.683, 0.9, 0.954, 0.99)}
+    return {
+        "factor": factor,
+        "forces": {str(level): float(found.forces[k]) for level, k in at.items()},
+        "energies": {str(level): float(found.energies[k]) for level, k in at.items()},
+        "rank_correlation": found.force_rank,
+        "force_std_mev_per_ang": found.force_std_mev_per_ang,
+        "energy_std_mev_per_atom": found.energy_std_mev_per_atom,
+    }
+
+
+def with_factor(field, calibration, judged):
+    """Coverage on some frames with the factor of others."""
+    fitted = spreads_of(field, calibration, compared(field, calibration))
+    factor = calibration_factor(fitted.force_errors, fitted.forces)
+    spreads = spreads_of(field, judged, compared(field, judged))
+    found = coverage(spreads, factor * spreads.forces, factor * spreads.energies)
+    excess = float(np.sqrt(np.mean((spreads.force_errors / (factor * spreads.forces[:, None])) ** 2)))
+    return judge(found, factor) | {"rms_error_over_uncertainty": excess, "n_frames": len(judged)}
+
+
+def grades_of(grader, frames):
+    graded = [grader.frame(frame) for frame in frames]
+    largest = [grades.values.max() for grades in graded]
+    return {
+        "frames_outside": float(np.mean([grades.outside.any() for grades in graded])),
+        "atoms_outside": float(np.mean([grades.outside.mean() for grades in graded])),
+        "largest_grade_median": float(np.median(largest)),
+        "largest_grade_min": float(np.min(largest)),
+        "largest_grade_max": float(np.max(largest)),
+    }
+
+
+def measure_lips(folder, sizes, parts, seeds):
+    """Coverage, refits and melts for models of lips83."""
+    frames = read(folder, "lips83")
+    if frames is None:
+        return
+    n_train, n_calibration, n_test = sizes
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(len(frames))
+        cut = np.cumsum([n_train, n_calibration, n_test])
+        learnt, held, judged = ([frames[k] for k in part] for part in np.split(order[: cut[2]], cut[:2]))
+        started = time.perf_counter()
+        prepared = prepare(learnt, CONFIG)
+        result = fit(prepared, rng=rng)
+        field, seconds = result.force_field, time.perf_counter() - started
+        grader = Grader.of(field.models, r_cut=field.r_cut)
+        row = {"seed": seed, "n_train": n_train, "n_calibration": n_calibration, "seconds": seconds}
+        row |= {"force_mae_mev_per_ang": measure(compared(field, judged)).force_mae_mev_per_ang}
+        yield "coverage_lips83", row | with_factor(field, held, judged) | {"grades": grades_of(grader, judged)}
+        if "refits" in parts and seed == 0:
+            for name, committee in refits(prepared, result, learnt, rng).items():
+                yield "refits_lips83", {"committee": name} | with_factor(committee, held, judged)
+        if "unseen" in parts and seed == 0:
+            for name in MELTS:
+                if (melt := read(folder, name)) is not None:
+                    some = melt[:: max(1, len(melt) // n_test)][:n_test]
+                    yield "unseen", {"set": name} | with_factor(field, held, some) | {"grades": grades_of(grader, some)}
+
+
+def measure_shipped(draws, parts):
+    """Coverage for models of the shipped set."""
+    frames = read_shipped()
+    for seed in range(draws):
+        rng = np.random.default_rng(seed)
+        split = hold_out(frames, DataConfig(split="balanced"), rng=rng)
+        learnt, held = ([frames[k] for k in part] for part in (split.train, split.test))
+        prepared = prepare(learnt, CONFIG)
+        result = fit(prepared, rng=rng)
+        committees = {"draws": result.force_field}
+        if "refits" in parts and seed == 0:
+            committees |= refits(prepared, result, learnt, rng)
+        for name, field in committees.items():
+            spreads = spreads_of(field, held, compared(field, held))
+            factor = calibration_factor(spreads.force_errors, spreads.forces)
+            row = judge(cross_checked_coverage(spreads), factor) | {"n_train": len(learnt), "n_test": len(held)}
+            if name == "draws":
+                row |= {"seed": seed, "grades": grades_of(Grader.of(field.models, r_cut=field.r_cut), held)}
+                yield "coverage_limof5", row
+            else:
+                yield "refits_limof5", {"committee": name} | row
+
+
+def refits(prepared, result, frames, rng, members=6):
+    """Committees that need training, in place of the draws."""
+    objective, best = prepared.objective, result.restarts[0].parameters
+    found = {"restarts": [(run.parameters, objective.statistics.baseline) for run in result.restarts], "bootstrap": []}
+    for _ in range(members):
+        sample = [frames[k] for k in rng.integers(0, len(frames), len(frames))]
+        statistics = quadratic_statistics(
+            sample, prepared.maps, r_cut=CONFIG.descriptor.r_cut, weights=loss_weights(CONFIG), progress=lambda *_: None
+        )
+        again = Objective(statistics, objective.layout, shots=objective.shots)
+        run = levenberg_marquardt(again, best, SolverSettings(), progress=lambda *_: None, label="")
+        found["bootstrap"].append((run.parameters, statistics.baseline))
+    return {name: with_members(prepared, result.force_field, best, rows) for name, rows in found.items()}
+
+
+def with_members(prepared, field, best, rows):
+    """The model with other members in its committee."""
+    layout, baseline = prepared.objective.layout, prepared.objective.statistics.baseline
+    moves = np.array([parameters - best for parameters, _ in rows])
+    shifts = np.array([other - baseline for _, other in rows])
+    models = tuple(
+        replace(
+            m,
+            spread=ParameterSpread(
+                moves[:, layout.angles[s]],
+                moves[:, layout.weights[s]],
+                moves[:, layout.references][:, s] + shifts[:, s],
+            ),
+        )
+        for s, m in enumerate(field.models)
+    )
+    return replace(field, models=models)
+
+
+def measure_selection(folder, count, seeds):
+    """Errors after adding frames chosen in several ways."""
+    frames = read(folder, "li7p3s11_melt")
+    if frames is None:
+        return
+    start, candidates, test = frames[:count], frames[count:450], frames[-100:]
+    first = train(start, CONFIG, rng=np.random.default_rng(0)).force_field
+    grader = Grader.of(first.models, r_cut=first.r_cut)
+    started = time.perf_counter()
+    graded = grade_candidates(grader, candidates, progress=lambda *_: None)
+    chosen = {"none": [], "select": [s.candidate.index for s in select(graded, count)]}
+    seconds = time.perf_counter() - started
+    chosen["grade alone"] = np.argsort([-c.grades.values.max() for c in graded])[:count].tolist()
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        chosen[f"random {seed}"] = rng.choice(len(candidates), count, replace=False).tolist()
+    for name, indices in chosen.items():
+        field = first
+        if indices:
+            more = [candidates[k] for k in indices]
+            field = train([*start, *more], CONFIG, rng=np.random.default_rng(0)).force_field
+        metrics = measure(compared(field, test))
+        yield (
+            "selection",
+            {
+                "added": name,
+                "indices": sorted(indices),
+                "n_start": count,
+                "force_mae_mev_per_ang": metrics.force_mae_mev_per_ang,
+                "energy_mae_mev_per_atom": metrics.energy_mae_mev_per_atom,
+                "outside_after": grades_of(Grader.of(field.models, r_cut=field.r_cut), test)["frames_outside"],
+                "seconds_to_select": seconds,
+            },
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("QFF_DATA", "../shared/data")))
+    parser.add_argument("--only", nargs="+", default=["coverage", "refits", "unseen", "selection"])
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, nothing written")
+    arguments = parser.parse_args()
+    parts, smoke = set(arguments.only), arguments.smoke
+    sizes = (4, 3, 3) if smoke else (100, 50, 100)
+    found = json.loads(RESULT.read_text()) if RESULT.exists() and not smoke else {}
+    for name in [key for key in found if key.split("_")[0] in parts]:
+        del found[name]
+
+    def runs():
+        if parts & {"coverage", "refits", "unseen"}:
+            yield from measure_shipped(1 if smoke else 3, parts if not smoke else {"coverage"})
+            yield from measure_lips(arguments.data, sizes, parts if not smoke else {"unseen"}, 1 if smoke else 2)
+        if "selection" in parts and not smoke:
+            yield from measure_selection(arguments.data, 10, 3)
+
+    for name, row in runs():
+        print(name, json.dumps(row), flush=True)
+        if not smoke:
+            found.setdefault(name, []).append(row)
+            RESULT.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
