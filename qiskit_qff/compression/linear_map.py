@@ -23,7 +23,8 @@ class LinearMap:
     mean: FloatArray
     """Mean of each channel over the training atoms, shape ``(K,)``."""
     matrix: FloatArray
-    """T, shape ``(d, K)``: diagonal 1/std for selected channels, principal axes for PCA."""
+    """T, shape ``(d, K)``: selected channels in their :mod:`basis <qiskit_qff.compression.feature_basis>`, principal
+    axes for PCA."""
 
     def __post_init__(self) -> None:
         """Check the shapes.
