@@ -187,6 +187,8 @@ def uncertainty_section(field: ForceField, found: Coverage | None) -> Section:
     grades = Table(
         "Extrapolation grades", ("element", "training atoms", "largest grade in training", "limit in dynamics"), rows
     )
+    if not rows:
+        return Section(title="Uncertainty", text=("Not known: training from a model file neither grades nor draws.",))
     meaning = (
         "The extrapolation grade of an atom is 1, root mean square, over the training atoms of its element; above its "
         "limit 'qff md' warns, and 'qff select' finds such frames. It sees what the chosen channels see."
