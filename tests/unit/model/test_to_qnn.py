@@ -7,10 +7,15 @@ import pytest
 from qiskit.primitives import StatevectorEstimator
 
 from qiskit_qff.circuit.compiled import operator_matrix, readout_jacobian
+from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.encoding.amplitudes import normalise
 from qiskit_qff.encoding.tree import tree_layout
-from qiskit_qff.encoding.tree_angles import loader_angles
+from qiskit_qff.encoding.tree_angles import loader_angles, loader_jacobian
 from qiskit_qff.errors import ConfigError, MissingDependencyError
+from qiskit_qff.evaluators.exact import ExactEvaluator
+from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shifted_parameters
+from qiskit_qff.evaluators.protocol import Request
+from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.reading import read_frames
 
@@ -32,7 +37,18 @@ def test_values_and_gradients_are_ours(trained, field) -> None:
         values = np.einsum("bi,ij,bj->b", states, matrix, states)
         assert np.allclose(network.forward(angles, theta)[:, 0], values, rtol=0, atol=1e-8)
         slopes = np.einsum("k,akij,bi,bj->ba", weights, readout_jacobian(program, theta), states, states)
-        assert np.allclose(network.backward(angles, theta)[1][:, 0], slopes, rtol=0, atol=1e-8)
+        by_input, by_theta = network.backward(angles, theta)
+        assert np.allclose(by_theta[:, 0], slopes, rtol=0, atol=1e-8)
+        bound = BoundProgram(program, theta, weights)
+        layout = tree_layout(program.n_amplitudes)
+        shifted = shifted_parameters(loader_parameters(program, states, theta), range(layout.n_gates))
+        (moved,) = ExactEvaluator().evaluate([Request(loader_task(program), shifted)])
+        ours = shift_derivatives(moved.weighted(bound.weights)[0], n_columns=layout.n_gates)
+        assert np.allclose(by_input[:, 0], ours, rtol=0, atol=1e-8)
+        # The same through our gradients with respect to x: moving x along itself turns no angle.
+        gradients = 2 * (states @ matrix - values[:, None] * states)
+        jacobian = loader_jacobian(layout, states)
+        assert np.allclose(np.einsum("bg,bgj->bj", by_input[:, 0], jacobian), gradients, rtol=0, atol=1e-8)
 
 
 def test_unknown_species_is_named(field) -> None:
