@@ -36,6 +36,12 @@ def lines():
                 f"- Two {words} at {result['n_atoms']:,} atoms: {result['speedup_median']:.2f} times as fast as one "
                 f"({statistics.median(result['ms_two']):.0f} ms a step). `benchmarks/speed/scaling.py`"
             )
+    if screening := scaling.get("screening"):
+        one, two = screening["per_second"]
+        found.append(
+            f"- Screening of structures of {screening['n_atoms']} atoms: {one:,.0f} a second one at a time, {two:,.0f} "
+            "two at a time. `benchmarks/speed/scaling.py`"
+        )
     if circuits := read("against_circuits"):
         energy, force = (circuits[part]["times_slower_than_compiled"] for part in ("energies", "forces"))
         found.append(

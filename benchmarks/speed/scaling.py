@@ -1,10 +1,11 @@
 """Time and memory of a step of molecular dynamics with the number of atoms, threads and MPI processes.
 
-    python benchmarks/speed/scaling.py [--data DIR] [--model model.json] [--parts size threads mpi] [--smoke]
+    python benchmarks/speed/scaling.py [--data DIR] [--model model.json] [--parts size threads screening mpi] [--smoke]
 
 Supercells of lips83, cutoff 5 Å. `size`: processor time of a step (forces, and a neighbour list of 0.5 Å skin that is
 built anew every tenth step) on one thread at 1,000, 10,000 and 100,000 atoms, taking turns; and the peak resident
 memory of a process of its own for each size. `threads`: wall time of a step on one and two threads, in turns.
+`screening`: wall time of 200 single cells through `ForceField.predict_many`, one and two at a time, in turns.
 `mpi`: wall time of a step in LAMMPS (`qff lammps`, NVE) on one and two processes of one thread, in turns.
 
 Wall times suffer when other jobs use the cores. The load average before each run is recorded; besides the ratio of
@@ -37,6 +38,7 @@ from qiskit_qff.training.trainer import train
 RESULTS = Path(__file__).parents[1] / "results"
 SIZES = ((2, 2, 3), (4, 5, 6), (10, 11, 11))
 STEPS_PER_LIST = 10
+PARTS = ("size", "threads", "screening", "mpi")
 
 
 class Moving:
@@ -126,24 +128,45 @@ def print_peak(shape, model, structure):
     print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line))
 
 
-def threads(field, atoms, shape, repeats, *, realtime):
-    """Wall time on one and two threads."""
-    cell = Moving(field, atoms * shape)
-    numba.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS))
-    cell.steps()  # compiles, and starts the threads
+def schedule(policy, priority):
+    """Change how the system schedules this process."""
+    for task in Path("/proc/self/task").iterdir():
+        os.sched_setscheduler(int(task.name), policy, os.sched_param(priority))
+
+
+def undisturbed(one, two, repeats, *, realtime):
+    """Wall time of two pieces of work in turns; with real-time scheduling, other jobs wait."""
+    two()  # compiles, and starts the threads
     if realtime:
-        for task in Path("/proc/self/task").iterdir():
-            os.sched_setscheduler(int(task.name), os.SCHED_FIFO, os.sched_param(1))
+        schedule(os.SCHED_FIFO, 1)
+    result = speedup(*in_turns([one, two], time.perf_counter, repeats))
+    if realtime:
+        schedule(os.SCHED_OTHER, 0)
+    return result
+
+
+def threads(field, atoms, shape, repeats, *, realtime):
+    """Wall time of a step on one and two threads."""
+    cell = Moving(field, atoms * shape)
 
     def run(count):
         numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
         return cell.steps()
 
-    result = speedup(*in_turns([lambda: run(1), lambda: run(2)], time.perf_counter, repeats))
-    if realtime:
-        for task in Path("/proc/self/task").iterdir():
-            os.sched_setscheduler(int(task.name), os.SCHED_OTHER, os.sched_param(0))
+    result = undisturbed(lambda: run(1), lambda: run(2), repeats, realtime=realtime)
     return {"n_atoms": len(cell.numbers), **result}
+
+
+def screening(field, frames, repeats, *, realtime):
+    """Wall time of a structure when many are predicted, one and two at a time."""
+    numba.set_num_threads(1)
+
+    def run(count):
+        return sum(1 for _ in field.predict_many(frames, threads=count))
+
+    result = undisturbed(lambda: run(1), lambda: run(2), repeats, realtime=realtime)
+    per_second = [1e3 / statistics.median(result[key]) for key in ("ms_one", "ms_two")]
+    return {"n_atoms": frames[0].n_atoms, "n_frames": len(frames), "per_second": per_second, **result}
 
 
 def mpi(model, atoms, launcher, steps, repeats):
@@ -177,7 +200,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("QFF_DATA", "../shared/data")))
     parser.add_argument("--model", type=Path, help="default: trained on the first 100 frames")
-    parser.add_argument("--parts", nargs="+", choices=("size", "threads", "mpi"), default=("size", "threads", "mpi"))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--launcher", default=mpi_launcher(), help="mpiexec of the MPI library that LAMMPS uses")
     parser.add_argument("--note", default="shared with other jobs", help="about the machine, kept with the results")
@@ -205,6 +228,7 @@ def main():
         if arguments.smoke:
             print(json.dumps(sizes(field, atoms, model, structure, ((1, 1, 1), (2, 1, 1)), 1)))
             print(json.dumps(threads(field, atoms, (2, 2, 2), 1, realtime=False)))
+            print(json.dumps(screening(field, frames, 1, realtime=False)))
             return
         file = RESULTS / "scaling.json"
         result = json.loads(file.read_text()) if file.exists() else {}
@@ -213,6 +237,8 @@ def main():
             result["size"] = sizes(field, atoms, model, structure, SIZES, arguments.repeats)
         if "threads" in arguments.parts:
             result["threads"] = threads(field, atoms, (4, 4, 4), arguments.repeats, realtime=arguments.realtime)
+        if "screening" in arguments.parts:
+            result["screening"] = screening(field, frames[:200], arguments.repeats, realtime=arguments.realtime)
         if "mpi" in arguments.parts:
             result["mpi"] = mpi(model, atoms * (6, 6, 7), arguments.launcher, 10, arguments.repeats)
         RESULTS.mkdir(exist_ok=True)
