@@ -10,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+import render_accuracy
 import render_quantum
 import render_speed
 
@@ -115,9 +116,9 @@ def quantum_training_lines():
 
 def page():
     lines = ["# Results", "", "Rendered by `python benchmarks/render.py` from `benchmarks/results/`.", ""]
-    lines += [*accuracy_table(), "", *cost_lines(), *render_speed.lines(), *quantum_training_lines()]
-    lines += [*render_quantum.summary_lines(), ""]
-    lines += render_quantum.sections()
+    lines += [*accuracy_table(), "", *render_accuracy.summary_lines(), *cost_lines(), *render_speed.lines()]
+    lines += [*quantum_training_lines(), *render_quantum.summary_lines(), ""]
+    lines += [*render_accuracy.sections(), *render_quantum.sections()]
     for name in SETS:
         result = read(f"held_out_errors_{name}")
         if result is None:
@@ -146,6 +147,7 @@ def main():
         [
             *accuracy_table(),
             "",
+            *render_accuracy.summary_lines(),
             *cost_lines(),
             *render_speed.lines(),
             *quantum_training_lines(),
