@@ -158,8 +158,10 @@ def operator_requests(bound: BoundProgram, *, design: DesignName = "pairs") -> l
         design: Which states to prepare.
 
     Raises:
-        ConfigError: If the design is unknown.
+        ConfigError: If the design is unknown or does not determine M.
     """
+    if design == "first_column":
+        only_weight(bound)  # Refuses what could not be completed, before it is paid.
     plan = operator_design(bound.program.n_amplitudes, bound.program.n_qubits, design)
     return _requests(bound, plan)
 

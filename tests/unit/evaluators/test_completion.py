@@ -118,7 +118,7 @@ def test_other_readouts_are_refused_and_measured_by_pairs(rng):
     bound = BoundProgram(two, rng.normal(size=two.n_angles), np.array([1.0, -2.0]))
     assert spectrum.default_design(bound) == "pairs"
     with pytest.raises(ConfigError, match="pairs"):
-        operator.measure_operator(ExactEvaluator(), bound, design="first_column")
+        operator.operator_requests(bound, design="first_column")
     spec = AnsatzSpec("ry_tree", "rank_one", 8)
     away = BoundProgram(build_program(spec), angles_for_vector(spec, np.eye(8)[3]), np.array([1.0]))
     assert spectrum.default_design(away) == "pairs"
