@@ -21,8 +21,8 @@ _LEAST_OVERLAP = 0.02
 def known_spectrum(bound: BoundProgram) -> FloatArray | None:
     """Eigenvalues that M must have, shape ``(n_amplitudes,)`` in eV, or None where it is not fixed.
 
-    A real circuit conjugates the readout, so M has its eigenvalues if all basis states are in use; a tree
-    with one readout vector has only that vector's weight.
+    A real circuit conjugates the readout, so M has its eigenvalues if all basis states are in use; a tree whose first
+    readout vector alone has a weight has only that one. (The second lies partly outside the amplitudes in use.)
     """
     program = bound.program
     size = 2**program.n_qubits
@@ -31,10 +31,8 @@ def known_spectrum(bound: BoundProgram) -> FloatArray | None:
     diagonal = program.weighted_diagonal(bound.weights)
     if program.n_amplitudes == size:
         return diagonal
-    if np.count_nonzero(diagonal) == 1 and program.circuit.name.startswith("ry_tree"):
-        spectrum = np.zeros(program.n_amplitudes)
-        spectrum[0] = diagonal[np.flatnonzero(diagonal)[0]]
-        return spectrum
+    if np.array_equal(np.flatnonzero(diagonal), [0]) and program.circuit.name.startswith("ry_tree"):
+        return np.where(np.arange(program.n_amplitudes) == 0, diagonal[0], 0.0)
     return None
 
 

@@ -12,6 +12,7 @@ from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.strategies import density, environment, operator, spectrum
 from qiskit_qff.evaluators.strategies.designs import operator_design
+from qiskit_qff.evaluators.strategies.readouts import measure_readouts
 
 SPECS = [
     AnsatzSpec("ry_tree", "rank_one", 7),
@@ -190,6 +191,16 @@ def test_known_spectrum_is_that_of_the_matrix():
         np.testing.assert_allclose(np.sort(spectrum.known_spectrum(case.bound)), eigenvalues, atol=1e-12)
     assert spectrum.known_spectrum(Case(SPECS[2]).bound) is None
     assert spectrum.known_spectrum(Case(AnsatzSpec("brickwork_cz", "rank_one", 5, layers=1)).bound) is None
+
+
+@pytest.mark.parametrize("used", [5, 6, 7, 8])
+def test_every_readout_is_exact_whatever_is_known_of_it(used):
+    """The second vector of a double tree may leave the amplitudes in use; its weight is then no eigenvalue."""
+    case = Case(AnsatzSpec("ry_tree", "rank_two", used, n_readouts=2))
+    (measured,) = measure_readouts({3: ExactEvaluator()}, [(case.program, case.bound.theta)])
+    exact = np.zeros((2, 8, 8))
+    exact[:, :used, :used] = readout_matrices(case.program, case.bound.theta)[:, :used, :used]
+    np.testing.assert_allclose(measured.matrices, exact, atol=1e-12)
 
 
 def test_sampled_matrices_have_the_reported_errors(rng):
