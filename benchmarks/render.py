@@ -13,6 +13,7 @@ from pathlib import Path
 import render_accuracy
 import render_quantum
 import render_speed
+import render_uncertainty
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
@@ -117,8 +118,8 @@ def quantum_training_lines():
 def page():
     lines = ["# Results", "", "Rendered by `python benchmarks/render.py` from `benchmarks/results/`.", ""]
     lines += [*accuracy_table(), "", *render_accuracy.summary_lines(), *cost_lines(), *render_speed.lines()]
-    lines += [*quantum_training_lines(), *render_quantum.summary_lines(), ""]
-    lines += [*render_accuracy.sections(), *render_quantum.sections()]
+    lines += [*quantum_training_lines(), *render_quantum.summary_lines(), *render_uncertainty.lines(), ""]
+    lines += [*render_accuracy.sections(), *render_uncertainty.sections(), *render_quantum.sections()]
     for name in SETS:
         result = read(f"held_out_errors_{name}")
         if result is None:
@@ -152,6 +153,7 @@ def main():
             *render_speed.lines(),
             *quantum_training_lines(),
             *render_quantum.summary_lines(),
+            *render_uncertainty.lines(),
         ]
     )
     wanted = f"{before}{BEGIN}\n{table}\n{END}{after}"

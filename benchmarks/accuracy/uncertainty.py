@@ -5,7 +5,8 @@
 coverage: the factor is fitted to one part of the held-out frames, coverage is counted on another (lips83), or each half
 of the held-out frames is judged with the factor of the other (limof5, the shipped set, drawn evenly from its replicas).
 refits: the same for a committee of restarts and one of refits to bootstrap samples of the frames.
-unseen: the lips83 model on the 3000 K melts of other Li-P-S compositions, which it has never seen.
+unseen: the lips83 model on the 3000 K melts of other Li-P-S compositions, which it has never seen; forces alone,
+because their energies have another reference.
 selection: li7p3s11_melt, trained on its first frames and some of the next 440: chosen by `qff select`, by grade alone,
 at random; errors on the last 100. Sets that are absent are skipped by name; results are written as they come.
 """
@@ -21,10 +22,9 @@ import numpy as np
 
 from qiskit_qff.model.config import DataConfig, parse_config
 from qiskit_qff.model.extrapolation import Grader
-from qiskit_qff.model.spread import ParameterSpread
 from qiskit_qff.model.uncertainty import calibration_factor
 from qiskit_qff.report.metrics import compare, measure
-from qiskit_qff.report.uncertainty import coverage, cross_checked_coverage, spreads_of
+from qiskit_qff.report.uncertainty import Spreads, coverage, cross_checked_coverage, spreads_of
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped
 from qiskit_qff.training.holdout import hold_out
@@ -36,6 +36,15 @@ from qiskit_qff.training.trainer import fit, loss_weights, prepare, train
 
 RESULT = Path(__file__).parents[1] / "results" / "uncertainty.json"
 CONFIG = parse_config({}, where="default")
+SMALL = parse_config(
+    {
+        "descriptor": {"r_cut": 4.0, "n_narrow": 3, "n_broad": 2, "powers": [2], "n_radial": 2, "l_max": 1},
+        "circuit": {"n_qubits": 3},
+        "optimizer": {"restarts": 2, "max_iterations": 10},
+        "max_parameters": 30,
+    },
+    where="smoke",
+)
 MELTS = ("li7p3s11_melt", "li4p2s6_melt")
 
 
@@ -66,11 +75,11 @@ def judge(found, factor):
     }
 
 
-def with_factor(field, calibration, judged):
+def with_factor(field, calibration, judged, members=None):
     """Coverage on some frames with the factor of others."""
-    fitted = spreads_of(field, calibration, compared(field, calibration))
+    fitted = spreads_around(field, calibration, members)
     factor = calibration_factor(fitted.force_errors, fitted.forces)
-    spreads = spreads_of(field, judged, compared(field, judged))
+    spreads = spreads_around(field, judged, members)
     found = coverage(spreads, factor * spreads.forces, factor * spreads.energies)
     excess = float(np.sqrt(np.mean((spreads.force_errors / (factor * spreads.forces[:, None])) ** 2)))
     return judge(found, factor) | {"rms_error_over_uncertainty": excess, "n_frames": len(judged)}
@@ -88,7 +97,7 @@ def grades_of(grader, frames):
     }
 
 
-def measure_lips(folder, sizes, parts, seeds):
+def measure_lips(folder, config, sizes, parts, seeds):
     """Coverage, refits and melts for models of lips83."""
     frames = read(folder, "lips83")
     if frames is None:
@@ -100,78 +109,86 @@ def measure_lips(folder, sizes, parts, seeds):
         cut = np.cumsum([n_train, n_calibration, n_test])
         learnt, held, judged = ([frames[k] for k in part] for part in np.split(order[: cut[2]], cut[:2]))
         started = time.perf_counter()
-        prepared = prepare(learnt, CONFIG)
+        prepared = prepare(learnt, config)
         result = fit(prepared, rng=rng)
         field, seconds = result.force_field, time.perf_counter() - started
         grader = Grader.of(field.models, r_cut=field.r_cut)
         row = {"seed": seed, "n_train": n_train, "n_calibration": n_calibration, "seconds": seconds}
         row |= {"force_mae_mev_per_ang": measure(compared(field, judged)).force_mae_mev_per_ang}
-        yield "coverage_lips83", row | with_factor(field, held, judged) | {"grades": grades_of(grader, judged)}
+        if "coverage" in parts:
+            yield "coverage_lips83", row | with_factor(field, held, judged) | {"grades": grades_of(grader, judged)}
         if "refits" in parts and seed == 0:
-            for name, committee in refits(prepared, result, learnt, rng).items():
-                yield "refits_lips83", {"committee": name} | with_factor(committee, held, judged)
+            for name, members in refits(prepared, result, learnt, rng).items():
+                yield "refits_lips83", {"committee": name} | with_factor(field, held, judged, members)
         if "unseen" in parts and seed == 0:
             for name in MELTS:
                 if (melt := read(folder, name)) is not None:
                     some = melt[:: max(1, len(melt) // n_test)][:n_test]
-                    yield "unseen", {"set": name} | with_factor(field, held, some) | {"grades": grades_of(grader, some)}
+                    row = {"set": name} | with_factor(field, held, some) | {"grades": grades_of(grader, some)}
+                    yield "unseen", {key: value for key, value in row.items() if "energ" not in key}
 
 
-def measure_shipped(draws, parts):
+def measure_shipped(config, draws, parts):
     """Coverage for models of the shipped set."""
     frames = read_shipped()
     for seed in range(draws):
         rng = np.random.default_rng(seed)
         split = hold_out(frames, DataConfig(split="balanced"), rng=rng)
         learnt, held = ([frames[k] for k in part] for part in (split.train, split.test))
-        prepared = prepare(learnt, CONFIG)
+        prepared = prepare(learnt, config)
         result = fit(prepared, rng=rng)
-        committees = {"draws": result.force_field}
+        committees = {"draws": None}
         if "refits" in parts and seed == 0:
             committees |= refits(prepared, result, learnt, rng)
-        for name, field in committees.items():
-            spreads = spreads_of(field, held, compared(field, held))
+        for name, members in committees.items():
+            spreads = spreads_around(result.force_field, held, members)
             factor = calibration_factor(spreads.force_errors, spreads.forces)
             row = judge(cross_checked_coverage(spreads), factor) | {"n_train": len(learnt), "n_test": len(held)}
-            if name == "draws":
-                row |= {"seed": seed, "grades": grades_of(Grader.of(field.models, r_cut=field.r_cut), held)}
-                yield "coverage_limof5", row
-            else:
+            if members is not None:
                 yield "refits_limof5", {"committee": name} | row
+            elif "coverage" in parts:
+                grader = Grader.of(result.force_field.models, r_cut=config.descriptor.r_cut)
+                yield "coverage_limof5", row | {"seed": seed, "grades": grades_of(grader, held)}
 
 
 def refits(prepared, result, frames, rng, members=6):
     """Committees that need training, in place of the draws."""
-    objective, best = prepared.objective, result.restarts[0].parameters
+    objective, config, best = prepared.objective, prepared.config, result.restarts[0].parameters
     found = {"restarts": [(run.parameters, objective.statistics.baseline) for run in result.restarts], "bootstrap": []}
     for _ in range(members):
         sample = [frames[k] for k in rng.integers(0, len(frames), len(frames))]
         statistics = quadratic_statistics(
-            sample, prepared.maps, r_cut=CONFIG.descriptor.r_cut, weights=loss_weights(CONFIG), progress=lambda *_: None
+            sample, prepared.maps, r_cut=config.descriptor.r_cut, weights=loss_weights(config), progress=lambda *_: None
         )
         again = Objective(statistics, objective.layout, shots=objective.shots)
         run = levenberg_marquardt(again, best, SolverSettings(), progress=lambda *_: None, label="")
         found["bootstrap"].append((run.parameters, statistics.baseline))
-    return {name: with_members(prepared, result.force_field, best, rows) for name, rows in found.items()}
+    return {name: [whole(prepared, *row) for row in rows] for name, rows in found.items()}
 
 
-def with_members(prepared, field, best, rows):
-    """The model with other members in its committee."""
-    layout, baseline = prepared.objective.layout, prepared.objective.statistics.baseline
-    moves = np.array([parameters - best for parameters, _ in rows])
-    shifts = np.array([other - baseline for _, other in rows])
-    models = tuple(
-        replace(
-            m,
-            spread=ParameterSpread(
-                moves[:, layout.angles[s]],
-                moves[:, layout.weights[s]],
-                moves[:, layout.references][:, s] + shifts[:, s],
-            ),
-        )
-        for s, m in enumerate(field.models)
+def whole(prepared, parameters, baseline):
+    """The force field of a member."""
+    field, shifts = prepared.force_field(parameters), baseline - prepared.objective.statistics.baseline
+    models = zip(field.models, shifts, strict=True)
+    return replace(field, models=tuple(replace(m, reference_energy=m.reference_energy + shift) for m, shift in models))
+
+
+def spreads_around(field, frames, members=None):
+    """The spread of the model's own committee, or that of other models around it, beside the errors."""
+    own = compared(field, frames)
+    if members is None:
+        return spreads_of(field, frames, own)
+    others = [compared(member, frames) for member in members]
+    sizes = np.array([frame.n_atoms for frame in frames])
+    energies = np.mean([(o.predicted_energies - own.predicted_energies) ** 2 for o in others], axis=0)
+    forces = np.mean([((o.predicted_forces - own.predicted_forces) ** 2).mean(axis=1) for o in others], axis=0)
+    return Spreads(
+        energies=np.sqrt(energies),
+        energy_errors=1e-3 * own.energy_errors,
+        forces=np.sqrt(forces),
+        force_errors=1e-3 * own.force_errors,
+        frame_of=np.repeat(np.arange(len(frames)), sizes),
     )
-    return replace(field, models=models)
 
 
 def measure_selection(folder, count, seeds):
@@ -217,6 +234,7 @@ def main():
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, nothing written")
     arguments = parser.parse_args()
     parts, smoke = set(arguments.only), arguments.smoke
+    config = SMALL if smoke else CONFIG
     sizes = (4, 3, 3) if smoke else (100, 50, 100)
     found = json.loads(RESULT.read_text()) if RESULT.exists() and not smoke else {}
     for name in [key for key in found if key.split("_")[0] in parts]:
@@ -224,8 +242,10 @@ def main():
 
     def runs():
         if parts & {"coverage", "refits", "unseen"}:
-            yield from measure_shipped(1 if smoke else 3, parts if not smoke else {"coverage"})
-            yield from measure_lips(arguments.data, sizes, parts if not smoke else {"unseen"}, 1 if smoke else 2)
+            several = "coverage" in parts and not smoke
+            if parts & {"coverage", "refits"}:
+                yield from measure_shipped(config, 3 if several else 1, parts)
+            yield from measure_lips(arguments.data, config, sizes, parts, 2 if several else 1)
         if "selection" in parts and not smoke:
             yield from measure_selection(arguments.data, 10, 3)
 
