@@ -2,11 +2,14 @@ r"""Which frames to label next: greedy D-optimal design in the features that the
 
 Each species begins with the information that training has, and every frame taken adds its atoms,
 
-.. math:: A_s = d_s\gamma_\text{max}^2\, C_s, \qquad A_s \leftarrow A_s + \sum_{i \in s} y_i y_i^T,
+.. math:: A_s = d_s\gamma_\text{max}^2\, C_s, \qquad A_s \leftarrow A_s + \sum_{i \in s} \lambda_i\, y_i y_i^T,
+          \qquad \lambda_i = \gamma_i^2/\gamma_\text{max}^2,
 
 with C and the largest training grade from the :mod:`training domain <qiskit_qff.model.domain>`. The scale gives the
-most extreme training atom a leverage :math:`y^T A^{-1} y` of one, as in the active sets of moment tensor potentials:
-what counts is a *new* direction, not a small step along a known one. The gain of a frame is
+most extreme training atom a leverage :math:`y^T A^{-1} y = \lambda` of one, as in the active sets of moment tensor
+potentials: what counts is a *new* direction, not a small step along a known one. Each atom counts by its own leverage
+again, so that many known surroundings do not outweigh one that is new. With rows :math:`\sqrt{\lambda_i}\,y_i` in Y the
+gain of a frame is
 
 .. math:: \sum_s \log\det\left(1 + Y_s A_s^{-1} Y_s^T\right),
 
@@ -45,7 +48,7 @@ class Candidate:
     grades: Grades
     """Grades of its atoms."""
     features: tuple[FloatArray, ...]
-    """Whitened features of each species, whose squared length is the leverage, shapes ``(n_s, d_s)``."""
+    """Whitened features of each species, whose length is the leverage λ, shapes ``(n_s, d_s)``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +83,7 @@ def grade_candidates(grader: Grader, frames: Sequence[Frame], *, progress: Progr
         values = np.empty(len(kinds))
         for s, (own, domain) in enumerate(zip(features, grader.domains, strict=True)):
             values[kinds == s] = domain.grades(own)
-        white = tuple(own @ w.T for own, w in zip(features, scaled, strict=True))
+        white = tuple(_weighted(own @ w.T) for own, w in zip(features, scaled, strict=True))
         candidates.append(Candidate(index, Grades(values, grader.limits[kinds]), white))
     progress("grades", len(frames), len(frames))
     return candidates
@@ -118,6 +121,12 @@ def select(candidates: Sequence[Candidate], count: int) -> list[Selected]:
         taken.append(Selected(candidates[k], -negative, first[k]))
         known = [_learnt(inverse, own) for inverse, own in zip(known, candidates[k].features, strict=True)]
     return taken
+
+
+def _weighted(white: FloatArray) -> FloatArray:
+    """Whitened features times their own length: leverages become their squares."""
+    weighted: FloatArray = white * np.linalg.norm(white, axis=1, keepdims=True)
+    return weighted
 
 
 def _gain(candidate: Candidate, known: Sequence[FloatArray]) -> float:
