@@ -51,7 +51,7 @@ def summary_lines():
         f"{name} {record['summary']['quantum_over_best']['force_mae_mev_per_ang']:.2f}"
         for name, record in found.items()
     ]
-    words = "Force MAE over that of the best of seven classical baselines of at most as many parameters"
+    words = "Force MAE of the model over that of the best of seven classical ones of at most as many parameters"
     return [f"- {words}: {', '.join(parts)}. `benchmarks/accuracy/compare.py`"]
 
 

@@ -1,6 +1,6 @@
 """What each part of the model brings: parts taken away, exchanged or frozen, one at a time, on lips83.
 
-    python benchmarks/accuracy/ablations.py [--data DIR] [--frames 80] [--tests 100] [--only NAME ...] [--smoke]
+    python benchmarks/accuracy/ablations.py [--data DIR] [--frames 60] [--tests 50] [--only NAME ...] [--smoke]
 
 Trained on frames spread over the first 600, tested on frames spread over the last 200; one seed, few frames and one
 restart, to be cheap: differences of a few per cent mean nothing. Every variant keeps to 99 trainable parameters.
@@ -47,7 +47,7 @@ CONFIGS = {
     "cz_n4": ("brickwork CZ, 4 qubits, 4 layers", {"circuit": CZ | {"n_qubits": 4, "layers": 4}}),
     "cz_n5": ("brickwork CZ, 5 qubits, 3 layers", {"circuit": CZ | {"n_qubits": 5, "layers": 3}}),
     "cz_n6": ("brickwork CZ, 6 qubits, 3 layers", {"circuit": CZ | {"n_qubits": 6, "layers": 3, "n_readouts": 8}}),
-    "rzz_n4": ("brickwork RZZ, 4 qubits, 3 layers", {"circuit": RZZ | {"n_qubits": 4, "layers": 2}}),
+    "rzz_n4": ("brickwork RZZ, 4 qubits, 2 layers", {"circuit": RZZ | {"n_qubits": 4, "layers": 2}}),
     "cz_shared": (
         "brickwork CZ, 5 qubits, 10 layers, one circuit for all species",
         {"circuit": CZ | {"n_qubits": 5, "layers": 10, "shared": True}},
@@ -240,8 +240,8 @@ def run_one(name, base, frames, test):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("QFF_DATA", "../shared/data")))
-    parser.add_argument("--frames", type=int, default=80)
-    parser.add_argument("--tests", type=int, default=100)
+    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--tests", type=int, default=50)
     parser.add_argument("--only", nargs="+", default=[*CONFIGS, *OTHERS], choices=[*CONFIGS, *OTHERS])
     parser.add_argument("--smoke", action="store_true", help="two variants, a tiny pool, nothing written")
     arguments = parser.parse_args()
