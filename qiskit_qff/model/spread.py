@@ -5,10 +5,10 @@ Near its minimum the loss is :math:`L(p + \delta) = L + \delta^T H \delta` with 
 deviations of covariance :math:`\frac{L}{N} H^{-1}` open (Laplace's approximation). A few draws from it make a committee
 that costs no further training.
 
-Why not refits: with 60 frames of lips83 and 18 of Li-MOF-5, four restarts of the optimiser all end in one minimum and
-their spread needs a factor above 5000 to match errors; six refits to bootstrap samples of the frames need 10 and 9,
-with rank correlations of 0.38 and 0.65 between spread and error of atoms; twelve of these draws need 0.9 and 0.6, with
-0.50 and 0.61.
+Why not refits: with 100 frames of lips83 and 18 of Li-MOF-5, three restarts of the optimiser all end in one minimum, so
+their spread needs a factor above 8000 to match errors; six refits to bootstrap samples of the frames need 8.2 and 5.9,
+with rank correlations of 0.38 and 0.66 between spread and error of atoms; sixteen of these draws need 1.2 and 0.4, with
+0.47 and 0.64 (``benchmarks/accuracy/uncertainty.py``).
 """
 
 from __future__ import annotations
