@@ -8,7 +8,7 @@ import typer
 
 from qiskit_qff.cli.calibration_run import measure_in_jobs
 from qiskit_qff.cli.calibration_summary import print_calibration
-from qiskit_qff.cli.options import DecouplingOption, JsonOption, SeedOption, model_file
+from qiskit_qff.cli.options import DecouplingOption, DesignOption, JsonOption, SeedOption, model_file
 from qiskit_qff.cli.output import Output
 from qiskit_qff.errors import ConfigError
 
@@ -40,6 +40,7 @@ def calibrate(
     shots: Annotated[int, typer.Option("--shots", min=1, help="Shots per circuit.")] = 4096,
     mitigation: Annotated[str, typer.Option("--mitigation", help="Error mitigation preset.")] = "none",
     decoupling: DecouplingOption = False,
+    design: DesignOption = "auto",
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
@@ -48,11 +49,13 @@ def calibrate(
     Jobs on a device are written down before they are waited for: after a crash the same command goes on.
     """
     from qiskit_qff.evaluators.backends import NOISELESS
+    from qiskit_qff.evaluators.strategies.spectrum import check_design
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.model.remote.results import calibrated_model
 
     output = Output(as_json=json)
     _check_sources(model, backend=backend, source=source, run=run)
+    check_design(design)
     _check_out(out)
     extra: dict[str, Any] = {"seed": seed}
     if source is not None:
@@ -62,7 +65,14 @@ def calibrate(
         assert model is not None
         field = ForceField.load(model_file(model))
         calibrated, cost = _measure_directly(
-            field, output, backend=backend, shots=shots, mitigation=mitigation, decoupling=decoupling, seed=seed
+            field,
+            output,
+            backend=backend,
+            shots=shots,
+            mitigation=mitigation,
+            decoupling=decoupling,
+            design=design,
+            seed=seed,
         )
         extra |= {"n_circuits": cost.circuits, "n_shots": cost.shots}
     else:
@@ -75,6 +85,7 @@ def calibrate(
             shots=shots,
             mitigation=mitigation,
             decoupling=decoupling,
+            design=design,
             seed=seed,
             directory=out.with_suffix(".run") if run is None and backend.startswith("ibm_") else run,
         )
@@ -109,6 +120,7 @@ def _measure_directly(
     shots: int,
     mitigation: str,
     decoupling: bool,
+    design: str,
     seed: int,
 ) -> tuple["ForceField", "Cost"]:
     """Measure without jobs, on a simulator without noise of its own.
@@ -131,6 +143,7 @@ def _measure_directly(
                 backend, n_qubits=size, shots=shots, mitigation=mitigation, dynamical_decoupling=decoupling, rng=rng
             ),
             provenance=Provenance(backend, shots, mitigation, date, seed),
+            design=design,
             progress=lambda done, total: advance("", done / total),
         )
 

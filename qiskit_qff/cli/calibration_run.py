@@ -24,6 +24,7 @@ def measure_in_jobs(
     shots: int,
     mitigation: str,
     decoupling: bool,
+    design: str,
     seed: int,
     directory: Path | None,
 ) -> tuple["ForceField", dict[str, Any]]:
@@ -36,6 +37,7 @@ def measure_in_jobs(
         shots: Executions per state.
         mitigation: Preset of error mitigation.
         decoupling: Whether idle qubits are decoupled.
+        design: States that M is measured by; auto for the fewest.
         seed: Of a local simulation.
         directory: Where jobs and results are kept; None to keep them no longer than this call takes.
 
@@ -51,7 +53,7 @@ def measure_in_jobs(
     from qiskit_qff.model.remote.run_directory import Settings
 
     is_local = not backend.startswith("ibm_")
-    settings = Settings(backend, shots, mitigation, decoupling, "auto", "batch", seed if is_local else None)
+    settings = Settings(backend, shots, mitigation, decoupling, design, "batch", seed if is_local else None)
     with _directory(directory) as place:
         run = _planned(model, place, settings, output)
         output.note(_price(run))

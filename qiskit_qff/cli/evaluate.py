@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qiskit_qff.cli.calibration_summary import calibration_extra, print_summary, spread
-from qiskit_qff.cli.options import DataArgument, DecouplingOption, JsonOption, ModelArgument, SeedOption, model_file
+from qiskit_qff.cli.options import (
+    DataArgument,
+    DecouplingOption,
+    DesignOption,
+    JsonOption,
+    ModelArgument,
+    SeedOption,
+    model_file,
+)
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.uncertainty_summary import print_uncertainty
 from qiskit_qff.errors import ConfigError
@@ -34,6 +42,7 @@ def evaluate(
         str, typer.Option("--mitigation", help="Error mitigation preset; not used by exact.")
     ] = "none",
     decoupling: DecouplingOption = False,
+    design: DesignOption = "auto",
     shots: Annotated[
         int | None,
         typer.Option("--shots", min=1, help="Shots per circuit; without it values carry no shot noise."),
@@ -55,7 +64,7 @@ def evaluate(
     from qiskit_qff.structures.validation import ensure_sound
 
     output = Output(as_json=json)
-    _check_choices(backend, strategy, mitigation, dynamical_decoupling=decoupling)
+    _check_choices(backend, strategy, mitigation, design, dynamical_decoupling=decoupling)
     if uncertainty and (backend != "exact" or shots is not None):
         raise ConfigError("--uncertainty is that of the model itself: leave --backend and --shots out.")
     field = ForceField.load(model_file(model))
@@ -72,6 +81,7 @@ def evaluate(
             frames,
             output,
             backend=backend,
+            design=design,
             strategy=strategy,  # type: ignore[arg-type]  # checked by predict_measured
             mitigation=mitigation,
             decoupling=decoupling,
@@ -147,7 +157,7 @@ def metrics_table(named: dict[str, "Metrics"], output: Output) -> None:
         )
 
 
-def _check_choices(backend: str, strategy: str, mitigation: str, *, dynamical_decoupling: bool) -> None:
+def _check_choices(backend: str, strategy: str, mitigation: str, design: str, *, dynamical_decoupling: bool) -> None:
     """Refuse unknown words, also where they would have no effect, before any file is read.
 
     Raises:
@@ -155,9 +165,11 @@ def _check_choices(backend: str, strategy: str, mitigation: str, *, dynamical_de
     """
     from qiskit_qff.evaluators.backends import NOISELESS, check_noiseless
     from qiskit_qff.evaluators.mitigation import find_preset
+    from qiskit_qff.evaluators.strategies.spectrum import check_design
     from qiskit_qff.model.measured import check_strategy
 
     check_strategy(strategy)
+    check_design(design)
     find_preset(mitigation)
     if backend in NOISELESS:
         check_noiseless(backend, mitigation=mitigation, dynamical_decoupling=dynamical_decoupling)
@@ -169,6 +181,7 @@ def _compare_on_backend(
     output: Output,
     *,
     backend: str,
+    design: str,
     strategy: "Strategy",
     mitigation: str,
     decoupling: bool,
@@ -185,10 +198,13 @@ def _compare_on_backend(
     import numpy as np
 
     from qiskit_qff.evaluators.backends import build_evaluator
+    from qiskit_qff.model.calibration import is_calibrated
     from qiskit_qff.model.measured import predict_measured
     from qiskit_qff.report.metrics import compare
 
     rng = np.random.default_rng(seed)
+    if is_calibrated(field):
+        output.note(f"the model's own calibration is not used here: its circuits are measured anew on {backend}")
     with output.progress("measuring") as advance:
         measured = predict_measured(
             field,
@@ -203,6 +219,7 @@ def _compare_on_backend(
             ),
             strategy=strategy,
             shots=shots,
+            design=design,
             progress=lambda stage, done, total: advance(stage, done / max(total, 1)),
         )
     comparison = compare(
@@ -219,6 +236,7 @@ def _compare_on_backend(
         "qpu_seconds": measured.cost.seconds,
         "backend": backend,
         "strategy": strategy,
+        "design": design,
         "mitigation": mitigation,
         "dynamical_decoupling": decoupling,
         "seed": seed,

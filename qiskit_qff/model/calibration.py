@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from qiskit_qff.evaluators.protocol import Cost
 from qiskit_qff.evaluators.strategies.operator import measure_operator
-from qiskit_qff.evaluators.strategies.spectrum import default_design, known_spectrum
+from qiskit_qff.evaluators.strategies.spectrum import chosen_design, known_spectrum
 from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.measured import EvaluatorFactory
@@ -44,6 +44,7 @@ def calibrate(
     *,
     evaluator_for: EvaluatorFactory,
     provenance: Provenance,
+    design: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[ForceField, Cost]:
     """Measure M of every species and give a model that uses what was measured.
@@ -52,10 +53,14 @@ def calibrate(
         field: The model; a calibration that it already has is replaced.
         evaluator_for: Makes the evaluator that measures circuits of a number of qubits.
         provenance: What is written down with the measurement; its shots are used.
+        design: States that M is measured by; ``auto`` for the fewest that determine it.
         progress: Called with the species done and the species in all.
 
     Returns:
         The calibrated model, and what it cost.
+
+    Raises:
+        ConfigError: If there is no such design, or it does not determine M.
     """
     evaluators = {size: evaluator_for(size) for size in {m.ansatz.n_qubits for m in field.models}}
     models, cost = [], Cost()
@@ -63,12 +68,12 @@ def calibrate(
         if progress is not None:
             progress(done, len(field.models))
         bound = model.bound_program()
-        design = default_design(bound)
-        plain = measure_operator(evaluators[bound.program.n_qubits], bound, shots=provenance.shots, design=design)
+        states = chosen_design(design, bound)
+        plain = measure_operator(evaluators[bound.program.n_qubits], bound, shots=provenance.shots, design=states)
         spectrum = known_spectrum(bound)
         kept = plain if spectrum is None else plain.with_spectrum(spectrum)
         matrix = 0.5 * (kept.matrix + kept.matrix.T)
-        entry = CalibratedOperator(matrix, kept.variances, design, spectrum is not None, provenance)
+        entry = CalibratedOperator(matrix, kept.variances, states, spectrum is not None, provenance)
         models.append(replace(model, measured=entry))
         cost += plain.cost
     return replace(field, models=tuple(models)), cost

@@ -25,7 +25,7 @@ from qiskit_qff.evaluators.protocol import Cost, Evaluator
 from qiskit_qff.evaluators.spelling import suggest
 from qiskit_qff.evaluators.strategies import density, environment
 from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, measure_operator
-from qiskit_qff.evaluators.strategies.spectrum import default_design, known_spectrum
+from qiskit_qff.evaluators.strategies.spectrum import check_design, chosen_design, known_spectrum
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.sensitivity import Environments, environments
 from qiskit_qff.structures.frame import Frame
@@ -84,6 +84,7 @@ def predict_measured(
     strategy: Strategy,
     shots: int | None = None,
     project_spectrum: bool = True,
+    design: str = "auto",
     progress: Callable[[str, int, int], None] | None = None,
 ) -> MeasuredPredictions:
     """Energies, forces and, in periodic cells, stresses of frames through a backend.
@@ -96,15 +97,17 @@ def predict_measured(
         shots: executions per circuit; None for exact values.
         project_spectrum: give a measured M the eigenvalues that its readout is known to have; less noise and
             no change without noise.
+        design: states that M is measured by; ``auto`` for the fewest that determine it.
         progress: called with a stage's name, the work done and the work in all.
 
     Raises:
-        ConfigError: if the strategy is unknown.
+        ConfigError: if the strategy or the design is unknown.
         DataError: if an atom is of a species the model does not know.
     """
     check_strategy(strategy)
     report = progress or _silent
-    species = _Measurement(field, evaluator_for, strategy, shots, project_spectrum=project_spectrum)
+    check_design(design)
+    species = _Measurement(field, evaluator_for, strategy, shots, project_spectrum=project_spectrum, design=design)
     species.calibrate(report)
     predictions = []
     for done, frame in enumerate(frames):
@@ -137,7 +140,9 @@ class _Measurement:
         shots: int | None,
         *,
         project_spectrum: bool,
+        design: str,
     ) -> None:
+        self._design = design
         self._project_spectrum = project_spectrum
         self.cost = Cost()
         self._field, self._strategy, self._shots = field, strategy, shots
@@ -155,7 +160,8 @@ class _Measurement:
             return
         for done, (number, bound) in enumerate(self._bound.items()):
             report("operators", done, len(self._bound))
-            design = default_design(bound) if self._project_spectrum else "pairs"
+            automatic = self._design == "auto" and not self._project_spectrum
+            design = "pairs" if automatic else chosen_design(self._design, bound)
             operator = measure_operator(self._evaluator(number), bound, shots=self._shots, design=design)
             spectrum = known_spectrum(bound) if self._project_spectrum else None
             self._operators[number] = operator if spectrum is None else operator.with_spectrum(spectrum)

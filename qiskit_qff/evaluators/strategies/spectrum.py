@@ -63,11 +63,21 @@ def chosen_design(wanted: str, bound: BoundProgram) -> DesignName:
     Raises:
         ConfigError: If there is no such design.
     """
-    if wanted == "auto":
-        return default_design(bound)
-    if wanted not in get_args(DesignName):
+    check_design(wanted)
+    return default_design(bound) if wanted == "auto" else cast("DesignName", wanted)
+
+
+def check_design(wanted: str) -> None:
+    """Refuse a design that does not exist.
+
+    Args:
+        wanted: What the user asked for.
+
+    Raises:
+        ConfigError: If it is neither ``auto`` nor a design.
+    """
+    if wanted != "auto" and wanted not in get_args(DesignName):
         raise ConfigError(f"Unknown design '{wanted}'; choose auto or one of {', '.join(get_args(DesignName))}.")
-    return cast("DesignName", wanted)
 
 
 def only_weight(bound: BoundProgram) -> float:
