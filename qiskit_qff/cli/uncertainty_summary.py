@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase.data import chemical_symbols
 
 from qiskit_qff.cli.output import Output
 from qiskit_qff.errors import DataError
@@ -67,6 +66,8 @@ def print_training_domain(field: "ForceField", output: Output) -> dict[str, Any]
         field: the model.
         output: where to tell it.
     """
+    from ase.data import chemical_symbols
+
     from qiskit_qff.model.extrapolation import MARGIN
 
     domains = {chemical_symbols[m.number]: m.domain for m in field.models if m.domain is not None}
