@@ -102,8 +102,8 @@ def shots_section():
     lines += [
         "",
         (
-            "`plain`: features of unit variance; `basis`: features decorrelated and small; `frugal`: in that "
-            "basis, the noise of 4096 shots counted as loss. Circuits are those of one frame, of the calibration "
+            "`plain`: features of order one and comparable variance; `lambda`: the same, the noise of 4096 shots "
+            "counted as loss; `basis`: features decorrelated and small; `frugal`: both. Circuits are those of one frame, of the calibration "
             "for `operator`; forces of `density` are those of `operator`. From the closed form; predictions "
             f"sampled with the shots for 50 meV/Å had errors of {min(sampled):.0f} to {max(sampled):.0f} meV/Å "
             "(root mean square). `benchmarks/quantum/shots.py`"
@@ -208,17 +208,22 @@ def summary_lines():
             f"{rows[0]['operator']['once']} once. `benchmarks/quantum/circuit_counts.py`"
         )
     if record := read("shots"):
-        plain, basis, frugal = (
-            next(r for r in record["rows"] if r["set"] == "lips83" and r["training"] == t)
-            for t in ("plain", "basis", "frugal")
-        )
+        trained = {r["training"]: r for r in record["rows"] if r["set"] == "lips83"}
+        names = {
+            "plain": "features of order one",
+            "lambda": "the same with the noise counted in training",
+            "basis": "the package's basis",
+            "frugal": "both",
+        }
+        parts = [
+            f"{big(trained[key]['operator']['force']['shots'])} with {words} "
+            f"(model error {trained[key]['force_mae_mev_per_ang']:.1f} meV/Å)"
+            for key, words in names.items()
+            if key in trained
+        ]
         lines.append(
-            f"- Shots a state for force errors of 50 meV/Å by `operator` (lips83, 99 parameters): "
-            f"{big(plain['operator']['force']['shots'])} with features of unit variance, "
-            f"{big(basis['operator']['force']['shots'])} in the package's basis, "
-            f"{big(frugal['operator']['force']['shots'])} with the noise counted in training; model error "
-            f"{plain['force_mae_mev_per_ang']:.1f}, {basis['force_mae_mev_per_ang']:.1f}, "
-            f"{frugal['force_mae_mev_per_ang']:.1f} meV/Å. `benchmarks/quantum/shots.py`"
+            "- Shots a state for force errors of 50 meV/Å by `operator` (lips83, 99 parameters): "
+            f"{', '.join(parts)}. `benchmarks/quantum/shots.py`"
         )
     if record := read("fake_device"):
         chosen = [r for r in record["rows"] if r["mitigation"] == "readout"]

@@ -74,7 +74,7 @@ def batch(field, frame, per_species):
     for number in field.species:
         x = seen.amplitudes[number][:per_species]
         # F = -dE/dR, so the loss depends on dE/dx through -dx/dR.
-        chosen[number] = x, by_energy, -np.einsum("a,iaj->ij", by_force, seen.slopes[number][:per_species])
+        chosen[number] = x, by_energy, -np.einsum("a,iaj->ij", by_force, seen.slopes(number)[:per_species])
     return chosen
 
 
