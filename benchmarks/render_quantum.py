@@ -66,9 +66,8 @@ def depth_section():
     lines += [
         (
             "The brickwork is the shallowest from 4 qubits on, and with fractional gates its RZZ variant costs no"
-            " more than CZ. The tree is the default all the same: at 99 parameters it is the more accurate "
-            "(below), one readout vector is measured by 2 D - 1 states, and registers of different size can share"
-            " the budget. On a device of today use trees of 3 or 4 qubits (depth 12 to 24), or a brickwork. "
+            " more than CZ. The tree is the default all the same: one readout vector is measured by 2 D - 1 "
+            "states, and registers of different size can share the budget (accuracy: ablations). On a device of today use trees of 3 or 4 qubits (depth 12 to 24), or a brickwork. "
             "`benchmarks/quantum/circuit_depth.py`"
         ),
         "",
@@ -103,10 +102,10 @@ def shots_section():
         "",
         (
             "`plain`: features of order one and comparable variance; `lambda`: the same, the noise of 4096 shots "
-            "counted as loss; `basis`: features decorrelated and small; `frugal`: both. Circuits are those of one frame, of the calibration "
-            "for `operator`; forces of `density` are those of `operator`. From the closed form; predictions "
-            f"sampled with the shots for 50 meV/Å had errors of {min(sampled):.0f} to {max(sampled):.0f} meV/Å "
-            "(root mean square). `benchmarks/quantum/shots.py`"
+            "counted as loss; `basis`: features decorrelated and small; `frugal`: both. Circuits are those of one "
+            "frame, of the calibration for `operator`; forces of `density` are those of `operator`. From the closed "
+            f"form; predictions sampled with the shots for 50 meV/Å had errors of {min(sampled):.0f} to "
+            f"{max(sampled):.0f} meV/Å (root mean square; few draws). `benchmarks/quantum/shots.py`"
         ),
         "",
     ]
