@@ -67,7 +67,8 @@ def depth_section():
         (
             "The brickwork is the shallowest from 4 qubits on, and with fractional gates its RZZ variant costs no"
             " more than CZ. The tree is the default all the same: one readout vector is measured by 2 D - 1 "
-            "states, and registers of different size can share the budget (accuracy: ablations). On a device of today use trees of 3 or 4 qubits (depth 12 to 24), or a brickwork. "
+            "states, and registers of different size can share the budget (accuracy: ablations). On a device of "
+            "today use trees of 3 or 4 qubits (depth 12 to 24), or a brickwork. "
             "`benchmarks/quantum/circuit_depth.py`"
         ),
         "",
