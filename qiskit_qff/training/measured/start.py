@@ -15,6 +15,7 @@ from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_of
 from qiskit_qff.training.design import Progress
+from qiskit_qff.training.domains import training_domains
 from qiskit_qff.training.objective import Objective, ParameterLayout
 from qiskit_qff.training.statistics import quadratic_statistics
 from qiskit_qff.training.trainer import PreparedTraining, check_labels, fit, loss_weights, prepare
@@ -87,6 +88,6 @@ def _from_model(
     first = field.models[:1] if field.shared_angles else field.models
     angles = np.concatenate([m.theta for m in first])
     used = config.model_copy(update={"descriptor": config.descriptor.model_copy(update={"r_cut": field.r_cut})})
-    return PreparedTraining(
-        used, Objective(statistics, layout, shots=config.loss.shots), maps, field.repulsion, None
-    ), angles
+    objective = Objective(statistics, layout, shots=config.loss.shots)
+    domains = training_domains(frames, maps, r_cut=field.r_cut, progress=progress, workers=None)
+    return PreparedTraining(used, objective, maps, field.repulsion, None, domains, len(frames)), angles
