@@ -76,11 +76,20 @@ def test_killed_run_is_resumed_to_the_same_model(config, tmp_path, capsys):
     again = json.loads(capsys.readouterr().out.strip().splitlines()[-1])["estimator"]
     assert again["resumed_measurements"] == found >= 12
     assert not (killed / "journal.json.partial").exists()
-    assert {**again, "resumed_measurements": 0} == summary
+    # BLAS may sum in another order in another process, so the last digits may differ; draws of shots do not.
+    for key, value in summary.items():
+        if key != "resumed_measurements":
+            assert again[key] == (pytest.approx(value, rel=1e-9) if numeric(value) else value), key
     first, second = (ForceField.load(directory / "model.json") for directory in (whole, killed))
     for number in first.species:
-        np.testing.assert_array_equal(second.theta[number], first.theta[number])
-        np.testing.assert_array_equal(second.weights[number], first.weights[number])
+        np.testing.assert_allclose(second.theta[number], first.theta[number], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(second.weights[number], first.weights[number], rtol=1e-9)
+
+
+def numeric(value) -> bool:
+    """Whether a JSON value is a number or a list of numbers."""
+    values = value if isinstance(value, list) else [value]
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 
 
 def test_interrupted_run_says_how_to_go_on(config, tmp_path, capsys, monkeypatch):
