@@ -136,7 +136,8 @@ def device_section():
             )
             for w in WAYS
         ]
-        lines.append(f"| {row['model']} | {row['backend']}, {row['mitigation']} | {' | '.join(cells)} |")
+        model = f"{row['model']} (own error {row['model_force_mae_mev_per_ang']:.0f})"
+        lines.append(f"| {model} | {row['backend']}, {row['mitigation']} | {' | '.join(cells)} |")
     lines += [
         "",
         (
@@ -229,7 +230,8 @@ def summary_lines():
         chosen = [r for r in record["rows"] if r["mitigation"] == "readout"]
         parts = [
             (
-                f"{r['model']} {r['column']['force_mae_mev_per_ang']:.0f} meV/Å, "
+                f"{r['model']} {r['column']['force_mae_mev_per_ang']:.0f} meV/Å (the model's own error: "
+                f"{r['model_force_mae_mev_per_ang']:.0f}), "
                 f"{r['column']['energy_mae_mev_per_atom']:.1f} meV/atom"
             )
             for r in chosen
