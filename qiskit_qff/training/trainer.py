@@ -137,6 +137,7 @@ def prepare(
     frames: Sequence[Frame],
     config: TrainConfig,
     *,
+    pool: PoolStatistics | None = None,
     progress: Progress | None = None,
     workers: Workers | None = None,
 ) -> PreparedTraining:
@@ -145,6 +146,7 @@ def prepare(
     Args:
         frames: Training frames with energies and forces.
         config: Descriptor, compression, circuit and loss.
+        pool: What :func:`sum_pool` says of these frames and this descriptor; summed up here by default.
         progress: Called with a stage's name, work done and work in all.
         workers: Processes to sum over frames on; this one by default.
 
@@ -159,7 +161,8 @@ def prepare(
     limits = size_limits(config, species)
     shortest = find_shortest(frames, species, config.descriptor.r_cut, report)
     check_reach(species, shortest, config.descriptor.r_cut)
-    pool = sum_pool(frames, species, shortest, config, weights, report, workers)
+    if pool is None:
+        pool = sum_pool(frames, species, shortest, config, weights, report, workers)
     maps, selection = compress(pool, config, limits)
     del pool
     r_cut = config.descriptor.r_cut

@@ -14,7 +14,7 @@ from qiskit_qff.training.design import LossWeights
 from qiskit_qff.training.objective import Objective, ParameterLayout
 from qiskit_qff.training.solver import SolverSettings, linear_start, minimise
 from qiskit_qff.training.statistics import find_shortest, pool_statistics, quadratic_statistics
-from qiskit_qff.training.trainer import train
+from qiskit_qff.training.trainer import prepare, sum_pool, train
 
 SMALL = {
     "descriptor": {"r_cut": 4.5, "n_narrow": 6, "n_broad": 3, "n_radial": 2, "l_max": 2},
@@ -51,6 +51,15 @@ def layout_for(statistics, **changes):
     options = {"family": "ry_tree", "readout": "rank_one"} | changes
     specs = tuple(AnsatzSpec(n_amplitudes=int(size), **options) for size in statistics.sizes)
     return ParameterLayout(specs, shared=False)
+
+
+def test_a_pool_summed_beforehand_changes_nothing(frames):
+    config, species = small_config(), (10, 18)
+    pool = sum_pool(frames, species, find_shortest(frames, species, 4.5, silent), config, WEIGHTS, silent)
+    for limit in (24, 12):
+        smaller = config.model_copy(update={"max_parameters": limit})
+        ours, theirs = prepare(frames, smaller, pool=pool), prepare(frames, smaller)
+        np.testing.assert_array_equal(ours.objective.gram, theirs.objective.gram)
 
 
 def test_loss_from_sums_equals_loss_from_predictions(frames):
