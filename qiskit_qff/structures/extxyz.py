@@ -33,6 +33,7 @@ _PAIR = re.compile(
 _TRUTH = {"T": True, "True": True, "TRUE": True, "true": True}
 _TRUTH |= {"F": False, "False": False, "FALSE": False, "false": False}
 _DEFAULT_PROPERTIES = "species:S:1:pos:R:3"
+_MOMENTA = "momenta"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Columns:
     species: int
     """Column of the chemical symbol or atomic number."""
     reals: Mapping[str, int]
-    """First of three columns, for ``pos`` and every kind of forces."""
+    """First of three columns, for ``pos``, ``momenta`` and every kind of forces."""
 
 
 def parse_extxyz(lines: Iterator[str], source: str) -> Iterator[Frame]:
@@ -119,6 +120,7 @@ def _frame(comment: str, rows: list[str], *, source: str, index: int, line_numbe
         energy=labels.energy,
         forces=labels.forces,
         stress=labels.stress,
+        momenta=arrays.get(_MOMENTA),
         source=source,
         index=index,
         tags=scalar_tags({key: value for key, value in header.items() if key not in labels.used}),
@@ -141,7 +143,7 @@ def _columns(properties: str, where: str) -> Columns:
         lower = {"positions": "pos", "position": "pos"}.get(name.lower(), name.lower())
         if lower in {"species", "symbols", "element"} or (lower in {"z", "numbers"} and species is None):
             species = start
-        elif width == 3 and (lower == "pos" or lower in FORCE_NAMES):
+        elif width == 3 and (lower in {"pos", _MOMENTA} or lower in FORCE_NAMES):
             reals[lower] = start
         start += width
     else:

@@ -38,6 +38,8 @@ class Frame:
     """Forces, shape ``(n_atoms, 3)``, in eV/Å."""
     stress: NDArray[np.float64] | None = None
     """Symmetric stress, shape ``(3, 3)``, in eV/Å³, ASE's sign."""
+    momenta: NDArray[np.float64] | None = None
+    """Momenta of a frame of molecular dynamics, shape ``(n_atoms, 3)``, in ASE's units."""
     source: str = ""
     """The file the frame came from."""
     index: int = 0
@@ -56,6 +58,8 @@ class Frame:
             set_field(self, "energy", float(self.energy))
         if self.forces is not None:
             set_field(self, "forces", self._array("forces", self.forces, (n_atoms, 3)))
+        if self.momenta is not None:
+            set_field(self, "momenta", self._array("momenta", self.momenta, (n_atoms, 3)))
         if self.stress is not None:
             set_field(self, "stress", symmetric_tensor(self.stress, name="stress", where=self.where))
         set_field(self, "tags", dict(self.tags))
@@ -140,6 +144,7 @@ class Frame:
             energy=labels.energy,
             forces=labels.forces,
             stress=labels.stress,
+            momenta=atoms.get_momenta() if atoms.has("momenta") else None,
             source=source,
             index=index,
             tags=scalar_tags({name: value for name, value in values.items() if name not in labels.used}),

@@ -8,7 +8,9 @@ the energy extrapolated to zero smearing, as ASE reports it.
 
 import json
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -56,6 +58,22 @@ def iter_frames(source: "Source | Iterable[Source]", *, strict: bool = True) -> 
             yield frame
         if empty:
             raise DataError(f"{item}: the file holds no frame. Check that it was written to the end.")
+
+
+def count_frames(path: Path) -> int:
+    """Number of frames of a file; of extended XYZ only the lines that announce atoms are looked at.
+
+    Raises:
+        DataError: if the file is absent, empty or damaged.
+    """
+    if not _is_extxyz(path):
+        return sum(1 for _ in iter_frames(path, strict=False))
+    lines, count = text_lines(path), 0
+    for head in lines:
+        if head.strip().isdecimal():
+            deque(islice(lines, int(head) + 1), maxlen=0)
+            count += 1
+    return count
 
 
 def check_numbers(frame: Frame) -> None:
@@ -141,10 +159,8 @@ def _frames_of_file(path: Path) -> Iterator[Frame]:
                 raise DataError(f"{path}: the file is empty. Check that it was written to the end.")
     except OSError as error:
         raise unreadable(path, error) from None
-    name = path.name.lower()
-    for suffix in COMPRESSED:
-        name = name.removesuffix(suffix)
-    if name.endswith((".xyz", ".extxyz", ".exyz")):
+    name = _plain_name(path)
+    if _is_extxyz(path):
         yield from parse_extxyz(text_lines(path), str(path))
     elif name.endswith(".xml"):
         yield from ase_frames(path, format_name="vasp-xml")
@@ -154,6 +170,19 @@ def _frames_of_file(path: Path) -> Iterator[Frame]:
         yield from (Frame.from_pymatgen(s, source=str(path), index=k) for k, s in enumerate(structures))
     else:
         yield from ase_frames(path, format_name="traj" if name.endswith(".traj") else None)
+
+
+def _plain_name(path: Path) -> str:
+    """The file's name in lower case, without the suffix of a compression."""
+    name = path.name.lower()
+    for suffix in COMPRESSED:
+        name = name.removesuffix(suffix)
+    return name
+
+
+def _is_extxyz(path: Path) -> bool:
+    """Whether the name is one of extended XYZ."""
+    return _plain_name(path).endswith((".xyz", ".extxyz", ".exyz"))
 
 
 def _pymatgen_json(path: Path) -> list[Any]:
