@@ -15,7 +15,11 @@ What helped: the gradient of the weighted sum of harmonics instead of each one's
 (:mod:`~qiskit_qff.descriptors.low_harmonics`) and sums that the compiler may reorder (twice as fast together); one
 exponential for a power, and all exponentials of an atom in one loop (:mod:`~qiskit_qff.descriptors.radial_lanes`, 1.35
 times). What did not: loops over the harmonics that a slot uses (shorter than a vector, 15 % slower), and neighbours
-grouped by species (8 of a species are too few for a vector loop).
+grouped by species (8 of a species are too few for a vector loop). Nor did float32 throughout, exponential included:
+1.03 times as fast on lips83, 1.07 on limof5 (110 atoms), 1.08 on 2,241 atoms, for 0.7 to 1.9 µeV/Å rms of force error
+(one core with AVX-512, 99 parameters). Loops over 8 or 16 numbers fill one or two vectors as they are, and the rest is
+scalar: functions and densities gained nothing, quadratic form and three-body products a quarter. So there is no
+float32 on the CPU.
 """
 
 import numba
