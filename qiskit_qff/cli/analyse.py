@@ -106,7 +106,8 @@ def _transport(frames: "Trajectory", directory: Path, output: Output, *, element
     """Displacements and the diffusivity of one element, as far as the trajectory carries them."""
     from qiskit_qff.report.figures import save
     from qiskit_qff.report.md_figures import displacement_figure
-    from qiskit_qff.simulation.diffusion import diffusivity, mean_squared_displacements
+    from qiskit_qff.simulation.diffusion import diffusivity
+    from qiskit_qff.simulation.displacements import mean_squared_displacements
 
     try:
         found = mean_squared_displacements(frames)

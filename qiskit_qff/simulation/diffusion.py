@@ -1,53 +1,47 @@
-r"""Mean squared displacements and the diffusivity, with an error bar from independent blocks.
+r"""Diffusivity and ionic conductivity, with error bars from independent blocks.
 
-.. math:: \mathrm{MSD}_a(t) = \langle |r_i(t_0 + t) - r_i(t_0)|^2 \rangle_{i \in a,\, t_0}, \qquad
-          D_a = \tfrac16 \frac{d\,\mathrm{MSD}_a}{dt}
+.. math:: D^* = \tfrac16 \frac{d}{dt} \langle |r_i(t_0 + t) - r_i(t_0)|^2 \rangle, \qquad
+          D_\sigma = \frac{1}{6 N} \frac{d}{dt} \langle |\textstyle\sum_i r_i(t_0 + t) - r_i(t_0)|^2 \rangle
 
-averaged over all atoms of the element and all time origins, after the motion of the centre of mass of all
-atoms is taken out. The trajectory is cut into blocks; the slope is fitted in each, over lag times between
-10 % and 50 % of a block, and the standard error of the blocks' mean is the error bar. It is meaningful when a
-block is much longer than the time between hops.
+the tracer (self-) diffusivity of one element and its charge diffusivity, in which the correlation between ions
+counts; their ratio is the Haven ratio. Positions are relative to the centre of mass of all atoms, or of the other
+elements alone (the framework). Conductivities follow from Nernst and Einstein:
 
-References:
-    Time origins by fast Fourier transform: Calandrini et al., doi:10.1051/sfn/201112010.
+.. math:: \sigma = \frac{N z^2 e^2}{V k_B T} D
+
+with :math:`D^*` as if the ions moved independently, and with :math:`D_\sigma` as they do.
+
+**Error bars.** The trajectory is cut into n blocks of equal length; in each a straight line is fitted to the mean
+squared displacement over lags between 10 % and 50 % of the block. The value is the mean of the n slopes, its
+standard error is their standard deviation over √n, and the 95 % interval is Student's with n - 1 degrees of freedom.
+It holds if blocks are independent: much longer than the time between hops.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from ase.data import atomic_masses, atomic_numbers, chemical_symbols
+from ase import units
+from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from qiskit_qff.errors import DataError
-from qiskit_qff.simulation.trajectory import Trajectory
-
-Floats = NDArray[np.float64]
+from qiskit_qff.simulation.displacements import CentreOfMass, Clock, DisplacementCorrelator
+from qiskit_qff.simulation.trajectory import Floats, Snapshot, SnapshotStream, Trajectory
 
 #: 1 Å²/ps in cm²/s.
 CM2_PER_S = 1e-4
 #: The slope is fitted over lag times between these fractions of a block.
 FIT_RANGE = (0.1, 0.5)
+#: 1 e²/(eV Å ps) in S/cm.
+S_PER_CM = units._e / 1e-8 / 1e-12  # noqa: SLF001 (ASE's name for the elementary charge in C)
 # A block needs this many frames for a slope that means anything.
 _FEWEST_FRAMES = 20
 
 
-@dataclass(frozen=True, eq=False)
-class Displacements:
-    """Mean squared displacements by element."""
-
-    lag_ps: Floats
-    """Lag times, shape ``(n_lags,)``, in ps."""
-    curves: Mapping[str, Floats]
-    """Mean squared displacement by element, each of shape ``(n_lags,)``, in Å²."""
-
-
 @dataclass(frozen=True)
-class Diffusivity:
-    """Diffusivity of one element."""
+class BlockedSlope:
+    """A diffusivity from the slopes of blocks."""
 
-    element: str
-    """Chemical symbol."""
     value_ang2_per_ps: float
     """Mean of the blocks, in Å²/ps."""
     error_ang2_per_ps: float
@@ -69,21 +63,31 @@ class Diffusivity:
         """Its standard error in cm²/s."""
         return self.error_ang2_per_ps * CM2_PER_S
 
+    @property
+    def interval_cm2_per_s(self) -> tuple[float, float]:
+        """95 % interval of Student's distribution, in cm²/s."""
+        from scipy.stats import t
 
-def mean_squared_displacements(trajectory: Trajectory) -> Displacements:
-    """Mean squared displacement of every element, up to half the length of the trajectory.
+        reach = float(t.ppf(0.975, self.n_blocks - 1)) * self.error_cm2_per_s
+        return self.value_cm2_per_s - reach, self.value_cm2_per_s + reach
 
-    Raises:
-        DataError: if there are fewer than two frames, or they carry no time, or it is not evenly spaced.
-    """
-    spacing = _spacing(trajectory)
-    positions = _without_drift(trajectory)
-    n_lags = max(2, trajectory.n_frames // 2)
-    curves = {
-        chemical_symbols[number]: _squared_displacements(positions[:, trajectory.numbers == number])[:n_lags]
-        for number in np.unique(trajectory.numbers)
-    }
-    return Displacements(lag_ps=np.arange(n_lags, dtype=np.float64) * spacing, curves=curves)
+
+@dataclass(frozen=True)
+class Diffusivity(BlockedSlope):
+    """Diffusivity of one element."""
+
+    element: str
+    """Chemical symbol."""
+    n_ions: int
+    """Number of its atoms."""
+    charge: BlockedSlope
+    """Charge diffusivity, of the sum of all its atoms' displacements over their number."""
+
+    @property
+    def haven_ratio(self) -> float:
+        """Tracer over charge diffusivity; below one where ions push each other along."""
+        charge = self.charge.value_ang2_per_ps
+        return self.value_ang2_per_ps / charge if charge > 0.0 else float("nan")
 
 
 def diffusivity(trajectory: Trajectory, element: str, *, n_blocks: int = 5) -> Diffusivity:
@@ -97,75 +101,135 @@ def diffusivity(trajectory: Trajectory, element: str, *, n_blocks: int = 5) -> D
     Raises:
         DataError: if the element is absent, the trajectory too short, or its times are missing or uneven.
     """
-    spacing = _spacing(trajectory)
-    chosen = trajectory.numbers == atomic_numbers.get(element, 0)
-    if not chosen.any():
-        raise DataError(f"the trajectory has no {element!r} atom.")
-    length = trajectory.n_frames // max(n_blocks, 1)
-    if n_blocks < 2 or length < _FEWEST_FRAMES:
-        raise DataError(
-            f"{n_blocks} blocks of {length} frames: at least 2 blocks of {_FEWEST_FRAMES} frames are needed. "
-            "Use fewer blocks, write frames more often, or run longer."
-        )
-    positions = _without_drift(trajectory)[:, chosen]
-    begin, end = max(1, int(FIT_RANGE[0] * length)), int(FIT_RANGE[1] * length)
-    lag_ps = np.arange(begin, end + 1) * spacing
-    slopes, intercepts = [], []
-    for block in range(n_blocks):
-        part = _squared_displacements(positions[block * length : (block + 1) * length])[begin : end + 1]
-        slope, intercept = np.polyfit(lag_ps, part, 1)
-        slopes.append(slope / 6.0)
-        intercepts.append(intercept)
-    return Diffusivity(
-        element=element,
-        value_ang2_per_ps=float(np.mean(slopes)),
-        error_ang2_per_ps=float(np.std(slopes, ddof=1) / np.sqrt(n_blocks)),
-        intercept_ang2=float(np.mean(intercepts)),
-        n_blocks=n_blocks,
-        fit_range_ps=(float(lag_ps[0]), float(lag_ps[-1])),
-    )
+    trajectory.require_times()
+    stream = trajectory.stream()
+    blocks = DiffusionBlocks(stream, element, n_blocks=n_blocks)
+    for snapshot in stream.snapshots:
+        blocks.add(snapshot)
+    return blocks.result()
 
 
-def _spacing(trajectory: Trajectory) -> float:
-    """Time between frames in ps.
+def conductivity_s_per_cm(
+    diffusivity_ang2_per_ps: float, *, n_ions: int, volume_ang3: float, temperature_k: float, charge: float = 1.0
+) -> float:
+    """Conductivity of Nernst and Einstein in S/cm.
 
-    Raises:
-        DataError: if there are fewer than two frames, or they carry no time, or it is not evenly spaced.
+    Args:
+        diffusivity_ang2_per_ps: tracer or charge diffusivity in Å²/ps.
+        n_ions: number of ions in the volume.
+        volume_ang3: in Å³.
+        temperature_k: in K.
+        charge: of an ion in elementary charges.
     """
-    steps = np.diff(trajectory.require_times())
-    if len(steps) == 0:
-        raise DataError("displacements need at least two frames.")
-    if steps.min() <= 0.0 or np.ptp(steps) > 1e-6 * steps.mean():
-        raise DataError(
-            f"frames are not evenly spaced in time ({steps.min():g} to {steps.max():g} ps apart); "
-            "displacements need even steps."
+    carriers = n_ions * charge**2 / (volume_ang3 * units.kB * temperature_k)
+    return float(carriers * diffusivity_ang2_per_ps * S_PER_CM)
+
+
+class BlockedDisplacements:
+    """Straight lines through mean squared displacements of groups of points, one for each block of frames."""
+
+    def __init__(self, groups: NDArray[np.int64], *, n_frames: int, n_blocks: int) -> None:
+        """Cut a number of frames into blocks.
+
+        Args:
+            groups: group of each point, shape ``(n_points,)``, from 0 without gaps.
+            n_frames: number of frames that will come.
+            n_blocks: number of blocks, at least two.
+
+        Raises:
+            DataError: if there are too few frames.
+        """
+        self._length = n_frames // max(n_blocks, 1)
+        if n_blocks < 2 or self._length < _FEWEST_FRAMES:
+            raise DataError(
+                f"{n_blocks} blocks of {self._length} frames: at least 2 blocks of {_FEWEST_FRAMES} frames are needed. "
+                "Use fewer blocks, write frames more often, or run longer."
+            )
+        self._groups, self._n_blocks, self._n_frames = groups, n_blocks, 0
+        self._correlator = DisplacementCorrelator(groups)
+        self._lines: list[Floats] = []
+        self._lags: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+
+    def add(self, positions: Floats) -> None:
+        """Take in the next frame's points, shape ``(n_points, 3)``, in Å; frames beyond the last block are ignored."""
+        if len(self._lines) == self._n_blocks:
+            return
+        self._correlator.add(positions)
+        self._n_frames += 1
+        if self._n_frames % self._length == 0:
+            lags, curves = self._correlator.result()
+            kept = (lags >= max(1, int(FIT_RANGE[0] * self._length))) & (lags <= int(FIT_RANGE[1] * self._length))
+            self._lags = lags[kept]
+            self._lines.append(np.polyfit(self._lags, curves[kept], 1))
+            self._correlator = DisplacementCorrelator(self._groups)
+
+    def slopes(self) -> Floats:
+        """Slopes, shape ``(n_blocks, n_groups)``, in Å² a frame."""
+        return np.array(self._lines)[:, 0]
+
+    def result(self, group: int, spacing_ps: float, *, per: float = 1.0) -> BlockedSlope:
+        """Diffusivity of a group.
+
+        Args:
+            group: which.
+            spacing_ps: time between frames in ps.
+            per: number that displacements squared are divided by.
+        """
+        slopes, intercepts = (np.array(self._lines)[:, row, group] / per for row in (0, 1))
+        values = slopes / (6.0 * spacing_ps)
+        return BlockedSlope(
+            value_ang2_per_ps=float(values.mean()),
+            error_ang2_per_ps=float(values.std(ddof=1) / np.sqrt(len(values))),
+            intercept_ang2=float(intercepts.mean()),
+            n_blocks=len(values),
+            fit_range_ps=(float(self._lags[0] * spacing_ps), float(self._lags[-1] * spacing_ps)),
         )
-    return float(steps.mean())
 
 
-def _without_drift(trajectory: Trajectory) -> Floats:
-    """Positions relative to the centre of mass of all atoms, shape ``(n_frames, n_atoms, 3)``."""
-    masses = atomic_masses[trajectory.numbers]
-    centre = np.einsum("tai,a->ti", trajectory.positions, masses) / masses.sum()
-    relative: Floats = trajectory.positions - centre[:, None]
-    return relative
+class DiffusionBlocks:
+    """Tracer and charge diffusivity of one element, gathered while frames stream by."""
 
+    def __init__(self, stream: SnapshotStream, element: str, *, n_blocks: int = 5, about: str = "all") -> None:
+        """Make ready for the frames of a stream.
 
-def _squared_displacements(positions: Floats) -> Floats:
-    """Mean squared displacement over atoms and origins at every lag, shape ``(n_frames,)``.
+        Args:
+            stream: whose frames will come.
+            element: chemical symbol.
+            n_blocks: number of blocks, at least two.
+            about: whose centre of mass is at rest: ``all`` atoms, or the ``framework`` of all other elements.
 
-    PERF: |r(t0 + t) - r(t0)|² = r² + r² - 2 r·r; the last term is a correlation, done by FFT, so the cost is
-    n log n in the number of frames instead of n².
-    """
-    n_frames, n_atoms = positions.shape[:2]
-    centred = positions - positions.mean(axis=0)  # smaller numbers cancel better
-    squares = np.einsum("tai,tai->t", centred, centred)
-    transform = np.fft.rfft(centred, n=2 * n_frames, axis=0)
-    power = np.einsum("fai,fai->f", transform, transform.conj()).real
-    correlation = np.fft.irfft(power, n=2 * n_frames)[:n_frames]
-    from_start = np.concatenate([[0.0], np.cumsum(squares)])
-    lags = np.arange(n_frames)
-    # Sums of r²(t0) and r²(t0 + t) over the origins that exist at each lag.
-    sums = from_start[n_frames - lags] + (from_start[n_frames] - from_start[lags])
-    result: Floats = (sums - 2.0 * correlation) / ((n_frames - lags) * n_atoms)
-    return np.maximum(result, 0.0)
+        Raises:
+            DataError: if the element is absent, or there are too few frames.
+        """
+        self._element = element
+        self._chosen = stream.numbers == atomic_numbers.get(element, 0)
+        if not self._chosen.any():
+            raise DataError(f"the trajectory has no {element!r} atom.")
+        others = ~self._chosen if about == "framework" and not self._chosen.all() else None
+        self._centre = CentreOfMass(stream.numbers, among=others)
+        self._n_ions = int(self._chosen.sum())
+        # One more point, the sum of all ions' positions, is a group of its own.
+        groups = np.append(np.zeros(self._n_ions, dtype=np.int64), 1)
+        self._blocks = BlockedDisplacements(groups, n_frames=stream.n_frames, n_blocks=n_blocks)
+        self._clock = Clock()
+
+    def add(self, snapshot: Snapshot) -> None:
+        """Take in the next frame."""
+        self._clock.tick(snapshot)
+        ions = self._centre.relative(snapshot.positions)[self._chosen]
+        self._blocks.add(np.vstack([ions, ions.sum(axis=0)]))
+
+    def result(self) -> Diffusivity:
+        """The diffusivities.
+
+        Raises:
+            DataError: if the frames carry no time, or it is not evenly spaced.
+        """
+        spacing = self._clock.spacing_ps()
+        tracer = self._blocks.result(0, spacing)
+        return Diffusivity(
+            **vars(tracer),
+            element=self._element,
+            n_ions=self._n_ions,
+            charge=self._blocks.result(1, spacing, per=self._n_ions),
+        )

@@ -1,4 +1,4 @@
-"""A trajectory in memory: positions of the same atoms over time, followed across the cell's borders.
+"""A trajectory: the same atoms over time, followed across the cell's borders, streamed or held in memory.
 
 Displacements need positions that do not jump when an atom leaves the cell on one side and comes back on the
 other. Between two frames an atom is taken to have moved by the nearest image of its difference::
@@ -6,24 +6,64 @@ other. Between two frames an atom is taken to have moved by the nearest image of
     s_t = s_{t-1} + d - round(d),   d = (fractional coordinate in t) - (fractional coordinate in t - 1)
 
 so frames must follow so closely that no atom moves by half a cell vector in between.
+
+A :class:`SnapshotStream` hands out one frame after the other and holds no more than two, whatever the length of
+the file; a :class:`Trajectory` holds all of them.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from ase import units
+from ase.data import atomic_masses
 from numpy.typing import NDArray
 
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.reading import iter_frames
+from qiskit_qff.structures.reading import count_frames, iter_frames
 
 Floats = NDArray[np.float64]
+
+# ASE's unit of velocity in Å/ps.
+_ANG_PER_PS = 1e3 * units.fs
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """One frame of a trajectory."""
+
+    positions: Floats
+    """Positions followed across borders, shape ``(n_atoms, 3)``, in Å."""
+    cell: Floats
+    """Cell vectors as rows, shape ``(3, 3)``, in Å."""
+    time_ps: float | None = None
+    """Time in ps; None where the file does not say."""
+    velocities: Floats | None = None
+    """Velocities, shape ``(n_atoms, 3)``, in Å/ps; None where the file has none."""
+    temperature_k: float | None = None
+    """Temperature in K; None where the file does not say."""
+
+
+@dataclass(frozen=True, eq=False)
+class SnapshotStream:
+    """Frames of one simulation in time order; can be walked through once."""
+
+    numbers: NDArray[np.int64]
+    """Atomic numbers, shape ``(n_atoms,)``."""
+    pbc: NDArray[np.bool_]
+    """Which cell vectors are periods, shape ``(3,)``."""
+    n_frames: int
+    """Number of frames that it will hand out."""
+    snapshots: Iterator[Snapshot]
+    """The frames."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """Frames of one simulation, in time order."""
+    """Frames of one simulation, in time order, in memory."""
 
     numbers: NDArray[np.int64]
     """Atomic numbers, shape ``(n_atoms,)``."""
@@ -65,8 +105,14 @@ class Trajectory:
             DataError: if the frames carry none.
         """
         if self.times_ps is None:
-            raise DataError("the frames carry no time; give the time between frames (--frame-time, in fs).")
+            raise no_times()
         return self.times_ps
+
+    def stream(self) -> SnapshotStream:
+        """The frames one after the other."""
+        times = [None] * self.n_frames if self.times_ps is None else self.times_ps.tolist()
+        snapshots = map(Snapshot, self.positions, self.cells, times)
+        return SnapshotStream(numbers=self.numbers, pbc=self.pbc, n_frames=self.n_frames, snapshots=snapshots)
 
 
 def read_trajectory(path: Path, *, frame_time_fs: float | None = None) -> Trajectory:
@@ -79,23 +125,42 @@ def read_trajectory(path: Path, *, frame_time_fs: float | None = None) -> Trajec
     Raises:
         DataError: if the file can't be read, or the atoms change.
     """
-    frames = list(iter_frames(path))
-    first = frames[0]
-    for frame in frames[1:]:
-        if not np.array_equal(frame.numbers, first.numbers) or not np.array_equal(frame.pbc, first.pbc):
-            raise DataError(f"{frame.where}: other atoms or periods than in the first frame; not a trajectory.")
-    cells = np.array([frame.cell for frame in frames])
-    wrapped = np.array([frame.positions for frame in frames])
+    stream = _stream(iter_frames(path), frame_time_fs, n_frames=0)
+    snapshots = list(stream.snapshots)
+    times = [snapshot.time_ps for snapshot in snapshots]
     return Trajectory(
-        numbers=first.numbers,
-        positions=follow_across_borders(wrapped, cells, first.pbc),
-        cells=cells,
-        pbc=first.pbc,
-        times_ps=_times(frames, frame_time_fs),
+        numbers=stream.numbers,
+        positions=np.array([snapshot.positions for snapshot in snapshots]),
+        cells=np.array([snapshot.cell for snapshot in snapshots]),
+        pbc=stream.pbc,
+        times_ps=None if None in times else np.array(times, dtype=np.float64),
     )
 
 
-def follow_across_borders(positions: Floats, cells: Floats, pbc: NDArray[np.bool_]) -> Floats:
+def stream_trajectory(path: Path, *, frame_time_fs: float | None = None, skip_ps: float = 0.0) -> SnapshotStream:
+    """Open a trajectory for one walk through its frames, in memory that does not grow with their number.
+
+    Args:
+        path: any structure file; trajectories of ``qff md`` carry their times.
+        frame_time_fs: time between frames in fs, for files that do not carry it.
+        skip_ps: time to leave out at the beginning, in ps.
+
+    Raises:
+        DataError: if the file can't be read, the atoms change, or nothing is left.
+    """
+    stream = _stream(iter_frames(path), frame_time_fs, n_frames=count_frames(path))
+    start: float | None = None
+    for n_skipped, snapshot in enumerate(stream.snapshots):
+        if skip_ps > 0.0 and snapshot.time_ps is None:
+            raise no_times()
+        start = snapshot.time_ps if start is None else start
+        if snapshot.time_ps is None or start is None or snapshot.time_ps - start >= skip_ps - 1e-9:
+            rest = chain([snapshot], stream.snapshots)
+            return SnapshotStream(stream.numbers, stream.pbc, stream.n_frames - n_skipped, rest)
+    raise DataError(f"{path}: nothing is left after {skip_ps:g} ps; leave less out (--skip).")
+
+
+def follow_across_borders(positions: Iterable[Floats], cells: Iterable[Floats], pbc: NDArray[np.bool_]) -> Floats:
     """Undo the jumps of atoms that were put back into the cell.
 
     Args:
@@ -106,22 +171,84 @@ def follow_across_borders(positions: Floats, cells: Floats, pbc: NDArray[np.bool
     Returns:
         Continuous positions, shape ``(n_frames, n_atoms, 3)``; the first frame is unchanged.
     """
-    if not pbc.any():
-        return positions.copy()
-    complete = np.where(pbc[None, :, None], cells, np.eye(3))
-    fractional = np.einsum("tai,tij->taj", positions, np.linalg.inv(complete))
-    jumps = np.round(np.diff(fractional, axis=0)) * pbc
-    images = np.concatenate([np.zeros_like(fractional[:1]), -np.cumsum(jumps, axis=0)])
-    followed: Floats = positions + np.einsum("tai,tij->taj", images, complete)
-    return followed
+    follower = _BorderFollower(pbc)
+    return np.array([follower.follow(*frame) for frame in zip(positions, cells, strict=True)])
 
 
-def _times(frames: list[Frame], frame_time_fs: float | None) -> Floats | None:
-    """Times in ps, from the option, or from the tag that ``qff md`` (fs) or LAMMPS (ps) writes."""
+def velocities_of(momenta: Floats, numbers: NDArray[np.int64]) -> Floats:
+    """Velocities in Å/ps of momenta in ASE's units; shapes ``(n_atoms, 3)`` and ``(n_atoms,)``."""
+    velocities: Floats = momenta / atomic_masses[numbers][:, None] * _ANG_PER_PS
+    return velocities
+
+
+def no_times() -> DataError:
+    """The error for frames that carry no time where one is needed."""
+    return DataError("the frames carry no time; give the time between frames (--frame-time, in fs).")
+
+
+class _BorderFollower:
+    """Remembers the last frame, and how often each atom has crossed each border."""
+
+    def __init__(self, pbc: NDArray[np.bool_]) -> None:
+        self._pbc = pbc
+        self._last: Floats | None = None
+        self._images: Floats | None = None
+
+    def follow(self, positions: Floats, cell: Floats) -> Floats:
+        """Continuous positions of the next frame."""
+        if not self._pbc.any():
+            return positions
+        complete = np.where(self._pbc[:, None], cell, np.eye(3))
+        fractional = positions @ np.linalg.inv(complete)
+        if self._last is None or self._images is None:
+            self._images = np.zeros_like(fractional)
+        else:
+            self._images -= np.round(fractional - self._last) * self._pbc
+        self._last = fractional
+        followed: Floats = positions + self._images @ complete
+        return followed
+
+
+def _stream(frames: Iterator[Frame], frame_time_fs: float | None, *, n_frames: int) -> SnapshotStream:
+    """Snapshots of frames."""
+    first = next(frames)
+    return SnapshotStream(first.numbers, first.pbc, n_frames, _snapshots(chain([first], frames), frame_time_fs))
+
+
+def _snapshots(frames: Iterator[Frame], frame_time_fs: float | None) -> Iterator[Snapshot]:
+    """Snapshots of frames, one after the other.
+
+    Raises:
+        DataError: if the atoms change.
+    """
+    first: Frame | None = None
+    follower: _BorderFollower | None = None
+    for index, frame in enumerate(frames):
+        if first is None or follower is None:
+            first, follower = frame, _BorderFollower(frame.pbc)
+        if not np.array_equal(frame.numbers, first.numbers) or not np.array_equal(frame.pbc, first.pbc):
+            raise DataError(f"{frame.where}: other atoms or periods than in the first frame; not a trajectory.")
+        yield Snapshot(
+            positions=follower.follow(frame.positions, frame.cell),
+            cell=frame.cell,
+            time_ps=_time(frame, index, frame_time_fs),
+            velocities=None if frame.momenta is None else velocities_of(frame.momenta, frame.numbers),
+            temperature_k=_number(frame, "temperature_k"),
+        )
+
+
+def _time(frame: Frame, index: int, frame_time_fs: float | None) -> float | None:
+    """Time in ps, from the option, or from the tag that ``qff md`` (fs) or LAMMPS (ps) writes."""
     if frame_time_fs is not None:
-        return np.arange(len(frames), dtype=np.float64) * (frame_time_fs / 1e3)
+        return index * frame_time_fs / 1e3
     for name, picoseconds in (("time_fs", 1e-3), ("Time", 1.0)):
-        tags = [frame.tags.get(name) for frame in frames]
-        if all(isinstance(tag, (int, float)) for tag in tags):
-            return np.array(tags, dtype=np.float64) * picoseconds
+        value = _number(frame, name)
+        if value is not None:
+            return value * picoseconds
     return None
+
+
+def _number(frame: Frame, name: str) -> float | None:
+    """A tag that is a number."""
+    value = frame.tags.get(name)
+    return float(value) if isinstance(value, (int, float)) else None

@@ -1,20 +1,16 @@
-"""Radial distributions, displacements and bonds against independent implementations and exact answers."""
-
-from dataclasses import replace
+"""Radial distributions and bonds against independent implementations and exact answers."""
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.geometry.analysis import get_rdf
-from ase.io import write
 from contracts.force_field.lennard_jones import mixed_crystal
 
 from qiskit_qff.errors import DataError
 from qiskit_qff.simulation.bonds import bond_report
-from qiskit_qff.simulation.diffusion import diffusivity, mean_squared_displacements
 from qiskit_qff.simulation.radial_distribution import radial_distribution, radial_distribution_errors
-from qiskit_qff.simulation.trajectory import Trajectory, follow_across_borders, read_trajectory
+from qiskit_qff.simulation.trajectory import Trajectory
 
 
 def trajectory_of(frames, *, spacing_ps=0.1):
@@ -24,20 +20,6 @@ def trajectory_of(frames, *, spacing_ps=0.1):
         cells=np.array([atoms.cell.array for atoms in frames]),
         pbc=frames[0].pbc,
         times_ps=np.arange(len(frames)) * spacing_ps,
-    )
-
-
-def random_walk(rng, *, n_frames=2000, n_atoms=40, step=0.1, heavy=True):
-    """Li atoms that walk at random beside heavy atoms at rest (which fix the centre of mass)."""
-    numbers = np.array([3] * n_atoms + ([92] * 2000 if heavy else []))
-    walk = np.cumsum(step * rng.standard_normal((n_frames, n_atoms, 3)), axis=0)
-    positions = np.concatenate([walk, np.zeros((n_frames, len(numbers) - n_atoms, 3))], axis=1)
-    return Trajectory(
-        numbers=numbers,
-        positions=positions,
-        cells=np.tile(10.0 * np.eye(3), (n_frames, 1, 1)),
-        pbc=np.ones(3, dtype=bool),
-        times_ps=np.arange(n_frames) * 0.1,
     )
 
 
@@ -81,89 +63,6 @@ class TestRadialDistribution:
     def test_molecule_has_no_density(self):
         with pytest.raises(DataError, match="periodic"):
             radial_distribution(trajectory_of([molecule("H2O")]))
-
-
-class TestDiffusion:
-    def test_random_walk(self, rng):
-        step, spacing = 0.1, 0.1
-        result = diffusivity(random_walk(rng, step=step), "Li")
-        exact = step**2 / (2 * spacing)
-        assert result.value_ang2_per_ps == pytest.approx(exact, rel=0.15)
-        assert abs(result.value_ang2_per_ps - exact) < 4 * result.error_ang2_per_ps
-        assert 0 < result.error_ang2_per_ps < 0.2 * exact
-        assert result.value_cm2_per_s == pytest.approx(1e-4 * result.value_ang2_per_ps)
-        assert result.fit_range_ps == pytest.approx((4.0, 20.0))
-
-    def test_displacements_equal_the_double_sum(self, rng):
-        walk = random_walk(rng, n_frames=60, n_atoms=5, heavy=False)
-        from ase.data import atomic_masses
-
-        masses = atomic_masses[walk.numbers]
-        r = walk.positions - (np.einsum("tai,a->ti", walk.positions, masses) / masses.sum())[:, None]
-        result = mean_squared_displacements(walk)
-        for lag in (0, 1, 7, 29):
-            slow = ((r[lag:] - r[: len(r) - lag]) ** 2).sum(axis=2).mean()
-            assert result.curves["Li"][lag] == pytest.approx(slow, abs=1e-10)
-        assert result.lag_ps[7] == pytest.approx(0.7)
-
-    def test_drift_of_the_whole_does_not_count(self, rng):
-        walk = random_walk(rng, n_frames=200, n_atoms=5)
-        moving = replace(walk, positions=walk.positions + np.linspace(0, 50, 200)[:, None, None])
-        np.testing.assert_allclose(
-            mean_squared_displacements(moving).curves["Li"],
-            mean_squared_displacements(walk).curves["Li"],
-            atol=1e-8,
-        )
-
-    @pytest.mark.parametrize(
-        ("element", "n_blocks", "message"),
-        [
-            ("Na", 5, "no 'Na'"),
-            ("Xx", 5, "no 'Xx'"),
-            ("Li", 500, "at least 2 blocks"),
-            ("Li", 1, "at least 2 blocks"),
-        ],
-    )
-    def test_what_cannot_be_fitted(self, rng, element, n_blocks, message):
-        with pytest.raises(DataError, match=message):
-            diffusivity(random_walk(rng), element, n_blocks=n_blocks)
-
-    def test_times_must_be_there_and_even(self, rng):
-        walk = random_walk(rng, n_frames=50)
-        with pytest.raises(DataError, match="--frame-time"):
-            diffusivity(replace(walk, times_ps=None), "Li")
-        with pytest.raises(DataError, match="evenly"):
-            mean_squared_displacements(replace(walk, times_ps=walk.times_ps**2))
-
-
-class TestTrajectory:
-    def test_follows_atoms_across_borders_of_a_breathing_triclinic_cell(self, rng):
-        cell = np.array([[5.0, 0, 0], [1.5, 6.0, 0], [0.5, -1.0, 7.0]])
-        walk = np.cumsum(0.3 * rng.standard_normal((200, 6, 3)), axis=0)
-        cells = cell * (1 + 0.02 * np.sin(np.arange(200) / 20))[:, None, None]
-        fractional = np.einsum("tai,tij->taj", walk, np.linalg.inv(cells))
-        pbc = np.array([True, True, False])
-        wrapped = np.where(pbc, fractional % 1.0, fractional)
-        followed = follow_across_borders(np.einsum("tai,tij->taj", wrapped, cells), cells, pbc)
-        start = np.where(pbc, np.floor(fractional[0]), 0.0)
-        np.testing.assert_allclose(followed + np.einsum("ai,tij->taj", start, cells), walk, atol=1e-9)
-
-    def test_reads_times_and_leaves_out_the_beginning(self, tmp_path):
-        frames = [mixed_crystal(1) for _ in range(5)]
-        for k, atoms in enumerate(frames):
-            atoms.info["time_fs"] = 100.0 * k
-        write(tmp_path / "a.extxyz", frames)
-        trajectory = read_trajectory(tmp_path / "a.extxyz")
-        np.testing.assert_allclose(trajectory.times_ps, [0, 0.1, 0.2, 0.3, 0.4])
-        assert trajectory.after(0.2).n_frames == 3
-        assert read_trajectory(tmp_path / "a.extxyz", frame_time_fs=2.0).times_ps[-1] == pytest.approx(0.008)
-        with pytest.raises(DataError, match="nothing is left"):
-            trajectory.after(1.0)
-
-    def test_other_atoms_are_refused(self, tmp_path):
-        write(tmp_path / "a.extxyz", [mixed_crystal(1), mixed_crystal(1, seed=5)])
-        with pytest.raises(DataError, match="other atoms"):
-            read_trajectory(tmp_path / "a.extxyz")
 
 
 class TestBonds:
