@@ -237,7 +237,7 @@ def main():
     config = SMALL if smoke else CONFIG
     sizes = (4, 3, 3) if smoke else (100, 50, 100)
     found = json.loads(RESULT.read_text()) if RESULT.exists() and not smoke else {}
-    for name in [key for key in found if key.split("_")[0] in parts]:
+    for name in [key for key in found if key.split("_")[0] in parts | {"made"}]:
         del found[name]
 
     def runs():

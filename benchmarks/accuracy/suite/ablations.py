@@ -1,9 +1,6 @@
-"""What each part of the model brings: parts taken away, exchanged or frozen, one at a time, on lips83.
+"""What each part of the model brings: parts taken away, exchanged or frozen, one at a time.
 
-    python benchmarks/accuracy/ablations.py [--data DIR] [--frames 60] [--tests 50] [--only NAME ...] [--smoke]
-
-Trained on frames spread over the first 600, tested on frames spread over the last 200; one seed, few frames and one
-restart, to be cheap: differences of a few per cent mean nothing. Every variant keeps to 99 trainable parameters.
+Few frames and one restart, to be cheap. Every variant keeps to 99 trainable parameters.
 
 `random_circuit`: random angles that are never trained, 31 trained readout weights a species. `no_entangling`: one layer
 of RY, then Z strings; made of a brickwork whose last rotations are frozen at zero, since CZ commutes with the readout.
@@ -11,11 +8,7 @@ of RY, then Z strings; made of a brickwork whose last rotations are frozen at ze
 hardly varies) and with standardised features of order one. `no_forces`, `no_energies`: those labels have no weight.
 """
 
-import argparse
-import json
-import os
-import time
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,16 +17,15 @@ from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
 from qiskit_qff.compression.normal_equations import NormalEquations
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.report.metrics import compare, measure
-from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.shipped import read_shipped
 from qiskit_qff.training.baselines.atom_features import atom_features
 from qiskit_qff.training.design import add_frame
 from qiskit_qff.training.objective import Objective, ParameterLayout
 from qiskit_qff.training.solver import SolverSettings, levenberg_marquardt, linear_start, solve_weights
 from qiskit_qff.training.statistics import QuadraticStatistics
 from qiskit_qff.training.trainer import fit, loss_weights, prepare
+from suite.models import ERRORS, pool_of, silent
 
-RESULTS = Path(__file__).parents[1] / "results"
+BASE = {"optimizer": {"restarts": 1, "max_iterations": 150}}
 TREE = {"family": "ry_tree", "readout": "rank_one"}
 CZ = {"family": "brickwork_cz", "readout": "z_diagonal"}
 RZZ = {"family": "brickwork_rzz", "readout": "z_diagonal"}
@@ -59,7 +51,9 @@ CONFIGS = {
     "no_energies": ("no energy labels", {"loss": {"energy_scale_mev_per_atom": 1e7}}),
 }
 OTHERS = ("random_circuit", "no_entangling", "normalised_small", "normalised_order_one")
-TINY = {"r_cut": 3.5, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1}
+VARIANTS = (*CONFIGS, *OTHERS)
+DEAR = ("cz_n6",)
+"""Variants that are run for one seed only."""
 
 
 class Frozen:
@@ -106,18 +100,23 @@ class NormalisedObjective(Objective):
 
 def errors(test, predictions):
     metrics = measure(compare(test, energies=[e for e, _ in predictions], forces=[f for _, f in predictions]))
-    keys = ("energy_mae_mev_per_atom", "energy_rmse_mev_per_atom", "force_mae_mev_per_ang", "force_rmse_mev_per_ang")
-    return {key: metrics.to_dict()[key] for key in keys}
+    return {key: metrics.to_dict()[key] for key in ERRORS}
 
 
 def of_field(field, test):
     return errors(test, [(p.energy, p.forces) for p in map(field.predict, test)])
 
 
-def configured(settings, frames, test):
+def prepared_for(settings, frames):
+    """Sums of a configuration, from the pool that all variants share."""
+    config = parse_config(settings, where="ablation")
+    return prepare(frames, config, pool=pool_of(frames, config))
+
+
+def configured(settings, frames, test, seed):
     """Train with a configuration."""
-    prepared = prepare(frames, parse_config(settings, where="ablation"))
-    result = fit(prepared, rng=np.random.default_rng(0))
+    prepared = prepared_for(settings, frames)
+    result = fit(prepared, rng=np.random.default_rng(seed))
     found = {"n_trainable": result.force_field.n_trainable, "loss": result.loss, "linear_loss": result.linear_loss}
     return found | {"bound": result.bound} | of_field(result.force_field, test)
 
@@ -125,31 +124,30 @@ def configured(settings, frames, test):
 def with_layout(settings, frames, n_qubits, layers, n_readouts):
     """Sums and an objective of a brickwork that the configuration's budget would not allow to be trained in full."""
     circuit = CZ | {"n_qubits": n_qubits, "layers": 1, "n_readouts": 4}
-    prepared = prepare(frames, parse_config(settings | {"circuit": circuit}, where="ablation"))
+    prepared = prepared_for(settings | {"circuit": circuit}, frames)
     sizes = prepared.objective.statistics.sizes.tolist()
     specs = tuple(AnsatzSpec("brickwork_cz", "z_diagonal", n, layers, n_readouts) for n in sizes)
     return prepared, Objective(prepared.objective.statistics, ParameterLayout(specs, shared=False))
 
 
 def finished(prepared, objective, parameters, n_trainable, test):
-    object.__setattr__(prepared, "objective", objective)
     found = {"n_trainable": int(n_trainable), "loss": objective.fit_loss(parameters)}
     found |= {"linear_loss": objective.linear_solution()[0], "bound": objective.bound()[0]}
-    return found | of_field(prepared.force_field(parameters), test)
+    return found | of_field(replace(prepared, objective=objective).force_field(parameters), test)
 
 
-def random_circuit(settings, frames, test):
+def random_circuit(settings, frames, test, seed):
     prepared, objective = with_layout(settings, frames, 5, 4, 31)
     layout = objective.layout
     parameters = np.zeros(layout.n_parameters)
-    parameters[: layout.n_angles] = np.random.default_rng(0).uniform(-np.pi, np.pi, layout.n_angles)
+    parameters[: layout.n_angles] = np.random.default_rng(seed).uniform(-np.pi, np.pi, layout.n_angles)
     count = layout.n_parameters - layout.n_angles
     return finished(prepared, objective, solve_weights(objective, parameters), count, test)
 
 
-def no_entangling(settings, frames, test):
+def no_entangling(settings, frames, test, seed):
     prepared, objective = with_layout(settings, frames, 5, 1, 26)
-    layout, rng = objective.layout, np.random.default_rng(0)
+    layout, rng = objective.layout, np.random.default_rng(seed)
     free = np.ones(layout.n_parameters, dtype=bool)
     for angles in layout.angles:
         free[angles.start + 5 : angles.stop] = False
@@ -159,7 +157,7 @@ def no_entangling(settings, frames, test):
         start[: layout.n_angles] = rng.normal(0.0, 0.7, layout.n_angles) * free[: layout.n_angles]
         start, frozen = solve_weights(objective, start), None
         frozen = Frozen(objective, start, free)
-        run = levenberg_marquardt(frozen, start[free], SolverSettings(), progress=lambda *_: None, label="fit")
+        run = levenberg_marquardt(frozen, start[free], SolverSettings(), progress=silent, label="fit")
         if best is None or run.losses[-1] < best[0]:
             best = run.losses[-1], frozen.full(run.parameters)
     return finished(prepared, objective, best[1], free.sum(), test)
@@ -186,10 +184,10 @@ def normalised_rows(frame, maps, r_cut):
     return np.concatenate(energy), np.concatenate(forces, axis=1), atoms.counts[0]
 
 
-def normalised(settings, frames, test):
+def normalised(settings, frames, test, seed):
     """The same trees, trained on energies without the norm."""
-    config = parse_config(settings | {"circuit": TREE | {"n_qubits": 5}, "loss": {"shots": None}}, where="ablation")
-    prepared = prepare(frames, config)
+    prepared = prepared_for(settings | {"circuit": TREE | {"n_qubits": 5}, "loss": {"shots": None}}, frames)
+    config = prepared.config
     old, r_cut = prepared.objective.statistics, config.descriptor.r_cut
     equations = NormalEquations.empty(len(old.equations.moment))
     for frame in frames:
@@ -201,11 +199,11 @@ def normalised(settings, frames, test):
     equations.moment /= len(frames)
     equations.constant /= len(frames)
     statistics = QuadraticStatistics(old.species, old.sizes, old.feature_start, equations, old.baseline)
-    objective, rng = NormalisedObjective(statistics, prepared.objective.layout), np.random.default_rng(0)
+    objective, rng = NormalisedObjective(statistics, prepared.objective.layout), np.random.default_rng(seed)
     linear = linear_start(objective)
     starts = [linear] + [linear + 0.3 * rng.normal(size=len(linear)) * (np.abs(linear) + 0.1) for _ in range(2)]
     solver = SolverSettings(max_iterations=config.optimizer.max_iterations)
-    runs = [levenberg_marquardt(objective, start, solver, progress=lambda *_: None, label="fit") for start in starts]
+    runs = [levenberg_marquardt(objective, start, solver, progress=silent, label="fit") for start in starts]
     run = min(runs, key=lambda run: run.losses[-1])
     vector, predictions = objective.operator_vector(run.parameters), []
     for frame in test:
@@ -220,60 +218,19 @@ def normalised(settings, frames, test):
     )
 
 
-def run_one(name, base, frames, test):
+def run_variant(name, base, frames, test, seed):
+    """What a variant is, and its errors."""
     if name in CONFIGS:
         words, settings = CONFIGS[name]
         merged = dict(base)
         for section, values in settings.items():
             merged[section] = merged.get(section, {}) | values
-        return words, configured(merged, frames, test)
+        return words, configured(merged, frames, test, seed)
     if name == "random_circuit":
-        return "random circuit, trained readout, 5 qubits", random_circuit(base, frames, test)
+        return "random circuit, trained readout, 5 qubits", random_circuit(base, frames, test, seed)
     if name == "no_entangling":
-        return "no entangling gates, 5 qubits", no_entangling(base, frames, test)
+        return "no entangling gates, 5 qubits", no_entangling(base, frames, test, seed)
     norm = 0.1 if name == "normalised_small" else 5.5
     changed = base | {"compression": base.get("compression", {}) | {"feature_norm": norm}}
     words = f"normalised amplitudes without the norm, features of norm {norm:g}, 5 qubits"
-    return words, normalised(changed, frames, test)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("QFF_DATA", "../shared/data")))
-    parser.add_argument("--frames", type=int, default=60)
-    parser.add_argument("--tests", type=int, default=50)
-    parser.add_argument("--only", nargs="+", default=[*CONFIGS, *OTHERS], choices=[*CONFIGS, *OTHERS])
-    parser.add_argument("--smoke", action="store_true", help="two variants, a tiny pool, nothing written")
-    arguments = parser.parse_args()
-    base, names = {"optimizer": {"restarts": 1, "max_iterations": 150}}, arguments.only
-    if arguments.smoke:
-        base = {"descriptor": TINY, "optimizer": {"restarts": 1, "max_iterations": 10}}
-        shipped = read_shipped()
-        train, test, names = shipped[:4], shipped[4:6], ["tree_n3", "normalised_small"]
-    else:
-        path = arguments.data / "lips83.extxyz.xz"
-        if not path.exists():
-            print(f"lips83: not in {arguments.data}, skipped")
-            return
-        frames = read_frames(path)
-        train = [frames[k] for k in np.linspace(0, 599, arguments.frames).round().astype(int)]
-        test = [frames[k] for k in np.linspace(600, 799, arguments.tests).round().astype(int)]
-    target = RESULTS / "ablations.json"
-    rows = {} if arguments.smoke or not target.exists() else json.loads(target.read_text())["variants"]
-    for name in names:
-        begin = time.perf_counter()
-        words, found = run_one(name, base, train, test)
-        rows[name] = {"words": words, **found, "seconds": time.perf_counter() - begin}
-        print(
-            f"{name}: {found['n_trainable']} parameters, {found['force_mae_mev_per_ang']:.1f} meV/Å, "
-            f"{found['energy_mae_mev_per_atom']:.2f} meV/atom, loss {found['loss']:.3f}, bound {found['bound']:.3f}, "
-            f"{rows[name]['seconds']:.0f} s",
-            flush=True,
-        )
-        if not arguments.smoke:
-            result = {"set": "lips83", "n_train": len(train), "n_test": len(test), "seeds": 1, "variants": rows}
-            target.write_text(json.dumps(result, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    return words, normalised(changed, frames, test, seed)

@@ -1,0 +1,222 @@
+"""The jobs of the suite: each fits some models to some frames and says how wrong they are on others.
+
+Jobs are independent of each other and of their order; their seed is the number of their split or draw.
+"""
+
+import time
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from ase.data import chemical_symbols
+
+from qiskit_qff.cli.baseline_run import NAMES
+from qiskit_qff.errors import BudgetError
+from qiskit_qff.model.config import parse_config
+from suite.ablations import BASE, DEAR, VARIANTS, run_variant
+from suite.data import (
+    TARGETS,
+    aligned,
+    leave_one_temperature_out,
+    load,
+    new_contacts,
+    splits,
+    spread,
+)
+from suite.models import LINEAR, QUANTUM, describe, errors, extensivity, fit_models
+
+PARTS = ("splits", "temperature", "joint", "curves", "ablations")
+FAMILY = ("lips83", "li7p3s11_melt", "li4p2s6_melt", "lgps50")
+"""Sets of one chemistry: models are tried on each other's frames."""
+THREE = FAMILY[:3]
+"""Those that hold the same three elements."""
+JOINT_FRAMES = 150
+FRAMES = {"lips83": (10, 20, 40, 80, 160, 320), "limof5": (5, 9, 13)}
+"""Points of learning curves over frames; the last point, all frames, is the split's own entry."""
+CURVE_SET, CURVE_FRAMES = "lips83", 80
+PARAMETERS, QUBITS = (8, 12, 16, 24, 36, 48, 72, 99), (2, 3, 4, 5, 6)
+ABLATION_FRAMES, ABLATION_TESTS, ABLATION_SEEDS = 60, 50, 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One entry of one file of results."""
+
+    part: str
+    file: str
+    key: str
+    arguments: tuple
+
+
+def all_jobs(sets, parts, count, folder):
+    """All jobs of some parts, the named splits of all sets first.
+
+    Args:
+        sets: Names of sets that are present.
+        parts: Which parts.
+        count: Most splits of a set; uio66 has three to a grouping.
+        folder: Where the sets lie.
+    """
+    by_set = []
+    for name in sets:
+        ways = splits(name, load(name, folder))[: count * (3 if name == "uio66" else 1)]
+        by_set.append([Job("splits", f"splits_{name}", way.name, (name, k)) for k, way in enumerate(ways)])
+    found = [job for row in zip_longest(*by_set) for job in row if job]
+    if "limof5" in sets:
+        names = [way.name for way in leave_one_temperature_out(load("limof5", folder))]
+        found += [Job("temperature", "temperature", name, (k,)) for k, name in enumerate(names)]
+    if set(THREE) <= set(sets):
+        for test in THREE:
+            pair = tuple(name for name in THREE if name != test)
+            found.append(Job("joint", "joint_training", f"{' + '.join(pair)} to {test}", (pair, test)))
+    found += _curve_jobs(sets, count)
+    if CURVE_SET in sets:
+        for k in range(min(count, ABLATION_SEEDS)):
+            wanted = [v for v in VARIANTS if k == 0 or v not in DEAR]
+            found += [Job("ablations", "ablations", f"{v}, seed {k}", (v, k)) for v in wanted]
+    return [job for job in found if job.part in parts]
+
+
+def _curve_jobs(sets, count):
+    found = []
+    for k in range(count):
+        if CURVE_SET in sets:
+            found += [Job("curves", f"curve_{axis}", f"seed {k}", (axis, k)) for axis in ("parameters", "qubits")]
+        for name in [name for name in FRAMES if name in sets]:
+            keys = [(n, f"{name}, {n} frames, seed {k}") for n in FRAMES[name]]
+            found += [Job("curves", "curve_frames", key, ("frames", k, name, n)) for n, key in keys]
+    return found
+
+
+def run(job, folder, settings=None, names=NAMES):
+    """The entry of a job.
+
+    Args:
+        job: Which one.
+        folder: Where the sets lie.
+        settings: Changes of the default configuration.
+        names: Which baselines.
+    """
+    begin = time.perf_counter()
+    verbs = {"splits": run_split, "temperature": run_temperature, "joint": run_joint, "ablations": run_ablation}
+    verb = verbs.get(job.part, run_frames if job.arguments[0] == "frames" else run_sizes)
+    entry = verb(folder, settings or {}, names, *job.arguments)
+    return entry | {"seconds": round(time.perf_counter() - begin, 1)}
+
+
+def run_split(folder, settings, names, name, k):
+    """All models on one split; those of the first split also on supercells and on other sets."""
+    frames, config = load(name, folder), parse_config(settings, where=name)
+    way = splits(name, frames)[k]
+    train, test = [frames[i] for i in way.train], [frames[i] for i in way.test]
+    models = fit_models(train, config, names, seed=k)
+    entry = {"words": way.words, "named": way.named, "n_train": len(train), "n_test": len(test), "seed": k}
+    entry["models"] = {m.name: describe(m) | errors(m, test, set_name=name) for m in models}
+    entry["new_contacts"] = new_contacts(train, test)
+    if k == 0:
+        entry["extensivity"] = {m.name: extensivity(m, test[0]) for m in models}
+        entry["transfer"] = _transfers(name, set(elements(train)), models, folder)
+    return entry
+
+
+def elements(frames):
+    """Chemical symbols of some frames."""
+    return sorted({chemical_symbols[z] for f in frames for z in set(f.numbers.tolist())})
+
+
+def _transfers(name, known, models, folder):
+    """Errors on the test frames of other sets, energies up to one constant."""
+    found = {}
+    for other in FAMILY if name in FAMILY else ():
+        frames = load(other, folder)
+        if other == name or frames is None or not set(elements(frames[:1])) <= known:
+            continue
+        test = [frames[i] for i in splits(other, frames)[0].test]
+        found[other] = {m.name: errors(m, test, shift_energy=True) for m in models}
+    return found
+
+
+def run_temperature(folder, settings, names, k):
+    """Trained at all temperatures but one."""
+    frames, config = load("limof5", folder), parse_config(settings, where="limof5")
+    way = leave_one_temperature_out(frames)[k]
+    train, test = [frames[i] for i in way.train], [frames[i] for i in way.test]
+    models = fit_models(train, config, names, seed=k)
+    entry = {"words": way.words, "n_train": len(train), "n_test": len(test), "seed": k}
+    return entry | {"models": {m.name: describe(m) | errors(m, test, set_name="limof5") for m in models}}
+
+
+def run_joint(folder, settings, names, pair, test_name):
+    """Trained on two compositions, tested on a third."""
+    train = []
+    for name in pair:
+        frames = load(name, folder)
+        train += aligned(spread([frames[i] for i in splits(name, frames)[0].train], JOINT_FRAMES))
+    others = load(test_name, folder)
+    test = [others[i] for i in splits(test_name, others)[0].test]
+    models = fit_models(train, parse_config(settings, where=test_name), names, seed=0, noiseless=False)
+    entry = {"n_train": len(train), "n_test": len(test), "seed": 0}
+    return entry | {"models": {m.name: describe(m) | errors(m, test, shift_energy=True) for m in models}}
+
+
+def run_frames(folder, settings, _names, _axis, k, name, count):
+    """A point of a learning curve: some of a split's training frames, all of its test frames."""
+    frames = load(name, folder)
+    way = splits(name, frames)[k]
+    train, test = spread([frames[i] for i in way.train], count), [frames[i] for i in way.test]
+    return {"set": name, "split": way.name} | _point(train, test, settings, k)
+
+
+def run_sizes(folder, settings, _names, axis, k):
+    """Errors over the limit on parameters, or over the largest register, on a split's frames."""
+    frames = load(CURVE_SET, folder)
+    way = splits(CURVE_SET, frames)[k]
+    train, test = spread([frames[i] for i in way.train], CURVE_FRAMES), [frames[i] for i in way.test]
+    points = {}
+    for value in PARAMETERS if axis == "parameters" else QUBITS:
+        own = {"max_parameters": value} if axis == "parameters" else {"circuit": {"n_qubits": value}}
+        points[str(value)] = _point(train, test, settings | own, k)
+    return {"set": CURVE_SET, "split": way.name, "points": points}
+
+
+def _point(train, test, settings, seed):
+    """Errors of the quantum model and the linear ones."""
+    try:
+        models = fit_models(train, parse_config(settings, where="curve"), LINEAR, seed=seed, noiseless=False)
+    except BudgetError as error:
+        return {"impossible": str(error)}
+    return {
+        "n_train": len(train),
+        "n_test": len(test),
+        "models": {m.name: describe(m) | errors(m, test) for m in models},
+    }
+
+
+def run_ablation(folder, settings, _names, variant, k):
+    """One variant of the circuit, its training or its labels."""
+    frames = load(CURVE_SET, folder)
+    way = splits(CURVE_SET, frames)[k]
+    train = spread([frames[i] for i in way.train], ABLATION_FRAMES)
+    test = spread([frames[i] for i in way.test], ABLATION_TESTS)
+    words, found = run_variant(variant, BASE | settings, train, test, k)
+    return {"words": words, "variant": variant, "n_train": len(train), "n_test": len(test), "seed": k} | found
+
+
+def about(job):
+    """What a file of results says of all its entries."""
+    if job.part == "splits":
+        return {"set": job.arguments[0], "target": TARGETS.get(job.arguments[0])}
+    return {"set": CURVE_SET} if job.part == "ablations" else {}
+
+
+def headline(entry):
+    """An entry in a few words."""
+    models = entry.get("models", {})
+    if QUANTUM not in models:
+        mae = entry.get("force_mae_mev_per_ang")
+        return "" if mae is None else f"{mae:.1f} meV/Å, {entry['energy_mae_mev_per_atom']:.2f} meV/atom"
+    key = "force_mae_mev_per_ang"
+    quantum = models[QUANTUM]
+    fair = [m for name, m in models.items() if not name.startswith(QUANTUM) and m["within_limit"]]
+    best = min((m[key] for m in fair), default=float("nan"))
+    ratio = f", {quantum[key] / best:.3f} of the best baseline"
+    return f"{quantum[key]:.1f} meV/Å, {quantum['energy_mae_mev_per_atom']:.2f} meV/atom{ratio}"

@@ -1,0 +1,52 @@
+"""Results as they come: one JSON file a topic, one entry a job, each with a mark of the sources it was made with."""
+
+import hashlib
+import json
+import math
+from pathlib import Path
+
+import qiskit_qff
+
+RESULTS = Path(__file__).parents[2] / "results"
+SOURCES = ("descriptors/*.py", "compression/*.py", "encoding/*.py", "circuit/*.py", "model/*.py", "training/*.py")
+SOURCES = (*SOURCES, "training/baselines/*.py", "cli/baseline_snap.py", "simulation/bispectrum.py", "data/*.xz")
+"""Files of the package that decide what is fitted; a change in one of them makes earlier entries stale."""
+
+
+def fingerprint(config):
+    """Twelve digits for the sources and the default configuration."""
+    package, digest = Path(qiskit_qff.__file__).parent, hashlib.sha256(config.model_dump_json().encode())
+    for pattern in SOURCES:
+        for path in sorted(package.glob(pattern)):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def read(name, folder=RESULTS):
+    """A file of results; an empty one where there is none."""
+    path = folder / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {"entries": {}}
+
+
+def write_entry(name, key, entry, about):
+    """Add an entry to a file of results, or replace it."""
+    write(name, about | {"entries": read(name)["entries"] | {key: entry}})
+
+
+def write(name, record):
+    """Exchange a file of results as a whole, so that a kill leaves the old or the new one."""
+    path = RESULTS / f"{name}.json"
+    fresh = path.with_suffix(".tmp")
+    fresh.write_text(json.dumps(plain(record), indent=1) + "\n")
+    fresh.replace(path)
+
+
+def plain(value):
+    """Numbers rounded to six digits, so that files stay small; no NaN."""
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
