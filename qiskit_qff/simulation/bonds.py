@@ -12,7 +12,7 @@ import numpy as np
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
-from qiskit_qff.simulation.trajectory import Trajectory
+from qiskit_qff.simulation.trajectory import Snapshot, SnapshotStream, Trajectory
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 
 #: Two atoms closer than this multiple of their covalent radii are bonded.
@@ -45,30 +45,72 @@ def bond_report(trajectory: Trajectory, *, mobile: Sequence[int] = MOBILE, reach
         mobile: atomic numbers of ions whose contacts are no bonds.
         reach: an atom without any other this close is lost, in Å.
     """
-    numbers = trajectory.numbers
-    first, last = (_neighbors(trajectory, frame, reach) for frame in (0, -1))
-    radii = covalent_radii[numbers]
-    centers, others = first.centers, first.neighbor
-    bonded = first.distances < BOND_FACTOR * (radii[centers] + radii[others])
-    bonded &= ~np.isin(numbers[centers], mobile) & ~np.isin(numbers[others], mobile)
-    # Each bond once; an atom bonded to its own image is kept by the sign of its vector.
-    forward = (centers < others) | ((centers == others) & (first.vectors[:, 0] > 0.0))
-    chosen = bonded & forward
-    a, b = centers[chosen], others[chosen]
-    # Positions are continuous, so the image of the first frame stays the bond's image.
-    shifts = first.shifts[chosen].astype(np.float64)
-    vectors = trajectory.positions[:, b] - trajectory.positions[:, a] + np.matmul(shifts, trajectory.cells)
-    lengths = np.linalg.norm(vectors, axis=2)
-    is_broken = lengths > BREAK_FACTOR * lengths[0]
-    had, has = np.diff(first.first) > 0, np.diff(last.first) > 0
-    return BondReport(
-        n_bonds=len(a),
-        persistence=1.0 - is_broken.mean(axis=1) if len(a) else np.ones(trajectory.n_frames),
-        broken=tuple((int(i), int(j)) for i, j in zip(a[is_broken[-1]], b[is_broken[-1]], strict=True)),
-        lost=tuple(int(i) for i in np.flatnonzero(had & ~has)),
-    )
+    stream = trajectory.stream()
+    watch = BondWatch(stream, mobile=mobile, reach=reach)
+    for snapshot in stream.snapshots:
+        watch.add(snapshot)
+    return watch.result()
 
 
-def _neighbors(trajectory: Trajectory, frame: int, reach: float) -> NeighborList:
-    """Neighbours in one frame."""
-    return neighbor_list(trajectory.positions[frame], trajectory.cells[frame], trajectory.pbc, reach)
+class BondWatch:
+    """Follows the bonds of the first frame while frames stream by."""
+
+    def __init__(self, stream: SnapshotStream, *, mobile: Sequence[int] = MOBILE, reach: float = 5.0) -> None:
+        """Make ready for the frames of a stream.
+
+        Args:
+            stream: whose frames will come.
+            mobile: atomic numbers of ions whose contacts are no bonds.
+            reach: an atom without any other this close is lost, in Å.
+        """
+        self._numbers, self._pbc = stream.numbers, stream.pbc
+        self._mobile, self._reach = mobile, reach
+        self._persistence: list[float] = []
+        self._first: Snapshot
+        self._last: Snapshot
+
+    def add(self, snapshot: Snapshot) -> None:
+        """Take in the next frame."""
+        if not self._persistence:
+            self._first = snapshot
+            self._find_bonds(self._neighbors(snapshot))
+        self._last = snapshot
+        self._is_broken = self._lengths(snapshot) > BREAK_FACTOR * self._start
+        self._persistence.append(1.0 - float(self._is_broken.mean()) if len(self._start) else 1.0)
+
+    def result(self) -> BondReport:
+        """What became of them."""
+        first, last = self._neighbors(self._first), self._neighbors(self._last)
+        had, has = np.diff(first.first) > 0, np.diff(last.first) > 0
+        pairs = zip(self._a[self._is_broken], self._b[self._is_broken], strict=True)
+        return BondReport(
+            n_bonds=len(self._start),
+            persistence=np.array(self._persistence),
+            broken=tuple((int(i), int(j)) for i, j in pairs),
+            lost=tuple(int(i) for i in np.flatnonzero(had & ~has)),
+        )
+
+    def _find_bonds(self, near: NeighborList) -> None:
+        """Bonds of the first frame."""
+        numbers, centers, others = self._numbers, near.centers, near.neighbor
+        radii = covalent_radii[numbers]
+        bonded = near.distances < BOND_FACTOR * (radii[centers] + radii[others])
+        bonded &= ~np.isin(numbers[centers], self._mobile) & ~np.isin(numbers[others], self._mobile)
+        # Each bond once; an atom bonded to its own image is kept by the sign of its vector.
+        forward = (centers < others) | ((centers == others) & (near.vectors[:, 0] > 0.0))
+        chosen = bonded & forward
+        self._a, self._b = centers[chosen], others[chosen]
+        # Positions are continuous, so the image of the first frame stays the bond's image.
+        self._shifts = near.shifts[chosen].astype(np.float64)
+        self._start = self._lengths(self._first)
+
+    def _lengths(self, snapshot: Snapshot) -> NDArray[np.float64]:
+        """Lengths of the bonds in one frame, in Å."""
+        positions = snapshot.positions
+        vectors = positions[self._b] - positions[self._a] + self._shifts @ snapshot.cell
+        lengths: NDArray[np.float64] = np.linalg.norm(vectors, axis=1)
+        return lengths
+
+    def _neighbors(self, snapshot: Snapshot) -> NeighborList:
+        """Neighbours in one frame."""
+        return neighbor_list(snapshot.positions, snapshot.cell, self._pbc, self._reach)

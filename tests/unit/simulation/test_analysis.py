@@ -9,7 +9,11 @@ from contracts.force_field.lennard_jones import mixed_crystal
 
 from qiskit_qff.errors import DataError
 from qiskit_qff.simulation.bonds import bond_report
-from qiskit_qff.simulation.radial_distribution import radial_distribution, radial_distribution_errors
+from qiskit_qff.simulation.radial_distribution import (
+    coordination_shells,
+    radial_distribution,
+    radial_distribution_errors,
+)
 from qiskit_qff.simulation.trajectory import Trajectory
 
 
@@ -51,6 +55,23 @@ class TestRadialDistribution:
         density = (len(atoms) - 1) / atoms.get_volume()
         shells = 4 / 3 * np.pi * ((result.r + 0.05) ** 3 - (result.r - 0.05) ** 3)
         assert (result.curves["Cu-Cu"] * density * shells).sum() == pytest.approx(12.0)
+
+    def test_coordination_of_a_warm_crystal(self):
+        """Rock salt: 6 unlike neighbours within the first shell, counted by ordered pair also where numbers differ."""
+        atoms = bulk("LiF", "rocksalt", a=4.0, cubic=True) * 3
+        del atoms[[int(np.flatnonzero(atoms.numbers == 3)[0])]]
+        n_li = int((atoms.numbers == 3).sum())
+        generator = np.random.default_rng(5)
+        frames = [atoms.copy() for _ in range(5)]
+        for frame in frames:
+            frame.positions += 0.1 * generator.standard_normal(frame.positions.shape)
+        result = radial_distribution(trajectory_of(frames), r_max=5.0, n_bins=100)
+        shells = coordination_shells(result)
+        assert shells["Li-F"].peak_ang == pytest.approx(2.0, abs=0.1)
+        assert 2.3 < shells["Li-F"].end_ang < 3.2
+        assert shells["Li-F"].neighbors == pytest.approx(6.0, rel=0.01)
+        assert shells["F-Li"].neighbors == pytest.approx(6.0 * n_li / 108, rel=0.01)
+        assert result.neighbors["Li-F"][-1] * n_li == pytest.approx(result.neighbors["F-Li"][-1] * 108)
 
     def test_errors_between_two(self):
         a, b = (radial_distribution(trajectory_of([mixed_crystal(3, rattle=x)])) for x in (0.1, 0.3))
