@@ -10,6 +10,7 @@ import typer
 from qiskit_qff import __version__
 from qiskit_qff.cli.analyse import analyse
 from qiskit_qff.cli.baseline import baseline
+from qiskit_qff.cli.build import build
 from qiskit_qff.cli.calibrate import calibrate
 from qiskit_qff.cli.cost import cost
 from qiskit_qff.cli.demo import demo
@@ -34,8 +35,9 @@ app = typer.Typer(
 )
 
 # The verbs in the order of `qff --help`; each module is light to import.
-VERBS: dict[str, Callable[..., None]] = {
+VERBS: dict[str, Callable[..., None] | typer.Typer] = {
     "demo": demo,
+    "build": build,
     "validate": validate,
     "train": train,
     "evaluate": evaluate,
@@ -53,7 +55,10 @@ VERBS: dict[str, Callable[..., None]] = {
 def _register_verbs() -> None:
     """Add each verb under its name, in the order of ``qff --help``."""
     for name, function in VERBS.items():
-        app.command(name)(function)
+        if isinstance(function, typer.Typer):
+            app.add_typer(function, name=name)
+        else:
+            app.command(name)(function)
 
 
 def _print_version(wanted: bool) -> None:

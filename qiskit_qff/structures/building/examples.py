@@ -1,0 +1,141 @@
+"""Crystals to begin with, built from their published space groups and coordinates.
+
+============  ==================================================================================================
+mof5          MOF-5 (IRMOF-1), Zn4O(BDC)3: Fm-3m, a = 25.832 Å. Eddaoudi et al., Science 295, 469 (2002),
+              https://doi.org/10.1126/science.1067208. H moved out along C-H from the X-ray distance to 1.09 Å.
+uio66         UiO-66, Zr6O4(OH)4(BDC)6, without defects and guests: Fm-3m, a = 20.7465 Å at 100 K. Øien et al.,
+              Cryst. Growth Des. 14, 5370 (2014), https://doi.org/10.1021/cg501386j (COD 4512072, public domain).
+              Linker and carboxylate of the refinement's main part. Its two split positions above the faces of the
+              Zr octahedron are μ3-O and μ3-OH, here alternating (F-43m). H at 1.08 (C-H) and 0.97 Å (O-H).
+li6ps5cl      Li6PS5Cl, argyrodite: F-43m, a = 9.859 Å. Deiseroth et al., Angew. Chem. Int. Ed. 47, 755 (2008),
+              https://doi.org/10.1002/anie.200703900. S and Cl ordered (4d, 4a); one Li of every pair of neighbouring
+              48h sites, drawn at random. Free coordinates are rounded: S (16e) puts P-S at 2.05 Å, Li is at
+              (0.183, 0.183, 0.024). Equilibrate before use.
+============  ==================================================================================================
+
+Other crystals: bring a CIF file, with ``qff build order`` first where its sites are partly occupied.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.structures.building.ordering import order_sites
+from qiskit_qff.structures.frame import Frame
+
+SPLIT_48H = 2.0
+"""Å; the two 48h sites of a pair in argyrodite are 1.87 Å apart, those of different pairs 2.22 Å or more."""
+
+
+def example(name: str, *, primitive: bool, rng: np.random.Generator) -> Frame:
+    """One of the crystals by name.
+
+    Args:
+        name: ``mof5``, ``uio66`` or ``li6ps5cl``.
+        primitive: the primitive cell instead of the conventional one.
+        rng: random numbers, for crystals with partly occupied sites.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    if name not in EXAMPLES:
+        raise ConfigError(
+            f"example {name!r}: there is none of that name. Choose from {', '.join(EXAMPLES)}; "
+            "build others from a CIF file."
+        )
+    frame = EXAMPLES[name](primitive, rng)
+    tags = {**frame.tags, "build": "example", "build_example": name, "build_doi": SOURCES[name]}
+    return Frame(
+        numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc, source=name, tags=tags
+    )
+
+
+def _mof5(primitive: bool, _: np.random.Generator) -> Frame:  # noqa: FBT001 - one of a table of builders
+    """Zn4O(BDC)3: two formula units in the primitive cell, 106 atoms."""
+    sites = {
+        "Zn": [(0.2934, 0.2066, 0.2066)],
+        "O": [(0.25, 0.25, 0.25), (0.2819, 0.2181, 0.1340)],
+        "C": [(0.25, 0.25, 0.1113), (0.25, 0.25, 0.0538), (0.2829, 0.2171, 0.0269)],
+        "H": [(0.30876, 0.19124, 0.04794)],
+    }
+    return _cubic(225, 25.832, sites, primitive=primitive)
+
+
+def _uio66(primitive: bool, _: np.random.Generator) -> Frame:  # noqa: FBT001 - one of a table of builders
+    """Zr6O4(OH)4(BDC)6: one formula unit in the primitive cell, 114 atoms."""
+    lattice = 20.7465
+    carbon, hydrogen = np.array((0.26712, 0.0, 0.18534)), np.array((0.2789, 0.0, 0.1411))
+    bond = (hydrogen - carbon) * lattice
+    hydrogen = carbon + bond * 1.08 / np.linalg.norm(bond) / lattice
+    linker = {
+        "Zr": [(0.0, 0.0, 0.11975)],
+        "O": [(0.0940, 0.0, 0.17023)],
+        "C": [(0.15179, 0.0, 0.15179), (0.20279, 0.0, 0.20279), tuple(carbon)],
+        "H": [tuple(hydrogen)],
+    }
+    hydroxyl = 0.0674
+    proton = hydroxyl + 0.97 / np.sqrt(3.0) / lattice
+    caps = {"O": [(0.0505,) * 3, (-hydroxyl,) * 3], "H": [(-proton,) * 3]}
+    framework = _cubic(225, lattice, linker, primitive=primitive)
+    cluster = _cubic(216, lattice, caps, primitive=primitive)
+    return Frame(
+        numbers=np.concatenate([framework.numbers, cluster.numbers]),
+        positions=np.concatenate([framework.positions, cluster.positions]),
+        cell=framework.cell,
+        pbc=framework.pbc,
+    )
+
+
+def _li6ps5cl(primitive: bool, rng: np.random.Generator) -> Frame:  # noqa: FBT001 - one of a table of builders
+    """Four formula units in the conventional cell, 52 atoms."""
+    from pymatgen.core.lattice import Lattice
+    from pymatgen.core.structure import Structure
+
+    lattice = 9.859
+    sulfur = 2.05 / np.sqrt(3.0) / lattice
+    species: list[Any] = [{"Li": 0.5}, "P", "S", "S", "Cl"]
+    structure = Structure.from_spacegroup(
+        "F-43m",
+        Lattice.cubic(lattice),
+        species,
+        [(0.183, 0.183, 0.024), (0.0, 0.0, 0.5), (sulfur, -sulfur, 0.5 + sulfur), (0.25, 0.25, 0.75), (0.0, 0.0, 0.0)],
+    )
+    if primitive:
+        structure = structure.get_primitive_structure()
+    return order_sites(structure, apart=SPLIT_48H, count=1, rng=rng).frames[0]
+
+
+def _cubic(
+    space_group: int, lattice: float, sites: Mapping[str, Sequence[Sequence[float]]], *, primitive: bool
+) -> Frame:
+    """A cubic crystal from one position of each orbit, in fractions of the conventional cell."""
+    from ase.spacegroup import crystal
+
+    symbols = [symbol for symbol, positions in sites.items() for _ in positions]
+    basis = [position for positions in sites.values() for position in positions]
+    atoms = crystal(
+        symbols,
+        basis,
+        spacegroup=space_group,
+        cellpar=[lattice, lattice, lattice, 90, 90, 90],
+        primitive_cell=primitive,
+    )
+    return Frame(
+        numbers=atoms.numbers, positions=atoms.positions, cell=np.array(atoms.cell.array), pbc=np.ones(3, dtype=bool)
+    )
+
+
+EXAMPLES: dict[str, Callable[[bool, np.random.Generator], Frame]] = {
+    "mof5": _mof5,
+    "uio66": _uio66,
+    "li6ps5cl": _li6ps5cl,
+}
+"""Builders by name; they take whether the primitive cell is wanted, and random numbers."""
+SOURCES = {
+    "mof5": "10.1126/science.1067208",
+    "uio66": "10.1021/cg501386j",
+    "li6ps5cl": "10.1002/anie.200703900",
+}
+"""DOI of the structure's publication."""
