@@ -107,7 +107,7 @@ class SiteGrid:
             self._counts = np.zeros(int(np.prod(self._shape)), dtype=np.int64)
         fractional = relative @ np.linalg.inv(snapshot.cell) + self._origin
         points = np.round(fractional[self._chosen] * self._shape).astype(np.int64) % self._shape
-        self._counts += np.bincount(np.ravel_multi_index(tuple(points.T), self._shape), minlength=len(self._counts))
+        np.add.at(self._counts, np.ravel_multi_index(tuple(points.T), self._shape), 1)
         self._sites += fractional
         self._cell += snapshot.cell
         self._n_frames += 1
