@@ -23,9 +23,9 @@ def fingerprint(config):
 
 
 def read(name, folder=RESULTS):
-    """A file of results; an empty one where there is none."""
+    """A file of results; one without entries where there is none."""
     path = folder / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else {"entries": {}}
+    return {"entries": {}} | (json.loads(path.read_text()) if path.exists() else {})
 
 
 def write_entry(name, key, entry, about):
