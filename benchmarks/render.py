@@ -11,52 +11,22 @@ import sys
 from pathlib import Path
 
 import render_accuracy
+import render_figures
 import render_quantum
 import render_speed
+import render_transfer
 import render_uncertainty
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 RESULTS_PAGE = HERE / "RESULTS.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
-SETS = {
-    "lips83": "Li-P-S glass, 83 atoms, AIMD 520 K: 600 train / 200 test, the given and 4 random splits",
-    "uio66": "UiO-66, 114 atoms, 15 strained frames: leave 5 out, 15 splits",
-    "limof5": "shipped Li-MOF-5, 110 atoms, 23 frames: 20 % out, balanced, 5 draws",
-}
 BACKENDS = {"aer": "Aer", "exact": "drawn outcomes of exact probabilities"}
-LOSS_NOTE = (
-    "Loss on the training frames, per frame: of the circuit, of the best linear model on the same channels, and of "
-    "the best symmetric matrices on them (the bound)."
-)
 
 
 def read(name):
     path = HERE / "results" / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else None
-
-
-def spread(entry, digits):
-    return f"{entry['mean']:.{digits}f} ± {entry['std']:.{digits}f}"
-
-
-def accuracy_table():
-    lines = [
-        "| data | trainable parameters | energy MAE meV/atom | force MAE meV/Å | predicting no force: meV/Å |",
-        "|---|---|---|---|---|",
-    ]
-    for name, words in SETS.items():
-        result = read(f"held_out_errors_{name}")
-        if result is None:
-            continue
-        rows, summary = result["splits"], result["summary"]
-        nothing = sum(r["force_mae_of_predicting_zero"] for r in rows) / len(rows)
-        lines.append(
-            f"| {words} | {rows[0]['n_trainable']} | {spread(summary['energy_mae_mev_per_atom'], 2)} | "
-            f"{spread(summary['force_mae_mev_per_ang'], 1)} | {nothing:.0f} |"
-        )
-    lines += ["", "Mean ± standard deviation over splits, `benchmarks/accuracy/held_out_errors.py`."]
-    return lines
 
 
 def cost_lines():
@@ -117,23 +87,11 @@ def quantum_training_lines():
 
 def page():
     lines = ["# Results", "", "Rendered by `python benchmarks/render.py` from `benchmarks/results/`.", ""]
-    lines += [*accuracy_table(), "", *render_accuracy.summary_lines(), *cost_lines(), *render_speed.lines()]
+    lines += [*render_accuracy.accuracy_table(), "", *render_accuracy.summary_lines()]
+    lines += [*cost_lines(), *render_speed.lines()]
     lines += [*quantum_training_lines(), *render_quantum.summary_lines(), *render_uncertainty.lines(), ""]
-    lines += [*render_accuracy.sections(), *render_uncertainty.sections(), *render_quantum.sections()]
-    for name in SETS:
-        result = read(f"held_out_errors_{name}")
-        if result is None:
-            continue
-        lines += [f"## {name}, split by split", ""]
-        lines += ["| split | train | test | energy MAE | force MAE | force RMSE | loss | linear | bound |"]
-        lines += ["|---|---|---|---|---|---|---|---|---|"]
-        for k, r in enumerate(result["splits"]):
-            lines.append(
-                f"| {k} | {r['n_train']} | {r['n_test']} | {r['energy_mae_mev_per_atom']:.2f} | "
-                f"{r['force_mae_mev_per_ang']:.1f} | {r['force_rmse_mev_per_ang']:.1f} | {r['loss']:.3f} | "
-                f"{r['linear_loss']:.3f} | {r['bound']:.3f} |"
-            )
-        lines += ["", LOSS_NOTE, ""]
+    lines += [*render_accuracy.sections(), *render_transfer.sections()]
+    lines += [*render_uncertainty.sections(), *render_quantum.sections()]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -146,7 +104,7 @@ def main():
     after = rest.split(END)[1]
     table = "\n".join(
         [
-            *accuracy_table(),
+            *render_accuracy.accuracy_table(short=True),
             "",
             *render_accuracy.summary_lines(),
             *cost_lines(),
@@ -156,6 +114,8 @@ def main():
             *render_uncertainty.lines(),
         ]
     )
+    if not arguments.check:
+        render_figures.draw()
     wanted = f"{before}{BEGIN}\n{table}\n{END}{after}"
     if arguments.check:
         if wanted != text or RESULTS_PAGE.read_text() != page():

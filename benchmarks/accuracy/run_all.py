@@ -121,6 +121,9 @@ def main():
     if arguments.dry_run:
         print("\n".join(f"{job.file}: {job.key}" for job in waiting))
         return
+    for file in {job.file for job in everything}:
+        possible = jobs.all_jobs(sets, jobs.PARTS, 5, str(arguments.data))
+        records.prune(file, {job.key for job in possible if job.file == file})
     failed = run_jobs(waiting, arguments, config, mark) if waiting else []
     if UNCERTAINTY in arguments.parts and not run_uncertainty(arguments, mark):
         failed.append(UNCERTAINTY)

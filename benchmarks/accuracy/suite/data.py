@@ -169,7 +169,7 @@ def new_contacts(train, test, r_cut=3.5):
     """Pairs of elements that come closer in some test frames than in any training frame.
 
     Returns:
-        For each such pair the shortest distance in training (infinite beyond ``r_cut``) and in testing, in Å, and the
+        For each such pair the shortest distance in training (None beyond ``r_cut``) and in testing, in Å, and the
         number of test frames.
     """
     known, found = {}, {}

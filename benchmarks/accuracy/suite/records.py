@@ -33,6 +33,14 @@ def write_entry(name, key, entry, about):
     write(name, about | {"entries": read(name)["entries"] | {key: entry}})
 
 
+def prune(name, keys):
+    """Remove entries that no job makes any more."""
+    record = read(name)
+    left = {key: entry for key, entry in record["entries"].items() if key in keys}
+    if len(left) < len(record["entries"]):
+        write(name, record | {"entries": left})
+
+
 def write(name, record):
     """Exchange a file of results as a whole, so that a kill leaves the old or the new one."""
     path = RESULTS / f"{name}.json"
