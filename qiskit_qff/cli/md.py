@@ -29,6 +29,7 @@ EXIT_EXTRAPOLATION = 3
 """Exit code of a run that ``--on-extrapolation stop`` has ended."""
 OWN_FILES = (
     "trajectory.extxyz",
+    "trajectory.extxyz.gz",
     "log.csv",
     "extrapolating.extxyz",
     "checkpoint.npz",
@@ -48,6 +49,12 @@ def md(
     *,
     out: OutOption,
     temperature: Annotated[float, typer.Option("--temperature", help="Temperature in K.")] = 300.0,
+    to_temperature: Annotated[
+        float | None, typer.Option("--to-temperature", help="Heat or cool linearly to this temperature in K.")
+    ] = None,
+    ramp_steps: Annotated[
+        int | None, typer.Option("--ramp-steps", help="Steps of that ramp; then the temperature stays. Default: all.")
+    ] = None,
     steps: Annotated[int, typer.Option("--steps", help="Time steps in all, restarts included.")] = 10_000,
     timestep: Annotated[
         float | None,
@@ -72,6 +79,10 @@ def md(
     repeat: Annotated[int, typer.Option("--repeat", min=1, help="Supercell: repeats along each vector.")] = 1,
     interval: Annotated[int, typer.Option("--interval", help="Steps between frames and lines of the log.")] = 20,
     checkpoint_interval: Annotated[int, typer.Option("--checkpoint", help="Steps between checkpoints.")] = 1000,
+    velocities: Annotated[
+        bool, typer.Option("--velocities/--no-velocities", help="Write momenta too; vibrations need them.")
+    ] = True,
+    compact: Annotated[bool, typer.Option("--compact", help="Compress the trajectory, rounded to 1e-5 Å.")] = False,
     on_extrapolation: Annotated[
         str | None,
         typer.Option(
@@ -111,6 +122,10 @@ def md(
         pressure_gpa=pressure,
         barostat=barostat,  # type: ignore[arg-type]
         barostat_time_fs=barostat_time,
+        to_temperature_k=to_temperature,
+        ramp_steps=_ramp_steps(ramp_steps, steps, to_temperature),
+        velocities=velocities,
+        compact=compact,
         seed=seed,
         interval=interval,
         checkpoint_interval=checkpoint_interval,
@@ -129,6 +144,17 @@ def md(
     _finish(summary, calibration, settings, out, output, n_atoms=len(start.numbers) * repeat**3)
     if stopped:
         raise typer.Exit(EXIT_EXTRAPOLATION)
+
+
+def _ramp_steps(given: int | None, steps: int, to_temperature: float | None) -> int:
+    """Steps of the ramp: all of them unless told otherwise.
+
+    Raises:
+        ConfigError: if steps are given for no ramp.
+    """
+    if to_temperature is None and given is not None:
+        raise ConfigError("--ramp-steps needs --to-temperature.")
+    return 0 if to_temperature is None else steps if given is None else given
 
 
 def _watch(
@@ -276,12 +302,16 @@ def _tell_extrapolation(counts: "ExtrapolationCounts", output: Output) -> None:
 
 def _draw(summary: "MDSummary", settings: "MDSettings", out: Path, n_atoms: int) -> list[Path]:
     """Write the figures; gives their paths."""
+    import numpy as np
+
     from qiskit_qff.report.figures import save
     from qiskit_qff.report.md_figures import energy_figure, pressure_figure, temperature_figure
     from qiskit_qff.simulation.recording import read_log
 
     log = read_log(summary.log)
-    target = None if settings.ensemble == "nve" else settings.temperature_k
+    target = None
+    if settings.ensemble != "nve":
+        target = np.array([settings.temperature_at(int(step)) for step in log["step"]])
     figures = [
         temperature_figure(log, target_k=target),
         energy_figure(log, n_atoms=n_atoms, drift_mev_per_atom_per_ps=summary.drift_mev_per_atom_per_ps),

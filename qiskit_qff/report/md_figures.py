@@ -21,20 +21,22 @@ _MEAN_FRACTION = 0.05
 
 
 @rc_context(STYLE)
-def temperature_figure(log: Mapping[str, FloatArray], *, target_k: float | None = None) -> Figure:
+def temperature_figure(log: Mapping[str, FloatArray], *, target_k: FloatArray | None = None) -> Figure:
     """Temperature along the run, with its running mean and the thermostat's target.
 
     Args:
         log: columns of the log, each of shape ``(n_lines,)``.
-        target_k: temperature of the thermostat in K; None at constant energy.
+        target_k: temperature of the thermostat in K, shape ``(n_lines,)``; None at constant energy.
     """
     figure, axes = new_figure(width=5.6, height=3.2)
     time_ps, temperatures = log["time_fs"] / 1e3, log["temperature_k"]
     _noisy_line(axes, time_ps, temperatures, PALETTE[0])
     if target_k is not None:
-        axes.axhline(target_k, color=INK, linestyle="--", linewidth=1.0, label=f"thermostat, {target_k:g} K")
+        ends = " to ".join(f"{target:g}" for target in dict.fromkeys(target_k[[0, -1]].tolist()))
+        axes.plot(time_ps, target_k, color=INK, linestyle="--", linewidth=1.0, label=f"thermostat, {ends} K")
     axes.set(xlabel="time (ps)", ylabel="temperature (K)")
-    axes.set_title(f"{temperatures.mean():.0f} ± {temperatures.std():.0f} K", loc="left")
+    if target_k is None or np.ptp(target_k) == 0.0:
+        axes.set_title(f"{temperatures.mean():.0f} ± {temperatures.std():.0f} K", loc="left")
     if target_k is not None or len(temperatures) > _MANY_POINTS:
         axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     return figure

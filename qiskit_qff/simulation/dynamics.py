@@ -1,6 +1,6 @@
 """Molecular dynamics that can be killed at any moment and goes on where its last checkpoint was.
 
-A run lives in a directory: ``trajectory.extxyz``, ``log.csv`` and ``checkpoint.npz``. Starting the same run
+A run lives in a directory: its trajectory, ``log.csv`` and ``checkpoint.npz``. Starting the same run
 there again restores atoms, thermostat and random numbers from the checkpoint, cuts trajectory and log back to
 it, and goes on; what comes out is, bit for bit, what an uninterrupted run would have written.
 """
@@ -19,7 +19,7 @@ from qiskit_qff.simulation.checkpoint import Checkpoint, read_checkpoint, write_
 from qiskit_qff.simulation.extrapolation import EXTRAPOLATING, ExtrapolationCounts, ExtrapolationWatch
 from qiskit_qff.simulation.identity import check_identity, digest_structure
 from qiskit_qff.simulation.integrators import Integrator, build_integrator
-from qiskit_qff.simulation.recording import LOG, TRAJECTORY, LogEntry, Recorder, read_log
+from qiskit_qff.simulation.recording import LOG, LogEntry, Recorder, read_log, trajectory_name
 from qiskit_qff.simulation.settings import MDSettings
 from qiskit_qff.simulation.stability import StabilityWatch
 from qiskit_qff.simulation.velocities import assign_velocities, temperature
@@ -46,7 +46,7 @@ class MDSummary:
     ensemble: str
     """``nve``, ``nvt`` or ``npt``."""
     temperature_mean_k: float
-    """Mean temperature in K over the log."""
+    """Mean temperature in K over the log, a ramp included."""
     temperature_std_k: float
     """Standard deviation of the temperature in K."""
     drift_mev_per_atom_per_ps: float
@@ -60,7 +60,7 @@ class MDSummary:
     resumed_from_step: int | None
     """Step of the checkpoint that this process started from; None for a new run."""
     trajectory: Path
-    """The trajectory, extended XYZ."""
+    """The trajectory, extended XYZ, compressed or not."""
     log: Path
     """The log, CSV."""
     extrapolation: ExtrapolationCounts | None = None
@@ -161,7 +161,7 @@ class _Run:
         assign_velocities(self._atoms, self._settings.temperature_k, rng=self._rng)
         self._integrator = build_integrator(self._atoms, self._settings, rng=self._rng)
         (self._directory / CHECKPOINT).unlink(missing_ok=True)
-        self._recorder = Recorder(self._directory, log_note=self._log_note)
+        self._recorder = Recorder(self._directory, self._settings, log_note=self._log_note)
         if self._guard is not None:
             self._guard.open(self._directory)
         self._record()
@@ -186,7 +186,7 @@ class _Run:
         self._integrator = build_integrator(self._atoms, self._settings, rng=self._rng)
         self._integrator.restore(checkpoint.integrator)
         self._rng.bit_generator.state = dict(checkpoint.random_state)
-        self._recorder = Recorder(self._directory, file_sizes=checkpoint.file_sizes)
+        self._recorder = Recorder(self._directory, self._settings, file_sizes=checkpoint.file_sizes)
         if self._guard is not None:
             size = checkpoint.file_sizes.get(EXTRAPOLATING)
             self._guard.open(self._directory, size=size, state=checkpoint.watch)
@@ -204,6 +204,8 @@ class _Run:
         if self._stopped:
             return False
         while self.step < settings.steps:
+            if settings.to_temperature_k is not None:
+                self._integrator.set_temperature(settings.temperature_at(self.step))
             self._integrator.step()
             self.step += 1
             self._watch.check_motion(self._atoms, self.step)
@@ -322,7 +324,7 @@ def _summarise(
         ms_per_step=ms_per_step,
         lost_atoms=0,
         resumed_from_step=resumed,
-        trajectory=directory / TRAJECTORY,
+        trajectory=directory / trajectory_name(settings),
         log=directory / LOG,
         extrapolation=extrapolation,
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from ase import Atoms
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.simulation.checkpoint import Checkpoint
 from qiskit_qff.simulation.settings import MDSettings
+
+_DEFAULTS = {field.name: field.default for field in fields(MDSettings) if field.default is not MISSING}
 
 
 def check_identity(path: Path, checkpoint: Checkpoint, identity: Mapping[str, Any], settings: MDSettings) -> None:
@@ -29,7 +32,8 @@ def check_identity(path: Path, checkpoint: Checkpoint, identity: Mapping[str, An
     for name in ("model", "structure"):
         if checkpoint.identity.get(name) != identity[name]:
             raise ConfigError(f"{path}: the run there was started with another {name}. {advice}")
-    before = checkpoint.identity.get("settings", {})
+    # Settings that a checkpoint of an older version does not name had their present default.
+    before = _DEFAULTS | dict(checkpoint.identity.get("settings", {}))
     for name, value in identity["settings"].items():
         if before.get(name) != value:
             raise ConfigError(

@@ -42,14 +42,20 @@ Array = NDArray[Any]
 
 # The parts of an ASE integrator that carry state of their own.
 _PARTS = ("_thermostat", "_barostat")
+_RAMP_WORK = "ramp_work_ev"
+# Of the parts and of the integrator itself, what is proportional to the temperature: masses, and momenta at constant
+# velocity.
+_THERMAL = ("_kT", "_temperature_K", "_Q", "_p_eta", "_W", "_R", "_p_xi", "_p_eps", "_p_g")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Integrator:
     """One of ASE's integrators at work on one structure."""
 
     dynamics: Any
     """The integrator of ASE."""
+    ramp_work_ev: float = 0.0
+    """What changes of the thermostat's temperature have added to ASE's conserved quantity, in eV."""
 
     def step(self) -> None:
         """Advance by one time step."""
@@ -59,13 +65,34 @@ class Integrator:
         """The quantity in eV that an exact integration would conserve."""
         dynamics = self.dynamics
         if hasattr(dynamics, "get_conserved_energy"):
-            return float(dynamics.get_conserved_energy())
+            return float(dynamics.get_conserved_energy()) - self.ramp_work_ev
         # transferred_energy: of Bussi's own; of the Langevin integrator below; absent at constant energy.
         return float(dynamics.atoms.get_total_energy() - getattr(dynamics, "transferred_energy", 0.0))
 
+    def set_temperature(self, temperature_k: float) -> None:
+        """Change the temperature of the thermostat and of the barostat.
+
+        Nosé-Hoover chains keep their relaxation times: masses are proportional to the temperature, and velocities of
+        chain and cell stay, so that friction does not jump. What their energies gain by that is no energy of the
+        system, and is kept out of the conserved quantity.
+
+        Args:
+            temperature_k: in K.
+        """
+        dynamics = self.dynamics
+        if hasattr(dynamics, "set_temperature"):
+            dynamics.set_temperature(temperature_k)
+        elif hasattr(dynamics, "target_kinetic_energy"):
+            dynamics.target_kinetic_energy = 0.5 * units.kB * temperature_k * dynamics.ndof
+        elif hasattr(dynamics, "_thermostat"):
+            before = self.conserved_energy()
+            _scale_chains(dynamics, temperature_k)
+            self.ramp_work_ev += self.conserved_energy() - before
+
     def state(self) -> dict[str, Array]:
         """All numbers the integrator holds, by name."""
-        return {name: np.array(value) for name, _, _, value in _numbers_of(self.dynamics)}
+        held = {name: np.array(value) for name, _, _, value in _numbers_of(self.dynamics)}
+        return held | {_RAMP_WORK: np.array(self.ramp_work_ev)}
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Put back what :meth:`state` gave.
@@ -73,6 +100,9 @@ class Integrator:
         Raises:
             DataError: if the numbers belong to another integrator (or another version of ASE).
         """
+        # A checkpoint of an older version has no ramp.
+        self.ramp_work_ev = float(state.get(_RAMP_WORK, 0.0))
+        state = {name: value for name, value in state.items() if name != _RAMP_WORK}
         held = list(_numbers_of(self.dynamics))
         fits = {name: np.shape(value) for name, _, _, value in held}
         if fits != {name: value.shape for name, value in state.items()}:
@@ -175,6 +205,15 @@ def _with_chain_at_rest(dynamics: Any, settings: MDSettings) -> Any:
         tdamp=settings.thermostat_time_fs * units.fs,
     )
     return dynamics
+
+
+def _scale_chains(dynamics: Any, temperature_k: float) -> None:
+    """Bring Nosé-Hoover chains, and the barostat if there is one, to another temperature at constant velocities."""
+    factor = units.kB * temperature_k / dynamics._thermostat._kT  # noqa: SLF001 (ASE offers no other way in)
+    for owner in (dynamics, *(getattr(dynamics, part) for part in _PARTS if hasattr(dynamics, part))):
+        for name in _THERMAL:
+            if hasattr(owner, name):
+                setattr(owner, name, getattr(owner, name) * factor)
 
 
 def _numbers_of(dynamics: Any) -> Iterator[tuple[str, Any, str, Any]]:

@@ -3,10 +3,14 @@
 The trajectory is extended XYZ: every program reads it, an interrupted run stays readable up to its last whole
 frame, and cutting it back to a checkpoint is a truncation at a known byte. (ASE's binary .traj keeps an index
 at its end that a killed run leaves stale.) Positions are not wrapped into the cell, so displacements can be
-read off directly. The log is CSV, one line per interval, below remarks that begin with ``#``, if there are any.
+read off directly. A compact trajectory is the same, rounded and compressed by gzip, one member for all frames between
+two checkpoints: gzip files may be joined and cut between members, so it too is cut back at a known byte.
+
+The log is CSV, one line per interval, below remarks that begin with ``#``, if there are any.
 """
 
 import fcntl
+import gzip
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -19,9 +23,17 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from qiskit_qff.errors import DataError
+from qiskit_qff.simulation.settings import MDSettings
 
 TRAJECTORY = "trajectory.extxyz"
+COMPACT_TRAJECTORY = "trajectory.extxyz.gz"
 LOG = "log.csv"
+DECIMALS = 8
+"""Of positions in Å and momenta in ASE's units."""
+COMPACT_DECIMALS = 5
+"""The same in a compact trajectory: a thousandth of a thermal displacement."""
+# Frames that wait to be compressed take no more memory than this.
+_MEMBER_BYTES = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -56,30 +68,45 @@ LOG_COLUMNS = tuple(field.name for field in fields(LogEntry))
 class Recorder:
     """The open trajectory and log of one run."""
 
-    def __init__(self, directory: Path, *, file_sizes: Mapping[str, int] | None = None, log_note: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: MDSettings,
+        *,
+        file_sizes: Mapping[str, int] | None = None,
+        log_note: str = "",
+    ) -> None:
         """Open the files: new and empty, or cut back to the sizes of a checkpoint.
 
         Args:
             directory: where they are.
+            settings: what of each frame is written, and whether compressed.
             file_sizes: length in bytes of each file at the checkpoint; None for a new run.
             log_note: remark for the top of a new log.
 
         Raises:
             DataError: if a file is missing or shorter than at the checkpoint, or another run is writing it.
         """
-        self._files: dict[str, IO[bytes]] = {}
+        self._settings = settings
+        self._trajectory = trajectory_name(settings)
+        self._files: dict[str, IO[bytes] | _GzipMembers] = {}
         with ExitStack() as opened:
-            for name in (TRAJECTORY, LOG):
+            for name in (self._trajectory, LOG):
                 size = None if file_sizes is None else file_sizes[name]
-                self._files[name] = opened.enter_context(open_at(directory / name, size))
+                stream = opened.enter_context(open_at(directory / name, size))
+                self._files[name] = _GzipMembers(stream) if name == COMPACT_TRAJECTORY else stream
             opened.pop_all()  # both are open: keep them so
         if file_sizes is None:
+            for name in {TRAJECTORY, COMPACT_TRAJECTORY} - {self._trajectory}:
+                (directory / name).unlink(missing_ok=True)  # of a run that is begun anew
             remark = f"# {log_note}\n" if log_note else ""
             self._files[LOG].write((remark + ",".join(LOG_COLUMNS) + "\n").encode())
 
     def write(self, atoms: Atoms, entry: LogEntry) -> None:
         """Add one frame and one line."""
-        self._files[TRAJECTORY].write(format_frame(atoms, entry).encode())
+        decimals = COMPACT_DECIMALS if self._settings.compact else DECIMALS
+        frame = format_frame(atoms, entry, velocities=self._settings.velocities, decimals=decimals)
+        self._files[self._trajectory].write(frame.encode())
         self._files[LOG].write(format_entry(entry).encode())
 
     def sync(self) -> dict[str, int]:
@@ -97,19 +124,66 @@ class Recorder:
             stream.close()
 
 
-def format_frame(atoms: Atoms, entry: LogEntry) -> str:
-    """One frame of extended XYZ with positions, momenta and the scalars of its log entry."""
+class _GzipMembers:
+    """A file of gzip members: what is written waits until the next flush, and becomes one member."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._waiting = stream, bytearray()
+
+    def write(self, content: bytes) -> None:
+        """Add to the next member."""
+        self._waiting += content
+        if len(self._waiting) > _MEMBER_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the next member."""
+        if self._waiting:
+            self._stream.write(gzip.compress(bytes(self._waiting), mtime=0))
+            self._waiting.clear()
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        """The operating system's number of the file."""
+        return self._stream.fileno()
+
+    def tell(self) -> int:
+        """Length of the file in bytes."""
+        return self._stream.tell()
+
+    def close(self) -> None:
+        """Write what waits and close the file."""
+        self.flush()
+        self._stream.close()
+
+
+def trajectory_name(settings: MDSettings) -> str:
+    """Name of the trajectory's file."""
+    return COMPACT_TRAJECTORY if settings.compact else TRAJECTORY
+
+
+def format_frame(atoms: Atoms, entry: LogEntry, *, velocities: bool = True, decimals: int = DECIMALS) -> str:
+    """One frame of extended XYZ with positions and the scalars of its log entry.
+
+    Args:
+        atoms: positions, momenta and cell.
+        entry: the log entry of the same step.
+        velocities: whether momenta are written.
+        decimals: of positions and momenta.
+    """
     lattice = " ".join(f"{value:.10g}" for value in atoms.cell.array.ravel())
     pbc = " ".join("T" if periodic else "F" for periodic in atoms.pbc)
     cell = f'Lattice="{lattice}" ' if atoms.cell.rank else ""
     header = (
-        f"{len(atoms)}\n{cell}Properties=species:S:1:pos:R:3:momenta:R:3 energy={entry.potential_ev:.10g} "
-        f"step={entry.step} time_fs={entry.time_fs:.10g} temperature_k={entry.temperature_k:.8g} "
-        f'pbc="{pbc}"\n'
+        f"{len(atoms)}\n{cell}Properties=species:S:1:pos:R:3{':momenta:R:3' if velocities else ''} "
+        f"energy={entry.potential_ev:.10g} step={entry.step} time_fs={entry.time_fs:.10g} "
+        f'temperature_k={entry.temperature_k:.8g} pbc="{pbc}"\n'
     )
-    numbers = np.hstack([atoms.positions, atoms.get_momenta()]).tolist()
+    columns = [atoms.positions, atoms.get_momenta()] if velocities else [atoms.positions]
+    numbers = np.hstack(columns).tolist()
     # PERF: one format for the whole frame is several times faster than one per line.
-    line = "%-2s %14.8f %14.8f %14.8f %13.8f %13.8f %13.8f\n"
+    position, momentum = f" %{decimals + 6}.{decimals}f", f" %{decimals + 5}.{decimals}f"
+    line = "%-2s" + 3 * position + (3 * momentum if velocities else "") + "\n"
     values = [item for symbol, row in zip(atoms.symbols, numbers, strict=True) for item in (symbol, *row)]
     return header + (line * len(atoms)) % tuple(values)
 

@@ -44,12 +44,20 @@ class MDSettings:
     """Whether ``npt`` scales the cell, or moves all its vectors."""
     barostat_time_fs: float = 1000.0
     """Relaxation time of the barostat in fs."""
+    to_temperature_k: float | None = None
+    """Temperature in K that the thermostat is heated or cooled to; None keeps it."""
+    ramp_steps: int = 0
+    """Steps over which that happens, linearly; then the temperature stays."""
     seed: int = 0
     """Seed of the initial velocities and of the thermostat's noise."""
     interval: int = 20
     """Steps between lines of the log and frames of the trajectory."""
     checkpoint_interval: int = 1000
     """Steps between checkpoints."""
+    velocities: bool = True
+    """Whether the trajectory holds momenta, which the vibrational density of states needs."""
+    compact: bool = False
+    """Whether the trajectory is compressed and rounded to 1e-5 Å."""
     maximum_temperature_k: float | None = None
     """The run stops as exploded above this; default five times the temperature plus 1000 K."""
     maximum_step_ang: float = 0.5
@@ -72,6 +80,7 @@ class MDSettings:
         for name, least in (("steps", 0), ("seed", 0), ("interval", 1), ("checkpoint_interval", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name}: expected at least {least}, received {getattr(self, name)}.")
+        self._check_ramp()
         if not math.isfinite(self.pressure_gpa):
             raise ConfigError(f"pressure_gpa: expected a finite number, received {self.pressure_gpa}.")
         if self.ensemble != "nve" and self.thermostat_time_fs < 2.0 * self.timestep_fs:
@@ -80,12 +89,34 @@ class MDSettings:
                 f"({2.0 * self.timestep_fs} fs)."
             )
 
+    def _check_ramp(self) -> None:
+        """Refuse a ramp that is none.
+
+        Raises:
+            ConfigError: naming what is missing.
+        """
+        if self.to_temperature_k is None:
+            return
+        if not (math.isfinite(self.to_temperature_k) and self.to_temperature_k > 0.0):
+            raise ConfigError(f"to_temperature_k: expected a positive number, received {self.to_temperature_k}.")
+        if self.ensemble == "nve":
+            raise ConfigError("to_temperature_k: nve has no thermostat to heat or cool with; use nvt or npt.")
+        if self.ramp_steps < 1:
+            raise ConfigError(f"ramp_steps: expected at least 1 with to_temperature_k, received {self.ramp_steps}.")
+
     @property
     def temperature_limit_k(self) -> float:
         """Temperature in K above which the run counts as exploded."""
         if self.maximum_temperature_k is not None:
             return self.maximum_temperature_k
-        return 5.0 * self.temperature_k + 1000.0
+        return 5.0 * max(self.temperature_k, self.to_temperature_k or 0.0) + 1000.0
+
+    def temperature_at(self, step: int) -> float:
+        """Temperature of the thermostat in K after a number of steps."""
+        if self.to_temperature_k is None:
+            return self.temperature_k
+        done = min(step / self.ramp_steps, 1.0)
+        return self.temperature_k + done * (self.to_temperature_k - self.temperature_k)
 
 
 def default_timestep(numbers: Sequence[int]) -> float:

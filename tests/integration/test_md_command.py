@@ -60,7 +60,9 @@ def interrupt(arguments, out, how, *, after_bytes):
     return process.returncode, errors
 
 
-@pytest.mark.parametrize("options", [{"ensemble": "nve"}, {"ensemble": "nvt", "thermostat": "langevin"}])
+@pytest.mark.parametrize(
+    "options", [{"ensemble": "nve"}, {"ensemble": "nvt", "thermostat": "langevin", "to_temperature": 60}]
+)
 def test_killed_runs_resume_bit_identically(workplace, tmp_path, capsys, options):
     out = tmp_path / "parts"
     code, _ = interrupt(command(workplace, out, **options), out, signal.SIGKILL, after_bytes=2500)
