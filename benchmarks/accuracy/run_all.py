@@ -79,7 +79,8 @@ def run_jobs(waiting, arguments, config, mark):
                 continue
             header = jobs.about(job) | {"config": config.model_dump(mode="json", exclude={"data"})}
             records.write_entry(job.file, job.key, entry | {"made_with": mark}, header)
-            print(f"{place}: {jobs.headline(entry)} ({entry['seconds']:.0f} s)", flush=True)
+            spent = f"{entry['seconds']:.0f} s, {entry['processor_seconds']:.0f} s of work"
+            print(f"{place}: {jobs.headline(entry)} ({spent})", flush=True)
     return failed
 
 
