@@ -154,7 +154,10 @@ def measure_shipped(config, draws, parts):
 def refits(prepared, result, frames, rng, members=6):
     """Committees that need training, in place of the draws."""
     objective, config, best = prepared.objective, prepared.config, result.restarts[0].parameters
-    found = {"restarts": [(run.parameters, objective.statistics.baseline) for run in result.restarts], "bootstrap": []}
+    found = {
+        "restarts": [(run.parameters, objective.statistics.references.baseline) for run in result.restarts],
+        "bootstrap": [],
+    }
     for _ in range(members):
         sample = [frames[k] for k in rng.integers(0, len(frames), len(frames))]
         statistics = quadratic_statistics(
@@ -162,13 +165,13 @@ def refits(prepared, result, frames, rng, members=6):
         )
         again = Objective(statistics, objective.layout, shots=objective.shots)
         run = levenberg_marquardt(again, best, SolverSettings(), progress=lambda *_: None, label="")
-        found["bootstrap"].append((run.parameters, statistics.baseline))
+        found["bootstrap"].append((run.parameters, statistics.references.baseline))
     return {name: [whole(prepared, *row) for row in rows] for name, rows in found.items()}
 
 
 def whole(prepared, parameters, baseline):
     """The force field of a member."""
-    field, shifts = prepared.force_field(parameters), baseline - prepared.objective.statistics.baseline
+    field, shifts = prepared.force_field(parameters), baseline - prepared.objective.statistics.references.baseline
     models = zip(field.models, shifts, strict=True)
     return replace(field, models=tuple(replace(m, reference_energy=m.reference_energy + shift) for m, shift in models))
 

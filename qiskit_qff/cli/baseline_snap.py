@@ -55,7 +55,7 @@ def snap_baselines(data: BaselineData, progress: Callable[[str, int, int], None]
         MissingDependencyError: If LAMMPS is not installed.
         DataError: If a frame is not periodic in all directions.
     """
-    small = largest_degree(len(data.species), data.config.max_parameters)
+    small = largest_degree(len(data.species), data.config.max_parameters - data.n_references)
     pattern = _choose(data, max(small, 2))
     source = pattern.rows(data, FULL)
     sums = linear_sums(data.frames, source, data.species, weights=data.weights, progress=progress, stage="snap")
@@ -72,14 +72,14 @@ def snap_baselines(data: BaselineData, progress: Callable[[str, int, int], None]
     return baselines
 
 
-def largest_degree(n_species: int, max_parameters: int) -> int:
+def largest_degree(n_species: int, max_coefficients: int) -> int:
     """Largest 2J whose linear model keeps to a limit; 0 where none does.
 
     Args:
         n_species: Number of species.
-        max_parameters: Most coefficients and reference energies.
+        max_coefficients: Most coefficients; reference energies are taken off the budget before.
     """
-    fitting = [d for d in range(1, FULL + 1) if n_species * (len(component_degrees(d)) + 1) <= max_parameters]
+    fitting = [d for d in range(1, FULL + 1) if n_species * len(component_degrees(d)) <= max_coefficients]
     return max(fitting, default=0)
 
 

@@ -76,14 +76,17 @@ def print_ledger(field: "ForceField", output: Output) -> None:
             entry.n_qubits,
             entry.angles,
             entry.weights,
-            entry.reference_energies,
+            "",
             entry.trainable,
             entry.channels,
             int(entry.label_free),
         )
         for entry in entries
     ]
-    rows.append(("all", field.n_qubits, *(sum(int(str(row[k])) for row in rows) for k in range(2, 8))))
+    totals = field.ledger.to_dict()
+    free = totals["not_trained"]
+    fitted = [totals[key] for key in ("angles", "weights", "reference_energies", "n_trainable")]
+    rows.append(("all", field.n_qubits, *fitted, free["selected_channels"], free["label_free_numbers"]))
     output.table(
         f"{field.n_trainable} trainable parameters",
         ("element", "qubits", "angles", "weights", "references", "trainable", "channels", "label-free"),

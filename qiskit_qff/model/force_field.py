@@ -28,7 +28,7 @@ from qiskit_qff.encoding.amplitudes import amplitude_vectors
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.core_repulsion import CoreRepulsion
 from qiskit_qff.model.evaluation import FoldedForceField
-from qiskit_qff.model.ledger import Ledger, species_entry
+from qiskit_qff.model.ledger import Ledger, ledger_of
 from qiskit_qff.model.model_file import read_model, write_model
 from qiskit_qff.model.prediction import Prediction
 from qiskit_qff.model.species_model import SpeciesModel
@@ -61,15 +61,22 @@ class ForceField:
     """How the model came about: configuration, data, seeds, errors."""
     uncertainty: UncertaintyCalibration | None = None
     """Makes the committee's spread as large as errors were; None where it was never compared with them."""
+    fitted_references: int | None = None
+    """Independent reference energies that the training compositions determined; None in files from before these were
+    counted: one per species."""
 
     def __post_init__(self) -> None:
         """Check the order of the species.
 
         Raises:
-            ConfigError: If they are not ascending, or the cutoff is no length.
+            ConfigError: If they are not ascending, the cutoff is no length, or there are more energies than species.
         """
         if not (np.isfinite(self.r_cut) and self.r_cut > 0.0):
             raise ConfigError(f"r_cut must be a positive length in Å; {self.r_cut} was given.")
+        if self.fitted_references is not None and not 1 <= self.fitted_references <= len(self.models):
+            raise ConfigError(
+                f"{self.fitted_references} reference energies were fitted, to {len(self.models)} species."
+            )
         if list(self.species) != sorted(set(self.species)):
             raise ConfigError(f"Species must be ascending and different; {self.species} were given.")
 
@@ -116,20 +123,7 @@ class ForceField:
     @property
     def ledger(self) -> Ledger:
         """Every number that was fitted, and every one that was not."""
-        return Ledger(
-            tuple(
-                species_entry(
-                    m.number,
-                    n_qubits=m.ansatz.n_qubits,
-                    angles=0 if self.shared_angles and k > 0 else m.ansatz.n_angles,
-                    weights=m.ansatz.n_readouts,
-                    channels=m.compression.channels.n_channels,
-                    label_free=m.label_free,
-                    uncertainty=0 if m.spread is None else m.spread.n_numbers,
-                )
-                for k, m in enumerate(self.models)
-            )
-        )
+        return ledger_of(self.models, shared_angles=self.shared_angles, fitted_references=self.fitted_references)
 
     def operator_matrices(self) -> dict[int, FloatArray]:
         """M of each species, measured where it is calibrated, else of its circuit, ``(2^n, 2^n)``, in eV."""
@@ -299,13 +293,16 @@ class ForceField:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists for a model file."""
-        return {
+        content = {
             "r_cut": self.r_cut,
             "shared_angles": self.shared_angles,
             "repulsion": self.repulsion.to_dict(),
             "species": [m.to_dict() for m in self.models],
             "metadata": dict(self.metadata),
-        } | ({} if self.uncertainty is None else {"uncertainty": asdict(self.uncertainty)})
+        }
+        if self.fitted_references is not None:
+            content["fitted_references"] = self.fitted_references
+        return content | ({} if self.uncertainty is None else {"uncertainty": asdict(self.uncertainty)})
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ForceField:
@@ -321,6 +318,7 @@ class ForceField:
             shared_angles=bool(data["shared_angles"]),
             metadata=data.get("metadata", {}),
             uncertainty=UncertaintyCalibration(**data["uncertainty"]) if "uncertainty" in data else None,
+            fitted_references=int(data["fitted_references"]) if "fitted_references" in data else None,
         )
 
     def save(self, path: str | Path) -> None:

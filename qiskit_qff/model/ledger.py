@@ -1,11 +1,19 @@
-"""The parameter ledger: every number a model was fitted with, and every number it was not."""
+"""The parameter ledger: every number a model was fitted with, and every number it was not.
+
+Reference energies count as many as the data can tell apart, the rank of the matrix of training compositions: frames of
+one composition determine one number, whatever the number of species, and no more than that is fitted. Files from before
+this was so count one per species.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ase.data import chemical_symbols
+
+from qiskit_qff.model.species_model import SpeciesModel
 
 
 @dataclass(frozen=True)
@@ -20,8 +28,6 @@ class SpeciesLedger:
     """Trainable circuit angles; with shared circuits they are counted for the first species only."""
     weights: int
     """Trainable readout weights."""
-    reference_energies: int
-    """Fitted reference energies, always 1."""
     channels: int
     """Channels chosen against the labels (a discrete choice)."""
     label_free: int
@@ -31,8 +37,8 @@ class SpeciesLedger:
 
     @property
     def trainable(self) -> int:
-        """Numbers fitted to energies or forces."""
-        return self.angles + self.weights + self.reference_energies
+        """Numbers fitted to energies or forces that belong to this species alone."""
+        return self.angles + self.weights
 
 
 @dataclass(frozen=True)
@@ -41,18 +47,20 @@ class Ledger:
 
     species: tuple[SpeciesLedger, ...]
     """One entry each."""
+    reference_energies: int
+    """Independent reference energies, of all species together: the rank of the training compositions."""
 
     @property
     def n_trainable(self) -> int:
         """All numbers fitted to an energy or a force."""
-        return sum(entry.trainable for entry in self.species)
+        return sum(entry.trainable for entry in self.species) + self.reference_energies
 
     def to_dict(self) -> dict[str, Any]:
         """Totals and one entry per species, for JSON."""
         return {
             "angles": sum(e.angles for e in self.species),
             "weights": sum(e.weights for e in self.species),
-            "reference_energies": sum(e.reference_energies for e in self.species),
+            "reference_energies": self.reference_energies,
             "n_trainable": self.n_trainable,
             "not_trained": {
                 "selected_channels": sum(e.channels for e in self.species),
@@ -63,18 +71,26 @@ class Ledger:
         }
 
 
-def species_entry(
-    number: int, *, n_qubits: int, angles: int, weights: int, channels: int, label_free: int, uncertainty: int = 0
-) -> SpeciesLedger:
-    """Entry of one species.
+def ledger_of(models: Sequence[SpeciesModel], *, shared_angles: bool, fitted_references: int | None) -> Ledger:
+    """Ledger of some species' models.
 
     Args:
-        number: Atomic number.
-        n_qubits: Qubits of its register.
-        angles: Trainable angles.
-        weights: Trainable readout weights.
-        channels: Selected channels.
-        label_free: Numbers computed without labels.
-        uncertainty: Numbers that only uncertainties depend on.
+        models: The models.
+        shared_angles: Whether they have one set of angles.
+        fitted_references: Independent reference energies; None for one per species.
     """
-    return SpeciesLedger(chemical_symbols[number], n_qubits, angles, weights, 1, channels, label_free, uncertainty)
+    return Ledger(
+        tuple(
+            SpeciesLedger(
+                chemical_symbols[m.number],
+                n_qubits=m.ansatz.n_qubits,
+                angles=0 if shared_angles and k > 0 else m.ansatz.n_angles,
+                weights=m.ansatz.n_readouts,
+                channels=m.compression.channels.n_channels,
+                label_free=m.label_free,
+                uncertainty=0 if m.spread is None else m.spread.n_numbers,
+            )
+            for k, m in enumerate(models)
+        ),
+        len(models) if fitted_references is None else fitted_references,
+    )

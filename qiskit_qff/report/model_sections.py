@@ -15,7 +15,8 @@ from qiskit_qff.report.metrics import Comparison, Metrics
 from qiskit_qff.training.trainer import TrainingResult
 
 _WHAT_COUNTS = (
-    "Trainable is every number fitted to an energy or a force. Channels were chosen against energies and "
+    "Trainable is every number fitted to an energy or a force; reference energies count as many as the training "
+    "compositions can tell apart, of all elements together. Channels were chosen against energies and "
     "forces (a discrete choice); label-free numbers are means and scales of channels."
 )
 _REPORTED_PACKAGES = ("numpy", "qiskit", "ase", "numba")
@@ -102,7 +103,7 @@ def ledger_section(field: ForceField) -> Section:
             e.n_qubits,
             e.angles,
             e.weights,
-            e.reference_energies,
+            "",
             e.trainable,
             e.channels,
             int(e.label_free),
@@ -114,7 +115,7 @@ def ledger_section(field: ForceField) -> Section:
         field.n_qubits,
         sum(e.angles for e in entries),
         sum(e.weights for e in entries),
-        sum(e.reference_energies for e in entries),
+        field.ledger.reference_energies,
         field.n_trainable,
         sum(e.channels for e in entries),
         sum(int(e.label_free) for e in entries),

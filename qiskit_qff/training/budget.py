@@ -44,7 +44,7 @@ def circuit_specs(config: TrainConfig, sizes: NDArray[np.int64]) -> tuple[Ansatz
     return tuple(circuit_spec(config, int(size)) for size in sizes)
 
 
-def size_limits(config: TrainConfig, species: tuple[int, ...]) -> SizeLimits:
+def size_limits(config: TrainConfig, species: tuple[int, ...], n_references: int) -> SizeLimits:
     """Numbers of features that the registers and the budget allow.
 
     A tree has one angle per feature, so its species share the budget freely and the data decides who gets how
@@ -53,20 +53,21 @@ def size_limits(config: TrainConfig, species: tuple[int, ...]) -> SizeLimits:
     Args:
         config: The configuration.
         species: Atomic numbers.
+        n_references: Reference energies that the training data can tell apart.
 
     Raises:
         BudgetError: If even the smallest registers need more than ``max_parameters``.
     """
     largest, count = 2**config.circuit.n_qubits - 1, len(species)
     if config.circuit.family != "ry_tree" or config.circuit.shared:
-        _check_fixed(config, count)
+        _check_fixed(config, count, n_references)
         return SizeLimits(total=largest * count, per_species=largest, equal=True)
     per_feature = 2 if config.circuit.readout == "rank_two" else 1
-    overhead = n_parameters(circuit_spec(config, 3)) - 2 * per_feature + 1
+    overhead = n_parameters(circuit_spec(config, 3)) - 2 * per_feature
     smallest = 2 if config.circuit.readout == "rank_two" else 1
-    total = (config.max_parameters - count * overhead) // per_feature
+    total = (config.max_parameters - n_references - count * overhead) // per_feature
     if total < smallest * count:
-        need = count * (overhead + smallest * per_feature)
+        need = n_references + count * (overhead + smallest * per_feature)
         other = " or choose readout 'rank_one'" if config.circuit.readout != "rank_one" else ""
         raise BudgetError(
             f"max_parameters is {config.max_parameters}, but {count} species with readout "
@@ -75,7 +76,7 @@ def size_limits(config: TrainConfig, species: tuple[int, ...]) -> SizeLimits:
     return SizeLimits(total=min(total, largest * count), per_species=largest, equal=False)
 
 
-def _check_fixed(config: TrainConfig, count: int) -> None:
+def _check_fixed(config: TrainConfig, count: int, n_references: int) -> None:
     """Refuse a circuit of fixed size that exceeds the budget.
 
     Raises:
@@ -83,12 +84,12 @@ def _check_fixed(config: TrainConfig, count: int) -> None:
     """
     spec = circuit_spec(config, 2**config.circuit.n_qubits)
     copies = 1 if config.circuit.shared else count
-    need = copies * spec.n_angles + count * (spec.n_readouts + 1)
+    need = copies * spec.n_angles + count * spec.n_readouts + n_references
     if need > config.max_parameters:
         raise BudgetError(
             f"circuit {spec.family}/{spec.readout} on {config.circuit.n_qubits} qubits needs {need} parameters "
-            f"({copies} x {spec.n_angles} angles, {count} x {spec.n_readouts} weights, {count} reference energies), "
-            f"more than max_parameters = {config.max_parameters}; lower circuit.n_qubits, circuit.layers or "
+            f"({copies} x {spec.n_angles} angles, {count} x {spec.n_readouts} weights, {n_references} reference "
+            f"energies), more than max_parameters = {config.max_parameters}; lower circuit.n_qubits, circuit.layers or "
             "circuit.n_readouts, set circuit.shared, or choose family 'ry_tree', which adapts its size."
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qiskit_qff.compression.normal_equations import NormalEquations
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.frame import Frame
+from qiskit_qff.training.references import References
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -67,51 +68,28 @@ class LossWeights:
         return forces.ravel()
 
 
-def reference_energies(frames: Sequence[Frame], species: Sequence[int]) -> FloatArray:
-    """Least-squares energy per atom of each species, the smallest solution where it is not unique.
-
-    Args:
-        frames: Frames with energies.
-        species: Atomic numbers.
-
-    Returns:
-        Shape ``(S,)``, in eV.
-
-    Raises:
-        DataError: If a frame has no energy.
-    """
-    for frame in frames:
-        if frame.energy is None:
-            raise DataError(f"{frame.where}: no energy; training needs energies and forces of every frame.")
-    counts = np.array([[np.count_nonzero(f.numbers == z) for z in species] for f in frames], dtype=np.float64)
-    size = counts.sum(axis=1)
-    energies = np.array([f.energy for f in frames], dtype=np.float64)
-    solution: FloatArray = np.linalg.lstsq(counts / size[:, None], energies / size, rcond=1e-9)[0]
-    return solution
-
-
 def add_frame(
     equations: NormalEquations,
     frame: Frame,
     rows: tuple[FloatArray, FloatArray],
     counts: FloatArray,
-    baseline: FloatArray,
+    references: References,
     weights: LossWeights,
 ) -> None:
-    """Add one frame's energy and force rows, reference-energy columns last.
+    """Add one frame's energy and force rows, columns of the r reference energies last.
 
     Args:
-        equations: Sums over ``C + S`` columns.
+        equations: Sums over ``C + r`` columns.
         frame: The frame.
-        rows: Energy row, shape ``(C,)``, and force rows, shape ``(3 n, C + S)`` whose last S columns are zero.
+        rows: Energy row, shape ``(C,)``, and force rows, shape ``(3 n, C + r)`` whose last r columns are zero.
         counts: Atoms of each species, shape ``(S,)``.
-        baseline: Reference energies already taken off, shape ``(S,)``, in eV.
+        references: Space of the reference energies, and those taken off beforehand.
         weights: The loss.
     """
     energy_row, force_rows = rows
     equations.add(force_rows, weights.force_labels(frame), weights.force_weights(frame.numbers))
-    full = np.concatenate([energy_row, counts])[None, :]
-    label = np.array([float(frame.energy or 0.0) - float(counts @ baseline)])
+    full = np.concatenate([energy_row, counts @ references.directions])[None, :]
+    label = np.array([float(frame.energy or 0.0) - float(counts @ references.baseline)])
     equations.add(np.ascontiguousarray(full), label, np.array([weights.energy_weight(frame.n_atoms)]))
 
 
@@ -127,7 +105,10 @@ def eliminate_last(equations: NormalEquations, count: int) -> NormalEquations:
     """
     head = slice(0, len(equations.moment) - count)
     tail = slice(len(equations.moment) - count, None)
-    inverse = np.linalg.pinv(equations.gram[tail, tail], rcond=1e-10, hermitian=True)
+    corner = equations.gram[tail, tail]
+    # In units of the diagonal: one composition may be rare, or differ little from another.
+    scale = 1.0 / np.sqrt(np.maximum(np.diagonal(corner), 1e-300))
+    inverse = np.linalg.pinv(corner * np.outer(scale, scale), rcond=1e-12, hermitian=True) * np.outer(scale, scale)
     coupling = equations.gram[head, tail]
     # Only a thin product is subtracted: the large block is updated in place.
     equations.gram[head, head] -= (coupling @ inverse) @ coupling.T

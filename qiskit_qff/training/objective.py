@@ -40,6 +40,8 @@ class ParameterLayout:
     """Ansatz of each species."""
     shared: bool
     """Whether all species use one set of angles."""
+    n_references: int
+    """Reference energies that the data can tell apart."""
 
     @property
     def n_angles(self) -> int:
@@ -54,7 +56,7 @@ class ParameterLayout:
     @property
     def n_parameters(self) -> int:
         """Number of all trainable parameters."""
-        return self.n_angles + self.n_weights + len(self.specs)
+        return self.n_angles + self.n_weights + self.n_references
 
     @cached_property
     def angles(self) -> tuple[slice, ...]:
@@ -75,7 +77,7 @@ class ParameterLayout:
 
     @property
     def references(self) -> slice:
-        """Reference energies."""
+        """Coordinates of the reference energies in their space, see :mod:`~qiskit_qff.training.references`."""
         return slice(self.n_angles + self.n_weights, self.n_parameters)
 
 
@@ -119,7 +121,7 @@ class Objective:
             parameters: p, shape ``(P,)``.
 
         Returns:
-            Shape ``(Q + S,)``.
+            Shape ``(Q + r,)``.
         """
         layout, parts = self.layout, []
         for s, spec in enumerate(layout.specs):
@@ -133,7 +135,7 @@ class Objective:
         """Loss of m.
 
         Args:
-            vector: m, shape ``(Q + S,)``.
+            vector: m, shape ``(Q + r,)``.
         """
         equations = self.statistics.equations
         return float(vector @ (self.gram @ vector) - 2.0 * equations.moment @ vector + equations.constant)
@@ -236,7 +238,7 @@ class Objective:
         """Smallest loss over all symmetric matrices: no circuit on these features can be better.
 
         Returns:
-            The loss and its m, shape ``(Q + S,)``.
+            The loss and its m, shape ``(Q + r,)``.
         """
         free = np.ones(len(self.gram), dtype=np.bool_)
         free[self.statistics.feature_start[:-1]] = False
@@ -248,12 +250,12 @@ class Objective:
         """Best model that is linear in the features: the ``M_0a`` and reference energies alone.
 
         Returns:
-            Its loss, the coefficients of each species, shape ``(d_s,)``, and the reference energies,
-            shape ``(S,)``.
+            Its loss, the coefficients of each species, shape ``(d_s,)``, and the coordinates of the reference
+            energies, shape ``(r,)``.
         """
         starts, sizes = self.statistics.feature_start, self.statistics.sizes
         columns = [np.arange(starts[s] + 1, starts[s] + sizes[s]) for s in range(len(sizes))]
-        references = np.arange(starts[-1], starts[-1] + len(sizes))
+        references = np.arange(starts[-1], len(self.statistics.equations.moment))
         chosen = np.concatenate([*columns, references])
         solution = solve_scaled(self.gram[np.ix_(chosen, chosen)], self.statistics.equations.moment[chosen])
         vector = np.zeros(len(self.statistics.equations.moment))

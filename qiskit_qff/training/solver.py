@@ -210,7 +210,8 @@ def solve_weights(objective: Objective, parameters: FloatArray) -> FloatArray:
         Shape ``(P,)``.
     """
     layout, statistics = objective.layout, objective.statistics
-    columns = np.zeros((len(statistics.equations.moment), layout.n_weights + len(layout.specs)))
+    count = layout.n_references
+    columns = np.zeros((len(statistics.equations.moment), layout.n_weights + count))
     for s, spec in enumerate(layout.specs):
         matrices = readout_matrices(build_program(spec), parameters[layout.angles[s]])
         rows, cols = np.triu_indices(int(statistics.sizes[s]))
@@ -218,7 +219,6 @@ def solve_weights(objective: Objective, parameters: FloatArray) -> FloatArray:
         inside = slice(int(statistics.feature_start[s]), int(statistics.feature_start[s + 1]))
         columns[inside, place.start - layout.n_angles : place.stop - layout.n_angles] = matrices[:, rows, cols].T
         columns[inside.start] = 0.0
-    count = len(layout.specs)
     columns[-count:, -count:] = np.eye(count)
     solved = parameters.copy()
     gram = columns.T @ objective.gram @ columns

@@ -39,7 +39,7 @@ def draw_spread(
     lengths = np.sqrt(max(value, 0.0) / n_frames / np.maximum(values, SOFTEST * values[-1]))
     draws = (rng.normal(size=(members, len(values))) * lengths) @ vectors.T * scale
     layout = objective.layout
-    references = draws[:, layout.references]
+    references = objective.statistics.references.changes(draws[:, layout.references])
     return {
         number: ParameterSpread(draws[:, layout.angles[s]], draws[:, layout.weights[s]], references[:, s])
         for s, number in enumerate(objective.statistics.species)

@@ -26,8 +26,8 @@ from qiskit_qff.training.design import (
     Progress,
     add_frame,
     eliminate_last,
-    reference_energies,
 )
+from qiskit_qff.training.references import References, fit_references
 from qiskit_qff.training.workers import S, Work, Workers, sum_frames
 
 FloatArray = NDArray[np.float64]
@@ -45,11 +45,11 @@ class QuadraticStatistics:
     sizes: IntArray
     """Amplitudes d_s + 1 of each species, shape ``(S,)``."""
     feature_start: IntArray
-    """Where the triangle of each species begins, shape ``(S + 1,)``; reference energies follow."""
+    """Where the triangle of each species begins, shape ``(S + 1,)``; the r reference energies follow."""
     equations: NormalEquations
-    """Completed sums over ``Q + S`` columns, per frame (divided by their number)."""
-    baseline: FloatArray
-    """Reference energies taken off beforehand, shape ``(S,)``, in eV."""
+    """Completed sums over ``Q + r`` columns, per frame (divided by their number)."""
+    references: References
+    """Space of the reference energies, and those taken off beforehand."""
 
 
 def find_shortest(frames: Sequence[Frame], species: Sequence[int], r_cut: float, progress: Progress) -> FloatArray:
@@ -103,12 +103,12 @@ def pool_statistics(
         for s, z in enumerate(species)
     }
     tables = make_tables(sets, settings.r_cut)
-    work = _PoolWork(tables, species, reference_energies(frames, species), weights)
+    work = _PoolWork(tables, species, fit_references(frames, species), weights)
     sums = _sum(work, frames, "pool", progress, workers)
     sums.equations.symmetric()
     moments = sums.moments
     return PoolStatistics(
-        sets, tables, moments.mean(), moments.covariance(), eliminate_last(sums.equations, len(species))
+        sets, tables, moments.mean(), moments.covariance(), eliminate_last(sums.equations, work.references.count)
     )
 
 
@@ -135,21 +135,22 @@ class _PoolWork:
     """All channels."""
     species: tuple[int, ...]
     """Atomic numbers, ascending."""
-    baseline: FloatArray
-    """Reference energies already taken off, shape ``(S,)``, in eV."""
+    references: References
+    """Space of the reference energies, and those already taken off."""
     weights: LossWeights
     """The loss."""
 
     def __call__(self, frames: Sequence[Frame], progress: FrameProgress | None = None) -> _PoolSums:
         """Sum over some frames."""
         tables, n_species, n_columns = self.tables, len(self.species), int(self.tables.channel_start[-1])
-        sums = _PoolSums(NormalEquations.empty(n_columns + n_species), _Moments(tables))
+        width = n_columns + self.references.count
+        sums = _PoolSums(NormalEquations.empty(width), _Moments(tables))
         for k, frame in enumerate(frames):
             if progress is not None:
                 progress(k)
             kinds = species_index(frame.numbers, self.species, where=frame.where)
             neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, tables.r_cut)
-            rows = np.empty(n_columns), np.empty((3 * frame.n_atoms, n_columns + n_species))
+            rows = np.empty(n_columns), np.empty((3 * frame.n_atoms, width))
             values = np.empty((frame.n_atoms, int(np.diff(tables.channel_start).max())))
             linear_design(
                 tables,
@@ -163,7 +164,7 @@ class _PoolWork:
             )
             sums.moments.add(kinds, values)
             counts = np.bincount(kinds, minlength=n_species).astype(np.float64)
-            add_frame(sums.equations, frame, rows, counts, self.baseline, self.weights)
+            add_frame(sums.equations, frame, rows, counts, self.references, self.weights)
         return sums
 
 
@@ -246,15 +247,15 @@ def quadratic_statistics(
         workers: Processes to sum on; this one by default.
     """
     species = tuple(sorted(maps))
-    baseline = reference_energies(frames, species)
-    work = _QuadraticWork(tuple(maps[z] for z in species), species, baseline, weights, r_cut)
+    references = fit_references(frames, species)
+    work = _QuadraticWork(tuple(maps[z] for z in species), species, references, weights, r_cut)
     equations = _sum(work, frames, "statistics", progress, workers)
     equations.symmetric()
     equations.gram /= len(frames)
     equations.moment /= len(frames)
     equations.constant /= len(frames)
     sizes = np.array([m.n_features for m in work.maps], dtype=np.int64) + 1
-    return QuadraticStatistics(species, sizes, work.feature_start, equations, baseline)
+    return QuadraticStatistics(species, sizes, work.feature_start, equations, references)
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,8 +266,8 @@ class _QuadraticWork:
     """Compression of each species."""
     species: tuple[int, ...]
     """Atomic numbers, ascending."""
-    baseline: FloatArray
-    """Reference energies already taken off, shape ``(S,)``, in eV."""
+    references: References
+    """Space of the reference energies, and those already taken off."""
     weights: LossWeights
     """The loss."""
     r_cut: float
@@ -284,19 +285,20 @@ class _QuadraticWork:
         flat_maps, map_start = np.concatenate([m.matrix.ravel() for m in self.maps]), [m.matrix.size for m in self.maps]
         means, feature_start = np.concatenate([m.mean for m in self.maps]), self.feature_start
         n_species, n_columns = len(self.species), int(feature_start[-1])
-        equations = NormalEquations.empty(n_columns + n_species)
+        width = n_columns + self.references.count
+        equations = NormalEquations.empty(width)
         for k, frame in enumerate(frames):
             if progress is not None:
                 progress(k)
             kinds = species_index(frame.numbers, self.species, where=frame.where)
             neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, self.r_cut)
-            rows = np.empty(n_columns), np.empty((3 * frame.n_atoms, n_columns + n_species))
+            rows = np.empty(n_columns), np.empty((3 * frame.n_atoms, width))
             quadratic_design(
                 tables, means, flat_maps, _starts(map_start), dimensions, feature_start,
                 neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds, *rows,
             )  # fmt: skip
             counts = np.bincount(kinds, minlength=n_species).astype(np.float64)
-            add_frame(equations, frame, rows, counts, self.baseline, self.weights)
+            add_frame(equations, frame, rows, counts, self.references, self.weights)
         return equations
 
 

@@ -28,6 +28,7 @@ from qiskit_qff.training.budget import circuit_specs, fit_pool, size_limits
 from qiskit_qff.training.design import LossWeights, Progress
 from qiskit_qff.training.domains import training_domains
 from qiskit_qff.training.objective import Objective, ParameterLayout
+from qiskit_qff.training.references import reference_count
 from qiskit_qff.training.solver import Restart, SolverSettings, minimise
 from qiskit_qff.training.spread import draw_spread
 from qiskit_qff.training.statistics import (
@@ -158,7 +159,7 @@ def prepare(
     check_labels(frames)
     weights = loss_weights(config)
     species = species_of(frames)
-    limits = size_limits(config, species)
+    limits = size_limits(config, species, reference_count(frames, species))
     shortest = find_shortest(frames, species, config.descriptor.r_cut, report)
     check_reach(species, shortest, config.descriptor.r_cut)
     if pool is None:
@@ -167,7 +168,9 @@ def prepare(
     del pool
     r_cut = config.descriptor.r_cut
     statistics = quadratic_statistics(frames, maps, r_cut=r_cut, weights=weights, progress=report, workers=workers)
-    layout = ParameterLayout(circuit_specs(config, statistics.sizes), config.circuit.shared)
+    layout = ParameterLayout(
+        circuit_specs(config, statistics.sizes), config.circuit.shared, statistics.references.count
+    )
     repulsion = CoreRepulsion.from_shortest_distances(species, shortest, cutoff=config.descriptor.r_cut)
     objective = Objective(statistics, layout, shots=config.loss.shots)
     domains = training_domains(frames, maps, r_cut=r_cut, progress=report, workers=workers)
@@ -315,7 +318,7 @@ def _assemble(prepared: PreparedTraining, parameters: FloatArray) -> ForceField:
     """Force field of a parameter vector."""
     statistics: QuadraticStatistics = prepared.objective.statistics
     layout, maps, config = prepared.objective.layout, prepared.maps, prepared.config
-    references = parameters[layout.references] + statistics.baseline
+    references = statistics.references.energies(parameters[layout.references])
     models = []
     for s, number in enumerate(statistics.species):
         spec: AnsatzSpec = layout.specs[s]
@@ -327,6 +330,7 @@ def _assemble(prepared: PreparedTraining, parameters: FloatArray) -> ForceField:
         r_cut=config.descriptor.r_cut,
         repulsion=prepared.repulsion,
         shared_angles=layout.shared,
+        fitted_references=layout.n_references,
         metadata={"config": config.model_dump(mode="json"), "elements": [chemical_symbols[z] for z in maps]},
     )
     return raw.with_mean_environment_references()

@@ -127,7 +127,10 @@ def with_layout(settings, frames, n_qubits, layers, n_readouts):
     prepared = prepared_for(settings | {"circuit": circuit}, frames)
     sizes = prepared.objective.statistics.sizes.tolist()
     specs = tuple(AnsatzSpec("brickwork_cz", "z_diagonal", n, layers, n_readouts) for n in sizes)
-    return prepared, Objective(prepared.objective.statistics, ParameterLayout(specs, shared=False))
+    return prepared, Objective(
+        prepared.objective.statistics,
+        ParameterLayout(specs, shared=False, n_references=prepared.objective.layout.n_references),
+    )
 
 
 def finished(prepared, objective, parameters, n_trainable, test):
@@ -192,13 +195,13 @@ def normalised(settings, frames, test, seed):
     equations = NormalEquations.empty(len(old.equations.moment))
     for frame in frames:
         energy, forces, counts = normalised_rows(frame, prepared.maps, r_cut)
-        padded = np.pad(forces, ((0, 0), (0, len(counts))))
-        add_frame(equations, frame, (energy, padded), counts, old.baseline, loss_weights(config))
+        padded = np.pad(forces, ((0, 0), (0, old.references.count)))
+        add_frame(equations, frame, (energy, padded), counts, old.references, loss_weights(config))
     equations.symmetric()
     equations.gram /= len(frames)
     equations.moment /= len(frames)
     equations.constant /= len(frames)
-    statistics = QuadraticStatistics(old.species, old.sizes, old.feature_start, equations, old.baseline)
+    statistics = QuadraticStatistics(old.species, old.sizes, old.feature_start, equations, old.references)
     objective, rng = NormalisedObjective(statistics, prepared.objective.layout), np.random.default_rng(seed)
     linear = linear_start(objective)
     starts = [linear] + [linear + 0.3 * rng.normal(size=len(linear)) * (np.abs(linear) + 0.1) for _ in range(2)]
@@ -208,7 +211,8 @@ def normalised(settings, frames, test, seed):
     vector, predictions = objective.operator_vector(run.parameters), []
     for frame in test:
         energy, forces, counts = normalised_rows(frame, prepared.maps, r_cut)
-        value = float(energy @ vector[: len(energy)] + counts @ (vector[len(energy) :] + old.baseline))
+        constants = old.references.energies(vector[len(energy) :])
+        value = float(energy @ vector[: len(energy)] + counts @ constants)
         predictions.append((value, (forces @ vector[: len(energy)]).reshape(-1, 3)))
     found = {"n_trainable": objective.layout.n_parameters, "loss": objective.fit_loss(run.parameters)}
     return (

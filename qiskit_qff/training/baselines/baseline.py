@@ -30,7 +30,7 @@ class BaselineLedger:
     coefficients: int
     """Coefficients, weights and biases."""
     reference_energies: int
-    """Reference energies, one per species."""
+    """Reference energies that the training compositions tell apart, as the quantum model counts them."""
     choices: int = 0
     """Discrete choices made against the labels, such as selected channels."""
     label_free: int = 0

@@ -23,8 +23,9 @@ from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import neighbor_list
 from qiskit_qff.structures.species import species_index
 from qiskit_qff.training.baselines.baseline import Baseline, BaselineLedger
-from qiskit_qff.training.design import LossWeights, Progress, add_frame, reference_energies
+from qiskit_qff.training.design import LossWeights, Progress, add_frame
 from qiskit_qff.training.objective import RIDGE, solve_scaled
+from qiskit_qff.training.references import References, fit_references
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -94,8 +95,8 @@ class LinearSums:
     """Atomic numbers, ascending."""
     equations: NormalEquations
     """Completed sums over descriptors and, last, reference energies."""
-    baseline: FloatArray
-    """Reference energies taken off beforehand, shape ``(S,)``, in eV."""
+    references: References
+    """Space of the reference energies, and those taken off beforehand."""
 
     def solve(self, columns: IntArray | None = None, *, ridge: float = RIDGE) -> tuple[FloatArray, FloatArray, float]:
         """Coefficients that minimise the loss.
@@ -107,7 +108,7 @@ class LinearSums:
         Returns:
             Coefficients, shape ``(len(columns),)``, reference energies, shape ``(S,)``, in eV, and the loss.
         """
-        count = len(self.species)
+        count = self.references.count
         everything = len(self.equations.moment) - count
         chosen = np.arange(everything) if columns is None else columns
         index = np.concatenate([chosen, everything + np.arange(count)])
@@ -116,7 +117,7 @@ class LinearSums:
         gram[inner, inner] *= 1.0 + ridge
         solution = solve_scaled(gram, moment)
         loss = float(solution @ gram @ solution - 2.0 * moment @ solution + self.equations.constant)
-        return solution[: len(chosen)], solution[len(chosen) :] + self.baseline, loss
+        return solution[: len(chosen)], self.references.energies(solution[len(chosen) :]), loss
 
 
 def linear_sums(
@@ -138,21 +139,22 @@ def linear_sums(
         progress: Called as work proceeds.
         stage: What to call the work.
     """
-    equations = NormalEquations.empty(source.n_columns + len(species))
-    baseline = reference_energies(frames, species)
+    references = fit_references(frames, species)
+    width = source.n_columns + references.count
+    equations = NormalEquations.empty(width)
     for k, frame in enumerate(frames):
         progress(stage, k, len(frames))
         energy, forces = source(frame)
-        padded = np.zeros((len(forces), forces.shape[1] + len(species)))
+        padded = np.zeros((len(forces), width))
         padded[:, : forces.shape[1]] = forces
         counts = np.array([np.count_nonzero(frame.numbers == z) for z in species], dtype=np.float64)
-        add_frame(equations, frame, (energy, padded), counts, baseline, weights)
+        add_frame(equations, frame, (energy, padded), counts, references, weights)
     progress(stage, len(frames), len(frames))
     equations.symmetric()
     equations.gram /= len(frames)
     equations.moment /= len(frames)
     equations.constant /= len(frames)
-    return LinearSums(species, equations, baseline)
+    return LinearSums(species, equations, references)
 
 
 def linear_baseline(
@@ -188,7 +190,10 @@ def linear_baseline(
         return constant + float(energy @ coefficients), (forces @ coefficients).reshape(-1, 3)
 
     ledger = BaselineLedger(
-        coefficients=len(coefficients), reference_energies=len(sums.species), choices=choices, label_free=label_free
+        coefficients=len(coefficients),
+        reference_energies=sums.references.count,
+        choices=choices,
+        label_free=label_free,
     )
     return Baseline(name, words, ledger, predict)
 
@@ -200,12 +205,12 @@ def mean_baseline(frames: Sequence[Frame], species: tuple[int, ...]) -> Baseline
         frames: Training frames.
         species: Atomic numbers, ascending.
     """
-    references = reference_energies(frames, species)
+    references = fit_references(frames, species)
 
     def predict(frame: Frame) -> tuple[float, FloatArray]:
-        return references_of(frame, species, references), np.zeros((frame.n_atoms, 3))
+        return references_of(frame, species, references.baseline), np.zeros((frame.n_atoms, 3))
 
-    ledger = BaselineLedger(coefficients=0, reference_energies=len(species))
+    ledger = BaselineLedger(coefficients=0, reference_energies=references.count)
     return Baseline("mean", "mean energy of the composition, no force", ledger, predict)
 
 

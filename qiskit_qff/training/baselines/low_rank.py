@@ -41,6 +41,8 @@ class LowRankFit:
     """Loss per frame."""
     n_coefficients: int
     """Numbers fitted besides reference energies."""
+    n_references: int
+    """Reference energies that the data tell apart."""
 
 
 def fit_low_rank(
@@ -71,7 +73,8 @@ def fit_low_rank(
             best = loss, found.x, signs
     assert best is not None
     forms = problem.forms(best[1], best[2])
-    return LowRankFit(forms, best[0], len(best[1]) - len(statistics.sizes))
+    count = statistics.references.count
+    return LowRankFit(forms, best[0], len(best[1]) - count, count)
 
 
 def _alternating(problem: _Problem) -> FloatArray:
@@ -86,7 +89,7 @@ class _Problem:
     def __init__(self, statistics: QuadraticStatistics, rank: int) -> None:
         self.rank, self.sizes = rank, statistics.sizes.tolist()
         self._statistics = statistics
-        starts, count = statistics.feature_start, len(self.sizes)
+        starts, count = statistics.feature_start, statistics.references.count
         keep = np.ones(len(statistics.equations.moment), dtype=np.bool_)
         keep[starts[:-1]] = False  # M_00 does what the reference energy does
         self._kept = np.flatnonzero(keep)
@@ -142,13 +145,13 @@ class _Problem:
                 inner[place, column + a] += signs[s, k] * own[1 + k, b]
                 inner[place, column + b] += signs[s, k] * own[1 + k, a]
             row += len(rows)
-        count = len(self.sizes)
+        count = self._statistics.references.count
         inner[row:, -count:] = np.eye(count)
         return np.asarray(self._root @ inner)
 
     def linear(self) -> FloatArray:
         """Best parameters without squares, shape ``(P,)``."""
-        parameters = np.zeros(int(self._offsets[-1]) + len(self.sizes))
+        parameters = np.zeros(int(self._offsets[-1]) + self._statistics.references.count)
         none = np.zeros((len(self.sizes), self.rank))
         linear = np.concatenate(
             [
@@ -171,7 +174,7 @@ class _Problem:
     def forms(self, parameters: FloatArray, signs: FloatArray) -> tuple[FloatArray, ...]:
         """M of every species with its reference energy as first entry."""
         forms = self._operator(parameters, signs)
-        references = parameters[self._offsets[-1] :] + self._statistics.baseline
+        references = self._statistics.references.energies(parameters[self._offsets[-1] :])
         for form, reference in zip(forms, references, strict=True):
             form[0, 0] = reference
         return forms
@@ -208,7 +211,7 @@ def low_rank_baseline(
 
     ledger = BaselineLedger(
         coefficients=fit.n_coefficients,
-        reference_energies=len(maps),
+        reference_energies=fit.n_references,
         choices=sum(m.channels.n_channels for m in maps.values()),
         label_free=sum(m.mean.size + m.matrix.size for m in maps.values()),
     )

@@ -2,9 +2,9 @@ r"""A small neural network per species, fitted to energies and forces by L-BFGS.
 
 .. math:: E_i = e_s + \sum_k a_{sk}\tanh(w_{sk}\cdot y_i + b_{sk})
 
-has ``h (d + 2) + 1`` parameters per species. Forces need its derivative in y, gradients of the loss the second
-derivative, both written out here. The first unit starts as the best linear model in its nearly linear range, so
-training starts at about the linear model's error.
+has ``h (d + 2)`` parameters per species, beside as many reference energies as the data tell apart. Forces need its
+derivative in y, gradients of the loss the second derivative, both written out here. The first unit starts as the best
+linear model in its nearly linear range, so training starts at about the linear model's error.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.baselines.atom_features import AtomFeatures, SpeciesAtoms, atom_features
 from qiskit_qff.training.baselines.baseline import Baseline, BaselineLedger, with_core
 from qiskit_qff.training.design import LossWeights
+from qiskit_qff.training.references import References
 
 FloatArray = NDArray[np.float64]
+Units = tuple[FloatArray, FloatArray, FloatArray]
+"""Input weights, shape ``(h, d)``, biases and output weights, shape ``(h,)``, of one species."""
 
 LINEAR_RANGE = 0.3
 """Standard deviation of the first unit's argument at the start; tanh bends by 3 % there."""
@@ -37,19 +40,21 @@ class PerceptronShape:
     """Units h of every species."""
     n_features: tuple[int, ...]
     """Inputs d of each species."""
+    n_references: int
+    """Reference energies that the data tell apart."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Parameters of each species, its reference energy included."""
-        return tuple(self.n_hidden * (d + 2) + 1 for d in self.n_features)
+        """Parameters of each species, without reference energies."""
+        return tuple(self.n_hidden * (d + 2) for d in self.n_features)
 
     @property
     def n_parameters(self) -> int:
-        """All parameters."""
-        return sum(self.sizes)
+        """All parameters; coordinates of the reference energies are the last."""
+        return sum(self.sizes) + self.n_references
 
-    def split(self, parameters: FloatArray) -> list[tuple[FloatArray, FloatArray, FloatArray, float]]:
-        """Input weights, shape ``(h, d)``, biases and output weights, shape ``(h,)``, and energy of each species.
+    def split(self, parameters: FloatArray) -> list[Units]:
+        """Input weights, shape ``(h, d)``, biases and output weights, shape ``(h,)``, of each species.
 
         Args:
             parameters: Shape ``(n_parameters,)``; the arrays are views of it.
@@ -57,9 +62,17 @@ class PerceptronShape:
         parts, start = [], 0
         for d, size in zip(self.n_features, self.sizes, strict=True):
             own, h = parameters[start : start + size], self.n_hidden
-            parts.append((own[: h * d].reshape(h, d), own[h * d : h * (d + 1)], own[h * (d + 1) : -1], float(own[-1])))
+            parts.append((own[: h * d].reshape(h, d), own[h * d : h * (d + 1)], own[h * (d + 1) :]))
             start += size
         return parts
+
+    def energies(self, parameters: FloatArray) -> FloatArray:
+        """Coordinates of the reference energies, shape ``(r,)``.
+
+        Args:
+            parameters: Shape ``(n_parameters,)``.
+        """
+        return parameters[sum(self.sizes) :]
 
 
 class PerceptronLoss:
@@ -72,7 +85,7 @@ class PerceptronLoss:
         shape: PerceptronShape,
         *,
         weights: LossWeights,
-        references: FloatArray,
+        references: References,
     ) -> None:
         """Gather labels and weights.
 
@@ -81,11 +94,12 @@ class PerceptronLoss:
             atoms: Their features.
             shape: Sizes of the networks.
             weights: The loss.
-            references: Reference energies taken off the labels, shape ``(S,)``, in eV.
+            references: Space of the reference energies, and those taken off the labels.
         """
         self._atoms, self._shape = atoms, shape
         energies = np.array([frame.energy for frame in frames], dtype=np.float64)
-        self._energies = energies - atoms.counts @ references
+        self._energies = energies - atoms.counts @ references.baseline
+        self._columns = atoms.counts @ references.directions
         self._forces = np.concatenate([weights.force_labels(frame) for frame in frames])
         self._energy_weights = np.array([weights.energy_weight(f.n_atoms) for f in frames]) / len(frames)
         self._force_weights = np.concatenate([weights.force_weights(f.numbers) for f in frames]) / len(frames)
@@ -98,6 +112,7 @@ class PerceptronLoss:
         """
         parts = self._shape.split(parameters)
         energies, forces = predict_atoms(self._atoms, parts)
+        energies += self._columns @ self._shape.energies(parameters)
         energy_error, force_error = energies - self._energies, forces - self._forces
         weighted = self._energy_weights * energy_error
         pulled = self._force_weights * force_error
@@ -106,13 +121,11 @@ class PerceptronLoss:
             _species_gradient(own, part, 2.0 * weighted[own.frame], 2.0 * (own.slopes.T @ pulled))
             for own, part in zip(self._atoms.species, parts, strict=True)
         ]
-        return value, np.concatenate(slopes)
+        return value, np.concatenate([*slopes, 2.0 * self._columns.T @ weighted])
 
 
-def predict_atoms(
-    atoms: AtomFeatures, parts: Sequence[tuple[FloatArray, FloatArray, FloatArray, float]]
-) -> tuple[FloatArray, FloatArray]:
-    """Energies of all frames and forces on all their atoms.
+def predict_atoms(atoms: AtomFeatures, parts: Sequence[Units]) -> tuple[FloatArray, FloatArray]:
+    """Energies of all frames, without reference energies, and forces on all their atoms.
 
     Args:
         atoms: Features.
@@ -123,16 +136,16 @@ def predict_atoms(
     """
     energies = np.zeros(len(atoms.counts))
     forces = np.zeros(atoms.species[0].slopes.shape[0])
-    for own, (inner, bias, outer, energy) in zip(atoms.species, parts, strict=True):
+    for own, (inner, bias, outer) in zip(atoms.species, parts, strict=True):
         hidden = np.tanh(own.features @ inner.T + bias)
-        np.add.at(energies, own.frame, hidden @ outer + energy)
+        np.add.at(energies, own.frame, hidden @ outer)
         forces += own.slopes @ (((1.0 - hidden**2) * outer) @ inner).ravel()
     return energies, forces
 
 
 def _species_gradient(
     own: SpeciesAtoms,
-    part: tuple[FloatArray, FloatArray, FloatArray, float],
+    part: Units,
     by_energy: FloatArray,
     by_slope: FloatArray,
 ) -> FloatArray:
@@ -144,7 +157,7 @@ def _species_gradient(
         by_energy: dL/dE of each atom, shape ``(n,)``.
         by_slope: dL/d(dE/dy) of each atom, shape ``(n d,)``.
     """
-    inner, bias, outer, _ = part
+    inner, bias, outer = part
     hidden = np.tanh(own.features @ inner.T + bias)
     bend = 1.0 - hidden**2
     pulled = by_slope.reshape(own.features.shape)
@@ -153,7 +166,7 @@ def _species_gradient(
     argument = outer * bend * (by_energy[:, None] - 2.0 * hidden * along)
     by_inner = argument.T @ own.features + (outer * bend).T @ pulled
     by_outer = hidden.T @ by_energy + (bend * along).sum(axis=0)
-    return np.concatenate([by_inner.ravel(), argument.sum(axis=0), by_outer, [by_energy.sum()]])
+    return np.concatenate([by_inner.ravel(), argument.sum(axis=0), by_outer])
 
 
 def start_parameters(
@@ -169,12 +182,12 @@ def start_parameters(
         shape: Sizes.
         atoms: Features, for their spread.
         linear: Coefficients of each species, shape ``(d_s,)``, in eV.
-        energies: Reference energies, shape ``(S,)``, in eV.
+        energies: Coordinates of the reference energies, shape ``(r,)``, in eV.
         rng: Source of the other units.
     """
     parameters = np.zeros(shape.n_parameters)
-    parameters[np.cumsum(shape.sizes) - 1] = energies
-    for (inner, _, outer, _), own, beta in zip(shape.split(parameters), atoms.species, linear, strict=True):
+    shape.energies(parameters)[:] = energies
+    for (inner, _, outer), own, beta in zip(shape.split(parameters), atoms.species, linear, strict=True):
         spread = max(float((own.features @ beta).std()), 1e-12)
         inner[0], outer[0] = beta * (LINEAR_RANGE / spread), spread / LINEAR_RANGE
         inner[1:] = rng.normal(0.0, LINEAR_RANGE, inner[1:].shape) / np.maximum(own.features.std(axis=0), 1e-12)
@@ -216,7 +229,7 @@ def perceptron_baseline(
     maps: dict[int, LinearMap],
     repulsion: CoreRepulsion,
     *,
-    references: FloatArray,
+    references: References,
     r_cut: float,
 ) -> Baseline:
     """A fitted network.
@@ -226,19 +239,19 @@ def perceptron_baseline(
         parameters: Shape ``(P,)``.
         maps: Compression of each species.
         repulsion: Core repulsion, as the quantum model has it.
-        references: Reference energies that were taken off the labels, shape ``(S,)``, in eV.
+        references: Space of the reference energies, and those that were taken off the labels.
         r_cut: Cutoff radius in Å.
     """
-    parts = shape.split(parameters)
+    parts, constants = shape.split(parameters), references.energies(shape.energies(parameters))
 
     def predict(frame: Frame) -> tuple[float, FloatArray]:
         atoms = atom_features([frame], maps, r_cut=r_cut, core_start=repulsion.outer)
         energies, forces = predict_atoms(atoms, parts)
-        return float(energies[0] + atoms.counts[0] @ references), forces.reshape(-1, 3)
+        return float(energies[0] + atoms.counts[0] @ constants), forces.reshape(-1, 3)
 
     ledger = BaselineLedger(
-        coefficients=shape.n_parameters - len(maps),
-        reference_energies=len(maps),
+        coefficients=sum(shape.sizes),
+        reference_energies=shape.n_references,
         choices=sum(m.channels.n_channels for m in maps.values()),
         label_free=sum(m.mean.size + m.matrix.size for m in maps.values()),
     )

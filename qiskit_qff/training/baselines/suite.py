@@ -2,7 +2,8 @@
 
 Each model may use the whole budget: where the circuit spends a weight per species, the linear model spends one more
 channel. Channels are chosen by the same orthogonal forward selection with exchanges, from the same pool, on the same
-frames; only *how many* differs, and no baseline is held to the size of a register.
+frames; only *how many* differs, and no baseline is held to the size of a register. Every model spends the same number of
+parameters on reference energies: the rank of the training compositions (:mod:`qiskit_qff.training.references`).
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ from qiskit_qff.training.baselines.perceptron import (
     start_parameters,
 )
 from qiskit_qff.training.budget import size_limits
-from qiskit_qff.training.design import LossWeights, Progress, reference_energies
+from qiskit_qff.training.design import LossWeights, Progress
+from qiskit_qff.training.references import fit_references, reference_count
 from qiskit_qff.training.statistics import find_shortest, quadratic_statistics
 from qiskit_qff.training.trainer import check_labels, check_reach, compress, loss_weights, sum_pool
 
@@ -73,6 +75,11 @@ class BaselineData:
     maps: dict[int, LinearMap]
     """The circuit's own compression."""
 
+    @property
+    def n_references(self) -> int:
+        """Reference energies that the frames can tell apart: so many numbers every model spends on them."""
+        return reference_count(self.frames, self.species)
+
 
 def gather(
     frames: Sequence[Frame],
@@ -95,7 +102,7 @@ def gather(
     """
     check_labels(frames)
     weights, species, r_cut = loss_weights(config), species_of(frames), config.descriptor.r_cut
-    limits = size_limits(config, species)
+    limits = size_limits(config, species, reference_count(frames, species))
     shortest = find_shortest(frames, species, r_cut, progress)
     check_reach(species, shortest, r_cut)
     pool = sum_pool(frames, species, shortest, config, weights, progress)
@@ -126,7 +133,7 @@ def linear_same_channels(data: BaselineData, _rng: np.random.Generator, progress
 
 def linear_selected(data: BaselineData, _rng: np.random.Generator, progress: Progress) -> Baseline:
     """Linear in as many selected channels as the budget allows."""
-    maps = select(data, data.config.max_parameters - len(data.species))
+    maps = select(data, data.config.max_parameters - data.n_references)
     return _linear(data, "linear_selected", "linear, selected channels, full budget", maps, progress)
 
 
@@ -143,15 +150,17 @@ def quadratic_rank_two(data: BaselineData, rng: np.random.Generator, progress: P
 def network(data: BaselineData, rng: np.random.Generator, progress: Progress) -> Baseline:
     """A small neural network per species."""
     count = len(data.species)
-    maps = select(data, (data.config.max_parameters - (2 * HIDDEN + 1) * count) // HIDDEN)
+    maps = select(data, (data.config.max_parameters - data.n_references - 2 * HIDDEN * count) // HIDDEN)
     keep = np.linspace(0, len(data.frames) - 1, min(len(data.frames), NETWORK_FRAMES)).round().astype(int)
     frames = [data.frames[k] for k in keep]
     atoms = atom_features(frames, maps, r_cut=data.config.descriptor.r_cut, progress=progress)
-    shape = PerceptronShape(HIDDEN, tuple(maps[z].n_features for z in data.species))
-    references = reference_energies(frames, data.species)
+    references = fit_references(frames, data.species)
+    shape = PerceptronShape(HIDDEN, tuple(maps[z].n_features for z in data.species), references.count)
     loss = PerceptronLoss(frames, atoms, shape, weights=data.weights, references=references)
     beta, energies = _linear_start(data, frames, maps)
-    starts = [start_parameters(shape, atoms, beta, energies - references, rng) for _ in range(NETWORK_STARTS)]
+    # What lies outside the space no training frame sees.
+    coordinates = references.directions.T @ (energies - references.baseline)
+    starts = [start_parameters(shape, atoms, beta, coordinates, rng) for _ in range(NETWORK_STARTS)]
     progress("network", 0, 1)
     parameters, _ = fit_perceptron(loss, starts, max_iterations=NETWORK_ITERATIONS)
     progress("network", 1, 1)
@@ -204,8 +213,8 @@ def _linear(data: BaselineData, name: str, words: str, maps: dict[int, LinearMap
 
 def _low_rank(data: BaselineData, rank: int, rng: np.random.Generator, progress: Progress) -> Baseline:
     """Linear and some squares per species, on as many channels as the budget allows."""
-    r_cut, count = data.config.descriptor.r_cut, len(data.species)
-    maps = select(data, (data.config.max_parameters - count) // (1 + rank))
+    r_cut = data.config.descriptor.r_cut
+    maps = select(data, (data.config.max_parameters - data.n_references) // (1 + rank))
     statistics = quadratic_statistics(data.frames, maps, r_cut=r_cut, weights=data.weights, progress=progress)
     fit = fit_low_rank(statistics, rank, starts=LOW_RANK_STARTS, rng=rng)
     name = {1: "quadratic_rank_one", 2: "quadratic_rank_two"}[rank]

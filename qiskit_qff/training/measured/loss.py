@@ -48,7 +48,7 @@ class LossSample:
     std_error: float
     """Standard error of the loss."""
     residual: FloatArray
-    """dL/dm, shape ``(Q + S,)``."""
+    """dL/dm, shape ``(Q + r,)``."""
     cost: Cost
     """What was spent."""
 
@@ -154,9 +154,9 @@ class MeasuredLoss:
         return SlopeSample(slopes, np.sqrt(variances), sum((part.cost for part in measured), Cost()))
 
     def _columns(self, readouts: list[MeasuredReadouts]) -> FloatArray:
-        """dm/dv for weights and reference energies, shape ``(Q + S, n_weights + S)``."""
+        """dm/dv for weights and reference energies, shape ``(Q + r, n_weights + r)``."""
         layout, statistics = self.objective.layout, self.objective.statistics
-        count = len(layout.specs)
+        count = layout.n_references
         columns = np.zeros((len(statistics.equations.moment), layout.n_weights + count))
         for group, measured in zip(self._groups, readouts, strict=True):
             for s in group:
@@ -181,9 +181,9 @@ class MeasuredLoss:
         return tangents
 
     def _noise(self, readouts: list[MeasuredReadouts]) -> FloatArray:
-        """N, shape ``(n_weights + S, n_weights + S)``; zero where values are exact."""
+        """N, shape ``(n_weights + r, n_weights + r)``; zero where values are exact."""
         layout, starts = self.objective.layout, self.objective.statistics.feature_start
-        noise = np.zeros((layout.n_weights + len(layout.specs),) * 2)
+        noise = np.zeros((layout.n_weights + layout.n_references,) * 2)
         for group, measured in zip(self._groups, readouts, strict=True):
             if not measured.covariances.any():
                 continue

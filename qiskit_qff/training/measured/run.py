@@ -245,6 +245,7 @@ def _identity(
         "candidates": len(candidates),
         "circuits": [str(spec) for spec in objective.layout.specs],
         "shared": objective.layout.shared,
+        "reference_energies": objective.layout.n_references,
         **settings.labels,
     }
     sums = (float(np.trace(equations.gram)), float(np.abs(equations.moment).sum()), equations.constant)

@@ -17,6 +17,7 @@ from qiskit_qff.structures.species import species_of
 from qiskit_qff.training.design import Progress
 from qiskit_qff.training.domains import training_domains
 from qiskit_qff.training.objective import Objective, ParameterLayout
+from qiskit_qff.training.references import reference_count
 from qiskit_qff.training.statistics import quadratic_statistics
 from qiskit_qff.training.trainer import PreparedTraining, check_labels, fit, loss_weights, prepare
 
@@ -77,14 +78,16 @@ def _from_model(
     if found != known:
         names = [" ".join(chemical_symbols[z] for z in numbers) for numbers in (known, found)]
         raise DataError(f"the model to start from knows the elements {names[0]}, the training frames hold {names[1]}.")
-    if field.n_trainable > config.max_parameters:
+    layout = ParameterLayout(
+        tuple(m.ansatz for m in field.models), field.shared_angles, reference_count(frames, field.species)
+    )
+    if layout.n_parameters > config.max_parameters:
         raise BudgetError(
-            f"the model to start from has {field.n_trainable} trainable parameters, more than max_parameters = "
+            f"the model to start from has {layout.n_parameters} trainable parameters, more than max_parameters = "
             f"{config.max_parameters}; raise it, or start from a smaller model."
         )
     maps = {m.number: m.compression for m in field.models}
     statistics = quadratic_statistics(frames, maps, r_cut=field.r_cut, weights=loss_weights(config), progress=progress)
-    layout = ParameterLayout(tuple(m.ansatz for m in field.models), field.shared_angles)
     first = field.models[:1] if field.shared_angles else field.models
     angles = np.concatenate([m.theta for m in first])
     used = config.model_copy(update={"descriptor": config.descriptor.model_copy(update={"r_cut": field.r_cut})})

@@ -1,5 +1,7 @@
 """The trainer on a Lennard-Jones mixture: statistics, objective and solver against dense evaluation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,7 +52,7 @@ def statistics(frames, maps):
 def layout_for(statistics, **changes):
     options = {"family": "ry_tree", "readout": "rank_one"} | changes
     specs = tuple(AnsatzSpec(n_amplitudes=int(size), **options) for size in statistics.sizes)
-    return ParameterLayout(specs, shared=False)
+    return ParameterLayout(specs, shared=False, n_references=statistics.references.count)
 
 
 def test_a_pool_summed_beforehand_changes_nothing(frames):
@@ -91,7 +93,7 @@ BRICKWORK = {"family": "brickwork_cz", "readout": "z_diagonal", "layers": 2, "n_
 @pytest.mark.parametrize("shots", [None, 3])
 def test_gradient_and_gauss_newton_matrix(statistics, rng, shots):
     own = layout_for(statistics, **BRICKWORK)
-    for layout in (layout_for(statistics), own, ParameterLayout(own.specs, shared=True)):
+    for layout in (layout_for(statistics), own, replace(own, shared=True)):
         objective = Objective(statistics, layout, shots=shots)
         parameters = rng.normal(0, 0.3, objective.layout.n_parameters)
         _, gradient, curvature = objective.quadratic_model(parameters)

@@ -69,7 +69,7 @@ def test_merged_sums_equal_serial_ones(start):
         assert_close(ours.gram, theirs.gram)
         assert_close(ours.moment, theirs.moment)
         assert ours.constant == pytest.approx(theirs.constant, rel=1e-12)
-    np.testing.assert_array_equal(merged.baseline, serial.baseline)
+    np.testing.assert_array_equal(merged.references.baseline, serial.references.baseline)
     assert told == [(stage, done, 7) for stage in ("pool", "statistics") for done in (0, 3, 7)]
 
 

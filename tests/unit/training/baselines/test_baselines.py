@@ -13,6 +13,7 @@ from qiskit_qff.training.baselines.linear import ChannelRows, linear_sums
 from qiskit_qff.training.baselines.low_rank import _Problem, fit_low_rank, low_rank_baseline
 from qiskit_qff.training.baselines.perceptron import PerceptronLoss, PerceptronShape
 from qiskit_qff.training.baselines.suite import BASELINES, gather, select
+from qiskit_qff.training.references import fit_references
 from qiskit_qff.training.statistics import quadratic_statistics
 
 CONFIG = {
@@ -57,7 +58,7 @@ def test_low_rank_quadratic(data, rank, rng) -> None:
     statistics = quadratic_statistics(data.frames, maps, r_cut=4.0, weights=data.weights, progress=silent)
     problem = _Problem(statistics, rank)
     signs = np.sign(rng.normal(size=(2, rank)))
-    point = rng.normal(size=6 * (1 + rank) + 2)
+    point = rng.normal(size=6 * (1 + rank) + data.n_references)
     direction, step = rng.normal(size=len(point)), 1e-6
     there, back = (problem.residual(point + side * step * direction, signs) for side in (1, -1))
     slope = (there - back) / (2 * step)
@@ -75,8 +76,10 @@ def test_low_rank_quadratic(data, rank, rng) -> None:
 def test_network_gradient(data, rng) -> None:
     maps = select(data, 6)
     atoms = atom_features(data.frames, maps, r_cut=4.0)
-    shape = PerceptronShape(2, tuple(maps[z].n_features for z in data.species))
-    loss = PerceptronLoss(data.frames, atoms, shape, weights=data.weights, references=np.zeros(2))
+    shape = PerceptronShape(2, tuple(maps[z].n_features for z in data.species), n_references=1)
+    loss = PerceptronLoss(
+        data.frames, atoms, shape, weights=data.weights, references=fit_references(data.frames, data.species)
+    )
     point, direction, step = rng.normal(size=shape.n_parameters), rng.normal(size=shape.n_parameters), 1e-5
     slope = (loss(point + step * direction)[0] - loss(point - step * direction)[0]) / (2 * step)
     assert loss(point)[1] @ direction == pytest.approx(slope, rel=1e-5)
@@ -87,7 +90,7 @@ def test_every_baseline_keeps_to_the_budget_and_predicts_gradients(data, rng) ->
     for name, fit in BASELINES.items():
         model = fit(data, np.random.default_rng(0), silent)
         assert model.name == name
-        assert len(data.species) <= model.ledger.n_trainable <= 20
+        assert data.n_references <= model.ledger.n_trainable <= 20
         assert model.ledger.to_dict()["n_trainable"] == model.ledger.n_trainable
         check_forces(model, data.frames[1], rng)
         losses[name] = mean_loss(model, data)

@@ -1,0 +1,150 @@
+"""Reference energies: as many as the compositions determine, and the ledger counts the numbers there really are."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from qiskit_qff.errors import ModelFileError
+from qiskit_qff.model.config import parse_config
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.training.baselines.suite import BASELINES, gather
+from qiskit_qff.training.references import composition_directions, fit_references
+from qiskit_qff.training.trainer import fit, prepare
+
+CONFIG = {
+    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+    "circuit": {"n_qubits": 3},
+    "optimizer": {"restarts": 1, "max_iterations": 15},
+    "max_parameters": 16,
+}
+CIRCUITS = {
+    "tree": {},
+    "two vectors": {"readout": "rank_two"},
+    "brickwork": {"family": "brickwork_cz", "readout": "z_diagonal", "n_qubits": 2, "layers": 1, "n_readouts": 2},
+    "shared": {"shared": True},
+}
+
+
+def without(frame, rng, count):
+    """The frame with some atoms taken out and labels that are as good as any."""
+    kept = np.sort(rng.permutation(frame.n_atoms)[count:])
+    forces = frame.forces[kept] + rng.normal(0.0, 0.05, (len(kept), 3))
+    return Frame(
+        frame.numbers[kept], frame.positions[kept], frame.cell, frame.pbc, energy=frame.energy - 1.7 * count + 0.3,
+        forces=forces,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def varied(frames):
+    """Frames of two species in several compositions, one of them without the second species."""
+    rng = np.random.default_rng(8)
+    return [without(frame, rng, k % 3) for k, frame in enumerate(frames[:8])]
+
+
+@pytest.mark.parametrize(
+    ("counts", "rank"),
+    [
+        ([[4, 8, 2], [4, 8, 2]], 1),
+        ([[4, 8, 2], [8, 16, 4], [400, 800, 200]], 1),  # a supercell tells nothing new
+        ([[4, 8, 2], [4, 8, 3]], 2),
+        ([[4, 0, 0], [0, 8, 0], [0, 0, 2]], 3),
+        ([[1, 1, 0], [0, 1, 1], [1, 2, 1]], 2),
+        ([[5000, 5000, 1], [5000, 5000, 0], [5001, 5000, 0]], 3),  # one atom of ten thousand
+        ([[7, 3, 0]], 1),
+    ],
+)
+def test_rank_of_compositions(counts, rank):
+    counts = np.array(counts, dtype=float)
+    directions = composition_directions(counts)
+    assert directions.shape == (3, rank)
+    np.testing.assert_allclose(directions.T @ directions, np.eye(rank), atol=1e-12)
+    # Every composition lies in the space, and the order and number of frames do not matter.
+    np.testing.assert_allclose(counts @ directions @ directions.T, counts, rtol=1e-9, atol=1e-6)
+    np.testing.assert_array_equal(composition_directions(np.tile(counts, (5, 1))[::-1]), directions)
+
+
+def test_energies_taken_off_are_least_squares_in_the_same_space(varied):
+    references = fit_references(varied, (10, 18))
+    counts = np.array([[np.count_nonzero(f.numbers == z) for z in (10, 18)] for f in varied], dtype=float)
+    size = counts.sum(axis=1)
+    dense = np.linalg.lstsq(counts / size[:, None], np.array([f.energy for f in varied]) / size, rcond=None)[0]
+    assert references.count == np.linalg.matrix_rank(counts) == 2
+    np.testing.assert_allclose(references.baseline, dense, rtol=1e-9)
+    one = fit_references(varied[:1], (10, 18))
+    assert one.count == 1
+    assert counts[0] @ one.baseline == pytest.approx(varied[0].energy)
+    np.testing.assert_allclose(one.directions @ (one.directions.T @ one.baseline), one.baseline)
+
+
+@pytest.mark.parametrize("circuit", CIRCUITS.values(), ids=list(CIRCUITS))
+@pytest.mark.parametrize("several", [False, True], ids=["one composition", "several"])
+def test_ledger_counts_the_independent_numbers(frames, varied, circuit, several, rng):
+    data = varied if several else frames[:8]
+    config = parse_config({**CONFIG, "circuit": {**CONFIG["circuit"], **circuit}}, where="test")
+    prepared = prepare(data, config)
+    field = fit(prepared, rng=np.random.default_rng(0)).force_field
+    layout = prepared.objective.layout
+    assert field.ledger.n_trainable == layout.n_parameters <= config.max_parameters
+    assert field.ledger.reference_energies == (2 if several else 1)
+    parameters = rng.normal(0.0, 0.5, layout.n_parameters)
+
+    def predictions(values):
+        own = prepared.force_field(values)
+        return np.concatenate([np.append(p.forces.ravel(), p.energy) for p in map(own.predict, data)])
+
+    step = 1e-5
+    slopes = np.array(
+        [
+            (predictions(parameters + step * unit) - predictions(parameters - step * unit)) / (2 * step)
+            for unit in np.eye(len(parameters))
+        ]
+    )
+    scaled = slopes / np.linalg.norm(slopes, axis=1, keepdims=True)
+    assert np.linalg.matrix_rank(scaled, tol=1e-7) == field.n_trainable
+
+
+def test_every_baseline_counts_alike(frames, varied):
+    for data, count in ((frames[:8], 1), (varied, 2)):
+        shared = gather(data, parse_config(CONFIG, where="test"), progress=lambda *_: None)
+        assert shared.n_references == count
+        for name, fit_one in BASELINES.items():
+            ledger = fit_one(shared, np.random.default_rng(0), lambda *_: None).ledger
+            assert ledger.reference_energies == count, name
+            assert ledger.n_trainable <= 16
+            if name == "linear_selected":
+                assert ledger.coefficients == 16 - count
+
+
+def test_one_composition_leaves_a_channel_more_per_species(frames, varied):
+    config = parse_config(CONFIG, where="test")
+    features = [prepare(data, config).objective.statistics.sizes.sum() - 2 for data in (frames[:8], varied)]
+    assert features == [16 - 2 - 1, 16 - 2 - 2]
+
+
+def test_files_from_before_count_one_per_species(frames, tmp_path):
+    field = fit(prepare(frames[:6], parse_config(CONFIG, where="test")), rng=np.random.default_rng(0)).force_field
+    field.save(tmp_path / "new.json")
+    document = json.loads((tmp_path / "new.json").read_text())
+    assert document.pop("fitted_references") == 1
+    (tmp_path / "old.json").write_text(json.dumps(document))
+    new, old = (ForceField.load(tmp_path / f"{name}.json") for name in ("new", "old"))
+    assert old.n_trainable == new.n_trainable + 1
+    np.testing.assert_array_equal(old.predict(frames[7]).forces, new.predict(frames[7]).forces)
+    old.save(tmp_path / "again.json")
+    assert "fitted_references" not in json.loads((tmp_path / "again.json").read_text())
+    for count in (0, 3):
+        (tmp_path / "bad.json").write_text(json.dumps(document | {"fitted_references": count}))
+        with pytest.raises(ModelFileError, match="reference energies"):
+            ForceField.load(tmp_path / "bad.json")
+
+
+def test_another_composition_takes_the_smallest_energies(frames):
+    """Energies of compositions that training has not seen stay finite and of the size of the known ones."""
+    field = fit(prepare(frames[:6], parse_config(CONFIG, where="test")), rng=np.random.default_rng(0)).force_field
+    per_atom = [f.energy / f.n_atoms for f in frames]
+    fewer = without(frames[7], np.random.default_rng(0), 3)
+    assert abs(field.predict(replace(fewer, energy=None)).energy / fewer.n_atoms) < 3.0 * np.abs(per_atom).max() + 1.0
