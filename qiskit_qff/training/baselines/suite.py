@@ -2,8 +2,9 @@
 
 Each model may use the whole budget: where the circuit spends a weight per species, the linear model spends one more
 channel. Channels are chosen by the same orthogonal forward selection with exchanges, from the same pool, on the same
-frames; only *how many* differs, and no baseline is held to the size of a register. Every model spends the same number of
-parameters on reference energies: the rank of the training compositions (:mod:`qiskit_qff.training.references`).
+frames; only *how many* differs, and no baseline is held to the size of a register. Every model spends the same
+number of parameters on reference energies: the rank of the training compositions
+(:mod:`qiskit_qff.training.references`).
 """
 
 from __future__ import annotations
