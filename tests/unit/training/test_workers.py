@@ -78,7 +78,8 @@ def test_training_on_two_processes_gives_the_same_force_field():
     alone = train(frames, CONFIG, rng=np.random.default_rng(0))
     with process_workers(2) as workers:
         shared = train(frames, CONFIG, rng=np.random.default_rng(0), workers=workers)
-    assert shared.loss == pytest.approx(alone.loss, rel=1e-6)
+    # Few frames are fitted nearly exactly; what is left of their loss is decided by rounding.
+    assert shared.loss == pytest.approx(alone.loss, rel=1e-6, abs=1e-5)
     np.testing.assert_allclose(
         shared.force_field.predict(frames[0]).forces, alone.force_field.predict(frames[0]).forces, atol=1e-4
     )
