@@ -26,6 +26,8 @@ CANDIDATES = 10
 """How many of the least useful channels are tried before giving up."""
 DEPENDENT = 1e-8
 """As in forward selection: a column this close to a combination of others is never taken."""
+SAME_GAIN = 1e-7
+"""Columns whose gains differ by less than this fraction are alike, and the first of them is taken."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def _best_swap(
         gains = np.where(full[owner] | ~allowed, -1.0, without.gains)
         if counts[mine] == 1:
             gains = np.where(owner == mine, gains, -1.0)
-        best = int(np.argmax(gains))
+        best = int(np.argmax(gains >= (1.0 - SAME_GAIN) * gains.max()))
         if without.explained + gains[best] > state.explained * (1.0 + 1e-7):
             return int(place), best
     return None

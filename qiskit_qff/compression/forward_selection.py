@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.compression.compressor import PoolStatistics, SizeLimits
-from qiskit_qff.compression.exchange import exchange_columns
+from qiskit_qff.compression.exchange import SAME_GAIN, exchange_columns
 from qiskit_qff.compression.feature_basis import FeatureBasis
 from qiskit_qff.compression.linear_map import LinearMap
 
@@ -78,7 +78,8 @@ def select_columns(
         if 0 < len(missing) >= limits.total - len(columns):
             open_ &= np.isin(owner, missing)
         gains = np.where(open_, moments**2 / np.where(open_, norms, 1.0), -1.0)
-        best = int(np.argmax(gains))
+        # A pair of species seen from either side gives two columns of equal gain: rounding must not choose.
+        best = int(np.argmax(gains >= (1.0 - SAME_GAIN) * gains.max()))
         if gains[best] < 0.0:
             break
         step = len(columns)

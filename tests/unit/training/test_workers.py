@@ -2,6 +2,7 @@
 
 import importlib.util
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,12 +75,13 @@ def test_merged_sums_equal_serial_ones(start):
 
 
 def test_training_on_two_processes_gives_the_same_force_field():
-    frames = labelled_frames(5)
+    noise = np.random.default_rng(1)
+    # Exact labels are fitted nearly exactly, and rounding decides which channels do so.
+    frames = [replace(f, forces=f.forces + noise.normal(0.0, 0.05, f.forces.shape)) for f in labelled_frames(5)]
     alone = train(frames, CONFIG, rng=np.random.default_rng(0))
     with process_workers(2) as workers:
         shared = train(frames, CONFIG, rng=np.random.default_rng(0), workers=workers)
-    # Few frames are fitted nearly exactly; what is left of their loss is decided by rounding.
-    assert shared.loss == pytest.approx(alone.loss, rel=1e-6, abs=1e-5)
+    assert shared.loss == pytest.approx(alone.loss, rel=1e-6)
     np.testing.assert_allclose(
         shared.force_field.predict(frames[0]).forces, alone.force_field.predict(frames[0]).forces, atol=1e-4
     )
