@@ -16,6 +16,7 @@ from qiskit_qff.cli.cost import cost
 from qiskit_qff.cli.demo import demo
 from qiskit_qff.cli.evaluate import evaluate
 from qiskit_qff.cli.info import info
+from qiskit_qff.cli.label import label
 from qiskit_qff.cli.lammps import lammps
 from qiskit_qff.cli.md import md
 from qiskit_qff.cli.select import select
@@ -38,6 +39,7 @@ app = typer.Typer(
 VERBS: dict[str, Callable[..., None] | typer.Typer] = {
     "demo": demo,
     "build": build,
+    "label": label,
     "validate": validate,
     "train": train,
     "evaluate": evaluate,

@@ -1,0 +1,139 @@
+"""Any calculator of ASE by name: EMT and other built-in ones, or programs such as VASP and Quantum ESPRESSO."""
+
+import hashlib
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.labelling.labels import RUN, Label, LabelError, from_exception
+from qiskit_qff.labelling.options import AseOptions
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.labels import symmetric_tensor
+
+
+@dataclass(frozen=True)
+class AseLabeller:
+    """A calculator of ASE with its keyword arguments."""
+
+    name: str
+    """Its name in ASE, such as ``vasp``, ``espresso``, ``gpaw``, ``emt``."""
+    options: AseOptions
+    """Keyword arguments, and how to start the program."""
+
+    @property
+    def level(self) -> str:
+        """The keyword arguments in short."""
+        words = json.dumps(self.options.parameters, sort_keys=True, default=str)
+        return f"{self.name} {words}" if len(words) < 120 else self.name
+
+    @property
+    def settings_hash(self) -> str:
+        """Short hash of all settings that the labels depend on."""
+        return self.options.hashed(self.name)
+
+    def check(self) -> None:
+        """Refuse an unknown name, or settings that the calculator does not take.
+
+        Raises:
+            ConfigError: then.
+        """
+        try:
+            self._calculator(Path())
+        except ConfigError:
+            raise
+        except Exception as error:  # noqa: BLE001 - every calculator has its own ways to refuse
+            raise ConfigError(
+                f"--calculator {self.name}: can't be set up ({type(error).__name__}: "
+                f"{' '.join(str(error).split())[:300]}). "
+                "Correct its options ('parameters', 'profile'), or the environment that ASE expects for it."
+            ) from None
+
+    def label(self, frame: Frame, directory: Path) -> Label:
+        """Energy (extrapolated to zero smearing where the program does), forces and, with three periods, stress.
+
+        Raises:
+            LabelError: if the calculation fails.
+        """
+        from ase import Atoms
+        from ase.calculators.calculator import PropertyNotImplementedError
+
+        place = directory / RUN
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        atoms = Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc)
+        stress = None
+        try:
+            atoms.calc = self._calculator(place)
+            energy = float(atoms.get_potential_energy())
+            forces = np.array(atoms.get_forces(), dtype=np.float64)
+            if frame.pbc.all() and "stress" in atoms.calc.implemented_properties:
+                stress = symmetric_tensor(atoms.get_stress(), name="stress", where=self.name)
+        except PropertyNotImplementedError as error:
+            raise LabelError("error", f"{self.name} does not compute {error}") from None
+        except Exception as error:  # noqa: BLE001 - programs fail in their own ways; the message is kept
+            raise from_exception(self.name, error) from None
+        described = json.dumps(
+            [self.name, self.options.parameters, frame.symbols, frame.positions.tolist(), frame.cell.tolist()],
+            default=str,
+        )
+        return Label(
+            energy=energy,
+            forces=forces,
+            stress=stress,
+            version=_version(self.name, atoms.calc),
+            input_hash=hashlib.sha256(described.encode()).hexdigest(),
+        )
+
+    def _calculator(self, place: Path) -> Any:
+        """The calculator, working in a directory of its own.
+
+        Raises:
+            ConfigError: if ASE knows none of that name.
+        """
+        from ase.calculators.calculator import get_calculator_class
+        from ase.calculators.genericfileio import GenericFileIOCalculator
+        from ase.calculators.names import names
+
+        try:
+            kind = get_calculator_class(self.name)
+        except (ImportError, AttributeError, KeyError) as error:
+            known = ", ".join(sorted({*names, "tblite", "cp2k"}))
+            raise ConfigError(
+                f"--calculator {self.name!r}: unknown, or not installed ({error}). Known: {known}."
+            ) from None
+        arguments = dict(self.options.parameters)
+        if self.options.profile:
+            profile = getattr(sys.modules[kind.__module__], f"{kind.__name__}Profile", None)
+            if profile is None:
+                raise ConfigError(f"--calculator {self.name}: takes no 'profile'; put its keywords into 'parameters'.")
+            arguments["profile"] = profile(**self.options.profile)
+        if issubclass(kind, GenericFileIOCalculator) or _works_in_files(kind):
+            arguments["directory"] = str(place)
+        return kind(**arguments)
+
+
+def _works_in_files(kind: type) -> bool:
+    """Whether a calculator runs a program in a directory."""
+    from ase.calculators.calculator import FileIOCalculator
+    from ase.calculators.vasp import Vasp
+
+    return issubclass(kind, (FileIOCalculator, Vasp))
+
+
+def _version(name: str, calculator: Any) -> str:
+    """Program and version where the calculator knows them, else ASE's."""
+    from ase import __version__ as ase_version
+
+    own = getattr(calculator, "version", None)
+    if own is None and hasattr(getattr(calculator, "profile", None), "version"):
+        try:
+            own = calculator.profile.version()
+        except Exception:  # noqa: BLE001 - a program that does not tell its version is still a program
+            own = None
+    return f"{name} {own} (ASE {ase_version})" if own else f"{name} (ASE {ase_version})"

@@ -1,0 +1,134 @@
+"""The settings of each calculator: one YAML file, checked before any work begins.
+
+Settings that a label depends on enter its hash, and frames of different hashes are never mixed in one file. What only
+decides whether and how fast a calculation ends (``command``, ``max_scf``, ``max_outer_scf``) does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from qiskit_qff.errors import ConfigError
+
+
+class Options(BaseModel):
+    """Settings of one calculator; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    execution: ClassVar[frozenset[str]] = frozenset()
+    """Names of the settings that a label does not depend on."""
+
+    def hashed(self, name: str) -> str:
+        """Short hash of the calculator's name and of all settings that labels depend on."""
+        return short_hash({"calculator": name, **self.model_dump(mode="json", exclude=set(self.execution))})
+
+
+class Cp2kOptions(Options):
+    """CP2K, Quickstep GPW: PBE with GTH pseudopotentials and MOLOPT basis sets at the Gamma point.
+
+    The defaults are the recipe of the shipped Li-MOF-5 data. References: PBE, https://doi.org/10.1103/PhysRevLett.77.3865;
+    D3(BJ), https://doi.org/10.1002/jcc.21759; MOLOPT, https://doi.org/10.1063/1.2770708; GTH,
+    https://doi.org/10.1103/PhysRevB.54.1703; CP2K, https://doi.org/10.1063/5.0007045.
+    """
+
+    execution: ClassVar[frozenset[str]] = frozenset({"command", "max_scf", "max_outer_scf", "reuse_wavefunction"})
+
+    dispersion: Literal["D3(BJ)", "D3", "none"] = Field(default="D3(BJ)", description="dispersion correction of PBE")
+    dispersion_cutoff: float = Field(default=12.0, gt=1.0, description="its reach in Å")
+    basis: str = Field(default="DZVP-MOLOPT-SR-GTH", description="basis set of all elements")
+    basis_of: dict[str, str] = Field(default_factory=dict, description="other basis sets, by element")
+    basis_files: tuple[str, ...] = Field(default=("BASIS_MOLOPT",), description="files that hold the basis sets")
+    valence_of: dict[str, int] = Field(
+        default_factory=dict, description="valence electrons of the pseudopotential, by element, where not the usual"
+    )
+    cutoff: float = Field(default=300.0, gt=10.0, description="plane-wave cutoff of the density in Ry")
+    relative_cutoff: float = Field(default=30.0, gt=1.0, description="REL_CUTOFF in Ry")
+    n_grids: int = Field(default=5, ge=1, description="multi-grid levels")
+    smooth_xc: bool = Field(default=True, description="NN10 smoothing of the density for XC: less grid noise")
+    eps_default: float = Field(default=1e-8, gt=0.0, description="EPS_DEFAULT")
+    eps_scf: float = Field(default=5e-6, gt=0.0, description="convergence of the wavefunction")
+    energy_gap: float = Field(default=0.001, gt=0.0, description="gap that the OT preconditioner assumes, hartree")
+    charge: int = Field(default=0, description="charge of the cell in e")
+    multiplicity: int | None = Field(
+        default=None, ge=1, description="2S + 1; None: 1 for an even number of electrons, else 2 with spin polarisation"
+    )
+    stress: bool = Field(default=True, description="compute the stress as well")
+    max_scf: int = Field(default=18, ge=1, description="iterations of an inner SCF loop")
+    max_outer_scf: int = Field(default=6, ge=1, description="restarts of the SCF with a new preconditioner")
+    reuse_wavefunction: bool = Field(default=True, description="begin with the last frame of the same atoms")
+    command: str | None = Field(default=None, description="how to start CP2K; default QFF_CP2K, or cp2k.psmp found")
+
+
+class TbliteOptions(Options):
+    """GFN1-xTB or GFN2-xTB, periodic, through tblite."""
+
+    method: Literal["GFN1-xTB", "GFN2-xTB"] = Field(default="GFN1-xTB", description="Hamiltonian")
+    accuracy: float = Field(default=1.0, gt=0.0, description="numerical thresholds; smaller is tighter")
+    electronic_temperature: float = Field(default=300.0, ge=0.0, description="in K")
+    charge: int = Field(default=0, description="charge of the cell in e")
+    multiplicity: int | None = Field(default=None, ge=1, description="2S + 1; None: as low as possible")
+    max_iterations: int = Field(default=250, ge=1, description="most SCF iterations")
+    execution: ClassVar[frozenset[str]] = frozenset({"max_iterations"})
+
+
+class AseOptions(Options):
+    """Any calculator of ASE by its name there."""
+
+    parameters: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the calculator")
+    profile: dict[str, Any] = Field(
+        default_factory=dict, description="how to start the program, for those that need it: command, pseudo_dir, ..."
+    )
+    execution: ClassVar[frozenset[str]] = frozenset({"profile"})
+
+
+SPECIAL: dict[str, type[Options]] = {"cp2k": Cp2kOptions, "tblite": TbliteOptions}
+"""Calculators with settings of their own; all others take :class:`AseOptions`."""
+
+
+def read_options(name: str, path: Path | None) -> Options:
+    """The settings of a calculator from a YAML file; the defaults without one.
+
+    Raises:
+        ConfigError: if the file can't be read, or a key is unknown or of the wrong type.
+    """
+    kind = SPECIAL.get(name, AseOptions)
+    if path is None:
+        return kind()
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--options {path}: {error.strerror or error}. Check the path.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--options {path}: no valid YAML ({' '.join(str(error).split())[:200]}).") from None
+    if content is None:
+        content = {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"--options {path}: expected 'key: value' lines, found {type(content).__name__}.")
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"--options {path}: {_first_problem(error, kind)}") from None
+
+
+def short_hash(value: Any) -> str:
+    """``h`` and the first 16 digits of the SHA-256 of a value's JSON form.
+
+    The letter keeps readers of extended XYZ from taking the digits for a number.
+    """
+    text = json.dumps(value, sort_keys=True, default=str)
+    return "h" + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _first_problem(error: ValidationError, kind: type[Options]) -> str:
+    """The first thing that is wrong, where, and what was expected."""
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key!r}. Known keys: {', '.join(kind.model_fields)}."
+    return f"{key}: found {problem['input']!r}, but {problem['msg'][0].lower()}{problem['msg'][1:]}."

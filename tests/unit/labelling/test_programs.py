@@ -1,0 +1,155 @@
+"""Options, and the programs themselves: EMT, tblite and CP2K against finite differences of their own energies."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qiskit_qff.cli.main import run
+from qiskit_qff.errors import ConfigError, MissingDependencyError
+from qiskit_qff.labelling.cp2k import Cp2kLabeller
+from qiskit_qff.labelling.labels import LabelError, Labeller
+from qiskit_qff.labelling.options import AseOptions, Cp2kOptions, TbliteOptions, read_options
+from qiskit_qff.labelling.registry import make_labeller
+from qiskit_qff.structures.frame import Frame
+
+has_cp2k = pytest.mark.skipif(shutil.which("cp2k.psmp") is None, reason="cp2k.psmp is not installed")
+
+
+def silicon(number: int = 14) -> Frame:
+    """Two atoms in a skewed primitive cell, displaced."""
+    cell = 2.715 * np.array([[0.0, 1.0, 1.0], [1.0, 0.02, 1.0], [1.0, 1.0, 0.0]])
+    return Frame(numbers=[number] * 2, positions=[[0, 0, 0], [1.40, 1.30, 1.38]], cell=cell, pbc=[True] * 3)
+
+
+def check_derivatives(labeller: Labeller, frame: Frame, directory: Path, *, step: float, rel: float) -> None:
+    """Force and stress are derivatives of the energy, signs and units included, along one mixed displacement.
+
+    The last atom moves along x by ``step`` while the cell is strained along y by as much, with all atoms in it.
+    """
+    label = labeller.label(frame, directory)
+    assert label.stress is not None
+    energies = []
+    for sign in (1.0, -1.0):
+        move, strain = np.zeros((frame.n_atoms, 3)), np.eye(3)
+        move[-1, 0] = sign * step
+        strain[1, 1] += sign * step
+        there = replace(frame, positions=(frame.positions + move) @ strain, cell=frame.cell @ strain)
+        energies.append(labeller.label(there, directory).energy)
+    by_force = -label.forces[-1, 0]
+    by_stress = label.stress[1, 1] * frame.volume
+    assert min(abs(by_force), abs(by_stress)) > 10.0 * rel * abs(by_force + by_stress)  # neither could hide
+    assert (energies[0] - energies[1]) / (2 * step) == pytest.approx(by_force + by_stress, rel=rel)
+
+
+def test_emt(tmp_path) -> None:
+    labeller = make_labeller("emt", AseOptions())
+    check_derivatives(labeller, silicon(79), tmp_path, step=1e-4, rel=1e-4)
+    assert labeller.label(silicon(79), tmp_path).version.startswith("emt (ASE 3.")
+
+
+def test_tblite_on_a_periodic_cell(tmp_path) -> None:
+    pytest.importorskip("tblite", reason="tblite is not installed")
+    labeller = make_labeller("tblite", TbliteOptions())
+    check_derivatives(labeller, silicon(), tmp_path, step=2e-3, rel=5e-3)
+    label = labeller.label(silicon(), tmp_path)
+    assert label.version.startswith("tblite ")
+    assert label.columns["mulliken_charges"].sum() == pytest.approx(0.0, abs=1e-6)
+    with pytest.raises(LabelError) as caught:
+        make_labeller("tblite", TbliteOptions(method="GFN2-xTB", max_iterations=1)).label(silicon(), tmp_path)
+    assert caught.value.kind == "not-converged"
+
+
+H2_CELL = np.array([[4.0, 0.0, 0.0], [0.3, 4.2, 0.0], [0.0, 0.4, 4.5]])
+H2 = Frame(numbers=[1, 1], positions=[[0, 0, 0], [0.5, 0.3, 0.5]], cell=H2_CELL, pbc=[True] * 3)
+
+
+@has_cp2k
+def test_cp2k_runs_and_carries_the_wavefunction_over(tmp_path) -> None:
+    options = Cp2kOptions(cutoff=300.0, relative_cutoff=40.0, eps_scf=1e-7, eps_default=1e-12)
+    labeller = Cp2kLabeller(options)
+    first = labeller.label(H2, tmp_path)
+    assert first.tags["label_guess"] == "atomic"
+    assert first.version.startswith("CP2K 20")
+    # Along y the number of grid points stays the same under this strain; a jump of the grid would show in the stress.
+    check_derivatives(labeller, H2, tmp_path, step=5e-3, rel=0.02)
+    again = labeller.label(H2, tmp_path)
+    assert again.tags["label_guess"] == "previous"
+    assert int(again.tags["label_scf_iterations"]) < int(first.tags["label_scf_iterations"])
+    assert again.energy == pytest.approx(first.energy, abs=1e-6)
+    # The input differs by where to begin, so its hash does; the same run again has the same hash.
+    assert again.input_hash != first.input_hash
+    assert labeller.label(H2, tmp_path).input_hash == again.input_hash
+
+
+@has_cp2k
+def test_cp2k_says_when_it_fails(tmp_path) -> None:
+    with pytest.raises(LabelError, match="NOT converged") as caught:
+        Cp2kLabeller(Cp2kOptions(max_scf=2, max_outer_scf=1)).label(H2, tmp_path)
+    assert caught.value.kind == "not-converged"
+    with pytest.raises(LabelError, match="NOPE") as caught:
+        Cp2kLabeller(Cp2kOptions(basis="NOPE")).label(H2, tmp_path)
+    assert caught.value.kind == "crash"
+
+
+def test_a_missing_program_is_named_with_its_remedy(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("QFF_CP2K", raising=False)
+    with pytest.raises(MissingDependencyError, match="apt-get install cp2k"):
+        Cp2kLabeller(Cp2kOptions()).check()
+    monkeypatch.setenv("QFF_CP2K", "mpiexec -n 2 cp2k.psmp")
+    with pytest.raises(ConfigError, match="mpiexec"):
+        Cp2kLabeller(Cp2kOptions()).check()
+    program = tmp_path / "my-cp2k"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("QFF_CP2K", "my-cp2k --nice")
+    assert Cp2kLabeller(Cp2kOptions()).command() == ["my-cp2k", "--nice"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("cp2k", "cutof: 400", "unknown key 'cutof'"),
+        ("cp2k", "cutoff: high", "cutoff: found 'high'"),
+        ("tblite", "method: GFN0-xTB", "'GFN1-xTB' or 'GFN2-xTB'"),
+        ("emt", "- 1", "expected 'key: value'"),
+        ("emt", "a: [", "no valid YAML"),
+        ("vasp", "xc: PBE", "Known keys: parameters, profile"),
+    ],
+)
+def test_options_are_checked(tmp_path, name, text, words) -> None:
+    path = tmp_path / "options.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="--options") as caught:
+        read_options(name, path)
+    assert words in str(caught.value)
+
+
+def test_the_hash_covers_what_labels_depend_on() -> None:
+    base = Cp2kLabeller(Cp2kOptions())
+    assert Cp2kLabeller(Cp2kOptions(max_scf=50, command="x")).settings_hash == base.settings_hash
+    assert Cp2kLabeller(Cp2kOptions(cutoff=301.0)).settings_hash != base.settings_hash
+    assert make_labeller("emt", AseOptions()).settings_hash != make_labeller("lj", AseOptions()).settings_hash
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--calculator", "emtt"], "Known: "),
+        (["--calculator", "espresso"], "can't be set up"),
+        (["--calculator", "emt", "--options", "nowhere.yaml"], "No such file"),
+        (["--calculator", "emt", "--retry-failed"], "only together with --resume"),
+    ],
+)
+def test_the_command_refuses_in_one_line(tmp_path, capsys, monkeypatch, arguments, words) -> None:
+    monkeypatch.setenv("ASE_CONFIG_PATH", str(tmp_path / "none.ini"))
+    data = tmp_path / "in.extxyz"
+    data.write_text('1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3 pbc="T T T"\nCu 0 0 0\n')
+    assert run(["label", str(data), "--out", str(tmp_path / "out.extxyz"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out.extxyz").exists()
