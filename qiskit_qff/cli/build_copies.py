@@ -27,7 +27,7 @@ EveryFrame = Annotated[
 
 
 def example(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="mof5, uio66 or li6ps5cl.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="mof5, uio66, li6ps5cl or lgps.")],
     *,
     out: FileOption,
     conventional: Annotated[

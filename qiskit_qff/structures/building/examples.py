@@ -11,6 +11,10 @@ li6ps5cl      Li6PS5Cl, argyrodite: F-43m, a = 9.859 Å. Deiseroth et al., Angew
               https://doi.org/10.1002/anie.200703900. S and Cl ordered (4d, 4a); one Li of every pair of neighbouring
               48h sites, drawn at random. Free coordinates are rounded: S (16e) puts P-S at 2.05 Å, Li is at
               (0.183, 0.183, 0.024). Equilibrate before use.
+lgps          Li10GeP2S12: P4_2/nmc, a = 8.71771, c = 12.63452 Å. Kamaya et al., Nature Mater. 10, 682 (2011),
+              https://doi.org/10.1038/nmat3066. Ge and P share 4d at random; Li takes 11 of 16 sites 16h, 5 of 8
+              sites 8f, and all of 4d, so three pairs of neighbouring 16h sites, 1.82 Å apart, hold two each. Relax
+              before use.
 ============  ==================================================================================================
 
 Other crystals: bring a CIF file, with ``qff build order`` first where its sites are partly occupied.
@@ -28,12 +32,15 @@ from qiskit_qff.structures.frame import Frame
 SPLIT_48H = 2.0
 """Å; the two 48h sites of a pair in argyrodite are 1.87 Å apart, those of different pairs 2.22 Å or more."""
 
+CLOSEST_LI = 1.5
+"""Å; less than any distance between lithium sites of LGPS: occupancies above one half fill some close pairs."""
+
 
 def example(name: str, *, primitive: bool, rng: np.random.Generator) -> Frame:
     """One of the crystals by name.
 
     Args:
-        name: ``mof5``, ``uio66`` or ``li6ps5cl``.
+        name: ``mof5``, ``uio66``, ``li6ps5cl`` or ``lgps``.
         primitive: the primitive cell instead of the conventional one.
         rng: random numbers, for crystals with partly occupied sites.
 
@@ -107,6 +114,33 @@ def _li6ps5cl(primitive: bool, rng: np.random.Generator) -> Frame:  # noqa: FBT0
     return order_sites(structure, apart=SPLIT_48H, count=1, rng=rng).frames[0]
 
 
+def _lgps(primitive: bool, rng: np.random.Generator) -> Frame:  # noqa: FBT001 - one of a table of builders
+    """Two formula units, 50 atoms; the conventional cell is primitive."""
+    from ase.spacegroup import crystal
+    from pymatgen.core.lattice import Lattice
+    from pymatgen.core.structure import Structure
+
+    sites: list[tuple[Any, tuple[float, ...]]] = [
+        ({"Li": 0.691}, (0.257, 0.273, 0.180)),
+        ("Li", (0.0, 0.5, 0.944)),
+        ({"Li": 0.643}, (0.247, 0.247, 0.0)),
+        ({"Ge": 0.5, "P": 0.5}, (0.0, 0.5, 0.69084)),
+        ("P", (0.0, 0.0, 0.5)),
+        ("S", (0.0, 0.1849, 0.4081)),
+        ("S", (0.0, 0.2960, 0.0943)),
+        ("S", (0.0, 0.6994, 0.7910)),
+    ]
+    cell = [8.71771, 8.71771, 12.63452, 90.0, 90.0, 90.0]
+    species: list[Any] = []
+    fractions = []
+    for occupants, position in sites:  # pymatgen expands the other choice of origin only
+        orbit = crystal("S", [position], spacegroup=137, setting=1, cellpar=cell, primitive_cell=primitive)
+        fractions.append(orbit.get_scaled_positions())
+        species += [occupants] * len(orbit)
+    average = Structure(Lattice.from_parameters(*cell), species, np.concatenate(fractions))
+    return order_sites(average, apart=CLOSEST_LI, count=1, rng=rng).frames[0]
+
+
 def _cubic(
     space_group: int, lattice: float, sites: Mapping[str, Sequence[Sequence[float]]], *, primitive: bool
 ) -> Frame:
@@ -131,11 +165,13 @@ EXAMPLES: dict[str, Callable[[bool, np.random.Generator], Frame]] = {
     "mof5": _mof5,
     "uio66": _uio66,
     "li6ps5cl": _li6ps5cl,
+    "lgps": _lgps,
 }
 """Builders by name; they take whether the primitive cell is wanted, and random numbers."""
 SOURCES = {
     "mof5": "10.1126/science.1067208",
     "uio66": "10.1021/cg501386j",
     "li6ps5cl": "10.1002/anie.200703900",
+    "lgps": "10.1038/nmat3066",
 }
 """DOI of the structure's publication."""
