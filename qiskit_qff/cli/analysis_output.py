@@ -22,6 +22,8 @@ FILES = (
 )
 # A temperature that drifts by more than this fraction is no temperature of a diffusivity.
 _DRIFT = 0.1
+# Moves between frames, in cell vectors, that leave no doubt about the image; half a cell vector is the end.
+_FARTHEST = 0.4
 # The fastest vibrations in THz, with and without hydrogen (C-H and O-H stretches; P-S, C=C below 50 THz).
 _FASTEST = {True: 115.0, False: 50.0}
 
@@ -67,7 +69,13 @@ def transport_result(
     if found.displacements is None:
         output.note(f"no displacements: {found.missing['displacements']}")
         return result
+    if found.largest_move > _FARTHEST:
+        output.note(
+            f"an atom moves by {found.largest_move:.2f} of a cell vector between two frames, so displacements across "
+            "borders are a guess; write frames more often"
+        )
     curves = found.displacements.curves
+    result["largest_move"] = found.largest_move
     result["msd_last_ang2"] = {name: float(curve[-1]) for name, curve in curves.items()}
     d = found.diffusivity
     if d is None:
@@ -76,8 +84,14 @@ def transport_result(
     value, error = d.value_cm2_per_s, d.error_cm2_per_s
     output.say(f"diffusivity  D({element}) = ({value:.2g} ± {error:.1g}) cm²/s, {d.n_blocks} blocks")
     is_caged = bool(curves[element].max() < CAGED_ANG2)
+    reached = d.intercept_ang2 + 6.0 * d.value_ang2_per_ps * d.fit_range_ps[1]
     if is_caged:
         output.note(f"{element} has hardly left its sites: this is rattling, not diffusion; run longer")
+    elif reached < CAGED_ANG2:
+        output.note(
+            f"within a block, lines end at {d.fit_range_ps[1]:.3g} ps and {reached:.2g} Å²: less than a hop, so that "
+            "rattling raises D. Run longer, or use fewer --blocks"
+        )
     result |= {
         "diffusivity_cm2_per_s": value,
         "diffusivity_error_cm2_per_s": error,
@@ -85,6 +99,7 @@ def transport_result(
         "diffusivity_fit_range_ps": d.fit_range_ps,
         "n_blocks": d.n_blocks,
         "is_caged": is_caged,
+        "fit_reaches_ang2": reached,
         "charge_diffusivity_cm2_per_s": d.charge.value_cm2_per_s,
         "charge_diffusivity_error_cm2_per_s": d.charge.error_cm2_per_s,
         "haven_ratio": d.haven_ratio,

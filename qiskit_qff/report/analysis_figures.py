@@ -21,7 +21,7 @@ from qiskit_qff.simulation.vibrations import PER_CM, Vibrations
 from qiskit_qff.structures.neighbors import neighbor_list
 
 # Contours of an isosurface are drawn on so many planes along each cell vector.
-_PLANES = 24
+_PLANES = 18
 
 
 @rc_context(STYLE)
@@ -105,7 +105,7 @@ def arrhenius_figure(fitted: Arrhenius, *, extrapolate_k: float, element: str) -
         f"{extrapolate_k:g} K: {value:.1e}\n(× or ÷ {np.exp(error):.2g})",
         (1e3 / extrapolate_k, value),
         textcoords="offset points",
-        xytext=(-8, 14),
+        xytext=(-14, -18),
         ha="right",
         fontsize=8,
     )
@@ -120,8 +120,8 @@ def sites_figure(sites: SiteDensity, *, level: float) -> Figure:
         sites: the density.
         level: of the isosurface, in 1/Å³.
     """
-    figure = Figure(figsize=(8.6, 4.4))
-    wide, narrow = np.ravel(figure.subfigures(1, 2, width_ratios=[3, 2], squeeze=False)).tolist()
+    figure = Figure(figsize=(8.0, 5.0))
+    wide, narrow = np.ravel(figure.subfigures(1, 2, width_ratios=[5, 2], squeeze=False)).tolist()
     axes: Any = wide.add_subplot(projection="3d")
     _draw_framework(axes, sites)
     net = _isosurface_net(sites.values, level)
@@ -132,7 +132,7 @@ def sites_figure(sites: SiteDensity, *, level: float) -> Figure:
     corners = np.array(np.meshgrid([0, 1], [0, 1], [0, 1])).reshape(3, -1).T @ sites.cell
     low, high = corners.min(axis=0), corners.max(axis=0)
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
-    axes.set_box_aspect(high - low, zoom=1.25)
+    axes.set_box_aspect(high - low, zoom=1.35)
     axes.view_init(elev=18.0, azim=-65.0)
     axes.set_axis_off()
     wide.suptitle(f"{sites.element} density = {level:.2g} Å⁻³", fontsize=9)

@@ -16,8 +16,10 @@ from qiskit_qff.simulation.radial_distribution import (
     radial_distribution_errors,
 )
 
-#: The isosurface of an ion density encloses this fraction of the ions.
+#: The space that ions roam is what encloses this fraction of them.
 ENCLOSED = 0.9
+# The isosurface that is drawn encloses this fraction: sites stand out, paths between them still show.
+_DRAWN = 0.6
 
 
 def analysis_panels(found: Analysis, *, reference: RadialDistribution | None = None) -> tuple[Panel, ...]:
@@ -130,9 +132,9 @@ def _sites(found: Analysis, _reference: RadialDistribution | None) -> Panel | No
     sites = found.sites
     if sites is None or not np.any(sites.values > 0.0):
         return None
-    level = sites.level_enclosing(ENCLOSED)
+    level = sites.level_enclosing(_DRAWN)
     caption = (
-        f"Where {sites.element} is: the isosurface that encloses {ENCLOSED:.0%} of it (net of contours) around the "
+        f"Where {sites.element} is: the isosurface that encloses {_DRAWN:.0%} of it (net of contours) around the "
         "mean framework, and its density seen along the cell vectors."
     )
     return Panel("sites", caption, caption, sites_figure(sites, level=level))

@@ -83,6 +83,9 @@ class Analysis:
     """Density of the mobile element on a grid."""
     bonds: BondReport
     """What became of the bonds of the first frame."""
+    largest_move: float
+    """Largest move of an atom between two frames along a period, in cell vectors: above 0.4 it is anyone's guess which
+    image of it is the next."""
     missing: Mapping[str, str]
     """Why a quantity is None, by the name of its attribute."""
 
@@ -138,6 +141,7 @@ def analyse_stream(
         temperature_k=thermodynamics.temperature(),
         volume_ang3=thermodynamics.volume(),
         bonds=bonds.result(),
+        largest_move=thermodynamics.largest_move,
         missing=missing,
         **{name: results.get(name) for name in makers},
     )
@@ -153,11 +157,14 @@ def _attempt(name: str, make: Callable[[], Any], missing: dict[str, str]) -> Any
 
 
 class _Thermodynamics:
-    """Temperature and volume by block."""
+    """Temperature and volume by block, and how far atoms move from frame to frame."""
 
     def __init__(self, stream: SnapshotStream, n_blocks: int) -> None:
         self._n_frames, self._n_blocks = stream.n_frames, max(1, min(n_blocks, stream.n_frames))
-        self._is_periodic = bool(stream.pbc.all())
+        self._pbc = stream.pbc
+        self._last: NDArray[np.float64] | None = None
+        self.largest_move = 0.0
+        """Largest move of an atom between two frames along a period, in cell vectors."""
         self._sums = np.zeros((2, self._n_blocks))
         self._counts = np.zeros(self._n_blocks, dtype=np.int64)
         self._index = 0
@@ -177,6 +184,11 @@ class _Thermodynamics:
         self._counts[block] += 1
         self._times = [snapshot.time_ps if self._index == 0 else self._times[0], snapshot.time_ps]
         self._index += 1
+        if self._last is not None and self._pbc.any():
+            cell = np.where(self._pbc[:, None], snapshot.cell, np.eye(3))
+            moves = np.abs((snapshot.positions - self._last) @ np.linalg.inv(cell)).max(axis=0)
+            self.largest_move = max(self.largest_move, float(moves[self._pbc].max()))
+        self._last = snapshot.positions
 
     def temperature(self) -> BlockedMean | None:
         """Mean temperature; None where a frame has none."""
@@ -184,13 +196,13 @@ class _Thermodynamics:
 
     def volume(self) -> BlockedMean | None:
         """Mean volume; None unless periodic in all directions."""
-        return self._mean(1) if self._is_periodic else None
+        return self._mean(1) if self._pbc.all() else None
 
     def _mean(self, row: int) -> BlockedMean:
         """Mean of one of the two."""
         means = self._sums[row] / self._counts
-        return BlockedMean(
-            value=float(self._sums[row].sum() / self._counts.sum()),
-            error=float(means.std(ddof=1) / np.sqrt(len(means))) if len(means) > 1 else float("nan"),
-            drift=float(means[-1] - means[0]),
-        )
+        value = float(self._sums[row].sum() / self._counts.sum())
+        if np.ptp(means) < 1e-12 * abs(value):  # a fixed cell: what differs is rounding
+            return BlockedMean(value=value, error=0.0, drift=0.0)
+        error = float(means.std(ddof=1) / np.sqrt(len(means))) if len(means) > 1 else float("nan")
+        return BlockedMean(value=value, error=error, drift=float(means[-1] - means[0]))
