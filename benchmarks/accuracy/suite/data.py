@@ -57,7 +57,11 @@ def load(name, folder):
 
 def splits(name, frames):
     """All splits of a set, the named one first (all of uio66's and limof5's follow the named rule)."""
-    return {"lips83": _lips83, "uio66": _uio66, "limof5": _limof5}.get(name, _blocks)(name, frames)
+    found = {"lips83": _lips83, "uio66": _uio66, "limof5": _limof5}.get(name, _blocks)(name, frames)
+    for way in found:
+        if set(way.train) & set(way.test):
+            raise ValueError(f"{name}, {way.name}: a frame is on both sides")
+    return found
 
 
 def block_outside(count, start, stop, gap):

@@ -22,7 +22,7 @@ from suite.data import (
     splits,
     spread,
 )
-from suite.models import LINEAR, QUANTUM, describe, errors, extensivity, fit_models
+from suite.models import ERRORS, LINEAR, QUANTUM, describe, errors, extensivity, fit_models
 
 PARTS = ("splits", "temperature", "joint", "curves", "ablations")
 FAMILY = ("lips83", "li7p3s11_melt", "li4p2s6_melt", "lgps50")
@@ -118,6 +118,7 @@ def run_split(folder, settings, names, name, k):
     models = fit_models(train, config, names, seed=k)
     entry = {"words": way.words, "named": way.named, "n_train": len(train), "n_test": len(test), "seed": k}
     entry["models"] = {m.name: describe(m) | errors(m, test, set_name=name) for m in models}
+    entry["quantum_over_best"] = over_best(entry["models"])
     entry["new_contacts"] = new_contacts(train, test)
     if k == 0:
         entry["extensivity"] = {m.name: extensivity(m, test[0]) for m in models}
@@ -222,9 +223,15 @@ def headline(entry):
     if QUANTUM not in models:
         mae = entry.get("force_mae_mev_per_ang")
         return "" if mae is None else f"{mae:.1f} meV/Å, {entry['energy_mae_mev_per_atom']:.2f} meV/atom"
-    key = "force_mae_mev_per_ang"
-    quantum = models[QUANTUM]
-    fair = [m for name, m in models.items() if not name.startswith(QUANTUM) and m["within_limit"]]
-    best = min((m[key] for m in fair), default=float("nan"))
-    ratio = f", {quantum[key] / best:.3f} of the best baseline"
-    return f"{quantum[key]:.1f} meV/Å, {quantum['energy_mae_mev_per_atom']:.2f} meV/atom{ratio}"
+    quantum, (best, ratio) = models[QUANTUM], over_best(models)["force_mae_mev_per_ang"]
+    of_best = f"{ratio:.3f} of {best}" if best else "no baseline"
+    return f"{quantum['force_mae_mev_per_ang']:.1f} meV/Å, {quantum['energy_mae_mev_per_atom']:.2f} meV/atom, {of_best}"
+
+
+def over_best(models):
+    """For each error the best baseline within the limit on parameters, and the quantum model's error over its."""
+    fair = [name for name, m in models.items() if not name.startswith(QUANTUM) and m.get("within_limit")]
+    if not fair:
+        return dict.fromkeys(ERRORS, (None, None))
+    best = {key: min(fair, key=lambda name, key=key: models[name][key]) for key in ERRORS}
+    return {key: (name, models[QUANTUM][key] / models[name][key]) for key, name in best.items()}
