@@ -130,8 +130,10 @@ def accuracy_table(*, short=False):
 
 def _mixed():
     """A warning where results of different sources of the model stand side by side."""
-    marks = {run.get("made_with") for record in records().values() for run in runs_of(record)}
-    return "" if len(marks) < 2 else " Splits made with different sources of the model are mixed here."
+    files = [*(f"splits_{name}" for name in SETS), "curve_frames", "curve_parameters", "curve_qubits"]
+    files += ["temperature", "joint_training", "ablations"]
+    marks = {entry.get("made_with") for name in files for entry in entries(name).values()}
+    return "" if len(marks) < 2 else " Results made with different sources of the model are mixed here."
 
 
 def summary_lines():

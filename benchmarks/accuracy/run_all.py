@@ -27,7 +27,6 @@ from qiskit_qff.cli.baseline_run import NAMES
 from qiskit_qff.errors import QFFError
 from qiskit_qff.model.config import parse_config
 
-UNCERTAINTY = "uncertainty"
 TINY = {
     "descriptor": {"r_cut": 3.5, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
     "compression": {"selection_frames": 6},
@@ -55,7 +54,8 @@ def smoke():
 
 def stale(job, mark, arguments):
     """Whether a job has to be run."""
-    entry = records.read(job.file)["entries"].get(job.key)
+    record = records.read(job.file)
+    entry = record if job.part == jobs.UNCERTAINTY else record["entries"].get(job.key)
     if entry is None or arguments.fresh:
         return True
     return entry.get("made_with") != mark and not arguments.keep
@@ -70,39 +70,36 @@ def run_jobs(waiting, arguments, config, mark):
         for done, future in enumerate(as_completed(futures), 1):
             job, minutes = futures[future], (time.perf_counter() - begin) / 60
             place = f"{minutes:5.1f} min, {done}/{len(waiting)}: {job.file} {job.key}"
+            if future.cancelled():
+                continue
+            if arguments.minutes is not None and minutes > arguments.minutes:
+                for other in futures:
+                    other.cancel()
             try:
                 entry = future.result()
-            except (QFFError, ArithmeticError, ValueError, KeyError) as error:
+            except (QFFError, ArithmeticError, ValueError, KeyError, subprocess.SubprocessError) as error:
                 # One job that fails must not cost the others; it is told, and the exit code is 1.
                 failed.append(job)
                 print(f"{place}: FAILED: {type(error).__name__}: {error}", flush=True)
                 continue
-            header = jobs.about(job) | {"config": config.model_dump(mode="json", exclude={"data"})}
-            records.write_entry(job.file, job.key, entry | {"made_with": mark}, header)
+            if job.part == jobs.UNCERTAINTY:
+                records.write(job.file, records.read(job.file) | {"made_with": mark})
+            else:
+                header = jobs.about(job) | {"config": config.model_dump(mode="json", exclude={"data"})}
+                records.write_entry(job.file, job.key, entry | {"made_with": mark}, header)
             spent = f"{entry['seconds']:.0f} s, {entry['processor_seconds']:.0f} s of work"
             print(f"{place}: {jobs.headline(entry)} ({spent})", flush=True)
     return failed
-
-
-def run_uncertainty(arguments, mark):
-    """Run `uncertainty.py` where its result is not of these sources; whether it went well."""
-    made_with = records.read(UNCERTAINTY).get("made_with")
-    if made_with == mark and not arguments.fresh:
-        return True
-    script = Path(__file__).with_name("uncertainty.py")
-    done = subprocess.run([sys.executable, str(script), "--data", str(arguments.data)], check=False)
-    if not done.returncode:
-        records.write(UNCERTAINTY, records.read(UNCERTAINTY) | {"made_with": mark})
-    return not done.returncode
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("QFF_DATA", "../shared/data")))
     parser.add_argument("--sets", nargs="+", default=list(data.SETS), choices=data.SETS)
-    parser.add_argument("--parts", nargs="+", default=[*jobs.PARTS, UNCERTAINTY], choices=[*jobs.PARTS, UNCERTAINTY])
+    parser.add_argument("--parts", nargs="+", default=jobs.PARTS, choices=jobs.PARTS)
     parser.add_argument("--splits", type=int, default=5, help="most splits of a set, and seeds of a curve")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--minutes", type=float, help="begin no job after that time; run again for the rest")
     parser.add_argument("--fresh", action="store_true", help="run again what is there")
     parser.add_argument("--keep", action="store_true", help="keep results made with other sources of the model")
     parser.add_argument("--dry-run", action="store_true", help="list what would run")
@@ -111,10 +108,10 @@ def main():
     if arguments.smoke:
         smoke()
         return
-    absent = [name for name in arguments.sets if data.load(name, str(arguments.data)) is None]
-    for name in absent:
+    present = [name for name in data.SETS if data.load(name, str(arguments.data)) is not None]
+    for name in set(arguments.sets) - set(present):
         print(f"{name}: not in {arguments.data}, skipped")
-    sets, config = [name for name in arguments.sets if name not in absent], parse_config({}, where="default")
+    sets, config = [name for name in present if name in arguments.sets], parse_config({}, where="default")
     mark = records.fingerprint(config)
     everything = jobs.all_jobs(sets, arguments.parts, arguments.splits, str(arguments.data))
     waiting = [job for job in everything if stale(job, mark, arguments)]
@@ -122,12 +119,10 @@ def main():
     if arguments.dry_run:
         print("\n".join(f"{job.file}: {job.key}" for job in waiting))
         return
-    for file in {job.file for job in everything}:
-        possible = jobs.all_jobs(sets, jobs.PARTS, 5, str(arguments.data))
+    possible = jobs.all_jobs(present, jobs.PARTS, 5, str(arguments.data))
+    for file in {job.file for job in everything} - {jobs.UNCERTAINTY}:
         records.prune(file, {job.key for job in possible if job.file == file})
     failed = run_jobs(waiting, arguments, config, mark) if waiting else []
-    if UNCERTAINTY in arguments.parts and not run_uncertainty(arguments, mark):
-        failed.append(UNCERTAINTY)
     if failed:
         sys.exit(f"{len(failed)} jobs failed; run again to repeat them")
 
