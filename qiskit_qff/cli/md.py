@@ -11,12 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.options import ForceOption, JsonOption, ModelArgument, OutOption, SeedOption, model_file
+from qiskit_qff.cli.options import (
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    ModelArgument,
+    OutOption,
+    PrecisionOption,
+    SeedOption,
+    model_file,
+)
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory
 from qiskit_qff.errors import ConfigError, SimulationError
 
 if TYPE_CHECKING:
+    from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.simulation.calculator import Potential
     from qiskit_qff.simulation.dynamics import MDSummary
     from qiskit_qff.simulation.extrapolation import ExtrapolationCounts, ExtrapolationWatch
@@ -97,12 +107,16 @@ def md(
     ] = None,
     grade_interval: Annotated[int, typer.Option("--grade-interval", help="Steps between grades.")] = 10,
     seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+    precision: PrecisionOption = "float64",
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew even if there is a checkpoint.")] = False,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Run molecular dynamics; the same command goes on where a killed run left off."""
-    from qiskit_qff.simulation.calculator import load_potential
+    from qiskit_qff.cli.calibration_summary import calibration_note
+    from qiskit_qff.model.accelerator.engine import on_device
+    from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.simulation.settings import MDSettings, default_timestep
 
     output = Output(as_json=json)
@@ -130,10 +144,22 @@ def md(
         interval=interval,
         checkpoint_interval=checkpoint_interval,
     )
-    potential = load_potential(model_file(model))
-    watch = _watch(potential, on_extrapolation, grade_limit, grade_interval, output)
-    summary, calibration = _run(
-        model_file(model), potential, start, settings, out, output, watch=watch, repeat=repeat, restart=restart
+    field = ForceField.load(model_file(model))
+    potential = on_device(field, device, precision=precision)
+    watch = _watch(field, on_extrapolation, grade_limit, grade_interval, output)
+    # The cell as given: its copies have the same errors, because they share one M.
+    note, calibration = calibration_note(field, start)
+    summary = _run(
+        model_file(model),
+        potential,
+        start,
+        settings,
+        out,
+        output,
+        watch=watch,
+        repeat=repeat,
+        restart=restart,
+        note=note,
     )
     stopped = summary.extrapolation is not None and summary.extrapolation.stopped
     if stopped:
@@ -158,7 +184,7 @@ def _ramp_steps(given: int | None, steps: int, to_temperature: float | None) -> 
 
 
 def _watch(
-    potential: "Potential", action: str | None, limit: float | None, interval: int, output: Output
+    field: "ForceField", action: str | None, limit: float | None, interval: int, output: Output
 ) -> "ExtrapolationWatch | None":
     """Who grades the atoms; None where the model file has no training domain and nobody asked.
 
@@ -166,14 +192,12 @@ def _watch(
         ConfigError: if an option is wrong, or asked of such a model.
     """
     from qiskit_qff.model.extrapolation import Grader
-    from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.simulation.extrapolation import ExtrapolationWatch
 
-    assert isinstance(potential, ForceField)
     asked = action is not None or limit is not None
-    if not asked and any(m.domain is None for m in potential.models):
+    if not asked and any(m.domain is None for m in field.models):
         return None
-    grader = Grader.of(potential.models, r_cut=potential.cutoff, limit=limit)
+    grader = Grader.of(field.models, r_cut=field.cutoff, limit=limit)
     return ExtrapolationWatch(grader, action=action or "warn", interval=interval, warn=output.note)
 
 
@@ -188,25 +212,23 @@ def _run(
     watch: "ExtrapolationWatch | None",
     repeat: int,
     restart: bool,
-) -> tuple["MDSummary", dict[str, Any]]:
-    """Run, with a progress bar, until done, stopped or exploded; gives the summary and the calibration's.
+    note: str,
+) -> "MDSummary":
+    """Run, with a progress bar, until done, stopped or exploded.
 
     Raises:
         typer.Exit: with code 1, when the simulation exploded or lost an atom.
     """
-    from qiskit_qff.cli.calibration_summary import calibration_note
     from qiskit_qff.simulation.dynamics import run_dynamics
     from qiskit_qff.structures.species import species_index
 
     species_index(start.numbers, potential.species, where=start.where)
-    # The cell as given: its copies have the same errors, because they share one M.
-    note, calibration = calibration_note(potential, start)
     if note:
         output.note(note)
     atoms = start.to_atoms() * (repeat, repeat, repeat)
     with output.progress("molecular dynamics") as advance, _stop_signals() as should_stop:
         try:
-            summary = run_dynamics(
+            return run_dynamics(
                 atoms,
                 potential,
                 settings,
@@ -221,7 +243,6 @@ def _run(
         except SimulationError as error:
             output.note(f"qff: error: {error}")
             raise typer.Exit(1) from error
-    return summary, calibration
 
 
 def read_structure(structure: str, index: int) -> "Frame":

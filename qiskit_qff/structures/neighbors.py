@@ -28,6 +28,18 @@ _MARGIN = 1e-7  # Å; vesin's own rounding can't lose a pair that lies on the cu
 
 
 @dataclass(frozen=True, eq=False)
+class PairList:
+    """Who may come within the cutoff before the list is built anew; the same object until then."""
+
+    first: NDArray[np.int64]
+    """Where each centre's pairs begin, shape ``(n_atoms + 1,)``."""
+    neighbor: NDArray[np.int64]
+    """Index of the neighbour j, shape ``(n_pairs,)``."""
+    shifts: NDArray[np.int32]
+    """Cell vectors added to the neighbour, shape ``(n_pairs, 3)``."""
+
+
+@dataclass(frozen=True, eq=False)
 class NeighborList:
     """All neighbours closer than the cutoff, in compressed sparse row form."""
 
@@ -97,7 +109,7 @@ class VerletList:
         self.skin = float(skin)
         self.n_builds = 0
         self._reference: tuple[Floats, Floats, NDArray[np.bool_]] | None = None
-        self._pairs: tuple[Ints, Ints, NDArray[np.int32]] | None = None
+        self._pairs: PairList | None = None
         self._buffers: tuple[Ints, Ints, Floats, Floats, NDArray[np.int32]] | None = None
 
     def update(self, positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike) -> NeighborList:
@@ -111,17 +123,17 @@ class VerletList:
         Raises:
             DataError: if a position or the cell is not finite, or the periodic cell vectors have no volume.
         """
-        points = np.ascontiguousarray(positions, dtype=np.float64)
-        periods = np.broadcast_to(np.asarray(pbc, dtype=np.bool_), (3,))
-        vectors = np.where(periods[:, None], np.asarray(cell, dtype=np.float64), 0.0)
-        if not self._is_complete(points, vectors, periods):
-            self._build(points, vectors, periods)
+        points, vectors = self._ensure_complete(positions, cell, pbc)
         assert self._pairs is not None
         assert self._buffers is not None
         first, neighbor, separations, distances, shifts = self._buffers
         threaded = len(points) >= LEAST_ATOMS and get_num_threads() >= LEAST_THREADS
         kernel = refresh_threaded if threaded else refresh
-        count = kernel(points, vectors, self.cutoff**2, *self._pairs, first, neighbor, separations, distances, shifts)
+        kept = self._pairs
+        count = kernel(
+            points, vectors, self.cutoff**2, kept.first, kept.neighbor, kept.shifts,
+            first, neighbor, separations, distances, shifts,
+        )  # fmt: skip
         return NeighborList(
             first=first,
             neighbor=neighbor[:count],
@@ -130,9 +142,39 @@ class VerletList:
             shifts=shifts[:count],
         )
 
+    def pairs(self, positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike) -> PairList:
+        """Pairs that hold all neighbours within the cutoff for the positions as they are now, and some beyond it.
+
+        For those who compute vectors themselves; they can keep what they derive from the list while it is the same.
+
+        Args:
+            positions: shape ``(n_atoms, 3)``, in Å.
+            cell: vectors as rows, shape ``(3, 3)``, in Å.
+            pbc: shape ``(3,)``, or one truth value for all directions.
+
+        Raises:
+            DataError: if a position or the cell is not finite, or the periodic cell vectors have no volume.
+        """
+        self._ensure_complete(positions, cell, pbc)
+        assert self._pairs is not None
+        return self._pairs
+
     def forget(self) -> None:
         """Give back the memory of the list; the next update builds it anew."""
         self._reference = self._pairs = self._buffers = None
+
+    def _ensure_complete(self, positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike) -> tuple[Floats, Floats]:
+        """Build the list anew if it may lack a pair; gives positions, and the cell without aperiodic vectors.
+
+        Raises:
+            DataError: if a position or the cell is not finite, or the periodic cell vectors have no volume.
+        """
+        points = np.ascontiguousarray(positions, dtype=np.float64)
+        periods = np.broadcast_to(np.asarray(pbc, dtype=np.bool_), (3,))
+        vectors = np.where(periods[:, None], np.asarray(cell, dtype=np.float64), 0.0)
+        if not self._is_complete(points, vectors, periods):
+            self._build(points, vectors, periods)
+        return points, vectors
 
     def _is_complete(self, points: Floats, cell: Floats, periods: NDArray[np.bool_]) -> bool:
         """Whether no pair within the cutoff can be missing from the pairs found last.
@@ -168,9 +210,9 @@ class VerletList:
         reach = self.cutoff + self.skin + _MARGIN
         search = vesin.NeighborList(cutoff=reach, full_list=True, n_threads=get_num_threads())
         found, shifts = search.compute(points=points, box=cell, periodic=periods.copy(), quantities="PS", copy=False)
-        self._pairs = canonical_pairs(len(points), found.view(np.int64), shifts)
+        self._pairs = PairList(*canonical_pairs(len(points), found.view(np.int64), shifts))
         del found, shifts, search
-        n_pairs = len(self._pairs[1])
+        n_pairs = len(self._pairs.neighbor)
         self._buffers = (
             np.zeros(len(points) + 1, dtype=np.int64),
             np.empty(n_pairs, dtype=np.int64),

@@ -1,4 +1,4 @@
-"""The physics contract, on the quantum force field and on the Lennard-Jones reference."""
+"""The physics contract, on the quantum force field, the same through JAX, and the Lennard-Jones reference."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-POTENTIALS = ("lennard-jones", "quantum")
+from qiskit_qff.model.accelerator.engine import DeviceForceField
+
+POTENTIALS = ("lennard-jones", "quantum", "device")
 few = settings(max_examples=15, deadline=None)
 
 
@@ -19,9 +21,15 @@ def quantum():
     return small_quantum_model()
 
 
-@pytest.fixture(params=POTENTIALS)
+@pytest.fixture(scope="module")
+def device(quantum):
+    pytest.importorskip("jax", reason="jax is not installed")
+    return DeviceForceField(quantum, "cpu-jax")
+
+
+@pytest.fixture(params=POTENTIALS, scope="module")
 def potential(request):
-    return LennardJones(cutoff=5.0) if request.param == "lennard-jones" else request.getfixturevalue("quantum")
+    return LennardJones(cutoff=5.0) if request.param == "lennard-jones" else request.getfixturevalue(request.param)
 
 
 def triclinic():
@@ -60,10 +68,11 @@ def test_forces(potential, structure):
     contract.check_forces(potential, STRUCTURES[structure]())
 
 
-def test_forces_with_core_repulsion(quantum):
+@pytest.mark.parametrize("potential", ["quantum", "device"], indirect=True)
+def test_forces_with_core_repulsion(potential, quantum):
     atoms = squeezed()
     assert quantum.repulsion.outer.max() > atoms.get_distance(0, 1)
-    contract.check_forces(quantum, atoms)
+    contract.check_forces(potential, atoms)
 
 
 @pytest.mark.parametrize("structure", ["triclinic", "cluster"])
@@ -78,26 +87,20 @@ def test_sums(potential, structure):
 
 @few
 @given(seed=st.integers(0, 2**31), structure=st.sampled_from(["triclinic", "cluster"]))
-@pytest.mark.parametrize("name", POTENTIALS)
-def test_rotation(name, quantum, seed, structure):
-    potential = quantum if name == "quantum" else LennardJones(cutoff=5.0)
+def test_rotation(potential, seed, structure):
     rotation = Rotation.random(rng=np.random.default_rng(seed)).as_matrix()
     contract.check_rotation(potential, STRUCTURES[structure](), rotation)
 
 
 @few
 @given(shift=st.tuples(*[st.floats(-20.0, 20.0)] * 3), structure=st.sampled_from(["triclinic", "slab", "cluster"]))
-@pytest.mark.parametrize("name", POTENTIALS)
-def test_translation(name, quantum, shift, structure):
-    potential = quantum if name == "quantum" else LennardJones(cutoff=5.0)
+def test_translation(potential, shift, structure):
     contract.check_translation(potential, STRUCTURES[structure](), np.array(shift))
 
 
 @few
 @given(order=st.permutations(range(9)))
-@pytest.mark.parametrize("name", POTENTIALS)
-def test_permutation(name, quantum, order):
-    potential = quantum if name == "quantum" else LennardJones(cutoff=5.0)
+def test_permutation(potential, order):
     contract.check_permutation(potential, cluster(), list(order))
 
 
