@@ -118,11 +118,13 @@ def compare_exactly(
     Raises:
         DataError: if a frame holds an element that the model does not know, or no frame has labels.
     """
+    from qiskit_qff.model.accelerator.engine import DeviceForceField
     from qiskit_qff.report.metrics import compare
 
     energies, forces, stresses = [], [], []
     with output.progress("evaluating") as advance:
-        predictions = field.predict_many(frames)
+        is_device = isinstance(field, DeviceForceField)
+        predictions = field.predict_many(frames) if is_device else map(field.predict, frames)
         for done, (frame, prediction) in enumerate(zip(frames, predictions, strict=True), start=1):
             energies.append(prediction.energy)
             forces.append(prediction.forces)

@@ -1,4 +1,4 @@
-"""On real frames: circuits on a StatevectorEstimator, and JAX, give the energies, forces and stresses of the kernels."""
+"""On real frames: circuits on a StatevectorEstimator, and JAX, give what the kernels give."""
 
 import os
 from itertools import islice
