@@ -52,7 +52,8 @@ def label(
 
     output = Output(as_json=json)
     _refuse_surprises(out, resume=resume, retry_failed=retry_failed)
-    labeller = make_labeller(calculator, read_options(calculator, options))
+    chosen = read_options(calculator, options)
+    labeller = make_labeller(calculator, chosen)
     labeller.check()
     frames = _read(structures)
     ensure_sound(frames)
@@ -63,6 +64,8 @@ def label(
     if dry_run:
         _show(labeller, frames, output, workers=workers, threads=threads)
         return
+    if not out.exists():  # else they are there, or about to be refused
+        _write_settings(out, chosen.relevant(), labeller)
     try:
         with output.progress("labelling") as advance:
             report = label_frames(
@@ -80,6 +83,16 @@ def label(
         output.note(f"what was finished is in {out}; the same command with --resume goes on")
         raise
     _tell(report, labeller, out, output)
+
+
+def _write_settings(out: Path, settings: dict[str, object], labeller: "Labeller") -> None:
+    """Write all settings that the labels depend on beside them, defaults included, so that they can be redone."""
+    import yaml
+
+    head = f"# Settings of {out.name}: --calculator {labeller.name}, hash {labeller.settings_hash}\n"
+    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_name(f"{out.stem}.settings.yaml").write_text(head + text, encoding="utf-8")
 
 
 def _refuse_surprises(out: Path, *, resume: bool, retry_failed: bool) -> None:

@@ -30,7 +30,7 @@ class AseLabeller:
     def level(self) -> str:
         """The keyword arguments in short."""
         words = json.dumps(self.options.parameters, sort_keys=True, default=str)
-        return f"{self.name} {words}" if len(words) < 120 else self.name
+        return f"{self.name} {words}" if len(words) < 120 else f"{self.name} {words[:117]}..."
 
     @property
     def settings_hash(self) -> str:

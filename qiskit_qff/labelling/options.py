@@ -26,7 +26,11 @@ class Options(BaseModel):
 
     def hashed(self, name: str) -> str:
         """Short hash of the calculator's name and of all settings that labels depend on."""
-        return short_hash({"calculator": name, **self.model_dump(mode="json", exclude=set(self.execution))})
+        return short_hash({"calculator": name, **self.relevant()})
+
+    def relevant(self) -> dict[str, Any]:
+        """All settings that labels depend on, the defaults included, as plain values."""
+        return self.model_dump(mode="json", exclude=set(self.execution))
 
 
 class Cp2kOptions(Options):

@@ -15,6 +15,8 @@ from contracts.labelling.misbehaving import Misbehaving
 
 from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.labelling.journal import Journal
+from qiskit_qff.labelling.options import read_options
+from qiskit_qff.labelling.registry import make_labeller
 from qiskit_qff.labelling.run import failures_path, frame_id, label_frames, work_path
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
@@ -244,3 +246,6 @@ def test_the_command_says_what_became_of_the_frames(tmp_path, capsys) -> None:
     assert run([*command, "--resume"]) == 1
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["n_kept"] == 2
     assert (tmp_path / "out.failures.extxyz").exists()
+    # The settings written beside the labels are options again.
+    settings = tmp_path / "out.settings.yaml"
+    assert make_labeller("emt", read_options("emt", settings)).settings_hash == result["settings"]
