@@ -191,6 +191,23 @@ def test_constant_pressure_needs_a_crystal(tmp_path, crystal):
         run_dynamics(free, LennardJones(), replace(BASE, ensemble="npt"), tmp_path)
 
 
+def test_constant_pressure_agrees_with_constant_volume(tmp_path, crystal):
+    """Mean pressure as set whatever the barostat; the mean volume has that pressure at constant volume too."""
+    cold = replace(BASE, temperature_k=20.0, pressure_gpa=0.2, steps=1200, checkpoint_interval=5000)
+    volumes = []
+    for barostat, coupling in (("isotropic", 300.0), ("full", 1000.0)):
+        settings = replace(cold, ensemble="npt", barostat=barostat, barostat_time_fs=coupling)
+        log = read_log(run_dynamics(crystal, LennardJones(), settings, tmp_path / barostat).log)
+        assert log["pressure_gpa"][40:].mean() == pytest.approx(0.2, abs=0.03)
+        assert 0.001 < log["volume_ang3"][40:].std() / log["volume_ang3"][40:].mean() < 0.03
+        volumes.append(log["volume_ang3"][40:].mean())
+    assert volumes[0] == pytest.approx(volumes[1], rel=0.01)
+    still = crystal.copy()
+    still.set_cell(crystal.cell * (np.mean(volumes) / crystal.get_volume()) ** (1 / 3), scale_atoms=True)
+    log = read_log(run_dynamics(still, LennardJones(), replace(cold, ensemble="nvt"), tmp_path / "nvt").log)
+    assert log["pressure_gpa"][40:].mean() == pytest.approx(0.2, abs=0.03)
+
+
 def test_two_runs_cannot_share_a_directory(tmp_path, crystal):
     def run_another():
         with pytest.raises(DataError, match="another run"):

@@ -1,5 +1,8 @@
 """Velocity autocorrelation and density of states against harmonic crystals with known frequencies."""
 
+from dataclasses import dataclass
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from ase import units
@@ -7,7 +10,9 @@ from ase.build import bulk
 from ase.data import atomic_masses
 
 from qiskit_qff.errors import DataError
-from qiskit_qff.simulation.trajectory import Snapshot, SnapshotStream
+from qiskit_qff.simulation.dynamics import run_dynamics
+from qiskit_qff.simulation.settings import MDSettings
+from qiskit_qff.simulation.trajectory import Snapshot, SnapshotStream, stream_trajectory
 from qiskit_qff.simulation.vibrations import PER_CM, VelocityCorrelator
 
 
@@ -26,7 +31,29 @@ def spring_crystal():
             hessian[i, :, j, :] -= spring
     roots = np.repeat(np.sqrt(atomic_masses[atoms.numbers]), 3)
     squares, modes = np.linalg.eigh(hessian.reshape(3 * n, 3 * n) / np.outer(roots, roots))
-    return atoms, np.sqrt(np.maximum(squares, 0.0)) / (2 * np.pi) * 1e3 * units.fs, modes
+    stiffness = hessian.reshape(3 * n, 3 * n)
+    return atoms, np.sqrt(np.maximum(squares, 0.0)) / (2 * np.pi) * 1e3 * units.fs, modes, stiffness
+
+
+@dataclass
+class Springs:
+    """A harmonic potential about the first positions it sees."""
+
+    stiffness: np.ndarray
+    rest: np.ndarray
+    species: tuple = (3, 9)
+    cutoff: float = 3.0
+
+    def evaluate(self, numbers, positions, cell, pbc, neighbors):
+        del numbers, cell, pbc, neighbors
+        moves = (positions - self.rest).ravel()
+        forces = -self.stiffness @ moves
+        energy = -0.5 * float(moves @ forces)
+        shape = self.rest.shape
+        return SimpleNamespace(
+            energy=energy, energies=np.full(shape[0], energy / shape[0]), forces=forces.reshape(shape),
+            virial=np.zeros((3, 3)),
+        )  # fmt: skip
 
 
 def motion(atoms, frequencies, modes, *, spacing_ps, n_frames, rng):
@@ -57,7 +84,7 @@ def gather(stream, **options):
 
 @pytest.fixture(scope="module")
 def found():
-    crystal = spring_crystal()
+    crystal = spring_crystal()[:3]
     stream = motion(*crystal, spacing_ps=0.005, n_frames=3000, rng=np.random.default_rng(2))
     return *crystal, gather(stream, resolution_thz=0.25)
 
@@ -111,8 +138,25 @@ def test_one_frequency_is_found_within_the_resolution(rng):
     assert pytest.approx(1e12 / 2.99792458e10) == PER_CM
 
 
+def test_molecular_dynamics_of_springs_has_their_frequencies(tmp_path):
+    """From run_dynamics through the file: time steps, units of momenta and the place of every frequency."""
+    atoms, frequencies, _, stiffness = spring_crystal()
+    springs = Springs(stiffness, atoms.get_positions())
+    settings = MDSettings(temperature_k=300.0, steps=2000, timestep_fs=1.0, ensemble="nve", interval=4, compact=True)
+    summary = run_dynamics(atoms, springs, settings, tmp_path)
+    stream = stream_trajectory(summary.trajectory)
+    first = next(stream.snapshots)
+    kinetic = 0.5 * (atomic_masses[stream.numbers] * (first.velocities**2).sum(axis=1)).sum()  # u Å²/ps²
+    assert kinetic * 1.0364269e-4 == pytest.approx(1.5 * (len(atoms) - 1) * units.kB * 300.0, rel=1e-3)
+    result = gather(stream_trajectory(summary.trajectory), resolution_thz=0.4)
+    total = sum(result.density.values())
+    near = np.abs(result.frequency_thz[:, None] - frequencies[frequencies > 1e-3]).min(axis=1)
+    assert total[near < 2.0 * result.resolution_thz].sum() > 0.97 * total.sum()
+    assert (near > 2.0 * result.resolution_thz).sum() > 0.5 * len(near)
+
+
 def test_what_cannot_be_read(rng):
-    crystal = spring_crystal()
+    crystal = spring_crystal()[:3]
     with pytest.raises(DataError, match="too few"):
         gather(motion(*crystal, spacing_ps=0.01, n_frames=10, rng=rng))
     stream = motion(*crystal, spacing_ps=0.01, n_frames=40, rng=rng)
