@@ -51,13 +51,13 @@ def label(
     from qiskit_qff.structures.validation import ensure_sound
 
     output = Output(as_json=json)
-    _refuse_surprises(out, resume=resume, retry_failed=retry_failed)
+    _refuse_surprises(out, structures, resume=resume, retry_failed=retry_failed)
     chosen = read_options(calculator, options)
     labeller = make_labeller(calculator, chosen)
     labeller.check()
     frames = _read(structures)
     ensure_sound(frames)
-    threads = threads or int(os.environ.get("OMP_NUM_THREADS", "0")) or max(1, (os.cpu_count() or 1) // workers)
+    threads = threads or _default_threads(workers)
     output.say(
         f"labelling    {len(frames)} frames with {labeller.name}: {labeller.level} (settings {labeller.settings_hash})"
     )
@@ -95,7 +95,7 @@ def _write_settings(out: Path, settings: dict[str, object], labeller: "Labeller"
     out.with_name(f"{out.stem}.settings.yaml").write_text(head + text, encoding="utf-8")
 
 
-def _refuse_surprises(out: Path, *, resume: bool, retry_failed: bool) -> None:
+def _refuse_surprises(out: Path, structures: list[Path], *, resume: bool, retry_failed: bool) -> None:
     """Refuse, before any work is done, to touch a file that is not meant, or to resume nothing.
 
     Raises:
@@ -105,11 +105,22 @@ def _refuse_surprises(out: Path, *, resume: bool, retry_failed: bool) -> None:
 
     if out.is_dir() or out.suffix not in {".xyz", ".extxyz"}:
         raise ConfigError(f"--out {out}: name a file that ends in .extxyz.")
+    for path in structures:
+        if path.resolve() in {out.resolve(), failures_path(out).resolve()}:
+            raise ConfigError(f"--out {out}: {path} would be read and written at once. Choose another --out.")
     for path in (out, failures_path(out)):
         if path.exists() and not resume:
             raise ConfigError(f"{path}: there is a file already. Go on with it by --resume, or choose another --out.")
     if retry_failed and not resume:
         raise ConfigError("--retry-failed: only together with --resume.")
+
+
+def _default_threads(workers: int) -> int:
+    """Threads per worker: what OMP_NUM_THREADS says, else all cores shared between the workers."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    return max(1, len(os.sched_getaffinity(0)) // workers)
 
 
 def _read(paths: list[Path]) -> "list[Frame]":

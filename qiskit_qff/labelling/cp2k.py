@@ -114,8 +114,7 @@ class Cp2kLabeller:
         if code != 0:
             errors_text = (place / "stderr").read_text(encoding="utf-8", errors="replace")
             raise LabelError("crash", f"CP2K ended with exit code {code}: {last_words(printed or errors_text)}")
-        with_stress = self.options.stress and bool(frame.pbc.all())
-        result = read_output(printed, frame.symbols, with_stress=with_stress)
+        result = read_output(printed, frame.symbols, with_stress=self.options.stress)
         wavefunction = place / f"{PROJECT}-RESTART.wfn"
         if wavefunction.exists():
             wavefunction.replace(saved)

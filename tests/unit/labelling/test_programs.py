@@ -153,3 +153,24 @@ def test_the_command_refuses_in_one_line(tmp_path, capsys, monkeypatch, argument
     assert words in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out.extxyz").exists()
+
+
+def test_labels_are_not_written_over_what_is_read(tmp_path, capsys) -> None:
+    data = tmp_path / "in.failures.extxyz"
+    data.write_text("1\n\nCu 0 0 0\n")
+    for out in (data, tmp_path / "in.extxyz"):
+        assert run(["label", str(data), "--calculator", "emt", "--out", str(out), "--resume"]) == 2
+        assert "read and written at once" in capsys.readouterr().err
+
+
+def test_a_dry_run_shows_the_input_and_runs_nothing(tmp_path, capsys, monkeypatch) -> None:
+    program = tmp_path / "cp2k.psmp"
+    program.write_text("#!/bin/sh\ntouch ran\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("QFF_CP2K", str(program))
+    monkeypatch.setenv("OMP_NUM_THREADS", "3,1")
+    assert run(["label", "shipped", "--calculator", "cp2k", "--out", str(tmp_path / "o.extxyz"), "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert "POTENTIAL GTH-PBE-q12" in text
+    assert "3 threads" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["cp2k.psmp"]
