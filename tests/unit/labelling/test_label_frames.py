@@ -123,7 +123,7 @@ def test_a_torn_frame_is_cut_off_and_done_again(tmp_path) -> None:
     label_frames(frames, Misbehaving(), out)
     whole = out.read_bytes()
     last = whole.rindex(b"\n3\n") + 1
-    for cut in (len(whole) - 1, len(whole) - 40, last + 100, last + 2, last + 1):
+    for cut in (len(whole) - 1, last + 100, last + 1):
         out.write_bytes(whole[:cut])
         report = label_frames(frames, Misbehaving(), out)
         assert (report.n_labelled, report.n_kept) == (1, 2)
