@@ -18,7 +18,8 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from ase.data import atomic_numbers
+from ase import units
+from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 
 from qiskit_qff.errors import DataError
@@ -34,6 +35,7 @@ _TRUTH = {"T": True, "True": True, "TRUE": True, "true": True}
 _TRUTH |= {"F": False, "False": False, "FALSE": False, "false": False}
 _DEFAULT_PROPERTIES = "species:S:1:pos:R:3"
 _MOMENTA = "momenta"
+_VELOCITIES = "vel"  # of LAMMPS, in units metal: Å/ps
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Columns:
     species: int
     """Column of the chemical symbol or atomic number."""
     reals: Mapping[str, int]
-    """First of three columns, for ``pos``, ``momenta`` and every kind of forces."""
+    """First of three columns, for ``pos``, ``momenta``, ``vel`` and every kind of forces."""
 
 
 def parse_extxyz(lines: Iterator[str], source: str) -> Iterator[Frame]:
@@ -120,11 +122,19 @@ def _frame(comment: str, rows: list[str], *, source: str, index: int, line_numbe
         energy=labels.energy,
         forces=labels.forces,
         stress=labels.stress,
-        momenta=arrays.get(_MOMENTA),
+        momenta=_momenta(numbers, arrays),
         source=source,
         index=index,
         tags=scalar_tags({key: value for key, value in header.items() if key not in labels.used}),
     )
+
+
+def _momenta(numbers: NDArray[np.int64], arrays: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64] | None:
+    """Momenta in ASE's units, as they are or from LAMMPS's velocities."""
+    if _MOMENTA in arrays or _VELOCITIES not in arrays:
+        return arrays.get(_MOMENTA)
+    momenta: NDArray[np.float64] = arrays[_VELOCITIES] * atomic_masses[numbers][:, None] / (1e3 * units.fs)
+    return momenta
 
 
 def _columns(properties: str, where: str) -> Columns:
@@ -143,7 +153,7 @@ def _columns(properties: str, where: str) -> Columns:
         lower = {"positions": "pos", "position": "pos"}.get(name.lower(), name.lower())
         if lower in {"species", "symbols", "element"} or (lower in {"z", "numbers"} and species is None):
             species = start
-        elif width == 3 and (lower in {"pos", _MOMENTA} or lower in FORCE_NAMES):
+        elif width == 3 and (lower in {"pos", _MOMENTA, _VELOCITIES} or lower in FORCE_NAMES):
             reals[lower] = start
         start += width
     else:

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 from ase.io import read, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -165,3 +165,12 @@ def test_momenta_are_read_and_frames_counted_without_parsing(tmp_path, rng):
         assert count_frames(tmp_path / name) == 3
         for frame, atoms in zip(read_frames(tmp_path / name), frames, strict=True):
             np.testing.assert_allclose(frame.momenta, atoms.get_momenta(), atol=1e-7)
+
+
+def test_velocities_of_lammps_become_momenta():
+    header = 'Lattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3:vel:R:3:forces:R:3 Time=0.5'
+    (frame,) = parse(text_of(header, ["Li 0 0 0 1.0 -2.0 0.5 0.1 0.2 0.3"]))
+    atoms = Atoms("Li")
+    atoms.set_momenta(frame.momenta)
+    np.testing.assert_allclose(atoms.get_velocities() * 1000 * units.fs, [[1.0, -2.0, 0.5]])
+    np.testing.assert_array_equal(frame.forces, [[0.1, 0.2, 0.3]])
