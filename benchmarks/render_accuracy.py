@@ -61,8 +61,12 @@ def entries(name):
 
 def records():
     """Splits of every set that has any, the named one first."""
-    found = {name: read(f"splits_{name}") for name in SETS}
-    return {name: record for name, record in found.items() if record.get("entries")}
+    found = {}
+    for name in SETS:
+        if (record := read(f"splits_{name}")).get("entries"):
+            ordered = sorted(record["entries"].items(), key=lambda item: item[1]["seed"])
+            found[name] = record | {"entries": dict(ordered)}
+    return found
 
 
 def runs_of(record):
@@ -190,8 +194,8 @@ def ratio_lines(found):
         if ratio.mean() <= 1.0:
             continue
         channels = sum(runs[0]["models"][QUANTUM].get("channels", {}).values())
-        count, species = runs[0]["models"][best]["n_trainable"], len(runs[0]["models"][QUANTUM]["elements"])
-        has = f"{count} parameters, {count - species} of them coefficients, where the circuit has {channels} channels"
+        count = runs[0]["models"][best]["n_trainable"]
+        has = f"{count} parameters, where the circuit has {channels} channels"
         loss = np.mean([run["models"][QUANTUM]["loss"] / run["models"][QUANTUM]["linear_loss"] for run in runs])
         same = (values(runs, QUANTUM, FORCE) / values(runs, SAME, FORCE)).mean()
         lines.append(
@@ -237,7 +241,7 @@ def condition_section():
         best = best_on_average(runs)
         conditions = sorted({one for run in runs for one in run["models"][QUANTUM].get("conditions", {})})
         for one in conditions:
-            parts = {m: [r["models"][m]["conditions"].get(one) for r in runs] for m in (QUANTUM, best)}
+            parts = {m: [r["models"][m].get("conditions", {}).get(one) for r in runs] for m in (QUANTUM, best)}
             parts = {m: [p for p in found if p] for m, found in parts.items()}
             count = sum(p["n_frames"] for p in parts[QUANTUM])
             cells = [f"{pooled(parts[QUANTUM], key):.2f}" for key in (ENERGY, ENERGY_RMSE)]

@@ -119,10 +119,10 @@ def main():
     if arguments.dry_run:
         print("\n".join(f"{job.file}: {job.key}" for job in waiting))
         return
+    failed = run_jobs(waiting, arguments, config, mark) if waiting else []
     possible = jobs.all_jobs(present, jobs.PARTS, 5, str(arguments.data))
     for file in {job.file for job in everything} - {jobs.UNCERTAINTY}:
-        records.prune(file, {job.key for job in possible if job.file == file})
-    failed = run_jobs(waiting, arguments, config, mark) if waiting else []
+        records.arrange(file, [job.key for job in possible if job.file == file])
     if failed:
         sys.exit(f"{len(failed)} jobs failed; run again to repeat them")
 

@@ -33,12 +33,12 @@ def write_entry(name, key, entry, about):
     write(name, about | {"entries": read(name)["entries"] | {key: entry}})
 
 
-def prune(name, keys):
-    """Remove entries that no job makes any more."""
+def arrange(name, keys):
+    """Put entries into the order of some keys, and remove those that no job makes any more."""
     record = read(name)
-    left = {key: entry for key, entry in record["entries"].items() if key in keys}
-    if len(left) < len(record["entries"]):
-        write(name, record | {"entries": left})
+    entries = {key: record["entries"][key] for key in keys if key in record["entries"]}
+    if list(entries) != list(record["entries"]):
+        write(name, record | {"entries": entries})
 
 
 def write(name, record):
