@@ -8,6 +8,7 @@ import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,14 +116,13 @@ def label_frames(
     labeller.check()
     frames = [replace(frame, positions=np.round(frame.positions, DIGITS)) for frame in frames]
     keys = _keys(frames)
-    done, failed = Journal(out), Journal(failures_path(out))
-    try:
+    with closing(Journal(out)) as done, closing(Journal(failures_path(out))) as failed:
         _ensure_same_settings(done, labeller)
         have = set(_entry_keys(done))
         known = {key: n for n, key in enumerate(_entry_keys(failed)) if key not in have}
-        old = [index for index, key in enumerate(keys) if key in known and not retry_failed]
-        failures = [_old_failure(index, failed.entries[known[keys[index]]].header) for index in old]
-        todo = [index for index, key in enumerate(keys) if key not in have and index not in set(old)]
+        old = {index: known[key] for index, key in enumerate(keys) if key in known and not retry_failed}
+        failures = [_old_failure(index, failed.entries[place].header) for index, place in old.items()]
+        todo = [index for index, key in enumerate(keys) if key not in have and index not in old]
         seconds: list[float] = []
         if todo:
             with Pool(
@@ -130,7 +130,7 @@ def label_frames(
             ) as pool:
                 for index, outcome, took in pool.label((index, frames[index], keys[index]) for index in todo):
                     if isinstance(outcome, LabelError):
-                        failures.append(Failure(index, frames[index].where, outcome.kind, outcome.message))
+                        failures.append(Failure(index, _origin(frames[index]), outcome.kind, outcome.message))
                         failed.append(_failed_atoms(frames[index], keys[index], labeller, outcome, took))
                     else:
                         done.append(_labelled_atoms(frames[index], keys[index], labeller, outcome))
@@ -140,9 +140,6 @@ def label_frames(
         _tidy(done, failed, keys)
         if not failed.entries:
             shutil.rmtree(work_path(out), ignore_errors=True)
-    finally:
-        done.close()
-        failed.close()
     return LabelReport(
         n_frames=len(frames),
         n_labelled=len(seconds),
@@ -222,15 +219,19 @@ def _own_tags(frame: Frame) -> dict[str, Tag]:
 
 def _provenance(frame: Frame, key: str, labeller: Labeller) -> dict[str, Tag]:
     """Where a label comes from, without names of machines or directories."""
-    origin = f"{Path(frame.source).name} frame {frame.index}" if frame.source else f"frame {frame.index}"
     return {
         "label_calculator": labeller.name,
         "label_level": labeller.level,
         "label_settings": labeller.settings_hash,
-        "label_source": origin,
+        "label_source": _origin(frame),
         "label_id": key,
         "label_qff": __version__,
     }
+
+
+def _origin(frame: Frame) -> str:
+    """The file's name, without its directory, and the frame's number in it."""
+    return f"{Path(frame.source).name} frame {frame.index}" if frame.source else f"frame {frame.index}"
 
 
 def _old_failure(index: int, header: dict[str, object]) -> Failure:

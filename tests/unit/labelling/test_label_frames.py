@@ -145,6 +145,15 @@ def test_a_file_of_something_else_is_left_alone(tmp_path) -> None:
     assert out.read_text() == "precious notes\n"
 
 
+def test_a_damaged_file_of_failures_leaves_nothing_behind(tmp_path) -> None:
+    out = tmp_path / "labels.extxyz"
+    failures_path(out).write_text("not a frame\n")
+    with pytest.raises(DataError, match="nothing is appended"):
+        label_frames(frames_that(""), Misbehaving(), out)
+    assert not out.exists()
+    Journal(out).close()  # no lock is left, either
+
+
 def test_two_processes_do_not_write_to_one_file(tmp_path) -> None:
     journal = Journal(tmp_path / "labels.extxyz")
     with pytest.raises(ConfigError, match="another process"):
