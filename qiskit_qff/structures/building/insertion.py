@@ -55,7 +55,9 @@ def find_places(frame: Frame, rules: SiteRules, *, kinds: int, symprec: float = 
         DataError: if there is no place.
     """
     symmetry = symmetry_of(frame, symprec=symprec)
-    return Places(frame=frame, symmetry=symmetry, orbits=tuple(find_sites(frame, symmetry, rules, limit=3 * kinds)[:kinds]))
+    return Places(
+        frame=frame, symmetry=symmetry, orbits=tuple(find_sites(frame, symmetry, rules, limit=3 * kinds)[:kinds])
+    )
 
 
 def insert_ions(
