@@ -4,6 +4,7 @@ What it does to a frame is the frame's tag ``does``; otherwise the energy is a s
 """
 
 import os
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,9 @@ class Misbehaving:
             os.write(2, b"segmentation fault, core dumped\n")
             os._exit(139)
         if does == "hang":
-            time.sleep(1000.0)
+            program = subprocess.Popen(["sleep", "1000"])  # as a labeller that runs a program
+            (directory / RUN / "pid").write_text(str(program.pid))
+            program.wait()
         if does == "raise":
             raise LabelError("not-converged", "the SCF\nran away")
         forces = -2.0 * frame.positions

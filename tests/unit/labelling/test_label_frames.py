@@ -91,6 +91,8 @@ def test_trouble_costs_one_frame_each_and_is_kept_with_its_message(tmp_path) -> 
     assert all(frame.energy is None for frame in kept)
     for frame in kept:
         assert (work_path(out) / "failed" / frame_id(frame) / "input").read_text() == "springs"
+    program = int((work_path(out) / "failed" / frame_id(kept[2]) / "pid").read_text())
+    _wait(lambda: not _is_running(program))  # the program that hung was stopped with its worker
 
 
 def test_resuming_does_only_what_is_missing(tmp_path) -> None:
