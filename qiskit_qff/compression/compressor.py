@@ -41,6 +41,8 @@ class SizeLimits:
     """Most features of one species, 2^n - 1."""
     equal: bool
     """Whether every species must get the same number."""
+    least: int = 1
+    """Fewest features of one species."""
 
 
 class Compressor(Protocol):

@@ -11,7 +11,8 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ def select_columns(
         eligible: Which columns may be taken, shape ``(C,)``; all by default.
 
     Returns:
-        The path; every species owns at least one column of it if it has any independent one.
+        The path; every species owns at least ``limits.least`` columns of it if it has so many independent ones.
     """
     norms = gram.diagonal().copy()
     floor = DEPENDENT * norms
@@ -74,8 +75,8 @@ def select_columns(
     left = constant
     while len(columns) < limits.total:
         open_ = free & (norms > floor)
-        missing = np.flatnonzero(counts == 0)
-        if 0 < len(missing) >= limits.total - len(columns):
+        missing = np.flatnonzero(counts < limits.least)
+        if 0 < np.sum(limits.least - counts[missing]) >= limits.total - len(columns):
             open_ &= np.isin(owner, missing)
         gains = np.where(open_, moments**2 / np.where(open_, norms, 1.0), -1.0)
         # A pair of species seen from either side gives two columns of equal gain: rounding must not choose.
@@ -102,8 +103,10 @@ def select_columns(
 class ForwardSelection:
     """Compressor that keeps single channels."""
 
-    exchange: bool = True
-    """Whether the greedy choice is improved by swaps."""
+    rounds: int = 0
+    """Kicks of the search that follows the greedy choice; descent to the nearest minimum is always made."""
+    seed: int = 0
+    """Of the kicks: the same data give the same channels, whatever else is drawn."""
     basis: FeatureBasis = field(default_factory=FeatureBasis)
     """What becomes of the standardised channels."""
 
@@ -119,25 +122,38 @@ class ForwardSelection:
         """
         return self.maps(statistics, self.path(statistics, limits))
 
-    def path(self, statistics: PoolStatistics, limits: SizeLimits) -> SelectionPath:
+    def path(
+        self, statistics: PoolStatistics, limits: SizeLimits, *, progress: Callable[[int], None] | None = None
+    ) -> SelectionPath:
         """The selection itself, for reports.
 
         Args:
             statistics: Sums over the training data.
             limits: Numbers of features allowed.
+            progress: Called with the number of kicks done.
         """
         starts = statistics.tables.channel_start
         owner = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
         equations = statistics.equations
         total = min(limits.total, limits.per_species * (len(starts) - 1))
-        bounded = SizeLimits(total=total, per_species=limits.per_species, equal=limits.equal)
+        bounded = replace(limits, total=total)
         eligible = eligible_columns(statistics)
         path = select_columns(
             equations.gram, equations.moment, owner, bounded, constant=equations.constant, eligible=eligible
         )
-        if not self.exchange or not len(path.columns):
+        if not len(path.columns):
             return path
-        better = exchange_columns(equations.gram, equations.moment, path.columns, owner, bounded, eligible=eligible)
+        better = exchange_columns(
+            equations.gram,
+            equations.moment,
+            path.columns,
+            owner,
+            bounded,
+            rounds=self.rounds,
+            rng=np.random.default_rng(self.seed),
+            eligible=eligible,
+            progress=progress,
+        )
         return SelectionPath(better, path.losses)
 
     def maps(self, statistics: PoolStatistics, path: SelectionPath) -> dict[int, LinearMap]:

@@ -53,6 +53,8 @@ class CompressionConfig(_Section):
 
     method: Literal["forward_selection", "pca"] = Field(default="forward_selection")
     selection_frames: int = Field(default=100, ge=1, description="most frames that channels are chosen by")
+    search_rounds: int = Field(default=30, ge=0, description="kicks of the search for better channels than greedy ones")
+    search_seed: int = Field(default=0, ge=0, description="seed of these kicks")
     decorrelate: bool = Field(default=True, description="combine features so that the readout, and its noise, is small")
     feature_norm: float = Field(
         default=0.1, gt=0.0, le=100.0, description="rms norm of an atom's features, where the constant amplitude is 1"

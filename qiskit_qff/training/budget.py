@@ -73,7 +73,7 @@ def size_limits(config: TrainConfig, species: tuple[int, ...], n_references: int
             f"max_parameters is {config.max_parameters}, but {count} species with readout "
             f"'{config.circuit.readout}' need at least {need}; raise it{other}."
         )
-    return SizeLimits(total=min(total, largest * count), per_species=largest, equal=False)
+    return SizeLimits(total=min(total, largest * count), per_species=largest, equal=False, least=smallest)
 
 
 def _check_fixed(config: TrainConfig, count: int, n_references: int) -> None:

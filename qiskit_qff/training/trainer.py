@@ -164,7 +164,7 @@ def prepare(
     check_reach(species, shortest, config.descriptor.r_cut)
     if pool is None:
         pool = sum_pool(frames, species, shortest, config, weights, report, workers)
-    maps, selection = compress(pool, config, limits)
+    maps, selection = compress(pool, config, limits, progress=report)
     del pool
     r_cut = config.descriptor.r_cut
     statistics = quadratic_statistics(frames, maps, r_cut=r_cut, weights=weights, progress=report, workers=workers)
@@ -294,7 +294,7 @@ def sum_pool(
 
 
 def compress(
-    pool: PoolStatistics, config: TrainConfig, limits: SizeLimits
+    pool: PoolStatistics, config: TrainConfig, limits: SizeLimits, *, progress: Progress | None = None
 ) -> tuple[dict[int, LinearMap], SelectionPath | None]:
     """Compress with the configured method.
 
@@ -302,6 +302,7 @@ def compress(
         pool: Sums over the pool.
         config: The configuration.
         limits: Numbers of features allowed.
+        progress: Called as work proceeds.
 
     Returns:
         A map per species, and the order of choice where channels were chosen.
@@ -309,8 +310,10 @@ def compress(
     basis = FeatureBasis(decorrelate=config.compression.decorrelate, norm=config.compression.feature_norm)
     if config.compression.method == "pca":
         return PrincipalComponents(basis).fit(pool, limits), None
-    selector = ForwardSelection(basis=basis)
-    path = selector.path(pool, limits)
+    report, rounds = progress or _silent, config.compression.search_rounds
+    selector = ForwardSelection(rounds=rounds, seed=config.compression.search_seed, basis=basis)
+    path = selector.path(pool, limits, progress=lambda k: report("channels", k, rounds))
+    report("channels", rounds, rounds)
     return selector.maps(pool, path), path
 
 

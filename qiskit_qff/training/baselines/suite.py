@@ -182,7 +182,7 @@ BASELINES: dict[str, Callable[[BaselineData, np.random.Generator, Progress], Bas
 
 
 def select(data: BaselineData, total: int) -> dict[int, LinearMap]:
-    """Forward selection with exchanges of some channels, without a limit per species.
+    """Forward selection of some channels, improved by the same search, without a limit per species.
 
     Args:
         data: What all baselines share.
@@ -197,7 +197,13 @@ def select(data: BaselineData, total: int) -> dict[int, LinearMap]:
             "species; raise it, or leave the baseline out with --models."
         )
     limits = SizeLimits(total=total, per_species=total, equal=False)
-    return ForwardSelection(basis=FeatureBasis(decorrelate=True, norm=1.0)).fit(data.pool, limits)
+    compression = data.config.compression
+    selector = ForwardSelection(
+        rounds=compression.search_rounds,
+        seed=compression.search_seed,
+        basis=FeatureBasis(decorrelate=True, norm=1.0),
+    )
+    return selector.fit(data.pool, limits)
 
 
 def _linear(data: BaselineData, name: str, words: str, maps: dict[int, LinearMap], progress: Progress) -> Baseline:

