@@ -50,6 +50,18 @@ def cost_lines():
             f"differs from ab initio by {rdf:.3f} (all pairs together; {worst:.2f} for {worst_name}, the worst pair); "
             f"{min(r['ms_per_step'] for r in runs):.1f} ms a step inside ASE. `benchmarks/dynamics/stability.py`"
         )
+    if long := read("long_run"):
+        ran, (short, read_long) = long["run"], long["reading"]
+        disk = ran["mb_per_ns"]
+        lines.append(
+            "- A nanosecond of lips83 (a million steps, a frame every 20 fs): "
+            f"{ran['plain_cpu_ms_per_step'] / 3.6:.2f} h of one core, {ran['peak_mib']:.0f} MiB; trajectory "
+            f"{disk['plain']:.0f} MB, {disk['compact']:.0f} MB with `--compact`, "
+            f"{disk['compact_no_velocities']:.0f} MB without velocities too. `qff analyse` reads it in "
+            f"{read_long['ms_per_frame'] * long['frames_per_ns'] / 1e3:.0f} s of processor time; peak memory "
+            f"{short['peak_mib']:.0f} MiB at {short['n_frames']:,} frames, {read_long['peak_mib']:.0f} at "
+            f"{read_long['n_frames']:,}. `benchmarks/dynamics/long_run.py`"
+        )
     return lines
 
 
