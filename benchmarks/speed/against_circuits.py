@@ -178,6 +178,7 @@ def main():
         field = ForceField.load(arguments.model)
     else:
         options = {"max_parameters": 40, "optimizer": {"restarts": 1}} if arguments.smoke else {}
+        options["descriptor"] = {"r_cut": 5.0}
         chosen = frames[:5] if arguments.smoke else frames[:100]
         field = train(chosen, parse_config(options, where="benchmark"), rng=np.random.default_rng(0)).force_field
     result = measure(field, frames[0], *((1, 1) if arguments.smoke else (arguments.repeats, 4)))

@@ -162,6 +162,7 @@ def main():
         field = ForceField.load(arguments.model)
     else:
         options = {"max_parameters": 40, "optimizer": {"restarts": 1}} if arguments.smoke else {}
+        options["descriptor"] = {"r_cut": 5.0}
         chosen = frames[:5] if arguments.smoke else frames[:100]
         field = train(chosen, parse_config(options, where="benchmark"), rng=np.random.default_rng(0)).force_field
     size = {"repeats": 1, "steps": 3} if arguments.smoke else {"repeats": arguments.repeats, "steps": arguments.steps}

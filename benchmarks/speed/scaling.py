@@ -219,6 +219,7 @@ def main():
         model = arguments.model or Path(name) / "model.json"
         if not arguments.model:
             options = {"max_parameters": 40, "optimizer": {"restarts": 1}} if arguments.smoke else {}
+            options["descriptor"] = {"r_cut": 5.0}
             chosen = frames[:5] if arguments.smoke else frames[:100]
             rng = np.random.default_rng(0)
             train(chosen, parse_config(options, where="benchmark"), rng=rng).force_field.save(model)

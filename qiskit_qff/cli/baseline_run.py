@@ -124,7 +124,7 @@ def compare_baselines(
                 skipped[name] = str(error)
     for name, reason in skipped.items():
         output.note(f"{name}: skipped: {reason}")
-    return BaselineComparison(config, split, tuple(rows), skipped)
+    return BaselineComparison(data.config, split, tuple(rows), skipped)
 
 
 def quantum_row(model: ForceField, test: "Sequence[Frame]") -> Row:

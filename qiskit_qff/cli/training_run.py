@@ -39,6 +39,7 @@ from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped
 from qiskit_qff.structures.splitting import Split
 from qiskit_qff.structures.validation import ensure_trainable
+from qiskit_qff.training.defaults import with_data_defaults
 from qiskit_qff.training.holdout import hold_out
 from qiskit_qff.training.measured.journal import partial_path
 from qiskit_qff.training.trainer import TrainingResult, train
@@ -118,6 +119,7 @@ def train_model(
     split = hold_out(frames, config.data, rng=rng)
     _check_species(frames, split)
     chosen, measured = [frames[index] for index in split.train], None
+    config = with_data_defaults(config, chosen)
     with output.progress("training") as advance:
 
         def progress(stage: str, done: int, total: int) -> None:

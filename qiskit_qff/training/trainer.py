@@ -25,6 +25,7 @@ from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_of
 from qiskit_qff.training.budget import circuit_specs, fit_pool, size_limits
+from qiskit_qff.training.defaults import with_data_defaults
 from qiskit_qff.training.design import LossWeights, Progress
 from qiskit_qff.training.domains import training_domains
 from qiskit_qff.training.objective import Objective, ParameterLayout
@@ -157,6 +158,7 @@ def prepare(
     """
     report = progress or _silent
     check_labels(frames)
+    config = with_data_defaults(config, frames)
     weights = loss_weights(config)
     species = species_of(frames)
     limits = size_limits(config, species, reference_count(frames, species))

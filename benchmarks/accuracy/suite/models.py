@@ -16,6 +16,7 @@ from qiskit_qff.errors import MissingDependencyError
 from qiskit_qff.report.metrics import compare, measure
 from qiskit_qff.structures.species import species_of
 from qiskit_qff.training.baselines.suite import BASELINES, BaselineData
+from qiskit_qff.training.defaults import with_data_defaults
 from qiskit_qff.training.objective import Objective
 from qiskit_qff.training.statistics import find_shortest
 from qiskit_qff.training.trainer import fit, loss_weights, prepare, sum_pool
@@ -54,6 +55,7 @@ def silent(*_):
 
 def pool_of(frames, config):
     """Sums over the pool of channels; the last ones are kept."""
+    config = with_data_defaults(config, frames)
     settings = (config.descriptor, config.compression.selection_frames, config.loss.model_copy(update={"shots": None}))
     key = (tuple(id(f) for f in frames), *(str(s) for s in settings))
     if _kept.get("key") != key:
@@ -77,6 +79,7 @@ def fit_models(frames, config, names=NAMES, *, seed, noiseless=True):
         noiseless: Whether to train the circuit a second time without counting shot noise.
     """
     begin = time.perf_counter()
+    config = with_data_defaults(config, frames)
     pool = pool_of(frames, config)
     prepared = prepare(frames, config, pool=pool)
     trainings = {QUANTUM: prepared}

@@ -42,6 +42,7 @@ from qiskit_qff.training.baselines.perceptron import (
     start_parameters,
 )
 from qiskit_qff.training.budget import size_limits
+from qiskit_qff.training.defaults import with_data_defaults
 from qiskit_qff.training.design import LossWeights, Progress
 from qiskit_qff.training.references import fit_references, reference_count
 from qiskit_qff.training.statistics import find_shortest, quadratic_statistics
@@ -102,6 +103,7 @@ def gather(
         BudgetError: If the budget does not suffice for the circuit.
     """
     check_labels(frames)
+    config = with_data_defaults(config, frames)
     weights, species, r_cut = loss_weights(config), species_of(frames), config.descriptor.r_cut
     limits = size_limits(config, species, reference_count(frames, species))
     shortest = find_shortest(frames, species, r_cut, progress)

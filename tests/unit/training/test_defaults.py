@@ -1,0 +1,37 @@
+"""What the data decide where the configuration leaves it open."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from qiskit_qff.model.config import parse_config
+from qiskit_qff.training.defaults import MANY_ATOMS, with_data_defaults
+
+
+@pytest.mark.parametrize(
+    ("given", "many", "few"),
+    [
+        ({}, (6.0, 7), (5.0, 5)),
+        ({"r_cut": 4.5}, (4.5, 5), (4.5, 5)),
+        ({"r_cut": 5.0}, (5.0, 5), (5.0, 5)),
+        ({"n_radial": 4}, (6.0, 4), (5.0, 4)),
+        ({"l_max": 2}, (6.0, 7), (5.0, 5)),
+    ],
+)
+def test_the_cutoff_follows_the_data_unless_it_was_given(frames, given, many, few):
+    frame, config = frames[0], parse_config({"descriptor": given}, where="test")
+    count = -(-MANY_ATOMS // frame.n_atoms)
+    for number, expected in ((count, many), (count - 1, few)):
+        found = with_data_defaults(config, [frame] * number)
+        assert (found.descriptor.r_cut, found.descriptor.n_radial) == expected
+        # What is written down is read back as given, and stays.
+        again = parse_config(found.model_dump(mode="json"), where="test")
+        assert with_data_defaults(again, [frame]).descriptor == found.descriptor
+        assert with_data_defaults(found, [frame] * (2 * count)) == found
+
+
+def test_only_the_number_of_atoms_counts(frames):
+    config = parse_config({}, where="test")
+    moved = [replace(f, positions=f.positions + np.array([0.1, 0.0, 0.0]), energy=None) for f in frames]
+    assert with_data_defaults(config, frames) == with_data_defaults(config, moved)
