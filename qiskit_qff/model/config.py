@@ -72,6 +72,11 @@ class CircuitConfig(_Section):
     layers: int = Field(default=4, ge=1, description="entangling layers of a brickwork")
     n_readouts: int = Field(default=8, ge=1, description="Z-diagonal readout weights per species")
     shared: bool = Field(default=False, description="one set of angles for all species")
+    readout_weights: Literal["trained", "power_of_two"] = Field(
+        default="trained",
+        description="'power_of_two' chooses the weights of rank-one trees among ±2^k eV: one more channel per "
+        "species, and up to twice the shots",
+    )
 
 
 class LossConfig(_Section):
@@ -157,6 +162,13 @@ class TrainConfig(_Section):
             raise ValueError(
                 "circuit.readout 'z_diagonal' goes with a brickwork family; give 'rank_one' or 'rank_two' to "
                 "'ry_tree', whose registers differ in size"
+            )
+        if circuit.readout_weights == "power_of_two" and (
+            circuit.family != "ry_tree" or circuit.readout != "rank_one" or circuit.shared
+        ):
+            raise ValueError(
+                "circuit.readout_weights 'power_of_two' goes with family 'ry_tree', readout 'rank_one' and circuits "
+                "that are not shared; give 'trained'"
             )
         if circuit.readout == "z_diagonal" and circuit.n_readouts > 2**circuit.n_qubits:
             raise ValueError(

@@ -231,7 +231,8 @@ class ForceField:
             precision: Target standard error of an expectation value; 0 for exact simulators.
 
         Returns:
-            Inputs are the loader's angles, weights are θ, the output is ``x^T M x / |x|^2`` in eV.
+            Inputs are the loader's angles, weights are θ, the output is ``x^T M x / |x|^2`` in eV; readout weights,
+            trained or chosen, are constants of its observable.
 
         Raises:
             ConfigError: If the model does not know the species.
@@ -262,6 +263,7 @@ class ForceField:
                 m,
                 measured=None if m.number in touched else m.measured,
                 spread=None if m.number in touched else m.spread,
+                chosen_weights=m.chosen_weights and m.number not in (weights or {}),
                 theta=(theta or {}).get(m.number, m.theta),
                 weights=(weights or {}).get(m.number, m.weights),
             )

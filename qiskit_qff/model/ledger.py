@@ -2,7 +2,8 @@
 
 Reference energies count as many as the data can tell apart, the rank of the matrix of training compositions: frames of
 one composition determine one number, whatever the number of species, and no more than that is fitted. Files from before
-this was so count one per species.
+this was so count one per species. Readout weights that are powers of two were chosen like channels, by the loss among a
+few, and are listed like them.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class SpeciesLedger:
     """Means, scales, projections and second moments computed without labels."""
     uncertainty: int = 0
     """Draws of the committee; no energy or force depends on them."""
+    scales: int = 0
+    """Readout weights that were chosen against the labels among ±2^k eV (a discrete choice), not fitted."""
 
     @property
     def trainable(self) -> int:
@@ -64,6 +67,7 @@ class Ledger:
             "n_trainable": self.n_trainable,
             "not_trained": {
                 "selected_channels": sum(e.channels for e in self.species),
+                "readout_scales_powers_of_two": sum(e.scales for e in self.species),
                 "label_free_numbers": sum(e.label_free for e in self.species),
                 "uncertainty_numbers": sum(e.uncertainty for e in self.species),
             },
@@ -85,7 +89,8 @@ def ledger_of(models: Sequence[SpeciesModel], *, shared_angles: bool, fitted_ref
                 chemical_symbols[m.number],
                 n_qubits=m.ansatz.n_qubits,
                 angles=0 if shared_angles and k > 0 else m.ansatz.n_angles,
-                weights=m.ansatz.n_readouts,
+                weights=0 if m.chosen_weights else m.ansatz.n_readouts,
+                scales=m.ansatz.n_readouts if m.chosen_weights else 0,
                 channels=m.compression.channels.n_channels,
                 label_free=m.label_free,
                 uncertainty=0 if m.spread is None else m.spread.n_numbers,

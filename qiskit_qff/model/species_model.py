@@ -43,6 +43,8 @@ class SpeciesModel:
     """Where its atoms were in training; None in files from before extrapolation grades."""
     spread: ParameterSpread | None = None
     """What the data leave open of the parameters; None where it was not drawn."""
+    chosen_weights: bool = False
+    """Whether the readout weights are powers of two that were chosen, as channels are, and not fitted."""
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other.
@@ -73,6 +75,8 @@ class SpeciesModel:
             self.ansatz.n_readouts,
         ):
             raise ConfigError(f"species {self.number}: the committee has other numbers of angles or weights.")
+        if self.chosen_weights and (np.frexp(np.abs(self.weights))[0] != 0.5).any():
+            raise ConfigError(f"species {self.number}: weights {self.weights.tolist()} eV are not all powers of two.")
         if self.measured is not None:
             self.measured.operator(self.bound_program())
 
@@ -116,6 +120,8 @@ class SpeciesModel:
             content["domain"] = self.domain.to_dict()
         if self.spread is not None:
             content["spread"] = self.spread.to_dict()
+        if self.chosen_weights:
+            content["chosen_weights"] = True
         return content if self.measured is None else {**content, "measured": self.measured.to_dict()}
 
     @classmethod
@@ -135,4 +141,5 @@ class SpeciesModel:
             measured=CalibratedOperator.from_dict(data["measured"]) if "measured" in data else None,
             domain=TrainingDomain.from_dict(data["domain"]) if "domain" in data else None,
             spread=ParameterSpread.from_dict(data["spread"]) if "spread" in data else None,
+            chosen_weights=bool(data.get("chosen_weights", False)),
         )

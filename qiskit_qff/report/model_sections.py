@@ -120,9 +120,11 @@ def ledger_section(field: ForceField) -> Section:
         sum(e.channels for e in entries),
         sum(int(e.label_free) for e in entries),
     )
+    scales = sum(e.scales for e in entries)
+    chosen = f" {scales} readout weights are powers of two in eV, chosen as channels are and not fitted."
     return Section(
         title="Parameter ledger",
-        text=(_WHAT_COUNTS,),
+        text=(_WHAT_COUNTS + chosen * (scales > 0),),
         tables=(Table("Numbers by element", header, (*rows, total)),),
     )
 

@@ -63,7 +63,10 @@ def size_limits(config: TrainConfig, species: tuple[int, ...], n_references: int
         _check_fixed(config, count, n_references)
         return SizeLimits(total=largest * count, per_species=largest, equal=True)
     per_feature = 2 if config.circuit.readout == "rank_two" else 1
-    overhead = n_parameters(circuit_spec(config, 3)) - 2 * per_feature
+    spec = circuit_spec(config, 3)
+    overhead = n_parameters(spec) - 2 * per_feature
+    if config.circuit.readout_weights == "power_of_two":
+        overhead -= spec.n_readouts  # chosen, not fitted
     smallest = 2 if config.circuit.readout == "rank_two" else 1
     total = (config.max_parameters - n_references - count * overhead) // per_feature
     if total < smallest * count:

@@ -12,8 +12,9 @@ field subtracts it again. Otherwise two large constants would cancel in every st
 
 from __future__ import annotations
 
+import copy
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -42,6 +43,8 @@ class ParameterLayout:
     """Whether all species use one set of angles."""
     n_references: int
     """Reference energies that the data can tell apart."""
+    trained_weights: bool = True
+    """Whether readout weights are fitted; otherwise they are chosen beforehand and stay where they are."""
 
     @property
     def n_angles(self) -> int:
@@ -55,8 +58,19 @@ class ParameterLayout:
 
     @property
     def n_parameters(self) -> int:
-        """Number of all trainable parameters."""
+        """Length P of p: all parameters, whether they are trained or not."""
         return self.n_angles + self.n_weights + self.n_references
+
+    @property
+    def n_trainable(self) -> int:
+        """Number of trainable parameters."""
+        return len(self.free)
+
+    @cached_property
+    def free(self) -> NDArray[np.int64]:
+        """Places of the trainable parameters in p."""
+        every = np.arange(self.n_parameters)
+        return every if self.trained_weights else np.delete(every, self.all_weights)
 
     @cached_property
     def angles(self) -> tuple[slice, ...]:
@@ -106,6 +120,8 @@ class Objective:
         self.gram[np.diag_indices_from(self.gram)] += ridge
         self._triangles = [np.triu_indices(int(size)) for size in statistics.sizes]
         self.shots = shots
+        self.chosen_weights: FloatArray | None = None
+        """Readout weights that are not trained, where they are chosen already, shape ``(n_weights,)``, in eV."""
         starts, gram = statistics.feature_start, statistics.equations.gram
         self._noise = [
             SpeciesNoise.from_gram(spec, gram[starts[s] : starts[s + 1], starts[s] : starts[s + 1]])
@@ -113,6 +129,17 @@ class Objective:
         ]
         # On labels with hardly any noise the fit, not the penalty, must decide.
         self.penalty = WEIGHT_PENALTY * min(1.0, max(self.linear_solution()[0], 0.0))
+
+    def with_trained_weights(self, chosen: FloatArray | None = None) -> Objective:
+        """The same loss of the same circuits, whose readout weights are fitted, or those that were chosen.
+
+        Args:
+            chosen: Weights in eV, shape ``(n_weights,)``; None for fitted ones.
+        """
+        other = copy.copy(self)
+        other.layout = replace(self.layout, trained_weights=chosen is None)
+        other.chosen_weights = chosen
+        return other
 
     def operator_vector(self, parameters: FloatArray) -> FloatArray:
         """M of some parameters.
@@ -179,7 +206,7 @@ class Objective:
             parameters: p, shape ``(P,)``.
 
         Returns:
-            L, J^T (G m - b) of shape ``(P,)`` and J^T G J of shape ``(P, P)``.
+            L, J^T (G m - b) of shape ``(P,)`` and J^T G J of shape ``(P, P)``; zero for what is not trained.
         """
         vector = self.operator_vector(parameters)
         product = self.gram @ vector
@@ -201,6 +228,10 @@ class Objective:
         value += self.penalty * float(parameters[every] @ parameters[every])
         gradient[every] += self.penalty * parameters[every]
         curvature[every, every] += self.penalty
+        if not self.layout.trained_weights:
+            # Without slope and curvature a step leaves them alone.
+            gradient[every] = 0.0
+            curvature[every] = curvature[:, every] = 0.0
         return value, gradient, curvature
 
     def _add_shot_noise(self, parameters: FloatArray, gradient: FloatArray, curvature: FloatArray, shots: int) -> float:

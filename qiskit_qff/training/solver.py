@@ -4,8 +4,10 @@ r"""Fit circuit parameters to the quadratic loss: good starts, then Levenberg-Ma
 
 :math:`\sigma(t + \sigma\beta\cdot y/2t)^2 = \sigma t^2 + \beta\cdot y + \sigma(\beta\cdot y)^2/4t^2`.
 So training begins near the best linear model, with the t (bounded, to keep the readout and its shot noise
-small) and the sign σ of each species that fit best, and every step lowers the loss. Other readouts begin at
-random angles with the weights solved exactly; later restarts perturb the best.
+small) and the sign σ of each species that fit best, and every step lowers the loss. That is the loss with shot noise
+and the penalty on weights: with them the fit alone may end above that of the linear model, whose readout would be larger.
+Other readouts begin at random angles with the weights solved exactly; later restarts perturb the best. Weights that are
+not trained are chosen beforehand (:mod:`~qiskit_qff.training.power_of_two`).
 
 *Steps.* The loss is least squares in m(p), so :math:`J^T G J` needs no second derivatives; the damping of
 Levenberg and Marquardt scales with its diagonal, because angles and weights differ by orders of magnitude.
@@ -55,7 +57,12 @@ class Restart:
 
 
 def minimise(
-    objective: Objective, settings: SolverSettings, *, rng: np.random.Generator, progress: Progress
+    objective: Objective,
+    settings: SolverSettings,
+    *,
+    rng: np.random.Generator,
+    progress: Progress,
+    start: FloatArray | None = None,
 ) -> list[Restart]:
     """Optimise from several starts.
 
@@ -64,14 +71,18 @@ def minimise(
         settings: How long and how often.
         rng: Source of the random starts.
         progress: Called after every step.
+        start: Where the first begins, shape ``(P,)``; an informed start by default.
 
     Returns:
         All restarts, best first.
     """
     runs: list[Restart] = []
     for k in range(settings.restarts):
-        start = _informed_start(objective, rng) if k == 0 else _perturbed(objective, runs, settings, rng)
-        runs.append(levenberg_marquardt(objective, start, settings, progress=progress, label=f"fit {k + 1}"))
+        if k > 0:
+            begin = _perturbed(objective, runs, settings, rng)
+        else:
+            begin = _informed_start(objective, rng) if start is None else start
+        runs.append(levenberg_marquardt(objective, begin, settings, progress=progress, label=f"fit {k + 1}"))
     return sorted(runs, key=lambda run: float(run.losses[-1]))
 
 
@@ -159,7 +170,7 @@ def linear_start(objective: Objective) -> FloatArray:
         parameters[layout.angles[s]] = angles_for_vector(layout.specs[s], vector)
         parameters[layout.weights[s]] = sign * (vector @ vector)
     parameters[layout.references] = references
-    return _solve_references(objective, parameters)
+    return solve_references(objective, parameters)
 
 
 def _rank_one_vector(beta: FloatArray, t: float, sign: float = 1.0) -> FloatArray:
@@ -180,8 +191,16 @@ def _loss_of_vectors(
     return objective.loss_of_vector(np.concatenate([*parts, references]))
 
 
-def _solve_references(objective: Objective, parameters: FloatArray) -> FloatArray:
-    """Reference energies that minimise the loss for given operators."""
+def solve_references(objective: Objective, parameters: FloatArray) -> FloatArray:
+    """Reference energies that minimise the loss for given operators.
+
+    Args:
+        objective: The loss.
+        parameters: p, shape ``(P,)``; its angles and weights are used.
+
+    Returns:
+        Shape ``(P,)``.
+    """
     start = int(objective.statistics.feature_start[-1])
     vector = objective.operator_vector(parameters)
     vector[start:] = 0.0
@@ -204,12 +223,14 @@ def solve_weights(objective: Objective, parameters: FloatArray) -> FloatArray:
 
     Args:
         objective: The loss.
-        parameters: p, shape ``(P,)``; only its angles are used.
+        parameters: p, shape ``(P,)``; its angles are used, and its weights where these are not trained.
 
     Returns:
         Shape ``(P,)``.
     """
     layout, statistics = objective.layout, objective.statistics
+    if not layout.trained_weights:
+        return solve_references(objective, parameters)
     count = layout.n_references
     columns = np.zeros((len(statistics.equations.moment), layout.n_weights + count))
     for s, spec in enumerate(layout.specs):

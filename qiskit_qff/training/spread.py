@@ -33,12 +33,14 @@ def draw_spread(
         Per atomic number.
     """
     value, _, curvature = objective.quadratic_model(parameters)
+    layout = objective.layout
+    curvature = curvature[np.ix_(layout.free, layout.free)]
     diagonal = np.diagonal(curvature)
     scale = 1.0 / np.sqrt(np.maximum(diagonal, 1e-14 * diagonal.max()))
     values, vectors = np.linalg.eigh(curvature * np.outer(scale, scale))
     lengths = np.sqrt(max(value, 0.0) / n_frames / np.maximum(values, SOFTEST * values[-1]))
-    draws = (rng.normal(size=(members, len(values))) * lengths) @ vectors.T * scale
-    layout = objective.layout
+    draws = np.zeros((members, layout.n_parameters))
+    draws[:, layout.free] = (rng.normal(size=(members, len(values))) * lengths) @ vectors.T * scale
     references = objective.statistics.references.changes(draws[:, layout.references])
     return {
         number: ParameterSpread(draws[:, layout.angles[s]], draws[:, layout.weights[s]], references[:, s])

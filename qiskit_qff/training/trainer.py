@@ -29,6 +29,7 @@ from qiskit_qff.training.defaults import with_data_defaults
 from qiskit_qff.training.design import LossWeights, Progress
 from qiskit_qff.training.domains import training_domains
 from qiskit_qff.training.objective import Objective, ParameterLayout
+from qiskit_qff.training.power_of_two import power_of_two_start
 from qiskit_qff.training.references import reference_count
 from qiskit_qff.training.solver import Restart, SolverSettings, minimise
 from qiskit_qff.training.spread import draw_spread
@@ -170,9 +171,8 @@ def prepare(
     del pool
     r_cut = config.descriptor.r_cut
     statistics = quadratic_statistics(frames, maps, r_cut=r_cut, weights=weights, progress=report, workers=workers)
-    layout = ParameterLayout(
-        circuit_specs(config, statistics.sizes), config.circuit.shared, statistics.references.count
-    )
+    specs, trained = circuit_specs(config, statistics.sizes), config.circuit.readout_weights == "trained"
+    layout = ParameterLayout(specs, config.circuit.shared, statistics.references.count, trained)
     repulsion = CoreRepulsion.from_shortest_distances(species, shortest, cutoff=config.descriptor.r_cut)
     objective = Objective(statistics, layout, shots=config.loss.shots)
     domains = training_domains(frames, maps, r_cut=r_cut, progress=report, workers=workers)
@@ -188,11 +188,13 @@ def fit(prepared: PreparedTraining, *, rng: np.random.Generator, progress: Progr
         progress: Called with a stage's name, work done and work in all.
     """
     settings = _solver_settings(prepared.config)
-    runs = minimise(prepared.objective, settings, rng=rng, progress=progress or _silent)
+    objective, report = prepared.objective, progress or _silent
+    start = None if objective.layout.trained_weights else power_of_two_start(objective, settings, progress=report)
+    runs = minimise(objective, settings, rng=rng, progress=report, start=start)
     result = prepared.result(runs)
     if not prepared.n_frames:
         return result
-    spread = draw_spread(prepared.objective, runs[0].parameters, n_frames=prepared.n_frames, rng=rng)
+    spread = draw_spread(objective, runs[0].parameters, n_frames=prepared.n_frames, rng=rng)
     models = tuple(replace(m, spread=spread[m.number]) for m in result.force_field.models)
     return replace(result, force_field=replace(result.force_field, models=models))
 
@@ -329,7 +331,8 @@ def _assemble(prepared: PreparedTraining, parameters: FloatArray) -> ForceField:
         spec: AnsatzSpec = layout.specs[s]
         theta, weights = parameters[layout.angles[s]], parameters[layout.weights[s]]
         model = SpeciesModel(number, maps[number], spec, theta.copy(), weights.copy(), float(references[s]))
-        models.append(replace(model, domain=prepared.domains.get(number)))
+        chosen = not layout.trained_weights
+        models.append(replace(model, domain=prepared.domains.get(number), chosen_weights=chosen))
     raw = ForceField(
         models=tuple(models),
         r_cut=config.descriptor.r_cut,

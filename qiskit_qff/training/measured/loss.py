@@ -9,7 +9,8 @@ measured :math:`M_k`,
 
 N is what shot noise adds to :math:`C^T G C` on average, :math:`N_{kl} = \mathrm{Tr}(G\,\mathrm{cov}(M_k, M_l))`.
 It stays in where v is solved: there it is the price of a weight in noise, and keeps weights small that too few shots
-could not tell apart. It is taken off the loss, where it would look like misfit. The gradient at the solved v is
+could not tell apart. It is taken off the loss, where it would look like misfit. Weights that are powers of two are not
+solved, only reference energies are. The gradient at the solved v is
 :math:`\sum_s \mathrm{Tr}(W_s\,\partial M_s/\partial\theta)` with :math:`W_s = \partial L/\partial M_s`, measured by
 the strategy ``density``: at most ``2^n`` states at two shifted settings of each rotation, whatever the data.
 
@@ -125,7 +126,7 @@ class MeasuredLoss:
         form, moment = columns.T @ product, columns.T @ equations.moment
         weights = np.arange(layout.n_weights)
         form[weights, weights] += self.objective.penalty
-        solved = solve_scaled(form, moment)
+        solved = self._solve(form, moment)
         loss = float(solved @ (form - noise) @ solved - 2.0 * solved @ moment + equations.constant)
         residual = 2.0 * (product @ solved - equations.moment)
         parameters = np.concatenate([angles, solved])
@@ -166,6 +167,15 @@ class MeasuredLoss:
                 columns[start] = 0.0  # M_00 is no part of m
         columns[-count:, -count:] = np.eye(count)
         return columns
+
+    def _solve(self, form: FloatArray, moment: FloatArray) -> FloatArray:
+        """Best v; of weights that are chosen the best reference energies."""
+        chosen = self.objective.chosen_weights
+        if chosen is None:
+            return solve_scaled(form, moment)
+        count = len(chosen)
+        constants = solve_scaled(form[count:, count:], moment[count:] - form[count:, :count] @ chosen)
+        return np.concatenate([chosen, constants])
 
     def _weights(self, s: int) -> slice:
         """Place of a species' weights in v."""

@@ -218,6 +218,8 @@ class _Run:
         """A loss with what is reported beside it."""
         layout = self._objective.layout
         blank = np.concatenate([angles, np.zeros(layout.n_parameters - layout.n_angles)])
+        if self._objective.chosen_weights is not None:
+            blank[layout.all_weights] = self._objective.chosen_weights
         exact = self._objective.fit_loss(solve_weights(self._objective, blank))
         spent = self._journal.spent
         return Step(loss, self._journal.std_error, exact, spent.circuits, spent.shots)
@@ -246,6 +248,7 @@ def _identity(
         "circuits": [str(spec) for spec in objective.layout.specs],
         "shared": objective.layout.shared,
         "reference_energies": objective.layout.n_references,
+        "chosen_weights": None if objective.chosen_weights is None else objective.chosen_weights.tolist(),
         **settings.labels,
     }
     sums = (float(np.trace(equations.gram)), float(np.abs(equations.moment).sum()), equations.constant)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from qiskit_qff.structures.species import species_of
 from qiskit_qff.training.design import Progress
 from qiskit_qff.training.domains import training_domains
 from qiskit_qff.training.objective import Objective, ParameterLayout
+from qiskit_qff.training.power_of_two import power_of_two_weights
 from qiskit_qff.training.references import reference_count
 from qiskit_qff.training.statistics import quadratic_statistics
 from qiskit_qff.training.trainer import PreparedTraining, check_labels, fit, loss_weights, prepare
@@ -63,10 +65,14 @@ def prepare_start(
     if start not in {"scratch", "exact"}:
         return _from_model(frames, config, ForceField.load(start), progress)
     prepared = prepare(frames, config, progress=progress)
+    objective = prepared.objective
+    layout = objective.layout
     if start == "scratch":
-        return prepared, None
+        chosen = None if layout.trained_weights else power_of_two_weights(objective)
+        return replace(prepared, objective=objective.with_trained_weights(chosen)), None
     solution = fit(prepared, rng=rng, progress=progress).restarts[0].parameters
-    return prepared, solution[: prepared.objective.layout.n_angles]
+    chosen = None if layout.trained_weights else solution[layout.all_weights]
+    return replace(prepared, objective=objective.with_trained_weights(chosen)), solution[: layout.n_angles]
 
 
 def _from_model(
@@ -78,12 +84,12 @@ def _from_model(
     if found != known:
         names = [" ".join(chemical_symbols[z] for z in numbers) for numbers in (known, found)]
         raise DataError(f"the model to start from knows the elements {names[0]}, the training frames hold {names[1]}.")
-    layout = ParameterLayout(
-        tuple(m.ansatz for m in field.models), field.shared_angles, reference_count(frames, field.species)
-    )
-    if layout.n_parameters > config.max_parameters:
+    chosen = all(m.chosen_weights for m in field.models)
+    specs, n_references = tuple(m.ansatz for m in field.models), reference_count(frames, field.species)
+    layout = ParameterLayout(specs, field.shared_angles, n_references, not chosen)
+    if layout.n_trainable > config.max_parameters:
         raise BudgetError(
-            f"the model to start from has {layout.n_parameters} trainable parameters, more than max_parameters = "
+            f"the model to start from has {layout.n_trainable} trainable parameters, more than max_parameters = "
             f"{config.max_parameters}; raise it, or start from a smaller model."
         )
     maps = {m.number: m.compression for m in field.models}
@@ -91,6 +97,8 @@ def _from_model(
     first = field.models[:1] if field.shared_angles else field.models
     angles = np.concatenate([m.theta for m in first])
     used = config.model_copy(update={"descriptor": config.descriptor.model_copy(update={"r_cut": field.r_cut})})
-    objective = Objective(statistics, layout, shots=config.loss.shots)
+    objective = Objective(statistics, layout, shots=config.loss.shots).with_trained_weights(
+        np.concatenate([m.weights for m in field.models]) if chosen else None
+    )
     domains = training_domains(frames, maps, r_cut=field.r_cut, progress=progress, workers=None)
     return PreparedTraining(used, objective, maps, field.repulsion, None, domains, len(frames)), angles
