@@ -33,7 +33,8 @@ def coordination_figure(r: FloatArray, neighbors: Mapping[str, FloatArray], shel
         neighbors: running coordination number by ordered pair, each of shape ``(n_bins,)``.
         shells: first shells by ordered pair.
     """
-    figure, axes = new_figure(width=5.2, height=3.6)
+    n_columns = 1 + (len(shells) > 12)
+    figure, axes = new_figure(width=4.8 + 1.1 * n_columns, height=3.6)
     for index, (name, shell) in enumerate(shells.items()):
         colour = PALETTE[index % len(PALETTE)]
         style = ("-", "--", ":")[index // len(PALETTE) % 3]
@@ -41,9 +42,9 @@ def coordination_figure(r: FloatArray, neighbors: Mapping[str, FloatArray], shel
         axes.plot(r, neighbors[name], color=colour, linestyle=style, linewidth=1.3, label=label)
         axes.plot(shell.end_ang, shell.neighbors, "o", color=colour, markersize=4)
     highest = max((shell.neighbors for shell in shells.values()), default=1.0)
-    axes.set(xlabel="r (Å)", ylabel="neighbours within r", ylim=(0.0, 1.8 * highest), xlim=(r[0], r[-1]))
+    axes.set(xlabel="r (Å)", ylabel="neighbours within r", ylim=(0.0, 1.3 * highest), xlim=(r[0], r[-1]))
     if shells:
-        axes.legend(fontsize=8, ncols=2, loc="upper left")
+        figure.legend(fontsize=8, ncols=n_columns, loc="outside right upper")
     return figure
 
 
@@ -132,7 +133,7 @@ def sites_figure(sites: SiteDensity, *, level: float) -> Figure:
     corners = np.array(np.meshgrid([0, 1], [0, 1], [0, 1])).reshape(3, -1).T @ sites.cell
     low, high = corners.min(axis=0), corners.max(axis=0)
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
-    axes.set_box_aspect(high - low, zoom=1.35)
+    axes.set_box_aspect(high - low, zoom=1.12)
     axes.view_init(elev=18.0, azim=-65.0)
     axes.set_axis_off()
     wide.suptitle(f"{sites.element} density = {level:.2g} Å⁻³", fontsize=9)
