@@ -207,6 +207,29 @@ def test_a_launcher_of_another_mpi_library_is_noticed(workplace, tmp_path, capsy
     assert "Traceback" not in done.stderr
 
 
+@needs_lammps
+def test_refusals_are_one_line_and_bugs_keep_their_traceback(workplace, tmp_path, capsys):
+    prepare(workplace, tmp_path / "run", capsys, steps=0)
+    bug = (
+        "from pathlib import Path; from qiskit_qff.simulation.lammps import coupling, running\n"
+        "def broken(*arguments): raise TypeError('a bug of ours')\n"
+        "coupling.ForceFieldCallback = broken\n"
+        f"running.main(Path({str(tmp_path / 'run')!r}), ['--quiet'])"
+    )
+    done = subprocess.run([sys.executable, "-c", bug], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "TypeError: a bug of ours" in done.stderr
+    assert "DataError" not in done.stderr
+    with (tmp_path / "run" / "run.lmp").open("a") as file:
+        file.write("no_such_command 1\n")
+    command = [sys.executable, str(tmp_path / "run" / "run.py"), "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "qff: error: LAMMPS: ERROR: Unknown command: no_such_command" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_missing_libraries_are_named(workplace, tmp_path, capsys, monkeypatch):
     from qiskit_qff.errors import MissingDependencyError
 

@@ -80,13 +80,22 @@ def _run_input(lammps: Any, mpi: Any) -> None:
         callback = ForceFieldCallback(lammps, field, mpi)
         lammps.file(RUN)
     except Exception as error:
-        # LAMMPS's binding raises bare exceptions of its own kinds; what went wrong in a step was kept aside.
+        # What went wrong in a step was kept aside.
         if callback is not None and callback.error is not None:
             raise callback.error from error
+        if not _is_refusal(error):
+            raise
         advice = " To leave the newest restart file out, delete it; an older one may be beside it."
         raise DataError(f"LAMMPS: {error}{advice if 'restart' in str(error) else ''}") from error
     if callback.error is not None:
         raise callback.error
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether LAMMPS's binding says what LAMMPS did not like: by a bare exception, or one of a kind of its own."""
+    from lammps.core import MPIAbortException
+
+    return type(error) is Exception or isinstance(error, MPIAbortException)
 
 
 def _use_threads(threads: int) -> None:
