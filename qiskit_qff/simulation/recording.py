@@ -108,6 +108,10 @@ class Recorder:
         frame = format_frame(atoms, entry, velocities=self._settings.velocities, decimals=decimals)
         self._files[self._trajectory].write(frame.encode())
         self._files[LOG].write(format_entry(entry).encode())
+        # Whole frames at a time, so that the files of a running or killed run can be read.
+        self._files[LOG].flush()
+        if not self._settings.compact:
+            self._files[self._trajectory].flush()
 
     def sync(self) -> dict[str, int]:
         """Bring everything to the disk and give the length of each file in bytes."""

@@ -67,6 +67,7 @@ def test_killed_runs_resume_bit_identically(workplace, tmp_path, capsys, options
     out = tmp_path / "parts"
     code, _ = interrupt(command(workplace, out, **options), out, signal.SIGKILL, after_bytes=2500)
     assert code == -signal.SIGKILL
+    assert len(read(out / "trajectory.extxyz", index=":")) > 5  # whole frames as far as it came
     with (out / "trajectory.extxyz").open("a") as stream:  # a frame that the kill cut short
         stream.write("32\nLattice=")
     result = finish(command(workplace, out, **options), capsys)
