@@ -59,7 +59,7 @@ class FoldedForceField:
             used = m.compression.n_features + 1
             forms.append(m.compression.fold(matrices[m.number][:used, :used]))
         return cls(
-            tables=make_tables({m.number: m.compression.channels for m in models}, r_cut, core_start=repulsion.outer),
+            tables=make_tables({m.number: m.compression.channels for m in models}, r_cut, core_start=repulsion.level),
             means=np.concatenate([m.compression.mean for m in models]),
             forms=np.concatenate([f.ravel() for f in forms]),
             form_start=np.concatenate([[0], np.cumsum([f.size for f in forms])]).astype(np.int64),

@@ -329,7 +329,7 @@ class ForceField:
         Args:
             path: Where to.
         """
-        version = 1 if all(m.measured is None for m in self.models) else 2
+        version = 3 if self.repulsion.height > 0.0 else 1 if all(m.measured is None for m in self.models) else 2
         write_model(Path(path), self.to_dict(), version=version)
 
     @classmethod

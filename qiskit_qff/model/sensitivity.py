@@ -129,7 +129,7 @@ def _of_species(
     """Amplitudes of the atoms of one species and their derivatives with respect to positions and strain."""
     model = field.models[s]
     sets = {m.number: m.compression.channels for m in field.models}
-    tables = make_tables(sets, field.cutoff, core_start=field.repulsion.outer)
+    tables = make_tables(sets, field.cutoff, core_start=field.repulsion.level)
     atoms = np.flatnonzero(kinds == s)
     n_channels, size = model.compression.channels.n_channels, 2**model.ansatz.n_qubits
     values = np.empty((len(atoms), n_channels))

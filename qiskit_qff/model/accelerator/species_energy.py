@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 from qiskit_qff.descriptors.channels import ChannelTables
 from qiskit_qff.descriptors.radial import CENTER, CORE_WIDTH, LENGTH, POWER, SHARPNESS
 from qiskit_qff.model.accelerator.library import load_jax
-from qiskit_qff.model.core_repulsion import (
+from qiskit_qff.model.core_kernels import (
     COULOMB_CONSTANT,
+    INNER_FRACTION,
+    OUTER_FRACTION,
     SCREENING_AMPLITUDES,
     SCREENING_EXPONENT,
     SCREENING_LENGTH,
@@ -199,23 +201,31 @@ def _harmonics(jnp: Any, unit: Any, l_max: int) -> Any:
 
 
 def _make_repulsion(folded: FoldedForceField, s: int, dtype: str) -> Callable[[Any, Any], Any]:
-    """Core repulsion of a centre, half of each pair's, as :mod:`~qiskit_qff.model.core_repulsion` has it."""
+    """Core repulsion of a centre, half of each pair's, as :mod:`~qiskit_qff.model.core_kernels` has it."""
     jnp = load_jax().numpy
     core = folded.repulsion
     charges = np.asarray(core.species, dtype=np.float64)
     lengths = SCREENING_LENGTH / (core.scale[s] * (charges[s] ** SCREENING_EXPONENT + charges**SCREENING_EXPONENT))
     strengths = 0.5 * COULOMB_CONSTANT * charges[s] * charges / core.scale[s]
-    per_species = [array.astype(dtype) for array in (core.inner[s], core.outer[s], lengths, strengths)]
+    whole = INNER_FRACTION / OUTER_FRACTION * core.level[s]
+    radii = (core.inner[s], core.outer[s], whole, core.level[s])
+    per_species = [array.astype(dtype) for array in (*radii, lengths, strengths)]
+
+    def switch(distances: Any, inner: Any, outer: Any) -> Any:
+        t = jnp.clip((distances - inner) / (outer - inner), 0.0, 1.0)
+        return 1.0 + t**3 * (-10.0 + t * (15.0 - 6.0 * t))
 
     def energy(distances: Any, kinds: Any) -> Any:
-        inner, outer, length, strength = (jnp.asarray(array)[kinds] for array in per_species)
+        inner, outer, whole, level, length, strength = (jnp.asarray(array)[kinds] for array in per_species)
         screening = sum(
             amplitude * jnp.exp(-rate * distances / length)
             for amplitude, rate in zip(SCREENING_AMPLITUDES, SCREENING_RATES, strict=True)
         )
-        t = jnp.clip((distances - inner) / (outer - inner), 0.0, 1.0)
-        switch = 1.0 + t**3 * (-10.0 + t * (15.0 - 6.0 * t))
-        pairs = jnp.where((kinds >= 0) & (distances < outer), strength * screening / distances * switch, 0.0)
-        return pairs.sum(axis=1)
+        bare, high = strength * screening / distances, switch(distances, inner, outer)
+        pairs = bare * high
+        if core.height > 0.0:
+            most = 0.5 * core.height
+            pairs += most * jnp.tanh(bare * (switch(distances, whole, level) - high) / most)
+        return jnp.where((kinds >= 0) & (distances < level), pairs, 0.0).sum(axis=1)
 
     return energy

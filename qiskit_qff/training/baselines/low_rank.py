@@ -196,7 +196,7 @@ def low_rank_baseline(
     species = tuple(sorted(maps))
     folded = [maps[z].fold(form) for z, form in zip(species, fit.forms, strict=True)]
     field = FoldedForceField(
-        tables=make_tables({z: maps[z].channels for z in species}, r_cut, core_start=repulsion.outer),
+        tables=make_tables({z: maps[z].channels for z in species}, r_cut, core_start=repulsion.level),
         means=np.concatenate([maps[z].mean for z in species]),
         forms=np.concatenate([f.ravel() for f in folded]),
         form_start=np.concatenate([[0], np.cumsum([f.size for f in folded])]).astype(np.int64),

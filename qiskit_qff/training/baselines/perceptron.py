@@ -245,7 +245,7 @@ def perceptron_baseline(
     parts, constants = shape.split(parameters), references.energies(shape.energies(parameters))
 
     def predict(frame: Frame) -> tuple[float, FloatArray]:
-        atoms = atom_features([frame], maps, r_cut=r_cut, core_start=repulsion.outer)
+        atoms = atom_features([frame], maps, r_cut=r_cut, core_start=repulsion.level)
         energies, forces = predict_atoms(atoms, parts)
         return float(energies[0] + atoms.counts[0] @ constants), forces.reshape(-1, 3)
 

@@ -215,7 +215,7 @@ def _linear(data: BaselineData, name: str, words: str, maps: dict[int, LinearMap
     sums = linear_sums(
         data.frames, ChannelRows(sets, r_cut), data.species, weights=data.weights, progress=progress, stage=name
     )
-    source = ChannelRows(sets, r_cut, core_start=data.repulsion.outer)
+    source = ChannelRows(sets, r_cut, core_start=data.repulsion.level)
     fitted = linear_baseline(name, words, sums, source, choices=source.n_columns)
     return Baseline(name, words, fitted.ledger, with_core(fitted.predict, data.repulsion, r_cut=r_cut))
 

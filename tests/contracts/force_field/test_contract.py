@@ -53,14 +53,14 @@ def cluster():
     return atoms
 
 
-def squeezed():
-    """Two atoms inside the reach of the core repulsion."""
+def squeezed(distance):
+    """Two atoms closer than in any training frame."""
     atoms = cluster()
-    atoms.positions[1] = atoms.positions[0] + [2.5, 1.0, 0.9]
+    atoms.positions[1] = atoms.positions[0] + distance * np.array([2.5, 1.0, 0.9]) / np.sqrt(8.06)
     return atoms
 
 
-STRUCTURES = {"triclinic": triclinic, "slab": slab, "cluster": cluster, "squeezed": squeezed}
+STRUCTURES = {"triclinic": triclinic, "slab": slab, "cluster": cluster}
 
 
 @pytest.mark.parametrize("structure", ["triclinic", "slab", "cluster"])
@@ -70,9 +70,19 @@ def test_forces(potential, structure):
 
 @pytest.mark.parametrize("potential", ["quantum", "device"], indirect=True)
 def test_forces_with_core_repulsion(potential, quantum):
-    atoms = squeezed()
-    assert quantum.repulsion.outer.max() > atoms.get_distance(0, 1)
-    contract.check_forces(potential, atoms)
+    """In the high part, and in the low one, where channels have levelled off."""
+    for distance in (1.5, 2.5):
+        contract.check_forces(potential, squeezed(distance))
+    assert 1.5 < quantum.repulsion.outer.min() < 2.5 < quantum.repulsion.level.min()
+
+
+@pytest.mark.parametrize("potential", ["quantum", "device"], indirect=True)
+def test_forces_where_channels_level_off(potential, quantum):
+    """Within the levelling, and astride of where it begins."""
+    a, b = (quantum.species.index(z) for z in cluster().numbers[:2])
+    start = quantum.repulsion.level[a, b]
+    for distance in (0.97 * start, start - 1e-6, start + 1e-6):
+        contract.check_forces(potential, squeezed(distance))
 
 
 @pytest.mark.parametrize("structure", ["triclinic", "cluster"])

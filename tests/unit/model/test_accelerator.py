@@ -130,7 +130,7 @@ def test_centers_of_one_process_with_its_ghosts(field, device):
     )
     arguments = atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, part
     # The core repulsion is that of pairs of centres here; out of its reach both count alike.
-    assert full.distances.min() > field.repulsion.outer.max()
+    assert full.distances.min() > field.repulsion.level.max()
     assert_same(device.evaluate(*arguments), field.evaluate(*arguments))
 
 

@@ -72,8 +72,12 @@ def test_model_file_keeps_the_measurement(field, frame, rng, tmp_path) -> None:
     noisy = sampled(field, rng)
     noisy.save(tmp_path / "noisy.json")
     field.save(tmp_path / "plain.json")
-    versions = [json.loads((tmp_path / name).read_text())["version"] for name in ("plain.json", "noisy.json")]
-    assert versions == [1, 2]
+    core = field.repulsion
+    for name, model in (("plain", field), ("noisy", noisy)):
+        older = replace(model, repulsion=replace(core, level=core.outer, height=0.0))
+        older.save(tmp_path / f"older_{name}.json")
+    names = ("older_plain.json", "older_noisy.json", "plain.json", "noisy.json")
+    assert [json.loads((tmp_path / name).read_text())["version"] for name in names] == [1, 2, 3, 3]
     again = ForceField.load(tmp_path / "noisy.json")
     assert is_calibrated(again)
     assert not is_calibrated(field)

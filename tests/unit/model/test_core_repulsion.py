@@ -1,17 +1,18 @@
 """The ZBL core repulsion against an independent scalar formula and finite differences."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ase.data import covalent_radii
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qiskit_qff.errors import ModelFileError
-from qiskit_qff.model.core_repulsion import (
-    COULOMB_CONSTANT,
-    CoreRepulsion,
-    shortest_pair_distances,
-)
+from qiskit_qff.model.core_kernels import COULOMB_CONSTANT, pair_energy
+from qiskit_qff.model.core_repulsion import HEIGHT, CoreRepulsion, shortest_pair_distances
 
 SPECIES = (1, 16, 40)
 
@@ -61,36 +62,118 @@ def cluster():
 
 
 def test_unswitched_core_is_the_universal_potential(repulsion):
-    bonded, apart = np.array([0.05, 0.2, 0.6, 0.8]), np.array([0.3, 1.0, 2.5])
-    expected = [reference_zbl(r, 1, 16) for r in bonded]
-    np.testing.assert_allclose(repulsion.pair_energy(1, 16, bonded), expected, rtol=1e-7)
-    # Sulphur atoms that never came closer than 3.0 Å feel there what ZBL is at 2 x 1.05 Å.
-    expected = [reference_zbl(r * 2.1 / 3.0, 16, 16) for r in apart]
-    np.testing.assert_allclose(repulsion.pair_energy(16, 16, apart), expected, rtol=1e-7)
+    for pair, distances in (((1, 16), [0.05, 0.2, 0.6, 0.7]), ((16, 16), [0.3, 1.0, 1.2]), ((1, 40), [0.2, 1.2])):
+        expected = [reference_zbl(r, *pair) for r in distances]
+        np.testing.assert_allclose(repulsion.pair_energy(*pair, np.array(distances)), expected, rtol=1e-7)
     assert pytest.approx(14.399645, rel=1e-6) == COULOMB_CONSTANT
+
+
+def test_an_older_model_has_one_part_of_a_shrunken_universal_potential(repulsion):
+    old = replace(repulsion, scale=np.full((3, 3), 0.7), level=repulsion.outer, height=0.0)
+    distances = np.array([0.3, 1.0, 1.2, 1.6])
+    t = (1.6 - old.inner[1, 1]) / (old.outer[1, 1] - old.inner[1, 1])
+    switch = [1.0, 1.0, 1.0, 1 - 10 * t**3 + 15 * t**4 - 6 * t**5]
+    expected = [s * reference_zbl(0.7 * r, 16, 16) for r, s in zip(distances, switch, strict=True)]
+    np.testing.assert_allclose(old.pair_energy(16, 16, distances), expected, rtol=1e-7)
 
 
 def test_every_pair_is_positive_monotonic_and_smooth_at_its_end(repulsion):
     for a, first in enumerate(SPECIES):
         for b, second in enumerate(SPECIES):
-            outer = repulsion.outer[a, b]
-            r = np.linspace(0.1, outer, 2000)
+            level = repulsion.level[a, b]
+            r = np.linspace(0.1, level, 2000)
             energy = repulsion.pair_energy(first, second, r)
-            assert np.all(np.diff(energy) < 0)
+            assert np.all(np.diff(energy) <= 0)
+            assert np.all(np.diff(energy[r < repulsion.outer[a, b]]) < 0)
             assert np.all(energy[:-1] > 0)
             assert energy[-1] == 0.0
-            depth = (outer - repulsion.inner[a, b]) * np.array([0.04, 0.02, 0.01])
-            tail = repulsion.pair_energy(first, second, outer - depth)
+            depth = level * np.array([0.012, 0.006, 0.003])
+            tail = repulsion.pair_energy(first, second, level - depth)
             assert np.all(tail[1:] < tail[:-1] / 7.0)  # like depth cubed: no jump in two derivatives
+
+
+def test_slopes_are_derivatives_and_curvatures_do_not_jump(repulsion):
+    """On a pair whose low and high parts are apart, over where each of them begins and is whole."""
+    shape = tuple(x[1, 1] for x in (repulsion.inner, repulsion.outer, repulsion.scale, repulsion.level))
+    jumps = []
+    for count in (18001, 36001):
+        r = np.linspace(1.1, 2.9, count)
+        energy, slope = np.array([pair_energy(x, 16.0, 16.0, *shape, repulsion.height) for x in r]).T
+        step = r[1] - r[0]
+        np.testing.assert_allclose((energy[2:] - energy[:-2]) / (2 * step), slope[1:-1], rtol=1e-5, atol=1e-5)
+        jumps.append(np.abs(np.diff(slope, 2) / step).max())
+    assert jumps[1] < 0.55 * jumps[0]
 
 
 def test_reach_lies_below_training_distances_and_falls_back_to_radii(repulsion):
     assert repulsion.outer[0, 1] == pytest.approx(0.95 * 1.3)
-    assert repulsion.outer[0, 0] < 1.8  # capped: H-H was only ever seen far apart
+    assert repulsion.outer[0, 0] == pytest.approx(0.95 * 0.9 * 0.62)  # H-H was only ever seen far apart
     assert repulsion.outer[0, 2] == pytest.approx(0.95 * 0.9 * (0.31 + 1.75))
     assert np.all(repulsion.inner < repulsion.outer)
-    assert repulsion.scale[1, 1] == pytest.approx(2.1 / 3.0)
-    assert repulsion.scale[0, 1] == 1.0
+    np.testing.assert_array_equal(repulsion.scale, 1.0)
+
+
+def test_channels_level_off_below_training_distances(repulsion):
+    for (a, b), shortest in {(0, 0): 1.8, (0, 1): 1.3, (1, 1): 3.0, (1, 2): 2.4}.items():
+        assert repulsion.level[a, b] == pytest.approx(0.95 * shortest)
+    assert repulsion.level[0, 2] == repulsion.outer[0, 2]  # never seen
+    assert CoreRepulsion.from_shortest_distances(SPECIES, {(16, 16): 3.0}, cutoff=2.0).level[1, 1] == 1.9
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.integers(1, 96), min_size=2, max_size=2, unique=True),
+    st.one_of(st.just(np.inf), st.floats(0.3, 6.0)),
+    st.floats(0.86, 3.0),
+)
+def test_no_possible_bond_is_punished_because_training_lacks_it(pair, shortest, stretch):
+    """Bonds are 0.86 of the sum of covalent radii (P-S) or longer; shorter ones only where they were seen."""
+    first, second = pair
+    covalent = covalent_radii[first] + covalent_radii[second]
+    repulsion = CoreRepulsion.from_shortest_distances(sorted(pair), {(first, second): shortest}, cutoff=6.0)
+    at_sum, seen, bond = repulsion.pair_energy(first, second, np.array([covalent, shortest, stretch * covalent]))
+    assert at_sum <= HEIGHT
+    assert seen == 0.0
+    if shortest > 1.1 * covalent or shortest < stretch * covalent:
+        assert bond <= HEIGHT
+
+
+def test_one_more_frame_moves_the_wall_by_little():
+    """No jump of the reach with the shortest distance, where pairs that bond turn into pairs that do not."""
+    shortest = np.linspace(1.0, 4.0, 301)
+    outer = [CoreRepulsion.from_shortest_distances((16,), {(16, 16): d}).outer[0, 0] for d in shortest]
+    assert np.abs(np.diff(outer)).max() < 0.0101
+    np.testing.assert_allclose(outer[0], 0.95 * 1.0)
+    assert max(outer) == pytest.approx(0.95 * 2.1)
+    assert outer[-1] == pytest.approx(0.95 * 0.9 * 2.1)
+
+
+BONDS = [(16, 16, 2.05), (15, 15, 2.2), (15, 16, 2.03), (3, 16, 2.35), (3, 3, 2.67), (30, 30, 2.4), (30, 8, 1.95),
+         (40, 40, 3.2), (6, 6, 1.4), (6, 8, 1.25), (1, 6, 1.09), (1, 8, 0.97)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("first", "second", "bond"), BONDS)
+def test_bonds_of_nature_that_were_never_seen_feel_next_to_nothing(first, second, bond):
+    """Free where the pair never met; where it only met farther out, a fraction of the forces of a melt."""
+    pair = sorted({first, second})
+    r = np.array([bond - 1e-4, bond + 1e-4])
+    never = CoreRepulsion.from_shortest_distances(pair, {})
+    assert never.pair_energy(first, second, r).tolist() == [0.0, 0.0]
+    for shortest in (1.4, 1.6, 2.0):
+        distance = shortest * (covalent_radii[first] + covalent_radii[second])
+        apart = CoreRepulsion.from_shortest_distances(pair, {(first, second): distance})
+        low, high = apart.pair_energy(first, second, r)
+        assert low <= HEIGHT
+        assert (low - high) / 2e-4 < 1.0
+
+
+@pytest.mark.parametrize(("first", "second"), [(16, 16), (15, 15), (3, 15), (1, 1), (40, 8)])
+def test_no_two_atoms_fall_into_each_other(first, second):
+    """At half of the sum of their covalent radii atoms are many kT of 3000 K (0.26 eV) up, seen or not."""
+    for shortest in (np.inf, 4.0):
+        repulsion = CoreRepulsion.from_shortest_distances(sorted({first, second}), {(first, second): shortest})
+        half = 0.5 * (covalent_radii[first] + covalent_radii[second])
+        assert repulsion.pair_energy(first, second, np.array([half]))[0] > 4.0
 
 
 def test_forces_are_the_gradient(repulsion, cluster):
@@ -144,11 +227,31 @@ def test_round_trip_through_a_dictionary(repulsion):
     assert copy.species == repulsion.species
     np.testing.assert_array_equal(copy.inner, repulsion.inner)
     np.testing.assert_array_equal(copy.outer, repulsion.outer)
+    np.testing.assert_array_equal(copy.level, repulsion.level)
+    assert copy.height == repulsion.height == HEIGHT
+
+
+def test_channels_of_older_models_level_off_where_their_wall_begins(repulsion):
+    document = repulsion.to_dict()
+    del document["level"], document["height"]
+    old = CoreRepulsion.from_dict(document)
+    np.testing.assert_array_equal(old.level, old.outer)
+    assert old.height == 0.0
 
 
 @pytest.mark.parametrize(
     "damage",
-    [{"scale": [[2.0] * 3] * 3}, {"inner": None}, {"inner": [[1.0]]}, {"outer": [[0.1] * 3] * 3}, {"species": "Li"}],
+    [
+        {"scale": [[2.0] * 3] * 3},
+        {"inner": None},
+        {"inner": [[1.0]]},
+        {"outer": [[0.1] * 3] * 3},
+        {"species": "Li"},
+        {"level": [[0.0] * 3] * 3},
+        {"level": [[float("nan")] * 3] * 3},
+        {"height": -1.0},
+        {"height": float("nan")},
+    ],
 )
 def test_malformed_document_is_refused(repulsion, damage):
     with pytest.raises(ModelFileError, match="core repulsion"):
