@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from qiskit_qff.compression.compressor import PoolStatistics, SizeLimits
 from qiskit_qff.compression.exchange import SAME_GAIN, exchange_columns
@@ -143,17 +144,20 @@ class ForwardSelection:
         )
         if not len(path.columns):
             return path
-        better = exchange_columns(
-            equations.gram,
-            equations.moment,
-            path.columns,
-            owner,
-            bounded,
-            rounds=self.rounds,
-            rng=np.random.default_rng(self.seed),
-            eligible=eligible,
-            progress=progress,
-        )
+        # PERF: a hundred rows gain nothing from threads of the BLAS library, and on a busy machine each of a thousand
+        # calls waits for a thread that does not run: two minutes instead of seconds.
+        with threadpool_limits(1, "blas"):
+            better = exchange_columns(
+                equations.gram,
+                equations.moment,
+                path.columns,
+                owner,
+                bounded,
+                rounds=self.rounds,
+                rng=np.random.default_rng(self.seed),
+                eligible=eligible,
+                progress=progress,
+            )
         return SelectionPath(better, path.losses)
 
     def maps(self, statistics: PoolStatistics, path: SelectionPath) -> dict[int, LinearMap]:
