@@ -172,7 +172,8 @@ def _best_swap(
 ) -> tuple[float, int, int]:
     """Largest drop in squared error by one swap, and which chosen and which other column it swaps.
 
-    A species that is full takes a column only for one of its own; one with the fewest it may have gives one only for its own.
+    A species that is full takes a column only for one of its own; one that has the fewest it may have gives one only
+    for its own.
     """
     best, place, column = -np.inf, -1, -1
     for k in range(projected.shape[0]):

@@ -7,7 +7,7 @@ needed any more, and a step costs the same for 60 and for 60,000 of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from qiskit_qff.compression.normal_equations import NormalEquations
 from qiskit_qff.descriptors.channels import ChannelTables, make_tables
 from qiskit_qff.descriptors.kernels import linear_design, quadratic_design
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
+from qiskit_qff.descriptors.values import bare_values
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import neighbor_list
 from qiskit_qff.structures.species import species_index
@@ -26,12 +27,16 @@ from qiskit_qff.training.design import (
     Progress,
     add_frame,
     eliminate_last,
+    energy_of,
 )
+from qiskit_qff.training.moments import Moments
 from qiskit_qff.training.references import References, fit_references
 from qiskit_qff.training.workers import S, Work, Workers, sum_frames
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+BLOCK = 128
+"""Energies that are added to the Gram matrix at once."""
 FrameProgress = Callable[[int], None]
 """Called with the number of frames done."""
 
@@ -83,9 +88,14 @@ def pool_statistics(
     settings: PoolSettings,
     weights: LossWeights,
     progress: Progress,
+    others: Sequence[Frame] = (),
     workers: Workers | None = None,
 ) -> PoolStatistics:
     """Sums over the whole pool.
+
+    A frame has hundreds of forces but one energy: channels that explain the energies of a hundred frames by chance
+    are easily found. So further frames may take part with their energies alone, which cost little; all energies
+    together keep the weight that those of ``frames`` would have had.
 
     Args:
         frames: Frames to choose channels by.
@@ -94,6 +104,7 @@ def pool_statistics(
         settings: Pool settings.
         weights: The loss.
         progress: Called as work proceeds.
+        others: Further frames of which only energies are used.
         workers: Processes to sum on; this one by default.
     """
     sets = {
@@ -103,8 +114,11 @@ def pool_statistics(
         for s, z in enumerate(species)
     }
     tables = make_tables(sets, settings.r_cut)
-    work = _PoolWork(tables, species, fit_references(frames, species), weights)
+    shared = replace(weights, energy_scale=weights.energy_scale * float(np.sqrt(1.0 + len(others) / len(frames))))
+    work = _PoolWork(tables, species, fit_references([*frames, *others], species), shared)
     sums = _sum(work, frames, "pool", progress, workers)
+    if others:
+        sums.merge(_sum(_EnergyWork(work), others, "energies", progress, workers))
     sums.equations.symmetric()
     moments = sums.moments
     return PoolStatistics(
@@ -118,7 +132,7 @@ class _PoolSums:
 
     equations: NormalEquations
     """Loss of linear models, reference energies last."""
-    moments: _Moments
+    moments: Moments
     """Means and covariances of the channels."""
 
     def merge(self, other: _PoolSums) -> None:
@@ -144,7 +158,7 @@ class _PoolWork:
         """Sum over some frames."""
         tables, n_species, n_columns = self.tables, len(self.species), int(self.tables.channel_start[-1])
         width = n_columns + self.references.count
-        sums = _PoolSums(NormalEquations.empty(width), _Moments(tables))
+        sums = _PoolSums(NormalEquations.empty(width), Moments(tables))
         for k, frame in enumerate(frames):
             if progress is not None:
                 progress(k)
@@ -168,63 +182,37 @@ class _PoolWork:
         return sums
 
 
-class _Moments:
-    """Running mean and covariance of the channels of each species."""
+@dataclass(frozen=True, eq=False)
+class _EnergyWork:
+    """The same sums of frames whose forces are left out; travels to other processes."""
 
-    def __init__(self, tables: ChannelTables) -> None:
-        self._species: list[int] = tables.species.tolist()
-        self._widths = np.diff(tables.channel_start)
-        self._counts = np.zeros(len(self._species))
-        self._shifts: list[FloatArray | None] = [None] * len(self._species)
-        self._sums = [np.zeros(width) for width in self._widths]
-        self._squares = [np.zeros((width, width)) for width in self._widths]
+    pool: _PoolWork
+    """Channels, references and loss."""
 
-    def add(self, kinds: IntArray, values: FloatArray) -> None:
-        """Add the atoms of one frame."""
-        for s, width in enumerate(self._widths):
-            own = values[kinds == s, :width]
-            if not len(own):
-                continue
-            shift = self._shifts[s]
-            if shift is None:
-                # NOTE: sums of deviations from the first frame's mean; raw squares would cancel badly.
-                shift = self._shifts[s] = own.mean(axis=0)
-            deviation = own - shift
-            self._counts[s] += len(own)
-            self._sums[s] += deviation.sum(axis=0)
-            self._squares[s] += deviation.T @ deviation
-
-    def merge(self, other: _Moments) -> None:
-        """Add the sums over other frames."""
-        for s, theirs in enumerate(other._shifts):
-            if theirs is None:
-                continue
-            shift = self._shifts[s]
-            if shift is None:
-                shift = self._shifts[s] = theirs
-            # Deviations from their shift become deviations from ours, exactly.
-            count, total, apart = other._counts[s], other._sums[s], theirs - shift
-            cross = np.outer(total, apart)
-            self._squares[s] += other._squares[s] + cross + cross.T + count * np.outer(apart, apart)
-            self._sums[s] += total + count * apart
-            self._counts[s] += count
-
-    def mean(self) -> FloatArray:
-        """Means end to end, shape ``(C,)``."""
-        means = [self._shift(s) + total / self._counts[s] for s, total in enumerate(self._sums)]
-        return np.concatenate(means)
-
-    def _shift(self, s: int) -> FloatArray:
-        """What was taken off before summing; zero for a species that never came."""
-        shift = self._shifts[s]
-        return np.zeros(self._widths[s]) if shift is None else shift
-
-    def covariance(self) -> dict[int, FloatArray]:
-        """Covariance per species."""
-        return {
-            z: square / count - np.outer(total / count, total / count)
-            for z, square, total, count in zip(self._species, self._squares, self._sums, self._counts, strict=True)
-        }
+    def __call__(self, frames: Sequence[Frame], progress: FrameProgress | None = None) -> _PoolSums:
+        """Sum over some frames."""
+        pool, tables, n_species = self.pool, self.pool.tables, len(self.pool.species)
+        starts, width = tables.channel_start, int(tables.channel_start[-1]) + self.pool.references.count
+        sums, rows, used = _PoolSums(NormalEquations.empty(width), Moments(tables)), np.zeros((BLOCK, width)), 0
+        labels, weights = np.empty(BLOCK), np.empty(BLOCK)
+        for k, frame in enumerate(frames):
+            if progress is not None:
+                progress(k)
+            kinds = species_index(frame.numbers, pool.species, where=frame.where)
+            near = neighbor_list(frame.positions, frame.cell, frame.pbc, tables.r_cut)
+            values = bare_values(tables, near.first, near.neighbor, near.vectors, near.distances, kinds)
+            sums.moments.add(kinds, values)
+            for s in range(n_species):
+                rows[used, starts[s] : starts[s + 1]] = values[kinds == s, : starts[s + 1] - starts[s]].sum(axis=0)
+            counts = np.bincount(kinds, minlength=n_species).astype(np.float64)
+            rows[used, starts[-1] :], labels[used] = energy_of(frame, counts, pool.references)
+            weights[used] = pool.weights.energy_weight(frame.n_atoms)
+            used += 1
+            if used == BLOCK or k == len(frames) - 1:
+                # PERF: one product of many rows; row by row the Gram matrix would pass through memory every time.
+                sums.equations.add(rows[:used], labels[:used], weights[:used])
+                used = 0
+        return sums
 
 
 def quadratic_statistics(

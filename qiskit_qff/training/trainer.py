@@ -275,7 +275,7 @@ def sum_pool(
     progress: Progress,
     workers: Workers | None = None,
 ) -> PoolStatistics:
-    """Pool statistics over at most ``selection_frames`` evenly chosen frames.
+    """Pool statistics over at most ``selection_frames`` evenly chosen frames, and the energies of all others.
 
     Args:
         frames: Training frames.
@@ -288,12 +288,13 @@ def sum_pool(
     """
     settings: PoolSettings = fit_pool(config.descriptor, species)
     count = min(len(frames), config.compression.selection_frames)
-    chosen = [frames[int(k)] for k in np.linspace(0, len(frames) - 1, count).round()]
-    if species_of(chosen) != species:
-        # A species that only some frames contain must be in the pool's sums too.
-        chosen += [f for f in frames if not set(f.numbers.tolist()) <= set(species_of(chosen))]
+    places = {int(k) for k in np.linspace(0, len(frames) - 1, count).round()}
+    known = set(species_of([frames[k] for k in places]))
+    # A species that only some frames contain must be in the pool's sums too.
+    places |= {k for k, frame in enumerate(frames) if not set(frame.numbers.tolist()) <= known}
+    chosen, others = ([f for k, f in enumerate(frames) if (k in places) == side] for side in (True, False))
     return pool_statistics(
-        chosen, species, shortest, settings=settings, weights=weights, progress=progress, workers=workers
+        chosen, species, shortest, settings=settings, weights=weights, progress=progress, others=others, workers=workers
     )
 
 

@@ -73,6 +73,29 @@ def test_a_pool_summed_beforehand_changes_nothing(frames):
         np.testing.assert_array_equal(ours.objective.gram, theirs.objective.gram)
 
 
+def test_energies_of_further_frames_count_without_their_forces(frames):
+    species, cut = (10, 18), 5
+    shortest = find_shortest(frames, species, 4.5, silent)
+    settings = PoolSettings(r_cut=4.5, n_narrow=6, n_broad=3, n_radial=2, l_max=2)
+
+    def sums(own, others, weights):
+        return pool_statistics(
+            own, species, shortest, settings=settings, weights=weights, progress=silent, others=others
+        )
+
+    # With forces all but left out, energies of further frames are as good as those of the frames themselves.
+    few = LossWeights(energy_scale=3e-3, force_scale=1e6)
+    spread = replace(few, energy_scale=few.energy_scale * np.sqrt(len(frames) / cut))
+    ours, theirs = sums(frames[:cut], frames[cut:], few), sums(frames, (), spread)
+    largest = np.abs(theirs.equations.gram).max()
+    np.testing.assert_allclose(ours.equations.gram, theirs.equations.gram, atol=1e-9 * largest)
+    np.testing.assert_allclose(ours.mean, theirs.mean, atol=1e-12)
+    # And they leave the share of the forces as it is.
+    many = LossWeights(energy_scale=1e6, force_scale=0.1)
+    ours, theirs = sums(frames[:cut], frames[cut:], many), sums(frames[:cut], (), many)
+    np.testing.assert_allclose(ours.equations.gram, theirs.equations.gram, rtol=1e-9, atol=1e-12 * largest)
+
+
 def test_loss_from_sums_equals_loss_from_predictions(frames):
     config = small_config()
     result = train(frames, config, rng=np.random.default_rng(0))
