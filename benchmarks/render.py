@@ -36,7 +36,14 @@ def cost_lines():
         lines.append(
             f"- `qff train` on {large['n_frames']} frames of lips83, from file to model: "
             f"{large['seconds_median']:.0f} s on 2 cores, peak memory {large['peak_mib']:.0f} MiB "
-            f"({small['peak_mib']:.0f} MiB for {small['n_frames']} frames). `benchmarks/speed/training.py`"
+            f"({small['peak_mib']:.0f} MiB for {small['n_frames']} frames)"
+            + (
+                f"; {large['processor_seconds_median']:.0f} s of the processor, {training['threads']} thread(s), at a "
+                f"load of {max(large['load_average']):.0f}"
+                if "threads" in training
+                else ""
+            )
+            + ". `benchmarks/speed/training.py`"
         )
     if runs := (read("stability_lips83") or {}).get("runs"):
         drift = max(abs(r["nve_drift_mev_per_atom_per_ps"]) for r in runs)

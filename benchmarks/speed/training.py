@@ -4,7 +4,9 @@
 
 Each run is a process of its own, started from the same environment; the time includes imports and, in the first run
 on a machine, the compilation of the kernels (a warm-up run is not counted). Peak memory is the largest resident set
-the operating system saw. The ratio of the two is what the constant-memory claim rests on.
+the operating system saw. The ratio of the two is what the constant-memory claim rests on. On a busy machine wall
+times are upper bounds: processor time (user and system, all threads) and the load average before each run are recorded
+beside them. With OMP_NUM_THREADS=1 processor time is what an idle core needs at most.
 """
 
 import argparse
@@ -26,17 +28,17 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def run_once(data, folder, config):
-    """Seconds and peak resident MiB of one training process."""
+    """Seconds, seconds of the processor, peak resident MiB and the load before, of one training process."""
     program = Path(sys.executable).with_name("qff")
     command = [str(program), "train", str(config), "--out", str(folder), "--force"]
-    started = time.perf_counter()
+    load, started = os.getloadavg()[0], time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=data.parent) as process:
         message = process.stderr.read().decode()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{message}")
-    return time.perf_counter() - started, usage.ru_maxrss / 1024
+    return time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, load
 
 
 def measure(frames, count, folder, repeats):
@@ -45,12 +47,15 @@ def measure(frames, count, folder, repeats):
     config = folder / f"config{count}.yaml"
     config.write_text(f"data: {{path: {data}, split: none}}\n")
     runs = [run_once(data, folder / f"out{count}", config) for _ in range(repeats + 1)][1:]
-    seconds, memory = zip(*runs, strict=True)
+    seconds, processor, memory, load = zip(*runs, strict=True)
     return {
         "n_frames": count,
         "repeats": repeats,
         "seconds_median": statistics.median(seconds),
         "seconds": list(seconds),
+        "processor_seconds_median": statistics.median(processor),
+        "processor_seconds": list(processor),
+        "load_average": list(load),
         "peak_mib": max(memory),
     }
 
@@ -67,7 +72,8 @@ def main():
             return
         frames = read_frames(arguments.data / "lips83.extxyz.xz")
         rows = [measure(frames, count, Path(name), arguments.repeats) for count in (60, 600)]
-    result = {"runs": rows, "memory_ratio_600_to_60": rows[1]["peak_mib"] / rows[0]["peak_mib"]}
+    threads = os.environ.get("OMP_NUM_THREADS", "all cores")
+    result = {"threads": threads, "runs": rows, "memory_ratio_600_to_60": rows[1]["peak_mib"] / rows[0]["peak_mib"]}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "training_cost.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
