@@ -47,6 +47,10 @@ CONFIGS = {
     "pca": ("principal components instead of selection", {"compression": {"method": "pca"}}),
     "not_decorrelated": ("features as selected, not decorrelated", {"compression": {"decorrelate": False}}),
     "no_shot_noise": ("trained without regard to shot noise", {"loss": {"shots": None}}),
+    "power_of_two": (
+        "readout weights chosen among powers of two, a channel more per species",
+        {"circuit": {"readout_weights": "power_of_two"}},
+    ),
     "no_forces": ("no force labels", {"loss": {"force_scale_mev_per_ang": 1e7}}),
     "no_energies": ("no energy labels", {"loss": {"energy_scale_mev_per_atom": 1e7}}),
 }
