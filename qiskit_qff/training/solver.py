@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
+from threadpoolctl import threadpool_limits
 
 from qiskit_qff.circuit.ansatz import angles_for_vector, build_program
 from qiskit_qff.circuit.compiled import readout_matrices
@@ -77,12 +78,14 @@ def minimise(
         All restarts, best first.
     """
     runs: list[Restart] = []
-    for k in range(settings.restarts):
-        if k > 0:
-            begin = _perturbed(objective, runs, settings, rng)
-        else:
-            begin = _informed_start(objective, rng) if start is None else start
-        runs.append(levenberg_marquardt(objective, begin, settings, progress=progress, label=f"fit {k + 1}"))
+    # PERF: matrices of a hundred rows; several BLAS threads spent 10 to 20 s waiting for each other, one needs 2 s.
+    with threadpool_limits(1, "blas"):
+        for k in range(settings.restarts):
+            if k > 0:
+                begin = _perturbed(objective, runs, settings, rng)
+            else:
+                begin = _informed_start(objective, rng) if start is None else start
+            runs.append(levenberg_marquardt(objective, begin, settings, progress=progress, label=f"fit {k + 1}"))
     return sorted(runs, key=lambda run: float(run.losses[-1]))
 
 
