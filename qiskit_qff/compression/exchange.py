@@ -89,7 +89,8 @@ def exchange_columns(
         progress: Called with the number of rounds done.
 
     Returns:
-        The improved selection, shape ``(k,)``.
+        The improved selection, ascending, shape ``(k,)``: the order in which swaps came about means nothing, but
+        circuits that differ in it end in different minima.
     """
     free = np.diagonal(gram) > 0.0
     candidates = np.flatnonzero(free if eligible is None else free & eligible)
@@ -106,7 +107,7 @@ def exchange_columns(
             continue
         if reached > explained * (1.0 + LEAST_GAIN):
             best, explained = trial, reached
-    return best
+    return np.sort(best)
 
 
 def _kicked(problem: _Problem, columns: IntArray, rng: np.random.Generator) -> IntArray:
@@ -186,6 +187,7 @@ def _best_swap(
                 continue
             moment = residual[c] + projected[k, c] * pull
             gain = moment * moment / (norms[c] + projected[k, c] * projected[k, c] * inverted) - cost
-            if place < 0 or gain > best + SAME_GAIN * abs(best):
+            # NOTE: a swap's gain is a small difference, rounded like its parts.
+            if place < 0 or gain > best + SAME_GAIN * (abs(best) + cost):
                 best, place, column = gain, k, c
     return best, place, column

@@ -38,7 +38,7 @@ class SelectionPath:
     """The order in which columns were taken."""
 
     columns: IntArray
-    """Column numbers, shape ``(k,)``; in the order of choice unless exchanges followed."""
+    """Column numbers, shape ``(k,)``; in the order of choice, or ascending where exchanges followed."""
     losses: FloatArray
     """Squared error left after each greedy step, as a fraction of that with none, shape ``(k,)``."""
 
