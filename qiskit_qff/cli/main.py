@@ -16,9 +16,11 @@ from qiskit_qff.cli.cost import cost
 from qiskit_qff.cli.demo import demo
 from qiskit_qff.cli.evaluate import evaluate
 from qiskit_qff.cli.info import info
+from qiskit_qff.cli.init import init
 from qiskit_qff.cli.label import label
 from qiskit_qff.cli.lammps import lammps
 from qiskit_qff.cli.md import md
+from qiskit_qff.cli.schema import schema
 from qiskit_qff.cli.select import select
 from qiskit_qff.cli.train import train
 from qiskit_qff.cli.validate import validate
@@ -41,6 +43,7 @@ VERBS: dict[str, Callable[..., None] | typer.Typer] = {
     "build": build,
     "label": label,
     "validate": validate,
+    "init": init,
     "train": train,
     "evaluate": evaluate,
     "info": info,
@@ -51,6 +54,7 @@ VERBS: dict[str, Callable[..., None] | typer.Typer] = {
     "select": select,
     "lammps": lammps,
     "analyse": analyse,
+    "schema": schema,
 }
 
 

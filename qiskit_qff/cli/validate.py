@@ -61,6 +61,8 @@ def _set_exit_code(report: "ValidationReport") -> None:
 
 def advise(summary: "DataSummary") -> list[str]:
     """What the data suggests to do, where it is no defect."""
+    from qiskit_qff.structures.summary import group_tags
+
     advice = []
     if summary.is_time_ordered:
         advice.append(
@@ -70,8 +72,7 @@ def advise(summary: "DataSummary") -> list[str]:
     advice += [
         f"the tag {tag!r} tells {count} groups apart: to hold out an equal share of each, "
         f"--split balanced --group {tag}."
-        for tag, count in summary.tags.items()
-        if 1 < count <= summary.n_frames // 4
+        for tag, count in group_tags(summary).items()
     ]
     if summary.energy_force_ratio is None and summary.n_with_energy and summary.n_with_forces:
         advice.append(

@@ -53,7 +53,10 @@ class DescriptorConfig(_Section):
 class CompressionConfig(_Section):
     """How the pool is reduced to what a register holds."""
 
-    method: Literal["forward_selection", "pca"] = Field(default="forward_selection")
+    method: Literal["forward_selection", "pca"] = Field(
+        default="forward_selection",
+        description="'forward_selection' by energies and forces; 'pca' without labels, for comparison",
+    )
     selection_frames: int = Field(default=100, ge=1, description="most frames that channels are chosen by")
     search_rounds: int = Field(default=30, ge=0, description="kicks of the search for better channels than greedy ones")
     search_seed: int = Field(default=0, ge=0, description="seed of these kicks")
@@ -66,8 +69,12 @@ class CompressionConfig(_Section):
 class CircuitConfig(_Section):
     """The variational circuit and its readout."""
 
-    family: Literal["ry_tree", "brickwork_cz", "brickwork_rzz"] = Field(default="ry_tree")
-    readout: Literal["rank_one", "rank_two", "z_diagonal"] = Field(default="rank_one")
+    family: Literal["ry_tree", "brickwork_cz", "brickwork_rzz"] = Field(
+        default="ry_tree", description="a tree has one angle per feature; a brickwork a fixed number per layer"
+    )
+    readout: Literal["rank_one", "rank_two", "z_diagonal"] = Field(
+        default="rank_one", description="weights on one or two outcomes, or n_readouts of them ('z_diagonal')"
+    )
     n_qubits: int = Field(default=6, ge=2, le=6, description="largest register; a species may use a smaller one")
     layers: int = Field(default=4, ge=1, description="entangling layers of a brickwork")
     n_readouts: int = Field(default=8, ge=1, description="Z-diagonal readout weights per species")
@@ -82,8 +89,10 @@ class CircuitConfig(_Section):
 class LossConfig(_Section):
     """What counts as one unit of error."""
 
-    energy_scale_mev_per_atom: float = Field(default=3.0, gt=0.0)
-    force_scale_mev_per_ang: float = Field(default=100.0, gt=0.0)
+    energy_scale_mev_per_atom: float = Field(default=3.0, gt=0.0, description="energy error that counts as one unit")
+    force_scale_mev_per_ang: float = Field(
+        default=100.0, gt=0.0, description="force error that counts as one unit; a lower one favours forces"
+    )
     force_noise_mev_per_ang: dict[str, float] = Field(
         default_factory=dict, description="known label noise per element, e.g. {Zn: 56}; lowers their weight"
     )
@@ -109,9 +118,11 @@ class LossConfig(_Section):
 class OptimizerConfig(_Section):
     """How long and how often the circuit is optimised."""
 
-    restarts: int = Field(default=3, ge=1)
-    max_iterations: int = Field(default=300, ge=1)
-    tolerance: float = Field(default=1e-6, gt=0.0)
+    restarts: int = Field(default=3, ge=1, description="starts of which the best solution is kept")
+    max_iterations: int = Field(default=300, ge=1, description="most iterations of a start")
+    tolerance: float = Field(
+        default=1e-6, gt=0.0, description="a start ends when five iterations lower the loss by a smaller part than this"
+    )
 
 
 class EstimatorConfig(_Section):
@@ -127,7 +138,7 @@ class EstimatorConfig(_Section):
     mode: Literal["job", "session"] = Field(
         default="job", description="on IBM devices: a session keeps a step's jobs from waiting in the queue each"
     )
-    optimizer: OptimizerName = Field(default="adam")
+    optimizer: OptimizerName = Field(default="adam", description="of qiskit-machine-learning")
     steps: int = Field(
         default=100,
         ge=1,
@@ -153,7 +164,7 @@ class TrainConfig(_Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     estimator: EstimatorConfig = EstimatorConfig()
     max_parameters: int = Field(default=99, ge=3, le=99, description="limit on all trainable parameters together")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, description="seed of the split, the starts and simulated shots")
 
     @model_validator(mode="after")
     def _readout_fits_family(self) -> Self:

@@ -56,6 +56,15 @@ def summarize(frames: Sequence[Frame], sound: Sequence[Frame], evidence: Mapping
     )
 
 
+def group_tags(summary: DataSummary) -> dict[str, int]:
+    """Tags that divide the frames into groups of four and more on average, and the number of groups.
+
+    Args:
+        summary: what a data set consists of.
+    """
+    return {tag: count for tag, count in summary.tags.items() if 1 < count <= summary.n_frames // 4}
+
+
 def formula(numbers: NDArray[np.int64]) -> str:
     """Composition such as ``Li27P12S44``, elements by atomic number."""
     counts = sorted(Counter(numbers.tolist()).items())

@@ -1,0 +1,83 @@
+"""The published schema accepts and refuses what the package itself does, and leaves nothing unexplained."""
+
+import jsonschema
+import pytest
+import yaml
+
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.model.config import TrainConfig, parse_config
+from qiskit_qff.model.config_text import choices, commented_yaml, config_schema
+
+SCHEMA = config_schema()
+
+
+def accepted_by_schema(data: object) -> bool:
+    return jsonschema.Draft202012Validator(SCHEMA).is_valid(data)
+
+
+def accepted_by_us(data: object) -> bool:
+    try:
+        parse_config(data, where="test")
+    except ConfigError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        TrainConfig().model_dump(mode="json"),
+        {"data": {"path": ["a.extxyz", "b.extxyz"], "split": "block"}, "loss": {"shots": None}},
+        {"loss": {"force_noise_mev_per_ang": {"Zn": 56.0}}},
+        {"descriptor": {"powers": [1, 2.5]}},
+        {"dta": {}},
+        {"data": {"pth": "a"}},
+        {"data": {"split": "blok"}},
+        {"data": {"test_fraction": 1.0}},
+        {"descriptor": {"r_cut": "five"}},
+        {"descriptor": {"r_cut": 12.5}},
+        {"circuit": {"n_qubits": 7}},
+        {"max_parameters": 100},
+        {"estimator": {"shots": 0}},
+        {"seed": -1},
+        [],
+    ],
+    ids=str,
+)
+def test_schema_and_package_agree(data) -> None:
+    assert accepted_by_schema(data) == accepted_by_us(data)
+
+
+def test_both_refuse_something() -> None:
+    assert accepted_by_us({})
+    assert not accepted_by_schema({"dta": {}})
+
+
+def test_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_everything_is_described() -> None:
+    for section in SCHEMA["$defs"].values():
+        assert section["description"]
+        for name, entry in section["properties"].items():
+            assert len(entry.get("description", "")) > 10, name
+
+
+def test_choices_in_words() -> None:
+    assert choices({"type": "integer", "minimum": 2, "maximum": 6}) == ">= 2, <= 6"
+    assert choices({"enum": ["a", "b"]}) == "one of a, b"
+    assert choices({"anyOf": [{"type": "number", "exclusiveMinimum": 0.0}, {"type": "null"}]}) == "> 0, or null"
+    assert choices({"type": "string"}) == ""
+
+
+def test_text_keeps_the_values_and_shows_the_notes() -> None:
+    config = parse_config(
+        {"data": {"path": ["a b.extxyz", "ü#1.extxyz"]}, "loss": {"force_noise_mev_per_ang": {"Zn": 56.0, "No": 1.0}}},
+        where="test",
+    )
+    text = commented_yaml(config, heading="Head\n\nline " * 9, notes={"seed": "drawn by lot", "data.path": "two files"})
+    assert parse_config(yaml.safe_load(text), where="test") == config
+    assert "# Here: drawn by lot\nseed: 0" in text
+    assert "  # Here: two files\n  path: " in text
