@@ -1,6 +1,5 @@
 """``qff train``: from a data file, or a configuration, to a directory with a model and its errors."""
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,7 +69,8 @@ def train(
         bool, typer.Option("--resume", help="With --backend: go on with the interrupted run in --out.")
     ] = False,
     processes: Annotated[
-        int | None, typer.Option("--processes", min=1, help="Processes to sum over frames on; default this one.")
+        int | None,
+        typer.Option("--processes", min=1, help="Processes to sum over frames on; default threads of this one."),
     ] = None,
     dask: Annotated[
         str | None, typer.Option("--dask", help="The same on a Dask cluster: address of its scheduler.")
@@ -190,13 +190,13 @@ def _check_workers(config: "TrainConfig", processes: int | None, dask: str | Non
         raise ConfigError("--processes and --dask sum over frames of a computed training; leave them or --backend out.")
 
 
-def _workers(processes: int | None, dask: str | None) -> "AbstractContextManager[Workers | None]":
-    """Who sums over frames; None for this process alone."""
-    from qiskit_qff.training.workers import dask_workers, process_workers
+def _workers(processes: int | None, dask: str | None) -> "AbstractContextManager[Workers]":
+    """Who sums over frames; threads of this process where nothing else was asked for."""
+    from qiskit_qff.training.workers import dask_workers, process_workers, thread_workers
 
     if dask is not None:
         return dask_workers(dask)
-    return nullcontext() if processes is None else process_workers(processes)
+    return thread_workers() if processes is None else process_workers(processes)
 
 
 def _absolute(path: str | list[str], source: Path) -> str | list[str]:

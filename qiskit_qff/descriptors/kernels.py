@@ -138,7 +138,7 @@ def _triple_jacobian(
             jacobian[2, n_two + k] += along * vector[2] + g * gz
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def linear_design(
     tables: ChannelTables, first: I, neighbor: I, vectors: F, distances: F, kinds: I,
     energy_row: F, force_rows: F, all_values: F,
@@ -174,7 +174,7 @@ def linear_design(
                     force_rows[3 * i + axis, start + c] += jacobian[p, axis, c]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def quadratic_design(
     tables: ChannelTables, means: F, maps: F, map_start: I, sizes: I, feature_start: I,
     first: I, neighbor: I, vectors: F, distances: F, kinds: I, energy_row: F, force_rows: F,

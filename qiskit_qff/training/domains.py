@@ -20,7 +20,7 @@ from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import neighbor_list
 from qiskit_qff.structures.species import species_index
 from qiskit_qff.training.design import Progress
-from qiskit_qff.training.workers import S, Work, Workers, sum_frames
+from qiskit_qff.training.workers import Workers, sum_frames
 
 FloatArray = NDArray[np.float64]
 FrameProgress = Callable[[int], None]
@@ -45,10 +45,12 @@ def training_domains(
     """
     species = tuple(sorted(maps))
     ordered = tuple(maps[z] for z in species)
-    sums = _sum(_MomentWork(species, ordered, r_cut), frames, "moments", progress, workers)
+    sums = sum_frames(_MomentWork(species, ordered, r_cut), frames, stage="moments", progress=progress, workers=workers)
     moments = [square / count for square, count in zip(sums.squares, sums.counts, strict=True)]
     whitenings = tuple(whitening_of(moment) for moment in moments)
-    largest = _sum(_GradeWork(species, ordered, r_cut, whitenings), frames, "grades", progress, workers).largest
+    largest = sum_frames(
+        _GradeWork(species, ordered, r_cut, whitenings), frames, stage="grades", progress=progress, workers=workers
+    ).largest
     return {z: TrainingDomain(int(sums.counts[s]), moments[s], float(largest[s])) for s, z in enumerate(species)}
 
 
@@ -84,6 +86,11 @@ class _MomentWork:
     maps: tuple[LinearMap, ...]
     r_cut: float
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the sums."""
+        return 8 * sum(m.n_features**2 for m in self.maps)
+
     def __call__(self, frames: Sequence[Frame], progress: FrameProgress | None = None) -> _MomentSums:
         """Sum over some frames."""
         sums = _MomentSums(np.zeros(len(self.maps)), [np.zeros((m.n_features, m.n_features)) for m in self.maps])
@@ -101,6 +108,11 @@ class _GradeWork:
     maps: tuple[LinearMap, ...]
     r_cut: float
     whitenings: tuple[FloatArray, ...]
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the sums."""
+        return 8 * len(self.maps)
 
     def __call__(self, frames: Sequence[Frame], progress: FrameProgress | None = None) -> _LargestGrades:
         """Look at some frames."""
@@ -129,12 +141,3 @@ def _features(
         values = bare_values(tables, near.first, near.neighbor, near.vectors, near.distances, kinds)
         for s, m in enumerate(maps):
             yield s, m.apply(values[kinds == s, : m.channels.n_channels])
-
-
-def _sum(work: Work[S], frames: Sequence[Frame], stage: str, progress: Progress, workers: Workers | None) -> S:
-    """Sum here, or on workers."""
-    if workers is not None:
-        return sum_frames(work, frames, stage=stage, progress=progress, workers=workers)
-    total = work(frames, lambda k: progress(stage, k, len(frames)))
-    progress(stage, len(frames), len(frames))
-    return total

@@ -31,7 +31,7 @@ from qiskit_qff.training.design import (
 )
 from qiskit_qff.training.moments import Moments
 from qiskit_qff.training.references import References, fit_references
-from qiskit_qff.training.workers import S, Work, Workers, sum_frames
+from qiskit_qff.training.workers import Workers, sum_frames
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -116,9 +116,9 @@ def pool_statistics(
     tables = make_tables(sets, settings.r_cut)
     shared = replace(weights, energy_scale=weights.energy_scale * float(np.sqrt(1.0 + len(others) / len(frames))))
     work = _PoolWork(tables, species, fit_references([*frames, *others], species), shared)
-    sums = _sum(work, frames, "pool", progress, workers)
+    sums = sum_frames(work, frames, stage="pool", progress=progress, workers=workers)
     if others:
-        sums.merge(_sum(_EnergyWork(work), others, "energies", progress, workers))
+        sums.merge(sum_frames(_EnergyWork(work), others, stage="energies", progress=progress, workers=workers))
     sums.equations.symmetric()
     moments = sums.moments
     return PoolStatistics(
@@ -154,6 +154,11 @@ class _PoolWork:
     weights: LossWeights
     """The loss."""
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the sums."""
+        return 8 * (int(self.tables.channel_start[-1]) + self.references.count) ** 2
+
     def __call__(self, frames: Sequence[Frame], progress: FrameProgress | None = None) -> _PoolSums:
         """Sum over some frames."""
         tables, n_species, n_columns = self.tables, len(self.species), int(self.tables.channel_start[-1])
@@ -188,6 +193,11 @@ class _EnergyWork:
 
     pool: _PoolWork
     """Channels, references and loss."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the sums."""
+        return self.pool.n_bytes
 
     def __call__(self, frames: Sequence[Frame], progress: FrameProgress | None = None) -> _PoolSums:
         """Sum over some frames."""
@@ -237,7 +247,7 @@ def quadratic_statistics(
     species = tuple(sorted(maps))
     references = fit_references(frames, species)
     work = _QuadraticWork(tuple(maps[z] for z in species), species, references, weights, r_cut)
-    equations = _sum(work, frames, "statistics", progress, workers)
+    equations = sum_frames(work, frames, stage="statistics", progress=progress, workers=workers)
     equations.symmetric()
     equations.gram /= len(frames)
     equations.moment /= len(frames)
@@ -266,6 +276,11 @@ class _QuadraticWork:
         """Where the triangle of each species begins, shape ``(S + 1,)``."""
         return _starts([(m.n_features + 1) * (m.n_features + 2) // 2 for m in self.maps])
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the sums."""
+        return 8 * (int(self.feature_start[-1]) + self.references.count) ** 2
+
     def __call__(self, frames: Sequence[Frame], progress: FrameProgress | None = None) -> NormalEquations:
         """Sum over some frames."""
         tables = make_tables({z: m.channels for z, m in zip(self.species, self.maps, strict=True)}, self.r_cut)
@@ -288,15 +303,6 @@ class _QuadraticWork:
             counts = np.bincount(kinds, minlength=n_species).astype(np.float64)
             add_frame(equations, frame, rows, counts, self.references, self.weights)
         return equations
-
-
-def _sum(work: Work[S], frames: Sequence[Frame], stage: str, progress: Progress, workers: Workers | None) -> S:
-    """Sum here, or on workers."""
-    if workers is not None:
-        return sum_frames(work, frames, stage=stage, progress=progress, workers=workers)
-    total = work(frames, lambda k: progress(stage, k, len(frames)))
-    progress(stage, len(frames), len(frames))
-    return total
 
 
 def _starts(lengths: Sequence[int]) -> IntArray:

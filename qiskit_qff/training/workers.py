@@ -1,8 +1,11 @@
-"""Sums over frames on several processes, of this machine or of many: each takes a part, the parts are merged in order.
+"""Sums over frames on threads, or processes of this machine or of many: each takes a part, parts are merged in order.
 
 Everything training needs of the data is a sum over frames, so a part may be summed anywhere. Parts and their order
 depend on the number of workers alone, never on who is done first: a run can be repeated to the last bit. Against
 one process the sums differ by rounding, 1e-15 of their size.
+
+Threads start at once and share what they read, so they are what ``qff train`` uses by itself: kernels and products of
+matrices let other threads run. Each holds sums of its own, so there are fewer of them where sums are large.
 """
 
 from __future__ import annotations
@@ -10,15 +13,21 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from qiskit_qff.errors import BackendError, ConfigError, MissingDependencyError
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.design import Progress
+
+SUMS_LIMIT = 256 * 2**20
+"""Bytes that the sums of all threads may take together, unless those of one take more."""
 
 
 class Sums(Protocol):
@@ -37,6 +46,10 @@ T_co = TypeVar("T_co", bound=Sums, covariant=True)
 class Work(Protocol[T_co]):
     """Sums over some frames; it and what it returns can travel between processes."""
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory that its sums take."""
+
     def __call__(self, frames: Sequence[Frame], progress: Callable[[int], None] | None = None) -> T_co:
         """Sum.
 
@@ -53,7 +66,9 @@ class Workers:
     executor: Executor
     """Runs functions elsewhere: a process pool, Dask's ``client.get_executor()``, or any other."""
     count: int
-    """How many parts the frames are divided into: the number of processes behind the executor."""
+    """How many parts the frames are divided into: the number of processes or threads behind the executor."""
+    in_process: bool = False
+    """Whether they are threads of this process."""
 
     def __post_init__(self) -> None:
         """Check the number of parts.
@@ -71,28 +86,79 @@ def sum_frames(
     *,
     stage: str,
     progress: Progress,
-    workers: Workers,
+    workers: Workers | None = None,
 ) -> S:
-    """Sum over frames on several processes.
+    """Sum over frames.
 
     Args:
         work: Sums over some frames.
         frames: All frames, at least one.
         stage: Name for the progress.
-        progress: Called as parts are done.
-        workers: Who sums.
+        progress: Called as frames or parts are done.
+        workers: Who sums; the calling thread by default.
     """
-    count = min(workers.count, len(frames))
+    count = min(workers.count, len(frames)) if workers is not None else 1
+    if workers is not None and workers.in_process:
+        count = min(count, max(1, SUMS_LIMIT // work.n_bytes))
+    if workers is None or (count == 1 and workers.in_process):
+        total = work(frames, lambda k: progress(stage, k, len(frames)))
+        progress(stage, len(frames), len(frames))
+        return total
     bounds = [k * len(frames) // count for k in range(count + 1)]
     parts = [list(frames[low:high]) for low, high in itertools.pairwise(bounds)]
+    if workers.in_process:
+        return _sum_on_threads(work, parts, lambda done: progress(stage, done, len(frames)), workers.executor)
     futures = [workers.executor.submit(work, part) for part in parts]
     progress(stage, 0, len(frames))
-    total = futures.pop(0).result()
-    for k, bound in enumerate(bounds[1:]):
-        progress(stage, bound, len(frames))
-        if k < len(parts) - 1:
+    return _merged(futures, lambda k: progress(stage, bounds[k], len(frames)))
+
+
+def _merged(futures: list[Future[S]], progress: Callable[[int], None]) -> S:
+    """Merge parts in order, and let go of each; ``progress`` is told how many are there."""
+    count, total = len(futures), futures.pop(0).result()
+    for k in range(1, count + 1):
+        progress(k)
+        if k < count:
             total.merge(futures.pop(0).result())
     return total
+
+
+def _sum_on_threads(work: Work[S], parts: list[list[Frame]], progress: Callable[[int], None], executor: Executor) -> S:
+    """Sum parts at the same time, counting single frames; an error or interruption ends all of them."""
+    lock, stopped, done = threading.Lock(), threading.Event(), itertools.count()
+
+    def tell(_: int) -> None:
+        if stopped.is_set():
+            raise InterruptedError
+        with lock:
+            progress(next(done))
+
+    # PERF: one thread of the numerical libraries for each of ours; more get in each other's way.
+    with threadpool_limits(1, "blas"):
+        futures = [executor.submit(work, part, tell) for part in parts]
+        try:
+            finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            stopped.set()
+    error = next(filter(None, (future.exception() for future in finished)), None)
+    if error is not None:
+        raise error
+    total = _merged(futures, lambda _: None)
+    progress(sum(map(len, parts)))
+    return total
+
+
+@contextmanager
+def thread_workers(count: int | None = None) -> Iterator[Workers]:
+    """Threads of this process.
+
+    Args:
+        count: How many; by default what ``OMP_NUM_THREADS`` says, else as many as the process may use cores.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    count = count or (int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0)))
+    with ThreadPoolExecutor(count) as executor:
+        yield Workers(executor, count, in_process=True)
 
 
 @contextmanager
