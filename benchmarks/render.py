@@ -32,18 +32,16 @@ def read(name):
 def cost_lines():
     lines = []
     if training := read("training_cost"):
-        small, large = training["runs"]
+        _, small, large = training["runs"]
+        step = training["optimiser_step"]
         lines.append(
             f"- `qff train` on {large['n_frames']} frames of lips83, from file to model: "
-            f"{large['seconds_median']:.0f} s on 2 cores, peak memory {large['peak_mib']:.0f} MiB "
-            f"({small['peak_mib']:.0f} MiB for {small['n_frames']} frames)"
-            + (
-                f"; {large['processor_seconds_median']:.0f} s of the processor, {training['threads']} thread(s), at a "
-                f"load of {max(large['load_average']):.0f}"
-                if "threads" in training
-                else ""
-            )
-            + ". `benchmarks/speed/training.py`"
+            f"{large['seconds_median']:.0f} s on 2 cores ({large['processor_seconds_median']:.0f} s of the processor, "
+            f"at a load of {max(large['load_average']):.0f}), peak memory {large['peak_mib']:.0f} MiB "
+            f"({small['peak_mib']:.0f} MiB for {small['n_frames']} frames with the same pool). "
+            f"A step of the optimiser: {step['ms_median'][1]:.1f} ms, {step['ratio']:.2f} times that on "
+            f"{step['n_frames'][0]} frames. "
+            "`benchmarks/speed/training.py`"
         )
     if runs := (read("stability_lips83") or {}).get("runs"):
         drift = max(abs(r["nve_drift_mev_per_atom_per_ps"]) for r in runs)
