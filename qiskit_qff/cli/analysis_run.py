@@ -110,7 +110,9 @@ def _analyse_one(
     staging, target = places
     stream = stream_trajectory(path, frame_time_fs=request.frame_time_fs, skip_ps=request.skip_ps)
     with output.progress(f"reading {path.name}") as advance:
-        found = analyse_stream(stream, request.settings, progress=lambda fraction: advance("", fraction))
+        found = analyse_stream(
+            stream, request.settings, progress=lambda done: advance("", done * stream.n_frames, stream.n_frames)
+        )
     given = request.temperatures_k[index] if request.temperatures_k else None
     temperature = temperature_of(found, given, output)
     result: dict[str, Any] = {

@@ -111,15 +111,11 @@ def compare_baselines(
     if quantum is not None:
         rows.append(quantum_row(quantum, test))
     with output.progress("baselines") as advance:
-
-        def progress(stage: str, done: int, total: int) -> None:
-            advance(stage, done / max(total, 1))
-
         maps = None if quantum is None else {model.number: model.compression for model in quantum.models}
-        data = gather(train, config, maps=maps, progress=progress)
+        data = gather(train, config, maps=maps, progress=advance)
         for name in names:
             try:
-                rows.extend(fit_rows(name, data, test, seed=config.seed, progress=progress))
+                rows.extend(fit_rows(name, data, test, seed=config.seed, progress=advance))
             except MissingDependencyError as error:
                 skipped[name] = str(error)
     for name, reason in skipped.items():

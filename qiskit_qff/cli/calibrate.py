@@ -144,7 +144,7 @@ def _measure_directly(
             ),
             provenance=Provenance(backend, shots, mitigation, date, seed),
             design=design,
-            progress=lambda done, total: advance("", done / total),
+            progress=lambda done, total: advance("", done, total),
         )
 
 

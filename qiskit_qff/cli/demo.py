@@ -121,7 +121,13 @@ def _short_dynamics(
     settings = MDSettings(temperature_k=300.0, steps=steps, timestep_fs=0.5, ensemble="nve", interval=5)
     try:
         with output.progress("molecular dynamics") as advance:
-            summary = run_dynamics(start.to_atoms(), field, settings, directory, progress=advance)
+            summary = run_dynamics(
+                start.to_atoms(),
+                field,
+                settings,
+                directory,
+                progress=lambda words, done, total: advance("", done, total, detail=words),
+            )
     except SimulationError as error:
         text = f"Dynamics stopped early: it left what the training frames cover. {error}"
         result: dict[str, Any] = {"completed": False, "error": str(error)}

@@ -58,7 +58,7 @@ def forces_on_device(trained: "TrainedModel", output: Output, *, seed: int) -> t
             [frames[index] for index in split.train],
             _small(trained.config),
             rng=np.random.default_rng(seed),
-            progress=lambda stage, done, total: advance(stage, done / max(total, 1)),
+            progress=advance,
         ).force_field
     number = int(split.test[0])
     with output.progress("measuring forces"):

@@ -94,7 +94,7 @@ def train_on_backend(
         out: directory that keeps the journal; must exist.
         resume: go on with the journal in it.
         rng: source of every random choice.
-        progress: called while the data is prepared.
+        progress: called while the data is prepared, and after every step.
         output: told the cost before, and every step.
 
     Raises:
@@ -104,6 +104,11 @@ def train_on_backend(
     prepared, start = prepare_start(frames, config, rng=solution_rng, progress=progress)
     asked = config.estimator
     settings = _settings(config, out / JOURNAL, resume=resume, seed=int(start_rng.integers(2**31)))
+
+    def on_step(number: int, step: Step) -> None:
+        _tell_step(number, step, output)
+        progress(f"{asked.optimizer} steps", number, asked.steps)
+
     with _opened(asked, prepared.objective.layout, shot_rng) as evaluators:
         measured = train_measured(
             prepared.objective,
@@ -113,7 +118,7 @@ def train_on_backend(
             rng=start_rng,
             shot_rng=shot_rng,
             on_plan=lambda plan: _tell_plan(plan, asked, output),
-            on_step=lambda number, step: _tell_step(number, step, output),
+            on_step=on_step,
         )
     exact = np.array([measured.start.exact_loss, *(step.exact_loss for step in measured.steps)])
     return prepared.result([Restart(exact, measured.parameters)]), measured

@@ -129,7 +129,7 @@ def compare_exactly(
             energies.append(prediction.energy)
             forces.append(prediction.forces)
             stresses.append(prediction.stress(frame.volume) if frame.pbc.all() else None)
-            advance("", done / len(frames))
+            advance("", done, len(frames))
     return compare(frames, energies=energies, forces=forces, stresses=stresses, shift_energy=shift_energy)
 
 
@@ -234,7 +234,7 @@ def _compare_on_backend(
             strategy=strategy,
             shots=shots,
             design=design,
-            progress=lambda stage, done, total: advance(stage, done / max(total, 1)),
+            progress=advance,
         )
     comparison = compare(
         frames,

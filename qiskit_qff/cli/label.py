@@ -77,7 +77,7 @@ def label(
                 timeout=timeout,
                 retry_failed=retry_failed,
                 keep=keep,
-                progress=lambda n, bad, total: advance(f"labelling {n}/{total}, {bad} failed", n / total),
+                progress=lambda n, bad, total: advance("", n, total, detail=f"{bad} failed"),
             )
     except KeyboardInterrupt:
         output.note(f"what was finished is in {out}; the same command with --resume goes on")

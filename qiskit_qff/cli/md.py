@@ -235,7 +235,7 @@ def _run(
                 out,
                 model_digest=hashlib.sha256(model.read_bytes()).hexdigest(),
                 restart=restart,
-                progress=advance,
+                progress=lambda words, done, total: advance("", done, total, detail=words),
                 should_stop=should_stop,
                 log_note=note,
                 extrapolation=watch,

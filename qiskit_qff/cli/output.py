@@ -3,16 +3,15 @@
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-Advance = Callable[[str, float], None]
-"""Takes what is being done, in a few words, and the fraction done so far, 0 to 1."""
+from qiskit_qff.cli.progress import Advance, progress_on_stderr
 
 
 @dataclass(frozen=True)
@@ -52,21 +51,9 @@ class Output:
             sys.stdout.flush()
             print(json.dumps(plain(result), allow_nan=False), flush=True)
 
-    @contextmanager
-    def progress(self, task: str) -> Iterator[Advance]:
-        """A progress bar on stderr that is gone afterwards; silent where stderr is no terminal."""
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-            identity = bar.add_task(task, total=1.0)
-
-            def advance(stage: str, fraction: float) -> None:
-                bar.update(identity, description=stage or task, completed=min(max(fraction, 0.0), 1.0))
-
-            yield advance
+    def progress(self, task: str) -> AbstractContextManager[Advance]:
+        """Show on stderr how far the work of a ``with`` block is."""
+        return progress_on_stderr(task)
 
 
 def plain(value: Any) -> Any:

@@ -47,9 +47,7 @@ def select(
     grader = Grader.of(field.models, r_cut=field.r_cut, limit=grade_limit)
     frames = _read(candidates)
     with output.progress("grading") as advance:
-        graded = grade_candidates(
-            grader, frames, progress=lambda stage, done, total: advance(stage, done / max(total, 1))
-        )
+        graded = grade_candidates(grader, frames, progress=advance)
     outside = [candidate for candidate in graded if candidate.grades.outside.any()]
     pool = outside if only_outside else graded
     if only_outside and len(outside) < count:

@@ -121,16 +121,12 @@ def train_model(
     chosen, measured = [frames[index] for index in split.train], None
     config = with_data_defaults(config, chosen)
     with output.progress("training") as advance:
-
-        def progress(stage: str, done: int, total: int) -> None:
-            advance(stage, done / max(total, 1))
-
         if config.estimator.backend is None:
-            result = train(chosen, config, rng=rng, progress=progress, workers=workers)
+            result = train(chosen, config, rng=rng, progress=advance, workers=workers)
         else:
             assert out is not None
             result, measured = train_on_backend(
-                chosen, config, out=out, resume=resume, rng=rng, progress=progress, output=output
+                chosen, config, out=out, resume=resume, rng=rng, progress=advance, output=output
             )
     seconds = time.perf_counter() - begin
     sides = {"train": split.train, "test": split.test}
@@ -193,7 +189,7 @@ def rehearse(config: "TrainConfig", output: Output) -> None:
         tell_cost(
             [frames[index] for index in split.train],
             config,
-            progress=lambda stage, done, total: advance(stage, done / max(total, 1)),
+            progress=advance,
             output=output,
         )
 

@@ -29,8 +29,8 @@ CHECKPOINT = "checkpoint.npz"
 # Settings that may change when a run goes on: they do not touch the physics.
 _FREE_SETTINGS = ("steps", "checkpoint_interval", "maximum_temperature_k", "maximum_step_ang")
 
-Progress = Callable[[str, float], None]
-"""Takes a few words and the fraction done, 0 to 1."""
+Progress = Callable[[str, int, int], None]
+"""Takes a few words, the steps done and the steps in all."""
 
 
 @dataclass(frozen=True)
@@ -212,8 +212,8 @@ class _Run:
             if self.step % settings.interval == 0:
                 entry = self._record()
                 pace = 1e3 * (time.perf_counter() - begin) / (self.step - first_step)
-                words = f"step {self.step}/{settings.steps}, {entry.temperature_k:.0f} K, {pace:.2f} ms/step"
-                progress(words, self.step / settings.steps)
+                words = f"{entry.temperature_k:.0f} K, {pace:.2f} ms/step"
+                progress(words, self.step, settings.steps)
             stopped = self._extrapolates()
             if stopped or self.step % settings.checkpoint_interval == 0 or self.step == settings.steps:
                 self._save()
@@ -330,7 +330,7 @@ def _summarise(
     )
 
 
-def _silent(_words: str, _fraction: float) -> None:
+def _silent(_words: str, _done: int, _total: int) -> None:
     """Progress that nobody watches."""
 
 
