@@ -28,6 +28,7 @@ CHEAP: dict[str, str] = {
     "build rattle": "{alloy} --count 2 --out {new}.extxyz",
     "label": "{alloy} --calculator emt --out {new}.extxyz",
     "validate": "{data}",
+    "init": "{data} --out {new}.yaml",
     "train": "{config} --out {new}",
     "evaluate": "{model} {data}",
     "info": "{model}",
@@ -37,6 +38,7 @@ CHEAP: dict[str, str] = {
     "md": "{model} {alloy} --steps 4 --out {new}",
     "select": "{model} {data} --n 2 --out {new}.extxyz",
     "lammps": "{model} {alloy} --out {new}",
+    "schema": "",
     "analyse": "{data} --frame-time 1 --element Cu --out {new}",
 }
 ELSEWHERE = {"demo": ".ci/run"}
