@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hardware.presets import read_settings
 from qiskit_qff.errors import QFFError
 from qiskit_qff.evaluators.backends import Device, device_evaluator, find_device
 from qiskit_qff.evaluators.mitigation import find_preset
@@ -94,8 +95,6 @@ def describe_cost(cost: CalibrationCost) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    from hardware.submit import read_settings
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--backend", default="fake_torino")

@@ -8,37 +8,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 from hardware.cost import describe_cost, estimate
-from qiskit_qff.errors import ConfigError, QFFError
+from hardware.presets import read_settings
+from qiskit_qff.errors import QFFError
 from qiskit_qff.evaluators.backends import find_device
 from qiskit_qff.evaluators.mitigation import find_preset
-from qiskit_qff.evaluators.spelling import suggest
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.remote.jobs import sending_server, snapshot_of, submit_missing
-from qiskit_qff.model.remote.run_directory import Settings, create_run, load_run
-
-PRESETS = Path(__file__).with_name("presets.toml")
-"""Named settings."""
-
-
-def read_settings(preset: str, backend: str) -> Settings:
-    """Settings of a preset for a backend.
-
-    Args:
-        preset: Name in presets.toml.
-        backend: Name of the backend.
-
-    Raises:
-        ConfigError: If there is no such preset.
-    """
-    presets = tomllib.loads(PRESETS.read_text(encoding="utf-8"))
-    if preset not in presets:
-        raise ConfigError(f"Unknown preset '{preset}' of {PRESETS.name}. {suggest(preset, list(presets))}")
-    return Settings(backend=backend, **presets[preset])
+from qiskit_qff.model.remote.run_directory import create_run, load_run
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from hardware import collect, cost, submit
+from hardware.presets import read_settings
 from qiskit_qff.circuit.compiled import operator_matrix
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.force_field import ForceField
@@ -207,10 +208,9 @@ def test_a_run_that_cannot_be_written_is_refused_in_words(model, tmp_path, capsy
 def test_jobs_stay_within_the_executions_that_a_server_takes(model):
     field = ForceField.load(model)
     few, many = (
-        plan_jobs(field, replace(submit.read_settings("quick", "fake_torino"), shots=shots))
-        for shots in (1024, 1_000_000)
+        plan_jobs(field, replace(read_settings("quick", "fake_torino"), shots=shots)) for shots in (1024, 1_000_000)
     )
     assert len(many) > len(few)
     assert sum(job.circuits for job in many) == sum(job.circuits for job in few)
     with pytest.raises(ConfigError, match="shots"):
-        plan_jobs(field, replace(submit.read_settings("quick", "fake_torino"), shots=100_000_000))
+        plan_jobs(field, replace(read_settings("quick", "fake_torino"), shots=100_000_000))
