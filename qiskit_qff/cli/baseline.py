@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.options import ForceOption, JsonOption
+from qiskit_qff.cli.options import DryRunOption, ForceOption, JsonOption
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
 from qiskit_qff.cli.train import resolve_config
@@ -38,6 +38,7 @@ def baseline(
     ] = None,
     cutoff: Annotated[float | None, typer.Option("--r-cut", help="Cutoff radius in Å.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")] = None,
+    dry_run: DryRunOption = False,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -55,6 +56,9 @@ def baseline(
     names = run.choose(models)
     if out is not None:
         check_output_directory(out, owned=run.OWN_FILES, force=force)
+    if dry_run:
+        run.rehearse(config, names, output, against=against)
+        return
     comparison = run.compare_baselines(config, names, output, against=against)
     if out is not None:
         with staged_directory(out) as staging:

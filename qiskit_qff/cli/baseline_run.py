@@ -99,14 +99,7 @@ def compare_baselines(
         ConfigError: If nothing is held out, or the run to compare with held out other frames.
         DataError: If the data can't be read or fitted to.
     """
-    if config.data.split == "none":
-        raise ConfigError("split 'none' holds no frame out to compare on; choose random, block or balanced.")
-    quantum = None if against is None else ForceField.load(model_file(against))
-    frames = read_training_frames(config)
-    split = hold_out(frames, config.data, rng=np.random.default_rng(config.seed))
-    if against is not None:
-        _check_split(against, split)
-    train, test = ([frames[index] for index in side] for side in (split.train, split.test))
+    quantum, split, train, test = _prepare(config, against)
     rows, skipped = [], {}
     if quantum is not None:
         rows.append(quantum_row(quantum, test))
@@ -121,6 +114,51 @@ def compare_baselines(
     for name, reason in skipped.items():
         output.note(f"{name}: skipped: {reason}")
     return BaselineComparison(data.config, split, tuple(rows), skipped)
+
+
+def rehearse(config: "TrainConfig", names: Sequence[str], output: Output, *, against: Path | None = None) -> None:
+    """Check data, split and the run to compare with, and say what would be fitted; fit nothing.
+
+    Args:
+        config: What ``qff train`` would be asked for.
+        names: Baselines that would be fitted.
+        output: Where to say it.
+        against: Directory or model of ``qff train``, on the same split.
+
+    Raises:
+        ConfigError: If nothing is held out, or the run to compare with held out other frames.
+        DataError: If the data can't be read.
+    """
+    _, split, _, _ = _prepare(config, against)
+    output.say(f"would fit    {', '.join(names)}, of at most {config.max_parameters} parameters")
+    output.say(f"frames       {len(split.train)} to fit to, {len(split.test)} held out; nothing was fitted or written")
+    output.finish(
+        {
+            "models": list(names),
+            "max_parameters": config.max_parameters,
+            "train_frames": split.train,
+            "test_frames": split.test,
+        }
+    )
+
+
+def _prepare(
+    config: "TrainConfig", against: Path | None
+) -> "tuple[ForceField | None, Split, list[Frame], list[Frame]]":
+    """The model to compare with, the split, and the frames on its two sides.
+
+    Raises:
+        ConfigError: If nothing is held out, or the run to compare with held out other frames.
+    """
+    if config.data.split == "none":
+        raise ConfigError("split 'none' holds no frame out to compare on; choose random, block or balanced.")
+    quantum = None if against is None else ForceField.load(model_file(against))
+    frames = read_training_frames(config)
+    split = hold_out(frames, config.data, rng=np.random.default_rng(config.seed))
+    if against is not None:
+        _check_split(against, split)
+    train, test = ([frames[index] for index in side] for side in (split.train, split.test))
+    return quantum, split, train, test
 
 
 def quantum_row(model: ForceField, test: "Sequence[Frame]") -> Row:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.calibration_run import measure_in_jobs
+from qiskit_qff.cli.calibration_run import measure_in_jobs, rehearse
 from qiskit_qff.cli.calibration_summary import print_calibration
-from qiskit_qff.cli.options import DecouplingOption, DesignOption, JsonOption, SeedOption, model_file
+from qiskit_qff.cli.options import DecouplingOption, DesignOption, DryRunOption, JsonOption, SeedOption, model_file
 from qiskit_qff.cli.output import Output
 from qiskit_qff.errors import ConfigError
 
@@ -42,6 +42,7 @@ def calibrate(
     decoupling: DecouplingOption = False,
     design: DesignOption = "auto",
     seed: SeedOption = 0,
+    dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
     """Write a model whose energies and forces come from operators that a backend measured.
@@ -52,11 +53,16 @@ def calibrate(
     from qiskit_qff.evaluators.strategies.spectrum import check_design
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.model.remote.results import calibrated_model
+    from qiskit_qff.model.remote.run_directory import Settings
 
     output = Output(as_json=json)
-    _check_sources(model, backend=backend, source=source, run=run)
+    _check_sources(model, backend=backend, source=source, run=run, dry_run=dry_run)
     check_design(design)
     _check_out(out)
+    if dry_run and backend is not None:
+        assert model is not None
+        rehearse(model_file(model), Settings(backend, shots, mitigation, decoupling, design, "batch", seed), output)
+        return
     extra: dict[str, Any] = {"seed": seed}
     if source is not None:
         calibrated = calibrated_model(source, field=None if model is None else ForceField.load(model_file(model)))
@@ -94,15 +100,17 @@ def calibrate(
     _tell(calibrated, out, extra, output)
 
 
-def _check_sources(model: Path | None, *, backend: str | None, source: Path | None, run: Path | None) -> None:
+def _check_sources(
+    model: Path | None, *, backend: str | None, source: Path | None, run: Path | None, dry_run: bool
+) -> None:
     """Refuse a command line that does not say what to calibrate, or with what.
 
     Raises:
         ConfigError: if MODEL or --backend is missing, or contradicts --from.
     """
     if source is not None:
-        if backend is not None or run is not None:
-            raise ConfigError("--from takes what was measured before; leave --backend and --run out.")
+        if backend is not None or run is not None or dry_run:
+            raise ConfigError("--from takes what was measured before; leave --backend, --run and --dry-run out.")
         return
     if backend is None:
         raise ConfigError("say where to measure (--backend, for example fake_torino), or what to import (--from RUN).")

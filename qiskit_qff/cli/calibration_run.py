@@ -2,7 +2,7 @@
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from qiskit_qff.errors import BackendError, ConfigError
 if TYPE_CHECKING:
     from qiskit_qff.evaluators.backends import Device
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.model.remote.run_directory import Run, Settings
+    from qiskit_qff.model.remote.run_directory import PlannedJob, Run, Settings
 
 
 def measure_in_jobs(
@@ -56,7 +56,7 @@ def measure_in_jobs(
     settings = Settings(backend, shots, mitigation, decoupling, design, "batch", seed if is_local else None)
     with _directory(directory) as place:
         run = _planned(model, place, settings, output)
-        output.note(_price(run))
+        output.note(price(run.jobs, run.settings)[0])
         with sending_server(run) as server:
             submit_missing(run, server, output.note)
         if not is_local:
@@ -125,20 +125,64 @@ def _check_abilities(device: "Device", settings: "Settings") -> None:
     )
 
 
-def _price(run: "Run") -> str:
-    """What the whole run takes, told before anything is sent."""
+def price(jobs: "Sequence[PlannedJob]", settings: "Settings") -> tuple[str, dict[str, Any]]:
+    """What planned jobs take, told before anything is sent.
+
+    Args:
+        jobs: The jobs.
+        settings: What is measured.
+
+    Returns:
+        One line in words, and the numbers for the JSON object.
+    """
     from qiskit_qff.evaluators.mitigation import find_preset
     from qiskit_qff.evaluators.timing import TimingModel
 
-    preset = find_preset(run.settings.mitigation)
-    circuits = sum(job.circuits for job in run.jobs)
-    shots = circuits * run.settings.shots
-    seconds = TimingModel(mitigation_factor=preset.time_factor).seconds(shots=shots, jobs=len(run.jobs))
-    return (
-        f"{len(run.jobs)} jobs on {run.settings.backend}: {circuits} circuits, {shots} shots, {preset.description}"
-        f"{', dynamical decoupling' if run.settings.dynamical_decoupling else ''}; "
+    preset = find_preset(settings.mitigation)
+    circuits = sum(job.circuits for job in jobs)
+    shots = circuits * settings.shots
+    seconds = TimingModel(mitigation_factor=preset.time_factor).seconds(shots=shots, jobs=len(jobs))
+    words = (
+        f"{len(jobs)} jobs on {settings.backend}: {circuits} circuits, {shots} shots, {preset.description}"
+        f"{', dynamical decoupling' if settings.dynamical_decoupling else ''}; "
         f"on a device about {seconds:.0f} s of processor time (estimate)"
     )
+    return words, {"n_jobs": len(jobs), "n_circuits": circuits, "n_shots": shots, "qpu_seconds": seconds}
+
+
+def rehearse(model: Path, settings: "Settings", output: Output) -> None:
+    """Check backend and settings and say what a calibration takes; send and write nothing.
+
+    Args:
+        model: Model file.
+        settings: What would be measured.
+        output: Where to say it.
+
+    Raises:
+        ConfigError: If the backend cannot do what is asked.
+        BackendError: If the backend cannot be reached.
+    """
+    import numpy as np
+
+    from qiskit_qff.evaluators.backends import NOISELESS, build_evaluator, find_device
+    from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.model.remote.run_directory import plan_jobs
+
+    field = ForceField.load(model)
+    if settings.backend in NOISELESS:
+        build_evaluator(
+            settings.backend,
+            n_qubits=field.n_qubits,
+            shots=settings.shots,
+            mitigation=settings.mitigation,
+            dynamical_decoupling=settings.dynamical_decoupling,
+            rng=np.random.default_rng(0),
+        )
+    else:
+        _check_abilities(find_device(settings.backend, n_qubits=field.n_qubits), settings)
+    words, numbers = price(plan_jobs(field, settings), settings)
+    output.say(f"would send {words}; nothing was sent or written")
+    output.finish(numbers)
 
 
 def _what_is_left(run: "Run", missing: list[int], *, kept: Path | None) -> str:

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qiskit_qff.cli.calibration_summary import calibration_extra, print_summary, spread
+from qiskit_qff.cli.evaluation_rehearsal import rehearse
 from qiskit_qff.cli.options import (
     DataArgument,
     DecouplingOption,
     DesignOption,
     DeviceOption,
+    DryRunOption,
     JsonOption,
     ModelArgument,
     PrecisionOption,
@@ -60,6 +62,7 @@ def evaluate(
     ] = False,
     device: DeviceOption = "cpu",
     precision: PrecisionOption = "float64",
+    dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
     """Compare a model with ab initio labels it has not seen."""
@@ -80,6 +83,10 @@ def evaluate(
     placed = on_device(field, device, precision=precision)
     frames = read_shipped() if str(data) == "shipped" else read_frames(data)
     ensure_sound(frames)
+    if dry_run:
+        asked = {"backend": backend, "strategy": strategy, "mitigation": mitigation}
+        rehearse(field, frames, output, design=design, decoupling=decoupling, shots=shots, **asked)
+        return
     if is_exact:
         comparison = compare_exactly(placed, frames, output, shift_energy=shift_energy)
         extra = calibration_extra(field, frames)

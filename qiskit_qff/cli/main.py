@@ -12,6 +12,7 @@ from qiskit_qff.cli.analyse import analyse
 from qiskit_qff.cli.baseline import baseline
 from qiskit_qff.cli.build import build
 from qiskit_qff.cli.calibrate import calibrate
+from qiskit_qff.cli.completion import complete_options
 from qiskit_qff.cli.cost import cost
 from qiskit_qff.cli.demo import demo
 from qiskit_qff.cli.evaluate import evaluate
@@ -61,6 +62,7 @@ VERBS: dict[str, Callable[..., None] | typer.Typer] = {
 def _register_verbs() -> None:
     """Add each verb under its name, in the order of ``qff --help``."""
     for name, function in VERBS.items():
+        complete_options(function)
         if isinstance(function, typer.Typer):
             app.add_typer(function, name=name)
         else:
@@ -149,6 +151,8 @@ def _fail_usage(error: Any) -> int:
     message = error.format_message().strip()
     if not message:  # a bare `qff` has shown the help text already
         return 2
+    if near := getattr(error, "possibilities", None):  # worded differently from version to version of typer
+        message = f"{error.message.rstrip('.')}. Did you mean {' or '.join(near)}?"
     context = getattr(error, "ctx", None)
     return _fail(message + (f" See '{context.command_path} --help'." if context is not None else ""))
 

@@ -1,18 +1,18 @@
 """``qff md``: molecular dynamics with a trained model; the same command goes on where a run was stopped."""
 
 import hashlib
-import math
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qiskit_qff.cli.md_output import FIGURES, SUMMARY, finish, rehearse
 from qiskit_qff.cli.options import (
     DeviceOption,
+    DryRunOption,
     ForceOption,
     JsonOption,
     ModelArgument,
@@ -29,12 +29,10 @@ if TYPE_CHECKING:
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.simulation.calculator import Potential
     from qiskit_qff.simulation.dynamics import MDSummary
-    from qiskit_qff.simulation.extrapolation import ExtrapolationCounts, ExtrapolationWatch
+    from qiskit_qff.simulation.extrapolation import ExtrapolationWatch
     from qiskit_qff.simulation.settings import MDSettings
     from qiskit_qff.structures.frame import Frame
 
-SUMMARY = "md.json"
-FIGURES = ("temperature.png", "energy.png", "pressure.png")
 EXIT_EXTRAPOLATION = 3
 """Exit code of a run that ``--on-extrapolation stop`` has ended."""
 OWN_FILES = (
@@ -109,6 +107,7 @@ def md(
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
     precision: PrecisionOption = "float64",
+    dry_run: DryRunOption = False,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew even if there is a checkpoint.")] = False,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -149,25 +148,18 @@ def md(
     watch = _watch(field, on_extrapolation, grade_limit, grade_interval, output)
     # The cell as given: its copies have the same errors, because they share one M.
     note, calibration = calibration_note(field, start)
-    summary = _run(
-        model_file(model),
-        potential,
-        start,
-        settings,
-        out,
-        output,
-        watch=watch,
-        repeat=repeat,
-        restart=restart,
-        note=note,
-    )
+    if dry_run:
+        rehearse(potential, start, settings, out, output, repeat=repeat)
+        return
+    run = (model_file(model), potential, start, settings, out, output)
+    summary = _run(*run, watch=watch, repeat=repeat, restart=restart, note=note)
     stopped = summary.extrapolation is not None and summary.extrapolation.stopped
     if stopped:
         output.note(f"stopped at step {summary.steps}: outside the training data; a higher --grade-limit goes on")
     elif not summary.completed:
         output.note(f"stopped at step {summary.steps}; the same command goes on from there")
         raise KeyboardInterrupt
-    _finish(summary, calibration, settings, out, output, n_atoms=len(start.numbers) * repeat**3)
+    finish(summary, calibration, settings, out, output, n_atoms=len(start.numbers) * repeat**3)
     if stopped:
         raise typer.Exit(EXIT_EXTRAPOLATION)
 
@@ -277,69 +269,3 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _finish(
-    summary: "MDSummary",
-    calibration: dict[str, Any],
-    settings: "MDSettings",
-    out: Path,
-    output: Output,
-    *,
-    n_atoms: int,
-) -> None:
-    """Draw the figures, write the summary and tell the result."""
-    import json
-
-    from qiskit_qff.cli.output import plain
-
-    plots = _draw(summary, settings, out, n_atoms)
-    told = {name: value for name, value in asdict(summary).items() if name != "completed"}
-    result = told | calibration | {"plots": plots}
-    (out / SUMMARY).write_text(json.dumps(plain(result), indent=1) + "\n", encoding="utf-8")
-    output.say(f"{summary.steps} steps, {summary.time_ps:g} ps of {summary.ensemble} for {n_atoms} atoms")
-    output.say(f"temperature  {summary.temperature_mean_k:.1f} ± {summary.temperature_std_k:.1f} K")
-    if math.isfinite(summary.drift_mev_per_atom_per_ps):
-        output.say(f"drift        {summary.drift_mev_per_atom_per_ps:+.3g} meV/atom/ps")
-    if math.isfinite(summary.pressure_mean_gpa):
-        output.say(f"pressure     {summary.pressure_mean_gpa:.3g} GPa")
-    if math.isfinite(summary.ms_per_step):
-        output.say(f"speed        {summary.ms_per_step:.2f} ms/step")
-    if summary.extrapolation is not None:
-        _tell_extrapolation(summary.extrapolation, output)
-    output.say(f"written      {', '.join(str(path) for path in (summary.trajectory, summary.log, *plots))}")
-    output.finish(result)
-
-
-def _tell_extrapolation(counts: "ExtrapolationCounts", output: Output) -> None:
-    """In how many structures an atom was outside the training data."""
-    kept = f", {counts.saved} of them kept" if counts.saved else ""
-    output.say(f"extrapolation  {counts.outside} of {counts.checks} structures graded outside the training data{kept}")
-    output.say(
-        f"               largest grade {counts.largest_grade:.2f}, atom {counts.largest_grade_atom} at step "
-        f"{counts.largest_grade_step}"
-    )
-
-
-def _draw(summary: "MDSummary", settings: "MDSettings", out: Path, n_atoms: int) -> list[Path]:
-    """Write the figures; gives their paths."""
-    import numpy as np
-
-    from qiskit_qff.report.figures import save
-    from qiskit_qff.report.md_figures import energy_figure, pressure_figure, temperature_figure
-    from qiskit_qff.simulation.recording import read_log
-
-    log = read_log(summary.log)
-    target = None
-    if settings.ensemble != "nve":
-        target = np.array([settings.temperature_at(int(step)) for step in log["step"]])
-    figures = [
-        temperature_figure(log, target_k=target),
-        energy_figure(log, n_atoms=n_atoms, drift_mev_per_atom_per_ps=summary.drift_mev_per_atom_per_ps),
-    ]
-    if math.isfinite(summary.pressure_mean_gpa):
-        figures.append(pressure_figure(log))
-    paths = [out / name for name in FIGURES[: len(figures)]]
-    for figure, path in zip(figures, paths, strict=True):
-        save(figure, path)
-    return paths

@@ -14,6 +14,9 @@ ForceOption = Annotated[
     bool,
     typer.Option("--force", help="Write into a directory that holds other files."),
 ]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything, say what would be done and what it takes, and stop.")
+]
 DecouplingOption = Annotated[
     bool,
     typer.Option(

@@ -6,13 +6,13 @@ For one species with D amplitudes, R rotations in U, N atoms in a frame and F fr
 strategy           once            energy         all forces           full-batch training gradient
 =================  ==============  =============  ===================  =================================
 ``environment``    0               N              N (2 D - 1)          F N (2 D - 1) (2 R + 1)
-``density``        2 D - 1         at most D      0 (from the once)    D (D + 1) / 2 + D (2 R + 1)
+``density``        2 D - 1         min(N + 1, D)  0 (from the once)    D (D + 1) / 2 + D (2 R + 1)
 ``operator``       2 D - 1         0              0                    D (D + 1) / 2 (2 R + 1)
 =================  ==============  =============  ===================  =================================
 
 states times parameter settings; a readout of more than one vector needs D (D + 1) / 2 once. The gradient is that of a
 loss of energies and forces; its residuals are included. An environment with exact zeros among its amplitudes needs a
-few circuits more than stated.
+few circuits more than stated; by ``density`` atoms in equal surroundings need fewer.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def circuit_counts(field: ForceField, atoms: Mapping[int, int], *, n_frames: int
         once = operator_design(size, program.n_qubits, default_design(bound)).n_states
         per_species = {
             "environment": (0, n, n * (2 * size - 1), n_frames * n * (2 * size - 1) * settings),
-            "density": (once, size, 0, entries + size * settings),
+            "density": (once, min(n + 1, size), 0, entries + size * settings),
             "operator": (once, 0, 0, entries * settings),
         }
         for strategy, values in per_species.items():
