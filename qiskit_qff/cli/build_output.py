@@ -1,7 +1,6 @@
 """What all of ``qff build`` shares: its options, reading what to build from, and writing what was built."""
 
-import os
-import tempfile
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qiskit_qff.cli.output import Output
+from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -127,13 +127,7 @@ def _write(frames: "Sequence[Frame]", out: Path) -> None:
     """Write extended XYZ beside the target and move it in place."""
     from ase.io import write
 
+    text = io.StringIO()
+    write(text, [frame.to_atoms() for frame in frames], format="extxyz")
     out.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        write(partial, [frame.to_atoms() for frame in frames], format="extxyz")
-        partial.chmod(0o644)
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomically(out, text.getvalue())

@@ -96,7 +96,7 @@ def calibrate(
             directory=out.with_suffix(".run") if run is None and backend.startswith("ibm_") else run,
         )
         extra |= spent
-    calibrated.save(out)
+    _save(calibrated, out)
     _tell(calibrated, out, extra, output)
 
 
@@ -156,6 +156,18 @@ def _measure_directly(
         )
 
 
+def _save(field: "ForceField", out: Path) -> None:
+    """Write the calibrated model.
+
+    Raises:
+        ConfigError: if a file of this name has appeared since the start.
+    """
+    try:
+        field.save(out, replace=False)
+    except FileExistsError:
+        raise _exists(out) from None
+
+
 def _tell(field: "ForceField", out: Path, extra: dict[str, Any], output: Output) -> None:
     """Say what was measured, what was not, and where it was written."""
     from ase.data import chemical_symbols
@@ -177,6 +189,11 @@ def _check_out(out: Path) -> None:
         ConfigError: if it exists, or its directory doesn't.
     """
     if out.exists():
-        raise ConfigError(f"{out} exists; choose another --out, a calibration is never overwritten.")
+        raise _exists(out)
     if not out.parent.is_dir():
         raise ConfigError(f"{out.parent} is no directory; make it first, or choose another --out.")
+
+
+def _exists(out: Path) -> ConfigError:
+    """The error for a file that would be lost."""
+    return ConfigError(f"{out} exists; choose another --out, a calibration is never overwritten.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qiskit_qff.cli.output import Output
+from qiskit_qff.durable import locked_directory
 from qiskit_qff.errors import BackendError, ConfigError
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def measure_in_jobs(
 def _directory(kept: Path | None) -> Iterator[Path]:
     """The directory of the run: the given one, or one that is gone afterwards."""
     if kept is not None:
-        yield kept
+        with locked_directory(kept, option="--run"):
+            yield kept
         return
     with tempfile.TemporaryDirectory(prefix="qff-calibrate-") as name:
         yield Path(name)

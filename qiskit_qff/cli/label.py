@@ -8,6 +8,7 @@ import typer
 
 from qiskit_qff.cli.options import JsonOption
 from qiskit_qff.cli.output import Output
+from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _write_settings(out: Path, settings: dict[str, object], labeller: "Labeller"
     head = f"# Settings of {out.name}: --calculator {labeller.name}, hash {labeller.settings_hash}\n"
     text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_name(f"{out.stem}.settings.yaml").write_text(head + text, encoding="utf-8")
+    write_atomically(out.with_name(f"{out.stem}.settings.yaml"), head + text)
 
 
 def _refuse_surprises(out: Path, structures: list[Path], *, resume: bool, retry_failed: bool) -> None:

@@ -23,6 +23,7 @@ from qiskit_qff.cli.options import (
 )
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory
+from qiskit_qff.durable import locked_directory
 from qiskit_qff.errors import ConfigError, SimulationError
 
 if TYPE_CHECKING:
@@ -151,15 +152,16 @@ def md(
     if dry_run:
         rehearse(potential, start, settings, out, output, repeat=repeat)
         return
-    run = (model_file(model), potential, start, settings, out, output)
-    summary = _run(*run, watch=watch, repeat=repeat, restart=restart, note=note)
-    stopped = summary.extrapolation is not None and summary.extrapolation.stopped
-    if stopped:
-        output.note(f"stopped at step {summary.steps}: outside the training data; a higher --grade-limit goes on")
-    elif not summary.completed:
-        output.note(f"stopped at step {summary.steps}; the same command goes on from there")
-        raise KeyboardInterrupt
-    finish(summary, calibration, settings, out, output, n_atoms=len(start.numbers) * repeat**3)
+    with locked_directory(out):
+        run = (model_file(model), potential, start, settings, out, output)
+        summary = _run(*run, watch=watch, repeat=repeat, restart=restart, note=note)
+        stopped = summary.extrapolation is not None and summary.extrapolation.stopped
+        if stopped:
+            output.note(f"stopped at step {summary.steps}: outside the training data; a higher --grade-limit goes on")
+        elif not summary.completed:
+            output.note(f"stopped at step {summary.steps}; the same command goes on from there")
+            raise KeyboardInterrupt
+        finish(summary, calibration, settings, out, output, n_atoms=len(start.numbers) * repeat**3)
     if stopped:
         raise typer.Exit(EXIT_EXTRAPOLATION)
 

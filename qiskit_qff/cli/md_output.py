@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qiskit_qff.cli.output import Output
+from qiskit_qff.durable import write_atomically
 
 if TYPE_CHECKING:
     from qiskit_qff.simulation.calculator import Potential
@@ -38,7 +39,7 @@ def finish(
     plots = _draw(summary, settings, out, n_atoms)
     told = {name: value for name, value in asdict(summary).items() if name != "completed"}
     result = told | calibration | {"plots": plots}
-    (out / SUMMARY).write_text(json.dumps(plain(result), indent=1) + "\n", encoding="utf-8")
+    write_atomically(out / SUMMARY, json.dumps(plain(result), indent=1) + "\n")
     output.say(f"{summary.steps} steps, {summary.time_ps:g} ps of {summary.ensemble} for {n_atoms} atoms")
     output.say(f"temperature  {summary.temperature_mean_k:.1f} ± {summary.temperature_std_k:.1f} K")
     if math.isfinite(summary.drift_mev_per_atom_per_ps):

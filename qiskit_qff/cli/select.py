@@ -1,5 +1,6 @@
 """``qff select``: the frames that are worth labelling next."""
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,6 +8,7 @@ import typer
 
 from qiskit_qff.cli.options import JsonOption, ModelArgument, model_file
 from qiskit_qff.cli.output import Output
+from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -85,8 +87,10 @@ def _write(chosen: "list[tuple[Frame, Selected]]", out: Path) -> None:
             "largest_grade": float(grades.values[grades.worst]),
         }
         structures.append(atoms)
+    text = io.StringIO()
+    write(text, structures, format="extxyz")
     out.parent.mkdir(parents=True, exist_ok=True)
-    write(out, structures, format="extxyz")
+    write_atomically(out, text.getvalue())
 
 
 def _tell(

@@ -1,5 +1,6 @@
 """``qff train``: from a data file, or a configuration, to a directory with a model and its errors."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 from qiskit_qff.cli.options import DecouplingOption, ForceOption, JsonOption, OutOption, model_file
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
+from qiskit_qff.durable import locked_directory
 from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -111,16 +113,17 @@ def train(
         run.rehearse(config, output)
         output.finish({"config": config.model_dump(mode="json")})
         return
-    if config.estimator.backend is not None:
-        run.keep_config(config, out, resume=resume)
-    try:
-        with _workers(processes, dask) as workers:
-            trained = run.train_model(config, output, out=out, resume=resume, workers=workers)
-    except KeyboardInterrupt:
-        if config.estimator.backend is not None:
-            output.note(f"what was measured is kept: qff train {out / run.CONFIG} --out {out} --resume")
-        raise
-    with staged_directory(out) as staging:
+    measures = config.estimator.backend is not None
+    with locked_directory(out) if measures else nullcontext(), staged_directory(out) as staging:
+        if measures:
+            run.keep_config(config, out, resume=resume)
+        try:
+            with _workers(processes, dask) as workers:
+                trained = run.train_model(config, output, out=out, resume=resume, workers=workers)
+        except KeyboardInterrupt:
+            if measures:
+                output.note(f"what was measured is kept: qff train {out / run.CONFIG} --out {out} --resume")
+            raise
         run.write_results(trained, staging)
     run.tell(trained, output)
     output.say(f"written: {', '.join(str(out / name) for name in run.OWN_FILES)}")

@@ -15,6 +15,7 @@ from qiskit_qff.cli.estimator_run import JOURNAL, measured_summary, tell_cost, t
 from qiskit_qff.cli.evaluate import compare_exactly, metrics_table
 from qiskit_qff.cli.info import print_ledger
 from qiskit_qff.cli.output import Output, plain
+from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import DataError
 from qiskit_qff.report.figures import save
 from qiskit_qff.report.html import Page, Section, write_page
@@ -41,7 +42,6 @@ from qiskit_qff.structures.splitting import Split
 from qiskit_qff.structures.validation import ensure_trainable
 from qiskit_qff.training.defaults import with_data_defaults
 from qiskit_qff.training.holdout import hold_out
-from qiskit_qff.training.measured.journal import partial_path
 from qiskit_qff.training.trainer import TrainingResult, train
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 MODEL, METRICS, CONFIG, REPORT, FIGURES = "model.json", "metrics.json", "config.yaml", "report.html", "figures"
 OWN_FILES = (MODEL, METRICS, CONFIG, FIGURES, REPORT)
-KEPT_FILES = (JOURNAL, partial_path(Path(JOURNAL)).name)
+KEPT_FILES = (JOURNAL,)
 """Files of training on a backend that results are written beside."""
 
 
@@ -284,20 +284,19 @@ def _uncertainty(trained: TrainedModel) -> dict[str, Any]:
 
 
 def keep_config(config: "TrainConfig", out: Path, *, resume: bool) -> None:
-    """Make the directory of a run on a backend and put the configuration there, so that the run can be resumed.
+    """Put the configuration of a run on a backend into its directory, so that the run can be resumed.
 
     Args:
         config: what to do.
-        out: the directory.
+        out: the directory; must exist.
         resume: whether to go on with the measurements in it; otherwise older ones are removed.
 
     Raises:
         OSError: if it can't be written.
     """
-    out.mkdir(parents=True, exist_ok=True)
     if not resume:
         (out / JOURNAL).unlink(missing_ok=True)
-    (out / CONFIG).write_text(config_text(config), encoding="utf-8")
+    write_atomically(out / CONFIG, config_text(config))
 
 
 def config_text(config: "TrainConfig") -> str:

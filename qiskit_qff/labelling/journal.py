@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from qiskit_qff.durable import sync_directory
 from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.structures.extxyz import parse_header
 
@@ -126,15 +127,6 @@ def as_text(atoms: "Atoms") -> str:
     stream = io.StringIO()
     write_xyz(stream, [atoms])
     return stream.getvalue()
-
-
-def sync_directory(directory: Path) -> None:
-    """Force a new or renamed file's name to disk."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _entries(path: Path) -> Iterator[Entry]:

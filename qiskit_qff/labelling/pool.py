@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from qiskit_qff.durable import atomic_file
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.labelling.labels import RUN, Label, LabelError, Labeller
 from qiskit_qff.labelling.worker import LOG, work
@@ -162,7 +163,10 @@ class Pool:
             files.rename(place)
         elif self._keep is not None and files.exists():
             self._keep.mkdir(parents=True, exist_ok=True)
-            with tarfile.open(self._keep / f"{slot.key}.tar.gz", "w:gz") as archive:
+            with (
+                atomic_file(self._keep / f"{slot.key}.tar.gz") as stream,
+                tarfile.open(fileobj=stream, mode="w:gz") as archive,
+            ):
                 for path in sorted(files.iterdir()):
                     if path.is_file() and path.suffix not in BULKY:
                         archive.add(path, arcname=f"{slot.key}/{path.name}")

@@ -323,14 +323,18 @@ class ForceField:
             fitted_references=int(data["fitted_references"]) if "fitted_references" in data else None,
         )
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, replace: bool = True) -> None:
         """Write a model file; either the whole file appears or none.
 
         Args:
             path: Where to.
+            replace: Whether a file that is there already is replaced.
+
+        Raises:
+            FileExistsError: If there is one and it is not to be replaced.
         """
         version = 3 if self.repulsion.height > 0.0 else 1 if all(m.measured is None for m in self.models) else 2
-        write_model(Path(path), self.to_dict(), version=version)
+        write_model(Path(path), self.to_dict(), version=version, replace=replace)
 
     @classmethod
     def load(cls, path: str | Path) -> ForceField:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ModelFileError, QFFError
 
 FORMAT = "qiskit_qff model"
@@ -21,15 +20,17 @@ MAX_BYTES = 64 * 1024 * 1024
 Model = TypeVar("Model")
 
 
-def write_model(path: Path, content: Mapping[str, Any], *, version: int = 1) -> None:
+def write_model(path: Path, content: Mapping[str, Any], *, version: int = 1, replace: bool = True) -> None:
     """Write a model; the file appears whole or not at all.
 
     Args:
         path: Where to.
         content: Plain numbers, strings, lists and dictionaries.
         version: Oldest format version that can hold the content.
+        replace: Whether a file that is there already is replaced.
 
     Raises:
+        FileExistsError: If there is one and it is not to be replaced.
         ModelFileError: If a number is not finite.
     """
     document = {"format": FORMAT, "version": version, **content}
@@ -37,17 +38,7 @@ def write_model(path: Path, content: Mapping[str, Any], *, version: int = 1) -> 
         text = json.dumps(document, indent=1, allow_nan=False)
     except ValueError as error:
         raise ModelFileError(f"{path}: the model holds a number that is not finite; it was not written.") from error
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, text + "\n", replace=replace)
 
 
 def read_model(path: Path, build: Callable[[Mapping[str, Any]], Model]) -> Model:

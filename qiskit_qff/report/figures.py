@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from qiskit_qff.durable import atomic_file
 from qiskit_qff.report.metrics import MEV_PER_EV, Comparison, FloatArray, mean_absolute, root_mean_square
 
 INK = "#5b6472"
@@ -209,8 +210,9 @@ def new_figure(*, width: float = 4.6, height: float = 3.6) -> tuple[Figure, Axes
 
 @rc_context(STYLE)
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure on a white ground; the format follows from the file name."""
-    figure.savefig(path, dpi=160, transparent=False, facecolor="white")
+    """Write a figure on a white ground, whole or not at all; the format follows from the file name."""
+    with atomic_file(path) as stream:
+        figure.savefig(stream, format=path.suffix[1:], dpi=160, transparent=False, facecolor="white")
 
 
 @rc_context(STYLE)

@@ -15,6 +15,7 @@ from string import Template
 
 from matplotlib.figure import Figure
 
+from qiskit_qff.durable import write_atomically
 from qiskit_qff.report.figures import INK, as_svg
 
 Cell = str | int | float | None
@@ -84,12 +85,7 @@ def write_page(page: Page, path: Path) -> None:
     Raises:
         OSError: if it can't be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(render(page), encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomically(path, render(page))
 
 
 def render(page: Page) -> str:

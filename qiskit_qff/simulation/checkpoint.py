@@ -8,7 +8,6 @@ previous checkpoint or the new one.
 
 import io
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import DataError
 
 #: Version of the layout; raised when older programs could not read it.
@@ -68,13 +68,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     arrays |= {"positions": checkpoint.positions, "momenta": checkpoint.momenta, "cell": checkpoint.cell}
     content = io.BytesIO()
     np.savez(content, document=np.array(json.dumps(document)), **arrays)
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("wb") as stream:
-        stream.write(content.getbuffer())
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-    _sync_directory(path.parent)
+    write_atomically(path, content.getvalue())
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -105,12 +99,3 @@ def read_checkpoint(path: Path) -> Checkpoint:
         )
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
         raise DataError(f"{path}: damaged checkpoint ({error}). Start the run anew with --restart.") from error
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the rename itself durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

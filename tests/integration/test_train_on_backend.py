@@ -65,7 +65,7 @@ def test_killed_run_is_resumed_to_the_same_model(config, tmp_path, capsys):
     assert told.err.index("one step: ") < told.err.index("step 1: loss")
     summary = json.loads(told.out.strip().splitlines()[-1])["estimator"]
     kill_after(["train", str(config), "--out", str(killed)], killed / "journal.json", 12)
-    (killed / "journal.json.partial").write_text("{")  # as if the kill had come while it was written
+    (killed / ".journal.json.1.partial").write_text("{")  # as if the kill had come while it was written
     found = entries(killed / "journal.json")
     assert not (killed / "model.json").exists()
     # Without --resume nothing that was measured is overwritten.
@@ -75,7 +75,7 @@ def test_killed_run_is_resumed_to_the_same_model(config, tmp_path, capsys):
     assert run(["train", str(killed / "config.yaml"), "--out", str(killed), "--resume", "--json"]) == 0
     again = json.loads(capsys.readouterr().out.strip().splitlines()[-1])["estimator"]
     assert again["resumed_measurements"] == found >= 12
-    assert not (killed / "journal.json.partial").exists()
+    assert not (killed / ".journal.json.1.partial").exists()
     # BLAS may sum in another order in another process, so the last digits may differ; draws of shots do not.
     for key, value in summary.items():
         if key != "resumed_measurements":

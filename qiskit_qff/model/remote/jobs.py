@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators.backends import Device, find_device
 from qiskit_qff.evaluators.ibm_account import opened_mode
@@ -85,7 +86,7 @@ def submit_missing(run: Run, server: Server, say: Callable[[str], None]) -> None
         # The first attempt of this job writes a mark before it sends: without one there is nothing to look for.
         found = server.find(job) if (run.directory / f"attempt_{job.index}").exists() else None
         if found is None:
-            (run.directory / f"attempt_{job.index}").touch()
+            write_atomically(run.directory / f"attempt_{job.index}", b"")
             found = server.submit(job)
         run.record({"event": "submitted", "job": job.index, "id": found})
         say(f"job {job.index + 1}/{len(run.jobs)}: {job.circuits} circuits, id {found}")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost, Evaluation
 from qiskit_qff.evaluators.reading import read_strings
@@ -28,7 +29,6 @@ from qiskit_qff.model.remote.run_directory import (
     job_requests,
     load_result,
     load_run,
-    write_atomically,
 )
 
 OPERATORS = "operators.json"

@@ -21,6 +21,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from qiskit_qff.circuit.program import BoundProgram
+from qiskit_qff.durable import SUFFIX, atomic_file, sync_directory, write_atomically
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.primitive import JobLimits
 from qiskit_qff.evaluators.protocol import Request
@@ -92,12 +93,15 @@ class Run:
     def record(self, event: Mapping[str, Any]) -> None:
         """Append an event to the journal and force it to disk."""
         path = self.directory / "journal.jsonl"
+        is_new = not path.exists()
         # A crash may have cut the last line short: the next one must not grow out of it.
         begin = "\n" if path.exists() and path.read_bytes()[-1:] not in {b"", b"\n"} else ""
         with path.open("a", encoding="utf-8") as stream:
             stream.write(begin + json.dumps(dict(event)) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
+        if is_new:
+            sync_directory(self.directory)
 
     def submitted(self) -> dict[int, str]:
         """Server's id of every job that was submitted and has not failed, by index."""
@@ -200,7 +204,9 @@ def _check_free(directory: Path, model: Path) -> None:
     Raises:
         ConfigError: If it does.
     """
-    content = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    content = (
+        {path.name for path in directory.iterdir() if not path.name.endswith(SUFFIX)} if directory.is_dir() else set()
+    )
     copied = directory / "model.json"
     if content - {"model.json", "results"} or (copied.exists() and copied.read_bytes() != model.read_bytes()):
         raise ConfigError(f"{directory} holds other files; choose a new directory for the run.")
@@ -244,12 +250,8 @@ def save_result(path: Path, data: list[Any]) -> None:
         for name in ("evs", "stds", "evs_noise_factors", "stds_noise_factors", "twirl_stds")
         if hasattr(item, name)
     }
-    temporary = path.with_suffix(".partial.npz")
-    with temporary.open("wb") as stream:
+    with atomic_file(path) as stream:
         np.savez(stream, **arrays)  # type: ignore[arg-type]
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
 
 
 def load_result(path: Path) -> list[Any]:
@@ -267,13 +269,3 @@ def load_result(path: Path) -> list[Any]:
     except (ValueError, EOFError, BadZipFile) as error:
         raise ConfigError(f"{path} is damaged ({error}); delete it and collect again, the server has it.") from error
     return [SimpleNamespace(**items[pub]) for pub in sorted(items)]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it either appears whole or not at all."""
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)

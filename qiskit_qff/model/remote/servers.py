@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators.backends import Device, device_evaluator, find_device
 from qiskit_qff.evaluators.ibm_account import connect
@@ -26,7 +27,6 @@ from qiskit_qff.model.remote.run_directory import (
     job_requests,
     load_result,
     save_result,
-    write_atomically,
 )
 
 _LOST = {"ERROR", "CANCELLED"}

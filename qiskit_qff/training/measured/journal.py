@@ -8,7 +8,6 @@ from the journal, without a circuit, until the journal ends. All that is lost by
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost
 from qiskit_qff.training.measured.loss import LossSample, MeasuredLoss, SlopeSample
@@ -223,7 +223,8 @@ class Journal:
         self._position = len(self._entries)
         if self._path is not None:
             head = {"format": FORMAT, "version": VERSION, "identity": asdict(self._identity)}
-            _write(self._path, {**head, "starts": self.starts.tolist(), "entries": self._entries})
+            document = {**head, "starts": self.starts.tolist(), "entries": self._entries}
+            write_atomically(self._path, json.dumps(document))
 
 
 def read_journal(path: Path | None) -> dict[str, Any]:
@@ -264,26 +265,3 @@ def _check(document: dict[str, Any], identity: Identity, path: Path | None) -> N
             )
     if not np.allclose(stored["data"], identity.data, rtol=_SAME_DATA):
         raise ConfigError(f"{path}: was begun with other training data or channels; begin anew without --resume.")
-
-
-def partial_path(path: Path) -> Path:
-    """Where a journal is written before it replaces the old one; a kill may leave this file behind.
-
-    Args:
-        path: The journal.
-    """
-    return path.with_name(f"{path.name}.partial")
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    """Replace the file in one step: a kill leaves the old one or the new one."""
-    temporary = partial_path(path)
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(json.dumps(document))
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
