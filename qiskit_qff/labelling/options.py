@@ -101,23 +101,37 @@ def read_options(name: str, path: Path | None) -> Options:
     Raises:
         ConfigError: if the file can't be read, or a key is unknown or of the wrong type.
     """
-    kind = SPECIAL.get(name, AseOptions)
     if path is None:
-        return kind()
+        return parse_options(name, None, where="")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"--options {path}: {error.strerror or error}. Check the path.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"--options {path}: no valid YAML ({' '.join(str(error).split())[:200]}).") from None
+    return parse_options(name, content, where=f"--options {path}")
+
+
+def parse_options(name: str, content: Any, *, where: str) -> Options:
+    """The settings of a calculator from a mapping; the defaults from None.
+
+    Args:
+        name: of the calculator.
+        content: the mapping.
+        where: what to call it in an error.
+
+    Raises:
+        ConfigError: if it is no mapping, or a key is unknown or of the wrong type.
+    """
+    kind = SPECIAL.get(name, AseOptions)
     if content is None:
         content = {}
     if not isinstance(content, dict):
-        raise ConfigError(f"--options {path}: expected 'key: value' lines, found {type(content).__name__}.")
+        raise ConfigError(f"{where}: expected 'key: value' lines, found {type(content).__name__}.")
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"--options {path}: {_first_problem(error, kind)}") from None
+        raise ConfigError(f"{where}: {_first_problem(error, kind)}") from None
 
 
 def short_hash(value: Any) -> str:

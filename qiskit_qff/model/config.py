@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
 from ase.data import atomic_numbers
@@ -16,13 +16,16 @@ OptimizerName = Literal["adam", "spsa", "l_bfgs_b"]
 """Optimisers of qiskit-machine-learning that train on a backend."""
 
 
-class _Section(BaseModel):
-    """A part of the configuration; unknown keys are errors."""
+SectionType = TypeVar("SectionType", bound="Section")
+
+
+class Section(BaseModel):
+    """A part of a configuration; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """Where the frames come from and which are held out."""
 
     path: str | list[str] = Field(default="shipped", description="data file(s), or 'shipped' for the Li-MOF-5 set")
@@ -34,7 +37,7 @@ class DataConfig(_Section):
     group: str = Field(default="replica", description="frame tag that split 'balanced' draws from evenly")
 
 
-class DescriptorConfig(_Section):
+class DescriptorConfig(Section):
     """Size and reach of the channel pool."""
 
     r_cut: float = Field(
@@ -50,7 +53,7 @@ class DescriptorConfig(_Section):
     )
 
 
-class CompressionConfig(_Section):
+class CompressionConfig(Section):
     """How the pool is reduced to what a register holds."""
 
     method: Literal["forward_selection", "pca"] = Field(
@@ -66,7 +69,7 @@ class CompressionConfig(_Section):
     )
 
 
-class CircuitConfig(_Section):
+class CircuitConfig(Section):
     """The variational circuit and its readout."""
 
     family: Literal["ry_tree", "brickwork_cz", "brickwork_rzz"] = Field(
@@ -86,7 +89,7 @@ class CircuitConfig(_Section):
     )
 
 
-class LossConfig(_Section):
+class LossConfig(Section):
     """What counts as one unit of error."""
 
     energy_scale_mev_per_atom: float = Field(default=3.0, gt=0.0, description="energy error that counts as one unit")
@@ -115,7 +118,7 @@ class LossConfig(_Section):
         return value
 
 
-class OptimizerConfig(_Section):
+class OptimizerConfig(Section):
     """How long and how often the circuit is optimised."""
 
     restarts: int = Field(default=3, ge=1, description="starts of which the best solution is kept")
@@ -125,7 +128,7 @@ class OptimizerConfig(_Section):
     )
 
 
-class EstimatorConfig(_Section):
+class EstimatorConfig(Section):
     """Training whose losses and gradients a backend measures; without a backend they are computed."""
 
     backend: str | None = Field(default=None, description="exact, statevector, aer, fake_NAME or ibm_NAME")
@@ -153,7 +156,7 @@ class EstimatorConfig(_Section):
     candidates: int = Field(default=8, ge=1, description="random starts of which the best is taken, from scratch")
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """Everything that decides a training run."""
 
     data: DataConfig = DataConfig()
@@ -198,13 +201,25 @@ def load_config(path: str | Path) -> TrainConfig:
     Raises:
         ConfigError: If it can't be read, is no mapping, or has unknown keys or impossible values.
     """
+    return parse_config(read_yaml(path), where=str(path))
+
+
+def read_yaml(path: str | Path) -> Any:
+    """What a YAML file holds; an empty mapping for an empty file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigError: If it can't be read.
+    """
     try:
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}); give the path of a YAML file.") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: is not valid YAML: {error}") from error
-    return parse_config({} if data is None else data, where=str(path))
+    return {} if data is None else data
 
 
 def parse_config(data: Any, *, where: str) -> TrainConfig:
@@ -217,29 +232,45 @@ def parse_config(data: Any, *, where: str) -> TrainConfig:
     Raises:
         ConfigError: Naming every wrong key, with near matches.
     """
+    return parse_section(TrainConfig, data, where=where)
+
+
+def parse_section(kind: type[SectionType], data: Any, *, where: str) -> SectionType:
+    """Check a mapping against the configuration that it should be.
+
+    Args:
+        kind: The class of the configuration.
+        data: The mapping.
+        where: What to call it in an error.
+
+    Raises:
+        ConfigError: Naming every wrong key, with near matches.
+    """
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: should be a mapping of sections such as 'data:', found {type(data).__name__}.")
     try:
-        return TrainConfig.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
-        lines = [_explain(item["loc"], item["type"], item["msg"], item["input"]) for item in error.errors()]
+        lines = [_explain(kind, item["loc"], item["type"], item["msg"], item["input"]) for item in error.errors()]
         raise ConfigError(f"{where}: " + "; ".join(lines)) from error
 
 
-def _explain(place: tuple[int | str, ...], kind: str, message: str, given: Any) -> str:
+def _explain(root: type[BaseModel], place: tuple[int | str, ...], kind: str, message: str, given: Any) -> str:
     """One pydantic error in words."""
     name = ".".join(str(part) for part in place)
+    if kind == "missing":
+        return f"{name}: missing; it has no default"
     if kind != "extra_forbidden":
         return f"{name}: {message.removeprefix('Value error, ')} (given: {given!r})"
-    known = _keys_of(place[:-1])
+    known = _keys_of(root, place[:-1])
     near = difflib.get_close_matches(str(place[-1]), known, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
     return f"unknown key '{name}'; {hint}"
 
 
-def _keys_of(place: tuple[int | str, ...]) -> list[str]:
+def _keys_of(root: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
     """Keys of the section at a place."""
-    section: type[BaseModel] = TrainConfig
+    section = root
     for part in place:
         annotation = section.model_fields[str(part)].annotation
         assert isinstance(annotation, type)

@@ -50,6 +50,8 @@ class ExtrapolationCounts:
     """Step at which it was."""
     largest_grade_atom: int = 0
     """Index of that atom."""
+    largest_ratio: float = 0.0
+    """Largest grade in units of the limit of its atom's element."""
     first_step: int | None = None
     """Step at which an atom was outside for the first time."""
     stopped: bool = False
@@ -60,7 +62,14 @@ class ExtrapolationWatch:
     """Grades the atoms of one run."""
 
     def __init__(
-        self, grader: Grader, *, action: str, interval: int = INTERVAL, warn: Callable[[str], None] | None = None
+        self,
+        grader: Grader,
+        *,
+        action: str,
+        interval: int = INTERVAL,
+        break_at: float | None = None,
+        save_every: int = SAVE_EVERY,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         """Make ready.
 
@@ -68,16 +77,23 @@ class ExtrapolationWatch:
             grader: Grades of the model.
             action: ``warn``, ``stop`` or ``save``.
             interval: Steps between checks.
+            break_at: The run ends, whatever the action, where a grade passes so many times its limit. Such a
+                structure is kept only as the first of an event: farther out there may be nothing but nonsense.
+            save_every: Of an event that goes on, one in so many of its structures is kept.
             warn: Told of each event.
 
         Raises:
-            ConfigError: If the action is another word or the interval is not positive.
+            ConfigError: If the action is another word, the interval is not positive, or the run would end inside.
         """
         if action not in get_args(Action):
             raise ConfigError(f"on extrapolation: expected one of {', '.join(get_args(Action))}, received {action!r}.")
         if interval < 1:
             raise ConfigError(f"grade interval: expected at least 1 step, received {interval}.")
+        if break_at is not None and not break_at >= 1.0:
+            raise ConfigError(f"break_at: expected at least 1, received {break_at}.")
         self.counts = ExtrapolationCounts()
+        self._break_at = np.inf if break_at is None else break_at
+        self._save_every = save_every
         self._grader, self._action, self._interval = grader, action, interval
         self._warn = warn or _silent
         self._within = CALM
@@ -128,11 +144,13 @@ class ExtrapolationWatch:
         if self._within >= CALM:
             self._begin_event(grades, atoms, step)
         self._within = 0
-        if self._file is not None and self._action == "save" and self._outside_in_event % SAVE_EVERY == 0:
+        far = not (grades.values / grades.limits).max() <= self._break_at
+        kept = self._outside_in_event == 0 or (self._outside_in_event % self._save_every == 0 and not far)
+        if self._file is not None and self._action == "save" and kept:
             self._file.write(_format(atoms, grades, step, time_fs).encode())
             self.counts.saved += 1
         self._outside_in_event += 1
-        self.counts.stopped = self._action == "stop"
+        self.counts.stopped = far or self._action == "stop"
         return self.counts.stopped
 
     def _count(self, grades: Grades, step: int) -> None:
@@ -140,6 +158,7 @@ class ExtrapolationWatch:
         counts = self.counts
         counts.checks += 1
         largest = int(np.argmax(grades.values))
+        counts.largest_ratio = max(counts.largest_ratio, float((grades.values / grades.limits).max()))
         if grades.values[largest] > counts.largest_grade:
             counts.largest_grade = float(grades.values[largest])
             counts.largest_grade_step, counts.largest_grade_atom = step, largest

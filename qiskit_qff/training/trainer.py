@@ -179,18 +179,29 @@ def prepare(
     return PreparedTraining(config, objective, maps, repulsion, selection, domains, len(frames))
 
 
-def fit(prepared: PreparedTraining, *, rng: np.random.Generator, progress: Progress | None = None) -> TrainingResult:
+def fit(
+    prepared: PreparedTraining,
+    *,
+    rng: np.random.Generator,
+    progress: Progress | None = None,
+    further: FloatArray | None = None,
+) -> TrainingResult:
     """Optimise the circuit on computed losses.
 
     Args:
         prepared: The data.
         rng: Source of random starts.
         progress: Called with a stage's name, work done and work in all.
+        further: One more start beside those of the configuration, shape ``(P,)``.
     """
-    settings = _solver_settings(prepared.config)
+    asked = prepared.config.optimizer
+    settings = SolverSettings(restarts=asked.restarts, max_iterations=asked.max_iterations, tolerance=asked.tolerance)
     objective, report = prepared.objective, progress or _silent
     start = None if objective.layout.trained_weights else power_of_two_start(objective, settings, progress=report)
     runs = minimise(objective, settings, rng=rng, progress=report, start=start)
+    if further is not None:
+        runs += minimise(objective, replace(settings, restarts=1), rng=rng, progress=report, start=further)
+        runs.sort(key=lambda run: float(run.losses[-1]))
     result = prepared.result(runs)
     if not prepared.n_frames:
         return result
@@ -257,13 +268,6 @@ def loss_weights(config: TrainConfig) -> LossWeights:
 
 def _silent(stage: str, done: int, total: int) -> None:
     """Report nothing."""
-
-
-def _solver_settings(config: TrainConfig) -> SolverSettings:
-    optimizer = config.optimizer
-    return SolverSettings(
-        restarts=optimizer.restarts, max_iterations=optimizer.max_iterations, tolerance=optimizer.tolerance
-    )
 
 
 def sum_pool(

@@ -7,21 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from qiskit_qff.errors import BudgetError, ConfigError, DataError
+from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.species import species_of
 from qiskit_qff.training.design import Progress
-from qiskit_qff.training.domains import training_domains
-from qiskit_qff.training.objective import Objective, ParameterLayout
 from qiskit_qff.training.power_of_two import power_of_two_weights
-from qiskit_qff.training.references import reference_count
-from qiskit_qff.training.statistics import quadratic_statistics
-from qiskit_qff.training.trainer import PreparedTraining, check_labels, fit, loss_weights, prepare
+from qiskit_qff.training.trainer import PreparedTraining, fit, prepare
+from qiskit_qff.training.warm_start import prepare_from_model
 
 FloatArray = NDArray[np.float64]
 
@@ -79,26 +74,5 @@ def _from_model(
     frames: Sequence[Frame], config: TrainConfig, field: ForceField, progress: Progress
 ) -> tuple[PreparedTraining, FloatArray]:
     """Channels, circuits and angles of a model; only its numbers are trained further."""
-    check_labels(frames)
-    found, known = species_of(frames), field.species
-    if found != known:
-        names = [" ".join(chemical_symbols[z] for z in numbers) for numbers in (known, found)]
-        raise DataError(f"the model to start from knows the elements {names[0]}, the training frames hold {names[1]}.")
-    chosen = all(m.chosen_weights for m in field.models)
-    specs, n_references = tuple(m.ansatz for m in field.models), reference_count(frames, field.species)
-    layout = ParameterLayout(specs, field.shared_angles, n_references, not chosen)
-    if layout.n_trainable > config.max_parameters:
-        raise BudgetError(
-            f"the model to start from has {layout.n_trainable} trainable parameters, more than max_parameters = "
-            f"{config.max_parameters}; raise it, or start from a smaller model."
-        )
-    maps = {m.number: m.compression for m in field.models}
-    statistics = quadratic_statistics(frames, maps, r_cut=field.r_cut, weights=loss_weights(config), progress=progress)
-    first = field.models[:1] if field.shared_angles else field.models
-    angles = np.concatenate([m.theta for m in first])
-    used = config.model_copy(update={"descriptor": config.descriptor.model_copy(update={"r_cut": field.r_cut})})
-    objective = Objective(statistics, layout, shots=config.loss.shots).with_trained_weights(
-        np.concatenate([m.weights for m in field.models]) if chosen else None
-    )
-    domains = training_domains(frames, maps, r_cut=field.r_cut, progress=progress, workers=None)
-    return PreparedTraining(used, objective, maps, field.repulsion, None, domains, len(frames)), angles
+    prepared, parameters = prepare_from_model(frames, config, field, progress=progress, same_repulsion=True)
+    return prepared, parameters[: prepared.objective.layout.n_angles]

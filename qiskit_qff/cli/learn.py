@@ -1,0 +1,164 @@
+"""``qff learn``: molecular dynamics, labels and training in turn, until the model stays inside what it knows."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qiskit_qff.cli.options import ForceOption, JsonOption, OutOption
+from qiskit_qff.cli.output import Output
+from qiskit_qff.cli.output_directory import check_output_directory
+
+if TYPE_CHECKING:
+    from qiskit_qff.labelling.labels import Labeller
+    from qiskit_qff.learning.config import LearnConfig
+    from qiskit_qff.learning.inputs import Inputs
+    from qiskit_qff.learning.records import RoundRecord
+    from qiskit_qff.learning.run import Learnt
+
+PAGE, SUMMARY, FIGURE, CONFIG = "learning.html", "learn.json", "learning.png", "config.yaml"
+OWN_FILES = (
+    "journal.jsonl",
+    "labels.extxyz",
+    "labels.failures.extxyz",
+    ".labels.extxyz.work",
+    "rounds",
+    "model.json",
+    PAGE,
+    SUMMARY,
+    FIGURE,
+    CONFIG,
+)
+
+
+def learn(
+    source: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration, YAML.")],
+    *,
+    out: OutOption,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, show the configuration, run nothing.")
+    ] = False,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Label what molecular dynamics finds outside the training data, train again, until nothing new is found.
+
+    The same command goes on where a run was stopped, with other 'stop' settings too.
+    """
+    from qiskit_qff.labelling.registry import make_labeller
+    from qiskit_qff.learning.config import load_learn_config
+    from qiskit_qff.learning.inputs import read_inputs
+    from qiskit_qff.learning.run import learn as run
+
+    output = Output(as_json=json)
+    config = load_learn_config(source)
+    is_ours = (out / "journal.jsonl").exists()
+    check_output_directory(out, owned=OWN_FILES, force=force or is_ours)
+    labeller = make_labeller(config.label.calculator, config.label.read_options())
+    labeller.check()
+    inputs = read_inputs(config)
+    _announce(config, inputs, labeller, output)
+    if dry_run:
+        output.say(_as_yaml(config).rstrip())
+        output.finish({"config": config.model_dump(mode="json"), "settings": labeller.settings_hash})
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    records: list[RoundRecord] = []
+
+    def after_round(record: "RoundRecord") -> None:
+        records.append(record)
+        output.say(_round_line(record))
+        _write_page(records, None, labeller, out)
+
+    try:
+        with output.progress("active learning") as advance:
+            learnt = run(config, inputs, labeller, out, progress=advance, after_round=after_round)
+    except KeyboardInterrupt:
+        output.note("stopped; the same command goes on from there")
+        raise
+    _finish(config, learnt, labeller, out, output)
+
+
+def _announce(config: "LearnConfig", inputs: "Inputs", labeller: "Labeller", output: Output) -> None:
+    """What is going to be done."""
+    output.say(f"labels       {labeller.name}: {labeller.level} (settings {labeller.settings_hash})")
+    output.say(
+        f"start        {len(inputs.start)} frames, {len(inputs.test)} more held out; "
+        f"at most {config.stop.labels} labels and {config.stop.rounds} rounds"
+    )
+    temperatures = ", ".join(f"{temperature:g}" for temperature in config.md.temperatures_k)
+    output.say(
+        f"dynamics     {config.md.time_ps:g} ps of {config.md.ensemble} at {temperatures} K, "
+        f"{config.md.repeats} run(s) each, from {len(inputs.md)} structures in turn"
+    )
+
+
+def _round_line(record: "RoundRecord") -> str:
+    """A round in one line."""
+    words = [
+        f"round {record.round:3d}    {record.n_train} frames, {'same' if record.kept_channels else 'new'} channels;",
+        f"shortest run {record.shortest_ps:.3g} of {record.runs[0].asked_ps:g} ps,",
+        f"largest grade {record.largest_ratio:.2f} of its limit;",
+        f"{record.n_chosen} + {record.n_drawn} labels",
+    ]
+    if record.new is not None:
+        words.append(f"show a force error of {record.new.force_mae_mev_per_ang:.0f} meV/Å")
+    if record.n_failed:
+        words.append(f"({record.n_failed} failed)")
+    return " ".join(words)
+
+
+def _write_page(records: "list[RoundRecord]", learnt: "Learnt | None", labeller: "Labeller", out: Path) -> None:
+    """The page and its figure."""
+    from qiskit_qff.report.figures import save
+    from qiskit_qff.report.html import write_page
+    from qiskit_qff.report.learning_page import learning_page
+
+    page = learning_page(records, learnt, level=labeller.level, calculator=labeller.name)
+    write_page(page, out / PAGE)
+    save(page.sections[0].panels[0].figure, out / FIGURE)
+
+
+def _finish(config: "LearnConfig", learnt: "Learnt", labeller: "Labeller", out: Path, output: Output) -> None:
+    """Write the summary and tell the result."""
+    import json
+
+    from qiskit_qff.cli.output import plain
+    from qiskit_qff.learning.journal import write_whole
+    from qiskit_qff.learning.run import REASONS
+
+    _write_page(list(learnt.rounds), learnt, labeller, out)
+    write_whole(out / CONFIG, _as_yaml(config))
+    result: dict[str, Any] = asdict(learnt) | {
+        "reason_in_words": REASONS[learnt.reason],
+        "model": out / "model.json",
+        "labels": out / "labels.extxyz",
+        "report": out / PAGE,
+        "calculator": labeller.name,
+        "level": labeller.level,
+        "settings": labeller.settings_hash,
+    }
+    write_whole(out / SUMMARY, json.dumps(plain(result), indent=1) + "\n")
+    output.say(f"ended        {REASONS[learnt.reason]}")
+    output.say(f"labels       {learnt.n_labels}, {learnt.n_failed} failed; last model trained on {learnt.n_train}")
+    if (final := learnt.held_out[-1]) is not None:
+        output.say(
+            f"held out     {final.n_frames} frames: energy MAE {final.energy_mae_mev_per_atom:.2f} meV/atom, "
+            f"force MAE {final.force_mae_mev_per_ang:.1f} meV/Å"
+        )
+    output.say(f"written      {', '.join(str(out / name) for name in ('model.json', 'labels.extxyz', SUMMARY, PAGE))}")
+    output.finish(result)
+
+
+def _as_yaml(config: "LearnConfig") -> str:
+    """The configuration with all defaults spelt out, as ``qff learn`` reads it back."""
+    import yaml
+
+    content = config.model_dump(mode="json")
+    content["train"] = {
+        name: value for name, value in content["train"].items() if name not in {"data", "estimator", "seed"}
+    }
+    if "r_cut" not in config.train.descriptor.model_fields_set:
+        del content["train"]["descriptor"]["r_cut"]  # left to the amount of data
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,184 @@
+"""What an active learning run is asked to do: one YAML file, checked before any work begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from qiskit_qff.labelling.options import Options, parse_options, read_options
+from qiskit_qff.model.config import Section, TrainConfig, parse_section, read_yaml
+
+FREE = ("stop", "label.workers", "label.threads", "label.timeout_s")
+"""Settings that may change when a run goes on: no number of the rounds done depends on them."""
+
+
+class LabelConfig(Section):
+    """Who labels, and how."""
+
+    calculator: str = Field(description="cp2k, tblite, or any calculator of ASE: vasp, espresso, gpaw, emt, ...")
+    options: dict[str, Any] | str = Field(
+        default_factory=dict, description="the calculator's settings, or the YAML file of 'qff label --options'"
+    )
+    workers: int = Field(default=1, ge=1, description="frames labelled at the same time")
+    threads: int = Field(default=1, ge=1, description="threads of the program in each worker")
+    timeout_s: float | None = Field(default=None, gt=0.0, description="seconds that a frame may take")
+
+    def read_options(self) -> Options:
+        """The calculator's settings, checked.
+
+        Raises:
+            ConfigError: if they can't be read, or one is unknown or of the wrong type.
+        """
+        if isinstance(self.options, str):
+            return read_options(self.calculator, Path(self.options))
+        return parse_options(self.calculator, self.options, where="label.options")
+
+
+class DynamicsConfig(Section):
+    """Molecular dynamics of every round: one run per temperature and repeat."""
+
+    structures: str | list[str] | None = Field(
+        default=None, description="files whose frames runs begin from, in turn; default those of 'start'"
+    )
+    temperatures_k: tuple[float, ...] = Field(default=(300.0,), min_length=1)
+    repeats: int = Field(default=1, ge=1, description="runs per temperature, with velocities of their own")
+    time_ps: float = Field(default=10.0, gt=0.0, description="length of a run that the model survives")
+    timestep_fs: float | None = Field(default=None, gt=0.0, description="default 1, or 0.5 where H is present")
+    ensemble: Literal["nve", "nvt", "npt"] = "nvt"
+    thermostat: Literal["bussi", "langevin", "nose-hoover"] = "bussi"
+    thermostat_time_fs: float = Field(default=100.0, gt=0.0)
+    pressure_gpa: float = 0.0
+    interval: int = Field(default=20, ge=1, description="steps between frames of the trajectory")
+    grade_interval: int = Field(default=5, ge=1, description="steps between extrapolation grades")
+
+    @field_validator("temperatures_k")
+    @classmethod
+    def _positive(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0.0 < temperature < 1e5 for temperature in value) or len(set(value)) < len(value):
+            raise ValueError("temperatures must be positive, each named once")
+        return value
+
+
+class SelectConfig(Section):
+    """Which frames of the dynamics are labelled."""
+
+    per_round: int = Field(default=10, ge=1, description="most frames outside the training data labelled in a round")
+    grade_limit: float | None = Field(
+        default=None, gt=0.0, description="largest grade that counts as known; default 1.2 times the training data's"
+    )
+    break_at: float = Field(
+        default=2.0,
+        ge=1.0,
+        description="a run ends where a grade passes so many times its limit",
+    )
+    held_out: int = Field(
+        default=2,
+        ge=0,
+        description="frames inside the limit, evenly drawn from the dynamics, that are never trained on",
+    )
+    max_force_ev_per_ang: float = Field(
+        default=50.0, gt=0.0, description="labelled frames with a larger force are set aside"
+    )
+
+
+class StopConfig(Section):
+    """When it is enough; whichever comes first."""
+
+    rounds: int = Field(default=10, ge=1, description="most rounds of dynamics")
+    labels: int = Field(default=200, ge=2, description="most labels, those of the start included")
+    calm_rounds: int = Field(
+        default=1, ge=1, description="stop after so many rounds in a row whose runs all stayed inside and to the end"
+    )
+    outside: float = Field(
+        default=0.0,
+        ge=0.0,
+        lt=1.0,
+        description="share of a run's graded structures that may be outside in a calm round",
+    )
+    force_mae_mev_per_ang: float | None = Field(
+        default=None, gt=0.0, description="stop when the error on new labels, before training on them, is below"
+    )
+
+
+class RetrainConfig(Section):
+    """How much of the last model a new one keeps."""
+
+    keep_channels_below: float = Field(
+        default=1.25,
+        ge=1.0,
+        description="channels are chosen anew once there are so many times the frames they were chosen by; 1: always",
+    )
+
+
+class LearnConfig(Section):
+    """Everything that decides an active learning run."""
+
+    start: str | list[str] = Field(
+        description="files of structures to begin with; frames labelled by the same calculator and settings keep labels"
+    )
+    test: str | list[str] | None = Field(default=None, description="files of structures held out from the beginning")
+    label: LabelConfig
+    md: DynamicsConfig = DynamicsConfig()
+    select: SelectConfig = SelectConfig()
+    stop: StopConfig = StopConfig()
+    retrain: RetrainConfig = RetrainConfig()
+    train: TrainConfig = Field(default=TrainConfig(), description="sections of a 'qff train' configuration")
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _training_alone(self) -> Self:
+        for name, instead in (
+            ("data", "the frames are those of 'start' and of the rounds"),
+            ("estimator", "losses are computed; train on a backend afterwards, on labels.extxyz"),
+            ("seed", "'seed' at the top seeds everything"),
+        ):
+            if name in self.train.model_fields_set:
+                raise ValueError(f"train.{name} has no meaning here: {instead}")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that make the run this run and no other, by dotted name."""
+        flat: dict[str, Any] = {}
+
+        def walk(prefix: str, value: Any) -> None:
+            if isinstance(value, dict) and prefix != "label.options" and value:
+                for key, entry in value.items():
+                    walk(f"{prefix}.{key}" if prefix else str(key), entry)
+            else:
+                flat[prefix] = value
+
+        walk("", self.model_dump(mode="json"))
+        return {name: value for name, value in flat.items() if not name.startswith(FREE)}
+
+
+def load_learn_config(path: Path) -> LearnConfig:
+    """Read and check a YAML file; paths in it begin at its directory.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ConfigError: if it can't be read, is no mapping, or has unknown keys or impossible values.
+    """
+    config = parse_section(LearnConfig, read_yaml(path), where=str(path))
+    base = path.absolute().parent
+    label, md = config.label, config.md
+    options = str(base / label.options) if isinstance(label.options, str) else label.options
+    return config.model_copy(
+        update={
+            "start": _from(base, config.start),
+            "test": _from(base, config.test),
+            "label": label.model_copy(update={"options": options}),
+            "md": md.model_copy(update={"structures": _from(base, md.structures)}),
+        }
+    )
+
+
+def _from(base: Path, paths: str | list[str] | None) -> list[str] | None:
+    """Paths from a directory; ``shipped`` stays what it is."""
+    if paths is None:
+        return None
+    listed = [paths] if isinstance(paths, str) else paths
+    return [path if path == "shipped" else str(base / path) for path in listed]

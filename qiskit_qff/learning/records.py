@@ -1,0 +1,148 @@
+"""What a round of active learning found, in numbers: kept in the journal, shown on the page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.structures.frame import Frame
+
+End = Literal["done", "outside", "exploded"]
+
+
+@dataclass(frozen=True)
+class LabelErrors:
+    """Errors of a model on labelled frames that it was not trained on."""
+
+    n_frames: int
+    """Number of frames."""
+    energy_mae_mev_per_atom: float
+    """Mean absolute error of the energy per atom."""
+    force_mae_mev_per_ang: float
+    """Mean absolute error of the force components."""
+    force_rmse_mev_per_ang: float
+    """Root mean square error of the force components."""
+
+    @classmethod
+    def of(cls, field: ForceField, frames: Sequence[Frame]) -> Self | None:
+        """Compare predictions with labels; None without frames.
+
+        Args:
+            field: the model.
+            frames: labelled frames.
+        """
+        if not frames:
+            return None
+        energies, forces = [], []
+        for frame in frames:
+            assert frame.energy is not None
+            assert frame.forces is not None
+            said = field.predict(frame)
+            energies.append(1e3 * (said.energy - frame.energy) / frame.n_atoms)
+            forces.append(1e3 * (said.forces - frame.forces).ravel())
+        wrong = np.concatenate(forces)
+        return cls(
+            n_frames=len(frames),
+            energy_mae_mev_per_atom=float(np.abs(energies).mean()),
+            force_mae_mev_per_ang=float(np.abs(wrong).mean()),
+            force_rmse_mev_per_ang=float(np.sqrt((wrong**2).mean())),
+        )
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How one run of molecular dynamics ended."""
+
+    name: str
+    """Temperature and number, also its directory's name."""
+    temperature_k: float
+    """Of the thermostat, or of the initial velocities."""
+    time_ps: float
+    """Time that it lasted."""
+    asked_ps: float
+    """Time that it was to last."""
+    end: End
+    """``done``, ``outside`` where a grade passed its limit too far, or ``exploded``."""
+    first_outside_ps: float | None
+    """When a grade passed its limit for the first time; None where none did."""
+    outside: float
+    """Share of the graded structures with an atom outside."""
+    largest_ratio: float
+    """Largest grade in units of its limit."""
+    message: str = ""
+    """What an explosion said."""
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """One round: a model, what its dynamics met, what labels said about it."""
+
+    round: int
+    """Counted from 0."""
+    n_train: int
+    """Frames that the model was trained on."""
+    kept_channels: bool
+    """Whether it kept the channels of the model before."""
+    runs: tuple[RunOutcome, ...]
+    """Its dynamics."""
+    n_candidates: int
+    """Frames outside the training data that dynamics kept."""
+    n_refused: int
+    """Of these, frames that no structure could be: atoms too close, numbers not finite."""
+    n_chosen: int
+    """Frames chosen to be labelled and trained on."""
+    n_drawn: int
+    """Frames drawn to be labelled and held out."""
+    n_failed: int
+    """Of the frames of this round, those that the calculator failed on."""
+    n_set_aside: int
+    """Labelled, but with forces too large to train on."""
+    n_labels: int
+    """Labels in all, after this round."""
+    label_seconds: float
+    """Time that the labels of this round took."""
+    chosen: LabelErrors | None
+    """Errors on the chosen frames, before anything was trained on them."""
+    drawn: LabelErrors | None
+    """Errors on the drawn frames."""
+    new: LabelErrors | None
+    """Errors on both together."""
+    held_out: LabelErrors | None
+    """Errors on all frames held out so far."""
+
+    def is_calm(self, outside: float) -> bool:
+        """Whether all runs went to their end, with at most this share of their structures outside.
+
+        Args:
+            outside: the share.
+        """
+        return all(run.end == "done" and run.outside <= outside for run in self.runs)
+
+    @property
+    def shortest_ps(self) -> float:
+        """The shortest run."""
+        return min(run.time_ps for run in self.runs)
+
+    @property
+    def largest_ratio(self) -> float:
+        """Largest grade of all runs, in units of its limit."""
+        return max(run.largest_ratio for run in self.runs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and words for the journal."""
+        return {name: value for name, value in asdict(self).items() if name != "round"}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read back an entry of the journal.
+
+        Args:
+            data: the entry.
+        """
+        content = {key: value for key, value in data.items() if key not in {"event", "name"}}
+        for key in ("chosen", "drawn", "new", "held_out"):
+            content[key] = None if content[key] is None else LabelErrors(**content[key])
+        content["runs"] = tuple(RunOutcome(**run) for run in content["runs"])
+        return cls(**content)

@@ -1,0 +1,90 @@
+"""Train on with the channels of an existing model: for data that grew, where a new choice would change little.
+
+What costs most of a training, the sums over the whole pool and the search for channels, is left out; sums over the
+chosen features, domains and the core repulsion come from the new frames. The old angles and readout weights are one
+start of the optimiser, so that more data never lead to a worse minimum than the one that was there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from qiskit_qff.errors import BudgetError, DataError
+from qiskit_qff.model.config import TrainConfig
+from qiskit_qff.model.core_repulsion import CoreRepulsion
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.species import species_of
+from qiskit_qff.training.design import Progress
+from qiskit_qff.training.domains import training_domains
+from qiskit_qff.training.objective import Objective, ParameterLayout
+from qiskit_qff.training.references import reference_count
+from qiskit_qff.training.solver import solve_references
+from qiskit_qff.training.statistics import find_shortest, quadratic_statistics
+from qiskit_qff.training.trainer import PreparedTraining, check_labels, loss_weights
+from qiskit_qff.training.workers import Workers
+
+FloatArray = NDArray[np.float64]
+
+
+def prepare_from_model(
+    frames: Sequence[Frame],
+    config: TrainConfig,
+    field: ForceField,
+    *,
+    progress: Progress,
+    workers: Workers | None = None,
+    same_repulsion: bool = False,
+) -> tuple[PreparedTraining, FloatArray]:
+    """Sum up the data in the features of a model.
+
+    Args:
+        frames: Training frames with energies and forces.
+        config: Loss and limits; cutoff, channels and circuits are those of the model.
+        field: The model.
+        progress: Called as work proceeds.
+        workers: Processes to sum over frames on; this one by default.
+        same_repulsion: Keep the model's core repulsion, where frames are no more than it was trained on.
+
+    Returns:
+        The prepared data, and the model's own parameters for it, shape ``(P,)``.
+
+    Raises:
+        DataError: If a frame lacks its labels, or they hold other elements than the model.
+        BudgetError: If the model has more parameters than ``config.max_parameters``.
+    """
+    check_labels(frames)
+    found, known = species_of(frames), field.species
+    if found != known:
+        names = [" ".join(chemical_symbols[z] for z in numbers) for numbers in (known, found)]
+        raise DataError(f"the model to start from knows the elements {names[0]}, the training frames hold {names[1]}.")
+    chosen = all(m.chosen_weights for m in field.models)
+    specs, n_references = tuple(m.ansatz for m in field.models), reference_count(frames, field.species)
+    layout = ParameterLayout(specs, field.shared_angles, n_references, not chosen)
+    if layout.n_trainable > config.max_parameters:
+        raise BudgetError(
+            f"the model to start from has {layout.n_trainable} trainable parameters, more than max_parameters = "
+            f"{config.max_parameters}; raise it, or start from a smaller model."
+        )
+    maps, r_cut = {m.number: m.compression for m in field.models}, field.r_cut
+    statistics = quadratic_statistics(
+        frames, maps, r_cut=r_cut, weights=loss_weights(config), progress=progress, workers=workers
+    )
+    first = field.models[:1] if field.shared_angles else field.models
+    weights = np.concatenate([m.weights for m in field.models])
+    used = config.model_copy(update={"descriptor": config.descriptor.model_copy(update={"r_cut": r_cut})})
+    objective = Objective(statistics, layout, shots=config.loss.shots).with_trained_weights(weights if chosen else None)
+    parameters = np.zeros(layout.n_parameters)
+    parameters[: layout.n_angles] = np.concatenate([m.theta for m in first])
+    parameters[layout.all_weights] = weights
+    domains = training_domains(frames, maps, r_cut=r_cut, progress=progress, workers=workers)
+    repulsion = field.repulsion
+    if not same_repulsion:
+        shortest = find_shortest(frames, found, r_cut, progress)
+        repulsion = CoreRepulsion.from_shortest_distances(found, shortest, cutoff=r_cut)
+    prepared = PreparedTraining(used, objective, maps, repulsion, None, domains, len(frames))
+    return prepared, solve_references(objective, parameters)
