@@ -69,7 +69,7 @@ class SelectConfig(Section):
         default=None, gt=0.0, description="largest grade that counts as known; default 1.2 times the training data's"
     )
     break_at: float = Field(
-        default=2.0,
+        default=3.0,
         ge=1.0,
         description="a run ends where a grade passes so many times its limit",
     )
