@@ -1,0 +1,105 @@
+"""``kill -9`` in the middle of labelling, dynamics and training: the run goes on and ends as if nothing had been."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.io import write
+
+from qiskit_qff.structures.reading import read_frames
+
+CONFIG = {
+    "start": "start.extxyz",
+    "label": {"calculator": "emt"},
+    "md": {"time_ps": 20.0, "timestep_fs": 2.0, "interval": 10},
+    "select": {"per_round": 5, "held_out": 2, "grade_limit": 2.2, "break_at": 50.0},
+    "stop": {"rounds": 2},
+    "train": {
+        "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+        "compression": {"search_rounds": 0},
+        "circuit": {"n_qubits": 3},
+        "optimizer": {"restarts": 1, "max_iterations": 20},
+        "max_parameters": 20,
+    },
+}
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from contracts.labelling.slow_emt import SlowEmt
+from qiskit_qff.learning.config import load_learn_config
+from qiskit_qff.learning.inputs import read_inputs
+from qiskit_qff.learning.run import learn
+if __name__ == "__main__":
+    config = load_learn_config(Path({config!r}))
+    learn(config, read_inputs(config), SlowEmt({delay!r}), Path(sys.argv[1]), progress=lambda *_: None)
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+    rng, frames = np.random.default_rng(0), []
+    for _ in range(5):
+        atoms = bulk("Cu", cubic=True) * (2, 1, 1)
+        atoms.symbols[[1, 4, 6]] = "Au"
+        atoms.set_cell(atoms.cell * 1.05, scale_atoms=True)
+        atoms.positions += rng.normal(0.0, 0.06, (8, 3))
+        frames.append(atoms)
+    write(tmp_path / "start.extxyz", frames)
+    (tmp_path / "learn.yaml").write_text(json.dumps(CONFIG))
+    tests, path = str(Path(__file__).parents[1]), tmp_path / "learn.py"
+    path.write_text(SCRIPT.format(tests=tests, config=str(tmp_path / "learn.yaml"), delay=0.15))
+    return [sys.executable, str(path)]
+
+
+def kill_when(command, out, condition):
+    """Start the run, kill -9 it as soon as the condition holds, and make sure that this was in time."""
+    process = subprocess.Popen([*command, str(out)], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while process.poll() is None and not condition() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == -signal.SIGKILL, errors
+
+
+def count(path, word):
+    return path.read_bytes().count(word) if path.exists() else 0
+
+
+def entries(out):
+    """The journal without times."""
+    lines = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "label_seconds"} for line in lines]
+
+
+def test_killed_runs_go_on_and_end_alike(script, tmp_path):
+    out, whole = tmp_path / "parts", tmp_path / "whole"
+    labels, journal = out / "labels.extxyz", out / "journal.jsonl"
+    log = out / "rounds" / "000" / "md" / "300K-1" / "log.csv"
+    kill_when(script, out, lambda: count(labels, b"label_id") >= 2)
+    finished = count(labels, b"label_id")
+    assert 2 <= finished < 5  # killed while labelling the start
+    kill_when(script, out, lambda: count(log, b"\n") > 110)
+    assert count(journal, b'"trained"') == 1
+    assert count(journal, b'"md"') == 0  # killed in the dynamics of round 0
+    assert (log.parent / "checkpoint.npz").exists()
+    walls = [frame.tags["label_wall_s"] for frame in read_frames(labels)]
+    kill_when(script, out, lambda: count(labels, b"learn_round=0") >= 2)
+    assert count(journal, b'"chosen"') == 1
+    assert count(journal, b'"round": 0, "name": "", "n_train"') == 1  # still that of the model: killed while labelling
+    kill_when(script, out, (out / "rounds" / "001").exists)  # killed while training, or soon after
+    subprocess.run([*script, str(out)], check=True)
+    subprocess.run([*script, str(whole)], check=True)
+    assert entries(out) == entries(whole)
+    mine, theirs = (read_frames(place / "labels.extxyz") for place in (out, whole))
+    assert [frame.tags["label_wall_s"] for frame in mine][: len(walls)] == walls  # no label was made twice
+    assert [frame.energy for frame in mine] == [frame.energy for frame in theirs]
+    for name in ("model.json", "rounds/000/chosen.extxyz", "rounds/001/md/300K-1/trajectory.extxyz"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()

@@ -1,0 +1,218 @@
+"""The parts of active learning: a journal that survives, dynamics that end in time, frames that nature could hold."""
+
+import json
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from qiskit_qff.errors import DataError
+from qiskit_qff.learning.choice import choose
+from qiskit_qff.learning.config import DynamicsConfig
+from qiskit_qff.learning.exploration import Harvest, explore, harvest, plan_runs, unphysical
+from qiskit_qff.learning.journal import RunJournal, write_whole
+from qiskit_qff.learning.records import RunOutcome
+from qiskit_qff.model.config import parse_config
+from qiskit_qff.model.extrapolation import Grader
+from qiskit_qff.simulation.extrapolation import EXTRAPOLATING
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.training.solver import SolverSettings, minimise
+from qiskit_qff.training.trainer import fit, prepare
+from qiskit_qff.training.warm_start import prepare_from_model
+
+SMALL = {
+    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+    "compression": {"search_rounds": 0},
+    "circuit": {"n_qubits": 3},
+    "optimizer": {"restarts": 1, "max_iterations": 30},
+    "max_parameters": 20,
+}
+
+
+def labelled(count, *, sigma, seed=0):
+    rng, frames = np.random.default_rng(seed), []
+    for _ in range(count):
+        atoms = bulk("Cu", cubic=True) * (2, 1, 1)
+        atoms.symbols[[1, 4, 6]] = "Au"
+        atoms.set_cell(atoms.cell * 1.05, scale_atoms=True)
+        atoms.positions += rng.normal(0.0, sigma, (8, 3))
+        atoms.calc = EMT()
+        atoms.get_forces()
+        frames.append(Frame.from_atoms(atoms))
+    return frames
+
+
+@pytest.fixture(scope="module")
+def few():
+    return labelled(6, sigma=0.05)
+
+
+@pytest.fixture(scope="module")
+def field(few):
+    config = parse_config(SMALL, where="test")
+    return fit(prepare(few, config), rng=np.random.default_rng(0)).force_field
+
+
+@pytest.fixture(scope="module")
+def grader(field):
+    return Grader.of(field.models, r_cut=field.cutoff)
+
+
+def run(field, grader, frame, directory, *, break_at, temperature=300.0, timestep=2.0):
+    config = DynamicsConfig(temperatures_k=(temperature,), time_ps=0.2 * timestep, timestep_fs=timestep, interval=2)
+    (plan,) = plan_runs(config, [frame], round_=0, seed=0)
+    return explore(
+        plan, field, grader, directory, model_digest="m", grade_interval=5, break_at=break_at, progress=lambda *_: None
+    )
+
+
+def test_torn_lines_are_cut_off_and_strange_ones_refused(tmp_path):
+    journal = RunJournal(tmp_path / "journal.jsonl")
+    journal.add("trained", 0, loss=1.5)
+    journal.add("md", 0, "300K-1", steps=3)
+    journal.close()
+    whole = journal.path.read_bytes()
+    journal.path.write_bytes(whole[:-3])
+    journal = RunJournal(journal.path)
+    assert journal.get("trained", 0) == {"event": "trained", "round": 0, "name": "", "loss": 1.5}
+    assert journal.get("md", 0, "300K-1") is None
+    journal.add("md", 0, "300K-1", steps=3)
+    journal.close()
+    assert journal.path.read_bytes() == whole
+    journal.path.write_text('{"event": "trained"}\n')
+    with pytest.raises(DataError, match=r"line 1: no entry"):
+        RunJournal(journal.path)
+    journal = RunJournal(tmp_path / "other.jsonl")
+    with pytest.raises(ValueError, match="JSON"):
+        journal.add("trained", 0, loss=float("nan"))
+    journal.close()
+    assert not journal.path.exists()
+
+
+def test_files_appear_whole(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_whole(path, "old")
+    monkeypatch.setattr("os.fsync", lambda _handle: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(path, "new")
+    assert path.read_text() == "old"
+
+
+def test_every_round_has_other_velocities_and_starts_in_turn(few):
+    config = DynamicsConfig(temperatures_k=(300.0, 600.0), repeats=2, time_ps=1.0)
+    rounds = [plan_runs(config, few[:3], round_=k, seed=7) for k in range(2)]
+    assert [plan.name for plan in rounds[0]] == ["300K-1", "300K-2", "600K-1", "600K-2"]
+    assert len({plan.settings.seed for plans in rounds for plan in plans}) == 8
+    starts = [plan.start for plans in rounds for plan in plans]
+    assert [next(k for k in range(3) if few[k] is start) for start in starts] == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert rounds[0][0].settings.steps == 1000  # 1 fs: no hydrogen
+    again = [plan_runs(config, few[:3], round_=k, seed=7) for k in range(2)]
+    assert [[plan.settings for plan in plans] for plans in again] == [[p.settings for p in plans] for plans in rounds]
+
+
+def test_dynamics_end_where_a_grade_is_too_far_and_keep_what_came_before(field, grader, few, tmp_path):
+    outcome = run(field, grader, few[0], tmp_path / "run", break_at=1.5, temperature=1500.0)
+    assert outcome.end == "outside"
+    assert outcome.first_outside_ps <= outcome.time_ps < outcome.asked_ps == 0.4
+    assert outcome.largest_ratio > 1.5
+    kept = read_frames(tmp_path / "run" / EXTRAPOLATING)
+    ratios = [(g := grader.frame(frame)).values[g.worst] / g.limits[g.worst] for frame in kept]
+    assert ratios[0] > 1.0
+    assert all(1.0 < ratio <= 1.5 for ratio in ratios[1:])
+    assert kept[0].tags["time_fs"] == pytest.approx(1e3 * outcome.first_outside_ps)
+    before = (tmp_path / "run" / EXTRAPOLATING).read_bytes()
+    assert run(field, grader, few[0], tmp_path / "run", break_at=1.5, temperature=1500.0) == outcome
+    assert (tmp_path / "run" / EXTRAPOLATING).read_bytes() == before
+    found = harvest(outcome, tmp_path / "run", n_inside=3)
+    assert [frame.energy for frame in (*found.outside, *found.inside)] == [None] * (len(kept) + len(found.inside))
+    assert all(0.0 < frame.tags["time_fs"] < kept[0].tags["time_fs"] for frame in found.inside)
+
+
+def test_an_explosion_is_an_outcome_and_nothing_unphysical_comes_of_it(field, few, tmp_path):
+    # The grades see nothing here, so that only the watch over temperature and steps is left.
+    blind = Grader.of(field.models, r_cut=field.cutoff, limit=1e6)
+    outcome = run(field, blind, few[0], tmp_path / "run", break_at=2.0, temperature=2000.0, timestep=25.0)
+    assert outcome.end == "exploded"
+    assert "exploded" in outcome.message
+    found = harvest(outcome, tmp_path / "run", n_inside=2)
+    assert len(found.outside) <= 1
+    assert not any(list(unphysical(frame)) for frame in (*found.outside, *found.inside))
+    again = run(field, blind, few[0], tmp_path / "run", break_at=2.0, temperature=2000.0, timestep=25.0)
+    assert again == outcome
+
+
+def test_frames_that_no_structure_could_be_are_refused_and_the_last_good_one_stands_in(few, tmp_path):
+    positions = few[0].positions.copy()
+    positions[1] = positions[0] + [0.9, 0.0, 0.0]
+    close = few[0].to_atoms()
+    close.positions = positions
+    close.calc = None
+    good = few[1].to_atoms()
+    good.calc = None
+    from ase.io import write
+
+    for k, atoms in enumerate((close, good)):
+        atoms.info.update(step=10 * k, time_fs=20.0 * (k + 1), temperature_k=310.0)
+    assert any(unphysical(Frame.from_atoms(close)))
+    outcome = RunOutcome("300K-1", 300.0, 0.1, 1.0, "outside", 0.05, 0.5, 4.0)
+    write(tmp_path / EXTRAPOLATING, [close, good], format="extxyz")
+    found = harvest(outcome, tmp_path, n_inside=2)
+    assert (len(found.outside), found.n_refused) == (1, 1)
+    assert np.allclose(found.outside[0].positions, good.positions)
+    write(tmp_path / EXTRAPOLATING, [close], format="extxyz")
+    write(tmp_path / "trajectory.extxyz", [close, good], format="extxyz")
+    found = harvest(outcome, tmp_path, n_inside=2)
+    assert (len(found.outside), found.n_refused, found.inside) == (1, 1, ())
+    assert np.allclose(found.outside[0].positions, good.positions)
+
+
+def test_the_choice_takes_what_is_new_once_and_keeps_to_its_budget(grader, few):
+    far, near = labelled(3, sigma=0.25, seed=3), labelled(3, sigma=0.05, seed=4)
+    harvests = [("a", Harvest((*far, far[0]), tuple(near[:2]), 0)), ("b", Harvest((few[0],), (near[2],), 0))]
+
+    def chosen(**changes):
+        options = {"round_": 2, "per_round": 9, "held_out": 9, "budget": 99, "known": set()} | changes
+        return choose(harvests, grader, **options)
+
+    everything = chosen()
+    assert everything.n_candidates == 4
+    roles = [frame.tags["learn_role"] for frame in everything.frames]
+    assert roles == ["train"] * 4 + ["test"] * 3
+    first = everything.frames[0]
+    assert any(np.allclose(first.positions, frame.positions) for frame in far)  # not the one that was trained on
+    assert (first.tags["learn_round"], first.tags["learn_run"]) == (2, "a")
+    assert [frame.tags["learn_run"] for frame in everything.frames[4:]] == ["a", "b", "a"]  # in turn
+    assert [len(chosen(budget=k).frames) for k in (0, 1, 5)] == [0, 1, 5]
+    assert [frame.tags["learn_role"] for frame in chosen(per_round=1, held_out=1).frames] == ["train", "test"]
+
+
+def test_keeping_channels_never_ends_above_where_the_model_was(field, few):
+    config = parse_config(SMALL, where="test")
+    more = [*few, *labelled(3, sigma=0.1, seed=5)]
+    prepared, start = prepare_from_model(more, config, field, progress=lambda *_: None)
+    result = fit(prepared, rng=np.random.default_rng(0), further=start)
+    assert result.loss <= prepared.objective.loss(start)
+    assert [m.compression for m in result.force_field.models] == [m.compression for m in field.models]
+    plain = minimise(
+        prepared.objective, SolverSettings(restarts=1, max_iterations=30), rng=np.random.default_rng(0),
+        progress=lambda *_: None,
+    )  # fmt: skip
+    assert result.restarts[0].losses[-1] <= plain[0].losses[-1]
+    # Domains and the core repulsion are those of the new frames.
+    grades = [Grader.of(f.models, r_cut=4.0).frame(more[-1]) for f in (field, result.force_field)]
+    assert grades[1].values.max() < grades[0].values.max()
+    assert not grades[1].outside.any()
+
+
+def test_identity_leaves_out_what_changes_no_number():
+    from qiskit_qff.learning.config import LearnConfig
+
+    base = {"start": "a", "label": {"calculator": "emt"}}
+    one = LearnConfig.model_validate(base)
+    other = LearnConfig.model_validate({**base, "stop": {"rounds": 3}, "label": {"calculator": "emt", "workers": 4}})
+    assert one.identity() == other.identity()
+    third = LearnConfig.model_validate({**base, "train": {"max_parameters": 40}})
+    assert one.identity() != third.identity()
+    json.dumps(one.identity())
