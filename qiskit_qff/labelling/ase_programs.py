@@ -78,6 +78,8 @@ class AseLabeller:
             raise LabelError("error", f"{self.name} does not compute {error}") from None
         except Exception as error:  # noqa: BLE001 - programs fail in their own ways; the message is kept
             raise from_exception(self.name, error) from None
+        if getattr(atoms.calc, "converged", None) is False:  # ASE's VASP says so and raises nothing
+            raise LabelError("not-converged", f"{self.name}: the calculation did not converge")
         described = json.dumps(
             [self.name, self.options.parameters, frame.symbols, frame.positions.tolist(), frame.cell.tolist()],
             default=str,

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -196,6 +197,7 @@ def _labelled_atoms(frame: Frame, key: str, labeller: Labeller, label: Label) ->
             "label_version": label.version,
             "label_input_sha256": label.input_hash,
             "label_wall_s": round(label.wall_seconds, 3),
+            "label_finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
     return atoms

@@ -239,6 +239,7 @@ class _Run:
             path.parent.mkdir(parents=True, exist_ok=True)
             before = None if round_ == 0 else ForceField.load(self._place(round_ - 1) / MODEL)
             old = self._journal.get("trained", round_ - 1)
+            self._label("labels")  # those of rounds that an earlier process did have not been read yet
             frames = self._labels.training(round_ - 1)
             made = retrain(
                 frames,

@@ -17,7 +17,7 @@ from qiskit_qff.structures.reading import read_frames
 CONFIG = {
     "start": "start.extxyz",
     "label": {"calculator": "emt"},
-    "md": {"time_ps": 20.0, "timestep_fs": 2.0, "interval": 10},
+    "md": {"time_ps": 12.0, "timestep_fs": 2.0, "interval": 10},
     "select": {"per_round": 5, "held_out": 2, "grade_limit": 2.2, "break_at": 50.0},
     "stop": {"rounds": 2},
     "train": {
@@ -79,6 +79,8 @@ def entries(out):
     return [{key: value for key, value in line.items() if key != "label_seconds"} for line in lines]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_killed_runs_go_on_and_end_alike(script, tmp_path):
     out, whole = tmp_path / "parts", tmp_path / "whole"
     labels, journal = out / "labels.extxyz", out / "journal.jsonl"
@@ -87,12 +89,12 @@ def test_killed_runs_go_on_and_end_alike(script, tmp_path):
     finished = count(labels, b"label_id")
     assert 2 <= finished < 5  # killed while labelling the start
     kill_when(script, out, lambda: count(log, b"\n") > 110)
-    assert count(journal, b'"trained"') == 1
-    assert count(journal, b'"md"') == 0  # killed in the dynamics of round 0
+    assert count(journal, b'"event": "trained"') == 1
+    assert count(journal, b'"event": "md"') == 0  # killed in the dynamics of round 0
     assert (log.parent / "checkpoint.npz").exists()
     walls = [frame.tags["label_wall_s"] for frame in read_frames(labels)]
     kill_when(script, out, lambda: count(labels, b"learn_round=0") >= 2)
-    assert count(journal, b'"chosen"') == 1
+    assert count(journal, b'"event": "chosen"') == 1
     assert count(journal, b'"round": 0, "name": "", "n_train"') == 1  # still that of the model: killed while labelling
     kill_when(script, out, (out / "rounds" / "001").exists)  # killed while training, or soon after
     subprocess.run([*script, str(out)], check=True)

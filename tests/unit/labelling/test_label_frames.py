@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,8 @@ def test_labels_come_with_provenance_in_the_order_of_the_frames(tmp_path) -> Non
         assert tags["label_source"] == f"many.extxyz frame {given.index}"  # no directory of this machine
         assert tags["label_id"] == frame_id(given)
         assert 0.5 <= float(tags["label_wall_s"]) < 3.0
+        age = datetime.now(UTC) - datetime.fromisoformat(str(tags["label_finished"]))
+        assert 0.0 <= age.total_seconds() < 120.0
     assert read(out, 0).arrays["spring_lengths"] == pytest.approx([0.0, 0.1, 0.2])
     assert len({frame.tags["label_pid"] for frame in found}) == 2
     assert not failures_path(out).exists()

@@ -1,11 +1,13 @@
 """Options, and the programs themselves: EMT, tblite and CP2K against finite differences of their own energies."""
 
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.calculators.emt import EMT
 
 from qiskit_qff.cli.main import run
 from qiskit_qff.errors import ConfigError, MissingDependencyError
@@ -14,6 +16,8 @@ from qiskit_qff.labelling.labels import LabelError, Labeller
 from qiskit_qff.labelling.options import AseOptions, Cp2kOptions, TbliteOptions, read_options
 from qiskit_qff.labelling.registry import make_labeller
 from qiskit_qff.structures.frame import Frame
+
+STAND_IN = Path(__file__).parents[2] / "contracts" / "labelling" / "stand_in_vasp.py"
 
 has_cp2k = pytest.mark.skipif(shutil.which("cp2k.psmp") is None, reason="cp2k.psmp is not installed")
 
@@ -48,6 +52,40 @@ def test_emt(tmp_path) -> None:
     labeller = make_labeller("emt", AseOptions())
     check_derivatives(labeller, silicon(79), tmp_path, step=1e-4, rel=1e-4)
     assert labeller.label(silicon(79), tmp_path).version.startswith("emt (ASE 3.")
+
+
+@pytest.fixture
+def vasp(monkeypatch, tmp_path):
+    """VASP's settings, its potentials and, in its place, a program that reads and writes what it does."""
+    for element in ("Cu", "Au"):
+        (tmp_path / "potpaw_PBE" / element).mkdir(parents=True)
+        (tmp_path / "potpaw_PBE" / element / "POTCAR").write_text(f"PAW_PBE {element}\n")
+    monkeypatch.setenv("VASP_PP_PATH", str(tmp_path))
+    monkeypatch.setenv("ASE_CONFIG_PATH", str(tmp_path / "none.ini"))
+    monkeypatch.setenv("ASE_VASP_COMMAND", f"{sys.executable} {STAND_IN}")
+    return make_labeller("vasp", AseOptions(parameters={"xc": "PBE", "encut": 400, "kpts": [1, 1, 1]}))
+
+
+def test_vasp_keeps_the_order_of_atoms_and_what_energies_and_stresses_mean(vasp, tmp_path) -> None:
+    cell = np.array([[5.3, 0.1, 0.0], [0.0, 5.2, 0.2], [0.1, 0.0, 5.4]])
+    positions = np.array([[0.1, 0, 0], [0, 2.6, 2.7], [2.5, 0, 2.6], [2.6, 2.7, 0.2]])
+    frame = Frame(numbers=[29, 79, 29, 79], positions=positions, cell=cell, pbc=[True] * 3)
+    label = vasp.label(frame, tmp_path / "worker")
+    atoms = frame.to_atoms()
+    atoms.calc = EMT()
+    assert label.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
+    assert label.forces == pytest.approx(atoms.get_forces(), abs=1e-6)
+    assert label.stress == pytest.approx(atoms.get_stress(voigt=False), abs=1e-8)
+    assert label.version.startswith("vasp 6.4.2 (ASE 3.")
+    check_derivatives(vasp, frame, tmp_path / "worker", step=1e-4, rel=1e-3)
+
+
+def test_vasp_that_did_not_converge_is_no_label(vasp, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("STAND_IN_VASP", "unconverged")
+    with pytest.raises(LabelError, match="did not converge") as caught:
+        vasp.label(silicon(29), tmp_path / "worker")
+    assert caught.value.kind == "not-converged"
+    assert (tmp_path / "worker" / "run" / "OUTCAR").exists()  # kept, to be looked at
 
 
 def test_tblite_on_a_periodic_cell(tmp_path) -> None:
