@@ -94,7 +94,7 @@ def run(folder, start, md, config, keep):
         read_inputs(settings),
         labeller,
         folder / "run",
-        progress=lambda _words, _fraction: None,
+        progress=lambda *_, **__: None,
         after_round=after_round,
     )
     return {

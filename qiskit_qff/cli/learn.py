@@ -125,11 +125,11 @@ def _finish(config: "LearnConfig", learnt: "Learnt", labeller: "Labeller", out: 
     import json
 
     from qiskit_qff.cli.output import plain
-    from qiskit_qff.learning.journal import write_whole
+    from qiskit_qff.durable import write_atomically
     from qiskit_qff.learning.run import REASONS
 
     _write_page(list(learnt.rounds), learnt, labeller, out)
-    write_whole(out / CONFIG, _as_yaml(config))
+    write_atomically(out / CONFIG, _as_yaml(config))
     result: dict[str, Any] = asdict(learnt) | {
         "reason_in_words": REASONS[learnt.reason],
         "model": out / "model.json",
@@ -139,7 +139,7 @@ def _finish(config: "LearnConfig", learnt: "Learnt", labeller: "Labeller", out: 
         "level": labeller.level,
         "settings": labeller.settings_hash,
     }
-    write_whole(out / SUMMARY, json.dumps(plain(result), indent=1) + "\n")
+    write_atomically(out / SUMMARY, json.dumps(plain(result), indent=1) + "\n")
     output.say(f"ended        {REASONS[learnt.reason]}")
     output.say(f"labels       {learnt.n_labels}, {learnt.n_failed} failed; last model trained on {learnt.n_train}")
     if (final := learnt.held_out[-1]) is not None:

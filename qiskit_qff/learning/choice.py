@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from qiskit_qff.durable import write_atomically
 from qiskit_qff.labelling.journal import as_text
 from qiskit_qff.labelling.run import DIGITS, frame_id
 from qiskit_qff.learning.exploration import Harvest
 from qiskit_qff.learning.inputs import ROLE, ROUND, TEST, TRAIN
-from qiskit_qff.learning.journal import write_whole
 from qiskit_qff.model.extrapolation import Grader
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.selection import grade_candidates, select
@@ -71,7 +71,7 @@ def write_frames(path: Path, frames: Sequence[Frame]) -> None:
         path: the file.
         frames: the frames.
     """
-    write_whole(path, "".join(as_text(frame.to_atoms()) for frame in frames))
+    write_atomically(path, "".join(as_text(frame.to_atoms()) for frame in frames))
 
 
 def _new(frames: Sequence[tuple[str, Frame]], taken: set[str]) -> list[tuple[str, Frame]]:

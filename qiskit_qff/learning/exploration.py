@@ -21,7 +21,8 @@ from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.geometry_checks import check_distances, check_geometry, is_sound
 from qiskit_qff.structures.reading import read_frames
 
-Progress = Callable[[str, float], None]
+Progress = Callable[[str, int, int], None]
+"""Takes a few words, the steps done and the steps in all."""
 CHECKPOINT_INTERVAL = 1000
 SAVE_EVERY = 4
 """While atoms stay outside, one structure in so many grades is kept; the choice among them is made later."""

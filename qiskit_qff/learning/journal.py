@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from qiskit_qff.durable import sync_directory
 from qiskit_qff.errors import ConfigError, DataError
-from qiskit_qff.labelling.journal import sync_directory
 
 Key = tuple[str, int, str]
 """Event, round and, for dynamics, the name of the run."""
@@ -88,22 +88,3 @@ class RunJournal:
             whole += len(line)
         self._stream.truncate(whole)
         self._stream.seek(0, os.SEEK_END)
-
-
-def write_whole(path: Path, content: str) -> None:
-    """Write a file so that a kill leaves the old one or the new one.
-
-    Args:
-        path: the file.
-        content: its text.
-
-    Raises:
-        OSError: from the operating system, with the file left as it was.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
-    sync_directory(path.parent)

@@ -1,11 +1,9 @@
 """The rounds of active learning in one directory, from whatever was done there before to a reason to stop.
 
-journal.jsonl              what was done; the same command goes on after its last entry
-labels.extxyz              all labels, with provenance, round and part (train or test)
-rounds/000/model.json      the model of a round
-rounds/000/md/300K-1/      its dynamics
-rounds/000/chosen.extxyz   frames to be labelled
-model.json                 the last model
+``journal.jsonl`` says what was done, and the same command goes on after its last entry. ``labels.extxyz`` holds all
+labels, with provenance, round and part (train or test). A round has its model in ``rounds/000/model.json``, its
+dynamics in ``rounds/000/md/300K-1/`` and frames to be labelled in ``rounds/000/chosen.extxyz``. ``model.json`` is the
+last model.
 """
 
 import hashlib
@@ -14,9 +12,10 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from qiskit_qff import __version__
+from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.labelling.labels import Labeller
 from qiskit_qff.labelling.run import frame_id
@@ -24,7 +23,7 @@ from qiskit_qff.learning.choice import choose, write_frames
 from qiskit_qff.learning.config import LearnConfig
 from qiskit_qff.learning.exploration import explore, harvest, plan_runs
 from qiskit_qff.learning.inputs import Inputs
-from qiskit_qff.learning.journal import RunJournal, write_whole
+from qiskit_qff.learning.journal import RunJournal
 from qiskit_qff.learning.labelled import LABELS, Labelled, adopt_labels, label_all
 from qiskit_qff.learning.records import LabelErrors, RoundRecord, RunOutcome
 from qiskit_qff.learning.retraining import retrain
@@ -34,8 +33,22 @@ from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
 
 JOURNAL, MODEL, ROUNDS, CHOSEN, MD = "journal.jsonl", "model.json", "rounds", "chosen.extxyz", "md"
-Progress = Callable[[str, float], None]
-"""Takes a few words and the fraction done of the step at hand."""
+
+
+class Progress(Protocol):
+    """Told how far the step at hand is."""
+
+    def __call__(self, stage: str, done: float, total: float = 1.0, *, detail: str = "") -> None:
+        """Note progress.
+
+        Args:
+            stage: the step, in a few words.
+            done: how much of it is done.
+            total: how much there is in all.
+            detail: something to see meanwhile.
+        """
+
+
 REASONS = {
     "calm": "all runs stayed inside the training data and went to their end",
     "accurate": "the error on new labels is below the limit",
@@ -198,7 +211,7 @@ class _Run:
         n_models = len(records) + (self._n_train(last) > self._n_train(last - 1))
         fields = [self._model(k)[1] for k in range(n_models)]
         models = [self._place(k) / MODEL for k in range(n_models)]
-        write_whole(self._directory / MODEL, models[-1].read_text(encoding="utf-8"))
+        write_atomically(self._directory / MODEL, models[-1].read_text(encoding="utf-8"))
         held_out = self._labels.held_out(last)
         errors = tuple(LabelErrors.of(field, held_out) for field in fields)
         return Learnt(
@@ -228,7 +241,7 @@ class _Run:
             self._directory / LABELS,
             config.label,
             largest_force=config.select.max_force_ev_per_ang,
-            progress=lambda n, bad, total: self._progress(f"{words} {n}/{total}, {bad} failed", n / total),
+            progress=lambda n, bad, total: self._progress(words, n, total, detail=f"{bad} failed"),
         )
 
     def _model(self, round_: int) -> tuple[dict[str, Any], ForceField]:
@@ -247,7 +260,7 @@ class _Run:
                 round_=round_,
                 before=before,
                 chosen_by=0 if old is None else int(old["chosen_by"]),
-                progress=lambda stage, n, total: self._progress(f"model {round_}: {stage}", n / max(total, 1)),
+                progress=lambda stage, n, total: self._progress(f"model {round_}: {stage}", n, max(total, 1)),
             )
             made.field.save(path)
             entry = self._journal.add(
@@ -277,7 +290,7 @@ class _Run:
                     model_digest=digest,
                     grade_interval=config.md.grade_interval,
                     break_at=config.select.break_at,
-                    progress=partial(_prefixed, self._progress, f"round {round_}, {plan.name}: "),
+                    progress=partial(_of_stage, self._progress, f"round {round_}, {plan.name}"),
                 )
                 self._journal.add("md", round_, plan.name, outcome=asdict(outcome))
             else:
@@ -339,6 +352,6 @@ def _read(path: Path) -> list[Frame]:
     return read_frames(path) if path.stat().st_size else []
 
 
-def _prefixed(progress: Progress, prefix: str, words: str, done: float) -> None:
+def _of_stage(progress: Progress, stage: str, words: str, done: int, total: int) -> None:
     """Progress of a part, told with what it is a part of."""
-    progress(prefix + words, done)
+    progress(stage, done, total, detail=words)

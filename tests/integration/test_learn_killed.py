@@ -38,7 +38,7 @@ from qiskit_qff.learning.inputs import read_inputs
 from qiskit_qff.learning.run import learn
 if __name__ == "__main__":
     config = load_learn_config(Path({config!r}))
-    learn(config, read_inputs(config), SlowEmt({delay!r}), Path(sys.argv[1]), progress=lambda *_: None)
+    learn(config, read_inputs(config), SlowEmt({delay!r}), Path(sys.argv[1]), progress=lambda *_, **__: None)
 """
 
 

@@ -11,7 +11,7 @@ from qiskit_qff.errors import DataError
 from qiskit_qff.learning.choice import choose
 from qiskit_qff.learning.config import DynamicsConfig
 from qiskit_qff.learning.exploration import Harvest, explore, harvest, plan_runs, unphysical
-from qiskit_qff.learning.journal import RunJournal, write_whole
+from qiskit_qff.learning.journal import RunJournal
 from qiskit_qff.learning.records import RunOutcome
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.extrapolation import Grader
@@ -89,15 +89,6 @@ def test_torn_lines_are_cut_off_and_strange_ones_refused(tmp_path):
         journal.add("trained", 0, loss=float("nan"))
     journal.close()
     assert not journal.path.exists()
-
-
-def test_files_appear_whole(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_whole(path, "old")
-    monkeypatch.setattr("os.fsync", lambda _handle: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        write_whole(path, "new")
-    assert path.read_text() == "old"
 
 
 def test_every_round_has_other_velocities_and_starts_in_turn(few):
