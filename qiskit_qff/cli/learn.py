@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from qiskit_qff.labelling.labels import Labeller
     from qiskit_qff.learning.config import LearnConfig
     from qiskit_qff.learning.inputs import Inputs
+    from qiskit_qff.learning.outcome import Learnt
     from qiskit_qff.learning.records import RoundRecord
-    from qiskit_qff.learning.run import Learnt
 
 PAGE, SUMMARY, FIGURE, CONFIG = "learning.html", "learn.json", "learning.png", "config.yaml"
 OWN_FILES = (
@@ -126,7 +126,7 @@ def _finish(config: "LearnConfig", learnt: "Learnt", labeller: "Labeller", out: 
 
     from qiskit_qff.cli.output import plain
     from qiskit_qff.durable import write_atomically
-    from qiskit_qff.learning.run import REASONS
+    from qiskit_qff.learning.outcome import REASONS
 
     _write_page(list(learnt.rounds), learnt, labeller, out)
     write_atomically(out / CONFIG, _as_yaml(config))

@@ -9,10 +9,10 @@ last model.
 import hashlib
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from qiskit_qff import __version__
 from qiskit_qff.durable import write_atomically
@@ -25,6 +25,7 @@ from qiskit_qff.learning.exploration import explore, harvest, plan_runs
 from qiskit_qff.learning.inputs import Inputs
 from qiskit_qff.learning.journal import RunJournal
 from qiskit_qff.learning.labelled import LABELS, Labelled, adopt_labels, label_all
+from qiskit_qff.learning.outcome import Learnt, Progress
 from qiskit_qff.learning.records import LabelErrors, RoundRecord, RunOutcome
 from qiskit_qff.learning.retraining import retrain
 from qiskit_qff.model.extrapolation import Grader
@@ -33,48 +34,6 @@ from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
 
 JOURNAL, MODEL, ROUNDS, CHOSEN, MD = "journal.jsonl", "model.json", "rounds", "chosen.extxyz", "md"
-
-
-class Progress(Protocol):
-    """Told how far the step at hand is."""
-
-    def __call__(self, stage: str, done: float, total: float = 1.0, *, detail: str = "") -> None:
-        """Note progress.
-
-        Args:
-            stage: the step, in a few words.
-            done: how much of it is done.
-            total: how much there is in all.
-            detail: something to see meanwhile.
-        """
-
-
-REASONS = {
-    "calm": "all runs stayed inside the training data and went to their end",
-    "accurate": "the error on new labels is below the limit",
-    "labels": "as many labels as allowed",
-    "rounds": "as many rounds as allowed",
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Learnt:
-    """What came out."""
-
-    reason: str
-    """Why it ended; one of :data:`REASONS`."""
-    rounds: tuple[RoundRecord, ...]
-    """All rounds, those of earlier processes included."""
-    models: tuple[Path, ...]
-    """Model of each round, and one more where labels came after the last."""
-    held_out: tuple[LabelErrors | None, ...]
-    """Errors of each of these models on all frames held out; None where there are none."""
-    n_labels: int
-    """Labels in all."""
-    n_train: int
-    """Frames that the last model was trained on."""
-    n_failed: int
-    """Frames that the calculator failed on."""
 
 
 def learn(
