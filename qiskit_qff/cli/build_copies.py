@@ -27,7 +27,7 @@ EveryFrame = Annotated[
 
 
 def example(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="mof5, uio66, li6ps5cl or lgps.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="mof5, uio66, li6ps5cl, lgps, li3ps4 or li7p3s11.")],
     *,
     out: FileOption,
     conventional: Annotated[

@@ -51,7 +51,7 @@ def test_supercell_and_vacancies(tmp_path, capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["example", "mof6"], "mof5, uio66, li6ps5cl, lgps"),
+        (["example", "mof6"], "mof5, uio66, li6ps5cl, lgps, li3ps4, li7p3s11"),
         (["supercell", "{cell}"], "exactly one of --repeat"),
         (["supercell", "{cell}", "--repeat", "2 2"], "3 or 9 integers"),
         (["strain", "{cell}", "--mode", "bulk"], "all, shear or volume"),

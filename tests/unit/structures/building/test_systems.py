@@ -34,10 +34,12 @@ def mof5() -> Frame:
         ("uio66", "H28C48O32Zr6", "F-43m", 1.238, {(8, 40): 2.06, (1, 8): 0.97, (6, 8): 1.26}),
         ("li6ps5cl", "Li6PS5Cl", "P1", 1.860, {(15, 16): 2.05, (3, 16): 2.25}),
         ("lgps", "Li20P4S24Ge2", "P1", 2.036, {(15, 16): 1.99, (16, 32): 2.15, (3, 16): 2.42}),
+        ("li3ps4", "Li6P2S8", "Pmn2_1", 1.934, {(15, 16): 1.98, (3, 16): 2.27}),
+        ("li7p3s11", "Li14P6S22", "P-1", 1.979, {(15, 16): 1.99, (3, 16): 2.21}),
     ],
 )
 def test_examples_have_the_right_composition_density_and_bonds(name, parts, group, density, bonds) -> None:
-    for primitive, copies in ((True, 1), (False, 1 if name == "lgps" else 4)):
+    for primitive, copies in ((True, 1), (False, 4 if name in {"mof5", "uio66", "li6ps5cl"} else 1)):
         frame = example(name, primitive=primitive, rng=np.random.default_rng(1))
         counts = np.bincount(frame.numbers, minlength=50)
         one = np.bincount(example(name, primitive=True, rng=np.random.default_rng(1)).numbers, minlength=50)
@@ -49,6 +51,17 @@ def test_examples_have_the_right_composition_density_and_bonds(name, parts, grou
     assert formula(example(name, primitive=True, rng=np.random.default_rng(1)).numbers) == parts
     assert symmetry_of(frame).name == group
     assert str(frame.tags["build_doi"]).startswith("10.")
+
+
+def test_li7p3s11_is_made_of_p2s7_and_ps4() -> None:
+    frame = example("li7p3s11", primitive=True, rng=np.random.default_rng(0))
+    phosphorus, sulfur = (frame.positions[frame.numbers == number] for number in (15, 16))
+    _, apart = get_distances(phosphorus, sulfur, cell=frame.cell, pbc=True)
+    bonded = apart < 2.3
+    assert (bonded.sum(axis=1) == 4).all()
+    shared = bonded.sum(axis=0)
+    assert sorted(shared) == [1] * 20 + [2] * 2  # one S of each P2S7 joins its two P; two units in the cell
+    assert apart[:, shared == 2][bonded[:, shared == 2]].min() > apart[:, shared == 1][bonded[:, shared == 1]].max()
 
 
 @pytest.mark.data
