@@ -12,7 +12,7 @@ from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory
 from qiskit_qff.errors import ConfigError
 
-OWN_FILES = ("analysis.json", "analysis.html", "arrhenius.png", *FILES)
+OWN_FILES = ("analysis.json", "analysis.html", "report.html", "arrhenius.png", *FILES)
 
 
 def analyse(

@@ -103,6 +103,7 @@ def _analyse_one(
 ) -> tuple[dict[str, Any], "Section"]:
     """One trajectory: its numbers, its files in the first place (to appear in the second), its section."""
     from qiskit_qff.report.analysis_page import analysis_panels, analysis_section
+    from qiskit_qff.report.analysis_tables import analysis_facts
     from qiskit_qff.simulation.analysis import analyse_stream
     from qiskit_qff.simulation.trajectory import stream_trajectory
 
@@ -129,30 +130,7 @@ def _analyse_one(
     write_tables(found, staging)
     panels = analysis_panels(found, reference=reference)
     result["plots"] = [target / _save(panel, staging) for panel in panels]
-    return result, analysis_section(name, found, panels, _facts(result))
-
-
-def _facts(result: Mapping[str, Any]) -> dict[str, str]:
-    """Numbers for the page, with their units and errors."""
-    facts = {"frames": str(result["n_frames"]), "atoms": str(result["n_atoms"])}
-    units = {
-        "time": ("time_ps", None, "ps"),
-        "temperature": ("temperature_k", None, "K"),
-        "density": ("density_g_per_cm3", "density_error_g_per_cm3", "g/cm³"),
-        "diffusivity": ("diffusivity_cm2_per_s", "diffusivity_error_cm2_per_s", "cm²/s"),
-        "charge diffusivity": ("charge_diffusivity_cm2_per_s", "charge_diffusivity_error_cm2_per_s", "cm²/s"),
-        "conductivity (Nernst-Einstein)": ("conductivity_s_per_cm", "conductivity_error_s_per_cm", "S/cm"),
-        "conductivity with correlations": (
-            "charge_conductivity_s_per_cm",
-            "charge_conductivity_error_s_per_cm",
-            "S/cm",
-        ),
-    }
-    for name, (key, error_key, unit) in units.items():
-        if (value := result.get(key)) is not None:
-            error = "" if error_key is None else f" ± {result[error_key]:.1g}"
-            facts[name] = f"{value:.4g}{error} {unit}"
-    return facts
+    return result, analysis_section(name, found, panels, dict(analysis_facts(result)))
 
 
 def _arrhenius(

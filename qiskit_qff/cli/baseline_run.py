@@ -13,10 +13,11 @@ from qiskit_qff import __version__
 from qiskit_qff.cli.baseline_snap import snap_baselines
 from qiskit_qff.cli.options import model_file
 from qiskit_qff.cli.output import Output, plain
-from qiskit_qff.cli.training_run import METRICS, read_training_frames
+from qiskit_qff.cli.training_run import read_training_frames
 from qiskit_qff.errors import ConfigError, MissingDependencyError
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.report.metrics import Metrics, compare, measure
+from qiskit_qff.report.training_run import METRICS
 from qiskit_qff.structures.splitting import Split
 from qiskit_qff.training.baselines.baseline import Baseline
 from qiskit_qff.training.baselines.suite import BASELINES, BaselineData, gather

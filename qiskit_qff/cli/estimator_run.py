@@ -140,6 +140,7 @@ def measured_summary(measured: MeasuredTraining, config: "TrainConfig") -> dict[
         "estimated_seconds": measured.cost.seconds,
         "circuits_per_step": measured.plan.step.circuits,
         "shots_per_step": measured.plan.step.shots,
+        "seconds_per_step": measured.plan.step.seconds,
         "losses": [step.loss for step in everything],
         "loss_std_errors": [step.std_error for step in everything],
         "exact_losses": [step.exact_loss for step in everything],

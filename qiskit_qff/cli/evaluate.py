@@ -1,6 +1,7 @@
 """``qff evaluate``: energy, force and stress errors on labelled structures, exact or through an Estimator."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from qiskit_qff.cli.options import (
     DesignOption,
     DeviceOption,
     DryRunOption,
+    ForceOption,
     JsonOption,
     ModelArgument,
     PrecisionOption,
@@ -62,10 +64,15 @@ def evaluate(
     ] = False,
     device: DeviceOption = "cpu",
     precision: PrecisionOption = "float64",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Directory for errors and predictions, for qff report.")
+    ] = None,
+    force: ForceOption = False,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
     """Compare a model with ab initio labels it has not seen."""
+    from qiskit_qff.cli.evaluation_output import check_evaluation_directory, write_evaluation
     from qiskit_qff.model.accelerator.engine import on_device
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.structures.reading import read_frames
@@ -79,6 +86,7 @@ def evaluate(
     is_exact = backend == "exact" and shots is None
     if not is_exact and (device, precision) != ("cpu", "float64"):
         raise ConfigError("--device and --precision are of the exact model: leave --backend and --shots out.")
+    check_evaluation_directory(out, force=force)
     field = ForceField.load(model_file(model))
     placed = on_device(field, device, precision=precision)
     frames = read_shipped() if str(data) == "shipped" else read_frames(data)
@@ -108,6 +116,9 @@ def evaluate(
             seed=seed,
             shift_energy=shift_energy,
         )
+    if out is not None:
+        write_evaluation(out, frames, comparison, extra, data=data, shift_energy=shift_energy)
+        output.note(f"kept in {out}: qff report {out}")
     _report(comparison, extra, output, shift_energy=shift_energy)
 
 

@@ -22,6 +22,7 @@ from qiskit_qff.cli.label import label
 from qiskit_qff.cli.lammps import lammps
 from qiskit_qff.cli.learn import learn
 from qiskit_qff.cli.md import md
+from qiskit_qff.cli.report import report
 from qiskit_qff.cli.schema import schema
 from qiskit_qff.cli.select import select
 from qiskit_qff.cli.train import train
@@ -57,6 +58,7 @@ VERBS: dict[str, Callable[..., None] | typer.Typer] = {
     "learn": learn,
     "lammps": lammps,
     "analyse": analyse,
+    "report": report,
     "schema": schema,
 }
 

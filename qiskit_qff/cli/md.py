@@ -43,7 +43,7 @@ OWN_FILES = (
     "extrapolating.extxyz",
     "checkpoint.npz",
     "checkpoint.npz.partial",
-    SUMMARY,
+    *(SUMMARY, "report.html"),
     *FIGURES,
 )
 

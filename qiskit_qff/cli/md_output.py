@@ -38,7 +38,7 @@ def finish(
 
     plots = _draw(summary, settings, out, n_atoms)
     told = {name: value for name, value in asdict(summary).items() if name != "completed"}
-    result = told | calibration | {"plots": plots}
+    result = told | calibration | {"plots": plots, "settings": asdict(settings)}
     write_atomically(out / SUMMARY, json.dumps(plain(result), indent=1) + "\n")
     output.say(f"{summary.steps} steps, {summary.time_ps:g} ps of {summary.ensemble} for {n_atoms} atoms")
     output.say(f"temperature  {summary.temperature_mean_k:.1f} ± {summary.temperature_std_k:.1f} K")

@@ -85,6 +85,7 @@ def train(
 ) -> None:
     """Train a force field and report its errors on frames held out."""
     from qiskit_qff.cli import training_run as run
+    from qiskit_qff.report.training_run import CONFIG, MODEL
 
     output = Output(as_json=json)
     changes: dict[str, Any] = {
@@ -122,12 +123,12 @@ def train(
                 trained = run.train_model(config, output, out=out, resume=resume, workers=workers)
         except KeyboardInterrupt:
             if measures:
-                output.note(f"what was measured is kept: qff train {out / run.CONFIG} --out {out} --resume")
+                output.note(f"what was measured is kept: qff train {out / CONFIG} --out {out} --resume")
             raise
         run.write_results(trained, staging)
     run.tell(trained, output)
     output.say(f"written: {', '.join(str(out / name) for name in run.OWN_FILES)}")
-    output.finish({"model": out / run.MODEL, **run.summary(trained)})
+    output.finish({"model": out / MODEL, **run.summary(trained)})
 
 
 def resolve_config(source: Path, changes: dict[str, Any]) -> "TrainConfig":

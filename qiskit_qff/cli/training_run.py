@@ -19,23 +19,11 @@ from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import DataError
 from qiskit_qff.report.figures import save
 from qiskit_qff.report.html import Page, Section, write_page
-from qiskit_qff.report.measured_training import measured_section
 from qiskit_qff.report.metrics import Comparison, Metrics, measure
-from qiskit_qff.report.model_sections import (
-    channels_section,
-    circuits_section,
-    environment_line,
-    errors_section,
-    ledger_section,
-    training_section,
-)
-from qiskit_qff.report.uncertainty import (
-    Coverage,
-    calibrated,
-    cross_checked_coverage,
-    spreads_of,
-    uncertainty_section,
-)
+from qiskit_qff.report.record import RECORD, Example, Record, environment
+from qiskit_qff.report.training_page import training_page as page_of
+from qiskit_qff.report.training_run import CONFIG, METRICS, MODEL, TrainingRun
+from qiskit_qff.report.uncertainty import Coverage, calibrated, cross_checked_coverage, spreads_of
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped
 from qiskit_qff.structures.splitting import Split
@@ -51,8 +39,8 @@ if TYPE_CHECKING:
     from qiskit_qff.training.measured.run import MeasuredTraining
     from qiskit_qff.training.workers import Workers
 
-MODEL, METRICS, CONFIG, REPORT, FIGURES = "model.json", "metrics.json", "config.yaml", "report.html", "figures"
-OWN_FILES = (MODEL, METRICS, CONFIG, FIGURES, REPORT)
+REPORT, FIGURES = "report.html", "figures"
+OWN_FILES = (MODEL, METRICS, CONFIG, RECORD, FIGURES, REPORT)
 KEPT_FILES = (JOURNAL,)
 """Files of training on a backend that results are written beside."""
 
@@ -195,7 +183,7 @@ def rehearse(config: "TrainConfig", output: Output) -> None:
 
 
 def write_results(trained: TrainedModel, directory: Path) -> None:
-    """Write model, errors, configuration, figures and report into an empty directory.
+    """Write model, errors, configuration, what a report is drawn from, figures and report into an empty directory.
 
     Raises:
         OSError: if a file can't be written.
@@ -203,7 +191,9 @@ def write_results(trained: TrainedModel, directory: Path) -> None:
     trained.result.force_field.save(directory / MODEL)
     (directory / METRICS).write_text(json.dumps(plain(summary(trained)), indent=1) + "\n", encoding="utf-8")
     (directory / CONFIG).write_text(config_text(trained.config), encoding="utf-8")
-    page = training_page(trained)
+    run = training_run(trained)
+    run.record.write(directory)
+    page = page_of(run)
     (directory / FIGURES).mkdir()
     for section in page.sections:
         for panel in section.panels:
@@ -218,40 +208,36 @@ def training_page(trained: TrainedModel, *, more: tuple[Section, ...] = ()) -> P
         trained: the run.
         more: sections to put after those on errors and training.
     """
-    field = trained.result.force_field
-    name, metrics = list(trained.metrics.items())[-1]
-    if trained.measured is not None:
-        more = (measured_section(trained.measured, trained.config.estimator, bound=trained.result.bound), *more)
-    elements = " ".join(model.symbol for model in field.ledger.species)
-    return Page(
-        title=f"Quantum force field for {elements}",
-        lead=(_lead(trained),),
-        tiles=(
-            (f"{field.n_trainable} of {trained.config.max_parameters}", "trainable parameters"),
-            (f"{metrics.energy_mae_mev_per_atom:.2f} meV/atom", f"energy MAE, {name}"),
-            (f"{metrics.force_mae_mev_per_ang:.0f} meV/Å", f"force MAE, {name}"),
-            (f"{field.n_qubits}", "qubits of the largest circuit"),
-            (f"{trained.seconds:.0f} s", "reading and training"),
-        ),
-        sections=(
-            errors_section(trained.comparisons, trained.metrics),
-            training_section(trained.result),
-            uncertainty_section(field, trained.coverage),
-            *more,
-            ledger_section(field),
-            circuits_section(field),
-            channels_section(field),
-        ),
-        footer=environment_line(seed=trained.config.seed),
+    return page_of(training_run(trained), more=more)
+
+
+def training_run(trained: TrainedModel) -> TrainingRun:
+    """The run as its page needs it."""
+    result = trained.result
+    name = list(trained.comparisons)[-1]
+    side, words = (trained.split.test, "held out") if name == "test" else (trained.split.train, "trained on")
+    members = [trained.frames[index] for index in side]
+    selection = None if result.selection is None else (1.0, *result.selection.losses.tolist())
+    record = Record(
+        comparisons=trained.comparisons,
+        losses=tuple(tuple(run.losses.tolist()) for run in result.restarts),
+        selection=selection,
+        example=Example.typical(members, trained.comparisons[name], words=words),
+        environment=environment(),
     )
-
-
-def _lead(trained: TrainedModel) -> str:
-    """What was trained on, in a sentence."""
-    data = trained.config.data
-    return (
-        f"Trained on {len(trained.split.train)} frames, {len(trained.split.test)} held out "
-        f"(split: {data.split}); data: {data.path}."
+    return TrainingRun(
+        field=result.force_field,
+        config=trained.config,
+        metrics=trained.metrics,
+        loss=result.loss,
+        linear_loss=result.linear_loss,
+        bound=result.bound,
+        n_train=len(trained.split.train),
+        n_test=len(trained.split.test),
+        seconds=trained.seconds,
+        record=record,
+        coverage=trained.coverage,
+        estimator=None if trained.measured is None else measured_summary(trained.measured, trained.config),
     )
 
 

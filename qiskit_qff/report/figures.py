@@ -97,6 +97,32 @@ def parity_forces(comparison: Comparison) -> Figure:
 
 
 @rc_context(STYLE)
+def parity_by_element(comparison: Comparison) -> Figure:
+    """Predicted against reference force components, one small panel an element.
+
+    Args:
+        comparison: labels and predictions.
+    """
+    parts = list(_by_element(comparison))
+    n_columns = min(3, len(parts))
+    n_rows = -(-len(parts) // n_columns)
+    figure = Figure(figsize=(0.6 + 2.0 * n_columns, 0.6 + 2.1 * n_rows))
+    panels = figure.subplots(n_rows, n_columns, squeeze=False)
+    for axes, (colour, symbol, chosen) in zip(panels.flat, parts, strict=False):
+        _points(axes, comparison.forces[chosen].ravel(), comparison.predicted_forces[chosen].ravel(), colour, symbol)
+        low = min(axes.get_xlim()[0], axes.get_ylim()[0])
+        high = max(axes.get_xlim()[1], axes.get_ylim()[1])
+        axes.plot([low, high], [low, high], color=INK, linewidth=0.8, zorder=0)
+        axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+        axes.set_title(f"{symbol}: MAE {mean_absolute(comparison.force_errors[chosen]):.0f} meV/Å", fontsize=9)
+    for axes in panels.flat[len(parts) :]:
+        axes.set_visible(False)
+    figure.supxlabel("ab initio force component (eV/Å)", fontsize=9)
+    figure.supylabel("predicted (eV/Å)", fontsize=9)
+    return figure
+
+
+@rc_context(STYLE)
 def force_error_histogram(comparison: Comparison) -> Figure:
     """How often a force component is wrong by how much, by element, on a logarithmic scale.
 

@@ -16,9 +16,12 @@ from string import Template
 from matplotlib.figure import Figure
 
 from qiskit_qff.durable import write_atomically
-from qiskit_qff.report.figures import INK, as_svg
+from qiskit_qff.report.scene import CREDIT, Scene, scene_html, viewer_html
+from qiskit_qff.report.svg import inline_svg
 
 Cell = str | int | float | None
+# Figures wider than this in inches get a row of their own, so that their text stays as large as that of others.
+_WIDE = 5.7
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Section:
     """Tables, after the text."""
     panels: tuple[Panel, ...] = ()
     """Figures, after the tables."""
+    scenes: tuple[Scene, ...] = ()
+    """Structures to turn, after the figures."""
     drawings: tuple[tuple[str, str], ...] = ()
     """Heading and monospaced text, such as a circuit drawn in characters; last."""
 
@@ -91,27 +96,31 @@ def write_page(page: Page, path: Path) -> None:
 def render(page: Page) -> str:
     """The page as HTML text."""
     template = Template(files("qiskit_qff.report").joinpath("page.html").read_text(encoding="utf-8"))
+    anchors = _anchors(page.sections)
+    has_scenes = any(section.scenes for section in page.sections)
     tiles = "".join(
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in page.tiles
     )
     contents = "".join(
-        f'<li><a href="#{_anchor(section.title)}">{escape(section.title)}</a></li>' for section in page.sections
+        f'<li><a href="#{anchor}">{escape(section.title)}</a></li>'
+        for anchor, section in zip(anchors, page.sections, strict=True)
     )
     return template.substitute(
         title=escape(page.title),
         lead=_paragraphs(page.lead),
         tiles=f'<div class="tiles">{tiles}</div>' if tiles else "",
         contents=contents,
-        sections="\n".join(_section(section) for section in page.sections),
-        footer=escape(page.footer),
+        sections="\n".join(map(_section, page.sections, anchors)),
+        footer=_paragraphs((page.footer, CREDIT) if has_scenes else (page.footer,)),
+        viewer=viewer_html() if has_scenes else "",
     )
 
 
-def _section(section: Section) -> str:
+def _section(section: Section, anchor: str) -> str:
     """One section as HTML."""
-    anchor = _anchor(section.title)
     panels = "".join(_panel(panel, f"{anchor}-{number}") for number, panel in enumerate(section.panels))
     figures = f'<div class="figures">{panels}</div>' if panels else ""
+    scenes = "".join(scene_html(scene, f"{anchor}-scene{number}") for number, scene in enumerate(section.scenes))
     drawings = "".join(
         f'<h3>{escape(title)}</h3><pre tabindex="0" aria-label="{escape(title)}">{escape(text)}</pre>'
         for title, text in section.drawings
@@ -120,7 +129,7 @@ def _section(section: Section) -> str:
         f'<section id="{anchor}"><h2>{escape(section.title)}</h2>'
         f"{_paragraphs(section.text)}"
         f"{''.join(_table(table) for table in section.tables)}"
-        f"{figures}{drawings}</section>"
+        f"{figures}{scenes}{drawings}</section>"
     )
 
 
@@ -136,25 +145,18 @@ def _table(table: Table) -> str:
         "<tr>" + "".join(f"<td{k}>{escape(_text(v))}</td>" for k, v in zip(kinds, row, strict=True)) + "</tr>"
         for row in table.rows
     )
+    title = escape(table.title)
     return (
-        f'<h3>{escape(table.title)}</h3><div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<h3>{title}</h3><div class="scroll" tabindex="0" role="group" aria-label="{title}">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
 def _panel(panel: Panel, key: str) -> str:
-    """One figure as inline SVG; ids get the key as prefix, because several figures share a page."""
-    svg = as_svg(panel.figure).replace(INK, "currentColor")
-    for before in (' id="', 'href="#', "url(#"):
-        svg = svg.replace(before, f"{before}{key}-")
-    content = svg[svg.index(">") + 1 :]
-    view = re.search(r'viewBox="[^"]*"', svg)
-    size = view[0] if view else ""
-    svg = (
-        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'{size} role="img" aria-label="{escape(panel.alt)}">{content}'
-    )
-    return f"<figure>{svg}<figcaption>{escape(panel.caption)}</figcaption></figure>"
+    """One figure with its caption."""
+    svg = inline_svg(panel.figure, alt=panel.alt, key=key)
+    kind = ' class="wide"' if panel.figure.get_figwidth() > _WIDE else ""
+    return f"<figure{kind}>{svg}<figcaption>{escape(panel.caption)}</figcaption></figure>"
 
 
 def _paragraphs(texts: Sequence[str]) -> str:
@@ -169,6 +171,14 @@ def _text(value: Cell) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _anchor(title: str) -> str:
-    """A heading as a link target."""
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+def _anchors(sections: Sequence[Section]) -> list[str]:
+    """A link target for each section; sections of the same title get different ones."""
+    names: list[str] = []
+    for section in sections:
+        plain = name = re.sub(r"[^a-z0-9]+", "-", section.title.lower()).strip("-") or "section"
+        number = 1
+        while name in names:
+            number += 1
+            name = f"{plain}-{number}"
+        names.append(name)
+    return names

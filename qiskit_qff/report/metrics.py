@@ -9,8 +9,8 @@ over the frames of one composition is removed first, for data whose energies hav
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -104,6 +104,20 @@ class Metrics:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for JSON; no stress keys where the data has no stresses."""
         return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read back what :meth:`to_dict` gave, perhaps through JSON, where null stands for NaN.
+
+        Args:
+            data: Plain numbers.
+        """
+        known = {entry.name for entry in fields(cls)} - {"species"}
+        numbers: dict[str, Any] = {
+            name: float("nan") if value is None else value for name, value in data.items() if name in known
+        }
+        species = {symbol: SpeciesErrors(**entry) for symbol, entry in data.get("species", {}).items()}
+        return cls(**numbers, species=species)
 
 
 def compare(

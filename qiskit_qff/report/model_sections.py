@@ -1,35 +1,32 @@
 """The sections of a report that tell of a model: its errors, its training, its ledger and its circuits."""
 
-import platform
 from collections.abc import Mapping
-from importlib.metadata import version
 
+import numpy as np
 from ase.data import chemical_symbols
 
-from qiskit_qff import __version__
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.report import figures
 from qiskit_qff.report.circuits import draw, measured_circuit, two_qubit_depth
 from qiskit_qff.report.html import Panel, Section, Table
 from qiskit_qff.report.metrics import Comparison, Metrics
-from qiskit_qff.training.trainer import TrainingResult
+from qiskit_qff.report.training_run import TrainingRun
 
 _WHAT_COUNTS = (
     "Trainable is every number fitted to an energy or a force; reference energies count as many as the training "
     "compositions can tell apart, of all elements together. Channels were chosen against energies and "
     "forces (a discrete choice); label-free numbers are means and scales of channels."
 )
-_REPORTED_PACKAGES = ("numpy", "qiskit", "ase", "numba")
 
 
 def errors_section(comparisons: Mapping[str, Comparison], metrics: Mapping[str, Metrics]) -> Section:
     """Tables and parity plots; the forces and their histogram are of the last set, normally ``test``.
 
     Args:
-        comparisons: labels and predictions by the name of the set.
-        metrics: their errors, by the same names.
+        comparisons: labels and predictions by the name of the set; none where they are not known.
+        metrics: errors, by the same names.
     """
-    last = list(comparisons)[-1]
+    last = list(metrics)[-1]
     header = ("set", "frames", "energy MAE", "energy RMSE", "force MAE", "force RMSE")
     rows = tuple(
         (
@@ -48,27 +45,29 @@ def errors_section(comparisons: Mapping[str, Comparison], metrics: Mapping[str, 
             Table("All frames (meV/atom, meV/Å)", header, rows),
             _species_table(metrics[last], last),
         ),
-        panels=_error_panels(comparisons, last),
+        panels=_error_panels(comparisons, last) if comparisons else (),
     )
 
 
-def training_section(result: TrainingResult) -> Section:
+def training_section(run: TrainingRun) -> Section:
     """How the loss fell, what each channel was worth, and how far the bound is.
 
     Args:
-        result: what training gave.
+        run: the training run.
     """
-    losses = {f"start {number + 1}": run.losses.tolist() for number, run in enumerate(result.restarts)}
-    panels = [
-        Panel(
-            "training",
-            "Loss along each start of the optimiser; dashed: no circuit can be better with these channels.",
-            f"Loss falls to {result.loss:.3g}; the bound is {result.bound:.3g}.",
-            figures.training_curve(losses, bound=result.bound),
+    losses = {f"start {number + 1}": values for number, values in enumerate(run.record.losses)}
+    panels = []
+    if losses:
+        panels.append(
+            Panel(
+                "training",
+                "Loss along each start of the optimiser; dashed: no circuit can be better with these channels.",
+                f"Loss falls to {run.loss:.3g}; the bound is {run.bound:.3g}.",
+                figures.training_curve(losses, bound=run.bound),
+            )
         )
-    ]
-    if result.selection is not None:
-        path = [1.0, *result.selection.losses.tolist()]
+    if run.record.selection is not None:
+        path = run.record.selection
         panels.append(
             Panel(
                 "selection",
@@ -81,9 +80,9 @@ def training_section(result: TrainingResult) -> Section:
         "Loss per frame",
         ("model on the same channels", "loss"),
         (
-            ("linear", result.linear_loss),
-            ("this circuit", result.loss),
-            ("bound: any symmetric matrix", result.bound),
+            ("linear", run.linear_loss),
+            ("this circuit", run.loss),
+            ("bound: any symmetric matrix", run.bound),
         ),
     )
     return Section(title="Training", tables=(table,), panels=tuple(panels))
@@ -192,16 +191,6 @@ def circuit_depths(field: ForceField) -> dict[str, tuple[int, int]]:
     }
 
 
-def environment_line(*, seed: int) -> str:
-    """Versions and seed, for the foot of a page.
-
-    Args:
-        seed: of every random choice.
-    """
-    packages = ", ".join(f"{name} {version(name)}" for name in _REPORTED_PACKAGES)
-    return f"qiskit_qff {__version__}, Python {platform.python_version()}, {packages}; seed {seed}."
-
-
 def _species_table(metrics: Metrics, name: str) -> Table:
     """Force errors by element."""
     return Table(
@@ -232,19 +221,38 @@ def _error_panels(comparisons: Mapping[str, Comparison], last: str) -> tuple[Pan
                 figures.parity_energy(comparisons),
             )
         )
-    if comparisons[last].forces.size:
+        panels.append(
+            Panel(
+                "energy_errors",
+                "How often the energy per atom is wrong by how much.",
+                "Histogram of energy errors by set.",
+                figures.energy_error_histogram(comparisons),
+            )
+        )
+    shown = comparisons[last]
+    if shown.forces.size:
+        part = f"; {len(shown.forces)} of {shown.n_atoms} atoms" if len(shown.forces) < shown.n_atoms else ""
         panels += [
             Panel(
                 "parity_forces",
-                f"Force components against ab initio, {last}.",
+                f"Force components against ab initio, {last}{part}.",
                 "Scatter plot of predicted against ab initio force components, coloured by element.",
-                figures.parity_forces(comparisons[last]),
+                figures.parity_forces(shown),
             ),
             Panel(
                 "force_errors",
-                f"How often a force component is wrong by how much, {last}.",
+                f"How often a force component is wrong by how much, {last}{part}.",
                 "Histogram of force errors by element on a logarithmic scale.",
-                figures.force_error_histogram(comparisons[last]),
+                figures.force_error_histogram(shown),
             ),
         ]
+        if len(np.unique(shown.species)) > 1:
+            panels.append(
+                Panel(
+                    "parity_elements",
+                    f"Force components against ab initio by element, {last}{part}.",
+                    "One scatter plot an element of predicted against ab initio force components.",
+                    figures.parity_by_element(shown),
+                )
+            )
     return tuple(panels)

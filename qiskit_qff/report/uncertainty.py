@@ -4,8 +4,9 @@ Coverage is cross-checked: the factor of one half of the held-out frames is judg
 Only the factor that the model keeps is fitted to all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -58,6 +59,24 @@ class Coverage:
             "force_std_mev_per_ang": self.force_std_mev_per_ang,
             "energy_std_mev_per_atom": self.energy_std_mev_per_atom,
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read back what ``metrics.json`` holds.
+
+        Args:
+            data: What :meth:`to_dict` gave, with the number of frames.
+        """
+        nominal, forces, energies = (np.array(data[name], dtype=float) for name in ("nominal", "forces", "energies"))
+        return cls(
+            nominal=nominal,
+            forces=forces,
+            energies=energies,
+            force_rank=float("nan") if data["force_rank_correlation"] is None else data["force_rank_correlation"],
+            force_std_mev_per_ang=data["force_std_mev_per_ang"],
+            energy_std_mev_per_atom=data["energy_std_mev_per_atom"],
+            n_energies=data["n_frames"],
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,6 +39,7 @@ CHEAP: dict[str, str] = {
     "select": "{model} {data} --n 2 --out {new}.extxyz",
     "lammps": "{model} {alloy} --out {new}",
     "schema": "",
+    "report": "{model} --out {new}.html",
     "analyse": "{data} --frame-time 1 --element Cu --out {new}",
 }
 ELSEWHERE = {"demo": ".ci/run"}

@@ -28,7 +28,7 @@ def last_json(text: str) -> dict:
 
 def test_train_writes_everything(trained) -> None:
     names = {path.name for path in (trained / "run").iterdir()}
-    assert names == {"model.json", "metrics.json", "config.yaml", "figures", "report.html"}
+    assert names == {"model.json", "metrics.json", "config.yaml", "record.json", "figures", "report.html"}
     metrics = json.loads((trained / "run" / "metrics.json").read_text())
     assert metrics["n_trainable"] <= 20
     assert metrics["n_trainable"] == metrics["ledger"]["n_trainable"]

@@ -10,7 +10,7 @@ from qiskit_qff.report import figures
 from qiskit_qff.report.html import Page, Panel, Section, Table, render, write_page
 from qiskit_qff.report.metrics import Comparison
 
-VOID = {"meta", "br", "path", "use"}
+VOID = {"meta", "br", "path", "use", "input"}
 
 
 class Checker(HTMLParser):

@@ -1,0 +1,180 @@
+"""What a page is drawn from beside model and metrics: predictions, the course of training, one structure, versions.
+
+``record.json`` is written into a run's directory so that its report can be drawn again without the data. It holds
+plain numbers, rounded to 0.1 µeV/atom and 0.1 meV/Å; of sets with more atoms than :data:`MOST_FORCES` the forces on so
+many of them, evenly chosen. Errors are never computed from it: they stand in ``metrics.json``, from all numbers.
+"""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from qiskit_qff import __version__
+from qiskit_qff.errors import DataError
+from qiskit_qff.report.metrics import Comparison, FloatArray
+from qiskit_qff.structures.frame import Frame
+
+RECORD = "record.json"
+FORMAT, FORMAT_VERSION = "qiskit_qff record", 1
+MOST_FORCES = 10_000
+"""Atoms of one set whose forces are kept."""
+_REPORTED_PACKAGES = ("numpy", "scipy", "qiskit", "qiskit-aer", "qiskit-ibm-runtime", "ase", "numba")
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One structure with its reference forces and the model's."""
+
+    words: str
+    """Which one it is."""
+    frame: Frame
+    """Atoms, cell and reference forces."""
+    predicted: FloatArray
+    """The model's forces, shape ``(n_atoms, 3)``, in eV/Å."""
+
+    @classmethod
+    def typical(cls, frames: Sequence[Frame], comparison: Comparison, *, words: str) -> Self | None:
+        """The frame whose force error is the median; None if a frame lacks forces.
+
+        Args:
+            frames: those of the comparison, in its order.
+            comparison: labels and predictions.
+            words: what kind of frames they are, such as ``held out``.
+        """
+        labels = [frame.forces for frame in frames if frame.forces is not None]
+        if not frames or len(labels) < len(frames):
+            return None
+        ends = np.cumsum([frame.n_atoms for frame in frames])
+        parts = np.split(comparison.predicted_forces, ends[:-1])
+        errors = [float(np.abs(part - label).mean()) for part, label in zip(parts, labels, strict=True)]
+        index = int(np.argsort(errors, kind="stable")[len(errors) // 2])
+        frame = frames[index]
+        place = f"frame {frame.index} of {Path(frame.source).name}" if frame.source else f"frame {frame.index}"
+        return cls(f"{place}, {words}, mean force error {1e3 * errors[index]:.0f} meV/Å", frame, parts[index])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers."""
+        assert self.frame.forces is not None
+        return {
+            "words": self.words,
+            "numbers": self.frame.numbers.tolist(),
+            "positions": _rounded(self.frame.positions, 4),
+            "cell": _rounded(self.frame.cell, 6),
+            "pbc": self.frame.pbc.tolist(),
+            "forces": _rounded(self.frame.forces, 4),
+            "predicted": _rounded(self.predicted, 4),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read back."""
+        numbers, positions, cell, pbc, forces = (
+            np.array(data[name]) for name in ("numbers", "positions", "cell", "pbc", "forces")
+        )
+        frame = Frame(numbers, positions, cell, pbc, forces=forces)
+        return cls(str(data["words"]), frame, np.array(data["predicted"], dtype=float).reshape(-1, 3))
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """The content of ``record.json``."""
+
+    comparisons: Mapping[str, Comparison] = field(default_factory=dict)
+    """Labels and predictions by the name of the set; forces perhaps of some atoms only."""
+    losses: tuple[tuple[float, ...], ...] = ()
+    """Loss along each start of the optimiser."""
+    selection: tuple[float, ...] | None = None
+    """Share of the squared error left after each channel, from 1; None where channels were not selected."""
+    example: Example | None = None
+    """A structure with forces; None where there is none."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Versions by package."""
+
+    def write(self, directory: Path) -> None:
+        """Write ``record.json``.
+
+        Raises:
+            OSError: if it can't be written.
+        """
+        content = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "environment": dict(self.environment),
+            "losses": [[float(f"{loss:.7g}") for loss in losses] for losses in self.losses],
+            "selection": None if self.selection is None else [float(f"{value:.6g}") for value in self.selection],
+            "sets": {name: _comparison_to_dict(comparison) for name, comparison in self.comparisons.items()},
+            "example": None if self.example is None else self.example.to_dict(),
+        }
+        text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+        (directory / RECORD).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, directory: Path) -> Self | None:
+        """Read ``record.json``; None if there is none.
+
+        Raises:
+            DataError: if it is damaged, or of a newer version.
+        """
+        path = directory / RECORD
+        if not path.is_file():
+            return None
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data["format"] != FORMAT:
+                raise DataError(f"{path}: not a record of a run (format {data['format']!r}). Delete it to do without.")
+            if data["version"] > FORMAT_VERSION:
+                raise DataError(f"{path}: version {data['version']}, this qiskit_qff reads {FORMAT_VERSION}; upgrade.")
+            return cls(
+                comparisons={name: _comparison_from_dict(entry) for name, entry in data["sets"].items()},
+                losses=tuple(tuple(map(float, losses)) for losses in data["losses"]),
+                selection=None if data["selection"] is None else tuple(map(float, data["selection"])),
+                example=None if data["example"] is None else Example.from_dict(data["example"]),
+                environment={str(name): str(value) for name, value in data["environment"].items()},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{path}: damaged or edited ({error}). Delete it to do without its figures.") from error
+
+
+def environment() -> dict[str, str]:
+    """Versions of Python, of this package and of what it stands on; nothing about the machine."""
+    packages = {name: version(name) for name in _REPORTED_PACKAGES}
+    return {"qiskit_qff": __version__, "Python": platform.python_version(), **packages}
+
+
+def _comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
+    """Plain numbers, rounded, of at most :data:`MOST_FORCES` atoms."""
+    n_rows = len(comparison.forces)
+    kept = np.unique(np.linspace(0, max(n_rows - 1, 0), min(n_rows, MOST_FORCES)).astype(int))
+    return {
+        "n_frames": comparison.n_frames,
+        "n_atoms": comparison.n_atoms,
+        "energies": _rounded(comparison.energies, 7),
+        "predicted_energies": _rounded(comparison.predicted_energies, 7),
+        "species": comparison.species[kept].tolist(),
+        "forces": _rounded(comparison.forces[kept], 4),
+        "predicted_forces": _rounded(comparison.predicted_forces[kept], 4),
+    }
+
+
+def _comparison_from_dict(data: Mapping[str, Any]) -> Comparison:
+    """Read back."""
+    return Comparison(
+        n_frames=int(data["n_frames"]),
+        n_atoms=int(data["n_atoms"]),
+        energies=np.array(data["energies"], dtype=float),
+        predicted_energies=np.array(data["predicted_energies"], dtype=float),
+        forces=np.array(data["forces"], dtype=float).reshape(-1, 3),
+        predicted_forces=np.array(data["predicted_forces"], dtype=float).reshape(-1, 3),
+        species=np.array(data["species"], dtype=np.int64),
+    )
+
+
+def _rounded(values: FloatArray, digits: int) -> list[Any]:
+    """Nested lists of rounded numbers."""
+    return list((np.round(values, digits) + 0.0).tolist())
