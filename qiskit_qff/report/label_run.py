@@ -43,7 +43,7 @@ def read_labels(path: Path) -> RunPart:
     middle = frames[len(frames) // 2]
     scene = None
     if middle.forces is not None:
-        sets = (ForceSet("labelled", middle.forces),)
+        sets = (ForceSet("ab initio", middle.forces),)
         scene = structure_scene(middle, sets, name="labelled", caption=f"Frame {middle.index} with its forces.")
     section = Section(
         title="Labels",

@@ -143,7 +143,8 @@ def _facts(log: Mapping[str, FloatArray], told: Mapping[str, Any], n_atoms: int 
         if (value := told.get(key)) is not None:
             rows.append((name, f"{value:.3g}{unit}" if isinstance(value, float) else f"{value}{unit}"))
     settings = told.get("settings") or {}
-    rows += [(name.replace("_", " "), f"{settings[name]:g}") for name in ("timestep_fs", "seed") if name in settings]
+    words = {"timestep_fs": "time step (fs)", "seed": "seed"}
+    rows += [(words[name], f"{settings[name]:g}") for name in words if name in settings]
     if (graded := told.get("extrapolation")) is not None:
         rows.append(("structures outside the training data", f"{graded['outside']} of {graded['checks']} graded"))
     if not told:

@@ -57,18 +57,26 @@
     for (const [start, end] of edges) shape.addCylinder({ start: point(start), end: point(end), radius: 0.03 });
   };
 
+  // Sideways in Å: equal arrows of the first two sets lie beside each other.
+  const ASIDE = [-0.09, 0.09, 0, 0];
+  const aside = ([x, y]) => {
+    const length = Math.hypot(x, y);
+    return length > 1e-6 ? [y / length, -x / length, 0] : [1, 0, 0];
+  };
+
   const addArrows = (viewer, data, shown, length) => {
     data.forces.forEach((set, index) => {
       if (!shown[index]) return;
-      const shape = viewer.addShape({ color: set.color, alpha: index === 0 ? 0.55 : 1 });
+      const shape = viewer.addShape({ color: set.color });
       set.values.forEach((force, k) => {
         const arrow = force.map((component) => component * set.magnified * length);
         if (Math.hypot(...arrow) < LEAST_ARROW) return;
-        const start = data.positions[k];
+        const across = aside(data.forces[0].values[k]);
+        const start = data.positions[k].map((coordinate, axis) => coordinate + ASIDE[index] * across[axis]);
         shape.addArrow({
           start: point(start),
           end: point(start.map((coordinate, axis) => coordinate + arrow[axis])),
-          radius: index === 0 ? 0.13 : 0.08, // and the wider one lets the other show
+          radius: 0.08,
           mid: 0.72,
         });
       });

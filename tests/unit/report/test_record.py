@@ -1,0 +1,97 @@
+"""``record.json``: what is written is read back, rounded; large sets keep some atoms."""
+
+import json
+
+import numpy as np
+import pytest
+
+from qiskit_qff.errors import DataError
+from qiskit_qff.report.metrics import Comparison
+from qiskit_qff.report.record import MOST_FORCES, Example, Record, environment
+from qiskit_qff.structures.frame import Frame
+
+
+def comparison(n_atoms: int) -> Comparison:
+    rng = np.random.default_rng(4)
+    forces = rng.normal(size=(n_atoms, 3))
+    return Comparison(
+        n_frames=3,
+        n_atoms=n_atoms,
+        energies=np.array([-3.1, -3.2, -3.3]),
+        predicted_energies=np.array([-3.15, -3.2, -3.25]),
+        forces=forces,
+        predicted_forces=forces + rng.normal(0.0, 0.1, forces.shape),
+        species=rng.choice([3, 8], n_atoms),
+    )
+
+
+def frames(n_frames: int) -> list[Frame]:
+    rng = np.random.default_rng(5)
+    return [
+        Frame([3, 8], rng.normal(size=(2, 3)), 5 * np.eye(3), [True] * 3, forces=rng.normal(size=(2, 3)), index=k)
+        for k in range(n_frames)
+    ]
+
+
+def test_read_back(tmp_path) -> None:
+    members = frames(3)
+    predicted = np.concatenate([frame.forces + 0.1 * (frame.index + 1) for frame in members])
+    labels = np.concatenate([frame.forces for frame in members])
+    found = Comparison(3, 6, np.zeros(3), np.zeros(3), labels, predicted, np.tile([3, 8], 3))
+    example = Example.typical(members, found, words="held out")
+    assert example.frame.index == 1  # errors are 100, 200, 300 meV/Å
+    assert example.words == "frame 1, held out, mean force error 200 meV/Å"
+    record = Record(
+        comparisons={"train": comparison(7), "test": found},
+        losses=((3.0, 2.0), (4.0, 1.5, 1.25)),
+        selection=(1.0, 0.5),
+        example=example,
+        environment=environment(),
+    )
+    record.write(tmp_path)
+    again = Record.read(tmp_path)
+    assert again.losses == record.losses
+    assert again.selection == record.selection
+    assert again.environment == record.environment
+    assert list(again.comparisons) == ["train", "test"]
+    for name, one in record.comparisons.items():
+        other = again.comparisons[name]
+        np.testing.assert_allclose(other.energies, one.energies, atol=1e-7)
+        np.testing.assert_allclose(other.predicted_forces, one.predicted_forces, atol=6e-5)
+        np.testing.assert_array_equal(other.species, one.species)
+    np.testing.assert_allclose(again.example.predicted, example.predicted, atol=6e-5)
+    np.testing.assert_allclose(again.example.frame.cell, example.frame.cell)
+    again.write(tmp_path)
+    assert Record.read(tmp_path).losses == record.losses
+
+
+def test_large_sets_keep_some_atoms(tmp_path) -> None:
+    large = comparison(3 * MOST_FORCES)
+    Record(comparisons={"test": large}).write(tmp_path)
+    kept = Record.read(tmp_path).comparisons["test"]
+    assert len(kept.forces) == len(kept.species) == MOST_FORCES
+    assert kept.n_atoms == 3 * MOST_FORCES
+    assert (tmp_path / "record.json").stat().st_size < 700_000
+    spread = np.sqrt(np.mean(kept.force_errors**2)) / np.sqrt(np.mean(large.force_errors**2))
+    assert spread == pytest.approx(1.0, abs=0.02)
+
+
+def test_nothing_to_show() -> None:
+    assert Example.typical([], comparison(3), words="held out") is None
+    bare = Frame([3], [[0.0, 0.0, 0.0]], np.zeros((3, 3)), [False] * 3)
+    assert Example.typical([bare], comparison(1), words="held out") is None
+
+
+def test_absent_and_damaged(tmp_path) -> None:
+    assert Record.read(tmp_path) is None
+    (tmp_path / "record.json").write_text(json.dumps({"format": "qiskit_qff record", "version": 1}))
+    with pytest.raises(DataError, match=r"record\.json"):
+        Record.read(tmp_path)
+
+
+def test_environment_names_no_machine() -> None:
+    import platform
+
+    words = " ".join(f"{name} {value}" for name, value in environment().items())
+    assert {"qiskit_qff", "Python", "numpy", "qiskit"} <= set(environment())
+    assert platform.node() not in words
