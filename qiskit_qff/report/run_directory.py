@@ -10,6 +10,7 @@ from qiskit_qff.report.calibration_part import calibrated_models, read_calibrati
 from qiskit_qff.report.evaluation_run import is_baseline_run, is_evaluation, read_baselines, read_evaluation
 from qiskit_qff.report.html import Page
 from qiskit_qff.report.label_run import labelled_files, read_labels
+from qiskit_qff.report.learning_run import is_learning_run, read_learning_run
 from qiskit_qff.report.md_run import is_md_run, read_md_run
 from qiskit_qff.report.record import environment
 from qiskit_qff.report.run_part import Progress, RunPart, silent
@@ -42,8 +43,8 @@ def read_run(directory: Path, *, element: str = "Li", progress: Progress = silen
     parts += [read_md_run(place, element=element, progress=progress) for place in places if is_md_run(place)]
     if not parts:
         raise ConfigError(
-            f"{directory}: holds nothing that a report could show. Expected what qff train, evaluate --out, baseline "
-            "--out, calibrate, md, analyse or label wrote."
+            f"{directory}: holds nothing that a report could show. Expected what qff train, learn, evaluate --out, "
+            "baseline --out, calibrate, md, analyse or label wrote."
         )
     return parts
 
@@ -110,6 +111,7 @@ def _other(count: int) -> str:
 
 _KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path], RunPart]], ...] = (
     (is_training_run, _training),
+    (is_learning_run, read_learning_run),
     (is_evaluation, read_evaluation),
     (is_baseline_run, read_baselines),
     (_is_analysis, _analysis),

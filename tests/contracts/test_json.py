@@ -36,6 +36,7 @@ CHEAP: dict[str, str] = {
     "cost": "{model} --backend aer --atoms Cu5Au3",
     "calibrate": "{model} --backend exact --out {new}.json",
     "md": "{model} {alloy} --steps 4 --out {new}",
+    "learn": "{learn} --out {new} --dry-run",
     "select": "{model} {data} --n 2 --out {new}.extxyz",
     "lammps": "{model} {alloy} --out {new}",
     "schema": "",
@@ -85,6 +86,7 @@ def places(trained, tmp_path_factory) -> dict[str, Path]:
     atoms.rattle(0.05, seed=1)
     write(directory / "alloy.extxyz", atoms)
     write(directory / "open.extxyz", bulk("S", "sc", a=3.2) * (2, 2, 2))
+    (directory / "learn.yaml").write_text(f"start: {trained / 'data.extxyz'}\nlabel: {{calculator: emt}}\n")
     (directory / "half.cif").write_text(HALF_AND_HALF)
     return {
         "model": trained / "run",
@@ -92,6 +94,7 @@ def places(trained, tmp_path_factory) -> dict[str, Path]:
         "config": trained / "config.yaml",
         "alloy": directory / "alloy.extxyz",
         "open": directory / "open.extxyz",
+        "learn": directory / "learn.yaml",
         "cif": directory / "half.cif",
     }
 

@@ -11,6 +11,18 @@ from ase.io import read, write
 
 from qiskit_qff.cli.main import run
 
+LEARN = """
+start: {start}
+label: {{calculator: emt}}
+md: {{temperatures_k: [300], time_ps: 0.1, timestep_fs: 2.0, interval: 10}}
+stop: {{rounds: 1}}
+train:
+  descriptor: {{r_cut: 4.0, n_narrow: 4, n_broad: 2, powers: [2, 6], n_radial: 2, l_max: 1}}
+  compression: {{search_rounds: 0}}
+  circuit: {{n_qubits: 3}}
+  optimizer: {{restarts: 1, max_iterations: 20}}
+  max_parameters: 20
+"""
 OPTIONS = ["--temperature", "100", "--steps", "30", "--interval", "1", "--ensemble", "nve"]
 
 
@@ -58,6 +70,8 @@ def others(trained, tmp_path_factory) -> Path:
     (place / "calibrated").mkdir()
     command("calibrate", model, "--backend", "aer", "--shots", 256, "--out", place / "calibrated" / "aer.json")
     command("label", place / "one.extxyz", "--calculator", "emt", "--out", place / "labelled" / "labels.extxyz")
+    (place / "learn.yaml").write_text(LEARN.format(start=data))
+    command("learn", place / "learn.yaml", "--out", place / "learnt")
     return place
 
 
@@ -118,6 +132,7 @@ def test_each_kind_of_directory(others, capsys) -> None:
         "classical": ("baselines", ("Baselines",)),
         "calibrated": ("calibration", ("Calibration: aer.json",)),
         "labelled": ("labels", ("Labels",)),
+        "learnt": ("active learning", ("By round", "Dynamics")),
     }
     for name, (kind, sections) in kinds.items():
         said, page = reported(capsys, others / name, "--element", "Cu", "--out", others / f"{name}.html")
