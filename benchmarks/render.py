@@ -12,6 +12,7 @@ from pathlib import Path
 
 import render_accuracy
 import render_figures
+import render_learning
 import render_quantum
 import render_speed
 import render_transfer
@@ -106,9 +107,15 @@ def page():
     lines = ["# Results", "", "Rendered by `python benchmarks/render.py` from `benchmarks/results/`.", ""]
     lines += [*render_accuracy.accuracy_table(), "", *render_accuracy.summary_lines()]
     lines += [*cost_lines(), *render_speed.lines()]
-    lines += [*quantum_training_lines(), *render_quantum.summary_lines(), *render_uncertainty.lines(), ""]
+    lines += [
+        *quantum_training_lines(),
+        *render_quantum.summary_lines(),
+        *render_uncertainty.lines(),
+        *render_learning.lines(),
+        "",
+    ]
     lines += [*render_accuracy.sections(), *render_transfer.sections()]
-    lines += [*render_uncertainty.sections(), *render_quantum.sections()]
+    lines += [*render_uncertainty.sections(), *render_learning.sections(), *render_quantum.sections()]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -129,6 +136,7 @@ def main():
             *quantum_training_lines(),
             *render_quantum.summary_lines(),
             *render_uncertainty.lines(),
+            *render_learning.lines(),
         ]
     )
     if not arguments.check:
