@@ -32,26 +32,28 @@ def demo(
     """Train, test, measure a gradient and forces, and run dynamics on the shipped Li-MOF-5 data."""
     from qiskit_qff.cli import training_run as run
     from qiskit_qff.cli.demo_on_device import forces_on_device
+    from qiskit_qff.report.device_run import DEVICE, write_device_forces
     from qiskit_qff.report.html import write_page
 
     output = Output(as_json=json)
     begin = time.perf_counter()
-    check_output_directory(out, owned=(*run.OWN_FILES, MD_DIRECTORY), force=force)
+    check_output_directory(out, owned=(*run.OWN_FILES, MD_DIRECTORY, DEVICE), force=force)
     output.say("Li4@MOF-5: 110 atoms, 5 elements, PBE-D3 energies and forces (shipped with the package)")
     trained = run.train_model(_demo_config(seed=seed, fast=fast), output)
     field = trained.result.force_field
     run.tell(trained, output)
     start = trained.frames[0]
     gradients = _compare_gradients(field, start, output, seed=seed)
-    device, on_device = forces_on_device(trained, output, seed=seed)
+    on_device = forces_on_device(trained, output, seed=seed)
     with staged_directory(out) as staging:
         dynamics, section = _short_dynamics(field, start, staging / MD_DIRECTORY, output, steps=200 if fast else 600)
         run.write_results(trained, staging)
-        write_page(run.training_page(trained, more=(on_device, section)), staging / run.REPORT)
+        write_page(run.training_page(trained, more=(on_device.section, section)), staging / run.REPORT)
+        write_device_forces(staging, on_device.measured, text=on_device.text)
     output.say(f"report: {out / run.REPORT} (model, errors and trajectory beside it)")
     seconds = time.perf_counter() - begin
     output.say(f"{seconds:.0f} s in all")
-    result = _result(trained, gradients, dynamics) | {"device": device}
+    result = _result(trained, gradients, dynamics) | {"device": on_device.result}
     output.finish(result | {"report": out / "report.html", "seconds": round(seconds, 1)})
 
 

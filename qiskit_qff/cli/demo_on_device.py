@@ -1,6 +1,6 @@
 """The step of ``qff demo`` that measures the forces of a frame on a fake device, beside the exact ones."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from qiskit_qff.evaluators.protocol import Evaluator
 from qiskit_qff.model.config import CircuitConfig, TrainConfig
 from qiskit_qff.model.measured import predict_measured
 from qiskit_qff.report.device_forces import COLOURS, HEADER, DeviceForces, device_section
+from qiskit_qff.report.device_run import TITLE
 from qiskit_qff.report.force_arrows import force_arrows
 from qiskit_qff.report.html import Panel, Section
 from qiskit_qff.training.trainer import train
@@ -38,16 +39,27 @@ WAYS = (
 """Name, preset of the Estimator's mitigation, and whether we use what is known of M's spectrum."""
 
 
-def forces_on_device(trained: "TrainedModel", output: Output, *, seed: int) -> tuple[dict[str, Any], Section]:
+@dataclass(frozen=True, eq=False)
+class OnDevice:
+    """What the step found."""
+
+    result: dict[str, Any]
+    """What ``--json`` says."""
+    section: Section
+    """The section of the report."""
+    measured: tuple[DeviceForces, ...]
+    """The same forces, measured in each of :data:`WAYS`."""
+    text: tuple[str, ...]
+    """What was done, and how to read the figures."""
+
+
+def forces_on_device(trained: "TrainedModel", output: Output, *, seed: int) -> OnDevice:
     """Train a model that suits today's devices, measure one frame's forces with it, and tell how far off they are.
 
     Args:
         trained: the demo's own training; its frames, split and settings are used.
         output: receives table and progress.
         seed: of training and of the simulated shots.
-
-    Returns:
-        What ``--json`` says, and the section of the report.
 
     Raises:
         QFFError: if the backend or a package that it needs is missing.
@@ -75,8 +87,9 @@ def forces_on_device(trained: "TrainedModel", output: Output, *, seed: int) -> t
         "n_trainable": field.n_trainable,
         "measurements": [entry.to_dict() for entry in measured],
     }
-    section = device_section(measured, title="Forces on a noisy device", text=text)
-    return result, replace(section, panels=(*section.panels, _arrows(frames[number], measured)))
+    section = device_section(measured, title=TITLE, text=text)
+    section = replace(section, panels=(*section.panels, _arrows(frames[number], measured)))
+    return OnDevice(result, section, measured, text)
 
 
 def measure_forces(

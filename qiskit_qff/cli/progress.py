@@ -161,13 +161,14 @@ def _bar(pace: Pace) -> Iterator[Advance]:
         max_refresh = 0.5
 
         def render(self, _task: "Task") -> Text:
-            return Text(pace.words())
+            return Text(pace.words(), no_wrap=True, overflow="ellipsis")
 
     # While a bar is drawn rich takes what is printed and puts it above the bar, on stderr. What belongs to stdout may
     # go that way only if both are the same terminal.
     shared = sys.stdout.isatty()
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), Words())
-    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=shared) as bar:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24 if console.width >= 100 else 8), Words())
+    with Progress(*columns, console=console, transient=True, redirect_stdout=shared) as bar:
         identity = bar.add_task(pace.task, total=None)
 
         def advance(stage: str, done: float, total: float = 1.0, *, detail: str = "") -> None:

@@ -125,18 +125,19 @@ def train_model(
     }
     metrics = {name: measure(comparison) for name, comparison in comparisons.items()}
     held_out = [frames[index] for index in split.test]
-    field, coverage = _calibrate(result.force_field, held_out, comparisons.get("test"))
+    field, coverage = _calibrate(result.force_field, held_out, comparisons.get("test"), output)
     result = replace(result, force_field=field)
     return TrainedModel(config, frames, split, result, comparisons, metrics, seconds, measured, coverage)
 
 
 def _calibrate(
-    field: "ForceField", held_out: "list[Frame]", comparison: Comparison | None
+    field: "ForceField", held_out: "list[Frame]", comparison: Comparison | None, output: Output
 ) -> "tuple[ForceField, Coverage | None]":
     """Fit the factor of the committee to frames held out; one frame can't be judged by another."""
     if comparison is None or len(held_out) < 2 or any(m.spread is None for m in field.models):
         return field, None
-    spreads = spreads_of(field, held_out, comparison)
+    with output.progress("uncertainty") as advance:
+        spreads = spreads_of(field, held_out, comparison, progress=advance)
     if not spreads.forces.min() > 0.0:  # an isolated atom, or training without any error
         return field, None
     return calibrated(field, spreads), cross_checked_coverage(spreads)

@@ -35,7 +35,8 @@ def print_uncertainty(
     if len(comparison.energies) < len(frames) or len(comparison.forces) < comparison.n_atoms:
         raise DataError("--uncertainty compares with errors: every frame needs its energy and all forces.")
     grader = Grader.of(field.models, r_cut=field.r_cut)
-    spreads = spreads_of(field, frames, comparison)
+    with output.progress("uncertainty") as advance:
+        spreads = spreads_of(field, frames, comparison, progress=advance)
     factor = 1.0 if field.uncertainty is None else field.uncertainty.factor
     found = coverage(spreads, factor * spreads.forces, factor * spreads.energies)
     grades = [grader.frame(frame) for frame in frames]

@@ -7,6 +7,7 @@ from pathlib import Path
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.report.analysis_tables import ANALYSIS, analysis_sections
 from qiskit_qff.report.calibration_part import calibrated_models, read_calibrations
+from qiskit_qff.report.device_run import is_device_run, read_device_run
 from qiskit_qff.report.evaluation_run import is_baseline_run, is_evaluation, read_baselines, read_evaluation
 from qiskit_qff.report.html import Page
 from qiskit_qff.report.label_run import labelled_files, read_labels
@@ -114,5 +115,6 @@ _KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path], RunPart]], ...] = (
     (is_learning_run, read_learning_run),
     (is_evaluation, read_evaluation),
     (is_baseline_run, read_baselines),
+    (is_device_run, read_device_run),
     (_is_analysis, _analysis),
 )

@@ -4,7 +4,7 @@ Coverage is cross-checked: the factor of one half of the held-out frames is judg
 Only the factor that the model keeps is fitted to all of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -95,19 +95,29 @@ class Spreads:
     """Frame of each atom, shape ``(n_atoms,)``."""
 
 
-def spreads_of(field: ForceField, frames: Sequence[Frame], comparison: Comparison) -> Spreads:
+def spreads_of(
+    field: ForceField,
+    frames: Sequence[Frame],
+    comparison: Comparison,
+    *,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
+) -> Spreads:
     """Evaluate the committee.
 
     Args:
         field: The model, with its committee.
         frames: Frames with energies and forces of all atoms.
         comparison: Their labels and the model's predictions.
+        progress: Called with a stage's name, frames done and frames in all.
 
     Raises:
         ConfigError: If the model has no committee.
     """
     committee = Committee.of(field)
-    found = [committee.frame(frame) for frame in frames]
+    found = []
+    for done, frame in enumerate(frames):
+        progress("committee", done, len(frames))
+        found.append(committee.frame(frame))
     sizes = np.array([frame.n_atoms for frame in frames])
     return Spreads(
         energies=np.array([u.energy for u in found]) / sizes / committee.factor,

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from qiskit_qff.errors import DataError
 from qiskit_qff.evaluators.protocol import Cost
 from qiskit_qff.report.device_forces import HEADER, DeviceForces, device_section
+from qiskit_qff.report.device_run import read_device_run, write_device_forces
 from qiskit_qff.report.force_arrows import force_arrows
 from qiskit_qff.report.html import Page, render
 from qiskit_qff.structures.reading import read_frames
@@ -35,6 +37,23 @@ def test_section_says_what_the_table_says(rng):
     page = render(Page(title="t", lead=(), tiles=(), sections=(section,), footer=""))
     assert "&lt;mitigated&gt;" in page
     assert page.count("<figure>") == 2
+
+
+def test_kept_beside_a_run_and_read_back(rng, tmp_path):
+    measured = [entry("plain", 0.05, rng), entry("mitigated", 0.02, rng)]
+    write_device_forces(tmp_path, measured, text=("why",))
+    part = read_device_run(tmp_path)
+    again, before = part.sections[0], device_section(measured, title="On a device", text=("why",))
+    assert again.text == before.text
+    for one, other in zip(again.tables[0].rows, before.tables[0].rows, strict=True):
+        assert one[1:3] == pytest.approx(other[1:3], abs=0.05)
+        assert one[3:] == other[3:]
+    (tmp_path / "device.json").write_text('{"format": "qiskit_qff device forces", "version": 2}')
+    with pytest.raises(DataError, match="Upgrade"):
+        read_device_run(tmp_path)
+    (tmp_path / "device.json").write_text("[]")
+    with pytest.raises(DataError, match="damaged"):
+        read_device_run(tmp_path)
 
 
 @pytest.mark.parametrize("pbc", [True, False])
