@@ -13,6 +13,7 @@ from pathlib import Path
 import render_accuracy
 import render_figures
 import render_learning
+import render_packaging
 import render_quantum
 import render_speed
 import render_transfer
@@ -112,6 +113,7 @@ def page():
         *render_quantum.summary_lines(),
         *render_uncertainty.lines(),
         *render_learning.lines(),
+        *render_packaging.lines(),
         "",
     ]
     lines += [*render_accuracy.sections(), *render_transfer.sections()]
@@ -137,6 +139,7 @@ def main():
             *render_quantum.summary_lines(),
             *render_uncertainty.lines(),
             *render_learning.lines(),
+            *render_packaging.lines(),
         ]
     )
     if not arguments.check:

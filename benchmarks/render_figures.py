@@ -1,5 +1,7 @@
 """Figures of the accuracy suite: all sets beside classical models, and learning curves."""
 
+from io import StringIO
+
 import numpy as np
 import render_transfer
 from matplotlib import rc_context
@@ -7,7 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 from render_accuracy import FORCE, QUANTUM, RESULTS, SAME, SELECTED, records, runs_of, values
 
-from qiskit_qff.report.figures import PALETTE, STYLE, save
+from qiskit_qff.report.figures import INK, PALETTE, STYLE, save
+
+DARK_INK = "#b6bfca"
+"""Text and axes on dark pages."""
 
 MODELS = {
     QUANTUM: ("quantum model", "o"),
@@ -27,9 +32,21 @@ AXES = {"frames": "training frames", "parameters": "limit on parameters", "qubit
 def draw():
     """Draw every figure that there are results for."""
     if records():
-        save(sets_figure(), RESULTS / "accuracy_sets.png")
+        figure = sets_figure()
+        save(figure, RESULTS / "accuracy_sets.png")
+        save_themes(figure, RESULTS / "accuracy_sets")
     if render_transfer.curve_points():
         save(curve_figure(), RESULTS / "learning_curves.png")
+
+
+@rc_context(STYLE)
+def save_themes(figure, stem):
+    """Write a figure as SVG for light and for dark pages; the README shows the one that fits."""
+    stream = StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None})
+    text = stream.getvalue()
+    stem.with_name(f"{stem.name}-light.svg").write_text(text)
+    stem.with_name(f"{stem.name}-dark.svg").write_text(text.replace(INK, DARK_INK).replace("#000000", DARK_INK))
 
 
 @rc_context(STYLE)

@@ -1,7 +1,8 @@
-"""Small labelled structures, a writer for VASP's XML, and the real data where it is at hand."""
+"""Small labelled structures, VASP's XML, and the real data where it is at hand."""
 
 import os
 from pathlib import Path
+from runpy import run_path
 
 import numpy as np
 import pytest
@@ -40,45 +41,11 @@ def salts():
     return [salt(seed=seed, index=seed) for seed in range(6)]
 
 
-def _varray(name, rows):
-    lines = "".join(f"<v> {' '.join(f'{x:.10f}' for x in row)} </v>\n" for row in rows)
-    return f'<varray name="{name}">\n{lines}</varray>\n'
-
-
-def _structure(frame, name=""):
-    scaled = frame.positions @ np.linalg.inv(frame.cell)
-    crystal = _varray("basis", frame.cell) + _varray("rec_basis", np.linalg.inv(frame.cell).T)
-    volume = f'<i name="volume"> {frame.volume} </i>'
-    return f"<structure{name}><crystal>{crystal}{volume}</crystal>{_varray('positions', scaled)}</structure>\n"
-
-
-def vasprun_text(frames):
-    """What VASP 6 would write in vasprun.xml for these steps, as far as readers look at it."""
-    kbar = 1602.176634
-    atoms = "".join(f"<rc><c>{symbol:2s}</c><c>1</c></rc>" for symbol in frames[0].symbols)
-    steps = []
-    for frame in frames:
-        entries = (("e_fr_energy", -0.1), ("e_wo_entrp", 0.1), ("e_0_energy", 0.0))
-        values = "".join(f'<i name="{name}"> {frame.energy + shift:.10f} </i>' for name, shift in entries)
-        energy = f"<energy>{values}</energy>\n"
-        labels = _varray("forces", frame.forces) + _varray("stress", -kbar * frame.stress)
-        steps.append(f"<calculation><scstep>{energy}</scstep>{_structure(frame)}{labels}{energy}</calculation>\n")
-    initial, final = _structure(frames[0], ' name="initialpos"'), _structure(frames[-1], ' name="finalpos"')
-    return (
-        '<?xml version="1.0" encoding="ISO-8859-1"?>\n<modeling>\n'
-        '<generator><i name="version" type="string">6.3.0</i></generator>'
-        '<incar><i type="int" name="NSW">9</i></incar>\n'
-        f"<kpoints>{_varray('kpointlist', [[0, 0, 0]])}{_varray('weights', [[1]])}</kpoints>\n"
-        '<parameters><separator name="electronic"><i name="ENMAX">400.0</i>'
-        '<i type="int" name="NELM">60</i><i type="int" name="IBRION">0</i></separator></parameters>\n'
-        f'<atominfo><array name="atoms"><set>{atoms}</set></array></atominfo>\n'
-        f"{initial}{''.join(steps)}{final}</modeling>\n"
-    )
-
-
 @pytest.fixture
 def vasprun():
-    return vasprun_text
+    """The writer of VASP's XML that the documentation gives to those who have no VASP data."""
+    path = Path(__file__).parents[3] / "docs" / "tutorials" / "example_vasp.py"
+    return run_path(str(path))["vasprun_text"]
 
 
 @pytest.fixture

