@@ -52,9 +52,9 @@ def test_lammps(first) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["quadratic_form", "ledger"])
-def test_concepts(tmp_path, page) -> None:
-    assert Reader(tmp_path).follow(DOCS / "concepts" / f"{page}.md") >= 1
+def test_concepts(tmp_path) -> None:
+    assert Reader(tmp_path).follow(DOCS / "concepts" / "quadratic_form.md") == 1
+    assert Reader(tmp_path).follow(DOCS / "concepts" / "ledger.md") == 0
 
 
 def test_every_tutorial_is_followed() -> None:
@@ -71,7 +71,7 @@ def test_a_wrong_promise_is_noticed(tmp_path) -> None:
     with pytest.raises(AssertionError, match="promises 'gain"):
         Reader(tmp_path).follow(page)
     page.write_text("<!-- not run: no account -->\n```sh\nqff train data --out run --fly\n```\n")
-    with pytest.raises(AssertionError, match="no --fly"):
+    with pytest.raises(AssertionError, match="no .*--fly"):
         Reader(tmp_path).follow(page)
     assert masked("a -1.5e-3  b") == "a # b"
 

@@ -58,7 +58,7 @@ class ForceField:
     shared_angles: bool = False
     """Whether all species were trained with one set of angles."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """How the model came about: configuration, data, seeds, errors."""
+    """How the model came about (configuration, data, seeds, errors)."""
     uncertainty: UncertaintyCalibration | None = None
     """Makes the committee's spread as large as errors were; None where it was never compared with them."""
     fitted_references: int | None = None

@@ -51,7 +51,7 @@ class Ledger:
     species: tuple[SpeciesLedger, ...]
     """One entry each."""
     reference_energies: int
-    """Independent reference energies, of all species together: the rank of the training compositions."""
+    """Independent reference energies, of all species together; the rank of the training compositions."""
 
     @property
     def n_trainable(self) -> int:

@@ -34,7 +34,7 @@ class MDSettings:
     ensemble: Ensemble = "nvt"
     """Constant energy, constant temperature, or constant temperature and pressure."""
     thermostat: Thermostat = "bussi"
-    """Thermostat of ``nvt``: stochastic velocity rescaling, Langevin (BAOAB) or a Nosé-Hoover chain. ``npt``
+    """Thermostat of ``nvt``, stochastic velocity rescaling, Langevin (BAOAB) or a Nosé-Hoover chain. ``npt``
     always has Nosé-Hoover chains (Martyna-Tobias-Klein)."""
     thermostat_time_fs: float = 100.0
     """Relaxation time of the thermostat in fs; for Langevin the inverse friction."""

@@ -16,7 +16,7 @@ def shipped_path() -> Path:
 
 
 def read_shipped() -> list[Frame]:
-    """Li4@MOF-5, 110 atoms: PBE-D3 energies in eV, forces in eV/Å; tags such as ``replica`` and ``rattle``.
+    """``Li4@MOF-5``, 110 atoms: PBE-D3 energies in eV, forces in eV/Å; tags such as ``replica`` and ``rattle``.
 
     Raises:
         DataError: if the file of the installation is damaged or missing.

@@ -58,7 +58,7 @@ class TrainingResult:
     linear_loss: float
     """Loss of the best linear model on the same features."""
     bound: float
-    """Loss of the best symmetric matrices on the same features: no circuit can be better."""
+    """Loss of the best symmetric matrices on the same features; no circuit can be better."""
     selection: SelectionPath | None
     """Order in which channels were chosen; None for PCA."""
 
