@@ -71,7 +71,7 @@ def test_a_wrong_promise_is_noticed(tmp_path) -> None:
     with pytest.raises(AssertionError, match="promises 'gain"):
         Reader(tmp_path).follow(page)
     page.write_text("<!-- not run: no account -->\n```sh\nqff train data --out run --fly\n```\n")
-    with pytest.raises(AssertionError, match="no .*--fly"):
+    with pytest.raises(AssertionError, match=r"no .*--fly"):
         Reader(tmp_path).follow(page)
     assert masked("a -1.5e-3  b") == "a # b"
 
