@@ -155,6 +155,16 @@ def labels_page() -> str:
     return "\n".join(["| what | names |", "|---|---|", *rows]) + "\n"
 
 
+def notebooks_page() -> str:
+    """Title and first paragraph of every notebook."""
+    lines = []
+    for path in sorted((TARGET.parents[1] / "notebooks").glob("*.ipynb")):
+        first = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
+        title, paragraph = first.split("\n\n")[:2]
+        lines.append(f"**{title.lstrip('# ')}** (`{path.name}`)\n: {' '.join(paragraph.split())}\n")
+    return "\n".join(lines)
+
+
 def write_pages(_app: Sphinx | None = None) -> None:
     """Write all generated parts; a file that would not change is left alone, so that Sphinx need not read it again."""
     parts = {
@@ -162,6 +172,7 @@ def write_pages(_app: Sphinx | None = None) -> None:
         "settings.md": settings_page(),
         "errors.md": errors_page(),
         "labels.md": labels_page(),
+        "notebooks.md": notebooks_page(),
         "extra/config.schema.json": json.dumps(config_schema(), indent=2, ensure_ascii=False) + "\n",
     }
     for name, text in parts.items():
