@@ -44,6 +44,10 @@ FloatArray = NDArray[np.float64]
 _PROJECTORS: dict[str, int] = {"rank_one": 1, "rank_two": 2}
 
 
+MAX_QUBITS, MAX_LAYERS = 10, 1000
+"""Operators are compiled into matrices of 4^n numbers: nothing larger is built because a file says so."""
+
+
 @dataclass(frozen=True)
 class AnsatzSpec:
     """Choice of an ansatz family, its readout and its size."""
@@ -69,6 +73,11 @@ class AnsatzSpec:
             raise ConfigError(f"Unknown ansatz family '{self.family}'; choose one of {', '.join(get_args(Family))}.")
         if self.readout not in get_args(Readout):
             raise ConfigError(f"Unknown readout '{self.readout}'; choose one of {', '.join(get_args(Readout))}.")
+        if not (2 <= self.n_amplitudes <= 2**MAX_QUBITS and 0 <= self.layers <= MAX_LAYERS):
+            raise ConfigError(
+                f"An ansatz has 2 to {2**MAX_QUBITS} amplitudes and at most {MAX_LAYERS} layers; {self.n_amplitudes} "
+                f"and {self.layers} were given."
+            )
         expected = _PROJECTORS.get(self.readout)
         if expected is not None and self.n_readouts != expected:
             raise ConfigError(f"Readout '{self.readout}' has n_readouts = {expected}; {self.n_readouts} was given.")

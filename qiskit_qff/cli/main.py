@@ -40,6 +40,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_NAMELESS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""What a write may fail with where no file is named: not our fault."""
+
 # The verbs in the order of `qff --help`; each module is light to import.
 VERBS: dict[str, Callable[..., None] | typer.Typer] = {
     "demo": demo,
@@ -130,7 +133,7 @@ def _report(error: BaseException) -> int:
         sys.stdout = None  # the reader has gone; nothing more to flush at exit
         return 1
     if isinstance(error, OSError):
-        if error.filename is None and error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        if error.filename is None and error.errno not in _NAMELESS:
             raise error
         return _fail(_describe(error))
     return _fail_usage(error)
@@ -141,6 +144,8 @@ def _describe(error: OSError) -> str:
     remedies = {
         errno.ENOSPC: "Free some space, or write to another disk; nothing was left half-written.",
         errno.EDQUOT: "Free some space, or write to another disk; nothing was left half-written.",
+        errno.EFBIG: "Files may not grow that large here: raise 'ulimit -f', or write to another file system.",
+        errno.EIO: "The disk fails: write to another one.",
         errno.EACCES: "Check the permissions, or choose another place.",
         errno.EROFS: "The file system is read-only: choose another place.",
         errno.ENOENT: "Check the path.",

@@ -65,6 +65,7 @@ def staged_directory(target: Path) -> Iterator[Path]:
             raise busy(target)
         try:
             _empty(staging)
+            _remove_stale(target, staging)
             yield staging
             _sync_tree(staging)
             _move_into(staging, target)
@@ -75,9 +76,21 @@ def staged_directory(target: Path) -> Iterator[Path]:
 
 def _staging_place(target: Path) -> Path:
     """Where to stage: beside a target that can be renamed into place as a whole, else inside."""
-    if target.exists() and (any(target.iterdir()) or target.is_mount()):
-        return target / f".results{SUFFIX}"
-    return target.absolute().with_name(f".{target.absolute().name}{SUFFIX}")
+    beside, inside = _staging_places(target)
+    return inside if target.exists() and (any(target.iterdir()) or target.is_mount()) else beside
+
+
+def _staging_places(target: Path) -> tuple[Path, Path]:
+    """Beside the target and inside it."""
+    return target.absolute().with_name(f".{target.absolute().name}{SUFFIX}"), target / f".results{SUFFIX}"
+
+
+def _remove_stale(target: Path, staging: Path) -> None:
+    """Remove what a killed process staged in the other place."""
+    for place in _staging_places(target):
+        if place != staging and place.exists() and (lock := take_directory(place)) is not None:
+            _remove_own(place, lock)
+            os.close(lock)
 
 
 def _remove_own(staging: Path, lock: int) -> None:

@@ -55,6 +55,11 @@ class ChannelSet:
             raise ConfigError(f"channel set of element {self.center}: radial rows or triples of a wrong shape.")
         if np.any(np.diff(self.pair_species) < 0) or np.any(np.diff(self.slot_species) < 0):
             raise ConfigError(f"channel set of element {self.center}: neighbour species must ascend.")
+        if not (np.isfinite(self.pair_rows).all() and np.isfinite(self.slot_rows).all()):
+            raise ConfigError(f"channel set of element {self.center}: a radial row is not finite.")
+        species = np.concatenate([[self.center], self.pair_species, self.slot_species])
+        if np.any(species < 1) or np.any(species >= len(chemical_symbols)):
+            raise ConfigError(f"channel set of element {self.center}: holds what is no atomic number.")
         slots, degrees = self.triples[:, :2], self.triples[:, 2]
         if np.any(slots < 0) or np.any(slots >= n_slots) or np.any(degrees < 0) or np.any(degrees > MAX_L):
             raise ConfigError(f"channel set of element {self.center}: a three-body channel points nowhere.")

@@ -9,6 +9,7 @@ import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -18,6 +19,10 @@ from qiskit_qff.structures.extxyz import parse_header
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+
+MOST_DIGITS = 12
+"""No number of atoms is longer."""
 
 
 @dataclass(frozen=True)
@@ -142,12 +147,12 @@ def _entries(path: Path) -> Iterator[Entry]:
             head = readline()
             if not head.endswith(b"\n"):
                 return
-            if not head.strip().isdigit():
+            if not head.strip().isdigit() or len(head) > MOST_DIGITS:
                 raise DataError(
                     f"{path}: expected a number of atoms, found {head[:40]!r}: this is no file of extended XYZ, "
                     "so nothing is appended to it. Name another --out."
                 )
-            lines = [readline() for _ in range(int(head) + 1)]
-            if not lines[-1].endswith(b"\n"):
+            lines = list(islice(iter(readline, b""), int(head) + 1))
+            if len(lines) < int(head) + 1 or not lines[-1].endswith(b"\n"):
                 return
             yield Entry(start, stream.tell(), parse_header(lines[0].decode("utf-8", errors="replace")))

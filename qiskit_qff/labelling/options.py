@@ -11,9 +11,9 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from qiskit_qff.bounded import read_yaml
 from qiskit_qff.errors import ConfigError
 
 
@@ -104,10 +104,10 @@ def read_options(name: str, path: Path | None) -> Options:
     if path is None:
         return parse_options(name, None, where="")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except OSError as error:
         raise ConfigError(f"--options {path}: {error.strerror or error}. Check the path.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"--options {path}: no valid YAML ({' '.join(str(error).split())[:200]}).") from None
     return parse_options(name, content, where=f"--options {path}")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-import yaml
 from ase.data import atomic_numbers
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from qiskit_qff import bounded
 from qiskit_qff.errors import ConfigError
 
 OptimizerName = Literal["adam", "spsa", "l_bfgs_b"]
@@ -214,10 +215,10 @@ def read_yaml(path: str | Path) -> Any:
         ConfigError: If it can't be read.
     """
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        data = bounded.read_yaml(Path(path))
+    except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error}); give the path of a YAML file.") from error
-    except yaml.YAMLError as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: is not valid YAML: {error}") from error
     return {} if data is None else data
 
@@ -261,7 +262,7 @@ def _explain(root: type[BaseModel], place: tuple[int | str, ...], kind: str, mes
     if kind == "missing":
         return f"{name}: missing; it has no default"
     if kind != "extra_forbidden":
-        return f"{name}: {message.removeprefix('Value error, ')} (given: {given!r})"
+        return f"{name}: {message.removeprefix('Value error, ')} (given: {reprlib.repr(given)})"
     known = _keys_of(root, place[:-1])
     near = difflib.get_close_matches(str(place[-1]), known, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+MAX_CUTOFF = 50.0
+"""In Å: a file that says more would fill all memory with neighbours."""
+
 
 @dataclass(frozen=True)
 class ForceField:
@@ -71,8 +74,8 @@ class ForceField:
         Raises:
             ConfigError: If they are not ascending, the cutoff is no length, or there are more energies than species.
         """
-        if not (np.isfinite(self.r_cut) and self.r_cut > 0.0):
-            raise ConfigError(f"r_cut must be a positive length in Å; {self.r_cut} was given.")
+        if not 0.0 < self.r_cut <= MAX_CUTOFF:
+            raise ConfigError(f"r_cut must be a positive length in Å, up to {MAX_CUTOFF:g}; {self.r_cut} was given.")
         if self.fitted_references is not None and not 1 <= self.fitted_references <= len(self.models):
             raise ConfigError(
                 f"{self.fitted_references} reference energies were fitted, to {len(self.models)} species."

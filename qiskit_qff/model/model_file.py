@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from qiskit_qff.bounded import read_json
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ModelFileError, QFFError
 
@@ -64,7 +65,7 @@ def read_model(path: Path, build: Callable[[Mapping[str, Any]], Model]) -> Model
         return build(document)
     except QFFError as error:
         raise ModelFileError(f"{path}: {error}") from error
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
         raise ModelFileError(
             f"{path}: is damaged or was edited ({type(error).__name__}: {error}); restore it or train again."
         ) from error
@@ -76,12 +77,12 @@ def _read_document(path: Path) -> dict[str, Any]:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise ModelFileError(f"{path}: {size} bytes is more than a model can have ({MAX_BYTES}).")
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path, max_bytes=MAX_BYTES)
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: no such model file; 'qff train' writes one as DIR/model.json.") from error
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise ModelFileError(f"{path}: is not JSON ({error}); give a model.json written by 'qff train'.") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ModelFileError(f"{path}: is not a model file; give a model.json written by 'qff train'.")

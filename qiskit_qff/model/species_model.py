@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
@@ -52,14 +53,7 @@ class SpeciesModel:
         Raises:
             ConfigError: If a number of angles, weights or features is wrong.
         """
-        for name, array, expected in (
-            ("angles", self.theta, self.ansatz.n_angles),
-            ("weights", self.weights, self.ansatz.n_readouts),
-        ):
-            if array.shape != (expected,):
-                raise ConfigError(f"species {self.number}: {expected} {name} are expected, found shape {array.shape}.")
-            if not np.isfinite(array).all():
-                raise ConfigError(f"species {self.number}: some of the {name} are not finite numbers.")
+        self._check_parameters()
         if self.compression.n_features + 1 > self.ansatz.n_amplitudes:
             raise ConfigError(
                 f"species {self.number}: {self.compression.n_features} features and the constant do not fit into "
@@ -79,6 +73,25 @@ class SpeciesModel:
             raise ConfigError(f"species {self.number}: weights {self.weights.tolist()} eV are not all powers of two.")
         if self.measured is not None:
             self.measured.operator(self.bound_program())
+
+    def _check_parameters(self) -> None:
+        """Check element, energy, angles and weights.
+
+        Raises:
+            ConfigError: If their number is wrong or one is not finite.
+        """
+        if not (1 <= self.number < len(chemical_symbols) and np.isfinite(self.reference_energy)):
+            raise ConfigError(
+                f"species {self.number}, {self.reference_energy} eV: no atomic number, or no finite energy."
+            )
+        for name, array, expected in (
+            ("angles", self.theta, self.ansatz.n_angles),
+            ("weights", self.weights, self.ansatz.n_readouts),
+        ):
+            if array.shape != (expected,):
+                raise ConfigError(f"species {self.number}: {expected} {name} are expected, found shape {array.shape}.")
+            if not np.isfinite(array).all():
+                raise ConfigError(f"species {self.number}: some of the {name} are not finite numbers.")
 
     def bound_program(self) -> BoundProgram:
         """The circuit with its parameters."""

@@ -8,7 +8,6 @@ previous checkpoint or the new one.
 
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qiskit_qff.bounded import parse_json, read_arrays
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import DataError
 
@@ -78,12 +78,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         DataError: if the file is damaged or of a newer version.
     """
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            document = json.loads(str(arrays["document"]))
-            held = {name: arrays[name] for name in arrays.files}
-        version = document["format_version"]
+        held = read_arrays(path)
+        document = parse_json(str(held["document"]))
+        version = int(document["format_version"])
         if version > FORMAT_VERSION:
             raise DataError(f"{path}: checkpoint of a newer version ({version}); update qiskit_qff.")
+        _check_arrays(held)
         return Checkpoint(
             step=int(document["step"]),
             positions=held["positions"],
@@ -97,5 +97,20 @@ def read_checkpoint(path: Path) -> Checkpoint:
             identity=document["identity"],
             watch=document.get("watch", {}),
         )
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: damaged checkpoint ({error}). Start the run anew with --restart.") from error
+
+
+def _check_arrays(held: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse arrays that describe no atoms.
+
+    Raises:
+        ValueError: naming the array.
+    """
+    n_atoms = len(held["positions"]) if held["positions"].ndim else 0
+    for name, shape in (("positions", (n_atoms, 3)), ("momenta", (n_atoms, 3)), ("cell", (3, 3))):
+        if held[name].shape != shape or held[name].dtype.kind != "f" or not np.isfinite(held[name]).all():
+            raise ValueError(f"'{name}' are not {shape} finite numbers")
+    for name, values in held.items():
+        if name.startswith(_INTEGRATOR) and (values.dtype.kind not in "fiub" or not np.isfinite(values).all()):
+            raise ValueError(f"'{name}' are not finite numbers")

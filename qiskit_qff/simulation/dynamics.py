@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms, units
 
+from qiskit_qff.errors import DataError
 from qiskit_qff.simulation.calculator import Potential, QFFCalculator
 from qiskit_qff.simulation.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from qiskit_qff.simulation.extrapolation import EXTRAPOLATING, ExtrapolationCounts, ExtrapolationWatch
@@ -180,6 +181,15 @@ class _Run:
             return None
         checkpoint = read_checkpoint(path)
         check_identity(path, checkpoint, self._identity, self._settings)
+        try:
+            self._restore(checkpoint)
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise DataError(f"{path}: damaged checkpoint ({error}). Start the run anew with --restart.") from error
+        self.step = checkpoint.step
+        return self.step
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        """Take up atoms, integrator, random numbers and files."""
         self._atoms.set_cell(checkpoint.cell)
         self._atoms.positions[:] = checkpoint.positions
         self._atoms.set_momenta(checkpoint.momenta)
@@ -190,8 +200,6 @@ class _Run:
         if self._guard is not None:
             size = checkpoint.file_sizes.get(EXTRAPOLATING)
             self._guard.open(self._directory, size=size, state=checkpoint.watch)
-        self.step = checkpoint.step
-        return self.step
 
     def advance(self, progress: Progress, should_stop: Callable[[], bool]) -> bool:
         """Do the remaining steps; gives whether all were done.

@@ -202,18 +202,27 @@ def read_log(path: Path) -> dict[str, NDArray[np.float64]]:
     """Read the whole log, column by column; a last line that a kill cut short is left out.
 
     Raises:
-        DataError: if the file is missing, empty or not a log.
+        DataError: if the file is missing, empty, damaged or not a log.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     except OSError as error:
         raise DataError(f"{path}: no log of a run ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: damaged: it is no text. Restore it, or run anew with --restart.") from error
     while lines and lines[0].startswith("#"):
         lines.pop(0)
     if not lines or lines[0].strip().split(",") != list(LOG_COLUMNS):
         raise DataError(f"{path}: not a log of qff md; its first line should name {', '.join(LOG_COLUMNS)}.")
     rows = [line.strip().split(",") for line in lines[1:] if line.endswith("\n")]
-    table = np.array([[float(cell or "nan") for cell in row] for row in rows]).reshape(-1, len(LOG_COLUMNS))
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(LOG_COLUMNS):
+            raise DataError(f"{path}: line {number} below the names of the columns has {len(row)} entries, "
+                            f"{len(LOG_COLUMNS)} are expected. Restore it, or run anew with --restart.")  # fmt: skip
+    try:
+        table = np.array([[float(cell or "nan") for cell in row] for row in rows]).reshape(-1, len(LOG_COLUMNS))
+    except ValueError as error:
+        raise DataError(f"{path}: damaged: {error}. Restore it, or run anew with --restart.") from error
     return {name: table[:, column] for column, name in enumerate(LOG_COLUMNS)}
 
 

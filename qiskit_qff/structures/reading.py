@@ -70,8 +70,9 @@ def count_frames(path: Path) -> int:
         return sum(1 for _ in iter_frames(path, strict=False))
     lines, count = text_lines(path), 0
     for head in lines:
-        if head.strip().isdecimal():
-            deque(islice(lines, int(head) + 1), maxlen=0)
+        word = head.strip(" \t\r\n")
+        if word.isdecimal() and len(word) < 16:  # sys.maxsize has 19 digits
+            deque(islice(lines, int(word) + 1), maxlen=0)
             count += 1
     return count
 

@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
+from qiskit_qff.bounded import parse_json, read_arrays, read_json
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.durable import SUFFIX, atomic_file, sync_directory, write_atomically
 from qiskit_qff.errors import ConfigError
@@ -31,6 +31,8 @@ from qiskit_qff.model.force_field import ForceField
 
 FORMAT = 1
 """Version of the run directory."""
+_EVENT = {"event", "job", "id"}
+"""What every line of the journal says."""
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,12 @@ class Run:
     def _events(self) -> Iterator[dict[str, Any]]:
         """All events, in order; a line without its end was never written."""
         path = self.directory / "journal.jsonl"
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
         for line in lines:
-            with suppress(json.JSONDecodeError):
-                yield json.loads(line)
+            with suppress(ValueError):
+                event = parse_json(line)
+                if isinstance(event, dict) and event.keys() >= _EVENT and isinstance(event["job"], int):
+                    yield event
 
     def result_path(self, job: PlannedJob) -> Path:
         """File of a job's result."""
@@ -224,7 +228,7 @@ def load_run(directory: Path) -> Run:
             f"{directory} holds no run (run.json is missing); start one with qff calibrate or hardware.submit MODEL."
         )
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
+        plan = read_json(path)
         if plan["format"] > FORMAT:
             raise ConfigError(
                 f"{path} has format {plan['format']}; this version reads up to {FORMAT}. Update qiskit_qff."
@@ -232,7 +236,7 @@ def load_run(directory: Path) -> Run:
         jobs = tuple(PlannedJob(**{**job, "requests": tuple(job["requests"])}) for job in plan["jobs"])
         run = Run(directory, plan["run_id"], Settings(**plan["settings"]), jobs, plan["snapshot"])
         digest = plan["model_sha256"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"{path} is damaged ({type(error).__name__}: {error}); restore it from a copy, or start a new run."
         ) from error
@@ -262,10 +266,9 @@ def load_result(path: Path) -> list[Any]:
     """
     items: dict[int, dict[str, Any]] = {}
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            for label in arrays.files:
-                pub, name = label.split("_", 1)
-                items.setdefault(int(pub), {})[name] = arrays[label]
-    except (ValueError, EOFError, BadZipFile) as error:
+        for label, array in read_arrays(path).items():
+            pub, name = label.split("_", 1)
+            items.setdefault(int(pub), {})[name] = array
+    except ValueError as error:
         raise ConfigError(f"{path} is damaged ({error}); delete it and collect again, the server has it.") from error
     return [SimpleNamespace(**items[pub]) for pub in sorted(items)]

@@ -8,13 +8,14 @@ from the journal, without a circuit, until the journal ends. All that is lost by
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qiskit_qff.bounded import read_json
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost
@@ -25,8 +26,11 @@ FloatArray = NDArray[np.float64]
 FORMAT, VERSION = "qiskit_qff training journal", 1
 _ANSWER = {"kind", "angles", "cost", "random"}
 _LOSS = _ANSWER | {"parameters", "loss", "std_error"}
+_COST = {field.name for field in fields(Cost)}
 _NEEDED = {"loss": _LOSS, "final": _LOSS | {"steps"}, "slopes": _ANSWER | {"slopes", "std_errors"}}
 """What an answer of each kind consists of."""
+_SCALARS = {"loss", "std_error", "steps"}
+"""Entries of an answer that are single numbers; all others are lists."""
 _SAME_DATA = 1e-6
 """Relative difference of sums over the data up to which they count as the same, computed on another machine."""
 _SAME_ANGLES = 1e-7
@@ -239,19 +243,64 @@ def read_journal(path: Path | None) -> dict[str, Any]:
     if path is None or not path.is_file():
         raise ConfigError(f"{path}: there is no journal of a training run to resume; start without --resume.")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as a training journal ({error}); start without --resume.") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("version") != VERSION:
         raise ConfigError(f"{path}: is no training journal of this version; start without --resume.")
     entries = document.get("entries")
     whole = isinstance(entries, list) and all(
-        isinstance(entry, dict) and entry.get("kind") in _NEEDED and _NEEDED[entry["kind"]] <= set(entry)
+        isinstance(entry, dict) and _NEEDED.get(str(entry.get("kind")), {""}) <= set(entry) and _is_numeric(entry)
         for entry in entries
     )
-    if not whole or not {"identity", "starts"} <= set(document):
+    identity = document.get("identity")
+    described = isinstance(identity, dict) and isinstance(identity.get("settings"), dict)
+    if (
+        not whole
+        or not described
+        or not _are_numbers(identity.get("data"))
+        or not _fits(document.get("starts"), entries)
+    ):
         raise ConfigError(f"{path}: is damaged or was edited; restore it, or start without --resume.")
     return document
+
+
+def _fits(starts: Any, entries: list[dict[str, Any]]) -> bool:
+    """Whether starts are angles of some number, and all answers are about as many."""
+    return (
+        _are_numbers(starts)
+        and np.ndim(starts) == 2
+        and all(np.shape(entry["angles"]) == np.shape(starts)[1:] for entry in entries)
+    )
+
+
+def _is_numeric(entry: dict[str, Any]) -> bool:
+    """Whether what an answer consists of are numbers, a cost and the state of a generator."""
+    numbers = all(
+        _are_numbers(value) and np.ndim(value) == (0 if key in _SCALARS else 1)
+        for key, value in entry.items()
+        if key not in {"kind", "cost", "random"}
+    )
+    cost = entry["cost"]
+    counted = isinstance(cost, dict) and set(cost) <= _COST and all(isinstance(v, int | float) for v in cost.values())
+    return numbers and counted and _is_state(entry["random"])
+
+
+def _is_state(value: Any) -> bool:
+    """Whether a value is a state of a random generator."""
+    try:
+        np.random.default_rng().bit_generator.state = value
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
+        return False
+    return True
+
+
+def _are_numbers(value: Any) -> bool:
+    """Whether a value is a number, or an array of them as lists."""
+    try:
+        return np.asarray(value).dtype.kind in "if"
+    except (ValueError, OverflowError):
+        return False
 
 
 def _check(document: dict[str, Any], identity: Identity, path: Path | None) -> None:
