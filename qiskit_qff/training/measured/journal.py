@@ -248,18 +248,14 @@ def read_journal(path: Path | None) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read as a training journal ({error}); start without --resume.") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("version") != VERSION:
         raise ConfigError(f"{path}: is no training journal of this version; start without --resume.")
-    entries = document.get("entries")
-    whole = isinstance(entries, list) and all(
-        isinstance(entry, dict) and _NEEDED.get(str(entry.get("kind")), {""}) <= set(entry) and _is_numeric(entry)
-        for entry in entries
-    )
-    identity = document.get("identity")
-    described = isinstance(identity, dict) and isinstance(identity.get("settings"), dict)
-    if (
-        not whole
-        or not described
-        or not _are_numbers(identity.get("data"))
-        or not _fits(document.get("starts"), entries)
+    entries, identity = document.get("entries"), document.get("identity")
+    if not (
+        isinstance(entries, list)
+        and all(isinstance(entry, dict) and _is_answer(entry) for entry in entries)
+        and isinstance(identity, dict)
+        and isinstance(identity.get("settings"), dict)
+        and _are_numbers(identity.get("data"))
+        and _fits(document.get("starts"), entries)
     ):
         raise ConfigError(f"{path}: is damaged or was edited; restore it, or start without --resume.")
     return document
@@ -274,8 +270,10 @@ def _fits(starts: Any, entries: list[dict[str, Any]]) -> bool:
     )
 
 
-def _is_numeric(entry: dict[str, Any]) -> bool:
-    """Whether what an answer consists of are numbers, a cost and the state of a generator."""
+def _is_answer(entry: dict[str, Any]) -> bool:
+    """Whether an answer has all it needs: numbers, a cost and the state of a generator."""
+    if not _NEEDED.get(str(entry.get("kind")), {""}) <= set(entry):
+        return False
     numbers = all(
         _are_numbers(value) and np.ndim(value) == (0 if key in _SCALARS else 1)
         for key, value in entry.items()
