@@ -43,9 +43,7 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-
-MAX_CUTOFF = 50.0
-"""In Å: a file that says more would fill all memory with neighbours."""
+MAX_CUTOFF = 50.0  # Å; a file that says more would fill all memory with neighbours
 
 
 @dataclass(frozen=True)
@@ -331,10 +329,7 @@ class ForceField:
 
         Args:
             path: Where to.
-            replace: Whether a file that is there already is replaced.
-
-        Raises:
-            FileExistsError: If there is one and it is not to be replaced.
+            replace: Whether a file that is there already is replaced; else FileExistsError is raised.
         """
         version = 3 if self.repulsion.height > 0.0 else 1 if all(m.measured is None for m in self.models) else 2
         write_model(Path(path), self.to_dict(), version=version, replace=replace)
