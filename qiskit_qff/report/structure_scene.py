@@ -146,6 +146,7 @@ def _still(frame: Frame, forces: Sequence[ForceSet], scale: float) -> Figure:
     """The structure as flat discs, the nearest last, with its arrows."""
     figure = Figure(figsize=(5.4, 4.3))
     axes = figure.subplots()
+    axes.set_rasterization_zorder(10.0)  # one image: thousands of shapes would be larger than the viewer
     turn = _rotation()
     places = frame.positions @ turn.T
     order = np.argsort(places[:, 2], kind="stable")

@@ -112,5 +112,8 @@ def test_odd_structures() -> None:
     assert data["scale"] == 1.0
     bare = scene_html(structure_scene(one, caption="No forces."), "bare")
     assert "fieldset" not in bare
+    largest = np.random.default_rng(0).uniform(0.0, 30.0, (MOST_ATOMS, 3))
+    crowd = Frame([3] * MOST_ATOMS, largest, 30.0 * np.eye(3), [True] * 3, forces=largest / 30.0)
+    assert len(scene_html(structure_scene(crowd, (ForceSet("ab initio", crowd.forces),), caption="."), "k")) < 1_000_000
     many = Frame([3] * (MOST_ATOMS + 1), np.zeros((MOST_ATOMS + 1, 3)), np.zeros((3, 3)), [False] * 3)
     assert structure_scene(many, caption="Too many.") is None
