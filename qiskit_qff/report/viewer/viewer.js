@@ -136,7 +136,7 @@
     viewer.rotate(-80, "x");
     viewer.rotate(15, "y");
     // The library fits a sphere around everything; what is wider than high has room to spare.
-    viewer.zoom(Math.min(Math.max(0.1 + place.clientWidth / place.clientHeight, 0.9), 1.45));
+    viewer.zoom(Math.min(Math.max(0.25 + (0.7 * place.clientWidth) / place.clientHeight, 0.9), 1.2));
     viewer.render();
     figure.view = viewer.getView();
     keepScrolling(stage);
