@@ -1,12 +1,12 @@
 """Figures drawn again from the tables that ``qff analyse`` wrote: g(r), displacements, vibrations, and its numbers."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from qiskit_qff.bounded import read_json
 from qiskit_qff.errors import DataError
 from qiskit_qff.report.figures import lines
 from qiskit_qff.report.html import Panel, Section, Table
@@ -39,7 +39,7 @@ def analysis_sections(directory: Path) -> tuple[Section, ...]:
     """
     path = directory / ANALYSIS
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = read_json(path)
         if "trajectories" not in told:
             return (_section("Structure and transport", told, directory),)
         names = [Path(plots[0]).parent.name if (plots := one["plots"]) else "" for one in told["trajectories"]]

@@ -1,6 +1,5 @@
 """Calibrated models on the page: where each M was measured, how far it is off, how uncertain it is."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from ase.data import chemical_symbols
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from qiskit_qff.bounded import read_json
 from qiskit_qff.errors import QFFError
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.remote.results import OPERATORS, calibrated_model
@@ -58,7 +58,7 @@ def read_calibrations(models: dict[str, ForceField]) -> RunPart:
 def _is_calibrated_file(path: Path) -> bool:
     """Whether the file is a model with a measured element."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return any(species.get("measured") is not None for species in content["species"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qiskit_qff.bounded import read_json
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import DataError
 from qiskit_qff.evaluators.protocol import Cost
@@ -57,7 +58,7 @@ def read_device_run(directory: Path) -> RunPart:
     """
     path = directory / DEVICE
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = read_json(path)
         if (told["format"], told["version"]) != (FORMAT, FORMAT_VERSION):
             raise DataError(f"{path}: {told['format']} of version {told['version']} can't be read. Upgrade qiskit_qff.")
         measured = [

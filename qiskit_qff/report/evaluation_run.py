@@ -1,10 +1,10 @@
 """What ``qff evaluate --out`` and ``qff baseline --out`` kept, on the page: errors, noise and shots, other models."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from qiskit_qff.bounded import read_json
 from qiskit_qff.errors import DataError
 from qiskit_qff.report.html import Section, Table
 from qiskit_qff.report.metrics import Metrics
@@ -130,7 +130,7 @@ def _object(path: Path) -> dict[str, Any]:
         DataError: if it does not.
     """
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = read_json(path)
     except ValueError as error:
         raise DataError(f"{path}: not JSON ({error}). Write it again.") from error
     if not isinstance(told, dict):

@@ -1,8 +1,8 @@
 """A directory of ``qff learn`` on the page: rounds, dynamics and errors, as its own page shows them."""
 
-import json
 from pathlib import Path
 
+from qiskit_qff.bounded import read_json
 from qiskit_qff.errors import DataError
 from qiskit_qff.learning.outcome import Learnt
 from qiskit_qff.learning.records import LabelErrors, RoundRecord
@@ -28,7 +28,7 @@ def read_learning_run(directory: Path) -> RunPart:
     """
     path = directory / LEARNT
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = read_json(path)
         rounds = tuple(RoundRecord.from_dict(record) for record in told["rounds"])
         learnt = Learnt(
             reason=told["reason"],

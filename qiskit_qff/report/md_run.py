@@ -1,6 +1,5 @@
 """A directory of ``qff md`` on the page: the log, what the trajectory tells, and a structure of it."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from qiskit_qff.bounded import read_json
 from qiskit_qff.errors import DataError
 from qiskit_qff.report.analysis_page import analysis_panels
 from qiskit_qff.report.analysis_tables import ANALYSIS, analysis_sections
@@ -85,7 +85,7 @@ def _summary(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(read_json(path))
     except (TypeError, ValueError) as error:
         raise DataError(f"{path}: damaged or edited ({error}). Delete it, or run qff md again.") from error
 

@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from qiskit_qff import __version__
+from qiskit_qff.bounded import read_json
 from qiskit_qff.errors import DataError
 from qiskit_qff.report.metrics import Comparison, FloatArray
 from qiskit_qff.structures.frame import Frame
@@ -125,7 +126,7 @@ class Record:
         if not path.is_file():
             return None
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = read_json(path)
             if data["format"] != FORMAT:
                 raise DataError(f"{path}: not a record of a run (format {data['format']!r}). Delete it to do without.")
             if data["version"] > FORMAT_VERSION:

@@ -1,13 +1,11 @@
 """A training run as its page needs it: as it just ended, or read back from the directory that ``qff train`` wrote."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from qiskit_qff.bounded import read_json, read_yaml
 from qiskit_qff.errors import DataError, QFFError
 from qiskit_qff.model.config import TrainConfig, parse_config
 from qiskit_qff.model.force_field import ForceField
@@ -69,14 +67,14 @@ def read_training_run(directory: Path) -> TrainingRun:
     """
     field = ForceField.load(directory / MODEL)
     try:
-        config = parse_config(yaml.safe_load((directory / CONFIG).read_text(encoding="utf-8")), where=CONFIG)
-        told = json.loads((directory / METRICS).read_text(encoding="utf-8"))
+        config = parse_config(read_yaml(directory / CONFIG), where=CONFIG)
+        told = read_json(directory / METRICS)
         metrics = {name: Metrics.from_dict(told[name]) for name in ("train", "test") if name in told}
         numbers = {name: _number(told[name]) for name in ("loss", "linear_loss", "bound", "seconds")}
         uncertainty = told.get("uncertainty")
         coverage = None if uncertainty is None else Coverage.from_dict(uncertainty)
         frames = {"train": list(told["train_frames"]), "test": list(told["test_frames"])}
-    except (KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{directory}: {METRICS} or {CONFIG} is damaged or edited ({error}). Train again.") from error
     kept = Record.read(directory)
     record, missing = (kept, ()) if kept is not None else _recomputed(field, config, frames)
