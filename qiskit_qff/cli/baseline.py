@@ -16,7 +16,7 @@ def baseline(
         Path,
         typer.Argument(
             metavar="SOURCE",
-            help="Data file, 'shipped' for the data set inside, or a configuration ending in .yaml, as for qff train.",
+            help="Data file, 'shipped' (Li-MOF-5), 'li6ps5cl', or a configuration ending in .yaml, as for qff train.",
         ),
     ],
     *,

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from qiskit_qff.structures.frame import Frame, Tag
 
 StructureArgument = Annotated[
-    Path, typer.Argument(metavar="STRUCTURE", help="Structure to build from: CIF, extxyz, POSCAR, ..., or 'shipped'.")
+    Path,
+    typer.Argument(metavar="STRUCTURE", help="Structure to build from: CIF, extxyz, POSCAR, 'shipped', 'li6ps5cl'."),
 ]
 FileOption = Annotated[Path, typer.Option("--out", help="File to write, extended XYZ.")]
 OverwriteOption = Annotated[bool, typer.Option("--force", help="Overwrite the file if there is one.")]
@@ -33,10 +34,10 @@ def read_structures(path: Path, output: Output) -> "list[Frame]":
     """
     from qiskit_qff.structures.building.ordering import ordered_frame
     from qiskit_qff.structures.reading import read_frames
-    from qiskit_qff.structures.shipped import read_shipped
+    from qiskit_qff.structures.shipped import is_shipped, read_shipped
 
-    if str(path) == "shipped":
-        return read_shipped()
+    if is_shipped(path):
+        return read_shipped(str(path))
     if path.suffix.lower() == ".cif":
         frame, notes = ordered_frame(path)
         for note in notes:

@@ -75,8 +75,7 @@ def evaluate(
     from qiskit_qff.cli.evaluation_output import check_evaluation_directory, write_evaluation
     from qiskit_qff.model.accelerator.engine import on_device
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.structures.reading import read_frames
-    from qiskit_qff.structures.shipped import read_shipped
+    from qiskit_qff.structures.shipped import read_source
     from qiskit_qff.structures.validation import ensure_sound
 
     output = Output(as_json=json)
@@ -89,7 +88,7 @@ def evaluate(
     check_evaluation_directory(out, force=force)
     field = ForceField.load(model_file(model))
     placed = on_device(field, device, precision=precision)
-    frames = read_shipped() if str(data) == "shipped" else read_frames(data)
+    frames = read_source(data)
     ensure_sound(frames)
     if dry_run:
         asked = {"backend": backend, "strategy": strategy, "mitigation": mitigation}

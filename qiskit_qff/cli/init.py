@@ -23,7 +23,7 @@ SUFFIXES = {".yaml", ".yml"}
 def init(
     data: Annotated[
         list[Path],
-        typer.Argument(metavar="DATA", help="Labelled structure files, or 'shipped' for the data set inside."),
+        typer.Argument(metavar="DATA", help="Labelled structure files, 'shipped' (Li-MOF-5) or 'li6ps5cl'."),
     ],
     *,
     out: Annotated[Path, typer.Option("--out", help="Configuration to write.")] = Path("config.yaml"),
@@ -33,13 +33,13 @@ def init(
     """Write a commented configuration for a data file: how to hold frames out, the cutoff, and all the rest."""
     from qiskit_qff.model.config_text import commented_yaml
     from qiskit_qff.structures.reading import read_frames
-    from qiskit_qff.structures.shipped import shipped_path
+    from qiskit_qff.structures.shipped import seen_path
     from qiskit_qff.structures.validation import ensure_trainable, validate_frames
     from qiskit_qff.training.suggestion import suggest_config
 
     output = Output(as_json=json)
     _check_out(out, force=force)
-    frames = read_frames([shipped_path() if str(path) == "shipped" else path for path in data], strict=False)
+    frames = read_frames([seen_path(path) for path in data], strict=False)
     ensure_trainable(frames)
     report = validate_frames(frames)
     suggestion = suggest_config(frames, report.summary, _seen_from(out.parent, data))
@@ -67,10 +67,12 @@ def _check_out(out: Path, *, force: bool) -> None:
 
 def _seen_from(directory: Path, data: Sequence[Path]) -> list[str]:
     """Data paths as the configuration has to name them: relative to its directory where they lie below it."""
+    from qiskit_qff.structures.shipped import is_shipped
+
     home = directory.absolute()
     return [
         str(path)
-        if str(path) == "shipped"
+        if is_shipped(path)
         else os.path.relpath(path.absolute(), home)
         if path.absolute().is_relative_to(home)
         else str(path.absolute())

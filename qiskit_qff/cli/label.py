@@ -130,10 +130,9 @@ def _read(paths: list[Path]) -> "list[Frame]":
     Raises:
         DataError: if a file can't be read.
     """
-    from qiskit_qff.structures.reading import read_frames
-    from qiskit_qff.structures.shipped import read_shipped
+    from qiskit_qff.structures.shipped import read_source
 
-    return [frame for path in paths for frame in (read_shipped() if str(path) == "shipped" else read_frames(path))]
+    return [frame for path in paths for frame in read_source(path)]
 
 
 def _show(labeller: "Labeller", frames: "list[Frame]", output: Output, *, workers: int, threads: int) -> None:

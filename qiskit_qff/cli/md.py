@@ -48,7 +48,8 @@ OWN_FILES = (
 )
 
 StructureArgument = Annotated[
-    str, typer.Argument(metavar="STRUCTURE", help="Any structure file, or 'shipped' for the data set inside.")
+    str,
+    typer.Argument(metavar="STRUCTURE", help="Any structure file, 'shipped' (Li-MOF-5) or 'li6ps5cl'."),
 ]
 
 
@@ -105,6 +106,10 @@ def md(
         typer.Option("--grade-limit", help="Largest extrapolation grade; default 1.2 times the training data's."),
     ] = None,
     grade_interval: Annotated[int, typer.Option("--grade-interval", help="Steps between grades.")] = 10,
+    fence: Annotated[
+        bool,
+        typer.Option("--fence", help="Walls around the training data, for models of few but thermal frames."),
+    ] = False,
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
     precision: PrecisionOption = "float64",
@@ -145,7 +150,7 @@ def md(
         checkpoint_interval=checkpoint_interval,
     )
     field = ForceField.load(model_file(model))
-    potential = on_device(field, device, precision=precision)
+    potential = _fenced(field, device) if fence else on_device(field, device, precision=precision)
     watch = _watch(field, on_extrapolation, grade_limit, grade_interval, output)
     # The cell as given: its copies have the same errors, because they share one M.
     note, calibration = calibration_note(field, start)
@@ -153,7 +158,8 @@ def md(
         rehearse(potential, start, settings, out, output, repeat=repeat)
         return
     with locked_directory(out):
-        run = (model_file(model), potential, start, settings, out, output)
+        identity = model_file(model).read_bytes() + (b"fence" if fence else b"")
+        run = (identity, potential, start, settings, out, output)
         summary = _run(*run, watch=watch, repeat=repeat, restart=restart, note=note)
         stopped = summary.extrapolation is not None and summary.extrapolation.stopped
         if stopped:
@@ -177,6 +183,19 @@ def _ramp_steps(given: int | None, steps: int, to_temperature: float | None) -> 
     return 0 if to_temperature is None else steps if given is None else given
 
 
+def _fenced(field: "ForceField", device: str) -> "Potential":
+    """The force field within walls.
+
+    Raises:
+        ConfigError: if it is to run elsewhere than on the processor.
+    """
+    from qiskit_qff.model.fence import FencedForceField
+
+    if device != "cpu":
+        raise ConfigError(f"--fence: walls are there on the processor only, not on {device!r}.")
+    return FencedForceField.of(field)
+
+
 def _watch(
     field: "ForceField", action: str | None, limit: float | None, interval: int, output: Output
 ) -> "ExtrapolationWatch | None":
@@ -196,7 +215,7 @@ def _watch(
 
 
 def _run(
-    model: Path,
+    model: bytes,
     potential: "Potential",
     start: "Frame",
     settings: "MDSettings",
@@ -227,7 +246,7 @@ def _run(
                 potential,
                 settings,
                 out,
-                model_digest=hashlib.sha256(model.read_bytes()).hexdigest(),
+                model_digest=hashlib.sha256(model).hexdigest(),
                 restart=restart,
                 progress=lambda words, done, total: advance("", done, total, detail=words),
                 should_stop=should_stop,
@@ -246,11 +265,10 @@ def read_structure(structure: str, index: int) -> "Frame":
         ConfigError: if the file has no such frame.
         DataError: if the file can't be read.
     """
-    from qiskit_qff.structures.reading import read_frames
-    from qiskit_qff.structures.shipped import read_shipped
+    from qiskit_qff.structures.shipped import read_source
     from qiskit_qff.structures.validation import ensure_sound
 
-    frames = read_shipped() if structure == "shipped" else read_frames(Path(structure))
+    frames = read_source(structure)
     if not -len(frames) <= index < len(frames):
         raise ConfigError(f"--frame {index}: {structure} has {len(frames)} frames, 0 to {len(frames) - 1}.")
     ensure_sound([frames[index]])

@@ -44,7 +44,8 @@ ModelArgument = Annotated[
 DataArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="DATA", help="Structures: extxyz (also .xz, .gz), vasprun.xml, .db, .traj, ..., or 'shipped'."
+        metavar="DATA",
+        help="Structures: extxyz (.xz, .gz), vasprun.xml, .db, .traj, ..., 'shipped', 'li6ps5cl'.",
     ),
 ]
 

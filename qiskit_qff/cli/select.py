@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def select(
     model: ModelArgument,
     candidates: Annotated[
-        list[str], typer.Argument(metavar="CANDIDATES...", help="Structure files, or 'shipped'; labels are not used.")
+        list[str],
+        typer.Argument(metavar="CANDIDATES...", help="Structure files, 'shipped', 'li6ps5cl'; labels unused."),
     ],
     *,
     count: Annotated[int, typer.Option("--n", help="How many frames to select.")],
@@ -65,11 +66,10 @@ def _read(sources: list[str]) -> "list[Frame]":
     Raises:
         DataError: if a file can't be read, or a frame is not sound.
     """
-    from qiskit_qff.structures.reading import read_frames
-    from qiskit_qff.structures.shipped import read_shipped
+    from qiskit_qff.structures.shipped import read_source
     from qiskit_qff.structures.validation import ensure_sound
 
-    frames = [f for source in sources for f in (read_shipped() if source == "shipped" else read_frames(Path(source)))]
+    frames = [f for source in sources for f in read_source(source)]
     ensure_sound(frames)
     return frames
 

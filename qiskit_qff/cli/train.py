@@ -27,7 +27,7 @@ def train(
         Path,
         typer.Argument(
             metavar="SOURCE",
-            help="Data file, 'shipped' for the data set inside, or a configuration ending in .yaml.",
+            help="Data file, 'shipped' (Li-MOF-5), 'li6ps5cl', or a configuration ending in .yaml.",
         ),
     ],
     *,
@@ -142,10 +142,11 @@ def resolve_config(source: Path, changes: dict[str, Any]) -> "TrainConfig":
         ConfigError: if the file or an option is wrong.
     """
     from qiskit_qff.model.config import TrainConfig, load_config, parse_config
+    from qiskit_qff.structures.shipped import is_shipped
 
     if source.suffix.lower() in CONFIG_SUFFIXES:
         config = load_config(source)
-    elif str(source) == "shipped" or source.exists():
+    elif is_shipped(source) or source.exists():
         config = TrainConfig()
         changes = {**changes, "data": {**changes["data"], "path": str(source)}}
     else:
@@ -205,9 +206,11 @@ def _workers(processes: int | None, dask: str | None) -> "AbstractContextManager
 
 def _absolute(path: str | list[str], source: Path) -> str | list[str]:
     """Data paths that mean the same from everywhere; in a configuration they start at its directory."""
+    from qiskit_qff.structures.shipped import is_shipped
+
     if isinstance(path, list):
         return [str(_absolute(single, source)) for single in path]
-    if path == "shipped":
+    if is_shipped(path):
         return path
     start = source.parent if source.suffix.lower() in CONFIG_SUFFIXES else Path()
     return str((start / path).absolute())

@@ -17,7 +17,7 @@ _SHOWN = 3
 def validate(
     data: Annotated[
         list[Path],
-        typer.Argument(metavar="DATA", help="Structure files, or 'shipped' for the data set inside."),
+        typer.Argument(metavar="DATA", help="Structure files, 'shipped' (Li-MOF-5) or 'li6ps5cl'."),
     ],
     *,
     every: Annotated[bool, typer.Option("--all", help="List every defect, not only the first of each kind.")] = False,
@@ -25,11 +25,11 @@ def validate(
 ) -> None:
     """Check structures and labels; exit code 1 if they can't be trained on, 2 if they can't be read."""
     from qiskit_qff.structures.reading import read_frames
-    from qiskit_qff.structures.shipped import shipped_path
+    from qiskit_qff.structures.shipped import seen_path
     from qiskit_qff.structures.validation import validate_frames
 
     output = Output(as_json=json)
-    paths = [shipped_path() if str(path) == "shipped" else path for path in data]
+    paths = [seen_path(path) for path in data]
     report = validate_frames(read_frames(paths, strict=False))
     advice = advise(report.summary)
     _tell_summary(report.summary, output)

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from qiskit_qff.descriptors.angular import spherical_harmonics
 from qiskit_qff.descriptors.channels import ChannelTables
+from qiskit_qff.descriptors.fence import Fence, fence_energy
 from qiskit_qff.descriptors.low_harmonics import HIGHEST, low_gradient, low_harmonics
 from qiskit_qff.descriptors.radial_lanes import Lanes, fill_lanes, make_lanes
 
@@ -41,7 +42,7 @@ REORDER = {"reassoc", "contract", "nsz"}
 
 @numba.njit(cache=True, fastmath=REORDER, nogil=True)
 def quadratic_forces(
-    tables: ChannelTables, means: F, forms: F, form_start: I,
+    tables: ChannelTables, means: F, forms: F, form_start: I, fence: Fence,
     first: I, neighbor: I, vectors: F, distances: F, kinds: I,
     energies: F, forces: F, virial: F,
 ) -> None:  # fmt: skip
@@ -52,6 +53,7 @@ def quadratic_forces(
         means: Channel means of all species end to end, shape ``(C,)``.
         forms: The matrices B of all species, flattened end to end.
         form_start: Where each begins, shape ``(S + 1,)``.
+        fence: Walls around the training data.
         first: CSR offsets of the centres, shape ``(n_centers + 1,)``; centres are the first of the n atoms.
         neighbor: Neighbour indices, shape ``(n_pairs,)``.
         vectors: Neighbour vectors, shape ``(n_pairs, 3)``, in Å.
@@ -64,14 +66,14 @@ def quadratic_forces(
     forces[:] = 0.0
     virial[:] = 0.0
     sweep(
-        0, first.shape[0] - 1, tables, means, forms, form_start,
+        0, first.shape[0] - 1, tables, means, forms, form_start, fence,
         first, neighbor, vectors, distances, kinds, energies, forces, virial,
     )  # fmt: skip
 
 
 @numba.njit(cache=True, fastmath=REORDER)
 def sweep(
-    begin: int, end: int, tables: ChannelTables, means: F, forms: F, form_start: I,
+    begin: int, end: int, tables: ChannelTables, means: F, forms: F, form_start: I, fence: Fence,
     first: I, neighbor: I, vectors: F, distances: F, kinds: I, energies: F, forces: F, virial: F,
 ) -> None:  # fmt: skip
     """Evaluate the centres from ``begin`` to ``end``; their energies are set, forces and virial are added to.
@@ -83,6 +85,7 @@ def sweep(
         means: Channel means.
         forms: Matrices B.
         form_start: Where each begins.
+        fence: Walls around the training data.
         first: CSR offsets.
         neighbor: Neighbour indices.
         vectors: Neighbour vectors in Å.
@@ -111,6 +114,7 @@ def sweep(
             tables.channel_start[s], tables.channel_start[s + 1] - tables.channel_start[s],
             forms, form_start[s], means, values, centred,
         )  # fmt: skip
+        energies[i] += fence_energy(fence, s, centred, tables.channel_start[s + 1] - tables.channel_start[s], values)
         _pull_densities(tables, s, values, density, pulled)
         _backward(
             tables, s, i, low, n_neighbors, vectors, distances, kinds, neighbor, values, pulled, harmonics, lanes,

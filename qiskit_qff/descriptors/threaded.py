@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.descriptors.channels import ChannelTables
+from qiskit_qff.descriptors.fence import Fence
 from qiskit_qff.descriptors.quadratic import sweep
 
 F = NDArray[np.float64]
@@ -22,7 +23,7 @@ LEAST_CENTERS = 500
 
 
 def threaded_forces(
-    tables: ChannelTables, means: F, forms: F, form_start: I,
+    tables: ChannelTables, means: F, forms: F, form_start: I, fence: Fence,
     first: I, neighbor: I, vectors: F, distances: F, kinds: I,
     energies: F, forces: F, virial: F,
 ) -> None:  # fmt: skip
@@ -36,6 +37,7 @@ def threaded_forces(
             means,
             forms,
             form_start,
+            fence,
             first,
             neighbor,
             vectors,
@@ -51,7 +53,7 @@ def threaded_forces(
 
 @numba.njit(cache=True, parallel=True)
 def _over_blocks(
-    tables: ChannelTables, means: F, forms: F, form_start: I,
+    tables: ChannelTables, means: F, forms: F, form_start: I, fence: Fence,
     first: I, neighbor: I, vectors: F, distances: F, kinds: I,
     energies: F, parts: F, virials: F, forces: F,
 ) -> None:  # fmt: skip
@@ -67,7 +69,7 @@ def _over_blocks(
         parts[b, least:most] = 0.0
         virials[b] = 0.0
         sweep(
-            begin, end, tables, means, forms, form_start,
+            begin, end, tables, means, forms, form_start, fence,
             first, neighbor, vectors, distances, kinds, energies, parts[b], virials[b],
         )  # fmt: skip
     for c in numba.prange(n_blocks):

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from qiskit_qff.labelling.options import Options, parse_options, read_options
 from qiskit_qff.model.config import Section, TrainConfig, parse_section, read_yaml
+from qiskit_qff.structures.shipped import is_shipped
 
 FREE = ("stop", "label.workers", "label.threads", "label.timeout_s")
 """Settings that may change when a run goes on: no number of the rounds done depends on them."""
@@ -177,8 +178,8 @@ def load_learn_config(path: Path) -> LearnConfig:
 
 
 def _from(base: Path, paths: str | list[str] | None) -> list[str] | None:
-    """Paths from a directory; ``shipped`` stays what it is."""
+    """Paths from a directory; names of shipped sets stay what they are."""
     if paths is None:
         return None
     listed = [paths] if isinstance(paths, str) else paths
-    return [path if path == "shipped" else str(base / path) for path in listed]
+    return [path if is_shipped(path) else str(base / path) for path in listed]

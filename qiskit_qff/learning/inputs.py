@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -12,8 +11,7 @@ from qiskit_qff.errors import DataError
 from qiskit_qff.labelling.run import DIGITS, frame_id
 from qiskit_qff.learning.config import LearnConfig
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.structures.shipped import read_source
 from qiskit_qff.structures.species import species_of
 from qiskit_qff.structures.validation import ensure_sound
 
@@ -78,7 +76,7 @@ def _read(paths: str | list[str] | None) -> list[Frame]:
         DataError: if one can't be read or a frame is not sound.
     """
     listed = [] if paths is None else [paths] if isinstance(paths, str) else paths
-    frames = [f for path in listed for f in (read_shipped() if path == "shipped" else read_frames(Path(path)))]
+    frames = [f for path in listed for f in read_source(path)]
     ensure_sound(frames)
     return [replace(frame, positions=np.round(frame.positions, DIGITS)) for frame in frames]
 

@@ -29,7 +29,7 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Where the frames come from and which are held out."""
 
-    path: str | list[str] = Field(default="shipped", description="data file(s), or 'shipped' for the Li-MOF-5 set")
+    path: str | list[str] = Field(default="shipped", description="data file(s), 'shipped' (Li-MOF-5) or 'li6ps5cl'")
     split: Literal["random", "block", "balanced", "none"] = Field(
         default="random",
         description="how frames are held out; 'block' takes the last ones, for data in time order",

@@ -47,6 +47,9 @@ class TrainingDomain:
     """C, shape ``(d, d)``."""
     largest: float
     """Largest grade of a training atom."""
+    reach: FloatArray | None = None
+    """Least and largest v of the training atoms along each of :attr:`directions`, shape ``(2, d)``; None in files
+    from before these were kept."""
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -65,17 +68,29 @@ class TrainingDomain:
                 f"training domain: {self.count} atoms, largest grade {self.largest}; positive, finite numbers are "
                 "expected."
             )
+        if self.reach is not None and not (
+            self.reach.shape == (2, len(self.moments)) and (self.reach[0] <= self.reach[1]).all()
+        ):
+            raise ConfigError(
+                f"training domain: a reach of shape {self.reach.shape}; least and largest value of "
+                f"{len(self.moments)} directions are expected."
+            )
 
     @property
     def n_numbers(self) -> int:
         """Label-free numbers that it holds."""
         size = len(self.moments)
-        return 2 + size * (size + 1) // 2
+        return 2 + size * (size + 1) // 2 + (0 if self.reach is None else self.reach.size)
 
     @cached_property
     def whitening(self) -> FloatArray:
         """W, shape ``(d, d)``: the grade is the length of ``W y``."""
         return whitening_of(self.moments)
+
+    @property
+    def directions(self) -> FloatArray:
+        """V, shape ``(d, d)``: v = V y are uncorrelated over the training atoms, of variance about one."""
+        return directions_of(self.moments)
 
     def grades(self, features: FloatArray) -> FloatArray:
         """Extrapolation grades.
@@ -92,7 +107,8 @@ class TrainingDomain:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists for a model file; of C the lower triangle, row by row."""
         triangle = self.moments[np.tril_indices(len(self.moments))]
-        return {"count": self.count, "moments": triangle.tolist(), "largest": self.largest}
+        content: dict[str, Any] = {"count": self.count, "moments": triangle.tolist(), "largest": self.largest}
+        return content if self.reach is None else content | {"reach": self.reach.tolist()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TrainingDomain:
@@ -110,7 +126,8 @@ class TrainingDomain:
             raise ConfigError(f"training domain: {len(triangle)} moments are no lower triangle.")
         moments = np.zeros((size, size))
         moments[np.tril_indices(size)] = triangle
-        return cls(int(data["count"]), moments + np.tril(moments, -1).T, float(data["largest"]))
+        reach = np.asarray(data["reach"], dtype=np.float64) if "reach" in data else None
+        return cls(int(data["count"]), moments + np.tril(moments, -1).T, float(data["largest"]), reach)
 
 
 def whitening_of(moments: FloatArray) -> FloatArray:
@@ -130,3 +147,18 @@ def whitening_of(moments: FloatArray) -> FloatArray:
     total = max(float(np.sum(np.maximum(values, 0.0) / held)), FLOOR)
     whitening: FloatArray = (vectors / np.sqrt(held * total)).T * inverse
     return whitening
+
+
+def directions_of(moments: FloatArray) -> FloatArray:
+    """V with uncorrelated v = V y of variance one, or less in directions held at :data:`FLOOR`.
+
+    Args:
+        moments: C, shape ``(d, d)``.
+
+    Returns:
+        Shape ``(d, d)``.
+    """
+    whitening = whitening_of(moments)
+    variances = np.einsum("ki,ij,kj->k", whitening, moments, whitening)
+    directions: FloatArray = whitening / np.sqrt(max(float(variances.max()), np.finfo(float).tiny))
+    return directions

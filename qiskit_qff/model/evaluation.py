@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.descriptors.channels import ChannelTables, make_tables
+from qiskit_qff.descriptors.fence import Fence, no_fence
 from qiskit_qff.descriptors.quadratic import quadratic_forces
 from qiskit_qff.descriptors.threaded import LEAST_CENTERS, threaded_forces
 from qiskit_qff.model.core_repulsion import CoreRepulsion
@@ -36,6 +37,8 @@ class FoldedForceField:
     """Energy added to every atom of a species, shape ``(S,)``, in eV."""
     repulsion: CoreRepulsion
     """Core repulsion."""
+    fence: Fence
+    """Walls around the training data; none unless a simulation asks for them."""
 
     @classmethod
     def of(
@@ -65,6 +68,7 @@ class FoldedForceField:
             form_start=np.concatenate([[0], np.cumsum([f.size for f in forms])]).astype(np.int64),
             references=np.array([m.reference_energy for m in models]),
             repulsion=repulsion,
+            fence=no_fence(len(models)),
         )
 
     def evaluate(self, kinds: IntArray, neighbors: NeighborList) -> Prediction:
@@ -82,7 +86,7 @@ class FoldedForceField:
         energies, forces, virial = np.empty(n_centers), np.empty((len(kinds), 3)), np.empty((3, 3))
         kernel = threaded_forces if n_centers >= LEAST_CENTERS else quadratic_forces
         kernel(
-            self.tables, self.means, self.forms, self.form_start,
+            self.tables, self.means, self.forms, self.form_start, self.fence,
             neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds,
             energies, forces, virial,
         )  # fmt: skip

@@ -1,24 +1,76 @@
-"""The data set that comes with the package: lithium in MOF-5, labelled by density functional theory.
+"""The data sets that come with the package, labelled by density functional theory, and how they are named.
 
-Its card, ``qiskit_qff/data/README.md``, tells how it was made, what its labels are worth and how to split it.
+``limof5``, lithium in the framework MOF-5, is what ``shipped`` means wherever data are asked for; ``li6ps5cl``, the
+solid electrolyte, goes by its own name. Their card, ``qiskit_qff/data/README.md``, tells how they were made, what their
+labels are worth and how to split them.
 """
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Final
 
+from qiskit_qff.errors import ConfigError
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
 
+DEFAULT: Final = "limof5"
+"""The set that ``shipped`` stands for."""
+NAMES: Final = ("limof5", "li6ps5cl")
+"""Names of the sets; each is a file of extended XYZ, compressed."""
 
-def shipped_path() -> Path:
-    """Where the data set lies: extended XYZ, compressed."""
-    return Path(str(files("qiskit_qff") / "data" / "limof5.extxyz.xz"))
+
+def is_shipped(source: str | Path) -> bool:
+    """Whether a data source is the name of a shipped set, and no path; a file of that name is ``./NAME``.
+
+    Args:
+        source: What a user gave.
+    """
+    return str(source) == "shipped" or str(source) in NAMES
 
 
-def read_shipped() -> list[Frame]:
-    """``Li4@MOF-5``, 110 atoms: PBE-D3 energies in eV, forces in eV/Å; tags such as ``replica`` and ``rattle``.
+def shipped_path(name: str = DEFAULT) -> Path:
+    """Where a data set lies.
+
+    Args:
+        name: One of :data:`NAMES`, or ``shipped``.
 
     Raises:
+        ConfigError: if there is no set of this name.
+    """
+    if not is_shipped(name):
+        raise ConfigError(f"shipped data: there is no set {name!r}. Known names: {', '.join(NAMES)}.")
+    return Path(str(files("qiskit_qff") / "data" / f"{DEFAULT if name == 'shipped' else name}.extxyz.xz"))
+
+
+def read_shipped(name: str = DEFAULT) -> list[Frame]:
+    """The frames of a data set: PBE-D3 energies in eV, forces in eV/Å; tags such as ``replica`` and ``temperature_K``.
+
+    Args:
+        name: ``limof5`` or ``li6ps5cl``.
+
+    Raises:
+        ConfigError: if there is no set of this name.
         DataError: if the file of the installation is damaged or missing.
     """
-    return read_frames(shipped_path())
+    return read_frames(shipped_path(name))
+
+
+def read_source(source: str | Path) -> list[Frame]:
+    """The frames of a shipped set, or of a file.
+
+    Args:
+        source: Name of a set, or a path.
+
+    Raises:
+        DataError: if the file can't be read.
+    """
+    return read_shipped(str(source)) if is_shipped(source) else read_frames(source)
+
+
+def seen_path(source: str | Path) -> Path:
+    """The file that a source stands for.
+
+    Args:
+        source: Name of a set, or a path.
+    """
+    return shipped_path(str(source)) if is_shipped(source) else Path(source)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.values import bare_values
-from qiskit_qff.model.domain import TrainingDomain, whitening_of
+from qiskit_qff.model.domain import TrainingDomain, directions_of, whitening_of
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import neighbor_list
 from qiskit_qff.structures.species import species_index
@@ -48,10 +48,13 @@ def training_domains(
     sums = sum_frames(_MomentWork(species, ordered, r_cut), frames, stage="moments", progress=progress, workers=workers)
     moments = [square / count for square, count in zip(sums.squares, sums.counts, strict=True)]
     whitenings = tuple(whitening_of(moment) for moment in moments)
-    largest = sum_frames(
-        _GradeWork(species, ordered, r_cut, whitenings), frames, stage="grades", progress=progress, workers=workers
-    ).largest
-    return {z: TrainingDomain(int(sums.counts[s]), moments[s], float(largest[s])) for s, z in enumerate(species)}
+    directions = tuple(directions_of(moment) for moment in moments)
+    work = _GradeWork(species, ordered, r_cut, whitenings, directions)
+    extremes = sum_frames(work, frames, stage="grades", progress=progress, workers=workers)
+    return {
+        z: TrainingDomain(int(sums.counts[s]), moments[s], float(extremes.largest[s]), extremes.reaches[s])
+        for s, z in enumerate(species)
+    }
 
 
 @dataclass(eq=False)
@@ -68,14 +71,25 @@ class _MomentSums:
 
 
 @dataclass(eq=False)
-class _LargestGrades:
-    """Largest grade of each species."""
+class _Extremes:
+    """Largest grade of each species, and what it reaches along each direction."""
 
     largest: FloatArray
+    reaches: list[FloatArray]
 
-    def merge(self, other: _LargestGrades) -> None:
+    def widen(self, s: int, along: FloatArray) -> None:
+        """Take in atoms of a species, shape ``(n_s, d_s)``."""
+        self.reaches[s] = _joined(self.reaches[s], np.stack([along.min(axis=0), along.max(axis=0)]))
+
+    def merge(self, other: _Extremes) -> None:
         """Take in other frames."""
         self.largest = np.maximum(self.largest, other.largest)
+        self.reaches = [_joined(mine, theirs) for mine, theirs in zip(self.reaches, other.reaches, strict=True)]
+
+
+def _joined(one: FloatArray, other: FloatArray) -> FloatArray:
+    """Least and largest of two reaches."""
+    return np.stack([np.minimum(one[0], other[0]), np.maximum(one[1], other[1])])
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,26 +116,29 @@ class _MomentWork:
 
 @dataclass(frozen=True, eq=False)
 class _GradeWork:
-    """Largest grades; travels to other processes."""
+    """Largest grades and reaches; travels to other processes."""
 
     species: tuple[int, ...]
     maps: tuple[LinearMap, ...]
     r_cut: float
     whitenings: tuple[FloatArray, ...]
+    directions: tuple[FloatArray, ...]
 
     @property
     def n_bytes(self) -> int:
         """Memory of the sums."""
-        return 8 * len(self.maps)
+        return 8 * sum(1 + 2 * len(v) for v in self.directions)
 
-    def __call__(self, frames: Sequence[Frame], progress: FrameProgress | None = None) -> _LargestGrades:
+    def __call__(self, frames: Sequence[Frame], progress: FrameProgress | None = None) -> _Extremes:
         """Look at some frames."""
-        largest = np.zeros(len(self.maps))
+        # The mean environment, v = 0, is always inside.
+        found = _Extremes(np.zeros(len(self.maps)), [np.zeros((2, len(v))) for v in self.directions])
         for s, features in _features(frames, self.species, self.maps, self.r_cut, progress):
             if len(features):
                 lengths = np.linalg.norm(features @ self.whitenings[s].T, axis=1)
-                largest[s] = max(largest[s], float(lengths.max()))
-        return _LargestGrades(largest)
+                found.largest[s] = max(found.largest[s], float(lengths.max()))
+                found.widen(s, features @ self.directions[s].T)
+        return found
 
 
 def _features(

@@ -18,6 +18,7 @@ from scipy.optimize import least_squares
 
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.descriptors.channels import make_tables
+from qiskit_qff.descriptors.fence import no_fence
 from qiskit_qff.model.core_repulsion import CoreRepulsion
 from qiskit_qff.model.evaluation import FoldedForceField
 from qiskit_qff.structures.frame import Frame
@@ -202,6 +203,7 @@ def low_rank_baseline(
         form_start=np.concatenate([[0], np.cumsum([f.size for f in folded])]).astype(np.int64),
         references=np.zeros(len(species)),
         repulsion=repulsion,
+        fence=no_fence(len(species)),
     )
 
     def predict(frame: Frame) -> tuple[float, FloatArray]:

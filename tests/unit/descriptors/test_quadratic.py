@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from qiskit_qff.descriptors.angular import spherical_harmonics
 from qiskit_qff.descriptors.channels import make_tables
+from qiskit_qff.descriptors.fence import no_fence
 from qiskit_qff.descriptors.kernels import channel_values
 from qiskit_qff.descriptors.low_harmonics import low_gradient, low_harmonics
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
@@ -60,7 +61,7 @@ class Case:
         energies, forces, virial = np.empty(n_atoms), np.full((n_atoms, 3), np.nan), np.full((3, 3), np.nan)
         kernel(
             self.tables, self.means, np.concatenate([form.ravel() for form in self.forms]),
-            np.concatenate([[0], np.cumsum([form.size for form in self.forms])]),
+            np.concatenate([[0], np.cumsum([form.size for form in self.forms])]), no_fence(len(SPECIES)),
             neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, self.kinds,
             energies, forces, virial,
         )  # fmt: skip

@@ -25,3 +25,4 @@ def test_parts_merge_to_the_same_domain(frames):
         assert parts[number].count == whole.count == sum(np.count_nonzero(f.numbers == number) for f in frames)
         np.testing.assert_allclose(parts[number].moments, whole.moments, rtol=1e-10, atol=1e-14)
         assert np.isclose(parts[number].largest, whole.largest, rtol=1e-9)
+        np.testing.assert_allclose(parts[number].reach, whole.reach, rtol=1e-6, atol=1e-9)

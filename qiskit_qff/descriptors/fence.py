@@ -1,0 +1,82 @@
+r"""Walls around the training data: no force inside, a push back outside.
+
+Along each direction k of the centred channels, :math:`v_k = \sum_c F_{kc} (D_c - \bar D_c)`, an atom may be anywhere
+from :math:`l_k` to :math:`h_k`; beyond, it pays
+
+.. math:: e = \sum_k \kappa_k \frac{t_k^3}{(1 + t_k)^2},\qquad t_k = \max(v_k - h_k,\ l_k - v_k,\ 0).
+
+e has two continuous derivatives and is exactly zero inside; far outside its slope is :math:`\kappa_k`, so that a wall
+never gets stiffer. :mod:`qiskit_qff.model.fence` says which directions and slopes a model has.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+class Fence(NamedTuple):
+    """The walls of all species, laid end to end; a named tuple, because kernels can take one."""
+
+    maps: FloatArray
+    """The matrices F, row by row, flattened end to end, shape ``(sum K d,)``."""
+    map_start: IntArray
+    """Where each begins, shape ``(S + 1,)``."""
+    low: FloatArray
+    """Least v inside the walls, shape ``(sum d,)``."""
+    high: FloatArray
+    """Largest v inside the walls, shape ``(sum d,)``."""
+    start: IntArray
+    """Where the directions of each species begin, shape ``(S + 1,)``."""
+    slope: FloatArray
+    """κ of each direction in eV, shape ``(sum d,)``."""
+
+
+def no_fence(n_species: int) -> Fence:
+    """Walls nowhere.
+
+    Args:
+        n_species: Number of species.
+    """
+    none, starts = np.zeros(0), np.zeros(n_species + 1, dtype=np.int64)
+    return Fence(none, starts, none, none, starts, none)
+
+
+@numba.njit(cache=True)
+def fence_energy(fence: Fence, s: int, centred: FloatArray, n: int, gradient: FloatArray) -> float:
+    """Energy of one atom outside the walls; its derivative with respect to the channels is added to a gradient.
+
+    Args:
+        fence: The walls.
+        s: Species index of the atom.
+        centred: Its channels without their mean, shape ``(n,)`` or longer.
+        n: Number of channels.
+        gradient: dE/dD, shape ``(n,)`` or longer; added to.
+
+    Returns:
+        Energy in eV.
+    """
+    energy = 0.0
+    for k in range(fence.start[s + 1] - fence.start[s]):
+        row, place = fence.map_start[s] + k * n, fence.start[s] + k
+        v = 0.0
+        for c in range(n):
+            v += fence.maps[row + c] * centred[c]
+        if v > fence.high[place]:
+            t, sign = v - fence.high[place], 1.0
+        elif v < fence.low[place]:
+            t, sign = fence.low[place] - v, -1.0
+        else:
+            continue
+        part = t / (1.0 + t)
+        energy += fence.slope[place] * t * part * part
+        slope = sign * fence.slope[place] * part * part * (3.0 - 2.0 * part)
+        for c in range(n):
+            gradient[c] += slope * fence.maps[row + c]
+    return energy

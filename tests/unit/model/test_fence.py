@@ -1,0 +1,160 @@
+"""Walls around the training domain: nothing inside, conservative and smooth outside, and holding what falls."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import units
+from ase.md.verlet import VelocityVerlet
+from contracts.force_field.contract import evaluate
+from contracts.force_field.lennard_jones import mixed_crystal
+from contracts.force_field.quantum_model import labelled_frames, small_quantum_model
+
+from qiskit_qff.cli.main import run
+from qiskit_qff.descriptors.fence import Fence, fence_energy
+from qiskit_qff.descriptors.quadratic import quadratic_forces
+from qiskit_qff.descriptors.threaded import threaded_forces
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.model.fence import MARGIN, FencedForceField
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.simulation.calculator import QFFCalculator
+from qiskit_qff.structures.neighbors import neighbor_list
+from qiskit_qff.structures.species import species_index
+
+
+@pytest.fixture(scope="module")
+def field():
+    return small_quantum_model()
+
+
+@pytest.fixture(scope="module")
+def fenced(field):
+    return FencedForceField.of(field)
+
+
+def outside():
+    """Farther from the crystal than any training frame."""
+    return mixed_crystal(2, seed=5, rattle=0.45)
+
+
+def wall_energy(field, fenced, atoms):
+    return float(evaluate(fenced, atoms).energy - evaluate(field, atoms).energy)
+
+
+def test_training_frames_do_not_feel_the_walls(field, fenced):
+    for frame in labelled_frames():
+        one, other = (evaluate(potential, frame.to_atoms()) for potential in (fenced, field))
+        np.testing.assert_array_equal(one.energies, other.energies)
+        np.testing.assert_array_equal(one.forces, other.forces)
+
+
+def test_outside_costs_energy_and_forces_are_its_slope(field, fenced):
+    atoms = outside()
+    assert wall_energy(field, fenced, atoms) > 0.1
+    found = evaluate(fenced, atoms)
+    np.testing.assert_allclose(found.forces.sum(axis=0), 0.0, atol=1e-9)
+    for atom, axis in ((0, 0), (3, 1), (9, 2)):
+        energies = []
+        for sign in (1, -1):
+            moved = atoms.copy()
+            moved.positions[atom, axis] += sign * 1e-5
+            energies.append(evaluate(fenced, moved).energy)
+        slope = -(energies[0] - energies[1]) / 2e-5
+        assert found.forces[atom, axis] == pytest.approx(slope, rel=1e-6, abs=1e-6 * np.abs(found.forces).max())
+    strain = np.eye(3)
+    strain[0, 1] = 1e-5
+    energies = []
+    for change in (strain, 2.0 * np.eye(3) - strain):
+        moved = atoms.copy()
+        moved.set_cell(atoms.cell.array @ change, scale_atoms=True)
+        energies.append(evaluate(fenced, moved).energy)
+    sheared = 0.5 * (found.virial + found.virial.T)[0, 1]
+    assert (energies[0] - energies[1]) / 2e-5 == pytest.approx(sheared, rel=1e-5, abs=1e-5 * np.abs(found.virial).max())
+
+
+def test_a_wall_has_two_continuous_derivatives_and_stays_soft():
+    """Along one channel with walls at -1 and 2 and slope 3."""
+    starts = np.array([0, 1])
+    fence = Fence(np.array([1.0]), starts, np.array([-1.0]), np.array([2.0]), starts, np.array([3.0]))
+    places = np.linspace(-30.0, 30.0, 60_001)
+    energies, slopes = np.empty_like(places), np.zeros_like(places)
+    for k, place in enumerate(places):
+        energies[k] = fence_energy(fence, 0, np.array([place]), 1, slopes[k : k + 1])
+    inside = (places >= -1.0) & (places <= 2.0)
+    assert not energies[inside].any()
+    assert not slopes[inside].any()
+    assert (energies[~inside] > 0.0).all()
+    np.testing.assert_allclose(np.gradient(energies, places)[1:-1], slopes[1:-1], atol=1e-5)
+    curvature = np.gradient(slopes, places)
+    assert np.abs(np.diff(curvature)).max() < 0.02  # a jump anywhere would show at its height, in eV
+    assert curvature.max() < 2.0
+    np.testing.assert_allclose(np.abs(slopes[[0, -1]]), 3.0, rtol=0.01)
+
+
+def test_energy_is_conserved_at_the_walls(field, fenced):
+    atoms = outside()
+    atoms.calc = QFFCalculator(fenced)
+    dynamics = VelocityVerlet(atoms, 0.5 * units.fs)
+    energies, walls = [], []
+    for _ in range(100):
+        dynamics.run(1)
+        energies.append(atoms.get_total_energy())
+        walls.append(wall_energy(field, fenced, atoms))
+    assert max(walls) > 0.1
+    assert np.ptp(energies) < 0.02 * np.ptp([atoms.get_kinetic_energy(), *walls])
+
+
+def test_threads_do_the_same(fenced):
+    atoms = outside() * (4, 2, 2)
+    kinds = species_index(atoms.numbers, fenced.species, where="test")
+    near = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, fenced.cutoff)
+    found = []
+    for kernel in (quadratic_forces, threaded_forces):
+        energies, forces, virial = np.empty(len(kinds)), np.empty((len(kinds), 3)), np.empty((3, 3))
+        kernel(
+            fenced.folded.tables, fenced.folded.means, fenced.folded.forms, fenced.folded.form_start,
+            fenced.folded.fence, near.first, near.neighbor, near.vectors, near.distances, kinds, energies, forces,
+            virial,
+        )  # fmt: skip
+        found.append((energies, forces, virial))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10 * np.abs(other).max())
+
+
+def test_reach_holds_the_training_atoms_and_travels_with_the_file(field, tmp_path):
+    field.save(tmp_path / "model.json")
+    loaded = ForceField.load(tmp_path / "model.json")
+    for mine, theirs in zip(field.models, loaded.models, strict=True):
+        np.testing.assert_array_equal(mine.domain.reach, theirs.domain.reach)
+        variances = mine.domain.directions @ mine.domain.moments @ mine.domain.directions.T
+        np.testing.assert_allclose(variances, np.diag(np.diag(variances)), atol=1e-8)
+        assert np.diag(variances).max() == pytest.approx(1.0)
+        assert (mine.domain.reach[0] < 0.0).all()
+        assert (mine.domain.reach[1] > 0.0).all()
+    walls = FencedForceField.of(loaded).folded.fence
+    np.testing.assert_allclose(walls.high[: walls.start[1]], field.models[0].domain.reach[1] + MARGIN)
+    assert (walls.slope > 0.0).all()
+
+
+def test_older_models_are_told_to_be_trained_again(field, tmp_path, capsys):
+    older = replace(field, models=tuple(replace(m, domain=replace(m.domain, reach=None)) for m in field.models))
+    with pytest.raises(ConfigError, match="train it again"):
+        FencedForceField.of(older)
+    older.save(tmp_path / "old.json")
+    mixed_crystal(2).write(tmp_path / "start.extxyz")
+    arguments = ["md", str(tmp_path / "old.json"), str(tmp_path / "start.extxyz"), "--out", str(tmp_path / "run")]
+    assert run([*arguments, "--fence", "--steps", "2"]) == 2
+    assert "train it again" in capsys.readouterr().err
+
+
+def test_qff_md_runs_within_walls_and_does_not_go_on_without(field, tmp_path, capsys):
+    field.save(tmp_path / "model.json")
+    mixed_crystal(2, rattle=0.1).write(tmp_path / "start.extxyz")
+    arguments = ["md", str(tmp_path / "model.json"), str(tmp_path / "start.extxyz"), "--out", str(tmp_path / "run")]
+    assert run([*arguments, "--fence", "--steps", "10", "--temperature", "20", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["steps"] == 10
+    assert run([*arguments, "--steps", "20", "--temperature", "20"]) == 2
+    assert "another model" in capsys.readouterr().err
+    assert run([*arguments, "--fence", "--device", "cpu-jax", "--restart"]) == 2
+    assert "--fence" in capsys.readouterr().err
