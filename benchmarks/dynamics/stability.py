@@ -1,32 +1,90 @@
-"""Molecular dynamics of lips83 with a trained model: drift, stability, structure, time per step.
+"""Molecular dynamics that has to last: NVT runs of four systems, NVE drift, structure, and 2x2x2 supercells.
 
-    python benchmarks/dynamics/stability.py [--data DIR] [--model model.json] [--seeds 3] [--smoke]
+    python benchmarks/dynamics/stability.py [--systems NAME ...] [--seeds 5] [--ps 100] [--kinds nvt nve supercell]
+        [--work DIR] [--data DIR] [--smoke]
 
-Trains on frames 0-599 unless a model is given. Per seed: NVE at 300 K for 20 ps and NVT (Bussi) at 520 K for 50 ps,
-both 1 fs, 83 atoms; the first 5 ps of NVT are left out of the radial distribution functions, which are compared with
-those of all 800 ab initio frames (120 bins to 6 Å; the error of a pair is the mean absolute difference over the bins).
+| system | trained on | NVT | step |
+|---|---|---|---|
+| lips83, 83 atoms | frames 0-599 | 520 K, within walls (`qff md --fence`) | 1 fs |
+| li6ps5cl, shipped, 104 atoms | all frames | 600 K, within walls | 2 fs |
+| uio66, 114 atoms | all 15 frames | 300 K | 0.5 fs |
+| limof5, shipped, 110 atoms | all frames | 300 K, within walls | 0.5 fs |
+
+Bussi thermostat, every seed with velocities of its own; limof5 starts from frames sampled at 300 K. A run has survived
+if it comes to its end and no bond of its first frame (that of a mobile ion never is one) is broken in any recorded
+frame; both are recorded apart. Where there is a reference trajectory, radial distributions (all but the first tenth of
+the run, 120 bins to 6 Å) are compared with its own; the error of a pair is the mean absolute difference over the bins.
+NVE: seed 0, same start and temperature, half the time step; the drift is the slope of a straight line through the
+conserved quantity. Supercell: seed 0, NVT. Every finished run is written at once, and a second call goes on where the
+first was stopped, in the middle of a run too (`--work` keeps models and trajectories).
 """
 
 import argparse
 import json
 import os
-import tempfile
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from qiskit_qff.errors import SimulationError
 from qiskit_qff.model.config import parse_config
+from qiskit_qff.model.fence import FencedForceField
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.report.figures import lines, save
+from qiskit_qff.simulation.bonds import bond_report
 from qiskit_qff.simulation.dynamics import run_dynamics
 from qiskit_qff.simulation.radial_distribution import radial_distribution, radial_distribution_errors
 from qiskit_qff.simulation.settings import MDSettings
 from qiskit_qff.simulation.trajectory import Trajectory, read_trajectory
 from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.structures.shipped import NAMES, read_shipped
 from qiskit_qff.training.trainer import train
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = Path(__file__).parents[1] / "results" / "stability.json"
+SMALL = {"max_parameters": 40, "optimizer": {"restarts": 1}, "descriptor": {"r_cut": 4.5, "l_max": 1}}
+
+
+@dataclass(frozen=True)
+class System:
+    """One system and how it is run."""
+
+    temperature_k: float
+    timestep_fs: float
+    n_train: int | None = None
+    has_reference: bool = False
+    fence: bool = False
+    start_tag: tuple[str, object] | None = None
+
+
+SYSTEMS = {
+    "lips83": System(520.0, 1.0, n_train=600, has_reference=True, fence=True),
+    "li6ps5cl": System(600.0, 2.0, has_reference=True, fence=True),
+    "uio66": System(300.0, 0.5),
+    "limof5": System(300.0, 0.5, fence=True, start_tag=("replica", "A")),
+}
+
+
+def frames_of(name, data):
+    return read_shipped(name) if name in NAMES else read_frames(data / f"{name}.extxyz.xz")
+
+
+def model_of(name, system, frames, work, *, options):
+    """The trained model, kept from call to call."""
+    path = work / f"{name}.json"
+    if not path.exists():
+        chosen = frames[: system.n_train]
+        train(chosen, parse_config(options, where="benchmark"), rng=np.random.default_rng(0)).force_field.save(path)
+    return ForceField.load(path)
+
+
+def starts_of(system, frames):
+    """Frames that runs may start from: unrattled ones, of the state that is asked for."""
+    plain = [f for f in frames if not f.tags.get("rattle")]
+    if system.start_tag is None:
+        return plain
+    key, value = system.start_tag
+    return [f for f in plain if f.tags.get(key) == value]
 
 
 def reference(frames):
@@ -40,62 +98,85 @@ def reference(frames):
     )
 
 
-def simulate(field, frame, folder, **settings):
-    return run_dynamics(frame.to_atoms(), field, MDSettings(**settings), folder)
+def finite(number):
+    """The number, or None for JSON."""
+    return number if np.isfinite(number) else None
 
 
-def one_seed(field, start, expected, seed, folder, steps):
-    nve = simulate(
-        field, start, folder / f"nve{seed}", temperature_k=300.0, steps=steps[0], timestep_fs=1.0,
-        ensemble="nve", seed=seed,
+def simulate(system, potential, start, folder, *, kind, seed, ps):
+    """One run; what became of it as plain numbers."""
+    timestep = system.timestep_fs * (0.5 if kind == "nve" else 1.0)
+    settings = MDSettings(
+        temperature_k=system.temperature_k,
+        steps=round(ps * 1e3 / timestep),
+        timestep_fs=timestep,
+        ensemble="nve" if kind == "nve" else "nvt",
+        seed=seed,
+        interval=round(50.0 / timestep),
+        checkpoint_interval=5000,
+        velocities=False,
+    )
+    atoms = start.to_atoms() * ((2, 2, 2) if kind == "supercell" else (1, 1, 1))
+    row = {"n_atoms": len(atoms), "asked_ps": ps, "failure": None}
+    try:
+        summary = run_dynamics(atoms, potential, settings, folder)
+    except SimulationError as error:
+        step = int(re.search(r"step (\d+)", str(error))[1])
+        return row | {"time_ps": step * timestep / 1e3, "failure": str(error).split(". ")[0]}
+    trajectory = read_trajectory(summary.trajectory)
+    bonds = bond_report(trajectory)
+    return row | {
+        "time_ps": summary.time_ps,
+        "temperature_k": summary.temperature_mean_k,
+        "drift_mev_per_atom_per_ps": finite(summary.drift_mev_per_atom_per_ps),
+        "ms_per_step": finite(summary.ms_per_step),
+        "lost_atoms": summary.lost_atoms,
+        "n_bonds": bonds.n_bonds,
+        "fewest_bonds": float(bonds.persistence.min()),
+        "broken_at_end": len(bonds.broken),
+    }, trajectory  # fmt: skip
+
+
+def run_one(name, system, potential, frames, starts, work, *, kind, seed, ps):
+    done = simulate(
+        system, potential, starts[(7 * seed) % len(starts)], work / f"{name}-{kind}-{seed}-{ps:g}ps", kind=kind,
+        seed=seed, ps=ps,
     )  # fmt: skip
-    nvt = simulate(
-        field, start, folder / f"nvt{seed}", temperature_k=520.0, steps=steps[1], timestep_fs=1.0,
-        ensemble="nvt", seed=seed,
-    )  # fmt: skip
-    measured = radial_distribution(read_trajectory(nvt.trajectory).after(0.1 * nvt.time_ps))
-    errors = radial_distribution_errors(measured, expected)
-    row = {
-        "seed": seed,
-        "nve_ps": nve.time_ps,
-        "nve_drift_mev_per_atom_per_ps": nve.drift_mev_per_atom_per_ps,
-        "nve_lost_atoms": nve.lost_atoms,
-        "nvt_ps": nvt.time_ps,
-        "nvt_temperature_k": nvt.temperature_mean_k,
-        "nvt_lost_atoms": nvt.lost_atoms,
-        "rdf_mae": errors,
-        "ms_per_step": nvt.ms_per_step,
-    }
-    return row, measured
+    row, trajectory = done if isinstance(done, tuple) else (done, None)
+    if trajectory is not None and system.has_reference and kind == "nvt":
+        measured = radial_distribution(trajectory.after(0.1 * row["time_ps"]))
+        row["rdf_mae"] = radial_distribution_errors(measured, radial_distribution(reference(frames)))
+    row["survived"] = row["failure"] is None and row["fewest_bonds"] == 1.0
+    return {"system": name, "kind": kind, "seed": seed, "fence": system.fence, **row}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("QFF_DATA", "../shared/data")))
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--smoke", action="store_true", help="a few steps on the shipped set, nothing written")
-    arguments = parser.parse_args()
-    frames = read_shipped() if arguments.smoke else read_frames(arguments.data / "lips83.extxyz.xz")
-    options = {"max_parameters": 40, "optimizer": {"restarts": 1}} if arguments.smoke else {}
-    if arguments.model:
-        field = ForceField.load(arguments.model)
-    else:
-        field = train(frames[:600], parse_config(options, where="benchmark"), rng=np.random.default_rng(0)).force_field
-    expected = radial_distribution(reference(frames))
-    steps = (20, 20) if arguments.smoke else (20_000, 50_000)
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for seed in range(1 if arguments.smoke else arguments.seeds):
-            row, measured = one_seed(field, frames[0], expected, seed, Path(folder), steps)
-            rows.append(row)
-            print(json.dumps(row), flush=True)
-    if arguments.smoke:
-        return
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "stability_lips83.json").write_text(json.dumps({"runs": rows}, indent=1) + "\n")
-    curves = {"NVT 520 K": measured.curves["all"], "ab initio": expected.curves["all"]}
-    save(lines(measured.r, curves, x_label="r / Å", y_label="g(r)"), RESULTS / "rdf_lips83.png")
+    parser.add_argument("--work", type=Path, default=Path("stability-runs"))
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument("--kinds", nargs="+", choices=("nvt", "nve", "supercell"), default=["nvt", "nve", "supercell"])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--ps", type=float, default=100.0)
+    parser.add_argument("--smoke", action="store_true", help="a few steps of the shipped framework, nothing recorded")
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    rows = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() and not given.smoke else []
+    known = {(r["system"], r["kind"], r["seed"], r["asked_ps"]) for r in rows}
+    for name in ["limof5"] if given.smoke else given.systems:
+        system, frames = SYSTEMS[name], frames_of(name, given.data)
+        field = model_of(name, system, frames, given.work, options=SMALL if given.smoke else {})
+        potential = FencedForceField.of(field) if system.fence else field
+        starts, ps = starts_of(system, frames), 0.01 if given.smoke else given.ps
+        for kind in given.kinds:
+            for seed in range(given.seeds if kind == "nvt" and not given.smoke else 1):
+                if (name, kind, seed, ps) in known:
+                    continue
+                row = run_one(name, system, potential, frames, starts, given.work, kind=kind, seed=seed, ps=ps)
+                print(json.dumps(row), flush=True)
+                rows.append(row)
+                if not given.smoke:
+                    RESULTS.write_text(json.dumps({"runs": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 """The shipped data set is what its card says."""
 
+import itertools
+import json
 import re
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from qiskit_qff.structures.shipped import read_shipped, shipped_path
+from qiskit_qff.cli.main import run
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.structures.shipped import is_shipped, read_shipped, read_source, shipped_path
 from qiskit_qff.structures.splitting import balanced_split, near_copies, tag_groups
 
 
@@ -20,19 +24,27 @@ def card():
     return (shipped_path().parent / "README.md").read_text()
 
 
+FRAMEWORK = {"Zn": 8, "C": 48, "H": 24, "O": 26}
+
+
 def test_composition_and_cell(frames):
-    assert len(frames) == 38
+    assert len(frames) >= 46
+    loadings = Counter()
     for frame in frames:
-        assert Counter(frame.symbols) == {"Zn": 8, "C": 48, "H": 24, "O": 26, "Li": 4}
+        counts = Counter(frame.symbols)
+        loadings[counts.pop("Li")] += 1
+        assert counts == FRAMEWORK
         assert frame.pbc.all()
         assert frame.volume == pytest.approx(2 * 12.916**3)
         assert set(frame.tags) >= {"replica", "chunk", "snapshot", "temperature_K", "rattle", "level"}
+    assert set(loadings) == {2, 4}
+    assert {frame.tags["temperature_K"] for frame in frames} == {300.0, 450.0, 600.0, 900.0}
+    assert len({frame.positions.tobytes() for frame in frames}) == len(frames)
 
 
 def test_table_of_the_card_is_that_of_the_file(frames, card):
     rows = [line.strip("| ").split("|") for line in card.splitlines() if re.match(r"\| \d+ \|", line)]
     assert len(rows) == len(frames)
-    lowest = min(frame.energy for frame in frames)
     for frame, row in zip(frames, rows, strict=True):
         tags = frame.tags
         assert [cell.strip() for cell in row[:4]] == [
@@ -40,23 +52,27 @@ def test_table_of_the_card_is_that_of_the_file(frames, card):
         ]
         assert float(row[4]) == tags["temperature_K"]
         assert ("yes" in row[5]) == (tags["rattle"] > 0)
+        assert int(row[6]) == frame.symbols.count("Li")
+        alike = [other.energy for other in frames if other.n_atoms == frame.n_atoms]
         measured = [
-            (frame.energy - lowest) / frame.n_atoms * 1e3,
+            (frame.energy - min(alike)) / frame.n_atoms * 1e3,
             np.sqrt((frame.forces**2).mean()),
             np.linalg.norm(frame.forces, axis=1).max(),
             np.abs(frame.forces.sum(axis=0)).max(),
         ]
-        np.testing.assert_allclose([float(cell) for cell in row[6:]], measured, atol=0.0501)
+        np.testing.assert_allclose([float(cell) for cell in row[7:11]], measured, atol=0.0501)
+        assert float(row[11]) > 0.1  # lithium near zero would be another electronic state
 
 
 def test_figures_of_the_card(frames, card):
-    forces = np.array([frame.forces for frame in frames])
-    energies = np.array([frame.energy / frame.n_atoms for frame in frames])
+    forces = np.concatenate([frame.forces.ravel() for frame in frames])
+    energies = np.array([frame.energy / frame.n_atoms for frame in frames if frame.n_atoms == 110])
+    assert f"| frames | {len(frames)}: {sum(not f.tags['rattle'] for f in frames)} snapshots" in card
     assert f"{energies.min():.3f} to {energies.max():.3f} eV/atom" in card
     assert f"spread {energies.std() * 1e3:.1f} meV/atom" in card
     assert f"standard deviation {forces.std():.2f} eV/Å" in card
     assert f"largest component {np.abs(forces).max():.1f} eV/Å" in card
-    assert f"reaches {np.abs(forces.sum(axis=1)).max():.2f} eV/Å" in card
+    assert f"reaches {max(np.abs(f.forces.sum(axis=0)).max() for f in frames):.2f} eV/Å" in card
 
 
 def test_rattled_copies_stay_with_their_origin(frames):
@@ -66,7 +82,7 @@ def test_rattled_copies_stay_with_their_origin(frames):
     assert len(set(units)) == len(frames) - len(pairs)
     for seed in range(10):
         split = balanced_split(tag_groups(frames, "replica"), 0.2, np.random.default_rng(seed), units=units)
-        assert 6 <= len(split.test) <= 10
+        assert 0.1 * len(frames) <= len(split.test) <= 0.3 * len(frames)
         assert not {units[k] for k in split.test} & {units[k] for k in split.train}
 
 
@@ -78,3 +94,70 @@ def test_cp2k_input_belongs_to_the_first_frame(frames):
     np.testing.assert_allclose(positions[:, 1:].astype(float), frames[0].positions, atol=1e-7)
     assert "CUTOFF 300" in text
     assert "DFTD3(BJ)" in text
+
+
+@pytest.fixture(scope="module")
+def electrolyte():
+    return read_shipped("li6ps5cl")
+
+
+def test_electrolyte_is_one_trajectory(electrolyte, card):
+    assert len(electrolyte) >= 50
+    for k, frame in enumerate(electrolyte):
+        assert Counter(frame.symbols) == {"Li": 48, "P": 8, "S": 40, "Cl": 8}
+        assert frame.volume == pytest.approx(19.718 * 9.859**2)
+        assert frame.tags["time_fs"] == pytest.approx(2.0 * frame.tags["step"])
+        assert np.abs(frame.forces.sum(axis=0)).max() < 0.05
+        if k and frame.tags["step"] == electrolyte[k - 1].tags["step"] + 1:
+            moved = np.linalg.norm(frame.positions - electrolyte[k - 1].positions, axis=1)
+            assert 0.0 < moved.max() < 0.2
+    times = [frame.tags["time_fs"] for frame in electrolyte]
+    assert times == sorted(set(times))
+    for part in ("equilibration", "trajectory"):
+        own = [frame for frame in electrolyte if frame.tags["part"] == part]
+        assert f"| {part} | {len(own)} | {own[0].tags['time_fs']:.0f} to {own[-1].tags['time_fs']:.0f} fs |" in card
+
+
+def test_forces_of_the_trajectory_are_slopes_of_its_energies(electrolyte):
+    """Along each step the energy falls by the work of the mean force: labels, units and order belong together."""
+    falls, works = [], []
+    for one, other in itertools.pairwise(electrolyte):
+        if other.tags["step"] == one.tags["step"] + 1:
+            falls.append(other.energy - one.energy)
+            works.append(-0.5 * np.sum((one.forces + other.forces) * (other.positions - one.positions)))
+    assert np.corrcoef(falls, works)[0, 1] > 0.999
+    np.testing.assert_allclose(falls, works, atol=0.02)
+
+
+def test_input_of_the_electrolyte_is_that_of_its_first_frame(electrolyte):
+    text = (shipped_path().parent / "li6ps5cl_cp2k.inp").read_text()
+    coordinates = re.search(r"^    &COORD\n(.*)    &END COORD", text, re.DOTALL | re.MULTILINE)[1].split()
+    positions = np.array(coordinates).reshape(-1, 4)
+    assert positions[:, 0].tolist() == electrolyte[0].symbols
+    np.testing.assert_allclose(positions[:, 1:].astype(float), electrolyte[0].positions, atol=1e-7)
+
+
+def test_names_of_the_sets(electrolyte, frames, tmp_path, monkeypatch):
+    assert [is_shipped(name) for name in ("shipped", "limof5", "li6ps5cl", "./li6ps5cl", "other.xyz")] == [
+        True, True, True, False, False,
+    ]  # fmt: skip
+    assert len(read_source("shipped")) == len(read_source("limof5")) == len(frames)
+    with pytest.raises(ConfigError, match="limof5, li6ps5cl"):
+        read_shipped("mof74")
+    monkeypatch.chdir(tmp_path)
+    electrolyte[0].to_atoms().write("li6ps5cl", format="extxyz")
+    assert len(read_source("li6ps5cl")) == len(electrolyte)
+
+
+def test_commands_know_the_electrolyte_by_its_name(electrolyte, tmp_path, capsys):
+    small = tmp_path / "small.yaml"
+    small.write_text(
+        "data: {path: [li6ps5cl], split: block}\nmax_parameters: 12\noptimizer: {restarts: 1, max_iterations: 5}\n"
+        "descriptor: {r_cut: 4.0, n_narrow: 2, n_broad: 2, powers: [2], n_radial: 2, l_max: 1}\n"
+        "compression: {search_rounds: 0}\ncircuit: {n_qubits: 2}\n"
+    )
+    assert run(["train", str(small), "--out", str(tmp_path / "run"), "--json"]) == 0
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert sorted([*last["train_frames"], *last["test_frames"]]) == list(range(len(electrolyte)))
+    assert min(last["test_frames"]) > max(last["train_frames"])
+    assert run(["validate", "li6ps5cl"]) == 0

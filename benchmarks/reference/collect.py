@@ -1,0 +1,207 @@
+"""Put finished reference calculations into the shipped sets, and their figures into the data card.
+
+    python benchmarks/reference/collect.py electrolyte RUN    # a run of li6ps5cl_cp2k.inp: ar.out, ar-pos-1.xyz, ...
+    python benchmarks/reference/collect.py framework FILE...  # frames labelled by `qff label --calculator cp2k`
+    python benchmarks/reference/collect.py card               # the card's figures from the files as they are
+
+`electrolyte` writes the whole set anew: every step whose SCF converged. `framework` adds what the set does not hold
+yet, in the order given; frames whose lithium has a Mulliken charge near zero are in a wrong electronic state, told and
+left out. Both can be run while calculations go on.
+"""
+
+import argparse
+import io
+import lzma
+import re
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import iread, read, write
+from ase.units import Bohr, Hartree
+
+from qiskit_qff.structures.shipped import shipped_path
+
+LEVEL = "PBE-D3BJ/DZVP-MOLOPT-SR-GTH cp2k2023.1"
+EQUILIBRATION_FS = 100.0
+"""Until then the electrolyte cools down from 1300 K, two relaxation times of its thermostat."""
+LEAST_CHARGE = 0.1
+"""Lithium below this Mulliken charge, in e, is not the ion."""
+
+
+def save(frames, path):
+    text = io.StringIO()
+    write(text, frames, format="extxyz")
+    path.write_bytes(lzma.compress(text.getvalue().encode(), preset=9))
+
+
+def blocks(path, n_atoms):
+    """Step and numbers of every complete frame of an XYZ file that CP2K writes."""
+    lines = path.read_text().splitlines()
+    size = n_atoms + 2
+    for begin in range(0, len(lines) - size + 1, size):
+        rows = [line.split()[1:4] for line in lines[begin + 2 : begin + size]]
+        yield int(re.search(r"i =\s*(\d+)", lines[begin + 1])[1]), np.array(rows, dtype=float)
+
+
+def converged_steps(output):
+    """Steps of the run whose SCF ended below its threshold, in order of their energies in the output."""
+    ended = re.findall(r"outer SCF loop (converged|FAILED)|(ENERGY\| Total FORCE_EVAL)", output)
+    steps, last = [], False
+    for scf, energy in ended:
+        last = scf == "converged" if scf else last
+        if energy:
+            steps.append(last)
+    return steps
+
+
+def electrolyte(run):
+    text = (run / "ar.inp").read_text()
+    cell = [[float(x) for x in re.search(rf"^ *{axis} +(.*)$", text, re.MULTILINE)[1].split()] for axis in "ABC"]
+    symbols = [
+        line.split()[0]
+        for line in re.search(r"&COORD\n(.*?)&END COORD", text, re.DOTALL)[1].splitlines()
+        if line.split()
+    ]
+    table = {int(row[0]): row for row in np.loadtxt(run / "ar-1.ener", ndmin=2)}
+    forces = dict(blocks(run / "ar-frc-1.xyz", len(symbols)))
+    good = converged_steps((run / "ar.out").read_text())
+    frames = []
+    for step, positions in blocks(run / "ar-pos-1.xyz", len(symbols)):
+        if step not in forces or step not in table or not good[step]:
+            print(f"step {step}: left out")
+            continue
+        _, time, _, kinetic, potential, *_ = table[step]
+        atoms = Atoms(symbols, positions=positions, cell=cell, pbc=True)
+        atoms.calc = SinglePointCalculator(
+            atoms, energy=potential * Hartree, forces=np.round(forces[step] * Hartree / Bohr, 8)
+        )
+        atoms.info.update(
+            step=step, time_fs=time, temperature_K=600.0, kinetic_temperature_K=round(kinetic, 1),
+            part="equilibration" if time < EQUILIBRATION_FS else "trajectory", config_type="li6ps5cl", level=LEVEL,
+        )  # fmt: skip
+        frames.append(atoms)
+    save(frames, shipped_path("li6ps5cl"))
+    return len(frames)
+
+
+def framework(files):
+    path = shipped_path("limof5")
+    frames = read(path, ":")
+    kept = {a.positions.round(6).tobytes() for a in frames}
+    count = max((a.info["snapshot"] for a in frames if a.info["replica"] == "M"), default=0)
+    for file in files:
+        for atoms in iread(file):
+            if atoms.positions.round(6).tobytes() in kept:
+                continue
+            charges = atoms.arrays["mulliken_charges"][atoms.numbers == 3]
+            if charges.min() < LEAST_CHARGE:
+                print(f"{file}: lithium of charge {charges.min():.2f}: left out")
+                continue
+            if "replica" not in atoms.info:
+                count += 1
+                atoms.info = {
+                    "replica": "M", "chunk": atoms.info["round"], "snapshot": count, "rattle": 0.0, "level": LEVEL,
+                    "config_type": f"li{len(charges)}mof5", **atoms.info,
+                }  # fmt: skip
+            frames.append(atoms)
+    save(frames, path)
+    return len(frames)
+
+
+def framework_card():
+    frames = read(shipped_path("limof5"), ":")
+    lowest = {}
+    for a in frames:
+        n = len(a)
+        lowest[n] = min(lowest.get(n, np.inf), a.get_potential_energy() / n)
+    rows = []
+    for k, a in enumerate(frames):
+        forces, info = a.get_forces(), a.info
+        charges = a.arrays["mulliken_charges"][a.numbers == 3]
+        rows.append(
+            f"| {k} | {info['replica']} | {info['chunk']} | {info['snapshot']} | {info['temperature_K']:.0f} | "
+            f"{'yes' if info['rattle'] else ''} | {len(charges)} | "
+            f"{(a.get_potential_energy() / len(a) - lowest[len(a)]) * 1e3:.1f} | {np.sqrt((forces**2).mean()):.2f} | "
+            f"{np.linalg.norm(forces, axis=1).max():.1f} | {np.abs(forces.sum(axis=0)).max():.2f} | "
+            f"{charges.min():.2f} |"
+        )
+    head = "| frame | replica | chunk | snapshot | T / K | rattled | Li | ΔE | rms F | max F | net F | least q |"
+    return "\n".join([head, "|" + "---|" * 12, *rows])
+
+
+def framework_summary():
+    frames = read(shipped_path("limof5"), ":")
+    plain = [a for a in frames if not a.info["rattle"]]
+    loads = [int((a.numbers == 3).sum()) for a in frames]
+    four = [a for a, n in zip(frames, loads, strict=True) if n == 4]
+    energies = np.array([a.get_potential_energy() / len(a) for a in four])
+    smooth = np.array([a.get_potential_energy() / len(a) for a in four if not a.info["rattle"]])
+    forces = np.concatenate([a.get_forces().ravel() for a in frames])
+    calm = np.concatenate([a.get_forces().ravel() for a in plain])
+    charges = np.concatenate([a.arrays["mulliken_charges"][a.numbers == 3] for a in frames])
+    net = max(np.abs(a.get_forces().sum(axis=0)).max() for a in frames)
+    shares = ", ".join(f"{loads.count(n)} with {n} Li" for n in sorted(set(loads)))
+    heat = sorted({a.info["temperature_K"] for a in frames})
+    hot = ", ".join(f"{sum(a.info['temperature_K'] == t for a in frames)} at {t:.0f} K" for t in heat)
+    count = f"{len(frames)}: {len(plain)} snapshots and {len(frames) - len(plain)} rattled copies; {shares}"
+    energy = (
+        f"{energies.min():.3f} to {energies.max():.3f} eV/atom (spread {energies.std() * 1e3:.1f} meV/atom, "
+        f"without the rattled copies {smooth.std() * 1e3:.1f}); pseudopotential reference"
+    )
+    force = (
+        f"standard deviation {forces.std():.2f} eV/Å (snapshots alone {calm.std():.2f}), largest component "
+        f"{np.abs(forces).max():.1f} eV/Å; the net force reaches {net:.2f} eV/Å"
+    )
+    charge = f"{charges.mean():+.2f} e on average (Mulliken; {charges.min():.2f} to {charges.max():.2f})"
+    rows = {"frames": count, "sampled": hot, "energies of Li4": energy, "forces": force, "charge of Li": charge}
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {words} |" for name, words in rows.items())])
+
+
+def electrolyte_card():
+    frames = read(shipped_path("li6ps5cl"), ":")
+    rows = []
+    for name in ("equilibration", "trajectory"):
+        part = [a for a in frames if a.info["part"] == name]
+        if not part:
+            continue
+        energies = np.array([a.get_potential_energy() / len(a) for a in part])
+        forces = np.array([a.get_forces() for a in part])
+        heat = np.array([a.info["kinetic_temperature_K"] for a in part])
+        net = np.abs(forces.sum(axis=1)).max()
+        rows.append(
+            f"| {name} | {len(part)} | {part[0].info['time_fs']:.0f} to {part[-1].info['time_fs']:.0f} fs | "
+            f"{heat.mean():.0f} ({heat.min():.0f} to {heat.max():.0f}) | "
+            f"{energies.min():.4f} to {energies.max():.4f} | {forces.std():.2f} | "
+            f"{np.abs(forces).max():.1f} | {net:.3f} |"
+        )
+    head = "| part | frames | time | kinetic T / K | eV/atom | std F | largest component | net F |"
+    return "\n".join([head, "|" + "---|" * 8, *rows])
+
+
+def card():
+    path = shipped_path("limof5").parent / "README.md"
+    text = path.read_text()
+    parts = {"limof5": framework_summary(), "limof5 frames": framework_card(), "li6ps5cl": electrolyte_card()}
+    for name, content in parts.items():
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n{content}\n{end}{rest.split(end, 1)[1]}"
+    path.write_text(text)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("electrolyte", "framework", "card"))
+    parser.add_argument("paths", nargs="*", type=Path)
+    given = parser.parse_args()
+    if given.what == "electrolyte":
+        print(electrolyte(given.paths[0]), "frames")
+    elif given.what == "framework":
+        print(framework(given.paths), "frames")
+    card()
+
+
+if __name__ == "__main__":
+    main()
