@@ -16,6 +16,7 @@ import render_learning
 import render_packaging
 import render_quantum
 import render_speed
+import render_stability
 import render_transfer
 import render_uncertainty
 
@@ -44,18 +45,6 @@ def cost_lines():
             f"A step of the optimiser: {step['ms_median'][1]:.1f} ms, {step['ratio']:.2f} times that on "
             f"{step['n_frames'][0]} frames. "
             "`benchmarks/speed/training.py`"
-        )
-    if runs := (read("stability_lips83") or {}).get("runs"):
-        drift = max(abs(r["nve_drift_mev_per_atom_per_ps"]) for r in runs)
-        rdf = max(r["rdf_mae"]["all"] for r in runs)
-        worst_name, worst = max(
-            ((k, v) for r in runs for k, v in r["rdf_mae"].items() if k != "all"), key=lambda item: item[1]
-        )
-        lines.append(
-            f"- Molecular dynamics of lips83, {len(runs)} seeds: NVE at 300 K for {runs[0]['nve_ps']:.0f} ps drifts by "
-            f"at most {drift:.1g} meV/atom/ps; NVT at 520 K for {runs[0]['nvt_ps']:.0f} ps keeps all atoms, its g(r) "
-            f"differs from ab initio by {rdf:.3f} (all pairs together; {worst:.2f} for {worst_name}, the worst pair); "
-            f"{min(r['ms_per_step'] for r in runs):.1f} ms a step inside ASE. `benchmarks/dynamics/stability.py`"
         )
     if long := read("long_run"):
         ran, (short, read_long) = long["run"], long["reading"]
@@ -107,7 +96,7 @@ def quantum_training_lines():
 def page():
     lines = ["# Results", "", "Rendered by `python benchmarks/render.py` from `benchmarks/results/`.", ""]
     lines += [*render_accuracy.accuracy_table(), "", *render_accuracy.summary_lines()]
-    lines += [*cost_lines(), *render_speed.lines()]
+    lines += [*cost_lines(), *render_stability.lines(), *render_speed.lines()]
     lines += [
         *quantum_training_lines(),
         *render_quantum.summary_lines(),
@@ -116,7 +105,7 @@ def page():
         *render_packaging.lines(),
         "",
     ]
-    lines += [*render_accuracy.sections(), *render_transfer.sections()]
+    lines += [*render_accuracy.sections(), *render_transfer.sections(), *render_stability.sections()]
     lines += [*render_uncertainty.sections(), *render_learning.sections(), *render_quantum.sections()]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -134,6 +123,7 @@ def main():
             "",
             *render_accuracy.summary_lines(),
             *cost_lines(),
+            *render_stability.lines(),
             *render_speed.lines(),
             *quantum_training_lines(),
             *render_quantum.summary_lines(),

@@ -24,8 +24,7 @@ from qiskit_qff.report.record import RECORD, Example, Record, environment
 from qiskit_qff.report.training_page import training_page as page_of
 from qiskit_qff.report.training_run import CONFIG, METRICS, MODEL, TrainingRun
 from qiskit_qff.report.uncertainty import Coverage, calibrated, cross_checked_coverage, spreads_of
-from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.shipped import read_source, seen_path
+from qiskit_qff.structures.shipped import read_configured
 from qiskit_qff.structures.splitting import Split
 from qiskit_qff.structures.validation import ensure_trainable
 from qiskit_qff.training.defaults import with_data_defaults
@@ -76,7 +75,7 @@ def read_training_frames(config: "TrainConfig") -> "list[Frame]":
         DataError: if a file can't be read or its frames can't be trained on.
     """
     path = config.data.path
-    frames = read_source(path) if isinstance(path, str) else read_frames([seen_path(name) for name in path])
+    frames = read_configured(config.data.path)
     ensure_trainable(frames)
     return frames
 

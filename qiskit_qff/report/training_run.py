@@ -13,8 +13,7 @@ from qiskit_qff.report.metrics import Comparison, Metrics, compare
 from qiskit_qff.report.record import RECORD, Example, Record
 from qiskit_qff.report.uncertainty import Coverage
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.structures.shipped import read_configured
 
 MODEL, METRICS, CONFIG = "model.json", "metrics.json", "config.yaml"
 
@@ -100,7 +99,7 @@ def _recomputed(
     paths = [config.data.path] if isinstance(config.data.path, str) else list(config.data.path)
     names = ", ".join(Path(path).name for path in paths)
     try:
-        frames = read_shipped() if config.data.path == "shipped" else read_frames(config.data.path)
+        frames = read_configured(config.data.path)
         sets = {name: [frames[index] for index in indices] for name, indices in chosen.items() if indices}
         comparisons = {name: compare_frames(field, members) for name, members in sets.items()}
     except (QFFError, OSError, IndexError) as error:

@@ -74,3 +74,15 @@ def seen_path(source: str | Path) -> Path:
         source: Name of a set, or a path.
     """
     return shipped_path(str(source)) if is_shipped(source) else Path(source)
+
+
+def read_configured(paths: str | list[str]) -> list[Frame]:
+    """The frames of a configuration's data: one source, or several one after the other.
+
+    Args:
+        paths: Names of sets, or paths.
+
+    Raises:
+        DataError: if a file can't be read.
+    """
+    return read_source(paths) if isinstance(paths, str) else read_frames([seen_path(path) for path in paths])

@@ -1,0 +1,66 @@
+"""Lines and tables of what molecular dynamics did in `benchmarks/dynamics/stability.py`."""
+
+import json
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results" / "stability.json"
+WORDS = {
+    "lips83": "lips83, 520 K",
+    "li6ps5cl": "shipped Li6PS5Cl, 600 K",
+    "uio66": "UiO-66, 300 K",
+    "limof5": "shipped Li-MOF-5, 300 K",
+}
+
+
+def runs():
+    return json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
+
+
+def lines():
+    """One line for the README."""
+    done = runs()
+    parts = []
+    for length in sorted({r["asked_ps"] for r in done if r["kind"] == "nvt"}):
+        group = [r for r in done if r["kind"] == "nvt" and r["asked_ps"] == length]
+        counts = [
+            f"{WORDS[name]} {sum(r['survived'] for r in own)} of {len(own)}"
+            for name in WORDS
+            if (own := [r for r in group if r["system"] == name])
+        ]
+        parts.append(f"{length:g} ps of NVT survived, all bonds whole: {', '.join(counts)}")
+    if not parts:
+        return []
+    drifts = [abs(r["drift_mev_per_atom_per_ps"]) for r in done if r["kind"] == "nve" and r["failure"] is None]
+    parts += [f"NVE drift at most {max(drifts):.1g} meV/atom/ps"] if drifts else []
+    errors = [(value, pair, r["system"]) for r in done for pair, value in r.get("rdf_mae", {}).items()]
+    if errors:
+        worst, pair, system = max(errors)
+        parts.append(f"g(r) within {worst:.2f} of ab initio in every run (worst: {pair} of {system})")
+    return [f"- Molecular dynamics that lasts: {'; '.join(parts)}. `benchmarks/dynamics/stability.py`"]
+
+
+def sections():
+    """The table of all runs."""
+    done = runs()
+    if not done:
+        return []
+    names = ("system", "walls", "run", "seed", "atoms", "ps", "ended", "bonds left", "T / K")
+    head = f"| {' | '.join(names)} | drift meV/atom/ps | g(r) worst pair |"
+    table = ["## Stability of molecular dynamics", "", head, "|" + "---|" * 11]
+    for r in sorted(done, key=lambda r: (list(WORDS).index(r["system"]), r["kind"], r["asked_ps"], r["seed"])):
+        ended = "whole" if r["failure"] is None else f"{r['time_ps']:.2f} ps: {r['failure'].split(': ')[-1]}"
+        bonds = f"{100 * r['fewest_bonds']:.1f} %" if "fewest_bonds" in r else "-"
+        heat = f"{r['temperature_k']:.0f}" if "temperature_k" in r else "-"
+        drift = r.get("drift_mev_per_atom_per_ps")
+        worst = max(r["rdf_mae"].items(), key=lambda item: item[1]) if r.get("rdf_mae") else None
+        table.append(
+            f"| {WORDS[r['system']]} | {'yes' if r['fence'] else 'no'} | {r['kind']} | {r['seed']} | {r['n_atoms']} | "
+            f"{r['asked_ps']:g} | {ended} | {bonds} | {heat} | {'-' if drift is None else f'{drift:+.1g}'} | "
+            f"{'-' if worst is None else f'{worst[1]:.3f} ({worst[0]})'} |"
+        )
+    return [
+        *table,
+        "",
+        "`benchmarks/dynamics/stability.py`; drift of NVT runs is that of Bussi's conserved quantity.",
+        "",
+    ]
