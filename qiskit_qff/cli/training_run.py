@@ -74,7 +74,6 @@ def read_training_frames(config: "TrainConfig") -> "list[Frame]":
     Raises:
         DataError: if a file can't be read or its frames can't be trained on.
     """
-    path = config.data.path
     frames = read_configured(config.data.path)
     ensure_trainable(frames)
     return frames
