@@ -6,7 +6,7 @@
 | system | trained on | NVT | step |
 |---|---|---|---|
 | lips83, 83 atoms | frames 0-599 | 520 K, within walls (`qff md --fence`) | 1 fs |
-| li6ps5cl, shipped, 104 atoms | all frames | 600 K, within walls | 2 fs |
+| li6ps5cl, shipped, 104 atoms | all frames | 600 K, within walls | 1 fs |
 | uio66, 114 atoms | all 15 frames | 300 K | 0.5 fs |
 | limof5, shipped, 110 atoms | all frames | 300 K, within walls | 0.5 fs |
 
@@ -59,7 +59,7 @@ class System:
 
 SYSTEMS = {
     "lips83": System(520.0, 1.0, n_train=600, has_reference=True, fence=True),
-    "li6ps5cl": System(600.0, 2.0, has_reference=True, fence=True),
+    "li6ps5cl": System(600.0, 1.0, has_reference=True, fence=True),
     "uio66": System(300.0, 0.5),
     "limof5": System(300.0, 0.5, fence=True, start_tag=("replica", "A")),
 }

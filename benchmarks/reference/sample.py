@@ -1,0 +1,102 @@
+"""Structures of Li-MOF-5 to label next: dynamics of a model, kept where it leaves its training data.
+
+    python benchmarks/reference/sample.py MODEL --out FILE [--temperatures 300 ...] [--seeds 0 ...] [--springs 0]
+
+From a frame sampled at 300 K (replica A, by seed) the model's own NVT dynamics runs with 0.5 fs; graded every 10 fs. A
+structure is kept when the largest grade over its limit first passes 1 and 1.5, and when a Zn-O bond first exceeds
+2.6 Å; the run ends at 2.5 times the limit or at twice the temperature, since what comes then is not worth a label. With
+springs (eV/Å²) lithium is held to displaced copies of its places. `qff learn` does the same with labels and training in
+turn; this is the loop's first half for calculations that run elsewhere.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms, units
+from ase.constraints import Hookean
+from ase.io import write
+from ase.md.bussi import Bussi
+from ase.md.velocitydistribution import thermalize_momenta
+
+from qiskit_qff import ForceField, QFFCalculator, read_shipped
+from qiskit_qff.errors import QFFError
+from qiskit_qff.model.extrapolation import Grader
+from qiskit_qff.structures.species import species_index
+
+LEVELS = (1.0, 1.5)
+GIVE_UP = 2.5
+LONG_BOND = 2.6
+SPREAD = 0.35
+"""Displacement of the places that springs hold to, in Å."""
+
+
+def kept(atoms, **told):
+    structure = Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=True)
+    structure.info.update(sampler="qff", n_li=int(np.count_nonzero(atoms.numbers == 3)), **told)
+    return structure
+
+
+def sample(field, frame, *, temperature, seed, picoseconds, springs, number):
+    """Structures of one run."""
+    rng = np.random.default_rng([seed, number])
+    atoms = frame.to_atoms()
+    lithium = np.flatnonzero(atoms.numbers == 3)
+    if springs:
+        places = atoms.positions[lithium] + rng.normal(0.0, SPREAD, (len(lithium), 3))
+        pairs = zip(lithium, places, strict=True)
+        atoms.set_constraint([Hookean(int(a), place, springs, rt=0.0) for a, place in pairs])
+    atoms.calc = QFFCalculator(field)
+    thermalize_momenta(atoms, temperature_K=temperature, rng=rng)
+    dynamics = Bussi(atoms, 0.5 * units.fs, temperature_K=temperature, taut=100 * units.fs, rng=rng)
+    grader = Grader.of(field.models, r_cut=field.r_cut)
+    kinds = species_index(atoms.numbers, field.species, where="start")
+    bonds = [(i, j) for i in np.flatnonzero(atoms.numbers == 30) for j in np.flatnonzero(atoms.numbers == 8)
+             if atoms.get_distance(i, j, mic=True) < 2.4]  # fmt: skip
+    found, seen = [], set()
+    for block in range(round(100 * picoseconds)):
+        try:
+            dynamics.run(20)
+        except QFFError:
+            break
+        grades = grader.evaluate(kinds, atoms.calc.neighbors)
+        ratio = float((grades.values / grades.limits).max())
+        reasons = [f"grade {level:g}" for level in LEVELS if ratio > level and block > 10]
+        if max(atoms.get_distance(i, j, mic=True) for i, j in bonds) > LONG_BOND:
+            reasons.append("Zn-O bond")
+        for reason in reasons:
+            if reason not in seen:
+                seen.add(reason)
+                told = {"temperature_K": temperature, "sampling_seed": seed, "round": number, "reason": reason}
+                found.append(kept(atoms, grade=round(ratio, 3), time_ps=0.01 * (block + 1), **told))
+        if ratio > GIVE_UP or atoms.get_temperature() > 2.0 * temperature + 100.0:
+            break
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--temperatures", type=float, nargs="+", default=[300.0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
+    parser.add_argument("--ps", type=float, default=6.0)
+    parser.add_argument("--springs", type=float, default=0.0)
+    parser.add_argument("--round", type=int, default=3)
+    given = parser.parse_args()
+    field = ForceField.load(given.model)
+    starts = [f for f in read_shipped() if f.tags["replica"] == "A" and not f.tags["rattle"]]
+    found = []
+    for temperature in given.temperatures:
+        for seed in given.seeds:
+            new = sample(
+                field, starts[seed % len(starts)], temperature=temperature, seed=seed, picoseconds=given.ps,
+                springs=given.springs, number=given.round,
+            )  # fmt: skip
+            print(f"{temperature:g} K, seed {seed}: {[a.info['reason'] for a in new]}", flush=True)
+            found += new
+    write(given.out, found, format="extxyz")
+
+
+if __name__ == "__main__":
+    main()
