@@ -6,13 +6,15 @@
 
 `electrolyte` writes the whole set anew: every step whose SCF converged. `framework` adds what the set does not hold
 yet, in the order given; frames whose lithium has a Mulliken charge near zero are in a wrong electronic state, told and
-left out. Both can be run while calculations go on.
+left out. Both can be run while calculations go on. `--smoke` writes nothing: it fails where the card is not what the
+files say.
 """
 
 import argparse
 import io
 import lzma
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -180,27 +182,32 @@ def electrolyte_card():
     return "\n".join([head, "|" + "---|" * 8, *rows])
 
 
-def card():
-    path = shipped_path("limof5").parent / "README.md"
-    text = path.read_text()
+def card(text):
+    """The data card with its figures as the files have them."""
     parts = {"limof5": framework_summary(), "limof5 frames": framework_card(), "li6ps5cl": electrolyte_card()}
     for name, content in parts.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         before, rest = text.split(begin)
         text = f"{before}{begin}\n{content}\n{end}{rest.split(end, 1)[1]}"
-    path.write_text(text)
+    return text
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("electrolyte", "framework", "card"))
+    parser.add_argument("what", nargs="?", choices=("electrolyte", "framework", "card"), default="card")
     parser.add_argument("paths", nargs="*", type=Path)
+    parser.add_argument("--smoke", action="store_true", help="check the card, nothing written")
     given = parser.parse_args()
+    page = shipped_path("limof5").parent / "README.md"
+    if given.smoke:
+        if card(page.read_text()) != page.read_text():
+            sys.exit("the data card does not show what the files hold; run collect.py card")
+        return
     if given.what == "electrolyte":
         print(electrolyte(given.paths[0]), "frames")
     elif given.what == "framework":
         print(framework(given.paths), "frames")
-    card()
+    page.write_text(card(page.read_text()))
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ from ase.io import write
 from ase.md.bussi import Bussi
 from ase.md.velocitydistribution import thermalize_momenta
 
-from qiskit_qff import ForceField, QFFCalculator, read_shipped
+from qiskit_qff import ForceField, QFFCalculator, read_shipped, train
 from qiskit_qff.errors import QFFError
+from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.extrapolation import Grader
 from qiskit_qff.structures.species import species_index
 
@@ -74,19 +75,30 @@ def sample(field, frame, *, temperature, seed, picoseconds, springs, number):
     return found
 
 
+def small_model():
+    options = {"max_parameters": 40, "optimizer": {"restarts": 1}, "descriptor": {"r_cut": 4.5, "l_max": 1}}
+    frames = read_shipped()[:5]
+    return train(frames, parse_config(options, where="benchmark"), rng=np.random.default_rng(0)).force_field
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("model", nargs="?", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--smoke", action="store_true", help="a few steps of a small model, nothing written")
     parser.add_argument("--temperatures", type=float, nargs="+", default=[300.0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--ps", type=float, default=6.0)
     parser.add_argument("--springs", type=float, default=0.0)
     parser.add_argument("--round", type=int, default=3)
     given = parser.parse_args()
-    field = ForceField.load(given.model)
+    if not given.smoke and (given.model is None or given.out is None):
+        parser.error("give a model and --out")
+    field = small_model() if given.smoke else ForceField.load(given.model)
     starts = [f for f in read_shipped() if f.tags["replica"] == "A" and not f.tags["rattle"]]
     found = []
+    if given.smoke:
+        given.seeds, given.ps = [0], 0.05
     for temperature in given.temperatures:
         for seed in given.seeds:
             new = sample(
@@ -95,7 +107,8 @@ def main():
             )  # fmt: skip
             print(f"{temperature:g} K, seed {seed}: {[a.info['reason'] for a in new]}", flush=True)
             found += new
-    write(given.out, found, format="extxyz")
+    if not given.smoke:
+        write(given.out, found, format="extxyz")
 
 
 if __name__ == "__main__":
