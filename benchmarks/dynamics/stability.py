@@ -14,8 +14,8 @@ Bussi thermostat, every seed with velocities of its own; limof5 starts from fram
 if it comes to its end and no bond of its first frame (that of a mobile ion never is one) is broken in any recorded
 frame; both are recorded apart. Where there is a reference trajectory, radial distributions (all but the first tenth of
 the run, 120 bins to 6 Å) are compared with its own; the error of a pair is the mean absolute difference over the bins.
-NVE: seed 0, same start and temperature, half the time step; the drift is the slope of a straight line through the
-conserved quantity. Supercell: seed 0, NVT. Every finished run is written at once, and a second call goes on where the
+NVE: from where the NVT run of seed 0 ended, new velocities, half the time step; the drift is the slope of a straight
+line through the conserved quantity. Supercell: seed 0, NVT. Every finished run is written at once, and a second call goes on where the
 first was stopped, in the middle of a run too (`--work` keeps models and trajectories).
 """
 
@@ -23,7 +23,7 @@ import argparse
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -137,9 +137,20 @@ def simulate(system, potential, start, folder, *, kind, seed, ps):
     }, trajectory  # fmt: skip
 
 
+def warm(start, folder):
+    """The structure at the end of a run: an equilibrated one, where the run is there."""
+    path = folder / "trajectory.extxyz"
+    if not path.exists():
+        return start
+    return replace(start, positions=read_trajectory(path).positions[-1])
+
+
 def run_one(name, system, potential, frames, starts, work, *, kind, seed, ps):
+    start = starts[(7 * seed) % len(starts)]
+    if kind == "nve":
+        start = warm(start, work / f"{name}-nvt-{seed}-{ps:g}ps")
     done = simulate(
-        system, potential, starts[(7 * seed) % len(starts)], work / f"{name}-{kind}-{seed}-{ps:g}ps", kind=kind,
+        system, potential, start, work / f"{name}-{kind}-{seed}-{ps:g}ps", kind=kind,
         seed=seed, ps=ps,
     )  # fmt: skip
     row, trajectory = done if isinstance(done, tuple) else (done, None)
