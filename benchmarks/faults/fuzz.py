@@ -20,6 +20,12 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[2]))
 
+if "--inside" in sys.argv:  # the package is instrumented as it is imported
+    import atheris
+
+    with atheris.instrument_imports(include=["qiskit_qff"]):
+        import benchmarks.faults.suite.readers  # noqa: F401
+
 from benchmarks.faults.suite.commands import Nursery
 from benchmarks.faults.suite.inputs import BACKEND_CONFIG, CONFIG, DATA, MODEL, STRUCTURES
 from benchmarks.faults.suite.kills import workshop
@@ -111,9 +117,6 @@ def fuzz(kind: str, files: Path, minutes: float) -> int:
 
 def inside(kind: str, files: Path, arguments: list[str]) -> None:
     """In that process."""
-    import atheris
-
-    atheris.instrument_all()
     read = prepared(kind, files, Path(tempfile.mkdtemp()))
     atheris.Setup([sys.argv[0], *arguments], lambda content: bool(read(content)) and None)
     atheris.Fuzz()

@@ -16,6 +16,7 @@ from qiskit_qff.cli.completion import complete_options
 from qiskit_qff.cli.cost import cost
 from qiskit_qff.cli.demo import demo
 from qiskit_qff.cli.evaluate import evaluate
+from qiskit_qff.cli.export import export
 from qiskit_qff.cli.info import info
 from qiskit_qff.cli.init import init
 from qiskit_qff.cli.label import label
@@ -25,6 +26,7 @@ from qiskit_qff.cli.md import md
 from qiskit_qff.cli.report import report
 from qiskit_qff.cli.schema import schema
 from qiskit_qff.cli.select import select
+from qiskit_qff.cli.socket import socket
 from qiskit_qff.cli.train import train
 from qiskit_qff.cli.validate import validate
 from qiskit_qff.errors import QFFError
@@ -60,6 +62,8 @@ VERBS: dict[str, Callable[..., None] | typer.Typer] = {
     "select": select,
     "learn": learn,
     "lammps": lammps,
+    "socket": socket,
+    "export": export,
     "analyse": analyse,
     "report": report,
     "schema": schema,

@@ -117,7 +117,8 @@ def resume_problem(
             return f"{done} units were on disk, {kept} were kept"
     if damaged := damaged_files(directory):
         return f"damaged after resuming: {'; '.join(damaged)}"
-    if left := [str(path.relative_to(directory)) for path in directory.rglob("*.partial")]:
+    left = [str(path.relative_to(directory)) for path in directory.rglob("*.partial")]
+    if left and command:  # else nothing has been written since, and the next write removes them
         return f"left behind: {', '.join(left)}"
     return difference(scenario.results(directory), whole.results)
 

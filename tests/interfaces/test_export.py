@@ -1,0 +1,96 @@
+"""``qff export`` and its reader of 60 lines, against the force field."""
+
+import importlib.util
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qiskit_qff.cli.main import run
+from qiskit_qff.descriptors.channels import ChannelSet
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.model.export import export_document
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.structures.reading import read_frames
+
+READER = Path(__file__).parents[2] / "examples" / "numpy_reader.py"
+
+
+@pytest.fixture(scope="module")
+def reader():
+    """The reader as a module of its own; it may import numpy and the standard library, no more."""
+    spec = importlib.util.spec_from_file_location("numpy_reader", READER)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def exported(trained, tmp_path):
+    assert run(["export", str(trained / "run"), "--out", str(tmp_path / "plain.json")]) == 0
+    return json.loads((tmp_path / "plain.json").read_text())
+
+
+def closer(frame):
+    """The frame with two atoms pushed into each other's core."""
+    positions = frame.positions.copy()
+    positions[0] += 0.45 * (positions[1] - positions[0])
+    return replace(frame, positions=positions)
+
+
+def alone(frame):
+    """The frame without periods."""
+    return replace(frame, pbc=np.zeros(3, dtype=bool))
+
+
+@pytest.mark.parametrize("change", [lambda frame: frame, closer, alone], ids=["crystal", "core", "cluster"])
+def test_reader_agrees_with_the_force_field(trained, exported, reader, change) -> None:
+    field, frame = ForceField.load(trained / "run" / "model.json"), change(read_frames(trained / "data.extxyz")[2])
+    expected = field.predict(frame)
+    where = (exported, list(frame.symbols), frame.positions, frame.cell, frame.pbc)
+    assert reader.energy(*where) == pytest.approx(expected.energy, abs=1e-10)
+    np.testing.assert_allclose(
+        reader.forces(*where), expected.forces, rtol=0.0, atol=1e-10 * max(1.0, np.abs(expected.forces).max())
+    )
+
+
+def test_the_core_is_reached(trained) -> None:
+    """Else the test above would say nothing of it."""
+    field, frame = ForceField.load(trained / "run" / "model.json"), closer(read_frames(trained / "data.extxyz")[2])
+    core = field.repulsion
+    without = replace(field, repulsion=replace(core, height=0.0, inner=0.01 * core.inner, outer=0.02 * core.outer))
+    assert abs(field.predict(frame).energy - without.predict(frame).energy) > 0.1
+
+
+def test_older_models_without_a_low_part_of_the_core(trained, reader) -> None:
+    field, frame = ForceField.load(trained / "run" / "model.json"), closer(read_frames(trained / "data.extxyz")[2])
+    older = replace(field, repulsion=replace(field.repulsion, height=0.0, scale=0.8 * field.repulsion.scale))
+    where = (export_document(older), list(frame.symbols), frame.positions, frame.cell, frame.pbc)
+    assert reader.energy(*where) == pytest.approx(older.predict(frame).energy, rel=1e-12)
+
+
+def test_reader_is_short_and_needs_numpy_only() -> None:
+    code = READER.read_text().split('"""', 2)[2]
+    assert sum(bool(line.strip()) for line in code.splitlines()) <= 60
+    names = {line.split()[1].split(".")[0] for line in code.splitlines() if line.startswith(("import ", "from "))}
+    assert names - set(sys.stdlib_module_names) == {"numpy"}
+
+
+def test_no_channel_is_left_out_without_a_word(trained, monkeypatch) -> None:
+    field, plain = ForceField.load(trained / "run" / "model.json"), ChannelSet.to_dict
+    monkeypatch.setattr(ChannelSet, "to_dict", lambda self: plain(self) | {"colour": "red"})
+    with pytest.raises(ConfigError, match="colour"):
+        export_document(field)
+
+
+def test_a_file_is_not_replaced_unasked(trained, exported, tmp_path, capsys) -> None:
+    command = ["export", str(trained / "run"), "--out", str(tmp_path / "plain.json")]
+    assert run(command) == 2
+    assert "--force" in capsys.readouterr().err
+    assert run([*command, "--force", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n_channels"] == sum(
+        len(element["channels"]) for element in exported["elements"].values()
+    )
