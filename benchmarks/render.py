@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import render_accuracy
+import render_faults
 import render_figures
 import render_learning
 import render_packaging
@@ -103,10 +104,12 @@ def page():
         *render_uncertainty.lines(),
         *render_learning.lines(),
         *render_packaging.lines(),
+        *render_faults.lines(),
         "",
     ]
     lines += [*render_accuracy.sections(), *render_transfer.sections(), *render_stability.sections()]
     lines += [*render_uncertainty.sections(), *render_learning.sections(), *render_quantum.sections()]
+    lines += render_faults.sections()
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -130,6 +133,7 @@ def main():
             *render_uncertainty.lines(),
             *render_learning.lines(),
             *render_packaging.lines(),
+            *render_faults.lines(),
         ]
     )
     if not arguments.check:

@@ -6,7 +6,7 @@ common="--quiet --python-version 3.11 --no-annotate --no-header --extra test"
 head="# Written by requirements/compile.sh; do not edit."
 
 lock="$(uv pip compile pyproject.toml requirements/build.in $common --upgrade \
-    --extra lint --extra lammps --extra dask --extra label --extra docs)"
+    --extra lint --extra lammps --extra dask --extra label --extra docs --extra interfaces)"
 printf '%s\n%s\n' "$head" "$lock" >requirements/lock.txt
 
 lowest="$(uv pip compile pyproject.toml $common --resolution lowest-direct \

@@ -8,7 +8,8 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import write
 
-DATA, CONFIG, BACKEND_CONFIG, STRUCTURES, MODEL = "data.extxyz", "exact.yaml", "measured.yaml", "bare.extxyz", "model"
+DATA, STRUCTURES, MODEL = "data.extxyz", "bare.extxyz", "model"
+CONFIG, BACKEND_CONFIG, LEARN_CONFIG = "exact.yaml", "measured.yaml", "learn.yaml"
 
 _POOL = "descriptor: {r_cut: 4.0, n_narrow: 4, n_broad: 2, powers: [2, 6], n_radial: 2, l_max: 1}"
 _EXACT = f"""
@@ -24,6 +25,19 @@ data: {{path: {DATA}, test_fraction: 0.25}}
 circuit: {{family: brickwork_cz, readout: z_diagonal, n_qubits: 2, layers: 1, n_readouts: 2}}
 estimator: {{backend: aer, shots: 64, optimizer: adam, steps: 4, candidates: 1}}
 max_parameters: 24
+"""
+_LEARN = f"""
+start: {STRUCTURES}
+label: {{calculator: emt}}
+md: {{temperatures_k: [300], time_ps: 0.2, timestep_fs: 2.0, interval: 10}}
+select: {{per_round: 2, held_out: 1}}
+stop: {{rounds: 1}}
+train:
+  {_POOL}
+  compression: {{search_rounds: 0}}
+  circuit: {{n_qubits: 2}}
+  optimizer: {{restarts: 1, max_iterations: 10}}
+  max_parameters: 20
 """
 
 
@@ -49,3 +63,4 @@ def write_inputs(directory: Path) -> None:
     write(directory / STRUCTURES, bare)
     (directory / CONFIG).write_text(_EXACT)
     (directory / BACKEND_CONFIG).write_text(_MEASURED)
+    (directory / LEARN_CONFIG).write_text(_LEARN)

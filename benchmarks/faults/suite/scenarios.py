@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmarks.faults.suite.inputs import BACKEND_CONFIG, CONFIG, DATA, MODEL, STRUCTURES
+from benchmarks.faults.suite.inputs import BACKEND_CONFIG, CONFIG, DATA, LEARN_CONFIG, MODEL, STRUCTURES
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.checkpoint import read_checkpoint
 from qiskit_qff.simulation.recording import read_log
@@ -27,6 +27,7 @@ _CLOCKS = {
     "date",
     "run",
     "job_ids",
+    "label_seconds",
 }
 """Entries of results that differ from run to run, and may."""
 
@@ -84,6 +85,16 @@ def _labels(directory: Path) -> dict[str, Any]:
     }
 
 
+def _learning(directory: Path) -> dict[str, Any]:
+    run = directory / OUT
+    return {
+        "summary": timeless(json.loads((run / "learn.json").read_text())),
+        "model": (run / "model.json").read_text(),
+        "labels": re.sub(r"label_wall_s=\S+", "", (run / "labels.extxyz").read_text()),
+        "files": sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()),
+    }
+
+
 def _label_count(directory: Path) -> int:
     """Whole frames in the file: eight atoms, a number and a header each."""
     path = directory / f"{OUT}.extxyz"
@@ -131,6 +142,8 @@ def _calibrating(directory: Path) -> tuple[str, ...]:
     return () if (directory / f"{OUT}.json").exists() else _CALIBRATE
 
 
+_LEARN = ("learn", LEARN_CONFIG, "--out", OUT, "--json")
+
 SCENARIOS = (
     Scenario("train", _TRAIN, lambda _: _TRAIN, _train, lambda _: 0, lambda _: None),
     Scenario(
@@ -151,6 +164,7 @@ SCENARIOS = (
         lambda told: told["n_kept"],
     ),
     Scenario("calibrate", _CALIBRATE, _calibrating, _calibration, lambda _: 0, lambda _: None),
+    Scenario("learn", _LEARN, lambda _: _LEARN, _learning, lambda _: 0, lambda _: None),
 )
 
 
