@@ -39,5 +39,5 @@ def sections():
         f"| {row['fault']} | {row['command']} | {row['tried']} | {row['survived']} | {row['remark']} |"
         for row in document["rows"]
     ]
-    note = "Results after a fault are compared with those of a run that nothing happened to. `benchmarks/faults/run_all.py`"
+    note = "Results after a fault equal those of a run that nothing happened to. `benchmarks/faults/run_all.py`"
     return ["## Faults", "", "| fault | command | tried | survived | |", "|---|---|---|---|---|", *rows, "", note, ""]
