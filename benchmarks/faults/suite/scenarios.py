@@ -80,7 +80,7 @@ def _dynamics(directory: Path) -> dict[str, Any]:
 def _labels(directory: Path) -> dict[str, Any]:
     text = (directory / f"{OUT}.extxyz").read_text()
     return {
-        "labels": re.sub(r"label_wall_s=\S+", "", text),
+        "labels": re.sub(r"label_(wall_s|finished)=\S+", "", text),
         "settings": (directory / f"{OUT}.settings.yaml").read_text(),
     }
 
@@ -90,7 +90,7 @@ def _learning(directory: Path) -> dict[str, Any]:
     return {
         "summary": timeless(json.loads((run / "learn.json").read_text())),
         "model": (run / "model.json").read_text(),
-        "labels": re.sub(r"label_wall_s=\S+", "", (run / "labels.extxyz").read_text()),
+        "labels": re.sub(r"label_(wall_s|finished)=\S+", "", (run / "labels.extxyz").read_text()),
         "files": sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()),
     }
 
