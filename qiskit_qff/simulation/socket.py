@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ase import Atoms
 from ase.calculators.socketio import IPIProtocol, SocketClient, actualunixsocketname
@@ -65,17 +66,8 @@ def serve(
         BackendError: If no server listens, or it sends what is not the protocol.
         DataError: If it sends another number of atoms, or a structure that can't be evaluated.
     """
-    client = _connect(address, patience)
-    count, n_atoms, began = 0, len(atoms), time.perf_counter()
-    receive = client.protocol.recvposdata
-
-    def checked() -> object:
-        cell, inverse, positions = receive()
-        if len(positions) != n_atoms:
-            raise DataError(f"the server at {address} sends {len(positions)} atoms, the structure has {n_atoms}.")
-        return cell, inverse, positions
-
-    client.protocol.recvposdata = checked
+    client = _connect(address, patience, n_atoms=len(atoms))
+    count, began = 0, time.perf_counter()
     try:
         for _ in client.irun(atoms, use_stress=bool(atoms.pbc.all())):
             count += 1
@@ -88,7 +80,28 @@ def serve(
     return Served(count, time.perf_counter() - began)
 
 
-def _connect(address: Address, patience: float) -> SocketClient:
+class _Protocol(IPIProtocol):
+    """i-PI's protocol with a server that has the same atoms."""
+
+    def __init__(self, connection: socket.socket, address: Address, *, n_atoms: int) -> None:
+        super().__init__(connection)
+        self._address, self._n_atoms = address, n_atoms
+
+    def recvposdata(self) -> Any:
+        """Cell, its inverse and positions.
+
+        Raises:
+            DataError: If there is another number of positions.
+        """
+        received = super().recvposdata()
+        if len(received[2]) != self._n_atoms:
+            raise DataError(
+                f"the server at {self._address} sends {len(received[2])} atoms, the structure has {self._n_atoms}."
+            )
+        return received
+
+
+def _connect(address: Address, patience: float, *, n_atoms: int) -> SocketClient:
     """A client that has found its server.
 
     Raises:
@@ -97,7 +110,7 @@ def _connect(address: Address, patience: float) -> SocketClient:
     end = time.monotonic() + patience
     while True:
         try:
-            return _client(address)
+            return _client(address, n_atoms=n_atoms)
         except OSError as error:
             if time.monotonic() >= end:
                 raise BackendError(
@@ -107,7 +120,7 @@ def _connect(address: Address, patience: float) -> SocketClient:
             time.sleep(0.1)
 
 
-def _client(address: Address) -> SocketClient:
+def _client(address: Address, *, n_atoms: int) -> SocketClient:
     """ASE's client on a connection of ours: its own constructor leaks a socket where nobody listens."""
     connection = socket.socket(socket.AF_INET if address.unix is None else socket.AF_UNIX)
     try:
@@ -116,6 +129,7 @@ def _client(address: Address) -> SocketClient:
         connection.close()
         raise
     client = SocketClient.__new__(SocketClient)
-    client.comm, client.protocol, client.closed, client.state = world, IPIProtocol(connection), False, "READY"
-    client.log = client.protocol.log
+    protocol = _Protocol(connection, address, n_atoms=n_atoms)
+    client.comm, client.protocol, client.closed, client.state = world, protocol, False, "READY"
+    client.log = protocol.log
     return client
