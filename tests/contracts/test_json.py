@@ -39,12 +39,13 @@ CHEAP: dict[str, str] = {
     "learn": "{learn} --out {new} --dry-run",
     "select": "{model} {data} --n 2 --out {new}.extxyz",
     "lammps": "{model} {alloy} --out {new}",
+    "export": "{model} --out {new}.json",
     "schema": "",
     "report": "{model} --out {new}.html",
     "analyse": "{data} --frame-time 1 --element Cu --out {new}",
 }
-ELSEWHERE = {"demo": ".ci/run"}
-"""Too long for here."""
+ELSEWHERE = {"demo": ".ci/run", "socket": "tests/interfaces/test_ase.py"}
+"""Too long for here, or in need of a server."""
 
 HALF_AND_HALF = """
 data_alloy

@@ -1,4 +1,4 @@
-"""ASE finds the calculator and the file format by itself; i-PI and ASE's server drive the force field."""
+"""ASE finds the calculator and the file format by itself; i-PI and ASE's server drive `qff socket`."""
 
 import json
 import shutil

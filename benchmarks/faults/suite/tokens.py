@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from benchmarks.faults.suite.commands import Nursery
-from benchmarks.faults.suite.inputs import BACKEND_CONFIG, CONFIG, DATA, MODEL, STRUCTURES, write_inputs
+from benchmarks.faults.suite.inputs import BACKEND_CONFIG, CONFIG, DATA, LEARN_CONFIG, MODEL, STRUCTURES, write_inputs
 from benchmarks.faults.suite.outcomes import Outcome
 from qiskit_qff.cli.main import VERBS
 
@@ -49,6 +49,10 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("baseline", CONFIG, "--models", "linear", "--out", "baseline", "--json"),
     ("init", DATA, "--out", "initial.yaml", "--json"),
     ("schema", "--json"),
+    ("export", MODEL, "--out", "plain.json", "--json"),
+    ("report", MODEL, "--out", "again.html", "--json"),
+    ("learn", LEARN_CONFIG, "--out", "learnt", "--json"),
+    ("socket", MODEL, DATA, "--unix", "qff-nobody-listens", "--wait", "0.1"),
     ("demo", "--help"),
 )
 """What is run; `demo` only says its help, because it calls nothing that the others do not, and takes minutes."""
@@ -77,7 +81,7 @@ def planted_token(*, say: Callable[[str], None], skip: frozenset[str] = frozense
                 if arguments[0] in skip:
                     continue
                 ended = nursery.run(list(arguments), directory, place=prints)
-                needs_device = "ibm_nowhere" in arguments
+                needs_device = bool({"ibm_nowhere", "qff-nobody-listens"} & set(arguments))
                 problem = None
                 if (ended.code == 0) == needs_device:
                     problem = f"exit code {ended.code}: {ended.stderr[-300:]}"
