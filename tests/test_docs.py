@@ -39,6 +39,19 @@ def test_own_vasp_data(tmp_path) -> None:
 
 
 @pytest.mark.slow
+def test_active_learning(tmp_path) -> None:
+    from qiskit_qff.learning.config import LearnConfig
+
+    page = TUTORIALS / "active_learning.md"
+    assert Reader(tmp_path).follow(page) == 4
+    assert len(json.loads((tmp_path / "run" / "learn.json").read_text())["rounds"]) > 1
+    text = page.read_text()
+    sections = [field.annotation for name, field in LearnConfig.model_fields.items() if name != "train"]
+    keys = [*LearnConfig.model_fields, *(key for section in sections for key in getattr(section, "model_fields", ()))]
+    assert not [key for key in keys if not re.search(rf"`{key}`|{key}:", text)]
+
+
+@pytest.mark.slow
 def test_ibm_device(tmp_path) -> None:
     assert Reader(tmp_path).follow(TUTORIALS / "ibm_device.md") >= 8
     assert json.loads((tmp_path / "device" / "measured.json").read_text())["species"][0]["measured"]
@@ -60,7 +73,7 @@ def test_concepts(tmp_path) -> None:
 def test_every_tutorial_is_followed() -> None:
     """A new one needs a test above."""
     pages = {path.stem for path in TUTORIALS.glob("*.md")} - {"index", "hardware"}
-    assert pages == {"first_force_field", "own_vasp_data", "ibm_device", "lammps"}
+    assert pages == {"first_force_field", "own_vasp_data", "active_learning", "ibm_device", "lammps"}
 
 
 def test_a_wrong_promise_is_noticed(tmp_path) -> None:
