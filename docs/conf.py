@@ -24,6 +24,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "_ext"]
 nitpicky = False
+smartquotes = False  # 'block' is a word to type
 keep_warnings = True
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
