@@ -92,6 +92,8 @@ def print_ledger(field: "ForceField", output: Output) -> None:
         ("element", "qubits", "angles", "weights", "references", "trainable", "channels", "label-free"),
         rows,
     )
+    if tied := totals["tied"]:
+        output.say(f"{tied} numbers are not counted: angles and weight of a balanced readout obey one equation each")
     if scales := free["readout_scales_powers_of_two"]:
         weights = ", ".join(f"{m.weights[0]:+g}" for m in field.models)
         output.say(f"{scales} readout weights are powers of two in eV, chosen as channels are, not fitted: {weights}")

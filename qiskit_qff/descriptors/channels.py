@@ -1,12 +1,14 @@
-"""The list of channels that describe one species' surroundings, in the order the kernels compute them.
+r"""The list of channels that describe one species' surroundings, in the order the kernels compute them.
 
 A *channel* is one number per atom. Two-body channels sum a radial function over the neighbours of one
 species; three-body channels contract two neighbour densities over m,
 
     D = sum_m A[a, l, m] A[b, l, m],   A[a, l, m] = sum_j g_a(r_ij) Y_lm(r_ij),
 
-where a and b are *slots*: a radial function of one neighbour species. The same structure holds the pool
-of all candidates and the few channels that a model uses, so one set of kernels serves both.
+where a and b are *slots*: a radial function of one neighbour species. By the addition theorem such a contraction is a
+sum over pairs of neighbours j, k of :math:`g_a(r_j) g_b(r_k) P_l(\cos\theta_{jk})`; a weighted sum over l is one of any
+polynomial of the cosine (:mod:`~qiskit_qff.descriptors.angular_functions`) and costs the same. The same structure holds
+the pool of all candidates and the few channels that a model uses, so one set of kernels serves both.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from qiskit_qff.descriptors.angular import MAX_L
+from qiskit_qff.descriptors.angular_functions import describe_angular
 from qiskit_qff.descriptors.radial import CENTER, LENGTH, POWER, SHARPNESS
 from qiskit_qff.errors import ConfigError
 
@@ -41,7 +44,10 @@ class ChannelSet:
     slot_rows: FloatArray
     """Radial function rows of the slots, shape ``(n_slots, 4)``."""
     triples: IntArray
-    """Slot, slot and degree l of each three-body channel, shape ``(n_three, 3)``."""
+    """Slot, slot and highest degree l of each three-body channel, shape ``(n_three, 3)``."""
+    angular: FloatArray | None = None
+    """Legendre coefficients of each three-body channel's function of cos θ, shape ``(n_three, >= l_max + 1)``, zero
+    above its degree; None where each is the Legendre polynomial of its degree."""
 
     def __post_init__(self) -> None:
         """Check what the kernels rely on; they do not check bounds.
@@ -63,6 +69,11 @@ class ChannelSet:
         slots, degrees = self.triples[:, :2], self.triples[:, 2]
         if np.any(slots < 0) or np.any(slots >= n_slots) or np.any(degrees < 0) or np.any(degrees > MAX_L):
             raise ConfigError(f"channel set of element {self.center}: a three-body channel points nowhere.")
+        if self.angular is not None:
+            degree = np.arange(self.angular.shape[-1])
+            fits = self.angular.shape == (len(self.triples), len(degree)) and len(degree) > self.l_max
+            if not fits or self.angular[degree > degrees[:, None]].any() or not np.isfinite(self.angular).all():
+                raise ConfigError(f"channel set of element {self.center}: angular functions do not fit the channels.")
 
     @property
     def n_channels(self) -> int:
@@ -73,6 +84,22 @@ class ChannelSet:
     def l_max(self) -> int:
         """Highest degree among the three-body channels; zero without any."""
         return int(self.triples[:, 2].max()) if len(self.triples) else 0
+
+    def angular_coefficients(self, l_max: int) -> FloatArray:
+        """Legendre coefficients of every three-body channel.
+
+        Args:
+            l_max: Highest degree, at least that of the channels.
+
+        Returns:
+            Shape ``(n_three, l_max + 1)``.
+        """
+        if self.angular is None:
+            return np.eye(l_max + 1)[self.triples[:, 2]]
+        found = np.zeros((len(self.triples), l_max + 1))
+        width = min(l_max + 1, self.angular.shape[1])
+        found[:, :width] = self.angular[:, :width]
+        return found
 
     def subset(self, indices: IntArray) -> tuple[ChannelSet, IntArray]:
         """Keep some channels, drop the slots nobody uses.
@@ -101,6 +128,7 @@ class ChannelSet:
             slot_species=self.slot_species[used],
             slot_rows=self.slot_rows[used],
             triples=kept,
+            angular=None if self.angular is None else self.angular[indices[three] - n_two],
         )
         return smaller, np.concatenate([two, three])
 
@@ -122,11 +150,12 @@ class ChannelSet:
         arms = " / ".join(
             f"{chemical_symbols[int(self.slot_species[k])]} {describe_radial(self.slot_rows[k])}" for k in (a, b)
         )
-        return f"{own} three-body l={degree}: {arms}"
+        shape = f"l={degree}" if self.angular is None else describe_angular(self.angular[channel - n_two])
+        return f"{own} three-body {shape}: {arms}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists for a model file."""
-        return {
+        content = {
             "center": self.center,
             "pair_species": self.pair_species.tolist(),
             "pair_rows": self.pair_rows.tolist(),
@@ -134,6 +163,7 @@ class ChannelSet:
             "slot_rows": self.slot_rows.tolist(),
             "triples": self.triples.tolist(),
         }
+        return content if self.angular is None else {**content, "angular": self.angular.tolist()}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ChannelSet:
@@ -152,6 +182,7 @@ class ChannelSet:
             slot_species=np.asarray(data["slot_species"], dtype=np.int64),
             slot_rows=np.asarray(data["slot_rows"], dtype=np.float64).reshape(-1, 4),
             triples=np.asarray(data["triples"], dtype=np.int64).reshape(-1, 3),
+            angular=np.asarray(data["angular"], dtype=np.float64) if "angular" in data else None,
         )
 
 
@@ -195,6 +226,11 @@ class ChannelTables(NamedTuple):
     """Where the three-body channels of centre s begin, shape ``(S + 1,)``."""
     triples: IntArray
     """All three-body channels, slots counted within s, shape ``(sum n_three, 3)``."""
+    first_harmonic: IntArray
+    """The first harmonic with a weight in each three-body channel, shape ``(sum n_three,)``; the last is that of its
+    degree."""
+    angular: FloatArray
+    """Weight of every harmonic in each three-body channel, shape ``(sum n_three, (l_max + 1)**2)``."""
     channel_start: IntArray
     """Where the channels of centre s begin when all are laid end to end, shape ``(S + 1,)``."""
     core_start: FloatArray
@@ -224,10 +260,13 @@ def make_tables(sets: dict[int, ChannelSet], r_cut: float, *, core_start: FloatA
     def start(lengths: list[int]) -> IntArray:
         return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
+    l_max = max(s.l_max for s in ordered)
+    by_degree = np.concatenate([s.angular_coefficients(l_max) for s in ordered])
+    degrees = np.arange(l_max + 1)
     return ChannelTables(
         species=bounds,
         r_cut=r_cut,
-        l_max=max(s.l_max for s in ordered),
+        l_max=l_max,
         pair_first=first([s.pair_species for s in ordered]),
         pair_start=start([len(s.pair_species) for s in ordered]),
         pair_rows=np.concatenate([s.pair_rows for s in ordered]),
@@ -236,6 +275,8 @@ def make_tables(sets: dict[int, ChannelSet], r_cut: float, *, core_start: FloatA
         slot_rows=np.concatenate([s.slot_rows for s in ordered]),
         triple_start=start([len(s.triples) for s in ordered]),
         triples=np.concatenate([s.triples for s in ordered]),
+        first_harmonic=(by_degree != 0.0).argmax(axis=1) ** 2,
+        angular=np.repeat(by_degree, 2 * degrees + 1, axis=1),
         channel_start=start([s.n_channels for s in ordered]),
         core_start=np.zeros((len(species), len(species))) if core_start is None else core_start,
     )

@@ -70,7 +70,8 @@ def atom_channels(tables: ChannelTables, s: int, vectors: F, distances: F, kinds
     """
     pair_rows = tables.pair_rows[tables.pair_start[s] : tables.pair_start[s + 1]]
     slot_rows = tables.slot_rows[tables.slot_start[s] : tables.slot_start[s + 1]]
-    triples = tables.triples[tables.triple_start[s] : tables.triple_start[s + 1]]
+    own = slice(tables.triple_start[s], tables.triple_start[s + 1])
+    triples, angular, begin = tables.triples[own], tables.angular[own], tables.first_harmonic[own]
     pair_first, slot_first = tables.pair_first[s], tables.slot_first[s]
     n_neighbors, n_lm = distances.shape[0], (tables.l_max + 1) ** 2
     n_slots, n_two = slot_rows.shape[0], pair_rows.shape[0]
@@ -102,19 +103,19 @@ def atom_channels(tables: ChannelTables, s: int, vectors: F, distances: F, kinds
                 density[a, lm] += radial[j, a - low] * harmonics[j, lm]
     for k in range(triples.shape[0]):
         a, b, degree = triples[k, 0], triples[k, 1], triples[k, 2]
-        for lm in range(degree * degree, (degree + 1) * (degree + 1)):
-            values[n_two + k] += density[a, lm] * density[b, lm]
+        for lm in range(begin[k], (degree + 1) * (degree + 1)):
+            values[n_two + k] += angular[k, lm] * density[a, lm] * density[b, lm]
     for j in range(n_neighbors):
         t = kinds[j]
         _triple_jacobian(
-            slot_first[t], slot_first[t + 1], vectors[j], distances[j], density, triples, n_two,
+            slot_first[t], slot_first[t + 1], vectors[j], distances[j], density, triples, angular, begin, n_two,
             radial[j], slope[j], harmonics[j], gradients[j], jacobian[j],
         )  # fmt: skip
 
 
 @numba.njit(cache=True)
 def _triple_jacobian(
-    low: int, high: int, vector: F, r: float, density: F, triples: I, n_two: int,
+    low: int, high: int, vector: F, r: float, density: F, triples: I, angular: F, begin: I, n_two: int,
     radial: F, slope: F, harmonics: F, gradients: F, jacobian: F,
 ) -> None:  # fmt: skip
     """Add the three-body part of one neighbour's Jacobian, shape ``(3, n_channels)``."""
@@ -125,8 +126,8 @@ def _triple_jacobian(
             if a < low or a >= high:
                 continue
             along, gx, gy, gz = 0.0, 0.0, 0.0, 0.0
-            for lm in range(degree * degree, (degree + 1) * (degree + 1)):
-                other = density[b, lm]
+            for lm in range(begin[k], (degree + 1) * (degree + 1)):
+                other = angular[k, lm] * density[b, lm]
                 along += other * harmonics[lm]
                 gx += other * gradients[lm, 0]
                 gy += other * gradients[lm, 1]

@@ -1,24 +1,28 @@
 """The pool: every candidate channel of a system, placed by its own bond lengths and no labels.
 
 Two-body candidates of a pair are narrow Gaussians (finer near the bond), broad Gaussians and inverse
-powers; three-body candidates combine wide radial functions with l = 0..l_max. All radii scale with the
+powers; three-body candidates combine wide radial functions, and narrow ones that see bonded neighbours only, with
+functions of the angle. All radii scale with the
 shortest distance of the pair seen in the training structures, so C-H at 1.1 Å and La-O at 2.5 Å are both
 resolved without tuning. Broad, multi-scale candidates matter more than many fine ones.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qiskit_qff.descriptors.angular_functions import cosine_powers
 from qiskit_qff.descriptors.channels import ChannelSet
 from qiskit_qff.descriptors.radial import gaussian_rows, power_rows
 
 FloatArray = NDArray[np.float64]
 
+BONDS = ((1.05, 0.2), (1.3, 0.5))
+"""Three-body radial Gaussians of bonded neighbours: centre in units of the pair's shortest distance, width in Å."""
 THREE_BODY_WIDTH = 0.75
 """Width in Å of the three-body radial Gaussians: they overlap, which beat finer ones on every set measured."""
 
@@ -37,8 +41,12 @@ class PoolSettings:
     """Exponents of the two-body inverse powers."""
     n_radial: int = 5
     """Radial functions per neighbour species in the three-body channels."""
-    l_max: int = 3
+    l_max: int = 4
     """Highest degree of the three-body channels."""
+    angular: Literal["cosine_powers", "legendre"] = "cosine_powers"
+    """Functions of the angle; both sets are bases of the polynomials of degree l_max."""
+    bonds: bool = True
+    """Whether there are three-body channels of bonded neighbours."""
     radial_pairs: Literal["all", "same"] = "all"
     """Whether a three-body channel may combine radial functions of different rank, or only the same."""
 
@@ -54,7 +62,8 @@ class PoolSettings:
             couples = slots * (slots + 1) // 2
         else:
             couples = self.n_radial * n_species * (n_species + 1) // 2
-        return two + couples * (self.l_max + 1)
+        bonded = n_species * len(BONDS) if self.bonds else 0
+        return two + (couples + bonded * (bonded + 1) // 2) * (self.l_max + 1)
 
 
 def two_body_rows(settings: PoolSettings, shortest: float) -> FloatArray:
@@ -89,10 +98,38 @@ def three_body_rows(settings: PoolSettings, shortest: float) -> FloatArray:
         shortest: Shortest distance of the pair in Å.
 
     Returns:
-        Shape ``(n_radial, 4)``.
+        Shape ``(n_radial, 4)``, and two more rows where there are channels of bonded neighbours.
     """
     centers = np.linspace(0.8 * shortest, settings.r_cut - 0.5, settings.n_radial)
-    return gaussian_rows(centers, np.full(settings.n_radial, THREE_BODY_WIDTH))
+    wide = gaussian_rows(centers, np.full(settings.n_radial, THREE_BODY_WIDTH))
+    if not settings.bonds:
+        return wide
+    ratios, widths = np.array(BONDS).T
+    return np.concatenate([wide, gaussian_rows(ratios * shortest, widths)])
+
+
+def _couple(a: int, b: int, settings: PoolSettings) -> bool:
+    """Whether radial functions of these ranks make channels together: wide ones with wide ones, bonds with bonds."""
+    if (a < settings.n_radial) != (b < settings.n_radial):
+        return False
+    return a >= settings.n_radial or settings.radial_pairs == "all" or a == b
+
+
+def with_angular_functions(channels: ChannelSet, settings: PoolSettings) -> ChannelSet:
+    """The same couples of radial functions with the angular functions of the settings.
+
+    Args:
+        channels: What :func:`build_channels` gave: for every couple the degrees 0 to l_max in a row.
+        settings: Pool settings.
+    """
+    if settings.angular == "legendre":
+        return channels
+    rows = cosine_powers(settings.l_max)
+    degrees = [int(np.flatnonzero(row)[-1]) for row in rows]
+    count = len(channels.triples) // len(rows)
+    triples = channels.triples.copy()
+    triples[:, 2] = np.tile(degrees, count)
+    return replace(channels, triples=triples, angular=np.tile(rows, (count, 1)))
 
 
 def _spaced(low: float, high: float, count: int, *, stretch: float) -> FloatArray:
@@ -101,7 +138,7 @@ def _spaced(low: float, high: float, count: int, *, stretch: float) -> FloatArra
 
 
 def build_channels(center: int, shortest: dict[int, float], settings: PoolSettings) -> ChannelSet:
-    """All candidates of one centre species.
+    """All candidates of one centre species, each angular function a Legendre polynomial.
 
     Args:
         center: Atomic number of the centre.
@@ -121,7 +158,7 @@ def build_channels(center: int, shortest: dict[int, float], settings: PoolSettin
         (a, b, degree)
         for a in range(len(slot_species))
         for b in range(a, len(slot_species))
-        if settings.radial_pairs == "all" or rank[a] == rank[b]
+        if _couple(int(rank[a]), int(rank[b]), settings)
         for degree in range(settings.l_max + 1)
     ]
     return ChannelSet(

@@ -157,8 +157,8 @@ def _forward(
     for k in range(first_triple, tables.triple_start[s + 1]):
         a, b, degree = tables.triples[k, 0], tables.triples[k, 1], tables.triples[k, 2]
         total = 0.0
-        for lm in range(degree * degree, (degree + 1) * (degree + 1)):
-            total += density[a, lm] * density[b, lm]
+        for lm in range(tables.first_harmonic[k], (degree + 1) * (degree + 1)):
+            total += tables.angular[k, lm] * density[a, lm] * density[b, lm]
         values[n_two + k - first_triple] = total
 
 
@@ -188,9 +188,10 @@ def _pull_densities(tables: ChannelTables, s: int, gradient: F, density: F, pull
     for k in range(tables.triple_start[s], tables.triple_start[s + 1]):
         a, b, degree = tables.triples[k, 0], tables.triples[k, 1], tables.triples[k, 2]
         g = gradient[n_two + k - tables.triple_start[s]]
-        for lm in range(degree * degree, (degree + 1) * (degree + 1)):
-            pulled[a, lm] += g * density[b, lm]
-            pulled[b, lm] += g * density[a, lm]
+        for lm in range(tables.first_harmonic[k], (degree + 1) * (degree + 1)):
+            weight = g * tables.angular[k, lm]
+            pulled[a, lm] += weight * density[b, lm]
+            pulled[b, lm] += weight * density[a, lm]
 
 
 @numba.njit(cache=True, fastmath=REORDER)

@@ -83,8 +83,8 @@ def _values_of_atom(
     for k in range(first_triple, tables.triple_start[s + 1]):
         a, b, degree = tables.triples[k, 0], tables.triples[k, 1], tables.triples[k, 2]
         total = 0.0
-        for lm in range(degree * degree, (degree + 1) * (degree + 1)):
-            total += density[a, lm] * density[b, lm]
+        for lm in range(tables.first_harmonic[k], (degree + 1) * (degree + 1)):
+            total += tables.angular[k, lm] * density[a, lm] * density[b, lm]
         values[n_two + k - first_triple] = total
 
 

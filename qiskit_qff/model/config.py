@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -48,7 +49,13 @@ class DescriptorConfig(Section):
     n_broad: int = Field(default=6, ge=2, description="broad two-body Gaussians per pair of species")
     powers: tuple[float, ...] = Field(default=(1, 2, 4, 6, 9, 12), description="two-body inverse powers")
     n_radial: int = Field(default=5, ge=2, description="radial functions per neighbour species, three-body")
-    l_max: int = Field(default=3, ge=0, le=6, description="highest degree of the three-body channels")
+    l_max: int = Field(default=4, ge=0, le=6, description="highest degree of the three-body channels")
+    angular: Literal["cosine_powers", "legendre"] = Field(
+        default="cosine_powers", description="functions of the angle: powers of (1 ± cos θ)/2, or Legendre polynomials"
+    )
+    bonds: bool = Field(
+        default=True, description="three-body channels of bonded neighbours, two narrow radial functions"
+    )
     max_pool: int = Field(
         default=8000, ge=100, description="largest pool; n_radial is lowered until many-species pools fit"
     )
@@ -70,6 +77,11 @@ class CompressionConfig(Section):
     )
 
 
+def _has_balanced_readouts(circuit: Mapping[str, Any]) -> bool:
+    """Whether a circuit is a rank-one tree of each species' own."""
+    return circuit.get("family") == "ry_tree" and circuit.get("readout") == "rank_one" and not circuit.get("shared")
+
+
 class CircuitConfig(Section):
     """The variational circuit and its readout."""
 
@@ -83,10 +95,11 @@ class CircuitConfig(Section):
     layers: int = Field(default=4, ge=1, description="entangling layers of a brickwork")
     n_readouts: int = Field(default=8, ge=1, description="Z-diagonal readout weights per species")
     shared: bool = Field(default=False, description="one set of angles for all species")
-    readout_weights: Literal["trained", "power_of_two"] = Field(
-        default="trained",
-        description="'power_of_two' chooses the weights of rank-one trees among ±2^k eV: one more channel per "
-        "species, and up to twice the shots",
+    readout_weights: Literal["balanced", "trained", "power_of_two"] = Field(
+        default_factory=lambda given: "balanced" if _has_balanced_readouts(given) else "trained",
+        description="'balanced' (default of rank-one trees) ties weight and angles so that the readout is as small as "
+        "its linear terms allow, which saves a parameter per species; 'trained' leaves both free; 'power_of_two' "
+        "chooses the weights among ±2^k eV, which saves as many and takes up to twice the shots",
     )
 
 
@@ -178,12 +191,10 @@ class TrainConfig(Section):
                 "circuit.readout 'z_diagonal' goes with a brickwork family; give 'rank_one' or 'rank_two' to "
                 "'ry_tree', whose registers differ in size"
             )
-        if circuit.readout_weights == "power_of_two" and (
-            circuit.family != "ry_tree" or circuit.readout != "rank_one" or circuit.shared
-        ):
+        if circuit.readout_weights != "trained" and not _has_balanced_readouts(circuit.model_dump()):
             raise ValueError(
-                "circuit.readout_weights 'power_of_two' goes with family 'ry_tree', readout 'rank_one' and circuits "
-                "that are not shared; give 'trained'"
+                f"circuit.readout_weights '{circuit.readout_weights}' goes with family 'ry_tree', readout 'rank_one' "
+                "and circuits that are not shared; give 'trained'"
             )
         if circuit.readout == "z_diagonal" and circuit.n_readouts > 2**circuit.n_qubits:
             raise ValueError(

@@ -265,6 +265,7 @@ class ForceField:
                 measured=None if m.number in touched else m.measured,
                 spread=None if m.number in touched else m.spread,
                 chosen_weights=m.chosen_weights and m.number not in (weights or {}),
+                balanced=m.balanced and m.number not in touched,
                 theta=(theta or {}).get(m.number, m.theta),
                 weights=(weights or {}).get(m.number, m.weights),
             )
@@ -331,7 +332,7 @@ class ForceField:
             path: Where to.
             replace: Whether a file that is there already is replaced; else FileExistsError is raised.
         """
-        version = 3 if self.repulsion.height > 0.0 else 1 if all(m.measured is None for m in self.models) else 2
+        version = max(3 if self.repulsion.height > 0.0 else 1, *(m.format_version for m in self.models))
         write_model(Path(path), self.to_dict(), version=version, replace=replace)
 
     @classmethod

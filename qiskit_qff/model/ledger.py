@@ -3,7 +3,8 @@
 Reference energies count as many as the data can tell apart, the rank of the matrix of training compositions: frames of
 one composition determine one number, whatever the number of species, and no more than that is fitted. Files from before
 this was so count one per species. Readout weights that are powers of two were chosen like channels, by the loss among a
-few, and are listed like them.
+few, and are listed like them. Of a balanced readout the angles and the weight obey one equation (the constant amplitude
+of its vector is 1/√2), so one number less is independent, and counted.
 """
 
 from __future__ import annotations
@@ -35,13 +36,15 @@ class SpeciesLedger:
     """Means, scales, projections and second moments computed without labels."""
     uncertainty: int = 0
     """Draws of the committee; no energy or force depends on them."""
+    tied: int = 0
+    """Equations that tie angles and weights of a balanced readout: so many of these numbers follow from the others."""
     scales: int = 0
     """Readout weights that were chosen against the labels among ±2^k eV (a discrete choice), not fitted."""
 
     @property
     def trainable(self) -> int:
         """Numbers fitted to energies or forces that belong to this species alone."""
-        return self.angles + self.weights
+        return self.angles + self.weights - self.tied
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Ledger:
         return {
             "angles": sum(e.angles for e in self.species),
             "weights": sum(e.weights for e in self.species),
+            "tied": sum(e.tied for e in self.species),
             "reference_energies": self.reference_energies,
             "n_trainable": self.n_trainable,
             "not_trained": {
@@ -90,6 +94,7 @@ def ledger_of(models: Sequence[SpeciesModel], *, shared_angles: bool, fitted_ref
                 n_qubits=m.ansatz.n_qubits,
                 angles=0 if shared_angles and k > 0 else m.ansatz.n_angles,
                 weights=0 if m.chosen_weights else m.ansatz.n_readouts,
+                tied=int(m.balanced),
                 scales=m.ansatz.n_readouts if m.chosen_weights else 0,
                 channels=m.compression.channels.n_channels,
                 label_free=m.label_free,

@@ -46,6 +46,8 @@ class SpeciesModel:
     """What the data leave open of the parameters; None where it was not drawn."""
     chosen_weights: bool = False
     """Whether the readout weights are powers of two that were chosen, as channels are, and not fitted."""
+    balanced: bool = False
+    """Whether the readout is balanced: half of the readout vector's square is its constant amplitude's."""
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other.
@@ -71,6 +73,10 @@ class SpeciesModel:
             raise ConfigError(f"species {self.number}: the committee has other numbers of angles or weights.")
         if self.chosen_weights and (np.frexp(np.abs(self.weights))[0] != 0.5).any():
             raise ConfigError(f"species {self.number}: weights {self.weights.tolist()} eV are not all powers of two.")
+        if self.balanced and abs(self.origin() - 0.5 * float(self.weights.sum())) > 1e-6 * abs(
+            float(self.weights.sum())
+        ):
+            raise ConfigError(f"species {self.number}: the readout is said to be balanced and is not.")
         if self.measured is not None:
             self.measured.operator(self.bound_program())
 
@@ -115,6 +121,13 @@ class SpeciesModel:
         numbers = self.compression.mean.size + int(np.count_nonzero(self.compression.matrix))
         return numbers if self.domain is None else numbers + self.domain.n_numbers
 
+    @property
+    def format_version(self) -> int:
+        """Oldest format version of model files that can hold it."""
+        if self.balanced or self.compression.channels.angular is not None:
+            return 4
+        return 1 if self.measured is None else 2
+
     def origin(self) -> float:
         """M_00 of the circuit in eV."""
         return float(operator_matrix(build_program(self.ansatz), self.theta, self.weights)[0, 0])
@@ -135,6 +148,8 @@ class SpeciesModel:
             content["spread"] = self.spread.to_dict()
         if self.chosen_weights:
             content["chosen_weights"] = True
+        if self.balanced:
+            content["balanced"] = True
         return content if self.measured is None else {**content, "measured": self.measured.to_dict()}
 
     @classmethod
@@ -155,4 +170,5 @@ class SpeciesModel:
             domain=TrainingDomain.from_dict(data["domain"]) if "domain" in data else None,
             spread=ParameterSpread.from_dict(data["spread"]) if "spread" in data else None,
             chosen_weights=bool(data.get("chosen_weights", False)),
+            balanced=bool(data.get("balanced", False)),
         )

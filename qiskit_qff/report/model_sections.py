@@ -120,10 +120,12 @@ def ledger_section(field: ForceField) -> Section:
         sum(int(e.label_free) for e in entries),
     )
     scales = sum(e.scales for e in entries)
+    tied = sum(e.tied for e in entries)
+    equations = f" {tied} numbers are not counted: angles and weight of a balanced readout obey one equation each."
     chosen = f" {scales} readout weights are powers of two in eV, chosen as channels are and not fitted."
     return Section(
         title="Parameter ledger",
-        text=(_WHAT_COUNTS + chosen * (scales > 0),),
+        text=(_WHAT_COUNTS + equations * (tied > 0) + chosen * (scales > 0),),
         tables=(Table("Numbers by element", header, (*rows, total)),),
     )
 

@@ -10,6 +10,7 @@ from qiskit_qff.compression.compressor import SizeLimits
 from qiskit_qff.descriptors.pool import PoolSettings
 from qiskit_qff.errors import BudgetError
 from qiskit_qff.model.config import DescriptorConfig, TrainConfig
+from qiskit_qff.training.objective import ParameterLayout
 
 _READOUTS = {"rank_one": 1, "rank_two": 2}
 
@@ -44,6 +45,24 @@ def circuit_specs(config: TrainConfig, sizes: NDArray[np.int64]) -> tuple[Ansatz
     return tuple(circuit_spec(config, int(size)) for size in sizes)
 
 
+def parameter_layout(config: TrainConfig, sizes: NDArray[np.int64], n_references: int) -> ParameterLayout:
+    """What is fitted, and how.
+
+    Args:
+        config: The configuration.
+        sizes: Amplitudes of each species, shape ``(S,)``.
+        n_references: Reference energies that the training data can tell apart.
+    """
+    circuit = config.circuit
+    return ParameterLayout(
+        circuit_specs(config, sizes),
+        circuit.shared,
+        n_references,
+        trained_weights=circuit.readout_weights != "power_of_two",
+        balanced=circuit.readout_weights == "balanced",
+    )
+
+
 def size_limits(config: TrainConfig, species: tuple[int, ...], n_references: int) -> SizeLimits:
     """Numbers of features that the registers and the budget allow.
 
@@ -65,8 +84,8 @@ def size_limits(config: TrainConfig, species: tuple[int, ...], n_references: int
     per_feature = 2 if config.circuit.readout == "rank_two" else 1
     spec = circuit_spec(config, 3)
     overhead = n_parameters(spec) - 2 * per_feature
-    if config.circuit.readout_weights == "power_of_two":
-        overhead -= spec.n_readouts  # chosen, not fitted
+    if config.circuit.readout_weights != "trained":
+        overhead -= spec.n_readouts  # chosen, not fitted; or tied to the angles
     smallest = 2 if config.circuit.readout == "rank_two" else 1
     total = (config.max_parameters - n_references - count * overhead) // per_feature
     if total < smallest * count:
@@ -113,6 +132,8 @@ def fit_pool(descriptor: DescriptorConfig, species: tuple[int, ...]) -> PoolSett
                 powers=descriptor.powers,
                 n_radial=n_radial,
                 l_max=descriptor.l_max,
+                angular=descriptor.angular,
+                bonds=descriptor.bonds,
                 radial_pairs="all" if pairs == "all" else "same",
             )
             if settings.n_channels(len(species)) * len(species) <= descriptor.max_pool:

@@ -1,8 +1,9 @@
 r"""The loss as a function of circuit angles, readout weights and reference energies.
 
 With m the upper triangles of all :math:`M_s = \sum_k w_{sk} M_k(\theta_s)` and the reference energies,
-:math:`L = m^T G m - 2 b^T m + c + N + \kappa \sum w^2` with the shot noise N of
-:mod:`~qiskit_qff.training.shot_noise`. Its least-squares structure gives the Gauss-Newton matrix
+:math:`L = m^T G m - 2 b^T m + c + N` with the shot noise N of
+:mod:`~qiskit_qff.training.shot_noise`; where no shots are counted a small :math:`\kappa \sum w^2` stands in for it,
+because the fit alone hardly notices how large a readout is. Its least-squares structure gives the Gauss-Newton matrix
 :math:`J^T G J` of the parameters exactly, :math:`J = \partial m/\partial p`.
 
 The entry :math:`M_{00}` only shifts the energy of every atom of a species, as its reference energy does. Here
@@ -45,6 +46,9 @@ class ParameterLayout:
     """Reference energies that the data can tell apart."""
     trained_weights: bool = True
     """Whether readout weights are fitted; otherwise they are chosen beforehand and stay where they are."""
+    balanced: bool = False
+    """Whether readouts are :mod:`balanced <qiskit_qff.training.balance>`: one equation per species ties angles and
+    weight."""
 
     @property
     def n_angles(self) -> int:
@@ -64,11 +68,11 @@ class ParameterLayout:
     @property
     def n_trainable(self) -> int:
         """Number of trainable parameters."""
-        return len(self.free)
+        return len(self.free) - (len(self.specs) if self.balanced else 0)
 
     @cached_property
     def free(self) -> NDArray[np.int64]:
-        """Places of the trainable parameters in p."""
+        """Places of the parameters that training moves in p; those of balanced readouts move together."""
         every = np.arange(self.n_parameters)
         return every if self.trained_weights else np.delete(every, self.all_weights)
 
@@ -127,8 +131,10 @@ class Objective:
             SpeciesNoise.from_gram(spec, gram[starts[s] : starts[s + 1], starts[s] : starts[s + 1]])
             for s, spec in enumerate(layout.specs)
         ]
-        # On labels with hardly any noise the fit, not the penalty, must decide.
-        self.penalty = WEIGHT_PENALTY * min(1.0, max(self.linear_solution()[0], 0.0))
+        # On labels with hardly any noise the fit, not the penalty, must decide. Where shots are counted nothing needs a
+        # penalty, nor where readouts are balanced: these are as small as they can be.
+        needed = shots is None and not layout.balanced
+        self.penalty = WEIGHT_PENALTY * min(1.0, max(self.linear_solution()[0], 0.0)) if needed else 0.0
 
     def with_trained_weights(self, chosen: FloatArray | None = None) -> Objective:
         """The same loss of the same circuits, whose readout weights are fitted, or those that were chosen.

@@ -19,6 +19,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,18 @@ class SolverSettings:
     """Stop when 5 steps together lower the loss by less than this fraction."""
     perturbation: float = 0.3
     """Size of the random change, relative to each parameter's natural scale, that makes later starts."""
+
+
+class LeastSquares(Protocol):
+    """A loss that is a sum of squares."""
+
+    def loss(self, parameters: FloatArray) -> float:
+        """Loss of some parameters."""
+        ...  # pragma: no cover
+
+    def quadratic_model(self, parameters: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+        """Loss with half its gradient and half its Gauss-Newton matrix."""
+        ...  # pragma: no cover
 
 
 @dataclass(frozen=True)
@@ -90,7 +103,7 @@ def minimise(
 
 
 def levenberg_marquardt(
-    objective: Objective, start: FloatArray, settings: SolverSettings, *, progress: Progress, label: str
+    objective: LeastSquares, start: FloatArray, settings: SolverSettings, *, progress: Progress, label: str
 ) -> Restart:
     """Minimise from one start.
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.model.spread import ParameterSpread
+from qiskit_qff.training.balance import reduced_parameters
 from qiskit_qff.training.objective import Objective
 
 FloatArray = NDArray[np.float64]
@@ -34,15 +35,25 @@ def draw_spread(
     """
     value, _, curvature = objective.quadratic_model(parameters)
     layout = objective.layout
-    curvature = curvature[np.ix_(layout.free, layout.free)]
+    tangents = _tangents(objective, parameters)
+    curvature = tangents.T @ curvature @ tangents
     diagonal = np.diagonal(curvature)
     scale = 1.0 / np.sqrt(np.maximum(diagonal, 1e-14 * diagonal.max()))
     values, vectors = np.linalg.eigh(curvature * np.outer(scale, scale))
     lengths = np.sqrt(max(value, 0.0) / n_frames / np.maximum(values, SOFTEST * values[-1]))
-    draws = np.zeros((members, layout.n_parameters))
-    draws[:, layout.free] = (rng.normal(size=(members, len(values))) * lengths) @ vectors.T * scale
+    moved = (rng.normal(size=(members, len(values))) * lengths) @ vectors.T * scale
+    draws = moved @ tangents.T
     references = objective.statistics.references.changes(draws[:, layout.references])
     return {
         number: ParameterSpread(draws[:, layout.angles[s]], draws[:, layout.weights[s]], references[:, s])
         for s, number in enumerate(objective.statistics.species)
     }
+
+
+def _tangents(objective: Objective, parameters: FloatArray) -> FloatArray:
+    """Directions in which training moves the parameters, shape ``(P, n_trainable)``."""
+    layout = objective.layout
+    if layout.balanced:
+        balanced, reduced = reduced_parameters(objective, parameters)
+        return balanced.tangents(reduced)
+    return np.eye(layout.n_parameters)[:, layout.free]

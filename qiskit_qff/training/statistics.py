@@ -30,6 +30,7 @@ from qiskit_qff.training.design import (
     energy_of,
 )
 from qiskit_qff.training.moments import Moments
+from qiskit_qff.training.pool_shapes import reshaped
 from qiskit_qff.training.references import References, fit_references
 from qiskit_qff.training.workers import Workers, sum_frames
 
@@ -121,9 +122,10 @@ def pool_statistics(
         sums.merge(sum_frames(_EnergyWork(work), others, stage="energies", progress=progress, workers=workers))
     sums.equations.symmetric()
     moments = sums.moments
-    return PoolStatistics(
+    statistics = PoolStatistics(
         sets, tables, moments.mean(), moments.covariance(), eliminate_last(sums.equations, work.references.count)
     )
+    return reshaped(statistics, settings)
 
 
 @dataclass(eq=False)

@@ -24,14 +24,14 @@ from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_of
-from qiskit_qff.training.budget import circuit_specs, fit_pool, size_limits
+from qiskit_qff.training.budget import fit_pool, parameter_layout, size_limits
 from qiskit_qff.training.defaults import with_data_defaults
 from qiskit_qff.training.design import LossWeights, Progress
 from qiskit_qff.training.domains import training_domains
-from qiskit_qff.training.objective import Objective, ParameterLayout
-from qiskit_qff.training.power_of_two import power_of_two_start
+from qiskit_qff.training.objective import Objective
+from qiskit_qff.training.optimisation import optimise
 from qiskit_qff.training.references import reference_count
-from qiskit_qff.training.solver import Restart, SolverSettings, minimise
+from qiskit_qff.training.solver import Restart
 from qiskit_qff.training.spread import draw_spread
 from qiskit_qff.training.statistics import (
     QuadraticStatistics,
@@ -171,8 +171,7 @@ def prepare(
     del pool
     r_cut = config.descriptor.r_cut
     statistics = quadratic_statistics(frames, maps, r_cut=r_cut, weights=weights, progress=report, workers=workers)
-    specs, trained = circuit_specs(config, statistics.sizes), config.circuit.readout_weights == "trained"
-    layout = ParameterLayout(specs, config.circuit.shared, statistics.references.count, trained)
+    layout = parameter_layout(config, statistics.sizes, statistics.references.count)
     repulsion = CoreRepulsion.from_shortest_distances(species, shortest, cutoff=config.descriptor.r_cut)
     objective = Objective(statistics, layout, shots=config.loss.shots)
     domains = training_domains(frames, maps, r_cut=r_cut, progress=report, workers=workers)
@@ -194,14 +193,8 @@ def fit(
         progress: Called with a stage's name, work done and work in all.
         further: One more start beside those of the configuration, shape ``(P,)``.
     """
-    asked = prepared.config.optimizer
-    settings = SolverSettings(restarts=asked.restarts, max_iterations=asked.max_iterations, tolerance=asked.tolerance)
-    objective, report = prepared.objective, progress or _silent
-    start = None if objective.layout.trained_weights else power_of_two_start(objective, settings, progress=report)
-    runs = minimise(objective, settings, rng=rng, progress=report, start=start)
-    if further is not None:
-        runs += minimise(objective, replace(settings, restarts=1), rng=rng, progress=report, start=further)
-        runs.sort(key=lambda run: float(run.losses[-1]))
+    objective = prepared.objective
+    runs = optimise(objective, prepared.config, rng=rng, progress=progress or _silent, further=further)
     result = prepared.result(runs)
     if not prepared.n_frames:
         return result
@@ -337,7 +330,8 @@ def _assemble(prepared: PreparedTraining, parameters: FloatArray) -> ForceField:
         theta, weights = parameters[layout.angles[s]], parameters[layout.weights[s]]
         model = SpeciesModel(number, maps[number], spec, theta.copy(), weights.copy(), float(references[s]))
         chosen = not layout.trained_weights
-        models.append(replace(model, domain=prepared.domains.get(number), chosen_weights=chosen))
+        model = replace(model, domain=prepared.domains.get(number))
+        models.append(replace(model, chosen_weights=chosen, balanced=layout.balanced))
     raw = ForceField(
         models=tuple(models),
         r_cut=config.descriptor.r_cut,

@@ -64,7 +64,8 @@ def prepare_from_model(
         raise DataError(f"the model to start from knows the elements {names[0]}, the training frames hold {names[1]}.")
     chosen = all(m.chosen_weights for m in field.models)
     specs, n_references = tuple(m.ansatz for m in field.models), reference_count(frames, field.species)
-    layout = ParameterLayout(specs, field.shared_angles, n_references, not chosen)
+    balanced = all(m.balanced for m in field.models)
+    layout = ParameterLayout(specs, field.shared_angles, n_references, not chosen, balanced)
     if layout.n_trainable > config.max_parameters:
         raise BudgetError(
             f"the model to start from has {layout.n_trainable} trainable parameters, more than max_parameters = "

@@ -39,7 +39,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _Constants:
-    """What one species needs, channels ordered two-body, then three-body by degree."""
+    """What one species needs, channels ordered two-body, then three-body by their harmonics."""
 
     rows: FloatArray
     """Radial functions, two-body channels before slots, shape ``(F, 4)``."""
@@ -48,7 +48,9 @@ class _Constants:
     n_two: int
     """How many of them are two-body channels."""
     triples: NDArray[np.int64]
-    """Slot, slot and degree, by degree, shape ``(n_three, 3)``."""
+    """Slot, slot, first harmonic and the one after the last, by the latter two, shape ``(n_three, 4)``."""
+    angular: FloatArray
+    """Weight of every harmonic in each of them, shape ``(n_three, (l_max + 1)**2)``."""
     mean: FloatArray
     """Channel means, shape ``(C,)``."""
     form: FloatArray
@@ -75,22 +77,24 @@ def make_species_energy(folded: FoldedForceField, s: int, dtype: str) -> Callabl
     repulsion = _make_repulsion(folded, s, dtype)
     n_slots = len(constants.rows) - constants.n_two
     mean, form = constants.mean.astype(dtype), constants.form.astype(dtype)
-    picks = {
-        int(degree): np.eye(n_slots, dtype=dtype)[constants.triples[constants.triples[:, 2] == degree, :2].T]
-        for degree in np.unique(constants.triples[:, 2])
-    }
+    picks = []
+    for begin, end in np.unique(constants.triples[:, 2:], axis=0).tolist():
+        mine = (constants.triples[:, 2:] == (begin, end)).all(axis=1)
+        chosen = np.eye(n_slots, dtype=dtype)[constants.triples[mine, :2].T]
+        picks.append((slice(begin, end), chosen, constants.angular[mine, begin:end].astype(dtype)))
+    highest = math.isqrt(max((int(end) for end in constants.triples[:, 3]), default=1)) - 1
 
     def energy(vectors: Any, kinds: Any) -> Any:
         distances = jnp.sqrt((vectors * vectors).sum(axis=-1))
         radial = _radial(jnp, constants, folded.tables.r_cut, dtype, distances, kinds)
         channels = [radial[..., : constants.n_two].sum(axis=1)]
         if picks:
-            harmonics = _harmonics(jnp, vectors / distances[..., None], max(picks))
+            harmonics = _harmonics(jnp, vectors / distances[..., None], highest)
             density = jnp.einsum("bka,bkm->bam", radial[..., constants.n_two :], harmonics)
-        for degree, (left, right) in picks.items():
-            own = density[:, :, degree**2 : (degree + 1) ** 2]
+        for inside, (left, right), weights in picks:
+            own = density[:, :, inside]
             products = jnp.einsum("ta,bam->btm", left, own) * jnp.einsum("ta,bam->btm", right, own)
-            channels.append(products.sum(axis=-1))
+            channels.append((products * weights).sum(axis=-1))
         centred = jnp.concatenate(channels, axis=1) - mean
         bent = centred @ form[1:, 1:] + 2.0 * form[0, 1:]
         return form[0, 0] + (centred * bent).sum(axis=1) + repulsion(distances, kinds)
@@ -143,8 +147,11 @@ def _constants(folded: FoldedForceField, s: int) -> _Constants:
     n_species = len(tables.species)
     pairs = slice(tables.pair_start[s], tables.pair_start[s + 1])
     slots = slice(tables.slot_start[s], tables.slot_start[s + 1])
-    triples = tables.triples[tables.triple_start[s] : tables.triple_start[s + 1]]
-    order = np.argsort(triples[:, 2], kind="stable")
+    inside = slice(tables.triple_start[s], tables.triple_start[s + 1])
+    triples = np.column_stack(
+        [tables.triples[inside, :2], tables.first_harmonic[inside], (tables.triples[inside, 2] + 1) ** 2]
+    )
+    order = np.lexsort((triples[:, 3], triples[:, 2]))
     n_two = len(tables.pair_rows[pairs])
     channels = np.concatenate([np.arange(n_two), n_two + order]).astype(np.int64)
     width = len(channels) + 1
@@ -158,6 +165,7 @@ def _constants(folded: FoldedForceField, s: int) -> _Constants:
         ]),
         n_two=n_two,
         triples=triples[order],
+        angular=tables.angular[inside][order],
         mean=folded.means[tables.channel_start[s] : tables.channel_start[s + 1]][channels],
         form=form[np.ix_(places, places)],
         core=tables.core_start[s],

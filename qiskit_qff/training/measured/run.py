@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from qiskit_qff.evaluators.protocol import Cost, Evaluator
 from qiskit_qff.evaluators.timing import TimingModel
+from qiskit_qff.training.balance import balanced_angles, balancing_slopes
 from qiskit_qff.training.measured.journal import Identity, Journal
 from qiskit_qff.training.measured.loss import LossSample, MeasuredLoss
 from qiskit_qff.training.measured.optimizers import OptimizerSettings, optimise
@@ -185,28 +186,43 @@ class _Run:
         candidates = self._journal.starts
         start = candidates[0]
         if len(candidates) > 1:
-            losses = [self._journal.loss(angles).loss for angles in candidates]
+            losses = [self._journal.loss(self._placed(angles)).loss for angles in candidates]
             start = candidates[int(np.argmin(losses))]
         # Measured again: the smallest of noisy losses is too small.
-        began = self._step(start, self._journal.loss(start).loss)
+        began = self._step(start, self._journal.loss(self._placed(start)).loss)
         settings = self._settings.optimizer
         ends: dict[Kept, FloatArray] = {"last": optimise(self, start, settings, warm=warm, on_step=self._after_step)}
         if (window := averaged_steps(settings)) > 1:
             ends["average"] = np.mean(self._path[-window:], axis=0)
         if warm:
             ends["start"] = start
-        kept, sample = self._decide(ends)
+        kept, sample = self._decide({name: self._placed(angles) for name, angles in ends.items()})
         final = self._step(ends[kept], sample.loss)
         cost = self._journal.spent
         return MeasuredTraining(sample.parameters, began, tuple(self._steps), final, kept, plan, cost, resumed)
 
     def value(self, angles: FloatArray) -> float:
         """Loss for the optimiser."""
-        return self._journal.value(np.asarray(angles, dtype=float)).loss
+        return self._journal.value(self._placed(np.asarray(angles, dtype=float))).loss
 
     def slopes(self, angles: FloatArray) -> FloatArray:
         """Gradient for the optimiser."""
-        return self._journal.slopes(np.asarray(angles, dtype=float)).slopes
+        angles = np.asarray(angles, dtype=float)
+        slopes = self._journal.slopes(self._placed(angles)).slopes
+        layout = self._objective.layout
+        if layout.balanced:
+            slopes = slopes.copy()
+            for spec, own in zip(layout.specs, layout.angles, strict=True):
+                slopes[own] = balancing_slopes(spec, angles[own]).T @ slopes[own]
+        return slopes
+
+    def _placed(self, angles: FloatArray) -> FloatArray:
+        """The angles that the circuit gets: of balanced readouts the balanced ones nearest to those asked for."""
+        layout = self._objective.layout
+        if not layout.balanced:
+            return angles
+        parts = [balanced_angles(spec, angles[own]) for spec, own in zip(layout.specs, layout.angles, strict=True)]
+        return np.concatenate(parts)
 
     def _after_step(self, angles: FloatArray, loss: float) -> None:
         self._path.append(angles)
@@ -217,7 +233,7 @@ class _Run:
     def _step(self, angles: FloatArray, loss: float) -> Step:
         """A loss with what is reported beside it."""
         layout = self._objective.layout
-        blank = np.concatenate([angles, np.zeros(layout.n_parameters - layout.n_angles)])
+        blank = np.concatenate([self._placed(angles), np.zeros(layout.n_parameters - layout.n_angles)])
         if self._objective.chosen_weights is not None:
             blank[layout.all_weights] = self._objective.chosen_weights
         exact = self._objective.fit_loss(solve_weights(self._objective, blank))

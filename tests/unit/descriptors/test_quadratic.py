@@ -68,7 +68,7 @@ class Case:
         return energies, forces, virial
 
 
-@pytest.mark.parametrize("l_max", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("l_max", [0, 1, 2, 3, 4, 5])
 def test_energies_forces_and_virial(l_max):
     case = Case(l_max)
     neighbors = case.neighbors()
@@ -123,7 +123,7 @@ def test_exponential_is_exact_to_a_unit_in_the_last_place():
 def test_written_out_harmonics_are_those_of_the_recursion(v):
     r = np.linalg.norm(v)
     weights = np.random.default_rng(2).normal(size=16)
-    for l_max in range(4):
+    for l_max in range(5):
         n_lm = (l_max + 1) ** 2
         values, gradients = np.zeros(n_lm), np.zeros((n_lm, 3))
         spherical_harmonics(*(v / r), 1.0 / r, l_max, np.zeros((l_max + 1, l_max + 2)), values, gradients)

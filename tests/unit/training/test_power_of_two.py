@@ -48,7 +48,7 @@ def powers(weights):
 
 
 def test_budget_goes_to_channels(frames, prepared, result):
-    trained = prepare(frames[:8], configured(circuit={"n_qubits": 3}))
+    trained = prepare(frames[:8], configured(circuit={"n_qubits": 3, "readout_weights": "trained"}))
     more, fewer = (int(p.objective.statistics.sizes.sum()) - 2 for p in (prepared, trained))
     assert (more, fewer) == (12, 10)
     ledger = result.force_field.ledger.to_dict()
@@ -171,7 +171,10 @@ def test_other_readouts_are_refused(circuit):
 
 
 def test_a_trained_model_is_not_taken_for_a_chosen_one(frames):
-    field = fit(prepare(frames[:6], configured(circuit={"n_qubits": 3})), rng=np.random.default_rng(0)).force_field
+    field = fit(
+        prepare(frames[:6], configured(circuit={"n_qubits": 3, "readout_weights": "trained"})),
+        rng=np.random.default_rng(0),
+    ).force_field
     assert field.ledger.to_dict()["not_trained"]["readout_scales_powers_of_two"] == 0
     assert "chosen_weights" not in field.models[0].to_dict()
     with pytest.raises(ConfigError, match="powers of two"):
