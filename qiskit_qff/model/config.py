@@ -73,7 +73,7 @@ class CompressionConfig(Section):
     search_seed: int = Field(default=0, ge=0, description="seed of these kicks")
     decorrelate: bool = Field(default=True, description="combine features so that the readout, and its noise, is small")
     feature_norm: float = Field(
-        default=0.1, gt=0.0, le=100.0, description="rms norm of an atom's features, where the constant amplitude is 1"
+        default=0.03, gt=0.0, le=100.0, description="rms norm of an atom's features, where the constant amplitude is 1"
     )
 
 

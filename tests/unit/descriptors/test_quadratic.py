@@ -12,7 +12,7 @@ from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.fence import no_fence
 from qiskit_qff.descriptors.kernels import channel_values
 from qiskit_qff.descriptors.low_harmonics import low_gradient, low_harmonics
-from qiskit_qff.descriptors.pool import PoolSettings, build_channels
+from qiskit_qff.descriptors.pool import PoolSettings, build_channels, with_angular_functions
 from qiskit_qff.descriptors.quadratic import quadratic_forces
 from qiskit_qff.descriptors.radial_lanes import exponential
 from qiskit_qff.descriptors.threaded import threaded_forces
@@ -26,16 +26,17 @@ vectors = st.tuples(*[st.floats(-4, 4)] * 3).map(np.array).filter(lambda v: np.l
 class Case:
     """A rattled salt, all channels of a small pool, and random symmetric forms."""
 
-    def __init__(self, l_max, repeat=(2, 1, 1)):
+    def __init__(self, l_max, repeat=(2, 1, 1), angular="legendre"):
         settings = PoolSettings(
-            r_cut=4.0, n_narrow=3, n_broad=3, powers=(2.0, 6.0), n_radial=2, l_max=l_max
+            r_cut=4.0, n_narrow=3, n_broad=3, powers=(2.0, 6.0), n_radial=2, l_max=l_max, angular=angular
         )  # two rows of lanes
         rng = np.random.default_rng(1)
         self.atoms = bulk("NaCl", "rocksalt", a=5.6).repeat(repeat)
         self.atoms.rattle(0.15, seed=1)
         self.kinds = np.searchsorted(SPECIES, self.atoms.numbers).astype(np.int64)
         shortest = {11: {11: 3.4, 17: 2.4}, 17: {11: 2.4, 17: 3.5}}
-        self.tables = make_tables({z: build_channels(z, shortest[z], settings) for z in SPECIES}, 4.0, core_start=CORE)
+        sets = {z: with_angular_functions(build_channels(z, shortest[z], settings), settings) for z in SPECIES}
+        self.tables = make_tables(sets, 4.0, core_start=CORE)
         widths = np.diff(self.tables.channel_start)
         self.means = rng.normal(size=int(widths.sum()))
         squares = [rng.normal(size=(w + 1, w + 1)) for w in widths]
@@ -68,9 +69,11 @@ class Case:
         return energies, forces, virial
 
 
-@pytest.mark.parametrize("l_max", [0, 1, 2, 3, 4, 5])
-def test_energies_forces_and_virial(l_max):
-    case = Case(l_max)
+@pytest.mark.parametrize(
+    ("l_max", "angular"), [*[(degree, "legendre") for degree in range(6)], (3, "cosine_powers"), (4, "cosine_powers")]
+)
+def test_energies_forces_and_virial(l_max, angular):
+    case = Case(l_max, angular=angular)
     neighbors = case.neighbors()
     assert neighbors.distances.min() < CORE.max()
     energies, forces, virial = case.sweep(quadratic_forces, neighbors)
@@ -122,7 +125,7 @@ def test_exponential_is_exact_to_a_unit_in_the_last_place():
 @given(v=vectors)
 def test_written_out_harmonics_are_those_of_the_recursion(v):
     r = np.linalg.norm(v)
-    weights = np.random.default_rng(2).normal(size=16)
+    weights = np.random.default_rng(2).normal(size=25)
     for l_max in range(5):
         n_lm = (l_max + 1) ** 2
         values, gradients = np.zeros(n_lm), np.zeros((n_lm, 3))
