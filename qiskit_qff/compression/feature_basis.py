@@ -12,9 +12,9 @@ alike, :math:`G^{-1/4}`. The exponent 3/8 lies between and was best on the Li-MO
 
 *Size.* The state is (1, y), normalised. A readout :math:`w(u\cdot x)^2` holds the linear term
 :math:`2 w u_0 u_a y_a` beside the square :math:`w (u_a y_a)^2`; with features of order one a nearly linear model needs
-:math:`u_0 \gg u_a` and a huge w, with small features :math:`u_0 \approx |u|/\sqrt 2` and the smallest w will do. How small, decides
-how strong the square of a :mod:`balanced readout <qiskit_qff.training.balance>` is: with a norm of 0.1 it cost 6 % of the
-loss on ten frames of UiO-66, with 0.03 nothing, at the same noise of the measured linear terms.
+:math:`u_0 \gg u_a` and a huge w, with small features :math:`u_0 \approx |u|/\sqrt 2` and the smallest w will do. How
+small, decides how strong the square of a :mod:`balanced readout <qiskit_qff.training.balance>` is: a norm of 0.1
+cost 6 % of the loss on seven frames of UiO-66, one of 0.03 nothing, at the same noise of measured linear terms.
 
 On lips83 (200 training frames, 99 parameters, 4096 shots a state, strategy ``operator``) standardised features of
 order one gave a force noise of 5034 meV/Å, these give 20 to 130, at the same error without noise.

@@ -4,7 +4,7 @@ Few frames and one restart, to be cheap. Every variant keeps to 99 trainable par
 
 `random_circuit`: random angles that are never trained, 31 trained readout weights a species. `no_entangling`: one layer
 of RY, then Z strings; made of a brickwork whose last rotations are frozen at zero, since CZ commutes with the readout.
-`normalised_*`: the state alone, energies ⟨x̂|M|x̂⟩ without ‖x‖²; with the default size of features (norm 0.1, so the norm
+`normalised_*`: the state alone, energies ⟨x̂|M|x̂⟩ without ‖x‖²; with small features (norm 0.1, so the norm of the state
 hardly varies) and with standardised features of order one. `no_forces`, `no_energies`: those labels have no weight.
 """
 
@@ -47,8 +47,14 @@ CONFIGS = {
     "pca": ("principal components instead of selection", {"compression": {"method": "pca"}}),
     "not_decorrelated": ("features as selected, not decorrelated", {"compression": {"decorrelate": False}}),
     "no_shot_noise": ("trained without regard to shot noise", {"loss": {"shots": None}}),
+    "trained_weights": (
+        "readout weights and all angles fitted, a channel less per species",
+        {"circuit": {"readout_weights": "trained"}},
+    ),
+    "legendre": ("Legendre polynomials for the angle", {"descriptor": {"angular": "legendre"}}),
+    "no_bonds": ("no channels of bonded neighbours", {"descriptor": {"bonds": False}}),
     "power_of_two": (
-        "readout weights chosen among powers of two, a channel more per species",
+        "readout weights chosen among powers of two",
         {"circuit": {"readout_weights": "power_of_two"}},
     ),
     "no_forces": ("no force labels", {"loss": {"force_scale_mev_per_ang": 1e7}}),
@@ -193,7 +199,8 @@ def normalised_rows(frame, maps, r_cut):
 
 def normalised(settings, frames, test, seed):
     """The same trees, trained on energies without the norm."""
-    prepared = prepared_for(settings | {"circuit": TREE | {"n_qubits": 5}, "loss": {"shots": None}}, frames)
+    circuit = TREE | {"n_qubits": 5, "readout_weights": "trained"}
+    prepared = prepared_for(settings | {"circuit": circuit, "loss": {"shots": None}}, frames)
     config = prepared.config
     old, r_cut = prepared.objective.statistics, config.descriptor.r_cut
     equations = NormalEquations.empty(len(old.equations.moment))

@@ -21,7 +21,7 @@ CONFIG = {
     "max_parameters": 16,
 }
 CIRCUITS = {
-    "tree": {},
+    "tree": {"readout_weights": "trained"},
     "two vectors": {"readout": "rank_two"},
     "brickwork": {"family": "brickwork_cz", "readout": "z_diagonal", "n_qubits": 2, "layers": 1, "n_readouts": 2},
     "shared": {"shared": True},
@@ -122,6 +122,9 @@ def test_every_baseline_counts_alike(frames, varied):
 def test_one_composition_leaves_a_channel_more_per_species(frames, varied):
     config = parse_config(CONFIG, where="test")
     features = [prepare(data, config).objective.statistics.sizes.sum() - 2 for data in (frames[:8], varied)]
+    assert features == [min(16 - 1, 2 * 7), 16 - 2]
+    trained = parse_config({**CONFIG, "circuit": {**CONFIG["circuit"], "readout_weights": "trained"}}, where="test")
+    features = [prepare(data, trained).objective.statistics.sizes.sum() - 2 for data in (frames[:8], varied)]
     assert features == [16 - 2 - 1, 16 - 2 - 2]
 
 

@@ -30,4 +30,4 @@ def test_draws_have_the_covariance_of_the_curvature(frames, rng):
     draws[:, layout.references] = energies @ objective.statistics.references.directions
     # Each direction adds L / N to the loss on average; none of them says nothing to the data.
     rise = np.einsum("ki,ij,kj->k", draws, curvature, draws).mean()
-    assert rise == pytest.approx(layout.n_parameters * value / len(frames), rel=0.03)
+    assert rise == pytest.approx(layout.n_trainable * value / len(frames), rel=0.03)

