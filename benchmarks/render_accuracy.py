@@ -35,10 +35,11 @@ WHAT_IT_IS = (
     "What the quantum part does and does not bring: an atom's energy is $x^T M x$ with $x = (1, y)$ the compressed "
     "channels and $M = U^\\dagger O U$ at most 64 x 64. So every quantum model here has this exact classical form, "
     "and these errors were computed through it; with the default tree and rank-one readout it is one square a "
-    "species, $w (u \\cdot x)^2$, with one parameter to spare: it is tied so that the readout is as small as it can be. "
-    "What remains is $\\beta \\cdot y$, as many numbers as the linear model on the same channels has, and a small square "
-    "of it: a linear model up to a few thousandths of its energies, whose coefficients are kept small by the noise of "
-    "the shots that it is trained for. The circuit is a way to spend few parameters on M, and to measure it on a device, "
+    "species, $w (u \\cdot x)^2$, with a parameter to spare: it is tied so that the readout is as small as it can be. "
+    "What remains is $\\beta \\cdot y$, as many numbers as the linear model on the same channels has, and a small "
+    "square of it: a linear model up to a few thousandths of its energies, whose coefficients are kept small by the "
+    "noise of the shots that it is trained for. The circuit is a way to spend few parameters on M, and to measure it "
+    "on a device, "
     "no source of accuracy that a classical quadratic form could not have."
 )
 LOSS_NOTE = (
