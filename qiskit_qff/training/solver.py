@@ -5,9 +5,10 @@ r"""Fit circuit parameters to the quadratic loss: good starts, then Levenberg-Ma
 :math:`\sigma(t + \sigma\beta\cdot y/2t)^2 = \sigma t^2 + \beta\cdot y + \sigma(\beta\cdot y)^2/4t^2`.
 So training begins near the best linear model, with the t (bounded, to keep the readout and its shot noise
 small) and the sign σ of each species that fit best, and every step lowers the loss. That is the loss with shot noise,
-or where no shots are counted with a penalty on weights: with them the fit alone may end above that of the linear model, whose readout would be
-larger. Other readouts begin at random angles with the weights solved exactly; later restarts perturb the best. Weights
-that are not trained are chosen beforehand (:mod:`~qiskit_qff.training.power_of_two`).
+or where no shots are counted with a penalty on weights: with them the fit alone may end above that of the linear model,
+whose readout would be larger. Other readouts begin at random angles with the weights solved exactly; later restarts
+perturb the best. Weights that are not trained are chosen beforehand (:mod:`~qiskit_qff.training.power_of_two`), and
+readouts without a spare parameter have a module of their own (:mod:`~qiskit_qff.training.balance`).
 
 *Steps.* The loss is least squares in m(p), so :math:`J^T G J` needs no second derivatives; the damping of
 Levenberg and Marquardt scales with its diagonal, because angles and weights differ by orders of magnitude.
