@@ -128,7 +128,7 @@ class ChannelSet:
             slot_species=self.slot_species[used],
             slot_rows=self.slot_rows[used],
             triples=kept,
-            angular=None if self.angular is None else self.angular[indices[three] - n_two],
+            angular=None if self.angular is None or not len(three) else self.angular[indices[three] - n_two],
         )
         return smaller, np.concatenate([two, three])
 

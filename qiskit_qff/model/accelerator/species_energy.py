@@ -69,8 +69,8 @@ def make_species_energy(folded: FoldedForceField, s: int, dtype: str) -> Callabl
 
     Returns:
         A function of neighbour vectors, shape ``(B, K, 3)``, in Å, and their species indices, shape ``(B, K)``, -1
-        for a place that is empty; there the vector must not be zero. It gives energies without the reference, shape
-        ``(B,)``, in eV.
+        for a place that is empty; there the vector must not be zero. It gives energies without the reference and the
+        constant of the form, shape ``(B,)``, in eV.
     """
     jnp = load_jax().numpy
     constants = _constants(folded, s)
@@ -97,7 +97,7 @@ def make_species_energy(folded: FoldedForceField, s: int, dtype: str) -> Callabl
             channels.append((products * weights).sum(axis=-1))
         centred = jnp.concatenate(channels, axis=1) - mean
         bent = centred @ form[1:, 1:] + 2.0 * form[0, 1:]
-        return form[0, 0] + (centred * bent).sum(axis=1) + repulsion(distances, kinds)
+        return (centred * bent).sum(axis=1) + repulsion(distances, kinds)
 
     return energy
 
@@ -117,6 +117,8 @@ def make_step(folded: FoldedForceField, s: int, precision: str) -> Callable[...,
     """
     jax = load_jax()
     jnp, energy, far = jax.numpy, make_species_energy(folded, s, precision), 2.0 * folded.tables.r_cut
+    # Hundreds of eV, which single precision would round to what an atom's surroundings change.
+    constant = float(folded.forms[folded.form_start[s]])
 
     def step(sums: tuple[Any, Any, Any], inputs: tuple[Any, Any], arrays: tuple[Any, ...]) -> Any:
         (forces, virials, shortest), (positions, cells) = sums, inputs
@@ -136,7 +138,7 @@ def make_step(folded: FoldedForceField, s: int, precision: str) -> Callable[...,
         forces = forces.at[centers].add(pulls.sum(axis=1)).at[neighbors].add(-pulls)
         virials = virials.at[frames].add((vectors[..., :, None] * pulls[..., None, :]).sum(axis=1))
         nearest = jnp.sqrt((vectors * vectors).sum(axis=-1).min())
-        return energies.astype("float64"), (forces, virials, jnp.minimum(shortest, nearest))
+        return energies.astype("float64") + constant, (forces, virials, jnp.minimum(shortest, nearest))
 
     return step
 

@@ -85,6 +85,8 @@ def test_kept_in_subsets_and_files():
     for place, number in enumerate(chosen[order]):
         assert again.describe(place) == channels.describe(int(number))
     assert any("cos θ" in again.describe(k) for k in range(4))
+    none, _ = channels.subset(np.array([0, 2]))
+    assert ChannelSet.from_dict(none.to_dict()).n_channels == 2
 
 
 def test_functions_that_do_not_fit_are_refused():

@@ -88,8 +88,9 @@ def test_atoms_closer_than_any_in_training_stand_out(grader, training_frames):
     near = frame.to_atoms().get_distances(0, range(1, frame.n_atoms), mic=True).argmin() + 1
     bond = frame.to_atoms().get_distance(0, near, mic=True, vector=True)
     positions[0] += 0.5 * bond
-    grades = grader.frame(replace(frame, positions=positions))
-    assert grades.outside[[0, near]].all()
+    before, grades = grader.frame(frame), grader.frame(replace(frame, positions=positions))
+    assert (grades.values[[0, near]] > before.values[[0, near]]).all()
+    assert grades.outside[[0, near]].any()
     assert grades.worst in {0, near}
 
 
