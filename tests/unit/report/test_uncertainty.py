@@ -104,9 +104,9 @@ def test_file_keeps_the_committee_and_the_ledger_lists_it_apart(field, frame, tm
     np.testing.assert_array_equal(Committee.of(again).frame(frame).forces, Committee.of(field).frame(frame).forces)
     bare = replace(field, models=tuple(replace(m, spread=None) for m in field.models))
     assert bare.n_trainable == field.n_trainable
-    # The deviation of one shared reference energy is kept for each species.
+    # The deviation of one shared reference energy is kept for each species, and of tied numbers all.
     ledger = field.ledger
-    each = sum(entry.trainable for entry in ledger.species) + len(ledger.species)
+    each = sum(entry.angles + entry.weights for entry in ledger.species) + len(ledger.species)
     assert ledger.to_dict()["not_trained"]["uncertainty_numbers"] == 16 * each
     np.testing.assert_array_equal(bare.predict(frame).forces, field.predict(frame).forces)
     with pytest.raises(ConfigError, match="no committee"):
