@@ -21,7 +21,7 @@ from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.species_model import SpeciesModel
 
 FORMAT, VERSION = "qiskit_qff export", 1
-_KNOWN = {"center", "pair_species", "pair_rows", "slot_species", "slot_rows", "triples"}
+_KNOWN = {"center", "pair_species", "pair_rows", "slot_species", "slot_rows", "triples", "angular"}
 """What a set of channels consists of; an export that left something out would be wrong without a word."""
 
 FORMULAS = {
@@ -112,8 +112,9 @@ def _channels(channels: ChannelSet) -> list[dict[str, Any]]:
         {"neighbor": chemical_symbols[number], "radial": row.tolist()}
         for number, row in zip(channels.slot_species, channels.slot_rows, strict=True)
     ]
+    angular = channels.angular_coefficients(channels.l_max).tolist()
     triples = [
-        {"kind": "three_body", "first": slots[a], "second": slots[b], "legendre": [0.0] * degree + [1.0]}
-        for a, b, degree in channels.triples.tolist()
+        {"kind": "three_body", "first": slots[a], "second": slots[b], "legendre": coefficients[: degree + 1]}
+        for (a, b, degree), coefficients in zip(channels.triples.tolist(), angular, strict=True)
     ]
     return pairs + triples

@@ -57,6 +57,24 @@ def test_reader_agrees_with_the_force_field(trained, exported, reader, change) -
     )
 
 
+def test_other_functions_of_the_angle(trained, reader) -> None:
+    field, frame = ForceField.load(trained / "run" / "model.json"), read_frames(trained / "data.extxyz")[2]
+
+    def other(model):
+        channels = model.compression.channels
+        angular = channels.angular_coefficients(channels.l_max) * 0.7
+        angular[:, 0] += 0.4
+        changed = replace(model.compression, channels=replace(channels, angular=angular))
+        return replace(model, compression=changed)
+
+    bent = replace(field, models=tuple(other(model) for model in field.models))
+    where = (export_document(bent), list(frame.symbols), frame.positions, frame.cell, frame.pbc)
+    expected = bent.predict(frame)
+    assert abs(expected.energy - field.predict(frame).energy) > 1e-3
+    assert reader.energy(*where) == pytest.approx(expected.energy, abs=1e-10)
+    np.testing.assert_allclose(reader.forces(*where), expected.forces, atol=1e-10)
+
+
 def test_the_core_is_reached(trained) -> None:
     """Else the test above would say nothing of it."""
     field, frame = ForceField.load(trained / "run" / "model.json"), closer(read_frames(trained / "data.extxyz")[2])
