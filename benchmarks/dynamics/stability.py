@@ -15,8 +15,8 @@ if it comes to its end and no bond of its first frame (that of a mobile ion neve
 frame; both are recorded apart. Where there is a reference trajectory, radial distributions (all but the first tenth of
 the run, 120 bins to 6 Å) are compared with its own; the error of a pair is the mean absolute difference over the bins.
 NVE: from where the NVT run of seed 0 ended, new velocities, half the time step; the drift is the slope of a straight
-line through the conserved quantity. Supercell: seed 0, NVT. Every finished run is written at once, and a second call goes on where the
-first was stopped, in the middle of a run too (`--work` keeps models and trajectories).
+line through the conserved quantity. Supercell: seed 0, NVT. Every finished run is written at once, and a second call
+goes on where the first was stopped, in the middle of a run too (`--work` keeps models and trajectories).
 """
 
 import argparse
