@@ -98,12 +98,16 @@ class LinearSums:
     references: References
     """Space of the reference energies, and those taken off beforehand."""
 
-    def solve(self, columns: IntArray | None = None, *, ridge: float = RIDGE) -> tuple[FloatArray, FloatArray, float]:
+    def solve(
+        self, columns: IntArray | None = None, *, ridge: float = RIDGE, basis: FloatArray | None = None
+    ) -> tuple[FloatArray, FloatArray, float]:
         """Coefficients that minimise the loss.
 
         Args:
             columns: Descriptors to use; all by default.
             ridge: Tikhonov term on coefficients, as a fraction of the diagonal.
+            basis: Combinations of descriptors and reference energies, shape ``(C, C + r)``, whose coefficients the
+                ridge is on; the descriptors themselves by default.
 
         Returns:
             Coefficients, shape ``(len(columns),)``, reference energies, shape ``(S,)``, in eV, and the loss.
@@ -113,10 +117,15 @@ class LinearSums:
         chosen = np.arange(everything) if columns is None else columns
         index = np.concatenate([chosen, everything + np.arange(count)])
         gram, moment = self.equations.gram[np.ix_(index, index)], self.equations.moment[index]
+        turn = np.eye(len(index))
+        if basis is not None:
+            turn[: len(basis)] = basis
+        gram, moment = turn @ gram @ turn.T, turn @ moment
         inner = np.arange(len(chosen))
         gram[inner, inner] *= 1.0 + ridge
         solution = solve_scaled(gram, moment)
         loss = float(solution @ gram @ solution - 2.0 * moment @ solution + self.equations.constant)
+        solution = turn.T @ solution
         return solution[: len(chosen)], self.references.energies(solution[len(chosen) :]), loss
 
 
@@ -167,6 +176,7 @@ def linear_baseline(
     choices: int = 0,
     label_free: int = 0,
     ridge: float = RIDGE,
+    basis: FloatArray | None = None,
 ) -> Baseline:
     """A fitted linear model.
 
@@ -179,8 +189,9 @@ def linear_baseline(
         choices: Discrete choices made against the labels.
         label_free: Numbers computed without labels.
         ridge: Tikhonov term.
+        basis: As for :meth:`LinearSums.solve`.
     """
-    coefficients, references, _ = sums.solve(columns, ridge=ridge)
+    coefficients, references, _ = sums.solve(columns, ridge=ridge, basis=basis)
 
     def predict(frame: Frame) -> tuple[float, FloatArray]:
         energy, forces = source(frame)
