@@ -50,7 +50,7 @@ def test_on_the_shipped_set(tmp_path, capsys) -> None:
     assert run([*arguments, "--json"]) == 0
     models = last_json(capsys.readouterr().out)["models"]
     assert set(models) == {"mean", "linear_selected", "quadratic_rank_one"}
-    assert models["mean"]["n_trainable"] == 1  # one composition
+    assert models["mean"]["n_trainable"] == 2  # two compositions
     assert models["linear_selected"]["n_trainable"] == 99
     key = "force_mae_mev_per_ang"
     assert models["linear_selected"]["test"][key] < 0.5 * models["mean"]["test"][key]
