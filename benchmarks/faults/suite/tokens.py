@@ -46,7 +46,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("select", MODEL, STRUCTURES, "--n", "2", "--out", "chosen.extxyz", "--json"),
     ("label", STRUCTURES, "--calculator", "emt", "--out", "labelled.extxyz", "--keep", "kept", "--json"),
     ("build", "strain", DATA, "--out", "strained.extxyz", "--json"),
-    ("baseline", CONFIG, "--models", "linear", "--out", "baseline", "--json"),
+    ("baseline", CONFIG, "--models", "mean", "--out", "baseline", "--json"),
     ("init", DATA, "--out", "initial.yaml", "--json"),
     ("schema", "--json"),
     ("export", MODEL, "--out", "plain.json", "--json"),

@@ -40,6 +40,9 @@ def assemble(run: Run) -> dict[int, MeasuredOperator]:
 
     Args:
         run: The run.
+
+    Raises:
+        ConfigError: If a result does not belong to the plan.
     """
     field = run.field()
     operators = {}
@@ -51,6 +54,11 @@ def assemble(run: Run) -> dict[int, MeasuredOperator]:
         for job in jobs:
             data = load_result(run.result_path(job))
             requests = job_requests(field, job, run.settings.design)
+            if len(data) != len(requests):
+                raise ConfigError(
+                    f"{run.result_path(job)}: {len(data)} answers to {len(requests)} requests of "
+                    f"{run.directory}/run.json; one of them was edited: restore it from a copy, or start a new run."
+                )
             for index, request, item in zip(job.requests, requests, data, strict=True):
                 strings = string_set(request.task.readouts)
                 values, covariances, _ = read_strings(item, strings, run.settings.shots)

@@ -139,10 +139,19 @@ def bound_programs(field: ForceField) -> dict[int, BoundProgram]:
 
 
 def job_requests(field: ForceField, job: PlannedJob, design: str) -> list[Request]:
-    """The requests of one job."""
+    """The requests of one job.
+
+    Raises:
+        ConfigError: If it asks for others than the model has.
+    """
     bound = bound_programs(field)[job.species]
     requests = operator_requests(bound, design=chosen_design(design, bound))
-    return [requests[index] for index in job.requests]
+    try:
+        return [requests[index] for index in job.requests]
+    except (IndexError, TypeError) as error:
+        raise ConfigError(
+            f"job {job.index} asks for what the model has not ({error}); restore run.json, or start a new run."
+        ) from error
 
 
 def plan_jobs(field: ForceField, settings: Settings, *, sets_per_job: int = 300) -> tuple[PlannedJob, ...]:
