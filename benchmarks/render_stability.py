@@ -19,9 +19,15 @@ def runs():
     return json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
 
 
+def _place(row):
+    return list(WORDS).index(row["system"]), not row["fence"], row["kind"], row["asked_ps"], row["seed"]
+
+
 def lines():
     """One line for the README."""
-    done = runs()
+    walled = {r["system"] for r in runs() if r["fence"]}
+    bare = [r for r in runs() if not r["fence"] and r["system"] in walled]
+    done = [r for r in runs() if r not in bare]
     parts = []
     for length in sorted({r["asked_ps"] for r in done if r["kind"] == "nvt"}):
         group = [r for r in done if r["kind"] == "nvt" and r["asked_ps"] == length]
@@ -49,10 +55,11 @@ def lines():
     ]
     parts += [f"2x2x2 supercells after {done[0]['asked_ps']:g} ps: {', '.join(big)}"] if big else []
     walls = ", ".join(name for name in WORDS if any(r["fence"] for r in done if r["system"] == name))
-    return [
-        f"- Stability of molecular dynamics (walls, `qff md --fence`, for {walls}): {'; '.join(parts)}. Without walls the "
-        "lips83 model exploded in the first run, after 5.2 ps. `benchmarks/dynamics/stability.py`"
-    ]
+    failed = [f"{WORDS[r['system']]} after {r['time_ps']:.1f} ps" for r in bare if r["failure"]]
+    parts += [f"without walls {len(failed)} of {len(bare)} such runs exploded ({', '.join(failed)})"] if bare else []
+    said = "; ".join(parts)
+    line = f"- Stability of molecular dynamics (walls, `qff md --fence`, for {walls}): {said}. "
+    return [f"{line}`benchmarks/dynamics/stability.py`"]
 
 
 def sections():
@@ -63,7 +70,7 @@ def sections():
     names = ("system", "walls", "run", "seed", "atoms", "ps", "ended", "bonds left", "T / K")
     head = f"| {' | '.join(names)} | drift meV/atom/ps | g(r) worst pair |"
     table = ["## Stability of molecular dynamics", "", head, "|" + "---|" * 11]
-    for r in sorted(done, key=lambda r: (list(WORDS).index(r["system"]), r["kind"], r["asked_ps"], r["seed"])):
+    for r in sorted(done, key=_place):
         ended = "whole" if r["failure"] is None else f"{r['time_ps']:.2f} ps: {r['failure'].split(': ')[-1]}"
         bonds = f"{100 * r['fewest_bonds']:.1f} %" if "fewest_bonds" in r else "-"
         heat = f"{r['temperature_k']:.0f}" if "temperature_k" in r else "-"

@@ -145,12 +145,16 @@ def warm(start, folder):
     return replace(start, positions=read_trajectory(path).positions[-1])
 
 
+def folder_of(name, system, kind, seed, ps):
+    return f"{name}-{kind}-{seed}-{ps:g}ps" + ("-walls" if system.fence else "")
+
+
 def run_one(name, system, potential, frames, starts, work, *, kind, seed, ps):
     start = starts[(7 * seed) % len(starts)]
     if kind == "nve":
-        start = warm(start, work / f"{name}-nvt-{seed}-{ps:g}ps")
+        start = warm(start, work / folder_of(name, system, "nvt", seed, ps))
     done = simulate(
-        system, potential, start, work / f"{name}-{kind}-{seed}-{ps:g}ps", kind=kind,
+        system, potential, start, work / folder_of(name, system, kind, seed, ps), kind=kind,
         seed=seed, ps=ps,
     )  # fmt: skip
     row, trajectory = done if isinstance(done, tuple) else (done, None)
@@ -169,19 +173,22 @@ def main():
     parser.add_argument("--kinds", nargs="+", choices=("nvt", "nve", "supercell"), default=["nvt", "nve", "supercell"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--ps", type=float, default=100.0)
+    parser.add_argument("--no-walls", action="store_true", help="run all systems without walls")
     parser.add_argument("--smoke", action="store_true", help="a few steps of the shipped framework, nothing recorded")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     rows = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() and not given.smoke else []
-    known = {(r["system"], r["kind"], r["seed"], r["asked_ps"]) for r in rows}
+    known = {(r["system"], r["kind"], r["seed"], r["asked_ps"], r["fence"]) for r in rows}
     for name in ["limof5"] if given.smoke else given.systems:
         system, frames = SYSTEMS[name], frames_of(name, given.data)
+        if given.no_walls:
+            system = replace(system, fence=False)
         field = model_of(name, system, frames, given.work, options=SMALL if given.smoke else {})
         potential = FencedForceField.of(field) if system.fence else field
         starts, ps = starts_of(system, frames), 0.01 if given.smoke else given.ps
         for kind in given.kinds:
             for seed in range(given.seeds if kind == "nvt" and not given.smoke else 1):
-                if (name, kind, seed, ps) in known:
+                if (name, kind, seed, ps, system.fence) in known:
                     continue
                 row = run_one(name, system, potential, frames, starts, given.work, kind=kind, seed=seed, ps=ps)
                 print(json.dumps(row), flush=True)

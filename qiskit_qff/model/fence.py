@@ -12,9 +12,9 @@ holds, and no shorter time step is needed; walls of 1 eV per standard deviation,
 unstable at 0.5 fs. Nothing is fitted, and on training frames the walls are exactly zero: energies and forces there, and
 with them all errors, are those of the model.
 
-What they are good for, with default models of 99 parameters: one of 43 frames of lithium in MOF-5 exploded at 300 K after
-6.8 ps without walls, and kept every bond in five runs of 10 ps within; one of 600 frames of lips83 exploded at 520 K
-after 5.2 ps without, and none of five runs of 10 ps did within, with every g(r) within 0.06 of ab initio.
+What they are good for, with default models of 99 parameters: one of 43 frames of lithium in MOF-5 exploded at 300 K
+after 6.8 ps without walls, and kept every bond in five runs of 10 ps within; one of 600 frames of lips83 exploded at
+520 K after 5.2 ps without, and none of five runs of 10 ps did within, with every g(r) within 0.07 of ab initio.
 
 They are no part of a model, because they would be wrong for some: frames that are no thermal sample (strained crystals,
 say) do not reach where heat takes atoms, and walls around them push at every step. UiO-66, trained on 15 strained
