@@ -64,7 +64,7 @@ def suggest_config(frames: Sequence[Frame], summary: DataSummary, paths: list[st
 def _split(frames: Sequence[Frame], summary: DataSummary) -> tuple[DataConfig, str]:
     """How to hold frames out, and why."""
     if tags := group_tags(summary):
-        (tag, count), *others = tags.items()
+        (tag, count), *others = sorted(tags.items(), key=lambda item: -item[1])  # the finest division first
         reason = f"the tag {tag!r} tells {count} groups apart; an equal share of each is held out, near copies together"
         more = f" (other tags that do: {', '.join(other for other, _ in others)})" if others else ""
         return DataConfig(split="balanced", group=tag), reason + more
