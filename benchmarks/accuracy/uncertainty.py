@@ -29,8 +29,8 @@ from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped
 from qiskit_qff.training.holdout import hold_out
 from qiskit_qff.training.objective import Objective
+from qiskit_qff.training.optimisation import optimise
 from qiskit_qff.training.selection import grade_candidates, select
-from qiskit_qff.training.solver import SolverSettings, levenberg_marquardt
 from qiskit_qff.training.statistics import quadratic_statistics
 from qiskit_qff.training.trainer import fit, loss_weights, prepare, train
 
@@ -153,7 +153,8 @@ def measure_shipped(config, draws, parts):
 
 def refits(prepared, result, frames, rng, members=6):
     """Committees that need training, in place of the draws."""
-    objective, config, best = prepared.objective, prepared.config, result.restarts[0].parameters
+    objective, config = prepared.objective, prepared.config
+    once = config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"restarts": 1})})
     found = {
         "restarts": [(run.parameters, objective.statistics.references.baseline) for run in result.restarts],
         "bootstrap": [],
@@ -164,7 +165,7 @@ def refits(prepared, result, frames, rng, members=6):
             sample, prepared.maps, r_cut=config.descriptor.r_cut, weights=loss_weights(config), progress=lambda *_: None
         )
         again = Objective(statistics, objective.layout, shots=objective.shots)
-        run = levenberg_marquardt(again, best, SolverSettings(), progress=lambda *_: None, label="")
+        run = optimise(again, once, rng=rng, progress=lambda *_: None)[0]
         found["bootstrap"].append((run.parameters, statistics.references.baseline))
     return {name: [whole(prepared, *row) for row in rows] for name, rows in found.items()}
 

@@ -163,8 +163,9 @@ def coverage(spreads: Spreads, force_std: FloatArray, energy_std: FloatArray) ->
         energy_std: Shape ``(n_frames,)``, in eV/atom.
     """
     reach = norm.ppf(0.5 + 0.5 * LEVELS)
-    per_force = np.abs(spreads.force_errors) / force_std[:, None]
-    per_energy = np.abs(spreads.energy_errors) / energy_std
+    with np.errstate(divide="ignore"):  # members that agree to the last bit: every error is outside
+        per_force = np.abs(spreads.force_errors) / force_std[:, None]
+        per_energy = np.abs(spreads.energy_errors) / energy_std
     sizes = np.sqrt((spreads.force_errors**2).mean(axis=1))
     return Coverage(
         nominal=LEVELS,

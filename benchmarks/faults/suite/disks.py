@@ -13,6 +13,8 @@ from benchmarks.faults.suite.outcomes import TRACEBACK, Outcome, refusal_problem
 from benchmarks.faults.suite.scenarios import Scenario, damaged_files
 
 PAGE = 4096
+COMPILED = {".nbi", ".nbc"}
+"""Endings of numba's cache, which is no result: a damaged file there is compiled anew."""
 
 
 @contextmanager
@@ -164,6 +166,8 @@ def sync_order(scenario: Scenario, whole: Reference) -> Outcome:
         if kind != "move":
             continue
         source, target = (Path(path) for path in paths)
+        if target.suffix in COMPILED:
+            continue
         synced = {event[1] for event in events[:index] if event[0] == "sync"}
         later = {event[1] for event in events[index + 1 :] if event[0] == "sync"}
         inside = [file.removeprefix(f"{target}/") for file in whole.files if file.startswith(f"{target}/")]

@@ -42,6 +42,7 @@ _MODULES = (
     "ase.calculators.emt",
     "pymatgen.core",
     "matplotlib.backends.backend_agg",
+    "xml.etree.ElementTree",  # ASE asks for it when it looks calculators up; another user may not read it
 )
 
 
