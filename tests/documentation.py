@@ -82,7 +82,9 @@ class Reader:
         """Run one command line; those of qff in this process, because they are many."""
         if match := re.fullmatch(r"(?:mkdir -p (\S+) && )?cd (\S+)", command):
             self.place /= match[2]
-            self.place.mkdir(exist_ok=bool(match[1]))
+            if match[1]:
+                self.place.mkdir(exist_ok=True)
+            assert self.place.is_dir(), f"{command}: no such directory"
             return
         if command.startswith("qff "):
             with contextlib.chdir(self.place), captured() as output:

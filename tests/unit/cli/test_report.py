@@ -132,7 +132,7 @@ def test_each_kind_of_directory(others, capsys) -> None:
         "classical": ("baselines", ("Baselines",)),
         "calibrated": ("calibration", ("Calibration: aer.json",)),
         "labelled": ("labels", ("Labels",)),
-        "learnt": ("active learning", ("By round", "Dynamics")),
+        "learnt": ("active learning", ("By round", "Frames held out", "Dynamics")),
     }
     for name, (kind, sections) in kinds.items():
         said, page = reported(capsys, others / name, "--element", "Cu", "--out", others / f"{name}.html")

@@ -132,7 +132,7 @@ def test_formula():
 def test_shipped_data_has_no_defect():
     report = validate_frames(read_shipped())
     assert report.defects == ()
-    assert report.summary.tags["replica"] == 3
+    assert report.summary.tags["replica"] == 6
     assert report.summary.energy_force_ratio == pytest.approx(1.0, abs=0.02)
 
 
