@@ -1,7 +1,6 @@
 """``qff init``: a configuration for a data file, with every setting explained and the reasons for those chosen."""
 
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 from qiskit_qff import __version__
 from qiskit_qff.cli.options import JsonOption
 from qiskit_qff.cli.output import Output
+from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def init(
     report = validate_frames(frames)
     suggestion = suggest_config(frames, report.summary, _seen_from(out.parent, data))
     heading = _heading(report.summary, out, n_warnings=len(report.warnings))
-    _write(out, commented_yaml(suggestion.config, heading=heading, notes=suggestion.notes))
+    write_atomically(out, commented_yaml(suggestion.config, heading=heading, notes=suggestion.notes))
     _tell(suggestion, out, output)
     if report.warnings:
         output.note(f"{len(report.warnings)} warnings about the data: qff validate {' '.join(map(str, data))}")
@@ -96,21 +96,6 @@ def _heading(summary: "DataSummary", out: Path, *, n_warnings: int) -> str:
         "The schema for editors is what qff schema prints.",
     ]
     return "\n".join(lines)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write the file whole, or leave what was there."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _tell(suggestion: "Suggestion", out: Path, output: Output) -> None:
