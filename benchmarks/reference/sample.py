@@ -1,15 +1,22 @@
-"""Structures of Li-MOF-5 to label next: dynamics of a model, kept where it leaves its training data.
+"""Structures of Li-MOF-5 to label next: dynamics of a model, kept where it leaves its training data, or at equal times.
 
     python benchmarks/reference/sample.py MODEL --out FILE [--temperatures 300 ...] [--seeds 0 ...] [--springs 0]
+    python benchmarks/reference/sample.py MODEL --out FILE --thermal --lithium 0 2 4 6 [--temperatures 300 ...]
 
 From a frame sampled at 300 K (replica A, by seed) the model's own NVT dynamics runs with 0.5 fs; graded every 10 fs. A
 structure is kept when the largest grade over its limit first passes 1 and 1.5, and when a Zn-O bond first exceeds
 2.6 Å; the run ends at 2.5 times the limit or at twice the temperature, since what comes then is not worth a label. With
 springs (eV/Å²) lithium is held to displaced copies of its places. `qff learn` does the same with labels and training in
 turn; this is the loop's first half for calculations that run elsewhere.
+
+With `--thermal` dynamics runs within the walls of `qff md --fence`, from a snapshot of replica A, B or C by seed, and
+gives its last sound structure (no bond of the framework stretched by half), whatever its grade: a sample of that
+temperature, as far as the model knows it. Lithium is taken away at random, or inserted into pores by
+`qiskit_qff.structures.building`.
 """
 
 import argparse
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +25,15 @@ from ase.constraints import Hookean
 from ase.io import write
 from ase.md.bussi import Bussi
 from ase.md.velocitydistribution import thermalize_momenta
+from ase.neighborlist import natural_cutoffs, neighbor_list
 
 from qiskit_qff import ForceField, QFFCalculator, read_shipped, train
 from qiskit_qff.errors import QFFError
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.extrapolation import Grader
+from qiskit_qff.model.fence import FencedForceField
+from qiskit_qff.structures.building.insertion import find_places, insert_ions
+from qiskit_qff.structures.building.pore_sites import SiteRules, least_distances
 from qiskit_qff.structures.species import species_index
 
 LEVELS = (1.0, 1.5)
@@ -30,6 +41,12 @@ GIVE_UP = 2.5
 LONG_BOND = 2.6
 SPREAD = 0.35
 """Displacement of the places that springs hold to, in Å."""
+APART = 2.7
+"""Least distance of two lithium ions when one is inserted, in Å."""
+LONGEST_STRETCH = 1.5
+"""A bond of the framework that is longer than this times its first length is broken."""
+PLACES = 12
+"""Sites of most contacts, out of which inserted lithium is given some at random."""
 
 
 def kept(atoms, **told):
@@ -75,6 +92,43 @@ def sample(field, frame, *, temperature, seed, picoseconds, springs, number):
     return found
 
 
+def loaded(frame, n_lithium, rng):
+    """The frame with as many lithium ions, as ASE atoms."""
+    present = np.flatnonzero(frame.numbers == 3)
+    if n_lithium > len(present):
+        rules = SiteRules(least=least_distances(frame, "Li", {"Li": APART}))
+        places = find_places(frame, rules, kinds=PLACES)
+        return insert_ions(places, "Li", n_lithium - len(present), apart=APART, count=1, rng=rng).frames[0].to_atoms()
+    atoms = frame.to_atoms()
+    del atoms[rng.permutation(present)[n_lithium:]]
+    return atoms
+
+
+def thermal(field, frame, *, temperature, n_lithium, seed, picoseconds, every, number):
+    """Structures of one run within walls, at equal times; where it is lost in the end, not the last one before."""
+    rng = np.random.default_rng([seed, number, n_lithium, round(temperature)])
+    atoms = loaded(frame, n_lithium, rng)
+    framework = np.flatnonzero(atoms.numbers != 3)
+    bonds = [(i, j) for i, j in zip(*neighbor_list("ij", atoms, natural_cutoffs(atoms)), strict=True)
+             if i < j and {i, j} <= set(framework)]  # fmt: skip
+    lengths = np.array([atoms.get_distance(i, j, mic=True) for i, j in bonds])
+    atoms.calc = QFFCalculator(FencedForceField.of(field))
+    thermalize_momenta(atoms, temperature_K=temperature, rng=rng)
+    dynamics = Bussi(atoms, 0.5 * units.fs, temperature_K=temperature, taut=50 * units.fs, rng=rng)
+    found = []
+    for block in range(1, round(picoseconds / every) + 1):
+        try:
+            dynamics.run(round(2000 * every))
+        except QFFError:
+            return found[:-1]
+        stretch = max(np.array([atoms.get_distance(i, j, mic=True) for i, j in bonds]) / lengths)
+        if atoms.get_temperature() > 1.5 * temperature + 100.0 or stretch > LONGEST_STRETCH:
+            return found[:-1]
+        told = {"temperature_K": temperature, "sampling_seed": seed, "round": number, "reason": "thermal"}
+        found.append(kept(atoms, time_ps=round(every * block, 3), stretch=round(stretch, 3), **told))
+    return found
+
+
 def small_model():
     options = {"max_parameters": 40, "optimizer": {"restarts": 1}, "descriptor": {"r_cut": 4.5, "l_max": 1}}
     frames = read_shipped()[:5]
@@ -91,14 +145,31 @@ def main():
     parser.add_argument("--ps", type=float, default=6.0)
     parser.add_argument("--springs", type=float, default=0.0)
     parser.add_argument("--round", type=int, default=3)
+    parser.add_argument("--thermal", action="store_true", help="within walls, one structure of each run")
+    parser.add_argument("--lithium", type=int, nargs="+", default=[4], help="with --thermal: ions per cell")
     given = parser.parse_args()
     if not given.smoke and (given.model is None or given.out is None):
         parser.error("give a model and --out")
     field = small_model() if given.smoke else ForceField.load(given.model)
-    starts = [f for f in read_shipped() if f.tags["replica"] == "A" and not f.tags["rattle"]]
+    snapshots = [f for f in read_shipped() if not f.tags["rattle"]]
     found = []
     if given.smoke:
-        given.seeds, given.ps = [0], 0.05
+        given.seeds, given.ps, given.lithium = [0], 0.05, [2, 6]
+    if given.thermal or given.smoke:
+        for n_lithium, temperature, seed in product(given.lithium, given.temperatures, given.seeds):
+            starts = [f for f in snapshots if f.tags["replica"] == "ABC"[seed % 3]]
+            new = thermal(
+                field, starts[seed // 3 % len(starts)], temperature=temperature, n_lithium=n_lithium, seed=seed,
+                picoseconds=given.ps, every=min(given.ps, 0.1), number=given.round,
+            )  # fmt: skip
+            print(
+                f"{n_lithium} Li, {temperature:g} K, seed {seed}: {[a.info['time_ps'] for a in new[-1:]]}", flush=True
+            )
+            found += new[-1:]
+        if given.thermal:
+            write(given.out, found, format="extxyz")
+            return
+    starts = [f for f in snapshots if f.tags["replica"] == "A"]
     for temperature in given.temperatures:
         for seed in given.seeds:
             new = sample(

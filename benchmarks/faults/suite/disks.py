@@ -99,7 +99,7 @@ def file_size_limit(
 
 
 def read_only(nursery: Nursery, work: Path, scenario: Scenario, whole: Reference) -> Outcome:
-    """The directory belongs to somebody else, or the file system is read-only."""
+    """The directory may not be written to, or the file system is read-only."""
     outcome = Outcome("read-only directory", scenario.name)
     directory = fresh(work)
     for path in [work, directory.parent, directory, *directory.rglob("*")]:
