@@ -1,8 +1,9 @@
-"""Figures of the accuracy suite: all sets beside classical models, and learning curves."""
+"""Figures of the benchmarks: all sets beside classical models, learning curves, and what molecular dynamics did."""
 
 from io import StringIO
 
 import numpy as np
+import render_stability
 import render_transfer
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -37,6 +38,8 @@ def draw():
         save_themes(figure, RESULTS / "accuracy_sets")
     if render_transfer.curve_points():
         save(curve_figure(), RESULTS / "learning_curves.png")
+    if any("heat" in run for run in render_stability.runs()):
+        save(dynamics_figure(), RESULTS / "stability.png")
 
 
 @rc_context(STYLE)
@@ -112,4 +115,41 @@ def curve_figure():
         axes.set_xlabel(AXES[axis])
     figure.axes[0].set_ylabel("force MAE, meV/Å")
     figure.legend(loc="outside upper center", ncols=3, fontsize=8)
+    return figure
+
+
+@rc_context(STYLE)
+def dynamics_figure():
+    """Temperatures of all NVT runs, radial distributions beside ab initio ones, and the way that lithium went."""
+    runs = [run for run in render_stability.runs() if "heat" in run and not run["fence"]]
+    figure = Figure(figsize=(10.2, 3.4))
+    heat, structure, walk = figure.subplots(1, 3)
+    for colour, (name, words) in zip(PALETTE, render_stability.WORDS.items(), strict=False):
+        own = [run for run in runs if run["system"] == name]
+        for number, run in enumerate(own):
+            line = {"color": colour, "linewidth": 0.8, "label": None if number else words}
+            heat.plot(run["heat"]["time_ps"], run["heat"]["temperature_k"], **line)
+            if "lithium" in run:
+                walk.plot(run["lithium"]["lag_ps"], run["lithium"]["msd_ang2"], **line)
+    shown = next((run for run in runs if "rdf" in run), None)
+    if shown is not None:
+        shells = shown["rdf"]
+        for row, (pair, (measured, expected)) in enumerate(shells["pairs"].items()):
+            label = "ab initio" if not row else None
+            structure.plot(
+                shells["r_ang"], np.array(expected) + 4.0 * row, color=INK, linewidth=2.2, alpha=0.35, label=label
+            )
+            structure.plot(shells["r_ang"], np.array(measured) + 4.0 * row, color=PALETTE[0], linewidth=0.9)
+            structure.text(0.1, 4.0 * row + 0.4, pair, fontsize=8)
+        structure.set_title(f"g(r), {render_stability.WORDS[shown['system']]}, seed {shown['seed']}", fontsize=9)
+        structure.set_ylim(0.0, 4.0 * len(shells["pairs"]) + 6.0)
+        structure.set_xlabel("r / Å")
+        structure.legend(fontsize=8, loc="upper left")
+    heat.set_xlabel("time / ps")
+    heat.set_ylabel("temperature / K, means of parts")
+    walk.set_xscale("log")
+    walk.set_yscale("log")
+    walk.set_xlabel("lag / ps")
+    walk.set_ylabel("mean square displacement of Li / Å²")
+    figure.legend(*heat.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
     return figure

@@ -1,22 +1,24 @@
 """Molecular dynamics that has to last: NVT runs of four systems, NVE drift, structure, and 2x2x2 supercells.
 
     python benchmarks/dynamics/stability.py [--systems NAME ...] [--seeds 5] [--ps 100] [--kinds nvt nve supercell]
-        [--work DIR] [--data DIR] [--smoke]
+        [--walls] [--work DIR] [--data DIR] [--smoke]
 
 | system | trained on | NVT | step |
 |---|---|---|---|
-| lips83, 83 atoms | frames 0-599 | 520 K, within walls (`qff md --fence`) | 1 fs |
-| li6ps5cl, shipped, 104 atoms | all frames | 600 K, within walls | 1 fs |
+| lips83, 83 atoms | frames 0-599 | 520 K | 1 fs |
+| li6ps5cl, shipped, 104 atoms | all frames | 600 K | 1 fs |
 | uio66, 114 atoms | all 15 frames | 300 K | 0.5 fs |
-| limof5, shipped, 110 atoms | all frames | 300 K, within walls | 0.5 fs |
+| limof5, shipped, 110 atoms | all frames | 300 K | 0.5 fs |
 
-Bussi thermostat, every seed with velocities of its own; limof5 starts from frames sampled at 300 K. A run has survived
-if it comes to its end and no bond of its first frame (that of a mobile ion never is one) is broken in any recorded
-frame; both are recorded apart. Where there is a reference trajectory, radial distributions (all but the first tenth of
-the run, 120 bins to 6 Å) are compared with its own; the error of a pair is the mean absolute difference over the bins.
-NVE: from where the NVT run of seed 0 ended, new velocities, half the time step; the drift is the slope of a straight
-line through the conserved quantity. Supercell: seed 0, NVT. Every finished run is written at once, and a second call
-goes on where the first was stopped, in the middle of a run too (`--work` keeps models and trajectories).
+Bussi thermostat, every seed with velocities of its own; limof5 starts from frames sampled at 300 K. A run has
+survived if it comes to its end and no bond of its first frame (that of a mobile ion never is one) is broken in any
+recorded frame; both are recorded apart. Where there is a reference trajectory, radial distributions (all but the
+first tenth of the run, 120 bins to 6 Å) are compared with its own; the error of a pair is the mean absolute
+difference over the bins. Diffusivities of lithium are from the same part of the run, with the standard error of its
+five blocks. NVE: from where the NVT run of seed 0 ended, new velocities, half the time step; the drift is the slope
+of a straight line through the conserved quantity. Supercell: seed 0, NVT. Every finished run is written at once, and
+a second call goes on where the first was stopped, in the middle of a run too (`--work` keeps models and
+trajectories).
 """
 
 import argparse
@@ -33,8 +35,11 @@ from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.fence import FencedForceField
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.bonds import bond_report
+from qiskit_qff.simulation.diffusion import diffusivity
+from qiskit_qff.simulation.displacements import mean_squared_displacements
 from qiskit_qff.simulation.dynamics import run_dynamics
 from qiskit_qff.simulation.radial_distribution import radial_distribution, radial_distribution_errors
+from qiskit_qff.simulation.recording import read_log
 from qiskit_qff.simulation.settings import MDSettings
 from qiskit_qff.simulation.trajectory import Trajectory, read_trajectory
 from qiskit_qff.structures.reading import read_frames
@@ -42,6 +47,9 @@ from qiskit_qff.structures.shipped import NAMES, read_shipped
 from qiskit_qff.training.trainer import train
 
 RESULTS = Path(__file__).parents[1] / "results" / "stability.json"
+LITHIUM = 3
+FEWEST_FRAMES = 100
+"""Of a diffusivity's five blocks each needs twenty."""
 SMALL = {"max_parameters": 40, "optimizer": {"restarts": 1}, "descriptor": {"r_cut": 4.5, "l_max": 1}}
 
 
@@ -58,10 +66,10 @@ class System:
 
 
 SYSTEMS = {
-    "lips83": System(520.0, 1.0, n_train=600, has_reference=True, fence=True),
-    "li6ps5cl": System(600.0, 1.0, has_reference=True, fence=True),
+    "lips83": System(520.0, 1.0, n_train=600, has_reference=True),
+    "li6ps5cl": System(600.0, 1.0, has_reference=True),
     "uio66": System(300.0, 0.5),
-    "limof5": System(300.0, 0.5, fence=True, start_tag=("replica", "A")),
+    "limof5": System(300.0, 0.5, start_tag=("replica", "A")),
 }
 
 
@@ -88,7 +96,8 @@ def starts_of(system, frames):
 
 
 def reference(frames):
-    """Ab initio frames as a trajectory without time."""
+    """Ab initio frames as a trajectory without time, those of its equilibration left out."""
+    frames = [f for f in frames if f.tags.get("part") != "equilibration"]
     return Trajectory(
         numbers=frames[0].numbers,
         positions=np.array([f.positions for f in frames]),
@@ -96,6 +105,35 @@ def reference(frames):
         pbc=frames[0].pbc,
         times_ps=None,
     )
+
+
+def averages(values, count=50):
+    """Means of equal parts of a series, rounded for the record."""
+    return [round(float(part.mean()), 4) for part in np.array_split(values, min(count, len(values)))]
+
+
+def heat(folder):
+    """Temperature over time, for the figure."""
+    log = read_log(folder / "log.csv")
+    return {"time_ps": averages(log["time_fs"] / 1e3), "temperature_k": averages(log["temperature_k"])}
+
+
+def distributions(measured, expected):
+    """Both radial distributions of every pair, for the figure."""
+    pairs = {name: [[round(float(g), 3) for g in found.curves[name]] for found in (measured, expected)]
+             for name in measured.curves if name != "all"}  # fmt: skip
+    return {"r_ang": [round(float(r), 4) for r in measured.r], "pairs": pairs}
+
+
+def transport(trajectory):
+    """Diffusivity and mean square displacement of lithium."""
+    found, walk = diffusivity(trajectory, "Li"), mean_squared_displacements(trajectory)
+    return {
+        "cm2_per_s": found.value_cm2_per_s,
+        "error_cm2_per_s": found.error_cm2_per_s,
+        "lag_ps": [round(float(lag), 4) for lag in walk.lag_ps],
+        "msd_ang2": [round(float(value), 4) for value in walk.curves["Li"]],
+    }
 
 
 def finite(number):
@@ -158,9 +196,16 @@ def run_one(name, system, potential, frames, starts, work, *, kind, seed, ps):
         seed=seed, ps=ps,
     )  # fmt: skip
     row, trajectory = done if isinstance(done, tuple) else (done, None)
-    if trajectory is not None and system.has_reference and kind == "nvt":
-        measured = radial_distribution(trajectory.after(0.1 * row["time_ps"]))
-        row["rdf_mae"] = radial_distribution_errors(measured, radial_distribution(reference(frames)))
+    if trajectory is not None and kind == "nvt":
+        row["heat"] = heat(work / folder_of(name, system, kind, seed, ps))
+        settled = trajectory.after(0.1 * row["time_ps"])
+        if LITHIUM in trajectory.numbers and len(settled.positions) >= FEWEST_FRAMES:
+            row["lithium"] = transport(settled)
+        if system.has_reference:
+            measured, expected = radial_distribution(settled), radial_distribution(reference(frames))
+            row["rdf_mae"] = radial_distribution_errors(measured, expected)
+            if seed == 0:
+                row["rdf"] = distributions(measured, expected)
     row["survived"] = row["failure"] is None and row["fewest_bonds"] == 1.0
     return {"system": name, "kind": kind, "seed": seed, "fence": system.fence, **row}
 
@@ -173,7 +218,7 @@ def main():
     parser.add_argument("--kinds", nargs="+", choices=("nvt", "nve", "supercell"), default=["nvt", "nve", "supercell"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--ps", type=float, default=100.0)
-    parser.add_argument("--no-walls", action="store_true", help="run all systems without walls")
+    parser.add_argument("--walls", action="store_true", help="run within walls, as `qff md --fence` does")
     parser.add_argument("--smoke", action="store_true", help="a few steps of the shipped framework, nothing recorded")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -181,11 +226,10 @@ def main():
     known = {(r["system"], r["kind"], r["seed"], r["asked_ps"], r["fence"]) for r in rows}
     for name in ["limof5"] if given.smoke else given.systems:
         system, frames = SYSTEMS[name], frames_of(name, given.data)
-        if given.no_walls:
-            system = replace(system, fence=False)
+        system = replace(system, fence=given.walls)
         field = model_of(name, system, frames, given.work, options=SMALL if given.smoke else {})
         potential = FencedForceField.of(field) if system.fence else field
-        starts, ps = starts_of(system, frames), 0.01 if given.smoke else given.ps
+        starts, ps = starts_of(system, frames), 0.2 if given.smoke else given.ps
         for kind in given.kinds:
             for seed in range(given.seeds if kind == "nvt" and not given.smoke else 1):
                 if (name, kind, seed, ps, system.fence) in known:

@@ -1,10 +1,13 @@
 """Put finished reference calculations into the shipped sets, and their figures into the data card.
 
     python benchmarks/reference/collect.py electrolyte RUN    # a run of li6ps5cl_cp2k.inp: ar.out, ar-pos-1.xyz, ...
+    python benchmarks/reference/collect.py go-on RUN          # writes RUN/ar.inp, with which the shipped run goes on
     python benchmarks/reference/collect.py framework FILE...  # frames labelled by `qff label --calculator cp2k`
     python benchmarks/reference/collect.py card               # the card's figures from the files as they are
 
-`electrolyte` writes the whole set anew: every step whose SCF converged. `framework` adds what the set does not hold
+`electrolyte` takes every step whose SCF converged. A run that begins at rest makes the set anew; one that begins where
+the set has a frame replaces what came after it. `go-on` takes the velocities of the last frame from the two last ones
+and the forces, as velocity Verlet has them; the thermostat begins anew. `framework` adds what the set does not hold
 yet, in the order given; frames whose lithium has a Mulliken charge near zero are in a wrong electronic state, told and
 left out. Both can be run while calculations go on. `--smoke` writes nothing: it fails where the card is not what the
 files say.
@@ -21,13 +24,15 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import iread, read, write
-from ase.units import Bohr, Hartree
+from ase.units import Bohr, Hartree, _aut, fs
 
 from qiskit_qff.structures.shipped import shipped_path
 
 LEVEL = "PBE-D3BJ/DZVP-MOLOPT-SR-GTH cp2k2023.1"
 EQUILIBRATION_FS = 100.0
 """Until then the electrolyte cools down from 1300 K, two relaxation times of its thermostat."""
+ATOMIC_TIME_FS = 1e15 * _aut
+"""CP2K's unit of time in fs."""
 LEAST_CHARGE = 0.1
 """Lithium below this Mulliken charge, in e, is not the ion."""
 
@@ -58,7 +63,8 @@ def converged_steps(output):
     return steps
 
 
-def electrolyte(run):
+def steps_of(run):
+    """Frames of a run, in order."""
     text = (run / "ar.inp").read_text()
     cell = [[float(x) for x in re.search(rf"^ *{axis} +(.*)$", text, re.MULTILINE)[1].split()] for axis in "ABC"]
     symbols = [
@@ -71,7 +77,7 @@ def electrolyte(run):
     good = converged_steps((run / "ar.out").read_text())
     frames = []
     for step, positions in blocks(run / "ar-pos-1.xyz", len(symbols)):
-        if step not in forces or step not in table or not good[step]:
+        if step not in forces or step not in table or step >= len(good) or not good[step]:
             print(f"step {step}: left out")
             continue
         _, time, _, kinetic, potential, *_ = table[step]
@@ -81,11 +87,48 @@ def electrolyte(run):
         )
         atoms.info.update(
             step=step, time_fs=time, temperature_K=600.0, kinetic_temperature_K=round(kinetic, 1),
-            part="equilibration" if time < EQUILIBRATION_FS else "trajectory", config_type="li6ps5cl", level=LEVEL,
+            part=part(time), config_type="li6ps5cl", level=LEVEL,
         )  # fmt: skip
         frames.append(atoms)
+    return frames
+
+
+def electrolyte(run):
+    frames, kept = steps_of(run), read(shipped_path("li6ps5cl"), ":")
+    same = [k for k, a in enumerate(kept) if np.allclose(a.positions, frames[0].positions, atol=1e-7)]
+    if same and same[0]:
+        joint = kept[same[0]]
+        gap = frames[0].get_potential_energy() - joint.get_potential_energy()
+        print(f"goes on from frame {same[0]}: energy there differs by {1e3 * gap / len(joint):.4f} meV/atom")
+        for atoms in frames[1:]:
+            atoms.info["step"] += joint.info["step"]
+            atoms.info["time_fs"] += joint.info["time_fs"]
+            atoms.info["part"] = part(atoms.info["time_fs"])
+        frames = kept[: same[0] + 1] + frames[1:]
     save(frames, shipped_path("li6ps5cl"))
     return len(frames)
+
+
+def part(time_fs):
+    return "equilibration" if time_fs < EQUILIBRATION_FS else "trajectory"
+
+
+def go_on(run):
+    """The input of the shipped run, from its last frame on."""
+    before, last = read(shipped_path("li6ps5cl"), "-2:")
+    timestep = last.info["time_fs"] - before.info["time_fs"]
+    acceleration = last.get_forces() / last.get_masses()[:, None] * fs**2  # Å/fs²
+    velocities = (last.positions - before.positions) / timestep + 0.5 * timestep * acceleration
+    rows = {
+        "COORD": [f"{s} {x:.10f} {y:.10f} {z:.10f}" for s, (x, y, z) in zip(last.symbols, last.positions, strict=True)],
+        "VELOCITY": [f"{x:.12e} {y:.12e} {z:.12e}" for x, y, z in velocities / Bohr * ATOMIC_TIME_FS],
+    }
+    text = (shipped_path("li6ps5cl").parent / "li6ps5cl_cp2k.inp").read_text()
+    for name, lines in rows.items():
+        content = "".join(f"      {line}\n" for line in lines)
+        text = re.sub(rf"(&{name}\n).*?( *&END {name})", lambda m, c=content: f"{m[1]}{c}{m[2]}", text, flags=re.DOTALL)
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "ar.inp").write_text(text)
 
 
 def framework(files):
@@ -98,14 +141,14 @@ def framework(files):
             if atoms.positions.round(6).tobytes() in kept:
                 continue
             charges = atoms.arrays["mulliken_charges"][atoms.numbers == 3]
-            if charges.min() < LEAST_CHARGE:
+            if len(charges) and charges.min() < LEAST_CHARGE:
                 print(f"{file}: lithium of charge {charges.min():.2f}: left out")
                 continue
             if "replica" not in atoms.info:
                 count += 1
                 atoms.info = {
                     "replica": "M", "chunk": atoms.info["round"], "snapshot": count, "rattle": 0.0, "level": LEVEL,
-                    "config_type": f"li{len(charges)}mof5", **atoms.info,
+                    "config_type": f"li{len(charges)}mof5" if len(charges) else "mof5", **atoms.info,
                 }  # fmt: skip
             frames.append(atoms)
     save(frames, path)
@@ -127,7 +170,7 @@ def framework_card():
             f"{'yes' if info['rattle'] else ''} | {len(charges)} | "
             f"{(a.get_potential_energy() / len(a) - lowest[len(a)]) * 1e3:.1f} | {np.sqrt((forces**2).mean()):.2f} | "
             f"{np.linalg.norm(forces, axis=1).max():.1f} | {np.abs(forces.sum(axis=0)).max():.2f} | "
-            f"{charges.min():.2f} |"
+            f"{f'{charges.min():.2f}' if len(charges) else '-'} |"
         )
     head = "| frame | replica | chunk | snapshot | T / K | rattled | Li | ΔE | rms F | max F | net F | least q |"
     return "\n".join([head, "|" + "---|" * 12, *rows])
@@ -194,7 +237,7 @@ def card(text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("electrolyte", "framework", "card"), default="card")
+    parser.add_argument("what", nargs="?", choices=("electrolyte", "go-on", "framework", "card"), default="card")
     parser.add_argument("paths", nargs="*", type=Path)
     parser.add_argument("--smoke", action="store_true", help="check the card, nothing written")
     given = parser.parse_args()
@@ -205,6 +248,8 @@ def main():
         return
     if given.what == "electrolyte":
         print(electrolyte(given.paths[0]), "frames")
+    elif given.what == "go-on":
+        go_on(given.paths[0])
     elif given.what == "framework":
         print(framework(given.paths), "frames")
     page.write_text(card(page.read_text()))

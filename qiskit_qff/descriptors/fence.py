@@ -3,10 +3,11 @@ r"""Walls around the training data: no force inside, a push back outside.
 Along each direction k of the centred channels, :math:`v_k = \sum_c F_{kc} (D_c - \bar D_c)`, an atom may be anywhere
 from :math:`l_k` to :math:`h_k`; beyond, it pays
 
-.. math:: e = \sum_k \kappa_k \frac{t_k^3}{(1 + t_k)^2},\qquad t_k = \max(v_k - h_k,\ l_k - v_k,\ 0).
+.. math:: e = \sum_k \kappa_k \frac{t_k^3}{(L + t_k)^2},\qquad t_k = \max(v_k - h_k,\ l_k - v_k,\ 0).
 
 e has two continuous derivatives and is exactly zero inside; far outside its slope is :math:`\kappa_k`, so that a wall
-never gets stiffer. :mod:`qiskit_qff.model.fence` says which directions and slopes a model has.
+never gets stiffer than :math:`0.64\,\kappa_k / L`. :mod:`qiskit_qff.model.fence` says which directions and slopes a
+model has.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+WIDTH = 12.0
+"""L, in units of v: how softly walls begin. With 1, atoms that touched a wall gained energy at steps of 1 fs."""
 
 
 class Fence(NamedTuple):
@@ -74,7 +78,7 @@ def fence_energy(fence: Fence, s: int, centred: FloatArray, n: int, gradient: Fl
             t, sign = fence.low[place] - v, -1.0
         else:
             continue
-        part = t / (1.0 + t)
+        part = t / (WIDTH + t)
         energy += fence.slope[place] * t * part * part
         slope = sign * fence.slope[place] * part * part * (3.0 - 2.0 * part)
         for c in range(n):

@@ -12,7 +12,7 @@ from contracts.force_field.lennard_jones import mixed_crystal
 from contracts.force_field.quantum_model import labelled_frames, small_quantum_model
 
 from qiskit_qff.cli.main import run
-from qiskit_qff.descriptors.fence import Fence, fence_energy
+from qiskit_qff.descriptors.fence import WIDTH, Fence, fence_energy
 from qiskit_qff.descriptors.quadratic import quadratic_forces
 from qiskit_qff.descriptors.threaded import threaded_forces
 from qiskit_qff.errors import ConfigError
@@ -77,7 +77,7 @@ def test_a_wall_has_two_continuous_derivatives_and_stays_soft():
     """Along one channel with walls at -1 and 2 and slope 3."""
     starts = np.array([0, 1])
     fence = Fence(np.array([1.0]), starts, np.array([-1.0]), np.array([2.0]), starts, np.array([3.0]))
-    places = np.linspace(-30.0, 30.0, 60_001)
+    places = np.linspace(-30.0 * WIDTH, 30.0 * WIDTH, 60_001)
     energies, slopes = np.empty_like(places), np.zeros_like(places)
     for k, place in enumerate(places):
         energies[k] = fence_energy(fence, 0, np.array([place]), 1, slopes[k : k + 1])
@@ -87,8 +87,8 @@ def test_a_wall_has_two_continuous_derivatives_and_stays_soft():
     assert (energies[~inside] > 0.0).all()
     np.testing.assert_allclose(np.gradient(energies, places)[1:-1], slopes[1:-1], atol=1e-5)
     curvature = np.gradient(slopes, places)
-    assert np.abs(np.diff(curvature)).max() < 0.02  # a jump anywhere would show at its height, in eV
-    assert curvature.max() < 2.0
+    assert np.abs(np.diff(curvature)).max() < 0.02 / WIDTH  # a jump anywhere would show at its height, in eV
+    assert curvature.max() < 0.64 * 3.0 / WIDTH
     np.testing.assert_allclose(np.abs(slopes[[0, -1]]), 3.0, rtol=0.01)
 
 
