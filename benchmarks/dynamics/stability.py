@@ -210,6 +210,10 @@ def run_one(name, system, potential, frames, starts, work, *, kind, seed, ps):
     return {"system": name, "kind": kind, "seed": seed, "fence": system.fence, **row}
 
 
+def recorded():
+    return json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("QFF_DATA", "../shared/data")))
@@ -222,7 +226,7 @@ def main():
     parser.add_argument("--smoke", action="store_true", help="a few steps of the shipped framework, nothing recorded")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    rows = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() and not given.smoke else []
+    rows = [] if given.smoke else recorded()
     known = {(r["system"], r["kind"], r["seed"], r["asked_ps"], r["fence"]) for r in rows}
     for name in ["limof5"] if given.smoke else given.systems:
         system, frames = SYSTEMS[name], frames_of(name, given.data)
@@ -236,9 +240,10 @@ def main():
                     continue
                 row = run_one(name, system, potential, frames, starts, given.work, kind=kind, seed=seed, ps=ps)
                 print(json.dumps(row), flush=True)
-                rows.append(row)
                 if not given.smoke:
-                    RESULTS.write_text(json.dumps({"runs": rows}, indent=1) + "\n")
+                    # Read anew, so that several systems can run side by side.
+                    lines = ",\n".join(json.dumps(run) for run in [*recorded(), row])
+                    RESULTS.write_text(f'{{"runs": [\n{lines}\n]}}\n')
 
 
 if __name__ == "__main__":
