@@ -19,7 +19,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from qiskit_qff.durable import atomic_file
-from qiskit_qff.report.metrics import MEV_PER_EV, Comparison, FloatArray, mean_absolute, root_mean_square
+from qiskit_qff.report.metrics import (
+    MEV_PER_EV,
+    Comparison,
+    FloatArray,
+    composition_means,
+    mean_absolute,
+    root_mean_square,
+)
 
 INK = "#5b6472"
 """Colour of text and axes: readable on white (5.9:1), replaced in the HTML report."""
@@ -55,14 +62,17 @@ STYLE: Any = {
 
 @rc_context(STYLE)
 def parity_energy(sets: Mapping[str, Comparison]) -> Figure:
-    """Predicted against reference energies per atom, relative to the mean reference energy of all sets.
+    """Predicted against reference energies per atom, relative to the mean reference energy of their composition.
 
     Args:
         sets: comparisons by name, for example ``train`` and ``test``.
     """
     figure, axes = new_figure()
-    centre = float(np.mean(np.concatenate([c.energies for c in sets.values()])))
-    for colour, (name, comparison) in zip(cycle(PALETTE), sets.items(), strict=False):
+    formulas = [formula for c in sets.values() for formula in c.compositions or ("",) * len(c.energies)]
+    centres = composition_means(formulas, np.concatenate([c.energies for c in sets.values()]))
+    ends = np.cumsum([len(c.energies) for c in sets.values()])
+    parts = np.split(centres, ends[:-1])
+    for colour, (name, comparison), centre in zip(cycle(PALETTE), sets.items(), parts, strict=False):
         label = f"{name}: MAE {mean_absolute(comparison.energy_errors):.2f} meV/atom"
         _points(
             axes,
@@ -71,7 +81,8 @@ def parity_energy(sets: Mapping[str, Comparison]) -> Figure:
             colour,
             label,
         )
-    _finish_parity(axes, "energy − mean", "meV/atom")
+    mean = "mean" if len(set(formulas)) < 2 else "mean of its composition"
+    _finish_parity(axes, f"energy − {mean}", "meV/atom")
     return figure
 
 

@@ -45,6 +45,8 @@ class Comparison:
     """Reference stresses as xx, yy, zz, yz, xz, xy, shape ``(n_stresses, 6)``, in eV/Å³."""
     predicted_stresses: FloatArray = field(default_factory=lambda: np.empty((0, 6)))
     """Predicted stresses, same shape and unit."""
+    compositions: tuple[str, ...] = ()
+    """Formula of the frame of each energy; empty where it is not known, then all count as one."""
 
     @property
     def energy_errors(self) -> FloatArray:
@@ -154,7 +156,7 @@ def compare(
     predicted = np.array([energies[index] / frames[index].n_atoms for index in with_energy])
     reference = np.array([(frames[index].energy or 0.0) / frames[index].n_atoms for index in with_energy])
     if shift_energy:
-        predicted = predicted - _composition_shift([frames[i] for i in with_energy], predicted - reference)
+        predicted = predicted - composition_means([_formula(frames[i]) for i in with_energy], predicted - reference)
     return Comparison(
         n_frames=len(frames),
         n_atoms=sum(frame.n_atoms for frame in frames),
@@ -165,6 +167,7 @@ def compare(
         species=np.concatenate([frames[i].numbers for i in with_forces]) if with_forces else np.empty(0, int),
         stresses=six_components([label for label, _ in known]),
         predicted_stresses=six_components([stress for _, stress in known]),
+        compositions=tuple(_formula(frames[index]) for index in with_energy),
     )
 
 
@@ -216,11 +219,21 @@ def _species_errors(comparison: Comparison, number: int) -> SpeciesErrors:
     )
 
 
-def _composition_shift(frames: Sequence[Frame], errors: FloatArray) -> FloatArray:
-    """For each frame the mean error per atom over the frames of its composition, in eV/atom."""
-    compositions = [np.bincount(frame.numbers, minlength=119).tobytes() for frame in frames]
-    _, group = np.unique(compositions, return_inverse=True)
-    return np.array((np.bincount(group, weights=errors) / np.bincount(group))[group])
+def composition_means(compositions: Sequence[str], values: FloatArray) -> FloatArray:
+    """For each value the mean of those of its composition.
+
+    Args:
+        compositions: formula of each value.
+        values: shape ``(n,)``.
+    """
+    _, group = np.unique(np.asarray(compositions), return_inverse=True)
+    return np.array((np.bincount(group, weights=values) / np.bincount(group))[group])
+
+
+def _formula(frame: Frame) -> str:
+    """Elements and their counts in order of atomic number."""
+    numbers, counts = np.unique(frame.numbers, return_counts=True)
+    return "".join(f"{chemical_symbols[n]}{c}" for n, c in zip(numbers, counts, strict=True))
 
 
 def _stack(arrays: Sequence[FloatArray | None]) -> FloatArray:

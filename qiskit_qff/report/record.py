@@ -157,6 +157,7 @@ def _comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
         "n_atoms": comparison.n_atoms,
         "energies": _rounded(comparison.energies, 7),
         "predicted_energies": _rounded(comparison.predicted_energies, 7),
+        "compositions": list(comparison.compositions),
         "species": comparison.species[kept].tolist(),
         "forces": _rounded(comparison.forces[kept], 4),
         "predicted_forces": _rounded(comparison.predicted_forces[kept], 4),
@@ -164,12 +165,20 @@ def _comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
 
 
 def _comparison_from_dict(data: Mapping[str, Any]) -> Comparison:
-    """Read back."""
+    """Read back.
+
+    Raises:
+        ValueError: if compositions are given, but not one for each energy.
+    """
+    compositions = tuple(map(str, data.get("compositions", ())))
+    if compositions and len(compositions) != len(data["energies"]):
+        raise ValueError(f"{len(compositions)} compositions for {len(data['energies'])} energies")
     return Comparison(
         n_frames=int(data["n_frames"]),
         n_atoms=int(data["n_atoms"]),
         energies=np.array(data["energies"], dtype=float),
         predicted_energies=np.array(data["predicted_energies"], dtype=float),
+        compositions=compositions,
         forces=np.array(data["forces"], dtype=float).reshape(-1, 3),
         predicted_forces=np.array(data["predicted_forces"], dtype=float).reshape(-1, 3),
         species=np.array(data["species"], dtype=np.int64),

@@ -22,6 +22,7 @@ def comparison(n_atoms: int) -> Comparison:
         forces=forces,
         predicted_forces=forces + rng.normal(0.0, 0.1, forces.shape),
         species=rng.choice([3, 8], n_atoms),
+        compositions=("Li1O1", "Li1O1", "Li2O1"),
     )
 
 
@@ -57,6 +58,7 @@ def test_read_back(tmp_path) -> None:
     for name, one in record.comparisons.items():
         other = again.comparisons[name]
         np.testing.assert_allclose(other.energies, one.energies, atol=1e-7)
+        assert other.compositions == one.compositions
         np.testing.assert_allclose(other.predicted_forces, one.predicted_forces, atol=6e-5)
         np.testing.assert_array_equal(other.species, one.species)
     np.testing.assert_allclose(again.example.predicted, example.predicted, atol=6e-5)
@@ -95,3 +97,13 @@ def test_environment_names_no_machine() -> None:
     words = " ".join(f"{name} {value}" for name, value in environment().items())
     assert {"qiskit_qff", "Python", "numpy", "qiskit"} <= set(environment())
     assert platform.node() not in words
+
+
+def test_a_composition_for_each_energy(tmp_path) -> None:
+    Record(comparisons={"test": comparison(7)}).write(tmp_path)
+    path = tmp_path / "record.json"
+    data = json.loads(path.read_text())
+    data["sets"]["test"]["compositions"].pop()
+    path.write_text(json.dumps(data))
+    with pytest.raises(DataError, match="2 compositions for 3 energies"):
+        Record.read(tmp_path)
