@@ -144,6 +144,8 @@ def dynamics_figure():
         structure.set_title(f"g(r), {render_stability.WORDS[shown['system']]}, seed {shown['seed']}", fontsize=9)
         structure.set_ylim(0.0, 4.0 * len(shells["pairs"]) + 6.0)
         structure.set_xlabel("r / Å")
+        structure.set_ylabel("g(r), each pair 4 higher")
+        structure.set_yticks(4.0 * np.arange(len(shells["pairs"])), [])
         structure.legend(fontsize=8, loc="upper left")
     heat.set_xlabel("time / ps")
     heat.set_ylabel("temperature / K, means of parts")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results" / "stability.json"
+WALLS = RESULTS.with_name("walls.json")
 WORDS = {
     "lips83": "lips83, 520 K",
     "li6ps5cl": "shipped Li6PS5Cl, 600 K",
@@ -77,7 +78,23 @@ def lines():
     if walled:
         whole = sum(r["survived"] for r in walled)
         parts.append(f"within walls (`qff md --fence`) {whole} of {len(walled)} runs of {walled[0]['asked_ps']:g} ps")
-    return [f"- Stability of molecular dynamics: {'; '.join(parts)}. `benchmarks/dynamics/stability.py`"]
+    return [f"- Stability of molecular dynamics: {'; '.join(parts)}. `benchmarks/dynamics/stability.py`", *wall_line()]
+
+
+def wall_line():
+    """What walls do for models of few frames."""
+    if not WALLS.exists():
+        return []
+    found = json.loads(WALLS.read_text())
+    asked = found["asked_ps"]
+    parts = [
+        f"{row['n_frames']} frames {sum(t >= asked for t in row['bare'])} of {len(row['bare'])} without "
+        f"(median {np.median(row['bare']):.2g} ps), {sum(t >= asked for t in row['walls'])} within "
+        f"({np.median(row['walls']):.2g} ps)"
+        for row in found["models"]
+    ]
+    said = f"Li-MOF-5 at {found['temperature_k']:g} K, runs that lasted {asked:g} ps: {'; '.join(parts)}"
+    return [f"- Walls (`qff md --fence`) for models of few frames, {said}. `benchmarks/dynamics/walls.py`"]
 
 
 def _moved(row):

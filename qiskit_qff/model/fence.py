@@ -7,14 +7,13 @@ v of the training atoms the walls stand off by :data:`MARGIN`; beyond, they turn
 
 .. math:: \kappa_k = 4\,\bigl(|w_k| + \langle w^2 \rangle^{1/2}\bigr),\qquad w = V^{-T}\,2 M_{0,1:}
 
-with w the slope of the energy along each direction in the mean environment. So a wall is as stiff as the model it
-holds, and no shorter time step is needed; walls of 1 eV per standard deviation, the same for all, made light atoms
-unstable at 0.5 fs. Nothing is fitted, and on training frames the walls are exactly zero: energies and forces there, and
-with them all errors, are those of the model.
+with w the slope of the energy along each direction in the mean environment. So a wall pushes as hard as the model it
+holds pulls. It begins softly (:data:`~qiskit_qff.descriptors.fence.WIDTH`): walls that were as stiff as they are high
+heated light atoms at the usual time steps. Nothing is fitted, and on training frames the walls are exactly zero:
+energies and forces there, and with them all errors, are those of the model.
 
-What they are good for, with default models of 99 parameters: one of 43 frames of lithium in MOF-5 exploded at 300 K
-after 6.8 ps without walls, and kept every bond in five runs of 10 ps within; one of 600 frames of lips83 exploded at
-520 K after 5.2 ps without, and none of five runs of 10 ps did within, with every g(r) within 0.07 of ab initio.
+They are for models of a few frames, which fall apart at once without (``benchmarks/dynamics/walls.py``); models of some
+dozens of frames have not been seen to need them.
 
 They are no part of a model, because they would be wrong for some: frames that are no thermal sample (strained crystals,
 say) do not reach where heat takes atoms, and walls around them push at every step. UiO-66, trained on 15 strained
