@@ -56,11 +56,13 @@ def lines():
     drifts = [abs(r["drift_mev_per_atom_per_ps"]) for r in done if r["kind"] == "nve" and r["failure"] is None]
     parts += [f"NVE drift at most {max(drifts):.1g} meV/atom/ps"] if drifts else []
     for name in WORDS:
-        errors = [item for r in done if r["system"] == name for item in r.get("rdf_mae", {}).items()]
-        if errors:
-            pair, worst = max(errors, key=lambda item: item[1])
+        found = [r["rdf_mae"] for r in done if r["system"] == name and r.get("rdf_mae")]
+        if found:
+            pair, worst = max((item for errors in found for item in errors.items()), key=lambda item: item[1])
+            mean = max(errors["all"] for errors in found)
             parts.append(
-                f"g(r) of {name} within {worst:.2f} of ab initio for every pair (worst: {pair}){REMARKS.get(name, '')}"
+                f"g(r) of {name} within {mean:.2f} of ab initio over all atoms, {worst:.2f} for every pair (worst: {pair})"
+                f"{REMARKS.get(name, '')}"
             )
     moved = diffusivities("lips83")
     if len(moved):
