@@ -61,8 +61,8 @@ def lines():
             pair, worst = max((item for errors in found for item in errors.items()), key=lambda item: item[1])
             mean = max(errors["all"] for errors in found)
             parts.append(
-                f"g(r) of {name} within {mean:.2f} of ab initio over all atoms, {worst:.2f} for every pair (worst: {pair})"
-                f"{REMARKS.get(name, '')}"
+                f"g(r) of {name} within {mean:.2f} of ab initio over all atoms, {worst:.2f} for every pair "
+                f"(worst: {pair}){REMARKS.get(name, '')}"
             )
     moved = diffusivities("lips83")
     if len(moved):
