@@ -54,7 +54,9 @@ def lines():
     if not parts:
         return []
     drifts = [abs(r["drift_mev_per_atom_per_ps"]) for r in done if r["kind"] == "nve" and r["failure"] is None]
-    parts += [f"NVE drift at most {max(drifts):.1g} meV/atom/ps"] if drifts else []
+    parts += [f"NVE drift at most {max(drifts):.1g} meV/atom/ps in {len(drifts)} such runs"] if drifts else []
+    lost = [r for r in done if r["kind"] == "nve" and r["failure"]]
+    parts += [f"NVE of {WORDS[r['system']]} exploded after {r['time_ps']:.1f} ps" for r in lost]
     for name in WORDS:
         found = [r["rdf_mae"] for r in done if r["system"] == name and r.get("rdf_mae")]
         if found:
@@ -78,8 +80,12 @@ def lines():
     parts += [f"2x2x2 supercells after {done[0]['asked_ps']:g} ps: {', '.join(big)}"] if big else []
     walled = [r for r in runs() if r["fence"]]
     if walled:
-        whole = sum(r["survived"] for r in walled)
-        parts.append(f"within walls (`qff md --fence`) {whole} of {len(walled)} runs of {walled[0]['asked_ps']:g} ps")
+        ends = [
+            f"{r['kind'].upper()} of {WORDS[r['system']]} {'survived' if r['survived'] else 'did not survive'}"
+            + (f", drift {abs(r['drift_mev_per_atom_per_ps']):.1g}" if r["survived"] and r["kind"] == "nve" else "")
+            for r in walled
+        ]
+        parts.append(f"within walls (`qff md --fence`) {'; '.join(ends)}")
     return [f"- Stability of molecular dynamics: {'; '.join(parts)}. `benchmarks/dynamics/stability.py`", *wall_line()]
 
 
