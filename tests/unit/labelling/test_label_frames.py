@@ -184,8 +184,11 @@ def test_ids_tell_structures_apart() -> None:
 
 
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
+# What a shell has started in the background ignores Ctrl-C, and its children with it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {tests!r})
 from contracts.labelling.misbehaving import Misbehaving
 from qiskit_qff.labelling.run import label_frames
