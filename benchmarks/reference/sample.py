@@ -1,4 +1,4 @@
-"""Structures of Li-MOF-5 to label next: dynamics of a model, kept where it leaves its training data, or at equal times.
+"""Structures of Li-MOF-5 to label next: dynamics of a model, kept where it leaves its training data, or thermal.
 
     python benchmarks/reference/sample.py MODEL --out FILE [--temperatures 300 ...] [--seeds 0 ...] [--springs 0]
     python benchmarks/reference/sample.py MODEL --out FILE --thermal --lithium 0 2 4 6 [--temperatures 300 ...]
@@ -105,7 +105,7 @@ def loaded(frame, n_lithium, rng):
 
 
 def thermal(field, frame, *, temperature, n_lithium, seed, picoseconds, every, number):
-    """Structures of one run within walls, at equal times; where it is lost in the end, not the last one before."""
+    """Last sound structure of a run within walls; where the run is lost, the one before that; None if there is none."""
     rng = np.random.default_rng([seed, number, n_lithium, round(temperature)])
     atoms = loaded(frame, n_lithium, rng)
     framework = np.flatnonzero(atoms.numbers != 3)
@@ -115,18 +115,18 @@ def thermal(field, frame, *, temperature, n_lithium, seed, picoseconds, every, n
     atoms.calc = QFFCalculator(FencedForceField.of(field))
     thermalize_momenta(atoms, temperature_K=temperature, rng=rng)
     dynamics = Bussi(atoms, 0.5 * units.fs, temperature_K=temperature, taut=50 * units.fs, rng=rng)
-    found = []
+    earlier = last = None
     for block in range(1, round(picoseconds / every) + 1):
         try:
             dynamics.run(round(2000 * every))
         except QFFError:
-            return found[:-1]
+            return earlier
         stretch = max(np.array([atoms.get_distance(i, j, mic=True) for i, j in bonds]) / lengths)
         if atoms.get_temperature() > 1.5 * temperature + 100.0 or stretch > LONGEST_STRETCH:
-            return found[:-1]
+            return earlier
         told = {"temperature_K": temperature, "sampling_seed": seed, "round": number, "reason": "thermal"}
-        found.append(kept(atoms, time_ps=round(every * block, 3), stretch=round(stretch, 3), **told))
-    return found
+        earlier, last = last, kept(atoms, time_ps=round(every * block, 3), stretch=round(stretch, 3), **told)
+    return last
 
 
 def small_model():
@@ -162,10 +162,9 @@ def main():
                 field, starts[seed // 3 % len(starts)], temperature=temperature, n_lithium=n_lithium, seed=seed,
                 picoseconds=given.ps, every=min(given.ps, 0.1), number=given.round,
             )  # fmt: skip
-            print(
-                f"{n_lithium} Li, {temperature:g} K, seed {seed}: {[a.info['time_ps'] for a in new[-1:]]}", flush=True
-            )
-            found += new[-1:]
+            ended = "none" if new is None else f"{new.info['time_ps']} ps"
+            print(f"{n_lithium} Li, {temperature:g} K, seed {seed}: {ended}", flush=True)
+            found += [] if new is None else [new]
         if given.thermal:
             write(given.out, found, format="extxyz")
             return
