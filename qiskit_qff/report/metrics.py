@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.summary import formula
 
 FloatArray = NDArray[np.float64]
 MEV_PER_EV = 1000.0
@@ -154,9 +155,10 @@ def compare(
     pairs = [(f.stress, s) for f, s in zip(frames, stresses or [], strict=bool(stresses)) if f.stress is not None]
     known = [(label, stress) for label, stress in pairs if stress is not None]
     predicted = np.array([energies[index] / frames[index].n_atoms for index in with_energy])
+    compositions = tuple(formula(frames[index].numbers) for index in with_energy)
     reference = np.array([(frames[index].energy or 0.0) / frames[index].n_atoms for index in with_energy])
     if shift_energy:
-        predicted = predicted - composition_means([_formula(frames[i]) for i in with_energy], predicted - reference)
+        predicted = predicted - composition_means(compositions, predicted - reference)
     return Comparison(
         n_frames=len(frames),
         n_atoms=sum(frame.n_atoms for frame in frames),
@@ -167,7 +169,7 @@ def compare(
         species=np.concatenate([frames[i].numbers for i in with_forces]) if with_forces else np.empty(0, int),
         stresses=six_components([label for label, _ in known]),
         predicted_stresses=six_components([stress for _, stress in known]),
-        compositions=tuple(_formula(frames[index]) for index in with_energy),
+        compositions=compositions,
     )
 
 
@@ -228,12 +230,6 @@ def composition_means(compositions: Sequence[str], values: FloatArray) -> FloatA
     """
     _, group = np.unique(np.asarray(compositions), return_inverse=True)
     return np.array((np.bincount(group, weights=values) / np.bincount(group))[group])
-
-
-def _formula(frame: Frame) -> str:
-    """Elements and their counts in order of atomic number."""
-    numbers, counts = np.unique(frame.numbers, return_counts=True)
-    return "".join(f"{chemical_symbols[n]}{c}" for n, c in zip(numbers, counts, strict=True))
 
 
 def _stack(arrays: Sequence[FloatArray | None]) -> FloatArray:
