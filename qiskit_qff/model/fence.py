@@ -12,8 +12,8 @@ holds pulls. It begins softly (:data:`~qiskit_qff.descriptors.fence.WIDTH`): wal
 heated light atoms at the usual time steps. Nothing is fitted, and on training frames the walls are exactly zero:
 energies and forces there, and with them all errors, are those of the model.
 
-They are for models of a few frames, which fall apart at once without (``benchmarks/dynamics/walls.py``); models of some
-dozens of frames have not been seen to need them.
+They are for models of a few frames, which fall apart at once without (``benchmarks/dynamics/walls.py``). Models of some
+dozens of frames lasted 100 ps without in all but a few runs (``benchmarks/dynamics/stability.py``).
 
 They are no part of a model, because they would be wrong for some: frames that are no thermal sample (strained crystals,
 say) do not reach where heat takes atoms, and walls around them push at every step. UiO-66, trained on 15 strained

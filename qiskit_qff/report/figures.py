@@ -81,7 +81,7 @@ def parity_energy(sets: Mapping[str, Comparison]) -> Figure:
             colour,
             label,
         )
-    mean = "mean" if len(set(formulas)) < 2 else "mean of its composition"
+    mean = "mean" if len(set(formulas)) < 2 else "composition mean"
     _finish_parity(axes, f"energy − {mean}", "meV/atom")
     return figure
 
