@@ -43,10 +43,15 @@ def atom_energy(model, symbol, vectors, neighbors):
         c, a, rho, k = of["radial"]
         return (neighbors == of["neighbor"]) * np.exp(-a * (s - c) ** 2) * (rho / s) ** k * switch(s, 0, model["r_cut"])
 
-    channels = [
-        g(ch).sum() if ch["kind"] == "two_body" else g(ch["first"]) @ legval(cosines, ch["legendre"]) @ g(ch["second"])
-        for ch in me["channels"]
-    ]
+    channels = []
+    for ch in me["channels"]:
+        if ch["kind"] == "two_body":
+            channels.append(g(ch).sum())
+        elif ch["kind"] == "three_body":
+            channels.append(g(ch["first"]) @ legval(cosines, ch["legendre"]) @ g(ch["second"]))
+        else:
+            v, w = np.array(channels)[ch["of"]] - ch["offsets"], np.array(ch["widths"])
+            channels.append(np.prod(v / np.sqrt(1 + v**2 / w**2)))
     x = np.append(1, np.array(me["map"]) @ (np.array(channels) - me["mean"]))
     core = sum(core_energy(pairs[j], model["core_height"], me["number"], z[j], r[j]) for j in range(len(r)))
     return x @ np.array(me["M"]) @ x + me["reference_energy"] + core / 2

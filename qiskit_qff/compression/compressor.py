@@ -13,6 +13,7 @@ from qiskit_qff.compression.normal_equations import NormalEquations
 from qiskit_qff.descriptors.channels import ChannelSet, ChannelTables
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class PoolStatistics:
     """Covariance of the channels over the atoms of each species, shape ``(K_s, K_s)``."""
     equations: NormalEquations
     """Least squares of energies (free of reference energies) and forces on channel sums; completed G."""
+    start: IntArray | None = None
+    """Columns that were selected from a smaller pool, where there was one: a search may begin at them."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,14 @@ class SizeLimits:
     """Whether every species must get the same number."""
     least: int = 1
     """Fewest features of one species."""
+
+    def allow(self, counts: IntArray) -> bool:
+        """Whether so many features of each species are not too many.
+
+        Args:
+            counts: Shape ``(S,)``.
+        """
+        return bool(counts.sum() <= self.total and counts.max() <= self.per_species)
 
 
 class Compressor(Protocol):

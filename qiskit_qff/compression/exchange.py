@@ -89,13 +89,17 @@ def exchange_columns(
         progress: Called with the number of rounds done.
 
     Returns:
-        The improved selection, ascending, shape ``(k,)``: the order in which swaps came about means nothing, but
-        circuits that differ in it end in different minima.
+        The improved selection, or the one given where its columns depend on each other, ascending, shape ``(k,)``: the
+        order in which swaps came about means nothing, but circuits that differ in it end in different minima.
     """
     free = np.diagonal(gram) > 0.0
     candidates = np.flatnonzero(free if eligible is None else free & eligible)
     problem = _Problem(gram, moment, owner, candidates, limits)
-    best, explained = _descend(problem, columns)
+    try:
+        best, explained = _descend(problem, columns)
+    except LinAlgError:
+        # Fewer data than columns: those of the greedy choice depend on each other, and no swap can be told from none.
+        return np.sort(columns)
     for k in range(rounds if rng is not None else 0):
         if progress is not None:
             progress(k)

@@ -11,7 +11,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -29,6 +29,8 @@ IntArray = NDArray[np.int64]
 LEAST_DEVIATION = 5e-4
 """A channel that varies less than this over the training atoms is left out: radial functions have a peak of about one,
 so standardised it would reach thousands wherever dynamics goes farther than the data."""
+LEAST_SHARE = 0.1
+"""A product that varies less than this share of what its factors do together is left out for the same reason."""
 DEPENDENT = 1e-8
 """A candidate whose residual norm fell below this fraction is a combination of those taken."""
 
@@ -51,6 +53,7 @@ def select_columns(
     *,
     constant: float,
     eligible: NDArray[np.bool_] | None = None,
+    first: Sequence[int] = (),
 ) -> SelectionPath:
     """Greedy orthogonal least squares on normal equations.
 
@@ -61,6 +64,7 @@ def select_columns(
         limits: Numbers of columns allowed.
         constant: Squared error with no column, for the loss curve.
         eligible: Which columns may be taken, shape ``(C,)``; all by default.
+        first: Columns that are taken before any other.
 
     Returns:
         The path; every species owns at least ``limits.least`` columns of it if it has so many independent ones.
@@ -82,6 +86,8 @@ def select_columns(
         gains = np.where(open_, moments**2 / np.where(open_, norms, 1.0), -1.0)
         # A pair of species seen from either side gives two columns of equal gain: rounding must not choose.
         best = int(np.argmax(gains >= (1.0 - SAME_GAIN) * gains.max()))
+        if len(columns) < len(first):
+            best = int(first[len(columns)])
         if gains[best] < 0.0:
             break
         step = len(columns)
@@ -119,7 +125,7 @@ class ForwardSelection:
             limits: Numbers of features allowed.
 
         Returns:
-            A square linear map per species.
+            A linear map per species; where products are chosen, their factors are among its channels.
         """
         return self.maps(statistics, self.path(statistics, limits))
 
@@ -138,9 +144,16 @@ class ForwardSelection:
         equations = statistics.equations
         total = min(limits.total, limits.per_species * (len(starts) - 1))
         bounded = replace(limits, total=total)
-        eligible = eligible_columns(statistics)
+        eligible, first = eligible_columns(statistics), statistics.start
+        fits = first is not None and bounded.allow(np.bincount(owner[first]))
         path = select_columns(
-            equations.gram, equations.moment, owner, bounded, constant=equations.constant, eligible=eligible
+            equations.gram,
+            equations.moment,
+            owner,
+            bounded,
+            constant=equations.constant,
+            eligible=eligible,
+            first=first.tolist() if first is not None and fits else (),
         )
         if not len(path.columns):
             return path
@@ -172,13 +185,13 @@ class ForwardSelection:
         for s, number in enumerate(statistics.tables.species.tolist()):
             inside = (path.columns >= starts[s]) & (path.columns < starts[s + 1])
             chosen = path.columns[inside] - starts[s]
-            channels, order = statistics.sets[number].subset(chosen)
-            kept = chosen[order]
+            channels, kept = statistics.sets[number].subset(chosen)
             covariance = statistics.covariance[number][np.ix_(kept, kept)]
             deviation = np.sqrt(np.diagonal(covariance))
             scale = np.where(deviation > 0.0, 1.0 / np.where(deviation > 0.0, deviation, 1.0), 1.0)
             columns = starts[s] + kept
-            matrix = self.basis.apply(np.diag(scale), statistics.equations.gram[np.ix_(columns, columns)], covariance)
+            scaled = np.diag(scale)[np.isin(kept, chosen)]
+            matrix = self.basis.apply(scaled, statistics.equations.gram[np.ix_(columns, columns)], covariance)
             maps[number] = LinearMap(channels, statistics.mean[columns], matrix)
         return maps
 
@@ -196,5 +209,10 @@ def eligible_columns(statistics: PoolStatistics) -> NDArray[np.bool_]:
     for number in statistics.tables.species.tolist():
         deviation = np.sqrt(np.maximum(np.diagonal(statistics.covariance[number]), 0.0))
         enough = deviation >= LEAST_DEVIATION
+        channels = statistics.sets[number]
+        if len(channels.products):
+            # A product of small factors is small, and worth as much as they are.
+            for k, factors in enumerate(channels.products, channels.n_simple):
+                enough[k] = enough[factors].all() and deviation[k] >= LEAST_SHARE * deviation[factors].prod()
         parts.append(enough if enough.any() else deviation > 0.0)
     return np.concatenate(parts)

@@ -7,13 +7,14 @@ species; three-body channels contract two neighbour densities over m,
 
 where a and b are *slots*: a radial function of one neighbour species. By the addition theorem such a contraction is a
 sum over pairs of neighbours j, k of :math:`g_a(r_j) g_b(r_k) P_l(\cos\theta_{jk})`; a weighted sum over l is one of any
-polynomial of the cosine (:mod:`~qiskit_qff.descriptors.angular_functions`) and costs the same. The same structure holds
-the pool of all candidates and the few channels that a model uses, so one set of kernels serves both.
+polynomial of the cosine (:mod:`~qiskit_qff.descriptors.angular_functions`) and costs the same. A *product* channel
+multiplies two channels that come before it, each made to level off (:mod:`~qiskit_qff.descriptors.products`). The same
+structure holds the pool of all candidates and the few channels that a model uses, so one set of kernels serves both.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ChannelSet:
-    """Channels of one centre species: two-body first, then three-body."""
+    """Channels of one centre species: two-body first, then three-body, then products of channels before them."""
 
     center: int
     """Atomic number of the centre atom."""
@@ -48,6 +49,12 @@ class ChannelSet:
     angular: FloatArray | None = None
     """Legendre coefficients of each three-body channel's function of cos θ, shape ``(n_three, >= l_max + 1)``, zero
     above its degree; None where each is the Legendre polynomial of its degree."""
+    products: IntArray = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
+    """The two channels that each product multiplies, both before it, shape ``(n_products, 2)``."""
+    offsets: FloatArray = field(default_factory=lambda: np.zeros((0, 2)))
+    """What is taken off each of them first, shape ``(n_products, 2)``."""
+    widths: FloatArray = field(default_factory=lambda: np.zeros((0, 2)))
+    """How far from there they level off, positive, shape ``(n_products, 2)``."""
 
     def __post_init__(self) -> None:
         """Check what the kernels rely on; they do not check bounds.
@@ -74,11 +81,22 @@ class ChannelSet:
             fits = self.angular.shape == (len(self.triples), len(degree)) and len(degree) > self.l_max
             if not fits or self.angular[degree > degrees[:, None]].any() or not np.isfinite(self.angular).all():
                 raise ConfigError(f"channel set of element {self.center}: angular functions do not fit the channels.")
+        fits = self.products.shape == self.offsets.shape == self.widths.shape and self.products.shape[1:] == (2,)
+        before = self.n_simple + np.arange(len(self.products))
+        if not fits or np.any(self.products < 0) or np.any(self.products >= before[:, None]):
+            raise ConfigError(f"channel set of element {self.center}: a product of channels that are not before it.")
+        if not (np.isfinite(self.offsets).all() and np.isfinite(self.widths).all() and np.all(self.widths > 0.0)):
+            raise ConfigError(f"channel set of element {self.center}: a product's offset or width is no such number.")
+
+    @property
+    def n_simple(self) -> int:
+        """Number of two- and three-body channels: the first product comes after them."""
+        return len(self.pair_species) + len(self.triples)
 
     @property
     def n_channels(self) -> int:
         """Number of channels."""
-        return len(self.pair_species) + len(self.triples)
+        return self.n_simple + len(self.products)
 
     @property
     def l_max(self) -> int:
@@ -101,36 +119,81 @@ class ChannelSet:
         found[:, :width] = self.angular[:, :width]
         return found
 
+    def factors(self, channel: int) -> frozenset[int]:
+        """The two- and three-body channels that a channel is made of: itself, or what a product multiplies.
+
+        Args:
+            channel: Channel number.
+        """
+        if channel < self.n_simple:
+            return frozenset([channel])
+        first, second = (int(c) for c in self.products[channel - self.n_simple])
+        return self.factors(first) | self.factors(second)
+
+    def _closed(self, indices: IntArray) -> IntArray:
+        """Some channels and all that they are products of, ascending."""
+        kept = np.zeros(self.n_channels, dtype=np.bool_)
+        kept[indices] = True
+        # Factors come before their product, so one pass from the last to the first finds them all.
+        for k in range(len(self.products) - 1, -1, -1):
+            if kept[self.n_simple + k]:
+                kept[self.products[k]] = True
+        return np.flatnonzero(kept)
+
     def subset(self, indices: IntArray) -> tuple[ChannelSet, IntArray]:
-        """Keep some channels, drop the slots nobody uses.
+        """Keep some channels and what they are products of, drop the slots nobody uses.
 
         Args:
             indices: Channel numbers, any order, no repeats, shape ``(k,)``.
 
         Returns:
-            The smaller set, and ``order`` of shape ``(k,)`` with
-            ``indices[order]`` being the channels in the smaller set's order.
+            The smaller set, and which channel of this set each of its channels is; those that are there only as
+            factors of a product are among them.
         """
-        n_two = len(self.pair_species)
-        two = np.flatnonzero(indices < n_two)
-        two = two[np.argsort(self.pair_species[indices[two]], kind="stable")]
-        three = np.flatnonzero(indices >= n_two)
-        triples = self.triples[indices[three] - n_two]
+        closed = self._closed(indices)
+        n_two, n_simple = len(self.pair_species), self.n_simple
+        two, three, many = (
+            closed[(closed >= low) & (closed < high)]
+            for low, high in ((0, n_two), (n_two, n_simple), (n_simple, self.n_channels))
+        )
+        two = two[np.argsort(self.pair_species[two], kind="stable")]
+        triples = self.triples[three - n_two]
         used = np.unique(triples[:, :2])
         renumber = np.full(len(self.slot_species), -1, dtype=np.int64)
         renumber[used] = np.arange(len(used))
-        kept = triples.copy()
-        kept[:, :2] = renumber[triples[:, :2]]
+        triples = triples.copy()
+        triples[:, :2] = renumber[triples[:, :2]]
+        kept = np.concatenate([two, three, many])
+        place = np.full(self.n_channels, -1, dtype=np.int64)
+        place[kept] = np.arange(len(kept))
         smaller = ChannelSet(
             center=self.center,
-            pair_species=self.pair_species[indices[two]],
-            pair_rows=self.pair_rows[indices[two]],
+            pair_species=self.pair_species[two],
+            pair_rows=self.pair_rows[two],
             slot_species=self.slot_species[used],
             slot_rows=self.slot_rows[used],
-            triples=kept,
-            angular=None if self.angular is None or not len(three) else self.angular[indices[three] - n_two],
+            triples=triples,
+            angular=None if self.angular is None or not len(three) else self.angular[three - n_two],
+            products=place[self.products[many - n_simple]],
+            offsets=self.offsets[many - n_simple],
+            widths=self.widths[many - n_simple],
         )
-        return smaller, np.concatenate([two, three])
+        return smaller, kept
+
+    def with_products(self, products: IntArray, offsets: FloatArray, widths: FloatArray) -> ChannelSet:
+        """The same channels and some products more.
+
+        Args:
+            products: The two channels of each, shape ``(n, 2)``.
+            offsets: What is taken off them, shape ``(n, 2)``.
+            widths: How far from there they level off, shape ``(n, 2)``.
+        """
+        return replace(
+            self,
+            products=np.concatenate([self.products, products]),
+            offsets=np.concatenate([self.offsets, offsets]),
+            widths=np.concatenate([self.widths, widths]),
+        )
 
     def describe(self, channel: int) -> str:
         """A channel in words, such as ``P-S two-body at 2.05 Å``.
@@ -146,6 +209,8 @@ class ChannelSet:
         if channel < n_two:
             other = chemical_symbols[int(self.pair_species[channel])]
             return f"{own}-{other} two-body {describe_radial(self.pair_rows[channel])}"
+        if channel >= self.n_simple:
+            return " x ".join(f"({self.describe(int(c))})" for c in self.products[channel - self.n_simple])
         a, b, degree = (int(v) for v in self.triples[channel - n_two])
         arms = " / ".join(
             f"{chemical_symbols[int(self.slot_species[k])]} {describe_radial(self.slot_rows[k])}" for k in (a, b)
@@ -163,7 +228,12 @@ class ChannelSet:
             "slot_rows": self.slot_rows.tolist(),
             "triples": self.triples.tolist(),
         }
-        return content if self.angular is None else {**content, "angular": self.angular.tolist()}
+        if self.angular is not None:
+            content["angular"] = self.angular.tolist()
+        if len(self.products):
+            content["products"] = self.products.tolist()
+            content |= {"offsets": self.offsets.tolist(), "widths": self.widths.tolist()}
+        return content
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ChannelSet:
@@ -183,6 +253,9 @@ class ChannelSet:
             slot_rows=np.asarray(data["slot_rows"], dtype=np.float64).reshape(-1, 4),
             triples=np.asarray(data["triples"], dtype=np.int64).reshape(-1, 3),
             angular=np.asarray(data["angular"], dtype=np.float64) if "angular" in data else None,
+            products=np.asarray(data.get("products", []), dtype=np.int64).reshape(-1, 2),
+            offsets=np.asarray(data.get("offsets", []), dtype=np.float64).reshape(-1, 2),
+            widths=np.asarray(data.get("widths", []), dtype=np.float64).reshape(-1, 2),
         )
 
 
@@ -231,6 +304,14 @@ class ChannelTables(NamedTuple):
     degree."""
     angular: FloatArray
     """Weight of every harmonic in each three-body channel, shape ``(sum n_three, (l_max + 1)**2)``."""
+    product_start: IntArray
+    """Where the products of centre s begin, shape ``(S + 1,)``."""
+    products: IntArray
+    """The two channels of every product, counted within s, shape ``(sum n_products, 2)``."""
+    offsets: FloatArray
+    """What is taken off them, shape ``(sum n_products, 2)``."""
+    widths: FloatArray
+    """How far from there they level off, shape ``(sum n_products, 2)``."""
     channel_start: IntArray
     """Where the channels of centre s begin when all are laid end to end, shape ``(S + 1,)``."""
     core_start: FloatArray
@@ -277,6 +358,10 @@ def make_tables(sets: dict[int, ChannelSet], r_cut: float, *, core_start: FloatA
         triples=np.concatenate([s.triples for s in ordered]),
         first_harmonic=(by_degree != 0.0).argmax(axis=1) ** 2,
         angular=np.repeat(by_degree, 2 * degrees + 1, axis=1),
+        product_start=start([len(s.products) for s in ordered]),
+        products=np.concatenate([s.products for s in ordered]),
+        offsets=np.concatenate([s.offsets for s in ordered]),
+        widths=np.concatenate([s.widths for s in ordered]),
         channel_start=start([s.n_channels for s in ordered]),
         core_start=np.zeros((len(species), len(species))) if core_start is None else core_start,
     )

@@ -6,7 +6,8 @@ For centre i of species s with neighbours j: densities :math:`A_{a,lm}`, channel
 .. math:: \frac{\partial D_c}{\partial r_{ij}} = g_c'\hat r \;\;(\text{two-body}),\qquad
           \sum_m A_{b,lm}\, \partial(g_a Y_{lm}) + A_{a,lm}\, \partial(g_b Y_{lm})\;\;(\text{three-body}),
 
-where the second form sums over the slots whose species is that of j. Dynamics never forms this Jacobian;
+where the second form sums over the slots whose species is that of j; products of channels follow by the product rule.
+Dynamics never forms this Jacobian;
 it uses the backward sweep of :mod:`~qiskit_qff.descriptors.quadratic`.
 """
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from qiskit_qff.descriptors.angular import spherical_harmonics
 from qiskit_qff.descriptors.channels import ChannelTables
 from qiskit_qff.descriptors.cutoff import cutoff_function
+from qiskit_qff.descriptors.products import fill_product_slopes, fill_products, product_weights
 from qiskit_qff.descriptors.radial import core_distance, radial_function
 
 F = NDArray[np.float64]
@@ -105,12 +107,16 @@ def atom_channels(tables: ChannelTables, s: int, vectors: F, distances: F, kinds
         a, b, degree = triples[k, 0], triples[k, 1], triples[k, 2]
         for lm in range(begin[k], (degree + 1) * (degree + 1)):
             values[n_two + k] += angular[k, lm] * density[a, lm] * density[b, lm]
+    fill_products(tables, s, values)
+    weights = product_weights(tables, s, values)
     for j in range(n_neighbors):
         t = kinds[j]
         _triple_jacobian(
             slot_first[t], slot_first[t + 1], vectors[j], distances[j], density, triples, angular, begin, n_two,
             radial[j], slope[j], harmonics[j], gradients[j], jacobian[j],
         )  # fmt: skip
+        for axis in range(3):
+            fill_product_slopes(tables, s, weights, jacobian[j, axis])
 
 
 @numba.njit(cache=True)

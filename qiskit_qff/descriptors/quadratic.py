@@ -4,8 +4,8 @@ With channels D of atom i, :math:`z = (1, D - \bar D)` and a symmetric matrix B 
 
 .. math:: E_i = z^T B z,\qquad \partial E_i/\partial D = 2 (B z)_{1:}.
 
-The gradient flows back through the three-body contraction to the densities, and from there to every
-neighbour vector. No per-channel Jacobian is formed: the cost of a neighbour is that of its slots and
+The gradient flows back through products of channels and the three-body contraction to the densities, and from there to
+every neighbour vector. No per-channel Jacobian is formed: the cost of a neighbour is that of its slots and
 harmonics, however many channels share them.
 
 PERF: where the time of lips83 goes (83 atoms, 25 neighbours, 1.5 two-body functions and 4.7 slots a neighbour; at
@@ -30,6 +30,7 @@ from qiskit_qff.descriptors.angular import spherical_harmonics
 from qiskit_qff.descriptors.channels import ChannelTables
 from qiskit_qff.descriptors.fence import Fence, fence_energy
 from qiskit_qff.descriptors.low_harmonics import HIGHEST, low_gradient, low_harmonics
+from qiskit_qff.descriptors.products import fill_products, pull_products
 from qiskit_qff.descriptors.radial_lanes import Lanes, fill_lanes, make_lanes
 
 F = NDArray[np.float64]
@@ -104,7 +105,7 @@ def sweep(
         channels = max(channels, tables.channel_start[s + 1] - tables.channel_start[s])
     lanes, harmonics = make_lanes(tables, most), np.empty((most, n_lm))
     density, pulled = np.empty((widest, n_lm)), np.empty((widest, n_lm))
-    values, centred = np.empty(channels), np.empty(channels)
+    values, centred, gradient = np.empty(channels), np.empty(channels), np.empty(channels)
     for i in range(begin, end):
         s, low = kinds[i], first[i]
         n_neighbors = first[i + 1] - low
@@ -112,12 +113,13 @@ def sweep(
         _forward(tables, s, low, n_neighbors, vectors, distances, kinds, neighbor, values, density, harmonics, lanes)
         energies[i] = _quadratic(
             tables.channel_start[s], tables.channel_start[s + 1] - tables.channel_start[s],
-            forms, form_start[s], means, values, centred,
+            forms, form_start[s], means, values, centred, gradient,
         )  # fmt: skip
-        energies[i] += fence_energy(fence, s, centred, tables.channel_start[s + 1] - tables.channel_start[s], values)
-        _pull_densities(tables, s, values, density, pulled)
+        energies[i] += fence_energy(fence, s, centred, tables.channel_start[s + 1] - tables.channel_start[s], gradient)
+        pull_products(tables, s, values, gradient)
+        _pull_densities(tables, s, gradient, density, pulled)
         _backward(
-            tables, s, i, low, n_neighbors, vectors, distances, kinds, neighbor, values, pulled, harmonics, lanes,
+            tables, s, i, low, n_neighbors, vectors, distances, kinds, neighbor, gradient, pulled, harmonics, lanes,
             forces, virial,
         )  # fmt: skip
 
@@ -160,11 +162,14 @@ def _forward(
         for lm in range(tables.first_harmonic[k], (degree + 1) * (degree + 1)):
             total += tables.angular[k, lm] * density[a, lm] * density[b, lm]
         values[n_two + k - first_triple] = total
+    fill_products(tables, s, values)
 
 
 @numba.njit(cache=True, fastmath=REORDER)
-def _quadratic(start: int, n: int, forms: F, form_start: int, means: F, values: F, centred: F) -> float:
-    """Energy of z = (1, values - mean); ``values`` is replaced by the gradient dE/dD."""
+def _quadratic(
+    start: int, n: int, forms: F, form_start: int, means: F, values: F, centred: F, gradient: F
+) -> float:  # fmt: skip
+    """Energy of z = (1, values - mean), and its gradient dE/dD."""
     width = n + 1
     energy: float = forms[form_start]
     for c in range(n):
@@ -175,7 +180,7 @@ def _quadratic(start: int, n: int, forms: F, form_start: int, means: F, values: 
         for k in range(n):
             product += forms[row + 1 + k] * centred[k]
         product += forms[row]
-        values[c] = 2.0 * product
+        gradient[c] = 2.0 * product
         energy += centred[c] * (product + forms[form_start + 1 + c])
     return energy
 

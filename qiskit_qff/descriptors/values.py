@@ -14,6 +14,7 @@ from qiskit_qff.descriptors.angular import spherical_harmonics
 from qiskit_qff.descriptors.channels import ChannelTables
 from qiskit_qff.descriptors.cutoff import cutoff_function
 from qiskit_qff.descriptors.low_harmonics import HIGHEST, low_harmonics
+from qiskit_qff.descriptors.products import fill_products
 from qiskit_qff.descriptors.radial import CENTER, LENGTH, POWER, SHARPNESS
 
 F = NDArray[np.float64]
@@ -86,6 +87,7 @@ def _values_of_atom(
         for lm in range(tables.first_harmonic[k], (degree + 1) * (degree + 1)):
             total += tables.angular[k, lm] * density[a, lm] * density[b, lm]
         values[n_two + k - first_triple] = total
+    fill_products(tables, s, values)
 
 
 @numba.njit(cache=True, inline="always")

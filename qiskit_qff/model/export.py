@@ -1,7 +1,7 @@
 r"""A model as plain numbers for other programs: what each element's M is, and how its channels are computed.
 
 The document needs no circuit and nothing of this package: energies are :math:`E = \sum_i x_i^T M x_i + e + core`, with
-:math:`x = (1, T (D - \bar D))`. ``examples/numpy_reader.py`` is a whole reader of 60 lines, tested against the package.
+:math:`x = (1, T (D - \bar D))`. ``examples/numpy_reader.py`` is a whole reader of 63 lines, tested against the package.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ from qiskit_qff.model.species_model import SpeciesModel
 
 FORMAT, VERSION = "qiskit_qff export", 1
 _KNOWN = {"center", "pair_species", "pair_rows", "slot_species", "slot_rows", "triples", "angular"}
+_KNOWN |= {"products", "offsets", "widths"}
 """What a set of channels consists of; an export that left something out would be wrong without a word."""
 
 FORMULAS = {
     "energy": "E = sum_i x M x + reference_energy + half of the core energies of i's pairs; x = (1, map (D - mean))",
     "two_body": "D = sum_j g(s_ij) over neighbours j of that element within r_cut",
     "three_body": "D = sum_jk g_first(s_ij) g_second(s_ik) sum_l legendre[l] P_l(cos jik), j = k included",
+    "product": "D = L(D_a - c_a, w_a) L(D_b - c_b, w_b), L(v, w) = v/sqrt(1 + v^2/w^2); [a, b] = of, channels before "
+    "it counted from 0, [c_a, c_b] = offsets, [w_a, w_b] = widths",
     "radial": "[c, a, rho, k]: g(s) = exp(-a (s - c)^2) (rho / s)^k S(s; 0, r_cut)",
     "distance": "s = r, and below the pair's level L: s = L - w (t - t^3 + t^4/2), t = min(1, (L - r)/w), w = L/10",
     "switch": "S(r; p, q) = 1 - 10 t^3 + 15 t^4 - 6 t^5, t = (r - p)/(q - p) between 0 and 1",
@@ -117,4 +120,8 @@ def _channels(channels: ChannelSet) -> list[dict[str, Any]]:
         {"kind": "three_body", "first": slots[a], "second": slots[b], "legendre": coefficients[: degree + 1]}
         for (a, b, degree), coefficients in zip(channels.triples.tolist(), angular, strict=True)
     ]
-    return pairs + triples
+    products = [
+        {"kind": "product", "of": factors.tolist(), "offsets": offsets.tolist(), "widths": widths.tolist()}
+        for factors, offsets, widths in zip(channels.products, channels.offsets, channels.widths, strict=True)
+    ]
+    return pairs + triples + products

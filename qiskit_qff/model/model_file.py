@@ -12,11 +12,11 @@ from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ModelFileError, QFFError
 
 FORMAT = "qiskit_qff model"
-VERSION = 4
-"""Raised when an older package could misread a newer file: 4 has angular functions other than Legendre polynomials, or
-readouts whose angles and weight are tied, which it would count wrongly; 3 has channels that level off elsewhere than
-where the core repulsion begins, 2 a measured M for some species, 1 neither. A file gets the oldest version that says
-all it holds."""
+VERSION = 5
+"""Raised when an older package could misread a newer file: 5 has products of channels; 4 has
+angular functions other than Legendre polynomials, or readouts whose angles and weight are tied, which it would count
+wrongly; 3 has channels that level off elsewhere than where the core repulsion begins, 2 a measured M for some species,
+1 neither. A file gets the oldest version that says all it holds."""
 MAX_BYTES = 64 * 1024 * 1024
 """Larger files are refused: a real one takes a few hundred kilobytes."""
 

@@ -124,6 +124,8 @@ class SpeciesModel:
     @property
     def format_version(self) -> int:
         """Oldest format version of model files that can hold it."""
+        if len(self.compression.channels.products):
+            return 5
         if self.balanced or self.compression.channels.angular is not None:
             return 4
         return 1 if self.measured is None else 2

@@ -10,6 +10,9 @@ from qiskit_qff.descriptors.channels import ChannelTables
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+BLOCK = 256
+"""Atoms whose products are added at once."""
+
 
 class Moments:
     """Running mean and covariance of the channels of each species."""
@@ -21,6 +24,7 @@ class Moments:
         self._shifts: list[FloatArray | None] = [None] * len(self._species)
         self._sums = [np.zeros(width) for width in self._widths]
         self._squares = [np.zeros((width, width)) for width in self._widths]
+        self._waiting: list[list[FloatArray]] = [[] for _ in self._widths]
 
     def add(self, kinds: IntArray, values: FloatArray) -> None:
         """Add the atoms of one frame."""
@@ -35,11 +39,24 @@ class Moments:
             deviation = own - shift
             self._counts[s] += len(own)
             self._sums[s] += deviation.sum(axis=0)
-            self._squares[s] += deviation.T @ deviation
+            self._waiting[s].append(deviation)
+            if sum(map(len, self._waiting[s])) >= BLOCK:
+                self._settle(s)
+
+    def _settle(self, s: int) -> None:
+        """Add the products of what waits."""
+        # PERF: many atoms at once; with those of one frame the matrix of squares passes through memory every time,
+        # which took a fifth of a training.
+        if self._waiting[s]:
+            rows = np.concatenate(self._waiting[s])
+            self._squares[s] += rows.T @ rows
+            self._waiting[s] = []
 
     def merge(self, other: Moments) -> None:
         """Add the sums over other frames."""
         for s, theirs in enumerate(other._shifts):
+            self._settle(s)
+            other._settle(s)
             if theirs is None:
                 continue
             shift = self._shifts[s]
@@ -64,6 +81,8 @@ class Moments:
 
     def covariance(self) -> dict[int, FloatArray]:
         """Covariance per species."""
+        for s in range(len(self._widths)):
+            self._settle(s)
         return {
             z: square / count - np.outer(total / count, total / count)
             for z, square, total, count in zip(self._species, self._squares, self._sums, self._counts, strict=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qiskit_qff.compression.compressor import PoolStatistics
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.compression.normal_equations import NormalEquations
-from qiskit_qff.descriptors.channels import ChannelTables, make_tables
+from qiskit_qff.descriptors.channels import ChannelSet, ChannelTables, make_tables
 from qiskit_qff.descriptors.kernels import linear_design, quadratic_design
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
 from qiskit_qff.descriptors.values import bare_values
@@ -114,18 +114,48 @@ def pool_statistics(
         )
         for s, z in enumerate(species)
     }
-    tables = make_tables(sets, settings.r_cut)
+    statistics = channel_statistics(
+        frames, species, sets, r_cut=settings.r_cut, weights=weights, progress=progress, others=others, workers=workers
+    )
+    return reshaped(statistics, settings)
+
+
+def channel_statistics(
+    frames: Sequence[Frame],
+    species: tuple[int, ...],
+    sets: dict[int, ChannelSet],
+    *,
+    r_cut: float,
+    weights: LossWeights,
+    progress: Progress,
+    others: Sequence[Frame] = (),
+    workers: Workers | None = None,
+    stage: str = "pool",
+) -> PoolStatistics:
+    """Sums over given channels.
+
+    Args:
+        frames: As for :func:`pool_statistics`, like all that is not told here.
+        species: Atomic numbers, ascending.
+        sets: The channels of each species.
+        r_cut: Cutoff radius in Å.
+        weights: The loss.
+        progress: Called as work proceeds.
+        others: Further frames of which only energies are used.
+        workers: Processes to sum on.
+        stage: What to call the work.
+    """
+    tables = make_tables(sets, r_cut)
     shared = replace(weights, energy_scale=weights.energy_scale * float(np.sqrt(1.0 + len(others) / len(frames))))
     work = _PoolWork(tables, species, fit_references([*frames, *others], species), shared)
-    sums = sum_frames(work, frames, stage="pool", progress=progress, workers=workers)
+    sums = sum_frames(work, frames, stage=stage, progress=progress, workers=workers)
     if others:
         sums.merge(sum_frames(_EnergyWork(work), others, stage="energies", progress=progress, workers=workers))
     sums.equations.symmetric()
     moments = sums.moments
-    statistics = PoolStatistics(
+    return PoolStatistics(
         sets, tables, moments.mean(), moments.covariance(), eliminate_last(sums.equations, work.references.count)
     )
-    return reshaped(statistics, settings)
 
 
 @dataclass(eq=False)

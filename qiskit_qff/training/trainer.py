@@ -15,6 +15,7 @@ from qiskit_qff.compression.feature_basis import FeatureBasis
 from qiskit_qff.compression.forward_selection import ForwardSelection, SelectionPath
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.compression.principal_components import PrincipalComponents
+from qiskit_qff.compression.product_pool import SELECTED, product_pool
 from qiskit_qff.descriptors.pool import PoolSettings
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.config import TrainConfig
@@ -35,6 +36,7 @@ from qiskit_qff.training.solver import Restart
 from qiskit_qff.training.spread import draw_spread
 from qiskit_qff.training.statistics import (
     QuadraticStatistics,
+    channel_statistics,
     find_shortest,
     pool_statistics,
     quadratic_statistics,
@@ -42,6 +44,9 @@ from qiskit_qff.training.statistics import (
 from qiskit_qff.training.workers import Workers
 
 FloatArray = NDArray[np.float64]
+
+LABELS_PER_CHANNEL = 10
+"""Products are formed of fewer channels where there are fewer labels than this for each: the rest would be noise."""
 
 
 @dataclass(frozen=True)
@@ -274,6 +279,9 @@ def sum_pool(
 ) -> PoolStatistics:
     """Pool statistics over at most ``selection_frames`` evenly chosen frames, and the energies of all others.
 
+    Products of the best channels join the pool in as many rounds as the configuration says; principal components, which
+    see no label, are those of the simple channels.
+
     Args:
         frames: Training frames.
         species: Atomic numbers, ascending.
@@ -290,9 +298,21 @@ def sum_pool(
     # A species that only some frames contain must be in the pool's sums too.
     places |= {k for k, frame in enumerate(frames) if not set(frame.numbers.tolist()) <= known}
     chosen, others = ([f for k, f in enumerate(frames) if (k in places) == side] for side in (True, False))
-    return pool_statistics(
+    pool = pool_statistics(
         chosen, species, shortest, settings=settings, weights=weights, progress=progress, others=others, workers=workers
     )
+    labels = sum(3 * frame.n_atoms + 1 for frame in chosen)
+    selected = min(SELECTED, labels // LABELS_PER_CHANNEL)
+    for k in range(config.descriptor.products if config.compression.method == "forward_selection" else 0):
+        sets, start = product_pool(pool, most=config.descriptor.max_products, selected=selected)
+        # PERF: the sums of the last pool fill hundreds of MiB.
+        del pool
+        pool = channel_statistics(
+            chosen, species, sets, r_cut=settings.r_cut, weights=weights, progress=progress, others=others,
+            workers=workers, stage=f"products {k + 1}",
+        )  # fmt: skip
+        pool = replace(pool, start=start)
+    return pool
 
 
 def compress(

@@ -1,4 +1,4 @@
-"""``qff export`` and its reader of 60 lines, against the force field."""
+"""``qff export`` and its reader of 63 lines, against the force field."""
 
 import importlib.util
 import json
@@ -92,7 +92,7 @@ def test_older_models_without_a_low_part_of_the_core(trained, reader) -> None:
 
 def test_reader_is_short_and_needs_numpy_only() -> None:
     code = READER.read_text().split('"""', 2)[2]
-    assert sum(bool(line.strip()) for line in code.splitlines()) <= 60
+    assert sum(bool(line.strip()) for line in code.splitlines()) <= 63
     names = {line.split()[1].split(".")[0] for line in code.splitlines() if line.startswith(("import ", "from "))}
     assert names - set(sys.stdlib_module_names) == {"numpy"}
 

@@ -39,7 +39,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _Constants:
-    """What one species needs, channels ordered two-body, then three-body by their harmonics."""
+    """What one species needs, channels ordered two-body, then three-body by their harmonics, then products."""
 
     rows: FloatArray
     """Radial functions, two-body channels before slots, shape ``(F, 4)``."""
@@ -51,6 +51,12 @@ class _Constants:
     """Slot, slot, first harmonic and the one after the last, by the latter two, shape ``(n_three, 4)``."""
     angular: FloatArray
     """Weight of every harmonic in each of them, shape ``(n_three, (l_max + 1)**2)``."""
+    products: NDArray[np.int64]
+    """The two channels of each product, in this order, shape ``(n_products, 2)``."""
+    offsets: FloatArray
+    """What is taken off them, shape ``(n_products, 2)``."""
+    widths: FloatArray
+    """How far from there they level off, shape ``(n_products, 2)``."""
     mean: FloatArray
     """Channel means, shape ``(C,)``."""
     form: FloatArray
@@ -82,6 +88,7 @@ def make_species_energy(folded: FoldedForceField, s: int, dtype: str) -> Callabl
         mine = (constants.triples[:, 2:] == (begin, end)).all(axis=1)
         chosen = np.eye(n_slots, dtype=dtype)[constants.triples[mine, :2].T]
         picks.append((slice(begin, end), chosen, constants.angular[mine, begin:end].astype(dtype)))
+    generations = _generations(constants, dtype)
     highest = math.isqrt(max((int(end) for end in constants.triples[:, 3]), default=1)) - 1
 
     def energy(vectors: Any, kinds: Any) -> Any:
@@ -95,7 +102,14 @@ def make_species_energy(folded: FoldedForceField, s: int, dtype: str) -> Callabl
             own = density[:, :, inside]
             products = jnp.einsum("ta,bam->btm", left, own) * jnp.einsum("ta,bam->btm", right, own)
             channels.append((products * weights).sum(axis=-1))
-        centred = jnp.concatenate(channels, axis=1) - mean
+        values = jnp.concatenate(channels, axis=1)
+        for picks_two, offsets, widths in generations:
+            first, second = (
+                _levelled(jnp, values @ pick - offset, width)
+                for pick, offset, width in zip(picks_two, offsets, widths, strict=True)
+            )
+            values = jnp.concatenate([values, first * second], axis=1)
+        centred = values - mean
         bent = centred @ form[1:, 1:] + 2.0 * form[0, 1:]
         return (centred * bent).sum(axis=1) + repulsion(distances, kinds)
 
@@ -155,7 +169,11 @@ def _constants(folded: FoldedForceField, s: int) -> _Constants:
     )
     order = np.lexsort((triples[:, 3], triples[:, 2]))
     n_two = len(tables.pair_rows[pairs])
-    channels = np.concatenate([np.arange(n_two), n_two + order]).astype(np.int64)
+    many = slice(tables.product_start[s], tables.product_start[s + 1])
+    n_simple, products = n_two + len(order), tables.products[many]
+    later = np.argsort(_generation(products, n_simple), kind="stable")
+    channels = np.concatenate([np.arange(n_two), n_two + order, n_simple + later]).astype(np.int64)
+    renumbered = np.argsort(channels)
     width = len(channels) + 1
     form = folded.forms[folded.form_start[s] : folded.form_start[s + 1]].reshape(width, width)
     places = np.concatenate([[0], channels + 1]).astype(np.int64)
@@ -168,10 +186,38 @@ def _constants(folded: FoldedForceField, s: int) -> _Constants:
         n_two=n_two,
         triples=triples[order],
         angular=tables.angular[inside][order],
+        products=renumbered[products[later]],
+        offsets=tables.offsets[many][later],
+        widths=tables.widths[many][later],
         mean=folded.means[tables.channel_start[s] : tables.channel_start[s + 1]][channels],
         form=form[np.ix_(places, places)],
         core=tables.core_start[s],
     )  # fmt: skip
+
+
+def _generation(products: NDArray[np.int64], n_simple: int) -> NDArray[np.int64]:
+    """One for a product of simple channels, one more than that of its factors for others, shape ``(n_products,)``."""
+    found = np.zeros(n_simple + len(products), dtype=np.int64)
+    for k, factors in enumerate(products, n_simple):
+        found[k] = 1 + found[factors].max()
+    return found[n_simple:]
+
+
+def _levelled(jnp: Any, v: Any, width: Any) -> Any:
+    """A straight line that levels off, as :mod:`~qiskit_qff.descriptors.products` has it."""
+    return v / jnp.sqrt(1.0 + (v / width) ** 2)
+
+
+def _generations(constants: _Constants, dtype: str) -> list[tuple[tuple[FloatArray, ...], FloatArray, FloatArray]]:
+    """Per generation of products what picks their factors from the channels before, their offsets and widths."""
+    n_simple = len(constants.mean) - len(constants.products)
+    generation, found = _generation(constants.products, n_simple), []
+    for g in range(1, 1 + int(generation.max(initial=0))):
+        mine = np.flatnonzero(generation == g)
+        before = np.eye(n_simple + int(mine[0]), dtype=dtype)
+        picks = tuple(before[:, constants.products[mine, side]] for side in (0, 1))
+        found.append((picks, constants.offsets[mine].T.astype(dtype), constants.widths[mine].T.astype(dtype)))
+    return found
 
 
 def _radial(jnp: Any, constants: _Constants, r_cut: float, dtype: str, distances: Any, kinds: Any) -> Any:

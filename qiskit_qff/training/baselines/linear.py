@@ -106,8 +106,8 @@ class LinearSums:
         Args:
             columns: Descriptors to use; all by default.
             ridge: Tikhonov term on coefficients, as a fraction of the diagonal.
-            basis: Combinations of descriptors and reference energies, shape ``(C, C + r)``, whose coefficients the
-                ridge is on; the descriptors themselves by default.
+            basis: Combinations of descriptors and reference energies, shape ``(d, C + r)``, that the model is linear
+                in and whose coefficients the ridge is on; the descriptors themselves by default.
 
         Returns:
             Coefficients, shape ``(len(columns),)``, reference energies, shape ``(S,)``, in eV, and the loss.
@@ -119,9 +119,9 @@ class LinearSums:
         gram, moment = self.equations.gram[np.ix_(index, index)], self.equations.moment[index]
         turn = np.eye(len(index))
         if basis is not None:
-            turn[: len(basis)] = basis
+            turn = np.concatenate([basis, turn[len(chosen) :]])
         gram, moment = turn @ gram @ turn.T, turn @ moment
-        inner = np.arange(len(chosen))
+        inner = np.arange(len(turn) - count)
         gram[inner, inner] *= 1.0 + ridge
         solution = solve_scaled(gram, moment)
         loss = float(solution @ gram @ solution - 2.0 * moment @ solution + self.equations.constant)
@@ -201,7 +201,7 @@ def linear_baseline(
         return constant + float(energy @ coefficients), (forces @ coefficients).reshape(-1, 3)
 
     ledger = BaselineLedger(
-        coefficients=len(coefficients),
+        coefficients=len(coefficients) if basis is None else len(basis),
         reference_energies=sums.references.count,
         choices=choices,
         label_free=label_free,

@@ -123,7 +123,7 @@ def predicting_the_mean(data: BaselineData, _rng: np.random.Generator, _progress
 def linear_same_channels(data: BaselineData, _rng: np.random.Generator, progress: Progress) -> Baseline:
     """Linear in the circuit's own features."""
     if data.config.compression.method == "forward_selection":
-        # A square map of single channels: linear in the features is linear in the channels.
+        # Every feature is a combination of chosen channels, and there are as many of both.
         return _linear(data, "linear_same_channels", "linear, the circuit's channels", data.maps, progress)
     statistics = quadratic_statistics(
         data.frames, data.maps, r_cut=data.config.descriptor.r_cut, weights=data.weights, progress=progress
@@ -223,7 +223,7 @@ def _linear(data: BaselineData, name: str, words: str, maps: dict[int, LinearMap
 
 
 def _features(maps: dict[int, LinearMap], species: tuple[int, ...], directions: FloatArray) -> FloatArray:
-    """Features of all maps in terms of channels and reference energies, shape ``(C, C + r)``.
+    """Features of all maps in terms of channels and reference energies, shape ``(d, C + r)``.
 
     Centred, and with most of their correlations taken out, as the circuit has them: on the channels as they are the
     ridge alone raised the force error on UiO-66 by 7 %.
@@ -253,10 +253,12 @@ def _linear_start(
     sets = {z: m.channels for z, m in maps.items()}
     source = ChannelRows(sets, data.config.descriptor.r_cut)
     sums: LinearSums = linear_sums(frames, source, data.species, weights=data.weights, progress=lambda *_: None)
-    coefficients, references, _ = sums.solve()
+    basis = _features(maps, data.species, sums.references.directions)
+    coefficients, references, _ = sums.solve(basis=basis)
     pieces = np.split(coefficients, np.cumsum([sets[z].n_channels for z in data.species])[:-1])
+    # Features have independent rows, so what is linear in them is found again exactly.
     beta = [
-        np.asarray(np.linalg.solve(maps[z].matrix.T, piece), dtype=np.float64)
+        np.asarray(np.linalg.lstsq(maps[z].matrix.T, piece, rcond=None)[0], dtype=np.float64)
         for z, piece in zip(data.species, pieces, strict=True)
     ]
     shift = [piece @ maps[z].mean for z, piece in zip(data.species, pieces, strict=True)]

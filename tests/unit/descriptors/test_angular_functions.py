@@ -79,10 +79,10 @@ def test_bonded_neighbours_keep_to_themselves():
 def test_kept_in_subsets_and_files():
     channels, _, _ = silicon()
     chosen = np.array([1, 9, 12, 17])
-    small, order = channels.subset(chosen)
+    small, kept = channels.subset(chosen)
     again = ChannelSet.from_dict(small.to_dict())
     np.testing.assert_array_equal(again.angular, small.angular)
-    for place, number in enumerate(chosen[order]):
+    for place, number in enumerate(kept):
         assert again.describe(place) == channels.describe(int(number))
     assert any("cos θ" in again.describe(k) for k in range(4))
     none, _ = channels.subset(np.array([0, 2]))

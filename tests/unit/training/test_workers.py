@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from contracts.force_field.quantum_model import SMALL, labelled_frames
 
+from qiskit_qff.compression.product_pool import product_pool
 from qiskit_qff.errors import BackendError, ConfigError
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.structures.species import species_of
 from qiskit_qff.training.budget import fit_pool
-from qiskit_qff.training.statistics import find_shortest, pool_statistics, quadratic_statistics
+from qiskit_qff.training.statistics import channel_statistics, find_shortest, pool_statistics, quadratic_statistics
 from qiskit_qff.training.trainer import loss_weights, prepare, train
 from qiskit_qff.training.workers import SUMS_LIMIT, Workers, dask_workers, process_workers, sum_frames, thread_workers
 
@@ -115,13 +116,19 @@ def test_merged_sums_equal_serial_ones(start):
 
     pool = pool_statistics(frames, species, shortest, progress=silent, **options)
     serial = quadratic_statistics(frames, maps, r_cut=5.0, weights=weights, progress=silent)
+    sets, _ = product_pool(pool, most=50, selected=10)
+    more = {"r_cut": 5.0, "weights": weights, "stage": "products 1"}
+    products = channel_statistics(frames, species, sets, progress=silent, **more)
     with start() as workers:
+        merged_products = channel_statistics(frames, species, sets, progress=silent, workers=workers, **more)
         merged_pool = pool_statistics(frames, species, shortest, progress=tell, workers=workers, **options)
         merged = quadratic_statistics(frames, maps, r_cut=5.0, weights=weights, progress=tell, workers=workers)
-    assert_close(merged_pool.mean, pool.mean)
-    for z in species:
-        assert_close(merged_pool.covariance[z], pool.covariance[z])
-    for ours, theirs in ((merged_pool.equations, pool.equations), (merged.equations, serial.equations)):
+    for ours, theirs in ((merged_pool, pool), (merged_products, products)):
+        assert_close(ours.mean, theirs.mean)
+        for z in species:
+            assert_close(ours.covariance[z], theirs.covariance[z])
+    pairs = ((merged_pool, pool), (merged_products, products), (merged, serial))
+    for ours, theirs in ((ours.equations, theirs.equations) for ours, theirs in pairs):
         assert_close(ours.gram, theirs.gram)
         assert_close(ours.moment, theirs.moment)
         assert ours.constant == pytest.approx(theirs.constant, rel=1e-12)
@@ -134,9 +141,11 @@ def test_training_on_two_processes_gives_the_same_force_field():
     noise = np.random.default_rng(1)
     # Exact labels are fitted nearly exactly, and rounding decides which channels do so.
     frames = [replace(f, forces=f.forces + noise.normal(0.0, 0.05, f.forces.shape)) for f in labelled_frames(5)]
-    alone = train(frames, CONFIG, rng=np.random.default_rng(0))
+    # So does it among thousands of products of channels that fit 485 labels; their sums are compared above.
+    config = CONFIG.model_copy(update={"descriptor": CONFIG.descriptor.model_copy(update={"products": 0})})
+    alone = train(frames, config, rng=np.random.default_rng(0))
     with process_workers(2) as workers:
-        shared = train(frames, CONFIG, rng=np.random.default_rng(0), workers=workers)
+        shared = train(frames, config, rng=np.random.default_rng(0), workers=workers)
     assert shared.loss == pytest.approx(alone.loss, rel=1e-6)
     np.testing.assert_allclose(
         shared.force_field.predict(frames[0]).forces, alone.force_field.predict(frames[0]).forces, atol=1e-4

@@ -1,0 +1,144 @@
+"""Pools of products: what is in them, how large they get, and that a model finds an energy that only they can give."""
+
+from dataclasses import replace
+from itertools import combinations_with_replacement
+
+import numpy as np
+import pytest
+
+from qiskit_qff.compression import product_pool as module
+from qiskit_qff.compression.compressor import SizeLimits
+from qiskit_qff.compression.forward_selection import ForwardSelection
+from qiskit_qff.compression.product_pool import product_pool
+from qiskit_qff.descriptors.pool import PoolSettings
+from qiskit_qff.model.config import parse_config
+from qiskit_qff.training.baselines.linear import ChannelRows
+from qiskit_qff.training.baselines.suite import BASELINES, gather
+from qiskit_qff.training.design import LossWeights
+from qiskit_qff.training.statistics import channel_statistics, find_shortest, pool_statistics
+from qiskit_qff.training.trainer import train
+
+SPECIES, WEIGHTS = (10, 18), LossWeights()
+SETTINGS = PoolSettings(r_cut=4.5, n_narrow=4, n_broad=2, powers=(2.0, 6.0), n_radial=2, l_max=1, bonds=False)
+DESCRIPTOR = {"r_cut": 4.5, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1, "bonds": False}
+
+
+def silent(*_):
+    pass
+
+
+def sums(frames, sets):
+    return channel_statistics(frames, SPECIES, sets, r_cut=4.5, weights=WEIGHTS, progress=silent)
+
+
+@pytest.fixture(scope="module")
+def simple(frames):
+    shortest = find_shortest(frames, SPECIES, 4.5, silent)
+    return pool_statistics(frames, SPECIES, shortest, settings=SETTINGS, weights=WEIGHTS, progress=silent)
+
+
+@pytest.fixture(scope="module")
+def bent(frames, simple):
+    """Frames whose energy is a product of two channels of argon, which no sum of channels is."""
+    channels, mean = simple.sets[18], simple.mean[simple.tables.channel_start[1] :]
+    one, other = 2, len(channels.pair_species) + 3
+    offsets = np.array([[mean[one], mean[other]]]) * np.array([[0.7, 1.2]])
+    widths = 3.0 * np.sqrt(np.diagonal(simple.covariance[18]))[[[one, other]]]
+    truth = channels.with_products(np.array([[one, other]]), offsets, widths).subset(np.array([channels.n_channels]))[0]
+    rows = ChannelRows({10: simple.sets[10], 18: truth}, 4.5)
+    labelled = []
+    for frame in frames:
+        energy, forces = rows(frame)
+        labelled.append(replace(frame, energy=3.0 * energy[-1], forces=3.0 * forces[:, -1].reshape(-1, 3)))
+    return labelled
+
+
+@pytest.fixture(scope="module")
+def pool(bent, simple):
+    """Sums over the simple channels of those frames."""
+    return sums(bent, simple.sets)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Sizes that a small pool can show."""
+    monkeypatch.setattr(module, "LEADING", 7)
+
+
+@pytest.mark.usefixtures("few")
+def test_all_products_of_the_selected_channels_are_there(pool):
+    sets, start = product_pool(pool, most=10_000, selected=10)
+    path = ForwardSelection(rounds=module.KICKS).path(pool, SizeLimits(10, 63, equal=False))
+    starts = pool.tables.channel_start
+    names = [pool.sets[z].describe(int(c - starts[s])) for s, z in enumerate(SPECIES)
+             for c in path.columns if starts[s] <= c < starts[s + 1]]  # fmt: skip
+    bounds = np.cumsum([0, *(sets[z].n_channels for z in SPECIES)])
+    found = [
+        sets[SPECIES[s]].describe(int(c - bounds[s])) for s in (0, 1) for c in start if bounds[s] <= c < bounds[s + 1]
+    ]
+    assert found == names
+    for s, z in enumerate(SPECIES):
+        mine = [int(c - bounds[s]) for c in start if bounds[s] <= c < bounds[s + 1]]
+        there = {tuple(sorted(pair)) for pair in sets[z].products.tolist()}
+        assert set(combinations_with_replacement(sorted(mine), 2)) <= there
+        assert len(there) == len(sets[z].products)
+
+
+@pytest.mark.usefixtures("few")
+def test_the_next_round_multiplies_the_products_that_were_selected(bent, pool):
+    sets, start = product_pool(pool, most=10_000, selected=10)
+    second = replace(sums(bent, sets), start=start)
+    path = ForwardSelection(rounds=module.KICKS).path(second, SizeLimits(10, 63, equal=False))
+    starts = second.tables.channel_start
+    chosen = [second.sets[z].describe(int(c - starts[s])) for s, z in enumerate(SPECIES) for c in path.columns
+              if starts[s] + second.sets[z].n_simple <= c < starts[s + 1]]  # fmt: skip
+    assert chosen
+    third, _ = product_pool(second, most=10_000, selected=10)
+    everything = [third[z].describe(k) for z in SPECIES for k in range(third[z].n_channels)]
+    assert set(chosen) <= set(everything)
+    for name in chosen:
+        assert sum(f"({name})" in other for other in everything) > 3
+    for z in SPECIES:
+        assert third[z].factors(third[z].n_channels - 1) <= set(range(third[z].n_simple))
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("most", [0, 1, 17, 60])
+def test_no_more_products_than_asked_for(pool, most):
+    sets, _ = product_pool(pool, most=most, selected=10)
+    assert sum(len(s.products) for s in sets.values()) <= most
+
+
+@pytest.mark.usefixtures("few")
+def test_selection_begins_where_the_smaller_pool_ended(bent, pool):
+    """More columns can only help, and a smaller limit does without the start."""
+    limits = SizeLimits(10, 63, equal=False)
+    sets, start = product_pool(pool, most=10_000, selected=10)
+    larger = replace(sums(bent, sets), start=start)
+
+    def loss(columns):
+        gram, moment = larger.equations.gram[np.ix_(columns, columns)], larger.equations.moment[columns]
+        return larger.equations.constant - moment @ np.linalg.lstsq(gram, moment, rcond=None)[0]
+
+    assert loss(ForwardSelection().path(larger, limits).columns) < loss(start)
+    assert len(ForwardSelection().path(larger, replace(limits, total=6)).columns) == 6
+
+
+def test_a_product_is_found(bent):
+    """The products of selected channels hold it; without them the error is what the linear part leaves."""
+    errors = {}
+    for products in (0, 1):
+        config = parse_config(
+            {"descriptor": DESCRIPTOR | {"products": products}, "loss": {"shots": None}, "max_parameters": 60},
+            where="test",
+        )
+        result = train(bent, config, rng=np.random.default_rng(0))
+        data = gather(bent, config, progress=silent)
+        linear = BASELINES["linear_selected"](data, np.random.default_rng(0), silent)
+        assert linear.ledger.n_trainable <= 60
+        found = [
+            [np.abs(predict(f) - f.forces).mean() for f in bent]
+            for predict in (lambda f, m=result.force_field: m.predict(f).forces, lambda f, m=linear: m.predict(f)[1])
+        ]
+        errors[products] = np.mean(found, axis=1)
+    assert (errors[1] < 0.2 * errors[0]).all()
