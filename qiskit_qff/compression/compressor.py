@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.compression.normal_equations import NormalEquations
-from qiskit_qff.descriptors.channels import ChannelSet, ChannelTables
+from qiskit_qff.descriptors.channels import ChannelSet
+from qiskit_qff.descriptors.tables import ChannelTables
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -21,7 +21,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_qff.descriptors.channels import ChannelTables
+from qiskit_qff.descriptors.tables import ChannelTables
 
 F = NDArray[np.float64]
 

@@ -27,11 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.descriptors.angular import spherical_harmonics
-from qiskit_qff.descriptors.channels import ChannelTables
 from qiskit_qff.descriptors.fence import Fence, fence_energy
 from qiskit_qff.descriptors.low_harmonics import HIGHEST, low_gradient, low_harmonics
 from qiskit_qff.descriptors.products import fill_products, pull_products
 from qiskit_qff.descriptors.radial_lanes import Lanes, fill_lanes, make_lanes
+from qiskit_qff.descriptors.tables import ChannelTables
 
 F = NDArray[np.float64]
 I = NDArray[np.int64]  # noqa: E741 - the pair F, I keeps kernel signatures readable

@@ -9,9 +9,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_qff.descriptors.channels import ChannelTables
 from qiskit_qff.descriptors.fence import Fence
 from qiskit_qff.descriptors.quadratic import sweep
+from qiskit_qff.descriptors.tables import ChannelTables
 
 F = NDArray[np.float64]
 I = NDArray[np.int64]  # noqa: E741 - the pair F, I keeps kernel signatures readable

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.descriptors.angular import spherical_harmonics
-from qiskit_qff.descriptors.channels import ChannelTables
 from qiskit_qff.descriptors.cutoff import cutoff_function
 from qiskit_qff.descriptors.low_harmonics import HIGHEST, low_harmonics
 from qiskit_qff.descriptors.products import fill_products
 from qiskit_qff.descriptors.radial import CENTER, LENGTH, POWER, SHARPNESS
+from qiskit_qff.descriptors.tables import ChannelTables
 
 F = NDArray[np.float64]
 I = NDArray[np.int64]  # noqa: E741 - the pair F, I keeps kernel signatures readable

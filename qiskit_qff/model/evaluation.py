@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_qff.descriptors.channels import ChannelTables, make_tables
 from qiskit_qff.descriptors.fence import Fence, no_fence
 from qiskit_qff.descriptors.quadratic import quadratic_forces
+from qiskit_qff.descriptors.tables import ChannelTables, make_tables
 from qiskit_qff.descriptors.threaded import LEAST_CENTERS, threaded_forces
 from qiskit_qff.model.core_repulsion import CoreRepulsion
 from qiskit_qff.model.prediction import Prediction

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_qff.descriptors.channels import ChannelTables, make_tables
+from qiskit_qff.descriptors.tables import ChannelTables, make_tables
 from qiskit_qff.descriptors.values import bare_values
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.domain import TrainingDomain

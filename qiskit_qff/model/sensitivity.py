@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.kernels import atom_channels
+from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.encoding.amplitudes import amplitude_vectors
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.compression.linear_map import LinearMap
-from qiskit_qff.descriptors.channels import make_tables
+from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.descriptors.values import bare_values
 from qiskit_qff.model.domain import TrainingDomain, directions_of, whitening_of
 from qiskit_qff.structures.frame import Frame

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_qff.descriptors.channels import ChannelTables
+from qiskit_qff.descriptors.tables import ChannelTables
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from qiskit_qff.compression.compressor import PoolStatistics
 from qiskit_qff.compression.normal_equations import NormalEquations
 from qiskit_qff.descriptors.angular_functions import cosine_powers
-from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.pool import PoolSettings, with_angular_functions
+from qiskit_qff.descriptors.tables import make_tables
 
 FloatArray = NDArray[np.float64]
 

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from qiskit_qff.compression.compressor import PoolStatistics
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.compression.normal_equations import NormalEquations
-from qiskit_qff.descriptors.channels import ChannelSet, ChannelTables, make_tables
+from qiskit_qff.descriptors.channels import ChannelSet
 from qiskit_qff.descriptors.kernels import linear_design, quadratic_design
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
+from qiskit_qff.descriptors.tables import ChannelTables, make_tables
 from qiskit_qff.descriptors.values import bare_values
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import neighbor_list

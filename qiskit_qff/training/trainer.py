@@ -15,8 +15,6 @@ from qiskit_qff.compression.feature_basis import FeatureBasis
 from qiskit_qff.compression.forward_selection import ForwardSelection, SelectionPath
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.compression.principal_components import PrincipalComponents
-from qiskit_qff.compression.product_pool import SELECTED, product_pool
-from qiskit_qff.descriptors.pool import PoolSettings
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.core_repulsion import CoreRepulsion
@@ -25,28 +23,24 @@ from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_of
-from qiskit_qff.training.budget import fit_pool, parameter_layout, size_limits
+from qiskit_qff.training.budget import parameter_layout, size_limits
 from qiskit_qff.training.defaults import with_data_defaults
 from qiskit_qff.training.design import LossWeights, Progress
 from qiskit_qff.training.domains import training_domains
 from qiskit_qff.training.objective import Objective
 from qiskit_qff.training.optimisation import optimise
+from qiskit_qff.training.pool_sums import sum_pool
 from qiskit_qff.training.references import reference_count
 from qiskit_qff.training.solver import Restart
 from qiskit_qff.training.spread import draw_spread
 from qiskit_qff.training.statistics import (
     QuadraticStatistics,
-    channel_statistics,
     find_shortest,
-    pool_statistics,
     quadratic_statistics,
 )
 from qiskit_qff.training.workers import Workers
 
 FloatArray = NDArray[np.float64]
-
-LABELS_PER_CHANNEL = 10
-"""Products are formed of fewer channels where there are fewer labels than this for each: the rest would be noise."""
 
 
 @dataclass(frozen=True)
@@ -266,53 +260,6 @@ def loss_weights(config: TrainConfig) -> LossWeights:
 
 def _silent(stage: str, done: int, total: int) -> None:
     """Report nothing."""
-
-
-def sum_pool(
-    frames: Sequence[Frame],
-    species: tuple[int, ...],
-    shortest: FloatArray,
-    config: TrainConfig,
-    weights: LossWeights,
-    progress: Progress,
-    workers: Workers | None = None,
-) -> PoolStatistics:
-    """Pool statistics over at most ``selection_frames`` evenly chosen frames, and the energies of all others.
-
-    Products of the best channels join the pool in as many rounds as the configuration says; principal components, which
-    see no label, are those of the simple channels.
-
-    Args:
-        frames: Training frames.
-        species: Atomic numbers, ascending.
-        shortest: Shortest distance of every pair, shape ``(S, S)``, in Å.
-        config: The configuration.
-        weights: The loss.
-        progress: Called as work proceeds.
-        workers: Processes to sum on; this one by default.
-    """
-    settings: PoolSettings = fit_pool(config.descriptor, species)
-    count = min(len(frames), config.compression.selection_frames)
-    places = {int(k) for k in np.linspace(0, len(frames) - 1, count).round()}
-    known = set(species_of([frames[k] for k in places]))
-    # A species that only some frames contain must be in the pool's sums too.
-    places |= {k for k, frame in enumerate(frames) if not set(frame.numbers.tolist()) <= known}
-    chosen, others = ([f for k, f in enumerate(frames) if (k in places) == side] for side in (True, False))
-    pool = pool_statistics(
-        chosen, species, shortest, settings=settings, weights=weights, progress=progress, others=others, workers=workers
-    )
-    labels = sum(3 * frame.n_atoms + 1 for frame in chosen)
-    selected = min(SELECTED, labels // LABELS_PER_CHANNEL)
-    for k in range(config.descriptor.products if config.compression.method == "forward_selection" else 0):
-        sets, start = product_pool(pool, most=config.descriptor.max_products, selected=selected)
-        # PERF: the sums of the last pool fill hundreds of MiB.
-        del pool
-        pool = channel_statistics(
-            chosen, species, sets, r_cut=settings.r_cut, weights=weights, progress=progress, others=others,
-            workers=workers, stage=f"products {k + 1}",
-        )  # fmt: skip
-        pool = replace(pool, start=start)
-    return pool
 
 
 def compress(

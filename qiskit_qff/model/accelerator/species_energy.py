@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_qff.descriptors.channels import ChannelTables
 from qiskit_qff.descriptors.radial import CENTER, CORE_WIDTH, LENGTH, POWER, SHARPNESS
+from qiskit_qff.descriptors.tables import ChannelTables
 from qiskit_qff.model.accelerator.library import load_jax
 from qiskit_qff.model.core_kernels import (
     COULOMB_CONSTANT,

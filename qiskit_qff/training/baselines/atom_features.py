@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from qiskit_qff.compression.linear_map import LinearMap
-from qiskit_qff.descriptors.channels import ChannelTables, make_tables
 from qiskit_qff.descriptors.kernels import atom_channels
+from qiskit_qff.descriptors.tables import ChannelTables, make_tables
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 from qiskit_qff.structures.species import species_index

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.compression.normal_equations import NormalEquations
-from qiskit_qff.descriptors.channels import ChannelSet, make_tables
+from qiskit_qff.descriptors.channels import ChannelSet
 from qiskit_qff.descriptors.kernels import linear_design
+from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import neighbor_list
 from qiskit_qff.structures.species import species_index

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from qiskit_qff.compression.linear_map import LinearMap
-from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.fence import no_fence
+from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.model.core_repulsion import CoreRepulsion
 from qiskit_qff.model.evaluation import FoldedForceField
 from qiskit_qff.structures.frame import Frame

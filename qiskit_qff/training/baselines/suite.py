@@ -45,9 +45,10 @@ from qiskit_qff.training.baselines.perceptron import (
 from qiskit_qff.training.budget import size_limits
 from qiskit_qff.training.defaults import with_data_defaults
 from qiskit_qff.training.design import LossWeights, Progress
+from qiskit_qff.training.pool_sums import sum_pool
 from qiskit_qff.training.references import fit_references, reference_count
 from qiskit_qff.training.statistics import find_shortest, quadratic_statistics
-from qiskit_qff.training.trainer import check_labels, check_reach, compress, loss_weights, sum_pool
+from qiskit_qff.training.trainer import check_labels, check_reach, compress, loss_weights
 
 FloatArray = NDArray[np.float64]
 

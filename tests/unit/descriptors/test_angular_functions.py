@@ -8,11 +8,12 @@ from ase.build import bulk
 from numpy.polynomial import legendre
 
 from qiskit_qff.descriptors.angular_functions import cosine_power, cosine_powers, describe_angular
-from qiskit_qff.descriptors.channels import ChannelSet, make_tables
+from qiskit_qff.descriptors.channels import ChannelSet
 from qiskit_qff.descriptors.cutoff import cutoff_function
 from qiskit_qff.descriptors.kernels import channel_values
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels, with_angular_functions
 from qiskit_qff.descriptors.radial import radial_function
+from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.descriptors.values import bare_values
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.structures.neighbors import neighbor_list

@@ -5,10 +5,11 @@ import pytest
 from ase.build import bulk
 from scipy.special import eval_legendre
 
-from qiskit_qff.descriptors.channels import ChannelSet, make_tables
+from qiskit_qff.descriptors.channels import ChannelSet
 from qiskit_qff.descriptors.kernels import channel_values, linear_design, quadratic_design
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
 from qiskit_qff.descriptors.radial import radial_values
+from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.structures.neighbors import neighbor_list
 
 SETTINGS = PoolSettings(r_cut=4.0, n_narrow=3, n_broad=2, powers=(2.0, 6.0), n_radial=2, l_max=3)

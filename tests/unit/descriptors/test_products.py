@@ -8,12 +8,13 @@ from ase.build import bulk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qiskit_qff.descriptors.channels import ChannelSet, make_tables
+from qiskit_qff.descriptors.channels import ChannelSet
 from qiskit_qff.descriptors.fence import no_fence
 from qiskit_qff.descriptors.kernels import channel_values, linear_design
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
 from qiskit_qff.descriptors.products import levelled
 from qiskit_qff.descriptors.quadratic import quadratic_forces
+from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.descriptors.values import bare_values
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.structures.neighbors import neighbor_list

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qiskit_qff.descriptors.angular import spherical_harmonics
-from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.fence import no_fence
 from qiskit_qff.descriptors.kernels import channel_values
 from qiskit_qff.descriptors.low_harmonics import low_gradient, low_harmonics
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels, with_angular_functions
 from qiskit_qff.descriptors.quadratic import quadratic_forces
 from qiskit_qff.descriptors.radial_lanes import exponential
+from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.descriptors.threaded import threaded_forces
 from qiskit_qff.structures.neighbors import neighbor_list
 

@@ -9,8 +9,8 @@ from ase.io import read
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.kernels import channel_values
+from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.descriptors.values import bare_values
 from qiskit_qff.errors import ConfigError, ModelFileError
 from qiskit_qff.model.domain import TrainingDomain

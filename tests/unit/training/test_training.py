@@ -14,9 +14,10 @@ from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.design import LossWeights
 from qiskit_qff.training.objective import Objective, ParameterLayout
+from qiskit_qff.training.pool_sums import sum_pool
 from qiskit_qff.training.solver import SolverSettings, linear_start, minimise
 from qiskit_qff.training.statistics import find_shortest, pool_statistics, quadratic_statistics
-from qiskit_qff.training.trainer import prepare, sum_pool, train
+from qiskit_qff.training.trainer import prepare, train
 
 SMALL = {
     "descriptor": {"r_cut": 4.5, "n_narrow": 6, "n_broad": 3, "n_radial": 2, "l_max": 2},
