@@ -9,7 +9,8 @@ channels give some of the five-body functions, picked one by one instead of all 
 
 σ is there for dynamics. It is nearly a straight line where training was and levels off outside, so a product never
 grows faster than a single channel does: plain products extrapolate like powers, and a model of Li-MOF-5 with plain
-products of two fell apart within 3 ps at 300 K, twice of two times.
+products of two fell apart within 3 ps at 300 K, twice of two times. Levelled ones lasted tens of ps: see
+:mod:`qiskit_qff.training.defaults` for where they are used.
 
 References:
     R. Drautz, Phys. Rev. B 99, 014104 (2019), doi:10.1103/PhysRevB.99.014104.

@@ -60,7 +60,10 @@ class DescriptorConfig(Section):
         default=8000, ge=100, description="largest pool; n_radial is lowered until many-species pools fit"
     )
     products: int = Field(
-        default=2, ge=0, le=4, description="rounds in which products of selected channels join the pool; 0: none"
+        default=0,
+        ge=0,
+        le=4,
+        description="rounds in which products of channels join the pool; left out: 2 from 20,000 training atoms on",
     )
     max_products: int = Field(default=3800, ge=1, le=20000, description="most products in the pool")
 

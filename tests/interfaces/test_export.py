@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from qiskit_qff.cli.main import run
+from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.descriptors.channels import ChannelSet
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.export import export_document
@@ -73,6 +74,37 @@ def test_other_functions_of_the_angle(trained, reader) -> None:
     assert abs(expected.energy - field.predict(frame).energy) > 1e-3
     assert reader.energy(*where) == pytest.approx(expected.energy, abs=1e-10)
     np.testing.assert_allclose(reader.forces(*where), expected.forces, atol=1e-10)
+
+
+def test_products_of_channels(trained, reader, tmp_path) -> None:
+    """Of a simple channel with one, and of that with another; files that hold them say so by their version."""
+    field, frame = ForceField.load(trained / "run" / "model.json"), read_frames(trained / "data.extxyz")[2]
+
+    def more(model):
+        own, n = model.compression, model.compression.channels.n_channels
+        mean = np.array([[own.mean[0], own.mean[1]], [0.1, own.mean[0]]])
+        channels = own.channels.with_products(np.array([[0, 1], [n, 0]]), mean, np.array([[0.3, 0.2], [0.5, 0.4]]))
+        columns = np.random.default_rng(n).normal(scale=np.abs(own.matrix).max(), size=(own.n_features, 2))
+        changed = LinearMap(channels, np.append(own.mean, [0.02, -0.01]), np.hstack([own.matrix, columns]))
+        return replace(model, compression=changed)
+
+    bent = replace(field, models=tuple(more(model) for model in field.models))
+    where = (export_document(bent), list(frame.symbols), frame.positions, frame.cell, frame.pbc)
+    expected = bent.predict(frame)
+    assert abs(expected.energy - field.predict(frame).energy) > 1e-3
+    assert reader.energy(*where) == pytest.approx(expected.energy, abs=1e-10)
+    np.testing.assert_allclose(
+        reader.forces(*where), expected.forces, atol=1e-10 * max(1.0, np.abs(expected.forces).max())
+    )
+    for name, model in (("plain", field), ("bent", bent)):
+        model.save(tmp_path / f"{name}.json")
+    versions = [json.loads((tmp_path / f"{name}.json").read_text())["version"] for name in ("plain", "bent")]
+    assert versions == [4, 5]
+    again = ForceField.load(tmp_path / "bent.json")
+    np.testing.assert_array_equal(again.predict(frame).forces, expected.forces)
+    assert [m.label_free - n.label_free for m, n in zip(again.models, field.models, strict=True)] == [
+        10 + 2 * m.compression.n_features for m in field.models
+    ]
 
 
 def test_the_core_is_reached(trained) -> None:

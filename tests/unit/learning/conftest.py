@@ -14,15 +14,7 @@ CONFIG = {
     "select": {"per_round": 4, "held_out": 2},
     "stop": {"rounds": 2},
     "train": {
-        "descriptor": {
-            "r_cut": 4.0,
-            "n_narrow": 4,
-            "n_broad": 2,
-            "powers": [2, 6],
-            "n_radial": 2,
-            "l_max": 1,
-            "products": 0,
-        },
+        "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
         "compression": {"search_rounds": 0},
         "circuit": {"n_qubits": 3},
         "optimizer": {"restarts": 1, "max_iterations": 20},

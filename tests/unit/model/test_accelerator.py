@@ -58,10 +58,10 @@ def test_random_structures(field, device, seed, n_atoms, pbc):
 
 @pytest.fixture(scope="module")
 def framework():
-    """Five elements, and channels of two degrees."""
+    """Five elements, channels of two degrees, and products."""
     frames = read_shipped()[:3]
     options = {
-        "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "n_radial": 2, "l_max": 1},
+        "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "n_radial": 2, "l_max": 1, "products": 2},
         "optimizer": {"restarts": 1, "max_iterations": 30},
         "max_parameters": 40,
     }
@@ -70,6 +70,7 @@ def framework():
 
 def test_shipped_structures(framework):
     field, frames = framework
+    assert sum(len(m.compression.channels.products) for m in field.models) > 3
     device = DeviceForceField(field, "cpu-jax")
     for found, frame in zip(device.predict_many(frames), frames, strict=True):
         assert_same(found, field.predict(frame))

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.errors import ModelFileError
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.model.calibrated_operator import Provenance
@@ -69,23 +68,10 @@ def test_error_bars_cover_the_errors(field, frame, rng) -> None:
     assert 0.6 < np.sqrt(np.mean(np.square(stress_ratios))) < 1.4
 
 
-def without_products(model):
-    """Without what only files of version 5 hold: products are replaced by as many channels that are there already."""
-    channels, keep = model.compression.channels, np.arange(model.compression.channels.n_simple)
-    source = np.concatenate([keep, np.resize(keep, len(channels.products))])
-    simple = replace(
-        channels, products=np.zeros((0, 2), dtype=np.int64), offsets=np.zeros((0, 2)), widths=np.zeros((0, 2))
-    )
-    folded = np.zeros((len(model.compression.matrix), len(keep)))
-    np.add.at(folded.T, source, model.compression.matrix.T)
-    return replace(model, compression=LinearMap(simple, model.compression.mean[: len(keep)], folded))
-
-
 def of_older_kind(model):
-    """Without what only files of version 4 hold either; another model, of the same size."""
-    plain = without_products(model)
-    channels = replace(plain.compression.channels, angular=None)
-    return replace(plain, balanced=False, compression=replace(plain.compression, channels=channels))
+    """Without what only files of version 4 hold; another model, of the same size."""
+    channels = replace(model.compression.channels, angular=None)
+    return replace(model, balanced=False, compression=replace(model.compression, channels=channels))
 
 
 def test_model_file_keeps_the_measurement(field, frame, rng, tmp_path) -> None:
@@ -96,10 +82,9 @@ def test_model_file_keeps_the_measurement(field, frame, rng, tmp_path) -> None:
     for name, model in (("plain", field), ("noisy", noisy)):
         old = replace(model, models=tuple(of_older_kind(m) for m in model.models))
         old.save(tmp_path / f"old_{name}.json")
-        replace(model, models=tuple(map(without_products, model.models))).save(tmp_path / f"simple_{name}.json")
         replace(old, repulsion=replace(core, level=core.outer, height=0.0)).save(tmp_path / f"older_{name}.json")
-    names = (f"{age}{name}.json" for age in ("older_", "old_", "simple_", "") for name in ("plain", "noisy"))
-    assert [json.loads((tmp_path / name).read_text())["version"] for name in names] == [1, 2, 3, 3, 4, 4, 5, 5]
+    names = (f"{age}{name}.json" for age in ("older_", "old_", "") for name in ("plain", "noisy"))
+    assert [json.loads((tmp_path / name).read_text())["version"] for name in names] == [1, 2, 3, 3, 4, 4]
     again = ForceField.load(tmp_path / "noisy.json")
     assert is_calibrated(again)
     assert not is_calibrated(field)

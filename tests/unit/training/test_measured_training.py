@@ -28,7 +28,7 @@ CIRCUITS = {
 
 def small_config(circuit=BRICKWORK, **changes):
     small = {
-        "descriptor": {"r_cut": 4.5, "n_narrow": 6, "n_broad": 3, "n_radial": 2, "l_max": 2, "products": 0},
+        "descriptor": {"r_cut": 4.5, "n_narrow": 6, "n_broad": 3, "n_radial": 2, "l_max": 2},
         "optimizer": {"restarts": 1, "max_iterations": 20},
         "loss": {"shots": None},
         "circuit": circuit,

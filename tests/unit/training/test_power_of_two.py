@@ -18,15 +18,7 @@ from qiskit_qff.training.solver import linear_start, solve_weights
 from qiskit_qff.training.trainer import fit, prepare
 
 CONFIG = {
-    "descriptor": {
-        "r_cut": 4.0,
-        "n_narrow": 4,
-        "n_broad": 2,
-        "powers": [2, 6],
-        "n_radial": 2,
-        "l_max": 1,
-        "products": 0,
-    },
+    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
     "circuit": {"n_qubits": 3, "readout_weights": "power_of_two"},
     "optimizer": {"restarts": 2, "max_iterations": 30},
     "max_parameters": 13,
