@@ -117,7 +117,7 @@ class SpeciesModel:
 
     @property
     def label_free(self) -> int:
-        """Numbers computed without labels: means, scales, projections, what products level off by, the training domain."""
+        """Numbers computed without labels: means, scales, projections, levels of products, and the training domain."""
         numbers = self.compression.mean.size + int(np.count_nonzero(self.compression.matrix))
         numbers += self.compression.channels.offsets.size + self.compression.channels.widths.size
         return numbers if self.domain is None else numbers + self.domain.n_numbers

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.training.defaults import MANY_ATOMS, PRODUCT_ATOMS, PRODUCT_ROUNDS, with_data_defaults
+from qiskit_qff.training.defaults import MANY_ATOMS, with_data_defaults
 
 
 @pytest.mark.parametrize(
@@ -35,16 +35,3 @@ def test_only_the_number_of_atoms_counts(frames):
     config = parse_config({}, where="test")
     moved = [replace(f, positions=f.positions + np.array([0.1, 0.0, 0.0]), energy=None) for f in frames]
     assert with_data_defaults(config, frames) == with_data_defaults(config, moved)
-
-
-@pytest.mark.parametrize("given", [{}, {"r_cut": 4.5}])
-def test_products_join_where_there_are_many_atoms(frames, given):
-    frame, config = frames[0], parse_config({"descriptor": given}, where="test")
-    count = -(-PRODUCT_ATOMS // frame.n_atoms)
-    for number, expected in ((count, PRODUCT_ROUNDS), (count - 1, 0)):
-        found = with_data_defaults(config, [frame] * number)
-        assert found.descriptor.products == expected
-        assert with_data_defaults(found, [frame]) == found
-    asked = parse_config({"descriptor": given | {"products": 1}}, where="test")
-    assert with_data_defaults(asked, [frame]).descriptor.products == 1
-    assert with_data_defaults(asked, [frame] * count).descriptor.products == 1
