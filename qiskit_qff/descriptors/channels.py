@@ -29,6 +29,10 @@ from qiskit_qff.errors import ConfigError
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+MOST_FACTORS = 64
+"""Two- and three-body channels that a product may hold, far more than any pool makes. Each product can double the
+number, so without a bound a short model file could ask for a description of any length."""
+
 
 @dataclass(frozen=True)
 class ChannelSet:
@@ -81,10 +85,25 @@ class ChannelSet:
             fits = self.angular.shape == (len(self.triples), len(degree)) and len(degree) > self.l_max
             if not fits or self.angular[degree > degrees[:, None]].any() or not np.isfinite(self.angular).all():
                 raise ConfigError(f"channel set of element {self.center}: angular functions do not fit the channels.")
+        self._check_products()
+
+    def _check_products(self) -> None:
+        """Check what products multiply.
+
+        Raises:
+            ConfigError: If it is not before them, too much, or their offsets and widths do not fit.
+        """
         fits = self.products.shape == self.offsets.shape == self.widths.shape and self.products.shape[1:] == (2,)
         before = self.n_simple + np.arange(len(self.products))
         if not fits or np.any(self.products < 0) or np.any(self.products >= before[:, None]):
             raise ConfigError(f"channel set of element {self.center}: a product of channels that are not before it.")
+        orders = [1] * self.n_simple
+        for one, other in self.products.tolist():
+            orders.append(min(orders[one] + orders[other], MOST_FACTORS + 1))
+        if max(orders, default=1) > MOST_FACTORS:
+            raise ConfigError(
+                f"channel set of element {self.center}: a product of more than {MOST_FACTORS} channels in all."
+            )
         if not (np.isfinite(self.offsets).all() and np.isfinite(self.widths).all() and np.all(self.widths > 0.0)):
             raise ConfigError(f"channel set of element {self.center}: a product's offset or width is no such number.")
 

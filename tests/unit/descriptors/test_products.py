@@ -123,7 +123,7 @@ def test_sweep_of_dynamics(atoms, sets, rng):
 @st.composite
 def channel_sets(draw):
     channels = plain(11)
-    count = draw(st.integers(0, 8))
+    count = draw(st.integers(0, 6))
     pairs = [draw(st.tuples(*[st.integers(0, channels.n_channels + k - 1)] * 2)) for k in range(count)]
     numbers = np.full((count, 2), 0.1)
     return channels.with_products(np.array(pairs, dtype=np.int64).reshape(-1, 2), numbers, numbers)
@@ -151,6 +151,9 @@ def test_what_cannot_be_computed_is_refused():
             )
     with pytest.raises(ConfigError, match="product"):
         replace(channels, products=np.array([[0, 1]]), offsets=np.zeros((0, 2)), widths=np.ones((1, 2)))
+    squares = np.array([(n - 1 + k, n - 1 + k) for k in range(40)])
+    with pytest.raises(ConfigError, match="more than 64"):
+        channels.with_products(squares, np.zeros((40, 2)), np.ones((40, 2)))
     for offset, width in ((np.nan, 1.0), (0.0, 0.0), (0.0, -1.0), (0.0, np.inf)):
         with pytest.raises(ConfigError, match="width"):
             channels.with_products(np.array([[0, 1]]), np.array([[0.0, offset]]), np.array([[1.0, width]]))
