@@ -9,8 +9,8 @@ structure is kept when the largest grade over its limit first passes 1 and 1.5, 
 springs (eV/Å²) lithium is held to displaced copies of its places. `qff learn` does the same with labels and training in
 turn; this is the loop's first half for calculations that run elsewhere.
 
-With `--thermal` dynamics runs within the walls of `qff md --fence`, from a snapshot of replica A, B or C by seed, and
-gives its last sound structure (no bond of the framework stretched by half), whatever its grade: a sample of that
+With `--thermal` dynamics runs within walls (`qiskit_qff.model.fence`), from a snapshot of replica A, B or C by seed,
+and gives its last sound structure (no bond of the framework stretched by half), whatever its grade: a sample of that
 temperature, as far as the model knows it. Lithium is taken away at random, or inserted into pores by
 `qiskit_qff.structures.building`.
 """
