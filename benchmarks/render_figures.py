@@ -121,7 +121,7 @@ def curve_figure():
 @rc_context(STYLE)
 def dynamics_figure():
     """Temperatures of all NVT runs, radial distributions beside ab initio ones, and the way that lithium went."""
-    runs = [run for run in render_stability.runs() if "heat" in run and not run["fence"]]
+    runs = [run for run in render_stability.runs() if "heat" in run]
     figure = Figure(figsize=(10.2, 3.4))
     heat, structure, walk = figure.subplots(1, 3)
     for colour, (name, words) in zip(PALETTE, render_stability.WORDS.items(), strict=False):

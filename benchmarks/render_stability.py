@@ -28,7 +28,7 @@ def _place(row):
 
 def diffusivities(name):
     """Of lithium, in cm²/s, of the longest NVT runs that came to their end."""
-    found = [r for r in runs() if r["system"] == name and "lithium" in r and not r["fence"]]
+    found = [r for r in runs() if r["system"] == name and "lithium" in r]
     longest = max((r["asked_ps"] for r in found), default=0.0)
     return np.array([r["lithium"]["cm2_per_s"] for r in found if r["asked_ps"] == longest])
 
@@ -41,7 +41,7 @@ def _times(values):
 
 def lines():
     """One line for the README."""
-    done = [r for r in runs() if not r["fence"]]
+    done = runs()
     parts = []
     for length in sorted({r["asked_ps"] for r in done if r["kind"] == "nvt"}):
         group = [r for r in done if r["kind"] == "nvt" and r["asked_ps"] == length]
@@ -78,14 +78,8 @@ def lines():
         if r["kind"] == "supercell"
     ]
     parts += [f"2x2x2 supercells after {done[0]['asked_ps']:g} ps: {', '.join(big)}"] if big else []
-    walled = [r for r in runs() if r["fence"]]
-    if walled:
-        ends = [
-            f"{r['kind'].upper()} of {WORDS[r['system']]} {'survived' if r['survived'] else 'did not survive'}"
-            + (f", drift {abs(r['drift_mev_per_atom_per_ps']):.1g}" if r["survived"] and r["kind"] == "nve" else "")
-            for r in walled
-        ]
-        parts.append(f"within walls (`qff md --fence`) {'; '.join(ends)}")
+    bare = sorted({WORDS[r["system"]] for r in done if not r["fence"]})
+    parts += [f"without walls {', '.join(bare)}, within them all else"] if bare else []
     return [f"- Stability of molecular dynamics: {'; '.join(parts)}. `benchmarks/dynamics/stability.py`", *wall_line()]
 
 
@@ -102,7 +96,9 @@ def wall_line():
         for row in found["models"]
     ]
     said = f"Li-MOF-5 at {found['temperature_k']:g} K, runs that lasted {asked:g} ps: {'; '.join(parts)}"
-    return [f"- Walls (`qff md --fence`) for models of few frames, {said}. `benchmarks/dynamics/walls.py`"]
+    return [
+        f"- Walls around the training data (`qff md`) for models of few frames, {said}. `benchmarks/dynamics/walls.py`"
+    ]
 
 
 def _moved(row):

@@ -1,4 +1,4 @@
-"""Whether walls around the training domain (`qff md --fence`) hold dynamics of models of few frames together.
+"""Whether walls around the training domain hold dynamics of models of few frames together.
 
     python benchmarks/dynamics/walls.py [--frames 4 8 12] [--seeds 4] [--ps 2] [--temperature 300] [--smoke]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qiskit_qff.cli.md import StructureArgument, read_structure
+from qiskit_qff.cli.md import FenceOption, StructureArgument, fenced_or_not, read_structure
 from qiskit_qff.cli.options import ForceOption, JsonOption, ModelArgument, OutOption, SeedOption, model_file
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
@@ -49,6 +49,7 @@ def lammps(
     repeat: Annotated[int, typer.Option("--repeat", min=1, help="Supercell: repeats along each vector.")] = 1,
     interval: Annotated[int, typer.Option("--interval", help="Steps between frames and lines of the log.")] = 20,
     checkpoint_interval: Annotated[int, typer.Option("--checkpoint", help="Steps between restart files.")] = 1000,
+    fence: FenceOption = None,
     seed: SeedOption = 0,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -73,22 +74,27 @@ def lammps(
         checkpoint_interval=checkpoint_interval,
     )
     atoms = start.to_atoms() * (repeat, repeat, repeat)
-    _write(model_file(model), atoms, settings, out, force=force)
-    _tell(out, settings, output, n_atoms=len(atoms))
+    within = _write(model_file(model), atoms, settings, out, output, fence=fence, force=force)
+    _tell(out, settings, output, n_atoms=len(atoms), fence=within)
 
 
-def _write(model: Path, atoms: "Atoms", settings: "MDSettings", out: Path, *, force: bool) -> None:
-    """Write the directory, whole or not at all."""
+def _write(
+    model: Path, atoms: "Atoms", settings: "MDSettings", out: Path, output: Output, *, fence: bool | None, force: bool
+) -> bool:
+    """Write the directory, whole or not at all; tells whether the run is within walls."""
+    from qiskit_qff.model.fence import FencedForceField
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.simulation.lammps.writing import FILES, write_run
 
     check_output_directory(out, owned=FILES, force=force)
     field = ForceField.load(model)
+    within = isinstance(fenced_or_not(field, fence, settings.highest_temperature_k, output), FencedForceField)
     with staged_directory(out) as staging:
-        write_run(staging, field, atoms, settings)
+        write_run(staging, field, atoms, settings, fence=within)
+    return within
 
 
-def _tell(out: Path, settings: "MDSettings", output: Output, *, n_atoms: int) -> None:
+def _tell(out: Path, settings: "MDSettings", output: Output, *, n_atoms: int, fence: bool) -> None:
     """Say what was written, and how to run it."""
     import sys
 
@@ -108,6 +114,7 @@ def _tell(out: Path, settings: "MDSettings", output: Output, *, n_atoms: int) ->
         "directory": out,
         "files": list(FILES),
         "n_atoms": n_atoms,
+        "fence": fence,
         "settings": {field.name: getattr(settings, field.name) for field in fields(settings)},
         "command": alone,
         "parallel_command": parallel,

@@ -27,6 +27,7 @@ from qiskit_qff.durable import locked_directory
 from qiskit_qff.errors import ConfigError, SimulationError
 
 if TYPE_CHECKING:
+    from qiskit_qff.model.fence import FencedForceField
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.simulation.calculator import Potential
     from qiskit_qff.simulation.dynamics import MDSummary
@@ -50,6 +51,15 @@ OWN_FILES = (
 StructureArgument = Annotated[
     str,
     typer.Argument(metavar="STRUCTURE", help="Any structure file, 'shipped' (Li-MOF-5) or 'li6ps5cl'."),
+]
+
+FenceOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--fence/--no-fence",
+        help="Walls around the training data, which are not felt inside; default: where the training frames are as hot "
+        "as the run.",
+    ),
 ]
 
 
@@ -106,10 +116,7 @@ def md(
         typer.Option("--grade-limit", help="Largest extrapolation grade; default 1.2 times the training data's."),
     ] = None,
     grade_interval: Annotated[int, typer.Option("--grade-interval", help="Steps between grades.")] = 10,
-    fence: Annotated[
-        bool,
-        typer.Option("--fence", help="Walls around the training data, for models of few but thermal frames."),
-    ] = False,
+    fence: FenceOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
     precision: PrecisionOption = "float64",
@@ -120,7 +127,6 @@ def md(
 ) -> None:
     """Run molecular dynamics; the same command goes on where a killed run left off."""
     from qiskit_qff.cli.calibration_summary import calibration_note
-    from qiskit_qff.model.accelerator.engine import on_device
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.simulation.settings import MDSettings, default_timestep
 
@@ -150,7 +156,7 @@ def md(
         checkpoint_interval=checkpoint_interval,
     )
     field = ForceField.load(model_file(model))
-    potential = _fenced(field, device) if fence else on_device(field, device, precision=precision)
+    potential, fence = _potential(field, fence, settings.highest_temperature_k, device, precision, output)
     watch = _watch(field, on_extrapolation, grade_limit, grade_interval, output)
     # The cell as given: its copies have the same errors, because they share one M.
     note, calibration = calibration_note(field, start)
@@ -167,7 +173,8 @@ def md(
         elif not summary.completed:
             output.note(f"stopped at step {summary.steps}; the same command goes on from there")
             raise KeyboardInterrupt
-        finish(summary, calibration, settings, out, output, n_atoms=len(start.numbers) * repeat**3)
+        told = calibration | {"fence": fence}
+        finish(summary, told, settings, out, output, n_atoms=len(start.numbers) * repeat**3)
     if stopped:
         raise typer.Exit(EXIT_EXTRAPOLATION)
 
@@ -183,17 +190,47 @@ def _ramp_steps(given: int | None, steps: int, to_temperature: float | None) -> 
     return 0 if to_temperature is None else steps if given is None else given
 
 
-def _fenced(field: "ForceField", device: str) -> "Potential":
-    """The force field within walls.
+def _potential(
+    field: "ForceField", fence: bool | None, temperature_k: float, device: str, precision: str, output: Output
+) -> "tuple[Potential, bool]":
+    """What gives the forces, and whether it has walls.
 
     Raises:
-        ConfigError: if it is to run elsewhere than on the processor.
+        ConfigError: if walls are asked for where there are none.
     """
+    from qiskit_qff.model.accelerator.engine import on_device
     from qiskit_qff.model.fence import FencedForceField
 
-    if device != "cpu":
+    if device != "cpu" and fence:
         raise ConfigError(f"--fence: walls are there on the processor only, not on {device!r}.")
-    return FencedForceField.of(field)
+    walls = fenced_or_not(field, fence if device == "cpu" else False, temperature_k, output)
+    if isinstance(walls, FencedForceField):
+        return walls, True
+    return on_device(field, device, precision=precision), False
+
+
+def fenced_or_not(
+    field: "ForceField", fence: bool | None, temperature_k: float, output: Output
+) -> "ForceField | FencedForceField":
+    """The force field with or without walls, as told, or as its training frames suit the run; says so.
+
+    Args:
+        field: the model.
+        fence: as given on the command line.
+        temperature_k: highest temperature of the run.
+        output: where to say it.
+
+    Raises:
+        ConfigError: if walls are asked of a model that does not know where it was trained.
+    """
+    from qiskit_qff.model.fence import FencedForceField, within_walls
+
+    if fence is not None:
+        return FencedForceField.of(field) if fence else field
+    potential, why_not = within_walls(field, temperature_k)
+    if why_not:
+        output.note(f"no walls around the training data: {why_not} (--fence puts them up nevertheless)")
+    return potential
 
 
 def _watch(

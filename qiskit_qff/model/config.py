@@ -43,7 +43,10 @@ class DescriptorConfig(Section):
     """Size and reach of the channel pool."""
 
     r_cut: float = Field(
-        default=5.0, gt=1.0, le=12.0, description="cutoff radius in Å; left out: 6 from 7,500 training atoms on"
+        default=5.0,
+        gt=1.0,
+        le=12.0,
+        description="cutoff radius in Å; left out: 6 from 1,800 training atoms an element on",
     )
     n_narrow: int = Field(default=14, ge=2, description="narrow two-body Gaussians per pair of species")
     n_broad: int = Field(default=6, ge=2, description="broad two-body Gaussians per pair of species")
@@ -63,9 +66,9 @@ class DescriptorConfig(Section):
         default=0,
         ge=0,
         le=4,
-        description="rounds in which products of channels join the pool: smaller errors, less stable dynamics",
+        description="rounds in which products of channels join the pool; left out: 2 from 1,000 training atoms on",
     )
-    max_products: int = Field(default=3800, ge=1, le=20000, description="most products in the pool")
+    max_products: int = Field(default=2500, ge=1, le=20000, description="most products in the pool")
 
 
 class CompressionConfig(Section):

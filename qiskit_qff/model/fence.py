@@ -12,12 +12,14 @@ holds pulls. It begins softly (:data:`~qiskit_qff.descriptors.fence.WIDTH`): wal
 heated light atoms at the usual time steps. Nothing is fitted, and on training frames the walls are exactly zero:
 energies and forces there, and with them all errors, are those of the model.
 
-They are for models of a few frames, which fall apart at once without (``benchmarks/dynamics/walls.py``). Models of some
-dozens of frames lasted 100 ps without in all but a few runs (``benchmarks/dynamics/stability.py``).
+Models of a few frames fall apart at once without (``benchmarks/dynamics/walls.py``). Of larger ones most runs last
+without, and all within (``benchmarks/dynamics/stability.py``); so ``qff md`` and ``qff lammps`` put them up by default.
 
 They are no part of a model, because they would be wrong for some: frames that are no thermal sample (strained crystals,
 say) do not reach where heat takes atoms, and walls around them push at every step. UiO-66, trained on 15 strained
-frames, is stable at 300 K without walls and explodes at once with them.
+frames, is stable at 300 K without walls and explodes at once with them. The configurational temperature of the
+training frames tells (:mod:`qiskit_qff.training.temperatures`): that of hydrogen there is 70 K. Where the coldest
+species has less than :data:`COLDEST` of the temperature of a run, :func:`within_walls` leaves the walls out.
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ MARGIN = 0.5
 """How far the walls stand off the farthest training atom, in standard deviations of v."""
 STRENGTH = 4.0
 """κ of a direction, in units of the model's own slope along it plus the root mean square of all its slopes."""
+COLDEST = 0.5
+"""Configurational temperature of the coldest species, in units of the run's, from which on walls are put up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +95,28 @@ class FencedForceField:
         """
         del positions, cell, pbc
         return self.folded.evaluate(species_index(numbers, self.species, where="structure"), neighbors)
+
+
+def within_walls(field: ForceField, temperature_k: float) -> tuple[ForceField | FencedForceField, str]:
+    """The force field for a run: within walls where its training frames are as hot as the run, as it is where not.
+
+    Args:
+        field: The model.
+        temperature_k: Highest temperature of the run in K.
+
+    Returns:
+        The force field, and why there are no walls; an empty string where there are.
+    """
+    domains = [m.domain for m in field.models if m.domain is not None and m.domain.reach is not None]
+    heat = [d.temperature for d in domains if d.temperature is not None]
+    if len(domains) < len(field.models) or not heat:
+        return field, "the model file is from before walls; train it again to have them"
+    if min(heat) < COLDEST * temperature_k:
+        return field, (
+            f"the training frames are colder than the run (down to {min(heat):.0f} K for {temperature_k:.0f} K), so "
+            "they do not show how far heat takes the atoms"
+        )
+    return FencedForceField.of(field), ""
 
 
 def fence_of(models: Sequence[SpeciesModel], matrices: Mapping[int, FloatArray]) -> Fence:

@@ -3,8 +3,8 @@
 A longer cutoff shows more of the surroundings, but each of its channels is a weaker function of more neighbours, and
 more of them compete for the same parameters. With many atoms to learn from it pays: on validation frames from inside
 the training parts, 6 Å and 7 radial functions have 5 % smaller force errors than 5 Å and 5 on LiPS (83 atoms, 120
-frames) and on Li10GeP2S12 (156 frames), 2 % on molten Li7P3S11. On the two metal-organic frameworks, with 10 and 18
-frames, they are 13 % and 6 % worse.
+frames, 3,300 atoms an element) and on Li10GeP2S12 (156 frames, 1,950), 2 % on molten Li7P3S11. On UiO-66 with 10 frames
+they are 13 % worse, on Li-MOF-5 6 % with 18 and with 51 frames (1,120 atoms an element).
 """
 
 from __future__ import annotations
@@ -13,11 +13,16 @@ from collections.abc import Sequence
 
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.species import species_of
 
-MANY_ATOMS = 7_500
-"""From so many atoms in all training frames together on the longer cutoff is the default."""
+ATOMS_PER_ELEMENT = 1_800
+"""From so many training atoms an element on, on average, the longer cutoff is the default."""
 LONG_REACH = {"r_cut": 6.0, "n_radial": 7}
 """Cutoff radius in Å and three-body radial functions then."""
+SOME_ATOMS = 1_000
+"""From so many on products of channels are."""
+PRODUCTS = 2
+"""Rounds of them then."""
 
 
 def with_data_defaults(config: TrainConfig, frames: Sequence[Frame]) -> TrainConfig:
@@ -28,12 +33,15 @@ def with_data_defaults(config: TrainConfig, frames: Sequence[Frame]) -> TrainCon
         frames: Training frames.
 
     Returns:
-        A configuration whose cutoff counts as set, so that a second call changes nothing.
+        A configuration in which cutoff and products count as set, so that a second call changes nothing.
     """
-    descriptor = config.descriptor
-    if "r_cut" in descriptor.model_fields_set:
-        return config
-    chosen: dict[str, float] = {"r_cut": descriptor.r_cut}
-    if sum(frame.n_atoms for frame in frames) >= MANY_ATOMS:
-        chosen |= {key: value for key, value in LONG_REACH.items() if key not in descriptor.model_fields_set}
+    descriptor, n_atoms = config.descriptor, sum(frame.n_atoms for frame in frames)
+    given, selects = descriptor.model_fields_set, config.compression.method == "forward_selection"
+    chosen: dict[str, float] = {}
+    if "products" not in given:
+        chosen["products"] = PRODUCTS if selects and n_atoms >= SOME_ATOMS else descriptor.products
+    if "r_cut" not in given:
+        chosen["r_cut"] = descriptor.r_cut
+        if n_atoms >= ATOMS_PER_ELEMENT * len(species_of(frames)):
+            chosen |= {key: value for key, value in LONG_REACH.items() if key not in given}
     return config.model_copy(update={"descriptor": descriptor.model_copy(update=chosen)})

@@ -11,9 +11,10 @@ from qiskit_qff.errors import DataError
 from qiskit_qff.model.config import DataConfig, TrainConfig
 from qiskit_qff.structures.defects import DataSummary
 from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.species import species_of
 from qiskit_qff.structures.summary import group_tags
 from qiskit_qff.training.budget import size_limits
-from qiskit_qff.training.defaults import LONG_REACH, MANY_ATOMS, with_data_defaults
+from qiskit_qff.training.defaults import ATOMS_PER_ELEMENT, LONG_REACH, SOME_ATOMS, with_data_defaults
 from qiskit_qff.training.holdout import hold_out
 from qiskit_qff.training.references import reference_count
 
@@ -51,6 +52,7 @@ def suggest_config(frames: Sequence[Frame], summary: DataSummary, paths: list[st
         "data.split": why,
         "data.test_fraction": f"{len(training)} frames to train on, {len(split.test)} held out",
         "descriptor.r_cut": _reach(training),
+        "descriptor.products": _products(training),
         "max_parameters": _budget(training, config),
     }
     if summary.energy_std_mev_per_atom is not None and summary.force_std_mev_per_ang is not None:
@@ -76,12 +78,19 @@ def _split(frames: Sequence[Frame], summary: DataSummary) -> tuple[DataConfig, s
 
 def _reach(training: Sequence[Frame]) -> str:
     """Why the cutoff is what it is."""
-    atoms = sum(frame.n_atoms for frame in training)
-    side = "at least" if atoms >= MANY_ATOMS else "fewer than"
+    atoms, elements = sum(frame.n_atoms for frame in training), len(species_of(training))
+    side = "at least" if atoms >= ATOMS_PER_ELEMENT * elements else "fewer than"
     return (
-        f"{atoms:,} atoms in the training frames, {side} the {MANY_ATOMS:,} from which on {LONG_REACH['r_cut']:g} Å "
-        f"and n_radial {LONG_REACH['n_radial']} pay"
+        f"{atoms:,} training atoms of {_count(elements, 'element')}, {atoms // elements:,} each on average: {side} the "
+        f"{ATOMS_PER_ELEMENT:,} from which on {LONG_REACH['r_cut']:g} Å and n_radial {LONG_REACH['n_radial']} pay"
     )
+
+
+def _products(training: Sequence[Frame]) -> str:
+    """Why there are products of channels or none."""
+    atoms = sum(frame.n_atoms for frame in training)
+    side = "at least" if atoms >= SOME_ATOMS else "fewer than"
+    return f"{atoms:,} atoms in the training frames, {side} the {SOME_ATOMS:,} from which on products of channels pay"
 
 
 def _budget(training: Sequence[Frame], config: TrainConfig) -> str:

@@ -52,8 +52,8 @@ CONFIGS = {
         {"circuit": {"readout_weights": "trained"}},
     ),
     "legendre": ("Legendre polynomials for the angle", {"descriptor": {"angular": "legendre"}}),
-    "products": ("two rounds of products of channels", {"descriptor": {"products": 2}}),
-    "one_round": ("one round of products of channels", {"descriptor": {"products": 1}}),
+    "no_products": ("no products of channels", {"descriptor": {"products": 0}}),
+    "one_round": ("one round of products of channels instead of two", {"descriptor": {"products": 1}}),
     "no_bonds": ("no channels of bonded neighbours", {"descriptor": {"bonds": False}}),
     "power_of_two": (
         "readout weights chosen among powers of two",

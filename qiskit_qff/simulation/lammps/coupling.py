@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.errors import SimulationError
+from qiskit_qff.model.fence import FencedForceField
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.lammps.ghosts import GhostForces
 from qiskit_qff.structures.neighbors import NeighborList
@@ -42,7 +43,7 @@ _VIRIAL_ORDER = ([0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2])
 class ForceFieldCallback:
     """The function that ``fix external`` calls."""
 
-    def __init__(self, lammps: Any, field: ForceField, mpi: Any) -> None:
+    def __init__(self, lammps: Any, field: ForceField | FencedForceField, mpi: Any) -> None:
         """Attach a force field to a running LAMMPS whose input has defined the fix.
 
         Args:

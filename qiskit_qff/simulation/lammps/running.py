@@ -19,7 +19,13 @@ RESTARTS = ("restart.a", "restart.b", "restart.end")
 
 
 def run(
-    directory: Path, *, fresh: bool = False, steps: int | None = None, threads: int = 1, quiet: bool = False
+    directory: Path,
+    *,
+    fresh: bool = False,
+    steps: int | None = None,
+    threads: int = 1,
+    quiet: bool = False,
+    fence: bool = False,
 ) -> None:
     """Run, or go on from the newest restart file; all processes call it together, and enter the directory.
 
@@ -29,6 +35,7 @@ def run(
         steps: Time steps in all, restarts included; default: what the input says.
         threads: Threads of each process.
         quiet: Keep LAMMPS's words in its log file.
+        fence: Put walls around the training data (:mod:`qiskit_qff.model.fence`).
 
     Raises:
         MissingDependencyError: If LAMMPS, mpi4py or an MPI library is missing.
@@ -49,7 +56,7 @@ def run(
         arguments += ["-var", name, value]
     lammps = start_lammps(arguments, mpi)
     try:
-        _run_input(lammps, mpi)
+        _run_input(lammps, mpi, fence=fence)
     finally:
         lammps.close()
 
@@ -64,12 +71,13 @@ def newest_restart(directory: Path) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
-def _run_input(lammps: Any, mpi: Any) -> None:
+def _run_input(lammps: Any, mpi: Any, *, fence: bool) -> None:
     """Read the setup, attach the force field, run.
 
     Raises:
         DataError: If LAMMPS refuses the input.
     """
+    from qiskit_qff.model.fence import FencedForceField
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.simulation.lammps.coupling import ForceFieldCallback
 
@@ -77,7 +85,8 @@ def _run_input(lammps: Any, mpi: Any) -> None:
     callback = None
     try:
         lammps.file(SETUP)
-        callback = ForceFieldCallback(lammps, field, mpi)
+        potential = FencedForceField.of(field) if fence else field
+        callback = ForceFieldCallback(lammps, potential, mpi)
         lammps.file(RUN)
     except Exception as error:
         # What went wrong in a step was kept aside.
@@ -106,12 +115,13 @@ def _use_threads(threads: int) -> None:
     numba.set_num_threads(min(threads, config.NUMBA_NUM_THREADS))
 
 
-def main(directory: Path, arguments: Sequence[str] | None = None) -> int:
+def main(directory: Path, arguments: Sequence[str] | None = None, *, fence: bool = False) -> int:
     """Command line of ``run.py``; gives the exit code.
 
     Args:
         directory: Where ``run.py`` stands.
         arguments: Words after its name.
+        fence: Whether the run is within walls.
     """
     parser = argparse.ArgumentParser(description="Run this directory; goes on from the newest restart file.")
     parser.add_argument("--fresh", action="store_true", help="begin anew even if there are restart files")
@@ -120,7 +130,14 @@ def main(directory: Path, arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quiet", action="store_true", help="leave LAMMPS's words to its log file")
     options = parser.parse_args(arguments)
     try:
-        run(directory, fresh=options.fresh, steps=options.steps, threads=options.threads, quiet=options.quiet)
+        run(
+            directory,
+            fresh=options.fresh,
+            steps=options.steps,
+            threads=options.threads,
+            quiet=options.quiet,
+            fence=fence,
+        )
     except QFFError as error:
         sys.stderr.write(f"qff: error: {' '.join(str(error).split())}\n")
         return 2

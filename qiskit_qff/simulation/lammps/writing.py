@@ -31,7 +31,7 @@ MARGIN = 10.0
 _BAR = 1e5 * units.Pascal
 
 
-def write_run(directory: Path, field: ForceField, atoms: Atoms, settings: MDSettings) -> None:
+def write_run(directory: Path, field: ForceField, atoms: Atoms, settings: MDSettings, *, fence: bool = False) -> None:
     """Write everything a run needs into an existing directory.
 
     Args:
@@ -39,6 +39,7 @@ def write_run(directory: Path, field: ForceField, atoms: Atoms, settings: MDSett
         field: The force field.
         atoms: Where the run starts.
         settings: The run.
+        fence: Whether it runs within walls around the training data.
 
     Raises:
         ConfigError: If npt is asked of a structure that is not periodic in all directions.
@@ -55,7 +56,7 @@ def write_run(directory: Path, field: ForceField, atoms: Atoms, settings: MDSett
     field.save(directory / MODEL)
     (directory / SETUP).write_text(_setup(field, boxed, settings), encoding="ascii")
     (directory / RUN).write_text(_run(symbols, settings), encoding="ascii")
-    (directory / RUNNER).write_text(_RUNNER, encoding="ascii")
+    (directory / RUNNER).write_text(_RUNNER.format(fence=fence), encoding="ascii")
 
 
 def _with_box(atoms: Atoms) -> Atoms:
@@ -146,5 +147,5 @@ from pathlib import Path
 
 from qiskit_qff.simulation.lammps.running import main
 
-sys.exit(main(Path(__file__).resolve().parent))
+sys.exit(main(Path(__file__).resolve().parent, fence={fence}))
 '''

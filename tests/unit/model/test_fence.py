@@ -16,7 +16,7 @@ from qiskit_qff.descriptors.fence import WIDTH, Fence, fence_energy
 from qiskit_qff.descriptors.quadratic import quadratic_forces
 from qiskit_qff.descriptors.threaded import threaded_forces
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.model.fence import MARGIN, FencedForceField
+from qiskit_qff.model.fence import COLDEST, MARGIN, FencedForceField, within_walls
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.calculator import QFFCalculator
 from qiskit_qff.structures.neighbors import neighbor_list
@@ -137,6 +137,18 @@ def test_reach_holds_the_training_atoms_and_travels_with_the_file(field, tmp_pat
     assert (walls.slope > 0.0).all()
 
 
+def test_walls_are_put_up_where_the_training_frames_are_as_hot_as_the_run(field):
+    coldest = min(m.domain.temperature for m in field.models)
+    assert isinstance(within_walls(field, 0.99 * coldest / COLDEST)[0], FencedForceField)
+    potential, why_not = within_walls(field, 1.01 * coldest / COLDEST)
+    assert potential is field
+    assert f"{coldest:.0f} K" in why_not
+    older = replace(field, models=tuple(replace(m, domain=replace(m.domain, reach=None)) for m in field.models))
+    potential, why_not = within_walls(older, 1.0)
+    assert potential is older
+    assert "train it again" in why_not
+
+
 def test_older_models_are_told_to_be_trained_again(field, tmp_path, capsys):
     older = replace(field, models=tuple(replace(m, domain=replace(m.domain, reach=None)) for m in field.models))
     with pytest.raises(ConfigError, match="train it again"):
@@ -152,9 +164,15 @@ def test_qff_md_runs_within_walls_and_does_not_go_on_without(field, tmp_path, ca
     field.save(tmp_path / "model.json")
     mixed_crystal(2, rattle=0.1).write(tmp_path / "start.extxyz")
     arguments = ["md", str(tmp_path / "model.json"), str(tmp_path / "start.extxyz"), "--out", str(tmp_path / "run")]
-    assert run([*arguments, "--fence", "--steps", "10", "--temperature", "20", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["steps"] == 10
-    assert run([*arguments, "--steps", "20", "--temperature", "20"]) == 2
+    assert run([*arguments, "--steps", "10", "--temperature", "20", "--json"]) == 0
+    done = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (done["steps"], done["fence"]) == (10, True)
+    assert run([*arguments, "--no-fence", "--steps", "20", "--temperature", "20"]) == 2
     assert "another model" in capsys.readouterr().err
     assert run([*arguments, "--fence", "--device", "cpu-jax", "--restart"]) == 2
     assert "--fence" in capsys.readouterr().err
+    hot = str(2.0 * max(m.domain.temperature for m in field.models) / COLDEST)
+    assert run([*arguments, "--restart", "--steps", "1", "--temperature", hot, "--json"]) == 0
+    told = capsys.readouterr()
+    assert "no walls around the training data" in told.err
+    assert json.loads(told.out.splitlines()[-1])["fence"] is False

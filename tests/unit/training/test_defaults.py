@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.training.defaults import MANY_ATOMS, with_data_defaults
+from qiskit_qff.training.defaults import ATOMS_PER_ELEMENT, PRODUCTS, SOME_ATOMS, with_data_defaults
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from qiskit_qff.training.defaults import MANY_ATOMS, with_data_defaults
 )
 def test_the_cutoff_follows_the_data_unless_it_was_given(frames, given, many, few):
     frame, config = frames[0], parse_config({"descriptor": given}, where="test")
-    count = -(-MANY_ATOMS // frame.n_atoms)
+    count = -(-ATOMS_PER_ELEMENT * len(set(frame.symbols)) // frame.n_atoms)
     for number, expected in ((count, many), (count - 1, few)):
         found = with_data_defaults(config, [frame] * number)
         assert (found.descriptor.r_cut, found.descriptor.n_radial) == expected
@@ -29,6 +29,25 @@ def test_the_cutoff_follows_the_data_unless_it_was_given(frames, given, many, fe
         again = parse_config(found.model_dump(mode="json"), where="test")
         assert with_data_defaults(again, [frame]).descriptor == found.descriptor
         assert with_data_defaults(found, [frame] * (2 * count)) == found
+
+
+@pytest.mark.parametrize(
+    ("given", "many", "few"),
+    [
+        ({}, PRODUCTS, 0),
+        ({"descriptor": {"products": 0}}, 0, 0),
+        ({"descriptor": {"products": 1}}, 1, 1),
+        ({"descriptor": {"r_cut": 5.0}}, PRODUCTS, 0),
+        ({"compression": {"method": "pca"}}, 0, 0),
+    ],
+)
+def test_products_of_channels_follow_the_data_unless_they_were_given(frames, given, many, few):
+    frame, config = frames[0], parse_config(given, where="test")
+    count = -(-SOME_ATOMS // frame.n_atoms)
+    for number, expected in ((count, many), (count - 1, few)):
+        found = with_data_defaults(config, [frame] * number)
+        assert found.descriptor.products == expected
+        assert with_data_defaults(found, [frame] * (2 * count)).descriptor.products == expected
 
 
 def test_only_the_number_of_atoms_counts(frames):
