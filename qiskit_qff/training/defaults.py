@@ -4,7 +4,7 @@ A longer cutoff shows more of the surroundings, but each of its channels is a we
 more of them compete for the same parameters. With many atoms to learn from it pays: on validation frames from inside
 the training parts, 6 Å and 7 radial functions have 5 % smaller force errors than 5 Å and 5 on LiPS (83 atoms, 120
 frames, 3,300 atoms an element) and on Li10GeP2S12 (156 frames, 1,950), 2 % on molten Li7P3S11. On UiO-66 with 10 frames
-they are 13 % worse, on Li-MOF-5 6 % with 18 and with 51 frames (1,120 atoms an element).
+they are 13 % worse, on Li-MOF-5 6 % with 18 frames, 5 and 11 % with 51 (1,120 atoms an element).
 """
 
 from __future__ import annotations
