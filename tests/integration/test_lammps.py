@@ -15,8 +15,9 @@ from ase.io import read, write
 from contracts.force_field.lennard_jones import mixed_crystal
 from contracts.force_field.quantum_model import small_quantum_model
 
-from qiskit_qff import QFFCalculator
+from qiskit_qff import ForceField, QFFCalculator
 from qiskit_qff.cli.main import run
+from qiskit_qff.model.fence import FencedForceField
 from qiskit_qff.simulation.lammps.libraries import load_mpi, mpi_launcher
 from qiskit_qff.simulation.lammps.running import newest_restart
 from qiskit_qff.simulation.trajectory import read_trajectory
@@ -52,11 +53,12 @@ def workplace(tmp_path_factory):
     return directory
 
 
-def prepare(workplace, out, capsys, *, structure="skewed.extxyz", interval=1, **options):
+def prepare(workplace, out, capsys, *, structure="skewed.extxyz", interval=1, fence=False, **options):
     """Write a run and make it print everything; gives what ``qff lammps`` said."""
     choices = {"temperature": 30, "timestep": 4, "ensemble": "nve", "checkpoint": 10, **options}
     words = [word for name, value in choices.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     files = [str(workplace / "model.json"), str(workplace / structure)]
+    words += ["--fence" if fence else "--no-fence"]
     assert run(["lammps", *files, "--out", str(out), *words, "--json"]) == 0
     text = (out / "run.lmp").read_text()
     before, after = text.split("thermo_style custom")
@@ -135,6 +137,22 @@ def test_any_number_of_processes_gives_the_numbers_of_ase(workplace, tmp_path, c
         np.testing.assert_allclose(energy, ends[0][1], atol=1e-9)
     trajectory = read_trajectory(out / "trajectory.0.extxyz")  # as `qff analyse` does
     np.testing.assert_allclose(trajectory.times_ps, [0.0, 0.08])
+
+
+@needs_lammps
+def test_walls_are_those_of_ase(workplace, tmp_path, capsys):
+    write(workplace / "hot.extxyz", mixed_crystal(2, seed=5, rattle=0.45))
+    atoms, field = read(workplace / "hot.extxyz"), ForceField.load(workplace / "model.json")
+    energies = []
+    for fence in (False, True):
+        atoms.calc = QFFCalculator(FencedForceField.of(field) if fence else field)
+        energies.append(atoms.get_potential_energy())
+        told = prepare(workplace, tmp_path / str(fence), capsys, structure="hot.extxyz", steps=0, fence=fence)
+        assert told["fence"] is fence
+        log = start(tmp_path / str(fence), processes=2)
+        assert log["PotEng"][0] == pytest.approx(energies[-1], abs=1e-9)
+        np.testing.assert_allclose(probes(tmp_path / str(fence))[0][:, 5:8], atoms.get_forces(), atol=1e-9)
+    assert energies[1] > energies[0] + 0.1
 
 
 @needs_lammps
