@@ -79,7 +79,7 @@ def lines():
     ]
     parts += [f"2x2x2 supercells after {done[0]['asked_ps']:g} ps: {', '.join(big)}"] if big else []
     bare = sorted({WORDS[r["system"]] for r in done if not r["fence"]})
-    parts += [f"without walls {', '.join(bare)}, within them all else"] if bare else []
+    parts += [f"without walls around the training data {', '.join(bare)}"] if bare else []
     return [f"- Stability of molecular dynamics: {'; '.join(parts)}. `benchmarks/dynamics/stability.py`", *wall_line()]
 
 

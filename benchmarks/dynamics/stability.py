@@ -10,8 +10,7 @@
 | uio66, 114 atoms | all 15 frames | 300 K | 0.5 fs |
 | limof5, shipped, 110 atoms | all frames | 300 K | 0.5 fs |
 
-Runs are within walls around the training data where `qff md` puts them up: for all but uio66, whose 15 strained frames
-are no thermal sample (`qiskit_qff.model.fence`); with `--bare` none are.
+Runs are within walls around the training data (`qiskit_qff.model.fence`), as those of `qff md` are; with `--bare` none.
 
 Bussi thermostat, every seed with velocities of its own; limof5 starts from frames sampled at 300 K. A run has
 survived if it comes to its end and no bond of its first frame (that of a mobile ion never is one) is broken in any
@@ -233,7 +232,7 @@ def main():
     for name in ["limof5"] if given.smoke else given.systems:
         system, frames = SYSTEMS[name], frames_of(name, given.data)
         field = model_of(name, system, frames, given.work, options=SMALL if given.smoke else {})
-        potential = field if given.bare else within_walls(field, system.temperature_k)[0]
+        potential = field if given.bare else within_walls(field)
         fence = isinstance(potential, FencedForceField)
         starts, ps = starts_of(system, frames), 0.2 if given.smoke else given.ps
         for kind in given.kinds:

@@ -88,7 +88,7 @@ def _write(
 
     check_output_directory(out, owned=FILES, force=force)
     field = ForceField.load(model)
-    within = isinstance(fenced_or_not(field, fence, settings.highest_temperature_k, output), FencedForceField)
+    within = isinstance(fenced_or_not(field, fence, output), FencedForceField)
     with staged_directory(out) as staging:
         write_run(staging, field, atoms, settings, fence=within)
     return within

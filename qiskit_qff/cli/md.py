@@ -57,8 +57,8 @@ FenceOption = Annotated[
     bool | None,
     typer.Option(
         "--fence/--no-fence",
-        help="Walls around the training data, which are not felt inside; default: where the training frames are as hot "
-        "as the run.",
+        help="Walls around the training data, which are not felt inside; default: where the model file knows how far "
+        "training reached, on the processor.",
     ),
 ]
 
@@ -156,7 +156,7 @@ def md(
         checkpoint_interval=checkpoint_interval,
     )
     field = ForceField.load(model_file(model))
-    potential, fence = _potential(field, fence, settings.highest_temperature_k, device, precision, output)
+    potential, fence = _potential(field, fence, device, precision, output)
     watch = _watch(field, on_extrapolation, grade_limit, grade_interval, output)
     # The cell as given: its copies have the same errors, because they share one M.
     note, calibration = calibration_note(field, start)
@@ -191,7 +191,7 @@ def _ramp_steps(given: int | None, steps: int, to_temperature: float | None) -> 
 
 
 def _potential(
-    field: "ForceField", fence: bool | None, temperature_k: float, device: str, precision: str, output: Output
+    field: "ForceField", fence: bool | None, device: str, precision: str, output: Output
 ) -> "tuple[Potential, bool]":
     """What gives the forces, and whether it has walls.
 
@@ -203,21 +203,18 @@ def _potential(
 
     if device != "cpu" and fence:
         raise ConfigError(f"--fence: walls are there on the processor only, not on {device!r}.")
-    walls = fenced_or_not(field, fence if device == "cpu" else False, temperature_k, output)
+    walls = fenced_or_not(field, fence if device == "cpu" else False, output)
     if isinstance(walls, FencedForceField):
         return walls, True
     return on_device(field, device, precision=precision), False
 
 
-def fenced_or_not(
-    field: "ForceField", fence: bool | None, temperature_k: float, output: Output
-) -> "ForceField | FencedForceField":
-    """The force field with or without walls, as told, or as its training frames suit the run; says so.
+def fenced_or_not(field: "ForceField", fence: bool | None, output: Output) -> "ForceField | FencedForceField":
+    """The force field with or without walls, as told, or as the model file can; says so.
 
     Args:
         field: the model.
         fence: as given on the command line.
-        temperature_k: highest temperature of the run.
         output: where to say it.
 
     Raises:
@@ -227,9 +224,9 @@ def fenced_or_not(
 
     if fence is not None:
         return FencedForceField.of(field) if fence else field
-    potential, why_not = within_walls(field, temperature_k)
-    if why_not:
-        output.note(f"no walls around the training data: {why_not} (--fence puts them up nevertheless)")
+    potential = within_walls(field)
+    if potential is field:
+        output.note("no walls around the training data: the model file is from before them")
     return potential
 
 

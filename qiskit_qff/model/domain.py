@@ -50,9 +50,6 @@ class TrainingDomain:
     reach: FloatArray | None = None
     """Least and largest v of the training atoms along each of :attr:`directions`, shape ``(2, d)``; None in files
     from before these were kept."""
-    temperature: float | None = None
-    """Configurational temperature of the training atoms in K (:mod:`qiskit_qff.training.temperatures`); None where it
-    is not known."""
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -78,15 +75,12 @@ class TrainingDomain:
                 f"training domain: a reach of shape {self.reach.shape}; least and largest value of "
                 f"{len(self.moments)} directions are expected."
             )
-        if self.temperature is not None and not (np.isfinite(self.temperature) and self.temperature > 0.0):
-            raise ConfigError(f"training domain: a temperature of {self.temperature} K; a positive number is expected.")
 
     @property
     def n_numbers(self) -> int:
         """Label-free numbers that it holds."""
         size = len(self.moments)
-        further = (0 if self.reach is None else self.reach.size) + (self.temperature is not None)
-        return 2 + size * (size + 1) // 2 + further
+        return 2 + size * (size + 1) // 2 + (0 if self.reach is None else self.reach.size)
 
     @cached_property
     def whitening(self) -> FloatArray:
@@ -114,8 +108,7 @@ class TrainingDomain:
         """Plain numbers and lists for a model file; of C the lower triangle, row by row."""
         triangle = self.moments[np.tril_indices(len(self.moments))]
         content: dict[str, Any] = {"count": self.count, "moments": triangle.tolist(), "largest": self.largest}
-        further = {"reach": None if self.reach is None else self.reach.tolist(), "temperature": self.temperature}
-        return content | {name: value for name, value in further.items() if value is not None}
+        return content if self.reach is None else content | {"reach": self.reach.tolist()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TrainingDomain:
@@ -134,8 +127,7 @@ class TrainingDomain:
         moments = np.zeros((size, size))
         moments[np.tril_indices(size)] = triangle
         reach = np.asarray(data["reach"], dtype=np.float64) if "reach" in data else None
-        temperature = float(data["temperature"]) if "temperature" in data else None
-        return cls(int(data["count"]), moments + np.tril(moments, -1).T, float(data["largest"]), reach, temperature)
+        return cls(int(data["count"]), moments + np.tril(moments, -1).T, float(data["largest"]), reach)
 
 
 def whitening_of(moments: FloatArray) -> FloatArray:

@@ -109,12 +109,7 @@ class MDSettings:
         """Temperature in K above which the run counts as exploded."""
         if self.maximum_temperature_k is not None:
             return self.maximum_temperature_k
-        return 5.0 * self.highest_temperature_k + 1000.0
-
-    @property
-    def highest_temperature_k(self) -> float:
-        """Highest temperature of the thermostat in K."""
-        return max(self.temperature_k, self.to_temperature_k or 0.0)
+        return 5.0 * max(self.temperature_k, self.to_temperature_k or 0.0) + 1000.0
 
     def temperature_at(self, step: int) -> float:
         """Temperature of the thermostat in K after a number of steps."""

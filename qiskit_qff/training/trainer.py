@@ -38,7 +38,6 @@ from qiskit_qff.training.statistics import (
     find_shortest,
     quadratic_statistics,
 )
-from qiskit_qff.training.temperatures import configurational_temperatures, sampled
 from qiskit_qff.training.workers import Workers
 
 FloatArray = NDArray[np.float64]
@@ -86,8 +85,6 @@ class PreparedTraining:
     """Where the atoms of each species are; empty where nobody asked."""
     n_frames: int = 0
     """Frames behind the loss; 0 where nobody asked."""
-    samples: tuple[Frame, ...] = ()
-    """Some of the frames, for their temperature."""
 
     def result(self, runs: Sequence[Restart]) -> TrainingResult:
         """The outcome of some optimisations.
@@ -177,9 +174,7 @@ def prepare(
     repulsion = CoreRepulsion.from_shortest_distances(species, shortest, cutoff=config.descriptor.r_cut)
     objective = Objective(statistics, layout, shots=config.loss.shots)
     domains = training_domains(frames, maps, r_cut=r_cut, progress=report, workers=workers)
-    return PreparedTraining(
-        config, objective, maps, repulsion, selection, domains, len(frames), samples=sampled(frames)
-    )
+    return PreparedTraining(config, objective, maps, repulsion, selection, domains, len(frames))
 
 
 def fit(
@@ -203,11 +198,7 @@ def fit(
     if not prepared.n_frames:
         return result
     spread = draw_spread(objective, runs[0].parameters, n_frames=prepared.n_frames, rng=rng)
-    heat = configurational_temperatures(result.force_field, prepared.samples, rng=rng)
-    models = tuple(
-        replace(m, spread=spread[m.number], domain=m.domain and replace(m.domain, temperature=heat.get(m.number)))
-        for m in result.force_field.models
-    )
+    models = tuple(replace(m, spread=spread[m.number]) for m in result.force_field.models)
     return replace(result, force_field=replace(result.force_field, models=models))
 
 
