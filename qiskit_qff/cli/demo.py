@@ -115,6 +115,7 @@ def _short_dynamics(
     from dataclasses import asdict
 
     from qiskit_qff.errors import SimulationError
+    from qiskit_qff.model.fence import within_walls
     from qiskit_qff.report.html import Section
     from qiskit_qff.simulation.dynamics import run_dynamics
     from qiskit_qff.simulation.recording import LOG, read_log
@@ -125,7 +126,7 @@ def _short_dynamics(
         with output.progress("molecular dynamics") as advance:
             summary = run_dynamics(
                 start.to_atoms(),
-                field,
+                within_walls(field),
                 settings,
                 directory,
                 progress=lambda words, done, total: advance("", done, total, detail=words),
