@@ -97,7 +97,7 @@ def test_result_and_files(workplace, tmp_path, capsys):
     assert set(result) == {
         "steps", "time_ps", "ensemble", "temperature_mean_k", "temperature_std_k", "drift_mev_per_atom_per_ps",
         "pressure_mean_gpa", "ms_per_step", "lost_atoms", "resumed_from_step", "trajectory", "log", "plots", "settings",
-        "extrapolation",
+        "extrapolation", "fence",
     }  # fmt: skip
     assert (result["steps"], result["time_ps"], result["ensemble"]) == (200, 0.8, "npt")
     assert result["resumed_from_step"] is None
