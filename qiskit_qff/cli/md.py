@@ -203,6 +203,8 @@ def _potential(
 
     if device != "cpu" and fence:
         raise ConfigError(f"--fence: walls are there on the processor only, not on {device!r}.")
+    if device != "cpu" and fence is None:
+        output.note(f"no walls around the training data: they are there on the processor only, not on {device!r}")
     walls = fenced_or_not(field, fence if device == "cpu" else False, output)
     if isinstance(walls, FencedForceField):
         return walls, True
