@@ -34,7 +34,7 @@ import numpy as np
 
 from qiskit_qff.errors import SimulationError
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.model.fence import FencedForceField, within_walls
+from qiskit_qff.model.fence import STRENGTH, FencedForceField, within_walls
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.bonds import bond_report
 from qiskit_qff.simulation.diffusion import diffusivity
@@ -208,7 +208,13 @@ def run_one(name, system, potential, frames, starts, work, *, kind, seed, ps):
             if seed == 0:
                 row["rdf"] = distributions(measured, expected)
     row["survived"] = row["failure"] is None and row["fewest_bonds"] == 1.0
-    return {"system": name, "kind": kind, "seed": seed, "fence": isinstance(potential, FencedForceField), **row}
+    return {"system": name, "kind": kind, "seed": seed, **walls_of(potential), **row}
+
+
+def walls_of(potential):
+    """Whether there are walls, and how steep: runs within others are no runs of today's default."""
+    fence = isinstance(potential, FencedForceField)
+    return {"fence": fence, "wall_strength": STRENGTH if fence else None}
 
 
 def recorded():
@@ -228,16 +234,16 @@ def main():
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     rows = [] if given.smoke else recorded()
-    known = {(r["system"], r["kind"], r["seed"], r["asked_ps"], r["fence"]) for r in rows}
+    known = {(r["system"], r["kind"], r["seed"], r["asked_ps"], r["fence"], r["wall_strength"]) for r in rows}
     for name in ["limof5"] if given.smoke else given.systems:
         system, frames = SYSTEMS[name], frames_of(name, given.data)
         field = model_of(name, system, frames, given.work, options=SMALL if given.smoke else {})
         potential = field if given.bare else within_walls(field)
-        fence = isinstance(potential, FencedForceField)
+        walls = walls_of(potential)
         starts, ps = starts_of(system, frames), 0.2 if given.smoke else given.ps
         for kind in given.kinds:
             for seed in range(given.seeds if kind == "nvt" and not given.smoke else 1):
-                if (name, kind, seed, ps, fence) in known:
+                if (name, kind, seed, ps, *walls.values()) in known:
                     continue
                 row = run_one(name, system, potential, frames, starts, given.work, kind=kind, seed=seed, ps=ps)
                 print(json.dumps(row), flush=True)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qiskit_qff.cli.md import FenceOption, StructureArgument, fenced_or_not, read_structure
+from qiskit_qff.cli.md import StructureArgument, read_structure
 from qiskit_qff.cli.options import ForceOption, JsonOption, ModelArgument, OutOption, SeedOption, model_file
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
+from qiskit_qff.cli.walls import FenceOption, fenced_or_not
 
 if TYPE_CHECKING:
     from ase import Atoms

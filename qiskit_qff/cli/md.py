@@ -23,11 +23,11 @@ from qiskit_qff.cli.options import (
 )
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory
+from qiskit_qff.cli.walls import FenceOption, choose_potential
 from qiskit_qff.durable import locked_directory
 from qiskit_qff.errors import ConfigError, SimulationError
 
 if TYPE_CHECKING:
-    from qiskit_qff.model.fence import FencedForceField
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.simulation.calculator import Potential
     from qiskit_qff.simulation.dynamics import MDSummary
@@ -51,15 +51,6 @@ OWN_FILES = (
 StructureArgument = Annotated[
     str,
     typer.Argument(metavar="STRUCTURE", help="Any structure file, 'shipped' (Li-MOF-5) or 'li6ps5cl'."),
-]
-
-FenceOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--fence/--no-fence",
-        help="Walls around the training data, which are not felt inside; default: where the model file knows how far "
-        "training reached, on the processor.",
-    ),
 ]
 
 
@@ -156,7 +147,7 @@ def md(
         checkpoint_interval=checkpoint_interval,
     )
     field = ForceField.load(model_file(model))
-    potential, fence = _potential(field, fence, device, precision, output)
+    potential, fence = choose_potential(field, fence, device, precision, output)
     watch = _watch(field, on_extrapolation, grade_limit, grade_interval, output)
     # The cell as given: its copies have the same errors, because they share one M.
     note, calibration = calibration_note(field, start)
@@ -188,48 +179,6 @@ def _ramp_steps(given: int | None, steps: int, to_temperature: float | None) -> 
     if to_temperature is None and given is not None:
         raise ConfigError("--ramp-steps needs --to-temperature.")
     return 0 if to_temperature is None else steps if given is None else given
-
-
-def _potential(
-    field: "ForceField", fence: bool | None, device: str, precision: str, output: Output
-) -> "tuple[Potential, bool]":
-    """What gives the forces, and whether it has walls.
-
-    Raises:
-        ConfigError: if walls are asked for where there are none.
-    """
-    from qiskit_qff.model.accelerator.engine import on_device
-    from qiskit_qff.model.fence import FencedForceField
-
-    if device != "cpu" and fence:
-        raise ConfigError(f"--fence: walls are there on the processor only, not on {device!r}.")
-    if device != "cpu" and fence is None:
-        output.note(f"no walls around the training data: they are there on the processor only, not on {device!r}")
-    walls = fenced_or_not(field, fence if device == "cpu" else False, output)
-    if isinstance(walls, FencedForceField):
-        return walls, True
-    return on_device(field, device, precision=precision), False
-
-
-def fenced_or_not(field: "ForceField", fence: bool | None, output: Output) -> "ForceField | FencedForceField":
-    """The force field with or without walls, as told, or as the model file can; says so.
-
-    Args:
-        field: the model.
-        fence: as given on the command line.
-        output: where to say it.
-
-    Raises:
-        ConfigError: if walls are asked of a model that does not know where it was trained.
-    """
-    from qiskit_qff.model.fence import FencedForceField, within_walls
-
-    if fence is not None:
-        return FencedForceField.of(field) if fence else field
-    potential = within_walls(field)
-    if potential is field:
-        output.note("no walls around the training data: the model file is from before them")
-    return potential
 
 
 def _watch(

@@ -6,6 +6,7 @@ import typer
 
 from qiskit_qff.cli.options import DeviceOption, JsonOption, ModelArgument, PrecisionOption, model_file
 from qiskit_qff.cli.output import Output
+from qiskit_qff.cli.walls import FenceOption, choose_potential
 from qiskit_qff.errors import ConfigError
 
 _PORT = 31415
@@ -26,13 +27,13 @@ def socket(
     ] = None,
     frame: Annotated[int, typer.Option("--frame", help="Which frame of STRUCTURE, from 0; -1 is the last.")] = -1,
     wait: Annotated[float, typer.Option("--wait", min=0.0, help="Seconds to wait for the server to listen.")] = 60.0,
+    fence: FenceOption = None,
     device: DeviceOption = "cpu",
     precision: PrecisionOption = "float64",
     json: JsonOption = False,
 ) -> None:
     """Send energies, forces and virials to i-PI, ASE's SocketIOCalculator or another server, until it is done."""
     from qiskit_qff.cli.md import read_structure
-    from qiskit_qff.model.accelerator.engine import on_device
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.simulation.calculator import QFFCalculator
     from qiskit_qff.simulation.socket import Address, serve
@@ -45,10 +46,13 @@ def socket(
     field = ForceField.load(model_file(model))
     species_index(start.numbers, field.species, where=start.where)
     atoms = start.to_atoms()
-    atoms.calc = QFFCalculator(on_device(field, device, precision=precision))
+    potential, fence = choose_potential(field, fence, device, precision, output)
+    atoms.calc = QFFCalculator(potential)
     address = Address(host, _PORT if port is None else port, unix)
     output.note(f"{len(atoms)} atoms for the server at {address}")
     with output.progress("evaluating") as advance:
         served = serve(atoms, address, patience=wait, progress=lambda count: advance(f"{count} structures", 0.0))
     output.say(f"{served.evaluations} structures evaluated in {served.seconds:.1f} s; the server is done")
-    output.finish({"evaluations": served.evaluations, "seconds": served.seconds, "address": str(address)})
+    output.finish(
+        {"evaluations": served.evaluations, "seconds": served.seconds, "address": str(address), "fence": fence}
+    )

@@ -25,6 +25,25 @@ PRODUCTS = 2
 """Rounds of them then."""
 
 
+def products_pay(n_atoms: int) -> bool:
+    """Whether products of channels are worth their work.
+
+    Args:
+        n_atoms: Atoms of all training frames.
+    """
+    return n_atoms >= SOME_ATOMS
+
+
+def long_reach_pays(n_atoms: int, n_elements: int) -> bool:
+    """Whether the longer cutoff lowers errors.
+
+    Args:
+        n_atoms: Atoms of all training frames.
+        n_elements: Elements among them.
+    """
+    return n_atoms >= ATOMS_PER_ELEMENT * n_elements
+
+
 def with_data_defaults(config: TrainConfig, frames: Sequence[Frame]) -> TrainConfig:
     """Fill in what the configuration leaves to the data.
 
@@ -39,9 +58,9 @@ def with_data_defaults(config: TrainConfig, frames: Sequence[Frame]) -> TrainCon
     given, selects = descriptor.model_fields_set, config.compression.method == "forward_selection"
     chosen: dict[str, float] = {}
     if "products" not in given:
-        chosen["products"] = PRODUCTS if selects and n_atoms >= SOME_ATOMS else descriptor.products
+        chosen["products"] = PRODUCTS if selects and products_pay(n_atoms) else descriptor.products
     if "r_cut" not in given:
         chosen["r_cut"] = descriptor.r_cut
-        if n_atoms >= ATOMS_PER_ELEMENT * len(species_of(frames)):
+        if long_reach_pays(n_atoms, len(species_of(frames))):
             chosen |= {key: value for key, value in LONG_REACH.items() if key not in given}
     return config.model_copy(update={"descriptor": descriptor.model_copy(update=chosen)})

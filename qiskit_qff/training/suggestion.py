@@ -14,7 +14,14 @@ from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_of
 from qiskit_qff.structures.summary import group_tags
 from qiskit_qff.training.budget import size_limits
-from qiskit_qff.training.defaults import ATOMS_PER_ELEMENT, LONG_REACH, SOME_ATOMS, with_data_defaults
+from qiskit_qff.training.defaults import (
+    ATOMS_PER_ELEMENT,
+    LONG_REACH,
+    SOME_ATOMS,
+    long_reach_pays,
+    products_pay,
+    with_data_defaults,
+)
 from qiskit_qff.training.holdout import hold_out
 from qiskit_qff.training.references import reference_count
 
@@ -79,7 +86,7 @@ def _split(frames: Sequence[Frame], summary: DataSummary) -> tuple[DataConfig, s
 def _reach(training: Sequence[Frame]) -> str:
     """Why the cutoff is what it is."""
     atoms, elements = sum(frame.n_atoms for frame in training), len(species_of(training))
-    side = "at least" if atoms >= ATOMS_PER_ELEMENT * elements else "fewer than"
+    side = "at least" if long_reach_pays(atoms, elements) else "fewer than"
     return (
         f"{atoms:,} training atoms of {_count(elements, 'element')}, {atoms // elements:,} each on average: {side} the "
         f"{ATOMS_PER_ELEMENT:,} from which on {LONG_REACH['r_cut']:g} Å and n_radial {LONG_REACH['n_radial']} pay"
@@ -89,7 +96,7 @@ def _reach(training: Sequence[Frame]) -> str:
 def _products(training: Sequence[Frame]) -> str:
     """Why there are products of channels or none."""
     atoms = sum(frame.n_atoms for frame in training)
-    side = "at least" if atoms >= SOME_ATOMS else "fewer than"
+    side = "at least" if products_pay(atoms) else "fewer than"
     return f"{atoms:,} atoms in the training frames, {side} the {SOME_ATOMS:,} from which on products of channels pay"
 
 

@@ -16,6 +16,8 @@ from ase.io import read, write
 from qiskit_qff import QFFCalculator
 from qiskit_qff.cli.main import run
 from qiskit_qff.errors import BackendError, DataError
+from qiskit_qff.model.fence import within_walls
+from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.ase_format import read_qff_checkpoint
 from qiskit_qff.simulation.socket import Address, serve
 
@@ -111,6 +113,28 @@ def test_ase_as_the_server(trained) -> None:
     assert told[0].evaluations == 3
 
 
+@pytest.mark.parametrize("option", [(), ("--no-fence",)])
+def test_the_command_serves_forces_within_walls(trained, option) -> None:
+    field = ForceField.load(trained / "run" / "model.json")
+    atoms = read(trained / "data.extxyz", "0")
+    atoms.calc = None
+    atoms.positions[0] += 0.4  # far outside the training data
+    expected = {}
+    for walls, potential in ((True, within_walls(field)), (False, field)):
+        atoms.calc = QFFCalculator(potential)
+        expected[walls] = atoms.get_potential_energy()
+    assert expected[True] > expected[False] + 1e-3
+    name, codes = f"qff-walls-{trained.name}-{len(option)}", []
+    arguments = ["socket", str(trained / "run"), str(trained / "data.extxyz"), "--frame", "0", "--unix", name, *option]
+    worker = threading.Thread(target=lambda: codes.append(run(arguments)))
+    worker.start()
+    with SocketIOCalculator(unixsocket=name) as server:
+        atoms.calc = server
+        assert atoms.get_potential_energy() == pytest.approx(expected[not option], rel=1e-12)
+    worker.join(20.0)
+    assert codes == [0]
+
+
 def test_another_number_of_atoms_is_refused(trained) -> None:
     name, errors = f"qff-atoms-{trained.name}", []
     client = read(trained / "data.extxyz", "0")[:7]
@@ -160,7 +184,9 @@ def test_path_integrals_by_i_pi(trained, tmp_path, capsys) -> None:
         assert run(["socket", *arguments]) == 0
         server.communicate(timeout=60.0)
     assert server.returncode == 0
-    assert json.loads(capsys.readouterr().out)["evaluations"] == 2 * 5  # beads, and steps with the first
+    told = json.loads(capsys.readouterr().out)
+    assert told["evaluations"] == 2 * 5  # beads, and steps with the first
+    assert told["fence"] is True
     table = np.loadtxt(tmp_path / "run.out")
     assert len(table) == 5
     assert np.ptp(table[:, 1]) < 1e-3 * np.ptp(table[:, 2]) + 1e-5

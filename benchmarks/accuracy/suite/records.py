@@ -1,5 +1,6 @@
 """Results as they come: one JSON file a topic, one entry a job, each with a mark of the sources it was made with."""
 
+import ast
 import hashlib
 import json
 import math
@@ -11,15 +12,30 @@ RESULTS = Path(__file__).parents[2] / "results"
 SOURCES = ("descriptors/*.py", "compression/*.py", "encoding/*.py", "circuit/*.py", "model/*.py", "training/*.py")
 SOURCES = (*SOURCES, "training/baselines/*.py", "cli/baseline_snap.py", "simulation/bispectrum.py", "data/*.xz")
 """Files of the package that decide what is fitted; a change in one of them makes earlier entries stale."""
+DYNAMICS = ("model/fence.py",)
+"""What is among them and decides only how simulations run."""
 
 
 def fingerprint(config):
-    """Twelve digits for the sources and the default configuration."""
+    """Twelve digits for the sources, without comments and docstrings, and the default configuration."""
     package, digest = Path(qiskit_qff.__file__).parent, hashlib.sha256(config.model_dump_json().encode())
     for pattern in SOURCES:
         for path in sorted(package.glob(pattern)):
-            digest.update(path.name.encode() + path.read_bytes())
+            if path.relative_to(package).as_posix() not in DYNAMICS:
+                digest.update(path.name.encode() + _code(path).encode())
     return digest.hexdigest()[:12]
+
+
+def _code(path):
+    """What a module or a table does: its source without what is only read."""
+    if path.suffix != ".py":
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(getattr(node, "body", None), list):
+            # A string that stands alone is a docstring, of a module, a class, a function or an attribute.
+            node.body = [n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
+    return ast.dump(tree)
 
 
 def read(name, folder=RESULTS):
