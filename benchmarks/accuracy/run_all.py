@@ -61,7 +61,7 @@ def stale(job, mark, arguments):
     return entry.get("made_with") != mark and not arguments.keep
 
 
-def run_jobs(waiting, arguments, config, mark):
+def run_jobs(waiting, arguments, config, marks):
     """Run the jobs, write what they say, and return those that failed."""
     begin, failed = time.perf_counter(), []
     os.environ.update(dict.fromkeys(THREADS, "1"))
@@ -82,6 +82,7 @@ def run_jobs(waiting, arguments, config, mark):
                 failed.append(job)
                 print(f"{place}: FAILED: {type(error).__name__}: {error}", flush=True)
                 continue
+            mark = marks[jobs.is_of_shipped_set(job)]
             if job.part == jobs.UNCERTAINTY:
                 records.write(job.file, records.read(job.file) | {"made_with": mark})
             else:
@@ -112,14 +113,15 @@ def main():
     for name in set(arguments.sets) - set(present):
         print(f"{name}: not in {arguments.data}, skipped")
     sets, config = [name for name in present if name in arguments.sets], parse_config({}, where="default")
-    mark = records.fingerprint(config)
+    marks = {shipped: records.fingerprint(config, shipped=shipped) for shipped in (False, True)}
     everything = jobs.all_jobs(sets, arguments.parts, arguments.splits, str(arguments.data))
-    waiting = [job for job in everything if stale(job, mark, arguments)]
-    print(f"{len(waiting)} of {len(everything)} jobs to run, sources {mark}", flush=True)
+    waiting = [job for job in everything if stale(job, marks[jobs.is_of_shipped_set(job)], arguments)]
+    told = f"sources {marks[False]}, with the shipped sets {marks[True]}"
+    print(f"{len(waiting)} of {len(everything)} jobs to run, {told}", flush=True)
     if arguments.dry_run:
         print("\n".join(f"{job.file}: {job.key}" for job in waiting))
         return
-    failed = run_jobs(waiting, arguments, config, mark) if waiting else []
+    failed = run_jobs(waiting, arguments, config, marks) if waiting else []
     possible = jobs.all_jobs(present, jobs.PARTS, 5, str(arguments.data))
     for file in {job.file for job in everything} - {jobs.UNCERTAINTY}:
         records.arrange(file, [job.key for job in possible if job.file == file])

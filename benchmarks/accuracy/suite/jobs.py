@@ -55,6 +55,11 @@ class Job:
     arguments: tuple
 
 
+def is_of_shipped_set(job):
+    """Whether the shipped Li-MOF-5 set goes into a job."""
+    return job.part in ("temperature", UNCERTAINTY) or "limof5" in job.arguments
+
+
 def all_jobs(sets, parts, count, folder):
     """All jobs of some parts, the named splits of all sets first.
 

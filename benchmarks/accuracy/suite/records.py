@@ -10,16 +10,21 @@ import qiskit_qff
 
 RESULTS = Path(__file__).parents[2] / "results"
 SOURCES = ("descriptors/*.py", "compression/*.py", "encoding/*.py", "circuit/*.py", "model/*.py", "training/*.py")
-SOURCES = (*SOURCES, "training/baselines/*.py", "cli/baseline_snap.py", "simulation/bispectrum.py", "data/*.xz")
+SOURCES = (*SOURCES, "training/baselines/*.py", "cli/baseline_snap.py", "simulation/bispectrum.py")
 """Files of the package that decide what is fitted; a change in one of them makes earlier entries stale."""
 DYNAMICS = ("model/fence.py",)
 """What is among them and decides only how simulations run."""
 
 
-def fingerprint(config):
-    """Twelve digits for the sources, without comments and docstrings, and the default configuration."""
+def fingerprint(config, *, shipped):
+    """Twelve digits for the sources, without comments and docstrings, and the default configuration.
+
+    Args:
+        config: The default configuration.
+        shipped: Whether the shipped sets matter as well.
+    """
     package, digest = Path(qiskit_qff.__file__).parent, hashlib.sha256(config.model_dump_json().encode())
-    for pattern in SOURCES:
+    for pattern in (*SOURCES, "data/*.xz") if shipped else SOURCES:
         for path in sorted(package.glob(pattern)):
             if path.relative_to(package).as_posix() not in DYNAMICS:
                 digest.update(path.name.encode() + _code(path).encode())
