@@ -142,6 +142,8 @@ def test_missing_file(trained, tmp_path, capsys) -> None:
         ("data: [1, 2", ("YAML",)),
         ("just words", ("mapping",)),
         ("loss: {force_noise_mev_per_ang: {Xx: 5}}", ("Xx", "element")),
+        ("loss: {element_weights: {Xx: 5}}", ("Xx", "element")),
+        ("loss: {element_weights: {Li: .inf}}", ("Li", "finite")),
     ],
 )
 def test_wrong_config(tmp_path, capsys, text, words) -> None:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import math
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from ase.data import atomic_numbers
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from qiskit_qff import bounded
 from qiskit_qff.errors import ConfigError
@@ -123,6 +132,11 @@ class LossConfig(Section):
     force_noise_mev_per_ang: dict[str, float] = Field(
         default_factory=dict, description="known label noise per element, e.g. {Zn: 56}; lowers their weight"
     )
+    element_weights: dict[str, float] = Field(
+        default_factory=dict,
+        description="factors on the weight of each element's forces, e.g. {Li: 3}; 1 where there is none; left out: by "
+        "rarity where an element has fewer than 4 % of the training atoms",
+    )
     shots: int | None = Field(
         default=40_000,
         ge=1,
@@ -131,14 +145,15 @@ class LossConfig(Section):
     )
     remove_net_force: bool = Field(default=True, description="take the mean force off each frame's labels")
 
-    @field_validator("force_noise_mev_per_ang")
+    @field_validator("force_noise_mev_per_ang", "element_weights")
     @classmethod
-    def _known_elements(cls, value: dict[str, float]) -> dict[str, float]:
-        for symbol, noise in value.items():
+    def _known_elements(cls, value: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        what = "weight" if info.field_name == "element_weights" else "noise"
+        for symbol, number in value.items():
             if symbol not in atomic_numbers:
                 raise ValueError(f"'{symbol}' is not a chemical element")
-            if not noise >= 0.0:
-                raise ValueError(f"the noise of {symbol} must not be negative, got {noise}")
+            if not 0.0 <= number < math.inf:
+                raise ValueError(f"the {what} of {symbol} must be finite and not negative, got {number}")
         return value
 
 

@@ -21,7 +21,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    r"""The loss of a frame, :math:`(\Delta E / N\sigma_E)^2 + \frac{1}{3N}\sum (\Delta F/\sigma_F)^2`."""
+    r"""The loss of a frame, :math:`(\Delta E / N\sigma_E)^2 + \frac{1}{3N}\sum f_Z (\Delta F/\sigma_F)^2`."""
 
     energy_scale: float = 3e-3
     """σ_E in eV/atom."""
@@ -29,6 +29,8 @@ class LossWeights:
     """σ_F in eV/Å."""
     force_noise: dict[int, float] = field(default_factory=dict)
     """Known label noise in eV/Å per atomic number; added in quadrature to σ_F of those atoms."""
+    element_weights: dict[int, float] = field(default_factory=dict)
+    """Factor on the weight of an element's forces per atomic number; 1 where there is none."""
     remove_net_force: bool = True
     """Whether the mean force of a frame, which no force field can have, is taken off its labels."""
 
@@ -40,7 +42,8 @@ class LossWeights:
         """
         noise = np.array([self.force_noise.get(int(z), 0.0) for z in numbers])
         variance = self.force_scale**2 + noise**2
-        weights: FloatArray = np.repeat(1.0 / (variance * 3 * len(numbers)), 3)
+        factors = np.array([self.element_weights.get(int(z), 1.0) for z in numbers])
+        weights: FloatArray = np.repeat(factors / (variance * 3 * len(numbers)), 3)
         return weights
 
     def energy_weight(self, n_atoms: int) -> float:

@@ -254,6 +254,7 @@ def loss_weights(config: TrainConfig) -> LossWeights:
         energy_scale=1e-3 * loss.energy_scale_mev_per_atom,
         force_scale=1e-3 * loss.force_scale_mev_per_ang,
         force_noise={atomic_numbers[s]: 1e-3 * v for s, v in loss.force_noise_mev_per_ang.items()},
+        element_weights={atomic_numbers[s]: f for s, f in loss.element_weights.items()},
         remove_net_force=loss.remove_net_force,
     )
 
