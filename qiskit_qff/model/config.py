@@ -134,8 +134,7 @@ class LossConfig(Section):
     )
     element_weights: dict[str, float] = Field(
         default_factory=dict,
-        description="factors on the weight of each element's forces, e.g. {Li: 3}; 1 where there is none; left out: by "
-        "rarity where an element has fewer than 4 % of the training atoms",
+        description="factors on the weight of each element's forces, e.g. {Li: 3} for the few that move; else 1",
     )
     shots: int | None = Field(
         default=40_000,

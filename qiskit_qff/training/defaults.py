@@ -5,19 +5,11 @@ more of them compete for the same parameters. With many atoms to learn from it p
 the training parts, 6 Å and 7 radial functions have 5 % smaller force errors than 5 Å and 5 on LiPS (83 atoms, 120
 frames, 3,300 atoms an element) and on Li10GeP2S12 (156 frames, 1,950), 2 % on molten Li7P3S11. On UiO-66 with 10 frames
 they are 13 % worse, on Li-MOF-5 6 % with 18 frames, 5 and 11 % with 51 (1,120 atoms an element).
-
-Forces count alike, so an element of few atoms gets few parameters. Of the shipped Li-MOF-5 lithium is less than 4 % of
-the atoms, and what moves: with weights by the inverse root of an element's share, its force errors on training frames
-fall from 152 to 117 meV/Å, those over all atoms rise from 143 to 147, and nodes of the framework stay whole that in
-dynamics of the other model lost zinc to lithium within 100 ps (``benchmarks/dynamics/stability.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import numpy as np
-from ase.data import chemical_symbols
 
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.structures.frame import Frame
@@ -31,8 +23,6 @@ SOME_ATOMS = 1_000
 """From so many on products of channels are."""
 PRODUCTS = 2
 """Rounds of them then."""
-RARE = 0.04
-"""An element with a smaller share of the training atoms is rare."""
 
 
 def products_pay(n_atoms: int) -> bool:
@@ -54,23 +44,6 @@ def long_reach_pays(n_atoms: int, n_elements: int) -> bool:
     return n_atoms >= ATOMS_PER_ELEMENT * n_elements
 
 
-def rarity_weights(frames: Sequence[Frame]) -> dict[str, float]:
-    """Factors on the weights of each element's forces where one is rare.
-
-    Args:
-        frames: Training frames.
-
-    Returns:
-        Proportional to the inverse root of an element's share, one on average over all atoms; none without a rare one.
-    """
-    numbers, counts = np.unique(np.concatenate([frame.numbers for frame in frames]), return_counts=True)
-    shares = counts / counts.sum()
-    if shares.min() >= RARE:
-        return {}
-    factors = shares**-0.5 / np.sum(shares**0.5)
-    return {chemical_symbols[z]: round(float(factor), 3) for z, factor in zip(numbers, factors, strict=True)}
-
-
 def with_data_defaults(config: TrainConfig, frames: Sequence[Frame]) -> TrainConfig:
     """Fill in what the configuration leaves to the data.
 
@@ -79,8 +52,7 @@ def with_data_defaults(config: TrainConfig, frames: Sequence[Frame]) -> TrainCon
         frames: Training frames.
 
     Returns:
-        A configuration in which cutoff, products and weights of elements count as set, so that a second call changes
-        nothing.
+        A configuration in which cutoff and products count as set, so that a second call changes nothing.
     """
     descriptor, n_atoms = config.descriptor, sum(frame.n_atoms for frame in frames)
     given, selects = descriptor.model_fields_set, config.compression.method == "forward_selection"
@@ -91,7 +63,4 @@ def with_data_defaults(config: TrainConfig, frames: Sequence[Frame]) -> TrainCon
         chosen["r_cut"] = descriptor.r_cut
         if long_reach_pays(n_atoms, len(species_of(frames))):
             chosen |= {key: value for key, value in LONG_REACH.items() if key not in given}
-    loss = config.loss
-    if "element_weights" not in loss.model_fields_set:
-        loss = loss.model_copy(update={"element_weights": rarity_weights(frames)})
-    return config.model_copy(update={"descriptor": descriptor.model_copy(update=chosen), "loss": loss})
+    return config.model_copy(update={"descriptor": descriptor.model_copy(update=chosen)})

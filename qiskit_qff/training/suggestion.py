@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ase.data import chemical_symbols
 
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.config import DataConfig, TrainConfig
@@ -18,7 +17,6 @@ from qiskit_qff.training.budget import size_limits
 from qiskit_qff.training.defaults import (
     ATOMS_PER_ELEMENT,
     LONG_REACH,
-    RARE,
     SOME_ATOMS,
     long_reach_pays,
     products_pay,
@@ -63,7 +61,6 @@ def suggest_config(frames: Sequence[Frame], summary: DataSummary, paths: list[st
         "descriptor.r_cut": _reach(training),
         "descriptor.products": _products(training),
         "max_parameters": _budget(training, config),
-        "loss.element_weights": _weights(training),
     }
     if summary.energy_std_mev_per_atom is not None and summary.force_std_mev_per_ang is not None:
         notes["loss.force_scale_mev_per_ang"] = (
@@ -101,15 +98,6 @@ def _products(training: Sequence[Frame]) -> str:
     atoms = sum(frame.n_atoms for frame in training)
     side = "at least" if products_pay(atoms) else "fewer than"
     return f"{atoms:,} atoms in the training frames, {side} the {SOME_ATOMS:,} from which on products of channels pay"
-
-
-def _weights(training: Sequence[Frame]) -> str:
-    """Why elements weigh alike or do not."""
-    numbers, counts = np.unique(np.concatenate([frame.numbers for frame in training]), return_counts=True)
-    rarest, share = chemical_symbols[numbers[counts.argmin()]], counts.min() / counts.sum()
-    if share >= RARE:
-        return f"alike: every element has at least {100 * RARE:g} % of the atoms"
-    return f"{rarest} has {100 * share:.1f} % of the atoms, fewer than {100 * RARE:g} %: weights by rarity"
 
 
 def _budget(training: Sequence[Frame], config: TrainConfig) -> str:

@@ -19,7 +19,6 @@ from qiskit_qff.model.core_repulsion import CoreRepulsion
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_of
-from qiskit_qff.training.defaults import with_data_defaults
 from qiskit_qff.training.design import Progress
 from qiskit_qff.training.domains import training_domains
 from qiskit_qff.training.objective import Objective, ParameterLayout
@@ -59,7 +58,6 @@ def prepare_from_model(
         BudgetError: If the model has more parameters than ``config.max_parameters``.
     """
     check_labels(frames)
-    config = config.model_copy(update={"loss": with_data_defaults(config, frames).loss})
     found, known = species_of(frames), field.species
     if found != known:
         names = [" ".join(chemical_symbols[z] for z in numbers) for numbers in (known, found)]

@@ -1,0 +1,30 @@
+"""Weights of elements: what they multiply, and that a heavier element is fitted better."""
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from qiskit_qff.model.config import parse_config
+from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.training.trainer import loss_weights, train
+
+SMALL = {"max_parameters": 40, "optimizer": {"restarts": 1}, "descriptor": {"r_cut": 4.0, "l_max": 1}}
+
+
+def test_they_multiply_the_weights_of_forces():
+    frame, given = read_shipped()[0], {"Li": 2.5, "C": 0.5}
+    found, plain = (
+        loss_weights(parse_config({"loss": {"element_weights": weights}}, where="test")).force_weights(frame.numbers)
+        for weights in (given, {})
+    )
+    np.testing.assert_allclose(found / plain, [given.get(s, 1.0) for s in frame.symbols for _ in range(3)])
+
+
+def test_a_heavier_element_is_fitted_better():
+    frames, errors = read_shipped()[:6], {}
+    for given in ({}, {"Li": 100.0}):
+        config = parse_config(SMALL | {"loss": {"element_weights": given}}, where="test")
+        field = train(frames, config, rng=np.random.default_rng(0)).force_field
+        errors[bool(given)] = np.mean(
+            [np.square(field.predict(f).forces - f.forces)[f.numbers == atomic_numbers["Li"]].mean() for f in frames]
+        )
+    assert errors[True] < 0.5 * errors[False]
