@@ -111,6 +111,17 @@ def test_fold_and_pull_back(rng):
         np.testing.assert_array_equal(LinearMap.from_dict(one.to_dict()).matrix, one.matrix)
 
 
+def test_columns_that_depend_on_each_other_are_left_as_they_are():
+    """A Gram matrix that rounding has made indefinite; and kicks that meet such columns cost nothing but themselves."""
+    gram, moment = np.eye(4), np.array([1.0, 1.0, 2.0, 0.1])
+    gram[0, 1] = gram[1, 0] = 1.0 + 1e-9
+    owner, limits = np.zeros(4, dtype=np.int64), SizeLimits(2, 3, equal=False)
+    np.testing.assert_array_equal(exchange_columns(gram, moment, np.array([1, 0]), owner, limits), [0, 1])
+    kicked = exchange_columns(gram, moment, np.array([3, 2]), owner, limits, rounds=50, rng=np.random.default_rng(0))
+    assert 2 in kicked
+    assert set(kicked.tolist()) != {0, 1}
+
+
 @given(seed=st.integers(0, 1000))
 def test_exchange_only_improves_and_keeps_the_limits(seed):
     rng = np.random.default_rng(seed)
