@@ -195,7 +195,7 @@ def normalised_rows(frame, maps, r_cut):
             inside = index > 0
             slopes[:, index[inside] - 1, column[inside]] += (share * x[:, other])[:, inside]
         energy.append(values.sum(axis=0))
-        forces.append(own.slopes @ slopes.reshape(count * d, -1))
+        forces.append(own.slopes @ slopes.reshape(count * d, len(rows)))
     return np.concatenate(energy), np.concatenate(forces, axis=1), atoms.counts[0]
 
 
