@@ -72,15 +72,20 @@ def lines():
             f"lithium diffusivity in lips83 at 520 K {_times(moved)} cm²/s over {len(moved)} runs, in the literature "
             f"{LITERATURE}"
         )
-    big = [
-        f"{WORDS[r['system']]} {'whole' if r['survived'] else 'with broken bonds'}"
-        for r in done
-        if r["kind"] == "supercell"
-    ]
-    parts += [f"2x2x2 supercells after {done[0]['asked_ps']:g} ps: {', '.join(big)}"] if big else []
+    big = [f"{WORDS[r['system']]}, {r['n_atoms']} atoms, {_kept(r)}" for r in done if r["kind"] == "supercell"]
+    parts += [f"2x2x2 supercells: {', '.join(big)}"] if big else []
     bare = sorted({WORDS[r["system"]] for r in done if not r["fence"]})
     parts += [f"without walls around the training data {', '.join(bare)}"] if bare else []
     return [f"- Stability of molecular dynamics: {'; '.join(parts)}. `benchmarks/dynamics/stability.py`", *wall_line()]
+
+
+def _kept(row):
+    """How long a run lasted, and how many of its bonds."""
+    if row["failure"]:
+        return f"exploded after {row['time_ps']:.1f} ps"
+    bonds = row["n_bonds"]
+    kept = round(row["fewest_bonds"] * bonds)
+    return f"{row['time_ps']:g} ps: {'whole' if row['survived'] else f'{kept} of {bonds} bonds kept'}"
 
 
 def wall_line():
