@@ -78,7 +78,7 @@ def _head(parameter: Parameter) -> str:
     if isinstance(parameter.info, ArgumentInfo):
         return f"`{_metavar(parameter)}`"
     names = ", ".join(f"`{name}`" for names in names_of(parameter.info) for name in names.split("/"))
-    if parameter.kind is bool:
+    if parameter.kind in (bool, bool | None):
         return names
     text = str(parameter.kind)
     words = (("Path", "PATH"), ("int", "N"), ("float", "X"), ("str", "WORD"))
