@@ -81,11 +81,14 @@ def test_duration(seconds, words) -> None:
 
 
 def test_memory_is_what_the_process_holds() -> None:
-    before = resident_bytes()
-    block = np.ones(64 * MIB // 8)
-    grown = resident_bytes() - before
-    assert 60 * MIB < grown < 80 * MIB
-    assert block.all()
+    grown = []
+    for _ in range(5):  # the system may take other pages away meanwhile
+        before = resident_bytes()
+        block = np.ones(64 * MIB // 8)
+        grown.append(resident_bytes() - before)
+        assert block.all()
+        del block
+    assert any(60 * MIB < more < 80 * MIB for more in grown), grown
 
 
 def test_quick_work_says_nothing_where_there_is_no_terminal(capsys) -> None:
