@@ -5,9 +5,16 @@ from ase.data import atomic_numbers
 
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.shipped import read_shipped
-from qiskit_qff.training.trainer import loss_weights, train
+from qiskit_qff.training.trainer import fit, loss_weights, train
+from qiskit_qff.training.warm_start import prepare_from_model
 
 SMALL = {"max_parameters": 40, "optimizer": {"restarts": 1}, "descriptor": {"r_cut": 4.0, "l_max": 1}}
+
+
+def lithium_error(field, frames):
+    """Mean square error of the forces on lithium."""
+    squares = [np.square(field.predict(f).forces - f.forces)[f.numbers == atomic_numbers["Li"]] for f in frames]
+    return np.mean([own.mean() for own in squares])
 
 
 def test_they_multiply_the_weights_of_forces():
@@ -24,7 +31,17 @@ def test_a_heavier_element_is_fitted_better():
     for given in ({}, {"Li": 100.0}):
         config = parse_config(SMALL | {"loss": {"element_weights": given}}, where="test")
         field = train(frames, config, rng=np.random.default_rng(0)).force_field
-        errors[bool(given)] = np.mean(
-            [np.square(field.predict(f).forces - f.forces)[f.numbers == atomic_numbers["Li"]].mean() for f in frames]
-        )
+        errors[bool(given)] = lithium_error(field, frames)
     assert errors[True] < 0.5 * errors[False]
+
+
+def test_training_on_from_a_model_weighs_them_too():
+    frames = read_shipped()[:6]
+    first = train(frames, parse_config(SMALL, where="test"), rng=np.random.default_rng(0)).force_field
+    errors = {}
+    for given in ({}, {"Li": 100.0}):
+        config = parse_config(SMALL | {"loss": {"element_weights": given}}, where="test")
+        prepared, start = prepare_from_model(frames, config, first, progress=lambda *_: None)
+        field = fit(prepared, rng=np.random.default_rng(0), further=start).force_field
+        errors[bool(given)] = lithium_error(field, frames)
+    assert errors[True] < 0.7 * errors[False]
