@@ -3,14 +3,15 @@
     python benchmarks/reference/collect.py electrolyte RUN    # a run of li6ps5cl_cp2k.inp: ar.out, ar-pos-1.xyz, ...
     python benchmarks/reference/collect.py go-on RUN          # writes RUN/ar.inp, with which the shipped run goes on
     python benchmarks/reference/collect.py framework FILE...  # frames labelled by `qff label --calculator cp2k`
+    python benchmarks/reference/collect.py nodes FILE...      # the same, structures that a model's dynamics broke
     python benchmarks/reference/collect.py card               # the card's figures from the files as they are
 
 `electrolyte` takes every step whose SCF converged. A run that begins at rest makes the set anew; one that begins where
 the set has a frame replaces what came after it. `go-on` takes the velocities of the last frame from the two last ones
 and the forces, as velocity Verlet has them; the thermostat begins anew. `framework` adds what the set does not hold
 yet, in the order given; frames whose lithium has a Mulliken charge near zero are in a wrong electronic state, told and
-left out. Both can be run while calculations go on. `--smoke` writes nothing: it fails where the card is not what the
-files say.
+left out. `nodes` adds to a set of its own; its frames come with tags `round`, `seed`, `time_ps` and `broken_bonds`. All
+can be run while calculations go on. `--smoke` writes nothing: it fails where the card is not what the files say.
 """
 
 import argparse
@@ -33,6 +34,7 @@ EQUILIBRATION_FS = 100.0
 """Until then the electrolyte cools down from 1300 K, two relaxation times of its thermostat."""
 ATOMIC_TIME_FS = 1e15 * _aut
 """CP2K's unit of time in fs."""
+WHAT = ("electrolyte", "go-on", "framework", "nodes", "card")
 LEAST_CHARGE = 0.1
 """Lithium below this Mulliken charge, in e, is not the ion."""
 
@@ -155,6 +157,35 @@ def framework(files):
     return len(frames)
 
 
+def nodes(files):
+    path = shipped_path("limof5_nodes")
+    frames = read(path, ":") if path.exists() else []
+    kept = {a.positions.round(6).tobytes() for a in frames}
+    for file in files:
+        for atoms in iread(file):
+            if atoms.positions.round(6).tobytes() in kept:
+                continue
+            atoms.info = {"replica": "N", "snapshot": len(frames), "rattle": 0.0, "level": LEVEL} | atoms.info
+            frames.append(atoms)
+    save(frames, path)
+    return len(frames)
+
+
+def nodes_card():
+    lowest = min(a.get_potential_energy() for a in read(shipped_path("limof5"), ":") if (a.numbers == 3).sum() == 4)
+    rows = []
+    for k, a in enumerate(read(shipped_path("limof5_nodes"), ":")):
+        forces, info, charges = a.get_forces(), a.info, a.arrays["mulliken_charges"]
+        rows.append(
+            f"| N{k} | {info['round']} | {info['seed']} | {info['time_ps']:.1f} | {info['broken_bonds']} | "
+            f"{a.get_potential_energy() - lowest:.1f} | {np.sqrt((forces**2).mean()):.2f} | "
+            f"{np.linalg.norm(forces, axis=1).max():.1f} | {charges[a.numbers == 3].min():.2f} | "
+            f"{charges[a.numbers == 30].min():.2f} |"
+        )
+    head = "| frame | round | seed | ps | bonds broken | ΔE / eV | rms F | max F | least q of Li | of Zn |"
+    return "\n".join([head, "|" + "---|" * 10, *rows])
+
+
 def framework_card():
     frames = read(shipped_path("limof5"), ":")
     lowest = {}
@@ -228,6 +259,7 @@ def electrolyte_card():
 def card(text):
     """The data card with its figures as the files have them."""
     parts = {"limof5": framework_summary(), "limof5 frames": framework_card(), "li6ps5cl": electrolyte_card()}
+    parts["limof5 nodes"] = nodes_card()
     for name, content in parts.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         before, rest = text.split(begin)
@@ -237,7 +269,7 @@ def card(text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("electrolyte", "go-on", "framework", "card"), default="card")
+    parser.add_argument("what", nargs="?", choices=WHAT, default="card")
     parser.add_argument("paths", nargs="*", type=Path)
     parser.add_argument("--smoke", action="store_true", help="check the card, nothing written")
     given = parser.parse_args()
@@ -252,6 +284,8 @@ def main():
         go_on(given.paths[0])
     elif given.what == "framework":
         print(framework(given.paths), "frames")
+    elif given.what == "nodes":
+        print(nodes(given.paths), "frames")
     page.write_text(card(page.read_text()))
 
 

@@ -1,8 +1,9 @@
 """The data sets that come with the package, labelled by density functional theory, and how they are named.
 
 ``limof5``, lithium in the framework MOF-5, is what ``shipped`` means wherever data are asked for; ``li6ps5cl``, the
-solid electrolyte, goes by its own name. Their card, ``qiskit_qff/data/README.md``, tells how they were made, what their
-labels are worth and how to split them.
+solid electrolyte, goes by its own name. So does ``limof5_nodes``: structures of that framework whose Zn4O nodes were
+broken by models of ``limof5``, to train with beside it where dynamics has to last. Their card,
+``qiskit_qff/data/README.md``, tells how they were made, what their labels are worth and how to split them.
 """
 
 from importlib.resources import files
@@ -15,7 +16,7 @@ from qiskit_qff.structures.reading import read_frames
 
 DEFAULT: Final = "limof5"
 """The set that ``shipped`` stands for."""
-NAMES: Final = ("limof5", "li6ps5cl")
+NAMES: Final = ("limof5", "li6ps5cl", "limof5_nodes")
 """Names of the sets; each is a file of extended XYZ, compressed."""
 
 
@@ -46,7 +47,7 @@ def read_shipped(name: str = DEFAULT) -> list[Frame]:
     """The frames of a data set: PBE-D3 energies in eV, forces in eV/Å; tags such as ``replica`` and ``temperature_K``.
 
     Args:
-        name: ``limof5`` or ``li6ps5cl``.
+        name: One of :data:`NAMES`.
 
     Raises:
         ConfigError: if there is no set of this name.

@@ -10,6 +10,7 @@ import pytest
 
 from qiskit_qff.cli.main import run
 from qiskit_qff.errors import ConfigError
+from qiskit_qff.structures.neighbors import neighbor_list
 from qiskit_qff.structures.shipped import is_shipped, read_shipped, read_source, shipped_path
 from qiskit_qff.structures.splitting import balanced_split, near_copies, tag_groups
 
@@ -98,6 +99,20 @@ def test_cp2k_input_belongs_to_the_first_frame(frames):
     assert "DFTD3(BJ)" in text
 
 
+def test_broken_nodes_are_labelled_as_the_framework_is(frames, card):
+    nodes = read_shipped("limof5_nodes")
+    assert len(nodes) == len(re.findall(r"^\| N\d+ \|", card, re.MULTILINE)) > 4
+    levels = {f.tags["label_settings"] for f in frames if "label_settings" in f.tags}
+    for frame in nodes:
+        assert Counter(frame.symbols) == FRAMEWORK | {"Li": 4}
+        np.testing.assert_allclose(frame.cell, frames[0].cell)
+        assert {frame.tags["label_settings"]} == levels
+        near = neighbor_list(frame.positions, frame.cell, frame.pbc, 2.7)
+        bonds = np.sum((frame.numbers[near.centers] == 30) & (frame.numbers[near.neighbor] == 8))
+        assert (bonds == 32) == (frame.tags["broken_bonds"] == 0)
+        assert bonds <= 32
+
+
 @pytest.fixture(scope="module")
 def electrolyte():
     return read_shipped("li6ps5cl")
@@ -140,11 +155,10 @@ def test_input_of_the_electrolyte_is_that_of_its_first_frame(electrolyte):
 
 
 def test_names_of_the_sets(electrolyte, frames, tmp_path, monkeypatch):
-    assert [is_shipped(name) for name in ("shipped", "limof5", "li6ps5cl", "./li6ps5cl", "other.xyz")] == [
-        True, True, True, False, False,
-    ]  # fmt: skip
+    known = ("shipped", "limof5", "li6ps5cl", "limof5_nodes")
+    assert [is_shipped(name) for name in (*known, "./li6ps5cl", "other.xyz")] == [*(True for _ in known), False, False]
     assert len(read_source("shipped")) == len(read_source("limof5")) == len(frames)
-    with pytest.raises(ConfigError, match="limof5, li6ps5cl"):
+    with pytest.raises(ConfigError, match="limof5, li6ps5cl, limof5_nodes"):
         read_shipped("mof74")
     monkeypatch.chdir(tmp_path)
     electrolyte[0].to_atoms().write("li6ps5cl", format="extxyz")
