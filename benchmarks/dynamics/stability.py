@@ -8,7 +8,7 @@
 | lips83, 83 atoms | frames 0-599 | 520 K | 1 fs |
 | li6ps5cl, shipped, 104 atoms | all frames | 600 K | 1 fs |
 | uio66, 114 atoms | all 15 frames | 300 K | 0.5 fs |
-| limof5, shipped, 110 atoms | all frames, and those of limof5_nodes | 300 K | 0.5 fs |
+| limof5, shipped, 110 atoms | all frames | 300 K | 0.5 fs |
 
 Runs are within walls around the training data (`qiskit_qff.model.fence`), as those of `qff md` are; with `--bare` none.
 
@@ -64,14 +64,13 @@ class System:
     n_train: int | None = None
     has_reference: bool = False
     start_tag: tuple[str, object] | None = None
-    beside: str | None = None
 
 
 SYSTEMS = {
     "lips83": System(520.0, 1.0, n_train=600, has_reference=True),
     "li6ps5cl": System(600.0, 1.0, has_reference=True),
     "uio66": System(300.0, 0.5),
-    "limof5": System(300.0, 0.5, start_tag=("replica", "A"), beside="limof5_nodes"),
+    "limof5": System(300.0, 0.5, start_tag=("replica", "A")),
 }
 
 
@@ -83,7 +82,7 @@ def model_of(name, system, frames, work, *, options):
     """The trained model, kept from call to call."""
     path = work / f"{name}.json"
     if not path.exists():
-        chosen = frames[: system.n_train] + (read_shipped(system.beside) if system.beside else [])
+        chosen = frames[: system.n_train]
         train(chosen, parse_config(options, where="benchmark"), rng=np.random.default_rng(0)).force_field.save(path)
     return ForceField.load(path)
 
