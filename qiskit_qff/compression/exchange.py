@@ -61,6 +61,8 @@ class _Problem:
     """Columns that may come in."""
     limits: SizeLimits
     """Most columns of one species."""
+    dependent: float
+    """Least fraction of a column's norm that must be new."""
 
 
 def exchange_columns(
@@ -73,6 +75,7 @@ def exchange_columns(
     rounds: int = 0,
     rng: np.random.Generator | None = None,
     eligible: NDArray[np.bool_] | None = None,
+    dependent: float = DEPENDENT,
     progress: Callable[[int], None] | None = None,
 ) -> IntArray:
     """Improve a selection by swaps.
@@ -86,6 +89,7 @@ def exchange_columns(
         rounds: Number of kicks; none by default.
         rng: Source of the kicks; needed if there are any.
         eligible: Which columns may come in, shape ``(C,)``; all by default.
+        dependent: A column of whose norm less than this fraction is new does not come in.
         progress: Called with the number of rounds done.
 
     Returns:
@@ -94,7 +98,7 @@ def exchange_columns(
     """
     free = np.diagonal(gram) > 0.0
     candidates = np.flatnonzero(free if eligible is None else free & eligible)
-    problem = _Problem(gram, moment, owner, candidates, limits)
+    problem = _Problem(gram, moment, owner, candidates, limits, dependent)
     try:
         best, explained = _descend(problem, columns)
     except LinAlgError:
@@ -150,7 +154,7 @@ def _descend(problem: _Problem, columns: IntArray) -> tuple[IntArray, float]:
         projected = inverse @ rows
         residual = moment[candidates] - coefficients @ rows
         norms = diagonal - np.einsum("kc,kc->c", rows, projected)
-        norms[(norms <= DEPENDENT * diagonal) | np.isin(candidates, chosen)] = 0.0
+        norms[(norms <= problem.dependent * diagonal) | np.isin(candidates, chosen)] = 0.0
         counts = np.bincount(owner[chosen], minlength=int(owner.max()) + 1)
         gain, place, column = _best_swap(
             projected, residual, norms, coefficients, np.diagonal(inverse).copy(),

@@ -54,6 +54,7 @@ def select_columns(
     constant: float,
     eligible: NDArray[np.bool_] | None = None,
     first: Sequence[int] = (),
+    dependent: float = DEPENDENT,
 ) -> SelectionPath:
     """Greedy orthogonal least squares on normal equations.
 
@@ -64,20 +65,21 @@ def select_columns(
         limits: Numbers of columns allowed.
         constant: Squared error with no column, for the loss curve.
         eligible: Which columns may be taken, shape ``(C,)``; all by default.
-        first: Columns that are taken before any other.
+        first: Columns that are taken before any other, but for those that may not be taken.
+        dependent: A column of whose norm less than this fraction is new is not taken.
 
     Returns:
         The path; every species owns at least ``limits.least`` columns of it if it has so many independent ones.
     """
     norms = gram.diagonal().copy()
-    floor = DEPENDENT * norms
+    floor = dependent * norms
     moments = moment.copy()
     factors = np.zeros((limits.total, len(moment)))
     free = norms > 0.0 if eligible is None else (norms > 0.0) & eligible
     counts = np.zeros(int(owner.max()) + 1, dtype=np.int64)
     columns: list[int] = []
     losses: list[float] = []
-    left = constant
+    left, waiting = constant, [int(column) for column in first]
     while len(columns) < limits.total:
         open_ = free & (norms > floor)
         missing = np.flatnonzero(counts < limits.least)
@@ -86,8 +88,10 @@ def select_columns(
         gains = np.where(open_, moments**2 / np.where(open_, norms, 1.0), -1.0)
         # A pair of species seen from either side gives two columns of equal gain: rounding must not choose.
         best = int(np.argmax(gains >= (1.0 - SAME_GAIN) * gains.max()))
-        if len(columns) < len(first):
-            best = int(first[len(columns)])
+        while waiting and not open_[waiting[0]]:
+            waiting.pop(0)
+        if waiting:
+            best = waiting.pop(0)
         if gains[best] < 0.0:
             break
         step = len(columns)
@@ -116,6 +120,8 @@ class ForwardSelection:
     """Of the kicks: the same data give the same channels, whatever else is drawn."""
     basis: FeatureBasis = field(default_factory=FeatureBasis)
     """What becomes of the standardised channels."""
+    dependent: float = DEPENDENT
+    """Least fraction of a column's norm that must be new."""
 
     def fit(self, statistics: PoolStatistics, limits: SizeLimits) -> dict[int, LinearMap]:
         """Select channels against energies and forces.
@@ -154,6 +160,7 @@ class ForwardSelection:
             constant=equations.constant,
             eligible=eligible,
             first=first.tolist() if first is not None and fits else (),
+            dependent=self.dependent,
         )
         if not len(path.columns):
             return path
@@ -169,6 +176,7 @@ class ForwardSelection:
                 rounds=self.rounds,
                 rng=np.random.default_rng(self.seed),
                 eligible=eligible,
+                dependent=self.dependent,
                 progress=progress,
             )
         return SelectionPath(better, path.losses)

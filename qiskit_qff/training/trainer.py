@@ -24,6 +24,7 @@ from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_of
 from qiskit_qff.training.budget import parameter_layout, size_limits
+from qiskit_qff.training.column_choice import choose_columns
 from qiskit_qff.training.defaults import with_data_defaults
 from qiskit_qff.training.design import LossWeights, Progress
 from qiskit_qff.training.domains import training_domains
@@ -282,7 +283,7 @@ def compress(
         return PrincipalComponents(basis).fit(pool, limits), None
     report, rounds = progress or _silent, config.compression.search_rounds
     selector = ForwardSelection(rounds=rounds, seed=config.compression.search_seed, basis=basis)
-    path = selector.path(pool, limits, progress=lambda k: report("channels", k, rounds))
+    path = choose_columns(pool, config, limits, selector, progress=lambda k: report("channels", k, rounds))
     report("channels", rounds, rounds)
     return selector.maps(pool, path), path
 
