@@ -9,8 +9,9 @@ SETS = {"lips83": "lips83", "limof5": "shipped Li-MOF-5"}
 MELTS = {"li7p3s11_melt": "Li7P3S11 at 3000 K", "li4p2s6_melt": "Li4P2S6 at 3000 K"}
 SCOPE = (
     "Uncertainties are the spread of 16 draws from the curvature of the loss, times one factor fitted to force errors. "
-    "lips83: 100 frames to train, the factor from 50 others, coverage on 100 more. Shipped set: 18 to train, 5 held "
-    "out, each half judged with the factor of the other; 5 energies say little. Energies take the factor of the forces."
+    "lips83: {n_train} frames to train, the factor from {n_calibration} others, coverage on {n_frames} more. Shipped "
+    "set: {shipped_train} to train, {shipped_test} held out, each half judged with the factor of the other; so few "
+    "energies say little. Energies take the factor of the forces."
 )
 REFITS = (
     "Committees that cost more training: restarts of the optimiser end in one minimum; refits to six bootstrap samples "
@@ -49,12 +50,18 @@ def shares(entry):
     return " / ".join(f"{100 * entry[level]:.0f}" for level in LEVELS)
 
 
+def scope(found):
+    """What was trained on and judged by how many frames."""
+    glass, framework = found["coverage_lips83"][0], found["coverage_limof5"][0]
+    return SCOPE.format_map(glass | {"shipped_train": framework["n_train"], "shipped_test": framework["n_test"]})
+
+
 def sections():
     """Tables for RESULTS.md."""
     found = read()
     page = []
-    if any(f"coverage_{name}" in found for name in SETS):
-        page += ["## Uncertainties", "", SCOPE, ""]
+    if all(f"coverage_{name}" in found for name in SETS):
+        page += ["## Uncertainties", "", scope(found), ""]
         page += [
             "| model | factor | errors of forces within 50 / 68 / 90 / 95 / 99 % | of energies | rank correlation "
         ]
