@@ -4,13 +4,14 @@ A pair of species is seen from either side, and two channels that differ little 
 opposite sign. A linear model loses nothing by that, and decorrelating the features of a species does not see it, but
 the readouts of a circuit grow with the coefficients and a measured M drowns in noise. So where the noise of the
 configured shots would add much to the loss of the linear model, columns are chosen again, of whose norm more must be
-new, and the choice with the least sum of loss and noise is kept.
+new. Training lowers the sum of loss and noise, and a balanced readout's noise is a multiple of the square of its terms,
+so what it can reach on each choice is a ridge regression away; another choice is taken where that gains much.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ FloatArray = NDArray[np.float64]
 
 MUCH = 0.02
 """Noise beyond this fraction of the linear model's loss is worth another choice."""
+GAIN = 0.05
+"""Fraction of the sum of loss and noise that another choice must save."""
 STRICTER = (1e-3, 3e-3, 1e-2)
 """Shares of a column's norm that have to be new, in the choices that follow; more cost more than noise did."""
 
@@ -51,20 +54,34 @@ def choose_columns(
     path = selector.path(pool, limits, progress=progress)
     if config.loss.shots is None or config.circuit.readout_weights != "balanced":
         return path
-    loss, noise = loss_and_noise(pool, path, config, selector)
-    if noise <= MUCH * loss:
+    first = noise_of_choice(pool, path, config, selector)
+    if first.noise <= MUCH * first.loss:
         return path
-    trials = [(loss + noise, path)]
+    best, least = path, (1.0 - GAIN) * first.reachable
     for share in STRICTER:
         other = replace(selector, dependent=share).path(pool, limits, progress=progress)
-        trials.append((sum(loss_and_noise(pool, other, config, selector)), other))
-    return min(trials, key=lambda trial: trial[0])[1]
+        found = noise_of_choice(pool, other, config, selector)
+        if found.reachable < least:
+            best, least = other, found.reachable
+    return best
 
 
-def loss_and_noise(
+@dataclass(frozen=True)
+class NoiseOfChoice:
+    """What some columns come to, in units of the loss."""
+
+    loss: float
+    """Loss of the linear model."""
+    noise: float
+    """What measuring its balanced readouts would add on average."""
+    reachable: float
+    """Least sum of both over the linear terms."""
+
+
+def noise_of_choice(
     pool: PoolStatistics, path: SelectionPath, config: TrainConfig, selector: ForwardSelection
-) -> tuple[float, float]:
-    """Loss of the linear model on some columns, and what measuring its balanced readouts would add on average.
+) -> NoiseOfChoice:
+    """Loss of linear models on some columns, and the noise of measuring them.
 
     Args:
         pool: Sums over the pool.
@@ -72,24 +89,32 @@ def loss_and_noise(
         config: The configuration, whose shots are counted.
         selector: Who makes features of them.
     """
+    assert config.loss.shots is not None  # for the type checker: nobody asks otherwise
     equations, columns = pool.equations, np.sort(path.columns)
-    block = equations.gram[np.ix_(columns, columns)]
-    scale = 1.0 / np.sqrt(np.diagonal(block))
-    scaled = block * np.outer(scale, scale) + 1e-12 * np.eye(len(columns))
-    coefficients = scale * np.linalg.solve(scaled, scale * equations.moment[columns])
-    loss = equations.constant - float(coefficients @ equations.moment[columns])
     starts, numbers = pool.tables.channel_start, pool.tables.species.tolist()
     inside = [(columns >= starts[s]) & (columns < starts[s + 1]) for s in range(len(numbers))]
     specs = circuit_specs(config, np.array([mine.sum() + 1 for mine in inside]))
-    noise, maps = 0.0, selector.maps(pool, SelectionPath(columns, path.losses))
-    for number, mine, spec in zip(numbers, inside, specs, strict=True):
+    maps, features = selector.maps(pool, SelectionPath(columns, path.losses)), np.zeros((len(columns), len(columns)))
+    for number, mine in zip(numbers, inside, strict=True):
         matrix = maps[number].matrix
-        used = np.flatnonzero(matrix.any(axis=0))
-        square = matrix[:, used]
-        terms = np.linalg.solve(square.T, coefficients[mine])
-        noise += _noise(spec, terms, square @ block[np.ix_(mine, mine)] @ square.T)
-    assert config.loss.shots is not None  # for the type checker: nobody asks otherwise
-    return loss, noise / config.loss.shots
+        features[np.ix_(mine, mine)] = matrix[:, matrix.any(axis=0)]
+    gram = features @ equations.gram[np.ix_(columns, columns)] @ features.T
+    moment = features @ equations.moment[columns]
+    terms = _solve(gram, moment)
+    noise, ridge = 0.0, np.zeros(len(columns))
+    for mine, spec in zip(inside, specs, strict=True):
+        own = _noise(spec, terms[mine], gram[np.ix_(mine, mine)]) / config.loss.shots
+        noise, ridge[mine] = noise + own, own / max(float(terms[mine] @ terms[mine]), 1e-300)
+    least = equations.constant - float(moment @ _solve(gram + np.diag(ridge), moment))
+    return NoiseOfChoice(equations.constant - float(terms @ moment), noise, least)
+
+
+def _solve(gram: FloatArray, moment: FloatArray) -> FloatArray:
+    """Least squares on features of any size."""
+    scale = 1.0 / np.sqrt(np.diagonal(gram))
+    scaled = gram * np.outer(scale, scale) + 1e-12 * np.eye(len(gram))
+    solution: FloatArray = scale * np.linalg.solve(scaled, scale * moment)
+    return solution
 
 
 def _noise(spec: AnsatzSpec, terms: FloatArray, gram: FloatArray) -> float:
