@@ -39,7 +39,7 @@ EVALUATORS = {
     "backend_estimator": backend_estimator,
     "aer": lambda rng: build_evaluator("aer", n_qubits=2, shots=SHOTS, rng=rng),
 }
-EXACT = {"exact", "statevector", "aer_exact"}
+EXACT = ("exact", "statevector", "aer_exact")
 NOISY = {
     "fake": lambda rng: build_evaluator("fake_torino", n_qubits=2, shots=4000, rng=rng),
     "fake_readout": lambda rng: build_evaluator("fake_torino", n_qubits=2, shots=4000, mitigation="readout", rng=rng),
