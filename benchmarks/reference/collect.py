@@ -133,26 +133,33 @@ def go_on(run):
     (run / "ar.inp").write_text(text)
 
 
-def framework(files):
-    path = shipped_path("limof5")
-    frames = read(path, ":")
+def unknown(files, frames):
+    """Labelled frames that a set does not hold yet, those in a wrong electronic state left out."""
     kept = {a.positions.round(6).tobytes() for a in frames}
-    count = max((a.info["snapshot"] for a in frames if a.info["replica"] == "M"), default=0)
     for file in files:
         for atoms in iread(file):
+            charges = atoms.arrays["mulliken_charges"][atoms.numbers == 3]
             if atoms.positions.round(6).tobytes() in kept:
                 continue
-            charges = atoms.arrays["mulliken_charges"][atoms.numbers == 3]
             if len(charges) and charges.min() < LEAST_CHARGE:
                 print(f"{file}: lithium of charge {charges.min():.2f}: left out")
                 continue
-            if "replica" not in atoms.info:
-                count += 1
-                atoms.info = {
-                    "replica": "M", "chunk": atoms.info["round"], "snapshot": count, "rattle": 0.0, "level": LEVEL,
-                    "config_type": f"li{len(charges)}mof5" if len(charges) else "mof5", **atoms.info,
-                }  # fmt: skip
-            frames.append(atoms)
+            yield atoms
+
+
+def framework(files):
+    path = shipped_path("limof5")
+    frames = read(path, ":")
+    count = max((a.info["snapshot"] for a in frames if a.info["replica"] == "M"), default=0)
+    for atoms in list(unknown(files, frames)):
+        lithium = int((atoms.numbers == 3).sum())
+        if "replica" not in atoms.info:
+            count += 1
+            atoms.info = {
+                "replica": "M", "chunk": atoms.info["round"], "snapshot": count, "rattle": 0.0, "level": LEVEL,
+                "config_type": f"li{lithium}mof5" if lithium else "mof5", **atoms.info,
+            }  # fmt: skip
+        frames.append(atoms)
     save(frames, path)
     return len(frames)
 
@@ -160,15 +167,20 @@ def framework(files):
 def nodes(files):
     path = shipped_path("limof5_nodes")
     frames = read(path, ":") if path.exists() else []
-    kept = {a.positions.round(6).tobytes() for a in frames}
-    for file in files:
-        for atoms in iread(file):
-            if atoms.positions.round(6).tobytes() in kept:
-                continue
-            atoms.info = {"replica": "N", "snapshot": len(frames), "rattle": 0.0, "level": LEVEL} | atoms.info
-            frames.append(atoms)
+    for atoms in list(unknown(files, frames)):
+        atoms.info = {"replica": "N", "snapshot": len(frames), "rattle": 0.0, "level": LEVEL} | atoms.info
+        frames.append(atoms)
     save(frames, path)
     return len(frames)
+
+
+def table(head, rows):
+    return "\n".join([head, "|" + "---|" * (head.count("|") - 1), *rows])
+
+
+def sizes(forces):
+    """Root mean square of the components and the longest vector, as cells."""
+    return f"{np.sqrt((forces**2).mean()):.2f} | {np.linalg.norm(forces, axis=1).max():.1f}"
 
 
 def nodes_card():
@@ -178,12 +190,11 @@ def nodes_card():
         forces, info, charges = a.get_forces(), a.info, a.arrays["mulliken_charges"]
         rows.append(
             f"| N{k} | {info['round']} | {info['seed']} | {info['time_ps']:.1f} | {info['broken_bonds']} | "
-            f"{a.get_potential_energy() - lowest:.1f} | {np.sqrt((forces**2).mean()):.2f} | "
-            f"{np.linalg.norm(forces, axis=1).max():.1f} | {charges[a.numbers == 3].min():.2f} | "
+            f"{a.get_potential_energy() - lowest:.1f} | {sizes(forces)} | {charges[a.numbers == 3].min():.2f} | "
             f"{charges[a.numbers == 30].min():.2f} |"
         )
     head = "| frame | round | seed | ps | bonds broken | ΔE / eV | rms F | max F | least q of Li | of Zn |"
-    return "\n".join([head, "|" + "---|" * 10, *rows])
+    return table(head, rows)
 
 
 def framework_card():
@@ -199,12 +210,12 @@ def framework_card():
         rows.append(
             f"| {k} | {info['replica']} | {info['chunk']} | {info['snapshot']} | {info['temperature_K']:.0f} | "
             f"{'yes' if info['rattle'] else ''} | {len(charges)} | "
-            f"{(a.get_potential_energy() / len(a) - lowest[len(a)]) * 1e3:.1f} | {np.sqrt((forces**2).mean()):.2f} | "
-            f"{np.linalg.norm(forces, axis=1).max():.1f} | {np.abs(forces.sum(axis=0)).max():.2f} | "
+            f"{(a.get_potential_energy() / len(a) - lowest[len(a)]) * 1e3:.1f} | {sizes(forces)} | "
+            f"{np.abs(forces.sum(axis=0)).max():.2f} | "
             f"{f'{charges.min():.2f}' if len(charges) else '-'} |"
         )
     head = "| frame | replica | chunk | snapshot | T / K | rattled | Li | ΔE | rms F | max F | net F | least q |"
-    return "\n".join([head, "|" + "---|" * 12, *rows])
+    return table(head, rows)
 
 
 def framework_summary():
@@ -253,7 +264,7 @@ def electrolyte_card():
             f"{np.abs(forces).max():.1f} | {net:.3f} |"
         )
     head = "| part | frames | time | kinetic T / K | eV/atom | std F | largest component | net F |"
-    return "\n".join([head, "|" + "---|" * 8, *rows])
+    return table(head, rows)
 
 
 def card(text):
