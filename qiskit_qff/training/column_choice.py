@@ -5,7 +5,8 @@ opposite sign. A linear model loses nothing by that, and decorrelating the featu
 the readouts of a circuit grow with the coefficients and a measured M drowns in noise. So where the noise of the
 configured shots would add much to the loss of the linear model, columns are chosen again, of whose norm more must be
 new. Training lowers the sum of loss and noise, and a balanced readout's noise is a multiple of the square of its terms,
-so what it can reach on each choice is a ridge regression away; another choice is taken where that gains much.
+so where it ends on each choice is a ridge regression away. Another choice is taken where the loss that is left there,
+noise not counted, falls by much: noise can be bought off with shots, the errors of a model can't.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ FloatArray = NDArray[np.float64]
 MUCH = 0.02
 """Noise beyond this fraction of the linear model's loss is worth another choice."""
 GAIN = 0.05
-"""Fraction of the sum of loss and noise that another choice must save."""
+"""Fraction of the loss after training that another choice must save."""
 STRICTER = (1e-3, 3e-3, 1e-2)
 """Shares of a column's norm that have to be new, in the choices that follow; more cost more than noise did."""
 
@@ -57,12 +58,12 @@ def choose_columns(
     first = noise_of_choice(pool, path, config, selector)
     if first.noise <= MUCH * first.loss:
         return path
-    best, least = path, (1.0 - GAIN) * first.reachable
+    best, least = path, (1.0 - GAIN) * first.trained
     for share in STRICTER:
         other = replace(selector, dependent=share).path(pool, limits, progress=progress)
         found = noise_of_choice(pool, other, config, selector)
-        if found.reachable < least:
-            best, least = other, found.reachable
+        if found.trained < least:
+            best, least = other, found.trained
     return best
 
 
@@ -76,6 +77,8 @@ class NoiseOfChoice:
     """What measuring its balanced readouts would add on average."""
     reachable: float
     """Least sum of both over the linear terms."""
+    trained: float
+    """The loss in this sum."""
 
 
 def noise_of_choice(
@@ -105,8 +108,10 @@ def noise_of_choice(
     for mine, spec in zip(inside, specs, strict=True):
         own = _noise(spec, terms[mine], gram[np.ix_(mine, mine)]) / config.loss.shots
         noise, ridge[mine] = noise + own, own / max(float(terms[mine] @ terms[mine]), 1e-300)
-    least = equations.constant - float(moment @ _solve(gram + np.diag(ridge), moment))
-    return NoiseOfChoice(equations.constant - float(terms @ moment), noise, least)
+    shrunk = _solve(gram + np.diag(ridge), moment)
+    least = equations.constant - float(moment @ shrunk)
+    trained = least - float(shrunk**2 @ ridge)
+    return NoiseOfChoice(equations.constant - float(terms @ moment), noise, least, trained)
 
 
 def _solve(gram: FloatArray, moment: FloatArray) -> FloatArray:

@@ -54,8 +54,10 @@ def test_loss_and_noise_are_those_of_training(frames, config, pool):
     assert choice.noise * per_frame == pytest.approx(noise, rel=0.01)
     assert noise > 0.0
     # Training may end a little above or, by its squares, below.
-    ends = fit(prepared, rng=np.random.default_rng(0)).restarts[0].losses
-    assert choice.reachable * per_frame == pytest.approx(ends[-1], rel=0.05)
+    result = fit(prepared, rng=np.random.default_rng(0))
+    assert choice.reachable * per_frame == pytest.approx(result.restarts[0].losses[-1], rel=0.05)
+    assert choice.trained * per_frame == pytest.approx(result.loss, rel=0.05)
+    assert choice.loss < choice.trained < choice.reachable
 
 
 def cancelling(pool, size):
@@ -96,6 +98,7 @@ def test_columns_that_cancel_are_left_where_noise_would_cost_more(config, pool):
     assert before.noise > MUCH * before.loss
     assert after.noise < 0.1 * before.noise
     assert after.reachable < 0.5 * before.reachable
+    assert after.trained < 0.5 * before.trained
     noiseless = config.model_copy(update={"loss": config.loss.model_copy(update={"shots": None})})
     other = choose_columns(changed, noiseless, limits, selector, progress=silent)
     assert other.columns.tolist() == plain.columns.tolist()
