@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.options import DryRunOption, ForceOption, JsonOption
+from qiskit_qff.cli.options import DryRunOption, ForceOption, FrameworkOption, JsonOption
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
 from qiskit_qff.cli.train import resolve_config
@@ -33,6 +33,7 @@ def baseline(
         float | None, typer.Option("--test-fraction", help="Share of the frames held out; default 0.2.")
     ] = None,
     group: Annotated[str | None, typer.Option("--group", help="Frame tag that 'balanced' draws from evenly.")] = None,
+    framework: FrameworkOption = None,
     max_parameters: Annotated[
         int | None, typer.Option("--max-parameters", help="Limit on trainable parameters; default 99.")
     ] = None,
@@ -47,7 +48,7 @@ def baseline(
 
     output = Output(as_json=json)
     changes: dict[str, Any] = {
-        "data": {"split": split, "test_fraction": test_fraction, "group": group},
+        "data": {"split": split, "test_fraction": test_fraction, "group": group, "framework": framework},
         "descriptor": {"r_cut": cutoff},
         "max_parameters": max_parameters,
         "seed": seed,

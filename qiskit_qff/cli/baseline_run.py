@@ -100,7 +100,7 @@ def compare_baselines(
         ConfigError: If nothing is held out, or the run to compare with held out other frames.
         DataError: If the data can't be read or fitted to.
     """
-    quantum, split, train, test = _prepare(config, against)
+    quantum, split, train, test = _prepare(config, against, output)
     rows, skipped = [], {}
     if quantum is not None:
         rows.append(quantum_row(quantum, test))
@@ -130,7 +130,7 @@ def rehearse(config: "TrainConfig", names: Sequence[str], output: Output, *, aga
         ConfigError: If nothing is held out, or the run to compare with held out other frames.
         DataError: If the data can't be read.
     """
-    _, split, _, _ = _prepare(config, against)
+    _, split, _, _ = _prepare(config, against, output)
     output.say(f"would fit    {', '.join(names)}, of at most {config.max_parameters} parameters")
     output.say(f"frames       {len(split.train)} to fit to, {len(split.test)} held out; nothing was fitted or written")
     output.finish(
@@ -144,7 +144,7 @@ def rehearse(config: "TrainConfig", names: Sequence[str], output: Output, *, aga
 
 
 def _prepare(
-    config: "TrainConfig", against: Path | None
+    config: "TrainConfig", against: Path | None, output: Output
 ) -> "tuple[ForceField | None, Split, list[Frame], list[Frame]]":
     """The model to compare with, the split, and the frames on its two sides.
 
@@ -154,7 +154,7 @@ def _prepare(
     if config.data.split == "none":
         raise ConfigError("split 'none' holds no frame out to compare on; choose random, block or balanced.")
     quantum = None if against is None else ForceField.load(model_file(against))
-    frames = read_training_frames(config)
+    frames = read_training_frames(config, output)
     split = hold_out(frames, config.data, rng=np.random.default_rng(config.seed))
     if against is not None:
         _check_split(against, split)

@@ -14,6 +14,10 @@ ForceOption = Annotated[
     bool,
     typer.Option("--force", help="Write into a directory that holds other files."),
 ]
+FrameworkOption = Annotated[
+    str | None,
+    typer.Option("--framework", help="any (default), or whole: leave out frames whose framework lacks bonds."),
+]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, say what would be done and what it takes, and stop.")
 ]

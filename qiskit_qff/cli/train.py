@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.options import DecouplingOption, ForceOption, JsonOption, OutOption, model_file
+from qiskit_qff.cli.options import (
+    DecouplingOption,
+    ForceOption,
+    FrameworkOption,
+    JsonOption,
+    OutOption,
+    model_file,
+)
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
 from qiskit_qff.durable import locked_directory
@@ -39,6 +46,7 @@ def train(
         float | None, typer.Option("--test-fraction", help="Share of the frames held out; default 0.2.")
     ] = None,
     group: Annotated[str | None, typer.Option("--group", help="Frame tag that 'balanced' draws from evenly.")] = None,
+    framework: FrameworkOption = None,
     max_parameters: Annotated[
         int | None, typer.Option("--max-parameters", help="Limit on trainable parameters; default 99.")
     ] = None,
@@ -89,7 +97,7 @@ def train(
 
     output = Output(as_json=json)
     changes: dict[str, Any] = {
-        "data": {"split": split, "test_fraction": test_fraction, "group": group},
+        "data": {"split": split, "test_fraction": test_fraction, "group": group, "framework": framework},
         "descriptor": {"r_cut": cutoff},
         "optimizer": {"restarts": restarts},
         "estimator": {

@@ -24,6 +24,7 @@ from qiskit_qff.report.record import RECORD, Example, Record, environment
 from qiskit_qff.report.training_page import training_page as page_of
 from qiskit_qff.report.training_run import CONFIG, METRICS, MODEL, TrainingRun
 from qiskit_qff.report.uncertainty import Coverage, calibrated, cross_checked_coverage, spreads_of
+from qiskit_qff.structures.framework import missing_bonds
 from qiskit_qff.structures.shipped import read_configured
 from qiskit_qff.structures.splitting import Split
 from qiskit_qff.structures.validation import ensure_trainable
@@ -68,13 +69,21 @@ class TrainedModel:
     """How far uncertainties can be trusted; None where nothing was held out, or there is no committee."""
 
 
-def read_training_frames(config: "TrainConfig") -> "list[Frame]":
+def read_training_frames(config: "TrainConfig", output: Output) -> "list[Frame]":
     """The frames of the data set, checked to be fit for training.
+
+    Args:
+        config: which frames.
+        output: where to say which were left out.
 
     Raises:
         DataError: if a file can't be read or its frames can't be trained on.
     """
     frames = read_configured(config.data.path)
+    if config.data.framework == "whole":
+        broken = missing_bonds(frames)
+        output.note(f"left out for broken frameworks: {len(broken)} of {len(frames)} frames")
+        frames = [frame for index, frame in enumerate(frames) if index not in broken]
     ensure_trainable(frames)
     return frames
 
@@ -100,7 +109,7 @@ def train_model(
         QFFError: from any step, before anything is written.
     """
     begin = time.perf_counter()
-    frames = read_training_frames(config)
+    frames = read_training_frames(config, output)
     rng = np.random.default_rng(config.seed)
     split = hold_out(frames, config.data, rng=rng)
     _check_species(frames, split)
@@ -167,7 +176,7 @@ def rehearse(config: "TrainConfig", output: Output) -> None:
     Raises:
         QFFError: if it could not be done.
     """
-    frames = read_training_frames(config)
+    frames = read_training_frames(config, output)
     output.say(config_text(config))
     if config.estimator.backend is None:
         return

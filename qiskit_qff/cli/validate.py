@@ -74,6 +74,13 @@ def advise(summary: "DataSummary") -> list[str]:
         f"--split balanced --group {tag}."
         for tag, count in group_tags(summary).items()
     ]
+    if summary.lacking_bonds:
+        where, bonds = next(iter(summary.lacking_bonds.items()))
+        advice.append(
+            f"{len(summary.lacking_bonds)} of {summary.n_frames} frames lack bonds that most others have ({bonds} in "
+            f"{where}; all of them with --json): something came apart there. Where the model is not meant for that, "
+            "--framework whole trains without them."
+        )
     if summary.energy_force_ratio is None and summary.n_with_energy and summary.n_with_forces:
         advice.append(
             "no two frames are similar enough to test energies against forces; check yourself that units and "

@@ -46,6 +46,10 @@ class DataConfig(Section):
     )
     test_fraction: float = Field(default=0.2, gt=0.0, lt=1.0, description="share of the frames held out")
     group: str = Field(default="replica", description="frame tag that split 'balanced' draws from evenly")
+    framework: Literal["any", "whole"] = Field(
+        default="any",
+        description="'whole' leaves out frames that lack bonds which most others have, as 'qff validate' lists them",
+    )
 
 
 class DescriptorConfig(Section):

@@ -14,10 +14,10 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from qiskit_qff.report.figures import INK, PALETTE, STYLE, new_figure
 from qiskit_qff.report.metrics import FloatArray
 from qiskit_qff.simulation.arrhenius import Arrhenius
-from qiskit_qff.simulation.bonds import BOND_FACTOR
 from qiskit_qff.simulation.radial_distribution import Shell
 from qiskit_qff.simulation.site_density import SiteDensity
 from qiskit_qff.simulation.vibrations import PER_CM, Vibrations
+from qiskit_qff.structures.framework import BOND
 from qiskit_qff.structures.neighbors import neighbor_list
 
 # Contours of an isosurface are drawn on so many planes along each cell vector.
@@ -184,10 +184,10 @@ def _draw_framework(axes: Any, sites: SiteDensity) -> None:
         size = 18.0 * covalent_radii[number] ** 2
         axes.scatter(*chosen.T, s=size, color=colour, label=symbol, depthshade=False, linewidths=0)
     radii = covalent_radii[atoms.numbers]
-    reach = 2.0 * BOND_FACTOR * float(radii.max(initial=0.5))
+    reach = 2.0 * BOND * float(radii.max(initial=0.5))
     near = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, reach)
     i, j = near.centers, near.neighbor
-    inside = (near.shifts == 0).all(axis=1) & (i < j) & (near.distances < BOND_FACTOR * (radii[i] + radii[j]))
+    inside = (near.shifts == 0).all(axis=1) & (i < j) & (near.distances < BOND * (radii[i] + radii[j]))
     bonds = np.stack([atoms.positions[i[inside]], atoms.positions[j[inside]]], axis=1)
     if len(bonds):
         axes.add_collection3d(Line3DCollection(bonds, colors=INK, linewidths=0.8))

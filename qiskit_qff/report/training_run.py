@@ -13,6 +13,7 @@ from qiskit_qff.report.metrics import Comparison, Metrics, compare
 from qiskit_qff.report.record import RECORD, Example, Record
 from qiskit_qff.report.uncertainty import Coverage
 from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.framework import whole_frames
 from qiskit_qff.structures.shipped import read_configured
 
 MODEL, METRICS, CONFIG = "model.json", "metrics.json", "config.yaml"
@@ -100,6 +101,8 @@ def _recomputed(
     names = ", ".join(Path(path).name for path in paths)
     try:
         frames = read_configured(config.data.path)
+        if config.data.framework == "whole":
+            frames = whole_frames(frames)
         sets = {name: [frames[index] for index in indices] for name, indices in chosen.items() if indices}
         comparisons = {name: compare_frames(field, members) for name, members in sets.items()}
     except (QFFError, OSError, IndexError) as error:

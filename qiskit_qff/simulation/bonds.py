@@ -13,14 +13,11 @@ from ase.data import covalent_radii
 from numpy.typing import NDArray
 
 from qiskit_qff.simulation.trajectory import Snapshot, SnapshotStream, Trajectory
+from qiskit_qff.structures.framework import BOND, MOBILE
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 
-#: Two atoms closer than this multiple of their covalent radii are bonded.
-BOND_FACTOR = 1.2
 #: A bond longer than this multiple of its first length is broken.
 BREAK_FACTOR = 1.5
-#: Ions that hop by nature: Li, Na, K.
-MOBILE = (3, 11, 19)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +91,7 @@ class BondWatch:
         """Bonds of the first frame."""
         numbers, centers, others = self._numbers, near.centers, near.neighbor
         radii = covalent_radii[numbers]
-        bonded = near.distances < BOND_FACTOR * (radii[centers] + radii[others])
+        bonded = near.distances < BOND * (radii[centers] + radii[others])
         bonded &= ~np.isin(numbers[centers], self._mobile) & ~np.isin(numbers[others], self._mobile)
         # Each bond once; an atom bonded to its own image is kept by the sign of its vector.
         forward = (centers < others) | ((centers == others) & (near.vectors[:, 0] > 0.0))

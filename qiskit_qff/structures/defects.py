@@ -99,6 +99,8 @@ class DataSummary:
     """Pairs of similar frames behind that ratio."""
     is_time_ordered: bool
     """Whether successive frames resemble each other far more than others do, as in a trajectory."""
+    lacking_bonds: Mapping[str, str]
+    """Frames that lack bonds which most others have, and which (:mod:`qiskit_qff.structures.framework`)."""
 
 
 @dataclass(frozen=True)

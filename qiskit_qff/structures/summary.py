@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from qiskit_qff.structures.defects import DataSummary, Range
 from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.framework import missing_bonds
 from qiskit_qff.structures.geometry_checks import shortest_distances
 from qiskit_qff.structures.similarity import is_time_ordered
 from qiskit_qff.structures.unit_checks import UnitEvidence
@@ -53,6 +54,7 @@ def summarize(frames: Sequence[Frame], sound: Sequence[Frame], evidence: Mapping
         energy_force_ratio=None if worst is None else worst.force_ratio,
         n_similar_pairs=sum(found.n_pairs for found in evidence.values()),
         is_time_ordered=is_time_ordered(sound),
+        lacking_bonds=_lacking_bonds(sound),
     )
 
 
@@ -109,6 +111,11 @@ def _shortest(frames: Sequence[Frame]) -> dict[str, float]:
         f"{chemical_symbols[a]}-{chemical_symbols[b]}": distance
         for (a, b), distance in sorted(found.items(), key=lambda item: item[1])
     }
+
+
+def _lacking_bonds(frames: Sequence[Frame]) -> dict[str, str]:
+    """Where bonds are missing that most other frames have, and which."""
+    return {frames[index].where: bonds for index, bonds in missing_bonds(frames).items()}
 
 
 def _range(values: Sequence[float] | NDArray[np.float64]) -> Range | None:

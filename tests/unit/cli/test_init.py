@@ -42,7 +42,7 @@ def test_the_configuration_is_that_of_training_the_data(place, capsys) -> None:
     assert run(["init", "data.extxyz", "--json"]) == 0
     written = last_json(capsys)
     assert written["settings"]["data"] == {
-        "path": "data.extxyz", "split": "random", "test_fraction": 0.2, "group": "replica"
+        "path": "data.extxyz", "split": "random", "test_fraction": 0.2, "group": "replica", "framework": "any"
     }  # fmt: skip
     text = (place / "config.yaml").read_text()
     assert yaml.safe_load(text) == written["settings"]

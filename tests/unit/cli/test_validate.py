@@ -91,3 +91,13 @@ def test_several_files_are_one_data_set(tmp_path, capsys):
     out, _ = capsys.readouterr()
     assert "warning duplicate: 3" in out
     assert f"{tmp_path / 'b.xyz'}, frame 0: repeats {tmp_path / 'a.xyz'}, frame 0" in out
+
+
+def test_frames_that_came_apart_are_told(capsys):
+    assert run(["validate", "shipped", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    apart = result["lacking_bonds"]
+    assert all(words.endswith(" of 32 O-Zn bonds") for words in apart.values())
+    told = [line for line in result["advice"] if "--framework whole" in line]
+    assert len(told) == 1
+    assert told[0].startswith(f"{len(apart)} of {len(read_shipped())} frames lack bonds")

@@ -1,0 +1,103 @@
+"""Frames whose framework is another than that of most: bonds that are missing where other frames have them.
+
+Ab initio sets of a porous framework or of molecular ions can hold frames in which something came apart. They are no
+defects, but another chemistry, which a model of few parameters learns at the expense of the rest, and within walls
+around the training data (:mod:`qiskit_qff.model.fence`) it is free to go there.
+
+Bonds are counted per pair of elements, mobile ions aside, among frames of equal composition but for these ions. Pairs
+of elements that come as close as :data:`BOND` times the sum of their covalent radii have bonds, and these may be
+stretched to :data:`STRETCHED` times it; neighbouring metal atoms are none. A count that most frames share is the
+framework's; a frame with fewer lacks bonds. Where no count is shared by most, as in a melt, nothing is said.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from ase.data import chemical_symbols, covalent_radii
+
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.neighbors import neighbor_list
+
+BOND = 1.2
+"""Elements have bonds if atoms of theirs come closer than this multiple of the sum of their covalent radii."""
+STRETCHED = 1.5
+"""A bond that is longer is broken; beyond what heat does at 900 K, and below second neighbours."""
+NONMETALS = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 32, 33, 34, 35, 52, 53)
+"""Elements of which a bond has at least one; metal atoms of a node are near each other without."""
+SHARED = 0.6
+"""Fraction of the frames that have to agree on a count."""
+MOBILE = (3, 11, 19)
+"""Ions that hop by nature: Li, Na, K."""
+
+Pair = tuple[int, int]
+
+
+def missing_bonds(frames: Sequence[Frame], *, mobile: Sequence[int] = MOBILE) -> dict[int, str]:
+    """Which frames lack bonds that most others of their composition have, and which bonds.
+
+    Args:
+        frames: Frames of any compositions.
+        mobile: Atomic numbers of ions whose contacts are no bonds.
+
+    Returns:
+        By index, for example ``29 of 32 O-Zn bonds``.
+    """
+    groups: dict[bytes, list[int]] = {}
+    for index, frame in enumerate(frames):
+        rigid = np.sort(frame.numbers[~np.isin(frame.numbers, mobile)])
+        groups.setdefault(rigid.tobytes(), []).append(index)
+    found: dict[int, str] = {}
+    for members in groups.values():
+        counts = {index: _bonds(frames[index], mobile) for index in members}
+        usual = _usual(list(counts.values()))
+        for index, own in counts.items():
+            lacking = [
+                f"{own[a, b]} of {count} {chemical_symbols[a]}-{chemical_symbols[b]} bonds"
+                for (a, b), count in usual.items()
+                if own[a, b] < count
+            ]
+            if lacking:
+                found[index] = ", ".join(lacking)
+    return dict(sorted(found.items()))
+
+
+def whole_frames(frames: Sequence[Frame], *, mobile: Sequence[int] = MOBILE) -> list[Frame]:
+    """The frames that lack no bonds.
+
+    Args:
+        frames: Frames of any compositions.
+        mobile: Atomic numbers of ions whose contacts are no bonds.
+    """
+    broken = missing_bonds(frames, mobile=mobile)
+    return [frame for index, frame in enumerate(frames) if index not in broken]
+
+
+def _usual(counts: Sequence[Counter[Pair]]) -> dict[Pair, int]:
+    """The counts that most frames share, of pairs that have any; of a single frame none, for there is no other."""
+    if len(counts) < 2:
+        return {}
+    usual = {}
+    for pair in sorted({pair for own in counts for pair in own}):
+        count, times = Counter(own[pair] for own in counts).most_common(1)[0]
+        if count > 0 and times >= SHARED * len(counts):
+            usual[pair] = count
+    return usual
+
+
+def _bonds(frame: Frame, mobile: Sequence[int]) -> Counter[Pair]:
+    """Number of bonds per pair of elements, the lower atomic number first."""
+    rigid = ~np.isin(frame.numbers, mobile)
+    numbers = frame.numbers[rigid]
+    if not len(numbers):
+        return Counter()
+    radii = covalent_radii[numbers]
+    near = neighbor_list(frame.positions[rigid], frame.cell, frame.pbc, 2.0 * STRETCHED * float(radii.max()))
+    lengths = near.distances / (radii[near.centers] + radii[near.neighbor])
+    light = np.isin(numbers, NONMETALS)
+    within = (lengths < STRETCHED) & (light[near.centers] | light[near.neighbor])
+    pairs = np.sort(np.column_stack([numbers[near.centers], numbers[near.neighbor]])[within], axis=1)
+    kinds, place, twice = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
+    bonded = np.bincount(place.ravel()[lengths[within] < BOND], minlength=len(kinds)) > 0
+    # A full list has every bond twice.
+    return Counter({(int(a), int(b)): int(n) // 2 for (a, b), n, has in zip(kinds, twice, bonded, strict=True) if has})

@@ -1,0 +1,104 @@
+"""Frames whose framework lacks bonds that others have."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.data import chemical_symbols, covalent_radii
+from ase.neighborlist import neighbor_list
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.framework import STRETCHED, missing_bonds, whole_frames
+from qiskit_qff.structures.shipped import read_shipped
+
+CELL = 14.0
+
+
+def frame_of(atoms):
+    return Frame(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+
+
+def box(seed):
+    """Two methanols and a lithium in a periodic box, a little shaken."""
+    first, second = molecule("CH3OH"), molecule("CH3OH")
+    second.translate([6.0, 1.0, 0.5])
+    atoms = first + second + Atoms("Li", positions=[[3.0, 3.0, 3.0]])
+    atoms.set_cell([CELL] * 3)
+    atoms.pbc = True
+    atoms.positions += np.random.default_rng(seed).normal(scale=0.03, size=atoms.positions.shape)
+    return atoms
+
+
+def opened(atoms, symbol="O"):
+    """The same with the first atom of a kind far from the rest."""
+    broken = atoms.copy()
+    broken.positions[broken.symbols.search(symbol)[0]] += [0.0, 0.0, 5.0]
+    return broken
+
+
+def test_a_broken_frame_is_found_and_named():
+    frames = [frame_of(box(seed)) for seed in range(5)]
+    frames[3] = frame_of(opened(box(3)))
+    assert missing_bonds(frames) == {3: "1 of 2 H-O bonds, 1 of 2 C-O bonds"}
+    assert whole_frames(frames) == [frames[k] for k in (0, 1, 2, 4)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), broken=st.booleans())
+def test_order_place_orientation_and_ions_do_not_matter(seed, broken):
+    rng = np.random.default_rng(seed)
+    frames = []
+    for k in range(4):
+        atoms = opened(box(k)) if broken and k == 1 else box(k)
+        axis = rng.normal(size=3)
+        atoms.rotate(float(rng.uniform(0, 360)), axis, rotate_cell=True)
+        atoms.translate(rng.uniform(0, CELL, size=3))
+        atoms.wrap()
+        atoms.positions[-1] = rng.uniform(0, CELL, size=3)  # the lithium, next to anything
+        frames.append(frame_of(atoms[rng.permutation(len(atoms))]))
+    frames.append(frame_of(box(9)[:-1]))  # no lithium at all
+    assert list(missing_bonds(frames)) == ([1] if broken else [])
+
+
+def test_nothing_is_said_of_one_frame_or_of_a_liquid():
+    assert missing_bonds([frame_of(opened(box(0)))]) == {}
+    assert missing_bonds([]) == {}
+    rng = np.random.default_rng(0)
+    liquid = [
+        Frame(np.repeat([15, 16], 20), rng.uniform(0, 9.0, size=(40, 3)), np.eye(3) * 9.0, np.ones(3, dtype=bool))
+        for _ in range(12)
+    ]
+    assert missing_bonds(liquid) == {}
+
+
+def test_metal_atoms_have_no_bonds_with_each_other():
+    near = Atoms("Zr2O", positions=[[0, 0, 0], [3.5, 0, 0], [1.75, 1.2, 0]], cell=[12.0] * 3, pbc=True)
+    far = near.copy()
+    far.positions[1] += [0.8, 0.0, 0.0]
+    far.positions[2] += [0.4, -0.2, 0.0]
+    assert missing_bonds([frame_of(a) for a in (near, near, near, far)]) == {}
+
+
+def test_zinc_that_left_its_node_is_found_in_the_shipped_set():
+    frames = read_shipped()
+    found = missing_bonds(frames)
+    limit = STRETCHED * (covalent_radii[30] + covalent_radii[8])
+    for k, frame in enumerate(frames):
+        first, _ = neighbor_list("ij", frame.to_atoms(), {("Zn", "O"): limit})
+        n = min(int((frame.numbers[first] == 30).sum()), 32)  # in some an oxygen of a neighbour is as near
+        assert found.get(k, "32 of 32 O-Zn bonds") == f"{n} of 32 O-Zn bonds"
+    assert 5 < len(found) < 20
+    assert {chemical_symbols[n] for n in frames[0].numbers} >= {"Zn", "Li"}
+
+
+@pytest.mark.parametrize("mobile", [(3,), ()])
+def test_ions_are_a_matter_of_choice(mobile):
+    hydride = molecule("LiH")
+    hydride.set_cell([CELL] * 3)
+    hydride.pbc = True
+    apart = hydride.copy()
+    apart.positions[0] += [0.0, 0.0, 4.0]
+    frames = [frame_of(a) for a in (hydride, hydride, hydride, apart)]
+    assert list(missing_bonds(frames, mobile=mobile)) == ([] if mobile else [3])
