@@ -18,8 +18,9 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 from suite import data, jobs, records
 
@@ -61,11 +62,18 @@ def stale(job, mark, arguments):
     return entry.get("made_with") != mark and not arguments.keep
 
 
+def end_with_parent():
+    """Let a worker end when whoever started it was killed; its job would go on for minutes otherwise, for nobody."""
+    parent = parent_process()
+    assert parent is not None
+    Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
 def run_jobs(waiting, arguments, config, marks):
     """Run the jobs, write what they say, and return those that failed."""
     begin, failed = time.perf_counter(), []
     os.environ.update(dict.fromkeys(THREADS, "1"))
-    with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(arguments.processes, get_context("spawn"), end_with_parent) as pool:
         futures = {pool.submit(jobs.run, job, str(arguments.data)): job for job in waiting}
         for done, future in enumerate(as_completed(futures), 1):
             job, minutes = futures[future], (time.perf_counter() - begin) / 60
