@@ -12,13 +12,16 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from qiskit_qff.model.config import DataConfig
+from qiskit_qff.structures.framework import whole_frames
 from qiskit_qff.structures.neighbors import neighbor_list
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped
 from qiskit_qff.structures.splitting import leave_out_folds
 from qiskit_qff.training.holdout import hold_out
 
-SETS = ("lips83", "uio66", "limof5", "li7p3s11_melt", "li4p2s6_melt", "lgps50")
+WHOLE = "limof5_whole"
+"""The shipped set without the frames whose framework lacks bonds."""
+SETS = ("lips83", "uio66", "limof5", WHOLE, "li7p3s11_melt", "li4p2s6_melt", "lgps50")
 TARGETS = {
     "lips83": (85.0, 1.3),
     "uio66": (90.0, 1.5),
@@ -49,15 +52,15 @@ class Split:
 @cache
 def load(name, folder):
     """Frames of a set; None where it is absent."""
-    if name == "limof5":
-        return read_shipped()
+    if name in ("limof5", WHOLE):
+        return whole_frames(read_shipped()) if name == WHOLE else read_shipped()
     path = Path(folder) / f"{name}.extxyz.xz"
     return read_frames(path) if path.exists() else None
 
 
 def splits(name, frames):
     """All splits of a set, the named one first (all of uio66's and limof5's follow the named rule)."""
-    found = {"lips83": _lips83, "uio66": _uio66, "limof5": _limof5}.get(name, _blocks)(name, frames)
+    found = {"lips83": _lips83, "uio66": _uio66, "limof5": _limof5, WHOLE: _limof5}.get(name, _blocks)(name, frames)
     for way in found:
         if set(way.train) & set(way.test):
             raise ValueError(f"{name}, {way.name}: a frame is on both sides")

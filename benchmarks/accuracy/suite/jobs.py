@@ -18,6 +18,7 @@ from qiskit_qff.model.config import parse_config
 from suite.ablations import BASE, DEAR, VARIANTS, run_variant
 from suite.data import (
     TARGETS,
+    WHOLE,
     aligned,
     leave_one_temperature_out,
     load,
@@ -57,7 +58,7 @@ class Job:
 
 def is_of_shipped_set(job):
     """Whether the shipped Li-MOF-5 set goes into a job."""
-    return job.part in ("temperature", UNCERTAINTY) or "limof5" in job.arguments
+    return job.part in ("temperature", UNCERTAINTY) or bool({"limof5", WHOLE} & set(job.arguments))
 
 
 def all_jobs(sets, parts, count, folder):
