@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,12 +11,17 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import write
 from hypothesis import settings
+from threadpoolctl import threadpool_limits
 
 from qiskit_qff.cli.main import run
 
 # `hardware/` is no part of the installed package. At the end of the path, so that the package under test stays
 # the installed one.
 sys.path.append(str(Path(__file__).parents[1]))
+
+# Several processes share the cores; more threads than cores only slow everything down.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    threadpool_limits(1)
 
 # No deadline: a busy machine is no failure. The same examples in every run: a failure can be repeated.
 settings.register_profile("qff", deadline=None, derandomize=True)
