@@ -109,9 +109,9 @@ def best_on_average(runs, key=FORCE):
     return min(always, key=lambda name: values(runs, name, key).mean())
 
 
-def ratios(runs, key):
+def ratios(runs, key, model=QUANTUM):
     """The quantum model's error over that of the best baseline, run by run."""
-    return np.array([run["models"][QUANTUM][key] / run["models"][best_of(run, key)][key] for run in runs])
+    return np.array([run["models"][model][key] / run["models"][best_of(run, key)][key] for run in runs])
 
 
 def accuracy_table(*, short=False):
@@ -156,15 +156,23 @@ def _mixed():
 
 def summary_lines():
     """One line for the README."""
-    parts = []
+    parts, noiseless = [], []
     for name, record in records().items():
         runs = runs_of(record)
         same = values(runs, QUANTUM, FORCE) / values(runs, SAME, FORCE)
         parts.append(f"{name} {same.mean():.3f}")
+        if all(NOISELESS in run["models"] for run in runs):
+            noiseless.append(ratios(runs, FORCE, NOISELESS).mean())
     if not parts:
         return []
     words = "Force MAE of the model over that of the linear model on the circuit's own channels"
-    return [f"- {words}: {', '.join(parts)}. Both have at most 99 parameters. {SCRIPT}"]
+    exact = ""
+    if noiseless:
+        exact = (
+            f" Trained without regard to shot noise, over the best baseline of each split: {min(noiseless):.3f} to "
+            f"{max(noiseless):.3f}."
+        )
+    return [f"- {words}: {', '.join(parts)}. Both have at most 99 parameters.{exact} {SCRIPT}"]
 
 
 def sections():
@@ -197,6 +205,11 @@ def comparison_section():
     lines.append(f"| *quantum over the best baseline of each split, by force / by energy* | | {' | '.join(cells)} |")
     cells = [f"{ratios(r, FORCE).max():.3f} / {ratios(r, ENERGY).max():.3f}" for r in found.values()]
     lines.append(f"| *the same, worst split* | | {' | '.join(cells)} |")
+    cells = ["-"] * len(found)
+    for place, runs in enumerate(found.values()):
+        if all(NOISELESS in run["models"] for run in runs):
+            cells[place] = " / ".join(spread(ratios(runs, key, NOISELESS), 3) for key in (FORCE, ENERGY))
+    lines.append(f"| *the same of the quantum model trained without regard to shots* | | {' | '.join(cells)} |")
     return [*lines, "", *ratio_lines(found), ""]
 
 

@@ -1,7 +1,7 @@
 """Molecular dynamics that has to last: NVT runs of four systems, NVE drift, structure, and 2x2x2 supercells.
 
-    python benchmarks/dynamics/stability.py [--systems NAME ...] [--seeds 5] [--ps 100] [--kinds nvt nve supercell]
-        [--bare] [--work DIR] [--data DIR] [--smoke]
+    python benchmarks/dynamics/stability.py [--systems NAME ...] [--seeds 5] [--ps 100]
+        [--kinds nvt windows nve supercell] [--bare] [--work DIR] [--data DIR] [--smoke]
 
 | system | trained on | NVT | step |
 |---|---|---|---|
@@ -17,10 +17,12 @@ survived if it comes to its end and no bond of its first frame (that of a mobile
 recorded frame; both are recorded apart. Where there is a reference trajectory, radial distributions (all but the
 first tenth of the run, 120 bins to 6 Å) are compared with its own; the error of a pair is the mean absolute
 difference over the bins. Diffusivities of lithium are from the same part of the run, with the standard error of its
-five blocks. NVE: from where the NVT run of seed 0 ended, new velocities, half the time step; the drift is the slope
-of a straight line through the conserved quantity. Supercell: seed 0, NVT. Every finished run is written at once, and
-a second call goes on where the first was stopped, in the middle of a run too (`--work` keeps models and
-trajectories).
+five blocks. A reference of a fraction of a picosecond is little more than one still picture; how far parts of the
+model's own run that are as long, and as finely recorded, are from the whole of it says what agreement can be expected
+(windows: from where seed 0 ended). NVE: from where the NVT run of seed 0 ended, new velocities, half the time step; the
+drift is the slope of a straight line through the conserved quantity. Supercell: seed 0, NVT. Every finished run is
+written at once, and a second call goes on where the first was stopped, in the middle of a run too (`--work` keeps
+models and trajectories).
 """
 
 import argparse
@@ -50,6 +52,11 @@ from qiskit_qff.training.trainer import train
 
 RESULTS = Path(__file__).parents[1] / "results" / "stability.json"
 LITHIUM = 3
+KINDS = ("nvt", "windows", "nve", "supercell")
+WINDOWS = 60
+"""How many parts as long as a reference."""
+PER_FRAME = ("positions", "cells", "times_ps")
+"""What a trajectory has of every frame."""
 FEWEST_FRAMES = 100
 """Of a diffusivity's five blocks each needs twenty."""
 SMALL = {"max_parameters": 40, "optimizer": {"restarts": 1}, "descriptor": {"r_cut": 4.5, "l_max": 1}}
@@ -211,6 +218,36 @@ def run_one(name, system, potential, frames, starts, work, *, kind, seed, ps):
     return {"system": name, "kind": kind, "seed": seed, **walls_of(potential), **row}
 
 
+def run_windows(name, system, potential, frames, starts, work, *, ps, number):
+    """How far parts of a run as long as the reference are from all of it, pair by pair."""
+    whole = work / folder_of(name, potential, "nvt", 0, ps)
+    long = radial_distribution(read_trajectory(whole / "trajectory.extxyz").after(0.1 * ps))
+    times = np.array([f.tags["time_fs"] for f in frames if f.tags.get("part") == "trajectory"])
+    spacing, count = float(np.median(np.diff(times))), len(times)
+    settings = MDSettings(
+        temperature_k=system.temperature_k,
+        steps=round(number * count * spacing / system.timestep_fs),
+        timestep_fs=system.timestep_fs,
+        ensemble="nvt",
+        seed=0,
+        interval=round(spacing / system.timestep_fs),
+        velocities=False,
+    )
+    folder = work / folder_of(name, potential, "windows", 0, ps)
+    summary = run_dynamics(warm(starts[0], whole).to_atoms(), potential, settings, folder)
+    fine = read_trajectory(summary.trajectory)
+    errors = [
+        radial_distribution_errors(
+            radial_distribution(replace(fine, **{key: getattr(fine, key)[k : k + count] for key in PER_FRAME})), long
+        )
+        for k in range(0, number * count, count)
+    ]
+    row = {"n_atoms": len(frames[0].numbers), "asked_ps": ps, "failure": None, "window_ps": count * spacing * 1e-3}
+    row |= {"survived": True, "n_windows": number}
+    row["window_errors"] = {pair: float(np.mean([one[pair] for one in errors])) for pair in errors[0]}
+    return {"system": name, "kind": "windows", "seed": 0, **walls_of(potential), **row}
+
+
 def walls_of(potential):
     """Whether there are walls, and how steep: runs within others are no runs of today's default."""
     fence = isinstance(potential, FencedForceField)
@@ -226,7 +263,7 @@ def main():
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("QFF_DATA", "../shared/data")))
     parser.add_argument("--work", type=Path, default=Path("stability-runs"))
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
-    parser.add_argument("--kinds", nargs="+", choices=("nvt", "nve", "supercell"), default=["nvt", "nve", "supercell"])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--ps", type=float, default=100.0)
     parser.add_argument("--bare", action="store_true", help="run without walls, as `qff md --no-fence` does")
@@ -235,7 +272,7 @@ def main():
     given.work.mkdir(parents=True, exist_ok=True)
     rows = [] if given.smoke else recorded()
     known = {(r["system"], r["kind"], r["seed"], r["asked_ps"], r["fence"], r["wall_strength"]) for r in rows}
-    for name in ["limof5"] if given.smoke else given.systems:
+    for name in ["limof5", "li6ps5cl"] if given.smoke else given.systems:
         system, frames = SYSTEMS[name], frames_of(name, given.data)
         field = model_of(name, system, frames, given.work, options=SMALL if given.smoke else {})
         potential = field if given.bare else within_walls(field)
@@ -245,7 +282,13 @@ def main():
             for seed in range(given.seeds if kind == "nvt" and not given.smoke else 1):
                 if (name, kind, seed, ps, *walls.values()) in known:
                     continue
-                row = run_one(name, system, potential, frames, starts, given.work, kind=kind, seed=seed, ps=ps)
+                if kind != "windows":
+                    row = run_one(name, system, potential, frames, starts, given.work, kind=kind, seed=seed, ps=ps)
+                elif "time_fs" in frames[-1].tags:
+                    number = 2 if given.smoke else WINDOWS
+                    row = run_windows(name, system, potential, frames, starts, given.work, ps=ps, number=number)
+                else:
+                    continue
                 print(json.dumps(row), flush=True)
                 if not given.smoke:
                     # Read anew, so that several systems can run side by side.
