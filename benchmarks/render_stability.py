@@ -15,8 +15,8 @@ WORDS = {
 }
 REMARKS = {"li6ps5cl": ", whose reference is 0.15 ps at 770 K"}
 """What should be known of a reference."""
-LITERATURE = "1.35e-5 (ab initio, Fu et al., TMLR 2023, arXiv:2210.07237)"
-"""Diffusivity of lithium in lips83 at 520 K, cm²/s."""
+LITERATURE = "about 1.4e-5 by ab initio dynamics (Batzner et al., Nat. Commun. 13, 2453 (2022), quoted from memory)"
+"""Diffusivity of lithium in lips83 at 520 K, cm²/s; the paper could not be looked up."""
 
 
 def runs():
