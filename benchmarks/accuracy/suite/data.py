@@ -12,7 +12,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from qiskit_qff.model.config import DataConfig
-from qiskit_qff.structures.framework import whole_frames
+from qiskit_qff.structures.framework import missing_bonds, whole_frames
 from qiskit_qff.structures.neighbors import neighbor_list
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped
@@ -144,11 +144,20 @@ def leave_one_temperature_out(frames):
 
 def condition(name, frame):
     """What a frame's errors are listed under: its temperature, or where it comes from; None where nothing is known."""
+    if name == "limof5" and frame.where in _apart():
+        return "nodes came apart"
     if "temperature_K" in frame.tags:
         return f"{frame.tags['temperature_K']:g} K" + (", rattled" if frame.tags.get("rattle") else "")
     if name == "lgps50":
         return "perturbed cells" if "init" in str(frame.tags.get("source")) else "active learning"
     return TEMPERATURES.get(name)
+
+
+@cache
+def _apart():
+    """Which frames of the shipped set lack bonds."""
+    frames = read_shipped()
+    return {frames[index].where for index in missing_bonds(frames)}
 
 
 def spread(frames, count):
