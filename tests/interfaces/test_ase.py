@@ -1,11 +1,13 @@
 """ASE finds the calculator and the file format by itself; i-PI and ASE's server drive `qff socket`."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import threading
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +25,8 @@ from qiskit_qff.simulation.socket import Address, serve
 
 REGISTERED = any(entry.value.startswith("qiskit_qff") for entry in entry_points(group="ase.ioformats"))
 needs_registration = pytest.mark.skipif(not REGISTERED, reason="the package is not installed with its entry points")
+# Beside this Python, too: its environment need not be activated.
+I_PI = shutil.which("i-pi", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 
 INPUT = """<simulation verbosity='quiet'>
   <output prefix='run'><properties stride='1' filename='out'>
@@ -166,7 +170,7 @@ def test_nobody_listens(trained, capsys) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("i-pi") is None, reason="i-PI is not installed (pip install 'qiskit_qff[interfaces]')")
+@pytest.mark.skipif(I_PI is None, reason="i-PI is not installed (pip install 'qiskit_qff[interfaces]')")
 def test_path_integrals_by_i_pi(trained, tmp_path, capsys) -> None:
     atoms = read(trained / "data.extxyz", "0")
     atoms.calc = None
@@ -178,7 +182,7 @@ def test_path_integrals_by_i_pi(trained, tmp_path, capsys) -> None:
     name = f"qff-{tmp_path.parent.name}"
     (tmp_path / "input.xml").write_text(INPUT.replace("ADDRESS", name))
     with subprocess.Popen(
-        ["i-pi", "input.xml"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [I_PI, "input.xml"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as server:
         arguments = [str(trained / "run"), str(trained / "data.extxyz"), "--frame", "0", "--unix", name, "--json"]
         assert run(["socket", *arguments]) == 0
