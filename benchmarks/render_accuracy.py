@@ -166,12 +166,8 @@ def summary_lines():
     if not parts:
         return []
     words = "Force MAE of the model over that of the linear model on the circuit's own channels"
-    exact = ""
-    if noiseless:
-        exact = (
-            f" Trained without regard to shot noise, over the best baseline of each split: {min(noiseless):.3f} to "
-            f"{max(noiseless):.3f}."
-        )
+    span = f"{min(noiseless):.3f} to {max(noiseless):.3f}" if noiseless else "not measured"
+    exact = f" Trained without regard to shot noise, over the best baseline of each split: {span}."
     return [f"- {words}: {', '.join(parts)}. Both have at most 99 parameters.{exact} {SCRIPT}"]
 
 

@@ -24,7 +24,7 @@ from qiskit_qff.report.record import RECORD, Example, Record, environment
 from qiskit_qff.report.training_page import training_page as page_of
 from qiskit_qff.report.training_run import CONFIG, METRICS, MODEL, TrainingRun
 from qiskit_qff.report.uncertainty import Coverage, calibrated, cross_checked_coverage, spreads_of
-from qiskit_qff.structures.framework import missing_bonds
+from qiskit_qff.structures.framework import whole_frames
 from qiskit_qff.structures.shipped import read_configured
 from qiskit_qff.structures.splitting import Split
 from qiskit_qff.structures.validation import ensure_trainable
@@ -81,9 +81,9 @@ def read_training_frames(config: "TrainConfig", output: Output) -> "list[Frame]"
     """
     frames = read_configured(config.data.path)
     if config.data.framework == "whole":
-        broken = missing_bonds(frames)
-        output.note(f"left out for broken frameworks: {len(broken)} of {len(frames)} frames")
-        frames = [frame for index, frame in enumerate(frames) if index not in broken]
+        whole = whole_frames(frames)
+        output.note(f"left out for broken frameworks: {len(frames) - len(whole)} of {len(frames)} frames")
+        frames = whole
     ensure_trainable(frames)
     return frames
 
