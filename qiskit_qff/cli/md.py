@@ -93,6 +93,10 @@ def md(
     velocities: Annotated[
         bool, typer.Option("--velocities/--no-velocities", help="Write momenta too; vibrations need them.")
     ] = True,
+    keep_velocities: Annotated[
+        bool,
+        typer.Option("--keep-velocities", help="Start with the velocities of STRUCTURE (anneal in several runs)."),
+    ] = False,
     compact: Annotated[bool, typer.Option("--compact", help="Compress the trajectory, rounded to 1e-5 Å.")] = False,
     on_extrapolation: Annotated[
         str | None,
@@ -125,6 +129,8 @@ def md(
     is_ours = (out / "checkpoint.npz").exists()
     check_output_directory(out, owned=OWN_FILES, force=force or is_ours)
     start = read_structure(structure, frame)
+    if keep_velocities and start.momenta is None:
+        raise ConfigError(f"--keep-velocities: {start.where} has none; take a frame of a run that wrote them.")
     if timestep is None:
         timestep = default_timestep(start.numbers.tolist())
         output.note(f"time step {timestep:g} fs ({'hydrogen is present' if timestep < 1 else 'no hydrogen'})")
@@ -141,6 +147,7 @@ def md(
         to_temperature_k=to_temperature,
         ramp_steps=_ramp_steps(ramp_steps, steps, to_temperature),
         velocities=velocities,
+        keep_velocities=keep_velocities,
         compact=compact,
         seed=seed,
         interval=interval,
@@ -223,7 +230,10 @@ def _run(
     species_index(start.numbers, potential.species, where=start.where)
     if note:
         output.note(note)
-    atoms = start.to_atoms() * (repeat, repeat, repeat)
+    atoms = start.to_atoms()
+    if settings.keep_velocities and start.momenta is not None:
+        atoms.set_momenta(start.momenta)  # type: ignore[no-untyped-call]
+    atoms *= (repeat, repeat, repeat)
     with output.progress("molecular dynamics") as advance, _stop_signals() as should_stop:
         try:
             return run_dynamics(

@@ -23,7 +23,7 @@ from qiskit_qff.simulation.integrators import Integrator, build_integrator
 from qiskit_qff.simulation.recording import LOG, LogEntry, Recorder, read_log, trajectory_name
 from qiskit_qff.simulation.settings import MDSettings
 from qiskit_qff.simulation.stability import StabilityWatch
-from qiskit_qff.simulation.velocities import assign_velocities, temperature
+from qiskit_qff.simulation.velocities import assign_velocities, keep_velocities, temperature
 
 CHECKPOINT = "checkpoint.npz"
 
@@ -107,7 +107,7 @@ def run_dynamics(
     identity = {
         "settings": {name: value for name, value in asdict(settings).items() if name not in _FREE_SETTINGS},
         "model": model_digest,
-        "structure": digest_structure(atoms),
+        "structure": digest_structure(atoms, velocities=settings.keep_velocities),
     }
     run = _Run(moving, settings, directory, identity, log_note=log_note, guard=extrapolation)
     resumed = None if restart else run.resume()
@@ -159,7 +159,10 @@ class _Run:
 
     def start(self) -> None:
         """Begin a new run: draw velocities, write the first frame and checkpoint."""
-        assign_velocities(self._atoms, self._settings.temperature_k, rng=self._rng)
+        if self._settings.keep_velocities:
+            keep_velocities(self._atoms)
+        else:
+            assign_velocities(self._atoms, self._settings.temperature_k, rng=self._rng)
         self._integrator = build_integrator(self._atoms, self._settings, rng=self._rng)
         (self._directory / CHECKPOINT).unlink(missing_ok=True)
         self._recorder = Recorder(self._directory, self._settings, log_note=self._log_note)

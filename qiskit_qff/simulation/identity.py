@@ -44,13 +44,15 @@ def check_identity(path: Path, checkpoint: Checkpoint, identity: Mapping[str, An
                           f"{settings.steps}. {advice}")  # fmt: skip
 
 
-def digest_structure(atoms: Atoms) -> str:
+def digest_structure(atoms: Atoms, *, velocities: bool) -> str:
     """What identifies the initial structure.
 
     Args:
         atoms: the structure.
+        velocities: whether its velocities count.
     """
     digest = hashlib.sha256()
-    for array in (atoms.numbers.astype(np.int64), atoms.positions, atoms.cell.array, atoms.pbc):
+    arrays = (atoms.numbers.astype(np.int64), atoms.positions, atoms.cell.array, atoms.pbc)
+    for array in (*arrays, atoms.get_momenta()) if velocities else arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

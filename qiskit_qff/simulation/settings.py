@@ -56,6 +56,8 @@ class MDSettings:
     """Steps between checkpoints."""
     velocities: bool = True
     """Whether the trajectory holds momenta, which the vibrational density of states needs."""
+    keep_velocities: bool = False
+    """Whether the run starts with the velocities of its structure, instead of drawn ones."""
     compact: bool = False
     """Whether the trajectory is compressed and rounded to 1e-5 Å."""
     maximum_temperature_k: float | None = None

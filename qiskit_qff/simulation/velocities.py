@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from qiskit_qff.errors import ConfigError
 
+_AT_REST = 1e-9
+"""Momenta that count as zero, in ASE's units: a hydrogen atom that has them moves by 1e-10 Å/fs."""
+
 
 def degrees_of_freedom(n_atoms: int) -> int:
     """Number of momenta that carry temperature when the centre of mass rests."""
@@ -49,6 +52,23 @@ def assign_velocities(atoms: Atoms, temperature_k: float, *, rng: np.random.Gene
     momenta = without_drift(momenta, masses)
     now = temperature(kinetic_energy(momenta, masses), len(atoms))
     atoms.set_momenta(momenta * np.sqrt(temperature_k / now))
+
+
+def keep_velocities(atoms: Atoms) -> None:
+    """Leave the atoms the momenta that they have, but bring the centre of mass to rest.
+
+    Args:
+        atoms: changed in place.
+
+    Raises:
+        ConfigError: if they have none, or none but a common drift.
+    """
+    momenta = without_drift(atoms.get_momenta(), atoms.get_masses())
+    if not np.abs(momenta).max() > _AT_REST:
+        raise ConfigError(
+            "the structure has no velocities to start with. Take a frame of a run that wrote them, or draw them."
+        )
+    atoms.set_momenta(momenta)
 
 
 def without_drift(momenta: NDArray[np.float64], masses: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from contracts.force_field.lennard_jones import mixed_crystal
 from contracts.force_field.quantum_model import small_quantum_model
 
 from qiskit_qff.cli.main import run
+from qiskit_qff.simulation.recording import read_log
 
 QFF = [sys.executable, "-c", "from qiskit_qff.cli.main import main; main()"]
 STEPS = 2000
@@ -29,7 +30,9 @@ def workplace(tmp_path_factory):
 
 def command(workplace, out, *, structure="crystal.extxyz", steps=STEPS, **options):
     choices = {"temperature": 30, "timestep": 4, "ensemble": "nve", "interval": 10, "checkpoint": 100, **options}
-    arguments = [word for name, value in choices.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    arguments = []
+    for name, value in choices.items():
+        arguments += [f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", str(value)]
     files = [str(workplace / "model.json"), str(workplace / structure)]
     return [*QFF, "md", *files, "--steps", str(steps), "--out", str(out), *arguments, "--json"]
 
@@ -91,6 +94,16 @@ def test_ctrl_c_saves_and_exits_with_130(workplace, tmp_path, capsys, how):
     assert steps == list(range(0, stopped_at + 6, 10))
 
 
+def test_annealing_goes_on_with_the_velocities_of_the_last_run(workplace, tmp_path, capsys):
+    heated = finish(command(workplace, tmp_path / "a", ensemble="nvt", to_temperature=60), capsys)
+    last = tmp_path / "a" / "trajectory.extxyz"
+    finish(command(workplace, tmp_path / "b", structure=last, steps=10, keep_velocities=True, repeat=2), capsys)
+    temperatures = [read_log(tmp_path / name / "log.csv")["temperature_k"] for name in "ab"]
+    assert heated["steps"] == STEPS
+    assert temperatures[1][0] == pytest.approx(temperatures[0][-1], rel=0.04)  # 3 N - 3 degrees of freedom
+    assert temperatures[1][0] != pytest.approx(30.0, rel=0.04)
+
+
 def test_result_and_files(workplace, tmp_path, capsys):
     out = tmp_path / "run"
     result = finish(command(workplace, out, steps=200, ensemble="npt", pressure=0.1), capsys)
@@ -138,6 +151,7 @@ def test_explosion_exits_with_1_and_keeps_the_checkpoint(workplace, tmp_path, ca
         ({"structure": "absent.extxyz"}, "absent.extxyz"),
         ({"ensemble": "nph"}, "ensemble: expected one of nve, nvt, npt"),
         ({"frame": 3}, "--frame 3"),
+        ({"keep_velocities": True}, "--keep-velocities: "),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(workplace, tmp_path, capsys, change, message):

@@ -125,6 +125,23 @@ def test_compact_trajectory_is_the_same_rounded_and_restarts(tmp_path, crystal):
     assert not whole.trajectory.exists()
 
 
+def test_runs_that_keep_velocities_are_one_run_in_parts(tmp_path, crystal):
+    nve = replace(RAMP, ensemble="nve", to_temperature_k=None, ramp_steps=0, interval=10)
+    whole = read(run_dynamics(crystal, LennardJones(), nve, tmp_path / "whole").trajectory, index=":")
+    first = read(run_dynamics(crystal, LennardJones(), replace(nve, steps=40), tmp_path / "a").trajectory, index=-1)
+    rest = replace(nve, steps=60, seed=1, keep_velocities=True)
+    second = read(run_dynamics(first, LennardJones(), rest, tmp_path / "b").trajectory, index=":")
+    for part, expected in zip(second, whole[4:], strict=True):
+        np.testing.assert_allclose(part.positions, expected.positions, atol=1e-6)
+        np.testing.assert_allclose(part.get_momenta(), expected.get_momenta(), atol=1e-6)
+    # Other velocities make another run, whose checkpoint is not this one's.
+    first.set_momenta(0.5 * first.get_momenta())
+    with pytest.raises(ConfigError, match="another structure"):
+        run_dynamics(first, LennardJones(), rest, tmp_path / "b")
+    with pytest.raises(ConfigError, match="no velocities"):
+        run_dynamics(crystal, LennardJones(), rest, tmp_path / "c")
+
+
 def test_velocities_are_written_on_demand(tmp_path, crystal):
     without = run_dynamics(crystal, LennardJones(), replace(RAMP, velocities=False), tmp_path / "a")
     assert not read(without.trajectory, index=-1).has("momenta")
