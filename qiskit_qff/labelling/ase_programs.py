@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import shlex
 import shutil
 import sys
 from dataclasses import dataclass
@@ -15,6 +17,11 @@ from qiskit_qff.labelling.labels import RUN, Label, LabelError, from_exception
 from qiskit_qff.labelling.options import AseOptions
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.labels import symmetric_tensor
+
+_ASSIGNMENT = re.compile(r"\w+=\S*")
+_PLAIN = re.compile(r"[\w./+-]+")
+_BUILTIN = frozenset({"cd", "eval", "exec", "export", "module", "set", "source", ".", "time", "ulimit"})
+"""Words at the head of a command that are the shell's own."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +45,13 @@ class AseLabeller:
         return self.options.hashed(self.name)
 
     def check(self) -> None:
-        """Refuse an unknown name, or settings that the calculator does not take.
+        """Refuse an unknown name, settings that the calculator does not take, or a program that is not there.
 
         Raises:
             ConfigError: then.
         """
         try:
-            self._calculator(Path())
+            command = _command_of(self._calculator(Path()))
         except ConfigError:
             raise
         except Exception as error:  # noqa: BLE001 - every calculator has its own ways to refuse
@@ -53,6 +60,12 @@ class AseLabeller:
                 f"{' '.join(str(error).split())[:300]}). "
                 "Correct its options ('parameters', 'profile'), or the environment that ASE expects for it."
             ) from None
+        program = _program_of(command)
+        if program and shutil.which(program) is None:
+            raise ConfigError(
+                f"--calculator {self.name}: its command is {command!r}, but there is no program {program!r} on PATH. "
+                "Install it, or correct the command in its options or in the environment."
+            )
 
     def label(self, frame: Frame, directory: Path) -> Label:
         """Energy (extrapolated to zero smearing where the program does), forces and, with three periods, stress.
@@ -118,6 +131,28 @@ class AseLabeller:
         if issubclass(kind, GenericFileIOCalculator) or _works_in_files(kind):
             arguments["directory"] = str(place)
         return kind(**arguments)
+
+
+def _command_of(calculator: Any) -> str:
+    """The command that a calculator will start; empty where it starts none, or does not tell.
+
+    Raises:
+        CalculatorSetupError: from VASP's, if it has none.
+    """
+    from ase.calculators.vasp import Vasp
+
+    if isinstance(calculator, Vasp):
+        return str(calculator.make_command(calculator.command))
+    command = getattr(getattr(calculator, "profile", None), "command", None) or ""
+    return command if isinstance(command, str) else shlex.join(command)
+
+
+def _program_of(command: str) -> str:
+    """The program at the head of a command; empty where the shell has to read more than words to know."""
+    words = command.split()
+    while words and _ASSIGNMENT.fullmatch(words[0]):
+        words.pop(0)
+    return words[0] if words and _PLAIN.fullmatch(words[0]) and words[0] not in _BUILTIN else ""
 
 
 def _works_in_files(kind: type) -> bool:

@@ -147,6 +147,28 @@ def test_a_missing_program_is_named_with_its_remedy(monkeypatch, tmp_path) -> No
     assert Cp2kLabeller(Cp2kOptions()).command() == ["my-cp2k", "--nice"]
 
 
+def test_programs_of_ase_are_looked_for(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for variable in ("ASE_VASP_COMMAND", "VASP_COMMAND", "VASP_SCRIPT", "ASE_NWCHEM_COMMAND"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(ConfigError, match="VASP_COMMAND"):
+        make_labeller("vasp", AseOptions()).check()
+    monkeypatch.setenv("ASE_VASP_COMMAND", "OMP_NUM_THREADS=1 my-mpirun -n 4 vasp_std")
+    with pytest.raises(ConfigError, match="no program 'my-mpirun'"):
+        make_labeller("vasp", AseOptions()).check()
+    with pytest.raises(ConfigError, match="no program 'nwchem'"):
+        make_labeller("nwchem", AseOptions()).check()
+    for name in ("my-mpirun", "nwchem"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    make_labeller("vasp", AseOptions()).check()
+    make_labeller("nwchem", AseOptions()).check()
+    # What the shell must read is left to it; a calculator without a program needs none.
+    monkeypatch.setenv("ASE_VASP_COMMAND", "source /opt/vasp/env.sh && vasp_std")
+    make_labeller("vasp", AseOptions()).check()
+    make_labeller("emt", AseOptions()).check()
+
+
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
