@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qiskit_qff.cli.output import Output
+from qiskit_qff.cli.output_directory import check_frames_file
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError, DataError
 
@@ -64,10 +65,9 @@ def refuse_overwriting(out: Path, *, force: bool) -> None:
     """Refuse, before any work is done, a file that should not be written.
 
     Raises:
-        ConfigError: if it is a directory, or exists and may not be overwritten.
+        ConfigError: if it is a directory, has another ending than .extxyz, or exists and may not be overwritten.
     """
-    if out.is_dir():
-        raise ConfigError(f"--out {out}: is a directory. Name a file, such as {out / 'built.extxyz'}.")
+    check_frames_file(out)
     if out.exists() and not force:
         raise ConfigError(f"--out {out}: there is a file already. Choose another, or overwrite it with --force.")
 

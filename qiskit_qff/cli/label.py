@@ -8,6 +8,7 @@ import typer
 
 from qiskit_qff.cli.options import JsonOption
 from qiskit_qff.cli.output import Output
+from qiskit_qff.cli.output_directory import check_frames_file
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
 
@@ -104,8 +105,7 @@ def _refuse_surprises(out: Path, structures: list[Path], *, resume: bool, retry_
     """
     from qiskit_qff.labelling.run import failures_path
 
-    if out.is_dir() or out.suffix not in {".xyz", ".extxyz"}:
-        raise ConfigError(f"--out {out}: name a file that ends in .extxyz.")
+    check_frames_file(out)
     for path in structures:
         if path.resolve() in {out.resolve(), failures_path(out).resolve()}:
             raise ConfigError(f"--out {out}: {path} would be read and written at once. Choose another --out.")

@@ -45,6 +45,19 @@ def check_output_directory(target: Path, *, owned: Collection[str], force: bool)
             raise ConfigError(f"--out {target}: no permission to write in {place}. Choose another directory.")
 
 
+def check_frames_file(out: Path) -> None:
+    """Refuse, before any work is done, a file of frames that could not be read again by its name.
+
+    Args:
+        out: extended XYZ to be written.
+
+    Raises:
+        ConfigError: if it is a directory, or has another ending.
+    """
+    if out.is_dir() or out.suffix not in {".xyz", ".extxyz"}:
+        raise ConfigError(f"--out {out}: name a file that ends in .extxyz.")
+
+
 def _is_leftover(name: str, owned: Collection[str]) -> bool:
     """Whether the file is an unfinished one of these names, that a kill has left."""
     return name.endswith(SUFFIX) and any(name.startswith((f".{own}.", f"{own}.")) for own in ("results", *owned))

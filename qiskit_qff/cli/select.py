@@ -8,6 +8,7 @@ import typer
 
 from qiskit_qff.cli.options import JsonOption, ModelArgument, model_file
 from qiskit_qff.cli.output import Output
+from qiskit_qff.cli.output_directory import check_frames_file
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
 
@@ -44,6 +45,7 @@ def select(
     from qiskit_qff.training.selection import select as take
 
     output = Output(as_json=json)
+    check_frames_file(out)
     if out.exists() and not force:
         raise ConfigError(f"{out}: there is a file already; choose another --out, or overwrite it with --force.")
     field = ForceField.load(model_file(model))
@@ -56,8 +58,11 @@ def select(
     if only_outside and len(outside) < count:
         output.note(f"only {len(outside)} of {len(frames)} frames have an atom outside the training data")
     chosen = take(pool, min(count, len(pool)) if only_outside else count) if pool else []
-    _write([(frames[s.candidate.index], s) for s in chosen], out)
-    _tell(chosen, frames, outside, out, output)
+    if chosen:
+        _write([(frames[s.candidate.index], s) for s in chosen], out)
+    elif out.exists():
+        out.unlink()  # of an earlier selection, and --force: nobody should label it again
+    _tell(chosen, frames, outside, out if chosen else None, output)
 
 
 def _read(sources: list[str]) -> "list[Frame]":
@@ -94,7 +99,7 @@ def _write(chosen: "list[tuple[Frame, Selected]]", out: Path) -> None:
 
 
 def _tell(
-    chosen: "list[Selected]", frames: "list[Frame]", outside: "list[Candidate]", out: Path, output: Output
+    chosen: "list[Selected]", frames: "list[Frame]", outside: "list[Candidate]", out: Path | None, output: Output
 ) -> None:
     """The table and the JSON object."""
     rows = [_row(frames[s.candidate.index], s) for s in chosen]
@@ -104,7 +109,7 @@ def _tell(
         [tuple(row.values()) for row in rows],
     )
     output.say(f"{len(outside)} of {len(frames)} candidates have an atom outside the training data")
-    output.say(f"written: {out}")
+    output.say(f"written: {out}" if out else "none is worth labelling: nothing written")
     output.finish(
         {
             "selected": rows,

@@ -118,6 +118,15 @@ def test_command_writes_the_frames_it_names(trained, known, tmp_path, capsys):
     assert "--force" in capsys.readouterr().err
     assert run([*arguments, "--n", "5", "--only-outside", "--force", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["indices"] == [len(known)]
+    # Nothing outside: no empty file to label, nor that of the last selection.
+    write(tmp_path / "candidates.extxyz", [frame.to_atoms() for frame in known])
+    assert run([*arguments, "--n", "1", "--only-outside", "--force", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (result["selected"], result["file"]) == ([], None)
+    assert not (tmp_path / "next.extxyz").exists()
+    arguments[arguments.index("--out") + 1] = str(tmp_path / "next.dat")
+    assert run([*arguments, "--n", "1"]) == 2
+    assert "ends in .extxyz" in capsys.readouterr().err
 
 
 def test_command_refuses_a_model_without_domain(trained, tmp_path, capsys):
