@@ -52,11 +52,7 @@ def analyse(
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Read structure, diffusivity, vibrations, ion density and bonds off trajectories.
-
-    Raises:
-        ConfigError: if an option does not fit.
-    """
+    """Read structure, diffusivity, vibrations, ion density and bonds off trajectories."""
     from qiskit_qff.cli.analysis_run import AnalysisRequest, run_analysis
     from qiskit_qff.simulation.analysis import AnalysisSettings
 

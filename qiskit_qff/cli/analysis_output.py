@@ -52,7 +52,11 @@ def structure_result(found: "Analysis", reference: "RadialDistribution | None", 
     if reference is not None:
         errors = radial_distribution_errors(radial, reference)
         output.table("mean absolute difference of g(r)", ("pair", "MAE"), list(errors.items()))
-        result |= {"rdf_mae": errors.get(ALL), "rdf_mae_partial": {n: v for n, v in errors.items() if n != ALL}}
+        partial = {name: value for name, value in errors.items() if name != ALL}
+        result |= {"rdf_mae": errors.get(ALL), "rdf_mae_partial": partial}
+        alone = sorted({name for one in (radial, reference) for name in one.curves} - set(errors))
+        if alone:
+            output.note(f"the reference is of other elements: {', '.join(alone)} are in one of the two only")
     return result
 
 
@@ -190,7 +194,7 @@ def temperature_of(found: "Analysis", given: float | None, output: Output) -> fl
     """Temperature in K that was given, or that the frames carry; a note where it drifts."""
     mean: BlockedMean | None = found.temperature_k
     if mean is not None:
-        output.say(f"temperature  {mean.value:.1f} ± {mean.error:.1g} K")
+        output.say(f"temperature  {mean.value:.1f} ± {mean.error:.1f} K")
         if abs(mean.drift) > _DRIFT * mean.value:
             output.note(f"the temperature changes by {mean.drift:+.0f} K: averages and diffusivity mix temperatures")
     return given if given is not None else None if mean is None else mean.value

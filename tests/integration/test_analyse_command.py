@@ -75,6 +75,19 @@ def test_one_trajectory(walks, tmp_path, capsys):
     assert "<svg" in (out / "analysis.html").read_text()
 
 
+def test_a_reference_of_other_elements_is_told(walks, tmp_path, capsys, rng):
+    folder, _ = walks
+    walk(tmp_path / "same.extxyz", 700, rng, n_frames=20)
+    other = Atoms("Na4S2", positions=CELL * rng.random((6, 3)), cell=CELL * np.eye(3), pbc=True)
+    write(tmp_path / "other.extxyz", other)
+    for name, told in (("same", False), ("other", True)):
+        reference = ("--reference", tmp_path / f"{name}.extxyz", "--out", tmp_path / name, "--json")
+        code, found, errors = analyse(capsys, folder / "at700/trajectory.extxyz.gz", *reference)
+        assert code == 0
+        assert ("of other elements" in errors) == told
+        assert bool(found["rdf_mae_partial"]) != told
+
+
 def test_several_give_an_activation_energy(walks, tmp_path, capsys):
     folder, exact = walks
     paths = [folder / f"at{t}/trajectory.extxyz.gz" for t in exact]

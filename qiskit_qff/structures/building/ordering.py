@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FULL = 0.999
 """Occupancies from here on count as full."""
+_ROUNDED = 0.02
+"""Occupancies that whole numbers of atoms change by more than this are told; refined ones are no surer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +162,8 @@ def _plan(kind: tuple[tuple[str, float], ...], sites: list[int]) -> _Plan:
     words = f"{element} {share:.2f} on {len(sites)} sites: {take} atoms"
     if rest is not None:
         words += f", {len(sites) - take} {rest}"
+    if abs(take / len(sites) - share) > _ROUNDED:
+        words += f" ({take / len(sites):.2f}: the cell is too small for the composition; order a supercell)"
     return _Plan(Group(sites=tuple(sites), take=take), element, rest, words)
 
 

@@ -39,6 +39,12 @@ IDEAL = 0.4
 """Contacts are best that exceed their least distance by this share of the reach, on average."""
 MOST_CONTACTS = 32
 """Atoms looked at around a point."""
+_ADVICE = {
+    False: "Lower the least distances, or raise the reach.",
+    True: "Vertices of the Voronoi diagram lie in the middle of pores, which is too far from the walls of wide ones: "
+    "search a grid (or both), or raise the reach.",
+}
+"""What to do where there are no places; whether only Voronoi vertices were looked at."""
 SNAP = 0.7
 """Å; a point this close to its own image is moved onto the symmetry element between them."""
 
@@ -141,7 +147,7 @@ def find_sites(frame: Frame, symmetry: Symmetry, rules: SiteRules, *, limit: int
         raise DataError(
             f"{frame.where}: no place for an ion at least "
             f"{', '.join(f'{d:.2f} Å from {e}' for e, d in rules.least.items())} that touches the framework. "
-            "Lower the least distances, or raise the reach."
+            f"{_ADVICE[rules.kind == 'voronoi']}"
         )
     return sorted(orbits, key=lambda orbit: -orbit.n_contacts)
 

@@ -119,7 +119,7 @@ def test_places_keep_their_distances_and_are_closed_under_symmetry(mof5) -> None
         assert apart.min() == pytest.approx(orbit.nearest)
         for image in symmetry.images(orbit.fractions[0]):
             assert np.linalg.norm(wrapped(orbit.fractions - image) @ mof5.cell, axis=1).min() < 1e-3
-    with pytest.raises(DataError, match="no place"):
+    with pytest.raises(DataError, match=r"no place .* search a grid"):
         find_sites(mof5, symmetry, SiteRules(least=least, kind="voronoi"))
     with pytest.raises(ConfigError, match="Mn"):
         least_distances(mof5, "Li", {"Mn": 2.0})
@@ -172,6 +172,10 @@ def test_partly_occupied_sites_are_ordered_not_overlooked(tmp_path, rng) -> None
     done = order_sites(structure, apart=1.0, count=50, rng=rng)
     assert done.choices.complete
     assert {formula(frame.numbers) for frame in done.frames} == {"LiP3SGe"}
+    assert done.groups == ("Li 0.50 on 2 sites: 1 atoms", "Ge 0.25 on 4 sites: 1 atoms, 3 P")
+    path.write_text(CIF.replace("0.25 0.5\n", "0.25 0.33\n"))
+    changed = order_sites(read_cif(path)[0], apart=1.0, count=1, rng=rng)
+    assert changed.groups[0].startswith("Li 0.33 on 2 sites: 1 atoms (0.50: the cell is too small")
     # 2 ways for Li times 4 for Ge; mirror and fourfold axis make all of them one of 2 kinds: same side or not.
     assert sorted(int(frame.tags["build_multiplicity"]) for frame in done.frames) == [4, 4]
     path.write_text("nonsense")
