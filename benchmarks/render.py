@@ -10,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+import render_ablations
 import render_accuracy
 import render_faults
 import render_figures
@@ -107,7 +108,12 @@ def page():
         *render_faults.lines(),
         "",
     ]
-    lines += [*render_accuracy.sections(), *render_transfer.sections(), *render_stability.sections()]
+    lines += [
+        *render_accuracy.sections(),
+        *render_ablations.sections(),
+        *render_transfer.sections(),
+        *render_stability.sections(),
+    ]
     lines += [*render_uncertainty.sections(), *render_learning.sections(), *render_quantum.sections()]
     lines += render_faults.sections()
     return "\n".join(lines).rstrip() + "\n"

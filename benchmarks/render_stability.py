@@ -12,6 +12,8 @@ WORDS = {
     "li6ps5cl": "shipped Li6PS5Cl, 600 K",
     "uio66": "UiO-66, 300 K",
     "limof5": "shipped Li-MOF-5, 300 K",
+    "limof5_li2": "the same with two lithium ions",
+    "limof5_li0": "MOF-5 without lithium",
 }
 REMARKS = {"li6ps5cl": ", whose reference is 0.15 ps at 770 K"}
 """What should be known of a reference."""
@@ -56,6 +58,8 @@ def lines():
         return []
     drifts = [abs(r["drift_mev_per_atom_per_ps"]) for r in done if r["kind"] == "nve" and r["failure"] is None]
     parts += [f"NVE drift at most {max(drifts):.1g} meV/atom/ps in {len(drifts)} such runs"] if drifts else []
+    broken = [r for r in done if r["kind"] == "nve" and r["failure"] is None and not r["survived"]]
+    parts += [f"in NVE of {WORDS[r['system']]} {_lost(r)} of {r['n_bonds']} bonds did not last" for r in broken]
     lost = [r for r in done if r["kind"] == "nve" and r["failure"]]
     parts += [f"NVE of {WORDS[r['system']]} exploded after {r['time_ps']:.1f} ps" for r in lost]
     for name in WORDS:
@@ -117,13 +121,17 @@ def structure_table():
     return [*head, *lines, ""] if lines else []
 
 
+def _lost(row):
+    """How many of its bonds were broken at some time."""
+    return row["n_bonds"] - round(row["fewest_bonds"] * row["n_bonds"])
+
+
 def _kept(row):
     """How long a run lasted, and how many of its bonds."""
     if row["failure"]:
         return f"exploded after {row['time_ps']:.1f} ps"
     bonds = row["n_bonds"]
-    kept = round(row["fewest_bonds"] * bonds)
-    return f"{row['time_ps']:g} ps: {'whole' if row['survived'] else f'{kept} of {bonds} bonds kept'}"
+    return f"{row['time_ps']:g} ps: {'whole' if row['survived'] else f'{bonds - _lost(row)} of {bonds} bonds kept'}"
 
 
 def wall_line():
@@ -163,11 +171,11 @@ def sections():
     done = runs()
     if not done:
         return []
-    names = ("system", "walls", "run", "seed", "atoms", "ps", "ended", "bonds left", "T / K")
+    names = ("system", "walls", "run", "seed", "atoms", "ps", "to its end", "bonds left", "T / K")
     head = f"| {' | '.join(names)} | drift meV/atom/ps | g(r) worst pair | D of Li, cm²/s |"
     table = ["## Stability of molecular dynamics", "", *_picture(), head, "|" + "---|" * 12]
     for r in sorted((r for r in done if r["kind"] != "windows"), key=_place):
-        ended = "whole" if r["failure"] is None else f"{r['time_ps']:.2f} ps: {r['failure'].split(': ')[-1]}"
+        ended = "yes" if r["failure"] is None else f"{r['time_ps']:.2f} ps: {r['failure'].split(': ')[-1]}"
         bonds = f"{100 * r['fewest_bonds']:.1f} %" if "fewest_bonds" in r else "-"
         heat = f"{r['temperature_k']:.0f}" if "temperature_k" in r else "-"
         drift = r.get("drift_mev_per_atom_per_ps")

@@ -132,20 +132,45 @@ def transfer_section():
             lines.append(_row(name, other, models, own))
     if not lines:
         return []
-    head = [
-        "| trained on | tested on | no force, mean energy | linear | SNAP | quantum | quantum, fitted to that set |"
-    ]
-    head += ["|---" * 7 + "|"]
-    page = ["## Other compositions", "", TRANSFER_SCOPE, "", METHODS, "", *head, *lines, ""]
-    joint = [_row(*key.split(" to "), entry["models"], own) for key, entry in entries("joint_training").items()]
-    return [*page, JOINT_SCOPE, "", *head, *joint, ""] if joint else page
+    head = ["| trained on | tested on | no force, mean energy | linear | SNAP | quantum | best baseline by force | "]
+    head[0] += "quantum, fitted to that set |"
+    head += ["|---" * 8 + "|"]
+    pairs = [models for run in own.values() for models in run.get("transfer", {}).values()]
+    page = ["## Other compositions", "", TRANSFER_SCOPE, "", METHODS, "", *head, *lines, "", _behind(pairs), ""]
+    found = entries("joint_training")
+    joint = [_row(*key.split(" to "), entry["models"], own) for key, entry in found.items()]
+    pairs = [entry["models"] for entry in found.values()]
+    return [*page, JOINT_SCOPE, "", *head, *joint, "", _behind(pairs), ""] if joint else page
+
+
+def _best(models):
+    """The baseline within the limit that has the smallest force error on the other set."""
+    fair = [name for name in models if not name.startswith(QUANTUM) and name != "snap_full"]
+    return min(fair, key=lambda name: models[name][FORCE])
+
+
+def _behind(pairs):
+    """How often a baseline is better, and by how much."""
+    over = np.array([models[QUANTUM][FORCE] / models[_best(models)][FORCE] for models in pairs])
+    useless = sum(models[QUANTUM][FORCE] >= models["mean"][FORCE] for models in pairs)
+    words = (
+        f"By force the best of the baselines is ahead of the quantum model in {(over > 1.0).sum()} of {len(over)} of "
+        f"these, by up to {100 * (over.max() - 1.0):.0f} %"
+    )
+    if useless:
+        words += f"; in {useless} of them the quantum model is worse than no forces at all"
+    return (
+        f"{words}. Columns that serve one composition best need not serve another, and a model this small has no more."
+    )
 
 
 def _row(name, other, models, own):
     """One transfer, beside what can be had on that set."""
     snap = pair(models["snap"]) if "snap" in models else "-"
     itself = pair(own[other]["models"][QUANTUM]) if other in own else "-"
-    cells = [pair(models["mean"]), pair(better_linear(models)), snap, pair(models[QUANTUM]), itself]
+    best = _best(models)
+    named = f"{pair(models[best])} ({best.replace('_', ' ')})"
+    cells = [pair(models["mean"]), pair(better_linear(models)), snap, pair(models[QUANTUM]), named, itself]
     return f"| {name} | {other} | {' | '.join(cells)} |"
 
 
