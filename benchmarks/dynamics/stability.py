@@ -9,27 +9,28 @@
 | li6ps5cl, shipped, 104 atoms | all frames | 600 K | 1 fs |
 | uio66, 114 atoms | all 15 frames | 300 K | 0.5 fs |
 | limof5, shipped, 110 atoms | all frames | 300 K | 0.5 fs |
+| limof5_li2, limof5_li0: 108 and 106 atoms, the same model | | 300 K | 0.5 fs |
 
 Runs are within walls around the training data (`qiskit_qff.model.fence`), as those of `qff md` are; with `--bare` none.
 
-Bussi thermostat, every seed with velocities of its own; limof5 starts from frames sampled at 300 K. A run has
+Bussi thermostat, every seed with velocities of its own; limof5 (four lithium ions), limof5_li2 and limof5_li0 start
+from frames of that loading sampled at 300 K (the last two, NVT only, show what the ions have to do with it). A run has
 survived if it comes to its end and no bond of its first frame (that of a mobile ion never is one) is broken in any
-recorded frame; both are recorded apart. Where there is a reference trajectory, radial distributions (all but the
-first tenth of the run, 120 bins to 6 Å) are compared with its own; the error of a pair is the mean absolute
-difference over the bins. Diffusivities of lithium are from the same part of the run, with the standard error of its
-five blocks. A reference of a fraction of a picosecond is little more than one still picture; how far parts of the
-model's own run that are as long, and as finely recorded, are from the whole of it says what agreement can be expected
-(windows: from where seed 0 ended). NVE: from where the NVT run of seed 0 ended, new velocities, half the time step; the
-drift is the slope of a straight line through the conserved quantity. Supercell: seed 0, NVT. Every finished run is
-written at once, and a second call goes on where the first was stopped, in the middle of a run too (`--work` keeps
-models and trajectories).
+recorded frame; both are recorded apart. Where there is a reference trajectory, radial distributions (all but the first
+tenth of the run, 120 bins to 6 Å) are compared with its own; the error of a pair is the mean absolute difference over
+the bins. Diffusivities of lithium are from the same part of the run, with the standard error of its five blocks. A
+reference of a fraction of a picosecond is little more than one still picture; how far parts of the model's own run that
+are as long, and as finely recorded, are from the whole of it says what agreement can be expected (windows: from where
+seed 0 ended). NVE: from where the NVT run of seed 0 ended, new velocities, half the time step; the drift is the slope
+of a straight line through the conserved quantity. Supercell: seed 0, NVT. Every finished run is written at once, and a
+second call goes on where the first was stopped, in the middle of a run too (`--work` keeps models and trajectories).
 """
 
 import argparse
 import json
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,7 @@ PER_FRAME = ("positions", "cells", "times_ps")
 """What a trajectory has of every frame."""
 FEWEST_FRAMES = 100
 """Of a diffusivity's five blocks each needs twenty."""
+COOL = {"temperature_K": 300.0}
 SMALL = {"max_parameters": 40, "optimizer": {"restarts": 1}, "descriptor": {"r_cut": 4.5, "l_max": 1}}
 
 
@@ -70,14 +72,20 @@ class System:
     timestep_fs: float
     n_train: int | None = None
     has_reference: bool = False
-    start_tag: tuple[str, object] | None = None
+    start_tags: dict[str, object] = field(default_factory=dict)
+    """What frames are tagged with that runs may start from."""
+    like: str | None = None
+    """System whose frames and model serve."""
+    kinds: tuple[str, ...] = KINDS
 
 
 SYSTEMS = {
     "lips83": System(520.0, 1.0, n_train=600, has_reference=True),
     "li6ps5cl": System(600.0, 1.0, has_reference=True),
     "uio66": System(300.0, 0.5),
-    "limof5": System(300.0, 0.5, start_tag=("replica", "A")),
+    "limof5": System(300.0, 0.5, start_tags={"replica": "A"}),
+    "limof5_li2": System(300.0, 0.5, start_tags=COOL | {"config_type": "li2mof5"}, like="limof5", kinds=("nvt",)),
+    "limof5_li0": System(300.0, 0.5, start_tags=COOL | {"config_type": "mof5"}, like="limof5", kinds=("nvt",)),
 }
 
 
@@ -96,11 +104,8 @@ def model_of(name, system, frames, work, *, options):
 
 def starts_of(system, frames):
     """Frames that runs may start from: unrattled ones, of the state that is asked for."""
-    plain = [f for f in frames if not f.tags.get("rattle")]
-    if system.start_tag is None:
-        return plain
-    key, value = system.start_tag
-    return [f for f in plain if f.tags.get(key) == value]
+    asked = system.start_tags.items()
+    return [f for f in frames if not f.tags.get("rattle") and all(f.tags.get(key) == value for key, value in asked)]
 
 
 def reference(frames):
@@ -273,12 +278,13 @@ def main():
     rows = [] if given.smoke else recorded()
     known = {(r["system"], r["kind"], r["seed"], r["asked_ps"], r["fence"], r["wall_strength"]) for r in rows}
     for name in ["limof5", "li6ps5cl"] if given.smoke else given.systems:
-        system, frames = SYSTEMS[name], frames_of(name, given.data)
-        field = model_of(name, system, frames, given.work, options=SMALL if given.smoke else {})
-        potential = field if given.bare else within_walls(field)
+        system, like = SYSTEMS[name], SYSTEMS[name].like or name
+        frames = frames_of(like, given.data)
+        model = model_of(like, system, frames, given.work, options=SMALL if given.smoke else {})
+        potential = model if given.bare else within_walls(model)
         walls = walls_of(potential)
         starts, ps = starts_of(system, frames), 0.2 if given.smoke else given.ps
-        for kind in given.kinds:
+        for kind in (k for k in given.kinds if k in system.kinds):
             for seed in range(given.seeds if kind == "nvt" and not given.smoke else 1):
                 if (name, kind, seed, ps, *walls.values()) in known:
                     continue
