@@ -17,6 +17,10 @@ SETS = {
         "the same without frames whose nodes came apart",
         "20 %, evenly from its replicas, copies with their parents, five draws",
     ),
+    "li6ps5cl": (
+        "shipped Li6PS5Cl, 104 atoms, 0.25 ps of AIMD",
+        "each fifth of the trajectory, 20 frames (40 fs) apart",
+    ),
     "li7p3s11_melt": ("Li7P3S11 melt, 84 atoms, AIMD at 3000 K", "last 100 frames, four other blocks, 50 frames apart"),
     "li4p2s6_melt": ("Li4P2S6 melt, 96 atoms, AIMD at 3000 K", "each fifth of the trajectory, 20 frames apart"),
     "lgps50": ("Li10GeP2S12, 50 atoms, perturbed and active learning", "each fifth of the file"),
@@ -166,7 +170,10 @@ def _mixed():
     files += ["temperature", "joint_training", "ablations"]
     # Entries that the shipped set goes into have a mark of their own.
     marks = {
-        (name == "temperature" or "limof5" in name + key, entry.get("made_with"))
+        (
+            name == "temperature" or any(shipped in name + key for shipped in ("limof5", "li6ps5cl")),
+            entry.get("made_with"),
+        )
         for name in files
         for key, entry in entries(name).items()
     }

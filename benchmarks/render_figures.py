@@ -5,6 +5,7 @@ from io import StringIO
 import numpy as np
 import render_stability
 import render_transfer
+import render_uncertainty
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
@@ -40,6 +41,8 @@ def draw():
         save(curve_figure(), RESULTS / "learning_curves.png")
     if any("heat" in run for run in render_stability.runs()):
         save(dynamics_figure(), RESULTS / "stability.png")
+    if render_uncertainty.read():
+        save(coverage_figure(), RESULTS / "coverage.png")
 
 
 @rc_context(STYLE)
@@ -154,4 +157,27 @@ def dynamics_figure():
     walk.set_xlabel("lag / ps")
     walk.set_ylabel("mean square displacement of Li / Å²")
     figure.legend(*heat.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
+    return figure
+
+
+@rc_context(STYLE)
+def coverage_figure():
+    """How many errors lie within an interval that should hold a share of them; one line a training seed."""
+    found = render_uncertainty.read()
+    groups = {words: (found[f"coverage_{name}"], "-") for name, words in render_uncertainty.SETS.items()}
+    for row in found.get("unseen", []):
+        groups[f"lips83 model, {render_uncertainty.MELTS[row['set']]}"] = ([row], ":")
+    nominal = 100.0 * np.array([float(level) for level in render_uncertainty.LEVELS])
+    figure = Figure(figsize=(7.4, 3.6))
+    for axes, kind in zip(figure.subplots(1, 2, sharey=True), ("forces", "energies"), strict=True):
+        axes.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle="--", label="ideal")
+        for colour, (words, (rows, line)) in zip(PALETTE, groups.items(), strict=False):
+            for number, row in enumerate(row for row in rows if kind in row):
+                shares = [100.0 * row[kind][level] for level in render_uncertainty.LEVELS]
+                style = {"color": colour, "marker": "o", "markersize": 3, "linewidth": 1.0, "linestyle": line}
+                axes.plot(nominal, shares, label=None if number else words, **style)
+        axes.set(xlim=(0, 102), ylim=(0, 102), aspect="equal", title=kind)
+        axes.set_xlabel("interval that should hold, % of errors")
+    figure.axes[0].set_ylabel("errors within it, %")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8)
     return figure

@@ -62,6 +62,8 @@ def sections():
     page = []
     if all(f"coverage_{name}" in found for name in SETS):
         page += ["## Uncertainties", "", scope(found), ""]
+        if (RESULTS / "coverage.png").exists():
+            page += ["![Errors within their intervals](results/coverage.png)", ""]
         page += [
             "| model | factor | errors of forces within 50 / 68 / 90 / 95 / 99 % | of energies | rank correlation "
         ]

@@ -21,7 +21,9 @@ from qiskit_qff.training.holdout import hold_out
 
 WHOLE = "limof5_whole"
 """The shipped set without the frames whose framework lacks bonds."""
-SETS = ("lips83", "uio66", "limof5", WHOLE, "li7p3s11_melt", "li4p2s6_melt", "lgps50")
+SHIPPED = ("limof5", WHOLE, "li6ps5cl")
+"""Sets that come with the package."""
+SETS = ("lips83", "uio66", *SHIPPED, "li7p3s11_melt", "li4p2s6_melt", "lgps50")
 TARGETS = {
     "lips83": (85.0, 1.3),
     "uio66": (90.0, 1.5),
@@ -52,8 +54,8 @@ class Split:
 @cache
 def load(name, folder):
     """Frames of a set; None where it is absent."""
-    if name in ("limof5", WHOLE):
-        return whole_frames(read_shipped()) if name == WHOLE else read_shipped()
+    if name in SHIPPED:
+        return whole_frames(read_shipped()) if name == WHOLE else read_shipped(name)
     path = Path(folder) / f"{name}.extxyz.xz"
     return read_frames(path) if path.exists() else None
 
@@ -146,6 +148,8 @@ def condition(name, frame):
     """What a frame's errors are listed under: its temperature, or where it comes from; None where nothing is known."""
     if name == "limof5" and frame.where in _apart():
         return "nodes came apart"
+    if name == "li6ps5cl":
+        return "equilibration from 1300 K" if frame.tags["part"] == "equilibration" else "trajectory at 770 K"
     if "temperature_K" in frame.tags:
         return f"{frame.tags['temperature_K']:g} K" + (", rattled" if frame.tags.get("rattle") else "")
     if name == "lgps50":

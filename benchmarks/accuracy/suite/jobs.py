@@ -17,8 +17,8 @@ from qiskit_qff.errors import BudgetError
 from qiskit_qff.model.config import parse_config
 from suite.ablations import BASE, DEAR, VARIANTS, run_variant
 from suite.data import (
+    SHIPPED,
     TARGETS,
-    WHOLE,
     aligned,
     leave_one_temperature_out,
     load,
@@ -57,8 +57,8 @@ class Job:
 
 
 def is_of_shipped_set(job):
-    """Whether the shipped Li-MOF-5 set goes into a job."""
-    return job.part in ("temperature", UNCERTAINTY) or bool({"limof5", WHOLE} & set(job.arguments))
+    """Whether a shipped set goes into a job."""
+    return job.part in ("temperature", UNCERTAINTY) or bool(set(SHIPPED) & set(job.arguments))
 
 
 def all_jobs(sets, parts, count, folder):
