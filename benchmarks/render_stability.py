@@ -19,7 +19,9 @@ REMARKS = {"li6ps5cl": ", whose reference is 0.15 ps at 770 K"}
 """What should be known of a reference."""
 AB_INITIO = 1.4e-5
 """Diffusivity of lithium in lips83 at 520 K, cm²/s; the paper could not be looked up."""
-LITERATURE = f"about {AB_INITIO:.1e} by ab initio dynamics (Batzner et al., Nat. Commun. 13, 2453 (2022), from memory)"
+LITERATURE = (
+    f"about {1e5 * AB_INITIO:.1f}e-5 by ab initio dynamics (Batzner et al., Nat. Commun. 13, 2453 (2022), from memory)"
+)
 
 
 def runs():
@@ -79,6 +81,10 @@ def lines():
             f"{LITERATURE}: {100 * abs(moved.mean() / AB_INITIO - 1):.0f} % "
             f"{'below' if moved.mean() < AB_INITIO else 'above'} that"
         )
+    cells = [r for r in done if "volume_ratio" in r]
+    if cells:
+        changes = [f"{WORDS[r['system']]} {100 * (r['volume_ratio'] - 1):+.1f} %" for r in cells]
+        parts.append(f"volume in NPT at no pressure, models that never saw a stress: {', '.join(changes)}")
     big = [f"{WORDS[r['system']]}, {r['n_atoms']} atoms, {_kept(r)}" for r in done if r["kind"] == "supercell"]
     parts += [f"2x2x2 supercells: {', '.join(big)}"] if big else []
     bare = sorted({WORDS[r["system"]] for r in done if not r["fence"]})
