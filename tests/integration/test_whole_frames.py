@@ -1,0 +1,50 @@
+"""Training without frames that came apart: the same frames are meant in the run, in its results and in its report."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from ase.io import read, write
+
+from qiskit_qff.cli.main import run
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.report.training_run import read_training_run
+from qiskit_qff.structures.framework import missing_bonds
+from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.structures.shipped import shipped_path
+
+SMALL = {
+    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+    "compression": {"search_rounds": 0},
+    "circuit": {"n_qubits": 3},
+    "optimizer": {"restarts": 1},
+    "max_parameters": 30,
+}
+
+
+def test_frames_that_came_apart_are_neither_trained_on_nor_held_out(tmp_path, capsys):
+    data, out = tmp_path / "data.extxyz", tmp_path / "run"
+    write(data, read(shipped_path("limof5"), ":24"))
+    frames = read_frames(data)
+    broken = missing_bonds(frames)
+    whole = [frame for index, frame in enumerate(frames) if index not in broken]
+    assert 0 < len(broken) < len(whole)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(SMALL | {"data": {"path": str(data), "framework": "whole"}}))
+    assert run(["train", str(tmp_path / "config.yaml"), "--out", str(out), "--json"]) == 0
+    capsys.readouterr()
+    told = json.loads((out / "metrics.json").read_text())
+    assert sorted([*told["train_frames"], *told["test_frames"]]) == list(range(len(whole)))
+    # Errors are those of whole frames, by the model as it was saved.
+    field = ForceField.load(out / "model.json")
+    errors = np.concatenate([whole[k].forces - field.predict(whole[k]).forces for k in told["test_frames"]])
+    kept = read_training_run(out)
+    assert 1e3 * np.abs(errors).mean() == pytest.approx(kept.metrics["test"].force_mae_mev_per_ang, rel=1e-9)
+    # A report that has to go back to the data counts frames as the run did.
+    (out / "record.json").unlink()
+    again = read_training_run(out)
+    assert set(again.record.comparisons) == set(kept.record.comparisons) == {"train", "test"}
+    for name, comparison in kept.record.comparisons.items():
+        other = again.record.comparisons[name]  # kept ones are rounded to 1e-4 eV/Å
+        np.testing.assert_allclose(other.predicted_forces, comparison.predicted_forces, atol=6e-5)
+        np.testing.assert_allclose(other.forces, comparison.forces, atol=6e-5)
