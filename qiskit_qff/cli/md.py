@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.md_output import FIGURES, SUMMARY, finish, rehearse
+from qiskit_qff.cli.md_output import FIGURES, SUMMARY, finish, rehearse, warn_of_volume
 from qiskit_qff.cli.options import (
     DeviceOption,
     DryRunOption,
@@ -155,6 +155,8 @@ def md(
     )
     field = ForceField.load(model_file(model))
     potential, fence = choose_potential(field, fence, device, precision, output)
+    if ensemble == "npt" and start.pbc.all():
+        warn_of_volume(potential, start, output)
     watch = _watch(field, on_extrapolation, grade_limit, grade_interval, output)
     # The cell as given: its copies have the same errors, because they share one M.
     note, calibration = calibration_note(field, start)

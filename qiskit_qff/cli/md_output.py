@@ -88,6 +88,30 @@ def _draw(summary: "MDSummary", settings: "MDSettings", out: Path, n_atoms: int)
     return paths
 
 
+def warn_of_volume(potential: "Potential", start: "Frame", output: Output) -> None:
+    """Say, before npt begins, what the volume that it ends at rests on.
+
+    Args:
+        potential: the force field.
+        start: the structure.
+        output: where to say it.
+
+    Raises:
+        DataError: if the structure does not fit the model.
+    """
+    from ase.units import GPa
+
+    from qiskit_qff.simulation.calculator import QFFCalculator
+
+    atoms = start.to_atoms()
+    atoms.calc = QFFCalculator(potential)
+    pressure = -float(atoms.get_stress()[:3].mean()) / GPa  # type: ignore[no-untyped-call]
+    output.note(
+        f"models are fitted to energies and forces, not to stresses; this one has {pressure:+.2g} GPa in this cell, "
+        "atoms at rest, and npt ends at the volume where that is gone. Trust it if the data hold several volumes"
+    )
+
+
 def rehearse(
     potential: "Potential", start: "Frame", settings: "MDSettings", out: Path, output: Output, *, repeat: int
 ) -> None:

@@ -7,12 +7,14 @@ import sys
 import time
 
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 from ase.io import read, write
 from contracts.force_field.lennard_jones import mixed_crystal
 from contracts.force_field.quantum_model import small_quantum_model
 
 from qiskit_qff.cli.main import run
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.simulation.calculator import QFFCalculator
 from qiskit_qff.simulation.recording import read_log
 
 QFF = [sys.executable, "-c", "from qiskit_qff.cli.main import main; main()"]
@@ -102,6 +104,17 @@ def test_annealing_goes_on_with_the_velocities_of_the_last_run(workplace, tmp_pa
     assert heated["steps"] == STEPS
     assert temperatures[1][0] == pytest.approx(temperatures[0][-1], rel=0.04)  # 3 N - 3 degrees of freedom
     assert temperatures[1][0] != pytest.approx(30.0, rel=0.04)
+
+
+def test_npt_tells_what_its_volume_rests_on(workplace, tmp_path, capsys):
+    force_field, atoms = ForceField.load(workplace / "model.json"), read(workplace / "crystal.extxyz")
+    atoms.calc = QFFCalculator(force_field)
+    pressure = -atoms.get_stress()[:3].mean() / units.GPa
+    for ensemble, told in (("npt", True), ("nvt", False)):
+        out = tmp_path / ensemble
+        code, _, errors = call(command(workplace, out, ensemble=ensemble, steps=2), capsys)
+        assert code == 0
+        assert (f"this one has {pressure:+.2g} GPa in this cell" in errors) == told
 
 
 def test_result_and_files(workplace, tmp_path, capsys):
