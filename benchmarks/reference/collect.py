@@ -10,8 +10,9 @@
 the set has a frame replaces what came after it. `go-on` takes the velocities of the last frame from the two last ones
 and the forces, as velocity Verlet has them; the thermostat begins anew. `framework` adds what the set does not hold
 yet, in the order given; frames whose lithium has a Mulliken charge near zero are in a wrong electronic state, told and
-left out. `nodes` adds to a set of its own; its frames come with tags `round`, `seed`, `time_ps` and `broken_bonds`. All
-can be run while calculations go on. `--smoke` writes nothing: it fails where the card is not what the files say.
+left out. `nodes` adds to a set of its own; its frames come with tags `round`, `seed`, `time_ps` and `broken_bonds`, and
+`origin`, the frame of `limof5` that the run began with, where that is broken itself. All can be run while calculations
+go on. `--smoke` writes nothing: it fails where the card is not what the files say.
 """
 
 import argparse
@@ -184,16 +185,21 @@ def sizes(forces):
 
 
 def nodes_card():
-    lowest = min(a.get_potential_energy() for a in read(shipped_path("limof5"), ":") if (a.numbers == 3).sum() == 4)
+    lowest = {}
+    for a in read(shipped_path("limof5"), ":"):
+        lowest[len(a)] = min(lowest.get(len(a), np.inf), a.get_potential_energy())
     rows = []
     for k, a in enumerate(read(shipped_path("limof5_nodes"), ":")):
         forces, info, charges = a.get_forces(), a.info, a.arrays["mulliken_charges"]
+        above = a.get_potential_energy() - lowest[len(a)]
         rows.append(
-            f"| N{k} | {info['round']} | {info['seed']} | {info['time_ps']:.1f} | {info['broken_bonds']} | "
-            f"{a.get_potential_energy() - lowest:.1f} | {sizes(forces)} | {charges[a.numbers == 3].min():.2f} | "
+            f"| N{k} | {info['round']} | {info['seed']} | {info.get('origin', '')} | {(a.numbers == 3).sum()} | "
+            f"{info['temperature_K']:.0f} | {info['time_ps']:.1f} | {info['broken_bonds']} | "
+            f"{above:.1f} | {sizes(forces)} | {charges[a.numbers == 3].min():.2f} | "
             f"{charges[a.numbers == 30].min():.2f} |"
         )
-    head = "| frame | round | seed | ps | bonds broken | ΔE / eV | rms F | max F | least q of Li | of Zn |"
+    head = "| frame | round | seed | from | Li | T / K | ps | bonds broken | ΔE / eV | rms F | max F "
+    head += "| least q of Li | of Zn |"
     return table(head, rows)
 
 
@@ -212,9 +218,11 @@ def framework_card():
             f"{'yes' if info['rattle'] else ''} | {len(charges)} | "
             f"{(a.get_potential_energy() / len(a) - lowest[len(a)]) * 1e3:.1f} | {sizes(forces)} | "
             f"{np.abs(forces.sum(axis=0)).max():.2f} | "
-            f"{f'{charges.min():.2f}' if len(charges) else '-'} |"
+            f"{f'{charges.min():.2f}' if len(charges) else '-'} | "
+            f"{a.arrays['mulliken_charges'][a.numbers == 30].min():.2f} |"
         )
-    head = "| frame | replica | chunk | snapshot | T / K | rattled | Li | ΔE | rms F | max F | net F | least q |"
+    head = "| frame | replica | chunk | snapshot | T / K | rattled | Li | ΔE | rms F | max F | net F | least q of Li "
+    head += "| of Zn |"
     return table(head, rows)
 
 
