@@ -24,12 +24,32 @@ LITERATURE = (
 )
 
 
-def runs():
+def every_run():
     return json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
 
 
+def runs():
+    """Those whose bonds were free to break."""
+    return [r for r in every_run() if not r.get("held")]
+
+
+def held_line():
+    """How runs went whose bonds were held."""
+    parts = []
+    for name, words in WORDS.items():
+        own = [r for r in every_run() if r.get("held") and r["kind"] == "nvt" and r["system"] == name]
+        if own:
+            share, most = max(r["share_felt"] for r in own), max(r["largest_wall_ev"] for r in own)
+            parts.append(
+                f"{words} {sum(r['survived'] for r in own)} of {len(own)} ({max(r['asked_ps'] for r in own):g} ps; "
+                f"walls felt in at most {100 * share:.1f} % of the steps, up to {most:.1f} eV)"
+            )
+    return [f"with bonds held (`qff md --hold-bonds`) {', '.join(parts)}"] if parts else []
+
+
 def _place(row):
-    return list(WORDS).index(row["system"]), not row["fence"], row["kind"], row["asked_ps"], row["seed"]
+    place = list(WORDS).index(row["system"]), not row["fence"], row.get("held", False)
+    return *place, row["kind"], row["asked_ps"], row["seed"]
 
 
 def diffusivities(name):
@@ -59,6 +79,7 @@ def lines():
         parts.append(f"{length:g} ps of NVT survived, all bonds whole: {', '.join(counts)}")
     if not parts:
         return []
+    parts += held_line()
     drifts = [abs(r["drift_mev_per_atom_per_ps"]) for r in done if r["kind"] == "nve" and r["failure"] is None]
     parts += [f"NVE drift at most {max(drifts):.1g} meV/atom/ps in {len(drifts)} such runs"] if drifts else []
     broken = [r for r in done if r["kind"] == "nve" and r["failure"] is None and not r["survived"]]
@@ -160,6 +181,10 @@ def wall_line():
     ]
 
 
+def _walls(row):
+    return ("yes" if row["fence"] else "no") + (", bonds held" if row.get("held") else "")
+
+
 def _moved(row):
     lithium = row.get("lithium")
     if lithium is None:
@@ -176,7 +201,7 @@ def _picture():
 
 def sections():
     """The table of all runs."""
-    done = runs()
+    done = every_run()
     if not done:
         return []
     names = ("system", "walls", "run", "seed", "atoms", "ps", "to its end", "bonds left", "T / K")
@@ -189,7 +214,7 @@ def sections():
         drift = r.get("drift_mev_per_atom_per_ps")
         worst = max(r["rdf_mae"].items(), key=lambda item: item[1]) if r.get("rdf_mae") else None
         table.append(
-            f"| {WORDS[r['system']]} | {'yes' if r['fence'] else 'no'} | {r['kind']} | {r['seed']} | {r['n_atoms']} | "
+            f"| {WORDS[r['system']]} | {_walls(r)} | {r['kind']} | {r['seed']} | {r['n_atoms']} | "
             f"{r['asked_ps']:g} | {ended} | {bonds} | {heat} | {'-' if drift is None else f'{drift:+.1g}'} | "
             f"{'-' if worst is None else f'{worst[1]:.3f} ({worst[0]})'} | {_moved(r)} |"
         )

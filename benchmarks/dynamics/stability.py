@@ -1,7 +1,7 @@
 """Molecular dynamics that has to last: NVT runs of four systems, NVE drift, structure, and 2x2x2 supercells.
 
     python benchmarks/dynamics/stability.py [--systems NAME ...] [--seeds 5] [--ps 100]
-        [--kinds nvt windows nve npt supercell] [--bare] [--work DIR] [--data DIR] [--smoke]
+        [--kinds nvt windows nve npt supercell] [--bare] [--held] [--work DIR] [--data DIR] [--smoke]
 
 | system | trained on | NVT | step |
 |---|---|---|---|
@@ -12,6 +12,7 @@
 | limof5_li2, limof5_li0: 108 and 106 atoms, the same model | | 300 K | 0.5 fs |
 
 Runs are within walls around the training data (`qiskit_qff.model.fence`), as those of `qff md` are; with `--bare` none.
+With `--held` bonds of the first frame have walls as well, as by `qff md --hold-bonds`.
 
 Bussi thermostat, every seed with velocities of its own; limof5 (four lithium ions), limof5_li2 and limof5_li0 start
 from frames of that loading sampled at 300 K (the last two, NVT only, show what the ions have to do with it). A run has
@@ -45,6 +46,7 @@ from qiskit_qff.simulation.bonds import bond_report
 from qiskit_qff.simulation.diffusion import diffusivity
 from qiskit_qff.simulation.displacements import mean_squared_displacements
 from qiskit_qff.simulation.dynamics import run_dynamics
+from qiskit_qff.simulation.held_bonds import HeldBonds
 from qiskit_qff.simulation.radial_distribution import radial_distribution, radial_distribution_errors
 from qiskit_qff.simulation.recording import read_log
 from qiskit_qff.simulation.settings import MDSettings
@@ -158,7 +160,7 @@ def finite(number):
     return number if np.isfinite(number) else None
 
 
-def simulate(system, potential, start, folder, *, kind, seed, ps):
+def simulate(system, potential, start, folder, *, kind, seed, ps, held):
     """One run; what became of it as plain numbers."""
     timestep = system.timestep_fs * (0.5 if kind == "nve" else 1.0)
     settings = MDSettings(
@@ -173,6 +175,7 @@ def simulate(system, potential, start, folder, *, kind, seed, ps):
     )
     atoms = start.to_atoms() * ((2, 2, 2) if kind == "supercell" else (1, 1, 1))
     row = {"n_atoms": len(atoms), "asked_ps": ps, "failure": None}
+    potential = HeldBonds.of(potential, atoms) if held else potential
     try:
         summary = run_dynamics(atoms, potential, settings, folder)
     except SimulationError as error:
@@ -180,6 +183,8 @@ def simulate(system, potential, start, folder, *, kind, seed, ps):
         return row | {"time_ps": step * timestep / 1e3, "failure": str(error).split(". ")[0]}
     trajectory = read_trajectory(summary.trajectory)
     bonds = bond_report(trajectory)
+    if held:
+        row |= {"share_felt": potential.felt / max(potential.evaluations, 1), "largest_wall_ev": potential.largest}
     if kind == "npt":
         volumes = np.abs(np.linalg.det(trajectory.cells))
         # The barostat's time is 1 ps: the first half is left to it.
@@ -204,21 +209,20 @@ def warm(start, folder):
     return replace(start, positions=read_trajectory(path).positions[-1])
 
 
-def folder_of(name, potential, kind, seed, ps):
-    return f"{name}-{kind}-{seed}-{ps:g}ps" + ("-walls" if isinstance(potential, FencedForceField) else "")
+def folder_of(name, potential, kind, seed, ps, *, held=False):
+    walls = "-walls" if isinstance(potential, FencedForceField) else ""
+    return f"{name}-{kind}-{seed}-{ps:g}ps{walls}{'-held' if held else ''}"
 
 
-def run_one(name, system, potential, frames, starts, work, *, kind, seed, ps):
+def run_one(name, system, potential, frames, starts, work, *, kind, seed, ps, held):
     start, whole = starts[(7 * seed) % len(starts)], ps / SHARE.get(kind, 1.0)
     if kind in ("nve", "npt"):
         start = warm(start, work / folder_of(name, potential, "nvt", seed, whole))
-    done = simulate(
-        system, potential, start, work / folder_of(name, potential, kind, seed, ps), kind=kind,
-        seed=seed, ps=ps,
-    )  # fmt: skip
+    folder = work / folder_of(name, potential, kind, seed, ps, held=held)
+    done = simulate(system, potential, start, folder, kind=kind, seed=seed, ps=ps, held=held)
     row, trajectory = done if isinstance(done, tuple) else (done, None)
     if trajectory is not None and kind == "nvt":
-        row["heat"] = heat(work / folder_of(name, potential, kind, seed, ps))
+        row["heat"] = heat(folder)
         settled = trajectory.after(0.1 * row["time_ps"])
         if LITHIUM in trajectory.numbers and len(settled.positions) >= FEWEST_FRAMES:
             row["lithium"] = transport(settled)
@@ -228,7 +232,7 @@ def run_one(name, system, potential, frames, starts, work, *, kind, seed, ps):
             if seed == 0:
                 row["rdf"] = distributions(measured, expected)
     row["survived"] = row["failure"] is None and row["fewest_bonds"] == 1.0
-    return {"system": name, "kind": kind, "seed": seed, **walls_of(potential), **row}
+    return {"system": name, "kind": kind, "seed": seed, **walls_of(potential), "held": held, **row}
 
 
 def run_windows(name, system, potential, frames, starts, work, *, ps, number):
@@ -280,11 +284,15 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--ps", type=float, default=100.0)
     parser.add_argument("--bare", action="store_true", help="run without walls, as `qff md --no-fence` does")
+    parser.add_argument("--held", action="store_true", help="hold bonds, as `qff md --hold-bonds` does (not windows)")
     parser.add_argument("--smoke", action="store_true", help="a few steps of the shipped framework, nothing recorded")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     rows = [] if given.smoke else recorded()
-    known = {(r["system"], r["kind"], r["seed"], r["asked_ps"], r["fence"], r["wall_strength"]) for r in rows}
+    known = {
+        (r["system"], r["kind"], r["seed"], r["asked_ps"], r["fence"], r["wall_strength"], r.get("held", False))
+        for r in rows
+    }
     for name in ["limof5", "li6ps5cl"] if given.smoke else given.systems:
         system, like = SYSTEMS[name], SYSTEMS[name].like or name
         frames = frames_of(like, given.data)
@@ -295,10 +303,11 @@ def main():
         for kind in (k for k in given.kinds if k in system.kinds):
             ps = SHARE.get(kind, 1.0) * (0.2 if given.smoke else given.ps)
             for seed in range(given.seeds if kind == "nvt" and not given.smoke else 1):
-                if (name, kind, seed, ps, *walls.values()) in known:
+                if (name, kind, seed, ps, *walls.values(), given.held) in known:
                     continue
                 if kind != "windows":
-                    row = run_one(name, system, potential, frames, starts, given.work, kind=kind, seed=seed, ps=ps)
+                    run = (name, system, potential, frames, starts, given.work)
+                    row = run_one(*run, kind=kind, seed=seed, ps=ps, held=given.held)
                 elif "time_fs" in frames[-1].tags:
                     number = 2 if given.smoke else WINDOWS
                     row = run_windows(name, system, potential, frames, starts, given.work, ps=ps, number=number)

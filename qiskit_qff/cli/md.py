@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.md_output import FIGURES, SUMMARY, finish, rehearse, warn_of_volume
+from qiskit_qff.cli.md_output import FIGURES, SUMMARY, finish, rehearse, tell_held, warn_of_volume
 from qiskit_qff.cli.options import (
     DeviceOption,
     DryRunOption,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from qiskit_qff.simulation.calculator import Potential
     from qiskit_qff.simulation.dynamics import MDSummary
     from qiskit_qff.simulation.extrapolation import ExtrapolationWatch
+    from qiskit_qff.simulation.held_bonds import HeldBonds
     from qiskit_qff.simulation.settings import MDSettings
     from qiskit_qff.structures.frame import Frame
 
@@ -112,6 +113,13 @@ def md(
     ] = None,
     grade_interval: Annotated[int, typer.Option("--grade-interval", help="Steps between grades.")] = 10,
     fence: FenceOption = None,
+    hold_bonds: Annotated[
+        bool,
+        typer.Option(
+            "--hold-bonds",
+            help="Walls that keep bonds of STRUCTURE from breaking (not those of Li, Na, K): for ions in a framework.",
+        ),
+    ] = False,
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
     precision: PrecisionOption = "float64",
@@ -157,6 +165,8 @@ def md(
     potential, fence = choose_potential(field, fence, device, precision, output)
     if ensemble == "npt" and start.pbc.all():
         warn_of_volume(potential, start, output)
+    held = _held(potential, start, repeat, device) if hold_bonds else None
+    potential = held or potential
     watch = _watch(field, on_extrapolation, grade_limit, grade_interval, output)
     # The cell as given: its copies have the same errors, because they share one M.
     note, calibration = calibration_note(field, start)
@@ -164,7 +174,7 @@ def md(
         rehearse(potential, start, settings, out, output, repeat=repeat)
         return
     with locked_directory(out):
-        identity = model_file(model).read_bytes() + (b"fence" if fence else b"")
+        identity = model_file(model).read_bytes() + (b"fence" if fence else b"") + (b"held" if held else b"")
         run = (identity, potential, start, settings, out, output)
         summary = _run(*run, watch=watch, repeat=repeat, restart=restart, note=note)
         stopped = summary.extrapolation is not None and summary.extrapolation.stopped
@@ -173,10 +183,23 @@ def md(
         elif not summary.completed:
             output.note(f"stopped at step {summary.steps}; the same command goes on from there")
             raise KeyboardInterrupt
-        told = calibration | {"fence": fence}
+        told = calibration | {"fence": fence, "held_bonds": None if held is None else tell_held(held, output)}
         finish(summary, told, settings, out, output, n_atoms=len(start.numbers) * repeat**3)
     if stopped:
         raise typer.Exit(EXIT_EXTRAPOLATION)
+
+
+def _held(potential: "Potential", start: "Frame", repeat: int, device: str) -> "HeldBonds":
+    """The force field with walls on the bonds of the structure.
+
+    Raises:
+        ConfigError: if it has none, or forces are computed elsewhere.
+    """
+    from qiskit_qff.simulation.held_bonds import HeldBonds
+
+    if device != "cpu":
+        raise ConfigError(f"--hold-bonds: walls are there on the processor only, not on {device!r}.")
+    return HeldBonds.of(potential, start.to_atoms() * (repeat, repeat, repeat))
 
 
 def _ramp_steps(given: int | None, steps: int, to_temperature: float | None) -> int:

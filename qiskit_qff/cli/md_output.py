@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from qiskit_qff.simulation.calculator import Potential
     from qiskit_qff.simulation.dynamics import MDSummary
     from qiskit_qff.simulation.extrapolation import ExtrapolationCounts
+    from qiskit_qff.simulation.held_bonds import HeldBonds
     from qiskit_qff.simulation.settings import MDSettings
     from qiskit_qff.structures.frame import Frame
 
@@ -52,6 +53,19 @@ def finish(
         _tell_extrapolation(summary.extrapolation, output)
     output.say(f"written      {', '.join(str(path) for path in (summary.trajectory, summary.log, *plots))}")
     output.finish(result)
+
+
+def tell_held(held: "HeldBonds", output: Output) -> dict[str, Any]:
+    """Say how much the walls on bonds had to do: what the model would have done without them is not known otherwise.
+
+    Args:
+        held: the force field of the run.
+        output: where to say it.
+    """
+    count, share = len(held.lengths), held.felt / max(held.evaluations, 1)
+    words = f"up to {held.largest:.2g} eV" if held.felt else "so nothing was changed by them"
+    output.say(f"held bonds   {count}; their walls were felt in {100 * share:.2g} % of the steps, {words}")
+    return {"n_bonds": count, "share_felt": share, "largest_ev": held.largest}
 
 
 def _tell_extrapolation(counts: "ExtrapolationCounts", output: Output) -> None:

@@ -34,6 +34,53 @@ class BondReport:
     """Atoms that in the last frame have no neighbour within reach, though they had one in the first."""
 
 
+@dataclass(frozen=True, eq=False)
+class Bonds:
+    """Bonds of a structure, each once."""
+
+    first: NDArray[np.int64]
+    """First atom, shape ``(n_bonds,)``."""
+    second: NDArray[np.int64]
+    """Second atom, same shape."""
+    shifts: NDArray[np.float64]
+    """Cell vectors between the second atom and its image at the bond, shape ``(n_bonds, 3)``. Positions of dynamics are
+    continuous, so the image of the first frame stays the bond's image."""
+    lengths: NDArray[np.float64]
+    """Lengths in Å, shape ``(n_bonds,)``."""
+
+
+def first_bonds(
+    numbers: NDArray[np.int64],
+    positions: NDArray[np.float64],
+    cell: NDArray[np.float64],
+    pbc: NDArray[np.bool_],
+    *,
+    mobile: Sequence[int] = MOBILE,
+) -> Bonds:
+    """The bonds of a structure.
+
+    Args:
+        numbers: atomic numbers, shape ``(n_atoms,)``.
+        positions: in Å, shape ``(n_atoms, 3)``.
+        cell: cell vectors in Å, shape ``(3, 3)``.
+        pbc: periods, shape ``(3,)``.
+        mobile: atomic numbers of ions whose contacts are no bonds.
+    """
+    reach = 2.0 * BOND * float(covalent_radii[numbers].max())
+    return _bonds_among(neighbor_list(positions, cell, pbc, reach), numbers, mobile)
+
+
+def _bonds_among(near: NeighborList, numbers: NDArray[np.int64], mobile: Sequence[int]) -> Bonds:
+    """Which neighbours are bonded."""
+    centers, others = near.centers, near.neighbor
+    radii = covalent_radii[numbers]
+    bonded = near.distances < BOND * (radii[centers] + radii[others])
+    bonded &= ~np.isin(numbers[centers], mobile) & ~np.isin(numbers[others], mobile)
+    # Each bond once; an atom bonded to its own image is kept by the sign of its vector.
+    chosen = bonded & ((centers < others) | ((centers == others) & (near.vectors[:, 0] > 0.0)))
+    return Bonds(centers[chosen], others[chosen], near.shifts[chosen].astype(np.float64), near.distances[chosen])
+
+
 def bond_report(trajectory: Trajectory, *, mobile: Sequence[int] = MOBILE, reach: float = 5.0) -> BondReport:
     """Follow the bonds of the first frame through a trajectory.
 
@@ -70,7 +117,9 @@ class BondWatch:
         """Take in the next frame."""
         if not self._persistence:
             self._first = snapshot
-            self._find_bonds(self._neighbors(snapshot))
+            near = self._neighbors(snapshot)
+            bonds = _bonds_among(near, self._numbers, self._mobile)
+            self._a, self._b, self._shifts, self._start = bonds.first, bonds.second, bonds.shifts, bonds.lengths
         self._last = snapshot
         self._is_broken = self._lengths(snapshot) > BREAK_FACTOR * self._start
         self._persistence.append(1.0 - float(self._is_broken.mean()) if len(self._start) else 1.0)
@@ -86,20 +135,6 @@ class BondWatch:
             broken=tuple((int(i), int(j)) for i, j in pairs),
             lost=tuple(int(i) for i in np.flatnonzero(had & ~has)),
         )
-
-    def _find_bonds(self, near: NeighborList) -> None:
-        """Bonds of the first frame."""
-        numbers, centers, others = self._numbers, near.centers, near.neighbor
-        radii = covalent_radii[numbers]
-        bonded = near.distances < BOND * (radii[centers] + radii[others])
-        bonded &= ~np.isin(numbers[centers], self._mobile) & ~np.isin(numbers[others], self._mobile)
-        # Each bond once; an atom bonded to its own image is kept by the sign of its vector.
-        forward = (centers < others) | ((centers == others) & (near.vectors[:, 0] > 0.0))
-        chosen = bonded & forward
-        self._a, self._b = centers[chosen], others[chosen]
-        # Positions are continuous, so the image of the first frame stays the bond's image.
-        self._shifts = near.shifts[chosen].astype(np.float64)
-        self._start = self._lengths(self._first)
 
     def _lengths(self, snapshot: Snapshot) -> NDArray[np.float64]:
         """Lengths of the bonds in one frame, in Å."""

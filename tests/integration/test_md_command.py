@@ -117,6 +117,19 @@ def test_npt_tells_what_its_volume_rests_on(workplace, tmp_path, capsys):
         assert (f"this one has {pressure:+.2g} GPa in this cell" in errors) == told
 
 
+def test_bonds_are_held_and_what_that_took_is_told(workplace, tmp_path, capsys):
+    atoms = read(workplace / "crystal.extxyz")
+    pair = Atoms([atoms.symbols[0]] * 2, positions=[[0, 0, 0], [1.9, 0, 0]], cell=3 * [12.0], pbc=True)
+    write(tmp_path / "pair.extxyz", pair)
+    options = {"structure": tmp_path / "pair.extxyz", "steps": 2, "timestep": 0.01}
+    found = finish(command(workplace, tmp_path / "run", hold_bonds=True, repeat=2, **options), capsys)
+    assert found["held_bonds"] == {"n_bonds": 8, "share_felt": 0.0, "largest_ev": 0.0}
+    # Without walls it is another run.
+    code, _, errors = call(command(workplace, tmp_path / "run", repeat=2, **options), capsys)
+    assert code == 2
+    assert "another model" in errors
+
+
 def test_result_and_files(workplace, tmp_path, capsys):
     out = tmp_path / "run"
     result = finish(command(workplace, out, steps=200, ensemble="npt", pressure=0.1), capsys)
@@ -165,6 +178,7 @@ def test_explosion_exits_with_1_and_keeps_the_checkpoint(workplace, tmp_path, ca
         ({"ensemble": "nph"}, "ensemble: expected one of nve, nvt, npt"),
         ({"frame": 3}, "--frame 3"),
         ({"keep_velocities": True}, "--keep-velocities: "),
+        ({"hold_bonds": True}, "there are no bonds to hold"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(workplace, tmp_path, capsys, change, message):
