@@ -77,7 +77,7 @@ def sets_figure():
         axes.hlines(target, k - 0.4, k + 0.4, color="black", linewidth=0.8, label=label)
     plain_log(axes)
     axes.set_ylabel("force MAE, meV/Å")
-    axes.set_xticks(range(len(found)), list(found))
+    axes.set_xticks(range(len(found)), [name.replace("_", "\n") for name in found])
     axes.set_xlim(-0.5, len(found) - 0.5)
     axes.tick_params(axis="x", length=0)
     axes.grid(visible=False, axis="x")
