@@ -12,8 +12,8 @@ WORDS = {
     "li6ps5cl": "shipped Li6PS5Cl, 600 K",
     "uio66": "UiO-66, 300 K",
     "limof5": "shipped Li-MOF-5, 300 K",
-    "limof5_li2": "the same with two lithium ions",
-    "limof5_li0": "MOF-5 without lithium",
+    "limof5_li2": "Li-MOF-5 with two Li, 300 K",
+    "limof5_li0": "MOF-5 without Li, 300 K",
 }
 REMARKS = {"li6ps5cl": ", whose reference is 0.15 ps at 770 K"}
 """What should be known of a reference."""
@@ -39,10 +39,10 @@ def held_line():
     for name, words in WORDS.items():
         own = [r for r in every_run() if r.get("held") and r["kind"] == "nvt" and r["system"] == name]
         if own:
-            share, most = max(r["share_felt"] for r in own), max(r["largest_wall_ev"] for r in own)
+            share, most = max(r.get("share_felt", 0) for r in own), max(r.get("largest_wall_ev", 0) for r in own)
             parts.append(
                 f"{words} {sum(r['survived'] for r in own)} of {len(own)} ({max(r['asked_ps'] for r in own):g} ps; "
-                f"walls felt in at most {100 * share:.1f} % of the steps, up to {most:.1f} eV)"
+                f"walls felt in at most {100 * share:.1f} % of the frames, up to {most:.1f} eV)"
             )
     return [f"with bonds held (`qff md --hold-bonds`) {', '.join(parts)}"] if parts else []
 
@@ -83,7 +83,11 @@ def lines():
     drifts = [abs(r["drift_mev_per_atom_per_ps"]) for r in done if r["kind"] == "nve" and r["failure"] is None]
     parts += [f"NVE drift at most {max(drifts):.1g} meV/atom/ps in {len(drifts)} such runs"] if drifts else []
     broken = [r for r in done if r["kind"] == "nve" and r["failure"] is None and not r["survived"]]
-    parts += [f"in NVE of {WORDS[r['system']]} {_lost(r)} of {r['n_bonds']} bonds did not last" for r in broken]
+    parts += [
+        f"in NVE of {WORDS[r['system']]} {_lost(r)} of {r['n_bonds']} contacts that count as bonds in its first, hot "
+        "frame did not last"
+        for r in broken
+    ]
     lost = [r for r in done if r["kind"] == "nve" and r["failure"]]
     parts += [f"NVE of {WORDS[r['system']]} exploded after {r['time_ps']:.1f} ps" for r in lost]
     for name in WORDS:
@@ -104,8 +108,11 @@ def lines():
         )
     cells = [r for r in done if "volume_ratio" in r]
     if cells:
-        changes = [f"{WORDS[r['system']]} {100 * (r['volume_ratio'] - 1):+.1f} %" for r in cells]
-        parts.append(f"volume in NPT at no pressure, models that never saw a stress: {', '.join(changes)}")
+        changes = [f"{WORDS[r['system']]} {100 * (r['volume_ratio'] - 1):+.0f} %" for r in cells]
+        parts.append(
+            f"volume in NPT at no pressure, mean of the second half of one run of {cells[0]['asked_ps']:g} ps, by "
+            f"models that never saw a stress: {', '.join(changes)}"
+        )
     big = [f"{WORDS[r['system']]}, {r['n_atoms']} atoms, {_kept(r)}" for r in done if r["kind"] == "supercell"]
     parts += [f"2x2x2 supercells: {', '.join(big)}"] if big else []
     bare = sorted({WORDS[r["system"]] for r in done if not r["fence"]})

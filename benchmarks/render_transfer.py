@@ -159,9 +159,7 @@ def _behind(pairs):
     )
     if useless:
         words += f"; in {useless} of them the quantum model is worse than no forces at all"
-    return (
-        f"{words}. Columns that serve one composition best need not serve another, and a model this small has no more."
-    )
+    return f"{words}. The few channels that serve one composition best need not serve another."
 
 
 def _row(name, other, models, own):

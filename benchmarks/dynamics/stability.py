@@ -51,6 +51,7 @@ from qiskit_qff.simulation.radial_distribution import radial_distribution, radia
 from qiskit_qff.simulation.recording import read_log
 from qiskit_qff.simulation.settings import MDSettings
 from qiskit_qff.simulation.trajectory import Trajectory, read_trajectory
+from qiskit_qff.structures.framework import missing_bonds
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import NAMES, read_shipped
 from qiskit_qff.training.trainer import train
@@ -109,9 +110,13 @@ def model_of(name, system, frames, work, *, options):
 
 
 def starts_of(system, frames):
-    """Frames that runs may start from: unrattled ones, of the state that is asked for."""
-    asked = system.start_tags.items()
-    return [f for f in frames if not f.tags.get("rattle") and all(f.tags.get(key) == value for key, value in asked)]
+    """Frames that runs may start from: unrattled ones, of the state that is asked for, and whole."""
+    asked, broken = system.start_tags.items(), missing_bonds(frames)
+    return [
+        f
+        for k, f in enumerate(frames)
+        if k not in broken and not f.tags.get("rattle") and all(f.tags.get(key) == value for key, value in asked)
+    ]
 
 
 def reference(frames):
@@ -184,7 +189,10 @@ def simulate(system, potential, start, folder, *, kind, seed, ps, held):
     trajectory = read_trajectory(summary.trajectory)
     bonds = bond_report(trajectory)
     if held:
-        row |= {"share_felt": potential.felt / max(potential.evaluations, 1), "largest_wall_ev": potential.largest}
+        walls = np.array(
+            [potential.walls(*frame) for frame in zip(trajectory.positions, trajectory.cells, strict=True)]
+        )
+        row |= {"share_felt": float((walls > 0.0).mean()), "largest_wall_ev": float(walls.max())}
     if kind == "npt":
         volumes = np.abs(np.linalg.det(trajectory.cells))
         # The barostat's time is 1 ps: the first half is left to it.
@@ -217,7 +225,7 @@ def folder_of(name, potential, kind, seed, ps, *, held=False):
 def run_one(name, system, potential, frames, starts, work, *, kind, seed, ps, held):
     start, whole = starts[(7 * seed) % len(starts)], ps / SHARE.get(kind, 1.0)
     if kind in ("nve", "npt"):
-        start = warm(start, work / folder_of(name, potential, "nvt", seed, whole))
+        start = warm(start, work / folder_of(name, potential, "nvt", seed, whole, held=held))
     folder = work / folder_of(name, potential, kind, seed, ps, held=held)
     done = simulate(system, potential, start, folder, kind=kind, seed=seed, ps=ps, held=held)
     row, trajectory = done if isinstance(done, tuple) else (done, None)
@@ -300,7 +308,7 @@ def main():
         potential = model if given.bare else within_walls(model)
         walls = walls_of(potential)
         starts = starts_of(system, frames)
-        for kind in (k for k in given.kinds if k in system.kinds):
+        for kind in (k for k in given.kinds if k in system.kinds and not (given.held and k == "windows")):
             ps = SHARE.get(kind, 1.0) * (0.2 if given.smoke else given.ps)
             for seed in range(given.seeds if kind == "nvt" and not given.smoke else 1):
                 if (name, kind, seed, ps, *walls.values(), given.held) in known:

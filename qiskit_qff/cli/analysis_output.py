@@ -56,7 +56,7 @@ def structure_result(found: "Analysis", reference: "RadialDistribution | None", 
         result |= {"rdf_mae": errors.get(ALL), "rdf_mae_partial": partial}
         alone = sorted({name for one in (radial, reference) for name in one.curves} - set(errors))
         if alone:
-            output.note(f"the reference is of other elements: {', '.join(alone)} are in one of the two only")
+            output.note(f"pairs in only one of trajectory and reference, not compared: {', '.join(alone)}")
     return result
 
 

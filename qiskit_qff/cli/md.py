@@ -137,7 +137,7 @@ def md(
     is_ours = (out / "checkpoint.npz").exists()
     check_output_directory(out, owned=OWN_FILES, force=force or is_ours)
     start = read_structure(structure, frame)
-    if keep_velocities and start.momenta is None:
+    if keep_velocities and (start.momenta is None or not start.momenta.any()):
         raise ConfigError(f"--keep-velocities: {start.where} has none; take a frame of a run that wrote them.")
     if timestep is None:
         timestep = default_timestep(start.numbers.tolist())
@@ -164,8 +164,8 @@ def md(
     field = ForceField.load(model_file(model))
     potential, fence = choose_potential(field, fence, device, precision, output)
     if ensemble == "npt" and start.pbc.all():
-        warn_of_volume(potential, start, output)
-    held = _held(potential, start, repeat, device) if hold_bonds else None
+        warn_of_volume(potential, start, pressure, output)
+    held = _held(potential, start, repeat, device, output) if hold_bonds else None
     potential = held or potential
     watch = _watch(field, on_extrapolation, grade_limit, grade_interval, output)
     # The cell as given: its copies have the same errors, because they share one M.
@@ -183,14 +183,16 @@ def md(
         elif not summary.completed:
             output.note(f"stopped at step {summary.steps}; the same command goes on from there")
             raise KeyboardInterrupt
-        told = calibration | {"fence": fence, "held_bonds": None if held is None else tell_held(held, output)}
+        told = calibration | {"fence": fence, "held_bonds": None}
+        if held is not None:
+            told["held_bonds"] = tell_held(held, summary.trajectory, output)
         finish(summary, told, settings, out, output, n_atoms=len(start.numbers) * repeat**3)
     if stopped:
         raise typer.Exit(EXIT_EXTRAPOLATION)
 
 
-def _held(potential: "Potential", start: "Frame", repeat: int, device: str) -> "HeldBonds":
-    """The force field with walls on the bonds of the structure.
+def _held(potential: "Potential", start: "Frame", repeat: int, device: str, output: Output) -> "HeldBonds":
+    """The force field with walls on the bonds of the structure; says which these are.
 
     Raises:
         ConfigError: if it has none, or forces are computed elsewhere.
@@ -199,7 +201,9 @@ def _held(potential: "Potential", start: "Frame", repeat: int, device: str) -> "
 
     if device != "cpu":
         raise ConfigError(f"--hold-bonds: walls are there on the processor only, not on {device!r}.")
-    return HeldBonds.of(potential, start.to_atoms() * (repeat, repeat, repeat))
+    held = HeldBonds.of(potential, start.to_atoms() * (repeat, repeat, repeat))
+    output.note(f"bonds held: {', '.join(f'{count} {pair}' for pair, count in held.counts.items())}")
+    return held
 
 
 def _ramp_steps(given: int | None, steps: int, to_temperature: float | None) -> int:

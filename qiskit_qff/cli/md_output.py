@@ -55,17 +55,24 @@ def finish(
     output.finish(result)
 
 
-def tell_held(held: "HeldBonds", output: Output) -> dict[str, Any]:
+def tell_held(held: "HeldBonds", trajectory: Path, output: Output) -> dict[str, Any]:
     """Say how much the walls on bonds had to do: what the model would have done without them is not known otherwise.
 
     Args:
         held: the force field of the run.
+        trajectory: the run, restarts included.
         output: where to say it.
     """
-    count, share = len(held.lengths), held.felt / max(held.evaluations, 1)
-    words = f"up to {held.largest:.2g} eV" if held.felt else "so nothing was changed by them"
-    output.say(f"held bonds   {count}; their walls were felt in {100 * share:.2g} % of the steps, {words}")
-    return {"n_bonds": count, "share_felt": share, "largest_ev": held.largest}
+    import numpy as np
+
+    from qiskit_qff.simulation.trajectory import stream_trajectory
+
+    frames = stream_trajectory(trajectory).snapshots
+    walls = np.array([held.walls(frame.positions, frame.cell) for frame in frames])
+    share, largest = float((walls > 0.0).mean()), float(walls.max())
+    words = f"up to {largest:.2f} eV" if share else "so nothing was changed by them"
+    output.say(f"held bonds   their walls were felt in {100 * share:.1f} % of the frames, {words}")
+    return {"n_bonds": sum(held.counts.values()), "share_felt": share, "largest_ev": largest}
 
 
 def _tell_extrapolation(counts: "ExtrapolationCounts", output: Output) -> None:
@@ -102,12 +109,13 @@ def _draw(summary: "MDSummary", settings: "MDSettings", out: Path, n_atoms: int)
     return paths
 
 
-def warn_of_volume(potential: "Potential", start: "Frame", output: Output) -> None:
+def warn_of_volume(potential: "Potential", start: "Frame", pressure_gpa: float, output: Output) -> None:
     """Say, before npt begins, what the volume that it ends at rests on.
 
     Args:
         potential: the force field.
         start: the structure.
+        pressure_gpa: that is asked for.
         output: where to say it.
 
     Raises:
@@ -121,8 +129,9 @@ def warn_of_volume(potential: "Potential", start: "Frame", output: Output) -> No
     atoms.calc = QFFCalculator(potential)
     pressure = -float(atoms.get_stress()[:3].mean()) / GPa  # type: ignore[no-untyped-call]
     output.note(
-        f"models are fitted to energies and forces, not to stresses; this one has {pressure:+.2g} GPa in this cell, "
-        "atoms at rest, and npt ends at the volume where that is gone. Trust it if the data hold several volumes"
+        f"models are fitted to energies and forces, not to stresses; by this one the pressure here is {pressure:+.2g} "
+        f"GPa with atoms at rest, and npt changes the volume until, heat included, it is {pressure_gpa:g} GPa. Trust "
+        "that volume if the training data hold several"
     )
 
 

@@ -46,6 +46,8 @@ def select(
 
     output = Output(as_json=json)
     check_frames_file(out)
+    if out.resolve() in {Path(source).resolve() for source in candidates}:
+        raise ConfigError(f"--out {out}: would be read and written at once. Choose another --out.")
     if out.exists() and not force:
         raise ConfigError(f"{out}: there is a file already; choose another --out, or overwrite it with --force.")
     field = ForceField.load(model_file(model))
@@ -61,7 +63,8 @@ def select(
     if chosen:
         _write([(frames[s.candidate.index], s) for s in chosen], out)
     elif out.exists():
-        out.unlink()  # of an earlier selection, and --force: nobody should label it again
+        out.unlink()  # of an earlier selection, with --force: nobody should label it again
+        output.note(f"removed: {out}, of an earlier selection")
     _tell(chosen, frames, outside, out if chosen else None, output)
 
 
@@ -109,7 +112,7 @@ def _tell(
         [tuple(row.values()) for row in rows],
     )
     output.say(f"{len(outside)} of {len(frames)} candidates have an atom outside the training data")
-    output.say(f"written: {out}" if out else "none is worth labelling: nothing written")
+    output.say(f"written: {out}" if out else "none is outside: nothing written")
     output.finish(
         {
             "selected": rows,

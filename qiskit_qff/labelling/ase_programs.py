@@ -18,10 +18,11 @@ from qiskit_qff.labelling.options import AseOptions
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.labels import symmetric_tensor
 
+_SHELL = re.compile(r"""[;&|<>$()`"'\\\n]|\bPATH=""")
+"""What only a shell can make sense of."""
 _ASSIGNMENT = re.compile(r"\w+=\S*")
-_PLAIN = re.compile(r"[\w./+-]+")
-_BUILTIN = frozenset({"cd", "eval", "exec", "export", "module", "set", "source", ".", "time", "ulimit"})
-"""Words at the head of a command that are the shell's own."""
+_BUILTIN = frozenset({"cd", "command", "eval", "exec", "ml", "module", "set", "source", ".", "time", "ulimit", "umask"})
+"""Words at the head of a command that are the shell's own, or often are."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class AseLabeller:
                 "Correct its options ('parameters', 'profile'), or the environment that ASE expects for it."
             ) from None
         program = _program_of(command)
+        if "/" in program and not Path(program).is_absolute():
+            raise ConfigError(
+                f"--calculator {self.name}: its command is {command!r}, but each frame is computed in a directory of "
+                f"its own. Name the program by its whole path, such as {Path(program).resolve()}."
+            )
         if program and shutil.which(program) is None:
             raise ConfigError(
                 f"--calculator {self.name}: its command is {command!r}, but there is no program {program!r} on PATH. "
@@ -148,11 +154,11 @@ def _command_of(calculator: Any) -> str:
 
 
 def _program_of(command: str) -> str:
-    """The program at the head of a command; empty where the shell has to read more than words to know."""
-    words = command.split()
+    """The program at the head of a command; empty where it takes a shell to know."""
+    words = [] if _SHELL.search(command) else command.split()
     while words and _ASSIGNMENT.fullmatch(words[0]):
         words.pop(0)
-    return words[0] if words and _PLAIN.fullmatch(words[0]) and words[0] not in _BUILTIN else ""
+    return words[0] if words and words[0] not in _BUILTIN else ""
 
 
 def _works_in_files(kind: type) -> bool:

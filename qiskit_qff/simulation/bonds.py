@@ -13,7 +13,7 @@ from ase.data import covalent_radii
 from numpy.typing import NDArray
 
 from qiskit_qff.simulation.trajectory import Snapshot, SnapshotStream, Trajectory
-from qiskit_qff.structures.framework import BOND, MOBILE
+from qiskit_qff.structures.framework import BOND, MOBILE, NONMETALS
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 
 #: A bond longer than this multiple of its first length is broken.
@@ -48,6 +48,11 @@ class Bonds:
     lengths: NDArray[np.float64]
     """Lengths in Å, shape ``(n_bonds,)``."""
 
+    def vectors(self, positions: NDArray[np.float64], cell: NDArray[np.float64]) -> NDArray[np.float64]:
+        """From the first atoms to the second ones in another frame, in Å, shape ``(n_bonds, 3)``."""
+        between: NDArray[np.float64] = positions[self.second] - positions[self.first] + self.shifts @ cell
+        return between
+
 
 def first_bonds(
     numbers: NDArray[np.int64],
@@ -56,6 +61,8 @@ def first_bonds(
     pbc: NDArray[np.bool_],
     *,
     mobile: Sequence[int] = MOBILE,
+    within: float = BOND,
+    metallic: bool = True,
 ) -> Bonds:
     """The bonds of a structure.
 
@@ -65,17 +72,27 @@ def first_bonds(
         cell: cell vectors in Å, shape ``(3, 3)``.
         pbc: periods, shape ``(3,)``.
         mobile: atomic numbers of ions whose contacts are no bonds.
+        within: atoms closer than this multiple of the sum of their covalent radii are bonded.
+        metallic: whether two metal atoms may be.
     """
-    reach = 2.0 * BOND * float(covalent_radii[numbers].max())
-    return _bonds_among(neighbor_list(positions, cell, pbc, reach), numbers, mobile)
+    reach = 2.0 * within * float(covalent_radii[numbers].max())
+    return _bonds_among(neighbor_list(positions, cell, pbc, reach), numbers, mobile, within=within, metallic=metallic)
 
 
-def _bonds_among(near: NeighborList, numbers: NDArray[np.int64], mobile: Sequence[int]) -> Bonds:
+def _bonds_among(
+    near: NeighborList,
+    numbers: NDArray[np.int64],
+    mobile: Sequence[int],
+    *,
+    within: float = BOND,
+    metallic: bool = True,
+) -> Bonds:
     """Which neighbours are bonded."""
     centers, others = near.centers, near.neighbor
-    radii = covalent_radii[numbers]
-    bonded = near.distances < BOND * (radii[centers] + radii[others])
+    radii, light = covalent_radii[numbers], np.isin(numbers, NONMETALS)
+    bonded = near.distances < within * (radii[centers] + radii[others])
     bonded &= ~np.isin(numbers[centers], mobile) & ~np.isin(numbers[others], mobile)
+    bonded &= metallic | light[centers] | light[others]
     # Each bond once; an atom bonded to its own image is kept by the sign of its vector.
     chosen = bonded & ((centers < others) | ((centers == others) & (near.vectors[:, 0] > 0.0)))
     return Bonds(centers[chosen], others[chosen], near.shifts[chosen].astype(np.float64), near.distances[chosen])
@@ -110,6 +127,7 @@ class BondWatch:
         self._numbers, self._pbc = stream.numbers, stream.pbc
         self._mobile, self._reach = mobile, reach
         self._persistence: list[float] = []
+        self._bonds: Bonds
         self._first: Snapshot
         self._last: Snapshot
 
@@ -118,30 +136,23 @@ class BondWatch:
         if not self._persistence:
             self._first = snapshot
             near = self._neighbors(snapshot)
-            bonds = _bonds_among(near, self._numbers, self._mobile)
-            self._a, self._b, self._shifts, self._start = bonds.first, bonds.second, bonds.shifts, bonds.lengths
+            self._bonds = _bonds_among(near, self._numbers, self._mobile)
         self._last = snapshot
-        self._is_broken = self._lengths(snapshot) > BREAK_FACTOR * self._start
-        self._persistence.append(1.0 - float(self._is_broken.mean()) if len(self._start) else 1.0)
+        lengths = np.linalg.norm(self._bonds.vectors(snapshot.positions, snapshot.cell), axis=1)
+        self._is_broken = lengths > BREAK_FACTOR * self._bonds.lengths
+        self._persistence.append(1.0 - float(self._is_broken.mean()) if len(lengths) else 1.0)
 
     def result(self) -> BondReport:
         """What became of them."""
         first, last = self._neighbors(self._first), self._neighbors(self._last)
         had, has = np.diff(first.first) > 0, np.diff(last.first) > 0
-        pairs = zip(self._a[self._is_broken], self._b[self._is_broken], strict=True)
+        pairs = zip(self._bonds.first[self._is_broken], self._bonds.second[self._is_broken], strict=True)
         return BondReport(
-            n_bonds=len(self._start),
+            n_bonds=len(self._bonds.first),
             persistence=np.array(self._persistence),
             broken=tuple((int(i), int(j)) for i, j in pairs),
             lost=tuple(int(i) for i in np.flatnonzero(had & ~has)),
         )
-
-    def _lengths(self, snapshot: Snapshot) -> NDArray[np.float64]:
-        """Lengths of the bonds in one frame, in Å."""
-        positions = snapshot.positions
-        vectors = positions[self._b] - positions[self._a] + self._shifts @ snapshot.cell
-        lengths: NDArray[np.float64] = np.linalg.norm(vectors, axis=1)
-        return lengths
 
     def _neighbors(self, snapshot: Snapshot) -> NeighborList:
         """Neighbours in one frame."""

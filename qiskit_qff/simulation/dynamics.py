@@ -23,7 +23,7 @@ from qiskit_qff.simulation.integrators import Integrator, build_integrator
 from qiskit_qff.simulation.recording import LOG, LogEntry, Recorder, read_log, trajectory_name
 from qiskit_qff.simulation.settings import MDSettings
 from qiskit_qff.simulation.stability import StabilityWatch
-from qiskit_qff.simulation.velocities import assign_velocities, keep_velocities, temperature
+from qiskit_qff.simulation.velocities import allowing_for_kept, assign_velocities, keep_velocities, temperature
 
 CHECKPOINT = "checkpoint.npz"
 
@@ -109,7 +109,7 @@ def run_dynamics(
         "model": model_digest,
         "structure": digest_structure(atoms, velocities=settings.keep_velocities),
     }
-    run = _Run(moving, settings, directory, identity, log_note=log_note, guard=extrapolation)
+    run = _Run(moving, allowing_for_kept(settings, atoms), directory, identity, log_note=log_note, guard=extrapolation)
     resumed = None if restart else run.resume()
     if resumed is None:
         run.start()

@@ -2,32 +2,35 @@ r"""Bonds that are kept from breaking: walls on the bonds of the first structure
 
 Force fields for porous frameworks commonly have fixed bonds. A model of this package has none, and what it learned from
 few frames may take a framework apart that a simulation of guests is meant to be in. For such simulations each bond of
-the structure that a run begins with (as :func:`~qiskit_qff.simulation.bonds.bond_report` counts them: not those of
-mobile ions) gets half a harmonic well,
+the structure that a run begins with (atoms closer than 1.3 times the sum of their covalent radii; not those of mobile
+ions, and none between two metal atoms) gets half a harmonic well,
 
-.. math:: E = 4\ \text{eV} \sum_b \max\left(0,\; \frac{r_b - 1.3\, r_b^0}{0.2\, r_b^0}\right)^2
+.. math:: E = 4\ \text{eV} \sum_b \max\left(0,\; \frac{r_b - 1.3\, r^0}{0.2\, r^0}\right)^2
 
-with :math:`r^0` its first length. Heat stretches bonds by less; a bond that is 1.5 times as long counts as broken, and
-costs 4 eV. Chemistry at those bonds is then excluded, real or not, and how much the walls had to do says whether the
-model would have it.
+with :math:`r^0` the mean length of the bonds between such elements there, so that a snapshot of hot atoms serves as
+well as one at rest. Heat stretches bonds by less; one that is 1.5 times as long counts as broken, and costs 4 eV.
+Chemistry at those bonds is then excluded, real or not, and how much the walls had to do says whether the model would
+have it.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.simulation.bonds import BREAK_FACTOR, first_bonds
+from qiskit_qff.simulation.bonds import BREAK_FACTOR, Bonds, first_bonds
 from qiskit_qff.simulation.calculator import Potential
 from qiskit_qff.structures.neighbors import NeighborList
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
+WITHIN = 1.3
+"""Atoms closer than this multiple of the sum of their covalent radii are bonded, those that heat has stretched too."""
 REST = 1.3
-"""Multiple of its first length up to which a bond does not feel its wall."""
+"""Multiple of the mean length up to which a bond does not feel its wall."""
 HEIGHT = 4.0
 """Energy of a wall where its bond counts as broken, in eV; there it pulls by 20 eV/Å in a bond of 2 Å."""
 
@@ -46,7 +49,7 @@ class HeldEnergy:
     """Derivative of the energy with strain, shape ``(3, 3)``, in eV."""
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class HeldBonds:
     """A force field with walls on the bonds of one structure; takes that structure's atoms, in their order."""
 
@@ -56,20 +59,14 @@ class HeldBonds:
     """Its reach in Å."""
     inner: Potential
     """The force field without walls on bonds."""
-    first: IntArray
-    """First atom of each bond."""
-    second: IntArray
-    """Second atom of each bond."""
-    shifts: FloatArray
-    """Cell vectors from its image in the cell to the second atom, shape ``(n_bonds, 3)``."""
-    lengths: FloatArray
-    """First lengths in Å."""
-    evaluations: int = field(default=0, init=False)
-    """Number of evaluations so far."""
-    felt: int = field(default=0, init=False)
-    """In how many of them a bond was at its wall."""
-    largest: float = field(default=0.0, init=False)
-    """Largest energy of all walls together in eV."""
+    bonds: Bonds
+    """The bonds that are held."""
+    rest: FloatArray
+    """Length of each in Å from which on it feels its wall, shape ``(n_bonds,)``."""
+    width: FloatArray
+    """How far beyond that a wall costs :data:`HEIGHT`, in Å, same shape."""
+    counts: Mapping[str, int]
+    """Number of bonds by pair of elements, such as ``O-Zn``."""
 
     @classmethod
     def of(cls, inner: Potential, atoms: Atoms) -> "HeldBonds":
@@ -77,15 +74,31 @@ class HeldBonds:
 
         Args:
             inner: The force field.
-            atoms: The structure that the run begins with.
+            atoms: The structure that the run begins with; better one at rest, and whole.
 
         Raises:
             ConfigError: If it has no bonds.
         """
-        bonds = first_bonds(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
-        if not len(bonds.first):
+        found = first_bonds(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, within=WITHIN, metallic=False)
+        if not len(found.first):
             raise ConfigError("there are no bonds to hold: no two atoms, mobile ions aside, are closer than bonds are.")
-        return cls(inner.species, inner.cutoff, inner, bonds.first, bonds.second, bonds.shifts, bonds.lengths)
+        symbols = np.array(atoms.get_chemical_symbols())
+        pairs = ["-".join(sorted(pair)) for pair in zip(symbols[found.first], symbols[found.second], strict=True)]
+        names, kinds = np.unique(pairs, return_inverse=True)
+        counts = np.bincount(kinds)
+        lengths = (np.bincount(kinds, weights=found.lengths) / counts)[kinds]
+        told = {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+        return cls(inner.species, inner.cutoff, inner, found, REST * lengths, (BREAK_FACTOR - REST) * lengths, told)
+
+    def walls(self, positions: FloatArray, cell: FloatArray) -> float:
+        """Energy of all walls in eV.
+
+        Args:
+            positions: Positions in Å, shape ``(n, 3)``, continuous since the first structure, not wrapped.
+            cell: Cell vectors in Å, shape ``(3, 3)``.
+        """
+        _, over = self._stretched(positions, cell)
+        return HEIGHT * float((over**2).sum())
 
     def evaluate(
         self,
@@ -105,18 +118,16 @@ class HeldBonds:
             neighbors: Full list with at least the cutoff.
         """
         own = self.inner.evaluate(numbers, positions, cell, pbc, neighbors)
-        vectors = positions[self.second] - positions[self.first] + self.shifts @ cell
-        lengths = np.linalg.norm(vectors, axis=1)
-        width = (BREAK_FACTOR - REST) * self.lengths
-        over = np.maximum(lengths - REST * self.lengths, 0.0) / width
+        vectors, over = self._stretched(positions, cell)
         walls = HEIGHT * over**2
-        slopes = (2.0 * HEIGHT * over / (width * lengths))[:, None] * vectors
+        slopes = (2.0 * HEIGHT * over / (self.width * np.linalg.norm(vectors, axis=1)))[:, None] * vectors
         energies, forces = own.energies.copy(), own.forces.copy()
-        for atoms, sign in ((self.first, 1.0), (self.second, -1.0)):
+        for atoms, sign in ((self.bonds.first, 1.0), (self.bonds.second, -1.0)):
             np.add.at(energies, atoms, 0.5 * walls)
             np.add.at(forces, atoms, sign * slopes)
-        added = float(walls.sum())
-        self.evaluations += 1
-        self.felt += added > 0.0
-        self.largest = max(self.largest, added)
-        return HeldEnergy(own.energy + added, energies, forces, own.virial + slopes.T @ vectors)
+        return HeldEnergy(own.energy + float(walls.sum()), energies, forces, own.virial + slopes.T @ vectors)
+
+    def _stretched(self, positions: FloatArray, cell: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Bond vectors in Å, and how far each is beyond its rest, in widths."""
+        vectors = self.bonds.vectors(positions, cell)
+        return vectors, np.maximum(np.linalg.norm(vectors, axis=1) - self.rest, 0.0) / self.width

@@ -9,11 +9,14 @@ The centre of mass rests in every ensemble here, so 3N - 3 degrees of freedom ca
 everywhere: in the start, the log and the thermostats.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
 
 from qiskit_qff.errors import ConfigError
+from qiskit_qff.simulation.settings import MDSettings
 
 _AT_REST = 1e-9
 """Momenta that count as zero, in ASE's units: a hydrogen atom that has them moves by 1e-10 Å/fs."""
@@ -69,6 +72,20 @@ def keep_velocities(atoms: Atoms) -> None:
             "the structure has no velocities to start with. Take a frame of a run that wrote them, or draw them."
         )
     atoms.set_momenta(momenta)
+
+
+def allowing_for_kept(settings: MDSettings, atoms: Atoms) -> MDSettings:
+    """Settings whose largest temperature is not passed by the velocities that a run is to keep.
+
+    Args:
+        settings: of the run.
+        atoms: its first structure.
+    """
+    if not settings.keep_velocities or settings.maximum_temperature_k is not None:
+        return settings
+    now = temperature(kinetic_energy(atoms.get_momenta(), atoms.get_masses()), len(atoms))
+    hotter = replace(settings, temperature_k=max(now, settings.temperature_k))
+    return replace(settings, maximum_temperature_k=hotter.temperature_limit_k)
 
 
 def without_drift(momenta: NDArray[np.float64], masses: NDArray[np.float64]) -> NDArray[np.float64]:

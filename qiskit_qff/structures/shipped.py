@@ -1,9 +1,9 @@
 """The data sets that come with the package, labelled by density functional theory, and how they are named.
 
 ``limof5``, lithium in the framework MOF-5, is what ``shipped`` means wherever data are asked for; ``li6ps5cl``, the
-solid electrolyte, goes by its own name. So does ``limof5_nodes``: structures of that framework whose Zn4O nodes came
-apart. Their card, ``qiskit_qff/data/README.md``, tells how they were made, what their labels are worth and how to split
-them.
+solid electrolyte, goes by its own name. So does ``limof5_nodes``: structures of that framework, most of whose Zn4O
+nodes came apart. Their card, ``qiskit_qff/data/README.md``, tells how they were made, what their labels are worth and
+how to split them.
 """
 
 from importlib.resources import files

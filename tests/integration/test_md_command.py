@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.io import read, write
@@ -114,18 +115,23 @@ def test_npt_tells_what_its_volume_rests_on(workplace, tmp_path, capsys):
         out = tmp_path / ensemble
         code, _, errors = call(command(workplace, out, ensemble=ensemble, steps=2), capsys)
         assert code == 0
-        assert (f"this one has {pressure:+.2g} GPa in this cell" in errors) == told
+        assert (f"by this one the pressure here is {pressure:+.2g} GPa" in errors) == told
 
 
 def test_bonds_are_held_and_what_that_took_is_told(workplace, tmp_path, capsys):
     atoms = read(workplace / "crystal.extxyz")
-    pair = Atoms([atoms.symbols[0]] * 2, positions=[[0, 0, 0], [1.9, 0, 0]], cell=3 * [12.0], pbc=True)
-    write(tmp_path / "pair.extxyz", pair)
-    options = {"structure": tmp_path / "pair.extxyz", "steps": 2, "timestep": 0.01}
-    found = finish(command(workplace, tmp_path / "run", hold_bonds=True, repeat=2, **options), capsys)
-    assert found["held_bonds"] == {"n_bonds": 8, "share_felt": 0.0, "largest_ev": 0.0}
+    lengths = np.array([1.75, 1.75, 1.75, 2.7])  # the last is beyond its wall, 1.3 times the mean
+    places = np.column_stack([np.cumsum(lengths), np.full(4, 3.0), np.full(4, 3.0)])
+    chain = Atoms([atoms.symbols[0]] * 4, positions=places, cell=[lengths.sum(), 9, 9], pbc=True)
+    write(tmp_path / "chain.extxyz", chain)
+    options = {"structure": tmp_path / "chain.extxyz", "timestep": 0.001, "interval": 2}
+    for steps in (4, 8, 8):  # the second goes on with the first, the third has nothing left to do
+        found = finish(command(workplace, tmp_path / "run", hold_bonds=True, steps=steps, **options), capsys)
+        assert (found["held_bonds"]["n_bonds"], found["held_bonds"]["share_felt"]) == (4, 1.0)
+        expected = 4.0 * ((2.7 - 1.3 * lengths.mean()) / (0.2 * lengths.mean())) ** 2
+        assert found["held_bonds"]["largest_ev"] == pytest.approx(expected, rel=1e-3)
     # Without walls it is another run.
-    code, _, errors = call(command(workplace, tmp_path / "run", repeat=2, **options), capsys)
+    code, _, errors = call(command(workplace, tmp_path / "run", steps=8, **options), capsys)
     assert code == 2
     assert "another model" in errors
 

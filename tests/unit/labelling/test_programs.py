@@ -163,9 +163,22 @@ def test_programs_of_ase_are_looked_for(monkeypatch, tmp_path) -> None:
         (tmp_path / name).chmod(0o755)
     make_labeller("vasp", AseOptions()).check()
     make_labeller("nwchem", AseOptions()).check()
+    monkeypatch.setenv("ASE_NWCHEM_COMMAND", "./nwchem PREFIX.nwi")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f"whole path, such as {tmp_path}/nwchem"):
+        make_labeller("nwchem", AseOptions()).check()
     # What the shell must read is left to it; a calculator without a program needs none.
-    monkeypatch.setenv("ASE_VASP_COMMAND", "source /opt/vasp/env.sh && vasp_std")
-    make_labeller("vasp", AseOptions()).check()
+    for command in (
+        "source /opt/vasp/env.sh && vasp_std",
+        "PATH=/opt/vasp/bin vasp_std",
+        'OPTIONS="-n 4 -x" vasp_std',
+        "umask 022; vasp_std",
+        "$VASP/bin/vasp_std",
+        "if true; then vasp_std; fi",
+        "module load vasp",
+    ):
+        monkeypatch.setenv("ASE_VASP_COMMAND", command)
+        make_labeller("vasp", AseOptions()).check()
     make_labeller("emt", AseOptions()).check()
 
 

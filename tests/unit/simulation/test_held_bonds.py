@@ -17,6 +17,7 @@ from qiskit_qff.simulation.held_bonds import REST, HeldBonds, HeldEnergy
 from qiskit_qff.simulation.recording import read_log
 from qiskit_qff.simulation.settings import MDSettings
 from qiskit_qff.simulation.trajectory import read_trajectory
+from qiskit_qff.structures.shipped import read_shipped
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def test_only_bonds_and_only_beyond_their_rest():
         else:
             assert found.energy - bare.energy == pytest.approx(4.0 * 0.5**2, rel=0.05)
             np.testing.assert_allclose((found.forces - bare.forces).sum(axis=0), 0.0, atol=1e-12)
-    assert (held.evaluations, held.felt) == (3, 1)
+        assert held.walls(there, atoms.cell.array) == pytest.approx(found.energy - bare.energy)
 
 
 @pytest.mark.parametrize("held", [False, True])
@@ -97,9 +98,11 @@ def test_bonds_last_where_they_would_break(tmp_path, held):
     assert report.n_bonds == 2
     assert (len(report.broken) == 0) == held
     if held:
-        assert potential.felt > 0
+        frames = read_trajectory(found.trajectory)
+        largest = max(potential.walls(*frame) for frame in zip(frames.positions, frames.cells, strict=True))
+        assert largest > 0.1
         energies = read_log(tmp_path / "run" / "log.csv")["conserved_ev"]
-        assert np.ptp(energies) < 1e-3 * potential.largest
+        assert np.ptp(energies) < 1e-3 * largest
 
 
 def test_nothing_changes_where_nothing_stretches(tmp_path):
@@ -110,3 +113,15 @@ def test_nothing_changes_where_nothing_stretches(tmp_path):
         run_dynamics(molecules(), potential, settings, tmp_path / name)
     for file in ("trajectory.extxyz", "log.csv"):
         assert (tmp_path / "held" / file).read_bytes() == (tmp_path / "free" / file).read_bytes()
+
+
+def test_a_hot_snapshot_holds_the_same_bonds_as_one_at_rest():
+    frames = [frame.to_atoms() for frame in read_shipped()[:3]]
+    whole = {"C-C": 48, "C-H": 24, "C-O": 24, "O-Zn": 32}  # one oxygen in 32 is 2.34 Å from its zinc in the first
+    potentials = [HeldBonds.of(Apart(species=(1, 3, 6, 8, 30)), atoms) for atoms in frames]
+    assert [held.counts for held in potentials] == [whole] * 3
+    doubled = HeldBonds.of(Apart(), frames[0] * (2, 1, 1))
+    assert doubled.counts == {pair: 2 * count for pair, count in whole.items()}
+    assert doubled.walls((frames[0] * (2, 1, 1)).positions, np.diag([2.0, 1.0, 1.0]) @ frames[0].cell.array) == 0.0
+    for held, atoms in zip(potentials, frames, strict=True):
+        assert held.walls(atoms.positions, atoms.cell.array) == 0.0

@@ -134,6 +134,11 @@ def test_runs_that_keep_velocities_are_one_run_in_parts(tmp_path, crystal):
     for part, expected in zip(second, whole[4:], strict=True):
         np.testing.assert_allclose(part.positions, expected.positions, atol=1e-6)
         np.testing.assert_allclose(part.get_momenta(), expected.get_momenta(), atol=1e-6)
+    # Hot atoms are no explosion if they were hot from the start.
+    hot = first.copy()
+    hot.set_momenta(first.get_momenta() * np.sqrt(3000.0 / first.get_temperature()))
+    found = run_dynamics(hot, LennardJones(), replace(rest, timestep_fs=0.5, steps=5, interval=5), tmp_path / "hot")
+    assert found.temperature_mean_k > 2000.0 > rest.temperature_limit_k
     # Other velocities make another run, whose checkpoint is not this one's.
     first.set_momenta(0.5 * first.get_momenta())
     with pytest.raises(ConfigError, match="another structure"):

@@ -124,6 +124,10 @@ def test_command_writes_the_frames_it_names(trained, known, tmp_path, capsys):
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (result["selected"], result["file"]) == ([], None)
     assert not (tmp_path / "next.extxyz").exists()
+    for same in (tmp_path / "candidates.extxyz", tmp_path / "." / "candidates.extxyz"):
+        assert run(["select", *arguments[1:3], "--out", str(same), "--n", "1", "--only-outside", "--force"]) == 2
+        assert "read and written at once" in capsys.readouterr().err
+    assert (tmp_path / "candidates.extxyz").exists()
     arguments[arguments.index("--out") + 1] = str(tmp_path / "next.dat")
     assert run([*arguments, "--n", "1"]) == 2
     assert "ends in .extxyz" in capsys.readouterr().err
