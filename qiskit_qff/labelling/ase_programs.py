@@ -18,7 +18,7 @@ from qiskit_qff.labelling.options import AseOptions
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.labels import symmetric_tensor
 
-_SHELL = re.compile(r"""[;&|<>$()`"'\\\n]|\bPATH=""")
+_SHELL = re.compile(r"""[;&|$()`"'\\\n]|\bPATH=""")
 """What only a shell can make sense of."""
 _ASSIGNMENT = re.compile(r"\w+=\S*")
 _BUILTIN = frozenset({"cd", "command", "eval", "exec", "ml", "module", "set", "source", ".", "time", "ulimit", "umask"})
@@ -155,7 +155,7 @@ def _command_of(calculator: Any) -> str:
 
 def _program_of(command: str) -> str:
     """The program at the head of a command; empty where it takes a shell to know."""
-    words = [] if _SHELL.search(command) else command.split()
+    words = [] if _SHELL.search(command.replace("2>&1", "")) else command.split()
     while words and _ASSIGNMENT.fullmatch(words[0]):
         words.pop(0)
     return words[0] if words and words[0] not in _BUILTIN else ""

@@ -118,7 +118,8 @@ def test_npt_tells_what_its_volume_rests_on(workplace, tmp_path, capsys):
         assert (f"by this one the pressure here is {pressure:+.2g} GPa" in errors) == told
 
 
-def test_bonds_are_held_and_what_that_took_is_told(workplace, tmp_path, capsys):
+def test_bonds_are_held_and_what_that_took_is_told(workplace, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("qiskit_qff.simulation.bonds.NONMETALS", (18, 36))  # noble gases, that bonds be allowed here
     atoms = read(workplace / "crystal.extxyz")
     lengths = np.array([1.75, 1.75, 1.75, 2.7])  # the last is beyond its wall, 1.3 times the mean
     places = np.column_stack([np.cumsum(lengths), np.full(4, 3.0), np.full(4, 3.0)])
@@ -142,7 +143,7 @@ def test_result_and_files(workplace, tmp_path, capsys):
     assert set(result) == {
         "steps", "time_ps", "ensemble", "temperature_mean_k", "temperature_std_k", "drift_mev_per_atom_per_ps",
         "pressure_mean_gpa", "ms_per_step", "lost_atoms", "resumed_from_step", "trajectory", "log", "plots", "settings",
-        "extrapolation", "fence",
+        "extrapolation", "fence", "held_bonds",
     }  # fmt: skip
     assert (result["steps"], result["time_ps"], result["ensemble"]) == (200, 0.8, "npt")
     assert result["resumed_from_step"] is None
