@@ -14,19 +14,20 @@
 Runs are within walls around the training data (`qiskit_qff.model.fence`), as those of `qff md` are; with `--bare` none.
 With `--held` bonds of the first frame have walls as well, as by `qff md --hold-bonds`.
 
-Bussi thermostat, every seed with velocities of its own; limof5 (four lithium ions), limof5_li2 and limof5_li0 start
-from frames of that loading sampled at 300 K (the last two, NVT only, show what the ions have to do with it). A run has
-survived if it comes to its end and no bond of its first frame (that of a mobile ion never is one) is broken in any
-recorded frame; both are recorded apart. Where there is a reference trajectory, radial distributions (all but the first
-tenth of the run, 120 bins to 6 Å) are compared with its own; the error of a pair is the mean absolute difference over
-the bins. Diffusivities of lithium are from the same part of the run, with the standard error of its five blocks. A
-reference of a fraction of a picosecond is little more than one still picture; how far parts of the model's own run that
-are as long, and as finely recorded, are from the whole of it says what agreement can be expected (windows: from where
-seed 0 ended). NVE: from where the NVT run of seed 0 ended, new velocities, half the time step; the drift is the slope
-of a straight line through the conserved quantity. NPT: from there as well, a fifth of the time, isotropic, no pressure;
-the mean volume of its second half over the first one (no model here was trained on stresses). Supercell: seed 0, NVT.
-Every finished run is written at once, and a second call goes on where the first was stopped, in the middle of a run too
-(`--work` keeps models and trajectories).
+Bussi thermostat, every seed with velocities of its own, from every seventh of the frames that may be begun with (two of
+limof5, three of limof5_li2, two of limof5_li0; frames whose nodes came apart are none); limof5 (four lithium ions),
+limof5_li2 and limof5_li0 start from frames of that loading sampled at 300 K (the last two, NVT only, show what the ions
+have to do with it). A run has survived if it comes to its end and no bond of its first frame (that of a mobile ion
+never is one) is broken in any recorded frame; both are recorded apart. Where there is a reference trajectory, radial
+distributions (all but the first tenth of the run, 120 bins to 6 Å) are compared with its own; the error of a pair is
+the mean absolute difference over the bins. Diffusivities of lithium are from the same part of the run, with the
+standard error of its five blocks. A reference of a fraction of a picosecond is little more than one still picture; how
+far parts of the model's own run that are as long, and as finely recorded, are from the whole of it says what agreement
+can be expected (windows: from where seed 0 ended). NVE: from where the NVT run of seed 0 ended, new velocities, half
+the time step; the drift is the slope of a straight line through the conserved quantity. NPT: from there as well, a
+fifth of the time, isotropic, no pressure; the mean volume of its second half over the first one (no model here was
+trained on stresses). Supercell: seed 0, NVT. Every finished run is written at once, and a second call goes on where the
+first was stopped, in the middle of a run too (`--work` keeps models and trajectories).
 """
 
 import argparse
