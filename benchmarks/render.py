@@ -18,6 +18,7 @@ import render_learning
 import render_packaging
 import render_quantum
 import render_speed
+import render_splits
 import render_stability
 import render_transfer
 import render_uncertainty
@@ -110,6 +111,7 @@ def page():
     ]
     lines += [
         *render_accuracy.sections(),
+        *render_splits.sections(),
         *render_ablations.sections(),
         *render_transfer.sections(),
         *render_stability.sections(),

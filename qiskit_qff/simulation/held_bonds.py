@@ -21,6 +21,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from qiskit_qff.errors import ConfigError
+from qiskit_qff.model.prediction import Prediction
 from qiskit_qff.simulation.bonds import BREAK_FACTOR, Bonds, first_bonds
 from qiskit_qff.simulation.calculator import Potential
 from qiskit_qff.structures.neighbors import NeighborList
@@ -33,20 +34,6 @@ REST = 1.3
 """Multiple of the mean length up to which a bond does not feel its wall."""
 HEIGHT = 4.0
 """Energy of a wall where its bond counts as broken, in eV; there it pulls by 20 eV/Å in a bond of 2 Å."""
-
-
-@dataclass(frozen=True, eq=False)
-class HeldEnergy:
-    """Energies, forces and virial, walls included."""
-
-    energy: float
-    """Total energy in eV."""
-    energies: FloatArray
-    """Energy of each atom, shape ``(n_atoms,)``, in eV; a wall's is shared by the two atoms of its bond."""
-    forces: FloatArray
-    """Forces, shape ``(n_atoms, 3)``, in eV/Å."""
-    virial: FloatArray
-    """Derivative of the energy with strain, shape ``(3, 3)``, in eV."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +94,8 @@ class HeldBonds:
         cell: FloatArray,
         pbc: NDArray[np.bool_],
         neighbors: NeighborList,
-    ) -> HeldEnergy:
-        """Evaluate a structure whose neighbours are known.
+    ) -> Prediction:
+        """Evaluate a structure whose neighbours are known; a wall's energy is shared by the two atoms of its bond.
 
         Args:
             numbers: Atomic numbers, shape ``(n,)``.
@@ -125,7 +112,7 @@ class HeldBonds:
         for atoms, sign in ((self.bonds.first, 1.0), (self.bonds.second, -1.0)):
             np.add.at(energies, atoms, 0.5 * walls)
             np.add.at(forces, atoms, sign * slopes)
-        return HeldEnergy(own.energy + float(walls.sum()), energies, forces, own.virial + slopes.T @ vectors)
+        return Prediction(energies, forces, own.virial + slopes.T @ vectors)
 
     def _stretched(self, positions: FloatArray, cell: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Bond vectors in Å, and how far each is beyond its rest, in widths."""

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qiskit_qff.errors import ConfigError
+from qiskit_qff.model.prediction import Prediction
 from qiskit_qff.simulation.bonds import bond_report, first_bonds
 from qiskit_qff.simulation.calculator import QFFCalculator
 from qiskit_qff.simulation.dynamics import run_dynamics
-from qiskit_qff.simulation.held_bonds import REST, HeldBonds, HeldEnergy
+from qiskit_qff.simulation.held_bonds import REST, HeldBonds
 from qiskit_qff.simulation.recording import read_log
 from qiskit_qff.simulation.settings import MDSettings
 from qiskit_qff.simulation.trajectory import read_trajectory
@@ -31,7 +32,7 @@ class Apart:
     def evaluate(self, numbers, positions, cell, _pbc, _neighbors):
         away = np.where(numbers[:, None] == 3, 0.0, positions - 0.5 * cell.sum(axis=0))
         energies = -0.5 * self.pull * (away**2).sum(axis=1)
-        return HeldEnergy(float(energies.sum()), energies, self.pull * away, np.zeros((3, 3)))
+        return Prediction(energies, self.pull * away, np.zeros((3, 3)))
 
 
 def molecules() -> Atoms:
