@@ -10,6 +10,7 @@
 | uio66, 114 atoms | all 15 frames | 300 K | 0.5 fs |
 | limof5, shipped, 110 atoms | all frames | 300 K | 0.5 fs |
 | limof5_li2, limof5_li0: 108 and 106 atoms, the same model | | 300 K | 0.5 fs |
+| li6ps5cl_stress: as li6ps5cl, stresses of its 28 frames that have one fitted too | | 600 K | 1 fs |
 
 Runs are within walls around the training data (`qiskit_qff.model.fence`), as those of `qff md` are; with `--bare` none.
 With `--held` bonds of the first frame have walls as well, as by `qff md --hold-bonds`.
@@ -25,9 +26,9 @@ standard error of its five blocks. A reference of a fraction of a picosecond is 
 far parts of the model's own run that are as long, and as finely recorded, are from the whole of it says what agreement
 can be expected (windows: from where seed 0 ended). NVE: from where the NVT run of seed 0 ended, new velocities, half
 the time step; the drift is the slope of a straight line through the conserved quantity. NPT: from there as well, a
-fifth of the time, isotropic, no pressure; the mean volume of its second half over the first one (no model here was
-trained on stresses). Supercell: seed 0, NVT. Every finished run is written at once, and a second call goes on where the
-first was stopped, in the middle of a run too (`--work` keeps models and trajectories).
+fifth of the time, isotropic, no pressure; the mean volume of its second half over the first one, and the model's
+pressure on the first structure at rest. Supercell: seed 0, NVT. Every finished run is written at once, and a second
+call goes on where the first was stopped, in the middle of a run too (`--work` keeps models and trajectories).
 """
 
 import argparse
@@ -38,12 +39,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from ase.units import GPa
 
 from qiskit_qff.errors import SimulationError
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.fence import STRENGTH, FencedForceField, within_walls
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.bonds import bond_report
+from qiskit_qff.simulation.calculator import QFFCalculator
 from qiskit_qff.simulation.diffusion import diffusivity
 from qiskit_qff.simulation.displacements import mean_squared_displacements
 from qiskit_qff.simulation.dynamics import run_dynamics
@@ -83,7 +86,9 @@ class System:
     start_tags: dict[str, object] = field(default_factory=dict)
     """What frames are tagged with that runs may start from."""
     like: str | None = None
-    """System whose frames and model serve."""
+    """System whose frames serve, and its model where that is fitted to the same labels."""
+    stress_scale: float | None = None
+    """What stresses are fitted with, in meV/Å³; None: they are not."""
     kinds: tuple[str, ...] = KINDS
 
 
@@ -94,6 +99,9 @@ SYSTEMS = {
     "limof5": System(300.0, 0.5, start_tags={"replica": "A"}),
     "limof5_li2": System(300.0, 0.5, start_tags=COOL | {"config_type": "li2mof5"}, like="limof5", kinds=("nvt",)),
     "limof5_li0": System(300.0, 0.5, start_tags=COOL | {"config_type": "mof5"}, like="limof5", kinds=("nvt",)),
+    "li6ps5cl_stress": System(
+        600.0, 1.0, has_reference=True, like="li6ps5cl", stress_scale=2.0, kinds=("nvt", "nve", "npt")
+    ),
 }
 
 
@@ -105,7 +113,8 @@ def model_of(name, system, frames, work, *, options):
     """The trained model, kept from call to call."""
     path = work / f"{name}.json"
     if not path.exists():
-        chosen = frames[: system.n_train]
+        chosen, loss = frames[: system.n_train], {"stress_scale_mev_per_ang3": system.stress_scale}
+        options = options | ({} if system.stress_scale is None else {"loss": loss})
         train(chosen, parse_config(options, where="benchmark"), rng=np.random.default_rng(0)).force_field.save(path)
     return ForceField.load(path)
 
@@ -195,9 +204,7 @@ def simulate(system, potential, start, folder, *, kind, seed, ps, held):
         )
         row |= {"share_felt": float((walls > 0.0).mean()), "largest_wall_ev": float(walls.max())}
     if kind == "npt":
-        volumes = np.abs(np.linalg.det(trajectory.cells))
-        # The barostat's time is 1 ps: the first half is left to it.
-        row["volume_ratio"] = float(volumes[len(volumes) // 2 :].mean() / abs(np.linalg.det(atoms.cell.array)))
+        row |= volume_of(trajectory.cells, atoms, potential)
     return row | {
         "time_ps": summary.time_ps,
         "temperature_k": summary.temperature_mean_k,
@@ -208,6 +215,21 @@ def simulate(system, potential, start, folder, *, kind, seed, ps, held):
         "fewest_bonds": float(bonds.persistence.min()),
         "broken_at_end": len(bonds.broken),
     }, trajectory  # fmt: skip
+
+
+def volume_of(cells, atoms, potential):
+    """Mean volume over the first one, with the standard error of five blocks; pressure at rest before, in GPa."""
+    volumes = np.abs(np.linalg.det(cells)) / abs(np.linalg.det(atoms.cell.array))
+    # The barostat's time is 1 ps: the first half is left to it.
+    settled = volumes[len(volumes) // 2 :]
+    blocks = [part.mean() for part in np.array_split(settled, 5)]
+    still = atoms.copy()
+    still.calc = QFFCalculator(potential)
+    return {
+        "volume_ratio": float(settled.mean()),
+        "volume_error": float(np.std(blocks, ddof=1) / np.sqrt(len(blocks))),
+        "first_pressure_gpa": float(-still.get_stress()[:3].mean() / GPa),
+    }
 
 
 def warm(start, folder):
@@ -305,7 +327,8 @@ def main():
     for name in ["limof5", "li6ps5cl"] if given.smoke else given.systems:
         system, like = SYSTEMS[name], SYSTEMS[name].like or name
         frames = frames_of(like, given.data)
-        model = model_of(like, system, frames, given.work, options=SMALL if given.smoke else {})
+        of = like if system.stress_scale is None else name
+        model = model_of(of, system, frames, given.work, options=SMALL if given.smoke else {})
         potential = model if given.bare else within_walls(model)
         walls = walls_of(potential)
         starts = starts_of(system, frames)

@@ -4,6 +4,7 @@
     python benchmarks/reference/collect.py go-on RUN          # writes RUN/ar.inp, with which the shipped run goes on
     python benchmarks/reference/collect.py framework FILE...  # frames labelled by `qff label --calculator cp2k`
     python benchmarks/reference/collect.py nodes FILE...      # the same, structures that a model's dynamics broke
+    python benchmarks/reference/collect.py stresses FILE FINE # the same, frames of the electrolyte with `stress: true`
     python benchmarks/reference/collect.py card               # the card's figures from the files as they are
 
 `electrolyte` takes every step whose SCF converged. A run that begins at rest makes the set anew; one that begins where
@@ -11,8 +12,11 @@ the set has a frame replaces what came after it. `go-on` takes the velocities of
 and the forces, as velocity Verlet has them; the thermostat begins anew. `framework` adds what the set does not hold
 yet, in the order given; frames whose lithium has a Mulliken charge near zero are in a wrong electronic state, told and
 left out. `nodes` adds to a set of its own; its frames come with tags `round`, `seed`, `time_ps` and `broken_bonds`, and
-`origin`, the frame of `limof5` that the run began with, where that is broken itself. All can be run while calculations
-go on. `--smoke` writes nothing: it fails where the card is not what the files say.
+`origin`, the frame of `limof5` that the run began with, where that is broken itself. `stresses` gives frames of
+`li6ps5cl` the stress that FILE has for the same positions. On the recipe's grid the pressure is off by nearly the same
+in every frame; FINE holds some of the frames from a fine grid without smoothing, and the mean difference of their
+pressure is taken off all. All can be run while calculations go on. `--smoke` writes nothing: it fails where the card is
+not what the files say.
 """
 
 import argparse
@@ -26,7 +30,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import iread, read, write
-from ase.units import Bohr, Hartree, _aut, fs
+from ase.units import Bohr, GPa, Hartree, _aut, fs
 
 from qiskit_qff.structures.shipped import shipped_path
 
@@ -35,7 +39,11 @@ EQUILIBRATION_FS = 100.0
 """Until then the electrolyte cools down from 1300 K, two relaxation times of its thermostat."""
 ATOMIC_TIME_FS = 1e15 * _aut
 """CP2K's unit of time in fs."""
-WHAT = ("electrolyte", "go-on", "framework", "nodes", "card")
+WHAT = ("electrolyte", "go-on", "framework", "nodes", "stresses", "card")
+MOST_SPREAD = 0.05
+"""By how much the grid's share of the pressure may differ between frames and axes, in GPa, to be called constant."""
+MOST_GAP = 0.01
+"""By how much a frame's energy may differ when it is calculated again, in meV/atom."""
 LEAST_CHARGE = 0.1
 """Lithium below this Mulliken charge, in e, is not the ion."""
 
@@ -136,11 +144,11 @@ def go_on(run):
 
 def unknown(files, frames):
     """Labelled frames that a set does not hold yet, those in a wrong electronic state left out."""
-    kept = {a.positions.round(6).tobytes() for a in frames}
+    kept = {place(a) for a in frames}
     for file in files:
         for atoms in iread(file):
             charges = atoms.arrays["mulliken_charges"][atoms.numbers == 3]
-            if atoms.positions.round(6).tobytes() in kept:
+            if place(atoms) in kept:
                 continue
             if len(charges) and charges.min() < LEAST_CHARGE:
                 print(f"{file}: lithium of charge {charges.min():.2f}: left out")
@@ -173,6 +181,36 @@ def nodes(files):
         frames.append(atoms)
     save(frames, path)
     return len(frames)
+
+
+def stresses(coarse, fine):
+    """Put corrected stresses into the electrolyte's frames; says what was taken off."""
+    path = shipped_path("li6ps5cl")
+    frames, found = read(path, ":"), {place(a): a for a in iread(coarse)}
+    shifts = [found[place(a)].get_stress(voigt=False) - a.get_stress(voigt=False) for a in iread(fine)]
+    mean = float(np.mean([np.trace(shift) / 3.0 for shift in shifts]))
+    spread = max(float(np.abs(shift - mean * np.eye(3)).max()) for shift in shifts) / GPa
+    if spread > MOST_SPREAD:
+        sys.exit(f"the grid's share of the stress differs by {spread:.3f} GPa between frames or axes: no constant")
+    count = 0
+    for atoms in frames:
+        other = found.get(place(atoms))
+        if other is None:
+            continue
+        gap = 1e3 * abs(other.get_potential_energy() - atoms.get_potential_energy()) / len(atoms)
+        if gap > MOST_GAP:
+            sys.exit(f"step {atoms.info['step']}: energies differ by {gap:.3f} meV/atom: another recipe?")
+        tensor = other.get_stress(voigt=False) - mean * np.eye(3)
+        atoms.calc.results["stress"] = np.round(tensor[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]], 8)
+        atoms.info["stress_shift_gpa"] = round(-mean / GPa, 4)
+        count += 1
+    save(frames, path)
+    return f"{count} stresses, {mean / GPa:.3f} GPa taken off; over {len(shifts)} frames and all axes ± {spread:.3f}"
+
+
+def place(atoms):
+    """Where the atoms are, as a key."""
+    return atoms.positions.round(6).tobytes()
 
 
 def table(head, rows):
@@ -254,6 +292,12 @@ def framework_summary():
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {words} |" for name, words in rows.items())])
 
 
+def stress_words(frames):
+    """How many frames have a stress, and a third of its trace: mean and standard deviation, as two cells."""
+    found = [a.get_stress()[:3].mean() / GPa for a in frames if "stress" in a.calc.results]
+    return f"{len(found)} | {np.mean(found):+.2f} ± {np.std(found):.2f}" if found else "0 | -"
+
+
 def electrolyte_card():
     frames = read(shipped_path("li6ps5cl"), ":")
     rows = []
@@ -269,9 +313,9 @@ def electrolyte_card():
             f"| {name} | {len(part)} | {part[0].info['time_fs']:.0f} to {part[-1].info['time_fs']:.0f} fs | "
             f"{heat.mean():.0f} ({heat.min():.0f} to {heat.max():.0f}) | "
             f"{energies.min():.4f} to {energies.max():.4f} | {forces.std():.2f} | "
-            f"{np.abs(forces).max():.1f} | {net:.3f} |"
+            f"{np.abs(forces).max():.1f} | {net:.3f} | {stress_words(part)} |"
         )
-    head = "| part | frames | time | kinetic T / K | eV/atom | std F | largest component | net F |"
+    head = "| part | frames | time | kinetic T / K | eV/atom | std F | largest component | net F | stresses | GPa |"
     return table(head, rows)
 
 
@@ -303,6 +347,8 @@ def main():
         go_on(given.paths[0])
     elif given.what == "framework":
         print(framework(given.paths), "frames")
+    elif given.what == "stresses":
+        print(stresses(*given.paths))
     elif given.what == "nodes":
         print(nodes(given.paths), "frames")
     page.write_text(card(page.read_text()))

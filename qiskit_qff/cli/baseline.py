@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.options import DryRunOption, ForceOption, FrameworkOption, JsonOption
+from qiskit_qff.cli.options import DryRunOption, ForceOption, FrameworkOption, JsonOption, StressScaleOption
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
 from qiskit_qff.cli.train import resolve_config
@@ -34,6 +34,7 @@ def baseline(
     ] = None,
     group: Annotated[str | None, typer.Option("--group", help="Frame tag that 'balanced' draws from evenly.")] = None,
     framework: FrameworkOption = None,
+    stress_scale: StressScaleOption = None,
     max_parameters: Annotated[
         int | None, typer.Option("--max-parameters", help="Limit on trainable parameters; default 99.")
     ] = None,
@@ -50,6 +51,7 @@ def baseline(
     changes: dict[str, Any] = {
         "data": {"split": split, "test_fraction": test_fraction, "group": group, "framework": framework},
         "descriptor": {"r_cut": cutoff},
+        "loss": {"stress_scale_mev_per_ang3": stress_scale},
         "max_parameters": max_parameters,
         "seed": seed,
     }

@@ -63,6 +63,8 @@ def label(
     output.say(
         f"labelling    {len(frames)} frames with {labeller.name}: {labeller.level} (settings {labeller.settings_hash})"
     )
+    if caution := chosen.caution():
+        output.note(caution)
     if dry_run:
         _show(labeller, frames, output, workers=workers, threads=threads)
         return

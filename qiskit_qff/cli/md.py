@@ -164,7 +164,7 @@ def md(
     field = ForceField.load(model_file(model))
     potential, fence = choose_potential(field, fence, device, precision, output)
     if ensemble == "npt" and start.pbc.all():
-        warn_of_volume(potential, start, pressure, output)
+        warn_of_volume(field, potential, start, pressure, output)
     held = _held(potential, start, repeat, device, output) if hold_bonds else None
     potential = held or potential
     watch = _watch(field, on_extrapolation, grade_limit, grade_interval, output)

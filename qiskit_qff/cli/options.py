@@ -18,6 +18,14 @@ FrameworkOption = Annotated[
     str | None,
     typer.Option("--framework", help="any (default), or whole: leave out frames whose framework lacks bonds."),
 ]
+StressScaleOption = Annotated[
+    float | None,
+    typer.Option(
+        "--stress-scale",
+        help="Fit stresses, where frames have some: error in meV/Å³ that counts as one unit; 2 is a good start. "
+        "For constant pressure. Default: they are not fitted.",
+    ),
+]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, say what would be done and what it takes, and stop.")
 ]

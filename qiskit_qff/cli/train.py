@@ -12,6 +12,7 @@ from qiskit_qff.cli.options import (
     FrameworkOption,
     JsonOption,
     OutOption,
+    StressScaleOption,
     model_file,
 )
 from qiskit_qff.cli.output import Output
@@ -47,6 +48,7 @@ def train(
     ] = None,
     group: Annotated[str | None, typer.Option("--group", help="Frame tag that 'balanced' draws from evenly.")] = None,
     framework: FrameworkOption = None,
+    stress_scale: StressScaleOption = None,
     max_parameters: Annotated[
         int | None, typer.Option("--max-parameters", help="Limit on trainable parameters; default 99.")
     ] = None,
@@ -99,6 +101,7 @@ def train(
     changes: dict[str, Any] = {
         "data": {"split": split, "test_fraction": test_fraction, "group": group, "framework": framework},
         "descriptor": {"r_cut": cutoff},
+        "loss": {"stress_scale_mev_per_ang3": stress_scale},
         "optimizer": {"restarts": restarts},
         "estimator": {
             "backend": backend,

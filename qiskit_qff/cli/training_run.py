@@ -85,6 +85,12 @@ def read_training_frames(config: "TrainConfig", output: Output) -> "list[Frame]"
         output.note(f"left out for broken frameworks: {len(frames) - len(whole)} of {len(frames)} frames")
         frames = whole
     ensure_trainable(frames)
+    count = sum(frame.stress is not None for frame in frames)
+    if count and config.loss.stress_scale_mev_per_ang3 is None:
+        output.note(
+            f"stresses of {count} of {len(frames)} frames are not fitted; for simulations at constant pressure fit "
+            "them: --stress-scale 2"
+        )
     return frames
 
 

@@ -24,6 +24,11 @@ from qiskit_qff.descriptors.tables import ChannelTables
 F = NDArray[np.float64]
 I = NDArray[np.int64]  # noqa: E741 - the pair F, I keeps kernel signatures readable
 
+STRAIN_ROWS = (0, 1, 2, 1, 0, 0)
+"""First axis of the six components of a strain, xx, yy, zz, yz, xz, xy."""
+STRAIN_COLUMNS = (0, 1, 2, 2, 2, 1)
+"""Second axis of each."""
+
 
 @numba.njit(cache=True)
 def neighbor_functions(
@@ -148,7 +153,7 @@ def _triple_jacobian(
 @numba.njit(cache=True, nogil=True)
 def linear_design(
     tables: ChannelTables, first: I, neighbor: I, vectors: F, distances: F, kinds: I,
-    energy_row: F, force_rows: F, all_values: F,
+    energy_row: F, force_rows: F, virial_rows: F, all_values: F,
 ) -> None:  # fmt: skip
     """Design rows of a model that is linear in the channels, for one frame.
 
@@ -161,10 +166,13 @@ def linear_design(
         kinds: Species index per atom, shape ``(n,)``.
         energy_row: Output, channel sums over the atoms of each species, shape ``(C,)``.
         force_rows: Output, minus the gradient of ``energy_row``, shape ``(3 n, C)``, in 1/Å.
+        virial_rows: Output, its derivative by strain as xx, yy, zz, yz, xz, xy, shape ``(6, C)``; or without rows,
+            where nobody needs it.
         all_values: Output, channel values of each atom, shape ``(n, max channels)``.
     """
     energy_row[:] = 0.0
     force_rows[:] = 0.0
+    virial_rows[:] = 0.0
     for i in range(first.shape[0] - 1):
         s, low, high = kinds[i], first[i], first[i + 1]
         start = tables.channel_start[s]
@@ -179,12 +187,16 @@ def linear_design(
                 for c in range(n_channels):
                     force_rows[3 * j + axis, start + c] -= jacobian[p, axis, c]
                     force_rows[3 * i + axis, start + c] += jacobian[p, axis, c]
+            for k in range(virial_rows.shape[0]):
+                along, axis = vectors[low + p, STRAIN_ROWS[k]], STRAIN_COLUMNS[k]
+                for c in range(n_channels):
+                    virial_rows[k, start + c] += along * jacobian[p, axis, c]
 
 
 @numba.njit(cache=True, nogil=True)
 def quadratic_design(
     tables: ChannelTables, means: F, maps: F, map_start: I, sizes: I, feature_start: I,
-    first: I, neighbor: I, vectors: F, distances: F, kinds: I, energy_row: F, force_rows: F,
+    first: I, neighbor: I, vectors: F, distances: F, kinds: I, energy_row: F, force_rows: F, virial_rows: F,
 ) -> None:  # fmt: skip
     """Design rows of a model that is quadratic in the compressed channels, for one frame.
 
@@ -205,9 +217,12 @@ def quadratic_design(
         kinds: Species index per atom, shape ``(n,)``.
         energy_row: Output, feature sums over atoms, shape ``(Q,)``.
         force_rows: Output, minus their gradient, shape ``(3 n, Q)``, in 1/Å.
+        virial_rows: Output, their derivative by strain as xx, yy, zz, yz, xz, xy, shape ``(6, Q)``; or without rows,
+            where nobody needs it.
     """
     energy_row[:] = 0.0
     force_rows[:] = 0.0
+    virial_rows[:] = 0.0
     for i in range(first.shape[0] - 1):
         s, low, high = kinds[i], first[i], first[i + 1]
         start, stop = tables.channel_start[s], tables.channel_start[s + 1]
@@ -224,15 +239,20 @@ def quadratic_design(
                 feature += 1
         total = np.zeros((3, sizes[s] + 1))
         slopes = np.zeros((3, sizes[s] + 1))
+        strained = np.zeros((virial_rows.shape[0], sizes[s] + 1))
         for p in range(high - low):
             slopes[:, 1:] = jacobian[p] @ transposed
             total += slopes
+            for k in range(virial_rows.shape[0]):
+                strained[k] += vectors[low + p, STRAIN_ROWS[k]] * slopes[STRAIN_COLUMNS[k]]
             j = neighbor[low + p]
             for axis in range(3):
                 _add_products(x, slopes[axis], force_rows[3 * j + axis], feature_start[s], -1.0)
         # PERF: products are linear in the slope, so the centre's own row is added once, not per neighbour.
         for axis in range(3):
             _add_products(x, total[axis], force_rows[3 * i + axis], feature_start[s], 1.0)
+        for k in range(virial_rows.shape[0]):
+            _add_products(x, strained[k], virial_rows[k], feature_start[s], 1.0)
 
 
 @numba.njit(cache=True)

@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from qiskit_qff.bounded import read_yaml
 from qiskit_qff.errors import ConfigError
 
+FINE_GRID = 600.0
+"""Cutoff in Ry from which on CP2K's pressure is told without a word."""
+
 
 class Options(BaseModel):
     """Settings of one calculator; unknown keys are errors."""
@@ -27,6 +30,10 @@ class Options(BaseModel):
     def hashed(self, name: str) -> str:
         """Short hash of the calculator's name and of all settings that labels depend on."""
         return short_hash({"calculator": name, **self.relevant()})
+
+    def caution(self) -> str | None:
+        """What should be known of labels with these settings; None where there is nothing."""
+        return None
 
     def relevant(self) -> dict[str, Any]:
         """All settings that labels depend on, the defaults included, as plain values."""
@@ -62,11 +69,28 @@ class Cp2kOptions(Options):
     multiplicity: int | None = Field(
         default=None, ge=1, description="2S + 1; None: 1 for an even number of electrons, else 2 with spin polarisation"
     )
-    stress: bool = Field(default=True, description="compute the stress as well")
+    stress: bool = Field(
+        default=False, description="compute the stress as well; right only with smooth_xc: false and a fine grid"
+    )
     max_scf: int = Field(default=18, ge=1, description="iterations of an inner SCF loop")
     max_outer_scf: int = Field(default=6, ge=1, description="restarts of the SCF with a new preconditioner")
     reuse_wavefunction: bool = Field(default=True, description="begin with the last frame of the same atoms")
     command: str | None = Field(default=None, description="how to start CP2K; default QFF_CP2K, or cp2k.psmp found")
+
+    def caution(self) -> str | None:
+        """That a coarse or smoothed grid shifts the pressure.
+
+        CP2K strains the grid with the cell. What the energy owes to the grid then counts as pressure, which at constant
+        cutoff it is not: in Li6PS5Cl +3.4 GPa of stress at 300 Ry with ``smooth_xc``, the same along every axis to 0.01
+        GPa, and nothing off the diagonal (``benchmarks/reference/collect.py``, the data card).
+        """
+        if not self.stress or (not self.smooth_xc and self.cutoff >= FINE_GRID):
+            return None
+        return (
+            f"stress: true on a grid of {self.cutoff:g} Ry{' with smooth_xc' if self.smooth_xc else ''}: the pressure "
+            "will be off by some GPa (3.4 in Li6PS5Cl at 300 Ry with smooth_xc), the rest of the stress will not; give "
+            f"smooth_xc: false and cutoff: {FINE_GRID:g}, or take a constant off"
+        )
 
 
 class TbliteOptions(Options):

@@ -140,6 +140,11 @@ class LossConfig(Section):
         default_factory=dict,
         description="factors on the weight of each element's forces, e.g. {Li: 3} for the few that move; else 1",
     )
+    stress_scale_mev_per_ang3: float | None = Field(
+        default=None,
+        gt=0.0,
+        description="stress error that counts as one unit, for frames that have stresses; null: they are not fitted",
+    )
     shots: int | None = Field(
         default=40_000,
         ge=1,

@@ -108,6 +108,28 @@ def parity_forces(comparison: Comparison) -> Figure:
 
 
 @rc_context(STYLE)
+def parity_stresses(sets: Mapping[str, Comparison]) -> Figure:
+    """Predicted against reference components of the stress.
+
+    Args:
+        sets: comparisons by name, for example ``train`` and ``test``; those without stresses are left out.
+    """
+    figure, axes = new_figure()
+    shown = {name: comparison for name, comparison in sets.items() if comparison.stresses.size}
+    for colour, (name, comparison) in zip(cycle(PALETTE), shown.items(), strict=False):
+        label = f"{name}: MAE {mean_absolute(comparison.stress_errors):.2g} meV/Å³"
+        _points(
+            axes,
+            MEV_PER_EV * comparison.stresses.ravel(),
+            MEV_PER_EV * comparison.predicted_stresses.ravel(),
+            colour,
+            label,
+        )
+    _finish_parity(axes, "stress component", "meV/Å³")
+    return figure
+
+
+@rc_context(STYLE)
 def parity_by_element(comparison: Comparison) -> Figure:
     """Predicted against reference force components, one small panel an element.
 

@@ -8,7 +8,7 @@ from ase.data import chemical_symbols
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.report import figures
 from qiskit_qff.report.circuits import draw, measured_circuit, two_qubit_depth
-from qiskit_qff.report.html import Panel, Section, Table
+from qiskit_qff.report.html import Cell, Panel, Section, Table
 from qiskit_qff.report.metrics import Comparison, Metrics
 from qiskit_qff.report.training_run import TrainingRun
 
@@ -27,8 +27,8 @@ def errors_section(comparisons: Mapping[str, Comparison], metrics: Mapping[str, 
         metrics: errors, by the same names.
     """
     last = list(metrics)[-1]
-    header = ("set", "frames", "energy MAE", "energy RMSE", "force MAE", "force RMSE")
-    rows = tuple(
+    header: tuple[str, ...] = ("set", "frames", "energy MAE", "energy RMSE", "force MAE", "force RMSE")
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
         (
             name,
             m.n_frames,
@@ -39,10 +39,17 @@ def errors_section(comparisons: Mapping[str, Comparison], metrics: Mapping[str, 
         )
         for name, m in metrics.items()
     )
+    units = "meV/atom, meV/Å"
+    if any(m.stress_mae_mev_per_ang3 is not None for m in metrics.values()):
+        header, units = (*header, "stress MAE", "stress RMSE"), f"{units}, meV/Å³"
+        rows = tuple(
+            (*row, m.stress_mae_mev_per_ang3, m.stress_rmse_mev_per_ang3)
+            for row, m in zip(rows, metrics.values(), strict=True)
+        )
     return Section(
         title="Errors",
         tables=(
-            Table("All frames (meV/atom, meV/Å)", header, rows),
+            Table(f"All frames ({units})", header, rows),
             _species_table(metrics[last], last),
         ),
         panels=_error_panels(comparisons, last) if comparisons else (),
@@ -257,4 +264,13 @@ def _error_panels(comparisons: Mapping[str, Comparison], last: str) -> tuple[Pan
                     figures.parity_by_element(shown),
                 )
             )
+    if any(comparison.stresses.size for comparison in comparisons.values()):
+        panels.append(
+            Panel(
+                "parity_stresses",
+                "Components of the stress against ab initio, tension positive; 1 GPa is 6.24 meV/Å³.",
+                "Scatter plot of predicted against ab initio stress components along the diagonal.",
+                figures.parity_stresses(comparisons),
+            )
+        )
     return tuple(panels)

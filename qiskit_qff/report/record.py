@@ -161,6 +161,8 @@ def _comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
         "species": comparison.species[kept].tolist(),
         "forces": _rounded(comparison.forces[kept], 4),
         "predicted_forces": _rounded(comparison.predicted_forces[kept], 4),
+        "stresses": _rounded(comparison.stresses, 7),
+        "predicted_stresses": _rounded(comparison.predicted_stresses, 7),
     }
 
 
@@ -182,6 +184,9 @@ def _comparison_from_dict(data: Mapping[str, Any]) -> Comparison:
         forces=np.array(data["forces"], dtype=float).reshape(-1, 3),
         predicted_forces=np.array(data["predicted_forces"], dtype=float).reshape(-1, 3),
         species=np.array(data["species"], dtype=np.int64),
+        # Records of older versions have none.
+        stresses=np.array(data.get("stresses", []), dtype=float).reshape(-1, 6),
+        predicted_stresses=np.array(data.get("predicted_stresses", []), dtype=float).reshape(-1, 6),
     )
 
 

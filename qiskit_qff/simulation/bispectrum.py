@@ -18,6 +18,7 @@ import numpy as np
 from ase.calculators.lammps import Prism
 from numpy.typing import NDArray
 
+from qiskit_qff.descriptors.kernels import STRAIN_COLUMNS, STRAIN_ROWS
 from qiskit_qff.errors import DataError, MissingDependencyError
 from qiskit_qff.simulation.lammps.libraries import INSTALL, load_mpi, start_lammps
 from qiskit_qff.structures.frame import Frame
@@ -26,6 +27,8 @@ from qiskit_qff.structures.species import species_index
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+TENSOR = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
+"""Where LAMMPS's six components stand in a symmetric tensor."""
 RFAC0 = 0.99363
 """Fraction of the sphere that distances up to the cutoff are mapped to; the value of published potentials."""
 
@@ -85,7 +88,9 @@ class BispectrumRows:
         return self._components * len(self._species)
 
     def __call__(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
-        """Component sums, shape ``(C,)``, and minus their gradient, shape ``(3 n, C)``, in 1/Å.
+        """Component sums, shape ``(C,)``, and, end to end, minus their gradient in 1/Å and their derivative by strain.
+
+        The latter as xx, yy, zz, yz, xz, xy; shape ``(3 n + 6, C)`` together.
 
         Args:
             frame: The frame, periodic in all directions.
@@ -104,7 +109,9 @@ class BispectrumRows:
         # Vectors of LAMMPS's frame, row by row, back into that of the structure.
         back = prism.vector_to_ase(np.eye(3))
         forces = np.einsum("nac,ab->nbc", turned, back).reshape(size, -1)
-        return table[0, :-1].copy(), np.ascontiguousarray(forces)
+        # LAMMPS sums positions times forces, which is minus the derivative by strain.
+        strained = -np.einsum("abc,ad,be->dec", table[1 + size :, :-1][TENSOR], back, back)
+        return table[0, :-1].copy(), np.concatenate([forces, strained[STRAIN_ROWS, STRAIN_COLUMNS]])
 
     def close(self) -> None:
         """End LAMMPS."""

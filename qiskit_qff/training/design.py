@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.compression.normal_equations import NormalEquations
+from qiskit_qff.descriptors.kernels import STRAIN_COLUMNS, STRAIN_ROWS
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.references import References
@@ -21,7 +22,14 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    r"""The loss of a frame, :math:`(\Delta E / N\sigma_E)^2 + \frac{1}{3N}\sum f_Z (\Delta F/\sigma_F)^2`."""
+    r"""The loss of a frame.
+
+    .. math:: (\Delta E / N\sigma_E)^2 + \frac{1}{3N}\sum f_Z (\Delta F/\sigma_F)^2
+              + \frac 1 9 \sum_{\alpha\beta} (\Delta\sigma_{\alpha\beta}/\sigma_S)^2
+
+    The last term, over all nine components so that it does not depend on the axes, is there for frames with a stress
+    where a scale for it is set.
+    """
 
     energy_scale: float = 3e-3
     """σ_E in eV/atom."""
@@ -33,6 +41,54 @@ class LossWeights:
     """Factor on the weight of an element's forces per atomic number; 1 where there is none."""
     remove_net_force: bool = True
     """Whether the mean force of a frame, which no force field can have, is taken off its labels."""
+    stress_scale: float | None = None
+    """σ_S in eV/Å³; None where stresses are not fitted."""
+
+    def has_stress(self, frame: Frame) -> bool:
+        """Whether the stress of a frame counts; without three periods there is none.
+
+        Args:
+            frame: A frame.
+        """
+        return self.stress_scale is not None and frame.stress is not None and bool(frame.pbc.all())
+
+    def n_rows(self, frame: Frame) -> int:
+        """Rows of a frame beside that of its energy: its force components, and six of the stress where it counts.
+
+        Args:
+            frame: A frame.
+        """
+        return 3 * frame.n_atoms + (6 if self.has_stress(frame) else 0)
+
+    def row_labels(self, frame: Frame) -> FloatArray:
+        """Labels of these rows: forces in eV/Å, and six components of the virial (stress times volume) in eV.
+
+        Args:
+            frame: A frame with forces.
+
+        Returns:
+            Shape ``(n_rows,)``.
+
+        Raises:
+            DataError: If it has none.
+        """
+        forces = self.force_labels(frame)
+        if frame.stress is None or not self.has_stress(frame):
+            return forces
+        return np.append(forces, frame.volume * frame.stress[STRAIN_ROWS, STRAIN_COLUMNS])
+
+    def row_weights(self, frame: Frame) -> FloatArray:
+        """Weights of these rows, shape ``(n_rows,)``.
+
+        Args:
+            frame: A frame.
+        """
+        forces = self.force_weights(frame.numbers)
+        if self.stress_scale is None or not self.has_stress(frame):
+            return forces
+        # Off the diagonal each component stands for two.
+        shares = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0]) / 9.0
+        return np.append(forces, shares / (self.stress_scale * frame.volume) ** 2)
 
     def force_weights(self, numbers: IntArray) -> FloatArray:
         """Weight of every force component, shape ``(3 n,)``.
@@ -79,23 +135,24 @@ def add_frame(
     references: References,
     weights: LossWeights,
 ) -> None:
-    """Add one frame's energy and force rows, columns of the r reference energies last.
+    """Add one frame's rows, columns of the r reference energies last.
 
     Args:
         equations: Sums over ``C + r`` columns.
         frame: The frame.
-        rows: Energy row, shape ``(C,)``, and force rows, shape ``(3 n, C + r)`` whose last r columns are zero.
+        rows: Energy row, shape ``(C,)``, and those of forces and, where the loss has it, the virial, shape
+            ``(n_rows, C + r)``, whose last r columns are zero.
         counts: Atoms of each species, shape ``(S,)``.
         references: Space of the reference energies, and those taken off beforehand.
         weights: The loss.
     """
-    energy_row, force_rows = rows
+    energy_row, other_rows = rows
     directions, label = energy_of(frame, counts, references)
     # PERF: forces and energy in one product, so that the Gram matrix passes through memory once.
     equations.add(
-        np.concatenate([force_rows, np.concatenate([energy_row, directions])[None, :]]),
-        np.append(weights.force_labels(frame), label),
-        np.append(weights.force_weights(frame.numbers), weights.energy_weight(frame.n_atoms)),
+        np.concatenate([other_rows, np.concatenate([energy_row, directions])[None, :]]),
+        np.append(weights.row_labels(frame), label),
+        np.append(weights.row_weights(frame), weights.energy_weight(frame.n_atoms)),
     )
 
 

@@ -202,18 +202,13 @@ class _PoolWork:
                 progress(k)
             kinds = species_index(frame.numbers, self.species, where=frame.where)
             neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, tables.r_cut)
-            rows = np.empty(n_columns), np.empty((3 * frame.n_atoms, width))
+            rows = np.empty(n_columns), np.empty((self.weights.n_rows(frame), width))
+            forces, virial = np.split(rows[1], [3 * frame.n_atoms])
             values = np.empty((frame.n_atoms, int(np.diff(tables.channel_start).max())))
             linear_design(
-                tables,
-                neighbors.first,
-                neighbors.neighbor,
-                neighbors.vectors,
-                neighbors.distances,
-                kinds,
-                *rows,
-                values,
-            )
+                tables, neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds,
+                rows[0], forces, virial, values,
+            )  # fmt: skip
             sums.moments.add(kinds, values)
             counts = np.bincount(kinds, minlength=n_species).astype(np.float64)
             add_frame(sums.equations, frame, rows, counts, self.references, self.weights)
@@ -328,10 +323,11 @@ class _QuadraticWork:
                 progress(k)
             kinds = species_index(frame.numbers, self.species, where=frame.where)
             neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, self.r_cut)
-            rows = np.empty(n_columns), np.empty((3 * frame.n_atoms, width))
+            rows = np.empty(n_columns), np.empty((self.weights.n_rows(frame), width))
             quadratic_design(
                 tables, means, flat_maps, _starts(map_start), dimensions, feature_start,
-                neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds, *rows,
+                neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds,
+                rows[0], *np.split(rows[1], [3 * frame.n_atoms]),
             )  # fmt: skip
             counts = np.bincount(kinds, minlength=n_species).astype(np.float64)
             add_frame(equations, frame, rows, counts, self.references, self.weights)

@@ -158,9 +158,9 @@ def prepare(
         BudgetError: If the chosen circuit needs more parameters than ``config.max_parameters``.
     """
     report = progress or _silent
-    check_labels(frames)
-    config = with_data_defaults(config, frames)
     weights = loss_weights(config)
+    check_labels(frames, weights)
+    config = with_data_defaults(config, frames)
     species = species_of(frames)
     limits = size_limits(config, species, reference_count(frames, species))
     shortest = find_shortest(frames, species, config.descriptor.r_cut, report)
@@ -203,14 +203,16 @@ def fit(
     return replace(result, force_field=replace(result.force_field, models=models))
 
 
-def check_labels(frames: Sequence[Frame]) -> None:
+def check_labels(frames: Sequence[Frame], weights: LossWeights) -> None:
     """Refuse frames that can't be learnt from.
 
     Args:
         frames: The frames.
+        weights: The loss.
 
     Raises:
-        DataError: If there are none, or one lacks energy or forces or holds a number that is not finite.
+        DataError: If there are none, one lacks energy or forces or holds a number that is not finite, or stresses are
+            to be fitted and no frame has one.
     """
     if not frames:
         raise DataError("There are no frames to train on; give a file that holds at least one labelled frame.")
@@ -223,6 +225,13 @@ def check_labels(frames: Sequence[Frame]) -> None:
                 )
             if not np.isfinite(value).all():
                 raise DataError(f"{frame.where}: {name} not finite (NaN or inf); remove the frame or label it again.")
+        if frame.stress is not None and weights.has_stress(frame) and not np.isfinite(frame.stress).all():
+            raise DataError(f"{frame.where}: stress not finite (NaN or inf); remove it or label the frame again.")
+    if weights.stress_scale is not None and not any(map(weights.has_stress, frames)):
+        raise DataError(
+            f"loss.stress_scale_mev_per_ang3 is set, but none of the {len(frames)} training frames has a stress (and "
+            "three periods); leave it out (null), or label frames with stresses. 'qff validate' counts them."
+        )
 
 
 def check_reach(species: Sequence[int], shortest: FloatArray, r_cut: float) -> None:
@@ -257,6 +266,7 @@ def loss_weights(config: TrainConfig) -> LossWeights:
         force_noise={atomic_numbers[s]: 1e-3 * v for s, v in loss.force_noise_mev_per_ang.items()},
         element_weights={atomic_numbers[s]: f for s, f in loss.element_weights.items()},
         remove_net_force=loss.remove_net_force,
+        stress_scale=None if loss.stress_scale_mev_per_ang3 is None else 1e-3 * loss.stress_scale_mev_per_ang3,
     )
 
 

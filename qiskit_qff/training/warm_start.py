@@ -57,7 +57,8 @@ def prepare_from_model(
         DataError: If a frame lacks its labels, or they hold other elements than the model.
         BudgetError: If the model has more parameters than ``config.max_parameters``.
     """
-    check_labels(frames)
+    loss = loss_weights(config)
+    check_labels(frames, loss)
     found, known = species_of(frames), field.species
     if found != known:
         names = [" ".join(chemical_symbols[z] for z in numbers) for numbers in (known, found)]
@@ -72,9 +73,7 @@ def prepare_from_model(
             f"{config.max_parameters}; raise it, or start from a smaller model."
         )
     maps, r_cut = {m.number: m.compression for m in field.models}, field.r_cut
-    statistics = quadratic_statistics(
-        frames, maps, r_cut=r_cut, weights=loss_weights(config), progress=progress, workers=workers
-    )
+    statistics = quadratic_statistics(frames, maps, r_cut=r_cut, weights=loss, progress=progress, workers=workers)
     first = field.models[:1] if field.shared_angles else field.models
     weights = np.concatenate([m.weights for m in field.models])
     used = config.model_copy(update={"descriptor": config.descriptor.model_copy(update={"r_cut": r_cut})})

@@ -1,5 +1,7 @@
 """Linear SNAP from our rows against LAMMPS's own ``pair_style snap``."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -30,7 +32,7 @@ def test_number_of_components() -> None:
 
 def test_rows_are_those_of_pair_style_snap(frame, tmp_path, rng) -> None:
     rows = BispectrumRows((29, 79), twojmax=DEGREE, neighbor_weights=WEIGHTS, radii=RADII)
-    energy, forces = rows(frame)
+    energy, others = rows(frame)
     coefficients = rng.normal(0.0, 0.01, rows.n_columns)
     write_potential(tmp_path, coefficients.reshape(2, -1))
     rows._set_up(Prism(frame.cell), frame, (frame.numbers == 79).astype(np.int64))
@@ -44,8 +46,24 @@ def test_rows_are_those_of_pair_style_snap(frame, tmp_path, rng) -> None:
     order = np.argsort(lammps.numpy.extract_atom("id")[: frame.n_atoms])
     own = np.array(lammps.numpy.extract_atom("f"))[: frame.n_atoms][order]
     turned = Prism(frame.cell).vector_to_ase(own)
-    np.testing.assert_allclose((forces @ coefficients).reshape(-1, 3), turned, atol=1e-9)
+    found = others @ coefficients
+    np.testing.assert_allclose(found[:-6].reshape(-1, 3), turned, atol=1e-9)
     rows.close()
+    strain = np.random.default_rng(1).normal(0.0, 1e-5, (3, 3))
+    energies = [
+        energy_sum(replace(frame, positions=frame.positions @ turn, cell=frame.cell @ turn), coefficients)
+        for turn in (np.eye(3) + strain, np.eye(3) - strain)
+    ]
+    xx, yy, zz, yz, xz, xy = found[-6:]
+    tensor = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    assert (energies[0] - energies[1]) / 2.0 == pytest.approx(float((tensor * strain).sum()), rel=1e-6)
+
+
+def energy_sum(frame, coefficients):
+    rows = BispectrumRows((29, 79), twojmax=DEGREE, neighbor_weights=WEIGHTS, radii=RADII)
+    energy = rows(frame)[0] @ coefficients
+    rows.close()
+    return energy
 
 
 def test_smaller_degrees_are_among_larger_ones(frame) -> None:

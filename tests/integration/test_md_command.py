@@ -115,7 +115,7 @@ def test_npt_tells_what_its_volume_rests_on(workplace, tmp_path, capsys):
         out = tmp_path / ensemble
         code, _, errors = call(command(workplace, out, ensemble=ensemble, steps=2), capsys)
         assert code == 0
-        assert (f"by this one the pressure here is {pressure:+.2g} GPa" in errors) == told
+        assert (f"by it the pressure here is {pressure:+.2g} GPa" in errors) == told
 
 
 def test_bonds_are_held_and_what_that_took_is_told(workplace, tmp_path, capsys, monkeypatch):

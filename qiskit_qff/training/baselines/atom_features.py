@@ -1,21 +1,23 @@
 r"""Features of every atom and their derivatives, kept for all frames: what a model needs that is not linear in M.
 
-For the atoms of species s with features y, the derivatives :math:`-\partial y_{ia}/\partial R` are a sparse matrix of
-3 n rows (force components of all frames) and one column per atom and feature. So forces of any
-:math:`E_i = f(y_i)` are one product with :math:`\partial f/\partial y`.
+For the atoms of species s with features y, the derivatives :math:`-\partial y_{ia}/\partial R` are a sparse matrix with
+3 n rows for each frame (its force components) and one column per atom and feature. So forces of any
+:math:`E_i = f(y_i)` are one product with :math:`\partial f/\partial y`. Where stresses are asked for, six rows with the
+derivatives by strain follow those of each frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from qiskit_qff.compression.linear_map import LinearMap
-from qiskit_qff.descriptors.kernels import atom_channels
+from qiskit_qff.descriptors.kernels import STRAIN_COLUMNS, STRAIN_ROWS, atom_channels
 from qiskit_qff.descriptors.tables import ChannelTables, make_tables
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
@@ -35,7 +37,8 @@ class SpeciesAtoms:
     frame: IntArray
     """Which frame each atom is in, shape ``(n,)``."""
     slopes: sparse.csr_array
-    """Minus the derivatives of y with respect to all positions, shape ``(3 N, n d)``, in 1/Å."""
+    """Minus the derivatives of y with respect to all positions, in 1/Å, and after those of a frame its derivatives by
+    strain as xx, yy, zz, yz, xz, xy, where they were asked for; shape ``(n_rows, n d)``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +57,7 @@ def atom_features(
     *,
     r_cut: float,
     core_start: FloatArray | None = None,
+    strained: Callable[[Frame], bool] | None = None,
     progress: Progress | None = None,
 ) -> AtomFeatures:
     """Compute the features of some frames.
@@ -63,6 +67,7 @@ def atom_features(
         maps: Compression of each species.
         r_cut: Cutoff radius in Å.
         core_start: Distance in Å per pair of species below which channels level off, shape ``(S, S)``.
+        strained: Which frames get rows of derivatives by strain; none by default.
         progress: Called as work proceeds.
     """
     species = tuple(sorted(maps))
@@ -76,22 +81,35 @@ def atom_features(
         kinds = species_index(frame.numbers, species, where=frame.where)
         counts[k] = np.bincount(kinds, minlength=len(species))
         neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, r_cut)
+        extra = row + 3 * frame.n_atoms if strained is not None and strained(frame) else None
         for i, s in enumerate(kinds.tolist()):
-            collected[s].add(*_one_atom(tables, neighbors, kinds, i), i, k, row)
-        row += 3 * frame.n_atoms
+            collected[s].add(_one_atom(tables, neighbors, kinds, i), frame=k, row=row, strain_row=extra)
+        row += 3 * frame.n_atoms + (0 if extra is None else 6)
     return AtomFeatures(tuple(c.finish(row) for c in collected), counts)
 
 
-def _one_atom(
-    tables: ChannelTables, neighbors: NeighborList, kinds: IntArray, i: int
-) -> tuple[FloatArray, FloatArray, IntArray]:
-    """Channels of an atom, their Jacobian with respect to its neighbour vectors, and who the neighbours are."""
+class _Environment(NamedTuple):
+    """An atom and its neighbours."""
+
+    center: int
+    neighbors: IntArray
+    """Who they are, shape ``(k,)``."""
+    vectors: FloatArray
+    """Where, seen from the atom, shape ``(k, 3)``, in Å."""
+    values: FloatArray
+    """Its channels, shape ``(C,)``."""
+    jacobian: FloatArray
+    """Their derivatives with respect to the vectors, shape ``(k, 3, C)``."""
+
+
+def _one_atom(tables: ChannelTables, neighbors: NeighborList, kinds: IntArray, i: int) -> _Environment:
+    """Channels of an atom and their Jacobian."""
     part = slice(int(neighbors.first[i]), int(neighbors.first[i + 1]))
-    others = neighbors.neighbor[part]
+    others, vectors = neighbors.neighbor[part], neighbors.vectors[part]
     width = int(tables.channel_start[kinds[i] + 1] - tables.channel_start[kinds[i]])
     values, jacobian = np.empty(width), np.empty((len(others), 3, width))
-    atom_channels(tables, kinds[i], neighbors.vectors[part], neighbors.distances[part], kinds[others], values, jacobian)
-    return values, jacobian, others
+    atom_channels(tables, kinds[i], vectors, neighbors.distances[part], kinds[others], values, jacobian)
+    return _Environment(i, others, vectors, values, jacobian)
 
 
 class _Collector:
@@ -105,21 +123,21 @@ class _Collector:
         self._columns: list[IntArray] = []
         self._data: list[FloatArray] = []
 
-    def add(
-        self, values: FloatArray, jacobian: FloatArray, neighbors: IntArray, center: int, frame: int, row: int
-    ) -> None:
-        """Add one atom; ``row`` is the first force component of its frame."""
+    def add(self, atom: _Environment, *, frame: int, row: int, strain_row: int | None) -> None:
+        """Add one atom; the rows are the first force component of its frame, and the first of its strain."""
         size = self._map.n_features
         place = size * len(self._frames) + np.arange(size)
-        slopes = jacobian @ self._map.matrix.T
+        slopes = atom.jacobian @ self._map.matrix.T
         # E_i depends on r_j - r_i: its neighbours feel minus the slope, the centre the sum.
-        data = np.concatenate([-slopes, slopes.sum(axis=0)[None]])
-        atoms = np.append(neighbors, center)
-        rows = row + 3 * atoms[:, None] + np.arange(3)
-        self._rows.append(np.repeat(rows.ravel(), size))
-        self._columns.append(np.tile(place, rows.size))
+        data = np.concatenate([-slopes, slopes.sum(axis=0)[None]]).reshape(-1, size)
+        rows = (row + 3 * np.append(atom.neighbors, atom.center)[:, None] + np.arange(3)).ravel()
+        if strain_row is not None:
+            by_strain = np.einsum("ja,jbf->abf", atom.vectors, slopes)[STRAIN_ROWS, STRAIN_COLUMNS]
+            data, rows = np.concatenate([data, by_strain]), np.append(rows, strain_row + np.arange(6))
+        self._rows.append(np.repeat(rows, size))
+        self._columns.append(np.tile(place, len(rows)))
         self._data.append(data.ravel())
-        self._features.append(self._map.apply(values[None])[0])
+        self._features.append(self._map.apply(atom.values[None])[0])
         self._frames.append(frame)
 
     def finish(self, n_rows: int) -> SpeciesAtoms:

@@ -31,7 +31,8 @@ from qiskit_qff.training.references import References, fit_references
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Rows = tuple[FloatArray, FloatArray]
-"""Descriptor sums of a frame, shape ``(C,)``, and minus their gradient, shape ``(3 n, C)``."""
+"""Descriptor sums of a frame, shape ``(C,)``, and, end to end, minus their gradient and their derivative by strain as
+xx, yy, zz, yz, xz, xy, shape ``(3 n + 6, C)``."""
 
 
 class RowSource(Protocol):
@@ -43,7 +44,7 @@ class RowSource(Protocol):
         ...
 
     def __call__(self, frame: Frame) -> Rows:
-        """Sums over atoms, and minus their gradient.
+        """Sums over atoms, minus their gradient, and their derivative by strain.
 
         Args:
             frame: The frame.
@@ -71,7 +72,7 @@ class ChannelRows:
         return int(self._tables.channel_start[-1])
 
     def __call__(self, frame: Frame) -> Rows:
-        """Channel sums and minus their gradient.
+        """Channel sums, minus their gradient, and their derivative by strain.
 
         Args:
             frame: The frame.
@@ -79,13 +80,14 @@ class ChannelRows:
         tables = self._tables
         kinds = species_index(frame.numbers, self._species, where=frame.where)
         neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, tables.r_cut)
-        energy, forces = np.empty(self.n_columns), np.empty((3 * frame.n_atoms, self.n_columns))
+        energy, others = np.empty(self.n_columns), np.empty((3 * frame.n_atoms + 6, self.n_columns))
+        forces, virial = np.split(others, [3 * frame.n_atoms])
         values = np.empty((frame.n_atoms, int(np.diff(tables.channel_start).max())))
         linear_design(
             tables, neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds,
-            energy, forces, values,
+            energy, forces, virial, values,
         )  # fmt: skip
-        return energy, forces
+        return energy, others
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,9 +156,9 @@ def linear_sums(
     equations = NormalEquations.empty(width)
     for k, frame in enumerate(frames):
         progress(stage, k, len(frames))
-        energy, forces = source(frame)
-        padded = np.zeros((len(forces), width))
-        padded[:, : forces.shape[1]] = forces
+        energy, others = source(frame)
+        padded = np.zeros((weights.n_rows(frame), width))
+        padded[:, : others.shape[1]] = others[: len(padded)]
         counts = np.array([np.count_nonzero(frame.numbers == z) for z in species], dtype=np.float64)
         add_frame(equations, frame, (energy, padded), counts, references, weights)
     progress(stage, len(frames), len(frames))
@@ -195,7 +197,8 @@ def linear_baseline(
     coefficients, references, _ = sums.solve(columns, ridge=ridge, basis=basis)
 
     def predict(frame: Frame) -> tuple[float, FloatArray]:
-        energy, forces = source(frame)
+        energy, others = source(frame)
+        forces = others[: 3 * frame.n_atoms]
         if columns is not None:
             energy, forces = energy[columns], forces[:, columns]
         constant = references_of(frame, sums.species, references)

@@ -91,7 +91,7 @@ class PerceptronLoss:
 
         Args:
             frames: Labelled frames.
-            atoms: Their features.
+            atoms: Their features, with rows of derivatives by strain where the loss has stresses.
             shape: Sizes of the networks.
             weights: The loss.
             references: Space of the reference energies, and those taken off the labels.
@@ -100,9 +100,9 @@ class PerceptronLoss:
         energies = np.array([frame.energy for frame in frames], dtype=np.float64)
         self._energies = energies - atoms.counts @ references.baseline
         self._columns = atoms.counts @ references.directions
-        self._forces = np.concatenate([weights.force_labels(frame) for frame in frames])
+        self._others = np.concatenate([weights.row_labels(frame) for frame in frames])
         self._energy_weights = np.array([weights.energy_weight(f.n_atoms) for f in frames]) / len(frames)
-        self._force_weights = np.concatenate([weights.force_weights(f.numbers) for f in frames]) / len(frames)
+        self._other_weights = np.concatenate([weights.row_weights(frame) for frame in frames]) / len(frames)
 
     def __call__(self, parameters: FloatArray) -> tuple[float, FloatArray]:
         """Loss and gradient.
@@ -111,12 +111,12 @@ class PerceptronLoss:
             parameters: Shape ``(P,)``.
         """
         parts = self._shape.split(parameters)
-        energies, forces = predict_atoms(self._atoms, parts)
+        energies, others = predict_atoms(self._atoms, parts)
         energies += self._columns @ self._shape.energies(parameters)
-        energy_error, force_error = energies - self._energies, forces - self._forces
+        energy_error, other_error = energies - self._energies, others - self._others
         weighted = self._energy_weights * energy_error
-        pulled = self._force_weights * force_error
-        value = float(weighted @ energy_error + pulled @ force_error)
+        pulled = self._other_weights * other_error
+        value = float(weighted @ energy_error + pulled @ other_error)
         slopes = [
             _species_gradient(own, part, 2.0 * weighted[own.frame], 2.0 * (own.slopes.T @ pulled))
             for own, part in zip(self._atoms.species, parts, strict=True)
@@ -125,22 +125,23 @@ class PerceptronLoss:
 
 
 def predict_atoms(atoms: AtomFeatures, parts: Sequence[Units]) -> tuple[FloatArray, FloatArray]:
-    """Energies of all frames, without reference energies, and forces on all their atoms.
+    """Energies of all frames, without reference energies, and forces on all their atoms (and virials, see below).
 
     Args:
         atoms: Features.
         parts: Parameters of each species, as :meth:`PerceptronShape.split` gives them.
 
     Returns:
-        Shapes ``(F,)`` in eV and ``(3 N,)`` in eV/Å.
+        Shapes ``(F,)`` in eV and, for every row of the slopes, ``(n_rows,)``: forces in eV/Å, and after those of a
+        frame six components of its virial in eV where the features have them.
     """
     energies = np.zeros(len(atoms.counts))
-    forces = np.zeros(atoms.species[0].slopes.shape[0])
+    others = np.zeros(atoms.species[0].slopes.shape[0])
     for own, (inner, bias, outer) in zip(atoms.species, parts, strict=True):
         hidden = np.tanh(own.features @ inner.T + bias)
         np.add.at(energies, own.frame, hidden @ outer)
-        forces += own.slopes @ (((1.0 - hidden**2) * outer) @ inner).ravel()
-    return energies, forces
+        others += own.slopes @ (((1.0 - hidden**2) * outer) @ inner).ravel()
+    return energies, others
 
 
 def _species_gradient(

@@ -104,9 +104,10 @@ def gather(
         DataError: If a frame lacks its energy or forces, or a species never has a neighbour.
         BudgetError: If the budget does not suffice for the circuit.
     """
-    check_labels(frames)
+    weights = loss_weights(config)
+    check_labels(frames, weights)
     config = with_data_defaults(config, frames)
-    weights, species, r_cut = loss_weights(config), species_of(frames), config.descriptor.r_cut
+    species, r_cut = species_of(frames), config.descriptor.r_cut
     limits = size_limits(config, species, reference_count(frames, species))
     shortest = find_shortest(frames, species, r_cut, progress)
     check_reach(species, shortest, r_cut)
@@ -158,10 +159,11 @@ def network(data: BaselineData, rng: np.random.Generator, progress: Progress) ->
     maps = select(data, (data.config.max_parameters - data.n_references - 2 * HIDDEN * count) // HIDDEN)
     keep = np.linspace(0, len(data.frames) - 1, min(len(data.frames), NETWORK_FRAMES)).round().astype(int)
     frames = [data.frames[k] for k in keep]
-    atoms = atom_features(frames, maps, r_cut=data.config.descriptor.r_cut, progress=progress)
+    weights, r_cut = data.weights, data.config.descriptor.r_cut
+    atoms = atom_features(frames, maps, r_cut=r_cut, strained=weights.has_stress, progress=progress)
     references = fit_references(frames, data.species)
     shape = PerceptronShape(HIDDEN, tuple(maps[z].n_features for z in data.species), references.count)
-    loss = PerceptronLoss(frames, atoms, shape, weights=data.weights, references=references)
+    loss = PerceptronLoss(frames, atoms, shape, weights=weights, references=references)
     beta, energies = _linear_start(data, frames, maps)
     # What lies outside the space no training frame sees.
     coordinates = references.directions.T @ (energies - references.baseline)
@@ -169,9 +171,7 @@ def network(data: BaselineData, rng: np.random.Generator, progress: Progress) ->
     progress("network", 0, 1)
     parameters, _ = fit_perceptron(loss, starts, max_iterations=NETWORK_ITERATIONS)
     progress("network", 1, 1)
-    return perceptron_baseline(
-        shape, parameters, maps, data.repulsion, references=references, r_cut=data.config.descriptor.r_cut
-    )
+    return perceptron_baseline(shape, parameters, maps, data.repulsion, references=references, r_cut=r_cut)
 
 
 BASELINES: dict[str, Callable[[BaselineData, np.random.Generator, Progress], Baseline]] = {

@@ -65,21 +65,49 @@ def test_channels_match_direct_sums(structure, tables):
         np.testing.assert_allclose(values[i, : channel_set.n_channels], expected, rtol=1e-10, atol=1e-12)
 
 
-def test_linear_design_is_minus_the_gradient(structure, tables):
+STRAINS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+
+
+def strained(atoms, strain):
+    """The structure in its cell, both strained."""
+    other = atoms.copy()
+    other.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+    return other
+
+
+def check_virial(rows, structure, virial):
+    """Rows of virials against energies of strained cells; a function of invariants has a symmetric virial."""
+    for k, (a, b) in enumerate(STRAINS):
+        strain = np.zeros((3, 3))
+        strain[a, b] = 1e-6
+        numeric = (rows(strained(structure, strain))[0] - rows(strained(structure, -strain))[0]) / 2e-6
+        np.testing.assert_allclose(virial[k], numeric, atol=3e-7 * np.abs(virial).max())
+        numeric = (rows(strained(structure, strain.T))[0] - rows(strained(structure, -strain.T))[0]) / 2e-6
+        np.testing.assert_allclose(virial[k], numeric, atol=3e-7 * np.abs(virial).max())
+
+
+def test_linear_design_is_the_gradient(structure, tables):
     total = int(tables.channel_start[-1])
 
-    def rows(positions):
-        energy, force = np.empty(total), np.empty((3 * len(structure), total))
-        linear_design(tables, *inputs(structure, positions), energy, force, np.empty((len(structure), total)))
-        return energy, force
+    def rows(atoms, n_strains=6):
+        energy, force, virial = np.empty(total), np.empty((3 * len(atoms), total)), np.empty((n_strains, total))
+        linear_design(tables, *inputs(atoms), energy, force, virial, np.empty((len(atoms), total)))
+        return energy, force, virial
 
-    force = rows(structure.positions)[1]
+    force, virial = rows(structure)[1:]
     for atom, axis in ((0, 0), (2, 1), (3, 2)):
-        step = np.zeros_like(structure.positions)
-        step[atom, axis] = 1e-5
-        numeric = -(rows(structure.positions + step)[0] - rows(structure.positions - step)[0]) / 2e-5
+        numeric = -(rows(moved(structure, atom, axis, 1e-5))[0] - rows(moved(structure, atom, axis, -1e-5))[0]) / 2e-5
         np.testing.assert_allclose(force[3 * atom + axis], numeric, atol=2e-7 * np.abs(force).max())
     np.testing.assert_allclose(force.reshape(-1, 3, total).sum(axis=0), 0.0, atol=1e-10)
+    check_virial(rows, structure, virial)
+    np.testing.assert_array_equal(rows(structure, n_strains=0)[1], force)
+
+
+def moved(atoms, atom, axis, step):
+    """The structure with one coordinate changed."""
+    other = atoms.copy()
+    other.positions[atom, axis] += step
+    return other
 
 
 def test_quadratic_design_equals_the_form(structure, tables, rng):
@@ -90,16 +118,14 @@ def test_quadratic_design_equals_the_form(structure, tables, rng):
     starts = np.concatenate([[0], np.cumsum([m.size for m in maps])])
     feature_start = np.concatenate([[0], np.cumsum([(d + 1) * (d + 2) // 2 for d in sizes])])
 
-    def rows(positions):
-        energy = np.empty(feature_start[-1])
-        force = np.empty((3 * len(structure), feature_start[-1]))
+    def rows(atoms, n_strains=6):
+        energy, virial = np.empty(feature_start[-1]), np.empty((n_strains, feature_start[-1]))
+        force = np.empty((3 * len(atoms), feature_start[-1]))
         flat = np.concatenate([m.ravel() for m in maps])
-        quadratic_design(
-            tables, means, flat, starts, sizes, feature_start, *inputs(structure, positions), energy, force
-        )
-        return energy, force
+        quadratic_design(tables, means, flat, starts, sizes, feature_start, *inputs(atoms), energy, force, virial)
+        return energy, force, virial
 
-    energy, force = rows(structure.positions)
+    energy, force, virial = rows(structure)
     values = channel_values(tables, *inputs(structure))
     kinds = inputs(structure)[-1]
     forms = [0.5 * (m + m.T) for m in (rng.normal(size=(d + 1, d + 1)) for d in sizes)]
@@ -110,10 +136,10 @@ def test_quadratic_design_equals_the_form(structure, tables, rng):
         expected += x @ forms[s] @ x
     upper = np.concatenate([m[np.triu_indices(len(m))] for m in forms])
     assert energy @ upper == pytest.approx(expected, rel=1e-12)
-    step = np.zeros_like(structure.positions)
-    step[1, 2] = 1e-5
-    numeric = -(rows(structure.positions + step)[0] - rows(structure.positions - step)[0]) / 2e-5
+    numeric = -(rows(moved(structure, 1, 2, 1e-5))[0] - rows(moved(structure, 1, 2, -1e-5))[0]) / 2e-5
     np.testing.assert_allclose(force[5], numeric, atol=1e-6 * np.abs(force).max())
+    check_virial(rows, structure, virial)
+    np.testing.assert_array_equal(rows(structure, n_strains=0)[1], force)
 
 
 def test_subset_keeps_values_and_drops_slots(structure, rng):

@@ -76,8 +76,8 @@ def test_design_rows_are_minus_the_gradient(atoms, sets):
     total = int(tables.channel_start[-1])
 
     def rows(positions):
-        energy, force = np.empty(total), np.empty((3 * len(atoms), total))
-        linear_design(tables, *inputs(atoms, positions), energy, force, np.empty((len(atoms), total)))
+        energy, force, values = np.empty(total), np.empty((3 * len(atoms), total)), np.empty((len(atoms), total))
+        linear_design(tables, *inputs(atoms, positions), energy, force, np.empty((0, total)), values)
         return energy, force
 
     force = rows(atoms.positions)[1]

@@ -50,7 +50,6 @@ def test_the_input_is_the_recipe_of_the_shipped_data() -> None:
     assert {key: mine.get(key) for key in shared} == {key: recipe[key] for key in shared}
     added = {key for key in mine if key.startswith("FORCE_EVAL") and "PRINT" not in key} - shared
     assert added == {
-        "FORCE_EVAL/STRESS_TENSOR",
         "FORCE_EVAL/DFT/CHARGE",
         "FORCE_EVAL/DFT/MULTIPLICITY",
     }
@@ -83,9 +82,7 @@ def test_options_reach_the_input_and_what_is_unknown_is_refused() -> None:
     lanthanum = Frame(numbers=[57], positions=[[0, 0, 0]], cell=np.eye(3) * 5.0, pbc=[True] * 3)
     with pytest.raises(LabelError, match=r"valence_of \{La"):
         cp2k_input(lanthanum, Cp2kOptions(), from_previous=False)
-    options = Cp2kOptions(
-        valence_of={"La": 11}, basis_of={"La": "DZVP-X"}, dispersion="none", smooth_xc=False, stress=False
-    )
+    options = Cp2kOptions(valence_of={"La": 11}, basis_of={"La": "DZVP-X"}, dispersion="none", smooth_xc=False)
     text = cp2k_input(lanthanum, options, from_previous=False)
     assert "POTENTIAL GTH-PBE-q11" in text
     assert "BASIS_SET DZVP-X" in text
@@ -93,6 +90,23 @@ def test_options_reach_the_input_and_what_is_unknown_is_refused() -> None:
     slab = Frame(numbers=[1], positions=[[0, 0, 0]], cell=np.eye(3) * 5.0, pbc=[True, True, False])
     with pytest.raises(LabelError, match="for three periods"):
         cp2k_input(slab, Cp2kOptions(), from_previous=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, None),
+        ({"stress": True}, "300 Ry with smooth_xc: the pressure"),
+        ({"stress": True, "smooth_xc": False}, "300 Ry: the pressure"),
+        ({"stress": True, "smooth_xc": False, "cutoff": 1200.0}, None),
+    ],
+)
+def test_stresses_are_asked_for_and_coarse_grids_are_told(given, told) -> None:
+    options = Cp2kOptions(**given)
+    text = cp2k_input(read_shipped("li6ps5cl")[0], options, from_previous=False)
+    assert ("STRESS_TENSOR ANALYTICAL" in text) == options.stress
+    assert (options.caution() is None) == (told is None)
+    assert told is None or told in options.caution()
 
 
 def test_a_real_output_is_read_in_the_packages_units() -> None:

@@ -106,7 +106,7 @@ H2 = Frame(numbers=[1, 1], positions=[[0, 0, 0], [0.5, 0.3, 0.5]], cell=H2_CELL,
 
 @has_cp2k
 def test_cp2k_runs_and_carries_the_wavefunction_over(tmp_path) -> None:
-    options = Cp2kOptions(cutoff=300.0, relative_cutoff=40.0, eps_scf=1e-7, eps_default=1e-12)
+    options = Cp2kOptions(cutoff=300.0, relative_cutoff=40.0, eps_scf=1e-7, eps_default=1e-12, stress=True)
     labeller = Cp2kLabeller(options)
     first = labeller.label(H2, tmp_path)
     assert first.tags["label_guess"] == "atomic"

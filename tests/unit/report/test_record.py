@@ -22,6 +22,8 @@ def comparison(n_atoms: int) -> Comparison:
         forces=forces,
         predicted_forces=forces + rng.normal(0.0, 0.1, forces.shape),
         species=rng.choice([3, 8], n_atoms),
+        stresses=rng.normal(0.0, 0.01, (2, 6)),
+        predicted_stresses=rng.normal(0.0, 0.01, (2, 6)),
         compositions=("Li1O1", "Li1O1", "Li2O1"),
     )
 
@@ -61,6 +63,8 @@ def test_read_back(tmp_path) -> None:
         assert other.compositions == one.compositions
         np.testing.assert_allclose(other.predicted_forces, one.predicted_forces, atol=6e-5)
         np.testing.assert_array_equal(other.species, one.species)
+        np.testing.assert_allclose(other.stresses, one.stresses, atol=1e-7)
+        np.testing.assert_allclose(other.predicted_stresses, one.predicted_stresses, atol=1e-7)
     np.testing.assert_allclose(again.example.predicted, example.predicted, atol=6e-5)
     np.testing.assert_allclose(again.example.frame.cell, example.frame.cell)
     again.write(tmp_path)

@@ -24,6 +24,7 @@ def lennard_jones_frames(count, *, seed=0, species=("Ar", "Ne")):
                 atoms.pbc,
                 energy=atoms.get_potential_energy(),
                 forces=atoms.get_forces(),
+                stress=atoms.get_stress(voigt=False),
                 source="lj",
                 index=k,
             )

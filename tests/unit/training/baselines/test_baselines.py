@@ -27,9 +27,10 @@ def silent(stage, done, total):
     """Report nothing."""
 
 
-@pytest.fixture(scope="module")
-def data(frames):
-    return gather(frames, parse_config(CONFIG, where="test"), progress=silent)
+@pytest.fixture(scope="module", params=[None, 2.0], ids=["forces", "stresses"])
+def data(frames, request):
+    loss = {"stress_scale_mev_per_ang3": request.param}
+    return gather(frames, parse_config(CONFIG | {"loss": loss}, where="test"), progress=silent)
 
 
 def test_linear_is_weighted_least_squares(data) -> None:
@@ -39,11 +40,11 @@ def test_linear_is_weighted_least_squares(data) -> None:
     coefficients, references, loss = sums.solve(ridge=0.0)
     blocks, labels, weights = [], [], []
     for frame in data.frames:
-        energy, forces = source(frame)
-        counts = [np.count_nonzero(frame.numbers == z) for z in data.species]
-        blocks += [np.append(energy, counts)[None], np.pad(forces, ((0, 0), (0, len(counts))))]
-        labels += [[frame.energy], data.weights.force_labels(frame)]
-        weights += [[data.weights.energy_weight(frame.n_atoms)], data.weights.force_weights(frame.numbers)]
+        energy, others = source(frame)
+        counts, used = [np.count_nonzero(frame.numbers == z) for z in data.species], data.weights.n_rows(frame)
+        blocks += [np.append(energy, counts)[None], np.pad(others[:used], ((0, 0), (0, len(counts))))]
+        labels += [[frame.energy], data.weights.row_labels(frame)]
+        weights += [[data.weights.energy_weight(frame.n_atoms)], data.weights.row_weights(frame)]
     design, label, weight = np.concatenate(blocks), np.concatenate(labels), np.concatenate(weights)
     dense = LinearRegression(fit_intercept=False).fit(design, label, sample_weight=weight)
     error = design @ np.concatenate([coefficients, references]) - label
@@ -75,7 +76,7 @@ def test_low_rank_quadratic(data, rank, rng) -> None:
 
 def test_network_gradient(data, rng) -> None:
     maps = select(data, 6)
-    atoms = atom_features(data.frames, maps, r_cut=4.0)
+    atoms = atom_features(data.frames, maps, r_cut=4.0, strained=data.weights.has_stress)
     shape = PerceptronShape(2, tuple(maps[z].n_features for z in data.species), n_references=1)
     loss = PerceptronLoss(
         data.frames, atoms, shape, weights=data.weights, references=fit_references(data.frames, data.species)
@@ -106,10 +107,27 @@ def test_a_budget_too_small_is_refused(frames) -> None:
         BASELINES["mlp"](data, np.random.default_rng(0), silent)
 
 
+def virial(model, frame):
+    """Six components of dE/dstrain, by energies of strained cells."""
+    found, step = [], 1e-5
+    for a, b in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)):
+        strain = np.zeros((3, 3))
+        strain[a, b] = step
+        there, back = (
+            model.predict(replace(frame, positions=frame.positions @ turn, cell=frame.cell @ turn))[0]
+            for turn in (np.eye(3) + strain, np.eye(3) - strain)
+        )
+        found.append((there - back) / (2 * step))
+    return np.array(found)
+
+
 def mean_loss(model, data):
     total = 0.0
     for frame in data.frames:
         energy, forces = model.predict(frame)
+        if data.weights.has_stress(frame):
+            error = virial(model, frame) - data.weights.row_labels(frame)[-6:]
+            total += data.weights.row_weights(frame)[-6:] @ error**2
         error = forces.ravel() - data.weights.force_labels(frame)
         total += data.weights.force_weights(frame.numbers) @ error**2
         total += data.weights.energy_weight(frame.n_atoms) * (energy - frame.energy) ** 2

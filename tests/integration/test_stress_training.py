@@ -1,0 +1,90 @@
+"""Training on stresses by the command line: from the option to results, report and what npt says of the model."""
+
+import json
+
+import numpy as np
+import pytest
+from ase.io import read, write
+
+from qiskit_qff.cli.main import run
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.report.training_run import read_training_run
+from qiskit_qff.structures.reading import read_frames
+
+ERROR = "stress_rmse_mev_per_ang3"
+
+
+@pytest.fixture(scope="module")
+def fitted(trained, tmp_path_factory):
+    """A run of the configuration of ``trained`` with stresses in its loss."""
+    out = tmp_path_factory.mktemp("stresses") / "run"
+    assert run(["train", str(trained / "config.yaml"), "--stress-scale", "0.5", "--out", str(out)]) == 0
+    return out
+
+
+def errors_of(directory):
+    return json.loads((directory / "metrics.json").read_text())
+
+
+def test_errors_of_stresses_fall_and_are_those_of_the_model(trained, fitted) -> None:
+    before, after = errors_of(trained / "run"), errors_of(fitted)
+    assert after["n_trainable"] == before["n_trainable"]
+    for side in ("train", "test"):
+        assert after[side][ERROR] < 0.7 * before[side][ERROR]
+    field, frames = ForceField.load(fitted / "model.json"), read_frames(trained / "data.extxyz")
+    test = [frames[k] for k in after["test_frames"]]
+    differences = [field.predict(f).stress(f.volume) - f.stress for f in test]
+    upper = [d[np.triu_indices(3)] for d in differences]
+    assert 1e3 * np.sqrt(np.mean(np.square(upper))) == pytest.approx(after["test"][ERROR], rel=1e-9)
+
+
+def test_the_report_shows_them(fitted) -> None:
+    page = (fitted / "report.html").read_text(encoding="utf-8")
+    assert "stress RMSE" in page
+    assert (fitted / "figures" / "parity_stresses.png").stat().st_size > 5000
+    kept = read_training_run(fitted).record.comparisons["test"]
+    assert kept.stresses.shape == kept.predicted_stresses.shape == (3, 6)
+    assert 1e3 * np.sqrt(np.mean((kept.predicted_stresses - kept.stresses) ** 2)) == pytest.approx(
+        errors_of(fitted)["test"][ERROR], rel=1e-3
+    )
+
+
+def test_npt_and_training_say_which_models_know_stresses(trained, fitted, tmp_path, capsys) -> None:
+    structure = tmp_path / "start.extxyz"
+    write(structure, read(trained / "data.extxyz", "0"))
+    options = ["--temperature", "30", "--steps", "2", "--timestep", "1", "--ensemble", "npt"]
+    for model, told, other in (
+        (fitted, "stresses of the training data were fitted; by this model the pressure here is", "not to stresses"),
+        (trained / "run", "fitted to energies and forces, not to stresses; by it the pressure here is", "were fitted"),
+    ):
+        out = tmp_path / model.parent.name
+        assert run(["md", str(model), str(structure), *options, "--out", str(out)]) == 0
+        errors = capsys.readouterr().err
+        assert told in errors
+        assert other not in errors
+    advice = "stresses of 12 of 12 frames are not fitted"
+    for scale, said in (([], True), (["--stress-scale", "2"], False)):
+        source = str(trained / "config.yaml")
+        assert run(["train", source, *scale, "--out", str(tmp_path / "none"), "--dry-run"]) == 0
+        assert (advice in capsys.readouterr().err) == said
+
+
+def test_baselines_beside_it_are_fitted_to_stresses_too(fitted, capsys) -> None:
+    source = str(fitted / "config.yaml")
+    losses = {}
+    for scale in ([], ["--stress-scale", "1e6"]):
+        assert run(["baseline", source, *scale, "--models", "linear_selected", "--json"]) == 0
+        losses[bool(scale)] = json.loads(capsys.readouterr().out.splitlines()[-1])["models"]["linear_selected"]["test"]
+    # With a scale so large stresses count for nothing, and forces are better for it.
+    assert losses[True]["force_rmse_mev_per_ang"] != losses[False]["force_rmse_mev_per_ang"]
+
+
+def test_frames_without_stresses_are_told(trained, tmp_path, capsys) -> None:
+    frames = read(trained / "data.extxyz", ":")
+    for atoms in frames:
+        del atoms.calc.results["stress"]
+    write(tmp_path / "bare.extxyz", frames)
+    command = ["train", str(tmp_path / "bare.extxyz"), "--stress-scale", "2", "--r-cut", "4"]
+    assert run([*command, "--out", str(tmp_path / "run")]) == 2
+    assert "none of the" in (errors := capsys.readouterr().err)
+    assert "training frames has a stress" in errors

@@ -1,0 +1,112 @@
+"""Stresses in the loss: counted as they are predicted, whatever the axes, and only where they are asked for."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from qiskit_qff import train
+from qiskit_qff.errors import DataError
+from qiskit_qff.model.config import CircuitConfig, parse_config
+from qiskit_qff.training.statistics import quadratic_statistics
+from qiskit_qff.training.trainer import loss_weights, prepare
+from qiskit_qff.training.warm_start import prepare_from_model
+
+SCALE = 0.5
+SMALL = {
+    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+    "circuit": {"n_qubits": 3},
+    "optimizer": {"restarts": 1, "max_iterations": 60},
+    "max_parameters": 20,
+}
+
+
+def config(scale=SCALE, **loss):
+    return parse_config(SMALL | {"loss": {"stress_scale_mev_per_ang3": scale, **loss}}, where="test")
+
+
+def silent(*_):
+    """Report nothing."""
+
+
+def loss_by_hand(field, frames, weights):
+    """The mean loss of frames from predictions, all nine components of the stress written out."""
+    total = 0.0
+    for frame in frames:
+        found = field.predict(frame)
+        total += ((found.energy - frame.energy) / (frame.n_atoms * weights.energy_scale)) ** 2
+        labels = frame.forces - frame.forces.mean(axis=0)
+        total += np.mean((found.forces - labels) ** 2) / weights.force_scale**2
+        if weights.stress_scale is not None and frame.stress is not None:
+            total += np.mean((found.stress(frame.volume) - frame.stress) ** 2) / weights.stress_scale**2
+    return total / len(frames)
+
+
+def stress_error(field, frames):
+    return np.sqrt(np.mean([(field.predict(f).stress(f.volume) - f.stress) ** 2 for f in frames]))
+
+
+@pytest.mark.parametrize("scale", [None, SCALE])
+@pytest.mark.parametrize("labelled", [10, 4])
+def test_loss_from_sums_equals_loss_from_predictions(frames, scale, labelled, rng) -> None:
+    known = [frame if k < labelled else replace(frame, stress=None) for k, frame in enumerate(frames)]
+    # Readouts that are not balanced: angles and weights may be moved alone.
+    settings = config(scale).model_copy(update={"circuit": CircuitConfig(n_qubits=3, readout_weights="trained")})
+    prepared = prepare(known, settings)
+    objective, weights = prepared.objective, loss_weights(prepared.config)
+    start = train(known, settings, rng=np.random.default_rng(0)).restarts[0].parameters
+    for parameters in (start, start + 0.01 * rng.normal(size=len(start))):
+        # Without the Tikhonov term, which the objective adds.
+        from_sums = objective.statistics.equations.loss(objective.operator_vector(parameters))
+        expected = loss_by_hand(prepared.force_field(parameters), known, weights)
+        assert from_sums == pytest.approx(expected, rel=1e-6, abs=1e-8)
+
+
+@given(seed=st.integers(0, 1000))
+def test_loss_does_not_depend_on_the_axes(frames, seed) -> None:
+    turn = Rotation.random(random_state=seed).as_matrix()
+    turned = [
+        replace(
+            f, positions=f.positions @ turn.T, cell=f.cell @ turn.T, forces=f.forces @ turn.T,
+            stress=turn @ f.stress @ turn.T,
+        )
+        for f in frames[:3]
+    ]  # fmt: skip
+    prepared = prepare(frames[:3], config())
+    weights, r_cut = loss_weights(prepared.config), prepared.config.descriptor.r_cut
+    one = prepared.objective.statistics.equations
+    other = quadratic_statistics(turned, prepared.maps, r_cut=r_cut, weights=weights, progress=silent).equations
+    assert other.constant == pytest.approx(one.constant, rel=1e-9)
+    np.testing.assert_allclose(other.gram, one.gram, atol=1e-9 * np.abs(one.gram).max())
+    np.testing.assert_allclose(other.moment, one.moment, atol=1e-9 * np.abs(one.moment).max())
+
+
+def test_training_on_stresses_lowers_their_error(frames) -> None:
+    fitted, test = frames[:7], frames[7:]
+    errors = {}
+    for scale in (None, 0.1):
+        result = train(fitted, config(scale, shots=None), rng=np.random.default_rng(0))
+        errors[scale] = stress_error(result.force_field, fitted), stress_error(result.force_field, test)
+    assert errors[0.1][0] < 0.7 * errors[None][0]
+    assert errors[0.1][1] < errors[None][1]
+
+
+def test_labels_that_are_not_fitted_change_nothing(frames) -> None:
+    bare = [replace(frame, stress=None) for frame in frames]
+    one, other = (train(some, config(None), rng=np.random.default_rng(0)) for some in (frames, bare))
+    np.testing.assert_array_equal(one.restarts[0].parameters, other.restarts[0].parameters)
+
+
+def test_a_scale_without_stresses_is_refused(frames) -> None:
+    bare = [replace(frame, stress=None) for frame in frames]
+    with pytest.raises(DataError, match="stress_scale_mev_per_ang3 is set, but none of the 10 training frames"):
+        prepare(bare, config())
+    field = train(frames, config(), rng=np.random.default_rng(0)).force_field
+    with pytest.raises(DataError, match="stress_scale_mev_per_ang3"):
+        prepare_from_model(bare, config(), field, progress=silent)
+    odd = [replace(frames[0], stress=np.full((3, 3), np.nan)), *frames[1:]]
+    with pytest.raises(DataError, match="frame 0: stress not finite"):
+        prepare(odd, config())
