@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qiskit_qff.cli.md import StructureArgument, read_structure
+from qiskit_qff.cli.md_output import warn_of_volume
 from qiskit_qff.cli.options import ForceOption, JsonOption, ModelArgument, OutOption, SeedOption, model_file
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
 from qiskit_qff.cli.walls import FenceOption, fenced_or_not
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
     from qiskit_qff.simulation.settings import MDSettings
 
 
@@ -56,6 +55,9 @@ def lammps(
     json: JsonOption = False,
 ) -> None:
     """Write a LAMMPS input, data file and runner for a trained model; any number of processes can run it."""
+    from qiskit_qff.model.fence import FencedForceField
+    from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.simulation.lammps.writing import FILES, write_run
     from qiskit_qff.simulation.settings import MDSettings, default_timestep
 
     output = Output(as_json=json)
@@ -75,24 +77,14 @@ def lammps(
         checkpoint_interval=checkpoint_interval,
     )
     atoms = start.to_atoms() * (repeat, repeat, repeat)
-    within = _write(model_file(model), atoms, settings, out, output, fence=fence, force=force)
-    _tell(out, settings, output, n_atoms=len(atoms), fence=within)
-
-
-def _write(
-    model: Path, atoms: "Atoms", settings: "MDSettings", out: Path, output: Output, *, fence: bool | None, force: bool
-) -> bool:
-    """Write the directory, whole or not at all; tells whether the run is within walls."""
-    from qiskit_qff.model.fence import FencedForceField
-    from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.simulation.lammps.writing import FILES, write_run
-
     check_output_directory(out, owned=FILES, force=force)
-    field = ForceField.load(model)
+    field = ForceField.load(model_file(model))
+    if ensemble == "npt" and start.pbc.all():
+        warn_of_volume(field, field, start, pressure, output)
     within = isinstance(fenced_or_not(field, fence, output), FencedForceField)
     with staged_directory(out) as staging:
         write_run(staging, field, atoms, settings, fence=within)
-    return within
+    _tell(out, settings, output, n_atoms=len(atoms), fence=within)
 
 
 def _tell(out: Path, settings: "MDSettings", output: Output, *, n_atoms: int, fence: bool) -> None:

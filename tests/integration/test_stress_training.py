@@ -57,11 +57,12 @@ def test_npt_and_training_say_which_models_know_stresses(trained, fitted, tmp_pa
         (fitted, "stresses of the training data were fitted; by this model the pressure here is", "not to stresses"),
         (trained / "run", "fitted to energies and forces, not to stresses; by it the pressure here is", "were fitted"),
     ):
-        out = tmp_path / model.parent.name
-        assert run(["md", str(model), str(structure), *options, "--out", str(out)]) == 0
-        errors = capsys.readouterr().err
-        assert told in errors
-        assert other not in errors
+        for verb in ("md", "lammps"):
+            out = tmp_path / f"{model.parent.name}-{verb}"
+            assert run([verb, str(model), str(structure), *options, "--out", str(out)]) == 0
+            errors = capsys.readouterr().err
+            assert told in errors
+            assert other not in errors
     advice = "stresses of 12 of 12 frames are not fitted"
     for scale, said in (([], True), (["--stress-scale", "2"], False)):
         source = str(trained / "config.yaml")
