@@ -20,6 +20,7 @@ import render_quantum
 import render_speed
 import render_splits
 import render_stability
+import render_stresses
 import render_transfer
 import render_uncertainty
 
@@ -99,7 +100,7 @@ def quantum_training_lines():
 def page():
     lines = ["# Results", "", "Rendered by `python benchmarks/render.py` from `benchmarks/results/`.", ""]
     lines += [*render_accuracy.accuracy_table(), "", *render_accuracy.summary_lines()]
-    lines += [*cost_lines(), *render_stability.lines(), *render_speed.lines()]
+    lines += [*cost_lines(), *render_stresses.lines(), *render_stability.lines(), *render_speed.lines()]
     lines += [
         *quantum_training_lines(),
         *render_quantum.summary_lines(),
@@ -114,6 +115,7 @@ def page():
         *render_splits.sections(),
         *render_ablations.sections(),
         *render_transfer.sections(),
+        *render_stresses.sections(),
         *render_stability.sections(),
     ]
     lines += [*render_uncertainty.sections(), *render_learning.sections(), *render_quantum.sections()]
@@ -134,6 +136,7 @@ def main():
             "",
             *render_accuracy.summary_lines(),
             *cost_lines(),
+            *render_stresses.lines(),
             *render_stability.lines(),
             *render_speed.lines(),
             *quantum_training_lines(),

@@ -8,8 +8,9 @@ sources of the model (`--keep`: only what is missing; `--fresh`: everything). Se
 
 Parts. splits: the quantum model and all baselines, at most five splits of a set (uio66: five groupings), with errors by
 element and temperature; models of the first split also on supercells and on the other Li-P-S sets. temperature: limof5,
-one temperature left out. joint: two Li-P-S compositions to a third. curves: over frames, parameters and qubits.
-ablations: parts of the model taken away. uncertainty: `uncertainty.py`, which writes a result of its own.
+one temperature left out. joint: two Li-P-S compositions to a third. stresses: with these fitted and without. curves:
+over frames, parameters and qubits. ablations: parts of the model taken away. uncertainty: `uncertainty.py`, which
+writes a result of its own.
 """
 
 import argparse
@@ -46,6 +47,7 @@ def smoke():
         jobs.Job("temperature", "", "temperature", (2,)),
         jobs.Job("curves", "", "frames", ("frames", 0, "limof5", 4)),
         jobs.Job("curves", "", "parameters", ("parameters", 0)),
+        jobs.Job("stresses", "", "split", ("li6ps5cl", 0)),
         jobs.Job("ablations", "", "tree_n3", ("tree_n3", 0)),
         jobs.Job("ablations", "", "normalised_small", ("normalised_small", 0)),
     ):

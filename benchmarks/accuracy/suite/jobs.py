@@ -27,9 +27,12 @@ from suite.data import (
     spread,
 )
 from suite.models import ERRORS, LINEAR, QUANTUM, describe, errors, extensivity, fit_models
+from suite.stresses import SETS as WITH_STRESSES
+from suite.stresses import run_scales
 
 UNCERTAINTY = "uncertainty"
-PARTS = ("splits", "temperature", "joint", UNCERTAINTY, "curves", "ablations")
+STRESSES = "stresses"
+PARTS = ("splits", "temperature", "joint", UNCERTAINTY, STRESSES, "curves", "ablations")
 FAMILY = ("lips83", "li7p3s11_melt", "li4p2s6_melt", "lgps50")
 """Sets of one chemistry: models are tried on each other's frames."""
 THREE = FAMILY[:3]
@@ -83,6 +86,9 @@ def all_jobs(sets, parts, count, folder):
             pair = tuple(name for name in THREE if name != test)
             found.append(Job("joint", "joint_training", f"{' + '.join(pair)} to {test}", (pair, test)))
     found.append(Job(UNCERTAINTY, UNCERTAINTY, "all", ()))
+    for name in [name for name in WITH_STRESSES if name in sets]:
+        ways = splits(name, load(name, folder))[: min(count, WITH_STRESSES[name])]
+        found += [Job(STRESSES, STRESSES, f"{name}, {way.name}", (name, k)) for k, way in enumerate(ways)]
     found += _curve_jobs(sets, count)
     if CURVE_SET in sets:
         for k in range(min(count, ABLATION_SEEDS)):
@@ -118,6 +124,7 @@ def run(job, folder, settings=None, names=NAMES):
         "joint": run_joint,
         "ablations": run_ablation,
         UNCERTAINTY: run_uncertainty,
+        STRESSES: run_stresses,
     }
     verb = verbs.get(job.part, run_frames if "frames" in job.arguments else run_sizes)
     entry = verb(folder, settings or {}, names, *job.arguments)
@@ -158,6 +165,12 @@ def _transfers(name, known, models, folder):
         test = [frames[i] for i in splits(other, frames)[0].test]
         found[other] = {m.name: errors(m, test, shift_energy=True) for m in models}
     return found
+
+
+def run_stresses(folder, settings, _names, name, k):
+    """The quantum model on one split, its stresses fitted or not."""
+    frames = load(name, folder)
+    return {"set": name} | run_scales(frames, splits(name, frames)[k], settings, k)
 
 
 def run_temperature(folder, settings, names, k):
@@ -244,6 +257,12 @@ def about(job):
 def headline(entry):
     """An entry in a few words."""
     models = entry.get("models", {})
+    if "scales" in entry:
+        return ", ".join(
+            f"{scale}: {found['force_mae_mev_per_ang']:.1f} meV/Å, {found['energy_mae_mev_per_atom']:.2f} meV/atom, "
+            f"{found['stress_mae_mev_per_ang3']:.2f} meV/Å³"
+            for scale, found in entry["scales"].items()
+        )
     if QUANTUM not in models:
         mae = entry.get("force_mae_mev_per_ang")
         return "" if mae is None else f"{mae:.1f} meV/Å, {entry['energy_mae_mev_per_atom']:.2f} meV/atom"

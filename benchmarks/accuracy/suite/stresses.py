@@ -1,0 +1,47 @@
+"""What fitting stresses costs in energies and forces, and what it brings, beside the default model."""
+
+import numpy as np
+
+from qiskit_qff.model.config import parse_config
+from qiskit_qff.report.metrics import compare, measure
+from qiskit_qff.training.trainer import train
+from suite.models import ERRORS
+
+SETS = {"li6ps5cl": 5, "li4p2s6_melt": 2, "li7p3s11_melt": 2}
+"""Sets that have stresses, and how many of their splits are tried."""
+SCALES = (None, 2.0)
+FIRST_SCALES = (None, 4.0, 2.0, 1.0)
+"""What stresses are fitted with, in meV/Å³; more of them on the first split."""
+STRESS = "stress_mae_mev_per_ang3"
+
+
+def run_scales(frames, way, settings, k):
+    """Errors on the frames that a split holds out, by scale.
+
+    Args:
+        frames: All frames of the set.
+        way: The split.
+        settings: Changes of the default configuration.
+        k: Its number: the seed, and whether all scales are tried.
+    """
+    chosen, test = [frames[i] for i in way.train], [frames[i] for i in way.test]
+    entry = {"words": way.words, "n_train": len(chosen), "n_test": len(test), "seed": k}
+    entry |= {f"n_{side}_stresses": sum(f.stress is not None for f in some) for side, some in
+              (("train", chosen), ("test", test))}  # fmt: skip
+    entry["scales"] = {}
+    for scale in FIRST_SCALES if k == 0 else SCALES:
+        config = parse_config(settings | {"loss": {"stress_scale_mev_per_ang3": scale}}, where="stresses")
+        field = train(chosen, config, rng=np.random.default_rng(k)).force_field
+        entry["scales"][str(scale)] = {"n_trainable": field.n_trainable} | errors(field, test)
+    return entry
+
+
+def errors(field, frames):
+    """Errors of energies, forces and stresses, and by how much the mean stress along the axes is off."""
+    found = [field.predict(frame) for frame in frames]
+    stresses = [p.stress(f.volume) for p, f in zip(found, frames, strict=True)]
+    pairs = compare(frames, energies=[p.energy for p in found], forces=[p.forces for p in found], stresses=stresses)
+    metrics = measure(pairs)
+    known = {key: round(getattr(metrics, key), 4) for key in (*ERRORS, STRESS)}
+    off = 1e3 * (pairs.predicted_stresses - pairs.stresses)[:, :3].mean(axis=1)
+    return known | {"mean_stress_off_mev_per_ang3": float(off.mean()), "mean_stress_rms_mev_per_ang3": float(off.std())}
