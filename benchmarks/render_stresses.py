@@ -8,11 +8,11 @@ import numpy as np
 RESULTS = Path(__file__).parent / "results" / "stresses.json"
 SCRIPT = "`benchmarks/accuracy/run_all.py --parts stresses`"
 WORDS = {"li6ps5cl": "shipped Li6PS5Cl", "li4p2s6_melt": "molten Li4P2S6", "li7p3s11_melt": "molten Li7P3S11"}
-SCALE = "2.0"
+SCALE = "2"
 """The one that help texts recommend, in meV/Å³."""
-NOT_FITTED = "None"
+NOT_FITTED = "not fitted"
 FORCE, ENERGY, STRESS = "force_mae_mev_per_ang", "energy_mae_mev_per_atom", "stress_mae_mev_per_ang3"
-PRESSURE, NOISE = "mean_stress_off_mev_per_ang3", "mean_stress_rms_mev_per_ang3"
+PRESSURE, NOISE = "mean_stress_off_mev_per_ang3", "mean_stress_std_mev_per_ang3"
 GPA = 0.160217663
 """Of one meV/Å³."""
 
@@ -67,7 +67,7 @@ def _row(some, scale):
     """Cells of some splits and one scale."""
     off, noise = np.abs(_means(some, scale, PRESSURE)).mean(), _means(some, scale, NOISE).mean()
     cells = (
-        "not fitted" if scale == NOT_FITTED else f"{float(scale):g}",
+        scale,
         f"{_means(some, scale, FORCE).mean():.1f}",
         f"{_means(some, scale, ENERGY).mean():.2f}",
         f"{_means(some, scale, STRESS).mean():.2f}",

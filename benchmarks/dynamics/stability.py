@@ -218,7 +218,7 @@ def simulate(system, potential, start, folder, *, kind, seed, ps, held):
 
 
 def volume_of(cells, atoms, potential):
-    """Mean volume over the first one, with the standard error of five blocks; pressure at rest before, in GPa."""
+    """Mean volume over the first, with the standard error of five blocks; pressure of the first structure at rest."""
     volumes = np.abs(np.linalg.det(cells)) / abs(np.linalg.det(atoms.cell.array))
     # The barostat's time is 1 ps: the first half is left to it.
     settled = volumes[len(volumes) // 2 :]

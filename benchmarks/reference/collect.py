@@ -187,7 +187,10 @@ def stresses(coarse, fine):
     """Put corrected stresses into the electrolyte's frames; says what was taken off."""
     path = shipped_path("li6ps5cl")
     frames, found = read(path, ":"), {place(a): a for a in iread(coarse)}
-    shifts = [found[place(a)].get_stress(voigt=False) - a.get_stress(voigt=False) for a in iread(fine)]
+    pairs = [(found.get(place(a)), a) for a in iread(fine)]
+    if any(a is None for a, _ in pairs):
+        sys.exit(f"{fine}: holds a frame that {coarse} does not")
+    shifts = [a.get_stress(voigt=False) - b.get_stress(voigt=False) for a, b in pairs]
     mean = float(np.mean([np.trace(shift) / 3.0 for shift in shifts]))
     spread = max(float(np.abs(shift - mean * np.eye(3)).max()) for shift in shifts) / GPa
     if spread > MOST_SPREAD:
@@ -204,6 +207,8 @@ def stresses(coarse, fine):
         atoms.calc.results["stress"] = np.round(tensor[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]], 8)
         atoms.info["stress_shift_gpa"] = round(-mean / GPa, 4)
         count += 1
+    if count < len(found):
+        sys.exit(f"{coarse}: {len(found) - count} of {len(found)} frames are none of the set")
     save(frames, path)
     return f"{count} stresses, {mean / GPa:.3f} GPa taken off; over {len(shifts)} frames and all axes ± {spread:.3f}"
 
@@ -315,7 +320,8 @@ def electrolyte_card():
             f"{energies.min():.4f} to {energies.max():.4f} | {forces.std():.2f} | "
             f"{np.abs(forces).max():.1f} | {net:.3f} | {stress_words(part)} |"
         )
-    head = "| part | frames | time | kinetic T / K | eV/atom | std F | largest component | net F | stresses | GPa |"
+    head = "| part | frames | time | kinetic T / K | eV/atom | std F | largest component | net F | stresses "
+    head += "| trace / 3, GPa |"
     return table(head, rows)
 
 
@@ -341,6 +347,8 @@ def main():
         if card(page.read_text()) != page.read_text():
             sys.exit("the data card does not show what the files hold; run collect.py card")
         return
+    if given.what == "stresses" and len(given.paths) != 2:
+        parser.error("stresses: give FILE and FINE")
     if given.what == "electrolyte":
         print(electrolyte(given.paths[0]), "frames")
     elif given.what == "go-on":

@@ -13,6 +13,7 @@ from qiskit_qff import __version__
 from qiskit_qff.cli.baseline_snap import snap_baselines
 from qiskit_qff.cli.options import model_file
 from qiskit_qff.cli.output import Output, plain
+from qiskit_qff.cli.stresses import fitted_scale
 from qiskit_qff.cli.training_run import read_training_frames
 from qiskit_qff.errors import ConfigError, MissingDependencyError
 from qiskit_qff.model.force_field import ForceField
@@ -158,6 +159,8 @@ def _prepare(
     split = hold_out(frames, config.data, rng=np.random.default_rng(config.seed))
     if against is not None:
         _check_split(against, split)
+        assert quantum is not None
+        _check_loss(against, quantum, config)
     train, test = ([frames[index] for index in side] for side in (split.train, split.test))
     return quantum, split, train, test
 
@@ -226,6 +229,19 @@ def _check_split(against: Path, split: Split) -> None:
             f"--against {against}: it held out other frames than this split does; its errors could not be compared. "
             f"Give its own configuration, {model_file(against).with_name('config.yaml')}, as SOURCE."
         )
+
+
+def _check_loss(against: Path, quantum: "ForceField", config: "TrainConfig") -> None:
+    """Refuse a model that was fitted to stresses where baselines would not be, or the other way round.
+
+    Raises:
+        ConfigError: then.
+    """
+    theirs, ours = fitted_scale(quantum), config.loss.stress_scale_mev_per_ang3
+    if (theirs is None) != (ours is None):
+        words = "not fitted to stresses, the baselines would be" if theirs is None else "fitted to stresses, too"
+        remedy = "leave --stress-scale out" if theirs is None else f"give --stress-scale {theirs:g}"
+        raise ConfigError(f"--against {against}: it was {words}; to compare like with like, {remedy}.")
 
 
 def ratios(comparison: BaselineComparison) -> dict[str, dict[str, float]]:

@@ -7,6 +7,7 @@ import typer
 from qiskit_qff.cli.calibration_summary import print_calibration
 from qiskit_qff.cli.options import JsonOption, ModelArgument, model_file
 from qiskit_qff.cli.output import Output
+from qiskit_qff.cli.stresses import fitted_scale
 from qiskit_qff.cli.uncertainty_summary import print_training_domain
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def info(
             for entry, model in zip(field.ledger.species, field.models, strict=True)
         ],
     )
+    scale = fitted_scale(field)
     output.say(f"cutoff: {field.cutoff:g} Å")
+    output.say("fitted to energies and forces" + ("" if scale is None else f", and to stresses ({scale:g} meV/Å³)"))
     calibration = print_calibration(field, output)
     domain = print_training_domain(field, output)
     if channels:
@@ -56,6 +59,7 @@ def info(
             "n_qubits": field.n_qubits,
             "two_qubit_depth": max(whole for _, whole in depths.values()),
             "r_cut": field.cutoff,
+            "stress_scale_mev_per_ang3": scale,
             "circuits": {
                 symbol: {"two_qubit_depth_of_u": own, "two_qubit_depth": whole}
                 for symbol, (own, whole) in depths.items()

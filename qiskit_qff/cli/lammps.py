@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qiskit_qff.cli.md import StructureArgument, read_structure
-from qiskit_qff.cli.md_output import warn_of_volume
 from qiskit_qff.cli.options import ForceOption, JsonOption, ModelArgument, OutOption, SeedOption, model_file
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
+from qiskit_qff.cli.stresses import fitted_scale, warn_of_volume
 from qiskit_qff.cli.walls import FenceOption, fenced_or_not
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def lammps(
     check_output_directory(out, owned=FILES, force=force)
     field = ForceField.load(model_file(model))
     if ensemble == "npt" and start.pbc.all():
-        warn_of_volume(field, field, start, pressure, output)
+        warn_of_volume(field, start, pressure, output, fitted=fitted_scale(field) is not None)
     within = isinstance(fenced_or_not(field, fence, output), FencedForceField)
     with staged_directory(out) as staging:
         write_run(staging, field, atoms, settings, fence=within)

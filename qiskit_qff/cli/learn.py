@@ -12,6 +12,7 @@ from qiskit_qff.cli.output_directory import check_output_directory
 
 if TYPE_CHECKING:
     from qiskit_qff.labelling.labels import Labeller
+    from qiskit_qff.labelling.options import Options
     from qiskit_qff.learning.config import LearnConfig
     from qiskit_qff.learning.inputs import Inputs
     from qiskit_qff.learning.outcome import Learnt
@@ -55,7 +56,9 @@ def learn(
     config = load_learn_config(source)
     is_ours = (out / "journal.jsonl").exists()
     check_output_directory(out, owned=OWN_FILES, force=force or is_ours)
-    labeller = make_labeller(config.label.calculator, config.label.read_options())
+    options = config.label.read_options()
+    _check_stresses(config, options, output)
+    labeller = make_labeller(config.label.calculator, options)
     labeller.check()
     inputs = read_inputs(config)
     _announce(config, inputs, labeller, output)
@@ -78,6 +81,24 @@ def learn(
         output.note("stopped; the same command goes on from there")
         raise
     _finish(config, learnt, labeller, out, output)
+
+
+def _check_stresses(config: "LearnConfig", options: "Options", output: Output) -> None:
+    """Refuse to fit stresses that no label would hold; say what is known of those that it would.
+
+    Raises:
+        ConfigError: then.
+    """
+    from qiskit_qff.errors import ConfigError
+
+    fitted = config.train.loss.stress_scale_mev_per_ang3 is not None
+    if fitted and getattr(options, "stress", True) is False:
+        raise ConfigError(
+            "train.loss.stress_scale_mev_per_ang3 is set, but labels would have no stress; set label.options.stress: "
+            "true, or leave the scale out"
+        )
+    if caution := options.caution():
+        output.note(caution)
 
 
 def _announce(config: "LearnConfig", inputs: "Inputs", labeller: "Labeller", output: Output) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.md_output import FIGURES, SUMMARY, finish, rehearse, tell_held, warn_of_volume
+from qiskit_qff.cli.md_output import FIGURES, SUMMARY, finish, rehearse, tell_held
 from qiskit_qff.cli.options import (
     DeviceOption,
     DryRunOption,
@@ -23,6 +23,7 @@ from qiskit_qff.cli.options import (
 )
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory
+from qiskit_qff.cli.stresses import fitted_scale, warn_of_volume
 from qiskit_qff.cli.walls import FenceOption, choose_potential
 from qiskit_qff.durable import locked_directory
 from qiskit_qff.errors import ConfigError, SimulationError
@@ -164,7 +165,7 @@ def md(
     field = ForceField.load(model_file(model))
     potential, fence = choose_potential(field, fence, device, precision, output)
     if ensemble == "npt" and start.pbc.all():
-        warn_of_volume(field, potential, start, pressure, output)
+        warn_of_volume(potential, start, pressure, output, fitted=fitted_scale(field) is not None)
     held = _held(potential, start, repeat, device, output) if hold_bonds else None
     potential = held or potential
     watch = _watch(field, on_extrapolation, grade_limit, grade_interval, output)

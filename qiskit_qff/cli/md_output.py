@@ -10,7 +10,6 @@ from qiskit_qff.cli.output import Output
 from qiskit_qff.durable import write_atomically
 
 if TYPE_CHECKING:
-    from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.simulation.calculator import Potential
     from qiskit_qff.simulation.dynamics import MDSummary
     from qiskit_qff.simulation.extrapolation import ExtrapolationCounts
@@ -108,39 +107,6 @@ def _draw(summary: "MDSummary", settings: "MDSettings", out: Path, n_atoms: int)
     for figure, path in zip(figures, paths, strict=True):
         save(figure, path)
     return paths
-
-
-def warn_of_volume(
-    field: "ForceField", potential: "Potential", start: "Frame", pressure_gpa: float, output: Output
-) -> None:
-    """Say, before npt begins, what the volume that it ends at rests on.
-
-    Args:
-        field: the model.
-        potential: the force field, perhaps with walls or on a device.
-        start: the structure.
-        pressure_gpa: that is asked for.
-        output: where to say it.
-
-    Raises:
-        DataError: if the structure does not fit the model.
-    """
-    from ase.units import GPa
-
-    from qiskit_qff.simulation.calculator import QFFCalculator
-
-    atoms = start.to_atoms()
-    atoms.calc = QFFCalculator(potential)
-    pressure = -float(atoms.get_stress()[:3].mean()) / GPa  # type: ignore[no-untyped-call]
-    here = f"the pressure here is {pressure:+.2g} GPa with atoms at rest"
-    if (field.metadata.get("config", {}).get("loss") or {}).get("stress_scale_mev_per_ang3"):
-        output.note(f"stresses of the training data were fitted; by this model {here}")
-        return
-    output.note(
-        f"this model was fitted to energies and forces, not to stresses; by it {here}, and npt changes the volume "
-        f"until, heat included, it is {pressure_gpa:g} GPa. Trust that volume if the training data hold several, or "
-        "train on stresses (--stress-scale)"
-    )
 
 
 def rehearse(

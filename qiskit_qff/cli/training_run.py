@@ -15,6 +15,7 @@ from qiskit_qff.cli.estimator_run import JOURNAL, measured_summary, tell_cost, t
 from qiskit_qff.cli.evaluate import compare_exactly, metrics_table
 from qiskit_qff.cli.info import print_ledger
 from qiskit_qff.cli.output import Output, plain
+from qiskit_qff.cli.stresses import count_stresses, tell_stresses
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import DataError
 from qiskit_qff.report.figures import save
@@ -30,7 +31,7 @@ from qiskit_qff.structures.splitting import Split
 from qiskit_qff.structures.validation import ensure_trainable
 from qiskit_qff.training.defaults import with_data_defaults
 from qiskit_qff.training.holdout import hold_out
-from qiskit_qff.training.trainer import TrainingResult, train
+from qiskit_qff.training.trainer import TrainingResult, check_labels, loss_weights, train
 
 if TYPE_CHECKING:
     from qiskit_qff.model.config import TrainConfig
@@ -85,12 +86,6 @@ def read_training_frames(config: "TrainConfig", output: Output) -> "list[Frame]"
         output.note(f"left out for broken frameworks: {len(frames) - len(whole)} of {len(frames)} frames")
         frames = whole
     ensure_trainable(frames)
-    count = sum(frame.stress is not None for frame in frames)
-    if count and config.loss.stress_scale_mev_per_ang3 is None:
-        output.note(
-            f"stresses of {count} of {len(frames)} frames are not fitted; for simulations at constant pressure fit "
-            "them: --stress-scale 2"
-        )
     return frames
 
 
@@ -121,6 +116,7 @@ def train_model(
     _check_species(frames, split)
     chosen, measured = [frames[index] for index in split.train], None
     config = with_data_defaults(config, chosen)
+    tell_stresses(chosen, config, output)
     with output.progress("training") as advance:
         if config.estimator.backend is None:
             result = train(chosen, config, rng=rng, progress=advance, workers=workers)
@@ -184,16 +180,14 @@ def rehearse(config: "TrainConfig", output: Output) -> None:
     """
     frames = read_training_frames(config, output)
     output.say(config_text(config))
+    split = hold_out(frames, config.data, rng=np.random.default_rng(config.seed))
+    chosen = [frames[index] for index in split.train]
+    check_labels(chosen, loss_weights(config))
+    tell_stresses(chosen, config, output)
     if config.estimator.backend is None:
         return
-    split = hold_out(frames, config.data, rng=np.random.default_rng(config.seed))
     with output.progress("preparing") as advance:
-        tell_cost(
-            [frames[index] for index in split.train],
-            config,
-            progress=advance,
-            output=output,
-        )
+        tell_cost(chosen, config, progress=advance, output=output)
 
 
 def write_results(trained: TrainedModel, directory: Path) -> None:
@@ -266,6 +260,7 @@ def summary(trained: TrainedModel) -> dict[str, Any]:
         "linear_loss": result.linear_loss,
         "bound": result.bound,
         "gap": result.gap,
+        "stresses_fitted": _stresses_fitted(trained),
         "train_frames": trained.split.train,
         "test_frames": trained.split.test,
         "seed": trained.config.seed,
@@ -273,6 +268,13 @@ def summary(trained: TrainedModel) -> dict[str, Any]:
         "version": __version__,
         "uncertainty": None if trained.coverage is None else _uncertainty(trained),
     } | ({} if trained.measured is None else {"estimator": measured_summary(trained.measured, trained.config)})
+
+
+def _stresses_fitted(trained: TrainedModel) -> int:
+    """Training frames whose stress was fitted."""
+    if trained.config.loss.stress_scale_mev_per_ang3 is None:
+        return 0
+    return count_stresses([trained.frames[index] for index in trained.split.train])
 
 
 def _uncertainty(trained: TrainedModel) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The CP2K input for one frame: energy, forces and stress by PBE in a Gaussian and plane-wave basis.
+"""The CP2K input for one frame: energy, forces and, where asked for, stress by PBE in a Gaussian and plane-wave basis.
 
 The text depends on the structure and the options alone, not on machine or directory, so its hash identifies the
 calculation; the wavefunction to begin with always has the same name beside it.

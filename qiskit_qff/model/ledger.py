@@ -58,7 +58,7 @@ class Ledger:
 
     @property
     def n_trainable(self) -> int:
-        """All numbers fitted to an energy or a force."""
+        """All numbers fitted to an energy, a force or a stress."""
         return sum(entry.trainable for entry in self.species) + self.reference_energies
 
     def to_dict(self) -> dict[str, Any]:

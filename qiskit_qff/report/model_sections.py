@@ -13,8 +13,8 @@ from qiskit_qff.report.metrics import Comparison, Metrics
 from qiskit_qff.report.training_run import TrainingRun
 
 _WHAT_COUNTS = (
-    "Trainable is every number fitted to an energy or a force; reference energies count as many as the training "
-    "compositions can tell apart, of all elements together. Channels were chosen against energies and "
+    "Trainable is every number fitted to a label (energy, force, stress); reference energies count as many as the "
+    "training compositions can tell apart, of all elements together. Channels were chosen against energies and "
     "forces (a discrete choice); label-free numbers are means and scales of channels."
 )
 

@@ -22,7 +22,7 @@ OUTLIER_IMPOSSIBLE = 5.0
 
 
 def check_labels(frame: Frame) -> Iterator[Defect]:
-    """Energy and forces that are missing, not finite or all zero."""
+    """Energy and forces that are missing, not finite or all zero, and such stresses."""
     recompute = "Label the frame again or remove it."
     if frame.energy is None:
         yield error("missing-energy", frame, "no energy found under any usual name", recompute)
@@ -30,6 +30,9 @@ def check_labels(frame: Frame) -> Iterator[Defect]:
         yield error("not-finite", frame, f"the energy is {frame.energy}", recompute)
     if frame.stress is not None and not np.isfinite(frame.stress).all():
         yield error("not-finite", frame, "the stress is not finite", recompute)
+    if frame.stress is not None and frame.pbc.all() and not frame.stress.any():
+        message = "the stress is exactly zero, as where it was not calculated"
+        yield warning("zero-stress", frame, message, "Remove the stress, or fit none (no --stress-scale).")
     if frame.forces is None:
         yield error("missing-forces", frame, "no forces found under any usual name", recompute)
         return

@@ -53,8 +53,8 @@ class TrainingResult:
     restarts: tuple[Restart, ...]
     """All restarts, best first; ``losses`` are learning curves."""
     loss: float
-    """Loss of the force field, per frame, without the penalty on weights; one unit is one energy scale squared or one
-    force scale squared."""
+    """Loss of the force field, per frame, without the penalty on weights; one unit is the scale of energies,
+    forces or stresses squared."""
     linear_loss: float
     """Loss of the best linear model on the same features."""
     bound: float

@@ -29,6 +29,7 @@ def errors_of(directory):
 def test_errors_of_stresses_fall_and_are_those_of_the_model(trained, fitted) -> None:
     before, after = errors_of(trained / "run"), errors_of(fitted)
     assert after["n_trainable"] == before["n_trainable"]
+    assert (before["stresses_fitted"], after["stresses_fitted"]) == (0, 9)
     for side in ("train", "test"):
         assert after[side][ERROR] < 0.7 * before[side][ERROR]
     field, frames = ForceField.load(fitted / "model.json"), read_frames(trained / "data.extxyz")
@@ -54,8 +55,8 @@ def test_npt_and_training_say_which_models_know_stresses(trained, fitted, tmp_pa
     write(structure, read(trained / "data.extxyz", "0"))
     options = ["--temperature", "30", "--steps", "2", "--timestep", "1", "--ensemble", "npt"]
     for model, told, other in (
-        (fitted, "stresses of the training data were fitted; by this model the pressure here is", "not to stresses"),
-        (trained / "run", "fitted to energies and forces, not to stresses; by it the pressure here is", "were fitted"),
+        (fitted, "this model was fitted to stresses, too; by it the pressure here is", "not to stresses"),
+        (trained / "run", "fitted to energies and forces, not to stresses; by it the pressure here is", "too"),
     ):
         for verb in ("md", "lammps"):
             out = tmp_path / f"{model.parent.name}-{verb}"
@@ -63,21 +64,36 @@ def test_npt_and_training_say_which_models_know_stresses(trained, fitted, tmp_pa
             errors = capsys.readouterr().err
             assert told in errors
             assert other not in errors
-    advice = "stresses of 12 of 12 frames are not fitted"
-    for scale, said in (([], True), (["--stress-scale", "2"], False)):
+    advice, count = "stresses of 9 of 9 training frames are not fitted", "stresses fitted: of 9 of 9 training frames"
+    for scale, said in (([], (True, False)), (["--stress-scale", "2"], (False, True))):
         source = str(trained / "config.yaml")
         assert run(["train", source, *scale, "--out", str(tmp_path / "none"), "--dry-run"]) == 0
-        assert (advice in capsys.readouterr().err) == said
+        errors = capsys.readouterr().err
+        assert (advice in errors, count in errors) == said
+    for model, words, scale in ((fitted, "and to stresses (0.5 meV/Å³)", 0.5), (trained / "run", "forces\n", None)):
+        assert run(["info", str(model)]) == 0
+        assert f"fitted to energies and forces{', ' if scale else ''}"[:-2] in (out := capsys.readouterr().out)
+        assert words in out
+        assert run(["info", str(model), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["stress_scale_mev_per_ang3"] == scale
 
 
-def test_baselines_beside_it_are_fitted_to_stresses_too(fitted, capsys) -> None:
+def test_baselines_beside_it_are_fitted_to_stresses_too(trained, fitted, capsys) -> None:
     source = str(fitted / "config.yaml")
-    losses = {}
-    for scale in ([], ["--stress-scale", "1e6"]):
-        assert run(["baseline", source, *scale, "--models", "linear_selected", "--json"]) == 0
-        losses[bool(scale)] = json.loads(capsys.readouterr().out.splitlines()[-1])["models"]["linear_selected"]["test"]
-    # With a scale so large stresses count for nothing, and forces are better for it.
-    assert losses[True]["force_rmse_mev_per_ang"] != losses[False]["force_rmse_mev_per_ang"]
+    errors = {}
+    for scale in ("0.5", "1e6"):
+        command = ["baseline", source, "--stress-scale", scale, "--models", "linear_selected"]
+        assert run([*command, "--json"]) == 0
+        errors[scale] = json.loads(capsys.readouterr().out.splitlines()[-1])["models"]["linear_selected"]["test"]
+    # With a scale so large stresses count for nothing. What that does to them is in the unit tests.
+    assert errors["1e6"]["force_rmse_mev_per_ang"] != errors["0.5"]["force_rmse_mev_per_ang"]
+    # A model of energies and forces alone is no match for them, nor the other way round.
+    for config, against, remedy in (
+        (fitted / "config.yaml", trained / "run", "leave --stress-scale out"),
+        (trained / "config.yaml", fitted, "give --stress-scale 0.5"),
+    ):
+        assert run(["baseline", str(config), "--against", str(against), "--models", "mean"]) == 2
+        assert remedy in capsys.readouterr().err
 
 
 def test_frames_without_stresses_are_told(trained, tmp_path, capsys) -> None:

@@ -1,6 +1,6 @@
 """What every baseline is: a name, a way to predict, and a ledger that counts as strictly as the quantum model's.
 
-Every number fitted to an energy or a force is trainable. Discrete choices made against labels (which channels, which
+Every number fitted to a label is trainable. Discrete choices made against labels (which channels, which
 neighbour weights) and numbers computed without labels (means, scales) are listed beside.
 """
 
@@ -38,7 +38,7 @@ class BaselineLedger:
 
     @property
     def n_trainable(self) -> int:
-        """All numbers fitted to an energy or a force."""
+        """All numbers fitted to an energy, a force or a stress."""
         return self.coefficients + self.reference_energies
 
     def to_dict(self) -> dict[str, Any]:

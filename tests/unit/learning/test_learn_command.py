@@ -127,6 +127,10 @@ def test_a_dry_run_writes_nothing_and_tells_everything(workplace, tmp_path, caps
         ({"label": {"calculator": "emtt"}}, "unknown, or not installed"),
         ({"label": {"options": {"nonsense": 1}}}, "unknown key 'nonsense'"),
         ({"label": {"options": "nowhere.yaml"}}, "No such file"),
+        (
+            {"label": {"calculator": "cp2k"}, "train": {"loss": {"stress_scale_mev_per_ang3": 2.0}}},
+            "labels would have no stress",
+        ),
         ({"start": "nowhere.extxyz"}, "nowhere.extxyz"),
         ({"md": {"structures": "silver.extxyz"}}, "holds Ag, which no frame of 'start' does"),
         ({"start": "one.extxyz"}, "1 distinct frame(s); at least 2"),

@@ -71,6 +71,15 @@ def test_read_back(tmp_path) -> None:
     assert Record.read(tmp_path).losses == record.losses
 
 
+def test_records_from_before_stresses_are_read(tmp_path) -> None:
+    Record(comparisons={"test": comparison(7)}).write(tmp_path)
+    content = json.loads((tmp_path / "record.json").read_text())
+    for name in ("stresses", "predicted_stresses"):
+        del content["sets"]["test"][name]
+    (tmp_path / "record.json").write_text(json.dumps(content))
+    assert Record.read(tmp_path).comparisons["test"].stresses.shape == (0, 6)
+
+
 def test_large_sets_keep_some_atoms(tmp_path) -> None:
     large = comparison(3 * MOST_FORCES)
     Record(comparisons={"test": large}).write(tmp_path)

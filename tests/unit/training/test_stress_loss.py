@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -53,11 +53,13 @@ def stress_error(field, frames):
 @pytest.mark.parametrize("labelled", [10, 4])
 def test_loss_from_sums_equals_loss_from_predictions(frames, scale, labelled, rng) -> None:
     known = [frame if k < labelled else replace(frame, stress=None) for k, frame in enumerate(frames)]
+    # Another volume, so that weights differ from frame to frame.
+    known[0] = replace(known[0], cell=1.03 * known[0].cell, positions=1.03 * known[0].positions)
     # Readouts that are not balanced: angles and weights may be moved alone.
-    settings = config(scale).model_copy(update={"circuit": CircuitConfig(n_qubits=3, readout_weights="trained")})
-    prepared = prepare(known, settings)
+    options = config(scale).model_copy(update={"circuit": CircuitConfig(n_qubits=3, readout_weights="trained")})
+    prepared = prepare(known, options)
     objective, weights = prepared.objective, loss_weights(prepared.config)
-    start = train(known, settings, rng=np.random.default_rng(0)).restarts[0].parameters
+    start = train(known, options, rng=np.random.default_rng(0)).restarts[0].parameters
     for parameters in (start, start + 0.01 * rng.normal(size=len(start))):
         # Without the Tikhonov term, which the objective adds.
         from_sums = objective.statistics.equations.loss(objective.operator_vector(parameters))
@@ -65,17 +67,27 @@ def test_loss_from_sums_equals_loss_from_predictions(frames, scale, labelled, rn
         assert from_sums == pytest.approx(expected, rel=1e-6, abs=1e-8)
 
 
+@pytest.fixture(scope="module")
+def some(frames):
+    """Three frames and what they are prepared to, one of them in a strained cell."""
+    stretched = frames[2].cell @ np.diag([1.05, 0.98, 1.02])
+    places = np.linalg.solve(frames[2].cell.T, frames[2].positions.T).T @ stretched
+    chosen = [*frames[:2], replace(frames[2], cell=stretched, positions=places)]
+    return chosen, prepare(chosen, config())
+
+
+@settings(max_examples=10)
 @given(seed=st.integers(0, 1000))
-def test_loss_does_not_depend_on_the_axes(frames, seed) -> None:
+def test_loss_does_not_depend_on_the_axes(some, seed) -> None:
+    chosen, prepared = some
     turn = Rotation.random(random_state=seed).as_matrix()
     turned = [
         replace(
             f, positions=f.positions @ turn.T, cell=f.cell @ turn.T, forces=f.forces @ turn.T,
             stress=turn @ f.stress @ turn.T,
         )
-        for f in frames[:3]
+        for f in chosen
     ]  # fmt: skip
-    prepared = prepare(frames[:3], config())
     weights, r_cut = loss_weights(prepared.config), prepared.config.descriptor.r_cut
     one = prepared.objective.statistics.equations
     other = quadratic_statistics(turned, prepared.maps, r_cut=r_cut, weights=weights, progress=silent).equations
@@ -107,6 +119,11 @@ def test_a_scale_without_stresses_is_refused(frames) -> None:
     field = train(frames, config(), rng=np.random.default_rng(0)).force_field
     with pytest.raises(DataError, match="stress_scale_mev_per_ang3"):
         prepare_from_model(bare, config(), field, progress=silent)
+    slabs = [replace(frame, pbc=[True, True, False]) for frame in frames]
+    with pytest.raises(DataError, match="stress_scale_mev_per_ang3"):
+        prepare(slabs, config())
+    weights = loss_weights(config())
+    assert [weights.n_rows(frame) - 3 * frame.n_atoms for frame in (slabs[0], bare[0], frames[0])] == [0, 0, 6]
     odd = [replace(frames[0], stress=np.full((3, 3), np.nan)), *frames[1:]]
     with pytest.raises(DataError, match="frame 0: stress not finite"):
         prepare(odd, config())

@@ -11,7 +11,7 @@ from qiskit_qff.model.config import parse_config
 from qiskit_qff.training.baselines.atom_features import atom_features
 from qiskit_qff.training.baselines.linear import ChannelRows, linear_sums
 from qiskit_qff.training.baselines.low_rank import _Problem, fit_low_rank, low_rank_baseline
-from qiskit_qff.training.baselines.perceptron import PerceptronLoss, PerceptronShape
+from qiskit_qff.training.baselines.perceptron import PerceptronLoss, PerceptronShape, perceptron_baseline
 from qiskit_qff.training.baselines.suite import BASELINES, gather, select
 from qiskit_qff.training.references import fit_references
 from qiskit_qff.training.statistics import quadratic_statistics
@@ -84,6 +84,9 @@ def test_network_gradient(data, rng) -> None:
     point, direction, step = rng.normal(size=shape.n_parameters), rng.normal(size=shape.n_parameters), 1e-5
     slope = (loss(point + step * direction)[0] - loss(point - step * direction)[0]) / (2 * step)
     assert loss(point)[1] @ direction == pytest.approx(slope, rel=1e-5)
+    references = fit_references(data.frames, data.species)
+    model = perceptron_baseline(shape, point, maps, data.repulsion, references=references, r_cut=4.0)
+    assert mean_loss(model, data) == pytest.approx(loss(point)[0], rel=1e-5)
 
 
 def test_every_baseline_keeps_to_the_budget_and_predicts_gradients(data, rng) -> None:
