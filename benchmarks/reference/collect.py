@@ -5,6 +5,7 @@
     python benchmarks/reference/collect.py framework FILE...  # frames labelled by `qff label --calculator cp2k`
     python benchmarks/reference/collect.py nodes FILE...      # the same, structures that a model's dynamics broke
     python benchmarks/reference/collect.py stresses FILE FINE # the same, frames of the electrolyte with `stress: true`
+    python benchmarks/reference/collect.py volumes FILE...    # the same, frames on the fine grid, at other volumes too
     python benchmarks/reference/collect.py card               # the card's figures from the files as they are
 
 `electrolyte` takes every step whose SCF converged. A run that begins at rest makes the set anew; one that begins where
@@ -15,8 +16,8 @@ left out. `nodes` adds to a set of its own; its frames come with tags `round`, `
 `origin`, the frame of `limof5` that the run began with, where that is broken itself. `stresses` gives frames of
 `li6ps5cl` the stress that FILE has for the same positions. On the recipe's grid the pressure is off by nearly the same
 in every frame; FINE holds some of the frames from a fine grid without smoothing, and the mean difference of their
-pressure is taken off all. All can be run while calculations go on. `--smoke` writes nothing: it fails where the card is
-not what the files say.
+pressure is taken off all. `volumes` makes a set of frames like those of FINE, to judge models by. All can be run while
+calculations go on. `--smoke` writes nothing: it fails where the card is not what the files say.
 """
 
 import argparse
@@ -39,7 +40,7 @@ EQUILIBRATION_FS = 100.0
 """Until then the electrolyte cools down from 1300 K, two relaxation times of its thermostat."""
 ATOMIC_TIME_FS = 1e15 * _aut
 """CP2K's unit of time in fs."""
-WHAT = ("electrolyte", "go-on", "framework", "nodes", "stresses", "card")
+WHAT = ("electrolyte", "go-on", "framework", "nodes", "stresses", "volumes", "card")
 MOST_SPREAD = 0.05
 """By how much the grid's share of the pressure may differ between frames and axes, in GPa, to be called constant."""
 MOST_GAP = 0.01
@@ -206,11 +207,37 @@ def stresses(coarse, fine):
         tensor = other.get_stress(voigt=False) - mean * np.eye(3)
         atoms.calc.results["stress"] = np.round(tensor[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]], 8)
         atoms.info["stress_shift_gpa"] = round(-mean / GPa, 4)
+        atoms.info |= {
+            f"stress_{name}": other.info[f"label_{name}"] for name in ("version", "input_sha256", "finished")
+        }
         count += 1
     if count < len(found):
         sys.exit(f"{coarse}: {len(found) - count} of {len(found)} frames are none of the set")
     save(frames, path)
     return f"{count} stresses, {mean / GPa:.3f} GPa taken off; over {len(shifts)} frames and all axes ± {spread:.3f}"
+
+
+def volumes(files):
+    """The set of frames at several volumes; `row` is the frame of the electrolyte that they were made from."""
+    first, frames = read(shipped_path("li6ps5cl"), 0).get_volume(), [a for file in files for a in iread(file)]
+    for atoms in frames:
+        atoms.info.pop("scale", None)
+        atoms.info["linear_scale"] = round((atoms.get_volume() / first) ** (1 / 3), 4)
+    frames.sort(key=lambda a: (a.info["linear_scale"], a.info["row"]))
+    save(frames, shipped_path("li6ps5cl_volumes"))
+    return len(frames)
+
+
+def volumes_card():
+    frames = read(shipped_path("li6ps5cl_volumes"), ":")
+    lowest, rows = min(a.get_potential_energy() for a in frames), []
+    for k, a in enumerate(frames):
+        above, pull = a.get_potential_energy() - lowest, a.get_stress()[:3].mean() / GPa
+        rows.append(
+            f"| V{k} | {a.info['row']} | {a.info['linear_scale']:g} | {a.get_volume():.1f} | {above:.3f} | "
+            f"{pull:+.2f} | {sizes(a.get_forces())} |"
+        )
+    return table("| frame | of li6ps5cl | lengths | volume / Å³ | ΔE / eV | trace / 3, GPa | rms F | max F |", rows)
 
 
 def place(atoms):
@@ -328,7 +355,7 @@ def electrolyte_card():
 def card(text):
     """The data card with its figures as the files have them."""
     parts = {"limof5": framework_summary(), "limof5 frames": framework_card(), "li6ps5cl": electrolyte_card()}
-    parts["limof5 nodes"] = nodes_card()
+    parts |= {"limof5 nodes": nodes_card(), "li6ps5cl volumes": volumes_card()}
     for name, content in parts.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         before, rest = text.split(begin)
@@ -357,6 +384,8 @@ def main():
         print(framework(given.paths), "frames")
     elif given.what == "stresses":
         print(stresses(*given.paths))
+    elif given.what == "volumes":
+        print(volumes(given.paths), "frames")
     elif given.what == "nodes":
         print(nodes(given.paths), "frames")
     page.write_text(card(page.read_text()))

@@ -2,7 +2,8 @@
 
 ``record.json`` is written into a run's directory so that its report can be drawn again without the data. It holds
 plain numbers, rounded to 0.1 µeV/atom, 0.1 meV/Å and 0.1 µeV/Å³; of sets with more atoms than :data:`MOST_FORCES` the
-forces on so many of them, evenly chosen. Errors are never computed from it: they stand in ``metrics.json``, from all numbers.
+forces on so many of them, evenly chosen. Errors are never computed from it: they stand in ``metrics.json``, from all
+numbers.
 """
 
 import json

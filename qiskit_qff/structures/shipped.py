@@ -2,8 +2,8 @@
 
 ``limof5``, lithium in the framework MOF-5, is what ``shipped`` means wherever data are asked for; ``li6ps5cl``, the
 solid electrolyte, goes by its own name. So does ``limof5_nodes``: structures of that framework, most of whose Zn4O
-nodes came apart. Their card, ``qiskit_qff/data/README.md``, tells how they were made, what their labels are worth and
-how to split them.
+nodes came apart; and ``li6ps5cl_volumes``: four structures of the electrolyte at three volumes. Their card,
+``qiskit_qff/data/README.md``, tells how they were made, what their labels are worth and how to split them.
 """
 
 from importlib.resources import files
@@ -16,7 +16,7 @@ from qiskit_qff.structures.reading import read_frames
 
 DEFAULT: Final = "limof5"
 """The set that ``shipped`` stands for."""
-NAMES: Final = ("limof5", "li6ps5cl", "limof5_nodes")
+NAMES: Final = ("limof5", "li6ps5cl", "limof5_nodes", "li6ps5cl_volumes")
 """Names of the sets; each is a file of extended XYZ, compressed."""
 
 

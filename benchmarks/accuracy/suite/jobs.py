@@ -15,6 +15,7 @@ from ase.data import chemical_symbols
 from qiskit_qff.cli.baseline_run import NAMES
 from qiskit_qff.errors import BudgetError
 from qiskit_qff.model.config import parse_config
+from qiskit_qff.structures.shipped import read_shipped
 from suite.ablations import BASE, DEAR, VARIANTS, run_variant
 from suite.data import (
     SHIPPED,
@@ -28,7 +29,7 @@ from suite.data import (
 )
 from suite.models import ERRORS, LINEAR, QUANTUM, describe, errors, extensivity, fit_models
 from suite.stresses import SETS as WITH_STRESSES
-from suite.stresses import run_scales
+from suite.stresses import VOLUMES, run_scales, run_volumes
 
 UNCERTAINTY = "uncertainty"
 STRESSES = "stresses"
@@ -89,6 +90,8 @@ def all_jobs(sets, parts, count, folder):
     for name in [name for name in WITH_STRESSES if name in sets]:
         ways = splits(name, load(name, folder))[: min(count, WITH_STRESSES[name])]
         found += [Job(STRESSES, STRESSES, f"{name}, {way.name}", (name, k)) for k, way in enumerate(ways)]
+    if "li6ps5cl" in sets:
+        found.append(Job(STRESSES, STRESSES, VOLUMES, ("li6ps5cl", None)))
     found += _curve_jobs(sets, count)
     if CURVE_SET in sets:
         for k in range(min(count, ABLATION_SEEDS)):
@@ -168,8 +171,10 @@ def _transfers(name, known, models, folder):
 
 
 def run_stresses(folder, settings, _names, name, k):
-    """The quantum model on one split, its stresses fitted or not."""
+    """The quantum model with stresses fitted or not, on one split, or at other volumes where none is named."""
     frames = load(name, folder)
+    if k is None:
+        return {"set": VOLUMES} | run_volumes(frames, read_shipped(VOLUMES), settings)
     return {"set": name} | run_scales(frames, splits(name, frames)[k], settings, k)
 
 
@@ -257,6 +262,11 @@ def about(job):
 def headline(entry):
     """An entry in a few words."""
     models = entry.get("models", {})
+    if "volumes" in entry:
+        return "; ".join(
+            f"{scale}: {', '.join('{1:+.2f} for {0:+.2f} GPa'.format(*one['mean_stress_gpa']) for one in found)}"
+            for scale, found in entry["volumes"].items()
+        )
     if "scales" in entry:
         return ", ".join(
             f"{scale}: {found['force_mae_mev_per_ang']:.1f} meV/Å, {found['energy_mae_mev_per_atom']:.2f} meV/atom, "

@@ -1,6 +1,7 @@
 """What fitting stresses costs in energies and forces, and what it brings, beside the default model."""
 
 import numpy as np
+from ase.units import GPa
 
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.config import parse_config
@@ -10,6 +11,8 @@ from suite.models import ERRORS
 
 SETS = {"li6ps5cl": 5, "li4p2s6_melt": 2, "li7p3s11_melt": 2}
 """Sets that have stresses, and how many of their splits are tried."""
+VOLUMES = "li6ps5cl_volumes"
+"""Frames at volumes that the set they belong to lacks."""
 SCALES = (None, 2.0)
 FIRST_SCALES = (None, 4.0, 2.0, 1.0)
 """What stresses are fitted with, in meV/Å³; more of them on the first split."""
@@ -34,10 +37,39 @@ def run_scales(frames, way, settings, k):
     for scale in FIRST_SCALES if k == 0 else SCALES:
         config = parse_config(settings | {"loss": {"stress_scale_mev_per_ang3": scale}}, where="stresses")
         field = train(chosen, config, rng=np.random.default_rng(k)).force_field
-        entry["scales"][NOT_FITTED if scale is None else f"{scale:g}"] = {"n_trainable": field.n_trainable} | errors(
-            field, test
-        )
+        entry["scales"][name_of(scale)] = {"n_trainable": field.n_trainable} | errors(field, test)
     return entry
+
+
+def run_volumes(frames, others, settings):
+    """What models of all frames of one volume make of the pressure at others.
+
+    Args:
+        frames: All frames of the set.
+        others: Frames at several volumes; the last but one is where energies are counted from.
+        settings: Changes of the default configuration.
+    """
+    found = {}
+    for scale in SCALES:
+        config = parse_config(settings | {"loss": {"stress_scale_mev_per_ang3": scale}}, where="volumes")
+        field = train(frames, config, rng=np.random.default_rng(0)).force_field
+        predicted = [field.predict(frame) for frame in others]
+        found[name_of(scale)] = [
+            {
+                "row": frame.tags["row"],
+                "linear_scale": frame.tags["linear_scale"],
+                "mean_stress_gpa": [float(np.trace(s) / 3.0 / GPa) for s in (frame.stress, p.stress(frame.volume))],
+                "energy_ev": [frame.energy - others[-2].energy, p.energy - predicted[-2].energy],
+                "force_mae_mev_per_ang": float(1e3 * np.abs(p.forces - frame.forces).mean()),
+            }
+            for frame, p in zip(others, predicted, strict=True)
+        ]
+    return {"n_train": len(frames), "volumes": found}
+
+
+def name_of(scale):
+    """A scale as records have it."""
+    return NOT_FITTED if scale is None else f"{scale:g}"
 
 
 def errors(field, frames):

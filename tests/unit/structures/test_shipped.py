@@ -8,6 +8,7 @@ from collections import Counter
 import ase.io
 import numpy as np
 import pytest
+from ase.units import GPa
 
 from qiskit_qff.cli.main import run
 from qiskit_qff.errors import ConfigError
@@ -170,11 +171,39 @@ def test_input_of_the_electrolyte_is_that_of_its_first_frame(electrolyte):
     np.testing.assert_allclose(positions[:, 1:].astype(float), electrolyte[0].positions, atol=1e-7)
 
 
+def test_stresses_of_the_electrolyte_are_derivatives_of_its_energy(electrolyte):
+    """By the volumes of the fine grid; and corrected ones of the coarse grid are those of the fine one."""
+    known = [frame for frame in electrolyte if frame.stress is not None]
+    assert len(known) == 28
+    assert {frame.tags["stress_shift_gpa"] for frame in known} == {-3.3578}
+    volumes = read_shipped("li6ps5cl_volumes")
+    assert [(frame.tags["linear_scale"], frame.tags["row"]) for frame in volumes] == [
+        (0.98, 122), (1.0, 0), (1.0, 122), (1.02, 122)
+    ]  # fmt: skip
+    for fine in volumes[1:3]:
+        (same,) = (frame for frame in known if np.abs(frame.positions - fine.positions).max() < 1e-6)
+        assert np.abs(same.stress - fine.stress).max() < 0.01 * GPa
+        assert np.sqrt(np.mean((same.forces - fine.forces) ** 2)) < 0.008
+    low, _, middle, high = volumes
+    # Along the path of the three the PS4 tetrahedra keep their bonds, while all else scales with the cell.
+    velocity, slopes = (high.positions - low.positions) / 0.04, []
+    for frame, places in (
+        (low, low.positions),
+        (middle, 0.5 * (low.positions + high.positions)),
+        (high, high.positions),
+    ):
+        scale = frame.tags["linear_scale"]
+        beside = velocity - places / scale
+        slopes.append(frame.volume * np.trace(frame.stress) / scale - float((frame.forces * beside).sum()))
+    by_slopes = 0.04 / 6.0 * (slopes[0] + 4.0 * slopes[1] + slopes[2])
+    assert by_slopes == pytest.approx(high.energy - low.energy, abs=0.03)
+
+
 def test_names_of_the_sets(electrolyte, frames, tmp_path, monkeypatch):
-    known = ("shipped", "limof5", "li6ps5cl", "limof5_nodes")
+    known = ("shipped", "limof5", "li6ps5cl", "limof5_nodes", "li6ps5cl_volumes")
     assert [is_shipped(name) for name in (*known, "./li6ps5cl", "other.xyz")] == [*(True for _ in known), False, False]
     assert len(read_source("shipped")) == len(read_source("limof5")) == len(frames)
-    with pytest.raises(ConfigError, match="limof5, li6ps5cl, limof5_nodes"):
+    with pytest.raises(ConfigError, match="limof5, li6ps5cl, limof5_nodes, li6ps5cl_volumes"):
         read_shipped("mof74")
     monkeypatch.chdir(tmp_path)
     electrolyte[0].to_atoms().write("li6ps5cl", format="extxyz")
