@@ -116,7 +116,6 @@ def train_model(
     _check_species(frames, split)
     chosen, measured = [frames[index] for index in split.train], None
     config = with_data_defaults(config, chosen)
-    tell_stresses(chosen, config, output)
     with output.progress("training") as advance:
         if config.estimator.backend is None:
             result = train(chosen, config, rng=rng, progress=advance, workers=workers)
@@ -126,6 +125,7 @@ def train_model(
                 chosen, config, out=out, resume=resume, rng=rng, progress=advance, output=output
             )
     seconds = time.perf_counter() - begin
+    tell_stresses(chosen, config, output)
     sides = {"train": split.train, "test": split.test}
     comparisons = {
         name: compare_exactly(result.force_field, [frames[index] for index in side], output)

@@ -48,8 +48,9 @@ def bent(frames, simple):
     rows = ChannelRows({10: simple.sets[10], 18: truth}, 4.5)
     labelled = []
     for frame in frames:
-        energy, forces = rows(frame)
-        labelled.append(replace(frame, energy=3.0 * energy[-1], forces=3.0 * forces[:, -1].reshape(-1, 3)))
+        energy, others = rows(frame)
+        forces = others[: 3 * frame.n_atoms, -1]
+        labelled.append(replace(frame, energy=3.0 * energy[-1], forces=3.0 * forces.reshape(-1, 3)))
     return labelled
 
 
