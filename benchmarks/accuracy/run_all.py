@@ -47,7 +47,7 @@ def smoke():
         jobs.Job("temperature", "", "temperature", (2,)),
         jobs.Job("curves", "", "frames", ("frames", 0, "limof5", 4)),
         jobs.Job("curves", "", "parameters", ("parameters", 0)),
-        jobs.Job("stresses", "", "split", ("li6ps5cl", 0)),
+        jobs.Job("stresses", "", "split", ("li6ps5cl", 1)),
         jobs.Job("ablations", "", "tree_n3", ("tree_n3", 0)),
         jobs.Job("ablations", "", "normalised_small", ("normalised_small", 0)),
     ):

@@ -222,12 +222,12 @@ def volume_of(cells, atoms, potential):
     volumes = np.abs(np.linalg.det(cells)) / abs(np.linalg.det(atoms.cell.array))
     # The barostat's time is 1 ps: the first half is left to it.
     settled = volumes[len(volumes) // 2 :]
-    blocks = [part.mean() for part in np.array_split(settled, 5)]
+    blocks = [part.mean() for part in np.array_split(settled, min(5, len(settled)))]
     still = atoms.copy()
     still.calc = QFFCalculator(potential)
     return {
         "volume_ratio": float(settled.mean()),
-        "volume_error": float(np.std(blocks, ddof=1) / np.sqrt(len(blocks))),
+        "volume_error": float(np.std(blocks, ddof=1) / np.sqrt(len(blocks))) if len(blocks) > 1 else None,
         "first_pressure_gpa": float(-still.get_stress()[:3].mean() / GPa),
     }
 
