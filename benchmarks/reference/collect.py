@@ -5,7 +5,8 @@
     python benchmarks/reference/collect.py framework FILE...  # frames labelled by `qff label --calculator cp2k`
     python benchmarks/reference/collect.py nodes FILE...      # the same, structures that a model's dynamics broke
     python benchmarks/reference/collect.py stresses FILE FINE # the same, frames of the electrolyte with `stress: true`
-    python benchmarks/reference/collect.py volumes FILE...    # the same, frames on the fine grid, at other volumes too
+    python benchmarks/reference/collect.py scaled OUT         # writes structures of the electrolyte at other volumes
+    python benchmarks/reference/collect.py volumes FILE...    # these labelled on the fine grid
     python benchmarks/reference/collect.py card               # the card's figures from the files as they are
 
 `electrolyte` takes every step whose SCF converged. A run that begins at rest makes the set anew; one that begins where
@@ -16,7 +17,8 @@ left out. `nodes` adds to a set of its own; its frames come with tags `round`, `
 `origin`, the frame of `limof5` that the run began with, where that is broken itself. `stresses` gives frames of
 `li6ps5cl` the stress that FILE has for the same positions. On the recipe's grid the pressure is off by nearly the same
 in every frame; FINE holds some of the frames from a fine grid without smoothing, and the mean difference of their
-pressure is taken off all. `volumes` makes a set of frames like those of FINE, to judge models by. All can be run while
+pressure is taken off all. `scaled` writes the first frame and the last, and the latter with cell, ions and centres of
+PS4 scaled, the bonds of each PS4 kept; `volumes` makes a set of them, to judge models by. All can be run while
 calculations go on. `--smoke` writes nothing: it fails where the card is not what the files say.
 """
 
@@ -40,9 +42,13 @@ EQUILIBRATION_FS = 100.0
 """Until then the electrolyte cools down from 1300 K, two relaxation times of its thermostat."""
 ATOMIC_TIME_FS = 1e15 * _aut
 """CP2K's unit of time in fs."""
-WHAT = ("electrolyte", "go-on", "framework", "nodes", "stresses", "volumes", "card")
+WHAT = ("electrolyte", "go-on", "framework", "nodes", "stresses", "scaled", "volumes", "card")
+SCALES = (0.98, 1.02)
+"""Of the last frame's cell and of the places of its ions and phosphorus."""
 MOST_SPREAD = 0.05
 """By how much the grid's share of the pressure may differ between frames and axes, in GPa, to be called constant."""
+LONGEST_PS = 2.6
+"""Å; what is nearer to phosphorus belongs to its PS4."""
 MOST_GAP = 0.01
 """By how much a frame's energy may differ when it is calculated again, in meV/atom."""
 LEAST_CHARGE = 0.1
@@ -217,6 +223,25 @@ def stresses(coarse, fine):
     return f"{count} stresses, {mean / GPa:.3f} GPa taken off; over {len(shifts)} frames and all axes ± {spread:.3f}"
 
 
+def scaled(out):
+    """Structures at the electrolyte's own volume and others."""
+    frames, found = read(shipped_path("li6ps5cl"), ":"), []
+    for row, scale in ((0, 1.0), (len(frames) - 1, 1.0), *((len(frames) - 1, s) for s in SCALES)):
+        atoms = Atoms(frames[row].symbols, positions=frames[row].positions, cell=frames[row].cell, pbc=True)
+        sulfur, bonds = np.flatnonzero(atoms.numbers == 16), []
+        for center in np.flatnonzero(atoms.numbers == 15):
+            vectors = atoms.get_distances(center, sulfur, mic=True, vector=True)
+            bonded = np.linalg.norm(vectors, axis=1) < LONGEST_PS
+            bonds.append((center, sulfur[bonded], vectors[bonded]))
+        if scale != 1.0:
+            atoms.set_cell(scale * atoms.cell, scale_atoms=True)
+            for center, own, vectors in bonds:
+                atoms.positions[own] = atoms.positions[center] + vectors
+        atoms.info["row"] = row
+        found.append(atoms)
+    write(out, found, format="extxyz")
+
+
 def volumes(files):
     """The set of frames at several volumes; `row` is the frame of the electrolyte that they were made from."""
     first, frames = read(shipped_path("li6ps5cl"), 0).get_volume(), [a for file in files for a in iread(file)]
@@ -376,18 +401,17 @@ def main():
         return
     if given.what == "stresses" and len(given.paths) != 2:
         parser.error("stresses: give FILE and FINE")
-    if given.what == "electrolyte":
-        print(electrolyte(given.paths[0]), "frames")
-    elif given.what == "go-on":
-        go_on(given.paths[0])
-    elif given.what == "framework":
-        print(framework(given.paths), "frames")
-    elif given.what == "stresses":
-        print(stresses(*given.paths))
-    elif given.what == "volumes":
-        print(volumes(given.paths), "frames")
-    elif given.what == "nodes":
-        print(nodes(given.paths), "frames")
+    actions = {
+        "electrolyte": lambda: print(electrolyte(given.paths[0]), "frames"),
+        "go-on": lambda: go_on(given.paths[0]),
+        "framework": lambda: print(framework(given.paths), "frames"),
+        "nodes": lambda: print(nodes(given.paths), "frames"),
+        "stresses": lambda: print(stresses(*given.paths)),
+        "scaled": lambda: scaled(given.paths[0]),
+        "volumes": lambda: print(volumes(given.paths), "frames"),
+        "card": lambda: None,
+    }
+    actions[given.what]()
     page.write_text(card(page.read_text()))
 
 
