@@ -14,8 +14,8 @@ from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:
+    from qiskit_qff.model.config import TrainConfig
     from qiskit_qff.structures.defects import DataSummary
-    from qiskit_qff.training.suggestion import Suggestion
 
 SUFFIXES = {".yaml", ".yml"}
 
@@ -44,11 +44,20 @@ def init(
     report = validate_frames(frames)
     suggestion = suggest_config(frames, report.summary, _seen_from(out.parent, data))
     heading = _heading(report.summary, out, n_warnings=len(report.warnings))
-    write_atomically(out, commented_yaml(suggestion.config, heading=heading, notes=suggestion.notes))
-    _tell(suggestion, out, output)
+    notes = suggestion.notes | _of_stresses(report.summary)
+    write_atomically(out, commented_yaml(suggestion.config, heading=heading, notes=notes))
+    _tell(suggestion.config, notes, out, output)
     if report.warnings:
         output.note(f"{len(report.warnings)} warnings about the data: qff validate {' '.join(map(str, data))}")
-    output.finish({"config": out, "settings": suggestion.config.model_dump(mode="json"), "notes": suggestion.notes})
+    output.finish({"config": out, "settings": suggestion.config.model_dump(mode="json"), "notes": notes})
+
+
+def _of_stresses(summary: "DataSummary") -> dict[str, str]:
+    """That stresses could be fitted, where there are some."""
+    if not summary.n_with_stress:
+        return {}
+    told = f"{summary.n_with_stress} of {summary.n_frames} frames have a stress; for constant pressure fit them, with 2"
+    return {"loss.stress_scale_mev_per_ang3": told}
 
 
 def _check_out(out: Path, *, force: bool) -> None:
@@ -98,10 +107,10 @@ def _heading(summary: "DataSummary", out: Path, *, n_warnings: int) -> str:
     return "\n".join(lines)
 
 
-def _tell(suggestion: "Suggestion", out: Path, output: Output) -> None:
+def _tell(config: "TrainConfig", notes: dict[str, str], out: Path, output: Output) -> None:
     """Say what was decided, and what comes next."""
-    settings = suggestion.config.model_dump(mode="json")
-    for name, reason in suggestion.notes.items():
+    settings = config.model_dump(mode="json")
+    for name, reason in notes.items():
         section, _, key = name.rpartition(".")
         value = settings[section][key] if section else settings[key]
         output.say(f"{name} = {value}: {reason}")

@@ -67,6 +67,24 @@ def test_every_key_is_explained(place, capsys) -> None:
     assert max(map(len, lines)) <= 100
 
 
+def test_stresses_are_mentioned_where_there_are_some(place, alloy_frames, capsys) -> None:
+    for name, told in (("data.extxyz", True), ("bare.extxyz", False)):
+        if not told:
+            write(place / name, [bare(atoms) for atoms in alloy_frames])
+        assert run(["init", name, "--out", f"{name}.yaml", "--json"]) == 0
+        notes = last_json(capsys)["notes"]
+        assert ("loss.stress_scale_mev_per_ang3" in notes) == told
+        assert ("12 of 12 frames have a stress" in (place / f"{name}.yaml").read_text()) == told
+        assert load_config(place / f"{name}.yaml").loss.stress_scale_mev_per_ang3 is None
+
+
+def bare(atoms):
+    """The structure with energy and forces alone."""
+    other = atoms.copy()
+    other.calc = SinglePointCalculator(other, energy=atoms.get_potential_energy(), forces=atoms.get_forces())
+    return other
+
+
 def test_a_trajectory_is_held_out_by_block(place, alloy_frames, capsys) -> None:
     write(place / "run.extxyz", trajectory(alloy_frames[0], 20, step=0.02))
     assert run(["init", "run.extxyz", "--json"]) == 0
