@@ -113,7 +113,7 @@ def lines():
     if cells:
         told = {
             fitted: [
-                f"{WORDS[FITTED.get(r['system'], r['system'])]} {100 * (r['volume_ratio'] - 1):+.0f} %"
+                f"{WORDS[FITTED.get(r['system'], r['system'])]} {_swelling(r)}"
                 for r in cells
                 if (r["system"] in FITTED) == fitted
             ]
@@ -129,6 +129,12 @@ def lines():
     bare = sorted({WORDS[r["system"]] for r in done if not r["fence"]})
     parts += [f"without walls around the training data {', '.join(bare)}"] if bare else []
     return [f"- Stability of molecular dynamics: {'; '.join(parts)}. `benchmarks/dynamics/stability.py`", *wall_line()]
+
+
+def _swelling(row):
+    """Change of the volume in percent, with the error of five blocks where it was recorded."""
+    change, error = 100 * (row["volume_ratio"] - 1), row.get("volume_error")
+    return f"{change:+.0f} %" if error is None else f"({change:+.1f} ± {100 * error:.1f}) %"
 
 
 def _expected(name, pair):

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 from ase.data import chemical_symbols
+from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 
 from qiskit_qff.errors import DataError
@@ -240,4 +241,5 @@ def _stack(arrays: Sequence[FloatArray | None]) -> FloatArray:
 
 def six_components(tensors: Sequence[FloatArray]) -> FloatArray:
     """Symmetric tensors as xx, yy, zz, yz, xz, xy, shape ``(n_tensors, 6)``."""
-    return np.array([tensor[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] for tensor in tensors]).reshape(-1, 6)
+    rows = [full_3x3_to_voigt_6_stress(tensor) for tensor in tensors]  # type: ignore[no-untyped-call]
+    return np.array(rows).reshape(-1, 6)

@@ -190,13 +190,14 @@ class Frame:
         """ASE Atoms; labels sit in a SinglePointCalculator, tags in ``info``."""
         from ase import Atoms
         from ase.calculators.singlepoint import SinglePointCalculator
+        from ase.stress import full_3x3_to_voigt_6_stress
 
         atoms = Atoms(numbers=self.numbers, positions=self.positions, cell=self.cell, pbc=self.pbc)
         atoms.info.update(self.tags)
         labels = {"energy": self.energy, "forces": self.forces, "stress": self.stress}
         known = {name: value for name, value in labels.items() if value is not None}
         if self.stress is not None:
-            known["stress"] = self.stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+            known["stress"] = full_3x3_to_voigt_6_stress(self.stress)
         if known:
             atoms.calc = SinglePointCalculator(atoms, **known)
         return atoms

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
+from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 
 from qiskit_qff.errors import ConfigError, DataError
@@ -52,7 +53,7 @@ def strained(frame: Frame, *, count: int, largest: float, mode: Mode, rng: np.ra
             if mode == "shear":
                 strain -= np.trace(strain) / 3.0 * np.eye(3)
         deformation = np.eye(3) + strain
-        xx, yy, zz, yz, xz, xy = strain[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+        xx, yy, zz, yz, xz, xy = full_3x3_to_voigt_6_stress(strain)
         tags: dict[str, Tag] = {
             "build": "strain",
             "build_mode": mode,
