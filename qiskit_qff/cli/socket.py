@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from qiskit_qff.cli.options import DeviceOption, JsonOption, ModelArgument, PrecisionOption, model_file
+from qiskit_qff.cli.options import JsonOption, ModelArgument, model_file
 from qiskit_qff.cli.output import Output
-from qiskit_qff.cli.walls import FenceOption, choose_potential
+from qiskit_qff.cli.walls import FenceOption, fenced_or_not
 from qiskit_qff.errors import ConfigError
 
 _PORT = 31415
@@ -28,8 +28,6 @@ def socket(
     frame: Annotated[int, typer.Option("--frame", help="Which frame of STRUCTURE, from 0; -1 is the last.")] = -1,
     wait: Annotated[float, typer.Option("--wait", min=0.0, help="Seconds to wait for the server to listen.")] = 60.0,
     fence: FenceOption = None,
-    device: DeviceOption = "cpu",
-    precision: PrecisionOption = "float64",
     json: JsonOption = False,
 ) -> None:
     """Send energies, forces and virials to i-PI, ASE's SocketIOCalculator or another server, until it is done."""
@@ -46,7 +44,8 @@ def socket(
     field = ForceField.load(model_file(model))
     species_index(start.numbers, field.species, where=start.where)
     atoms = start.to_atoms()
-    potential, fence = choose_potential(field, fence, device, precision, output)
+    potential = fenced_or_not(field, fence, output)
+    fence = potential is not field
     atoms.calc = QFFCalculator(potential)
     address = Address(host, _PORT if port is None else port, unix)
     output.note(f"{len(atoms)} atoms for the server at {address}")
