@@ -26,7 +26,6 @@ from qiskit_qff.cli.md import md
 from qiskit_qff.cli.report import report
 from qiskit_qff.cli.schema import schema
 from qiskit_qff.cli.select import select
-from qiskit_qff.cli.socket import socket
 from qiskit_qff.cli.train import train
 from qiskit_qff.cli.validate import validate
 from qiskit_qff.errors import QFFError
@@ -62,7 +61,6 @@ VERBS: dict[str, Callable[..., None] | typer.Typer] = {
     "select": select,
     "learn": learn,
     "lammps": lammps,
-    "socket": socket,
     "export": export,
     "analyse": analyse,
     "report": report,

@@ -44,8 +44,8 @@ CHEAP: dict[str, str] = {
     "report": "{model} --out {new}.html",
     "analyse": "{data} --frame-time 1 --element Cu --out {new}",
 }
-ELSEWHERE = {"demo": ".ci/run", "socket": "tests/interfaces/test_ase.py"}
-"""Too long for here, or in need of a server."""
+ELSEWHERE = {"demo": ".ci/run"}
+"""Too long for here."""
 
 HALF_AND_HALF = """
 data_alloy

@@ -52,7 +52,6 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("export", MODEL, "--out", "plain.json", "--json"),
     ("report", MODEL, "--out", "again.html", "--json"),
     ("learn", LEARN_CONFIG, "--out", "learnt", "--json"),
-    ("socket", MODEL, DATA, "--unix", "qff-nobody-listens", "--wait", "0.1"),
     ("demo", "--help"),
 )
 """What is run; `demo` only says its help, because it calls nothing that the others do not, and takes minutes."""
