@@ -23,8 +23,8 @@ import numpy as np
 from qiskit_qff.model.config import DataConfig, parse_config
 from qiskit_qff.model.extrapolation import Grader
 from qiskit_qff.model.uncertainty import calibration_factor
-from qiskit_qff.report.metrics import compare, measure
-from qiskit_qff.report.uncertainty import Spreads, coverage, cross_checked_coverage, spreads_of
+from qiskit_qff.model.metrics import compare, measure
+from qiskit_qff.model.coverage import Spreads, coverage, cross_checked_coverage, spreads_of
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped
 from qiskit_qff.training.holdout import hold_out

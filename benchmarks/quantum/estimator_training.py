@@ -20,7 +20,7 @@ import numpy as np
 from qiskit_qff.evaluators.backends import build_evaluator
 from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.report.metrics import compare, measure
+from qiskit_qff.model.metrics import compare, measure
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.training.measured.optimizers import OptimizerSettings
 from qiskit_qff.training.measured.run import MeasuredSettings, train_measured

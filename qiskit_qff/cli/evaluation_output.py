@@ -9,7 +9,7 @@ from qiskit_qff.cli.output import plain
 from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
 
 if TYPE_CHECKING:
-    from qiskit_qff.report.metrics import Comparison
+    from qiskit_qff.model.metrics import Comparison
     from qiskit_qff.structures.frame import Frame
 
 
@@ -52,8 +52,8 @@ def write_evaluation(
     Raises:
         OSError: if it can't be written.
     """
+    from qiskit_qff.model.metrics import measure
     from qiskit_qff.report.evaluation_run import EVALUATION
-    from qiskit_qff.report.metrics import measure
     from qiskit_qff.report.record import Example, Record, environment
 
     metrics = measure(comparison, shift_energy=shift_energy)

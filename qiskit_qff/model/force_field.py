@@ -34,6 +34,7 @@ from qiskit_qff.model.prediction import Prediction
 from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.model.spread import UncertaintyCalibration
 from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.identity import is_among
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 from qiskit_qff.structures.species import species_index
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+SEEN_FRAMES = "training_frames"
+"""Key of :attr:`ForceField.metadata` that holds the hashes of the training frames."""
 MAX_CUTOFF = 50.0  # Å; a file that says more would fill all memory with neighbours
 
 
@@ -85,6 +88,19 @@ class ForceField:
     def species(self) -> tuple[int, ...]:
         """Atomic numbers."""
         return tuple(m.number for m in self.models)
+
+    @cached_property
+    def training_hashes(self) -> frozenset[str]:
+        """Hashes of the training frames (:func:`~qiskit_qff.structures.identity.frame_hash`); empty if unknown."""
+        return frozenset(map(str, self.metadata.get(SEEN_FRAMES, ())))
+
+    def has_seen(self, frame: Frame) -> bool:
+        """Whether the model was trained on this geometry, as far as it knows its training frames.
+
+        Args:
+            frame: Any structure.
+        """
+        return is_among(frame, self.training_hashes)
 
     @property
     def cutoff(self) -> float:

@@ -18,6 +18,8 @@ from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.similarity import distance_rows, same_atoms
 
 Indices = NDArray[np.int64]
+GROUP_TAGS = ("replica", "config_type", "source")
+"""Tags by which the field's data sets tell runs or kinds of structures apart, the finest first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +139,19 @@ def tag_groups(frames: Sequence[Frame], tag: str) -> list[Hashable]:
             known = ", ".join(sorted(frame.tags)) or "none"
             raise DataError(f"{frame.where}: has no tag {tag!r} (its tags: {known}). Choose one that all have.")
     return [frame.tags[tag] for frame in frames]
+
+
+def group_tag(frames: Sequence[Frame]) -> str | None:
+    """The first of :data:`GROUP_TAGS` that divides the frames into groups of at least four on average, if any does.
+
+    Args:
+        frames: the data set.
+    """
+    for tag in GROUP_TAGS:
+        count = len({frame.tags.get(tag) for frame in frames})
+        if all(tag in frame.tags for frame in frames) and 1 < count <= len(frames) // 4:
+            return tag
+    return None
 
 
 def near_copies(frames: Sequence[Frame], *, tolerance: float = 0.12) -> list[int]:

@@ -9,7 +9,7 @@ from qiskit_qff.circuit.ansatz import AnsatzSpec, n_parameters
 from qiskit_qff.compression.compressor import SizeLimits
 from qiskit_qff.descriptors.pool import PoolSettings
 from qiskit_qff.errors import BudgetError
-from qiskit_qff.model.config import DescriptorConfig, TrainConfig
+from qiskit_qff.model.config import ResolvedDescriptor, TrainConfig
 from qiskit_qff.training.objective import ParameterLayout
 
 _READOUTS = {"rank_one": 1, "rank_two": 2}
@@ -116,7 +116,7 @@ def _check_fixed(config: TrainConfig, count: int, n_references: int) -> None:
         )
 
 
-def fit_pool(descriptor: DescriptorConfig, species: tuple[int, ...]) -> PoolSettings:
+def fit_pool(descriptor: ResolvedDescriptor, species: tuple[int, ...]) -> PoolSettings:
     """Pool settings whose pool stays within ``max_pool`` channels, whatever the number of species.
 
     Args:

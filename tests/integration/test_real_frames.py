@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fitting import fitted
 from qiskit.primitives import StatevectorEstimator
 
 from qiskit_qff.circuit.compiled import readout_jacobian
@@ -14,7 +15,6 @@ from qiskit_qff.evaluators.strategies import density, environment, operator
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.measured import predict_measured
 from qiskit_qff.structures.reading import iter_frames
-from qiskit_qff.training.trainer import train
 
 pytestmark = pytest.mark.data
 
@@ -33,7 +33,7 @@ def trained_on(request):
     if not path.is_file():
         pytest.skip(f"measurement data {path.name} is not here")
     *training, unseen = islice(iter_frames(path), 5)
-    return train(training, TrainConfig.model_validate(SMALL), rng=np.random.default_rng(0)).force_field, unseen
+    return fitted(training, TrainConfig.model_validate(SMALL), rng=np.random.default_rng(0)).force_field, unseen
 
 
 @pytest.mark.parametrize("strategy", ["environment", "density", "operator"])

@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 from qiskit_qff.cli.baseline_run import NAMES, SNAP
 from qiskit_qff.cli.baseline_snap import snap_baselines
 from qiskit_qff.errors import MissingDependencyError
-from qiskit_qff.report.metrics import compare, measure
+from qiskit_qff.model.metrics import compare, measure
 from qiskit_qff.structures.species import species_of
 from qiskit_qff.training.baselines.suite import BASELINES, BaselineData
 from qiskit_qff.training.defaults import with_data_defaults

@@ -5,7 +5,7 @@ from ase.units import GPa
 
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.report.metrics import compare, measure
+from qiskit_qff.model.metrics import compare, measure
 from qiskit_qff.training.trainer import train
 from suite.models import ERRORS
 
