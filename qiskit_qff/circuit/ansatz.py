@@ -1,11 +1,8 @@
 r"""Ansatz families: which shallow circuit stands between the encoded environment and its readout.
 
 ``ry_tree``
-    Inverse of a state-preparation tree (RY and CZ). With the readout ``rank_one`` the operator is
-    :math:`w\,uu^T` with any unit vector u: ``n_amplitudes - 1`` angles. With ``rank_two`` it is
-    :math:`w_1 uu^T + w_2 vv^T`, ``2 n_amplitudes - 3`` angles: every orthonormal pair where
-    ``n_amplitudes`` is a power of two; otherwise u is arbitrary and v reaches a family of the same
-    dimension, partly outside the amplitudes in use.
+    Inverse of a state-preparation tree (RY and CZ): with its readout ``rank_one`` the operator is
+    :math:`w\,uu^T` with any unit vector u, ``n_amplitudes - 1`` angles.
 ``brickwork_cz``
     ``layers`` times (RY on every qubit, CZ on all neighbours of a line), then RY on every qubit:
     ``(layers + 1) n`` angles, a real U.
@@ -13,8 +10,7 @@ r"""Ansatz families: which shallow circuit stands between the encoded environmen
     The same with RZZ(θ) instead of CZ, ``layers (n - 1)`` angles more; U is complex and the operator is
     :math:`\mathrm{Re}\,U^\dagger O U`.
 
-Readouts: ``rank_one`` and ``rank_two`` are the projectors on the first one or two basis states,
-``z_diagonal`` the first ``n_readouts`` Z strings. Every family takes every readout.
+Readouts: ``rank_one`` is the projector on the first basis state, ``z_diagonal`` the first ``n_readouts`` Z strings.
 """
 
 from __future__ import annotations
@@ -30,7 +26,7 @@ from qiskit.circuit import ParameterExpression, ParameterVector
 
 from qiskit_qff.circuit.program import CircuitProgram
 from qiskit_qff.circuit.readout import projector_diagonals, z_diagonals
-from qiskit_qff.circuit.trees import TreeBlock, complement_block, pattern_angles_to_free, vector_block
+from qiskit_qff.circuit.trees import TreeBlock, vector_block
 from qiskit_qff.encoding.amplitudes import qubits_for
 from qiskit_qff.encoding.multiplexor import Entangler
 from qiskit_qff.encoding.tree import tree_layout
@@ -38,11 +34,8 @@ from qiskit_qff.encoding.tree_angles import loader_angles
 from qiskit_qff.errors import ConfigError
 
 Family = Literal["ry_tree", "brickwork_cz", "brickwork_rzz"]
-Readout = Literal["rank_one", "rank_two", "z_diagonal"]
+Readout = Literal["rank_one", "z_diagonal"]
 FloatArray = NDArray[np.float64]
-
-_PROJECTORS: dict[str, int] = {"rank_one": 1, "rank_two": 2}
-
 
 MAX_QUBITS, MAX_LAYERS = 10, 1000
 """Operators are compiled into matrices of 4^n numbers: nothing larger is built because a file says so."""
@@ -61,7 +54,7 @@ class AnsatzSpec:
     layers: int = 1
     """Entangling layers of a brickwork; not used by trees."""
     n_readouts: int = 1
-    """Number of readouts, one weight each: 1 for ``rank_one``, 2 for ``rank_two``."""
+    """Number of readouts, one weight each; 1 for ``rank_one``."""
 
     def __post_init__(self) -> None:
         """Check the choice.
@@ -78,9 +71,8 @@ class AnsatzSpec:
                 f"An ansatz has 2 to {2**MAX_QUBITS} amplitudes and at most {MAX_LAYERS} layers; {self.n_amplitudes} "
                 f"and {self.layers} were given."
             )
-        expected = _PROJECTORS.get(self.readout)
-        if expected is not None and self.n_readouts != expected:
-            raise ConfigError(f"Readout '{self.readout}' has n_readouts = {expected}; {self.n_readouts} was given.")
+        if self.readout == "rank_one" and self.n_readouts != 1:
+            raise ConfigError(f"Readout 'rank_one' has n_readouts = 1; {self.n_readouts} was given.")
         if not 1 <= self.n_readouts <= 2**self.n_qubits:
             raise ConfigError(f"n_readouts lies between 1 and {2**self.n_qubits}; {self.n_readouts} was given.")
         if self.family != "ry_tree" and self.layers < 1:
@@ -99,7 +91,7 @@ class AnsatzSpec:
     def n_angles(self) -> int:
         """Number of circuit angles θ."""
         if self.family == "ry_tree":
-            return 2 * self.n_amplitudes - 3 if self.readout == "rank_two" else self.n_amplitudes - 1
+            return self.n_amplitudes - 1
         bonds = (self.n_qubits - 1) * self.layers if self.family == "brickwork_rzz" else 0
         return (self.layers + 1) * self.n_qubits + bonds
 
@@ -111,11 +103,7 @@ def n_parameters(spec: AnsatzSpec) -> int:
 
 @lru_cache(maxsize=128)
 def build_program(spec: AnsatzSpec) -> CircuitProgram:
-    """Circuit and readouts of an ansatz; the same object for the same choice.
-
-    Raises:
-        ConfigError: If two readout vectors are asked for with fewer than three amplitudes.
-    """
+    """Circuit and readouts of an ansatz; the same object for the same choice."""
     circuit = _tree_circuit(spec) if spec.family == "ry_tree" else _brickwork_circuit(spec)
     build = z_diagonals if spec.readout == "z_diagonal" else projector_diagonals
     assert circuit.num_parameters == spec.n_angles
@@ -141,35 +129,6 @@ def angles_for_vector(spec: AnsatzSpec, vector: FloatArray) -> FloatArray:
     return -_tree_angles(spec.n_amplitudes, vector)
 
 
-def angles_for_pair(spec: AnsatzSpec, first: FloatArray, second: FloatArray) -> FloatArray:
-    """Angles of the double tree whose readout vectors are an orthonormal pair.
-
-    Args:
-        spec: Family ``ry_tree`` with readout ``rank_two`` and a power of two as ``n_amplitudes``.
-        first: u, shape ``(n_amplitudes,)``, not zero.
-        second: v, the same shape; made orthogonal to u, must not be parallel to it.
-
-    Returns:
-        θ in radians, shape ``(n_angles,)``.
-
-    Raises:
-        ConfigError: If the ansatz is another one or the vectors do not fit.
-    """
-    size = 2**spec.n_qubits
-    if spec.family != "ry_tree" or spec.readout != "rank_two" or spec.n_amplitudes != size:
-        raise ConfigError(
-            "Angles for a pair of vectors exist for family 'ry_tree' with readout 'rank_two' and 2**n "
-            f"amplitudes only; {spec} was given."
-        )
-    _check_vector(spec, first)
-    unit = first / np.linalg.norm(first)
-    rest = second - unit * (unit @ second)
-    _check_vector(spec, rest)
-    tree = _tree_angles(spec.n_amplitudes, unit)
-    target = _apply_inverse_tree(spec.n_amplitudes, tree, rest / np.linalg.norm(rest))
-    return -np.concatenate([_complement_angles(spec.n_amplitudes, target), tree])
-
-
 def _check_vector(spec: AnsatzSpec, vector: FloatArray) -> None:
     """Refuse vectors of a wrong length or without a direction."""
     if vector.shape != (spec.n_amplitudes,):
@@ -187,45 +146,10 @@ def _tree_angles(n_amplitudes: int, vector: FloatArray) -> FloatArray:
     return np.asarray(loader_angles(layout, padded)[0, vector_block(n_amplitudes).gate_map()[2]])
 
 
-def _complement_angles(n_amplitudes: int, vector: FloatArray) -> FloatArray:
-    """Free angles of B for a unit vector over all basis states but the first, ``2**n`` of them."""
-    block = complement_block(n_amplitudes)
-    even, odd = vector[0::2], vector[1::2]
-    leaf = 2.0 * np.arctan2(-even, odd)
-    radii = np.hypot(even, odd)
-    # Prefix 0 has no rotation: its weight is the amplitude of |0...01>, sign included.
-    leaf[0], radii[0] = 0.0, odd[0]
-    angles: list[FloatArray] = [leaf]
-    if len(radii) > 1:
-        layout = tree_layout(len(radii))
-        gates = loader_angles(layout, radii[None])[0]
-        levels = [
-            level.walsh @ gates[layout.offsets[i] : layout.offsets[i + 1]] for i, level in enumerate(layout.levels)
-        ]
-        angles = [np.append(values, 0.0) for values in levels] + angles
-    return pattern_angles_to_free(block, angles)
-
-
-def _apply_inverse_tree(n_amplitudes: int, angles: FloatArray, vector: FloatArray) -> FloatArray:
-    """``T^T vector`` for the tree T with the given free angles."""
-    from qiskit_qff.circuit.compiled import circuit_matrix
-
-    spec = AnsatzSpec("ry_tree", "rank_one", n_amplitudes)
-    return np.asarray(circuit_matrix(build_program(spec), -angles) @ vector)
-
-
 def _tree_circuit(spec: AnsatzSpec) -> QuantumCircuit:
-    """Inverse tree, or the inverse of B followed by T for two readout vectors."""
-    blocks = [vector_block(spec.n_amplitudes)]
-    if spec.readout == "rank_two":
-        blocks.insert(0, complement_block(spec.n_amplitudes))
-    parameters = list(ParameterVector("theta", spec.n_angles))
-    circuit = QuantumCircuit(spec.n_qubits, name=f"{spec.family}_{spec.readout}")
-    used = spec.n_angles
-    for block in reversed(blocks):
-        own = parameters[used - block.n_free : used]
-        _append_inverse(circuit, block, own)
-        used -= block.n_free
+    """Inverse of the tree that prepares the readout vector."""
+    circuit = QuantumCircuit(spec.n_qubits, name=spec.family)
+    _append_inverse(circuit, vector_block(spec.n_amplitudes), list(ParameterVector("theta", spec.n_angles)))
     return circuit
 
 

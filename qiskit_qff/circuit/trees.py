@@ -15,7 +15,7 @@ expression of the free parameters. Each free parameter has a gate of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,11 +25,8 @@ from qiskit_qff.encoding.multiplexor import (
     Entangler,
     Multiplexor,
     Rotation,
-    closed_multiplexor,
-    open_multiplexor,
 )
 from qiskit_qff.encoding.tree import tree_layout
-from qiskit_qff.errors import ConfigError
 
 FloatArray = NDArray[np.float64]
 
@@ -119,47 +116,6 @@ def vector_block(n_amplitudes: int) -> TreeBlock:
     return TreeBlock(tuple(parts))
 
 
-def complement_block(n_amplitudes: int) -> TreeBlock:
-    """Circuit B that keeps |0...0> and turns |0...01> into any real vector over the other states in use.
-
-    Raises:
-        ConfigError: If there are fewer than three amplitudes, so that no second vector exists beside the
-            first.
-    """
-    if n_amplitudes < 3:
-        raise ConfigError(f"Two orthogonal readout vectors need at least 3 amplitudes; {n_amplitudes} given.")
-    n_qubits = tree_layout(n_amplitudes).n_qubits
-    n_prefixes = -(-n_amplitudes // 2)
-    parts = _prefix_parts(n_prefixes, n_qubits) if n_prefixes > 1 else []
-    prefixes = tuple(range(n_prefixes))
-    leaf = closed_multiplexor(target=0, controls=tuple(range(1, n_qubits)), patterns=prefixes, masks=prefixes)
-    # Prefix 0 keeps |0...0> and |0...01>; a last prefix with its even state only is turned all the way from
-    # |1> to |0>.
-    fixed = {0: 0.0} | ({n_prefixes - 1: -np.pi} if n_amplitudes % 2 == 1 else {})
-    return TreeBlock((*parts, TiedMultiplexor(leaf, fixed)))
-
-
-def _prefix_parts(n_prefixes: int, n_qubits: int) -> list[TiedMultiplexor]:
-    """Tree over the qubits above qubit 0 that acts only where qubit 0 is 1."""
-    layout = tree_layout(n_prefixes)
-    parts = []
-    for level, plain in enumerate(layout.levels):
-        # Bit 0 of a pattern is qubit 0. Angles are free where it is 1 and zero for the pattern 0, which is
-        # |0...0>.
-        branches = range(len(plain.patterns))
-        patterns = (*(2 * branch + 1 for branch in branches), 0)
-        multiplexor = open_multiplexor(
-            target=plain.target + 1,
-            controls=(0, *(qubit + 1 for qubit in plain.controls)),
-            patterns=patterns,
-            masks=(*(2 * branch for branch in branches), 1),
-        )
-        half = {len(plain.patterns) - 1: 0.0} if level in layout.half_levels else {}
-        parts.append(TiedMultiplexor(multiplexor, half | {len(plain.patterns): 0.0}))
-    assert layout.n_qubits == n_qubits - 1
-    return parts
-
-
 def _independent_columns(constraints: FloatArray) -> list[int]:
     """As many columns as there are rows, linearly independent, the later ones preferred."""
     chosen: list[int] = []
@@ -170,20 +126,3 @@ def _independent_columns(constraints: FloatArray) -> list[int]:
         if np.linalg.matrix_rank(constraints[:, trial]) == len(trial):
             chosen = trial
     return sorted(chosen)
-
-
-def pattern_angles_to_free(block: TreeBlock, angles: Sequence[FloatArray]) -> FloatArray:
-    """Free parameters that give each part its pattern angles.
-
-    Args:
-        block: The block.
-        angles: Per part, the angles of its patterns in radians, shape ``(n_patterns,)``; those of fixed
-            patterns must be the fixed ones.
-
-    Returns:
-        Shape ``(n_free,)``.
-    """
-    gates = np.concatenate(
-        [part.multiplexor.inverse_walsh @ values for part, values in zip(block.parts, angles, strict=True)]
-    )
-    return np.asarray(gates[block.gate_map()[2]])

@@ -203,6 +203,60 @@ class ForwardSelection:
             maps[number] = LinearMap(channels, statistics.mean[columns], matrix)
         return maps
 
+    def sorted_maps(self, statistics: PoolStatistics, path: SelectionPath) -> dict[int, LinearMap]:
+        """Maps of a given selection whose features are in order of the size of their linear coefficients.
+
+        Registers hold successive features, so that large coefficients share a register with large ones: its shot noise
+        grows with the length of its coefficients.
+
+        Args:
+            statistics: Sums over the training data.
+            path: The selection.
+        """
+        maps = self.maps(statistics, path)
+        linear, found, begin = linear_terms(statistics, path, maps), {}, 0
+        for (number, own), count in zip(maps.items(), linear.counts, strict=True):
+            order = np.argsort(-np.abs(linear.terms[begin : begin + count]), kind="stable")
+            found[number], begin = replace(own, matrix=own.matrix[order]), begin + count
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class LinearTerms:
+    """The linear model on the features of a selection, all species end to end."""
+
+    counts: tuple[int, ...]
+    """Features of each species."""
+    terms: FloatArray
+    """Coefficients, shape ``(d,)``, in eV."""
+    gram: FloatArray
+    """Second moments of the features in units of the loss, shape ``(d, d)``."""
+    moment: FloatArray
+    """Their moments with the labels, shape ``(d,)``."""
+
+
+def linear_terms(statistics: PoolStatistics, path: SelectionPath, maps: dict[int, LinearMap]) -> LinearTerms:
+    """Fit the linear model on the features of a selection.
+
+    Args:
+        statistics: Sums over the training data.
+        path: The selection.
+        maps: Its maps.
+    """
+    columns, starts = np.sort(path.columns), statistics.tables.channel_start
+    counts, features = [], np.zeros((len(columns), len(columns)))
+    for s, number in enumerate(statistics.tables.species.tolist()):
+        mine = (columns >= starts[s]) & (columns < starts[s + 1])
+        matrix = maps[number].matrix
+        # Channels that are only factors of products have no part in a feature.
+        features[np.ix_(mine, mine)] = matrix[:, matrix.any(axis=0)]
+        counts.append(int(mine.sum()))
+    gram = features @ statistics.equations.gram[np.ix_(columns, columns)] @ features.T
+    moment = features @ statistics.equations.moment[columns]
+    scale = 1.0 / np.sqrt(np.maximum(np.diagonal(gram), 1e-300))
+    scaled = gram * np.outer(scale, scale) + 1e-12 * np.eye(len(gram))
+    return LinearTerms(tuple(counts), scale * np.linalg.solve(scaled, scale * moment), gram, moment)
+
 
 def eligible_columns(statistics: PoolStatistics) -> NDArray[np.bool_]:
     """Channels whose spread over the training atoms is worth standardising.

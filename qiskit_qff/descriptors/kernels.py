@@ -195,27 +195,29 @@ def linear_design(
 
 @numba.njit(cache=True, nogil=True)
 def quadratic_design(
-    tables: ChannelTables, means: F, maps: F, map_start: I, sizes: I, feature_start: I,
+    tables: ChannelTables, means: F, maps: F, map_start: I, sizes: I, registers: I, product_start: I,
     first: I, neighbor: I, vectors: F, distances: F, kinds: I, energy_row: F, force_rows: F, virial_rows: F,
 ) -> None:  # fmt: skip
-    """Design rows of a model that is quadratic in the compressed channels, for one frame.
+    """Design rows of a model that is quadratic in the compressed channels of each register, for one frame.
 
-    Features of species s are ``x_a x_b`` (a <= b, doubled off the diagonal) with x = (1, T (D - mean)), in the
-    order of ``numpy.triu_indices``: contracting them with the upper triangle of M gives ``x^T M x``.
+    The columns of a register with features y are ``x_a x_b`` (a <= b, doubled off the diagonal) with x = (1, y), in
+    the order of ``numpy.triu_indices``: contracting them with the upper triangle of M gives ``x^T M x``.
 
     Args:
         tables: Channels in use.
         means: Channel means end to end, shape ``(C,)``.
         maps: Matrices T of all species, shape ``(d_s, K_s)`` each, flattened end to end.
         map_start: Where each begins, shape ``(S + 1,)``.
-        sizes: Compressed sizes d_s, shape ``(S,)``.
-        feature_start: Where the features of each species begin, shape ``(S + 1,)``.
+        sizes: Features d_s of each species, shape ``(S,)``.
+        registers: Species, first feature and number of features of each register, in the order of the species, shape
+            ``(R, 3)``.
+        product_start: Where the columns of each register begin, shape ``(R + 1,)``.
         first: CSR offsets, shape ``(n + 1,)``.
         neighbor: Neighbour indices, shape ``(n_pairs,)``.
         vectors: Neighbour vectors, shape ``(n_pairs, 3)``, in Å.
         distances: Their lengths in Å.
         kinds: Species index per atom, shape ``(n,)``.
-        energy_row: Output, feature sums over atoms, shape ``(Q,)``.
+        energy_row: Output, column sums over atoms, shape ``(Q,)``.
         force_rows: Output, minus their gradient, shape ``(3 n, Q)``, in 1/Å.
         virial_rows: Output, their derivative by strain as xx, yy, zz, yz, xz, xy, shape ``(6, Q)``; or without rows,
             where nobody needs it.
@@ -229,42 +231,57 @@ def quadratic_design(
         values, jacobian = np.empty(stop - start), np.empty((high - low, 3, stop - start))
         atom_channels(tables, s, vectors[low:high], distances[low:high], kinds[neighbor[low:high]], values, jacobian)
         compress = maps[map_start[s] : map_start[s + 1]].reshape((sizes[s], stop - start))
-        x = np.ones(sizes[s] + 1)
-        x[1:] = compress @ (values - means[start:stop])
+        y = compress @ (values - means[start:stop])
         transposed = np.ascontiguousarray(compress.T)
-        feature = feature_start[s]
-        for a in range(x.shape[0]):
-            for b in range(a, x.shape[0]):
-                energy_row[feature] += x[a] * x[b] if a == b else 2.0 * x[a] * x[b]
-                feature += 1
-        total = np.zeros((3, sizes[s] + 1))
-        slopes = np.zeros((3, sizes[s] + 1))
-        strained = np.zeros((virial_rows.shape[0], sizes[s] + 1))
+        for r in range(registers.shape[0]):
+            if registers[r, 0] != s:
+                continue
+            own = y[registers[r, 1] : registers[r, 1] + registers[r, 2]]
+            column = product_start[r]
+            energy_row[column] += 1.0
+            column += 1
+            for b in range(own.shape[0]):
+                energy_row[column] += 2.0 * own[b]
+                column += 1
+            for a in range(own.shape[0]):
+                energy_row[column] += own[a] * own[a]
+                column += 1
+                for b in range(a + 1, own.shape[0]):
+                    energy_row[column] += 2.0 * own[a] * own[b]
+                    column += 1
+        total, strained = np.zeros((3, sizes[s])), np.zeros((virial_rows.shape[0], sizes[s]))
         for p in range(high - low):
-            slopes[:, 1:] = jacobian[p] @ transposed
+            slopes = jacobian[p] @ transposed
             total += slopes
             for k in range(virial_rows.shape[0]):
                 strained[k] += vectors[low + p, STRAIN_ROWS[k]] * slopes[STRAIN_COLUMNS[k]]
             j = neighbor[low + p]
             for axis in range(3):
-                _add_products(x, slopes[axis], force_rows[3 * j + axis], feature_start[s], -1.0)
+                _add_products(s, y, slopes[axis], registers, product_start, force_rows[3 * j + axis], -1.0)
         # PERF: products are linear in the slope, so the centre's own row is added once, not per neighbour.
         for axis in range(3):
-            _add_products(x, total[axis], force_rows[3 * i + axis], feature_start[s], 1.0)
+            _add_products(s, y, total[axis], registers, product_start, force_rows[3 * i + axis], 1.0)
         for k in range(virial_rows.shape[0]):
-            _add_products(x, strained[k], virial_rows[k], feature_start[s], 1.0)
+            _add_products(s, y, strained[k], registers, product_start, virial_rows[k], 1.0)
 
 
 @numba.njit(cache=True)
-def _add_products(x: F, slope: F, row: F, feature: int, sign: float) -> None:
-    """Add the derivative of all products x_a x_b along one axis to an atom's row."""
-    for a in range(x.shape[0]):
-        xa, sa = 2.0 * sign * x[a], 2.0 * sign * slope[a]
-        row[feature] += xa * slope[a]
-        feature += 1
-        for b in range(a + 1, x.shape[0]):
-            row[feature] += xa * slope[b] + sa * x[b]
-            feature += 1
+def _add_products(s: int, y: F, slope: F, registers: I, product_start: I, row: F, sign: float) -> None:
+    """Add the derivative of all products x_a x_b of the registers of a species along one axis to an atom's row."""
+    for r in range(registers.shape[0]):
+        if registers[r, 0] != s:
+            continue
+        low, count, column = registers[r, 1], registers[r, 2], product_start[r] + 1
+        for b in range(low, low + count):
+            row[column] += 2.0 * sign * slope[b]
+            column += 1
+        for a in range(low, low + count):
+            ya, sa = 2.0 * sign * y[a], 2.0 * sign * slope[a]
+            row[column] += ya * slope[a]
+            column += 1
+            for b in range(a + 1, low + count):
+                row[column] += ya * slope[b] + sa * y[b]
+                column += 1
 
 
 @numba.njit(cache=True)

@@ -117,30 +117,23 @@ class CompressionConfig(Section):
     )
 
 
-def _has_balanced_readouts(circuit: Mapping[str, Any]) -> bool:
-    """Whether a circuit is a rank-one tree of each species' own."""
-    return circuit.get("family") == "ry_tree" and circuit.get("readout") == "rank_one" and not circuit.get("shared")
-
-
 class CircuitConfig(Section):
-    """The variational circuit and its readout."""
+    """The circuit of a register and its readout."""
 
     family: Literal["ry_tree", "brickwork_cz", "brickwork_rzz"] = Field(
-        default="ry_tree", description="a tree has one angle per feature; a brickwork a fixed number per layer"
+        default="ry_tree",
+        description="a tree prepares any real vector: one parameter per feature; a brickwork has a fixed number of "
+        "angles per register",
     )
-    readout: Literal["rank_one", "rank_two", "z_diagonal"] = Field(
-        default="rank_one", description="weights on one or two outcomes, or n_readouts of them ('z_diagonal')"
+    readout: Literal["rank_one", "z_diagonal"] = Field(
+        default="rank_one",
+        description="one weight on |0...0> ('rank_one'), or n_readouts weights on Z strings, for a brickwork",
     )
-    n_qubits: int = Field(default=6, ge=2, le=6, description="largest register; a species may use a smaller one")
+    n_qubits: int = Field(
+        default=2, ge=1, le=6, description="qubits of a register, which holds up to 2^n - 1 features of an element"
+    )
     layers: int = Field(default=4, ge=1, description="entangling layers of a brickwork")
-    n_readouts: int = Field(default=8, ge=1, description="Z-diagonal readout weights per species")
-    shared: bool = Field(default=False, description="one set of angles for all species")
-    readout_weights: Literal["balanced", "trained", "power_of_two"] = Field(
-        default_factory=lambda given: "balanced" if _has_balanced_readouts(given) else "trained",
-        description="'balanced' (default of rank-one trees) ties weight and angles so that the readout is as small as "
-        "its linear terms allow, which saves a parameter per species; 'trained' leaves both free; 'power_of_two' "
-        "chooses the weights among ±2^k eV, which saves as many and takes up to twice the shots",
-    )
+    n_readouts: int = Field(default=4, ge=1, description="Z-diagonal readout weights per register")
 
 
 class LossConfig(Section):
@@ -165,8 +158,7 @@ class LossConfig(Section):
     shots: int | None = Field(
         default=40_000,
         ge=1,
-        description="shots a state that the model is meant to be measured with: the noise they would add to the loss "
-        "counts as loss; null to count none",
+        description="assumed shots per setting; adds the expected shot noise to the loss; null adds none",
     )
     remove_net_force: bool = Field(default=True, description="take the mean force off each frame's labels")
 
@@ -230,22 +222,19 @@ class TrainConfig(Section):
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     estimator: EstimatorConfig = EstimatorConfig()
-    max_parameters: int = Field(default=99, ge=3, le=99, description="limit on all trainable parameters together")
+    max_parameters: int = Field(
+        default=99,
+        ge=3,
+        le=1000,
+        description="limit on all trainable parameters together; above 99 it is beyond what the package claims",
+    )
     seed: int = Field(default=0, ge=0, description="seed of the split, the starts and simulated shots")
 
     @model_validator(mode="after")
     def _readout_fits_family(self) -> Self:
         circuit = self.circuit
-        if circuit.family == "ry_tree" and circuit.readout == "z_diagonal":
-            raise ValueError(
-                "circuit.readout 'z_diagonal' goes with a brickwork family; give 'rank_one' or 'rank_two' to "
-                "'ry_tree', whose registers differ in size"
-            )
-        if circuit.readout_weights != "trained" and not _has_balanced_readouts(circuit.model_dump()):
-            raise ValueError(
-                f"circuit.readout_weights '{circuit.readout_weights}' goes with family 'ry_tree', readout 'rank_one' "
-                "and circuits that are not shared; give 'trained'"
-            )
+        if circuit.family == "ry_tree" and circuit.readout != "rank_one":
+            raise ValueError("circuit.readout 'z_diagonal' goes with a brickwork family; 'ry_tree' has 'rank_one'")
         if circuit.readout == "z_diagonal" and circuit.n_readouts > 2**circuit.n_qubits:
             raise ValueError(
                 f"circuit.n_readouts is {circuit.n_readouts}, but {circuit.n_qubits} qubits have only "

@@ -1,9 +1,9 @@
 r"""The force field: descriptors, circuits and a core repulsion joined into energies, forces and virial.
 
-.. math:: E = \sum_i x_i^T M_{s_i} x_i + e_{s_i} + E_\mathrm{ZBL},\qquad
-          M_s = U_s^\dagger(\theta)\, O_s\, U_s(\theta)
+.. math:: E = \sum_i \Bigl(e_{s_i} + \sum_r x_{ir}^T M_r\, x_{ir}\Bigr) + E_\mathrm{ZBL},\qquad
+          M_r = U_r^\dagger(\theta)\, O_r\, U_r(\theta)
 
-This is the one place where chemistry and quantum circuits meet. Here M is computed exactly from each species'
+This is the one place where chemistry and quantum circuits meet. Here M is computed exactly from each register's
 circuit, or taken from a calibration; :mod:`qiskit_qff.evaluators` obtains the same numbers from any Estimator.
 """
 
@@ -21,8 +21,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_qff.circuit.ansatz import build_program
-from qiskit_qff.circuit.program import CircuitProgram
 from qiskit_qff.descriptors.kernels import channel_values
 from qiskit_qff.encoding.amplitudes import amplitude_vectors
 from qiskit_qff.errors import ConfigError
@@ -31,6 +29,7 @@ from qiskit_qff.model.evaluation import FoldedForceField
 from qiskit_qff.model.ledger import Ledger, ledger_of
 from qiskit_qff.model.model_file import read_model, write_model
 from qiskit_qff.model.prediction import Prediction
+from qiskit_qff.model.register import Register, RegisterKey
 from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.model.spread import UncertaintyCalibration
 from qiskit_qff.structures.frame import Frame
@@ -59,8 +58,6 @@ class ForceField:
     """Cutoff radius in Å."""
     repulsion: CoreRepulsion
     """Core repulsion; no trainable number in it."""
-    shared_angles: bool = False
-    """Whether all species were trained with one set of angles."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """How the model came about (configuration, data, seeds, errors)."""
     uncertainty: UncertaintyCalibration | None = None
@@ -108,29 +105,19 @@ class ForceField:
         return self.r_cut
 
     @property
+    def registers(self) -> dict[RegisterKey, Register]:
+        """Every register of every species, by atomic number and place."""
+        return {(m.number, k): register for m in self.models for k, register in enumerate(m.registers)}
+
+    @property
     def n_qubits(self) -> int:
         """Qubits of the largest register."""
-        return max(m.ansatz.n_qubits for m in self.models)
+        return max(register.n_qubits for register in self.registers.values())
 
     @property
     def n_trainable(self) -> int:
-        """Numbers fitted to energies or forces."""
+        """Numbers fitted to energies, forces or stresses."""
         return self.ledger.n_trainable
-
-    @property
-    def programs(self) -> dict[int, CircuitProgram]:
-        """Circuit of each species."""
-        return {m.number: build_program(m.ansatz) for m in self.models}
-
-    @property
-    def theta(self) -> dict[int, FloatArray]:
-        """Angles of each species."""
-        return {m.number: m.theta for m in self.models}
-
-    @property
-    def weights(self) -> dict[int, FloatArray]:
-        """Readout weights of each species, in eV."""
-        return {m.number: m.weights for m in self.models}
 
     @property
     def reference_energies(self) -> dict[int, float]:
@@ -140,10 +127,10 @@ class ForceField:
     @property
     def ledger(self) -> Ledger:
         """Every number that was fitted, and every one that was not."""
-        return ledger_of(self.models, shared_angles=self.shared_angles, fitted_references=self.fitted_references)
+        return ledger_of(self.models, fitted_references=self.fitted_references)
 
     def operator_matrices(self) -> dict[int, FloatArray]:
-        """M of each species, measured where it is calibrated, else of its circuit, ``(2^n, 2^n)``, in eV."""
+        """M of each species in x = (1, y), measured where it is calibrated, else of its circuits, in eV."""
         return {m.number: m.operator_matrix() for m in self.models}
 
     @cached_property
@@ -214,14 +201,14 @@ class ForceField:
         del positions, cell, pbc
         return self.folded.evaluate(species_index(numbers, self.species, where="structure"), neighbors)
 
-    def amplitudes(self, frame: Frame) -> dict[int, FloatArray]:
-        """What a device would encode: x = (1, y, 0...) of every atom.
+    def amplitudes(self, frame: Frame) -> dict[RegisterKey, FloatArray]:
+        """What a device would encode: x = (1, y, 0...) of every atom, in every register of its species.
 
         Args:
             frame: The structure.
 
         Returns:
-            Per species, shape ``(n_atoms_of_species, 2^n)``; atoms in the order of the frame.
+            Per register, shape ``(n_atoms_of_species, 2^n)``; atoms in the order of the frame.
         """
         kinds = species_index(frame.numbers, self.species, where=frame.where)
         neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, self.r_cut)
@@ -236,67 +223,49 @@ class ForceField:
         encoded = {}
         for s, m in enumerate(self.models):
             own = values[kinds == s, : m.compression.channels.n_channels]
-            encoded[m.number] = amplitude_vectors(m.compression.apply(own), n_qubits=m.ansatz.n_qubits)
+            features = m.compression.apply(own)
+            for k, (register, place) in enumerate(zip(m.registers, m.slices, strict=True)):
+                encoded[m.number, k] = amplitude_vectors(features[:, place], n_qubits=register.n_qubits)
         return encoded
 
-    def to_qnn(self, species: int, estimator: BaseEstimatorV2, *, precision: float = 0.0) -> EstimatorQNN:
-        """The circuit of one species as a network of qiskit-machine-learning; see :mod:`~qiskit_qff.evaluators.qnn`.
+    def to_qnn(self, register: RegisterKey, estimator: BaseEstimatorV2, *, precision: float = 0.0) -> EstimatorQNN:
+        """A register as a network of qiskit-machine-learning; see :mod:`~qiskit_qff.evaluators.qnn`.
 
         Args:
-            species: Atomic number.
+            register: Atomic number, and place of the register.
             estimator: Any Estimator primitive.
             precision: Target standard error of an expectation value; 0 for exact simulators.
 
         Returns:
-            Inputs are the loader's angles, weights are θ, the output is ``x^T M x / |x|^2`` in eV; readout weights,
-            trained or chosen, are constants of its observable.
+            Inputs are the loader's angles, weights are θ, the output is ``x^T M x / |x|^2`` in eV; readout weights are
+            constants of its observable.
 
         Raises:
-            ConfigError: If the model does not know the species.
+            ConfigError: If the model has no such register.
             MissingDependencyError: If qiskit-machine-learning is not installed.
         """
         from qiskit_qff.evaluators.qnn import to_qnn
 
-        if species not in self.species:
-            raise ConfigError(f"The model knows the atomic numbers {self.species}; {species} was given.")
-        bound = self.models[self.species.index(species)].bound_program()
-        return to_qnn(bound, estimator, precision=precision)
+        if register not in self.registers:
+            known = ", ".join(f"{m.number} (0 to {len(m.registers) - 1})" for m in self.models)
+            raise ConfigError(f"there is no register {register}; atomic numbers and their registers: {known}.")
+        return to_qnn(self.registers[register].bound_program(), estimator, precision=precision)
 
-    def with_parameters(
-        self,
-        *,
-        theta: Mapping[int, FloatArray] | None = None,
-        weights: Mapping[int, FloatArray] | None = None,
-    ) -> ForceField:
-        """The same force field with other circuit parameters; what was measured with the old ones is dropped.
+    def with_registers(self, changed: Mapping[RegisterKey, Register]) -> ForceField:
+        """The same force field with other registers; committees of their species are dropped where M changes.
 
         Args:
-            theta: Angles of the species to change.
-            weights: Readout weights of the species to change.
+            changed: New registers by atomic number and place.
         """
-        touched = {*(theta or {}), *(weights or {})}
-        changed = tuple(
-            replace(
-                m,
-                measured=None if m.number in touched else m.measured,
-                spread=None if m.number in touched else m.spread,
-                chosen_weights=m.chosen_weights and m.number not in (weights or {}),
-                balanced=m.balanced and m.number not in touched,
-                theta=(theta or {}).get(m.number, m.theta),
-                weights=(weights or {}).get(m.number, m.weights),
+        models = []
+        for m in self.models:
+            registers = tuple(changed.get((m.number, k), old) for k, old in enumerate(m.registers))
+            moved = any(
+                not (np.array_equal(new.theta, old.theta) and np.array_equal(new.weights, old.weights))
+                for new, old in zip(registers, m.registers, strict=True)
             )
-            for m in self.models
-        )
-        return replace(self, models=changed)
-
-    def origin(self, number: int) -> float:
-        """M_00 of a species from its circuit, in eV: with the reference energy, the energy of the mean environment.
-
-        Args:
-            number: Atomic number.
-        """
-        (model,) = (m for m in self.models if m.number == number)
-        return model.origin()
+            models.append(replace(m, registers=registers, spread=None if moved else m.spread))
+        return replace(self, models=tuple(models))
 
     def with_mean_environment_references(self) -> ForceField:
         """Read the reference energies as those of the mean environment, x = (1, 0), and take M_00 off them.
@@ -315,7 +284,6 @@ class ForceField:
         """Plain numbers and lists for a model file."""
         content = {
             "r_cut": self.r_cut,
-            "shared_angles": self.shared_angles,
             "repulsion": self.repulsion.to_dict(),
             "species": [m.to_dict() for m in self.models],
             "metadata": dict(self.metadata),
@@ -335,7 +303,6 @@ class ForceField:
             models=tuple(SpeciesModel.from_dict(entry) for entry in data["species"]),
             r_cut=float(data["r_cut"]),
             repulsion=CoreRepulsion.from_dict(data["repulsion"]),
-            shared_angles=bool(data["shared_angles"]),
             metadata=data.get("metadata", {}),
             uncertainty=UncertaintyCalibration(**data["uncertainty"]) if "uncertainty" in data else None,
             fitted_references=int(data["fitted_references"]) if "fitted_references" in data else None,
@@ -348,8 +315,7 @@ class ForceField:
             path: Where to.
             replace: Whether a file that is there already is replaced; else FileExistsError is raised.
         """
-        version = max(3 if self.repulsion.height > 0.0 else 1, *(m.format_version for m in self.models))
-        write_model(Path(path), self.to_dict(), version=version, replace=replace)
+        write_model(Path(path), self.to_dict(), replace=replace)
 
     @classmethod
     def load(cls, path: str | Path) -> ForceField:

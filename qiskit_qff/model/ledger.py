@@ -2,9 +2,8 @@
 
 Reference energies count as many as the data can tell apart, the rank of the matrix of training compositions: frames of
 one composition determine one number, whatever the number of species, and no more than that is fitted. Files from before
-this was so count one per species. Readout weights that are powers of two were chosen like channels, by the loss among a
-few, and are listed like them. Of a balanced readout the angles and the weight obey one equation (the constant amplitude
-of its vector is 1/√2), so one number less is independent, and counted.
+this was so count one per species. The angles and the weight of a balanced register follow from one linear term per
+feature: a register of d features counts d.
 """
 
 from __future__ import annotations
@@ -24,12 +23,14 @@ class SpeciesLedger:
 
     symbol: str
     """Chemical symbol."""
+    n_registers: int
+    """Registers that its features are spread over."""
     n_qubits: int
-    """Qubits of its register."""
+    """Qubits of its largest register."""
     angles: int
-    """Trainable circuit angles; with shared circuits they are counted for the first species only."""
+    """Circuit angles."""
     weights: int
-    """Trainable readout weights."""
+    """Readout weights."""
     channels: int
     """Channels chosen against the labels (a discrete choice)."""
     label_free: int
@@ -37,9 +38,7 @@ class SpeciesLedger:
     uncertainty: int = 0
     """Draws of the committee; no energy or force depends on them."""
     tied: int = 0
-    """Equations that tie angles and weights of a balanced readout: so many of these numbers follow from the others."""
-    scales: int = 0
-    """Readout weights that were chosen against the labels among ±2^k eV (a discrete choice), not fitted."""
+    """Angles and weights of balanced registers that follow from the others: a register of d features counts d."""
 
     @property
     def trainable(self) -> int:
@@ -71,7 +70,6 @@ class Ledger:
             "n_trainable": self.n_trainable,
             "not_trained": {
                 "selected_channels": sum(e.channels for e in self.species),
-                "readout_scales_powers_of_two": sum(e.scales for e in self.species),
                 "label_free_numbers": sum(e.label_free for e in self.species),
                 "uncertainty_numbers": sum(e.uncertainty for e in self.species),
             },
@@ -79,28 +77,27 @@ class Ledger:
         }
 
 
-def ledger_of(models: Sequence[SpeciesModel], *, shared_angles: bool, fitted_references: int | None) -> Ledger:
+def ledger_of(models: Sequence[SpeciesModel], *, fitted_references: int | None) -> Ledger:
     """Ledger of some species' models.
 
     Args:
         models: The models.
-        shared_angles: Whether they have one set of angles.
         fitted_references: Independent reference energies; None for one per species.
     """
-    return Ledger(
-        tuple(
+    entries = []
+    for m in models:
+        angles, weights = sum(r.ansatz.n_angles for r in m.registers), sum(r.ansatz.n_readouts for r in m.registers)
+        entries.append(
             SpeciesLedger(
                 chemical_symbols[m.number],
-                n_qubits=m.ansatz.n_qubits,
-                angles=0 if shared_angles and k > 0 else m.ansatz.n_angles,
-                weights=0 if m.chosen_weights else m.ansatz.n_readouts,
-                tied=int(m.balanced),
-                scales=m.ansatz.n_readouts if m.chosen_weights else 0,
+                n_registers=len(m.registers),
+                n_qubits=max(r.n_qubits for r in m.registers),
+                angles=angles,
+                weights=weights,
+                tied=angles + weights - sum(r.n_trainable for r in m.registers),
                 channels=m.compression.channels.n_channels,
                 label_free=m.label_free,
                 uncertainty=0 if m.spread is None else m.spread.n_numbers,
             )
-            for k, m in enumerate(models)
-        ),
-        len(models) if fitted_references is None else fitted_references,
-    )
+        )
+    return Ledger(tuple(entries), len(models) if fitted_references is None else fitted_references)

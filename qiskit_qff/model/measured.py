@@ -3,8 +3,8 @@ r"""Energies, forces and stresses of a force field from expectation values that 
 =================  ============================================  ===================================================
 strategy           energies                                      forces and stress
 =================  ============================================  ===================================================
-``environment``    one circuit per atom                          parameter shift on every atom's encoding angles
-``density``        at most 2^n circuits per species and frame    from M, measured as by ``operator``
+``environment``    one circuit per atom and register             parameter shift on every atom's encoding angles
+``density``        at most 2^n circuits per register and frame   from M, measured as by ``operator``
 ``operator``       from M, measured once for all frames          from M
 =================  ============================================  ===================================================
 
@@ -19,7 +19,6 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost, Evaluator
 from qiskit_qff.evaluators.spelling import suggest
@@ -27,6 +26,7 @@ from qiskit_qff.evaluators.strategies import density, environment
 from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, measure_operator
 from qiskit_qff.evaluators.strategies.spectrum import check_design, chosen_design, known_spectrum
 from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.register import RegisterKey
 from qiskit_qff.model.sensitivity import Environments, environments
 from qiskit_qff.structures.frame import Frame
 
@@ -66,7 +66,7 @@ class MeasuredPredictions:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """What one species adds to a frame: values and variances in eV and eV/Å, components in one row each."""
+    """What one register adds to a frame: values and variances in eV and eV/Å, components in one row each."""
 
     energy: float
     energy_variance: float
@@ -130,7 +130,7 @@ def check_strategy(name: str) -> None:
 
 
 class _Measurement:
-    """Evaluators, circuits and, where the strategy measures them, matrices of all species."""
+    """Evaluators, circuits and, where the strategy measures them, matrices of all registers."""
 
     def __init__(
         self,
@@ -146,31 +146,29 @@ class _Measurement:
         self._project_spectrum = project_spectrum
         self.cost = Cost()
         self._field, self._strategy, self._shots = field, strategy, shots
-        self._bound = {
-            number: BoundProgram(program, field.theta[number], field.weights[number])
-            for number, program in field.programs.items()
-        }
+        self._bound = {key: register.bound_program() for key, register in field.registers.items()}
+        self._origins = {key: register.origin() for key, register in field.registers.items()}
         sizes = {bound.program.n_qubits for bound in self._bound.values()}
         self._evaluators = {size: evaluator_for(size) for size in sizes}
-        self._operators: dict[int, MeasuredOperator] = {}
+        self._operators: dict[RegisterKey, MeasuredOperator] = {}
 
     def calibrate(self, report: Callable[[str, int, int], None]) -> None:
-        """Measure M of every species, unless each atom is measured by itself."""
+        """Measure M of every register, unless each atom is measured by itself."""
         if self._strategy == "environment":
             return
-        for done, (number, bound) in enumerate(self._bound.items()):
+        for done, (key, bound) in enumerate(self._bound.items()):
             report("operators", done, len(self._bound))
             automatic = self._design == "auto" and not self._project_spectrum
             design = "pairs" if automatic else chosen_design(self._design, bound)
-            operator = measure_operator(self._evaluator(number), bound, shots=self._shots, design=design)
+            operator = measure_operator(self._evaluator(key), bound, shots=self._shots, design=design)
             spectrum = known_spectrum(bound) if self._project_spectrum else None
-            self._operators[number] = operator if spectrum is None else operator.with_spectrum(spectrum)
+            self._operators[key] = operator if spectrum is None else operator.with_spectrum(spectrum)
             self.cost += operator.cost
 
     def predict(self, frame: Frame) -> MeasuredPrediction:
-        """Sum over species, reference energies and core repulsion."""
+        """Sum over registers, reference energies and core repulsion."""
         seen = environments(self._field, frame)
-        parts = [self._part(number, seen) for number in self._bound if len(seen.amplitudes[number])]
+        parts = [self._part(key, seen) for key in self._bound if len(seen.amplitudes[key])]
         shape = (frame.n_atoms, 3)
         stress, stress_std = None, None
         if frame.pbc.all():
@@ -186,21 +184,21 @@ class _Measurement:
             stress_std=stress_std,
         )
 
-    def _part(self, number: int, seen: Environments) -> _Part:
-        """What one species adds."""
+    def _part(self, key: RegisterKey, seen: Environments) -> _Part:
+        """What one register adds."""
         if self._strategy == "environment":
-            return self._part_by_environment(number, seen)
-        operator = self._operators[number]
-        forces = operator.contract(seen.force_weights(number))
-        virial = operator.contract(seen.virial_weights(number))
-        weights = seen.energy_weights(number)[None]
+            return self._part_by_environment(key, seen)
+        operator = self._operators[key]
+        forces = operator.contract(seen.force_weights(key))
+        virial = operator.contract(seen.virial_weights(key))
+        weights = seen.energy_weights(key)[None]
         if self._strategy == "density":
-            energy = density.contract(self._evaluator(number), self._bound[number], weights, shots=self._shots)
+            energy = density.contract(self._evaluator(key), self._bound[key], weights, shots=self._shots)
             self.cost += energy.cost
         else:
             energy = operator.contract(weights)
         return _Part(
-            energy=float(energy.values[0]) + len(seen.amplitudes[number]) * self._field.origin(number),
+            energy=float(energy.values[0]) + len(seen.amplitudes[key]) * self._origins[key],
             energy_variance=float(energy.std_errors[0] ** 2),
             forces=forces.values,
             force_variances=forces.std_errors**2,
@@ -208,18 +206,18 @@ class _Measurement:
             virial_variances=virial.std_errors**2,
         )
 
-    def _part_by_environment(self, number: int, seen: Environments) -> _Part:
+    def _part_by_environment(self, key: RegisterKey, seen: Environments) -> _Part:
         """Every atom by itself."""
         measured = environment.amplitude_gradients(
-            self._evaluator(number), self._bound[number], seen.amplitudes[number], shots=self._shots
+            self._evaluator(key), self._bound[key], seen.amplitudes[key], shots=self._shots
         )
         self.cost += measured.cost
         gradients, gradient_variances = np.zeros((2, seen.force_offset.size))
-        for atom, reach in enumerate(seen.reaches[number]):
+        for atom, reach in enumerate(seen.reaches[key]):
             slopes, covariance = reach.rows, measured.covariances[atom]
             gradients[reach.coordinates] += slopes @ measured.gradients[atom]
             gradient_variances[reach.coordinates] += np.einsum("aj,jk,ak->a", slopes, covariance, slopes, optimize=True)
-        strains = seen.strains[number]
+        strains = seen.strains[key]
         return _Part(
             energy=float(measured.energies.sum()),
             energy_variance=float(measured.energy_variances.sum()),
@@ -229,9 +227,9 @@ class _Measurement:
             virial_variances=np.einsum("iaj,ijk,iak->a", strains, measured.covariances, strains, optimize=True),
         )
 
-    def _evaluator(self, number: int) -> Evaluator:
-        """The evaluator for the circuits of a species."""
-        return self._evaluators[self._bound[number].program.n_qubits]
+    def _evaluator(self, key: RegisterKey) -> Evaluator:
+        """The evaluator for the circuit of a register."""
+        return self._evaluators[self._bound[key].program.n_qubits]
 
 
 def _silent(stage: str, done: int, total: int) -> None:

@@ -12,31 +12,27 @@ from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ModelFileError, QFFError
 
 FORMAT = "qiskit_qff model"
-VERSION = 5
-"""Raised when an older package could misread a newer file: 5 has products of channels; 4 has
-angular functions other than Legendre polynomials, or readouts whose angles and weight are tied, which it would count
-wrongly; 3 has channels that level off elsewhere than where the core repulsion begins, 2 a measured M for some species,
-1 neither. A file gets the oldest version that says all it holds."""
+VERSION = 6
+"""6 has registers; 1 to 5, of version 0.1, have one circuit per species and are read as one register each."""
 MAX_BYTES = 64 * 1024 * 1024
 """Larger files are refused: a real one takes a few hundred kilobytes."""
 
 Model = TypeVar("Model")
 
 
-def write_model(path: Path, content: Mapping[str, Any], *, version: int = 1, replace: bool = True) -> None:
+def write_model(path: Path, content: Mapping[str, Any], *, replace: bool = True) -> None:
     """Write a model; the file appears whole or not at all.
 
     Args:
         path: Where to.
         content: Plain numbers, strings, lists and dictionaries.
-        version: Oldest format version that can hold the content.
         replace: Whether a file that is there already is replaced.
 
     Raises:
         FileExistsError: If there is one and it is not to be replaced.
         ModelFileError: If a number is not finite.
     """
-    document = {"format": FORMAT, "version": version, **content}
+    document = {"format": FORMAT, "version": VERSION, **content}
     try:
         text = json.dumps(document, indent=1, allow_nan=False)
     except ValueError as error:

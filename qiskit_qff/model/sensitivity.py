@@ -2,9 +2,9 @@ r"""How the amplitudes of every atom move when atoms move: what turns measured d
 
 .. math:: F_a = -\sum_i \frac{\partial E_i}{\partial x_i} \cdot \frac{\partial x_i}{\partial R_a},\qquad
           V_{cd} = \sum_i \frac{\partial E_i}{\partial x_i} \cdot \frac{\partial x_i}{\partial\epsilon_{cd}},\qquad
-          x_i = (1, T(D_i - \bar D), 0\ldots)
+          x_i = (1, y_i, 0\ldots)
 
-with a running over all Cartesian components of all atoms and a strain ε that moves every neighbour vector by
+for every register with its features y of :math:`T(D_i - \bar D)`, and with a running over all Cartesian components of all atoms and a strain ε that moves every neighbour vector by
 :math:`\epsilon r`; the stress is V over the volume of the cell. The exact force field never forms this Jacobian; it
 serves the strategies that measure energies or gradients one frame at a time.
 """
@@ -18,6 +18,7 @@ from qiskit_qff.descriptors.kernels import atom_channels
 from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.encoding.amplitudes import amplitude_vectors
 from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.register import RegisterKey
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 from qiskit_qff.structures.species import species_index
@@ -49,11 +50,11 @@ class Reach:
 class Environments:
     """The atoms of one frame as the circuits see them."""
 
-    amplitudes: dict[int, FloatArray]
-    """x of the atoms of each species, shape ``(n_s, 2**n)``, in the order of the frame."""
-    reaches: dict[int, tuple[Reach, ...]]
+    amplitudes: dict[RegisterKey, FloatArray]
+    """x of the atoms in each register, shape ``(n_s, 2**n)``, in the order of the frame."""
+    reaches: dict[RegisterKey, tuple[Reach, ...]]
     """dx/dR of the same atoms, where it is not zero."""
-    strains: dict[int, FloatArray]
+    strains: dict[RegisterKey, FloatArray]
     """dx/dε of the same atoms for a symmetric strain, shape ``(n_s, 9, 2**n)``."""
     energy_offset: float
     """Reference energies and core repulsion of the frame, in eV."""
@@ -62,35 +63,35 @@ class Environments:
     virial_offset: FloatArray
     """dE/dε of the core repulsion, symmetric, shape ``(3, 3)``, in eV."""
 
-    def energy_weights(self, species: int) -> FloatArray:
-        """W with ``E_s - n_s M_00 = Tr(M W)``, the sum of ``x x^T - e_0 e_0^T``, shape ``(2**n, 2**n)``.
+    def energy_weights(self, register: RegisterKey) -> FloatArray:
+        """W with ``E_r - n_s M_00 = Tr(M W)``, the sum of ``x x^T - e_0 e_0^T``, shape ``(2**n, 2**n)``.
 
         The mean environment, x = e_0, has its trained energy whatever a device says of M_00; a measured M gives the
         difference to it. An error of M_00 would otherwise count once for every atom.
         """
-        x = self.amplitudes[species]
+        x = self.amplitudes[register]
         weights = x.T @ x
         weights[0, 0] -= len(x)
         return np.asarray(weights)
 
-    def force_weights(self, species: int) -> FloatArray:
+    def force_weights(self, register: RegisterKey) -> FloatArray:
         """W with ``F_a = Tr(M W_a)``, symmetric, shape ``(3 n_atoms, 2**n, 2**n)``, in 1/Å."""
-        size = self.amplitudes[species].shape[1]
+        size = self.amplitudes[register].shape[1]
         half = np.zeros((self.force_offset.size, size, size))
-        for reach, x in zip(self.reaches[species], self.amplitudes[species], strict=True):
+        for reach, x in zip(self.reaches[register], self.amplitudes[register], strict=True):
             half[reach.coordinates] -= reach.rows[:, :, None] * x
         return np.asarray(half + half.transpose(0, 2, 1))
 
-    def virial_weights(self, species: int) -> FloatArray:
+    def virial_weights(self, register: RegisterKey) -> FloatArray:
         """W with ``dE_s/dε = Tr(M W_cd)``, symmetric, shape ``(9, 2**n, 2**n)``."""
-        half = np.einsum("iaj,ik->ajk", self.strains[species], self.amplitudes[species], optimize=True)
+        half = np.einsum("iaj,ik->ajk", self.strains[register], self.amplitudes[register], optimize=True)
         return np.asarray(half + half.transpose(0, 2, 1))
 
-    def slopes(self, species: int) -> FloatArray:
+    def slopes(self, register: RegisterKey) -> FloatArray:
         """dx/dR in 1/Å with all its zeros, for small frames, shape ``(n_s, 3 n_atoms, 2**n)``."""
-        x = self.amplitudes[species]
+        x = self.amplitudes[register]
         slopes = np.zeros((len(x), self.force_offset.size, x.shape[1]))
-        for row, reach in zip(slopes, self.reaches[species], strict=True):
+        for row, reach in zip(slopes, self.reaches[register], strict=True):
             row[reach.coordinates] = reach.rows
         return slopes
 
@@ -111,8 +112,12 @@ def environments(field: ForceField, frame: Frame) -> Environments:
     references = np.array([model.reference_energy for model in field.models])
     amplitudes, reaches, strains = {}, {}, {}
     for s, model in enumerate(field.models):
-        number = model.number
-        amplitudes[number], reaches[number], strains[number] = _of_species(field, s, kinds, neighbors)
+        features, slopes, strained = _of_species(field, s, kinds, neighbors)
+        for k, (register, place) in enumerate(zip(model.registers, model.slices, strict=True)):
+            key, size = (model.number, k), 2**register.n_qubits
+            amplitudes[key] = amplitude_vectors(features[:, place], n_qubits=register.n_qubits)
+            reaches[key] = tuple(Reach(atoms, _padded(rows[..., place], size)) for atoms, rows in slopes)
+            strains[key] = _padded(strained[..., place], size)
     return Environments(
         amplitudes=amplitudes,
         reaches=reaches,
@@ -123,15 +128,22 @@ def environments(field: ForceField, frame: Frame) -> Environments:
     )
 
 
+def _padded(slopes: FloatArray, size: int) -> FloatArray:
+    """Derivatives of x = (1, y, 0...) from those of y, which are the last axis."""
+    padded = np.zeros((*slopes.shape[:-1], size))
+    padded[..., 1 : 1 + slopes.shape[-1]] = slopes
+    return padded
+
+
 def _of_species(
     field: ForceField, s: int, kinds: NDArray[np.int64], neighbors: NeighborList
-) -> tuple[FloatArray, tuple[Reach, ...], FloatArray]:
-    """Amplitudes of the atoms of one species and their derivatives with respect to positions and strain."""
+) -> tuple[FloatArray, list[tuple[NDArray[np.int64], FloatArray]], FloatArray]:
+    """Features of the atoms of one species and their derivatives with respect to positions and strain."""
     model = field.models[s]
     sets = {m.number: m.compression.channels for m in field.models}
     tables = make_tables(sets, field.cutoff, core_start=field.repulsion.level)
     atoms = np.flatnonzero(kinds == s)
-    n_channels, size = model.compression.channels.n_channels, 2**model.ansatz.n_qubits
+    n_channels, size = model.compression.channels.n_channels, model.compression.n_features
     values = np.empty((len(atoms), n_channels))
     reaches = []
     strains = np.zeros((len(atoms), 3, 3, size))
@@ -143,14 +155,12 @@ def _of_species(
             tables, s, neighbors.vectors[low:high], neighbors.distances[low:high], kinds[others], values[row], jacobian
         )
         moved = jacobian @ model.compression.matrix.T
-        used = slice(1, 1 + model.compression.n_features)
         # A neighbour may be an image of the atom itself or appear several times: add, never assign.
         touched, place = np.unique(np.append(others, atom), return_inverse=True)
         slopes = np.zeros((len(touched), 3, size))
-        np.add.at(slopes[:, :, used], place[:-1], moved)
-        slopes[place[-1], :, used] -= moved.sum(axis=0)
-        reaches.append(Reach(touched, slopes))
-        strains[row, :, :, used] = np.einsum("pcj,pd->cdj", moved, neighbors.vectors[low:high])
-    x = amplitude_vectors(model.compression.apply(values), n_qubits=model.ansatz.n_qubits)
+        np.add.at(slopes, place[:-1], moved)
+        slopes[place[-1]] -= moved.sum(axis=0)
+        reaches.append((touched, slopes))
+        strains[row] = np.einsum("pcj,pd->cdj", moved, neighbors.vectors[low:high])
     symmetric = 0.5 * (strains + strains.transpose(0, 2, 1, 3))
-    return x, tuple(reaches), symmetric.reshape(len(atoms), 9, size)
+    return model.compression.apply(values), reaches, symmetric.reshape(len(atoms), 9, size)

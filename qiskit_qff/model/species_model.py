@@ -1,9 +1,13 @@
-"""What a model knows of one species: compression, circuit, parameters."""
+r"""What a model knows of one species: its features, spread over registers, and what their circuits make of them.
+
+.. math:: E_i = e_s + \sum_r x_r^T M_r\, x_r,\qquad x_r = (1, y_r),
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,18 +15,18 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
-from qiskit_qff.circuit.compiled import operator_matrix
-from qiskit_qff.circuit.program import BoundProgram
+from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.calibrated_operator import CalibratedOperator
 from qiskit_qff.model.domain import TrainingDomain
-from qiskit_qff.model.spread import ParameterSpread
+from qiskit_qff.model.register import Register
+from qiskit_qff.model.spread import ModelSpread
 
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SpeciesModel:
     """What the model knows of one species."""
 
@@ -30,90 +34,76 @@ class SpeciesModel:
     """Atomic number."""
     compression: LinearMap
     """From channels to features y."""
-    ansatz: AnsatzSpec
-    """Circuit family, readout and size."""
-    theta: FloatArray
-    """Circuit angles in radians, shape ``(n_angles,)``."""
-    weights: FloatArray
-    """Readout weights in eV, shape ``(n_readouts,)``."""
+    registers: tuple[Register, ...]
+    """Circuits, each with the next features in order."""
     reference_energy: float
     """Energy added to every atom, in eV."""
-    measured: CalibratedOperator | None = None
-    """M as a device measured it, used instead of the circuit's own; None where the model is not calibrated."""
     domain: TrainingDomain | None = None
-    """Where its atoms were in training; None in files from before extrapolation grades."""
-    spread: ParameterSpread | None = None
+    """Feature statistics of its training atoms; None in files from before extrapolation grades."""
+    spread: ModelSpread | None = None
     """What the data leave open of the parameters; None where it was not drawn."""
-    chosen_weights: bool = False
-    """Whether the readout weights are powers of two that were chosen, as channels are, and not fitted."""
-    balanced: bool = False
-    """Whether the readout is balanced: half of the readout vector's square is its constant amplitude's."""
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other.
 
         Raises:
-            ConfigError: If a number of angles, weights or features is wrong.
+            ConfigError: If a number of features or of the committee is wrong.
         """
-        self._check_parameters()
-        if self.compression.n_features + 1 > self.ansatz.n_amplitudes:
+        if not (1 <= self.number < len(chemical_symbols) and np.isfinite(self.reference_energy)):
             raise ConfigError(
-                f"species {self.number}: {self.compression.n_features} features and the constant do not fit into "
-                f"{self.ansatz.n_amplitudes} amplitudes."
+                f"species {self.number}, {self.reference_energy} eV: no atomic number, or no finite energy."
+            )
+        held = sum(register.n_features for register in self.registers)
+        if held != self.compression.n_features:
+            raise ConfigError(
+                f"species {self.number}: the registers hold {held} features, the compression makes "
+                f"{self.compression.n_features}."
             )
         if self.domain is not None and len(self.domain.moments) != self.compression.n_features:
             raise ConfigError(
                 f"species {self.number}: a training domain of {self.compression.n_features} features is expected, "
                 f"found {len(self.domain.moments)}."
             )
-        if self.spread is not None and (self.spread.theta.shape[1], self.spread.weights.shape[1]) != (
-            self.ansatz.n_angles,
-            self.ansatz.n_readouts,
-        ):
-            raise ConfigError(f"species {self.number}: the committee has other numbers of angles or weights.")
-        if self.chosen_weights and (np.frexp(np.abs(self.weights))[0] != 0.5).any():
-            raise ConfigError(f"species {self.number}: weights {self.weights.tolist()} eV are not all powers of two.")
-        if self.balanced and abs(self.origin() - 0.5 * float(self.weights.sum())) > 1e-6 * abs(
-            float(self.weights.sum())
-        ):
-            raise ConfigError(f"species {self.number}: the readout is said to be balanced and is not.")
-        if self.measured is not None:
-            self.measured.operator(self.bound_program())
+        triangles = sum((r.n_features + 1) * (r.n_features + 2) // 2 for r in self.registers)
+        if self.spread is not None and self.spread.triangles.shape[1] != triangles:
+            raise ConfigError(f"species {self.number}: the committee is of other registers.")
 
-    def _check_parameters(self) -> None:
-        """Check element, energy, angles and weights.
-
-        Raises:
-            ConfigError: If their number is wrong or one is not finite.
-        """
-        if not (1 <= self.number < len(chemical_symbols) and np.isfinite(self.reference_energy)):
-            raise ConfigError(
-                f"species {self.number}, {self.reference_energy} eV: no atomic number, or no finite energy."
-            )
-        for name, array, expected in (
-            ("angles", self.theta, self.ansatz.n_angles),
-            ("weights", self.weights, self.ansatz.n_readouts),
-        ):
-            if array.shape != (expected,):
-                raise ConfigError(f"species {self.number}: {expected} {name} are expected, found shape {array.shape}.")
-            if not np.isfinite(array).all():
-                raise ConfigError(f"species {self.number}: some of the {name} are not finite numbers.")
-
-    def bound_program(self) -> BoundProgram:
-        """The circuit with its parameters."""
-        return BoundProgram(build_program(self.ansatz), self.theta, self.weights)
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """Features of each register."""
+        bounds = np.concatenate([[0], np.cumsum([register.n_features for register in self.registers])])
+        return tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(bounds))
 
     def operator_matrix(self) -> FloatArray:
-        """M, measured where the model is calibrated, else from the circuit, shape ``(2^n, 2^n)``, in eV.
+        """M of all registers together in x = (1, y), shape ``(d + 1, d + 1)``, in eV."""
+        return self._assembled([register.operator_matrix() for register in self.registers])
 
-        A measured M keeps the circuit's M_00: the mean environment has its trained energy, and what is measured is the
-        difference to it.
+    def member_matrix(self, k: int) -> tuple[FloatArray, float]:
+        """M and reference energy of one member of the committee, in eV.
+
+        Args:
+            k: Its number.
         """
-        if self.measured is None:
-            return operator_matrix(build_program(self.ansatz), self.theta, self.weights)
-        matrix = self.measured.matrix.copy()
-        matrix[0, 0] = self.origin()
-        return matrix
+        assert self.spread is not None
+        changes, place = [], 0
+        for register in self.registers:
+            size = register.n_features + 1
+            upper = np.triu_indices(size)
+            change = np.zeros((size, size))
+            change[upper] = self.spread.triangles[k, place : place + len(upper[0])]
+            changes.append(change + np.triu(change, 1).T)
+            place += len(upper[0])
+        return self.operator_matrix() + self._assembled(changes), self.reference_energy + float(
+            self.spread.references[k]
+        )
+
+    def _assembled(self, matrices: list[FloatArray]) -> FloatArray:
+        """The sum of matrices of registers in the features of the species."""
+        total = np.zeros((self.compression.n_features + 1,) * 2)
+        for own, matrix in zip(self.slices, matrices, strict=True):
+            places = np.concatenate([[0], np.arange(own.start, own.stop) + 1])
+            total[np.ix_(places, places)] += matrix[: len(places), : len(places)]
+        return total
 
     @property
     def label_free(self) -> int:
@@ -122,56 +112,65 @@ class SpeciesModel:
         numbers += self.compression.channels.offsets.size + self.compression.channels.widths.size
         return numbers if self.domain is None else numbers + self.domain.n_numbers
 
-    @property
-    def format_version(self) -> int:
-        """Oldest format version of model files that can hold it."""
-        if len(self.compression.channels.products):
-            return 5
-        if self.balanced or self.compression.channels.angular is not None:
-            return 4
-        return 1 if self.measured is None else 2
-
     def origin(self) -> float:
-        """M_00 of the circuit in eV."""
-        return float(operator_matrix(build_program(self.ansatz), self.theta, self.weights)[0, 0])
+        """Sum of the registers' M_00 of the circuits in eV."""
+        return sum(register.origin() for register in self.registers)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists for a model file."""
         content = {
             "number": self.number,
             "compression": self.compression.to_dict(),
-            "ansatz": asdict(self.ansatz),
-            "theta": self.theta.tolist(),
-            "weights": self.weights.tolist(),
+            "registers": [register.to_dict() for register in self.registers],
             "reference_energy": self.reference_energy,
         }
         if self.domain is not None:
             content["domain"] = self.domain.to_dict()
         if self.spread is not None:
             content["spread"] = self.spread.to_dict()
-        if self.chosen_weights:
-            content["chosen_weights"] = True
-        if self.balanced:
-            content["balanced"] = True
-        return content if self.measured is None else {**content, "measured": self.measured.to_dict()}
+        return content
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SpeciesModel:
-        """Read back what :meth:`to_dict` wrote.
+        """Read back what :meth:`to_dict` wrote; files of version 0.1 have one register a species.
 
         Args:
             data: The dictionary.
         """
+        compression = LinearMap.from_dict(data["compression"])
+        if "registers" in data:
+            registers = tuple(Register.from_dict(entry) for entry in data["registers"])
+            spread = ModelSpread.from_dict(data["spread"]) if "spread" in data else None
+        else:
+            registers, spread = _single_register(data, compression.n_features)
         return cls(
             number=int(data["number"]),
-            compression=LinearMap.from_dict(data["compression"]),
-            ansatz=AnsatzSpec(**data["ansatz"]),
-            theta=np.asarray(data["theta"], dtype=np.float64),
-            weights=np.asarray(data["weights"], dtype=np.float64),
+            compression=compression,
+            registers=registers,
             reference_energy=float(data["reference_energy"]),
-            measured=CalibratedOperator.from_dict(data["measured"]) if "measured" in data else None,
             domain=TrainingDomain.from_dict(data["domain"]) if "domain" in data else None,
-            spread=ParameterSpread.from_dict(data["spread"]) if "spread" in data else None,
-            chosen_weights=bool(data.get("chosen_weights", False)),
-            balanced=bool(data.get("balanced", False)),
+            spread=spread,
         )
+
+
+def _single_register(data: Mapping[str, Any], n_features: int) -> tuple[tuple[Register], ModelSpread | None]:
+    """The register of a species in a file of version 0.1, and its committee, which was kept as angles and weights."""
+    register = Register(
+        n_features=n_features,
+        ansatz=AnsatzSpec(**data["ansatz"]),
+        theta=np.asarray(data["theta"], dtype=np.float64),
+        weights=np.asarray(data["weights"], dtype=np.float64),
+        balanced=bool(data.get("balanced", False)),
+        measured=CalibratedOperator.from_dict(data["measured"]) if "measured" in data else None,
+    )
+    if "spread" not in data:
+        return (register,), None
+    program, old = build_program(register.ansatz), data["spread"]
+    references = np.asarray(old["references"], dtype=np.float64)
+    theta, weights = (np.asarray(old[k], dtype=np.float64).reshape(len(references), -1) for k in ("theta", "weights"))
+    slopes = np.tensordot(register.weights, readout_jacobian(program, register.theta), axes=(0, 1))
+    changes = np.tensordot(theta, slopes, axes=1)
+    changes += np.tensordot(weights, readout_matrices(program, register.theta), axes=1)
+    changes[:, 0, 0] = 0.0
+    size = n_features + 1
+    return (register,), ModelSpread(changes[(slice(None), *np.triu_indices(size))], references)

@@ -26,13 +26,11 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class ParameterSpread:
-    """Deviations of the parameters of one species, one row a member of the committee."""
+class ModelSpread:
+    """Deviations of one species' M, one row a member of the committee."""
 
-    theta: FloatArray
-    """Of the angles, shape ``(K, n_angles)``."""
-    weights: FloatArray
-    """Of the readout weights in eV, shape ``(K, n_readouts)``."""
+    triangles: FloatArray
+    """Of the upper triangles of all registers' M without M_00, end to end, shape ``(K, T)``, in eV."""
     references: FloatArray
     """Of the energy of the mean environment in eV, shape ``(K,)``."""
 
@@ -43,39 +41,33 @@ class ParameterSpread:
             ConfigError: If the members differ in number or a number is not finite.
         """
         count = len(self.references)
-        if self.theta.shape[:1] != (count,) or self.weights.shape[:1] != (count,) or count < 2:
+        if self.triangles.ndim != 2 or len(self.triangles) != count or count < 2:
             raise ConfigError(
-                f"committee: {len(self.theta)}, {len(self.weights)} and {count} members; at least two are expected, "
-                "the same number of each."
+                f"committee: {len(self.triangles)} and {count} members; at least two are expected, the same number "
+                "of both."
             )
-        if not all(np.isfinite(part).all() for part in (self.theta, self.weights, self.references)):
+        if not (np.isfinite(self.triangles).all() and np.isfinite(self.references).all()):
             raise ConfigError("committee: a number is not finite.")
 
     @property
     def n_numbers(self) -> int:
         """Numbers that it holds; no energy or force depends on them."""
-        return self.theta.size + self.weights.size + self.references.size
+        return self.triangles.size + self.references.size
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists for a model file."""
-        return {
-            "theta": self.theta.tolist(),
-            "weights": self.weights.tolist(),
-            "references": self.references.tolist(),
-        }
+        return {"triangles": self.triangles.tolist(), "references": self.references.tolist()}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ParameterSpread:
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelSpread:
         """Read back what :meth:`to_dict` wrote.
 
         Args:
             data: The dictionary.
         """
         references = np.asarray(data["references"], dtype=np.float64)
-        theta, weights = (
-            np.asarray(data[name], dtype=np.float64).reshape(len(references), -1) for name in ("theta", "weights")
-        )
-        return cls(theta, weights, references)
+        triangles = np.asarray(data["triangles"], dtype=np.float64).reshape(len(references), -1)
+        return cls(triangles, references)
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_qff.circuit.ansatz import build_program
-from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.evaluation import FoldedForceField
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 from qiskit_qff.structures.species import species_index
@@ -70,7 +67,7 @@ class Committee:
             )
         members = []
         for k in range(sizes.pop()):
-            parts = [_member(m, k) for m in field.models]
+            parts = [m.member_matrix(k) for m in field.models]
             folded = FoldedForceField.of(
                 field.models,
                 {m.number: matrix for m, (matrix, _) in zip(field.models, parts, strict=True)},
@@ -118,16 +115,3 @@ def calibration_factor(errors: FloatArray, spreads: FloatArray) -> float:
         spreads: Of the same atoms, shape ``(n,)``, not zero.
     """
     return float(np.sqrt(np.mean((errors / spreads[:, None]) ** 2)))
-
-
-def _member(model: SpeciesModel, k: int) -> tuple[FloatArray, float]:
-    """M and reference energy of one species in one member, in eV."""
-    assert model.spread is not None
-    program = build_program(model.ansatz)
-    # To first order, as the loss was expanded: soft directions would otherwise turn angles through full circles.
-    slopes = np.tensordot(model.weights, readout_jacobian(program, model.theta), axes=(0, 1))
-    change = np.tensordot(model.spread.theta[k], slopes, axes=1)
-    change += np.tensordot(model.spread.weights[k], readout_matrices(program, model.theta), axes=1)
-    # The deviation of a reference energy is that of the mean environment, M_00 included.
-    reference = model.reference_energy + float(model.spread.references[k]) - float(change[0, 0])
-    return model.operator_matrix() + change, reference

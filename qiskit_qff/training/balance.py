@@ -1,4 +1,4 @@
-r"""Balanced readouts: rank-one trees without a spare parameter, and with the smallest readout that their forces allow.
+r"""Balanced readouts: rank-one registers without a spare parameter, as small as their linear terms allow.
 
 A readout :math:`w\,(u\cdot x)^2` with a unit vector u of d + 1 amplitudes has d + 1 parameters, but
 :math:`w u_0^2` only shifts the energy, as the reference energy does. Of what is left the d linear terms
@@ -9,15 +9,25 @@ smallest at :math:`u_0^2 = \tfrac 1 2`. A balanced readout stays there:
 .. math:: |w| = |\beta|,\qquad u = (1, \sigma\beta/|\beta|)/\sqrt 2,\qquad
           E = \tfrac 1 2 w + \beta\cdot y + \sigma(\beta\cdot y)^2/2|\beta|,
 
-with the sign σ of w. So d + 1 numbers in the file, d angles and a weight, obey one equation, and d of them are
-independent: as many as a linear model of d channels has. The ledger counts d. Angles are still angles and the circuit
-is the same; only the optimiser moves in β.
+with the sign σ of w. A register of d features so has d independent parameters, as many as a linear model of d channels.
+The circuit's angles follow from u; only the optimiser moves in β, where M and the noise have closed forms.
+
+*Shot noise.* A real state u that is measured in n + 1 real bases with N shots each has the covariance
+:math:`(1 - uu^T)/4N(n + 1)`, the best that any measurement allows: each of these bases reaches the quantum Fisher
+information of real states. With :math:`z = |w| u`, G the block of the Gram matrix, :math:`m` the upper triangle of M
+and :math:`V_a(z)` that of :math:`e_a z^T + z e_a^T`, the noise adds to the loss
+
+.. math:: \frac{1}{4N(n+1)} \Bigl(\sum_a V_a(z)^T G\, V_a(z) - 4\, m^T G\, m\Bigr),
+          \qquad \sum_a V_a(z)^T G\, V_a(z) = z^T K z .
+
+References:
+    S. L. Braunstein and C. M. Caves, Phys. Rev. Lett. 72, 3439 (1994), doi:10.1103/PhysRevLett.72.3439.
 """
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,14 +42,16 @@ FloatArray = NDArray[np.float64]
 
 HALF = np.sqrt(0.5)
 """Constant amplitude of a balanced readout vector."""
-TRIAL_STEPS = 20
+TRIAL_STEPS = 5
 """Levenberg-Marquardt steps by which the other sign of a weight has to show that it is better."""
 LEAST_GAIN = 1e-6
 """Fraction by which it has to lower the loss."""
+SMALLEST = 1e-12
+"""Length in eV below which linear terms have no direction."""
 
 
 def readout_vector(spec: AnsatzSpec, theta: FloatArray) -> FloatArray:
-    """The unit vector u of a rank-one tree, its first entry not negative.
+    """The unit vector u of a rank-one readout, its first entry not negative.
 
     Args:
         spec: A rank-one tree.
@@ -54,42 +66,52 @@ def readout_vector(spec: AnsatzSpec, theta: FloatArray) -> FloatArray:
     return np.asarray(-vector if vector[0] < 0.0 else vector)
 
 
-def balanced_vector(vector: FloatArray) -> FloatArray:
+def balanced_vector(vector: FloatArray, size: int) -> FloatArray:
     """The balanced unit vector whose linear terms have the same direction.
 
     Args:
         vector: u with ``u_0 >= 0``, shape ``(D,)``.
+        size: Amplitudes in use; the others become zero.
     """
-    rest = vector[1:]
-    size = float(np.linalg.norm(rest))
-    # A vector without linear terms has no direction to keep; any will do.
-    rest = rest / size if size > 0.0 else np.full(len(rest), len(rest) ** -0.5)
+    rest = np.zeros(len(vector) - 1)
+    rest[: size - 1] = vector[1:size]
+    length = float(np.linalg.norm(rest))
+    if length > 0.0:
+        rest /= length
+    else:  # A vector without linear terms has no direction to keep; any will do.
+        rest[: size - 1] = (size - 1) ** -0.5
     return np.concatenate([[HALF], HALF * rest])
 
 
-def balanced_angles(spec: AnsatzSpec, theta: FloatArray) -> FloatArray:
-    """Angles of the balanced tree nearest to some angles.
+def balanced_angles(spec: AnsatzSpec, theta: FloatArray, size: int) -> FloatArray:
+    """Angles of the balanced register nearest to some angles.
 
     Args:
         spec: A rank-one tree.
         theta: Angles, shape ``(n_angles,)``.
+        size: Amplitudes in use.
     """
-    return angles_for_vector(spec, balanced_vector(readout_vector(spec, theta)))
+    return angles_for_vector(spec, balanced_vector(readout_vector(spec, theta), size))
 
 
-def balancing_slopes(spec: AnsatzSpec, theta: FloatArray) -> FloatArray:
+def balancing_slopes(spec: AnsatzSpec, theta: FloatArray, size: int) -> FloatArray:
     """Derivatives of :func:`balanced_angles`, shape ``(n_angles, n_angles)``: first what changes, then by what.
 
     Args:
         spec: A rank-one tree.
         theta: Angles, shape ``(n_angles,)``.
+        size: Amplitudes in use.
     """
     vector = readout_vector(spec, theta)
-    size = max(float(np.linalg.norm(vector[1:])), 1e-12)
-    direction = vector[1:] / size
+    rest = np.zeros(len(vector) - 1)
+    rest[: size - 1] = vector[1:size]
+    length = max(float(np.linalg.norm(rest)), SMALLEST)
+    direction = rest / length
     projection = np.zeros((len(vector), len(vector)))
-    projection[1:, 1:] = HALF / size * (np.eye(len(direction)) - np.outer(direction, direction))
-    after = balanced_angles(spec, theta)
+    kept = np.zeros(len(rest))
+    kept[: size - 1] = 1.0
+    projection[1:, 1:] = HALF / length * (np.diag(kept) - np.outer(direction, direction))
+    after = balanced_angles(spec, theta, size)
     slopes: FloatArray = (
         np.linalg.pinv(_vector_slopes(spec, after), rcond=1e-9) @ projection @ _vector_slopes(spec, theta)
     )
@@ -106,26 +128,116 @@ def _vector_slopes(spec: AnsatzSpec, theta: FloatArray) -> FloatArray:
     return slopes
 
 
+@dataclass(frozen=True, eq=False)
+class BalancedRegister:
+    """M of one register, and the noise of measuring it, as functions of its linear terms β."""
+
+    gram: FloatArray
+    """Block G of the Gram matrix without M_00, shape ``(T, T)``."""
+    noise: FloatArray
+    """K of the shot noise, shape ``(d + 1, d + 1)``."""
+    settings: int
+    """Measurement settings, n + 1."""
+
+    @classmethod
+    def of(cls, gram: FloatArray, size: int, n_qubits: int) -> BalancedRegister:
+        """Prepare the noise.
+
+        Args:
+            gram: Block of the Gram matrix, shape ``(T, T)``.
+            size: Amplitudes in use, d + 1.
+            n_qubits: Qubits of the register.
+        """
+        gram = gram.copy()
+        gram[0] = gram[:, 0] = 0.0
+        upper = np.triu_indices(size)
+        every = np.eye(size)
+        # Entry (a, j): upper triangle of e_a e_j^T + e_j e_a^T.
+        pairs = every[:, None, :, None] * every[None, :, None, :]
+        forms = (pairs + pairs.transpose(0, 1, 3, 2))[(..., *upper)]
+        noise = np.einsum("ajs,st,akt->jk", forms, gram, forms, optimize=True)
+        return cls(gram, noise, n_qubits + 1)
+
+    def triangle(self, beta: FloatArray, sign: float) -> FloatArray:
+        """Upper triangle of M without M_00, shape ``(T,)``, in eV.
+
+        Args:
+            beta: Linear terms, shape ``(d,)``, in eV.
+            sign: Of the readout weight.
+        """
+        length = max(float(np.linalg.norm(beta)), SMALLEST)
+        squares = (0.5 * sign / length) * np.outer(beta, beta)
+        return np.concatenate([[0.0], 0.5 * beta, squares[np.triu_indices(len(beta))]])
+
+    def slopes(self, beta: FloatArray, sign: float) -> FloatArray:
+        """Derivatives of :meth:`triangle`, shape ``(T, d)``.
+
+        Args:
+            beta: Linear terms, shape ``(d,)``, in eV.
+            sign: Of the readout weight.
+        """
+        count, length = len(beta), max(float(np.linalg.norm(beta)), SMALLEST)
+        rows, columns = np.triu_indices(count)
+        every = np.eye(count)
+        squares = every[rows] * beta[columns, None] + every[columns] * beta[rows, None]
+        squares -= np.outer(beta[rows] * beta[columns], beta / length**2)
+        return np.concatenate([np.zeros((1, count)), 0.5 * every, (0.5 * sign / length) * squares])
+
+    def shot_noise(self, beta: FloatArray, sign: float) -> tuple[float, FloatArray, FloatArray]:
+        """Loss that one shot per setting adds, half its gradient and half a bound of its curvature.
+
+        Args:
+            beta: Linear terms, shape ``(d,)``, in eV.
+            sign: Of the readout weight.
+        """
+        length = max(float(np.linalg.norm(beta)), SMALLEST)
+        vector = HALF * np.append(length, sign * beta)
+        tangents = HALF * np.vstack([beta / length, sign * np.eye(len(beta))])
+        triangle, slopes = self.triangle(beta, sign), self.slopes(beta, sign)
+        pulled = self.gram @ triangle
+        value = float(vector @ self.noise @ vector) - 4.0 * float(triangle @ pulled)
+        gradient = tangents.T @ (self.noise @ vector) - 4.0 * slopes.T @ pulled
+        scale = 0.25 / self.settings
+        # The term with m is left out of the curvature, which so stays positive.
+        return scale * value, scale * gradient, scale * (tangents.T @ self.noise @ tangents)
+
+
 class BalancedObjective:
-    """The loss over q = (linear terms of every species, reference energies) of balanced readouts with given signs."""
+    """The loss over q = (linear terms of every register, reference energies) of balanced readouts with given signs."""
 
     def __init__(self, objective: Objective, signs: FloatArray) -> None:
         """Choose the signs.
 
         Args:
             objective: The loss, of a balanced layout.
-            signs: Sign of the readout weight of each species, shape ``(S,)``.
+            signs: Sign of the readout weight of each register, shape ``(R,)``.
         """
         self.objective = objective
         self.signs = signs
-        self._lengths = [spec.n_amplitudes - 1 for spec in objective.layout.specs]
-        bounds = np.concatenate([[0], np.cumsum(self._lengths)])
+        statistics = objective.statistics
+        bounds = np.concatenate([[0], np.cumsum(statistics.sizes - 1)])
         self._terms = [slice(int(a), int(b)) for a, b in itertools.pairwise(bounds)]
+        self._rows = [slice(int(a), int(b)) for a, b in itertools.pairwise(statistics.starts)]
+        gram = statistics.equations.gram
+        self._registers = [
+            BalancedRegister.of(gram[rows, rows], int(size), spec.n_qubits)
+            for rows, size, spec in zip(self._rows, statistics.sizes, objective.layout.specs, strict=True)
+        ]
+
+    def with_signs(self, signs: FloatArray) -> BalancedObjective:
+        """The same loss for other signs.
+
+        Args:
+            signs: Shape ``(R,)``.
+        """
+        other = BalancedObjective.__new__(BalancedObjective)
+        other.__dict__ = self.__dict__ | {"signs": signs}
+        return other
 
     @property
     def n_terms(self) -> int:
-        """Linear terms of all species; reference energies follow."""
-        return sum(self._lengths)
+        """Linear terms of all registers; reference energies follow."""
+        return self._terms[-1].stop
 
     def parameters(self, reduced: FloatArray) -> FloatArray:
         """Circuit parameters p of some q.
@@ -138,33 +250,38 @@ class BalancedObjective:
         """
         layout = self.objective.layout
         found = np.zeros(layout.n_parameters)
-        for s, spec in enumerate(layout.specs):
-            beta = reduced[self._terms[s]]
-            size = float(np.linalg.norm(beta))
-            vector = balanced_vector(np.concatenate([[HALF], self.signs[s] * beta]))
-            found[layout.angles[s]] = angles_for_vector(spec, vector)
-            found[layout.weights[s]] = self.signs[s] * size
+        for r, (spec, size) in enumerate(zip(layout.specs, layout.sizes, strict=True)):
+            beta = reduced[self._terms[r]]
+            vector = np.zeros(spec.n_amplitudes)
+            vector[0], vector[1:size] = HALF, self.signs[r] * beta
+            found[layout.angles[r]] = angles_for_vector(spec, balanced_vector(vector, size))
+            found[layout.weights[r]] = self.signs[r] * float(np.linalg.norm(beta))
         found[layout.references] = reduced[self.n_terms :]
         return found
 
-    def tangents(self, reduced: FloatArray) -> FloatArray:
-        """dp/dq, shape ``(P, n_terms + r)``.
+    def operator_vector(self, reduced: FloatArray) -> FloatArray:
+        """Upper triangles of all M and the reference energies, shape ``(Q + r,)``.
 
         Args:
             reduced: q, shape ``(n_terms + r,)``.
         """
-        layout, parameters = self.objective.layout, self.parameters(reduced)
-        found = np.zeros((layout.n_parameters, len(reduced)))
-        for s, spec in enumerate(layout.specs):
-            beta, sign = reduced[self._terms[s]], self.signs[s]
-            size = max(float(np.linalg.norm(beta)), 1e-12)
-            direction = beta / size
-            bend = np.zeros((spec.n_amplitudes, len(beta)))
-            bend[1:] = sign * HALF / size * (np.eye(len(beta)) - np.outer(direction, direction))
-            inverse = np.linalg.pinv(_vector_slopes(spec, parameters[layout.angles[s]]), rcond=1e-9)
-            found[layout.angles[s], self._terms[s]] = inverse @ bend
-            found[layout.weights[s], self._terms[s]] = sign * direction
-        found[layout.references, self.n_terms :] = np.eye(layout.n_references)
+        parts = [
+            register.triangle(reduced[terms], sign)
+            for register, terms, sign in zip(self._registers, self._terms, self.signs, strict=True)
+        ]
+        return np.concatenate([*parts, reduced[self.n_terms :]])
+
+    def slopes(self, reduced: FloatArray) -> FloatArray:
+        """Derivatives of :meth:`operator_vector`, shape ``(Q + r, n_terms + r)``.
+
+        Args:
+            reduced: q, shape ``(n_terms + r,)``.
+        """
+        found = np.zeros((len(self.objective.gram), len(reduced)))
+        for register, rows, terms, sign in zip(self._registers, self._rows, self._terms, self.signs, strict=True):
+            found[rows, terms] = register.slopes(reduced[terms], sign)
+        tail = self._rows[-1].stop
+        found[tail:, self.n_terms :] = np.eye(len(found) - tail)
         return found
 
     def loss(self, reduced: FloatArray) -> float:
@@ -173,7 +290,22 @@ class BalancedObjective:
         Args:
             reduced: q, shape ``(n_terms + r,)``.
         """
-        return self.objective.loss(self.parameters(reduced))
+        value = self.objective.loss_of_vector(self.operator_vector(reduced))
+        return value + self.shot_noise(reduced)
+
+    def shot_noise(self, reduced: FloatArray) -> float:
+        """Loss that the assumed shots add; zero where none are assumed.
+
+        Args:
+            reduced: q, shape ``(n_terms + r,)``.
+        """
+        if self.objective.shots is None:
+            return 0.0
+        parts = [
+            register.shot_noise(reduced[terms], sign)[0]
+            for register, terms, sign in zip(self._registers, self._terms, self.signs, strict=True)
+        ]
+        return sum(parts) / self.objective.shots
 
     def quadratic_model(self, reduced: FloatArray) -> tuple[float, FloatArray, FloatArray]:
         """Loss with half its gradient and half its Gauss-Newton matrix.
@@ -181,9 +313,18 @@ class BalancedObjective:
         Args:
             reduced: q, shape ``(n_terms + r,)``.
         """
-        tangents = self.tangents(reduced)
-        value, gradient, curvature = self.objective.quadratic_model(self.parameters(reduced))
-        return value, tangents.T @ gradient, tangents.T @ curvature @ tangents
+        gram, equations, shots = self.objective.gram, self.objective.statistics.equations, self.objective.shots
+        vector, slopes = self.operator_vector(reduced), self.slopes(reduced)
+        product = gram @ vector
+        value = float(vector @ product - 2.0 * equations.moment @ vector + equations.constant)
+        gradient, curvature = slopes.T @ (product - equations.moment), slopes.T @ (gram @ slopes)
+        if shots is not None:
+            for register, terms, sign in zip(self._registers, self._terms, self.signs, strict=True):
+                added, slope, bend = register.shot_noise(reduced[terms], sign)
+                value += added / shots
+                gradient[terms] += slope / shots
+                curvature[terms, terms] += bend / shots
+        return value, gradient, curvature
 
 
 def reduced_parameters(objective: Objective, parameters: FloatArray) -> tuple[BalancedObjective, FloatArray]:
@@ -196,9 +337,9 @@ def reduced_parameters(objective: Objective, parameters: FloatArray) -> tuple[Ba
     layout = objective.layout
     weights = np.array([float(parameters[place][0]) for place in layout.weights])
     terms = []
-    for s, spec in enumerate(layout.specs):
-        vector = readout_vector(spec, parameters[layout.angles[s]])
-        terms.append(2.0 * weights[s] * vector[0] * vector[1:])
+    for r, (spec, size) in enumerate(zip(layout.specs, layout.sizes, strict=True)):
+        vector = readout_vector(spec, parameters[layout.angles[r]])
+        terms.append(2.0 * weights[r] * vector[0] * vector[1:size])
     signs = np.where(weights < 0.0, -1.0, 1.0)
     return BalancedObjective(objective, signs), np.concatenate([*terms, parameters[layout.references]])
 
@@ -224,36 +365,38 @@ def minimise_balanced(
         All restarts, best first.
     """
     _, coefficients, references = objective.linear_solution()
-    begin, signs = np.concatenate([*coefficients, references]), np.ones(len(coefficients))
+    begin = np.concatenate([*coefficients, references])
+    first = BalancedObjective(objective, np.ones(len(coefficients)))
     runs: list[tuple[Restart, BalancedObjective]] = []
     for k in range(settings.restarts):
+        start = first
         if k > 0:
             best, balanced = min(runs, key=lambda run: float(run[0].losses[-1]))
-            signs = rng.choice([-1.0, 1.0], len(signs))
+            start = first.with_signs(rng.choice([-1.0, 1.0], len(coefficients)))
             begin = _shaken(balanced, best.parameters, settings, rng)
-        runs.append(_with_best_signs(objective, signs, begin, settings, progress, label=f"fit {k + 1}"))
+        runs.append(_with_best_signs(start, begin, settings, progress, label=f"fit {k + 1}"))
     if further is not None:
         other, begin = reduced_parameters(objective, further)
-        runs.append(_with_best_signs(objective, other.signs, begin, settings, progress, label="fit again"))
+        runs.append(_with_best_signs(other, begin, settings, progress, label="fit again"))
     found = [Restart(run.losses, balanced.parameters(run.parameters)) for run, balanced in runs]
     return sorted(found, key=lambda run: float(run.losses[-1]))
 
 
 def _with_best_signs(
-    objective: Objective, signs: FloatArray, start: FloatArray, settings: SolverSettings, progress: Progress, label: str
+    balanced: BalancedObjective, start: FloatArray, settings: SolverSettings, progress: Progress, label: str
 ) -> tuple[Restart, BalancedObjective]:
-    """Optimise, then try the other sign of every species."""
-    balanced = BalancedObjective(objective, signs)
+    """Optimise, then try the other sign of every register."""
     best = levenberg_marquardt(balanced, start, settings, progress=progress, label=label)
     trial = replace(settings, max_iterations=min(settings.max_iterations, TRIAL_STEPS))
-    for s in range(len(signs)):
+    for r in range(len(balanced.signs)):
         flipped = balanced.signs.copy()
-        flipped[s] = -flipped[s]
-        other = BalancedObjective(objective, flipped)
+        flipped[r] = -flipped[r]
+        other = balanced.with_signs(flipped)
         run = levenberg_marquardt(other, best.parameters, trial, progress=progress, label=label)
         if run.losses[-1] < (1.0 - LEAST_GAIN) * best.losses[-1]:
             best, balanced = Restart(np.append(best.losses, run.losses[-1]), run.parameters), other
-    return best, balanced
+    last = levenberg_marquardt(balanced, best.parameters, settings, progress=progress, label=label)
+    return Restart(np.append(best.losses, last.losses[1:]), last.parameters), balanced
 
 
 def _shaken(

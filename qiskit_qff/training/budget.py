@@ -1,73 +1,69 @@
-"""From a limit on trainable parameters to the size of every species' register."""
+"""From a limit on trainable parameters to the number of features and registers of every species."""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Mapping
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, n_parameters
 from qiskit_qff.compression.compressor import SizeLimits
+from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.descriptors.pool import PoolSettings
 from qiskit_qff.errors import BudgetError
 from qiskit_qff.model.config import ResolvedDescriptor, TrainConfig
 from qiskit_qff.training.objective import ParameterLayout
 
-_READOUTS = {"rank_one": 1, "rank_two": 2}
 
-
-def circuit_spec(config: TrainConfig, n_amplitudes: int) -> AnsatzSpec:
-    """Ansatz of a register of given size.
+def register_spec(config: TrainConfig) -> AnsatzSpec:
+    """Ansatz of every register; all have the same circuit.
 
     Args:
         config: The configuration.
-        n_amplitudes: Amplitudes in use, d + 1.
     """
     circuit = config.circuit
     return AnsatzSpec(
         family=circuit.family,
         readout=circuit.readout,
-        n_amplitudes=n_amplitudes,
+        n_amplitudes=2**circuit.n_qubits,
         layers=circuit.layers,
-        n_readouts=_READOUTS.get(circuit.readout, circuit.n_readouts),
+        n_readouts=1 if circuit.readout == "rank_one" else circuit.n_readouts,
     )
 
 
-def circuit_specs(config: TrainConfig, sizes: NDArray[np.int64]) -> tuple[AnsatzSpec, ...]:
-    """Ansatz of every species.
+def is_balanced(config: TrainConfig) -> bool:
+    """Whether readouts are balanced: those of rank-one trees, where the angles can follow the linear terms."""
+    return config.circuit.family == "ry_tree"
+
+
+def register_sizes(config: TrainConfig, n_features: int) -> tuple[int, ...]:
+    """Features of each register of a species: as many full registers as there are, and one for the rest.
 
     Args:
         config: The configuration.
-        sizes: Amplitudes of each species, shape ``(S,)``.
+        n_features: Features of the species.
     """
-    if config.circuit.shared:
-        # One circuit for all: a species with fewer features leaves the last amplitudes at zero.
-        return tuple(circuit_spec(config, int(sizes.max())) for _ in sizes)
-    return tuple(circuit_spec(config, int(size)) for size in sizes)
+    largest = 2**config.circuit.n_qubits - 1
+    full, rest = divmod(n_features, largest)
+    return (largest,) * full + ((rest,) if rest else ())
 
 
-def parameter_layout(config: TrainConfig, sizes: NDArray[np.int64], n_references: int) -> ParameterLayout:
+def parameter_layout(config: TrainConfig, maps: Mapping[int, LinearMap], n_references: int) -> ParameterLayout:
     """What is fitted, and how.
 
     Args:
         config: The configuration.
-        sizes: Amplitudes of each species, shape ``(S,)``.
+        maps: Compression of each species by atomic number.
         n_references: Reference energies that the training data can tell apart.
     """
-    circuit = config.circuit
-    return ParameterLayout(
-        circuit_specs(config, sizes),
-        circuit.shared,
-        n_references,
-        trained_weights=circuit.readout_weights != "power_of_two",
-        balanced=circuit.readout_weights == "balanced",
-    )
+    sizes = [count + 1 for number in sorted(maps) for count in register_sizes(config, maps[number].n_features)]
+    specs = (register_spec(config),) * len(sizes)
+    return ParameterLayout(specs, tuple(sizes), n_references, balanced=is_balanced(config))
 
 
 def size_limits(config: TrainConfig, species: tuple[int, ...], n_references: int) -> SizeLimits:
-    """Numbers of features that the registers and the budget allow.
+    """Numbers of features that the budget allows.
 
-    A tree has one angle per feature, so its species share the budget freely and the data decides who gets how
-    much. A brickwork has a fixed number of angles, and a shared circuit one size: there every register is full.
+    A balanced register counts one parameter per feature, so the species share the budget freely and the data decides
+    who gets how much. Other registers count the parameters of their circuit; every species gets as many of them.
 
     Args:
         config: The configuration.
@@ -75,45 +71,21 @@ def size_limits(config: TrainConfig, species: tuple[int, ...], n_references: int
         n_references: Reference energies that the training data can tell apart.
 
     Raises:
-        BudgetError: If even the smallest registers need more than ``max_parameters``.
+        BudgetError: If one register or feature for every species needs more than ``max_parameters``.
     """
-    largest, count = 2**config.circuit.n_qubits - 1, len(species)
-    if config.circuit.family != "ry_tree" or config.circuit.shared:
-        _check_fixed(config, count, n_references)
-        return SizeLimits(total=largest * count, per_species=largest, equal=True)
-    per_feature = 2 if config.circuit.readout == "rank_two" else 1
-    spec = circuit_spec(config, 3)
-    overhead = n_parameters(spec) - 2 * per_feature
-    if config.circuit.readout_weights != "trained":
-        overhead -= spec.n_readouts  # chosen, not fitted; or tied to the angles
-    smallest = 2 if config.circuit.readout == "rank_two" else 1
-    total = (config.max_parameters - n_references - count * overhead) // per_feature
-    if total < smallest * count:
-        need = n_references + count * (overhead + smallest * per_feature)
-        other = " or choose readout 'rank_one'" if config.circuit.readout != "rank_one" else ""
+    spec, count = register_spec(config), len(species)
+    free = config.max_parameters - n_references
+    each = 1 if is_balanced(config) else n_parameters(spec)
+    if free < each * count:
         raise BudgetError(
-            f"max_parameters is {config.max_parameters}, but {count} species with readout "
-            f"'{config.circuit.readout}' need at least {need}; raise it{other}."
+            f"max_parameters is {config.max_parameters}, but {count} species need at least {each} each beside "
+            f"{n_references} reference energies ({each * count + n_references} in all); raise it"
+            + ("." if is_balanced(config) else ", lower circuit.n_qubits, layers or n_readouts, or choose 'ry_tree'.")
         )
-    return SizeLimits(total=min(total, largest * count), per_species=largest, equal=False, least=smallest)
-
-
-def _check_fixed(config: TrainConfig, count: int, n_references: int) -> None:
-    """Refuse a circuit of fixed size that exceeds the budget.
-
-    Raises:
-        BudgetError: With the arithmetic and what to change.
-    """
-    spec = circuit_spec(config, 2**config.circuit.n_qubits)
-    copies = 1 if config.circuit.shared else count
-    need = copies * spec.n_angles + count * spec.n_readouts + n_references
-    if need > config.max_parameters:
-        raise BudgetError(
-            f"circuit {spec.family}/{spec.readout} on {config.circuit.n_qubits} qubits needs {need} parameters "
-            f"({copies} x {spec.n_angles} angles, {count} x {spec.n_readouts} weights, {n_references} reference "
-            f"energies), more than max_parameters = {config.max_parameters}; lower circuit.n_qubits, circuit.layers or "
-            "circuit.n_readouts, set circuit.shared, or choose family 'ry_tree', which adapts its size."
-        )
+    if is_balanced(config):
+        return SizeLimits(total=free, per_species=free, equal=False)
+    features = free // (each * count) * (2**config.circuit.n_qubits - 1)
+    return SizeLimits(total=features * count, per_species=features, equal=True)
 
 
 def fit_pool(descriptor: ResolvedDescriptor, species: tuple[int, ...]) -> PoolSettings:

@@ -17,13 +17,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector
 from qiskit_qff.compression.compressor import PoolStatistics, SizeLimits
-from qiskit_qff.compression.forward_selection import ForwardSelection, SelectionPath
+from qiskit_qff.compression.forward_selection import ForwardSelection, SelectionPath, linear_terms
 from qiskit_qff.model.config import TrainConfig
-from qiskit_qff.training.balance import HALF, balanced_vector
-from qiskit_qff.training.budget import circuit_specs
-from qiskit_qff.training.shot_noise import SpeciesNoise
+from qiskit_qff.training.balance import BalancedRegister
+from qiskit_qff.training.budget import is_balanced, register_sizes
+from qiskit_qff.training.objective import solve_scaled
 
 FloatArray = NDArray[np.float64]
 
@@ -53,7 +52,7 @@ def choose_columns(
         progress: Called with the number of kicks done.
     """
     path = selector.path(pool, limits, progress=progress)
-    if config.loss.shots is None or config.circuit.readout_weights != "balanced":
+    if config.loss.shots is None or not is_balanced(config):
         return path
     first = noise_of_choice(pool, path, config, selector)
     if first.noise <= MUCH * first.loss:
@@ -93,46 +92,32 @@ def noise_of_choice(
         selector: Who makes features of them.
     """
     assert config.loss.shots is not None  # for the type checker: nobody asks otherwise
-    equations, columns = pool.equations, np.sort(path.columns)
-    starts, numbers = pool.tables.channel_start, pool.tables.species.tolist()
-    inside = [(columns >= starts[s]) & (columns < starts[s + 1]) for s in range(len(numbers))]
-    specs = circuit_specs(config, np.array([mine.sum() + 1 for mine in inside]))
-    maps, features = selector.maps(pool, SelectionPath(columns, path.losses)), np.zeros((len(columns), len(columns)))
-    for number, mine in zip(numbers, inside, strict=True):
-        matrix = maps[number].matrix
-        features[np.ix_(mine, mine)] = matrix[:, matrix.any(axis=0)]
-    gram = features @ equations.gram[np.ix_(columns, columns)] @ features.T
-    moment = features @ equations.moment[columns]
-    terms = _solve(gram, moment)
-    noise, ridge = 0.0, np.zeros(len(columns))
-    for mine, spec in zip(inside, specs, strict=True):
-        own = _noise(spec, terms[mine], gram[np.ix_(mine, mine)]) / config.loss.shots
-        noise, ridge[mine] = noise + own, own / max(float(terms[mine] @ terms[mine]), 1e-300)
-    shrunk = _solve(gram + np.diag(ridge), moment)
-    least = equations.constant - float(moment @ shrunk)
+    equations = pool.equations
+    linear = linear_terms(pool, path, selector.sorted_maps(pool, path))
+    noise, ridge = 0.0, np.zeros(len(linear.terms))
+    n_qubits, begin = config.circuit.n_qubits, 0
+    for count in linear.counts:
+        for size in register_sizes(config, count):
+            own = slice(begin, begin + size)
+            added = _noise(linear.terms[own], linear.gram[own, own], n_qubits) / config.loss.shots
+            noise, ridge[own] = noise + added, added / max(float(linear.terms[own] @ linear.terms[own]), 1e-300)
+            begin += size
+    shrunk = solve_scaled(linear.gram + np.diag(ridge), linear.moment)
+    least = equations.constant - float(linear.moment @ shrunk)
     trained = least - float(shrunk**2 @ ridge)
-    return NoiseOfChoice(equations.constant - float(terms @ moment), noise, least, trained)
+    return NoiseOfChoice(equations.constant - float(linear.terms @ linear.moment), noise, least, trained)
 
 
-def _solve(gram: FloatArray, moment: FloatArray) -> FloatArray:
-    """Least squares on features of any size."""
-    scale = 1.0 / np.sqrt(np.diagonal(gram))
-    scaled = gram * np.outer(scale, scale) + 1e-12 * np.eye(len(gram))
-    solution: FloatArray = scale * np.linalg.solve(scaled, scale * moment)
-    return solution
-
-
-def _noise(spec: AnsatzSpec, terms: FloatArray, gram: FloatArray) -> float:
-    """Loss that one shot a state adds to a balanced readout.
+def _noise(terms: FloatArray, gram: FloatArray, n_qubits: int) -> float:
+    """Loss that one shot per setting adds to a balanced register.
 
     Args:
-        spec: Circuit and readout of the species.
         terms: Linear terms of its features, shape ``(d,)``, in eV.
         gram: Second moments of the features in units of the loss, shape ``(d, d)``.
+        n_qubits: Qubits of the register.
     """
-    size = spec.n_amplitudes
+    size = len(terms) + 1
     entries = np.zeros((size * (size + 1) // 2,) * 2)
     # Entry M_0k of the upper triangle stands for 2 M_0k y_k.
     entries[1:size, 1:size] = 4.0 * gram
-    theta = angles_for_vector(spec, balanced_vector(np.concatenate([[HALF], terms])))
-    return SpeciesNoise.from_gram(spec, entries).value(theta, np.array([np.linalg.norm(terms)]))
+    return BalancedRegister.of(entries, size, n_qubits).shot_noise(terms, 1.0)[0]

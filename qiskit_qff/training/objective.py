@@ -1,21 +1,20 @@
 r"""The loss as a function of circuit angles, readout weights and reference energies.
 
-With m the upper triangles of all :math:`M_s = \sum_k w_{sk} M_k(\theta_s)` and the reference energies,
+With m the upper triangles of all registers' :math:`M_r = \sum_k w_{rk} M_k(\theta_r)` and the reference energies,
 :math:`L = m^T G m - 2 b^T m + c + N` with the shot noise N of
 :mod:`~qiskit_qff.training.shot_noise`; where no shots are counted a small :math:`\kappa \sum w^2` stands in for it,
 because the fit alone hardly notices how large a readout is. Its least-squares structure gives the Gauss-Newton matrix
 :math:`J^T G J` of the parameters exactly, :math:`J = \partial m/\partial p`.
 
-The entry :math:`M_{00}` only shifts the energy of every atom of a species, as its reference energy does. Here
+The entry :math:`M_{00}` of a register only shifts the energy of every atom of a species, as its reference energy does. Here
 the reference energy is that of the mean environment, x = (1, 0), and :math:`M_{00}` drops out of m; the force
 field subtracts it again. Otherwise two large constants would cancel in every step.
 """
 
 from __future__ import annotations
 
-import copy
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
-from qiskit_qff.training.shot_noise import SpeciesNoise
+from qiskit_qff.training.shot_noise import RegisterNoise
 from qiskit_qff.training.statistics import QuadraticStatistics
 
 FloatArray = NDArray[np.float64]
@@ -36,24 +35,22 @@ WEIGHT_PENALTY = 1e-6
 
 @dataclass(frozen=True)
 class ParameterLayout:
-    """Where the parameters of each species lie in the vector p = (angles, weights, reference energies)."""
+    """Where the parameters of each register lie in the vector p = (angles, weights, reference energies)."""
 
     specs: tuple[AnsatzSpec, ...]
-    """Ansatz of each species."""
-    shared: bool
-    """Whether all species use one set of angles."""
+    """Ansatz of each register."""
+    sizes: tuple[int, ...]
+    """Amplitudes in use, d + 1, of each register."""
     n_references: int
     """Reference energies that the data can tell apart."""
-    trained_weights: bool = True
-    """Whether readout weights are fitted; otherwise they are chosen beforehand and stay where they are."""
     balanced: bool = False
-    """Whether readouts are :mod:`balanced <qiskit_qff.training.balance>`: one equation per species ties angles and
-    weight."""
+    """Whether readouts are :mod:`balanced <qiskit_qff.training.balance>`: a register of d features then has d
+    independent parameters."""
 
     @property
     def n_angles(self) -> int:
-        """Number of trainable angles."""
-        return self.specs[0].n_angles if self.shared else sum(s.n_angles for s in self.specs)
+        """Number of circuit angles."""
+        return sum(s.n_angles for s in self.specs)
 
     @property
     def n_weights(self) -> int:
@@ -62,35 +59,29 @@ class ParameterLayout:
 
     @property
     def n_parameters(self) -> int:
-        """Length P of p: all parameters, whether they are trained or not."""
+        """Length P of p."""
         return self.n_angles + self.n_weights + self.n_references
 
     @property
     def n_trainable(self) -> int:
-        """Number of trainable parameters."""
-        return len(self.free) - (len(self.specs) if self.balanced else 0)
-
-    @cached_property
-    def free(self) -> NDArray[np.int64]:
-        """Places of the parameters that training moves in p; those of balanced readouts move together."""
-        every = np.arange(self.n_parameters)
-        return every if self.trained_weights else np.delete(every, self.all_weights)
+        """Number of independent parameters."""
+        if self.balanced:
+            return sum(size - 1 for size in self.sizes) + self.n_references
+        return self.n_parameters
 
     @cached_property
     def angles(self) -> tuple[slice, ...]:
-        """Angles of each species."""
-        if self.shared:
-            return tuple(slice(0, self.specs[0].n_angles) for _ in self.specs)
+        """Angles of each register."""
         return _slices([s.n_angles for s in self.specs], 0)
 
     @cached_property
     def weights(self) -> tuple[slice, ...]:
-        """Readout weights of each species."""
+        """Readout weights of each register."""
         return _slices([s.n_readouts for s in self.specs], self.n_angles)
 
     @property
     def all_weights(self) -> slice:
-        """Readout weights of all species."""
+        """Readout weights of all registers."""
         return slice(self.n_angles, self.n_angles + self.n_weights)
 
     @property
@@ -113,39 +104,27 @@ class Objective:
         Args:
             statistics: Sums over the training data.
             layout: Parameters.
-            shots: Shots a state that the model is meant to be measured with; None for as many as it takes.
+            shots: Assumed shots per measured state or setting; None adds no shot noise.
         """
         self.statistics = statistics
         self.layout = layout
         self.gram = statistics.equations.gram.copy()
         ridge = RIDGE * np.diagonal(self.gram).copy()
-        ridge[statistics.feature_start[:-1]] = 0.0
-        ridge[statistics.feature_start[-1] :] = 0.0
+        ridge[statistics.starts[:-1]] = 0.0
+        ridge[statistics.starts[-1] :] = 0.0
         self.gram[np.diag_indices_from(self.gram)] += ridge
         self._triangles = [np.triu_indices(int(size)) for size in statistics.sizes]
         self.shots = shots
-        self.chosen_weights: FloatArray | None = None
-        """Readout weights that are not trained, where they are chosen already, shape ``(n_weights,)``, in eV."""
-        starts, gram = statistics.feature_start, statistics.equations.gram
+        starts, gram = statistics.starts, statistics.equations.gram
         self._noise = [
-            SpeciesNoise.from_gram(spec, gram[starts[s] : starts[s + 1], starts[s] : starts[s + 1]])
-            for s, spec in enumerate(layout.specs)
+            RegisterNoise.from_gram(spec, int(size), gram[starts[s] : starts[s + 1], starts[s] : starts[s + 1]])
+            for s, (spec, size) in enumerate(zip(layout.specs, statistics.sizes, strict=True))
+            if not layout.balanced
         ]
         # On labels with hardly any noise the fit, not the penalty, must decide. Where shots are counted nothing needs a
         # penalty, nor where readouts are balanced: these are as small as they can be.
         needed = shots is None and not layout.balanced
         self.penalty = WEIGHT_PENALTY * min(1.0, max(self.linear_solution()[0], 0.0)) if needed else 0.0
-
-    def with_trained_weights(self, chosen: FloatArray | None = None) -> Objective:
-        """The same loss of the same circuits, whose readout weights are fitted, or those that were chosen.
-
-        Args:
-            chosen: Weights in eV, shape ``(n_weights,)``; None for fitted ones.
-        """
-        other = copy.copy(self)
-        other.layout = replace(self.layout, trained_weights=chosen is None)
-        other.chosen_weights = chosen
-        return other
 
     def operator_vector(self, parameters: FloatArray) -> FloatArray:
         """M of some parameters.
@@ -189,6 +168,8 @@ class Objective:
             shots: Executions per state.
         """
         layout = self.layout
+        if layout.balanced:
+            raise AssertionError("the shot noise of balanced readouts is BalancedObjective's")
         parts = [
             noise.value(parameters[layout.angles[s]], parameters[layout.weights[s]])
             for s, noise in enumerate(self._noise)
@@ -202,7 +183,8 @@ class Objective:
             parameters: p, shape ``(P,)``.
         """
         weights = parameters[self.layout.all_weights]
-        noise = 0.0 if self.shots is None else self.shot_noise(parameters, shots=self.shots)
+        counted = self.shots is not None and not self.layout.balanced
+        noise = self.shot_noise(parameters, shots=self.shots) if counted and self.shots else 0.0
         return self.fit_loss(parameters) + noise + self.penalty * float(weights @ weights)
 
     def quadratic_model(self, parameters: FloatArray) -> tuple[float, FloatArray, FloatArray]:
@@ -228,16 +210,12 @@ class Objective:
             gram_jacobian[:, columns] += self.gram[:, rows] @ block
         for rows, columns, block in blocks:
             curvature[columns] += block.T @ gram_jacobian[rows]
-        if self.shots is not None:
+        if self.shots is not None and not self.layout.balanced:
             value += self._add_shot_noise(parameters, gradient, curvature, self.shots)
         every = np.arange(self.layout.all_weights.start, self.layout.all_weights.stop)
         value += self.penalty * float(parameters[every] @ parameters[every])
         gradient[every] += self.penalty * parameters[every]
         curvature[every, every] += self.penalty
-        if not self.layout.trained_weights:
-            # Without slope and curvature a step leaves them alone.
-            gradient[every] = 0.0
-            curvature[every] = curvature[:, every] = 0.0
         return value, gradient, curvature
 
     def _add_shot_noise(self, parameters: FloatArray, gradient: FloatArray, curvature: FloatArray, shots: int) -> float:
@@ -253,8 +231,8 @@ class Objective:
         return value
 
     def _jacobian_blocks(self, parameters: FloatArray) -> list[tuple[slice, NDArray[np.int64], FloatArray]]:
-        """Rows, columns and values of dm/dp: one block per species, one for the references."""
-        layout, starts = self.layout, self.statistics.feature_start
+        """Rows, columns and values of dm/dp: one block per register, one for the references."""
+        layout, starts = self.layout, self.statistics.starts
         blocks = []
         for s, spec in enumerate(layout.specs):
             program, angles = build_program(spec), parameters[layout.angles[s]]
@@ -271,6 +249,17 @@ class Objective:
         blocks.append((slice(int(starts[-1]), None), references, np.eye(len(references))))
         return blocks
 
+    def jacobian(self, parameters: FloatArray) -> FloatArray:
+        """Derivatives of :meth:`operator_vector`, shape ``(Q + r, P)``.
+
+        Args:
+            parameters: p, shape ``(P,)``.
+        """
+        found = np.zeros((len(self.gram), self.layout.n_parameters))
+        for rows, columns, block in self._jacobian_blocks(parameters):
+            found[rows, columns] = block
+        return found
+
     def bound(self) -> tuple[float, FloatArray]:
         """Smallest loss over all symmetric matrices: no circuit on these features can be better.
 
@@ -278,7 +267,7 @@ class Objective:
             The loss and its m, shape ``(Q + r,)``.
         """
         free = np.ones(len(self.gram), dtype=np.bool_)
-        free[self.statistics.feature_start[:-1]] = False
+        free[self.statistics.starts[:-1]] = False
         vector = np.zeros(len(self.gram))
         vector[free] = solve_scaled(self.gram[np.ix_(free, free)], self.statistics.equations.moment[free])
         return self.loss_of_vector(vector), vector
@@ -287,10 +276,10 @@ class Objective:
         """Best model that is linear in the features: the ``M_0a`` and reference energies alone.
 
         Returns:
-            Its loss, the coefficients of each species, shape ``(d_s,)``, and the coordinates of the reference
+            Its loss, the coefficients of each register, shape ``(d_r,)``, and the coordinates of the reference
             energies, shape ``(r,)``.
         """
-        starts, sizes = self.statistics.feature_start, self.statistics.sizes
+        starts, sizes = self.statistics.starts, self.statistics.sizes
         columns = [np.arange(starts[s] + 1, starts[s] + sizes[s]) for s in range(len(sizes))]
         references = np.arange(starts[-1], len(self.statistics.equations.moment))
         chosen = np.concatenate([*columns, references])

@@ -1,4 +1,4 @@
-"""Optimise a circuit on computed losses, whichever way its readout weights are found."""
+"""Optimise circuits on computed losses, balanced or not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.training.balance import minimise_balanced
 from qiskit_qff.training.design import Progress
 from qiskit_qff.training.objective import Objective
-from qiskit_qff.training.power_of_two import power_of_two_start
 from qiskit_qff.training.solver import Restart, SolverSettings, minimise
 
 FloatArray = NDArray[np.float64]
@@ -29,7 +28,7 @@ def optimise(
     """Optimise from several starts.
 
     Args:
-        objective: The loss; its layout says whether weights are fitted, chosen, or tied to the angles.
+        objective: The loss; its layout says whether weights are tied to the angles.
         config: How long and how often.
         rng: Source of the random starts.
         progress: Called after every step.
@@ -45,8 +44,7 @@ def optimise(
     if objective.layout.balanced:
         with threadpool_limits(1, "blas"):
             return minimise_balanced(objective, settings, rng=rng, progress=progress, further=further)
-    start = None if objective.layout.trained_weights else power_of_two_start(objective, settings, progress=progress)
-    runs = minimise(objective, settings, rng=rng, progress=progress, start=start)
+    runs = minimise(objective, settings, rng=rng, progress=progress)
     if further is not None:
         runs += minimise(objective, replace(settings, restarts=1), rng=rng, progress=progress, start=further)
     return sorted(runs, key=lambda run: float(run.losses[-1]))

@@ -10,8 +10,7 @@ the measured model is that of the exact one plus
 Both matrices are linear in products of readout weights and smooth in the angles, so N has an analytic gradient; as
 :math:`\sum_v (\sqrt{q_v}\,\sigma_v)^2` it is a sum of squares, which Levenberg-Marquardt takes like any other.
 
-States are those of the design that the model will be measured by; for ``first_column`` q counts the linear terms of M,
-which carry nearly all of the error.
+Rank-one readouts of trees are measured by their vector; their noise is in :mod:`~qiskit_qff.training.balance`.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ from numpy.typing import NDArray
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
 from qiskit_qff.circuit.program import CircuitProgram
-from qiskit_qff.evaluators.strategies.designs import DesignName, operator_design
+from qiskit_qff.evaluators.strategies.designs import operator_design
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class SpeciesNoise:
-    """Noise of one species' energy matrix as a function of its angles and weights."""
+class RegisterNoise:
+    """Noise of one register's M, measured in pair states, as a function of its angles and weights."""
 
     spec: AnsatzSpec
     """Circuit and readout."""
@@ -48,15 +47,15 @@ class SpeciesNoise:
     """q: what a unit of variance of each state adds to the loss, shape ``(n_states,)``, in 1/eV²."""
 
     @classmethod
-    def from_gram(cls, spec: AnsatzSpec, gram: FloatArray) -> SpeciesNoise:
+    def from_gram(cls, spec: AnsatzSpec, size: int, gram: FloatArray) -> RegisterNoise:
         """Sensitivities on given data.
 
         Args:
             spec: Circuit and readout.
+            size: Amplitudes in use, D.
             gram: Gram matrix of the entries of M, upper triangle, shape ``(D (D + 1) / 2, D (D + 1) / 2)``.
         """
-        size = spec.n_amplitudes
-        plan = operator_design(size, spec.n_qubits, design_of(spec))
+        plan = operator_design(size, spec.n_qubits, "pairs")
         place = np.zeros((size, size), dtype=np.int64)
         place[np.triu_indices(size)] = np.arange(size * (size + 1) // 2)
         entries = place[plan.rows, plan.columns]
@@ -123,11 +122,6 @@ class SpeciesNoise:
         mixed = 0.5 * (diagonal[..., self.first] + diagonal[..., self.second])
         mixed += self.sign * matrices[..., self.first, self.second]
         return np.asarray(np.where(self.first == self.second, diagonal[..., self.first], mixed))
-
-
-def design_of(spec: AnsatzSpec) -> DesignName:
-    """The design that a trained model of this kind is measured by."""
-    return "first_column" if spec.family == "ry_tree" and spec.readout == "rank_one" else "pairs"
 
 
 @lru_cache(maxsize=64)

@@ -1,14 +1,7 @@
 r"""Fit circuit parameters to the quadratic loss: good starts, then Levenberg-Marquardt.
 
-*Starts.* A rank-one readout contains every linear model as a limit:
-
-:math:`\sigma(t + \sigma\beta\cdot y/2t)^2 = \sigma t^2 + \beta\cdot y + \sigma(\beta\cdot y)^2/4t^2`.
-So training begins near the best linear model, with the t (bounded, to keep the readout and its shot noise
-small) and the sign σ of each species that fit best, and every step lowers the loss. That is the loss with shot noise,
-or where no shots are counted with a penalty on weights: with them the fit alone may end above that of the linear model,
-whose readout would be larger. Other readouts begin at random angles with the weights solved exactly; later restarts
-perturb the best. Weights that are not trained are chosen beforehand (:mod:`~qiskit_qff.training.power_of_two`), and
-readouts without a spare parameter have a module of their own (:mod:`~qiskit_qff.training.balance`).
+*Starts.* Angles are random and the weights solved exactly; later restarts perturb the best. Balanced rank-one readouts
+have a module of their own (:mod:`~qiskit_qff.training.balance`) and begin at the linear model.
 
 *Steps.* The loss is least squares in m(p), so :math:`J^T G J` needs no second derivatives; the damping of
 Levenberg and Marquardt scales with its diagonal, because angles and weights differ by orders of magnitude.
@@ -27,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from threadpoolctl import threadpool_limits
 
-from qiskit_qff.circuit.ansatz import angles_for_vector, build_program
+from qiskit_qff.circuit.ansatz import build_program
 from qiskit_qff.circuit.compiled import readout_matrices
 from qiskit_qff.training.design import Progress
 from qiskit_qff.training.objective import Objective, solve_scaled
@@ -150,62 +143,8 @@ def _damped_step(gradient: FloatArray, curvature: FloatArray, damping: float) ->
 
 
 def _informed_start(objective: Objective, rng: np.random.Generator) -> FloatArray:
-    """The linear model where the readout contains it, otherwise the best of some random circuits."""
-    specs = objective.layout.specs
-    if all(s.family == "ry_tree" and s.readout == "rank_one" for s in specs) and not objective.layout.shared:
-        return linear_start(objective)
-    starts = [_random_start(objective, rng) for _ in range(8)]
-    return min(starts, key=objective.loss)
-
-
-def linear_start(objective: Objective) -> FloatArray:
-    """Rank-one parameters close to the best linear model, or better.
-
-    Args:
-        objective: The loss of a layout of rank-one trees.
-
-    Returns:
-        Shape ``(P,)``.
-    """
-    layout = objective.layout
-    _, coefficients, references = objective.linear_solution()
-    vectors = [_rank_one_vector(beta, 30.0 * np.sqrt(0.5 * float(np.linalg.norm(beta)))) for beta in coefficients]
-    signs = [1.0] * len(vectors)
-    best = np.inf
-    for s, beta in enumerate(coefficients):
-        size = max(float(np.linalg.norm(beta)), 1e-12)
-        for sign in (1.0, -1.0):
-            # t^2 = |beta|/2 has the smallest readout, |v|^2 = |beta|; larger t are closer to the linear model.
-            for t in np.geomspace(1.0, 30.0, 10) * np.sqrt(0.5 * size):
-                trial = [*vectors[:s], _rank_one_vector(beta, t, sign), *vectors[s + 1 :]]
-                value = _loss_of_vectors(objective, trial, [*signs[:s], sign, *signs[s + 1 :]], references)
-                value += objective.penalty * sum(float(v @ v) ** 2 for v in trial)
-                if value < best:
-                    best, vectors, signs = value, trial, [*signs[:s], sign, *signs[s + 1 :]]
-    parameters = np.zeros(layout.n_parameters)
-    for s, (vector, sign) in enumerate(zip(vectors, signs, strict=True)):
-        parameters[layout.angles[s]] = angles_for_vector(layout.specs[s], vector)
-        parameters[layout.weights[s]] = sign * (vector @ vector)
-    parameters[layout.references] = references
-    return solve_references(objective, parameters)
-
-
-def _rank_one_vector(beta: FloatArray, t: float, sign: float = 1.0) -> FloatArray:
-    """The vector (t, sign beta / 2t) whose square contains the linear term beta."""
-    t = max(float(t), 1e-6)
-    return np.concatenate([[t], sign * beta / (2.0 * t)])
-
-
-def _loss_of_vectors(
-    objective: Objective, vectors: list[FloatArray], signs: list[float], references: FloatArray
-) -> float:
-    """Loss of ``sum_s sign_s (v_s . x)^2`` with the constants absorbed by the reference energies."""
-    parts = []
-    for vector, sign in zip(vectors, signs, strict=True):
-        form = sign * np.outer(vector, vector)
-        form[0, 0] = 0.0
-        parts.append(form[np.triu_indices(len(vector))])
-    return objective.loss_of_vector(np.concatenate([*parts, references]))
+    """The best of some random circuits."""
+    return min((_random_start(objective, rng) for _ in range(8)), key=objective.loss)
 
 
 def solve_references(objective: Objective, parameters: FloatArray) -> FloatArray:
@@ -218,7 +157,7 @@ def solve_references(objective: Objective, parameters: FloatArray) -> FloatArray
     Returns:
         Shape ``(P,)``.
     """
-    start = int(objective.statistics.feature_start[-1])
+    start = int(objective.statistics.starts[-1])
     vector = objective.operator_vector(parameters)
     vector[start:] = 0.0
     residual = objective.statistics.equations.moment[start:] - objective.gram[start:] @ vector
@@ -240,21 +179,19 @@ def solve_weights(objective: Objective, parameters: FloatArray) -> FloatArray:
 
     Args:
         objective: The loss.
-        parameters: p, shape ``(P,)``; its angles are used, and its weights where these are not trained.
+        parameters: p, shape ``(P,)``; its angles are used.
 
     Returns:
         Shape ``(P,)``.
     """
     layout, statistics = objective.layout, objective.statistics
-    if not layout.trained_weights:
-        return solve_references(objective, parameters)
     count = layout.n_references
     columns = np.zeros((len(statistics.equations.moment), layout.n_weights + count))
     for s, spec in enumerate(layout.specs):
         matrices = readout_matrices(build_program(spec), parameters[layout.angles[s]])
         rows, cols = np.triu_indices(int(statistics.sizes[s]))
         place = layout.weights[s]
-        inside = slice(int(statistics.feature_start[s]), int(statistics.feature_start[s + 1]))
+        inside = slice(int(statistics.starts[s]), int(statistics.starts[s + 1]))
         columns[inside, place.start - layout.n_angles : place.stop - layout.n_angles] = matrices[:, rows, cols].T
         columns[inside.start] = 0.0
     columns[-count:, -count:] = np.eye(count)

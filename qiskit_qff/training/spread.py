@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_qff.model.spread import ParameterSpread
+from qiskit_qff.model.spread import ModelSpread
 from qiskit_qff.training.balance import reduced_parameters
 from qiskit_qff.training.objective import Objective
 
@@ -20,7 +20,7 @@ than one of this stiffness: the quadratic form says nothing about what lies so f
 
 def draw_spread(
     objective: Objective, parameters: FloatArray, *, n_frames: int, rng: np.random.Generator, members: int = MEMBERS
-) -> dict[int, ParameterSpread]:
+) -> dict[int, ModelSpread]:
     """Draw the members of a committee.
 
     Args:
@@ -33,27 +33,25 @@ def draw_spread(
     Returns:
         Per atomic number.
     """
-    value, _, curvature = objective.quadratic_model(parameters)
-    layout = objective.layout
-    tangents = _tangents(objective, parameters)
-    curvature = tangents.T @ curvature @ tangents
+    statistics = objective.statistics
+    if objective.layout.balanced:
+        balanced, reduced = reduced_parameters(objective, parameters)
+        value, _, curvature = balanced.quadratic_model(reduced)
+        slopes = balanced.slopes(reduced)
+    else:
+        value, _, curvature = objective.quadratic_model(parameters)
+        slopes = objective.jacobian(parameters)
     diagonal = np.diagonal(curvature)
     scale = 1.0 / np.sqrt(np.maximum(diagonal, 1e-14 * diagonal.max()))
     values, vectors = np.linalg.eigh(curvature * np.outer(scale, scale))
     lengths = np.sqrt(max(value, 0.0) / n_frames / np.maximum(values, SOFTEST * values[-1]))
     moved = (rng.normal(size=(members, len(values))) * lengths) @ vectors.T * scale
-    draws = moved @ tangents.T
-    references = objective.statistics.references.changes(draws[:, layout.references])
-    return {
-        number: ParameterSpread(draws[:, layout.angles[s]], draws[:, layout.weights[s]], references[:, s])
-        for s, number in enumerate(objective.statistics.species)
-    }
-
-
-def _tangents(objective: Objective, parameters: FloatArray) -> FloatArray:
-    """Directions in which training moves the parameters, shape ``(P, n_trainable)``."""
-    layout = objective.layout
-    if layout.balanced:
-        balanced, reduced = reduced_parameters(objective, parameters)
-        return balanced.tangents(reduced)
-    return np.eye(layout.n_parameters)[:, layout.free]
+    # To first order in M, as the loss was expanded: soft directions would otherwise turn angles through full circles.
+    draws = moved @ slopes.T
+    references = statistics.references.changes(draws[:, statistics.starts[-1] :])
+    found = {}
+    for s, number in enumerate(statistics.species):
+        own = np.flatnonzero(statistics.owners == s)
+        triangles = draws[:, statistics.starts[own[0]] : statistics.starts[own[-1] + 1]]
+        found[number] = ModelSpread(triangles, references[:, s])
+    return found

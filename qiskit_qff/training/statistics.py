@@ -1,12 +1,12 @@
 """Two passes over the data, each O(1) in memory: sums for choosing channels, sums for training.
 
-After the second pass the loss of any circuit is a quadratic form in the entries of M; frames are not
-needed any more, and a step costs the same for 60 and for 60,000 of them.
+After the second pass the loss of any circuit is a quadratic form in the entries of the registers' M; later steps need
+only the accumulated sums, and cost the same for 60 and for 60,000 frames.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,14 +45,16 @@ FrameProgress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class QuadraticStatistics:
-    """The loss as a quadratic form in the upper triangles of all M_s and the reference energies."""
+    """The loss as a quadratic form in the upper triangles of all registers' M and the reference energies."""
 
     species: tuple[int, ...]
     """Atomic numbers, ascending."""
+    owners: IntArray
+    """Index of the species of each register, shape ``(R,)``, ascending."""
     sizes: IntArray
-    """Amplitudes d_s + 1 of each species, shape ``(S,)``."""
-    feature_start: IntArray
-    """Where the triangle of each species begins, shape ``(S + 1,)``; the r reference energies follow."""
+    """Amplitudes in use, d_r + 1, of each register, shape ``(R,)``."""
+    starts: IntArray
+    """Where the triangle of each register begins, shape ``(R + 1,)``; the r reference energies follow."""
     equations: NormalEquations
     """Completed sums over ``Q + r`` columns, per frame (divided by their number)."""
     references: References
@@ -256,17 +258,19 @@ class _EnergyWork:
 def quadratic_statistics(
     frames: Sequence[Frame],
     maps: dict[int, LinearMap],
+    registers: Mapping[int, Sequence[int]],
     *,
     r_cut: float,
     weights: LossWeights,
     progress: Progress,
     workers: Workers | None = None,
 ) -> QuadraticStatistics:
-    """Sums over products of compressed features.
+    """Sums over the products of features inside registers.
 
     Args:
         frames: Training frames.
         maps: Compression of each species.
+        registers: Number of features of each register of a species, in order, by atomic number.
         r_cut: Cutoff radius in Å.
         weights: The loss.
         progress: Called as work proceeds.
@@ -274,14 +278,21 @@ def quadratic_statistics(
     """
     species = tuple(sorted(maps))
     references = fit_references(frames, species)
-    work = _QuadraticWork(tuple(maps[z] for z in species), species, references, weights, r_cut)
+    places = np.array(
+        [
+            (s, begin, count)
+            for s, z in enumerate(species)
+            for begin, count in zip(_starts(registers[z]).tolist(), registers[z], strict=False)
+        ],
+        dtype=np.int64,
+    )
+    work = _QuadraticWork(tuple(maps[z] for z in species), species, places, references, weights, r_cut)
     equations = sum_frames(work, frames, stage="statistics", progress=progress, workers=workers)
     equations.symmetric()
     equations.gram /= len(frames)
     equations.moment /= len(frames)
     equations.constant /= len(frames)
-    sizes = np.array([m.n_features for m in work.maps], dtype=np.int64) + 1
-    return QuadraticStatistics(species, sizes, work.feature_start, equations, references)
+    return QuadraticStatistics(species, places[:, 0], places[:, 2] + 1, work.starts, equations, references)
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,6 +303,8 @@ class _QuadraticWork:
     """Compression of each species."""
     species: tuple[int, ...]
     """Atomic numbers, ascending."""
+    registers: IntArray
+    """Species index, first feature and number of features of each register, shape ``(R, 3)``."""
     references: References
     """Space of the reference energies, and those already taken off."""
     weights: LossWeights
@@ -300,22 +313,23 @@ class _QuadraticWork:
     """Cutoff radius in Å."""
 
     @property
-    def feature_start(self) -> IntArray:
-        """Where the triangle of each species begins, shape ``(S + 1,)``."""
-        return _starts([(m.n_features + 1) * (m.n_features + 2) // 2 for m in self.maps])
+    def starts(self) -> IntArray:
+        """Where the triangle of each register begins, shape ``(R + 1,)``."""
+        counts = self.registers[:, 2]
+        return _starts(((counts + 1) * (counts + 2) // 2).tolist())
 
     @property
     def n_bytes(self) -> int:
         """Memory of the sums."""
-        return 8 * (int(self.feature_start[-1]) + self.references.count) ** 2
+        return 8 * (int(self.starts[-1]) + self.references.count) ** 2
 
     def __call__(self, frames: Sequence[Frame], progress: FrameProgress | None = None) -> NormalEquations:
         """Sum over some frames."""
         tables = make_tables({z: m.channels for z, m in zip(self.species, self.maps, strict=True)}, self.r_cut)
         dimensions = np.array([m.n_features for m in self.maps], dtype=np.int64)
         flat_maps, map_start = np.concatenate([m.matrix.ravel() for m in self.maps]), [m.matrix.size for m in self.maps]
-        means, feature_start = np.concatenate([m.mean for m in self.maps]), self.feature_start
-        n_species, n_columns = len(self.species), int(feature_start[-1])
+        means, starts = np.concatenate([m.mean for m in self.maps]), self.starts
+        n_species, n_columns = len(self.species), int(starts[-1])
         width = n_columns + self.references.count
         equations = NormalEquations.empty(width)
         for k, frame in enumerate(frames):
@@ -325,7 +339,7 @@ class _QuadraticWork:
             neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, self.r_cut)
             rows = np.empty(n_columns), np.empty((self.weights.n_rows(frame), width))
             quadratic_design(
-                tables, means, flat_maps, _starts(map_start), dimensions, feature_start,
+                tables, means, flat_maps, _starts(map_start), dimensions, self.registers, starts,
                 neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds,
                 rows[0], *np.split(rows[1], [3 * frame.n_atoms]),
             )  # fmt: skip

@@ -9,7 +9,6 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec
 from qiskit_qff.compression.compressor import PoolStatistics, SizeLimits
 from qiskit_qff.compression.feature_basis import FeatureBasis
 from qiskit_qff.compression.forward_selection import ForwardSelection, SelectionPath
@@ -20,10 +19,11 @@ from qiskit_qff.model.config import ResolvedConfig, TrainConfig
 from qiskit_qff.model.core_repulsion import CoreRepulsion
 from qiskit_qff.model.domain import TrainingDomain
 from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.register import Register
 from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_of
-from qiskit_qff.training.budget import parameter_layout, size_limits
+from qiskit_qff.training.budget import parameter_layout, register_sizes, size_limits
 from qiskit_qff.training.column_choice import choose_columns
 from qiskit_qff.training.defaults import resolve_config
 from qiskit_qff.training.design import LossWeights, Progress
@@ -58,7 +58,7 @@ class TrainingResult:
     linear_loss: float
     """Loss of the best linear model on the same features."""
     bound: float
-    """Loss of the best symmetric matrices on the same features; no circuit can be better."""
+    """Loss of the best symmetric matrices of the same registers; no circuit can be better."""
     selection: SelectionPath | None
     """Order in which channels were chosen; None for PCA."""
 
@@ -146,8 +146,11 @@ def prepare(
     maps, selection = compress(pool, config, limits, progress=report)
     del pool
     r_cut = config.descriptor.r_cut
-    statistics = quadratic_statistics(frames, maps, r_cut=r_cut, weights=weights, progress=report, workers=workers)
-    layout = parameter_layout(config, statistics.sizes, statistics.references.count)
+    registers = {number: register_sizes(config, own.n_features) for number, own in maps.items()}
+    statistics = quadratic_statistics(
+        frames, maps, registers, r_cut=r_cut, weights=weights, progress=report, workers=workers
+    )
+    layout = parameter_layout(config, maps, statistics.references.count)
     repulsion = CoreRepulsion.from_shortest_distances(species, shortest, cutoff=config.descriptor.r_cut)
     objective = Objective(statistics, layout, shots=config.loss.shots)
     domains = training_domains(frames, maps, r_cut=r_cut, progress=report, workers=workers)
@@ -271,7 +274,7 @@ def compress(
     selector = ForwardSelection(rounds=rounds, seed=config.compression.search_seed, basis=basis)
     path = choose_columns(pool, config, limits, selector, progress=lambda k: report("channels", k, rounds))
     report("channels", rounds, rounds)
-    return selector.maps(pool, path), path
+    return selector.sorted_maps(pool, path), path
 
 
 def _assemble(prepared: PreparedTraining, parameters: FloatArray) -> ForceField:
@@ -281,17 +284,22 @@ def _assemble(prepared: PreparedTraining, parameters: FloatArray) -> ForceField:
     references = statistics.references.energies(parameters[layout.references])
     models = []
     for s, number in enumerate(statistics.species):
-        spec: AnsatzSpec = layout.specs[s]
-        theta, weights = parameters[layout.angles[s]], parameters[layout.weights[s]]
-        model = SpeciesModel(number, maps[number], spec, theta.copy(), weights.copy(), float(references[s]))
-        chosen = not layout.trained_weights
-        model = replace(model, domain=prepared.domains.get(number))
-        models.append(replace(model, chosen_weights=chosen, balanced=layout.balanced))
+        registers = tuple(
+            Register(
+                n_features=layout.sizes[r] - 1,
+                ansatz=layout.specs[r],
+                theta=parameters[layout.angles[r]].copy(),
+                weights=parameters[layout.weights[r]].copy(),
+                balanced=layout.balanced,
+            )
+            for r in np.flatnonzero(statistics.owners == s)
+        )
+        domain = prepared.domains.get(number)
+        models.append(SpeciesModel(number, maps[number], registers, float(references[s]), domain=domain))
     raw = ForceField(
         models=tuple(models),
         r_cut=config.descriptor.r_cut,
         repulsion=prepared.repulsion,
-        shared_angles=layout.shared,
         fitted_references=layout.n_references,
         metadata={"config": config.model_dump(mode="json"), "elements": [chemical_symbols[z] for z in maps]},
     )

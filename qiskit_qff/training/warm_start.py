@@ -64,25 +64,27 @@ def prepare_from_model(
     if found != known:
         names = [" ".join(chemical_symbols[z] for z in numbers) for numbers in (known, found)]
         raise DataError(f"the model to start from knows the elements {names[0]}, the training frames hold {names[1]}.")
-    chosen = all(m.chosen_weights for m in field.models)
-    specs, n_references = tuple(m.ansatz for m in field.models), reference_count(frames, field.species)
-    balanced = all(m.balanced for m in field.models)
-    layout = ParameterLayout(specs, field.shared_angles, n_references, not chosen, balanced)
+    registers, n_references = list(field.registers.values()), reference_count(frames, field.species)
+    layout = ParameterLayout(
+        tuple(register.ansatz for register in registers),
+        tuple(register.n_features + 1 for register in registers),
+        n_references,
+        balanced=all(register.balanced for register in registers),
+    )
     if layout.n_trainable > config.max_parameters:
         raise BudgetError(
             f"the model to start from has {layout.n_trainable} trainable parameters, more than max_parameters = "
             f"{config.max_parameters}; raise it, or start from a smaller model."
         )
     maps, r_cut = {m.number: m.compression for m in field.models}, field.r_cut
-    statistics = quadratic_statistics(frames, maps, r_cut=r_cut, weights=loss, progress=progress, workers=workers)
-    first = field.models[:1] if field.shared_angles else field.models
-    weights = np.concatenate([m.weights for m in field.models])
+    held = {m.number: [register.n_features for register in m.registers] for m in field.models}
+    statistics = quadratic_statistics(frames, maps, held, r_cut=r_cut, weights=loss, progress=progress, workers=workers)
     own = config.descriptor.model_copy(update={"r_cut": r_cut})
     used, _ = resolve_config(config.model_copy(update={"descriptor": own}), frames)
-    objective = Objective(statistics, layout, shots=config.loss.shots).with_trained_weights(weights if chosen else None)
+    objective = Objective(statistics, layout, shots=config.loss.shots)
     parameters = np.zeros(layout.n_parameters)
-    parameters[: layout.n_angles] = np.concatenate([m.theta for m in first])
-    parameters[layout.all_weights] = weights
+    parameters[: layout.n_angles] = np.concatenate([register.theta for register in registers])
+    parameters[layout.all_weights] = np.concatenate([register.weights for register in registers])
     domains = training_domains(frames, maps, r_cut=r_cut, progress=progress, workers=workers)
     repulsion = field.repulsion
     if not same_repulsion:

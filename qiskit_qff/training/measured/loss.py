@@ -89,16 +89,12 @@ class MeasuredLoss:
         self.shots = shots
         self.slope_shots = slope_shots
         self._evaluators = evaluators
-        layout, sizes = objective.layout, objective.statistics.sizes
-        species = range(len(layout.specs))
-        # A circuit that all species share is measured once.
-        self._groups = [list(species)] if layout.shared else [[s] for s in species]
-        self._triangles = [np.triu_indices(int(size)) for size in sizes]
+        self._triangles = [np.triu_indices(int(size)) for size in objective.statistics.sizes]
 
     @property
     def loss_circuits(self) -> int:
         """Circuits of one loss."""
-        sizes = [self.objective.layout.specs[group[0]].n_amplitudes for group in self._groups]
+        sizes = [spec.n_amplitudes for spec in self.objective.layout.specs]
         return sum(size * (size + 1) // 2 for size in sizes)
 
     @property
@@ -116,9 +112,7 @@ class MeasuredLoss:
             shots: Executions per circuit; :attr:`shots` by default.
         """
         layout, equations = self.objective.layout, self.objective.statistics.equations
-        circuits = [
-            (build_program(layout.specs[s]), angles[layout.angles[s]]) for s in (group[0] for group in self._groups)
-        ]
+        circuits = [(build_program(spec), angles[own]) for spec, own in zip(layout.specs, layout.angles, strict=True)]
         readouts = measure_readouts(self._evaluators, circuits, shots=self.shots if shots is None else shots)
         columns = self._columns(readouts)
         noise = self._noise(readouts)
@@ -126,7 +120,7 @@ class MeasuredLoss:
         form, moment = columns.T @ product, columns.T @ equations.moment
         weights = np.arange(layout.n_weights)
         form[weights, weights] += self.objective.penalty
-        solved = self._solve(form, moment)
+        solved = solve_scaled(form, moment)
         loss = float(solved @ (form - noise) @ solved - 2.0 * solved @ moment + equations.constant)
         residual = 2.0 * (product @ solved - equations.moment)
         parameters = np.concatenate([angles, solved])
@@ -159,31 +153,21 @@ class MeasuredLoss:
         layout, statistics = self.objective.layout, self.objective.statistics
         count = layout.n_references
         columns = np.zeros((len(statistics.equations.moment), layout.n_weights + count))
-        for group, measured in zip(self._groups, readouts, strict=True):
-            for s in group:
-                start, stop = (int(bound) for bound in statistics.feature_start[s : s + 2])
-                rows, inner = self._triangles[s]
-                columns[start:stop, self._weights(s)] = measured.matrices[:, rows, inner].T
-                columns[start] = 0.0  # M_00 is no part of m
+        for s, measured in enumerate(readouts):
+            start, stop = (int(bound) for bound in statistics.starts[s : s + 2])
+            rows, inner = self._triangles[s]
+            columns[start:stop, self._weights(s)] = measured.matrices[:, rows, inner].T
+            columns[start] = 0.0  # M_00 is no part of m
         columns[-count:, -count:] = np.eye(count)
         return columns
 
-    def _solve(self, form: FloatArray, moment: FloatArray) -> FloatArray:
-        """Best v; of weights that are chosen the best reference energies."""
-        chosen = self.objective.chosen_weights
-        if chosen is None:
-            return solve_scaled(form, moment)
-        count = len(chosen)
-        constants = solve_scaled(form[count:, count:], moment[count:] - form[count:, :count] @ chosen)
-        return np.concatenate([chosen, constants])
-
     def _weights(self, s: int) -> slice:
-        """Place of a species' weights in v."""
+        """Place of a register's weights in v."""
         place, shift = self.objective.layout.weights[s], self.objective.layout.n_angles
         return slice(place.start - shift, place.stop - shift)
 
     def _tangents(self, s: int, measured: MeasuredReadouts) -> FloatArray:
-        """Derivatives of the species' part of m, shape ``(n_readouts, n_entries, n_states)``."""
+        """Derivatives of the register's part of m, shape ``(n_readouts, n_entries, n_states)``."""
         full = np.triu_indices(self.objective.layout.specs[s].n_amplitudes)
         size = int(self.objective.statistics.sizes[s])
         tangents: FloatArray = measured.tangents[:, (full[0] < size) & (full[1] < size)].copy()
@@ -192,35 +176,30 @@ class MeasuredLoss:
 
     def _noise(self, readouts: list[MeasuredReadouts]) -> FloatArray:
         """N, shape ``(n_weights + r, n_weights + r)``; zero where values are exact."""
-        layout, starts = self.objective.layout, self.objective.statistics.feature_start
+        layout, starts = self.objective.layout, self.objective.statistics.starts
         noise = np.zeros((layout.n_weights + layout.n_references,) * 2)
-        for group, measured in zip(self._groups, readouts, strict=True):
+        for s, measured in enumerate(readouts):
             if not measured.covariances.any():
                 continue
-            tangents = {s: self._tangents(s, measured) for s in group}
-            for s in group:
-                for t in group:
-                    block = self.objective.gram[starts[s] : starts[s + 1], starts[t] : starts[t + 1]]
-                    moved = np.matmul(block, tangents[t])
-                    per_state = np.einsum("kqa,lqa->akl", tangents[s], moved, optimize=True)
-                    noise[self._weights(s), self._weights(t)] = np.sum(measured.covariances * per_state, axis=0)
+            tangents = self._tangents(s, measured)
+            moved = np.matmul(self.objective.gram[starts[s] : starts[s + 1], starts[s] : starts[s + 1]], tangents)
+            per_state = np.einsum("kqa,lqa->akl", tangents, moved, optimize=True)
+            noise[self._weights(s), self._weights(s)] = np.sum(measured.covariances * per_state, axis=0)
         return noise
 
     def _std_error(self, readouts: list[MeasuredReadouts], residual: FloatArray, parameters: FloatArray) -> float:
         """Standard error of the loss, to first order."""
-        layout, starts = self.objective.layout, self.objective.statistics.feature_start
+        layout, starts = self.objective.layout, self.objective.statistics.starts
         variance = 0.0
-        for group, measured in zip(self._groups, readouts, strict=True):
-            factors = np.zeros(measured.covariances.shape[:2])
-            for s in group:
-                pulled = residual[starts[s] : starts[s + 1]] @ self._tangents(s, measured)
-                factors += (parameters[layout.weights[s]][:, None] * pulled).T
+        for s, measured in enumerate(readouts):
+            pulled = residual[starts[s] : starts[s + 1]] @ self._tangents(s, measured)
+            factors = (parameters[layout.weights[s]][:, None] * pulled).T
             variance += float(np.einsum("ak,akl,al->", factors, measured.covariances, factors))
         return float(np.sqrt(max(variance, 0.0)))
 
     def _derivative(self, s: int, residual: FloatArray, size: int) -> FloatArray:
-        """dL/dM of a species as a symmetric matrix: off-diagonal entries of m stand for two of M."""
-        starts = self.objective.statistics.feature_start
+        """dL/dM of a register as a symmetric matrix: off-diagonal entries of m stand for two of M."""
+        starts = self.objective.statistics.starts
         entries = residual[starts[s] : starts[s + 1]].copy()
         entries[0] = 0.0
         matrix = np.zeros((size, size))

@@ -212,8 +212,8 @@ class _Run:
         layout = self._objective.layout
         if layout.balanced:
             slopes = slopes.copy()
-            for spec, own in zip(layout.specs, layout.angles, strict=True):
-                slopes[own] = balancing_slopes(spec, angles[own]).T @ slopes[own]
+            for spec, size, own in zip(layout.specs, layout.sizes, layout.angles, strict=True):
+                slopes[own] = balancing_slopes(spec, angles[own], size).T @ slopes[own]
         return slopes
 
     def _placed(self, angles: FloatArray) -> FloatArray:
@@ -221,8 +221,8 @@ class _Run:
         layout = self._objective.layout
         if not layout.balanced:
             return angles
-        parts = [balanced_angles(spec, angles[own]) for spec, own in zip(layout.specs, layout.angles, strict=True)]
-        return np.concatenate(parts)
+        placed = zip(layout.specs, layout.sizes, layout.angles, strict=True)
+        return np.concatenate([balanced_angles(spec, angles[own], size) for spec, size, own in placed])
 
     def _after_step(self, angles: FloatArray, loss: float) -> None:
         self._path.append(angles)
@@ -234,8 +234,6 @@ class _Run:
         """A loss with what is reported beside it."""
         layout = self._objective.layout
         blank = np.concatenate([self._placed(angles), np.zeros(layout.n_parameters - layout.n_angles)])
-        if self._objective.chosen_weights is not None:
-            blank[layout.all_weights] = self._objective.chosen_weights
         exact = self._objective.fit_loss(solve_weights(self._objective, blank))
         spent = self._journal.spent
         return Step(loss, self._journal.std_error, exact, spent.circuits, spent.shots)
@@ -262,9 +260,7 @@ def _identity(
         "slope_shots": slope_shots,
         "candidates": len(candidates),
         "circuits": [str(spec) for spec in objective.layout.specs],
-        "shared": objective.layout.shared,
         "reference_energies": objective.layout.n_references,
-        "chosen_weights": None if objective.chosen_weights is None else objective.chosen_weights.tolist(),
         **settings.labels,
     }
     sums = (float(np.trace(equations.gram)), float(np.abs(equations.moment).sum()), equations.constant)

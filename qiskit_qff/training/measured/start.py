@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.design import Progress
-from qiskit_qff.training.power_of_two import power_of_two_weights
 from qiskit_qff.training.trainer import PreparedTraining, fit, prepare
 from qiskit_qff.training.warm_start import prepare_from_model
 
@@ -60,14 +58,10 @@ def prepare_start(
     if start not in {"scratch", "exact"}:
         return _from_model(frames, config, ForceField.load(start), progress)
     prepared = prepare(frames, config, progress=progress)
-    objective = prepared.objective
-    layout = objective.layout
     if start == "scratch":
-        chosen = None if layout.trained_weights else power_of_two_weights(objective)
-        return replace(prepared, objective=objective.with_trained_weights(chosen)), None
+        return prepared, None
     solution = fit(prepared, rng=rng, progress=progress).restarts[0].parameters
-    chosen = None if layout.trained_weights else solution[layout.all_weights]
-    return replace(prepared, objective=objective.with_trained_weights(chosen)), solution[: layout.n_angles]
+    return prepared, solution[: prepared.objective.layout.n_angles]
 
 
 def _from_model(
