@@ -102,7 +102,6 @@ def _heading(summary: "DataSummary", out: Path, *, n_warnings: int) -> str:
         f"Check first   qff train {out.name} --out run --dry-run",
         "",
         "Paths start at the directory of this file. Lines may be removed: what is missing has its default.",
-        "The schema for editors is what qff schema prints.",
     ]
     return "\n".join(lines)
 

@@ -11,7 +11,6 @@ from qiskit_qff import __version__
 from qiskit_qff.cli.analyse import analyse
 from qiskit_qff.cli.baseline import baseline
 from qiskit_qff.cli.calibrate import calibrate
-from qiskit_qff.cli.completion import complete_options
 from qiskit_qff.cli.cost import cost
 from qiskit_qff.cli.demo import demo
 from qiskit_qff.cli.evaluate import evaluate
@@ -23,7 +22,6 @@ from qiskit_qff.cli.lammps import lammps
 from qiskit_qff.cli.learn import learn
 from qiskit_qff.cli.md import md
 from qiskit_qff.cli.report import report
-from qiskit_qff.cli.schema import schema
 from qiskit_qff.cli.select import select
 from qiskit_qff.cli.train import train
 from qiskit_qff.cli.validate import validate
@@ -62,14 +60,12 @@ VERBS: dict[str, Callable[..., None]] = {
     "export": export,
     "analyse": analyse,
     "report": report,
-    "schema": schema,
 }
 
 
 def _register_verbs() -> None:
     """Add each verb under its name, in the order of ``qff --help``."""
     for name, function in VERBS.items():
-        complete_options(function)
         app.command(name)(function)
 
 

@@ -32,7 +32,6 @@ CHEAP: dict[str, str] = {
     "select": "{model} {data} --n 2 --out {new}.extxyz",
     "lammps": "{model} {alloy} --out {new}",
     "export": "{model} --out {new}.json",
-    "schema": "",
     "report": "{model} --out {new}.html",
     "analyse": "{data} --frame-time 1 --element Cu --out {new}",
 }

@@ -1,4 +1,4 @@
-"""``qff init`` and ``qff schema``: what they write is what ``qff train`` reads, and says why."""
+"""``qff init``: what it writes is what ``qff train`` reads, and says why."""
 
 import json
 
@@ -147,11 +147,3 @@ def test_unlabelled_data_are_refused(place, alloy_frames, capsys) -> None:
     write(place / "bare.extxyz", [atoms.copy() for atoms in alloy_frames])
     assert run(["init", "bare.extxyz"]) == 2
     assert "energy" in capsys.readouterr().err
-
-
-def test_schema_is_printed(capsys) -> None:
-    assert run(["schema"]) == 0
-    text = capsys.readouterr().out
-    assert run(["schema", "--json"]) == 0
-    assert json.loads(text) == last_json(capsys)
-    assert set(json.loads(text)["properties"]) == set(TrainConfig.model_fields)
