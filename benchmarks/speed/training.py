@@ -47,10 +47,11 @@ def run_once(data, out):
 
 
 def measure(frames, folder, repeats):
-    """Runs on some frames; the model stays in ``folder/out``."""
+    """Runs on some frames behind a warm-up, or that alone; the model stays in ``folder/out``."""
     folder.mkdir()
     write(folder / "data.extxyz", [f.to_atoms() for f in frames], format="extxyz")
-    runs = [run_once(folder / "data.extxyz", folder / "out") for _ in range(repeats + 1)][1:]
+    runs = [run_once(folder / "data.extxyz", folder / "out") for _ in range(repeats + 1)]
+    runs = runs[1:] or runs
     seconds, processor, memory, load = zip(*runs, strict=True)
     return {
         "n_frames": len(frames),
@@ -96,7 +97,7 @@ def main():
         folder = Path(name)
         if arguments.smoke:
             frames = read_shipped()
-            print(json.dumps(measure(frames[:10], folder / "10", 1)))
+            print(json.dumps(measure(frames[:10], folder / "10", 0)))
             print(json.dumps(optimiser_steps(folder / "10" / "out", frames, (5, 10), 1, 2)))
             return
         frames, counts = read_frames(arguments.data / "lips83.extxyz.xz"), (100, 600)
