@@ -46,7 +46,6 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("select", MODEL, STRUCTURES, "--n", "2", "--out", "chosen.extxyz", "--json"),
     ("label", STRUCTURES, "--calculator", "emt", "--out", "labelled.extxyz", "--keep", "kept", "--json"),
     ("baseline", CONFIG, "--models", "mean", "--out", "baseline", "--json"),
-    ("init", DATA, "--out", "initial.yaml", "--json"),
     ("export", MODEL, "--out", "plain.json", "--json"),
     ("report", MODEL, "--out", "again.html", "--json"),
     ("learn", LEARN_CONFIG, "--out", "learnt", "--json"),
