@@ -9,7 +9,6 @@ circuit, or taken from a calibration; :mod:`qiskit_qff.evaluators` obtains the s
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from qiskit_qff.circuit.ansatz import build_program
 from qiskit_qff.circuit.program import CircuitProgram
+from qiskit_qff.cores import n_cores
 from qiskit_qff.descriptors.kernels import channel_values
 from qiskit_qff.encoding.amplitudes import amplitude_vectors
 from qiskit_qff.errors import ConfigError
@@ -161,7 +161,7 @@ class ForceField:
         Raises:
             DataError: If an atom is of a species the model does not know.
         """
-        count = len(os.sched_getaffinity(0)) if threads is None else threads
+        count = n_cores() if threads is None else threads
         _ = self.folded  # before the threads, so that it is made once
         if count == 1:
             yield from map(self.predict, frames)
