@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from qiskit_qff.circuit.ansatz import build_program
 from qiskit_qff.circuit.program import CircuitProgram
-from qiskit_qff.cores import n_cores
+from qiskit_qff.cores import n_cores, thread_pool
 from qiskit_qff.descriptors.kernels import channel_values
 from qiskit_qff.encoding.amplitudes import amplitude_vectors
 from qiskit_qff.errors import ConfigError
@@ -166,7 +166,7 @@ class ForceField:
         if count == 1:
             yield from map(self.predict, frames)
             return
-        with ThreadPoolExecutor(count) as executor:
+        with thread_pool(count) as executor:
             waiting: deque[Future[Prediction]] = deque()
             for frame in frames:
                 waiting.append(executor.submit(self.predict, frame))

@@ -15,14 +15,14 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from qiskit_qff.cores import n_cores
+from qiskit_qff.cores import n_cores, thread_pool
 from qiskit_qff.errors import BackendError, ConfigError, MissingDependencyError
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.design import Progress
@@ -158,7 +158,7 @@ def thread_workers(count: int | None = None) -> Iterator[Workers]:
     """
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     count = count or (int(asked) if asked.isdecimal() and int(asked) else n_cores())
-    with ThreadPoolExecutor(count) as executor:
+    with thread_pool(count) as executor:
         yield Workers(executor, count, in_process=True)
 
 
