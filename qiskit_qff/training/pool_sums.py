@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from qiskit_qff.compression.compressor import PoolStatistics
 from qiskit_qff.compression.product_pool import SELECTED, product_pool
-from qiskit_qff.descriptors.pool import PoolSettings
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_of
-from qiskit_qff.training.budget import fit_pool
+from qiskit_qff.training.budget import fit_pool, fitting_n_radial
 from qiskit_qff.training.design import LossWeights, Progress
 from qiskit_qff.training.statistics import channel_statistics, pool_statistics
 from qiskit_qff.training.workers import Workers
@@ -48,7 +47,9 @@ def sum_pool(
         progress: Called as work proceeds.
         workers: Processes to sum on; this one by default.
     """
-    settings: PoolSettings = fit_pool(config.descriptor, species)
+    # NOTE: resolved defaults can't be told from a user's own n_radial here; resolve it by the same function there.
+    n_radial = fitting_n_radial(config.descriptor, species)
+    settings = fit_pool(config.descriptor.model_copy(update={"n_radial": n_radial}), species)
     count = min(len(frames), config.compression.selection_frames)
     places = {int(k) for k in np.linspace(0, len(frames) - 1, count).round()}
     known = set(species_of([frames[k] for k in places]))
