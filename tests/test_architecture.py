@@ -14,13 +14,14 @@ CHEMISTRY = ("structures", "descriptors", "compression")
 QUANTUM = ("encoding", "circuit", "evaluators")
 
 # What every layer may import.
-FOUNDATIONS = ("errors", "durable", "bounded")
+FOUNDATIONS = ("errors", "durable", "bounded", "cores")
 
 # Each layer may import itself, the foundations, and what stands here; nothing else of this package.
 ARROWS: dict[str, tuple[str, ...]] = {
     "errors": (),
     "durable": (),
     "bounded": (),
+    "cores": (),
     "structures": (),
     "labelling": ("structures",),
     "descriptors": ("structures",),
