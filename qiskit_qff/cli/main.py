@@ -18,7 +18,6 @@ from qiskit_qff.cli.demo import demo
 from qiskit_qff.cli.evaluate import evaluate
 from qiskit_qff.cli.export import export
 from qiskit_qff.cli.info import info
-from qiskit_qff.cli.init import init
 from qiskit_qff.cli.label import label
 from qiskit_qff.cli.lammps import lammps
 from qiskit_qff.cli.learn import learn
@@ -51,7 +50,6 @@ VERBS: dict[str, Callable[..., None] | typer.Typer] = {
     "build": build,
     "label": label,
     "validate": validate,
-    "init": init,
     "train": train,
     "evaluate": evaluate,
     "info": info,

@@ -28,7 +28,6 @@ CHEAP: dict[str, str] = {
     "build rattle": "{alloy} --count 2 --out {new}.extxyz",
     "label": "{alloy} --calculator emt --out {new}.extxyz",
     "validate": "{data}",
-    "init": "{data} --out {new}.yaml",
     "train": "{config} --out {new}",
     "evaluate": "{model} {data}",
     "info": "{model}",

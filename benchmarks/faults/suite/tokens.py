@@ -47,7 +47,6 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("label", STRUCTURES, "--calculator", "emt", "--out", "labelled.extxyz", "--keep", "kept", "--json"),
     ("build", "strain", DATA, "--out", "strained.extxyz", "--json"),
     ("baseline", CONFIG, "--models", "mean", "--out", "baseline", "--json"),
-    ("init", DATA, "--out", "initial.yaml", "--json"),
     ("schema", "--json"),
     ("export", MODEL, "--out", "plain.json", "--json"),
     ("report", MODEL, "--out", "again.html", "--json"),
