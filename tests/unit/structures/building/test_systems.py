@@ -16,8 +16,8 @@ from qiskit_qff.structures.building.perturbations import parse_amounts, rattled,
 from qiskit_qff.structures.building.pore_sites import SiteRules, find_sites, least_distances
 from qiskit_qff.structures.building.supercells import heights, repeats_for_atoms, repeats_for_size, supercell
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.geometry_checks import check_distances, shortest_distances
-from qiskit_qff.structures.summary import formula
+from qiskit_qff.structures.summary import formula, shortest_distances
+from qiskit_qff.structures.validation import check_distances
 
 STARTS = Path(os.environ.get("QFF_DATA", Path(__file__).parents[5] / "shared" / "data")).parent / "reference" / "starts"
 
