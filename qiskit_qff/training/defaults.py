@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.config import DataConfig, ResolvedConfig, ResolvedData, ResolvedDescriptor, TrainConfig
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.similarity import is_time_ordered
 from qiskit_qff.structures.species import species_of
-from qiskit_qff.structures.splitting import GROUP_TAGS, group_tag
+from qiskit_qff.structures.splitting import GROUP_TAGS, group_tag, is_time_ordered
 from qiskit_qff.training.budget import fitting_n_radial
 
 ATOMS_PER_ELEMENT = 1_800
