@@ -2,8 +2,8 @@
 
     python -m hardware.collect RUN [--no-wait]
 
-Writes ``operators.json``: for every species the measured matrix, the variances of the measured states, the ids of the
-jobs, and the calibration snapshot. Species whose jobs failed or are not finished are left out and named.
+Writes ``operators.json``: for every register the measured matrix, the variances of the measured states, the ids of the
+jobs, and the calibration snapshot. Registers whose jobs failed or are not finished are left out and named.
 ``qff calibrate --from RUN --out measured.json`` makes a model of it.
 """
 
@@ -14,12 +14,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from ase.data import chemical_symbols
 
-from qiskit_qff.circuit.compiled import operator_matrix
 from qiskit_qff.errors import QFFError
 from qiskit_qff.model.remote.jobs import fetch
 from qiskit_qff.model.remote.results import assemble, write_operators
-from qiskit_qff.model.remote.run_directory import bound_programs, load_run
+from qiskit_qff.model.remote.run_directory import load_run
 from qiskit_qff.model.remote.servers import RuntimeServer, open_server
 
 
@@ -41,13 +41,14 @@ def _collect(directory: Path, *, wait: bool) -> int:
     run = load_run(directory)
     missing = fetch(run, open_server(run, lambda: RuntimeServer(run)), lambda text: print(text, flush=True), wait=wait)
     operators = assemble(run)
-    exact = {
-        species: operator_matrix(b.program, b.theta, b.weights) for species, b in bound_programs(run.field()).items()
-    }
-    for species, operator in operators.items():
-        used = operator.design.n_amplitudes
-        error = np.sqrt(np.mean((operator.matrix - exact[species])[:used, :used] ** 2))
-        print(f"species {species}: rms error of M against the exact circuit {error:.2e} eV")
+    registers = run.field().registers
+    errors: dict[str, list[float]] = {}
+    for key, operator in operators.items():
+        difference = operator.matrix - registers[key].circuit_matrix()
+        errors.setdefault(chemical_symbols[key[0]], []).append(float(np.mean(difference**2)))
+    for symbol, squares in errors.items():
+        rms = np.sqrt(np.mean(squares))
+        print(f"{symbol}: {len(squares)} registers, rms error of M against the exact circuits {rms:.2e} eV")
     print(f"written: {write_operators(run, operators)}")
     if missing:
         print(

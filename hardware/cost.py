@@ -20,7 +20,7 @@ from qiskit_qff.evaluators.strategies.operator import operator_requests
 from qiskit_qff.evaluators.strategies.spectrum import chosen_design
 from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.remote.run_directory import Settings, bound_programs, plan_jobs
+from qiskit_qff.model.remote.run_directory import Settings, plan_jobs
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class CalibrationCost:
     jobs: int
     """Number of jobs."""
     circuits: int
-    """States that are measured, over all species."""
+    """States that are measured, over all registers."""
     shots: int
     """Executions in all, without what mitigation adds."""
     two_qubit_depth: int
@@ -44,7 +44,7 @@ class CalibrationCost:
 
 
 def estimate(field: ForceField, settings: Settings, device: Device) -> CalibrationCost:
-    """Cost of measuring the operators of all species.
+    """Cost of measuring the operators of all registers.
 
     Args:
         field: The model.
@@ -64,7 +64,9 @@ def estimate(field: ForceField, settings: Settings, device: Device) -> Calibrati
         rng=np.random.default_rng(0),
     )
     depths, gates = [0], [0]
-    for bound in bound_programs(field).values():
+    # Registers of one circuit differ in their angles only.
+    for register in {register.ansatz: register for register in field.registers.values()}.values():
+        bound = register.bound_program()
         for request in operator_requests(bound, design=chosen_design(settings.design, bound)):
             circuit = evaluator.transpiled(request.task)
             depths.append(circuit.depth(lambda gate: gate.operation.num_qubits == 2))

@@ -47,24 +47,27 @@ def print_summary(summary: Mapping[str, Mapping[str, Any]], output: Output) -> N
 
 def calibration_summary(field: "ForceField") -> dict[str, Any]:
     """Provenance, rms standard error and rms deviation from the exact M in eV, by chemical symbol."""
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
 
     import numpy as np
     from ase.data import chemical_symbols
 
     summary = {}
     for model in field.models:
-        if model.measured is None:
-            continue
-        size = model.ansatz.n_amplitudes
-        exact = replace(model, measured=None).operator_matrix()
-        deviation = (model.measured.matrix - exact)[:size, :size]
-        errors = model.measured.operator(model.bound_program()).entry_errors()[:size, :size]
-        summary[chemical_symbols[model.number]] = {
-            **asdict(model.measured.provenance),
-            "std_error_ev": float(np.sqrt(np.mean(errors**2))),
-            "deviation_ev": float(np.sqrt(np.mean(deviation**2))),
-        }
+        parts = []
+        for register in model.registers:
+            if register.measured is not None:
+                upper = np.triu_indices(register.n_features + 1)
+                errors = register.measured.operator(register.bound_program()).entry_errors()[upper]
+                deviation = (register.measured.matrix - register.circuit_matrix())[upper]
+                parts.append((register.measured.provenance, errors, deviation))
+        if parts:
+            summary[chemical_symbols[model.number]] = {
+                **asdict(parts[0][0]),
+                "n_registers": len(parts),
+                "std_error_ev": float(np.sqrt(np.mean(np.concatenate([part[1] for part in parts]) ** 2))),
+                "deviation_ev": float(np.sqrt(np.mean(np.concatenate([part[2] for part in parts]) ** 2))),
+            }
     return summary
 
 

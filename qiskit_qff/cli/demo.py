@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qiskit_qff.structures.frame import Frame
     from qiskit_qff.training.pipeline import TrainedModel
 
-ELEMENT = 3  # Li: the ion that moves, and a small circuit
+REGISTER = (3, 0)  # the first of Li, the ion that moves
 SHOTS = 4096
 MD_DIRECTORY = "md"
 
@@ -69,18 +69,17 @@ def _config(*, seed: int, fast: bool) -> "TrainConfig":
 
 
 def _compare_gradients(field: "ForceField", frame: "Frame", output: Output, *, seed: int) -> dict[str, float]:
-    """dE/dθ of one element's circuit: exact, on StatevectorEstimator, and on Aer with shots."""
+    """dE/dθ of one register: exact, on StatevectorEstimator, and on Aer with shots."""
     import numpy as np
     from qiskit.primitives import StatevectorEstimator
     from qiskit_aer.primitives import EstimatorV2
 
     from qiskit_qff.circuit.compiled import readout_jacobian
-    from qiskit_qff.circuit.program import BoundProgram
     from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
     from qiskit_qff.evaluators.strategies.density import density_matrix, theta_gradient
 
-    bound = BoundProgram(field.programs[ELEMENT], field.theta[ELEMENT], field.weights[ELEMENT])
-    summed = density_matrix(field.amplitudes(frame)[ELEMENT])
+    bound = field.registers[REGISTER].bound_program()
+    summed = density_matrix(field.amplitudes(frame)[REGISTER])
     exact = np.einsum("pkij,k,ij->p", readout_jacobian(bound.program, bound.theta), bound.weights, summed)
     state = theta_gradient(PrimitiveEvaluator(StatevectorEstimator()), bound, summed)
     aer = PrimitiveEvaluator(EstimatorV2(options={"backend_options": {"seed_simulator": seed}}), shots=SHOTS)
@@ -90,8 +89,8 @@ def _compare_gradients(field: "ForceField", frame: "Frame", output: Output, *, s
     noise = float(np.sqrt(np.mean((sampled.theta - exact) ** 2)))
     expected = float(np.sqrt(np.mean(sampled.theta_std_errors**2)))
     output.say(
-        f"dE/dθ of the Li circuit ({len(exact)} angles, largest {scale:.3g} eV): StatevectorEstimator differs by "
-        f"{difference:.1e} eV, Aer with {SHOTS} shots by {noise:.2g} eV rms "
+        f"dE/dθ of the first Li register ({len(exact)} angles, largest {scale:.3g} eV): StatevectorEstimator differs "
+        f"by {difference:.1e} eV, Aer with {SHOTS} shots by {noise:.2g} eV rms "
         f"(expected {expected:.2g}; {sampled.cost.circuits} circuits)"
     )
     return {

@@ -79,6 +79,7 @@ def evaluate(
     from qiskit_qff.cli.evaluation_output import check_evaluation_directory, write_evaluation
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.model.metrics import measure
+    from qiskit_qff.report.evaluation_run import NOT_IN_TRAINING
     from qiskit_qff.structures.shipped import read_source
     from qiskit_qff.structures.validation import ensure_sound
 
@@ -122,7 +123,8 @@ def evaluate(
         unseen = _compare([frames[k] for k in kept], [predictions[k] for k in kept], shift_energy=shift_energy)
         extra |= {"unseen": measure(unseen, shift_energy=shift_energy).to_dict()}
     if out is not None:
-        write_evaluation(out, frames, comparison, extra, data=data, shift_energy=shift_energy)
+        known = {"all": comparison} | ({} if unseen is None else {NOT_IN_TRAINING: unseen})
+        write_evaluation(out, frames, known, extra, data=data, shift_energy=shift_energy)
         output.note(f"kept in {out}: qff report {out}")
     _report(comparison, unseen, extra, output, shift_energy=shift_energy)
 
@@ -306,9 +308,10 @@ def _report(
 ) -> None:
     """Tell the errors, and what the backend did if one was used."""
     from qiskit_qff.model.metrics import measure
+    from qiskit_qff.report.evaluation_run import NOT_IN_TRAINING
 
     metrics = measure(comparison, shift_energy=shift_energy)
-    more = {} if unseen is None else {"not in training": measure(unseen, shift_energy=shift_energy)}
+    more = {} if unseen is None else {NOT_IN_TRAINING: measure(unseen, shift_energy=shift_energy)}
     metrics_table({"all": metrics} | more, output)
     if seen := extra["n_frames_seen_in_training"]:
         output.note(

@@ -36,6 +36,6 @@ def export(
             "format": FORMAT,
             "version": VERSION,
             "n_channels": n_channels,
-            "measured": [m.number for m in field.models if m.measured is not None],
+            "measured": sorted({key[0] for key, register in field.registers.items() if register.measured is not None}),
         }
     )

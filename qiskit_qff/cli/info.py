@@ -13,29 +13,34 @@ from qiskit_qff.cli.uncertainty_summary import print_training_domain
 if TYPE_CHECKING:
     from qiskit_qff.model.force_field import ForceField
 
+CLAIM = 99
+"""Trainable parameters that the package's claims are about."""
+BEYOND = f" (more than the {CLAIM} of the package's claims)"
+
 
 def info(
     model: ModelArgument,
     *,
     channels: Annotated[bool, typer.Option("--channels", help="List every channel in words.")] = False,
-    circuit: Annotated[bool, typer.Option("--circuit", help="Draw the circuit of each element.")] = False,
+    circuit: Annotated[bool, typer.Option("--circuit", help="Draw the circuit of the registers.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Show the parameter ledger, the channels and the circuits of a model."""
+    from qiskit_qff.circuit.ansatz import build_program
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.report.circuits import draw
-    from qiskit_qff.report.model_sections import channels_in_words, circuit_depths
+    from qiskit_qff.report.model_sections import channels_in_words, circuit_costs
 
     output = Output(as_json=json)
     field = ForceField.load(model_file(model))
-    depths, words = circuit_depths(field), channels_in_words(field)
+    costs, words = circuit_costs(field), channels_in_words(field)
     print_ledger(field, output)
     output.table(
-        "circuits (two-qubit depth on a heavy-hex device)",
-        ("element", "family", "readout", "qubits", "depth of U", "with loader"),
+        "circuits (on a heavy-hex device)",
+        ("family", "readout", "qubits", "registers", "two-qubit gates", "depth of U", "with loader"),
         [
-            (entry.symbol, model.ansatz.family, model.ansatz.readout, entry.n_qubits, *depths[entry.symbol])
-            for entry, model in zip(field.ledger.species, field.models, strict=True)
+            (spec.family, spec.readout, spec.n_qubits, count, gates, depth, whole)
+            for spec, count, gates, depth, whole in costs
         ],
     )
     scale = fitted_scale(field)
@@ -49,21 +54,30 @@ def info(
             for line in lines:
                 output.say(f"  {line}")
     if circuit:
-        for entry, program in zip(field.ledger.species, field.programs.values(), strict=True):
-            output.say(f"U of {entry.symbol}:\n{draw(program.circuit)}")
+        for spec, *_ in costs:
+            output.say(f"U on {spec.n_qubits} qubits:\n{draw(build_program(spec).circuit)}")
     output.finish(
         {
             "n_trainable": field.n_trainable,
             "ledger": field.ledger.to_dict(),
             "species": [entry.symbol for entry in field.ledger.species],
+            "n_registers": len(field.registers),
             "n_qubits": field.n_qubits,
-            "two_qubit_depth": max(whole for _, whole in depths.values()),
+            "two_qubit_depth": max(whole for *_, whole in costs),
+            "two_qubit_gates": max(gates for _, _, gates, _, _ in costs),
             "r_cut": field.cutoff,
             "stress_scale_mev_per_ang3": scale,
-            "circuits": {
-                symbol: {"two_qubit_depth_of_u": own, "two_qubit_depth": whole}
-                for symbol, (own, whole) in depths.items()
-            },
+            "circuits": [
+                {
+                    "family": spec.family,
+                    "n_qubits": spec.n_qubits,
+                    "n_registers": count,
+                    "two_qubit_gates_of_u": gates,
+                    "two_qubit_depth_of_u": depth,
+                    "two_qubit_depth": whole,
+                }
+                for spec, count, gates, depth, whole in costs
+            ],
             "channels": words,
             "calibration": calibration or None,
             "uncertainty": domain,
@@ -77,6 +91,7 @@ def print_ledger(field: "ForceField", output: Output) -> None:
     rows: list[tuple[object, ...]] = [
         (
             entry.symbol,
+            entry.n_registers,
             entry.n_qubits,
             entry.angles,
             entry.weights,
@@ -90,14 +105,22 @@ def print_ledger(field: "ForceField", output: Output) -> None:
     totals = field.ledger.to_dict()
     free = totals["not_trained"]
     fitted = [totals[key] for key in ("angles", "weights", "reference_energies", "n_trainable")]
-    rows.append(("all", field.n_qubits, *fitted, free["selected_channels"], free["label_free_numbers"]))
+    counts = free["selected_channels"], free["label_free_numbers"]
+    rows.append(("all", len(field.registers), field.n_qubits, *fitted, *counts))
     output.table(
-        f"{field.n_trainable} trainable parameters",
-        ("element", "qubits", "angles", "weights", "references", "trainable", "channels", "label-free"),
+        f"{field.n_trainable} trainable parameters{BEYOND if field.n_trainable > CLAIM else ''}",
+        (
+            "element",
+            "registers",
+            "qubits each",
+            "angles",
+            "weights",
+            "references",
+            "trainable",
+            "channels",
+            "label-free",
+        ),
         rows,
     )
     if tied := totals["tied"]:
-        output.say(f"{tied} numbers are not counted: angles and weight of a balanced readout obey one equation each")
-    if scales := free["readout_scales_powers_of_two"]:
-        weights = ", ".join(f"{m.weights[0]:+g}" for m in field.models)
-        output.say(f"{scales} readout weights are powers of two in eV, chosen as channels are, not fitted: {weights}")
+        output.say(f"{tied} angles and weights are not counted: a balanced register of d features has d free ones")

@@ -9,6 +9,7 @@ import typer
 from qiskit_qff.cli.options import JsonOption
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_frames_file
+from qiskit_qff.cores import n_cores
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
 
@@ -123,7 +124,7 @@ def _default_threads(workers: int) -> int:
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     if asked.isdecimal() and int(asked) > 0:
         return int(asked)
-    return max(1, len(os.sched_getaffinity(0)) // workers)
+    return max(1, n_cores() // workers)
 
 
 def _read(paths: list[Path]) -> "list[Frame]":

@@ -194,7 +194,7 @@ def linear_design(
 
 
 @numba.njit(cache=True, nogil=True)
-def quadratic_design(
+def quadratic_design(  # noqa: C901 - compiled code; a call per register would cost more than it holds
     tables: ChannelTables, means: F, maps: F, map_start: I, sizes: I, registers: I, product_start: I,
     first: I, neighbor: I, vectors: F, distances: F, kinds: I, energy_row: F, force_rows: F, virial_rows: F,
 ) -> None:  # fmt: skip

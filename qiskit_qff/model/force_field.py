@@ -9,10 +9,9 @@ circuit, or taken from a calibration; :mod:`qiskit_qff.evaluators` obtains the s
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qiskit_qff.cores import n_cores, thread_pool
 from qiskit_qff.descriptors.kernels import channel_values
 from qiskit_qff.encoding.amplitudes import amplitude_vectors
 from qiskit_qff.errors import ConfigError
@@ -164,12 +164,12 @@ class ForceField:
         Raises:
             DataError: If an atom is of a species the model does not know.
         """
-        count = len(os.sched_getaffinity(0)) if threads is None else threads
+        count = n_cores() if threads is None else threads
         _ = self.folded  # before the threads, so that it is made once
         if count == 1:
             yield from map(self.predict, frames)
             return
-        with ThreadPoolExecutor(count) as executor:
+        with thread_pool(count) as executor:
             waiting: deque[Future[Prediction]] = deque()
             for frame in frames:
                 waiting.append(executor.submit(self.predict, frame))

@@ -1,6 +1,6 @@
 r"""What a model costs on a quantum processor, from closed formulas, before anything is measured.
 
-For one species with D amplitudes, R rotations in U, N atoms in a frame and F frames the strategies prepare
+For one register with D amplitudes, R rotations in U, N atoms in a frame and F frames the strategies prepare
 
 =================  ==============  =============  ===================  =================================
 strategy           once            energy         all forces           full-batch training gradient
@@ -49,7 +49,7 @@ class QuantumCost:
     quantity: str
     """One of :data:`QUANTITIES`."""
     circuits: int
-    """Prepared states times parameter settings, over all species."""
+    """Prepared states times parameter settings, over all registers."""
     shots: int
     """Executions in all, without what mitigation adds."""
     seconds: float
@@ -59,7 +59,7 @@ class QuantumCost:
 
 
 def circuit_counts(field: ForceField, atoms: Mapping[int, int], *, n_frames: int) -> dict[str, dict[str, int]]:
-    """Circuits by strategy and quantity, over all species.
+    """Circuits by strategy and quantity, over all registers.
 
     Args:
         field: The model.
@@ -73,18 +73,19 @@ def circuit_counts(field: ForceField, atoms: Mapping[int, int], *, n_frames: int
     if unknown:
         raise DataError(f"The model knows the atomic numbers {field.species}; {unknown} were given.")
     counts = {strategy: dict.fromkeys(QUANTITIES, 0) for strategy in ("environment", "density", "operator")}
-    for number, program in field.programs.items():
-        bound = BoundProgram(program, field.theta[number], field.weights[number])
+    for (number, _), register in field.registers.items():
+        bound = register.bound_program()
+        program = bound.program
         size, n = program.n_amplitudes, atoms.get(number, 0)
         settings = 2 * len(compile_program(program).gates.rotations) + 1
         entries = size * (size + 1) // 2
         once = operator_design(size, program.n_qubits, default_design(bound)).n_states
-        per_species = {
+        per_register = {
             "environment": (0, n, n * (2 * size - 1), n_frames * n * (2 * size - 1) * settings),
             "density": (once, min(n + 1, size), 0, entries + size * settings),
             "operator": (once, 0, 0, entries * settings),
         }
-        for strategy, values in per_species.items():
+        for strategy, values in per_register.items():
             for quantity, value in zip(QUANTITIES, values, strict=True):
                 counts[strategy][quantity] += value
     return counts
@@ -127,8 +128,8 @@ def quantum_costs(
     for strategy, quantities in counts.items():
         for quantity, circuits in quantities.items():
             measures_operator = strategy == "operator" or quantity == "once"
-            # Every species is measured in jobs of its own; a training step sends all of them together.
-            fewest = 0 if not circuits else 1 if quantity == "gradient" else len(field.models)
+            # Every register is measured in jobs of its own; a training step sends all of them together.
+            fewest = 0 if not circuits else 1 if quantity == "gradient" else len(field.registers)
             seconds = timing.seconds(shots=circuits * shots, jobs=max(fewest, -(-circuits // per_job)))
             depth = depths["pairs" if measures_operator else "loader"] if circuits else 0
             costs.append(QuantumCost(strategy, quantity, circuits, circuits * shots, seconds, depth))
@@ -138,9 +139,10 @@ def quantum_costs(
 def _depths(field: ForceField, evaluator: PrimitiveEvaluator) -> dict[str, int]:
     """Largest two-qubit depth with either preparation."""
     depths = {"loader": 0, "pairs": 0}
-    for number, program in field.programs.items():
-        bound = BoundProgram(program, field.theta[number], field.weights[number])
-        tasks = {"loader": [loader_task(program)], "pairs": _operator_tasks(bound)}
+    # Registers of one circuit differ in their angles only, and these don't change the depth.
+    for register in {register.ansatz: register for register in field.registers.values()}.values():
+        bound = register.bound_program()
+        tasks = {"loader": [loader_task(bound.program)], "pairs": _operator_tasks(bound)}
         for preparation, members in tasks.items():
             for task in members:
                 depth = int(evaluator.transpiled(task).depth(lambda gate: gate.operation.num_qubits == 2))

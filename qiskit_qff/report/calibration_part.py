@@ -1,7 +1,6 @@
 """Calibrated models on the page: where each M was measured, how far it is off, how uncertain it is."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,25 +58,26 @@ def _is_calibrated_file(path: Path) -> bool:
     """Whether the file is a model with a measured element."""
     try:
         content = read_json(path)
-        return any(species.get("measured") is not None for species in content["species"])
+        return any("measured" in register for species in content["species"] for register in species["registers"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
 def _section(name: str, field: ForceField) -> Section:
     """One model."""
-    measured = [model for model in field.models if model.measured is not None]
+    measured = [model for model in field.models if any(r.measured is not None for r in model.registers)]
     header = (
-        *("element", "backend", "date", "shots", "mitigation", "qubits", "readout errors (%)"),
+        *("element", "registers", "backend", "date", "shots", "mitigation", "qubits", "readout errors (%)"),
         *("two-qubit errors (%)", "std error of M (eV)", "off the exact M (eV)"),
     )
     rows = []
     for model in measured:
-        assert model.measured is not None
-        origin = model.measured.provenance
+        origins = [register.measured.provenance for register in model.registers if register.measured is not None]
+        origin = origins[0]
         exact, found, errors = _entries(model)
         rows.append((
             chemical_symbols[model.number],
+            len(origins),
             origin.backend,
             origin.date,
             origin.shots,
@@ -88,8 +88,8 @@ def _section(name: str, field: ForceField) -> Section:
             float(np.sqrt(np.mean(errors**2))),
             float(np.sqrt(np.mean((found - exact) ** 2))),
         ))  # fmt: skip
-    others = [chemical_symbols[model.number] for model in field.models if model.measured is None]
-    text: tuple[str, ...] = ("M of each element as a backend measured it; energies and forces come from it.",)
+    others = [chemical_symbols[model.number] for model in field.models if model not in measured]
+    text: tuple[str, ...] = ("M of each register as a backend measured it; energies and forces come from it.",)
     if others:
         text += (f"Not measured, still computed exactly: {', '.join(others)}.",)
     caption = (
@@ -106,13 +106,16 @@ def _section(name: str, field: ForceField) -> Section:
 
 
 def _entries(model: SpeciesModel) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Exact and measured entries of M that energies use, and standard errors, in eV; upper triangles, flat."""
-    assert model.measured is not None
-    size = model.ansatz.n_amplitudes
-    upper = np.triu_indices(size)
-    exact = replace(model, measured=None).operator_matrix()[upper]
-    errors = model.measured.operator(model.bound_program()).entry_errors()[upper]
-    return exact, model.measured.matrix[upper], errors
+    """Exact and measured entries of M of an element's registers, and standard errors, in eV; upper triangles, flat."""
+    parts = []
+    for register in model.registers:
+        if register.measured is None:
+            continue
+        upper = np.triu_indices(register.n_features + 1)
+        errors = register.measured.operator(register.bound_program()).entry_errors()[upper]
+        parts.append((register.circuit_matrix()[upper], register.measured.matrix[upper], errors))
+    exact, found, spread = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return exact, found, spread
 
 
 @rc_context(STYLE)

@@ -19,7 +19,7 @@ def measured_circuit(program: CircuitProgram) -> QuantumCircuit:
     """The circuit of one environment: the loader, then U, without the measurement.
 
     Args:
-        program: circuit and readouts of one species.
+        program: circuit and readouts of one register.
     """
     circuit = loader_circuit(program.n_amplitudes)
     whole = QuantumCircuit(max(circuit.num_qubits, program.n_qubits))
@@ -28,8 +28,8 @@ def measured_circuit(program: CircuitProgram) -> QuantumCircuit:
     return whole
 
 
-def two_qubit_depth(circuit: QuantumCircuit) -> int:
-    """Number of layers of two-qubit gates on a heavy-hex device.
+def two_qubit_cost(circuit: QuantumCircuit) -> tuple[int, int]:
+    """Number of two-qubit gates on a heavy-hex device, and of layers of them.
 
     Args:
         circuit: without measurements; parameters may be unbound.
@@ -41,7 +41,7 @@ def two_qubit_depth(circuit: QuantumCircuit) -> int:
         optimization_level=3,
         seed_transpiler=_SEED,
     )
-    return int(native.depth(lambda instruction: len(instruction.qubits) == 2))
+    return native.num_nonlocal_gates(), int(native.depth(lambda instruction: len(instruction.qubits) == 2))
 
 
 def draw(circuit: QuantumCircuit) -> str:

@@ -14,6 +14,8 @@ from qiskit_qff.report.run_part import RunPart
 from qiskit_qff.report.training_page import example_sections
 
 EVALUATION, BASELINES = "evaluation.json", "baselines.json"
+NOT_IN_TRAINING = "not in training"
+"""Name of the frames that a model has not seen, where others of the set were trained on."""
 _NOISE = {
     "backend": "backend",
     "strategy": "strategy",
@@ -48,7 +50,7 @@ def read_evaluation(directory: Path) -> RunPart:
     try:
         metrics = {"all": Metrics.from_dict(told)}
         if "unseen" in told:
-            metrics["not in training"] = Metrics.from_dict(told["unseen"])
+            metrics[NOT_IN_TRAINING] = Metrics.from_dict(told["unseen"])
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{directory / EVALUATION}: damaged or edited ({error}). Evaluate again.") from error
     record = Record.read(directory)

@@ -1,14 +1,16 @@
 """The sections of a report that tell of a model: its errors, its training, its ledger and its circuits."""
 
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
 from ase.data import chemical_symbols
 
+from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.metrics import Comparison, Metrics
 from qiskit_qff.report import figures
-from qiskit_qff.report.circuits import draw, measured_circuit, two_qubit_depth
+from qiskit_qff.report.circuits import draw, measured_circuit, two_qubit_cost
 from qiskit_qff.report.html import Cell, Panel, Section, Table
 from qiskit_qff.report.training_run import TrainingRun
 
@@ -101,11 +103,15 @@ def ledger_section(field: ForceField) -> Section:
     Args:
         field: the model.
     """
-    header = ("element", "qubits", "angles", "weights", "reference energies", "trainable", "channels", "label-free")
+    header = (
+        *("element", "registers", "qubits each", "angles", "weights", "reference energies", "trainable", "channels"),
+        "label-free",
+    )
     entries = field.ledger.species
     rows = tuple(
         (
             e.symbol,
+            e.n_registers,
             e.n_qubits,
             e.angles,
             e.weights,
@@ -118,6 +124,7 @@ def ledger_section(field: ForceField) -> Section:
     )
     total = (
         "all",
+        len(field.registers),
         field.n_qubits,
         sum(e.angles for e in entries),
         sum(e.weights for e in entries),
@@ -126,13 +133,11 @@ def ledger_section(field: ForceField) -> Section:
         sum(e.channels for e in entries),
         sum(int(e.label_free) for e in entries),
     )
-    scales = sum(e.scales for e in entries)
     tied = sum(e.tied for e in entries)
-    equations = f" {tied} numbers are not counted: angles and weight of a balanced readout obey one equation each."
-    chosen = f" {scales} readout weights are powers of two in eV, chosen as channels are and not fitted."
+    equations = f" {tied} angles and weights are not counted: a balanced register of d features has d free parameters."
     return Section(
         title="Parameter ledger",
-        text=(_WHAT_COUNTS + equations * (tied > 0) + chosen * (scales > 0),),
+        text=(_WHAT_COUNTS + equations * (tied > 0),),
         tables=(Table("Numbers by element", header, (*rows, total)),),
     )
 
@@ -153,33 +158,42 @@ def channels_section(field: ForceField) -> Section:
 
 
 def circuits_section(field: ForceField) -> Section:
-    """The circuit of every element, with its two-qubit depth on a heavy-hex device.
+    """The circuits of the registers, with their two-qubit gates on a heavy-hex device.
 
     Args:
         field: the model.
     """
-    depths = circuit_depths(field)
     rows = tuple(
-        (
-            chemical_symbols[model.number],
-            model.ansatz.family,
-            model.ansatz.readout,
-            model.ansatz.n_qubits,
-            model.ansatz.n_angles,
-            depths[chemical_symbols[model.number]][0],
-            depths[chemical_symbols[model.number]][1],
-        )
-        for model in field.models
+        (spec.family, spec.readout, spec.n_qubits, spec.n_angles, count, gates, depth, whole)
+        for spec, count, gates, depth, whole in circuit_costs(field)
     )
-    header = ("element", "family", "readout", "qubits", "angles", "depth of U", "depth with loader")
+    header = (
+        *("family", "readout", "qubits", "angles", "registers", "two-qubit gates of U", "depth of U"),
+        "depth with loader",
+    )
     return Section(
         title="Circuits",
-        text=("Depths count layers of two-qubit gates, transpiled for a heavy-hex lattice with CZ gates.",),
-        tables=(Table("Circuits by element", header, rows),),
+        text=("Two-qubit gates and their layers, transpiled for a heavy-hex lattice with CZ gates.",),
+        tables=(Table("Circuits of the registers", header, rows),),
         drawings=tuple(
-            (f"U of {chemical_symbols[number]}", draw(program.circuit)) for number, program in field.programs.items()
+            (f"U on {spec.n_qubits} qubits", draw(build_program(spec).circuit)) for spec in _circuits(field)
         ),
     )
+
+
+def _circuits(field: ForceField) -> dict[AnsatzSpec, int]:
+    """Different circuits, and how many registers have each; they differ in their angles."""
+    return dict(Counter(register.ansatz for register in field.registers.values()))
+
+
+def circuit_costs(field: ForceField) -> list[tuple[AnsatzSpec, int, int, int, int]]:
+    """For every different circuit: registers, two-qubit gates and depth of U, and depth of the loader and U."""
+    found = []
+    for spec, count in _circuits(field).items():
+        program = build_program(spec)
+        gates, depth = two_qubit_cost(program.circuit)
+        found.append((spec, count, gates, depth, two_qubit_cost(measured_circuit(program))[1]))
+    return found
 
 
 def channels_in_words(field: ForceField) -> dict[str, list[str]]:
@@ -189,14 +203,6 @@ def channels_in_words(field: ForceField) -> dict[str, list[str]]:
             model.compression.channels.describe(channel) for channel in range(model.compression.channels.n_channels)
         ]
         for model in field.models
-    }
-
-
-def circuit_depths(field: ForceField) -> dict[str, tuple[int, int]]:
-    """Two-qubit depth of U alone, and of the loader and U, by chemical symbol."""
-    return {
-        chemical_symbols[number]: (two_qubit_depth(program.circuit), two_qubit_depth(measured_circuit(program)))
-        for number, program in field.programs.items()
     }
 
 

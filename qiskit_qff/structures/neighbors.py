@@ -17,6 +17,7 @@ import vesin
 from numba import get_num_threads, njit
 from numpy.typing import ArrayLike, NDArray
 
+from qiskit_qff.cores import on_free_threads
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.canonical_pairs import canonical_pairs
 from qiskit_qff.structures.refresh import LEAST_ATOMS, LEAST_THREADS, refresh, refresh_threaded
@@ -131,13 +132,15 @@ class VerletList:
         assert self._pairs is not None
         assert self._buffers is not None
         first, neighbor, separations, distances, shifts = self._buffers
-        threaded = len(points) >= LEAST_ATOMS and get_num_threads() >= LEAST_THREADS
-        kernel = refresh_threaded if threaded else refresh
         kept = self._pairs
-        count = kernel(
+        arguments = (
             points, vectors, self.cutoff**2, kept.first, kept.neighbor, kept.shifts,
             first, neighbor, separations, distances, shifts,
         )  # fmt: skip
+        if len(points) >= LEAST_ATOMS and get_num_threads() >= LEAST_THREADS:
+            count = on_free_threads(refresh_threaded, refresh, *arguments)
+        else:
+            count = refresh(*arguments)
         return NeighborList(
             first=first,
             neighbor=neighbor[:count],

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.config import DataConfig, ResolvedConfig, ResolvedData, ResolvedDescriptor, TrainConfig
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.similarity import is_time_ordered
 from qiskit_qff.structures.species import species_of
-from qiskit_qff.structures.splitting import GROUP_TAGS, group_tag
+from qiskit_qff.structures.splitting import GROUP_TAGS, group_tag, is_time_ordered
+from qiskit_qff.training.budget import fitting_n_radial
 
 ATOMS_PER_ELEMENT = 1_800
 """Training atoms per element, on average, from which the longer cutoff is the default."""
@@ -94,11 +94,16 @@ def _descriptor(config: TrainConfig, frames: Sequence[Frame]) -> tuple[ResolvedD
     is_default_long = r_cut is None and is_long
     if r_cut is None:
         r_cut, reasons["descriptor.r_cut"] = LONG_CUTOFF if is_long else CUTOFF, share
+    chosen_radial = n_radial is None
     if n_radial is None:
         n_radial = LONG_N_RADIAL if is_default_long else N_RADIAL
         reasons["descriptor.n_radial"] = f"goes with a cutoff of {r_cut:g} Å"
     settings = given.model_dump() | {"r_cut": r_cut, "n_radial": n_radial, "products": products}
-    return ResolvedDescriptor.model_validate(settings), reasons
+    resolved = ResolvedDescriptor.model_validate(settings)
+    if chosen_radial and (fitting := fitting_n_radial(resolved, species_of(frames))) < n_radial:
+        reasons["descriptor.n_radial"] = f"as many as a pool of max_pool = {given.max_pool:,} channels has room for"
+        resolved = resolved.model_copy(update={"n_radial": fitting})
+    return resolved, reasons
 
 
 def _side(reached: bool) -> str:  # noqa: FBT001

@@ -30,6 +30,7 @@ from qiskit_qff.structures.validation import ensure_trainable
 from qiskit_qff.training.defaults import Reasons, resolve_config, resolve_split
 from qiskit_qff.training.design import Progress
 from qiskit_qff.training.holdout import hold_out
+from qiskit_qff.training.label_consistency import check_label_consistency
 from qiskit_qff.training.measured.backend import BackendRun, train_on_backend
 from qiskit_qff.training.measured.run import MeasuredTraining
 from qiskit_qff.training.trainer import TrainingResult, check_labels, fit, loss_weights, prepare
@@ -153,6 +154,7 @@ def read_training_data(
     training = [frames[index] for index in split.train]
     resolved, more = resolve_config(config.model_copy(update={"data": settings}), training)
     check_labels(training, loss_weights(resolved))
+    check_label_consistency(frames, stresses=resolved.loss.stress_scale_mev_per_ang3 is not None)
     return TrainingData(resolved, reasons | more, frames, split, n_read - len(frames))
 
 
@@ -224,8 +226,9 @@ def _read(data: Data | None, config: TrainConfig) -> tuple[TrainConfig, list[Fra
             raise ConfigError("data.path is null: that run was trained on frames given in Python. Name a data file.")
         return config, read_configured(config.data.path)
     paths = [data] if isinstance(data, (str, Path)) else data
-    names = [str(item) for item in paths if isinstance(item, (str, Path))] if isinstance(paths, Sequence) else []
-    if names and len(names) == len(paths):
+    listed = list(paths) if isinstance(paths, Sequence) else []
+    names = [str(item) for item in listed if isinstance(item, (str, Path))]
+    if names and len(names) == len(listed):
         own = config.data.model_copy(update={"path": names[0] if len(names) == 1 else names})
         config = with_absolute_paths(config.model_copy(update={"data": own}), Path())
         return config, read_configured(config.data.path or [])

@@ -1,6 +1,6 @@
 """From the results of a calibration to operators, to ``operators.json``, and to a calibrated model.
 
-``operators.json`` holds, for every species whose jobs are complete, the measured matrix, the variances of the measured
+``operators.json`` holds, for every register whose jobs are complete, the measured matrix, the variances of the measured
 states and the ids of the jobs, and beside them the settings and the calibration of the device at that time.
 """
 
@@ -23,20 +23,22 @@ from qiskit_qff.evaluators.strategies.spectrum import chosen_design, known_spect
 from qiskit_qff.evaluators.z_strings import string_set
 from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
 from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.register import RegisterKey
 from qiskit_qff.model.remote.run_directory import (
     Run,
     bound_programs,
     job_requests,
     load_result,
     load_run,
+    operator_plan,
 )
 
 OPERATORS = "operators.json"
 """File of a run directory that holds what was measured."""
 
 
-def assemble(run: Run) -> dict[int, MeasuredOperator]:
-    """Measured operators of all species whose jobs are complete, with their known spectrum where there is one.
+def assemble(run: Run) -> dict[RegisterKey, MeasuredOperator]:
+    """Measured operators of all registers whose jobs are complete, with their known spectrum where there is one.
 
     Args:
         run: The run.
@@ -45,49 +47,58 @@ def assemble(run: Run) -> dict[int, MeasuredOperator]:
         ConfigError: If a result does not belong to the plan.
     """
     field = run.field()
-    operators = {}
-    for species, bound in bound_programs(field).items():
-        jobs = [job for job in run.jobs if job.species == species]
-        if not all(run.result_path(job).exists() for job in jobs):
+    plan = operator_plan(field, run.settings.design)
+    answers: dict[int, Evaluation] = {}
+    for job in run.jobs:
+        if not run.result_path(job).exists():
             continue
-        answers: dict[int, Evaluation] = {}
-        for job in jobs:
-            data = load_result(run.result_path(job))
-            requests = job_requests(field, job, run.settings.design)
-            if len(data) != len(requests):
-                raise ConfigError(
-                    f"{run.result_path(job)}: {len(data)} answers to {len(requests)} requests of "
-                    f"{run.directory}/run.json; one of them was edited: restore it from a copy, or start a new run."
-                )
-            for index, request, item in zip(job.requests, requests, data, strict=True):
-                strings = string_set(request.task.readouts)
-                values, covariances, _ = read_strings(item, strings, run.settings.shots)
-                answers[index] = Evaluation(values, covariances, Cost(len(values), len(values) * run.settings.shots))
-        ordered = [answers[index] for index in sorted(answers)]
+        data, requests = load_result(run.result_path(job)), job_requests(field, job, run.settings.design)
+        if len(data) != len(requests):
+            raise ConfigError(
+                f"{run.result_path(job)}: {len(data)} answers to {len(requests)} requests of "
+                f"{run.directory}/run.json; one of them was edited: restore it from a copy, or start a new run."
+            )
+        for index, request, item in zip(job.requests, requests, data, strict=True):
+            strings = string_set(request.task.readouts)
+            values, covariances, _ = read_strings(item, strings, run.settings.shots)
+            answers[index] = Evaluation(values, covariances, Cost(len(values), len(values) * run.settings.shots))
+    operators = {}
+    for key, bound in bound_programs(field).items():
+        own = [index for index, (owner, _) in enumerate(plan) if owner == key]
+        if not all(index in answers for index in own):
+            continue
+        ordered = [answers[index] for index in own]
         measured = assemble_operator(bound, ordered, design=chosen_design(run.settings.design, bound))
         spectrum = known_spectrum(bound)
-        operators[species] = measured if spectrum is None else measured.with_spectrum(spectrum)
+        operators[key] = measured if spectrum is None else measured.with_spectrum(spectrum)
     return operators
 
 
-def write_operators(run: Run, operators: Mapping[int, MeasuredOperator]) -> Path:
+def write_operators(run: Run, operators: Mapping[RegisterKey, MeasuredOperator]) -> Path:
     """Write ``operators.json`` into the run's directory.
 
     Args:
         run: The run.
         operators: What :func:`assemble` gave.
     """
-    settings, bounds, ids = run.settings, bound_programs(run.field()), run.submitted()
-    species = {
-        str(number): {
+    settings, field, ids = run.settings, run.field(), run.submitted()
+    bounds, plan = bound_programs(field), operator_plan(field, run.settings.design)
+    registers = [
+        {
+            "number": key[0],
+            "register": key[1],
             "matrix": operator.matrix.tolist(),
             "variances": operator.variances.tolist(),
-            "design": chosen_design(settings.design, bounds[number]),
-            "spectrum_known": known_spectrum(bounds[number]) is not None,
-            "job_ids": [ids[job.index] for job in run.jobs if job.species == number and job.index in ids],
+            "design": chosen_design(settings.design, bounds[key]),
+            "spectrum_known": known_spectrum(bounds[key]) is not None,
+            "job_ids": [
+                ids[job.index]
+                for job in run.jobs
+                if job.index in ids and any(plan[index][0] == key for index in job.requests)
+            ],
         }
-        for number, operator in operators.items()
-    }
+        for key, operator in operators.items()
+    ]
     content = {
         "run_id": run.run_id,
         "snapshot": dict(run.snapshot),
@@ -98,7 +109,7 @@ def write_operators(run: Run, operators: Mapping[int, MeasuredOperator]) -> Path
             "design": settings.design,
             "seed": settings.seed,
         },
-        "species": species,
+        "registers": registers,
     }
     path = run.directory / OPERATORS
     write_atomically(path, json.dumps(content, indent=1).encode())
@@ -106,7 +117,7 @@ def write_operators(run: Run, operators: Mapping[int, MeasuredOperator]) -> Path
 
 
 def calibrated_model(directory: Path, *, field: ForceField | None = None) -> ForceField:
-    """The model of a run, with what was measured in it; species that are not complete keep the exact M.
+    """The model of a run, with what was measured in it; registers that are not complete keep the exact M.
 
     Args:
         directory: A run directory with ``operators.json``.
@@ -123,23 +134,24 @@ def calibrated_model(directory: Path, *, field: ForceField | None = None) -> For
     _check_same_circuits(chosen, submitted, directory)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        measured = {int(number): _operator(entry, content) for number, entry in content["species"].items()}
-        models = tuple(
-            replace(model, measured=measured[model.number]) if model.number in measured else model
-            for model in chosen.models
-        )
+        measured = {
+            (int(entry["number"]), int(entry["register"])): _operator(entry, content) for entry in content["registers"]
+        }
+        registers = chosen.registers
+        changed = {key: replace(registers[key], measured=operator) for key, operator in measured.items()}
+        model = chosen.with_registers(changed)
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise ConfigError(
             f"{path}: is damaged ({type(error).__name__}: {error}); write it again: "
             f"python -m hardware.collect {directory}"
         ) from error
     if not measured:
-        raise ConfigError(f"{path}: no element is complete; collect again when its jobs are done.")
-    return replace(chosen, models=models)
+        raise ConfigError(f"{path}: no register is complete; collect again when its jobs are done.")
+    return model
 
 
 def _operator(entry: Mapping[str, Any], content: Mapping[str, Any]) -> CalibratedOperator:
-    """One species of ``operators.json``."""
+    """One register of ``operators.json``."""
     snapshot, settings = content["snapshot"], content["settings"]
     provenance = Provenance(
         backend=str(snapshot["backend"]),
@@ -167,13 +179,14 @@ def _check_same_circuits(field: ForceField, submitted: ForceField, directory: Pa
     """Refuse a model whose M is another than the one that was measured.
 
     Raises:
-        ConfigError: If a species, angle or weight differs.
+        ConfigError: If a register, angle or weight differs.
     """
-    same = field.species == submitted.species and all(
-        one.ansatz == other.ansatz
-        and np.array_equal(one.theta, other.theta)
-        and np.array_equal(one.weights, other.weights)
-        for one, other in zip(field.models, submitted.models, strict=True)
+    ours, theirs = field.registers, submitted.registers
+    same = ours.keys() == theirs.keys() and all(
+        one.ansatz == theirs[key].ansatz
+        and np.array_equal(one.theta, theirs[key].theta)
+        and np.array_equal(one.weights, theirs[key].weights)
+        for key, one in ours.items()
     )
     if not same:
         raise ConfigError(

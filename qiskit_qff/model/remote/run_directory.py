@@ -28,9 +28,10 @@ from qiskit_qff.evaluators.protocol import Request
 from qiskit_qff.evaluators.strategies.operator import operator_requests
 from qiskit_qff.evaluators.strategies.spectrum import chosen_design
 from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.register import RegisterKey
 
-FORMAT = 1
-"""Version of the run directory."""
+FORMAT = 2
+"""Version of the run directory; those of version 1 measured one circuit per species."""
 _EVENT = {"event", "job", "id"}
 """What every line of the journal says."""
 
@@ -57,14 +58,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """One job: some of the requests of one species."""
+    """One job: some of the requests of all registers."""
 
     index: int
     """Number of the job in the run."""
-    species: int
-    """Atomic number."""
     requests: tuple[int, ...]
-    """Indices among the species' operator requests."""
+    """Indices among the requests of :func:`operator_plan`."""
     circuits: int
     """Parameter sets in all."""
 
@@ -130,12 +129,22 @@ class Run:
         return self.directory / "results" / f"job_{job.index}.npz"
 
 
-def bound_programs(field: ForceField) -> dict[int, BoundProgram]:
-    """Circuit and parameters of every species."""
-    return {
-        number: BoundProgram(program, field.theta[number], field.weights[number])
-        for number, program in field.programs.items()
-    }
+def bound_programs(field: ForceField) -> dict[RegisterKey, BoundProgram]:
+    """Circuit and parameters of every register."""
+    return {key: register.bound_program() for key, register in field.registers.items()}
+
+
+def operator_plan(field: ForceField, design: str) -> list[tuple[RegisterKey, Request]]:
+    """What has to be measured to know M of every register, register by register.
+
+    Raises:
+        ConfigError: If the design does not determine M.
+    """
+    return [
+        (key, request)
+        for key, bound in bound_programs(field).items()
+        for request in operator_requests(bound, design=chosen_design(design, bound))
+    ]
 
 
 def job_requests(field: ForceField, job: PlannedJob, design: str) -> list[Request]:
@@ -144,10 +153,9 @@ def job_requests(field: ForceField, job: PlannedJob, design: str) -> list[Reques
     Raises:
         ConfigError: If it asks for others than the model has.
     """
-    bound = bound_programs(field)[job.species]
-    requests = operator_requests(bound, design=chosen_design(design, bound))
+    plan = operator_plan(field, design)
     try:
-        return [requests[index] for index in job.requests]
+        return [plan[index][1] for index in job.requests]
     except (IndexError, TypeError) as error:
         raise ConfigError(
             f"job {job.index} asks for what the model has not ({error}); restore run.json, or start a new run."
@@ -155,29 +163,26 @@ def job_requests(field: ForceField, job: PlannedJob, design: str) -> list[Reques
 
 
 def plan_jobs(field: ForceField, settings: Settings, *, sets_per_job: int = 300) -> tuple[PlannedJob, ...]:
-    """Distribute the requests of all species over jobs of a limited number of circuits and executions.
+    """Distribute the requests of all registers over jobs of a limited number of circuits and executions.
 
     Raises:
         ConfigError: If one circuit has more shots than a job takes.
     """
     sets_per_job = min(sets_per_job, JobLimits().sets_per_job(settings.shots))
+    sizes = [len(request.parameters) for _, request in operator_plan(field, settings.design)]
     jobs: list[PlannedJob] = []
-    for species, bound in bound_programs(field).items():
-        design = chosen_design(settings.design, bound)
-        sizes = [len(request.parameters) for request in operator_requests(bound, design=design)]
-        members: list[int] = []
-        for index, size in enumerate(sizes):
-            if members and sum(sizes[member] for member in members) + size > sets_per_job:
-                jobs.append(_job(len(jobs), species, members, sizes))
-                members = []
-            members.append(index)
-        jobs.append(_job(len(jobs), species, members, sizes))
-    return tuple(jobs)
+    members: list[int] = []
+    for index, size in enumerate(sizes):
+        if members and sum(sizes[member] for member in members) + size > sets_per_job:
+            jobs.append(_job(len(jobs), members, sizes))
+            members = []
+        members.append(index)
+    return (*jobs, _job(len(jobs), members, sizes))
 
 
-def _job(index: int, species: int, members: list[int], sizes: list[int]) -> PlannedJob:
+def _job(index: int, members: list[int], sizes: list[int]) -> PlannedJob:
     """Job of some requests."""
-    return PlannedJob(index, species, tuple(members), sum(sizes[member] for member in members))
+    return PlannedJob(index, tuple(members), sum(sizes[member] for member in members))
 
 
 def create_run(directory: Path, model: Path, settings: Settings, snapshot: Mapping[str, Any]) -> Run:
@@ -238,9 +243,10 @@ def load_run(directory: Path) -> Run:
         )
     try:
         plan = read_json(path)
-        if plan["format"] > FORMAT:
+        if plan["format"] != FORMAT:
             raise ConfigError(
-                f"{path} has format {plan['format']}; this version reads up to {FORMAT}. Update qiskit_qff."
+                f"{path} has format {plan['format']}; this version reads {FORMAT}. Use the version of qiskit_qff that "
+                "wrote it."
             )
         jobs = tuple(PlannedJob(**{**job, "requests": tuple(job["requests"])}) for job in plan["jobs"])
         run = Run(directory, plan["run_id"], Settings(**plan["settings"]), jobs, plan["snapshot"])

@@ -90,7 +90,7 @@ class _Problem:
     def __init__(self, statistics: QuadraticStatistics, rank: int) -> None:
         self.rank, self.sizes = rank, statistics.sizes.tolist()
         self._statistics = statistics
-        starts, count = statistics.feature_start, statistics.references.count
+        starts, count = statistics.starts, statistics.references.count
         keep = np.ones(len(statistics.equations.moment), dtype=np.bool_)
         keep[starts[:-1]] = False  # M_00 does what the reference energy does
         self._kept = np.flatnonzero(keep)

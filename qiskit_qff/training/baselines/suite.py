@@ -128,7 +128,12 @@ def linear_same_channels(data: BaselineData, _rng: np.random.Generator, progress
         # Every feature is a combination of chosen channels, and there are as many of both.
         return _linear(data, "linear_same_channels", "linear, the circuit's channels", data.maps, progress)
     statistics = quadratic_statistics(
-        data.frames, data.maps, r_cut=data.config.descriptor.r_cut, weights=data.weights, progress=progress
+        data.frames,
+        data.maps,
+        _whole(data.maps),
+        r_cut=data.config.descriptor.r_cut,
+        weights=data.weights,
+        progress=progress,
     )
     fit = fit_low_rank(statistics, 0, starts=1, rng=np.random.default_rng(0))
     return low_rank_baseline(
@@ -236,11 +241,18 @@ def _features(maps: dict[int, LinearMap], species: tuple[int, ...], directions: 
     return np.hstack([block_diag(*matrices), np.concatenate(constants)])
 
 
+def _whole(maps: dict[int, LinearMap]) -> dict[int, list[int]]:
+    """All features of a species in one block."""
+    return {number: [own.n_features] for number, own in maps.items()}
+
+
 def _low_rank(data: BaselineData, rank: int, rng: np.random.Generator, progress: Progress) -> Baseline:
     """Linear and some squares per species, on as many channels as the budget allows."""
     r_cut = data.config.descriptor.r_cut
     maps = select(data, (data.config.max_parameters - data.n_references) // (1 + rank))
-    statistics = quadratic_statistics(data.frames, maps, r_cut=r_cut, weights=data.weights, progress=progress)
+    statistics = quadratic_statistics(
+        data.frames, maps, _whole(maps), r_cut=r_cut, weights=data.weights, progress=progress
+    )
     fit = fit_low_rank(statistics, rank, starts=LOW_RANK_STARTS, rng=rng)
     name = {1: "quadratic_rank_one", 2: "quadratic_rank_two"}[rank]
     words = f"linear and {rank} square{'s' * (rank > 1)} per species, fewer channels"

@@ -13,6 +13,7 @@ from qiskit_qff.descriptors.pool import PoolSettings
 from qiskit_qff.errors import BudgetError, DataError
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.frame import Frame
+from qiskit_qff.training.defaults import resolve_config
 from qiskit_qff.training.design import LossWeights
 from qiskit_qff.training.objective import Objective, ParameterLayout
 from qiskit_qff.training.pool_sums import sum_pool
@@ -55,7 +56,7 @@ def statistics(frames, maps):
 def equal_statistics(frames):
     species = (10, 18)
     shortest = find_shortest(frames, species, 4.5, silent)
-    pool = sum_pool(frames, species, shortest, small_config(), WEIGHTS, silent)
+    pool = sum_pool(frames, species, shortest, resolve_config(small_config(), frames)[0], WEIGHTS, silent)
     maps = ForwardSelection().fit(pool, SizeLimits(10, 5, equal=True))
     return quadratic_statistics(frames, maps, r_cut=4.5, weights=WEIGHTS, progress=silent)
 
@@ -68,7 +69,9 @@ def layout_for(statistics, **changes):
 
 def test_a_pool_summed_beforehand_changes_nothing(frames):
     config, species = small_config(), (10, 18)
-    pool = sum_pool(frames, species, find_shortest(frames, species, 4.5, silent), config, WEIGHTS, silent)
+    pool = sum_pool(
+        frames, species, find_shortest(frames, species, 4.5, silent), resolve_config(config, frames)[0], WEIGHTS, silent
+    )
     for limit in (24, 12):
         smaller = config.model_copy(update={"max_parameters": limit})
         ours, theirs = prepare(frames, smaller, pool=pool), prepare(frames, smaller)
