@@ -123,12 +123,13 @@ def measure_forces(
 
 def _explanation(field: "ForceField", number: int) -> tuple[str, ...]:
     """What is measured, and how to read the figures."""
-    return (
-        f"Frame {number} (test), strategy operator: the {len(field.registers)} registers of the model above, of at most "
-        f"{field.n_qubits} qubits, each on the best qubits of {BACKEND}, {SHOTS} shots a state. Reference: the exact "
-        "forces of the same model. 'Known spectrum' uses that M has one eigenvalue that is not zero, and that it is "
-        "known, which needs fewer circuits too. Rows with like standard errors differ by chance.",
+    text = (
+        f"Frame {number} (test), strategy operator: the {len(field.registers)} registers of the model above, of at "
+        f"most {field.n_qubits} qubits, each on the best qubits of {BACKEND}, {SHOTS} shots a state. Reference: the "
+        "exact forces of the same model. 'Known spectrum' uses that M has one eigenvalue that is not zero, and that it "
+        "is known, which needs fewer circuits too. Rows with like standard errors differ by chance."
     )
+    return (text,)
 
 
 def _arrows(frame: "Frame", measured: tuple[DeviceForces, ...]) -> Panel:

@@ -6,9 +6,9 @@ With m the upper triangles of all registers' :math:`M_r = \sum_k w_{rk} M_k(\the
 because the fit alone hardly notices how large a readout is. Its least-squares structure gives the Gauss-Newton matrix
 :math:`J^T G J` of the parameters exactly, :math:`J = \partial m/\partial p`.
 
-The entry :math:`M_{00}` of a register only shifts the energy of every atom of its species, as the reference energy does.
-Here the reference energy is that of the mean environment, x = (1, 0), and :math:`M_{00}` drops out of m; the force field
-subtracts it again. Otherwise two large constants would cancel in every step.
+The entry :math:`M_{00}` of a register only shifts the energy of every atom of its species, as the reference energy
+does. Here the reference energy is that of the mean environment, x = (1, 0), and :math:`M_{00}` drops out of m; the
+force field subtracts it again. Otherwise two large constants would cancel in every step.
 """
 
 from __future__ import annotations
