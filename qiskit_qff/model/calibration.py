@@ -74,7 +74,7 @@ def calibrate(
         spectrum = known_spectrum(bound)
         kept = plain if spectrum is None else plain.with_spectrum(spectrum)
         matrix = 0.5 * (kept.matrix + kept.matrix.T)
-        entry = CalibratedOperator(matrix, kept.variances, states, spectrum is not None, provenance)
+        entry = CalibratedOperator(matrix, kept.variances, states, spectrum is not None, provenance, kept.modes)
         changed[key] = replace(register, measured=entry)
         cost += plain.cost
     return field.with_registers(changed), cost

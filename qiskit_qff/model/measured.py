@@ -158,8 +158,7 @@ class _Measurement:
             return
         for done, (key, bound) in enumerate(self._bound.items()):
             report("operators", done, len(self._bound))
-            automatic = self._design == "auto" and not self._project_spectrum
-            design = "pairs" if automatic else chosen_design(self._design, bound)
+            design = chosen_design(self._design, bound)
             operator = measure_operator(self._evaluator(key), bound, shots=self._shots, design=design)
             spectrum = known_spectrum(bound) if self._project_spectrum else None
             self._operators[key] = operator if spectrum is None else operator.with_spectrum(spectrum)

@@ -91,6 +91,7 @@ def write_operators(run: Run, operators: Mapping[RegisterKey, MeasuredOperator])
             "variances": operator.variances.tolist(),
             "design": chosen_design(settings.design, bounds[key]),
             "spectrum_known": known_spectrum(bounds[key]) is not None,
+            "modes": None if operator.modes is None else operator.modes.tolist(),
             "job_ids": [
                 ids[job.index]
                 for job in run.jobs
@@ -171,6 +172,7 @@ def _operator(entry: Mapping[str, Any], content: Mapping[str, Any]) -> Calibrate
         variances=np.asarray(entry["variances"], dtype=np.float64),
         design=entry["design"],
         spectrum_known=bool(entry["spectrum_known"]),
+        modes=None if entry["modes"] is None else np.asarray(entry["modes"], dtype=np.float64),
         provenance=provenance,
     )
 
