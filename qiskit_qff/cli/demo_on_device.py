@@ -1,14 +1,12 @@
 """The step of ``qff demo`` that measures the forces of a frame on a fake device, beside the exact ones."""
 
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qiskit_qff.cli.output import Output
-from qiskit_qff.evaluators.backends import Device, device_evaluator, find_device
-from qiskit_qff.evaluators.mitigation import find_preset
+from qiskit_qff.evaluators.backends import build_evaluator
 from qiskit_qff.evaluators.protocol import Evaluator
 from qiskit_qff.model.measured import predict_measured
 from qiskit_qff.report.device_forces import COLOURS, HEADER, DeviceForces, device_section
@@ -91,18 +89,15 @@ def measure_forces(
     Raises:
         BackendError: if the backend is unknown.
     """
-
-    @cache
-    def device(n_qubits: int) -> Device:
-        return find_device(backend, n_qubits=n_qubits)
-
     exact = field.predict(frame).forces
     measured = []
     for name, mitigation in WAYS:
         rng = np.random.default_rng(seed)
 
-        def evaluator(n_qubits: int, mitigation: str = mitigation, rng: np.random.Generator = rng) -> Evaluator:
-            return device_evaluator(device(n_qubits), shots=shots, preset=find_preset(mitigation), rng=rng)
+        def evaluator(n_qubits: int, count: int, mitigation: str = mitigation, rng: Any = rng) -> Evaluator:
+            return build_evaluator(
+                backend, n_qubits=n_qubits, n_registers=count, shots=shots, mitigation=mitigation, rng=rng
+            )
 
         done = predict_measured(
             field,
@@ -120,9 +115,9 @@ def _explanation(field: "ForceField", number: int) -> tuple[str, ...]:
     """What is measured, and how to read the figures."""
     text = (
         f"Frame {number} (test), strategy operator: each of the {len(field.registers)} registers of the model above, "
-        f"of at most {field.n_qubits} qubits, prepares its vector on the best qubits of {BACKEND} and is read in "
-        f"{field.n_qubits + 1} settings with {SHOTS} shots each. Reference: the exact forces of the same model. Rows "
-        "with like standard errors differ by chance."
+        f"of at most {field.n_qubits} qubits, prepares its vector on qubits of its own of {BACKEND}, side by side with "
+        f"the others, and is read in {field.n_qubits + 1} settings with {SHOTS} shots each. Reference: the exact "
+        "forces of the same model. Rows with like standard errors differ by chance."
     )
     return (text,)
 

@@ -14,7 +14,7 @@ further: its M is known from its vector, one state in n + 1 settings
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -150,6 +150,36 @@ def measure_operator(
     """
     requests = operator_requests(bound, design=design)
     return assemble_operator(bound, evaluator.evaluate(requests, shots=shots), design=design)
+
+
+def measure_operators(
+    evaluators: Mapping[int, Evaluator],
+    bounds: Sequence[BoundProgram],
+    designs: Sequence[DesignName],
+    *,
+    shots: int | None = None,
+) -> list[MeasuredOperator]:
+    """Measure M of several registers, side by side where the evaluator can.
+
+    Args:
+        evaluators: What measures circuits of a number of qubits.
+        bounds: Circuits with their parameters.
+        designs: Which states to prepare, for each of them.
+        shots: Executions per state.
+
+    Raises:
+        ConfigError: If a design does not determine M.
+    """
+    found: list[MeasuredOperator | None] = [None] * len(bounds)
+    for size, evaluator in evaluators.items():
+        members = [index for index, bound in enumerate(bounds) if bound.program.n_qubits == size]
+        plans = [operator_requests(bounds[index], design=designs[index]) for index in members]
+        requests = [replace(request, register=place) for place, plan in enumerate(plans) for request in plan]
+        answers = iter(evaluator.evaluate(requests, shots=shots))
+        for index, plan in zip(members, plans, strict=True):
+            own = [next(answers) for _ in plan]
+            found[index] = assemble_operator(bounds[index], own, design=designs[index])
+    return [operator for operator in found if operator is not None]
 
 
 def operator_requests(bound: BoundProgram, *, design: DesignName = "pairs") -> list[Request]:

@@ -161,10 +161,10 @@ def fit_vector(bound: BoundProgram, results: Sequence[Evaluation]) -> MeasuredVe
 def _bases(n_qubits: int) -> tuple[FloatArray, ...]:
     """B_s of every setting, little-endian."""
     hadamard = np.array([[1.0, 1.0], [1.0, -1.0]]) * np.sqrt(0.5)
-    others = (
+    others = [
         np.kron(np.eye(2 ** (n_qubits - 1 - qubit)), np.kron(hadamard, np.eye(2**qubit))) for qubit in range(n_qubits)
-    )
-    return (np.eye(2**n_qubits), *others)
+    ]
+    return tuple(np.asarray(basis, dtype=np.float64) for basis in (np.eye(2**n_qubits), *others))
 
 
 def _whitening(strings: FloatArray, amplitudes: FloatArray) -> FloatArray:

@@ -25,6 +25,7 @@ from qiskit_qff.durable import SUFFIX, atomic_file, sync_directory, write_atomic
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.primitive import JobLimits
 from qiskit_qff.evaluators.protocol import Request
+from qiskit_qff.evaluators.reading import RESULT_ARRAYS
 from qiskit_qff.evaluators.strategies.operator import operator_requests
 from qiskit_qff.evaluators.strategies.spectrum import chosen_design
 from qiskit_qff.model.force_field import ForceField
@@ -266,7 +267,7 @@ def save_result(path: Path, data: list[Any]) -> None:
     arrays = {
         f"{pub}_{name}": np.asarray(getattr(item, name))
         for pub, item in enumerate(data)
-        for name in ("evs", "stds", "evs_noise_factors", "stds_noise_factors", "twirl_stds")
+        for name in RESULT_ARRAYS
         if hasattr(item, name)
     }
     with atomic_file(path) as stream:
