@@ -27,7 +27,7 @@ from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import Evaluator
 from qiskit_qff.evaluators.redaction import client_errors
 from qiskit_qff.evaluators.spelling import suggest
-from qiskit_qff.evaluators.tiling import TiledEvaluator, tile
+from qiskit_qff.evaluators.tiling import TiledEvaluator, Tiling, tile
 from qiskit_qff.evaluators.timing import TimingModel
 
 SIMULATORS = ("exact", "statevector", "aer")
@@ -130,7 +130,6 @@ def tiled_evaluator(
     """
     whole = find_device(name, n_qubits=n_qubits)
     is_local = whole.is_local
-    backend = _fake_backend(name) if is_local else whole.backend
 
     def evaluator_on(line: QubitLine) -> PrimitiveEvaluator:
         device = find_device(name, n_qubits=n_qubits, line=line) if is_local else whole
@@ -138,10 +137,25 @@ def tiled_evaluator(
             device, shots=shots, preset=preset, dynamical_decoupling=dynamical_decoupling, mode=mode, rng=rng
         )
 
-    with client_errors(f"'{name}' did not describe its qubits"):
-        tiling = tile(backend.target, n_qubits, n_registers)
+    tiling = device_tiling(whole, n_qubits, n_registers)
     evaluator_on(tiling.rounds[0][0])  # refuses what the device can't do before anything is paid
     return TiledEvaluator(tiling, evaluator_on, is_joint=not is_local)
+
+
+def device_tiling(device: Device, n_qubits: int, n_registers: int) -> Tiling:
+    """Tiles of a device for registers of one size.
+
+    Args:
+        device: ``fake_NAME`` or ``ibm_NAME``, as :func:`find_device` gives it.
+        n_qubits: Qubits of a register.
+        n_registers: How many registers there are.
+
+    Raises:
+        BackendError: If the device has too few qubits, or does not describe them.
+    """
+    backend = _fake_backend(device.name) if device.is_local else device.backend
+    with client_errors(f"'{device.name}' did not describe its qubits"):
+        return tile(backend.target, n_qubits, n_registers)
 
 
 def find_device(name: str, *, n_qubits: int, line: QubitLine | None = None) -> Device:

@@ -9,7 +9,7 @@ measurement setting.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
 from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import SparsePauliOp
@@ -163,7 +164,7 @@ class PrimitiveEvaluator:
         """Expectation values of several registers per circuit, each on its own qubits; one job, one PUB a circuit.
 
         Args:
-            rows: For every circuit the requests that it answers, one a register, of one parameter set each.
+            rows: For every circuit the requests that it answers, one a register, with as many parameter sets each.
             lines: The qubits of each register, in the same order.
             shots: Executions per circuit; :attr:`shots` by default.
 
@@ -176,10 +177,11 @@ class PrimitiveEvaluator:
         running = self.submit_joint(rows, lines, shots=used)
         with client_errors("The estimator job failed, nothing of it can be used"):
             results = running.result()
-        cost = Cost(1, used or 0, self.timing.seconds(shots=used or 0, jobs=0))
         answers = []
         for number, (row, places, result) in enumerate(zip(rows, lines, results, strict=True)):
-            own = cost if number else replace(cost, seconds=cost.seconds + self.timing.job_overhead)
+            n_sets = len(row[0].parameters)
+            n_shots = (used or 0) * n_sets
+            own = Cost(n_sets, n_shots, self.timing.seconds(shots=n_shots, jobs=0 if number else 1))
             parts = split_joint(result.data, [string_set(request.task.readouts) for request in row])
             read = [
                 self._read(self._prepare(request.task, line), part, used)
@@ -194,7 +196,7 @@ class PrimitiveEvaluator:
         """Start one job with one PUB per joint circuit, and return it without waiting for its result.
 
         Args:
-            rows: For every circuit the requests that it answers, one a register, of one parameter set each.
+            rows: For every circuit the requests that it answers, one a register, with as many parameter sets each.
             lines: The qubits of each register, in the same order.
             shots: Executions per circuit.
 
@@ -209,15 +211,20 @@ class PrimitiveEvaluator:
 
     def _joint_pub(
         self, row: Sequence[Request], places: Sequence[QubitLine]
-    ) -> tuple[QuantumCircuit, list[SparsePauliOp]]:
-        """One circuit for several registers with bound angles, and the strings of all of them."""
+    ) -> tuple[QuantumCircuit, ObservablesArray, dict[tuple[Parameter, ...], FloatArray]]:
+        """One circuit for several registers, the strings of all of them, and all angles."""
         whole = QuantumCircuit(self.backend.num_qubits)
         observables: list[SparsePauliOp] = []
-        for request, line in zip(row, places, strict=True):
+        values: dict[tuple[Parameter, ...], FloatArray] = {}
+        for number, (request, line) in enumerate(zip(row, places, strict=True)):
             task = self._prepare(request.task, line)
-            whole.compose(task.circuit.assign_parameters(request.parameters[0]), inplace=True)
-            observables += [SparsePauliOp(entry) for entry in task.placed]
-        return whole, observables
+            own = tuple(Parameter(f"register{number:04d}_{k:04d}") for k in range(task.circuit.num_parameters))
+            whole.compose(
+                task.circuit.assign_parameters(dict(zip(task.circuit.parameters, own, strict=True))), inplace=True
+            )
+            values[own] = request.parameters
+            observables += task.placed
+        return whole, ObservablesArray.coerce([[observable] for observable in observables]), values
 
     def transpiled(self, task: MeasurementTask) -> QuantumCircuit:
         """The circuit that is run for a task."""
@@ -327,7 +334,7 @@ def split_joint(data: Any, strings: Sequence[StringSet]) -> list[Any]:
     bounds = np.cumsum([0, *(len(own.masks) for own in strings)])
     names = [name for name in RESULT_ARRAYS if getattr(data, name, None) is not None]
     return [
-        SimpleNamespace(**{name: np.asarray(getattr(data, name))[begin:end, None] for name in names})
+        SimpleNamespace(**{name: np.asarray(getattr(data, name))[begin:end] for name in names})
         for begin, end in pairwise(bounds)
     ]
 
