@@ -1,9 +1,9 @@
 r"""Do energies belong to the forces: one sign, one pair of units.
 
 A small linear model is fitted to the forces alone. The energies it predicts are those of the labels up to a reference
-energy per element and a factor,
+energy per element, a function of the volume, which forces don't show, and a factor,
 
-.. math:: E_k = \sum_s n_{ks} e_s + f\,\hat E_k + \varepsilon_k,
+.. math:: E_k = \sum_s n_{ks} e_s + e(V_k) + f\,\hat E_k + \varepsilon_k,
 
 and f is 1 if energies are in eV, forces in eV/Å and forces minus the gradient. Negated forces make it -1, energies in
 Hartree 1/27.2, forces in Hartree/bohr 51.4. The stress of the same model tests unit and sign of stress labels.
@@ -247,16 +247,30 @@ def _force_model(
 
 
 def _energy_factor(frames: Sequence[Frame], species: tuple[int, ...], predicted: FloatArray) -> Factor | None:
-    """Regress energies per atom on predicted ones, with reference energies, twice: the second time without outliers."""
+    """Regress energies per atom on predicted ones, beside what forces can't tell, and without outliers."""
     counts = compositions(frames, species)
     size = counts.sum(axis=1)
-    fractions = (counts / size[:, None]) @ composition_directions(counts)
+    others = np.column_stack([(counts / size[:, None]) @ composition_directions(counts), *_volumes(frames)])
     labels = np.array([frame.energy for frame in frames], dtype=np.float64) / size
-    x, y = _without(fractions, predicted / size), _without(fractions, labels)
+    x, y = _without(others, predicted / size), _without(others, labels)
     kept = _inliers(x) & _inliers(y)
     # Two kinds of frames whose energies are far apart may have two references: only differences inside each count.
-    others = np.column_stack([fractions, *_largest_gap(y, kept)])[kept]
-    return _regress(_without(others, (predicted / size)[kept]), _without(others, labels[kept]), others.shape[1])
+    others = np.column_stack([others, *_largest_gap(y, kept)])[kept]
+    fitted = int(np.linalg.matrix_rank(others, tol=1e-8 * np.sqrt(len(others))))
+    return _regress(_without(others, (predicted / size)[kept]), _without(others, labels[kept]), fitted)
+
+
+def _volumes(frames: Sequence[Frame]) -> Iterator[FloatArray]:
+    """Volumes per atom and their squares where cells differ.
+
+    Forces act at a fixed cell, so an energy that depends on the volume alone leaves no trace in them.
+    """
+    volumes = np.array([frame.volume / frame.n_atoms for frame in frames])
+    spread = float(np.std(volumes))
+    if np.isfinite(volumes).all() and spread > 1e-4 * float(np.mean(volumes)):
+        offsets = (volumes - np.mean(volumes)) / spread
+        yield offsets
+        yield offsets**2
 
 
 def _stress_factor(frames: Sequence[Frame], virials: Sequence[FloatArray]) -> Factor | None:
