@@ -160,8 +160,8 @@ def main():
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("QFF_DATA", "../shared/data")))
     parser.add_argument("--smoke", action="store_true", help="a few shipped frames, nothing written")
     arguments = parser.parse_args()
-    shipped = read_shipped()
-    few = [("limof5", shipped[:10], {"3 others": shipped[10:13]})]
+    shipped = read_shipped("li6ps5cl")
+    few = [("li6ps5cl", shipped[:10], {"3 others": shipped[10:13]})]
     rows, step = [], None
     for name, source, judged in few if arguments.smoke else cases(arguments.data):
         with tempfile.TemporaryDirectory() as folder:
