@@ -4,8 +4,8 @@
 
 For each set some frames are written to a file and `qff train FILE --out RUN` is run as a user would, in a process of
 its own, whose wall time and peak memory count. `qff evaluate RUN OTHERS --held-out` then judges it on frames that were
-not in that file. For the shipped sets the errors are those that the run itself holds out. One step of molecular dynamics of the
-lips83 model is set against LAMMPS `pair_style snap` of the same cutoff by `speed/md_step.py`.
+not in that file. For the shipped sets the errors are those that the run itself holds out. One step of molecular
+dynamics of the lips83 model is set against LAMMPS `pair_style snap` of the same cutoff by `speed/md_step.py`.
 
 Of a set trained several times (uio66: 12 of its 15 frames, five draws) the mean counts. Sets that are absent are
 skipped by name; results are written as they come. Wall times on a busy machine are upper bounds: the load is recorded.
