@@ -137,7 +137,7 @@ def _analyse_one(
             path, frame_time_fs=frame_time_fs, skip_ps=skip_ps, progress=lambda done, total: advance("", done, total)
         )
         found = analyse_trajectory(trajectory, settings, progress=lambda stage: advance(stage, 1.0, 1.0))
-    curves, told = dict(found.curves), {"diffusivity_element": settings.element, **found.told}
+    curves, told = dict(found.curves), dict(found.told)
     cautions = list(found.told["cautions"])
     if reference is not None and "rdf" in curves:
         (_, r), *pairs = curves["rdf"].items()
@@ -171,7 +171,8 @@ def _tell(told: Mapping[str, Any], output: Output) -> None:
     if "rdf_mae" in told:
         errors = {"all": told["rdf_mae"], **told["rdf_mae_partial"]}
         output.table("mean absolute difference of g(r)", ("pair", "MAE"), list(errors.items()))
-    output.table("vibrations, rms distance from the mean position", ("element", "Å"), [*told["amplitudes_ang"].items()])
+    if amplitudes := told["amplitudes_ang"]:
+        output.table("vibrations, rms distance from the mean position", ("element", "Å"), list(amplitudes.items()))
     for caution in told["cautions"]:
         output.say(f"caution      {caution}")
 

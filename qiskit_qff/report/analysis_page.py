@@ -16,10 +16,10 @@ from qiskit_qff.report.figures import INK, PALETTE, STYLE, lines, new_figure
 from qiskit_qff.report.html import Panel, Section, Table
 from qiskit_qff.report.md_figures import displacement_figure, radial_distribution_figure
 from qiskit_qff.report.metrics import FloatArray
+from qiskit_qff.simulation.analysis import Analysis, IonDensity
 from qiskit_qff.simulation.arrhenius import Arrhenius, fit_arrhenius
 
 ANALYSIS, CUBE, REFERENCE = "analysis.json", "sites.cube", "rdf_reference"
-Curves = Mapping[str, Mapping[str, FloatArray]]
 _NUMBERS = {
     "frames": ("n_frames", None, ""),
     "atoms": ("n_atoms", None, ""),
@@ -39,17 +39,9 @@ _NUMBERS = {
 }
 
 
-def analysis_section(
-    title: str, told: Mapping[str, Any], curves: Curves, *, density: tuple[FloatArray, FloatArray] | None = None
-) -> Section:
-    """One trajectory.
-
-    Args:
-        title: heading.
-        told: its numbers.
-        curves: columns of tables by the table's name.
-        density: of the mobile element on a grid, and the cell vectors.
-    """
+def analysis_section(title: str, found: Analysis) -> Section:
+    """One trajectory under a heading."""
+    told, curves = found.told, found.curves
     tables = [Table("Numbers", ("quantity", "value"), analysis_facts(told))]
     if shells := told["coordination"]:
         rows = tuple((name, one["neighbors"], one["peak_ang"], one["end_ang"]) for name, one in shells.items())
@@ -71,9 +63,11 @@ def analysis_section(
         caption = "Vibrational density of states by element; all together hold 3N − 3 modes."
         figure = lines(frequency, modes, x_label="frequency (THz)", y_label="modes per THz")
         panels.append(Panel("vibrations", caption, caption, figure))
-    if density is not None:
+    if found.density is not None:
         caption = f"Where {told['diffusivity_element']} is: its density seen along the cell vectors."
-        panels.append(Panel("sites", caption, caption, _density_figure(*density)))
+        panels.append(
+            Panel("sites", caption, caption, _density_figure(found.density.values, found.density.framework.cell.array))
+        )
     text = tuple(f"Caution: {caution}." for caution in told["cautions"])
     return Section(title=title, text=text, tables=tuple(tables), panels=tuple(panels))
 
@@ -100,7 +94,7 @@ def analysis_sections(directory: Path) -> tuple[Section, ...]:
 
 def _read_section(title: str, told: Mapping[str, Any], directory: Path) -> Section:
     """One trajectory, from its files."""
-    curves = {}
+    curves: dict[str, Mapping[str, FloatArray]] = {}
     for name in ("rdf", REFERENCE, "msd", "vdos"):
         if (path := directory / f"{name}.csv").is_file():
             with path.open(encoding="utf-8") as stream:
@@ -110,9 +104,9 @@ def _read_section(title: str, told: Mapping[str, Any], directory: Path) -> Secti
     density = None
     if (path := directory / CUBE).is_file():
         with path.open(encoding="utf-8") as stream:
-            cube = read_cube(stream)
-        density = cube["data"], cube["atoms"].cell.array
-    return analysis_section(title, told, curves, density=density)
+            cube = read_cube(stream)  # type: ignore[no-untyped-call]
+        density = IonDensity(told["diffusivity_element"], cube["data"], cube["atoms"])
+    return analysis_section(title, Analysis(told, curves, density))
 
 
 def _across(told: Mapping[str, Any]) -> Section:
@@ -127,7 +121,7 @@ def _across(told: Mapping[str, Any]) -> Section:
         f"Diffusivity of {element} against inverse temperature, with a line fitted to ln D; the band is one standard "
         "error, the open square the extrapolation."
     )
-    figure = _arrhenius_figure(fitted, extrapolate_k=target, element=element)
+    figure = arrhenius_figure(fitted, extrapolate_k=target, element=element)
     table = Table("Over all trajectories", ("quantity", "value"), analysis_facts(line))
     return Section(
         title="Activation energy", text=text, tables=(table,), panels=(Panel("arrhenius", caption, caption, figure),)
@@ -173,7 +167,7 @@ def _displacements(told: Mapping[str, Any], table: Mapping[str, FloatArray]) -> 
 
 
 @rc_context(STYLE)
-def _arrhenius_figure(fitted: Arrhenius, *, extrapolate_k: float, element: str) -> Figure:
+def arrhenius_figure(fitted: Arrhenius, *, extrapolate_k: float, element: str) -> Figure:
     """Diffusivities against 1/T with their error bars, the line, and its band of one standard error."""
     figure, axes = new_figure(width=5.0, height=3.9)
     coldest = min(extrapolate_k, float(fitted.temperatures_k.min()))

@@ -93,9 +93,7 @@ def _analyse(path: Path, *, element: str, progress: Progress) -> tuple[Frame, tu
     task = f"reading {path.name}"
     trajectory = read_trajectory(path, progress=lambda done, total: progress(task, done / total))
     found = analyse(trajectory, AnalysisSettings(element=element))
-    density = found.density and (found.density.values, found.density.framework.cell.array)
-    told = {"diffusivity_element": element, **found.told}
-    section = analysis_section("Structure and transport", told, found.curves, density=density)
+    section = analysis_section("Structure and transport", found)
     positions, cell = trajectory.positions[-1], trajectory.cells[-1]
     if trajectory.pbc.all():
         positions = (positions @ np.linalg.inv(cell) % 1.0) @ cell

@@ -111,7 +111,7 @@ def analyse(
         try:
             return make()
         except (DataError, MissingDependencyError) as error:
-            cautions.append(f"no {name}: {error}")
+            cautions.append(f"no {name}: {str(error).rstrip('.')}")
             return None
 
     told: dict[str, Any] = {"n_frames": trajectory.n_frames, "n_atoms": trajectory.n_atoms}
@@ -132,6 +132,7 @@ def analyse(
     moving = attempt(
         f"diffusivity of {element}", lambda: transport(trajectory, element, fit_from_ps=settings.fit_from_ps)
     )
+    told["diffusivity_element"] = element
     told |= _transport(moving, told["volume_ang3"], told["temperature_k"], settings.charge, cautions)
     told["amplitudes_ang"] = _amplitudes(trajectory, element, diffuses=moving is not None and not moving.is_caged)
     vibrations = attempt("vibrations", lambda: _vibrations(trajectory, settings.resolution_thz))
