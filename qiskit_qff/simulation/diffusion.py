@@ -44,7 +44,7 @@ _FEWEST_FRAMES = 40
 # More frames and lags than these change no diffusivity.
 _FRAMES, _LAGS, _ORIGINS = 2000, 30, 5000
 # Below this exponent an ion is caged, below the second it is not yet diffusive, above the third it flies.
-_CAGED, _SLOW, _BALLISTIC = 0.3, 0.7, 1.5
+_CAGED, _SLOW, _BALLISTIC = 0.2, 0.7, 1.5
 # An ion that moved less than this is vibrating, whatever its exponent.
 _VIBRATION_ANG2 = 1.0
 # Hops that a diffusivity needs at least, and that a good one rests on.
