@@ -109,7 +109,8 @@ def test_several_give_an_activation_energy(walks, tmp_path, capsys):
     assert np.log(line["extrapolated_cm2_per_s"] / at_400) == pytest.approx(0.0, abs=4 * line["extrapolated_log_error"])
     assert [one["n_frames"] for one in found["trajectories"]] == [250, 250, 250]
     assert run(["report", str(tmp_path / "out"), "--out", str(tmp_path / "page.html")]) == 0
-    assert f"Ea = {line['activation_ev']:.3f} ± {line['activation_error_ev']:.3f} eV" in (tmp_path / "page.html").read_text()
+    told = f"Ea = {line['activation_ev']:.3f} ± {line['activation_error_ev']:.3f} eV"
+    assert told in (tmp_path / "page.html").read_text()
     for name in ("arrhenius.png", "analysis.html", "at500/rdf.png", "at1000/sites.cube"):
         assert (tmp_path / "out" / name).stat().st_size > 0
 
