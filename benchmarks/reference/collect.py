@@ -156,6 +156,8 @@ def unknown(files, frames):
     kept = {place(a) for a in frames}
     for file in files:
         for atoms in iread(file):
+            if "charges" in atoms.calc.results:  # as `qff label` writes them
+                atoms.arrays["mulliken_charges"] = atoms.calc.results.pop("charges")
             charges = atoms.arrays["mulliken_charges"][atoms.numbers == 3]
             if place(atoms) in kept:
                 continue
@@ -216,7 +218,7 @@ def stresses(coarse, fine):
         atoms.calc.results["stress"] = np.round(full_3x3_to_voigt_6_stress(tensor), 8)
         atoms.info["stress_shift_gpa"] = round(-mean / GPa, 4)
         atoms.info |= {
-            f"stress_{name}": other.info[f"label_{name}"] for name in ("version", "input_sha256", "finished")
+            f"stress_{name}": other.info[f"label_{name}"] for name in ("version", "settings", "finished")
         }
         count += 1
     if count < len(found):
