@@ -39,7 +39,7 @@ def read(name):
 def cost_lines():
     lines = []
     if training := read("training_cost"):
-        _, small, large = training["runs"]
+        *_, small, large = training["runs"]
         step = training["optimiser_step"]
         lines.append(
             f"- `qff train` on {large['n_frames']} frames of lips83, from file to model: "

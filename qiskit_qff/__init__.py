@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qiskit_qff.structures.frame import Frame
     from qiskit_qff.structures.reading import read_frames
     from qiskit_qff.structures.shipped import read_shipped
-    from qiskit_qff.training.trainer import train
+    from qiskit_qff.training.pipeline import train
 
 __version__ = "0.1.0"
 
@@ -44,7 +44,7 @@ _HOMES = {
     "load_config": "qiskit_qff.model.config",
     "read_frames": "qiskit_qff.structures.reading",
     "read_shipped": "qiskit_qff.structures.shipped",
-    "train": "qiskit_qff.training.trainer",
+    "train": "qiskit_qff.training.pipeline",
 }
 
 

@@ -61,12 +61,25 @@ def read_yaml(path: Path, *, max_bytes: int = MEGABYTE) -> Any:
 
     Raises:
         OSError: If it can't be read.
-        ValueError: If it is too large, or no YAML.
+        ValueError: If it is too large, no YAML, or gives a key twice.
     """
     import yaml
 
+    class UniqueKeys(yaml.SafeLoader):
+        """PyYAML takes the last of equal keys without a word."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+            lines: dict[tuple[str, str], int] = {}
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    name, line = (key.tag, key.value), key.start_mark.line + 1
+                    if name in lines:
+                        raise ValueError(f"the key '{key.value}' is given twice, in lines {lines[name]} and {line}")
+                    lines[name] = line
+            return super().construct_mapping(node, deep)
+
     try:
-        return yaml.safe_load(_content(path, max_bytes).decode("utf-8"))
+        return yaml.load(_content(path, max_bytes).decode("utf-8"), Loader=UniqueKeys)  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
     except (RecursionError, TypeError, AttributeError, LookupError, ArithmeticError) as error:

@@ -17,12 +17,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import typer
 
-from qiskit_qff.cli.completion import names_of, options_of
-from qiskit_qff.cli.main import VERBS, run
+from qiskit_qff.cli.main import app, run
 
+VERBS: dict[str, Any] = typer.main.get_command(app).commands
 _BLOCK = re.compile(
     r"^(?P<comments>(?:<!--.*?-->\n)*)```(?P<language>sh|python|text)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -132,8 +133,7 @@ def look_at(language: str, code: str) -> None:
     for command in commands(code) if language == "sh" else ():
         if command.startswith("qff "):
             verb, options = VERBS[command.split()[1]], re.findall(r"--[\w-]+", command)
-            assert not isinstance(verb, typer.Typer), "a group of verbs can't be looked at"
-            known = {name for option in options_of(verb) for name in names_of(option)}
+            known = {name for parameter in verb.params for name in (*parameter.opts, *parameter.secondary_opts)}
             assert set(options) <= known, f"{command}: there is no {sorted(set(options) - known)}"
 
 

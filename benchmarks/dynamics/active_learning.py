@@ -18,7 +18,7 @@ import json
 import os
 import tempfile
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,6 @@ from qiskit_qff.learning.choice import write_frames
 from qiskit_qff.learning.config import load_learn_config
 from qiskit_qff.learning.inputs import read_inputs
 from qiskit_qff.learning.run import learn
-from qiskit_qff.structures.building.perturbations import rattled
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.shipped import read_shipped
 
@@ -38,10 +37,19 @@ RATTLE = 0.03
 """Standard deviation of every coordinate in Å."""
 
 
+def rattled(atoms, *, count, amplitude):
+    """Copies with normally distributed displacements."""
+    rng, copies = np.random.default_rng(1), [atoms.copy() for _ in range(count)]
+    for copy in copies:
+        copy.rattle(amplitude, rng=rng)
+    return [Frame.from_atoms(copy) for copy in copies]
+
+
 def limof5(arguments):
     """Structures to begin with and the configuration."""
-    base = replace(read_shipped()[0], energy=None, forces=None, tags={})
-    start = rattled(base, count=10, amplitude=RATTLE, amplitudes={}, rng=np.random.default_rng(1))
+    base = read_shipped()[0].to_atoms()
+    base.info.clear()  # where its labels are from
+    start = rattled(base, count=10, amplitude=RATTLE)
     config = {
         "start": "start.extxyz",
         "label": {"calculator": "tblite", "options": {"electronic_temperature": 1000.0}},
@@ -58,7 +66,7 @@ def copper_gold():
     atoms = bulk("Cu", cubic=True) * (2, 1, 1)
     atoms.symbols[[1, 4, 6]] = "Au"
     atoms.set_cell(atoms.cell * 1.05, scale_atoms=True)
-    start = rattled(Frame.from_atoms(atoms), count=4, amplitude=0.05, amplitudes={}, rng=np.random.default_rng(1))
+    start = rattled(atoms, count=4, amplitude=0.05)
     config = {
         "start": "start.extxyz",
         "label": {"calculator": "emt"},

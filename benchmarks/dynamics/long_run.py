@@ -24,6 +24,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
 
 import numpy as np
 
+import qiskit_qff
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.analysis import AnalysisSettings, analyse_stream
@@ -106,13 +107,13 @@ def main():
         read_again(arguments.read)
         return
     frames = read_shipped() if arguments.smoke else read_frames(arguments.data / "lips83.extxyz.xz")
-    options = {"max_parameters": 40, "optimizer": {"restarts": 1}} if arguments.smoke else {}
+    options = {"data": {"split": "none"}}
+    options |= {"max_parameters": 40, "optimizer": {"restarts": 1}} if arguments.smoke else {}
     if arguments.model:
         field = ForceField.load(arguments.model)
     else:
-        from qiskit_qff.training.trainer import train  # which the process that only reads does not need
-
-        field = train(frames[:600], parse_config(options, where="benchmark"), rng=np.random.default_rng(0)).force_field
+        # By attribute, so that the process that only reads does not load the training.
+        field = qiskit_qff.train(frames[:600], parse_config(options, where="benchmark")).force_field
     result = {"frames_per_ns": FRAMES_PER_NS, "n_atoms": frames[0].n_atoms, "reading": []}
     with tempfile.TemporaryDirectory() as folder:
         result["run"] = run(field, frames[0], Path(folder), 40 if arguments.smoke else 2000)

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from qiskit_qff import train
 from qiskit_qff.evaluators.mitigation import PRESETS
 from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.quantum_cost import quantum_costs
 from qiskit_qff.structures.shipped import read_shipped
-from qiskit_qff.training.trainer import train
 
 RESULT = Path(__file__).parents[1] / "results" / "calibration_cost.json"
 MODELS = {"99 parameters, up to 6 qubits": (6, 99), "44 parameters, 3 qubits": (3, 44)}
@@ -34,8 +34,8 @@ def main():
     rows = []
     for label, (n_qubits, budget) in list(MODELS.items())[1 if options.smoke else 0 :]:
         frames = read_shipped()
-        config = parse_config({"circuit": {"n_qubits": n_qubits}, "max_parameters": budget}, where="benchmark")
-        field = train(frames, config, rng=np.random.default_rng(0)).force_field
+        settings = {"data": {"split": "none"}, "circuit": {"n_qubits": n_qubits}, "max_parameters": budget}
+        field = train(frames, parse_config(settings, where="benchmark")).force_field
         atoms = {number: int(np.sum(frames[0].numbers == number)) for number in field.species}
         full = sum(m.ansatz.n_amplitudes * (m.ansatz.n_amplitudes + 1) // 2 for m in field.models)
         for preset in presets:

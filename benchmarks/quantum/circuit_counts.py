@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from qiskit_qff import train
 from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.measured import predict_measured
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped
-from qiskit_qff.training.trainer import train
 
 RESULT = Path(__file__).parents[1] / "results" / "circuit_counts.json"
 
@@ -60,9 +60,8 @@ def main():
     parser.add_argument("--smoke", action="store_true", help="one repetition of the shipped set, nothing written")
     options = parser.parse_args()
     frames = read_shipped() if options.smoke else read_frames(options.data / "lips83.extxyz.xz")[:60]
-    budget = 30 if options.smoke else 99
-    config = parse_config({"max_parameters": budget, "circuit": {"n_qubits": 5}}, where="benchmark")
-    field = train(frames[:20], config, rng=np.random.default_rng(0)).force_field
+    settings = {"data": {"split": "none"}, "circuit": {"n_qubits": 5}, "max_parameters": 30 if options.smoke else 99}
+    field = train(frames[:20], parse_config(settings, where="benchmark")).force_field
     rows = []
     for times in (1,) if options.smoke else (1, 2, 4):
         frame = repeated(frames[0], times, np.random.default_rng(times))

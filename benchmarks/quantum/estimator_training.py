@@ -15,16 +15,11 @@ import os
 import time
 from pathlib import Path
 
-import numpy as np
-
-from qiskit_qff.evaluators.backends import build_evaluator
-from qiskit_qff.evaluators.timing import TimingModel
+from qiskit_qff import train
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.report.metrics import compare, measure
+from qiskit_qff.model.metrics import compare_model, measure
 from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.training.measured.optimizers import OptimizerSettings
-from qiskit_qff.training.measured.run import MeasuredSettings, train_measured
-from qiskit_qff.training.trainer import fit, prepare
+from qiskit_qff.training.measured.backend import BackendRun
 
 RESULTS = Path(__file__).parents[1] / "results"
 CIRCUITS = {
@@ -36,9 +31,7 @@ LIMIT = 1.2
 
 
 def errors(field, frames):
-    predictions = [field.predict(frame) for frame in frames]
-    compared = compare(frames, energies=[p.energy for p in predictions], forces=[p.forces for p in predictions])
-    metrics = measure(compared)
+    metrics = measure(compare_model(field, frames))
     return {
         "force_mae_mev_per_ang": metrics.force_mae_mev_per_ang,
         "force_rmse_mev_per_ang": metrics.force_rmse_mev_per_ang,
@@ -46,47 +39,35 @@ def errors(field, frames):
     }
 
 
-def measured_run(prepared, test, options, seed):
-    start_rng, shot_rng = np.random.default_rng(seed).spawn(2)
-    sizes = {spec.n_qubits for spec in prepared.objective.layout.specs}
-    evaluators = {
-        size: build_evaluator(options.backend, n_qubits=size, shots=options.shots, rng=shot_rng) for size in sizes
-    }
-    settings = MeasuredSettings(
-        optimizer=OptimizerSettings(name=options.optimizer, steps=options.steps, seed=seed),
-        shots=options.shots,
-        candidates=options.candidates,
-        timing=TimingModel(),
-    )
+def measured_run(frames, config, test, seed):
     begin = time.perf_counter()
-    trained = train_measured(
-        prepared.objective,
-        evaluators,
-        settings,
-        start=None,
-        rng=start_rng,
-        shot_rng=shot_rng,
-        on_plan=lambda plan: print(f"a step: {plan.step}, all: {plan.total}", flush=True),
-        on_step=lambda number, step: print(
-            f"seed {seed}, step {number}: loss {step.loss:.3f} ± {step.std_error:.3f}, exact {step.exact_loss:.3f}, "
-            f"{time.perf_counter() - begin:.0f} s",
-            flush=True,
+    trained = train(
+        frames,
+        config.model_copy(update={"seed": seed}),
+        backend=BackendRun(
+            on_plan=lambda plan: print(f"a step: {plan.step}, all: {plan.total}", flush=True),
+            on_step=lambda number, step: print(
+                f"seed {seed}, step {number}: loss {step.loss:.3f} ± {step.std_error:.3f}, "
+                f"exact {step.exact_loss:.3f}, {time.perf_counter() - begin:.0f} s",
+                flush=True,
+            ),
         ),
     )
-    steps = (trained.start, *trained.steps)
+    measured = trained.measured
+    steps = (measured.start, *measured.steps)
     return {
         "seed": seed,
-        "seconds": time.perf_counter() - begin,
-        **errors(prepared.force_field(trained.parameters), test),
-        "loss": prepared.objective.fit_loss(trained.parameters),
-        "measured_loss": trained.final.loss,
-        "measured_loss_std_error": trained.final.std_error,
-        "kept": trained.kept,
-        "circuits": trained.cost.circuits,
-        "shots": trained.cost.shots,
-        "estimated_processor_seconds": trained.cost.seconds,
-        "circuits_per_step": trained.plan.step.circuits,
-        "shots_per_step": trained.plan.step.shots,
+        "seconds": trained.seconds,
+        **errors(trained.force_field, test),
+        "loss": trained.result.loss,
+        "measured_loss": measured.final.loss,
+        "measured_loss_std_error": measured.final.std_error,
+        "kept": measured.kept,
+        "circuits": measured.cost.circuits,
+        "shots": measured.cost.shots,
+        "estimated_processor_seconds": measured.cost.seconds,
+        "circuits_per_step": measured.plan.step.circuits,
+        "shots_per_step": measured.plan.step.shots,
         "losses": [step.loss for step in steps],
         "std_errors": [step.std_error for step in steps],
         "exact_losses": [step.exact_loss for step in steps],
@@ -115,9 +96,10 @@ def main():
         options.steps, options.seeds, options.shots, options.candidates = 2, 1, 64, 2
         train_frames, test = frames[:20], frames[600:620]
     # Without the penalty on shot noise the exact training is the hardest to reach.
-    config = {"circuit": CIRCUITS[options.circuit], "loss": {"shots": None}}
-    prepared = prepare(train_frames, parse_config(config, where="benchmark"))
-    exact = fit(prepared, rng=np.random.default_rng(0))
+    config = {"data": {"split": "none"}, "circuit": CIRCUITS[options.circuit], "loss": {"shots": None}}
+    exact = train(train_frames, parse_config(config, where="benchmark")).result
+    asked = {name: getattr(options, name) for name in ("backend", "optimizer", "shots", "steps", "candidates")}
+    measured_config = parse_config(config | {"estimator": asked}, where="benchmark")
     reference = errors(exact.force_field, test)
     print(f"exact: loss {exact.loss:.3f}, {reference}", flush=True)
     runs = []
@@ -136,7 +118,7 @@ def main():
         "runs": runs,
     }
     for seed in range(options.seeds):
-        runs.append(measured_run(prepared, test, options, seed))
+        runs.append(measured_run(train_frames, measured_config, test, seed))
         runs[-1]["force_mae_ratio"] = runs[-1]["force_mae_mev_per_ang"] / reference["force_mae_mev_per_ang"]
         print({k: v for k, v in runs[-1].items() if not isinstance(v, list)}, flush=True)
         if not options.smoke:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qiskit_qff import train
 from qiskit_qff.evaluators.backends import build_evaluator, find_device
 from qiskit_qff.evaluators.strategies.operator import measure_operator
 from qiskit_qff.evaluators.strategies.spectrum import known_spectrum
@@ -29,7 +30,6 @@ from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped
-from qiskit_qff.training.trainer import train
 
 RESULT = Path(__file__).parents[1] / "results" / "fake_device.json"
 MODELS = {
@@ -53,10 +53,8 @@ def model(label, trained_for, data_dir):
     else:
         frames = read_frames(data_dir / "lips83.extxyz.xz")
         fitted, test = frames[:200], frames[600:620]
-    config = parse_config(
-        {"circuit": {"n_qubits": n_qubits}, "max_parameters": budget, "loss": loss}, where="benchmark"
-    )
-    return train(fitted, config, rng=np.random.default_rng(0)).force_field, test
+    settings = {"data": {"split": "none"}, "circuit": {"n_qubits": n_qubits}, "max_parameters": budget, "loss": loss}
+    return train(fitted, parse_config(settings, where="benchmark")).force_field, test
 
 
 def measured_models(field, evaluator, preset, shots):

@@ -24,6 +24,7 @@ import numpy as np
 from qiskit_aer.primitives import EstimatorV2
 from qiskit_machine_learning.gradients import ParamShiftEstimatorGradient
 
+from qiskit_qff import train
 from qiskit_qff.circuit.ansatz import build_program
 from qiskit_qff.circuit.compiled import compile_program
 from qiskit_qff.circuit.program import BoundProgram
@@ -38,10 +39,10 @@ from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.sensitivity import environments
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.training.design import LossWeights
-from qiskit_qff.training.trainer import fit, prepare
 
 RESULT = Path(__file__).parents[1] / "results" / "gradient_cost.json"
 CONFIG = {
+    "data": {"split": "none"},
     "circuit": {"n_qubits": 3, "family": "brickwork_cz", "readout": "z_diagonal", "layers": 3, "n_readouts": 8},
     "optimizer": {"max_iterations": 5, "restarts": 1},
 }
@@ -154,8 +155,7 @@ def main():
         print(f"lips83: not in {options.data}, skipped")
         return
     frames = read_frames(path)[:20]
-    prepared = prepare(frames, parse_config(CONFIG, where="benchmark"))
-    field = fit(prepared, rng=np.random.default_rng(0)).force_field
+    field = train(frames, parse_config(CONFIG, where="benchmark")).force_field
     frame = frames[0]
     per_species = 1 if options.smoke else options.atoms
     rows, deviation = compare_wall_time(field, frame, per_species)

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from qiskit_qff import train
 from qiskit_qff.evaluators.exact import ExpectedEvaluator, SampledEvaluator
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.measured import predict_measured
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped
-from qiskit_qff.training.trainer import train
 
 RESULT = Path(__file__).parents[1] / "results" / "shots.json"
 ENERGY, FORCE = 1e-3, 50e-3  # eV/atom, eV/Å
@@ -106,10 +106,15 @@ def main():
         for label in ("frugal",) if options.smoke else TRAININGS:
             settings = TRAININGS[label]
             config = parse_config(
-                {**settings, "loss": {**loss, **settings["loss"]}, **({"max_parameters": 30} if options.smoke else {})},
+                {
+                    **settings,
+                    "data": {"split": "none"},
+                    "loss": {**loss, **settings["loss"]},
+                    "max_parameters": 30 if options.smoke else 99,
+                },
                 where="benchmark",
             )
-            field = train(frames, config, rng=np.random.default_rng(0)).force_field
+            field = train(frames, config).force_field
             force, energy = accuracy(field, test)
             row = {"set": name, "training": label, "force_mae_mev_per_ang": force, "energy_mae_mev_per_atom": energy}
             row["n_trainable"] = field.n_trainable

@@ -217,9 +217,7 @@ def stresses(coarse, fine):
         tensor = other.get_stress(voigt=False) - mean * np.eye(3)
         atoms.calc.results["stress"] = np.round(full_3x3_to_voigt_6_stress(tensor), 8)
         atoms.info["stress_shift_gpa"] = round(-mean / GPa, 4)
-        atoms.info |= {
-            f"stress_{name}": other.info[f"label_{name}"] for name in ("version", "settings", "finished")
-        }
+        atoms.info |= {f"stress_{name}": other.info[f"label_{name}"] for name in ("version", "settings", "finished")}
         count += 1
     if count < len(found):
         sys.exit(f"{coarse}: {len(found) - count} of {len(found)} frames are none of the set")

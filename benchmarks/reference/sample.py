@@ -11,8 +11,7 @@ turn; this is the loop's first half for calculations that run elsewhere.
 
 With `--thermal` dynamics runs within walls (`qiskit_qff.model.fence`), from a snapshot of replica A, B or C by seed,
 and gives its last sound structure (no bond of the framework stretched by half), whatever its grade: a sample of that
-temperature, as far as the model knows it. Lithium is taken away at random, or inserted into pores by
-`qiskit_qff.structures.building`.
+temperature, as far as the model knows it. Lithium is taken away at random, or inserted into pores.
 """
 
 import argparse
@@ -20,20 +19,19 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from ase import Atoms, units
+from ase import Atom, Atoms, units
 from ase.constraints import Hookean
 from ase.io import write
 from ase.md.bussi import Bussi
 from ase.md.velocitydistribution import thermalize_momenta
 from ase.neighborlist import natural_cutoffs, neighbor_list
+from pymatgen.core import Lattice
 
 from qiskit_qff import ForceField, QFFCalculator, read_shipped, train
 from qiskit_qff.errors import QFFError
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.extrapolation import Grader
 from qiskit_qff.model.fence import FencedForceField
-from qiskit_qff.structures.building.insertion import find_places, insert_ions
-from qiskit_qff.structures.building.pore_sites import SiteRules, least_distances
 from qiskit_qff.structures.species import species_index
 
 LEVELS = (1.0, 1.5)
@@ -41,12 +39,12 @@ GIVE_UP = 2.5
 LONG_BOND = 2.6
 SPREAD = 0.35
 """Displacement of the places that springs hold to, in Å."""
-APART = 2.7
-"""Least distance of two lithium ions when one is inserted, in Å."""
+LEAST = {"H": 1.8, "C": 2.0, "O": 1.75, "Zn": 2.6, "Li": 2.7}
+"""Least distances from a lithium ion that is inserted, in Å."""
 LONGEST_STRETCH = 1.5
 """A bond of the framework that is longer than this times its first length is broken."""
-PLACES = 12
-"""Sites of most contacts, out of which inserted lithium is given some at random."""
+CONTACTS = 4
+"""Atoms of C and O within 0.6 Å beyond their least distances, at least, where lithium is inserted."""
 
 
 def kept(atoms, **told):
@@ -93,14 +91,21 @@ def sample(field, frame, *, temperature, seed, picoseconds, springs, number):
 
 
 def loaded(frame, n_lithium, rng):
-    """The frame with as many lithium ions, as ASE atoms."""
-    present = np.flatnonzero(frame.numbers == 3)
-    if n_lithium > len(present):
-        rules = SiteRules(least=least_distances(frame, "Li", {"Li": APART}))
-        places = find_places(frame, rules, kinds=PLACES)
-        return insert_ions(places, "Li", n_lithium - len(present), apart=APART, count=1, rng=rng).frames[0].to_atoms()
+    """The frame with as many lithium ions, as ASE atoms: taken away at random, or put into pores at random."""
     atoms = frame.to_atoms()
+    present = np.flatnonzero(frame.numbers == 3)
     del atoms[rng.permutation(present)[n_lithium:]]
+    if n_lithium <= len(present):
+        return atoms
+    lattice, symbols = Lattice(atoms.cell.array), np.array(atoms.get_chemical_symbols())
+    grid = np.stack(np.meshgrid(*[np.arange(36) / 36] * 3), axis=-1).reshape(-1, 3)
+    excess = lattice.get_all_distances(grid, atoms.get_scaled_positions()) - [LEAST[symbol] for symbol in symbols]
+    touching = (excess[:, np.isin(symbols, ["C", "O"])] < 0.6).sum(axis=1)
+    free = grid[(excess > 0.0).all(axis=1) & (touching >= CONTACTS)]
+    for _ in range(n_lithium - len(present)):
+        chosen = rng.choice(free)
+        atoms.append(Atom("Li", chosen @ atoms.cell.array))
+        free = free[lattice.get_all_distances(free, chosen)[:, 0] > LEAST["Li"]]
     return atoms
 
 
@@ -131,8 +136,8 @@ def thermal(field, frame, *, temperature, n_lithium, seed, picoseconds, every, n
 
 def small_model():
     options = {"max_parameters": 40, "optimizer": {"restarts": 1}, "descriptor": {"r_cut": 4.5, "l_max": 1}}
-    frames = read_shipped()[:5]
-    return train(frames, parse_config(options, where="benchmark"), rng=np.random.default_rng(0)).force_field
+    config = parse_config(options | {"data": {"split": "none"}}, where="benchmark")
+    return train(read_shipped()[:5], config).force_field
 
 
 def main():

@@ -31,17 +31,17 @@ import numpy as np
 from qiskit.primitives import StatevectorEstimator
 from qiskit_aer.primitives import EstimatorV2
 
+from qiskit_qff import train
 from qiskit_qff.circuit.readout import diagonal_observable
 from qiskit_qff.encoding.preparation import loader_circuit
 from qiskit_qff.encoding.tree import tree_layout
 from qiskit_qff.encoding.tree_angles import loader_angles
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.strategies.environment import amplitude_gradients
-from qiskit_qff.model.config import parse_config
+from qiskit_qff.model.config import OptimizerConfig, TrainConfig
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped
-from qiskit_qff.training.trainer import train
 
 RESULTS = Path(__file__).parents[1] / "results"
 MAX_DIFFERENCE = 1e-8
@@ -169,7 +169,7 @@ def measure(field, frame, repeats, atoms_per_species):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("QFF_DATA", "../shared/data")))
-    parser.add_argument("--model", type=Path, help="default: trained on the first 100 frames")
+    parser.add_argument("--model", type=Path, help="default: what qff train makes of the first 600 frames")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--smoke", action="store_true", help="the shipped set once, nothing written")
     arguments = parser.parse_args()
@@ -177,10 +177,8 @@ def main():
     if arguments.model:
         field = ForceField.load(arguments.model)
     else:
-        options = {"max_parameters": 40, "optimizer": {"restarts": 1}} if arguments.smoke else {}
-        options["descriptor"] = {"r_cut": 5.0}
-        chosen = frames[:5] if arguments.smoke else frames[:100]
-        field = train(chosen, parse_config(options, where="benchmark"), rng=np.random.default_rng(0)).force_field
+        config = TrainConfig(max_parameters=40, optimizer=OptimizerConfig(restarts=1)) if arguments.smoke else None
+        field = train(frames[: 10 if arguments.smoke else 600], config).force_field
     result = measure(field, frames[0], *((1, 1) if arguments.smoke else (arguments.repeats, 4)))
     print(json.dumps(result, indent=1))
     if not arguments.smoke:

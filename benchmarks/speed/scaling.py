@@ -2,11 +2,12 @@
 
     python benchmarks/speed/scaling.py [--data DIR] [--model model.json] [--parts size threads screening mpi] [--smoke]
 
-Supercells of lips83, cutoff 5 Å. `size`: processor time of a step (forces, and a neighbour list of 0.5 Å skin that is
-built anew every tenth step) on one thread at 1,000, 10,000 and 100,000 atoms, taking turns; and the peak resident
-memory of a process of its own for each size. `threads`: wall time of a step on one and two threads, in turns.
-`screening`: wall time of 200 single cells through `ForceField.predict_many`, one and two at a time, in turns.
-`mpi`: wall time of a step in LAMMPS (`qff lammps`, NVE) on one and two processes of one thread, in turns.
+Supercells of lips83, and the model that `qff train` makes of its first 600 frames. `size`: processor time of a step
+(forces, and a neighbour list of 0.5 Å skin that is built anew every tenth step) on one thread at 1,000, 10,000 and
+100,000 atoms, taking turns; and the peak resident memory of a process of its own for each size. `threads`: wall time of
+a step on one and two threads, in turns. `screening`: wall time of 200 single cells through `ForceField.predict_many`,
+one and two at a time, in turns. `mpi`: wall time of a step in LAMMPS (`qff lammps`, NVE) on one and two processes of
+one thread, in turns.
 
 Wall times suffer when other jobs use the cores. The load average before each run is recorded; besides the ratio of
 the medians, that of the fastest runs is given. On a busy machine `--realtime` keeps other jobs off the cores for the
@@ -27,13 +28,13 @@ from pathlib import Path
 import numba
 import numpy as np
 
-from qiskit_qff.model.config import parse_config
+from qiskit_qff import train
+from qiskit_qff.model.config import OptimizerConfig, TrainConfig
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.lammps.libraries import mpi_launcher
 from qiskit_qff.structures.neighbors import VerletList
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped
-from qiskit_qff.training.trainer import train
 
 RESULTS = Path(__file__).parents[1] / "results"
 SIZES = ((2, 2, 3), (4, 5, 6), (10, 11, 11))
@@ -199,7 +200,7 @@ def mpi(model, atoms, launcher, steps, repeats):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("QFF_DATA", "../shared/data")))
-    parser.add_argument("--model", type=Path, help="default: trained on the first 100 frames")
+    parser.add_argument("--model", type=Path, help="default: what qff train makes of the first 600 frames")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--launcher", default=mpi_launcher(), help="mpiexec of the MPI library that LAMMPS uses")
@@ -218,11 +219,8 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         model = arguments.model or Path(name) / "model.json"
         if not arguments.model:
-            options = {"max_parameters": 40, "optimizer": {"restarts": 1}} if arguments.smoke else {}
-            options["descriptor"] = {"r_cut": 5.0}
-            chosen = frames[:5] if arguments.smoke else frames[:100]
-            rng = np.random.default_rng(0)
-            train(chosen, parse_config(options, where="benchmark"), rng=rng).force_field.save(model)
+            config = TrainConfig(max_parameters=40, optimizer=OptimizerConfig(restarts=1)) if arguments.smoke else None
+            train(frames[: 10 if arguments.smoke else 600], config).force_field.save(model)
         structure = Path(name) / "frame.extxyz"
         atoms.write(structure)
         field = ForceField.load(model)

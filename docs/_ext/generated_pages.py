@@ -1,20 +1,16 @@
 """Pages that are made of the code when the site is built, so that they say what it does: commands, settings, errors."""
 
 import html
-import inspect
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
-import typer
 from error_messages import GAP, error_classes, messages
 from sphinx.application import Sphinx
-from typer.models import ArgumentInfo, OptionInfo
 
-from qiskit_qff.cli.completion import names_of
-from qiskit_qff.cli.main import VERBS
 from qiskit_qff.model.config_text import choices, config_schema
 from qiskit_qff.structures.labels import ENERGY_NAMES, FORCE_NAMES, STRESS_NAMES, VIRIAL_NAMES
 
@@ -22,78 +18,10 @@ TARGET = Path(__file__).parents[1] / "_generated"
 
 
 def commands_page() -> str:
-    """Every verb with its arguments and options, from the signatures of the functions behind them."""
-    lines: list[str] = []
-    for name, verb in VERBS.items():
-        if not isinstance(verb, typer.Typer):
-            lines += _command(f"qff {name}", verb, level=2)
-            continue
-        lines += [f"## `qff {name}`\n", _plain(str(verb.info.help or "")) + "\n"]
-        for command in verb.registered_commands:
-            assert command.callback is not None
-            lines += _command(f"qff {name} {command.name or command.callback.__name__}", command.callback, level=3)
-    return "\n".join(lines)
-
-
-def _command(name: str, function: Callable[..., None], *, level: int) -> Iterator[str]:
-    """One verb."""
-    parameters = list(_parameters(function))
-    arguments = [_metavar(parameter) for parameter in parameters if isinstance(parameter.info, ArgumentInfo)]
-    yield f"{'#' * level} `{name}`\n"
-    yield _plain(inspect.getdoc(function).split("\n\nRaises:")[0]) + "\n"
-    yield f"```text\n{' '.join([name, *arguments, '[OPTIONS]'])}\n```\n"
-    for parameter in parameters:
-        yield f"{_head(parameter)}\n: {_plain(parameter.info.help or '')}{_default(parameter)}\n"
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One argument or option of a verb."""
-
-    name: str
-    """Name in the function's signature."""
-    kind: Any
-    """Type of its value."""
-    info: Any
-    """What typer was told of it."""
-    default: Any
-    """Value where it is not given; ``inspect.Parameter.empty`` where it must be."""
-
-
-def _parameters(function: Callable[..., None]) -> Iterator[Parameter]:
-    """Arguments and options in the order of the signature."""
-    signature = inspect.signature(function).parameters
-    for name, hint in get_type_hints(function, include_extras=True).items():
-        for info in (entry for entry in get_args(hint) if isinstance(entry, (ArgumentInfo, OptionInfo))):
-            yield Parameter(name, get_args(hint)[0], info, signature[name].default)
-
-
-def _metavar(parameter: Parameter) -> str:
-    """What stands for an argument in a line of usage."""
-    return str(parameter.info.metavar or parameter.name.upper())
-
-
-def _head(parameter: Parameter) -> str:
-    """Names of an option, and what it takes; or the argument."""
-    if isinstance(parameter.info, ArgumentInfo):
-        return f"`{_metavar(parameter)}`"
-    names = ", ".join(f"`{name}`" for names in names_of(parameter.info) for name in names.split("/"))
-    if parameter.kind in (bool, bool | None):
-        return names
-    text = str(parameter.kind)
-    words = (("Path", "PATH"), ("int", "N"), ("float", "X"), ("str", "WORD"))
-    return f"{names} *{parameter.info.metavar or next(word for part, word in words if part in text)}*"
-
-
-def _default(parameter: Parameter) -> str:
-    """What holds where an option is not given."""
-    if isinstance(parameter.info, ArgumentInfo):
-        return ""
-    if parameter.default is inspect.Parameter.empty:
-        return " **Required.**"
-    if parameter.default is None or parameter.default is False:
-        return ""
-    return " Default: yes." if parameter.default is True else f" Default: `{parameter.default}`."
+    """Every verb with its arguments and options, as typer documents them."""
+    command = [sys.executable, "-m", "typer", "qiskit_qff.cli.main", "utils", "docs", "--name", "qff"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return text[text.index("\n## ") :]
 
 
 def settings_page() -> str:

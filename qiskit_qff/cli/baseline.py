@@ -1,14 +1,13 @@
 """``qff baseline``: classical models of at most as many parameters, on the split of ``qff train``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from qiskit_qff.cli.options import DryRunOption, ForceOption, FrameworkOption, JsonOption, StressScaleOption
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
-from qiskit_qff.cli.train import resolve_config
 
 
 def baseline(
@@ -46,16 +45,22 @@ def baseline(
 ) -> None:
     """Fit classical models of at most as many parameters to the same frames, and compare."""
     from qiskit_qff.cli import baseline_run as run
+    from qiskit_qff.cli.configuration import configuration
 
     output = Output(as_json=json)
-    changes: dict[str, Any] = {
-        "data": {"split": split, "test_fraction": test_fraction, "group": group, "framework": framework},
-        "descriptor": {"r_cut": cutoff},
-        "loss": {"stress_scale_mev_per_ang3": stress_scale},
-        "max_parameters": max_parameters,
-        "seed": seed,
-    }
-    config = resolve_config(source, changes)
+    config = configuration(
+        source,
+        {
+            "data.split": split,
+            "data.test_fraction": test_fraction,
+            "data.group": group,
+            "data.framework": framework,
+            "descriptor.r_cut": cutoff,
+            "loss.stress_scale_mev_per_ang3": stress_scale,
+            "max_parameters": max_parameters,
+            "seed": seed,
+        },
+    )
     names = run.choose(models)
     if out is not None:
         check_output_directory(out, owned=run.OWN_FILES, force=force)

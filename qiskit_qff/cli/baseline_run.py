@@ -14,15 +14,15 @@ from qiskit_qff.cli.baseline_snap import snap_baselines
 from qiskit_qff.cli.options import model_file
 from qiskit_qff.cli.output import Output, plain
 from qiskit_qff.cli.stresses import fitted_scale
-from qiskit_qff.cli.training_run import read_training_frames
+from qiskit_qff.cli.training_run import tell_data
 from qiskit_qff.errors import ConfigError, MissingDependencyError
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.report.metrics import Metrics, compare, measure
+from qiskit_qff.model.metrics import Metrics, compare, compare_model, measure
 from qiskit_qff.report.training_run import METRICS
 from qiskit_qff.structures.splitting import Split
 from qiskit_qff.training.baselines.baseline import Baseline
 from qiskit_qff.training.baselines.suite import BASELINES, BaselineData, gather
-from qiskit_qff.training.holdout import hold_out
+from qiskit_qff.training.pipeline import TrainingData, read_training_data
 
 if TYPE_CHECKING:
     from qiskit_qff.model.config import TrainConfig
@@ -101,21 +101,21 @@ def compare_baselines(
         ConfigError: If nothing is held out, or the run to compare with held out other frames.
         DataError: If the data can't be read or fitted to.
     """
-    quantum, split, train, test = _prepare(config, against, output)
+    quantum, data = _prepare(config, against, output)
     rows, skipped = [], {}
     if quantum is not None:
-        rows.append(quantum_row(quantum, test))
+        rows.append(quantum_row(quantum, data.held_out))
     with output.progress("baselines") as advance:
         maps = None if quantum is None else {model.number: model.compression for model in quantum.models}
-        data = gather(train, config, maps=maps, progress=advance)
+        gathered = gather(data.training, data.config, maps=maps, progress=advance)
         for name in names:
             try:
-                rows.extend(fit_rows(name, data, test, seed=config.seed, progress=advance))
+                rows.extend(fit_rows(name, gathered, data.held_out, seed=config.seed, progress=advance))
             except MissingDependencyError as error:
                 skipped[name] = str(error)
     for name, reason in skipped.items():
         output.note(f"{name}: skipped: {reason}")
-    return BaselineComparison(data.config, split, tuple(rows), skipped)
+    return BaselineComparison(data.config, data.split, tuple(rows), skipped)
 
 
 def rehearse(config: "TrainConfig", names: Sequence[str], output: Output, *, against: Path | None = None) -> None:
@@ -131,7 +131,7 @@ def rehearse(config: "TrainConfig", names: Sequence[str], output: Output, *, aga
         ConfigError: If nothing is held out, or the run to compare with held out other frames.
         DataError: If the data can't be read.
     """
-    _, split, _, _ = _prepare(config, against, output)
+    split = _prepare(config, against, output)[1].split
     output.say(f"would fit    {', '.join(names)}, of at most {config.max_parameters} parameters")
     output.say(f"frames       {len(split.train)} to fit to, {len(split.test)} held out; nothing was fitted or written")
     output.finish(
@@ -144,10 +144,8 @@ def rehearse(config: "TrainConfig", names: Sequence[str], output: Output, *, aga
     )
 
 
-def _prepare(
-    config: "TrainConfig", against: Path | None, output: Output
-) -> "tuple[ForceField | None, Split, list[Frame], list[Frame]]":
-    """The model to compare with, the split, and the frames on its two sides.
+def _prepare(config: "TrainConfig", against: Path | None, output: Output) -> tuple[ForceField | None, TrainingData]:
+    """The model to compare with, and the frames as ``qff train`` would divide them.
 
     Raises:
         ConfigError: If nothing is held out, or the run to compare with held out other frames.
@@ -155,14 +153,13 @@ def _prepare(
     if config.data.split == "none":
         raise ConfigError("split 'none' holds no frame out to compare on; choose random, block or balanced.")
     quantum = None if against is None else ForceField.load(model_file(against))
-    frames = read_training_frames(config, output)
-    split = hold_out(frames, config.data, rng=np.random.default_rng(config.seed))
+    data = read_training_data(config=config)
+    tell_data(data, output)
     if against is not None:
-        _check_split(against, split)
+        _check_split(against, data.split)
         assert quantum is not None
         _check_loss(against, quantum, config)
-    train, test = ([frames[index] for index in side] for side in (split.train, split.test))
-    return quantum, split, train, test
+    return quantum, data
 
 
 def quantum_row(model: ForceField, test: "Sequence[Frame]") -> Row:
@@ -172,8 +169,7 @@ def quantum_row(model: ForceField, test: "Sequence[Frame]") -> Row:
         model: The model.
         test: Frames held out.
     """
-    predictions = [model.predict(frame) for frame in test]
-    metrics = measure(compare(test, energies=[p.energy for p in predictions], forces=[p.forces for p in predictions]))
+    metrics = measure(compare_model(model, test))
     return Row(QUANTUM, "the quantum model", model.ledger.to_dict(), metrics, float("nan"))
 
 

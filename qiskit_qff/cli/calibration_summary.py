@@ -106,7 +106,7 @@ def spread(errors: "Sequence[MeasuredPrediction | PredictionError]", frames: Seq
     """Root mean square of the standard errors of energies per atom, forces and labelled stresses, in meV and Å."""
     import numpy as np
 
-    from qiskit_qff.report.metrics import MEV_PER_EV, root_mean_square, six_components
+    from qiskit_qff.model.metrics import MEV_PER_EV, root_mean_square, six_components
 
     per_atom = np.array([e.energy_std / f.n_atoms for e, f in zip(errors, frames, strict=True)])
     spread = {

@@ -11,10 +11,11 @@ from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
 
 if TYPE_CHECKING:
-    from qiskit_qff.cli.training_run import TrainedModel
+    from qiskit_qff.model.config import TrainConfig
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.report.html import Panel, Section
     from qiskit_qff.structures.frame import Frame
+    from qiskit_qff.training.pipeline import TrainedModel
 
 ELEMENT = 3  # Li: the ion that moves, and a small circuit
 SHOTS = 4096
@@ -34,13 +35,15 @@ def demo(
     from qiskit_qff.cli.demo_on_device import forces_on_device
     from qiskit_qff.report.device_run import DEVICE, write_device_forces
     from qiskit_qff.report.html import write_page
+    from qiskit_qff.training.pipeline import train
 
     output = Output(as_json=json)
     begin = time.perf_counter()
     check_output_directory(out, owned=(*run.OWN_FILES, MD_DIRECTORY, DEVICE), force=force)
     output.say("Li4@MOF-5: 110 atoms, 5 elements, PBE-D3 energies and forces (shipped with the package)")
-    trained = run.train_model(_demo_config(seed=seed, fast=fast), output)
-    field = trained.result.force_field
+    with output.progress("training") as advance:
+        trained = train("shipped", _config(seed=seed, fast=fast), progress=advance)
+    field = trained.force_field
     run.tell(trained, output)
     start = trained.frames[0]
     gradients = _compare_gradients(field, start, output, seed=seed)
@@ -57,19 +60,12 @@ def demo(
     output.finish(result | {"report": out / "report.html", "seconds": round(seconds, 1)})
 
 
-def _demo_config(*, seed: int, fast: bool) -> Any:
-    """Test frames drawn evenly from the replicas, and a small pool, which suits so few frames."""
-    from qiskit_qff.model.config import parse_config
+def _config(*, seed: int, fast: bool) -> "TrainConfig":
+    """The defaults of ``qff train shipped``; in the short form one start and fewer iterations."""
+    from qiskit_qff.model.config import OptimizerConfig, TrainConfig
 
-    settings: dict[str, Any] = {
-        "data": {"path": "shipped", "split": "balanced"},
-        # Of the pools tried on these frames this one had the lowest energy error, and dynamics lasted longest.
-        "descriptor": {"r_cut": 4.5, "l_max": 1},
-        "seed": seed,
-    }
-    if fast:
-        settings["optimizer"] = {"restarts": 1, "max_iterations": 50}
-    return parse_config(settings, where="qff demo")
+    short = OptimizerConfig(restarts=1, max_iterations=50)
+    return TrainConfig(seed=seed, optimizer=short if fast else OptimizerConfig())
 
 
 def _compare_gradients(field: "ForceField", frame: "Frame", output: Output, *, seed: int) -> dict[str, float]:

@@ -16,12 +16,12 @@ from qiskit_qff.report.device_forces import COLOURS, HEADER, DeviceForces, devic
 from qiskit_qff.report.device_run import TITLE
 from qiskit_qff.report.force_arrows import force_arrows
 from qiskit_qff.report.html import Panel, Section
-from qiskit_qff.training.trainer import train
+from qiskit_qff.training.pipeline import train
 
 if TYPE_CHECKING:
-    from qiskit_qff.cli.training_run import TrainedModel
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.structures.frame import Frame
+    from qiskit_qff.training.pipeline import TrainedModel
 
 LITHIUM = 3
 BACKEND = "fake_torino"
@@ -66,12 +66,7 @@ def forces_on_device(trained: "TrainedModel", output: Output, *, seed: int) -> O
     """
     frames, split = trained.frames, trained.split
     with output.progress("a small model") as advance:
-        field = train(
-            [frames[index] for index in split.train],
-            _small(trained.config),
-            rng=np.random.default_rng(seed),
-            progress=advance,
-        ).force_field
+        field = train(trained.data.training, _small(trained.config), progress=advance).force_field
     number = int(split.test[0])
     with output.progress("measuring forces"):
         measured = measure_forces(field, frames[number], backend=BACKEND, shots=SHOTS, seed=seed)
@@ -169,6 +164,7 @@ def _small(config: TrainConfig) -> TrainConfig:
     """The demo's settings with smaller registers, fewer parameters and more regard for shot noise."""
     return config.model_copy(
         update={
+            "data": config.data.model_copy(update={"split": "none"}),
             "circuit": CircuitConfig(n_qubits=N_QUBITS),
             "max_parameters": MAX_PARAMETERS,
             "loss": config.loss.model_copy(update={"shots": TRAINED_FOR_SHOTS}),

@@ -12,25 +12,28 @@ from qiskit_qff.cli.options import (
     DataArgument,
     DecouplingOption,
     DesignOption,
-    DeviceOption,
     DryRunOption,
     ForceOption,
     JsonOption,
     ModelArgument,
-    PrecisionOption,
     SeedOption,
     model_file,
 )
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.uncertainty_summary import print_uncertainty
-from qiskit_qff.errors import ConfigError
+from qiskit_qff.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from qiskit_qff.model.accelerator.engine import DeviceForceField
+    import numpy as np
+    from numpy.typing import NDArray
+
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.model.measured import Strategy
-    from qiskit_qff.report.metrics import Comparison, Metrics
+    from qiskit_qff.model.metrics import Comparison, Metrics
     from qiskit_qff.structures.frame import Frame
+
+    Predicted = tuple[float, NDArray[np.float64], NDArray[np.float64] | None]
+    """Energy in eV, forces in eV/Å and stress in eV/Å³ of a frame."""
 
 
 def evaluate(
@@ -62,8 +65,9 @@ def evaluate(
     shift_energy: Annotated[
         bool, typer.Option("--shift-energy", help="Remove one energy constant per composition first.")
     ] = False,
-    device: DeviceOption = "cpu",
-    precision: PrecisionOption = "float64",
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Leave out frames that the model was trained on.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Directory for errors and predictions, for qff report.")
     ] = None,
@@ -71,10 +75,11 @@ def evaluate(
     dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Compare a model with ab initio labels it has not seen."""
+    """Compare a model with ab initio labels."""
     from qiskit_qff.cli.evaluation_output import check_evaluation_directory, write_evaluation
-    from qiskit_qff.model.accelerator.engine import on_device
     from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.model.metrics import measure
+    from qiskit_qff.report.evaluation_run import NOT_IN_TRAINING
     from qiskit_qff.structures.shipped import read_source
     from qiskit_qff.structures.validation import ensure_sound
 
@@ -82,27 +87,21 @@ def evaluate(
     _check_choices(backend, strategy, mitigation, design, dynamical_decoupling=decoupling)
     if uncertainty and (backend != "exact" or shots is not None):
         raise ConfigError("--uncertainty is that of the model itself: leave --backend and --shots out.")
-    is_exact = backend == "exact" and shots is None
-    if not is_exact and (device, precision) != ("cpu", "float64"):
-        raise ConfigError("--device and --precision are of the exact model: leave --backend and --shots out.")
     check_evaluation_directory(out, force=force)
     field = ForceField.load(model_file(model))
-    placed = on_device(field, device, precision=precision)
     frames = read_source(data)
     ensure_sound(frames)
+    frames, seen = _sorted_out(field, frames, output, held_out=held_out)
     if dry_run:
         asked = {"backend": backend, "strategy": strategy, "mitigation": mitigation}
         rehearse(field, frames, output, design=design, decoupling=decoupling, shots=shots, **asked)
         return
-    if is_exact:
-        comparison = compare_exactly(placed, frames, output, shift_energy=shift_energy)
-        extra = calibration_extra(field, frames)
-        if device != "cpu":
-            extra |= {"device": device, "precision": precision}
-        if uncertainty:
-            extra |= {"uncertainty": print_uncertainty(field, frames, comparison, output)}
+    extra: dict[str, Any] = {"n_frames_seen_in_training": None if seen is None else sum(seen)}
+    if backend == "exact" and shots is None:
+        predictions = _predict(field, frames, output)
+        extra |= calibration_extra(field, frames)
     else:
-        comparison, extra = _compare_on_backend(
+        predictions, measured = _measure(
             field,
             frames,
             output,
@@ -113,41 +112,73 @@ def evaluate(
             decoupling=decoupling,
             shots=shots,
             seed=seed,
-            shift_energy=shift_energy,
         )
+        extra |= measured
+    comparison = _compare(frames, predictions, shift_energy=shift_energy)
+    if uncertainty:
+        extra |= {"uncertainty": print_uncertainty(field, frames, comparison, output)}
+    unseen = None
+    if seen is not None and 0 < sum(seen) < len(frames):
+        kept = [k for k, known in enumerate(seen) if not known]
+        unseen = _compare([frames[k] for k in kept], [predictions[k] for k in kept], shift_energy=shift_energy)
+        extra |= {"unseen": measure(unseen, shift_energy=shift_energy).to_dict()}
     if out is not None:
-        write_evaluation(out, frames, comparison, extra, data=data, shift_energy=shift_energy)
+        known = {"all": comparison} | ({} if unseen is None else {NOT_IN_TRAINING: unseen})
+        write_evaluation(out, frames, known, extra, data=data, shift_energy=shift_energy)
         output.note(f"kept in {out}: qff report {out}")
-    _report(comparison, extra, output, shift_energy=shift_energy)
+    _report(comparison, unseen, extra, output, shift_energy=shift_energy)
 
 
-def compare_exactly(
-    field: "ForceField | DeviceForceField", frames: Sequence["Frame"], output: Output, *, shift_energy: bool = False
-) -> "Comparison":
-    """Predictions by exact linear algebra beside the labels.
+def _predict(field: "ForceField", frames: Sequence["Frame"], output: Output) -> "list[Predicted]":
+    """Energy, forces and stress of each frame by exact linear algebra."""
+    predictions: list[Predicted] = []
+    with output.progress("evaluating") as advance:
+        for done, frame in enumerate(frames, start=1):
+            found = field.predict(frame)
+            stress = found.stress(frame.volume) if frame.pbc.all() else None
+            predictions.append((found.energy, found.forces, stress))
+            advance("", done, len(frames))
+    return predictions
 
-    Args:
-        field: the model, on the processor or a device.
-        frames: labelled structures.
-        output: shows the progress.
-        shift_energy: remove one constant per composition.
+
+def _compare(frames: Sequence["Frame"], predictions: "Sequence[Predicted]", *, shift_energy: bool) -> "Comparison":
+    """Predictions beside labels.
 
     Raises:
-        DataError: if a frame holds an element that the model does not know, or no frame has labels.
+        DataError: if no frame has labels.
     """
-    from qiskit_qff.model.accelerator.engine import DeviceForceField
-    from qiskit_qff.report.metrics import compare
+    from qiskit_qff.model.metrics import compare
 
-    energies, forces, stresses = [], [], []
-    with output.progress("evaluating") as advance:
-        is_device = isinstance(field, DeviceForceField)
-        predictions = field.predict_many(frames) if is_device else map(field.predict, frames)
-        for done, (frame, prediction) in enumerate(zip(frames, predictions, strict=True), start=1):
-            energies.append(prediction.energy)
-            forces.append(prediction.forces)
-            stresses.append(prediction.stress(frame.volume) if frame.pbc.all() else None)
-            advance("", done, len(frames))
-    return compare(frames, energies=energies, forces=forces, stresses=stresses, shift_energy=shift_energy)
+    return compare(
+        frames,
+        energies=[energy for energy, _, _ in predictions],
+        forces=[forces for _, forces, _ in predictions],
+        stresses=[stress for _, _, stress in predictions],
+        shift_energy=shift_energy,
+    )
+
+
+def _sorted_out(
+    field: "ForceField", frames: "list[Frame]", output: Output, *, held_out: bool
+) -> "tuple[list[Frame], list[bool] | None]":
+    """The frames to evaluate, and which of them the model was trained on; None where its file does not say.
+
+    Raises:
+        ConfigError: if only held-out frames are wanted and the file does not say which these are.
+        DataError: if only held-out frames are wanted and there are none.
+    """
+    if not field.training_hashes:
+        if held_out:
+            raise ConfigError("--held-out: the model file does not say which frames it was trained on. Train again.")
+        return frames, None
+    seen = [field.has_seen(frame) for frame in frames]
+    if held_out:
+        kept = [frame for frame, known in zip(frames, seen, strict=True) if not known]
+        if not kept:
+            raise DataError(f"--held-out: the model was trained on all {len(frames)} frames; give others.")
+        output.note(f"left out: {sum(seen)} of {len(frames)} frames that the model was trained on")
+        return kept, [False] * len(kept)
+    return frames, seen
 
 
 def metrics_table(named: dict[str, "Metrics"], output: Output) -> None:
@@ -206,7 +237,7 @@ def _check_choices(backend: str, strategy: str, mitigation: str, design: str, *,
         check_noiseless(backend, mitigation=mitigation, dynamical_decoupling=dynamical_decoupling)
 
 
-def _compare_on_backend(
+def _measure(
     field: "ForceField",
     frames: Sequence["Frame"],
     output: Output,
@@ -218,9 +249,8 @@ def _compare_on_backend(
     decoupling: bool,
     shots: int | None,
     seed: int,
-    shift_energy: bool,
-) -> tuple["Comparison", dict[str, Any]]:
-    """Predictions through an Estimator beside the labels, and what they cost.
+) -> "tuple[list[Predicted], dict[str, Any]]":
+    """Energy, forces and stress of each frame through an Estimator, and what they cost.
 
     Raises:
         ConfigError: if a choice is unknown, or the backend can't do it.
@@ -231,7 +261,6 @@ def _compare_on_backend(
     from qiskit_qff.evaluators.backends import build_evaluator
     from qiskit_qff.model.calibration import is_calibrated
     from qiskit_qff.model.measured import predict_measured
-    from qiskit_qff.report.metrics import compare
 
     rng = np.random.default_rng(seed)
     if is_calibrated(field):
@@ -253,13 +282,7 @@ def _compare_on_backend(
             design=design,
             progress=advance,
         )
-    comparison = compare(
-        frames,
-        energies=[prediction.energy for prediction in measured.frames],
-        forces=[prediction.forces for prediction in measured.frames],
-        stresses=[prediction.stress for prediction in measured.frames],
-        shift_energy=shift_energy,
-    )
+    predictions: list[Predicted] = [(found.energy, found.forces, found.stress) for found in measured.frames]
     extra = {
         **spread(measured.frames, frames),
         "n_circuits": measured.cost.circuits,
@@ -272,18 +295,32 @@ def _compare_on_backend(
         "dynamical_decoupling": decoupling,
         "seed": seed,
     }
-    return comparison, extra
+    return predictions, extra
 
 
-def _report(comparison: "Comparison", extra: dict[str, Any], output: Output, *, shift_energy: bool) -> None:
+def _report(
+    comparison: "Comparison",
+    unseen: "Comparison | None",
+    extra: dict[str, Any],
+    output: Output,
+    *,
+    shift_energy: bool,
+) -> None:
     """Tell the errors, and what the backend did if one was used."""
-    from qiskit_qff.report.metrics import measure
+    from qiskit_qff.model.metrics import measure
+    from qiskit_qff.report.evaluation_run import NOT_IN_TRAINING
 
     metrics = measure(comparison, shift_energy=shift_energy)
-    metrics_table({"all": metrics}, output)
+    more = {} if unseen is None else {NOT_IN_TRAINING: measure(unseen, shift_energy=shift_energy)}
+    metrics_table({"all": metrics} | more, output)
+    if seen := extra["n_frames_seen_in_training"]:
+        output.note(
+            f"the model was trained on {seen} of these {metrics.n_frames} frames: errors over all of them are too "
+            "small. --held-out leaves them out"
+        )
     for key, value in extra.items():
         if key == "calibration":
             print_summary(value, output)
-        elif key != "uncertainty":
+        elif key not in {"uncertainty", "unseen"}:
             output.say(f"{key}: {value}")
     output.finish({**metrics.to_dict(), **extra})

@@ -9,7 +9,7 @@ from qiskit_qff.cli.output import plain
 from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
 
 if TYPE_CHECKING:
-    from qiskit_qff.report.metrics import Comparison
+    from qiskit_qff.model.metrics import Comparison
     from qiskit_qff.structures.frame import Frame
 
 
@@ -33,7 +33,7 @@ def check_evaluation_directory(out: Path | None, *, force: bool) -> None:
 def write_evaluation(
     out: Path,
     frames: "Sequence[Frame]",
-    comparison: "Comparison",
+    comparisons: "Mapping[str, Comparison]",
     extra: Mapping[str, Any],
     *,
     data: Path,
@@ -44,7 +44,7 @@ def write_evaluation(
     Args:
         out: directory; what is there and ours is replaced.
         frames: labelled structures.
-        comparison: labels and predictions.
+        comparisons: labels and predictions of ``all`` frames and, where the model has seen some, of the others.
         extra: what else was found, such as what a backend did.
         data: file of the structures; only its name is kept.
         shift_energy: whether one constant per composition was removed.
@@ -52,14 +52,14 @@ def write_evaluation(
     Raises:
         OSError: if it can't be written.
     """
+    from qiskit_qff.model.metrics import measure
     from qiskit_qff.report.evaluation_run import EVALUATION
-    from qiskit_qff.report.metrics import measure
     from qiskit_qff.report.record import Example, Record, environment
 
-    metrics = measure(comparison, shift_energy=shift_energy)
+    metrics = measure(comparisons["all"], shift_energy=shift_energy)
     record = Record(
-        comparisons={"all": comparison},
-        example=Example.typical(frames, comparison, words="evaluated"),
+        comparisons=comparisons,
+        example=Example.typical(frames, comparisons["all"], words="evaluated"),
         environment=environment(),
     )
     told = plain({"data": data.name, **metrics.to_dict(), **extra})

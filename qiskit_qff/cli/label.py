@@ -9,6 +9,7 @@ import typer
 from qiskit_qff.cli.options import CalculatorOption, JsonOption
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_frames_file
+from qiskit_qff.cores import n_cores
 from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def label(
 def _default_threads(workers: int) -> int:
     """Threads per worker: OMP_NUM_THREADS, or all cores shared between the workers."""
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return int(asked) if asked.isdecimal() and int(asked) else max(1, len(os.sched_getaffinity(0)) // workers)
+    return int(asked) if asked.isdecimal() and int(asked) else max(1, n_cores() // workers)
 
 
 def _tell(report: "LabelReport", chosen: "Reference", out: Path, output: Output) -> None:

@@ -179,6 +179,4 @@ def _as_yaml(config: "LearnConfig") -> str:
     content["train"] = {
         name: value for name, value in content["train"].items() if name not in {"data", "estimator", "seed"}
     }
-    if "r_cut" not in config.train.descriptor.model_fields_set:
-        del content["train"]["descriptor"]["r_cut"]  # left to the amount of data
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

@@ -10,23 +10,18 @@ import typer
 from qiskit_qff import __version__
 from qiskit_qff.cli.analyse import analyse
 from qiskit_qff.cli.baseline import baseline
-from qiskit_qff.cli.build import build
 from qiskit_qff.cli.calibrate import calibrate
-from qiskit_qff.cli.completion import complete_options
 from qiskit_qff.cli.cost import cost
 from qiskit_qff.cli.demo import demo
 from qiskit_qff.cli.evaluate import evaluate
 from qiskit_qff.cli.export import export
 from qiskit_qff.cli.info import info
-from qiskit_qff.cli.init import init
 from qiskit_qff.cli.label import label
 from qiskit_qff.cli.lammps import lammps
 from qiskit_qff.cli.learn import learn
 from qiskit_qff.cli.md import md
 from qiskit_qff.cli.report import report
-from qiskit_qff.cli.schema import schema
 from qiskit_qff.cli.select import select
-from qiskit_qff.cli.socket import socket
 from qiskit_qff.cli.train import train
 from qiskit_qff.cli.validate import validate
 from qiskit_qff.errors import QFFError
@@ -46,12 +41,10 @@ _NAMELESS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """What a write may fail with where no file is named: not our fault."""
 
 # The verbs in the order of `qff --help`; each module is light to import.
-VERBS: dict[str, Callable[..., None] | typer.Typer] = {
+VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
-    "build": build,
     "label": label,
     "validate": validate,
-    "init": init,
     "train": train,
     "evaluate": evaluate,
     "info": info,
@@ -62,22 +55,16 @@ VERBS: dict[str, Callable[..., None] | typer.Typer] = {
     "select": select,
     "learn": learn,
     "lammps": lammps,
-    "socket": socket,
     "export": export,
     "analyse": analyse,
     "report": report,
-    "schema": schema,
 }
 
 
 def _register_verbs() -> None:
     """Add each verb under its name, in the order of ``qff --help``."""
     for name, function in VERBS.items():
-        complete_options(function)
-        if isinstance(function, typer.Typer):
-            app.add_typer(function, name=name)
-        else:
-            app.command(name)(function)
+        app.command(name)(function)
 
 
 def _print_version(wanted: bool) -> None:

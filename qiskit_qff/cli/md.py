@@ -11,20 +11,18 @@ import typer
 
 from qiskit_qff.cli.md_output import FIGURES, SUMMARY, finish, rehearse, tell_held
 from qiskit_qff.cli.options import (
-    DeviceOption,
     DryRunOption,
     ForceOption,
     JsonOption,
     ModelArgument,
     OutOption,
-    PrecisionOption,
     SeedOption,
     model_file,
 )
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory
 from qiskit_qff.cli.stresses import fitted_scale, warn_of_volume
-from qiskit_qff.cli.walls import FenceOption, choose_potential
+from qiskit_qff.cli.walls import FenceOption, fenced_or_not
 from qiskit_qff.durable import locked_directory
 from qiskit_qff.errors import ConfigError, SimulationError
 
@@ -122,8 +120,6 @@ def md(
         ),
     ] = False,
     seed: SeedOption = 0,
-    device: DeviceOption = "cpu",
-    precision: PrecisionOption = "float64",
     dry_run: DryRunOption = False,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew even if there is a checkpoint.")] = False,
     force: ForceOption = False,
@@ -163,10 +159,11 @@ def md(
         checkpoint_interval=checkpoint_interval,
     )
     field = ForceField.load(model_file(model))
-    potential, fence = choose_potential(field, fence, device, precision, output)
+    potential: Potential = fenced_or_not(field, fence, output)
+    fence = potential is not field
     if ensemble == "npt" and start.pbc.all():
         warn_of_volume(potential, start, pressure, output, fitted=fitted_scale(field) is not None)
-    held = _held(potential, start, repeat, device, output) if hold_bonds else None
+    held = _held(potential, start, repeat, output) if hold_bonds else None
     potential = held or potential
     watch = _watch(field, on_extrapolation, grade_limit, grade_interval, output)
     # The cell as given: its copies have the same errors, because they share one M.
@@ -192,16 +189,14 @@ def md(
         raise typer.Exit(EXIT_EXTRAPOLATION)
 
 
-def _held(potential: "Potential", start: "Frame", repeat: int, device: str, output: Output) -> "HeldBonds":
+def _held(potential: "Potential", start: "Frame", repeat: int, output: Output) -> "HeldBonds":
     """The force field with walls on the bonds of the structure; says which these are.
 
     Raises:
-        ConfigError: if it has none, or forces are computed elsewhere.
+        ConfigError: if it has none.
     """
     from qiskit_qff.simulation.held_bonds import HeldBonds
 
-    if device != "cpu":
-        raise ConfigError(f"--hold-bonds: walls are there on the processor only, not on {device!r}.")
     held = HeldBonds.of(potential, start.to_atoms() * (repeat, repeat, repeat))
     output.note(f"bonds held: {', '.join(f'{count} {pair}' for pair, count in held.counts.items())}")
     return held

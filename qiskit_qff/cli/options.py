@@ -50,13 +50,6 @@ DesignOption = Annotated[
         help="States that M is measured by: auto (the fewest), first_column, pairs (the most robust) or signed_pairs.",
     ),
 ]
-DeviceOption = Annotated[
-    str,
-    typer.Option("--device", help="Where forces are computed: cpu, gpu, or cpu-jax (the gpu's operations on the CPU)."),
-]
-PrecisionOption = Annotated[
-    str, typer.Option("--precision", help="float64, or float32 on devices other than cpu (some µeV/Å of error).")
-]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]
 ModelArgument = Annotated[
     Path, typer.Argument(metavar="MODEL", help="Model file (model.json), or the directory that holds it.")

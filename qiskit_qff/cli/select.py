@@ -1,6 +1,7 @@
 """``qff select``: the frames that are worth labelling next."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,9 +11,10 @@ from qiskit_qff.cli.options import JsonOption, ModelArgument, model_file
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_frames_file
 from qiskit_qff.durable import write_atomically
-from qiskit_qff.errors import ConfigError
+from qiskit_qff.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.structures.frame import Frame
     from qiskit_qff.training.selection import Candidate, Selected
 
@@ -53,8 +55,10 @@ def select(
     field = ForceField.load(model_file(model))
     grader = Grader.of(field.models, r_cut=field.r_cut, limit=grade_limit)
     frames = _read(candidates)
+    unseen = _unseen(field, frames, output)
     with output.progress("grading") as advance:
-        graded = grade_candidates(grader, frames, progress=advance)
+        graded = grade_candidates(grader, [frames[index] for index in unseen], progress=advance)
+    graded = [replace(candidate, index=unseen[candidate.index]) for candidate in graded]
     outside = [candidate for candidate in graded if candidate.grades.outside.any()]
     pool = outside if only_outside else graded
     if only_outside and len(outside) < count:
@@ -80,6 +84,22 @@ def _read(sources: list[str]) -> "list[Frame]":
     frames = [f for source in sources for f in read_source(source)]
     ensure_sound(frames)
     return frames
+
+
+def _unseen(field: "ForceField", frames: "list[Frame]", output: Output) -> list[int]:
+    """Indices of the candidates that the model was not trained on.
+
+    Raises:
+        DataError: if there are none.
+    """
+    unseen = [index for index, frame in enumerate(frames) if not field.has_seen(frame)]
+    if not unseen:
+        raise DataError(f"the model was trained on all {len(frames)} candidates; give others.")
+    if len(unseen) < len(frames):
+        output.note(
+            f"left out: {len(frames) - len(unseen)} of {len(frames)} candidates, which the model was trained on"
+        )
+    return unseen
 
 
 def _write(chosen: "list[tuple[Frame, Selected]]", out: Path) -> None:

@@ -11,7 +11,6 @@ from qiskit_qff.cli.options import (
     ForceOption,
     FrameworkOption,
     JsonOption,
-    OutOption,
     StressScaleOption,
     model_file,
 )
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
     from qiskit_qff.model.config import TrainConfig
     from qiskit_qff.training.workers import Workers
 
-CONFIG_SUFFIXES = {".yaml", ".yml"}
-START_WORDS = ("scratch", "exact")
-
 
 def train(
     source: Annotated[
@@ -39,7 +35,9 @@ def train(
         ),
     ],
     *,
-    out: OutOption,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Directory to write to; made when missing. Required for training.")
+    ] = None,
     split: Annotated[
         str | None, typer.Option("--split", help="random, block (the last frames), balanced, or none.")
     ] = None,
@@ -90,48 +88,71 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, show the configuration, train nothing.")
     ] = False,
+    write_config: Annotated[
+        Path | None,
+        typer.Option("--write-config", help="Write the settings, with explanations, to a .yaml file; train nothing."),
+    ] = None,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Train a force field and report its errors on frames held out."""
+    """Train a force field and report its errors on held-out frames."""
     from qiskit_qff.cli import training_run as run
+    from qiskit_qff.cli.configuration import configuration
+    from qiskit_qff.cli.estimator_run import check_journal
+    from qiskit_qff.model.config import START_WORDS
     from qiskit_qff.report.training_run import CONFIG, MODEL
+    from qiskit_qff.training.pipeline import read_training_data
+    from qiskit_qff.training.pipeline import train as train_model
 
     output = Output(as_json=json)
-    changes: dict[str, Any] = {
-        "data": {"split": split, "test_fraction": test_fraction, "group": group, "framework": framework},
-        "descriptor": {"r_cut": cutoff},
-        "loss": {"stress_scale_mev_per_ang3": stress_scale},
-        "optimizer": {"restarts": restarts},
-        "estimator": {
-            "backend": backend,
-            "shots": shots,
-            "optimizer": optimizer,
-            "steps": steps,
-            "learning_rate": learning_rate,
-            "start": start if start in {None, *START_WORDS} else str(model_file(Path(str(start))).absolute()),
-            "mitigation": mitigation,
-            "dynamical_decoupling": decoupling or None,
-            "mode": mode,
-        },
+    given: dict[str, Any] = {
+        "data.split": split,
+        "data.test_fraction": test_fraction,
+        "data.group": group,
+        "data.framework": framework,
+        "descriptor.r_cut": cutoff,
+        "loss.stress_scale_mev_per_ang3": stress_scale,
+        "optimizer.restarts": restarts,
+        "estimator.backend": backend,
+        "estimator.shots": shots,
+        "estimator.optimizer": optimizer,
+        "estimator.steps": steps,
+        "estimator.learning_rate": learning_rate,
+        "estimator.start": start if start in {None, *START_WORDS} else str(model_file(Path(str(start))).absolute()),
+        "estimator.mitigation": mitigation,
+        "estimator.dynamical_decoupling": decoupling or None,
+        "estimator.mode": mode,
         "max_parameters": max_parameters,
         "seed": seed,
     }
-    config = resolve_config(source, changes)
-    check_output_directory(out, owned=(*run.OWN_FILES, *run.KEPT_FILES), force=force)
-    _check_estimator(config, changes["estimator"], out, resume=resume, force=force)
+    config = configuration(source, given)
+    _check_estimator(config, given, resume=resume)
     _check_workers(config, processes, dask)
+    if write_config is not None:
+        run.write_commented_config(write_config, read_training_data(config=config), output, force=force)
+        return
+    if out is None:
+        raise ConfigError("--out: name a directory for the model, for example --out run.")
+    check_output_directory(out, owned=(*run.OWN_FILES, *run.KEPT_FILES), force=force)
+    run.check_replaced(out, config, force=force)
+    check_journal(out, resume=resume, force=force)
     if dry_run:
-        run.rehearse(config, output)
-        output.finish({"config": config.model_dump(mode="json")})
+        data = read_training_data(config=config)
+        run.show_plan(data, output)
+        output.finish({"config": data.config.model_dump(mode="json"), "reasons": data.reasons})
         return
     measures = config.estimator.backend is not None
     with locked_directory(out) if measures else nullcontext(), staged_directory(out) as staging:
         if measures:
             run.keep_config(config, out, resume=resume)
         try:
-            with _workers(processes, dask) as workers:
-                trained = run.train_model(config, output, out=out, resume=resume, workers=workers)
+            with _workers(processes, dask) as workers, output.progress("training") as advance:
+                trained = train_model(
+                    config=config,
+                    progress=advance,
+                    workers=workers,
+                    backend=run.told_backend_run(out, config, output, resume=resume) if measures else None,
+                )
         except KeyboardInterrupt:
             if measures:
                 output.note(f"what was measured is kept: qff train {out / CONFIG} --out {out} --resume")
@@ -142,56 +163,23 @@ def train(
     output.finish({"model": out / MODEL, **run.summary(trained)})
 
 
-def resolve_config(source: Path, changes: dict[str, Any]) -> "TrainConfig":
-    """The configuration of a run: the file, or the defaults for a data file, with the options applied.
-
-    Args:
-        source: data file or configuration.
-        changes: values from the command line by section and key; None where not given.
-
-    Raises:
-        ConfigError: if the file or an option is wrong.
-    """
-    from qiskit_qff.model.config import TrainConfig, load_config, parse_config
-    from qiskit_qff.structures.shipped import is_shipped
-
-    if source.suffix.lower() in CONFIG_SUFFIXES:
-        config = load_config(source)
-    elif is_shipped(source) or source.exists():
-        config = TrainConfig()
-        changes = {**changes, "data": {**changes["data"], "path": str(source)}}
-    else:
-        raise ConfigError(f"{source}: there is no such file. Give a data file, or a configuration ending in .yaml.")
-    settings = config.model_dump(mode="json")
-    for name, value in changes.items():
-        if isinstance(value, dict):
-            settings[name] |= {key: entry for key, entry in value.items() if entry is not None}
-        elif value is not None:
-            settings[name] = value
-    settings["data"]["path"] = _absolute(settings["data"]["path"], source)
-    if settings["estimator"]["start"] not in START_WORDS:
-        settings["estimator"]["start"] = _absolute(settings["estimator"]["start"], source)
-    return parse_config(settings, where=str(source))
-
-
-def _check_estimator(config: "TrainConfig", given: dict[str, Any], out: Path, *, resume: bool, force: bool) -> None:
+def _check_estimator(config: "TrainConfig", given: dict[str, Any], *, resume: bool) -> None:
     """Refuse what training on a backend could not do, before any data is read.
 
     Raises:
-        ConfigError: if its options were given without a backend, or the directory holds other measurements.
+        ConfigError: if its options were given without a backend.
         BackendError: if the backend can't be reached.
     """
-    from qiskit_qff.cli.estimator_run import check_backend, check_journal
+    from qiskit_qff.cli.configuration import OPTIONS
+    from qiskit_qff.training.measured.backend import check_backend
 
-    if config.estimator.backend is None:
-        used = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
-        if resume:
-            used.append("--resume")
-        if used:
-            raise ConfigError(f"{', '.join(used)}: only for training on a backend; add --backend, for example aer.")
-    else:
+    if config.estimator.backend is not None:
         check_backend(config)
-    check_journal(out, resume=resume, force=force)
+        return
+    used = [OPTIONS[name] for name, value in given.items() if name.startswith("estimator.") and value is not None]
+    used += ["--resume"] if resume else []
+    if used:
+        raise ConfigError(f"{', '.join(used)}: only for training on a backend; add --backend, for example aer.")
 
 
 def _check_workers(config: "TrainConfig", processes: int | None, dask: str | None) -> None:
@@ -213,15 +201,3 @@ def _workers(processes: int | None, dask: str | None) -> "AbstractContextManager
     if dask is not None:
         return dask_workers(dask)
     return thread_workers() if processes is None else process_workers(processes)
-
-
-def _absolute(path: str | list[str], source: Path) -> str | list[str]:
-    """Data paths that mean the same from everywhere; in a configuration they start at its directory."""
-    from qiskit_qff.structures.shipped import is_shipped
-
-    if isinstance(path, list):
-        return [str(_absolute(single, source)) for single in path]
-    if is_shipped(path):
-        return path
-    start = source.parent if source.suffix.lower() in CONFIG_SUFFIXES else Path()
-    return str((start / path).absolute())

@@ -1,44 +1,34 @@
-"""One training run from data to results, as ``qff train`` and ``qff demo`` share it."""
+"""What ``qff train`` and ``qff demo`` show and write of a training run."""
 
 import json
-import time
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import yaml
 from ase.data import chemical_symbols
 
 from qiskit_qff import __version__
-from qiskit_qff.cli.estimator_run import JOURNAL, measured_summary, tell_cost, tell_measured, train_on_backend
-from qiskit_qff.cli.evaluate import compare_exactly, metrics_table
+from qiskit_qff.cli.configuration import CONFIG_SUFFIXES
+from qiskit_qff.cli.estimator_run import JOURNAL, tell_measured, tell_plan, tell_step
+from qiskit_qff.cli.evaluate import metrics_table
 from qiskit_qff.cli.info import print_ledger
 from qiskit_qff.cli.output import Output, plain
 from qiskit_qff.cli.stresses import count_stresses, tell_stresses
 from qiskit_qff.durable import write_atomically
-from qiskit_qff.errors import DataError
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.model.config_text import commented_yaml
+from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.report.figures import save
 from qiskit_qff.report.html import Page, Section, write_page
-from qiskit_qff.report.metrics import Comparison, Metrics, measure
 from qiskit_qff.report.record import RECORD, Example, Record, environment
 from qiskit_qff.report.training_page import training_page as page_of
 from qiskit_qff.report.training_run import CONFIG, METRICS, MODEL, TrainingRun
-from qiskit_qff.report.uncertainty import Coverage, calibrated, cross_checked_coverage, spreads_of
-from qiskit_qff.structures.framework import whole_frames
-from qiskit_qff.structures.shipped import read_configured
-from qiskit_qff.structures.splitting import Split
-from qiskit_qff.structures.validation import ensure_trainable
-from qiskit_qff.training.defaults import with_data_defaults
-from qiskit_qff.training.holdout import hold_out
-from qiskit_qff.training.trainer import TrainingResult, check_labels, loss_weights, train
+from qiskit_qff.structures.summary import formula
+from qiskit_qff.training.measured.backend import BackendRun, measured_summary, plan_backend_training
+from qiskit_qff.training.pipeline import TrainedModel, TrainingData
 
 if TYPE_CHECKING:
     from qiskit_qff.model.config import TrainConfig
-    from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.structures.frame import Frame
-    from qiskit_qff.training.measured.run import MeasuredTraining
-    from qiskit_qff.training.workers import Workers
 
 REPORT, FIGURES = "report.html", "figures"
 OWN_FILES = (MODEL, METRICS, CONFIG, RECORD, FIGURES, REPORT)
@@ -46,148 +36,110 @@ KEPT_FILES = (JOURNAL,)
 """Files of training on a backend that results are written beside."""
 
 
-@dataclass(frozen=True, eq=False)
-class TrainedModel:
-    """A trained model with its errors on the frames it saw and on those it did not."""
-
-    config: "TrainConfig"
-    """What was asked for, with every default spelt out."""
-    frames: "list[Frame]"
-    """All frames of the data set."""
-    split: Split
-    """Which of them were trained on."""
-    result: TrainingResult
-    """The force field and how training went."""
-    comparisons: dict[str, Comparison]
-    """Labels and predictions of ``train`` and, unless nothing was held out, ``test``."""
-    metrics: dict[str, Metrics]
-    """Errors by the same names."""
-    seconds: float
-    """Wall time of reading and training in s."""
-    measured: "MeasuredTraining | None" = None
-    """How training on a backend went; None where losses were computed."""
-    coverage: Coverage | None = None
-    """How far uncertainties can be trusted; None where nothing was held out, or there is no committee."""
-
-
-def read_training_frames(config: "TrainConfig", output: Output) -> "list[Frame]":
-    """The frames of the data set, checked to be fit for training.
+def show_plan(data: TrainingData, output: Output) -> None:
+    """Show the settings of a run, the reasons for those that the data decided, and what a backend would cost.
 
     Args:
-        config: which frames.
-        output: where to say which were left out.
-
-    Raises:
-        DataError: if a file can't be read or its frames can't be trained on.
-    """
-    frames = read_configured(config.data.path)
-    if config.data.framework == "whole":
-        whole = whole_frames(frames)
-        output.note(f"left out for broken frameworks: {len(frames) - len(whole)} of {len(frames)} frames")
-        frames = whole
-    ensure_trainable(frames)
-    return frames
-
-
-def train_model(
-    config: "TrainConfig",
-    output: Output,
-    *,
-    out: Path | None = None,
-    resume: bool = False,
-    workers: "Workers | None" = None,
-) -> TrainedModel:
-    """Read, split, train and measure.
-
-    Args:
-        config: what to do.
-        output: shows the progress.
-        out: directory that training on a backend keeps its measurements in.
-        resume: whether to go on with those in it.
-        workers: who sums over frames; this process by default.
-
-    Raises:
-        QFFError: from any step, before anything is written.
-    """
-    begin = time.perf_counter()
-    frames = read_training_frames(config, output)
-    rng = np.random.default_rng(config.seed)
-    split = hold_out(frames, config.data, rng=rng)
-    _check_species(frames, split)
-    chosen, measured = [frames[index] for index in split.train], None
-    config = with_data_defaults(config, chosen)
-    with output.progress("training") as advance:
-        if config.estimator.backend is None:
-            result = train(chosen, config, rng=rng, progress=advance, workers=workers)
-        else:
-            assert out is not None
-            result, measured = train_on_backend(
-                chosen, config, out=out, resume=resume, rng=rng, progress=advance, output=output
-            )
-    seconds = time.perf_counter() - begin
-    tell_stresses(chosen, config, output)
-    sides = {"train": split.train, "test": split.test}
-    comparisons = {
-        name: compare_exactly(result.force_field, [frames[index] for index in side], output)
-        for name, side in sides.items()
-        if len(side)
-    }
-    metrics = {name: measure(comparison) for name, comparison in comparisons.items()}
-    held_out = [frames[index] for index in split.test]
-    field, coverage = _calibrate(result.force_field, held_out, comparisons.get("test"), output)
-    result = replace(result, force_field=field)
-    return TrainedModel(config, frames, split, result, comparisons, metrics, seconds, measured, coverage)
-
-
-def _calibrate(
-    field: "ForceField", held_out: "list[Frame]", comparison: Comparison | None, output: Output
-) -> "tuple[ForceField, Coverage | None]":
-    """Fit the factor of the committee to frames held out; one frame can't be judged by another."""
-    if comparison is None or len(held_out) < 2 or any(m.spread is None for m in field.models):
-        return field, None
-    with output.progress("uncertainty") as advance:
-        spreads = spreads_of(field, held_out, comparison, progress=advance)
-    if not spreads.forces.min() > 0.0:  # an isolated atom, or training without any error
-        return field, None
-    return calibrated(field, spreads), cross_checked_coverage(spreads)
-
-
-def _check_species(frames: "list[Frame]", split: Split) -> None:
-    """Refuse, before any training, a split whose test frames hold an element that no training frame holds.
-
-    Raises:
-        DataError: naming element and frame.
-    """
-    known = {int(number) for index in split.train for number in frames[index].numbers}
-    for index in split.test:
-        unknown = sorted(set(frames[index].numbers.tolist()) - known)
-        if unknown:
-            raise DataError(
-                f"{frames[index].where}: held out, but no training frame contains {chemical_symbols[unknown[0]]}. "
-                "Choose another --seed, --split or --test-fraction, or add frames with this element."
-            )
-
-
-def rehearse(config: "TrainConfig", output: Output) -> None:
-    """Check data and configuration, show the configuration and what a backend would cost; train nothing.
-
-    Args:
-        config: what would be done.
+        data: frames, split and settings.
         output: where to show it.
 
     Raises:
-        QFFError: if it could not be done.
+        QFFError: if the data can't be trained on.
     """
-    frames = read_training_frames(config, output)
+    config = data.config
     output.say(config_text(config))
-    split = hold_out(frames, config.data, rng=np.random.default_rng(config.seed))
-    chosen = [frames[index] for index in split.train]
-    check_labels(chosen, loss_weights(config))
-    tell_stresses(chosen, config, output)
+    settings = config.model_dump(mode="json")
+    for name, reason in data.reasons.items():
+        section, _, key = name.partition(".")
+        output.say(f"{name} = {settings[section][key]}: {reason}")
+    output.say(f"frames: {len(data.split.train)} to train on, {len(data.split.test)} held out")
+    tell_data(data, output)
     if config.estimator.backend is None:
         return
     with output.progress("preparing") as advance:
-        tell_cost(chosen, config, progress=advance, output=output)
+        plan = plan_backend_training(data.training, config, progress=advance)
+    tell_plan(plan, config.estimator, output)
+
+
+def check_replaced(out: Path, config: "TrainConfig", *, force: bool) -> None:
+    """Keep the model of other data from being replaced.
+
+    Args:
+        out: directory of the run.
+        config: what would be trained.
+        force: replace it all the same.
+
+    Raises:
+        ConfigError: if the directory holds a model that was trained on other data.
+    """
+    if force or not (out / MODEL).is_file():
+        return
+    earlier = ForceField.load(out / MODEL)
+    trained_on = earlier.metadata.get("config", {}).get("data", {}).get("path")
+    if trained_on != config.data.path:
+        elements = " ".join(chemical_symbols[number] for number in earlier.species)
+        raise ConfigError(
+            f"--out {out}: holds a model of {elements}, trained on {trained_on or 'frames given in Python'}. Choose "
+            "another directory, or add --force to replace it."
+        )
+
+
+def write_commented_config(path: Path, data: TrainingData, output: Output, *, force: bool) -> None:
+    """Write the settings of a run as YAML with a comment at every key.
+
+    Args:
+        path: file to write.
+        data: frames, split and settings.
+        output: where to say it.
+        force: replace a file that exists.
+
+    Raises:
+        ConfigError: if the file is no configuration by its name, or exists.
+    """
+    if path.suffix.lower() not in CONFIG_SUFFIXES or path.is_dir():
+        raise ConfigError(f"--write-config {path}: name a file that ends in .yaml.")
+    if path.exists() and not force:
+        raise ConfigError(f"--write-config {path}: exists. Choose another name, or add --force to replace it.")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--write-config {path}: {path.parent} is no directory; make it first.")
+    heading = (
+        f"Training configuration of qiskit_qff {__version__} for {len(data.frames)} frames of "
+        f"{formula(data.frames[0].numbers)}{', ...' if len(data.frames) > 1 else ''}.\n\n"
+        f"Train with   qff train {path.name} --out run\n\n"
+        "Relative paths start at the directory of this file. Lines may be removed: what is missing has its default."
+    )
+    write_atomically(path, commented_yaml(data.config, heading=heading, notes=data.reasons))
+    output.say(f"written: {path}; next: qff train {path} --out run")
+    output.finish({"config": path, "settings": data.config.model_dump(mode="json"), "reasons": data.reasons})
+
+
+def told_backend_run(out: Path, config: "TrainConfig", output: Output, *, resume: bool) -> BackendRun:
+    """Training on a backend that keeps its measurements in a directory and says its cost and every step.
+
+    Args:
+        out: the directory.
+        config: with a backend.
+        output: where to say it.
+        resume: whether to go on with the measurements in the directory.
+    """
+    return BackendRun(
+        journal=out / JOURNAL,
+        resume=resume,
+        on_plan=lambda plan: tell_plan(plan, config.estimator, output),
+        on_step=lambda number, step: tell_step(number, step, output),
+    )
+
+
+def tell_data(data: TrainingData, output: Output) -> None:
+    """Remark on frames that were left out and on stresses that are, or could be, fitted.
+
+    Args:
+        data: frames, split and settings.
+        output: where to say it.
+    """
+    if data.n_broken:
+        output.note(f"left out for broken frameworks: {data.n_broken} of {data.n_broken + len(data.frames)} frames")
+    tell_stresses(data.training, data.config, output)
 
 
 def write_results(trained: TrainedModel, directory: Path) -> None:
@@ -274,7 +226,7 @@ def _stresses_fitted(trained: TrainedModel) -> int:
     """Training frames whose stress was fitted."""
     if trained.config.loss.stress_scale_mev_per_ang3 is None:
         return 0
-    return count_stresses([trained.frames[index] for index in trained.split.train])
+    return count_stresses(trained.data.training)
 
 
 def _uncertainty(trained: TrainedModel) -> dict[str, Any]:
@@ -313,6 +265,8 @@ def tell(trained: TrainedModel, output: Output) -> None:
         tell_measured(trained.measured, output)
     metrics_table(trained.metrics, output)
     result = trained.result
+    if trained.remark is not None:
+        output.note(trained.remark)
     output.say(
         f"loss per frame: {result.loss:.4g} (linear {result.linear_loss:.4g}, "
         f"bound that no circuit can beat {result.bound:.4g})"

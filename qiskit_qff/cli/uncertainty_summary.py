@@ -10,7 +10,7 @@ from qiskit_qff.errors import DataError
 
 if TYPE_CHECKING:
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.report.metrics import Comparison
+    from qiskit_qff.model.metrics import Comparison
     from qiskit_qff.structures.frame import Frame
 
 
@@ -29,8 +29,8 @@ def print_uncertainty(
         ConfigError: if the model file has neither grades nor a committee.
         DataError: if a frame lacks labels.
     """
+    from qiskit_qff.model.coverage import coverage, spreads_of
     from qiskit_qff.model.extrapolation import Grader
-    from qiskit_qff.report.uncertainty import coverage, spreads_of
 
     if len(comparison.energies) < len(frames) or len(comparison.forces) < comparison.n_atoms:
         raise DataError("--uncertainty compares with errors: every frame needs its energy and all forces.")

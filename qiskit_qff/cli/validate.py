@@ -1,5 +1,6 @@
 """``qff validate``: what a data set holds, what is wrong with it, and whether it can be trained on."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,10 @@ from qiskit_qff.cli.options import JsonOption
 from qiskit_qff.cli.output import Output
 
 if TYPE_CHECKING:
-    from qiskit_qff.structures.defects import DataSummary, Defect, ValidationReport
+    from qiskit_qff.structures.frame import Frame
+    from qiskit_qff.structures.summary import DataSummary
+    from qiskit_qff.structures.validation import Defect
+    from qiskit_qff.training.label_consistency import LabelConsistency
 
 _SHOWN = 3
 
@@ -23,68 +27,77 @@ def validate(
     every: Annotated[bool, typer.Option("--all", help="List every defect, not only the first of each kind.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Check structures and labels; exit code 1 if they can't be trained on, 2 if they can't be read."""
+    """Check structures and labels; exit code 2 if they can't be read or can't be trained on."""
     from qiskit_qff.structures.reading import read_frames
     from qiskit_qff.structures.shipped import seen_path
+    from qiskit_qff.structures.summary import summarize
     from qiskit_qff.structures.validation import validate_frames
 
     output = Output(as_json=json)
-    paths = [seen_path(path) for path in data]
-    report = validate_frames(read_frames(paths, strict=False))
-    advice = advise(report.summary)
-    _tell_summary(report.summary, output)
+    frames = read_frames([seen_path(path) for path in data], strict=False)
+    defects, labels = validate_frames(frames), []
+    if all(defect.severity == "warning" for defect in defects):
+        labels = _compare_labels(frames)
+        defects = sorted([*_mismatches(labels), *defects], key=lambda defect: defect.severity)
+    summary = summarize(frames)
+    advice = advise(summary)
+    _tell_summary(summary, output)
     for line in advice:
         output.say(f"advice: {line}")
-    _tell_defects(report, output, shown=None if every else _SHOWN)
+    _tell_labels(labels, output)
+    n_errors = sum(defect.severity == "error" for defect in defects)
+    _tell_defects(defects, n_errors, output, shown=None if every else _SHOWN)
     output.finish(
         {
-            "trainable": report.is_trainable,
-            "n_errors": len(report.errors),
-            "n_warnings": len(report.warnings),
-            "defects": report.defects,
+            "trainable": not n_errors,
+            "n_errors": n_errors,
+            "n_warnings": len(defects) - n_errors,
+            "defects": defects,
             "advice": advice,
-            **_plain_summary(report.summary),
+            "labels": labels,
+            **_plain_summary(summary),
         }
     )
-    _set_exit_code(report)
+    if n_errors:
+        raise typer.Exit(2)
 
 
-def _set_exit_code(report: "ValidationReport") -> None:
-    """Leave with exit code 1 if the data can't be trained on.
+def _compare_labels(frames: "list[Frame]") -> "list[LabelConsistency]":
+    """Energies and stresses of every file against its forces."""
+    from qiskit_qff.training.label_consistency import label_consistency
 
-    Raises:
-        typer.Exit: then.
-    """
-    if not report.is_trainable:
-        raise typer.Exit(1)
+    return label_consistency(frames)
+
+
+def _mismatches(labels: "list[LabelConsistency]") -> "Iterator[Defect]":
+    """Labels that contradict each other, as defects; stresses are fitted only where that is asked for."""
+    from qiskit_qff.structures.validation import Defect
+
+    for found in labels:
+        if found.problem:
+            yield Defect("error", "energy-force-mismatch", found.source, None, found.problem, "Convert them.")
+        if found.stress_problem:
+            yield Defect("warning", "stress-mismatch", found.source, None, found.stress_problem, "Convert them.")
 
 
 def advise(summary: "DataSummary") -> list[str]:
     """What the data suggests to do, where it is no defect."""
-    from qiskit_qff.structures.summary import group_tags
-
     advice = []
-    if summary.is_time_ordered:
+    if summary.group_tag:
         advice.append(
-            "successive frames resemble each other as in a trajectory: a random split would flatter the test error. "
-            "Hold out a block (--split block)."
+            f"the tag {summary.group_tag!r} divides the frames into groups: 'qff train' holds out an equal share of each."
         )
-    advice += [
-        f"the tag {tag!r} tells {count} groups apart: to hold out an equal share of each, "
-        f"--split balanced --group {tag}."
-        for tag, count in group_tags(summary).items()
-    ]
+    elif summary.is_time_ordered:
+        advice.append(
+            "successive frames resemble each other as in a trajectory: 'qff train' holds out the last ones, because a "
+            "random split would flatter the test error."
+        )
     if summary.lacking_bonds:
         where, bonds = next(iter(summary.lacking_bonds.items()))
         advice.append(
             f"{len(summary.lacking_bonds)} of {summary.n_frames} frames lack bonds that most others have ({bonds} in "
             f"{where}; all of them with --json): something came apart there. Where the model is not meant for that, "
             "--framework whole trains without them."
-        )
-    if summary.energy_force_ratio is None and summary.n_with_energy and summary.n_with_forces:
-        advice.append(
-            "no two frames are similar enough to test energies against forces; check yourself that units and "
-            "signs agree (eV, eV/Å, forces = -gradient)."
         )
     return advice
 
@@ -126,26 +139,37 @@ def _tell_summary(summary: "DataSummary", output: Output) -> None:
         )
     pairs = [f"{pair} {distance:.2f}" for pair, distance in summary.shortest_distances_ang.items()]
     output.say(f"shortest distances, Å: {', '.join(pairs) or 'no bonds found'}")
-    if summary.energy_force_ratio is not None:
-        output.say(
-            f"energy differences over the work of the forces, {summary.n_similar_pairs} pairs of similar frames: "
-            f"{summary.energy_force_ratio:.4f} (1 where units and signs agree)"
-        )
 
 
-def _tell_defects(report: "ValidationReport", output: Output, *, shown: int | None) -> None:
+def _tell_labels(labels: "list[LabelConsistency]", output: Output) -> None:
+    """Say whether energies and stresses belong to the forces, or why that was not checked."""
+    for found in labels:
+        if found.unchecked:
+            output.say(
+                f"energies against forces, {found.source}: not checked: {found.unchecked}; see yourself that units and "
+                "signs agree (eV, eV/Å, forces = -gradient)"
+            )
+        for name, factor in (("energies", found.energy), ("stresses", found.stress)):
+            if factor is not None:
+                output.say(
+                    f"{name} over what the forces predict, {found.source}, {found.n_frames} frames: {factor} "
+                    "(near 1 where units and signs agree)"
+                )
+
+
+def _tell_defects(defects: "list[Defect]", n_errors: int, output: Output, *, shown: int | None) -> None:
     """Print the defects by kind, the first few of each, and the verdict."""
     by_code: dict[str, list[Defect]] = {}
-    for defect in report.defects:
+    for defect in defects:
         by_code.setdefault(f"{defect.severity} {defect.code}", []).append(defect)
-    for kind, defects in by_code.items():
-        output.say(f"{kind}: {len(defects)}")
-        for defect in defects[:shown]:
+    for kind, alike in by_code.items():
+        output.say(f"{kind}: {len(alike)}")
+        for defect in alike[:shown]:
             output.say(f"  {defect}")
-        if shown is not None and len(defects) > shown:
-            output.say(f"  ... and {len(defects) - shown} more; --all lists them.")
-    found = f"{_count(len(report.errors), 'error')}, {_count(len(report.warnings), 'warning')}"
-    output.say(f"{'fit for training' if report.is_trainable else 'not fit for training'}: {found}")
+        if shown is not None and len(alike) > shown:
+            output.say(f"  ... and {len(alike) - shown} more; --all lists them.")
+    found = f"{_count(n_errors, 'error')}, {_count(len(defects) - n_errors, 'warning')}"
+    output.say(f"{'not fit' if n_errors else 'fit'} for training: {found}")
 
 
 def _most(counts: Any, limit: int = 10) -> list[list[object]]:

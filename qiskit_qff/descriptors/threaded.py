@@ -9,6 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from qiskit_qff.cores import on_free_threads
 from qiskit_qff.descriptors.fence import Fence
 from qiskit_qff.descriptors.quadratic import sweep
 from qiskit_qff.descriptors.tables import ChannelTables
@@ -32,50 +33,76 @@ def threaded_forces(
     parts, virials = np.empty((N_BLOCKS, len(kinds), 3)), np.empty((N_BLOCKS, 3, 3))
     # Blocks are handed out one by one: elements differ in cost, and atoms are often sorted by element.
     with numba.parallel_chunksize(1):
-        _over_blocks(
-            tables,
-            means,
-            forms,
-            form_start,
-            fence,
-            first,
-            neighbor,
-            vectors,
-            distances,
-            kinds,
-            energies,
-            parts,
-            virials,
-            forces,
-        )
+        on_free_threads(
+            _over_blocks_threaded, _over_blocks,
+            tables, means, forms, form_start, fence, first, neighbor, vectors, distances, kinds,
+            energies, parts, virials, forces,
+        )  # fmt: skip
     virial[:] = virials.sum(axis=0)
 
 
 @numba.njit(cache=True, parallel=True)
-def _over_blocks(
+def _over_blocks_threaded(
     tables: ChannelTables, means: F, forms: F, form_start: I, fence: Fence,
     first: I, neighbor: I, vectors: F, distances: F, kinds: I,
     energies: F, parts: F, virials: F, forces: F,
 ) -> None:  # fmt: skip
     """Sweep each block into its own part, then add the parts."""
-    n_blocks, n_centers, n_atoms = parts.shape[0], first.shape[0] - 1, kinds.shape[0]
-    low, high = np.empty(n_blocks, dtype=np.int64), np.empty(n_blocks, dtype=np.int64)
-    for b in numba.prange(n_blocks):
-        begin, end = b * n_centers // n_blocks, (b + 1) * n_centers // n_blocks
-        least, most = begin, end
-        for pair in range(first[begin], first[end]):
-            least, most = min(least, neighbor[pair]), max(most, neighbor[pair] + 1)
-        low[b], high[b] = least, most
-        parts[b, least:most] = 0.0
-        virials[b] = 0.0
-        sweep(
-            begin, end, tables, means, forms, form_start, fence,
-            first, neighbor, vectors, distances, kinds, energies, parts[b], virials[b],
+    reach = np.empty((parts.shape[0], 2), dtype=np.int64)
+    for b in numba.prange(parts.shape[0]):
+        _sweep_block(
+            b, reach, tables, means, forms, form_start, fence, first, neighbor, vectors, distances, kinds,
+            energies, parts, virials,
         )  # fmt: skip
-    for c in numba.prange(n_blocks):
-        begin, end = c * n_atoms // n_blocks, (c + 1) * n_atoms // n_blocks
-        forces[begin:end] = 0.0
-        for b in range(n_blocks):
-            for i in range(max(begin, low[b]), min(end, high[b])):
-                for axis in range(3):
-                    forces[i, axis] += parts[b, i, axis]
+    for c in numba.prange(parts.shape[0]):
+        _add_parts(c, reach, parts, forces)
+
+
+@numba.njit(cache=True, nogil=True)
+def _over_blocks(
+    tables: ChannelTables, means: F, forms: F, form_start: I, fence: Fence,
+    first: I, neighbor: I, vectors: F, distances: F, kinds: I,
+    energies: F, parts: F, virials: F, forces: F,
+) -> None:  # fmt: skip
+    """As ``_over_blocks_threaded``, on the calling thread; the same to the last bit."""
+    reach = np.empty((parts.shape[0], 2), dtype=np.int64)
+    for b in range(parts.shape[0]):
+        _sweep_block(
+            b, reach, tables, means, forms, form_start, fence, first, neighbor, vectors, distances, kinds,
+            energies, parts, virials,
+        )  # fmt: skip
+    for c in range(parts.shape[0]):
+        _add_parts(c, reach, parts, forces)
+
+
+@numba.njit(cache=True)
+def _sweep_block(
+    b: int, reach: I, tables: ChannelTables, means: F, forms: F, form_start: I, fence: Fence,
+    first: I, neighbor: I, vectors: F, distances: F, kinds: I,
+    energies: F, parts: F, virials: F,
+) -> None:  # fmt: skip
+    """Sweep one block into its own part; ``reach`` takes the window of atoms that it has forces on."""
+    n_blocks, n_centers = parts.shape[0], first.shape[0] - 1
+    begin, end = b * n_centers // n_blocks, (b + 1) * n_centers // n_blocks
+    least, most = begin, end
+    for pair in range(first[begin], first[end]):
+        least, most = min(least, neighbor[pair]), max(most, neighbor[pair] + 1)
+    reach[b, 0], reach[b, 1] = least, most
+    parts[b, least:most] = 0.0
+    virials[b] = 0.0
+    sweep(
+        begin, end, tables, means, forms, form_start, fence,
+        first, neighbor, vectors, distances, kinds, energies, parts[b], virials[b],
+    )  # fmt: skip
+
+
+@numba.njit(cache=True)
+def _add_parts(c: int, reach: I, parts: F, forces: F) -> None:
+    """Forces on one share of the atoms, summed over blocks in their order."""
+    n_blocks, n_atoms = parts.shape[:2]
+    begin, end = c * n_atoms // n_blocks, (c + 1) * n_atoms // n_blocks
+    forces[begin:end] = 0.0
+    for b in range(n_blocks):
+        for i in range(max(begin, reach[b, 0]), min(end, reach[b, 1])):
+            for axis in range(3):
+                forces[i, axis] += parts[b, i, axis]

@@ -16,10 +16,9 @@ from qiskit_qff.simulation.dynamics import CHECKPOINT, run_dynamics
 from qiskit_qff.simulation.extrapolation import EXTRAPOLATING, ExtrapolationCounts, ExtrapolationWatch
 from qiskit_qff.simulation.recording import LOG, TRAJECTORY, read_log
 from qiskit_qff.simulation.settings import MDSettings, default_timestep
-from qiskit_qff.structures.defects import Defect
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.geometry_checks import check_distances, check_geometry, is_sound
 from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.structures.validation import Defect, check_distances, check_geometry, is_sound
 
 Progress = Callable[[str, int, int], None]
 """Takes a few words, the steps done and the steps in all."""

@@ -9,8 +9,7 @@ from qiskit_qff.learning.config import LearnConfig
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.design import Progress
-from qiskit_qff.training.trainer import fit, prepare
-from qiskit_qff.training.warm_start import prepare_from_model
+from qiskit_qff.training.pipeline import train
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +51,7 @@ def retrain(
     """
     rng = np.random.default_rng([config.seed, round_])
     keep = before is not None and len(frames) < config.retrain.keep_channels_below * chosen_by
-    if before is not None and keep:
-        prepared, parameters = prepare_from_model(frames, config.train, before, progress=progress)
-        result = fit(prepared, rng=rng, progress=progress, further=parameters)
-    else:
-        result = fit(prepare(frames, config.train, progress=progress), rng=rng, progress=progress)
-        chosen_by = len(frames)
-    return RoundModel(result.force_field, keep, chosen_by, float(result.loss))
+    everything = config.train.model_copy(update={"data": config.train.data.model_copy(update={"split": "none"})})
+    trained = train(frames, everything, rng=rng, progress=progress, channels_of=before if keep else None)
+    chosen = chosen_by if keep else len(frames)
+    return RoundModel(trained.force_field, keep, chosen, float(trained.result.loss))

@@ -22,10 +22,14 @@ from pydantic import (
 
 from qiskit_qff import bounded
 from qiskit_qff.errors import ConfigError
+from qiskit_qff.structures.shipped import is_shipped
 
 OptimizerName = Literal["adam", "spsa", "l_bfgs_b"]
 """Optimisers of qiskit-machine-learning that train on a backend."""
-
+SplitName = Literal["random", "block", "balanced", "none"]
+"""Ways to hold frames out."""
+START_WORDS = ("scratch", "exact")
+"""Values of ``estimator.start`` that are no path of a model file."""
 
 SectionType = TypeVar("SectionType", bound="Section")
 
@@ -39,13 +43,21 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Where the frames come from and which are held out."""
 
-    path: str | list[str] = Field(default="shipped", description="data file(s), 'shipped' (Li-MOF-5) or 'li6ps5cl'")
-    split: Literal["random", "block", "balanced", "none"] = Field(
-        default="random",
-        description="how frames are held out; 'block' takes the last ones, for data in time order",
+    path: str | list[str] | None = Field(
+        default="shipped",
+        description="data file(s), 'shipped' (Li-MOF-5) or 'li6ps5cl'; null: frames were given in Python",
+    )
+    split: SplitName | None = Field(
+        default=None,
+        description="how frames are held out: 'random'; 'block', the last ones; 'balanced', an equal share of each "
+        "group; 'none'. Default: balanced where a tag divides the frames into groups, block where they are in "
+        "time order, else random",
     )
     test_fraction: float = Field(default=0.2, gt=0.0, lt=1.0, description="share of the frames held out")
-    group: str = Field(default="replica", description="frame tag that split 'balanced' draws from evenly")
+    group: str | None = Field(
+        default=None,
+        description="frame tag that split 'balanced' draws from evenly; default: replica, config_type or source",
+    )
     framework: Literal["any", "whole"] = Field(
         default="any",
         description="'whole' leaves out frames that lack bonds which most others have, as 'qff validate' lists them",
@@ -55,16 +67,20 @@ class DataConfig(Section):
 class DescriptorConfig(Section):
     """Size and reach of the channel pool."""
 
-    r_cut: float = Field(
-        default=5.0,
+    r_cut: float | None = Field(
+        default=None,
         gt=1.0,
         le=12.0,
-        description="cutoff radius in Å; left out: 6 from 1,800 training atoms an element on",
+        description="cutoff radius in Å; default: 5, or 6 with at least 1,800 training atoms per element",
     )
     n_narrow: int = Field(default=14, ge=2, description="narrow two-body Gaussians per pair of species")
     n_broad: int = Field(default=6, ge=2, description="broad two-body Gaussians per pair of species")
     powers: tuple[float, ...] = Field(default=(1, 2, 4, 6, 9, 12), description="two-body inverse powers")
-    n_radial: int = Field(default=5, ge=2, description="radial functions per neighbour species, three-body")
+    n_radial: int | None = Field(
+        default=None,
+        ge=2,
+        description="three-body radial functions per neighbour species; default: 5, or 7 if the cutoff defaults to 6 Å",
+    )
     l_max: int = Field(default=4, ge=0, le=6, description="highest degree of the three-body channels")
     angular: Literal["cosine_powers", "legendre"] = Field(
         default="cosine_powers", description="functions of the angle: powers of (1 ± cos θ)/2, or Legendre polynomials"
@@ -75,11 +91,12 @@ class DescriptorConfig(Section):
     max_pool: int = Field(
         default=8000, ge=100, description="largest pool; n_radial is lowered until many-species pools fit"
     )
-    products: int = Field(
-        default=0,
+    products: int | None = Field(
+        default=None,
         ge=0,
         le=4,
-        description="rounds in which products of channels join the pool; left out: 2 from 1,000 training atoms on",
+        description="rounds in which products of channels join the pool; default: 0, or 2 with at least 1,000 training "
+        "atoms",
     )
     max_products: int = Field(default=2500, ge=1, le=20000, description="most products in the pool")
 
@@ -237,8 +254,29 @@ class TrainConfig(Section):
         return self
 
 
+class ResolvedData(DataConfig):
+    """How frames are held out, decided."""
+
+    split: SplitName
+
+
+class ResolvedDescriptor(DescriptorConfig):
+    """Size and reach of the channel pool, decided."""
+
+    r_cut: float
+    n_radial: int
+    products: int
+
+
+class ResolvedConfig(TrainConfig):
+    """A configuration in which nothing is left to the data any more; see :mod:`qiskit_qff.training.defaults`."""
+
+    data: ResolvedData
+    descriptor: ResolvedDescriptor
+
+
 def load_config(path: str | Path) -> TrainConfig:
-    """Read and check a YAML file.
+    """Read and check a YAML file; relative paths in it start at its directory.
 
     Args:
         path: The file.
@@ -246,7 +284,30 @@ def load_config(path: str | Path) -> TrainConfig:
     Raises:
         ConfigError: If it can't be read, is no mapping, or has unknown keys or impossible values.
     """
-    return parse_config(read_yaml(path), where=str(path))
+    return with_absolute_paths(parse_config(read_yaml(path), where=str(path)), Path(path).parent)
+
+
+def with_absolute_paths(config: TrainConfig, start: Path) -> TrainConfig:
+    """The same configuration with paths that mean the same from every directory.
+
+    Args:
+        config: The configuration; names of shipped sets stay what they are.
+        start: Directory that relative paths start at.
+    """
+
+    def absolute(path: str) -> str:
+        return path if is_shipped(path) else str((start / path).absolute())
+
+    given, begin = config.data.path, config.estimator.start
+    paths = None if given is None else absolute(given) if isinstance(given, str) else [absolute(path) for path in given]
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"path": paths}),
+            "estimator": config.estimator.model_copy(
+                update={"start": begin if begin in START_WORDS else absolute(begin)}
+            ),
+        }
+    )
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -267,26 +328,30 @@ def read_yaml(path: str | Path) -> Any:
     return {} if data is None else data
 
 
-def parse_config(data: Any, *, where: str) -> TrainConfig:
+def parse_config(data: Any, *, where: str, options: Mapping[str, str] | None = None) -> TrainConfig:
     """Check a configuration that is already a mapping.
 
     Args:
         data: The mapping.
         where: What to call it in an error.
+        options: Command-line options by the dotted name of the setting that they gave; errors name them instead.
 
     Raises:
         ConfigError: Naming every wrong key, with near matches.
     """
-    return parse_section(TrainConfig, data, where=where)
+    return parse_section(TrainConfig, data, where=where, options=options)
 
 
-def parse_section(kind: type[SectionType], data: Any, *, where: str) -> SectionType:
+def parse_section(
+    kind: type[SectionType], data: Any, *, where: str, options: Mapping[str, str] | None = None
+) -> SectionType:
     """Check a mapping against the configuration that it should be.
 
     Args:
         kind: The class of the configuration.
         data: The mapping.
         where: What to call it in an error.
+        options: Command-line options by the dotted name of the setting that they gave; errors name them instead.
 
     Raises:
         ConfigError: Naming every wrong key, with near matches.
@@ -296,17 +361,28 @@ def parse_section(kind: type[SectionType], data: Any, *, where: str) -> SectionT
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        lines = [_explain(kind, item["loc"], item["type"], item["msg"], item["input"]) for item in error.errors()]
-        raise ConfigError(f"{where}: " + "; ".join(lines)) from error
+        told = dict(options or {})
+        lines = {_dotted(item["loc"]): _explain(kind, item, told) for item in error.errors()}
+        from_options = "; ".join(line for name, line in lines.items() if name in told)
+        from_file = "; ".join(line for name, line in lines.items() if name not in told)
+        parts = [from_options, f"{where}: {from_file}" if from_file else ""]
+        raise ConfigError("; ".join(part for part in parts if part)) from error
 
 
-def _explain(root: type[BaseModel], place: tuple[int | str, ...], kind: str, message: str, given: Any) -> str:
+def _dotted(place: tuple[int | str, ...]) -> str:
+    """Name of a setting."""
+    return ".".join(str(part) for part in place)
+
+
+def _explain(root: type[BaseModel], item: Any, options: Mapping[str, str]) -> str:
     """One pydantic error in words."""
-    name = ".".join(str(part) for part in place)
+    place, kind = item["loc"], item["type"]
+    name = _dotted(place)
     if kind == "missing":
         return f"{name}: missing; it has no default"
     if kind != "extra_forbidden":
-        return f"{name}: {message.removeprefix('Value error, ')} (given: {reprlib.repr(given)})"
+        message = item["msg"].removeprefix("Value error, ")
+        return f"{options.get(name, name)}: {message} (given: {reprlib.repr(item['input'])})"
     known = _keys_of(root, place[:-1])
     near = difflib.get_close_matches(str(place[-1]), known, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"

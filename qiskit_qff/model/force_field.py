@@ -9,10 +9,9 @@ circuit, or taken from a calibration; :mod:`qiskit_qff.evaluators` obtains the s
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from qiskit_qff.circuit.ansatz import build_program
 from qiskit_qff.circuit.program import CircuitProgram
+from qiskit_qff.cores import n_cores, thread_pool
 from qiskit_qff.descriptors.kernels import channel_values
 from qiskit_qff.encoding.amplitudes import amplitude_vectors
 from qiskit_qff.errors import ConfigError
@@ -34,6 +34,7 @@ from qiskit_qff.model.prediction import Prediction
 from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.model.spread import UncertaintyCalibration
 from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.identity import is_among
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 from qiskit_qff.structures.species import species_index
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+SEEN_FRAMES = "training_frames"
+"""Key of :attr:`ForceField.metadata` that holds the hashes of the training frames."""
 MAX_CUTOFF = 50.0  # Å; a file that says more would fill all memory with neighbours
 
 
@@ -85,6 +88,19 @@ class ForceField:
     def species(self) -> tuple[int, ...]:
         """Atomic numbers."""
         return tuple(m.number for m in self.models)
+
+    @cached_property
+    def training_hashes(self) -> frozenset[str]:
+        """Hashes of the training frames (:func:`~qiskit_qff.structures.identity.frame_hash`); empty if unknown."""
+        return frozenset(map(str, self.metadata.get(SEEN_FRAMES, ())))
+
+    def has_seen(self, frame: Frame) -> bool:
+        """Whether the model was trained on this geometry, as far as it knows its training frames.
+
+        Args:
+            frame: Any structure.
+        """
+        return is_among(frame, self.training_hashes)
 
     @property
     def cutoff(self) -> float:
@@ -161,12 +177,12 @@ class ForceField:
         Raises:
             DataError: If an atom is of a species the model does not know.
         """
-        count = len(os.sched_getaffinity(0)) if threads is None else threads
+        count = n_cores() if threads is None else threads
         _ = self.folded  # before the threads, so that it is made once
         if count == 1:
             yield from map(self.predict, frames)
             return
-        with ThreadPoolExecutor(count) as executor:
+        with thread_pool(count) as executor:
             waiting: deque[Future[Prediction]] = deque()
             for frame in frames:
                 waiting.append(executor.submit(self.predict, frame))

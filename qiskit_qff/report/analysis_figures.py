@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.art3d import Line3DCollection
 
+from qiskit_qff.model.metrics import FloatArray
 from qiskit_qff.report.figures import INK, PALETTE, STYLE, new_figure
-from qiskit_qff.report.metrics import FloatArray
 from qiskit_qff.simulation.arrhenius import Arrhenius
 from qiskit_qff.simulation.radial_distribution import Shell
 from qiskit_qff.simulation.site_density import SiteDensity

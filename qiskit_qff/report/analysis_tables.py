@@ -8,10 +8,10 @@ import numpy as np
 
 from qiskit_qff.bounded import read_json
 from qiskit_qff.errors import DataError
+from qiskit_qff.model.metrics import FloatArray
 from qiskit_qff.report.figures import lines
 from qiskit_qff.report.html import Panel, Section, Table
 from qiskit_qff.report.md_figures import displacement_figure, radial_distribution_figure
-from qiskit_qff.report.metrics import FloatArray
 
 ANALYSIS, RDF, MSD, VDOS = "analysis.json", "rdf.csv", "msd.csv", "vdos.csv"
 _NUMBERS = {

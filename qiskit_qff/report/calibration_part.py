@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from qiskit_qff.bounded import read_json
 from qiskit_qff.errors import QFFError
 from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.metrics import FloatArray
 from qiskit_qff.model.remote.results import OPERATORS, calibrated_model
 from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.report.figures import INK, PALETTE, STYLE
 from qiskit_qff.report.html import Panel, Section, Table
-from qiskit_qff.report.metrics import FloatArray
 from qiskit_qff.report.run_part import RunPart
 
 _LARGEST_FILE = 200_000_000

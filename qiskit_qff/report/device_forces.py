@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qiskit_qff.evaluators.protocol import Cost
+from qiskit_qff.model.metrics import MEV_PER_EV, FloatArray, mean_absolute, root_mean_square
 from qiskit_qff.report.figures import INK, PALETTE, STYLE, new_figure
 from qiskit_qff.report.html import Cell, Panel, Section, Table
-from qiskit_qff.report.metrics import MEV_PER_EV, FloatArray, mean_absolute, root_mean_square
 
 HEADER = (
     "measurement",

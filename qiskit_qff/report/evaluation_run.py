@@ -6,14 +6,16 @@ from typing import Any
 
 from qiskit_qff.bounded import read_json
 from qiskit_qff.errors import DataError
+from qiskit_qff.model.metrics import Metrics
 from qiskit_qff.report.html import Section, Table
-from qiskit_qff.report.metrics import Metrics
 from qiskit_qff.report.model_sections import errors_section
 from qiskit_qff.report.record import Record
 from qiskit_qff.report.run_part import RunPart
 from qiskit_qff.report.training_page import example_sections
 
 EVALUATION, BASELINES = "evaluation.json", "baselines.json"
+NOT_IN_TRAINING = "not in training"
+"""Name of the frames that a model has not seen, where others of the set were trained on."""
 _NOISE = {
     "backend": "backend",
     "strategy": "strategy",
@@ -46,7 +48,9 @@ def read_evaluation(directory: Path) -> RunPart:
     """
     told = _object(directory / EVALUATION)
     try:
-        metrics = Metrics.from_dict(told)
+        metrics = {"all": Metrics.from_dict(told)}
+        if "unseen" in told:
+            metrics[NOT_IN_TRAINING] = Metrics.from_dict(told["unseen"])
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{directory / EVALUATION}: damaged or edited ({error}). Evaluate again.") from error
     record = Record.read(directory)
@@ -54,21 +58,32 @@ def read_evaluation(directory: Path) -> RunPart:
     record = record or Record()
     example = () if record.example is None else example_sections(record.example)
     name = str(told.get("data", "all"))
-    sections = [errors_section(record.comparisons, {"all": metrics}), *example]
+    sections = [errors_section(record.comparisons, metrics), *example]
     if "backend" in told or "force_std_mev_per_ang" in told:
         sections.insert(1, noise_section(told))
+    which, headline = list(metrics.items())[-1]
+    words = "" if which == "all" else f", {which}"
     return RunPart(
         kind="evaluation",
         title=f"Evaluation on {name}",
         sections=tuple(sections),
-        lead=(f"Evaluated on {metrics.n_frames} frames of {name}.", *missing),
+        lead=(*_frames(told, metrics["all"].n_frames, name), *missing),
         tiles=(
-            (f"{metrics.energy_mae_mev_per_atom:.2f} meV/atom", "energy MAE"),
-            (f"{metrics.force_mae_mev_per_ang:.0f} meV/Å", "force MAE"),
+            (f"{headline.energy_mae_mev_per_atom:.2f} meV/atom", f"energy MAE{words}"),
+            (f"{headline.force_mae_mev_per_ang:.0f} meV/Å", f"force MAE{words}"),
         ),
         footer=_versions(record.environment),
         missing=missing,
     )
+
+
+def _frames(told: Mapping[str, Any], n_frames: int, name: str) -> tuple[str, ...]:
+    """How many frames there were, and how many of them the model was trained on."""
+    seen = told.get("n_frames_seen_in_training")
+    about = (f"Evaluated on {n_frames} frames of {name}.",)
+    if not seen:
+        return about
+    return (*about, f"The model was trained on {seen} of them, so errors over all frames are too small.")
 
 
 def noise_section(told: Mapping[str, Any]) -> Section:

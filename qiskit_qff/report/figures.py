@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from qiskit_qff.durable import atomic_file
-from qiskit_qff.report.metrics import (
+from qiskit_qff.model.metrics import (
     MEV_PER_EV,
     Comparison,
     FloatArray,

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from qiskit_qff.model.metrics import MEV_PER_EV, FloatArray
 from qiskit_qff.report.device_forces import COLOURS
 from qiskit_qff.report.figures import INK, STYLE
-from qiskit_qff.report.metrics import MEV_PER_EV, FloatArray
 from qiskit_qff.structures.frame import Frame
 
 _BOND = 1.2

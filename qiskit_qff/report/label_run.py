@@ -9,9 +9,9 @@ from ase.data import chemical_symbols
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from qiskit_qff.model.metrics import MEV_PER_EV
 from qiskit_qff.report.figures import PALETTE, STYLE, new_figure
 from qiskit_qff.report.html import Panel, Section, Table
-from qiskit_qff.report.metrics import MEV_PER_EV
 from qiskit_qff.report.run_part import RunPart
 from qiskit_qff.report.structure_scene import ForceSet, structure_scene
 from qiskit_qff.structures.frame import Frame

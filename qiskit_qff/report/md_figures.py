@@ -11,8 +11,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from qiskit_qff.model.metrics import FloatArray
 from qiskit_qff.report.figures import INK, PALETTE, STYLE, new_figure
-from qiskit_qff.report.metrics import FloatArray
 
 # Lines with more points than this are drawn thinner, below a running mean.
 _MANY_POINTS = 400

@@ -10,11 +10,11 @@ import numpy as np
 
 from qiskit_qff.bounded import read_json
 from qiskit_qff.errors import DataError
+from qiskit_qff.model.metrics import FloatArray
 from qiskit_qff.report.analysis_page import analysis_panels
 from qiskit_qff.report.analysis_tables import ANALYSIS, analysis_sections
 from qiskit_qff.report.html import Panel, Section, Table
 from qiskit_qff.report.md_figures import energy_figure, pressure_figure, temperature_figure
-from qiskit_qff.report.metrics import FloatArray
 from qiskit_qff.report.run_part import Progress, RunPart
 from qiskit_qff.report.structure_scene import structure_scene
 from qiskit_qff.simulation.analysis import AnalysisSettings, analyse_stream

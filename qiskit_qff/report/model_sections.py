@@ -6,10 +6,10 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.metrics import Comparison, Metrics
 from qiskit_qff.report import figures
 from qiskit_qff.report.circuits import draw, measured_circuit, two_qubit_depth
 from qiskit_qff.report.html import Cell, Panel, Section, Table
-from qiskit_qff.report.metrics import Comparison, Metrics
 from qiskit_qff.report.training_run import TrainingRun
 
 _WHAT_COUNTS = (

@@ -18,8 +18,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from qiskit_qff.model.metrics import FloatArray
 from qiskit_qff.report.figures import INK, PALETTE, STYLE
-from qiskit_qff.report.metrics import FloatArray
 from qiskit_qff.report.scene import Scene
 from qiskit_qff.structures.frame import Frame
 

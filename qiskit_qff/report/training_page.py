@@ -124,4 +124,6 @@ def environment_line(run: TrainingRun) -> str:
 def _data(run: TrainingRun) -> str:
     """Names of the data files, without their place on a machine."""
     path = run.config.data.path
+    if path is None:
+        return "frames given in Python"
     return ", ".join(Path(one).name for one in ([path] if isinstance(path, str) else path))

@@ -8,11 +8,10 @@ from typing import Any
 from qiskit_qff.bounded import read_json, read_yaml
 from qiskit_qff.errors import DataError, QFFError
 from qiskit_qff.model.config import TrainConfig, parse_config
+from qiskit_qff.model.coverage import Coverage
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.report.metrics import Comparison, Metrics, compare
+from qiskit_qff.model.metrics import Metrics, compare_model
 from qiskit_qff.report.record import RECORD, Example, Record
-from qiskit_qff.report.uncertainty import Coverage
-from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.framework import whole_frames
 from qiskit_qff.structures.shipped import read_configured
 
@@ -97,14 +96,14 @@ def _recomputed(
 ) -> tuple[Record, tuple[str, ...]]:
     """Predictions for the frames of a run that kept none; what can't be had is said."""
     course = f"No curves of training and selection: the run kept no {RECORD}."
-    paths = [config.data.path] if isinstance(config.data.path, str) else list(config.data.path)
-    names = ", ".join(Path(path).name for path in paths)
+    paths = [config.data.path] if isinstance(config.data.path, str) else config.data.path or []
+    names = ", ".join(Path(path).name for path in paths) or "frames given in Python"
     try:
-        frames = read_configured(config.data.path)
+        frames = read_configured(config.data.path or [])
         if config.data.framework == "whole":
             frames = whole_frames(frames)
         sets = {name: [frames[index] for index in indices] for name, indices in chosen.items() if indices}
-        comparisons = {name: compare_frames(field, members) for name, members in sets.items()}
+        comparisons = {name: compare_model(field, members) for name, members in sets.items()}
     except (QFFError, OSError, IndexError) as error:
         reason = "other frames than the run had" if isinstance(error, IndexError) else str(error)
         plots = (
@@ -116,12 +115,6 @@ def _recomputed(
     words = "held out" if name == "test" else "trained on"
     example = Example.typical(sets[name], comparisons[name], words=words)
     return Record(comparisons=comparisons, example=example), (course,)
-
-
-def compare_frames(field: ForceField, frames: Sequence[Frame]) -> Comparison:
-    """Predictions beside labels."""
-    predictions = [field.predict(frame) for frame in frames]
-    return compare(frames, energies=[p.energy for p in predictions], forces=[p.forces for p in predictions])
 
 
 def _number(value: Any) -> float:

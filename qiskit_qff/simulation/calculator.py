@@ -8,15 +8,15 @@ Units are ASE's: eV, Å, stress in eV/Å³ with ASE's sign (tension positive), V
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
-from qiskit_qff.errors import ConfigError, DataError
-from qiskit_qff.structures.neighbors import NeighborList, PairList, VerletList
+from qiskit_qff.errors import DataError
+from qiskit_qff.structures.neighbors import NeighborList, VerletList
 from qiskit_qff.structures.species import species_index
 
 Floats = NDArray[np.float64]
@@ -67,29 +67,6 @@ class Potential(Protocol):
         """Energies, forces and virial of one structure."""
 
 
-class PairPotentialEnergy(PotentialEnergy, Protocol):
-    """As ``PotentialEnergy``, from a potential that forms the vectors itself."""
-
-    @property
-    def shortest(self) -> float:
-        """Shortest distance of two atoms in Å."""
-
-
-@runtime_checkable
-class PairPotential(Protocol):
-    """A force field that forms vectors where it is evaluated: on a device. It keeps the pairs from step to step."""
-
-    def evaluate_pairs(
-        self,
-        numbers: NDArray[np.int64],
-        positions: Floats,
-        cell: Floats,
-        pbc: NDArray[np.bool_],
-        pairs: PairList,
-    ) -> PairPotentialEnergy:
-        """Energies, forces and virial of one structure."""
-
-
 class QFFCalculator(Calculator):
     """ASE calculator of a trained force field.
 
@@ -100,33 +77,19 @@ class QFFCalculator(Calculator):
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012 (ASE's own form)
 
-    def __init__(
-        self,
-        model: "str | Path | Potential",
-        *,
-        skin: float = 0.5,
-        device: str = "cpu",
-        precision: str = "float64",
-    ) -> None:
+    def __init__(self, model: "str | Path | Potential", *, skin: float = 0.5) -> None:
         """Load or take over a force field.
 
         Args:
             model: model file, the directory that holds ``model.json``, or a force field.
             skin: in Å; neighbours up to ``cutoff + skin`` are kept from step to step.
-            device: where a model file is evaluated: ``cpu``, ``gpu``, or ``cpu-jax`` for tests.
-            precision: ``float64``, or ``float32`` on devices other than ``cpu``.
 
         Raises:
-            BackendError: if there is no graphics processor that JAX can use.
-            ConfigError: if device or precision are unknown, or given with a force field that is somewhere already.
-            MissingDependencyError: if a device needs JAX and it is not installed.
             ModelFileError: if the file is missing, damaged or of a newer version.
         """
         super().__init__()
         if isinstance(model, (str, Path)):
-            model = load_potential(model, device=device, precision=precision)
-        elif (device, precision) != ("cpu", "float64"):
-            raise ConfigError("device and precision go with a model file; a force field is given to on_device().")
+            model = load_potential(model)
         self.force_field: Potential = model
         self._verlet_list = VerletList(self.force_field.cutoff, skin)
         self._neighbors: NeighborList | None = None
@@ -146,10 +109,7 @@ class QFFCalculator(Calculator):
             DataError: if nothing was calculated yet.
         """
         if self._neighbors is None:
-            structure: Any = self._kept_atoms
-            if structure is None:
-                raise DataError("no structure was calculated yet: ask for its energy first.")
-            self._neighbors = self._verlet_list.update(structure.positions, structure.cell.array, structure.pbc)
+            raise DataError("no structure was calculated yet: ask for its energy first.")
         return self._neighbors
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
@@ -203,49 +163,26 @@ class QFFCalculator(Calculator):
             species_index(structure.numbers, self.force_field.species, where="structure")
             self._known_numbers = structure.numbers.copy()
         cell, pbc = structure.cell.array, structure.pbc
-        prediction = self._evaluate(structure.numbers, structure.positions, cell, pbc)
+        self._neighbors = None  # none of an earlier structure, should this one be refused
+        self._neighbors = self._verlet_list.update(structure.positions, cell, pbc)
+        _check_separations(self._neighbors)
+        prediction = self.force_field.evaluate(structure.numbers, structure.positions, cell, pbc, self._neighbors)
         self.results = _as_results(prediction, cell, pbc)
 
-    def _evaluate(
-        self, numbers: NDArray[np.int64], positions: Floats, cell: Floats, pbc: NDArray[np.bool_]
-    ) -> PotentialEnergy:
-        """Evaluate the structure with its neighbours, or on a device with the pairs that are there.
 
-        Raises:
-            DataError: if two atoms are on one site.
-        """
-        self._neighbors = None
-        if isinstance(self.force_field, PairPotential):
-            pairs = self._verlet_list.pairs(positions, cell, pbc)
-            found = self.force_field.evaluate_pairs(numbers, positions, cell, pbc, pairs)
-            if not found.shortest >= SAME_SITE:
-                _check_separations(self.neighbors)
-            return found
-        self._neighbors = self._verlet_list.update(positions, cell, pbc)
-        _check_separations(self._neighbors)
-        return self.force_field.evaluate(numbers, positions, cell, pbc, self._neighbors)
-
-
-def load_potential(path: str | Path, *, device: str = "cpu", precision: str = "float64") -> Potential:
+def load_potential(path: str | Path) -> Potential:
     """Read a model file, or ``model.json`` inside a directory.
 
     Args:
         path: the file or directory.
-        device: where to evaluate it.
-        precision: there.
 
     Raises:
-        BackendError: if there is no graphics processor that JAX can use.
-        ConfigError: if device or precision are unknown.
-        MissingDependencyError: if the device needs JAX and it is not installed.
         ModelFileError: if the file is missing, damaged or of a newer version.
     """
-    from qiskit_qff.model.accelerator.engine import on_device
     from qiskit_qff.model.force_field import ForceField
 
     file = Path(path)
-    field = ForceField.load(file / "model.json" if file.is_dir() else file)
-    return on_device(field, device, precision=precision)
+    return ForceField.load(file / "model.json" if file.is_dir() else file)
 
 
 def _check_separations(neighbors: NeighborList) -> None:

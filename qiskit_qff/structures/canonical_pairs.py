@@ -10,6 +10,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from qiskit_qff.cores import on_free_threads
+
 Ints = NDArray[np.int64]
 Shifts = NDArray[np.int32]
 
@@ -37,8 +39,10 @@ def canonical_pairs(n_atoms: int, pairs: Ints, shifts: Shifts) -> tuple[Ints, In
         return first, pairs[order, 1], shifts[order]
     first, keys = _rows(n_atoms, pairs, shifts)
     sorted_shifts = np.empty((len(keys), 3), dtype=np.int32)
-    threaded = numba.get_num_threads() > 1 and n_atoms >= _LEAST_ATOMS
-    (_sort_rows_threaded if threaded else _sort_rows)(first, keys, sorted_shifts)
+    if n_atoms >= _LEAST_ATOMS:
+        on_free_threads(_sort_rows_threaded, _sort_rows, first, keys, sorted_shifts)
+    else:
+        _sort_rows(first, keys, sorted_shifts)
     return first, keys, sorted_shifts
 
 

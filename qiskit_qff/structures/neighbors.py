@@ -17,6 +17,7 @@ import vesin
 from numba import get_num_threads, njit
 from numpy.typing import ArrayLike, NDArray
 
+from qiskit_qff.cores import on_free_threads
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.canonical_pairs import canonical_pairs
 from qiskit_qff.structures.refresh import LEAST_ATOMS, LEAST_THREADS, refresh, refresh_threaded
@@ -29,7 +30,7 @@ _MARGIN = 1e-7  # Å; vesin's own rounding can't lose a pair that lies on the cu
 
 @dataclass(frozen=True, eq=False)
 class PairList:
-    """Who may come within the cutoff before the list is built anew; the same object until then."""
+    """Who may come within the cutoff before the list is built anew."""
 
     first: NDArray[np.int64]
     """Where each centre's pairs begin, shape ``(n_atoms + 1,)``."""
@@ -123,17 +124,23 @@ class VerletList:
         Raises:
             DataError: if a position or the cell is not finite, or the periodic cell vectors have no volume.
         """
-        points, vectors = self._ensure_complete(positions, cell, pbc)
+        points = np.ascontiguousarray(positions, dtype=np.float64)
+        periods = np.broadcast_to(np.asarray(pbc, dtype=np.bool_), (3,))
+        vectors = np.where(periods[:, None], np.asarray(cell, dtype=np.float64), 0.0)
+        if not self._is_complete(points, vectors, periods):
+            self._build(points, vectors, periods)
         assert self._pairs is not None
         assert self._buffers is not None
         first, neighbor, separations, distances, shifts = self._buffers
-        threaded = len(points) >= LEAST_ATOMS and get_num_threads() >= LEAST_THREADS
-        kernel = refresh_threaded if threaded else refresh
         kept = self._pairs
-        count = kernel(
+        arguments = (
             points, vectors, self.cutoff**2, kept.first, kept.neighbor, kept.shifts,
             first, neighbor, separations, distances, shifts,
         )  # fmt: skip
+        if len(points) >= LEAST_ATOMS and get_num_threads() >= LEAST_THREADS:
+            count = on_free_threads(refresh_threaded, refresh, *arguments)
+        else:
+            count = refresh(*arguments)
         return NeighborList(
             first=first,
             neighbor=neighbor[:count],
@@ -142,39 +149,9 @@ class VerletList:
             shifts=shifts[:count],
         )
 
-    def pairs(self, positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike) -> PairList:
-        """Pairs that hold all neighbours within the cutoff for the positions as they are now, and some beyond it.
-
-        For those who compute vectors themselves; they can keep what they derive from the list while it is the same.
-
-        Args:
-            positions: shape ``(n_atoms, 3)``, in Å.
-            cell: vectors as rows, shape ``(3, 3)``, in Å.
-            pbc: shape ``(3,)``, or one truth value for all directions.
-
-        Raises:
-            DataError: if a position or the cell is not finite, or the periodic cell vectors have no volume.
-        """
-        self._ensure_complete(positions, cell, pbc)
-        assert self._pairs is not None
-        return self._pairs
-
     def forget(self) -> None:
         """Give back the memory of the list; the next update builds it anew."""
         self._reference = self._pairs = self._buffers = None
-
-    def _ensure_complete(self, positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike) -> tuple[Floats, Floats]:
-        """Build the list anew if it may lack a pair; gives positions, and the cell without aperiodic vectors.
-
-        Raises:
-            DataError: if a position or the cell is not finite, or the periodic cell vectors have no volume.
-        """
-        points = np.ascontiguousarray(positions, dtype=np.float64)
-        periods = np.broadcast_to(np.asarray(pbc, dtype=np.bool_), (3,))
-        vectors = np.where(periods[:, None], np.asarray(cell, dtype=np.float64), 0.0)
-        if not self._is_complete(points, vectors, periods):
-            self._build(points, vectors, periods)
-        return points, vectors
 
     def _is_complete(self, points: Floats, cell: Floats, periods: NDArray[np.bool_]) -> bool:
         """Whether no pair within the cutoff can be missing from the pairs found last.

@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 
 from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.similarity import distance_rows, same_atoms
 
 Indices = NDArray[np.int64]
+Floats = NDArray[np.float64]
+GROUP_TAGS = ("replica", "config_type", "source")
+"""Tags by which the field's data sets tell runs or kinds of structures apart, the finest first."""
+
+_BLOCK = 256  # frames whose distances to all others are in memory at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +143,19 @@ def tag_groups(frames: Sequence[Frame], tag: str) -> list[Hashable]:
     return [frame.tags[tag] for frame in frames]
 
 
+def group_tag(frames: Sequence[Frame]) -> str | None:
+    """The first of :data:`GROUP_TAGS` that divides the frames into groups of at least four on average, if any does.
+
+    Args:
+        frames: the data set.
+    """
+    for tag in GROUP_TAGS:
+        count = len({frame.tags.get(tag) for frame in frames})
+        if all(tag in frame.tags for frame in frames) and 1 < count <= len(frames) // 4:
+            return tag
+    return None
+
+
 def near_copies(frames: Sequence[Frame], *, tolerance: float = 0.12) -> list[int]:
     """A unit number per frame such that nearly equal geometries share one, for :func:`balanced_split`.
 
@@ -159,6 +176,51 @@ def near_copies(frames: Sequence[Frame], *, tolerance: float = 0.12) -> list[int
                     units[units == other] = one
     _, numbered = np.unique(units, return_inverse=True)
     return [int(unit) for unit in numbered]
+
+
+def same_atoms(frames: Sequence[Frame]) -> list[list[int]]:
+    """Indices of frames that hold the same atoms in the same order, with the same periodicity."""
+    groups: dict[bytes, list[int]] = {}
+    for index, frame in enumerate(frames):
+        groups.setdefault(frame.numbers.tobytes() + frame.pbc.tobytes(), []).append(index)
+    return list(groups.values())
+
+
+def distance_rows(points: Floats) -> Iterator[tuple[int, Floats]]:
+    """Root mean square distances block by block: the first row's index and a block, shape ``(rows, n)``, in Å.
+
+    PERF: as one matrix product per block, n² distances of n frames take n² · 3 n_atoms multiplications.
+    """
+    squares = (points**2).sum(axis=1)
+    n_atoms = points.shape[1] // 3
+    for start in range(0, len(points), _BLOCK):
+        rows = points[start : start + _BLOCK]
+        product = squares[start : start + _BLOCK, None] + squares[None, :] - 2.0 * rows @ points.T
+        yield start, np.sqrt(np.maximum(product, 0.0) / n_atoms)
+
+
+def is_time_ordered(frames: Sequence[Frame]) -> bool:
+    """Whether successive frames are less than half as far apart as frames typically are, as in a trajectory.
+
+    The typical distance is that between each frame and the one half a data set on; atoms that cross a cell
+    face do not disturb it, because the median over the atoms is compared.
+    """
+    n_frames = len(frames)
+    if n_frames < 6:
+        return False
+    picked = np.unique(np.linspace(0, n_frames - 2, 200).astype(int))
+    near = np.array([_median_move(frames[i], frames[i + 1]) for i in picked])
+    far = np.array([_median_move(frames[i], frames[(i + n_frames // 2) % n_frames]) for i in picked])
+    if np.isnan(near).all() or np.isnan(far).all():
+        return False
+    return bool(np.nanmedian(near) < 0.5 * np.nanmedian(far))
+
+
+def _median_move(one: Frame, other: Frame) -> float:
+    """Median distance of atoms from their counterparts in Å; NaN if the frames hold different atoms."""
+    if not np.array_equal(one.numbers, other.numbers):
+        return float("nan")
+    return float(np.median(np.linalg.norm(one.positions - other.positions, axis=1)))
 
 
 def _held_out(n_frames: int, fraction: float) -> int:

@@ -2,37 +2,92 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from ase.data import chemical_symbols
+from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
-from qiskit_qff.structures.defects import DataSummary, Range
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.framework import missing_bonds
-from qiskit_qff.structures.geometry_checks import shortest_distances
-from qiskit_qff.structures.similarity import is_time_ordered
-from qiskit_qff.structures.unit_checks import UnitEvidence
+from qiskit_qff.structures.neighbors import neighbor_list
+from qiskit_qff.structures.splitting import group_tag, is_time_ordered
+from qiskit_qff.structures.validation import sound_frames
 
 GPA = 160.21766208
 """GPa per eV/Å³."""
 
 
-def summarize(frames: Sequence[Frame], sound: Sequence[Frame], evidence: Mapping[str, UnitEvidence]) -> DataSummary:
-    """Counts, ranges and spreads of a data set.
+@dataclass(frozen=True)
+class Range:
+    """Smallest, median and largest of some numbers."""
+
+    low: float
+    """Smallest."""
+    middle: float
+    """Median."""
+    high: float
+    """Largest."""
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What a data set consists of; ranges are None where no frame has such a label."""
+
+    n_frames: int
+    """Number of frames."""
+    files: Mapping[str, int]
+    """Frames per file."""
+    compositions: Mapping[str, int]
+    """Frames per composition, for example ``Li27P12S44``."""
+    elements: Mapping[str, int]
+    """Frames that contain each element."""
+    periodicity: Mapping[str, int]
+    """Frames per kind of periodicity, such as ``TTT`` (bulk) or ``FFF`` (molecule)."""
+    tags: Mapping[str, int]
+    """How many different words each tag takes that all frames carry; numbers are left out."""
+    n_with_energy: int
+    """Frames with an energy."""
+    n_with_forces: int
+    """Frames with forces."""
+    n_with_stress: int
+    """Frames with a stress."""
+    atoms: Range | None
+    """Atoms per frame."""
+    energy_ev_per_atom: Range | None
+    """Energy in eV/atom."""
+    energy_std_mev_per_atom: float | None
+    """Spread of the energy per atom about the mean of its composition, in meV/atom."""
+    force_ev_per_ang: Range | None
+    """Length of the force vectors, in eV/Å."""
+    force_std_mev_per_ang: float | None
+    """Root mean square of the force components, in meV/Å: the error of predicting zero."""
+    volume_ang3_per_atom: Range | None
+    """Volume of the cell in Å³/atom, of frames with three periods."""
+    pressure_gpa: Range | None
+    """Pressure, minus a third of the trace of the stress, in GPa."""
+    shortest_distances_ang: Mapping[str, float]
+    """Shortest distance found per pair of elements, in Å, for pairs closer than 1.3 times their bond length."""
+    group_tag: str | None
+    """Tag that divides the frames into groups, such as runs; None if there is none."""
+    is_time_ordered: bool
+    """Whether successive frames resemble each other far more than others do, as in a trajectory."""
+    lacking_bonds: Mapping[str, str]
+    """Frames that lack bonds which most others have, and which (:mod:`qiskit_qff.structures.framework`)."""
+
+
+def summarize(frames: Sequence[Frame]) -> DataSummary:
+    """Counts, ranges and spreads of a data set; distances and ranges are those of sound frames.
 
     Args:
-        frames: all frames.
-        sound: those with finite numbers and cells of some volume; distances and ranges are taken from these.
-        evidence: of each file, for the ratio of energies to forces.
+        frames: Read with ``strict=False``.
     """
+    sound = sound_frames(frames)
     volumes = [frame.volume / frame.n_atoms for frame in sound if frame.pbc.all()]
     energies = [frame.energy / frame.n_atoms for frame in sound if frame.energy is not None]
     forces = [frame.forces for frame in sound if frame.forces is not None]
     pressures = [-np.trace(frame.stress) / 3 * GPA for frame in sound if frame.stress is not None]
     components = np.concatenate(forces) if forces else np.empty((0, 3))
-    telling = [found for found in evidence.values() if found.force_ratio is not None]
-    worst = max(telling, key=lambda found: abs((found.force_ratio or 0.0) - 1.0), default=None)
     return DataSummary(
         n_frames=len(frames),
         files=dict(Counter(frame.source or "data" for frame in frames)),
@@ -51,20 +106,10 @@ def summarize(frames: Sequence[Frame], sound: Sequence[Frame], evidence: Mapping
         volume_ang3_per_atom=_range(volumes),
         pressure_gpa=_range(pressures),
         shortest_distances_ang=_shortest(sound),
-        energy_force_ratio=None if worst is None else worst.force_ratio,
-        n_similar_pairs=sum(found.n_pairs for found in evidence.values()),
+        group_tag=group_tag(frames),
         is_time_ordered=is_time_ordered(sound),
         lacking_bonds=_lacking_bonds(sound),
     )
-
-
-def group_tags(summary: DataSummary) -> dict[str, int]:
-    """Tags that divide the frames into groups of four and more on average, and the number of groups.
-
-    Args:
-        summary: what a data set consists of.
-    """
-    return {tag: count for tag, count in summary.tags.items() if 1 < count <= summary.n_frames // 4}
 
 
 def formula(numbers: NDArray[np.int64]) -> str:
@@ -111,6 +156,19 @@ def _shortest(frames: Sequence[Frame]) -> dict[str, float]:
         f"{chemical_symbols[a]}-{chemical_symbols[b]}": distance
         for (a, b), distance in sorted(found.items(), key=lambda item: item[1])
     }
+
+
+def shortest_distances(frame: Frame) -> dict[tuple[int, int], float]:
+    """Shortest distance per pair of elements, in Å, among pairs closer than 1.3 times their covalent radii."""
+    radii = covalent_radii[frame.numbers]
+    pairs = neighbor_list(frame.positions, frame.cell, frame.pbc, 2.6 * float(radii.max()))
+    bonded = pairs.distances < 1.3 * (radii[pairs.centers] + radii[pairs.neighbor])
+    elements = np.sort(
+        np.stack([frame.numbers[pairs.centers[bonded]], frame.numbers[pairs.neighbor[bonded]]], axis=1), axis=1
+    )
+    codes = elements[:, 0] * 1000 + elements[:, 1]
+    distances = pairs.distances[bonded]
+    return {(int(code) // 1000, int(code) % 1000): float(distances[codes == code].min()) for code in np.unique(codes)}
 
 
 def _lacking_bonds(frames: Sequence[Frame]) -> dict[str, str]:

@@ -1,54 +1,110 @@
 """Can a data set be trained on, and what in it deserves a look before.
 
-:func:`validate_frames` looks at everything: each frame by itself (finite numbers, volume, distances,
-labels), the frames together (duplicates, outliers, energy references) and what the numbers say about their
-units. :func:`ensure_trainable` and :func:`ensure_sound` are the quick gates in front of training and
-evaluation.
+:func:`validate_frames` looks at each frame by itself (finite numbers, room, distances, labels) and at the frames
+together (duplicates, outliers, sizes). :func:`ensure_trainable` and :func:`ensure_sound` are the gates in front of
+training and evaluation. Whether energies belong to the forces takes a fit:
+:mod:`qiskit_qff.training.label_consistency`.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import numpy as np
+from ase.data import chemical_symbols, covalent_radii
+from numpy.typing import NDArray
 
 from qiskit_qff.errors import DataError
-from qiskit_qff.structures.defects import Defect, ValidationReport, error, warning
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.geometry_checks import check_distances, check_geometry, is_sound
-from qiskit_qff.structures.label_checks import check_energies, check_forces, check_labels
-from qiskit_qff.structures.similarity import similar_pairs
-from qiskit_qff.structures.summary import summarize
-from qiskit_qff.structures.unit_checks import PAIR_TOLERANCE, UnitEvidence, check_units, gather_evidence
+from qiskit_qff.structures.identity import frame_hash
+from qiskit_qff.structures.neighbors import neighbor_list
+from qiskit_qff.structures.reading import has_volume
 
+SAME_SITE = 0.1
+"""Two atoms closer than this, in Å, sit on one site."""
+DENSEST = 1.0
+"""Å³ per atom; diamond has 5.7, hydrogen at 400 GPa about 1.3."""
+IMPOSSIBLE = 0.4
+"""Closer than this share of the sum of the covalent radii no two atoms come, even at thousands of kelvin."""
+SUSPICIOUS = 0.6
+"""Closer than this share is rare; the 3000 K melts and rattled frames tested reach down to 0.74."""
+USUAL_NEIGHBOR = (0.6, 1.6)
+"""Median distance of nearest neighbours in covalent radii; 0.8 to 1.35 in elements, in bohr 1.9 times that."""
+LARGE_FORCE = 30.0
+"""eV/Å; rattled covalent frameworks reach some 20. If typical forces are large, ten times those."""
+USUAL_FORCE = (0.05, 12.0)
+"""Root mean square force component in eV/Å, from cold crystals to violently rattled molecules."""
+NET_FORCE = 0.02
+"""Net force per atom over the root mean square force; noise of integration grids reaches 0.003."""
+OUTLIER_SIGMA = 10.0
+"""Energies farther from the median than this many robust standard deviations are outliers,"""
+OUTLIER_LEAST = 0.05
+"""if they are also so many eV/atom away,"""
+OUTLIER_IMPOSSIBLE = 5.0
+"""and beyond so many eV/atom they are no energies of this kind of calculation."""
 _LISTED = 5
+_NOBLE_GASES = (2, 10, 18, 36, 54, 86)
+
+Severity = Literal["error", "warning"]
 
 
-def validate_frames(frames: Sequence[Frame]) -> ValidationReport:
-    """Every defect of a data set, and a summary of what it holds.
+@dataclass(frozen=True)
+class Defect:
+    """One thing that is wrong, or looks wrong, in one place."""
+
+    severity: Severity
+    """``error``: not to be trained on as it is; ``warning``: worth a look."""
+    code: str
+    """Kind of defect, for example ``close-atoms``; the same word for all of a kind."""
+    where: str
+    """File and frame, or the file alone if the whole of it is meant."""
+    atom: int | None
+    """Index of the atom, counted from 0, or None if no single atom is meant."""
+    message: str
+    """What was found, and what would be right."""
+    remedy: str
+    """What to do."""
+
+    def __str__(self) -> str:
+        place = self.where if self.atom is None else f"{self.where}, atom {self.atom}"
+        return f"{place}: {self.message}. {self.remedy}"
+
+
+def validate_frames(frames: Sequence[Frame]) -> list[Defect]:
+    """Every defect of a data set: errors first, then warnings, each in the order of the frames.
 
     Args:
-        frames: read with ``strict=False``, so that defects are reported here instead of on reading.
+        frames: Read with ``strict=False``, so that defects are reported here instead of on reading.
     """
     defects = [defect for frame in frames for defect in _check_frame(frame)]
-    faulty = {defect.where for defect in defects if defect.code == "not-finite"}
-    sound = [frame for frame in frames if is_sound(frame) and frame.where not in faulty]
+    sound = sound_frames(frames)
     forces = [float((frame.forces**2).mean()) for frame in sound if frame.forces is not None]
     typical = float(np.sqrt(np.median(forces))) if forces else 0.0
     for frame in sound:
-        defects += [*check_distances(frame), *check_forces(frame, typical=typical)]
-    defects += [*_check_size(frames), *_check_duplicates(sound), *check_energies(sound), *_check_files(frames)]
-    evidence = {source: _evidence(members) for source, members in _by_source(sound).items()}
-    for source, found in evidence.items():
-        defects += check_units(found, source)
+        defects += [*check_distances(frame), *_check_forces(frame, typical)]
+    defects += [*_check_size(frames), *_check_duplicates(sound), *_check_energies(sound), *_check_files(frames)]
     order = {frame.where: place for place, frame in enumerate(frames)}
-    defects.sort(key=lambda defect: (defect.severity, order.get(defect.where, -1)))
-    return ValidationReport(defects=tuple(defects), summary=summarize(frames, sound, evidence))
+    for source in dict.fromkeys(frame.source for frame in sound):
+        defects += _check_units([frame for frame in sound if frame.source == source], source or "data")
+    return sorted(defects, key=lambda defect: (defect.severity, order.get(defect.where, -1)))
+
+
+def sound_frames(frames: Sequence[Frame]) -> list[Frame]:
+    """The frames whose geometry has a meaning and whose labels, where there are any, are finite.
+
+    Args:
+        frames: Read with ``strict=False``.
+    """
+    return [frame for frame in frames if is_sound(frame) and all(d.code != "not-finite" for d in _check_frame(frame))]
 
 
 def ensure_trainable(frames: Sequence[Frame]) -> None:
     """Refuse data that can't be trained on: missing or non-finite labels, impossible geometry, too few frames.
 
     Raises:
-        DataError: lists the first defects with file, frame and atom, and counts the rest.
+        DataError: Lists the first defects with file, frame and atom, and counts the rest.
     """
     defects = [*_check_size(frames), *(defect for frame in frames for defect in _check_frame(frame))]
     defects += [defect for frame in frames if is_sound(frame) for defect in check_distances(frame)]
@@ -59,7 +115,7 @@ def ensure_sound(frames: Sequence[Frame]) -> None:
     """Refuse geometry that no energy can be evaluated for; labels may be missing.
 
     Raises:
-        DataError: lists the first defects with file, frame and atom, and counts the rest.
+        DataError: Lists the first defects with file, frame and atom, and counts the rest.
     """
     defects = [defect for frame in frames for defect in check_geometry(frame)]
     defects += [
@@ -72,7 +128,7 @@ def _refuse(defects: Sequence[Defect], purpose: str) -> None:
     """Raise if there are errors among the defects.
 
     Raises:
-        DataError: then.
+        DataError: Then.
     """
     errors = [defect for defect in defects if defect.severity == "error"]
     if errors:
@@ -81,47 +137,146 @@ def _refuse(defects: Sequence[Defect], purpose: str) -> None:
         raise DataError(f"not fit for {purpose}: {listed}{more} 'qff validate' lists everything.")
 
 
+def _defect(
+    severity: Severity, code: str, frame: Frame, message: str, remedy: str, *, atom: int | None = None
+) -> Defect:
+    """A defect of one frame."""
+    return Defect(severity, code, frame.where, atom, message, remedy)
+
+
+_error = partial(_defect, "error")
+_warning = partial(_defect, "warning")
+
+
+# Each frame by itself.
+
+
+def is_sound(frame: Frame) -> bool:
+    """Whether positions and cell are finite and the cell has room for its atoms, so that distances mean something."""
+    finite = np.isfinite(frame.positions).all() and np.isfinite(frame.cell).all()
+    return bool(finite) and has_volume(frame) and not frame.volume < DENSEST * frame.n_atoms
+
+
 def _check_frame(frame: Frame) -> Iterator[Defect]:
     """What can be said of a frame by itself without distances."""
     yield from check_geometry(frame)
-    yield from check_labels(frame)
+    yield from _check_labels(frame)
+
+
+def check_geometry(frame: Frame) -> Iterator[Defect]:
+    """Positions or cell that are not finite, and cells without volume."""
+    for atom in np.flatnonzero(~np.isfinite(frame.positions).all(axis=1)):
+        message = f"position {frame.positions[atom].tolist()} is not finite"
+        yield _error("not-finite", frame, message, "Correct it or remove the frame.", atom=int(atom))
+    if not np.isfinite(frame.cell).all():
+        yield _error("not-finite", frame, "the cell is not finite", "Correct it or remove the frame.")
+    elif not has_volume(frame):
+        message = f"the periodic cell vectors {frame.cell[frame.pbc].tolist()} enclose no volume"
+        yield _error("no-volume", frame, message, "Correct the cell, or switch off the periods that are none.")
+    elif frame.volume < DENSEST * frame.n_atoms:
+        message = f"the cell has {frame.volume / frame.n_atoms:.2g} Å³ per atom; solids and liquids have 5 to 60"
+        remedy = "Check the unit of length (nm: multiply by 10) and the number of atoms."
+        yield _error("no-room", frame, message, remedy)
+
+
+def check_distances(frame: Frame) -> Iterator[Defect]:
+    """Atoms on one site, and atoms closer than their covalent radii allow; for each atom its closest neighbour."""
+    radii = covalent_radii[frame.numbers]
+    pairs = neighbor_list(frame.positions, frame.cell, frame.pbc, 2.0 * SUSPICIOUS * float(radii.max()))
+    centers = pairs.centers
+    shares = pairs.distances / (radii[centers] + radii[pairs.neighbor])
+    close = np.flatnonzero((shares < SUSPICIOUS) & (centers <= pairs.neighbor))
+    seen: set[int] = set()
+    for pair in close[np.argsort(shares[close], kind="stable")]:
+        i, j = int(centers[pair]), int(pairs.neighbor[pair])
+        if i not in seen:
+            seen.add(i)
+            yield _close_pair(frame, i, j, float(pairs.distances[pair]), float(shares[pair]))
+
+
+def _close_pair(frame: Frame, i: int, j: int, distance: float, share: float) -> Defect:
+    """The defect of two atoms that are too close."""
+    first, second = (chemical_symbols[int(frame.numbers[k])] for k in (i, j))
+    other = "its own periodic image" if i == j else f"{second} atom {j}"
+    if distance < SAME_SITE:
+        message = f"{first} sits on the site of {other} ({distance:.3f} Å apart)"
+        return _error("same-site", frame, message, "Remove one of the two, or correct the cell.", atom=i)
+    message = (
+        f"{first} is {distance:.2f} Å from {other}, {share:.2f} of the sum of their covalent radii; "
+        "bonds have 0.75 to 1.2"
+    )
+    if share < IMPOSSIBLE:
+        return _error("close-atoms", frame, message, "Check cell, periods and length unit.", atom=i)
+    return _warning("close-atoms", frame, message, "Keep it only if it was meant so close.", atom=i)
+
+
+def _check_labels(frame: Frame) -> Iterator[Defect]:
+    """Energy and forces that are missing, not finite or all zero, and such stresses."""
+    recompute = "Label the frame again or remove it."
+    if frame.energy is None:
+        yield _error("missing-energy", frame, "no energy found under any usual name", recompute)
+    elif not np.isfinite(frame.energy):
+        yield _error("not-finite", frame, f"the energy is {frame.energy}", recompute)
+    if frame.stress is not None and not np.isfinite(frame.stress).all():
+        yield _error("not-finite", frame, "the stress is not finite", recompute)
+    if frame.stress is not None and frame.pbc.all() and not frame.stress.any():
+        message = "the stress is exactly zero, as where it was not calculated"
+        yield _warning("zero-stress", frame, message, "Remove the stress, or fit none (no --stress-scale).")
+    if frame.forces is None:
+        yield _error("missing-forces", frame, "no forces found under any usual name", recompute)
+        return
+    for atom in np.flatnonzero(~np.isfinite(frame.forces).all(axis=1)):
+        message = f"the force {frame.forces[atom].tolist()} is not finite"
+        yield _error("not-finite", frame, message, recompute, atom=int(atom))
+    if frame.n_atoms > 1 and not frame.forces.any():
+        message = "all forces are exactly zero, as where they were not calculated"
+        remedy = "Remove the forces or label the frame again, unless symmetry demands it."
+        yield _warning("zero-forces", frame, message, remedy)
+
+
+def _check_forces(frame: Frame, typical: float) -> Iterator[Defect]:
+    """Forces very large beside typical ones, and a net force beyond the noise of a calculation."""
+    if frame.forces is None:
+        return
+    limit = max(LARGE_FORCE, 10.0 * typical)
+    sizes = np.linalg.norm(frame.forces, axis=1)
+    for atom in np.flatnonzero(sizes > limit):
+        symbol = chemical_symbols[int(frame.numbers[atom])]
+        message = f"the force on {symbol} is {sizes[atom]:.1f} eV/Å, beyond {limit:.0f}"
+        remedy = "Check the unit, and that this calculation converged."
+        yield _warning("large-force", frame, message, remedy, atom=int(atom))
+    net = float(np.linalg.norm(frame.forces.sum(axis=0))) / frame.n_atoms
+    own = float(np.sqrt((frame.forces**2).mean()))
+    if frame.n_atoms > 1 and net > max(NET_FORCE * own, 0.005):
+        message = f"the forces add up to {net * frame.n_atoms:.2f} eV/Å ({net:.3f} per atom) instead of zero"
+        remedy = "Check for fixed atoms set to zero, missing atoms or a coarse grid."
+        yield _warning("net-force", frame, message, remedy)
+
+
+# The frames together.
 
 
 def _check_size(frames: Sequence[Frame]) -> Iterator[Defect]:
     """Too few frames to train and test."""
     if len(frames) < 2:
         where = frames[0].source if frames else "data"
-        yield Defect(
-            severity="error",
-            code="too-few-frames",
-            where=where,
-            atom=None,
-            message=f"too few frames ({len(frames)}); one to train on and one to test with is the least",
-            remedy="Add frames.",
-        )
+        message = f"too few frames ({len(frames)}); one to train on and one to test with is the least"
+        yield Defect("error", "too-few-frames", where, None, message, "Add frames.")
 
 
 def _check_files(frames: Sequence[Frame]) -> Iterator[Defect]:
     """Files that end early but could be read in part."""
     for source in dict.fromkeys(frame.source for frame in frames if frame.tags.get("cut_short")):
-        yield Defect(
-            severity="warning",
-            code="cut-short",
-            where=source,
-            atom=None,
-            message="the file ends in the middle of a run; the complete steps were read",
-            remedy="Fine for a run that was stopped; copy the file again if it was not.",
-        )
+        message = "the file ends in the middle of a run; the complete steps were read"
+        remedy = "Fine for a run that was stopped; copy the file again if it was not."
+        yield Defect("warning", "cut-short", source, None, message, remedy)
 
 
 def _check_duplicates(frames: Sequence[Frame]) -> Iterator[Defect]:
     """Frames of exactly the same atoms and positions, with the same labels or with others."""
-    seen: dict[bytes, Frame] = {}
+    seen: dict[str, Frame] = {}
     for frame in frames:
-        points = np.round(frame.positions, 6) + 0.0
-        cell = np.round(frame.cell, 6) + 0.0
-        key = frame.numbers.tobytes() + frame.pbc.tobytes() + cell.tobytes() + points.tobytes()
-        original = seen.setdefault(key, frame)
+        original = seen.setdefault(frame_hash(frame), frame)
         if original is not frame:
             yield _duplicate(frame, original)
 
@@ -134,24 +289,87 @@ def _duplicate(frame: Frame, original: Frame) -> Defect:
     if frame.forces is not None and original.forces is not None:
         force = float(np.abs(frame.forces - original.forces).max())
     if energy > 1e-5 or force > 1e-3:
-        report = error if energy > 0.01 or force > 0.1 else warning
+        report = _error if energy > 0.01 or force > 0.1 else _warning
         message = (
             f"the same structure as {original.where}, but its energy differs by {1e3 * energy:.3g} meV/atom "
             f"and a force by {1e3 * force:.3g} meV/Å"
         )
         return report("contradiction", frame, message, "Keep the one with the better settings.")
     remedy = "Remove it: a copy on both sides of a split makes the test error too good."
-    return warning("duplicate", frame, f"repeats {original.where}", remedy)
+    return _warning("duplicate", frame, f"repeats {original.where}", remedy)
 
 
-def _by_source(frames: Sequence[Frame]) -> dict[str, list[Frame]]:
-    """Frames of each file, because units belong to files."""
-    sources: dict[str, list[Frame]] = {}
+def _check_energies(frames: Sequence[Frame]) -> Iterator[Defect]:
+    """Energies far from those of the same composition, or all the same."""
+    by_composition: dict[tuple[tuple[int, int], ...], list[Frame]] = {}
     for frame in frames:
-        sources.setdefault(frame.source or "data", []).append(frame)
-    return sources
+        if frame.energy is not None:
+            counts = Counter(frame.numbers.tolist())
+            by_composition.setdefault(tuple(sorted(counts.items())), []).append(frame)
+    for group in by_composition.values():
+        yield from _outliers(group)
 
 
-def _evidence(frames: Sequence[Frame]) -> UnitEvidence:
-    """What one file says about its units."""
-    return gather_evidence(frames, similar_pairs(frames, tolerance=PAIR_TOLERANCE))
+def _outliers(group: Sequence[Frame]) -> Iterator[Defect]:
+    """Energies of one composition that stand apart."""
+    energies = np.array([float(frame.energy or 0.0) / frame.n_atoms for frame in group])
+    if len(group) > 2 and np.ptp(energies) == 0.0:
+        first = group[0]
+        message = f"{len(group)} frames of one composition all have the energy {first.energy} eV"
+        yield _error("equal-energies", first, message, "Give each frame its own energy.")
+    if len(group) < 8:
+        return
+    middle = float(np.median(energies))
+    sigma = 1.4826 * float(np.median(np.abs(energies - middle)))
+    for frame, offset in zip(group, energies - middle, strict=True):
+        if abs(offset) > max(OUTLIER_SIGMA * sigma, OUTLIER_LEAST):
+            message = (
+                f"the energy is {offset:+.3f} eV/atom from the median of its composition, whose robust spread "
+                f"is {sigma:.3f}"
+            )
+            if abs(offset) > OUTLIER_IMPOSSIBLE:
+                remedy = "Remove it: another method, unit or a failed calculation."
+                yield _error("energy-outlier", frame, message, remedy)
+            else:
+                remedy = "Check that this calculation converged; remove it if not."
+                yield _warning("energy-outlier", frame, message, remedy)
+
+
+def _check_units(frames: Sequence[Frame], where: str) -> Iterator[Defect]:
+    """Distances and forces of one file whose size fits other units better, where both labels may share them."""
+    picked = [frames[k] for k in np.unique(np.linspace(0, len(frames) - 1, 40).astype(int))]
+    shares = np.concatenate([nearest_shares(frame) for frame in picked])
+    share = float(np.median(shares)) if len(shares) else 1.0
+    if not USUAL_NEIGHBOR[0] < share < USUAL_NEIGHBOR[1]:
+        message = f"nearest neighbours are {share:.2f} covalent bond lengths apart, 0.8 to 1.3 is usual in Å"
+        remedy = (
+            "The positions may be in bohr: multiply positions and cell by 0.529177."
+            if share > 1.0
+            else "The positions may be in nm (multiply by 10), or fractional coordinates stored as Cartesian ones."
+        )
+        yield Defect("error", "position-units", where, None, message, remedy)
+    sizes = [float(np.sqrt((frame.forces**2).mean())) for frame in frames if frame.forces is not None]
+    size = float(np.median(sizes)) if sizes else 0.0
+    if 0.0 < size < USUAL_FORCE[0]:
+        remedy = "Check that they are not in Hartree/bohr, with energies in Hartree; fine for relaxed structures."
+        yield Defect("warning", "force-units", where, None, f"forces are {size:.2g} eV/Å rms", remedy)
+    elif size > USUAL_FORCE[1]:
+        remedy = "Check that they are not in kcal/mol/Å or kJ/mol/nm."
+        yield Defect("error", "force-units", where, None, f"forces are {size:.2g} eV/Å rms", remedy)
+
+
+def nearest_shares(frame: Frame) -> NDArray[np.float64]:
+    """Distance of each atom's nearest neighbour in covalent radii, shape ``(n_with_neighbors,)``.
+
+    Near 1 in any condensed matter when lengths are in Å; noble gases, which form no bonds, are left out.
+    """
+    radii = covalent_radii[frame.numbers]
+    bonded = ~np.isin(frame.numbers, _NOBLE_GASES)
+    for reach in (1.3, 2.5):
+        pairs = neighbor_list(frame.positions, frame.cell, frame.pbc, 2.0 * reach * float(radii.max()))
+        starts, ends = pairs.first[:-1], pairs.first[1:]
+        centers = np.flatnonzero((ends > starts) & bonded)
+        if 2 * len(centers) > bonded.sum():
+            break
+    shares = pairs.distances / (radii[pairs.centers] + radii[pairs.neighbor])
+    return np.array([shares[starts[i] : ends[i]].min() for i in centers])

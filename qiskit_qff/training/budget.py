@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, n_parameters
 from qiskit_qff.compression.compressor import SizeLimits
 from qiskit_qff.descriptors.pool import PoolSettings
-from qiskit_qff.errors import BudgetError
-from qiskit_qff.model.config import DescriptorConfig, TrainConfig
+from qiskit_qff.errors import BudgetError, ConfigError
+from qiskit_qff.model.config import ResolvedDescriptor, TrainConfig
 from qiskit_qff.training.objective import ParameterLayout
 
 _READOUTS = {"rank_one": 1, "rank_two": 2}
+_RADIAL_PAIRS: tuple[Literal["all", "same"], ...] = ("all", "same")
 
 
 def circuit_spec(config: TrainConfig, n_amplitudes: int) -> AnsatzSpec:
@@ -116,26 +120,66 @@ def _check_fixed(config: TrainConfig, count: int, n_references: int) -> None:
         )
 
 
-def fit_pool(descriptor: DescriptorConfig, species: tuple[int, ...]) -> PoolSettings:
-    """Pool settings whose pool stays within ``max_pool`` channels, whatever the number of species.
+def fit_pool(descriptor: ResolvedDescriptor, species: tuple[int, ...]) -> PoolSettings:
+    """Pool settings within ``max_pool`` channels, with as many radial functions as the configuration says.
+
+    Three-body channels combine all radial functions, or only equal ones where all would be too many.
 
     Args:
         descriptor: The configuration.
         species: Atomic numbers.
+
+    Raises:
+        ConfigError: If the pool is too large either way.
     """
-    for pairs in ("all", "same"):
-        for n_radial in range(descriptor.n_radial, 1, -1):
-            settings = PoolSettings(
-                r_cut=descriptor.r_cut,
-                n_narrow=descriptor.n_narrow,
-                n_broad=descriptor.n_broad,
-                powers=descriptor.powers,
-                n_radial=n_radial,
-                l_max=descriptor.l_max,
-                angular=descriptor.angular,
-                bonds=descriptor.bonds,
-                radial_pairs="all" if pairs == "all" else "same",
-            )
-            if settings.n_channels(len(species)) * len(species) <= descriptor.max_pool:
-                return settings
-    return settings
+    choices = [_pool_settings(descriptor, descriptor.n_radial, pairs) for pairs in _RADIAL_PAIRS]
+    return _first_within(choices, descriptor, len(species))
+
+
+def fitting_n_radial(descriptor: ResolvedDescriptor, species: tuple[int, ...]) -> int:
+    """The default number of radial functions: lowered from the configuration's until the pool fits.
+
+    Args:
+        descriptor: The configuration.
+        species: Atomic numbers.
+
+    Raises:
+        ConfigError: If the pool is too large even with the fewest.
+    """
+    numbers = range(descriptor.n_radial, 1, -1)
+    choices = [_pool_settings(descriptor, n_radial, pairs) for pairs in _RADIAL_PAIRS for n_radial in numbers]
+    return _first_within(choices, descriptor, len(species)).n_radial
+
+
+def _pool_settings(descriptor: ResolvedDescriptor, n_radial: int, radial_pairs: Literal["all", "same"]) -> PoolSettings:
+    """The pool of a configuration with some number of radial functions."""
+    return PoolSettings(
+        r_cut=descriptor.r_cut,
+        n_narrow=descriptor.n_narrow,
+        n_broad=descriptor.n_broad,
+        powers=descriptor.powers,
+        n_radial=n_radial,
+        l_max=descriptor.l_max,
+        angular=descriptor.angular,
+        bonds=descriptor.bonds,
+        radial_pairs=radial_pairs,
+    )
+
+
+def _first_within(choices: Sequence[PoolSettings], descriptor: ResolvedDescriptor, n_species: int) -> PoolSettings:
+    """The first pool of at most ``max_pool`` channels.
+
+    Raises:
+        ConfigError: If there is none; with the size of the last.
+    """
+    for settings in choices:
+        size = n_species * settings.n_channels(n_species)
+        if size <= descriptor.max_pool:
+            return settings
+    fewer = "n_radial, " if settings.n_radial > 2 else ""
+    raise ConfigError(
+        f"descriptor: {n_species} elements make a pool of at least {size:,} channels (n_radial {settings.n_radial}, "
+        f"l_max {settings.l_max}; its Gram matrix takes {8 * size**2 / 1e9:.1f} GB), more than max_pool = "
+        f"{descriptor.max_pool:,}. Lower {fewer}l_max, n_narrow or n_broad, give fewer powers, set bonds: false, or "
+        f"raise max_pool to {size}."
+    )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from qiskit_qff.model.config import DataConfig
+from qiskit_qff.model.config import ResolvedData
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.splitting import (
     Split,
@@ -14,7 +14,7 @@ from qiskit_qff.structures.splitting import (
 )
 
 
-def hold_out(frames: list[Frame], config: DataConfig, *, rng: np.random.Generator) -> Split:
+def hold_out(frames: list[Frame], config: ResolvedData, *, rng: np.random.Generator) -> Split:
     """Divide a data set.
 
     ``random`` takes any frames, ``block`` the last ones, ``balanced`` the same share from every group of
@@ -34,6 +34,7 @@ def hold_out(frames: list[Frame], config: DataConfig, *, rng: np.random.Generato
     if config.split == "block":
         return block_split(len(frames), config.test_fraction)
     if config.split == "balanced":
+        assert config.group is not None
         groups = tag_groups(frames, config.group)
         return balanced_split(groups, config.test_fraction, rng, units=near_copies(frames))
     return random_split(len(frames), config.test_fraction, rng)

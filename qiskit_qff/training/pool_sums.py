@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from qiskit_qff.compression.compressor import PoolStatistics
 from qiskit_qff.compression.product_pool import SELECTED, product_pool
-from qiskit_qff.descriptors.pool import PoolSettings
-from qiskit_qff.model.config import TrainConfig
+from qiskit_qff.model.config import ResolvedConfig
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_of
 from qiskit_qff.training.budget import fit_pool
@@ -29,7 +28,7 @@ def sum_pool(
     frames: Sequence[Frame],
     species: tuple[int, ...],
     shortest: FloatArray,
-    config: TrainConfig,
+    config: ResolvedConfig,
     weights: LossWeights,
     progress: Progress,
     workers: Workers | None = None,
@@ -48,7 +47,7 @@ def sum_pool(
         progress: Called as work proceeds.
         workers: Processes to sum on; this one by default.
     """
-    settings: PoolSettings = fit_pool(config.descriptor, species)
+    settings = fit_pool(config.descriptor, species)
     count = min(len(frames), config.compression.selection_frames)
     places = {int(k) for k in np.linspace(0, len(frames) - 1, count).round()}
     known = set(species_of([frames[k] for k in places]))

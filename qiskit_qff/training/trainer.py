@@ -16,7 +16,7 @@ from qiskit_qff.compression.forward_selection import ForwardSelection, Selection
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.compression.principal_components import PrincipalComponents
 from qiskit_qff.errors import DataError
-from qiskit_qff.model.config import TrainConfig
+from qiskit_qff.model.config import ResolvedConfig, TrainConfig
 from qiskit_qff.model.core_repulsion import CoreRepulsion
 from qiskit_qff.model.domain import TrainingDomain
 from qiskit_qff.model.force_field import ForceField
@@ -25,7 +25,7 @@ from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_of
 from qiskit_qff.training.budget import parameter_layout, size_limits
 from qiskit_qff.training.column_choice import choose_columns
-from qiskit_qff.training.defaults import with_data_defaults
+from qiskit_qff.training.defaults import resolve_config
 from qiskit_qff.training.design import LossWeights, Progress
 from qiskit_qff.training.domains import training_domains
 from qiskit_qff.training.objective import Objective
@@ -72,8 +72,8 @@ class TrainingResult:
 class PreparedTraining:
     """Data in the form that any optimiser of the circuit takes."""
 
-    config: TrainConfig
-    """What was asked for."""
+    config: ResolvedConfig
+    """The settings."""
     objective: Objective
     """The loss of angles, readout weights and reference energies."""
     maps: dict[int, LinearMap]
@@ -83,9 +83,9 @@ class PreparedTraining:
     selection: SelectionPath | None
     """Order in which channels were chosen; None where they were not chosen here, or for PCA."""
     domains: Mapping[int, TrainingDomain] = field(default_factory=dict)
-    """Where the atoms of each species are; empty where nobody asked."""
+    """Feature statistics per species; empty if not computed."""
     n_frames: int = 0
-    """Frames behind the loss; 0 where nobody asked."""
+    """Frames behind the loss; 0 if not counted."""
 
     def result(self, runs: Sequence[Restart]) -> TrainingResult:
         """The outcome of some optimisations.
@@ -112,30 +112,6 @@ class PreparedTraining:
         return _assemble(self, parameters)
 
 
-def train(
-    frames: Sequence[Frame],
-    config: TrainConfig,
-    *,
-    rng: np.random.Generator,
-    progress: Progress | None = None,
-    workers: Workers | None = None,
-) -> TrainingResult:
-    """Train a force field on labelled frames.
-
-    Args:
-        frames: Training frames with energies and forces; all of them are used, none is held out.
-        config: Descriptor, compression, circuit, loss and optimiser.
-        rng: Source of random starts.
-        progress: Called with a stage's name, work done and work in all.
-        workers: Processes to sum over frames on; this one by default.
-
-    Raises:
-        DataError: If a frame lacks its energy or forces, or a species never has a neighbour.
-        BudgetError: If the chosen circuit needs more parameters than ``config.max_parameters``.
-    """
-    return fit(prepare(frames, config, progress=progress, workers=workers), rng=rng, progress=progress)
-
-
 def prepare(
     frames: Sequence[Frame],
     config: TrainConfig,
@@ -144,7 +120,7 @@ def prepare(
     progress: Progress | None = None,
     workers: Workers | None = None,
 ) -> PreparedTraining:
-    """Choose channels and sum up the data: what is left to do does not see a frame any more.
+    """Choose channels and sum up the data; later steps need only the accumulated sums.
 
     Args:
         frames: Training frames with energies and forces.
@@ -160,7 +136,7 @@ def prepare(
     report = progress or _silent
     weights = loss_weights(config)
     check_labels(frames, weights)
-    config = with_data_defaults(config, frames)
+    config, _ = resolve_config(config, frames)
     species = species_of(frames)
     limits = size_limits(config, species, reference_count(frames, species))
     shortest = find_shortest(frames, species, config.descriptor.r_cut, report)
@@ -275,7 +251,7 @@ def _silent(stage: str, done: int, total: int) -> None:
 
 
 def compress(
-    pool: PoolStatistics, config: TrainConfig, limits: SizeLimits, *, progress: Progress | None = None
+    pool: PoolStatistics, config: ResolvedConfig, limits: SizeLimits, *, progress: Progress | None = None
 ) -> tuple[dict[int, LinearMap], SelectionPath | None]:
     """Compress with the configured method.
 

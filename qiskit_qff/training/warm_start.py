@@ -19,6 +19,7 @@ from qiskit_qff.model.core_repulsion import CoreRepulsion
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_of
+from qiskit_qff.training.defaults import resolve_config
 from qiskit_qff.training.design import Progress
 from qiskit_qff.training.domains import training_domains
 from qiskit_qff.training.objective import Objective, ParameterLayout
@@ -76,7 +77,8 @@ def prepare_from_model(
     statistics = quadratic_statistics(frames, maps, r_cut=r_cut, weights=loss, progress=progress, workers=workers)
     first = field.models[:1] if field.shared_angles else field.models
     weights = np.concatenate([m.weights for m in field.models])
-    used = config.model_copy(update={"descriptor": config.descriptor.model_copy(update={"r_cut": r_cut})})
+    own = config.descriptor.model_copy(update={"r_cut": r_cut})
+    used, _ = resolve_config(config.model_copy(update={"descriptor": own}), frames)
     objective = Objective(statistics, layout, shots=config.loss.shots).with_trained_weights(weights if chosen else None)
     parameters = np.zeros(layout.n_parameters)
     parameters[: layout.n_angles] = np.concatenate([m.theta for m in first])

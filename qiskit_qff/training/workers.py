@@ -15,13 +15,14 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from qiskit_qff.cores import n_cores, thread_pool
 from qiskit_qff.errors import BackendError, ConfigError, MissingDependencyError
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.design import Progress
@@ -156,8 +157,8 @@ def thread_workers(count: int | None = None) -> Iterator[Workers]:
         count: How many; by default what ``OMP_NUM_THREADS`` says, else as many as the process may use cores.
     """
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    count = count or (int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0)))
-    with ThreadPoolExecutor(count) as executor:
+    count = count or (int(asked) if asked.isdecimal() and int(asked) else n_cores())
+    with thread_pool(count) as executor:
         yield Workers(executor, count, in_process=True)
 
 
@@ -186,7 +187,7 @@ def _threads_shared(count: int) -> Iterator[None]:
     """Let processes that are started meanwhile share the cores: numerical libraries read this when they load."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
-    share = str(max(1, len(os.sched_getaffinity(0)) // count))
+    share = str(max(1, n_cores() // count))
     os.environ.update({name: value or share for name, value in before.items()})
     try:
         yield

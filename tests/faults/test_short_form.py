@@ -41,7 +41,7 @@ def test_malformed_input_is_refused(survives) -> None:
 
 @pytest.mark.slow
 def test_no_token_is_shown(survives) -> None:
-    slow = frozenset({"baseline", "label", "build", "lammps", "select", "learn"})
+    slow = frozenset({"baseline", "label", "lammps", "select", "learn"})
     survives(planted_token(say=print, skip=slow))
 
 

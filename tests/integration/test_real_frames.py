@@ -1,4 +1,4 @@
-"""On real frames: circuits on a StatevectorEstimator, and JAX, give what the kernels give."""
+"""On real frames: circuits on a StatevectorEstimator give what the kernels give."""
 
 import os
 from itertools import islice
@@ -6,16 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fitting import fitted
 from qiskit.primitives import StatevectorEstimator
 
 from qiskit_qff.circuit.compiled import readout_jacobian
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.strategies import density, environment, operator
-from qiskit_qff.model.accelerator.engine import DeviceForceField
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.measured import predict_measured
 from qiskit_qff.structures.reading import iter_frames
-from qiskit_qff.training.trainer import train
 
 pytestmark = pytest.mark.data
 
@@ -34,7 +33,7 @@ def trained_on(request):
     if not path.is_file():
         pytest.skip(f"measurement data {path.name} is not here")
     *training, unseen = islice(iter_frames(path), 5)
-    return train(training, TrainConfig.model_validate(SMALL), rng=np.random.default_rng(0)).force_field, unseen
+    return fitted(training, TrainConfig.model_validate(SMALL), rng=np.random.default_rng(0)).force_field, unseen
 
 
 @pytest.mark.parametrize("strategy", ["environment", "density", "operator"])
@@ -49,15 +48,6 @@ def test_energies_forces_and_stresses_are_exact(trained_on, strategy) -> None:
     tolerance = 1e-8 * max(1.0, np.abs(exact.virial).max())
     assert np.abs(measured.frames[0].stress * frame.volume - exact.virial).max() < tolerance
     assert not measured.frames[0].stress_std.any()
-
-
-def test_devices_give_the_numbers_of_the_kernels(trained_on) -> None:
-    pytest.importorskip("jax", reason="jax is not installed")
-    field, frame = trained_on
-    found, exact = DeviceForceField(field, "cpu-jax").predict(frame), field.predict(frame)
-    for name in ("energies", "forces", "virial"):
-        expected = getattr(exact, name)
-        assert np.abs(getattr(found, name) - expected).max() < 1e-10 * max(1.0, np.abs(expected).max()), name
 
 
 def test_theta_gradients_are_exact(trained_on) -> None:

@@ -14,8 +14,6 @@ from qiskit_qff.durable import atomic_file, locked_directory, write_atomically
 from qiskit_qff.errors import ConfigError
 
 FORK = multiprocessing.get_context("fork")
-# Where JAX was imported before, by another test, it warns of any fork; the children here never touch it.
-pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 
 
 def killed_while(action, *arguments):

@@ -16,7 +16,7 @@ from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
 from qiskit_qff.compression.normal_equations import NormalEquations
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.report.metrics import compare, measure
+from qiskit_qff.model.metrics import compare, measure
 from qiskit_qff.training.baselines.atom_features import atom_features
 from qiskit_qff.training.design import add_frame
 from qiskit_qff.training.objective import Objective, ParameterLayout

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from ase.data import chemical_symbols
 
-from qiskit_qff.model.config import DataConfig
+from qiskit_qff.model.config import DataConfig, TrainConfig
 from qiskit_qff.structures.framework import missing_bonds, whole_frames
 from qiskit_qff.structures.neighbors import neighbor_list
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped
 from qiskit_qff.structures.splitting import leave_out_folds
-from qiskit_qff.training.holdout import hold_out
+from qiskit_qff.training.pipeline import read_training_data
 
 WHOLE = "limof5_whole"
 """The shipped set without the frames whose framework lacks bonds."""
@@ -106,7 +106,7 @@ def _uio66(_name, frames):
 def _limof5(_name, frames):
     found = []
     for seed in range(DRAWS):
-        split = hold_out(frames, DataConfig(split="balanced"), rng=np.random.default_rng(seed))
+        split = read_training_data(frames, TrainConfig(data=DataConfig(split="balanced"), seed=seed)).split
         words = "20 % held out, evenly from the replicas, rattled copies with their parents"
         found.append(Split(f"draw {seed + 1}", words, split.train.tolist(), split.test.tolist(), named=True))
     return found

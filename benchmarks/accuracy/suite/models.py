@@ -1,32 +1,32 @@
 """The quantum model and all baselines, fitted to the same frames from the same sums over the pool; and their errors.
 
-The sums over the pool, the dearest step, are made once for a list of frames and kept for the next call with the same
-frames: the quantum model, its baselines, other limits on parameters and other registers all choose from them.
+The quantum model is that of `qiskit_qff.train`. Baselines and ablations share sums over the pool, which are made once
+for a list of frames and kept for the next call with the same frames.
 """
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from ase.data import chemical_symbols
 
+from qiskit_qff import train
 from qiskit_qff.cli.baseline_run import NAMES, SNAP
 from qiskit_qff.cli.baseline_snap import snap_baselines
 from qiskit_qff.errors import MissingDependencyError
-from qiskit_qff.report.metrics import compare, measure
+from qiskit_qff.model.metrics import compare, measure
 from qiskit_qff.structures.species import species_of
 from qiskit_qff.training.baselines.suite import BASELINES, BaselineData
-from qiskit_qff.training.defaults import with_data_defaults
-from qiskit_qff.training.objective import Objective
+from qiskit_qff.training.defaults import resolve_config
 from qiskit_qff.training.pool_sums import sum_pool
 from qiskit_qff.training.statistics import find_shortest
-from qiskit_qff.training.trainer import fit, loss_weights, prepare
+from qiskit_qff.training.trainer import loss_weights
 from suite.data import condition, replicated
 
 QUANTUM, NOISELESS = "quantum", "quantum_noiseless"
 WORDS = {
     QUANTUM: "quantum model, as trained by default: shot noise of the configured shots a state counts as loss",
-    NOISELESS: "quantum model, trained without regard to shot noise",
+    NOISELESS: "quantum model, trained without regard to shot noise on the same channels",
 }
 LINEAR = ("mean", "linear_same_channels", "linear_selected")
 ERRORS = ("energy_mae_mev_per_atom", "energy_rmse_mev_per_atom", "force_mae_mev_per_ang", "force_rmse_mev_per_ang")
@@ -56,7 +56,7 @@ def silent(*_):
 
 def pool_of(frames, config):
     """Sums over the pool of channels; the last ones are kept."""
-    config = with_data_defaults(config, frames)
+    config, _ = resolve_config(config, frames)
     settings = (config.descriptor, config.compression.selection_frames, config.loss.model_copy(update={"shots": None}))
     key = (tuple(id(f) for f in frames), *(str(s) for s in settings))
     if _kept.get("key") != key:
@@ -79,29 +79,28 @@ def fit_models(frames, config, names=NAMES, *, seed, noiseless=True):
         seed: Of all random starts.
         noiseless: Whether to train the circuit a second time without counting shot noise.
     """
-    begin = time.perf_counter()
-    config = with_data_defaults(config, frames)
-    pool = pool_of(frames, config)
-    prepared = prepare(frames, config, pool=pool)
-    trainings = {QUANTUM: prepared}
+    config = with_section(config, "data", split="none").model_copy(update={"seed": seed})
+    trained = train(frames, config)
+    model, settings = trained.force_field, trained.config
+    found = [_quantum(QUANTUM, trained)]
     if noiseless:
-        objective = Objective(prepared.objective.statistics, prepared.objective.layout)
-        trainings[NOISELESS] = replace(prepared, objective=objective)
-    found = []
-    for name, training in trainings.items():
-        result = fit(training, rng=np.random.default_rng(seed))
-        seconds, begin = time.perf_counter() - begin, time.perf_counter()
-        found.append(_quantum(name, result, config, seconds))
-    data = BaselineData(
-        list(frames), config, species_of(frames), pool, loss_weights(config), prepared.repulsion, prepared.maps
-    )
-    for name in names:
-        found += _baselines(name, data, seed)
+        found.append(_quantum(NOISELESS, train(frames, with_section(config, "loss", shots=None), channels_of=model)))
+    if names:
+        pool, maps = pool_of(frames, settings), {m.number: m.compression for m in model.models}
+        species, weights = species_of(frames), loss_weights(settings)
+        data = BaselineData(list(frames), settings, species, pool, weights, model.repulsion, maps)
+        for name in names:
+            found += _baselines(name, data, seed)
     return found
 
 
-def _quantum(name, result, config, seconds):
-    model = result.force_field
+def with_section(config, section, **values):
+    """The configuration with some settings of one section changed."""
+    return config.model_copy(update={section: getattr(config, section).model_copy(update=values)})
+
+
+def _quantum(name, trained):
+    model, result = trained.force_field, trained.result
     channels = {chemical_symbols[m.number]: m.compression.n_features for m in model.models}
     facts = {"loss": result.loss, "linear_loss": result.linear_loss, "bound": result.bound, "channels": channels}
     facts["qubits"] = {chemical_symbols[m.number]: m.ansatz.n_qubits for m in model.models}
@@ -110,8 +109,8 @@ def _quantum(name, result, config, seconds):
         prediction = model.predict(frame)
         return prediction.energy, prediction.forces
 
-    within = model.n_trainable <= config.max_parameters
-    return Fitted(name, WORDS[name], model.n_trainable, within, predict, seconds, facts)
+    within = model.n_trainable <= trained.config.max_parameters
+    return Fitted(name, WORDS[name], model.n_trainable, within, predict, trained.seconds, facts)
 
 
 def _baselines(name, data, seed):

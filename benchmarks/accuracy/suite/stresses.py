@@ -3,10 +3,10 @@
 import numpy as np
 from ase.units import GPa
 
+from qiskit_qff import train
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.report.metrics import compare, measure
-from qiskit_qff.training.trainer import train
+from qiskit_qff.model.metrics import compare, measure
 from suite.models import ERRORS
 
 SETS = {"li6ps5cl": 5, "li4p2s6_melt": 2, "li7p3s11_melt": 2}
@@ -35,8 +35,7 @@ def run_scales(frames, way, settings, k):
               (("train", chosen), ("test", test))}  # fmt: skip
     entry["scales"] = {}
     for scale in FIRST_SCALES if k == 0 else SCALES:
-        config = parse_config(settings | {"loss": {"stress_scale_mev_per_ang3": scale}}, where="stresses")
-        field = train(chosen, config, rng=np.random.default_rng(k)).force_field
+        field = train(chosen, config_of(settings, scale, seed=k)).force_field
         entry["scales"][name_of(scale)] = {"n_trainable": field.n_trainable} | errors(field, test)
     return entry
 
@@ -51,8 +50,7 @@ def run_volumes(frames, others, settings):
     """
     found = {}
     for scale in SCALES:
-        config = parse_config(settings | {"loss": {"stress_scale_mev_per_ang3": scale}}, where="volumes")
-        field = train(frames, config, rng=np.random.default_rng(0)).force_field
+        field = train(frames, config_of(settings, scale)).force_field
         predicted = [field.predict(frame) for frame in others]
         found[name_of(scale)] = [
             {
@@ -65,6 +63,12 @@ def run_volumes(frames, others, settings):
             for frame, p in zip(others, predicted, strict=True)
         ]
     return {"n_train": len(frames), "volumes": found}
+
+
+def config_of(settings, scale, seed=0):
+    """Train on all frames given, with stresses fitted or not."""
+    own = {"data": {"split": "none"}, "loss": {"stress_scale_mev_per_ang3": scale}, "seed": seed}
+    return parse_config(settings | own, where="stresses")
 
 
 def name_of(scale):

@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
+from qiskit_qff import train
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.framework import missing_bonds
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import NAMES, read_shipped
-from qiskit_qff.training.trainer import train
 
 KINDS = ("nvt", "windows", "nve", "npt", "supercell")
 COOL = {"temperature_K": 300.0}
@@ -54,8 +52,8 @@ def model_of(name, system, frames, work, *, options):
     path = work / f"{name}.json"
     if not path.exists():
         chosen, loss = frames[: system.n_train], {"stress_scale_mev_per_ang3": system.stress_scale}
-        options = options | ({} if system.stress_scale is None else {"loss": loss})
-        train(chosen, parse_config(options, where="benchmark"), rng=np.random.default_rng(0)).force_field.save(path)
+        settings = options | {"data": {"split": "none"}, "loss": loss}
+        train(chosen, parse_config(settings, where="benchmark")).force_field.save(path)
     return ForceField.load(path)
 
 

@@ -31,7 +31,6 @@ _MODULES = (
     "qiskit_qff.cli.calibration_run",
     "qiskit_qff.model.remote.jobs",
     "qiskit_qff.model.remote.results",
-    "qiskit_qff.model.accelerator.engine",
     "qiskit_qff.model.calibration",
     "qiskit_qff.evaluators.backends",
     "qiskit_qff.simulation.dynamics",

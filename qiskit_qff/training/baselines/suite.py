@@ -21,7 +21,7 @@ from qiskit_qff.compression.feature_basis import FeatureBasis
 from qiskit_qff.compression.forward_selection import ForwardSelection
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.errors import BudgetError
-from qiskit_qff.model.config import TrainConfig
+from qiskit_qff.model.config import ResolvedConfig, TrainConfig
 from qiskit_qff.model.core_repulsion import CoreRepulsion
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_of
@@ -43,7 +43,7 @@ from qiskit_qff.training.baselines.perceptron import (
     start_parameters,
 )
 from qiskit_qff.training.budget import size_limits
-from qiskit_qff.training.defaults import with_data_defaults
+from qiskit_qff.training.defaults import resolve_config
 from qiskit_qff.training.design import LossWeights, Progress
 from qiskit_qff.training.pool_sums import sum_pool
 from qiskit_qff.training.references import fit_references, reference_count
@@ -66,7 +66,7 @@ class BaselineData:
 
     frames: list[Frame]
     """Training frames."""
-    config: TrainConfig
+    config: ResolvedConfig
     """What ``qff train`` would be asked for."""
     species: tuple[int, ...]
     """Atomic numbers, ascending."""
@@ -106,15 +106,15 @@ def gather(
     """
     weights = loss_weights(config)
     check_labels(frames, weights)
-    config = with_data_defaults(config, frames)
-    species, r_cut = species_of(frames), config.descriptor.r_cut
-    limits = size_limits(config, species, reference_count(frames, species))
+    settings, _ = resolve_config(config, frames)
+    species, r_cut = species_of(frames), settings.descriptor.r_cut
+    limits = size_limits(settings, species, reference_count(frames, species))
     shortest = find_shortest(frames, species, r_cut, progress)
     check_reach(species, shortest, r_cut)
-    pool = sum_pool(frames, species, shortest, config, weights, progress)
+    pool = sum_pool(frames, species, shortest, settings, weights, progress)
     repulsion = CoreRepulsion.from_shortest_distances(species, shortest, cutoff=r_cut)
-    own = compress(pool, config, limits)[0] if maps is None else maps
-    return BaselineData(list(frames), config, species, pool, weights, repulsion, own)
+    own = compress(pool, settings, limits)[0] if maps is None else maps
+    return BaselineData(list(frames), settings, species, pool, weights, repulsion, own)
 
 
 def predicting_the_mean(data: BaselineData, _rng: np.random.Generator, _progress: Progress) -> Baseline:

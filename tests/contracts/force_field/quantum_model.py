@@ -3,10 +3,10 @@
 import numpy as np
 from contracts.force_field.contract import evaluate
 from contracts.force_field.lennard_jones import LennardJones, mixed_crystal
+from fitting import fitted
 
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.training.trainer import train
 
 SMALL = {
     "descriptor": {"r_cut": 5.0, "n_narrow": 4, "n_broad": 4, "n_radial": 2, "l_max": 2},
@@ -35,4 +35,4 @@ def labelled_frames(n_frames=12):
 
 def small_quantum_model():
     config = TrainConfig.model_validate(SMALL)
-    return train(labelled_frames(), config, rng=np.random.default_rng(0)).force_field
+    return fitted(labelled_frames(), config, rng=np.random.default_rng(0)).force_field

@@ -1,4 +1,4 @@
-"""The physics contract, on the quantum force field, the same through JAX, and the Lennard-Jones reference."""
+"""The physics contract, on the quantum force field and the Lennard-Jones reference."""
 
 import numpy as np
 import pytest
@@ -10,21 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from qiskit_qff.model.accelerator.engine import DeviceForceField
-
-POTENTIALS = ("lennard-jones", "quantum", "device")
+POTENTIALS = ("lennard-jones", "quantum")
 few = settings(max_examples=15, deadline=None)
 
 
 @pytest.fixture(scope="module")
 def quantum():
     return small_quantum_model()
-
-
-@pytest.fixture(scope="module")
-def device(quantum):
-    pytest.importorskip("jax", reason="jax is not installed")
-    return DeviceForceField(quantum, "cpu-jax")
 
 
 @pytest.fixture(params=POTENTIALS, scope="module")
@@ -68,21 +60,19 @@ def test_forces(potential, structure):
     contract.check_forces(potential, STRUCTURES[structure]())
 
 
-@pytest.mark.parametrize("potential", ["quantum", "device"], indirect=True)
-def test_forces_with_core_repulsion(potential, quantum):
+def test_forces_with_core_repulsion(quantum):
     """In the high part, and in the low one, where channels have levelled off."""
     for distance in (1.5, 2.5):
-        contract.check_forces(potential, squeezed(distance))
+        contract.check_forces(quantum, squeezed(distance))
     assert 1.5 < quantum.repulsion.outer.min() < 2.5 < quantum.repulsion.level.min()
 
 
-@pytest.mark.parametrize("potential", ["quantum", "device"], indirect=True)
-def test_forces_where_channels_level_off(potential, quantum):
+def test_forces_where_channels_level_off(quantum):
     """Within the levelling, and astride of where it begins."""
     a, b = (quantum.species.index(z) for z in cluster().numbers[:2])
     start = quantum.repulsion.level[a, b]
     for distance in (0.97 * start, start - 1e-6, start + 1e-6):
-        contract.check_forces(potential, squeezed(distance))
+        contract.check_forces(quantum, squeezed(distance))
 
 
 @pytest.mark.parametrize("structure", ["triclinic", "cluster"])

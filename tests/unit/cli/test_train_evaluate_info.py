@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from ase.calculators.emt import EMT
 from ase.io import read, write
 
 from qiskit_qff.cli.main import run
@@ -157,6 +158,72 @@ def test_retraining_replaces_its_own_files_only(trained, tmp_path, capsys) -> No
     assert "notes.txt" in capsys.readouterr().err
     assert run(["train", config, "--out", str(out), "--force"]) == 0
     assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_the_model_of_other_data_is_kept(trained, tmp_path, capsys) -> None:
+    config, out = str(trained / "config.yaml"), tmp_path / "run"
+    assert run(["train", config, "--out", str(out)]) == 0
+    before = (out / "model.json").read_bytes()
+    write(tmp_path / "other.extxyz", read(trained / "data.extxyz", ":9"))
+    capsys.readouterr()
+    assert run(["train", str(tmp_path / "other.extxyz"), "--out", str(out), "--restarts", "1"]) == 2
+    message = capsys.readouterr().err
+    assert "a model of Cu Au, trained on" in message
+    assert "data.extxyz" in message
+    assert (out / "model.json").read_bytes() == before
+    assert run(["train", str(tmp_path / "other.extxyz"), "--out", str(out), "--restarts", "1", "--force"]) == 0
+    assert (out / "model.json").read_bytes() != before
+
+
+def test_errors_on_frames_that_were_trained_on_are_told_apart(trained, tmp_path, capsys) -> None:
+    model, data = str(trained / "run"), str(trained / "data.extxyz")
+    held_out = json.loads((trained / "run" / "metrics.json").read_text())["test"]
+    assert run(["evaluate", model, data, "--out", str(tmp_path / "errors"), "--json"]) == 0
+    captured = capsys.readouterr()
+    mixed = last_json(captured.out)
+    assert (mixed["n_frames"], mixed["n_frames_seen_in_training"]) == (12, 9)
+    assert "trained on 9 of these 12 frames" in captured.err
+    assert mixed["unseen"]["n_frames"] == 3
+    assert run(["evaluate", model, data, "--held-out", "--json"]) == 0
+    alone = last_json(capsys.readouterr().out)
+    assert (alone["n_frames"], alone["n_frames_seen_in_training"]) == (3, 0)
+    for key in METRIC_KEYS:
+        assert alone[key] == pytest.approx(mixed["unseen"][key], rel=1e-12)
+        assert alone[key] == pytest.approx(held_out[key], rel=1e-9)
+    # The headline of the report is about frames that the model has not seen.
+    assert run(["report", str(tmp_path / "errors"), "--out", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert f"{alone['force_mae_mev_per_ang']:.0f} meV/Å" in page
+    assert "force MAE, not in training" in page
+    frames = [atoms for k, atoms in enumerate(read(data, ":")) if k in metrics_of(trained)["train_frames"]]
+    write(tmp_path / "seen.extxyz", frames)
+    assert run(["evaluate", model, str(tmp_path / "seen.extxyz"), "--held-out"]) == 2
+    assert "trained on all 9 frames" in capsys.readouterr().err
+
+
+def test_a_large_gap_between_the_errors_is_remarked_on(trained, tmp_path, capsys) -> None:
+    """Held-out cells that are squeezed far beyond those of training."""
+    frames = read(trained / "data.extxyz", ":9")
+    for atoms in frames[-2:]:
+        atoms.calc = EMT()
+        atoms.set_cell(0.9 * atoms.cell, scale_atoms=True)
+        atoms.get_forces()
+    write(tmp_path / "data.extxyz", frames)
+    arguments = ["train", str(tmp_path / "data.extxyz"), "--split", "block", "--restarts", "1"]
+    assert run([*arguments, "--out", str(tmp_path / "run")]) == 0
+    assert "times that of training frames" in capsys.readouterr().err
+
+
+def test_an_option_out_of_range_is_named(trained, tmp_path, capsys) -> None:
+    for source in ("data.extxyz", "config.yaml"):
+        assert run(["train", str(trained / source), "--out", str(tmp_path / "run"), "--r-cut", "50"]) == 2
+        message = capsys.readouterr().err
+        assert "--r-cut" in message
+        assert source not in message
+
+
+def metrics_of(trained) -> dict:
+    return json.loads((trained / "run" / "metrics.json").read_text())
 
 
 def test_failed_training_leaves_nothing(trained, tmp_path, monkeypatch) -> None:

@@ -45,17 +45,18 @@ def test_json_is_the_last_line(capsys):
     assert set(result["compositions"]) == {"H24Li4C48O26Zn8", "H24Li2C48O26Zn8", "H24C48O26Zn8"}
     assert result["energy_ev_per_atom"]["high"] == pytest.approx(-300.7588, abs=1e-4)
     assert result["defects"] == []
+    assert result["labels"][0]["energy"]["value"] == pytest.approx(1.0, abs=0.3)
 
 
-def test_bad_data_exits_with_one_and_names_every_place(bad_file, capsys):
-    assert run(["validate", str(bad_file)]) == 1
+def test_bad_data_exits_with_two_and_names_every_place(bad_file, capsys):
+    assert run(["validate", str(bad_file)]) == 2
     out, _ = capsys.readouterr()
     assert f"{bad_file}, frame 2, atom 7: the force" in out
     assert f"{bad_file}, frame 3: no energy found" in out
     assert "warning duplicate: 5" in out
     assert "... and 2 more; --all lists them." in out
     assert "not fit for training: 3 errors" in out.splitlines()[-1]
-    assert run(["validate", str(bad_file), "--all", "--json"]) == 1
+    assert run(["validate", str(bad_file), "--all", "--json"]) == 2
     out, err = capsys.readouterr()
     assert "--all lists them" not in err
     defects = json.loads(out)["defects"]
@@ -63,6 +64,31 @@ def test_bad_data_exits_with_one_and_names_every_place(bad_file, capsys):
         ("not-finite", 7),
         ("missing-energy", None),
     }
+
+
+@pytest.mark.parametrize(
+    ("energy", "force", "cause"),
+    [(1.0, -1.0, "forces of the wrong sign"), (1 / 27.2114, 1.0, "energies in Hartree")],
+)
+def test_energies_that_contradict_the_forces_exit_with_two(tmp_path, capsys, energy, force, cause):
+    path = tmp_path / "wrong.extxyz"
+    frames = [replace(frame, energy=frame.energy * energy, forces=frame.forces * force) for frame in read_shipped()]
+    write(path, [frame.to_atoms() for frame in frames], format="extxyz")
+    assert run(["validate", str(path)]) == 2
+    out, _ = capsys.readouterr()
+    assert f"error energy-force-mismatch: 1\n  {path}: energies differ by" in out
+    assert f"this looks like {cause}" in out
+    assert out.splitlines()[-1].startswith("not fit for training: 1 error")
+
+
+def test_labels_that_were_not_compared_are_said_to_be(tmp_path, capsys):
+    path = tmp_path / "few.extxyz"
+    write(path, [frame.to_atoms() for frame in read_shipped()[:5]], format="extxyz")
+    assert run(["validate", str(path), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert f"energies against forces, {path}: not checked: 5 frames are too few" in err
+    (labels,) = json.loads(out)["labels"]
+    assert labels["energy"] is None
 
 
 @pytest.mark.parametrize(

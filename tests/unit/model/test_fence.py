@@ -163,9 +163,3 @@ def test_qff_md_runs_within_walls_and_does_not_go_on_without(field, tmp_path, ca
     assert (done["steps"], done["fence"]) == (10, True)
     assert run([*arguments, "--no-fence", "--steps", "20", "--temperature", "20"]) == 2
     assert "another model" in capsys.readouterr().err
-    assert run([*arguments, "--fence", "--device", "cpu-jax", "--restart"]) == 2
-    assert "--fence" in capsys.readouterr().err
-    assert run([*arguments, "--device", "cpu-jax", "--restart", "--steps", "1", "--json"]) == 0
-    told = capsys.readouterr()
-    assert json.loads(told.out.splitlines()[-1])["fence"] is False
-    assert "no walls around the training data" in told.err

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from fitting import fitted
 from qiskit.quantum_info import Statevector
 
 from qiskit_qff.errors import ConfigError, DataError, ModelFileError
@@ -11,7 +12,6 @@ from qiskit_qff.model.config import load_config, parse_config
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.shipped import read_shipped
-from qiskit_qff.training.trainer import train
 
 CONFIG = {
     "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "n_radial": 2, "l_max": 1},
@@ -27,7 +27,7 @@ def frames():
 
 @pytest.fixture(scope="module")
 def force_field(frames):
-    return train(frames, parse_config(CONFIG, where="test"), rng=np.random.default_rng(0)).force_field
+    return fitted(frames, parse_config(CONFIG, where="test"), rng=np.random.default_rng(0)).force_field
 
 
 def test_energy_is_what_the_circuit_measures(force_field, frames):

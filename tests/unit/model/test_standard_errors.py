@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from fitting import fitted
 
 from qiskit_qff.evaluators.backends import build_evaluator
 from qiskit_qff.evaluators.protocol import Evaluation, Request
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.measured import predict_measured
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.training.trainer import train
 
 REPETITIONS = 200
 SHOTS = 400
@@ -45,7 +45,7 @@ class Prefetched:
 @pytest.fixture(scope="module")
 def field(alloy_frames):
     frames = [Frame.from_atoms(atoms) for atoms in alloy_frames]
-    return train(frames, TrainConfig.model_validate(SMALL), rng=np.random.default_rng(0)).force_field
+    return fitted(frames, TrainConfig.model_validate(SMALL), rng=np.random.default_rng(0)).force_field
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from qiskit_qff.model.metrics import Comparison
 from qiskit_qff.report import figures
 from qiskit_qff.report.html import Page, Panel, Section, Table, render, write_page
-from qiskit_qff.report.metrics import Comparison
 
 VOID = {"meta", "br", "path", "use", "input"}
 

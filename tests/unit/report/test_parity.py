@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from qiskit_qff.model.metrics import Comparison, composition_means
 from qiskit_qff.report.figures import parity_energy
-from qiskit_qff.report.metrics import Comparison, composition_means
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qiskit_qff.errors import DataError
-from qiskit_qff.report.metrics import Comparison
+from qiskit_qff.model.metrics import Comparison
 from qiskit_qff.report.record import MOST_FORCES, Example, Record, environment
 from qiskit_qff.structures.frame import Frame
 

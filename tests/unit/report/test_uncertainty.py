@@ -8,11 +8,12 @@ import pytest
 from ase.io import read
 
 from qiskit_qff.errors import ConfigError
+from qiskit_qff.model.coverage import Spreads, coverage, cross_checked_coverage
 from qiskit_qff.model.extrapolation import Grader
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.spread import ParameterSpread
 from qiskit_qff.model.uncertainty import Committee, calibration_factor
-from qiskit_qff.report.uncertainty import Spreads, coverage, coverage_figure, cross_checked_coverage
+from qiskit_qff.report.uncertainty import coverage_figure
 from qiskit_qff.structures.frame import Frame
 
 

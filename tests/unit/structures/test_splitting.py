@@ -14,9 +14,12 @@ from qiskit_qff.structures.splitting import (
     all_leave_out_splits,
     balanced_split,
     block_split,
+    distance_rows,
+    is_time_ordered,
     leave_out_folds,
     near_copies,
     random_split,
+    same_atoms,
     tag_groups,
 )
 
@@ -148,3 +151,34 @@ def test_chains_of_near_copies_are_one_unit(salts):
 def test_impossible_splits_are_refused(split, message):
     with pytest.raises(ConfigError, match=message):
         split()
+
+
+def walk(frame, steps, size, seed=0):
+    rng = np.random.default_rng(seed)
+    moves = np.cumsum(rng.normal(0, size, (steps, *frame.positions.shape)), axis=0)
+    return [replace(frame, positions=frame.positions + move, index=k) for k, move in enumerate(moves)]
+
+
+def test_same_atoms_groups_by_order_and_periods(salts):
+    swapped = replace(salts[0], numbers=salts[0].numbers[::-1])
+    molecule = replace(salts[0], pbc=[False] * 3)
+    assert same_atoms([*salts, swapped, molecule]) == [[0, 1, 2, 3, 4, 5], [6], [7]]
+
+
+def test_distances_are_root_mean_squares(salts):
+    moved = salts[0].positions + np.array([0.0, 0.3, 0.4])
+    ((_, block),) = distance_rows(np.array([salts[0].positions.ravel(), moved.ravel()]))
+    np.testing.assert_allclose(block, [[0.0, 0.5], [0.5, 0.0]], atol=1e-6)
+
+
+def test_a_trajectory_is_recognised_and_its_shuffled_copy_is_not(make_salt):
+    frames = walk(make_salt(), 60, 0.02)
+    assert is_time_ordered(frames)
+    order = np.random.default_rng(3).permutation(60)
+    assert not is_time_ordered([frames[k] for k in order])
+    assert not is_time_ordered(frames[:4])
+
+
+def test_frames_of_different_atoms_have_no_order(make_salt):
+    frames = [make_salt(numbers=np.roll(make_salt().numbers, k)) for k in range(2)] * 5
+    assert not is_time_ordered(frames)

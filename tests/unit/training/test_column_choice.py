@@ -13,6 +13,7 @@ from qiskit_qff.structures.shipped import read_shipped
 from qiskit_qff.structures.species import species_of
 from qiskit_qff.training.balance import BalancedObjective
 from qiskit_qff.training.column_choice import MUCH, choose_columns, noise_of_choice
+from qiskit_qff.training.defaults import resolve_config
 from qiskit_qff.training.pool_sums import sum_pool
 from qiskit_qff.training.statistics import find_shortest
 from qiskit_qff.training.trainer import fit, loss_weights, prepare
@@ -30,8 +31,8 @@ def frames():
 
 
 @pytest.fixture(scope="module")
-def config():
-    return parse_config(SMALL, where="test")
+def config(frames):
+    return resolve_config(parse_config(SMALL, where="test"), frames)[0]
 
 
 @pytest.fixture(scope="module")

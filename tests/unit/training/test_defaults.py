@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.training.defaults import ATOMS_PER_ELEMENT, PRODUCTS, SOME_ATOMS, with_data_defaults
+from qiskit_qff.training.defaults import ATOMS_PER_ELEMENT, PRODUCT_ATOMS, PRODUCTS, resolve_config
 
 
 @pytest.mark.parametrize(
@@ -23,12 +23,12 @@ def test_the_cutoff_follows_the_data_unless_it_was_given(frames, given, many, fe
     frame, config = frames[0], parse_config({"descriptor": given}, where="test")
     count = -(-ATOMS_PER_ELEMENT * len(set(frame.symbols)) // frame.n_atoms)
     for number, expected in ((count, many), (count - 1, few)):
-        found = with_data_defaults(config, [frame] * number)
+        found = resolve_config(config, [frame] * number)[0]
         assert (found.descriptor.r_cut, found.descriptor.n_radial) == expected
         # What is written down is read back as given, and stays.
         again = parse_config(found.model_dump(mode="json"), where="test")
-        assert with_data_defaults(again, [frame]).descriptor == found.descriptor
-        assert with_data_defaults(found, [frame] * (2 * count)) == found
+        assert resolve_config(again, [frame])[0].descriptor == found.descriptor
+        assert resolve_config(found, [frame] * (2 * count))[0] == found
 
 
 @pytest.mark.parametrize(
@@ -43,14 +43,14 @@ def test_the_cutoff_follows_the_data_unless_it_was_given(frames, given, many, fe
 )
 def test_products_of_channels_follow_the_data_unless_they_were_given(frames, given, many, few):
     frame, config = frames[0], parse_config(given, where="test")
-    count = -(-SOME_ATOMS // frame.n_atoms)
+    count = -(-PRODUCT_ATOMS // frame.n_atoms)
     for number, expected in ((count, many), (count - 1, few)):
-        found = with_data_defaults(config, [frame] * number)
+        found = resolve_config(config, [frame] * number)[0]
         assert found.descriptor.products == expected
-        assert with_data_defaults(found, [frame] * (2 * count)).descriptor.products == expected
+        assert resolve_config(found, [frame] * (2 * count))[0].descriptor.products == expected
 
 
 def test_only_the_number_of_atoms_counts(frames):
     config = parse_config({}, where="test")
     moved = [replace(f, positions=f.positions + np.array([0.1, 0.0, 0.0]), energy=None) for f in frames]
-    assert with_data_defaults(config, frames) == with_data_defaults(config, moved)
+    assert resolve_config(config, frames)[0] == resolve_config(config, moved)[0]

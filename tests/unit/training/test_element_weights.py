@@ -2,10 +2,11 @@
 
 import numpy as np
 from ase.data import atomic_numbers
+from fitting import fitted
 
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.shipped import read_shipped
-from qiskit_qff.training.trainer import fit, loss_weights, train
+from qiskit_qff.training.trainer import fit, loss_weights
 from qiskit_qff.training.warm_start import prepare_from_model
 
 SMALL = {"max_parameters": 40, "optimizer": {"restarts": 1}, "descriptor": {"r_cut": 4.0, "l_max": 1}}
@@ -30,14 +31,14 @@ def test_a_heavier_element_is_fitted_better():
     frames, errors = read_shipped()[:6], {}
     for given in ({}, {"Li": 100.0}):
         config = parse_config(SMALL | {"loss": {"element_weights": given}}, where="test")
-        field = train(frames, config, rng=np.random.default_rng(0)).force_field
+        field = fitted(frames, config, rng=np.random.default_rng(0)).force_field
         errors[bool(given)] = lithium_error(field, frames)
     assert errors[True] < 0.5 * errors[False]
 
 
 def test_training_on_from_a_model_weighs_them_too():
     frames = read_shipped()[:6]
-    first = train(frames, parse_config(SMALL, where="test"), rng=np.random.default_rng(0)).force_field
+    first = fitted(frames, parse_config(SMALL, where="test"), rng=np.random.default_rng(0)).force_field
     errors = {}
     for given in ({}, {"Li": 100.0}):
         config = parse_config(SMALL | {"loss": {"element_weights": given}}, where="test")

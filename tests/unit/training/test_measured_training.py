@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from fitting import fitted
 from unit.training.conftest import lennard_jones_frames
 
 from qiskit_qff.errors import BackendError, BudgetError, ConfigError, DataError
@@ -15,7 +16,7 @@ from qiskit_qff.training.measured.optimizers import OptimizerSettings
 from qiskit_qff.training.measured.run import MeasuredSettings, train_measured
 from qiskit_qff.training.measured.start import prepare_start
 from qiskit_qff.training.solver import solve_weights
-from qiskit_qff.training.trainer import prepare, train
+from qiskit_qff.training.trainer import prepare
 
 BRICKWORK = {"family": "brickwork_cz", "readout": "z_diagonal", "n_qubits": 2, "layers": 2, "n_readouts": 3}
 CIRCUITS = {
@@ -252,7 +253,7 @@ def test_warm_starts(frames, tmp_path, rng):
     assert result.start.loss <= prepared.objective.loss(solved) * 1.05
     random = run(prepared.objective, steps=1)[0]
     assert result.start.loss < 0.1 * random.start.loss
-    field = train(frames[:6], small_config(), rng=np.random.default_rng(1)).force_field
+    field = fitted(frames[:6], small_config(), rng=np.random.default_rng(1)).force_field
     field.save(tmp_path / "model.json")
     config = small_config(estimator={"backend": "exact", "start": str(tmp_path / "model.json")})
     again, angles = prepare_start(frames, config, rng=rng, progress=silent)
@@ -272,7 +273,7 @@ def test_a_start_that_cannot_be(frames, tmp_path, rng):
 
     with pytest.raises(ConfigError, match="scratch, exact, or the path"):
         begin(small_config(estimator={"start": str(tmp_path / "nothing.json")}))
-    field = train(frames, small_config(), rng=rng).force_field
+    field = fitted(frames, small_config(), rng=rng).force_field
     field.save(tmp_path / "model.json")
     estimator = {"start": str(tmp_path / "model.json")}
     with pytest.raises(BudgetError, match=f"{field.n_trainable} trainable parameters"):

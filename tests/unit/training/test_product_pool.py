@@ -5,6 +5,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 import pytest
+from fitting import fitted
 
 from qiskit_qff.compression import product_pool as module
 from qiskit_qff.compression.compressor import SizeLimits
@@ -16,7 +17,6 @@ from qiskit_qff.training.baselines.linear import ChannelRows
 from qiskit_qff.training.baselines.suite import BASELINES, gather
 from qiskit_qff.training.design import LossWeights
 from qiskit_qff.training.statistics import channel_statistics, find_shortest, pool_statistics
-from qiskit_qff.training.trainer import train
 
 SPECIES, WEIGHTS = (10, 18), LossWeights()
 SETTINGS = PoolSettings(r_cut=4.5, n_narrow=4, n_broad=2, powers=(2.0, 6.0), n_radial=2, l_max=1, bonds=False)
@@ -133,7 +133,7 @@ def test_a_product_is_found(bent):
             {"descriptor": DESCRIPTOR | {"products": products}, "loss": {"shots": None}, "max_parameters": 60},
             where="test",
         )
-        result = train(bent, config, rng=np.random.default_rng(0))
+        result = fitted(bent, config, rng=np.random.default_rng(0))
         data = gather(bent, config, progress=silent)
         linear = BASELINES["linear_selected"](data, np.random.default_rng(0), silent)
         assert linear.ledger.n_trainable <= 60

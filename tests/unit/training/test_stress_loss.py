@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fitting import fitted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from qiskit_qff import train
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.config import CircuitConfig, parse_config
 from qiskit_qff.training.statistics import quadratic_statistics
@@ -59,7 +59,7 @@ def test_loss_from_sums_equals_loss_from_predictions(frames, scale, labelled, rn
     options = config(scale).model_copy(update={"circuit": CircuitConfig(n_qubits=3, readout_weights="trained")})
     prepared = prepare(known, options)
     objective, weights = prepared.objective, loss_weights(prepared.config)
-    start = train(known, options, rng=np.random.default_rng(0)).restarts[0].parameters
+    start = fitted(known, options, rng=np.random.default_rng(0)).restarts[0].parameters
     for parameters in (start, start + 0.01 * rng.normal(size=len(start))):
         # Without the Tikhonov term, which the objective adds.
         from_sums = objective.statistics.equations.loss(objective.operator_vector(parameters))
@@ -97,18 +97,18 @@ def test_loss_does_not_depend_on_the_axes(some, seed) -> None:
 
 
 def test_training_on_stresses_lowers_their_error(frames) -> None:
-    fitted, test = frames[:7], frames[7:]
+    seen, test = frames[:7], frames[7:]
     errors = {}
     for scale in (None, 0.1):
-        result = train(fitted, config(scale, shots=None), rng=np.random.default_rng(0))
-        errors[scale] = stress_error(result.force_field, fitted), stress_error(result.force_field, test)
+        result = fitted(seen, config(scale, shots=None), rng=np.random.default_rng(0))
+        errors[scale] = stress_error(result.force_field, seen), stress_error(result.force_field, test)
     assert errors[0.1][0] < 0.7 * errors[None][0]
     assert errors[0.1][1] < errors[None][1]
 
 
 def test_labels_that_are_not_fitted_change_nothing(frames) -> None:
     bare = [replace(frame, stress=None) for frame in frames]
-    one, other = (train(some, config(None), rng=np.random.default_rng(0)) for some in (frames, bare))
+    one, other = (fitted(some, config(None), rng=np.random.default_rng(0)) for some in (frames, bare))
     np.testing.assert_array_equal(one.restarts[0].parameters, other.restarts[0].parameters)
 
 
@@ -116,7 +116,7 @@ def test_a_scale_without_stresses_is_refused(frames) -> None:
     bare = [replace(frame, stress=None) for frame in frames]
     with pytest.raises(DataError, match="stress_scale_mev_per_ang3 is set, but none of the 10 training frames"):
         prepare(bare, config())
-    field = train(frames, config(), rng=np.random.default_rng(0)).force_field
+    field = fitted(frames, config(), rng=np.random.default_rng(0)).force_field
     with pytest.raises(DataError, match="stress_scale_mev_per_ang3"):
         prepare_from_model(bare, config(), field, progress=silent)
     slabs = [replace(frame, pbc=[True, True, False]) for frame in frames]

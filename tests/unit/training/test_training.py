@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fitting import fitted
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec
 from qiskit_qff.compression.compressor import SizeLimits
@@ -12,12 +13,13 @@ from qiskit_qff.descriptors.pool import PoolSettings
 from qiskit_qff.errors import BudgetError, DataError
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.frame import Frame
+from qiskit_qff.training.defaults import resolve_config
 from qiskit_qff.training.design import LossWeights
 from qiskit_qff.training.objective import Objective, ParameterLayout
 from qiskit_qff.training.pool_sums import sum_pool
 from qiskit_qff.training.solver import SolverSettings, linear_start, minimise
 from qiskit_qff.training.statistics import find_shortest, pool_statistics, quadratic_statistics
-from qiskit_qff.training.trainer import prepare, train
+from qiskit_qff.training.trainer import prepare
 
 SMALL = {
     "descriptor": {"r_cut": 4.5, "n_narrow": 6, "n_broad": 3, "n_radial": 2, "l_max": 2},
@@ -54,7 +56,7 @@ def statistics(frames, maps):
 def equal_statistics(frames):
     species = (10, 18)
     shortest = find_shortest(frames, species, 4.5, silent)
-    pool = sum_pool(frames, species, shortest, small_config(), WEIGHTS, silent)
+    pool = sum_pool(frames, species, shortest, resolve_config(small_config(), frames)[0], WEIGHTS, silent)
     maps = ForwardSelection().fit(pool, SizeLimits(10, 5, equal=True))
     return quadratic_statistics(frames, maps, r_cut=4.5, weights=WEIGHTS, progress=silent)
 
@@ -67,7 +69,9 @@ def layout_for(statistics, **changes):
 
 def test_a_pool_summed_beforehand_changes_nothing(frames):
     config, species = small_config(), (10, 18)
-    pool = sum_pool(frames, species, find_shortest(frames, species, 4.5, silent), config, WEIGHTS, silent)
+    pool = sum_pool(
+        frames, species, find_shortest(frames, species, 4.5, silent), resolve_config(config, frames)[0], WEIGHTS, silent
+    )
     for limit in (24, 12):
         smaller = config.model_copy(update={"max_parameters": limit})
         ours, theirs = prepare(frames, smaller, pool=pool), prepare(frames, smaller)
@@ -99,7 +103,7 @@ def test_energies_of_further_frames_count_without_their_forces(frames):
 
 def test_loss_from_sums_equals_loss_from_predictions(frames):
     config = small_config()
-    result = train(frames, config, rng=np.random.default_rng(0))
+    result = fitted(frames, config, rng=np.random.default_rng(0))
     total = 0.0
     for frame in frames:
         predicted = result.force_field.predict(frame)
@@ -111,7 +115,7 @@ def test_loss_from_sums_equals_loss_from_predictions(frames):
 
 
 def test_training_learns_and_respects_its_bound(frames):
-    result = train(frames[:8], small_config(), rng=np.random.default_rng(1))
+    result = fitted(frames[:8], small_config(), rng=np.random.default_rng(1))
     assert result.bound <= result.loss + 1e-9
     assert result.force_field.n_trainable <= 24
     test = frames[8:]
@@ -166,29 +170,29 @@ def test_statistics_do_not_depend_on_the_order_of_frames(frames, maps, statistic
     ],
 )
 def test_every_family_trains_within_its_budget(frames, circuit):
-    result = train(frames, small_config(circuit=circuit), rng=np.random.default_rng(0))
+    result = fitted(frames, small_config(circuit=circuit), rng=np.random.default_rng(0))
     assert result.force_field.n_trainable <= 24
     zero = np.mean([np.mean(f.forces**2) for f in frames]) / WEIGHTS.force_scale**2
     assert result.loss < 0.8 * zero
 
 
 def test_pca_trains_too(frames):
-    result = train(frames, small_config(compression={"method": "pca"}), rng=np.random.default_rng(0))
+    result = fitted(frames, small_config(compression={"method": "pca"}), rng=np.random.default_rng(0))
     assert result.selection is None
     assert result.loss >= result.bound
 
 
 def test_same_seed_same_model(frames):
-    first, second = (train(frames[:4], small_config(), rng=np.random.default_rng(5)).force_field for _ in range(2))
+    first, second = (fitted(frames[:4], small_config(), rng=np.random.default_rng(5)).force_field for _ in range(2))
     assert first.to_dict() == second.to_dict()
 
 
 def test_budget_error_says_what_to_change(frames):
     circuit = {"family": "brickwork_cz", "readout": "z_diagonal", "n_qubits": 4, "layers": 4}
     with pytest.raises(BudgetError, match=r"max_parameters = 24.*layers"):
-        train(frames, small_config(circuit=circuit), rng=np.random.default_rng(0))
+        fitted(frames, small_config(circuit=circuit), rng=np.random.default_rng(0))
     with pytest.raises(BudgetError, match="at least"):
-        train(frames, small_config(circuit={"readout": "rank_two"}, max_parameters=4), rng=np.random.default_rng(0))
+        fitted(frames, small_config(circuit={"readout": "rank_two"}, max_parameters=4), rng=np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("missing", ["energy", "forces"])
@@ -197,9 +201,9 @@ def test_missing_labels_name_the_frame(frames, missing):
     kept = {"energy": one.energy, "forces": one.forces, missing: None}
     broken = Frame(one.numbers, one.positions, one.cell, one.pbc, source="bad.xyz", index=1, **kept)
     with pytest.raises(DataError, match=f"bad.xyz, frame 1: no {missing}"):
-        train([frames[0], broken], small_config(), rng=np.random.default_rng(0))
+        fitted([frames[0], broken], small_config(), rng=np.random.default_rng(0))
 
 
 def test_no_frames_is_an_error():
     with pytest.raises(DataError, match="no frames"):
-        train([], small_config(), rng=np.random.default_rng(0))
+        fitted([], small_config(), rng=np.random.default_rng(0))

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from contracts.force_field.quantum_model import SMALL, labelled_frames
+from fitting import fitted
 
 from qiskit_qff.compression.product_pool import product_pool
 from qiskit_qff.errors import BackendError, ConfigError
@@ -15,7 +16,7 @@ from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.structures.species import species_of
 from qiskit_qff.training.budget import fit_pool
 from qiskit_qff.training.statistics import channel_statistics, find_shortest, pool_statistics, quadratic_statistics
-from qiskit_qff.training.trainer import loss_weights, prepare, train
+from qiskit_qff.training.trainer import loss_weights, prepare
 from qiskit_qff.training.workers import SUMS_LIMIT, Workers, dask_workers, process_workers, sum_frames, thread_workers
 
 needs_dask = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="distributed is not installed")
@@ -141,9 +142,9 @@ def test_training_on_two_processes_gives_the_same_force_field():
     noise = np.random.default_rng(1)
     # Exact labels are fitted nearly exactly, and rounding decides which channels do so.
     frames = [replace(f, forces=f.forces + noise.normal(0.0, 0.05, f.forces.shape)) for f in labelled_frames(5)]
-    alone = train(frames, CONFIG, rng=np.random.default_rng(0))
+    alone = fitted(frames, CONFIG, rng=np.random.default_rng(0))
     with process_workers(2) as workers:
-        shared = train(frames, CONFIG, rng=np.random.default_rng(0), workers=workers)
+        shared = fitted(frames, CONFIG, rng=np.random.default_rng(0), workers=workers)
     assert shared.loss == pytest.approx(alone.loss, rel=1e-6)
     np.testing.assert_allclose(
         shared.force_field.predict(frames[0]).forces, alone.force_field.predict(frames[0]).forces, atol=1e-4

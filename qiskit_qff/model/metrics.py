@@ -8,9 +8,9 @@ MAE is the mean of the absolute errors, RMSE the root of the mean square. With `
 over the frames of one composition is removed first, for data whose energies have another zero.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -18,6 +18,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 
 from qiskit_qff.errors import DataError
+from qiskit_qff.model.prediction import Prediction
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.summary import formula
 
@@ -171,6 +172,45 @@ def compare(
         stresses=six_components([label for label, _ in known]),
         predicted_stresses=six_components([stress for _, stress in known]),
         compositions=compositions,
+    )
+
+
+class Predicts(Protocol):
+    """Anything that predicts a frame: a force field or one of its relatives."""
+
+    def predict(self, frame: Frame) -> Prediction:
+        """Energy, forces and virial of a frame."""
+
+
+def compare_model(
+    model: Predicts,
+    frames: Sequence[Frame],
+    *,
+    shift_energy: bool = False,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
+) -> Comparison:
+    """Predictions of a model beside the labels of the frames.
+
+    Args:
+        model: the model.
+        frames: the labelled structures.
+        shift_energy: remove the mean error per atom of each composition from its predictions.
+        progress: called with a stage's name, frames done and frames in all.
+
+    Raises:
+        DataError: if a frame holds an element that the model does not know, or no frame has labels.
+    """
+    predictions = []
+    for done, frame in enumerate(frames, start=1):
+        predictions.append(model.predict(frame))
+        progress("evaluating", done, len(frames))
+    pairs = zip(predictions, frames, strict=True)
+    return compare(
+        frames,
+        energies=[prediction.energy for prediction in predictions],
+        forces=[prediction.forces for prediction in predictions],
+        stresses=[prediction.stress(frame.volume) if frame.pbc.all() else None for prediction, frame in pairs],
+        shift_energy=shift_energy,
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qiskit_qff.errors import DataError
-from qiskit_qff.report.metrics import compare, measure
+from qiskit_qff.model.metrics import compare, measure
 from qiskit_qff.structures.frame import Frame
 
 

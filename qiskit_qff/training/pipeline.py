@@ -1,0 +1,263 @@
+"""A whole training run: read, split, settle what the data decide, fit, errors on held-out frames, uncertainty scaling.
+
+:func:`train` is what ``qff train`` calls, so Python and the command line give the same model to the last digit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from qiskit_qff.errors import ConfigError, DataError
+from qiskit_qff.model.config import ResolvedConfig, TrainConfig, with_absolute_paths
+from qiskit_qff.model.coverage import Coverage, calibrated, cross_checked_coverage, spreads_of
+from qiskit_qff.model.force_field import SEEN_FRAMES, ForceField
+from qiskit_qff.model.metrics import Comparison, Metrics, compare_model, measure
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.framework import whole_frames
+from qiskit_qff.structures.identity import frame_hash
+from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.structures.shipped import read_configured
+from qiskit_qff.structures.splitting import Split
+from qiskit_qff.structures.validation import ensure_trainable
+from qiskit_qff.training.defaults import Reasons, resolve_config, resolve_split
+from qiskit_qff.training.design import Progress
+from qiskit_qff.training.holdout import hold_out
+from qiskit_qff.training.label_consistency import check_label_consistency
+from qiskit_qff.training.measured.backend import BackendRun, train_on_backend
+from qiskit_qff.training.measured.run import MeasuredTraining
+from qiskit_qff.training.trainer import TrainingResult, check_labels, fit, loss_weights, prepare
+from qiskit_qff.training.warm_start import prepare_from_model
+from qiskit_qff.training.workers import Workers, thread_workers
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+Data: TypeAlias = "str | Path | Frame | Atoms | Sequence[Frame | Atoms | str | Path]"
+"""A data file, the name of a shipped set, several of them, or frames."""
+
+REMARKABLE_RATIO = 2.0
+"""Held-out force errors from so many times the training error are remarked on."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """The frames of a run, divided, and the settings that go with them."""
+
+    config: ResolvedConfig
+    """All settings, decided."""
+    reasons: Reasons
+    """Why settings that the configuration left open got their values, by dotted name."""
+    frames: list[Frame]
+    """All frames of the data set."""
+    split: Split
+    """Which of them are trained on and which are held out."""
+    n_broken: int = 0
+    """Frames left out because their framework is broken; see ``data.framework``."""
+
+    @property
+    def training(self) -> list[Frame]:
+        """Frames to train on."""
+        return [self.frames[index] for index in self.split.train]
+
+    @property
+    def held_out(self) -> list[Frame]:
+        """Frames held out."""
+        return [self.frames[index] for index in self.split.test]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A trained model with its errors on the frames it saw and on those it did not."""
+
+    data: TrainingData
+    """Frames, split and settings."""
+    result: TrainingResult
+    """The force field and how the fit went."""
+    comparisons: dict[str, Comparison]
+    """Labels and predictions of ``train`` and, unless nothing was held out, ``test``."""
+    seconds: float
+    """Wall time of reading and fitting in s."""
+    metrics: dict[str, Metrics] = field(default_factory=dict)
+    """Errors by the same names."""
+    measured: MeasuredTraining | None = None
+    """How training on a backend went; None where losses were computed."""
+    coverage: Coverage | None = None
+    """How far uncertainties can be trusted; None where nothing was held out, or there is no committee."""
+
+    @property
+    def force_field(self) -> ForceField:
+        """The model."""
+        return self.result.force_field
+
+    @property
+    def config(self) -> ResolvedConfig:
+        """All settings of the run."""
+        return self.data.config
+
+    @property
+    def frames(self) -> list[Frame]:
+        """All frames of the data set."""
+        return self.data.frames
+
+    @property
+    def split(self) -> Split:
+        """Which frames were trained on."""
+        return self.data.split
+
+    @property
+    def remark(self) -> str | None:
+        """What is remarkable about the errors; None if nothing is."""
+        if "test" not in self.metrics:
+            return None
+        seen, unseen = (self.metrics[name].force_rmse_mev_per_ang for name in ("train", "test"))
+        if not unseen > REMARKABLE_RATIO * seen:
+            return None
+        return (
+            f"the force RMSE of held-out frames is {unseen / seen:.1f} times that of training frames: the held-out "
+            "frames hold surroundings that training never saw, or there are too few training frames. Expect such "
+            "errors in use; add frames like the held-out ones ('qff evaluate --uncertainty' lists them)"
+        )
+
+
+def read_training_data(
+    data: Data | None = None, config: TrainConfig | None = None, *, rng: np.random.Generator | None = None
+) -> TrainingData:
+    """Read and check frames, hold some out, and settle what the configuration leaves to the data.
+
+    Args:
+        data: A file, the name of a shipped set, several of them, or frames as :class:`ase.Atoms` or
+            :class:`~qiskit_qff.Frame`; ``config.data.path`` by default.
+        config: Settings; the defaults if none are given.
+        rng: Source of a random split; from ``config.seed`` by default.
+
+    Raises:
+        ConfigError: If the settings don't fit the data.
+        DataError: If a file can't be read, or its frames can't be trained on.
+    """
+    config = TrainConfig() if config is None else config
+    config, frames = _read(data, config)
+    n_read = len(frames)
+    if config.data.framework == "whole":
+        frames = whole_frames(frames)
+    ensure_trainable(frames)
+    settings, reasons = resolve_split(config.data, frames)
+    split = hold_out(frames, settings, rng=np.random.default_rng(config.seed) if rng is None else rng)
+    _check_species(frames, split)
+    training = [frames[index] for index in split.train]
+    resolved, more = resolve_config(config.model_copy(update={"data": settings}), training)
+    check_labels(training, loss_weights(resolved))
+    check_label_consistency(frames, stresses=resolved.loss.stress_scale_mev_per_ang3 is not None)
+    return TrainingData(resolved, reasons | more, frames, split, n_read - len(frames))
+
+
+def train(
+    data: Data | None = None,
+    config: TrainConfig | None = None,
+    *,
+    rng: np.random.Generator | None = None,
+    progress: Progress | None = None,
+    workers: Workers | None = None,
+    backend: BackendRun | None = None,
+    channels_of: ForceField | None = None,
+) -> TrainedModel:
+    """Train a force field, as ``qff train`` does.
+
+    Args:
+        data: A file, the name of a shipped set, several of them, or frames as :class:`ase.Atoms` or
+            :class:`~qiskit_qff.Frame`; ``config.data.path`` by default.
+        config: Settings; the defaults if none are given.
+        rng: Source of every random choice; from ``config.seed`` by default.
+        progress: Called with a stage's name, work done and work in all.
+        workers: Who sums over frames; threads of this process by default.
+        backend: Journal and callbacks of training on a backend, where ``config.estimator.backend`` names one.
+        channels_of: A model whose channels are kept; chosen by the data by default.
+
+    Raises:
+        QFFError: From any step.
+    """
+    begin = time.perf_counter()
+    report = progress or (lambda *_: None)
+    config = TrainConfig() if config is None else config
+    rng = np.random.default_rng(config.seed) if rng is None else rng
+    found = read_training_data(data, config, rng=rng)
+    training, measured = found.training, None
+    if found.config.estimator.backend is not None:
+        if channels_of is not None:
+            raise ConfigError("to train a model's parameters on a backend, name its file as estimator.start.")
+        result, measured = train_on_backend(training, found.config, backend or BackendRun(), rng=rng, progress=report)
+    elif channels_of is not None:
+        prepared, parameters = prepare_from_model(training, found.config, channels_of, progress=report)
+        result = fit(prepared, rng=rng, progress=report, further=parameters)
+    else:
+        with thread_workers() if workers is None else nullcontext(workers) as summing:
+            prepared = prepare(training, found.config, progress=report, workers=summing)
+        result = fit(prepared, rng=rng, progress=report)
+    seconds = time.perf_counter() - begin
+    sides = {"train": training, "test": found.held_out}
+    comparisons = {
+        name: compare_model(result.force_field, frames, progress=report) for name, frames in sides.items() if frames
+    }
+    seen = {SEEN_FRAMES: sorted({frame_hash(frame) for frame in training})}
+    known = replace(result.force_field, metadata={**result.force_field.metadata, **seen})
+    model, coverage = _scaled(known, found.held_out, comparisons.get("test"), report)
+    return TrainedModel(
+        found,
+        replace(result, force_field=model),
+        comparisons,
+        seconds,
+        metrics={name: measure(comparison) for name, comparison in comparisons.items()},
+        measured=measured,
+        coverage=coverage,
+    )
+
+
+def _read(data: Data | None, config: TrainConfig) -> tuple[TrainConfig, list[Frame]]:
+    """The frames, and the configuration that names where they came from."""
+    if data is None:
+        if config.data.path is None:
+            raise ConfigError("data.path is null: that run was trained on frames given in Python. Name a data file.")
+        return config, read_configured(config.data.path)
+    paths = [data] if isinstance(data, (str, Path)) else data
+    names = [str(item) for item in paths if isinstance(item, (str, Path))] if isinstance(paths, Sequence) else []
+    if names and len(names) == len(paths):
+        own = config.data.model_copy(update={"path": names[0] if len(names) == 1 else names})
+        config = with_absolute_paths(config.model_copy(update={"data": own}), Path())
+        return config, read_configured(config.data.path or [])
+    own = config.data.model_copy(update={"path": None})
+    return config.model_copy(update={"data": own}), read_frames(data)
+
+
+def _scaled(
+    model: ForceField, held_out: Sequence[Frame], comparison: Comparison | None, report: Progress
+) -> tuple[ForceField, Coverage | None]:
+    """Scale the committee's spread to the errors of held-out frames; one frame can't be judged by another."""
+    if comparison is None or len(held_out) < 2 or any(m.spread is None for m in model.models):
+        return model, None
+    spreads = spreads_of(model, held_out, comparison, progress=report)
+    if not spreads.forces.min() > 0.0:  # an isolated atom, or training without any error
+        return model, None
+    return calibrated(model, spreads), cross_checked_coverage(spreads)
+
+
+def _check_species(frames: Sequence[Frame], split: Split) -> None:
+    """Refuse, before any training, a split whose test frames hold an element that no training frame holds.
+
+    Raises:
+        DataError: Naming element and frame.
+    """
+    known = {int(number) for index in split.train for number in frames[index].numbers}
+    for index in split.test:
+        unknown = sorted(set(frames[index].numbers.tolist()) - known)
+        if unknown:
+            raise DataError(
+                f"{frames[index].where}: held out, but no training frame contains {chemical_symbols[unknown[0]]}. "
+                "Choose another --seed, --split or --test-fraction, or add frames with this element."
+            )

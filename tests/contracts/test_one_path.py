@@ -1,0 +1,112 @@
+"""``qff train`` and :func:`qiskit_qff.train` make the same model, number for number, whatever the run is asked by."""
+
+import json
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.io import read, write
+
+from qiskit_qff import load_config, train
+from qiskit_qff.cli.main import run
+from qiskit_qff.model.config import TrainConfig
+from qiskit_qff.training.defaults import ATOMS_PER_ELEMENT, PRODUCT_ATOMS
+
+MISSING_SECTIONS = "data: {path: alloy.extxyz}\ndescriptor: {l_max: 1, n_narrow: 4}\nmax_parameters: 15\n"
+
+
+@pytest.fixture(scope="module")
+def data(alloy_frames, tmp_path_factory):
+    """Two sets of data: a few small cells, and one metal with atoms enough for products and the longer cutoff."""
+    directory = tmp_path_factory.mktemp("data")
+    write(directory / "alloy.extxyz", alloy_frames)
+    random, frames = np.random.default_rng(7), []
+    for _ in range(60):
+        atoms = bulk("Ni", cubic=True) * (2, 2, 3)
+        atoms.rattle(0.1, rng=random)
+        atoms.calc = EMT()
+        atoms.get_forces()
+        frames.append(atoms)
+    assert 0.8 * sum(map(len, frames)) > max(ATOMS_PER_ELEMENT, PRODUCT_ATOMS)
+    write(directory / "nickel.extxyz", frames)
+    (directory / "part.yaml").write_text(MISSING_SECTIONS)
+    return directory
+
+
+def written(out) -> dict:
+    """The model file that a run wrote."""
+    return json.loads((out / "model.json").read_text())
+
+
+def saved(trained, tmp_path) -> dict:
+    """The model file of a run in Python."""
+    trained.force_field.save(tmp_path / "python.json")
+    return json.loads((tmp_path / "python.json").read_text())
+
+
+@pytest.mark.parametrize(("name", "cutoff", "products"), [("alloy", 5.0, 0), ("nickel", 6.0, 2)])
+def test_a_data_file_alone(data, tmp_path, capsys, name, cutoff, products) -> None:
+    path = data / f"{name}.extxyz"
+    assert run(["train", str(path), "--out", str(tmp_path / "run"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    trained = train(path)
+    assert written(tmp_path / "run") == saved(trained, tmp_path)
+    assert (trained.config.descriptor.r_cut, trained.config.descriptor.products) == (cutoff, products)
+    assert told["test"]["force_mae_mev_per_ang"] == trained.metrics["test"].force_mae_mev_per_ang
+    # The configuration that the run wrote is a whole one, and gives the same model again.
+    assert run(["train", str(tmp_path / "run" / "config.yaml"), "--out", str(tmp_path / "again")]) == 0
+    assert written(tmp_path / "again") == written(tmp_path / "run")
+    assert saved(train(config=load_config(tmp_path / "run" / "config.yaml")), tmp_path) == written(tmp_path / "run")
+
+
+def test_a_configuration_with_missing_sections(data, tmp_path, monkeypatch) -> None:
+    assert run(["train", str(data / "part.yaml"), "--out", str(tmp_path / "run")]) == 0
+    monkeypatch.chdir(tmp_path)  # paths in the file start at its directory, not here
+    assert written(tmp_path / "run") == saved(train(config=load_config(data / "part.yaml")), tmp_path)
+
+
+def test_options_are_settings(data, tmp_path) -> None:
+    options = ["--r-cut", "4.5", "--max-parameters", "15", "--seed", "3", "--restarts", "1", "--split", "block"]
+    assert run(["train", str(data / "alloy.extxyz"), "--out", str(tmp_path / "run"), *options]) == 0
+    settings = {
+        "descriptor": {"r_cut": 4.5},
+        "max_parameters": 15,
+        "seed": 3,
+        "optimizer": {"restarts": 1},
+        "data": {"split": "block"},
+    }
+    trained = train(data / "alloy.extxyz", TrainConfig.model_validate(settings))
+    assert written(tmp_path / "run") == saved(trained, tmp_path)
+
+
+def test_structures_in_memory_give_the_same_numbers(data, tmp_path) -> None:
+    config = TrainConfig.model_validate({"max_parameters": 15, "descriptor": {"l_max": 1}})
+    from_file = saved(train(data / "alloy.extxyz", config), tmp_path)
+    from_atoms = saved(train(read(data / "alloy.extxyz", ":"), config), tmp_path)
+    assert from_file["metadata"]["config"]["data"].pop("path") == str(data / "alloy.extxyz")
+    assert from_atoms["metadata"]["config"]["data"].pop("path") is None
+    assert from_atoms == from_file
+
+
+def test_a_dry_run_shows_what_the_data_decided(data, tmp_path, capsys) -> None:
+    assert run(["train", str(data / "nickel.extxyz"), "--out", str(tmp_path / "run"), "--dry-run", "--json"]) == 0
+    captured = capsys.readouterr()
+    told = json.loads(captured.out.splitlines()[-1])
+    assert told["config"]["descriptor"]["r_cut"] == 6.0
+    assert told["reasons"]["descriptor.r_cut"] == "2,304 training atoms per element, at least 1,800"
+    assert "descriptor.products = 2: 2,304 training atoms, at least 1,000" in captured.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_written_configuration_trains_the_same_model(data, tmp_path, capsys) -> None:
+    path, config = str(data / "alloy.extxyz"), tmp_path / "mine.yaml"
+    assert run(["train", path, "--write-config", str(config)]) == 0
+    text = config.read_text()
+    assert "r_cut: 5.0" in text
+    assert "fewer than 1,800" in text
+    assert run(["train", path, "--write-config", str(config)]) == 2
+    assert "exists" in capsys.readouterr().err
+    for source, out in ((path, "one"), (str(config), "two")):
+        assert run(["train", source, "--out", str(tmp_path / out)]) == 0
+    assert written(tmp_path / "one") == written(tmp_path / "two")

@@ -1,0 +1,93 @@
+"""Hashes of geometries: the same in every file, another where an atom moved."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase.io import write
+
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.identity import STEP, frame_hash, is_among
+from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.structures.shipped import read_shipped
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Frame]:
+    return read_shipped("li6ps5cl")
+
+
+def nudged(frame: Frame, size: float, rng: np.random.Generator) -> Frame:
+    return replace(
+        frame,
+        positions=frame.positions + rng.uniform(-size, size, frame.positions.shape),
+        cell=frame.cell + rng.uniform(-size, size, (3, 3)),
+    )
+
+
+def test_a_hash_survives_other_versions_of_python_and_numpy():
+    square = Frame(numbers=[3, 17], positions=[[0, 0, 0], [0, 0, 2.0]], cell=np.eye(3) * 5.0, pbc=True)
+    assert frame_hash(square) == "2811d0e6503c9424"
+
+
+def test_every_frame_has_its_own_hash(frames):
+    assert len({frame_hash(frame) for frame in frames}) == len(frames)
+
+
+def test_a_file_with_eight_decimals_gives_the_same_hashes(frames, tmp_path):
+    shuffled = [replace(frame, energy=None, forces=None, stress=None) for frame in frames]
+    write(tmp_path / "copy.extxyz", [frame.to_atoms() for frame in shuffled])
+    copies = read_frames([tmp_path / "copy.extxyz"], strict=False)
+    assert [frame_hash(copy) for copy in copies] == [frame_hash(frame) for frame in frames]
+
+
+def test_noise_of_rounding_changes_no_hash(frames, rng):
+    known = {frame_hash(frame) for frame in frames}
+    noisy = [nudged(frame, 1e-6, rng) for frame in frames]
+    assert all(is_among(frame, known) for frame in noisy)
+    assert all(frame_hash(nudged(frame, 1e-9, rng)) in known for frame in frames)
+
+
+def test_a_number_at_the_end_of_a_step_is_found_from_both_sides():
+    """An atom is moved until its hash changes; on either side of that place the frames count as the same."""
+    frame = Frame(numbers=[3], positions=[[0.3, 0.1, 0.2]], cell=np.eye(3) * 6.0, pbc=True)
+    move = np.array([[1e-6, 0.0, 0.0]])
+    moved = [replace(frame, positions=frame.positions + k * move) for k in range(int(30 * STEP / 1e-6))]
+    hashes = [frame_hash(other) for other in moved]
+    ends = [k for k in range(1, len(hashes)) if hashes[k] != hashes[k - 1]]
+    assert ends
+    for k in ends:
+        assert is_among(moved[k], {hashes[k - 1]})
+        assert is_among(moved[k - 1], {hashes[k]})
+
+
+@pytest.mark.parametrize("pbc", [[True] * 3, [True, True, False], [False, True, False], [False] * 3])
+def test_moves_by_lattice_vectors_do_not_count_but_others_do(pbc, rng):
+    cell = np.array([[8.0, 0.0, 0.0], [1.0, 9.0, 0.0], [-2.0, 1.0, 10.0]])
+    frame = Frame(numbers=rng.integers(1, 20, 30), positions=rng.uniform(0, 8, (30, 3)), cell=cell, pbc=pbc)
+    known = {frame_hash(frame)}
+    shifts = rng.integers(-2, 3, (30, 3)) * frame.pbc
+    assert is_among(replace(frame, positions=frame.positions + shifts @ cell), known)
+    for axis in range(3):
+        elsewhere = frame.positions.copy()
+        elsewhere[7, axis] += 0.01
+        assert not is_among(replace(frame, positions=elsewhere), known)
+
+
+def test_elements_periods_and_cell_count_and_labels_do_not(frames):
+    frame = frames[0]
+    known = {frame_hash(frame)}
+    swapped = frame.numbers.copy()
+    swapped[[0, -1]] = swapped[[-1, 0]]
+    assert not is_among(replace(frame, numbers=swapped), known)
+    assert not is_among(replace(frame, pbc=[True, True, False]), known)
+    assert not is_among(replace(frame, cell=1.001 * frame.cell), known)
+    assert is_among(replace(frame, energy=0.0, forces=None, stress=None, source="elsewhere", index=9), known)
+
+
+def test_cell_vectors_without_a_period_do_not_count():
+    boxes = [np.zeros((3, 3)), np.diag([20.0, 20.0, 20.0])]
+    hashes = {
+        frame_hash(Frame(numbers=[8, 1], positions=[[0, 0, 0], [0, 0, 1.0]], cell=box, pbc=False)) for box in boxes
+    }
+    assert len(hashes) == 1

@@ -1,0 +1,145 @@
+"""Energies against forces: wrong signs and units are named, good data and data that can't tell never are."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from qiskit_qff.errors import DataError
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.training.label_consistency import check_label_consistency, label_consistency
+
+BOHR, HARTREE, KCAL = 0.529177210903, 27.211386245988, 0.0433641042
+
+
+def labelled(count: int, *, seed: int = 1, n_gold: int = 3) -> list[Frame]:
+    """Rattled and strained copper and gold with EMT labels."""
+    rng, frames = np.random.default_rng(seed), []
+    for index in range(count):
+        atoms = bulk("Cu", cubic=True) * (2, 1, 1)
+        atoms.numbers[rng.permutation(8)[:n_gold]] = 79
+        atoms.set_cell(1.03 * atoms.cell @ (np.eye(3) + 0.02 * rng.normal(size=(3, 3))), scale_atoms=True)
+        atoms.positions += rng.normal(0, 0.12, (8, 3))
+        atoms.calc = EMT()
+        atoms.get_forces()
+        atoms.get_stress()
+        frames.append(Frame.from_atoms(atoms, source="emt.xyz", index=index))
+    return frames
+
+
+def converted(frames, *, energy=1.0, forces=1.0, stress=1.0):
+    return [
+        replace(
+            frame,
+            energy=frame.energy * energy,
+            forces=frame.forces * forces,
+            stress=None if frame.stress is None else frame.stress * stress,
+        )
+        for frame in frames
+    ]
+
+
+@pytest.fixture(scope="module")
+def alloys() -> list[Frame]:
+    return labelled(60)
+
+
+def test_good_labels_are_near_one(alloys) -> None:
+    (found,) = check_label_consistency(alloys, stresses=True)
+    assert found.energy.value == pytest.approx(1.0, abs=0.1)
+    assert found.stress.value == pytest.approx(1.0, abs=0.1)
+    assert not found.unchecked
+
+
+@pytest.mark.parametrize("name", ["limof5", "li6ps5cl", "limof5_nodes"])
+def test_shipped_sets_are_checked_and_good(name) -> None:
+    (found,) = check_label_consistency(read_shipped(name), stresses=True)
+    assert 0.5 < found.energy.value < 1.5
+
+
+@pytest.mark.parametrize(
+    ("factors", "words"),
+    [
+        ({"forces": -1.0}, "gradients instead of forces"),
+        ({"energy": 1 / HARTREE}, "energies in Hartree"),
+        ({"energy": 1 / KCAL}, "energies in kcal/mol"),
+        ({"energy": 1 / 8}, "energies per atom"),
+        ({"forces": BOHR / HARTREE}, "forces in Hartree/bohr"),
+        ({"forces": -BOHR / HARTREE}, "gradients instead of forces), and forces in Hartree/bohr"),
+        ({"energy": 96.485, "forces": 964.85}, "energies in kJ/mol and forces in kJ/mol/nm"),
+    ],
+)
+def test_wrong_labels_are_refused_and_named(alloys, factors, words) -> None:
+    with pytest.raises(DataError, match=r"^emt\.xyz: energies differ by .* times what the forces predict") as caught:
+        check_label_consistency(converted(alloys, **factors))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["limof5", "li6ps5cl"])
+@pytest.mark.parametrize("factors", [{"forces": -1.0}, {"energy": 1 / HARTREE}, {"forces": BOHR / HARTREE}])
+def test_twenty_frames_of_real_data_are_enough(name, factors) -> None:
+    frames = read_shipped(name)
+    some = [frames[k] for k in np.linspace(0, len(frames) - 1, 20).astype(int)]
+    with pytest.raises(DataError, match="this looks like"):
+        check_label_consistency(converted(some, **factors))
+
+
+@pytest.mark.parametrize(("factor", "word"), [(-1.0, "opposite to ASE's"), (160.2, "GPa"), (-1602.0, "kbar")])
+def test_wrong_stresses_are_refused_where_they_are_used(alloys, factor, word) -> None:
+    wrong = converted(alloys, stress=factor)
+    (found,) = check_label_consistency(wrong)
+    assert word in found.stress_problem
+    with pytest.raises(DataError, match="stresses are"):
+        check_label_consistency(wrong, stresses=True)
+
+
+def test_files_are_judged_apart(alloys) -> None:
+    other = [replace(frame, source="b.xyz") for frame in converted(labelled(40, seed=2), forces=-1.0)]
+    with pytest.raises(DataError, match=r"^b\.xyz: "):
+        check_label_consistency([*alloys, *other])
+
+
+def test_broken_frames_hide_nothing_and_prove_nothing(alloys) -> None:
+    off = {7: 500.0, 20: -300.0}
+    broken = [replace(frame, energy=frame.energy + off.get(k, 0.0)) for k, frame in enumerate(alloys)]
+    (found,) = check_label_consistency(broken)
+    assert found.energy.value == pytest.approx(1.0, abs=0.1)
+    with pytest.raises(DataError, match="gradients"):
+        check_label_consistency(converted(broken, forces=-1.0))
+
+
+def test_two_energy_references_are_no_contradiction(alloys) -> None:
+    """The lower half of the frames has another zero of energy: over all frames energies fall where they should rise."""
+    order = sorted(alloys, key=lambda frame: frame.energy)
+    shifted = [replace(frame, energy=frame.energy + 300.0 * (k < 30)) for k, frame in enumerate(order)]
+    (found,) = check_label_consistency(shifted)
+    assert found.energy is None or found.energy.value == pytest.approx(1.0, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("frames", "reason"),
+    [
+        (lambda good: good[:6], "too few"),
+        (lambda good: [replace(frame, energy=good[k - 1].energy) for k, frame in enumerate(good)], "energies"),
+        (lambda good: [good[0]] * 30, "energies"),
+        (
+            lambda good: [replace(frame, forces=good[k - 1].forces) for k, frame in enumerate(good)],
+            "explains only",
+        ),
+    ],
+    ids=["few", "other energies", "one geometry", "other forces"],
+)
+def test_where_data_cannot_tell_nothing_is_said(alloys, frames, reason) -> None:
+    for sign in (1.0, -1.0):
+        (found,) = check_label_consistency(converted(frames(alloys), forces=sign))
+        assert reason in found.unchecked
+        assert found.energy is None
+
+
+def test_frames_without_labels_are_left_out(alloys) -> None:
+    assert label_consistency([replace(frame, forces=None) for frame in alloys]) == []
+    (found,) = label_consistency([*alloys, replace(alloys[0], energy=None), replace(alloys[1], energy=np.nan)])
+    assert found.n_frames == len(alloys)
