@@ -26,7 +26,7 @@ from qiskit_qff.labelling.cp2k import Cp2k, Cp2kOptions
 EXECUTION = frozenset({"profile", "command", "verbosity", "cache_api", "max_iterations"})
 """Settings that only decide how a program starts, what it prints, and whether it ends; labels do not depend on them."""
 XTB: Mapping[str, Any] = {"method": "GFN1-xTB", "verbosity": 0, "cache_api": False}
-"""Defaults of tblite. Without the cache every SCF begins anew: labels do not depend on the order of frames."""
+"""Defaults of tblite. Without its cache, ``reset`` makes every SCF begin anew: the order of frames does not matter."""
 
 
 @dataclass(frozen=True)
