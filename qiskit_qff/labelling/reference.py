@@ -177,9 +177,8 @@ def _factory(name: str) -> Callable[..., Any]:
     """
     if name == "tblite" and find_spec("tblite") is None:
         raise MissingDependencyError("tblite is not installed. It comes with: pip install 'qiskit_qff[label]'.")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)  # where the command is given, as for 'python -m'
+    if ":" in name and (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # a file in the current directory, as for 'python -m'
     try:
         if name == "tblite":
             name = "tblite.ase:TBLite"
