@@ -85,7 +85,8 @@ def advise(summary: "DataSummary") -> list[str]:
     advice = []
     if summary.group_tag:
         advice.append(
-            f"the tag {summary.group_tag!r} divides the frames into groups: 'qff train' holds out an equal share of each."
+            f"the tag {summary.group_tag!r} divides the frames into groups: 'qff train' holds out an equal share of "
+            "each."
         )
     elif summary.is_time_ordered:
         advice.append(

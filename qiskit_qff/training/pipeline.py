@@ -226,8 +226,9 @@ def _read(data: Data | None, config: TrainConfig) -> tuple[TrainConfig, list[Fra
             raise ConfigError("data.path is null: that run was trained on frames given in Python. Name a data file.")
         return config, read_configured(config.data.path)
     paths = [data] if isinstance(data, (str, Path)) else data
-    names = [str(item) for item in paths if isinstance(item, (str, Path))] if isinstance(paths, Sequence) else []
-    if names and len(names) == len(paths):
+    listed = list(paths) if isinstance(paths, Sequence) else []
+    names = [str(item) for item in listed if isinstance(item, (str, Path))]
+    if names and len(names) == len(listed):
         own = config.data.model_copy(update={"path": names[0] if len(names) == 1 else names})
         config = with_absolute_paths(config.model_copy(update={"data": own}), Path())
         return config, read_configured(config.data.path or [])
