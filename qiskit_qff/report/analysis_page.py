@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 from qiskit_qff.bounded import read_json
 from qiskit_qff.errors import DataError
+from qiskit_qff.model.metrics import FloatArray
 from qiskit_qff.report.figures import INK, PALETTE, STYLE, lines, new_figure
 from qiskit_qff.report.html import Panel, Section, Table
 from qiskit_qff.report.md_figures import displacement_figure, radial_distribution_figure
-from qiskit_qff.model.metrics import FloatArray
 from qiskit_qff.simulation.analysis import Analysis, IonDensity
 from qiskit_qff.simulation.arrhenius import Arrhenius, fit_arrhenius
 
