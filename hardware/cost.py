@@ -20,7 +20,8 @@ from qiskit_qff.evaluators.strategies.operator import operator_requests
 from qiskit_qff.evaluators.strategies.spectrum import chosen_design
 from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.remote.run_directory import Settings, plan_jobs
+from qiskit_qff.model.remote.jobs import snapshot_of
+from qiskit_qff.model.remote.run_directory import Settings, plan_jobs, snapshot_tiles
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def estimate(field: ForceField, settings: Settings, device: Device) -> Calibrati
     Raises:
         ConfigError: If the device cannot do what the settings ask.
     """
-    jobs = plan_jobs(field, settings)
+    jobs = plan_jobs(field, settings, snapshot_tiles(snapshot_of(device, field)))
     preset = find_preset(settings.mitigation)
     evaluator = device_evaluator(
         device,

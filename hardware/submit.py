@@ -62,7 +62,7 @@ def _submit(options: argparse.Namespace) -> None:
         _say(describe_cost(estimate(field, settings, device)))
         if options.dry_run:
             return
-        run = create_run(options.out, options.model, settings, snapshot_of(device))
+        run = create_run(options.out, options.model, settings, snapshot_of(device, field))
     with sending_server(run) as server:
         submit_missing(run, server, _say)
     _say(f"All {len(run.jobs)} jobs are submitted. Collect them with: python -m hardware.collect {options.out}")

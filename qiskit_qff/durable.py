@@ -6,6 +6,7 @@ so nothing stale is ever left to clean up by hand.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import tempfile
@@ -18,6 +19,9 @@ from qiskit_qff.errors import ConfigError
 
 SUFFIX = ".partial"
 """Ends the name of everything that is not complete yet."""
+
+_NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""What ``flock`` fails with where a file system has no locks; EBADF, on NFS, where what is open is a directory."""
 
 
 def write_atomically(path: Path, content: str | bytes, *, replace: bool = True) -> None:
@@ -54,7 +58,7 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
     partial = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:
-            _try_lock(handle)  # says to others that this is no leftover
+            try_lock(handle, partial)  # says to others that this is no leftover
             yield stream
             stream.flush()
             os.fchmod(handle, 0o644)
@@ -102,7 +106,7 @@ def remove_leftovers(directory: Path, prefix: str) -> None:
         with contextlib.suppress(OSError):
             handle = os.open(leftover, os.O_RDONLY)
             try:
-                if _try_lock(handle) and leftover.is_file():
+                if try_lock(handle, leftover) and leftover.is_file():
                     leftover.unlink()
             finally:
                 os.close(handle)
@@ -124,7 +128,7 @@ def locked_directory(directory: Path, *, option: str = "--out") -> Iterator[None
     with made_directory(directory):
         handle = os.open(directory, os.O_RDONLY)
         try:
-            if not _try_lock(handle):
+            if not try_lock(handle, directory):
                 raise busy(directory, option=option)
             yield
         finally:
@@ -164,7 +168,12 @@ def take_directory(directory: Path) -> int | None:
             handle = os.open(directory, os.O_RDONLY)
         except FileNotFoundError:
             continue  # its owner has just moved it in place
-        if not _try_lock(handle):
+        try:
+            free = try_lock(handle, directory)
+        except OSError:
+            os.close(handle)
+            raise
+        if not free:
             os.close(handle)
             return None
         with contextlib.suppress(FileNotFoundError):
@@ -185,14 +194,26 @@ def busy(directory: Path, *, option: str = "--out") -> ConfigError:
     )
 
 
-def _try_lock(handle: int) -> bool:
-    """Lock an open file or directory; where the file system knows no locks, everybody gets one."""
+def try_lock(handle: int, path: Path) -> bool:
+    """Lock an open file or directory; where the file system has no locks, every process gets one.
+
+    Args:
+        handle: Its descriptor; the lock lasts until it is closed.
+        path: Its name, for the error.
+
+    Returns:
+        False if another process holds the lock.
+
+    Raises:
+        OSError: If locking fails for another reason, such as a failing disk.
+    """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:
-        return True
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise OSError(error.errno, f"cannot be locked: {error.strerror}", str(path)) from error
     return True
 
 

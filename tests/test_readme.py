@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,18 @@ def test_the_two_commands_are_marked_for_ci() -> None:
         assert match, f"no command marked 'ci: {name}'"
         assert match[1].startswith("./install.sh")
     assert (ROOT / "install.sh").stat().st_mode & 0o111
+
+
+def test_commands_find_qff_once_the_first_one_has_run(tmp_path) -> None:
+    """In one terminal, as typed; the environment holds a program that repeats how it was called."""
+    venv.create(tmp_path / ".venv")
+    for name, text in (("install.sh", ""), (".venv/bin/qff", 'echo "qff $@"')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    typed = [line for block in blocks("sh") for line in block.splitlines() if "pytest" not in line]
+    done = subprocess.run(["bash", "-ec", "\n".join(typed)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [line[line.index("qff") :] for line in typed]
 
 
 def test_every_verb_named_exists_and_is_named() -> None:

@@ -144,15 +144,20 @@ def _measure_directly(
 
     rng = np.random.default_rng(seed)
     date = datetime.now(tz=UTC).isoformat(timespec="seconds")
-    with output.progress("measuring") as advance:
+    with output.progress("measuring"):
         return measure(
             field,
-            evaluator_for=lambda size: build_evaluator(
-                backend, n_qubits=size, shots=shots, mitigation=mitigation, dynamical_decoupling=decoupling, rng=rng
+            evaluator_for=lambda size, count: build_evaluator(
+                backend,
+                n_qubits=size,
+                n_registers=count,
+                shots=shots,
+                mitigation=mitigation,
+                dynamical_decoupling=decoupling,
+                rng=rng,
             ),
             provenance=Provenance(backend, shots, mitigation, date, seed),
             design=design,
-            progress=lambda done, total: advance("", done, total),
         )
 
 

@@ -67,7 +67,7 @@ def measure_in_jobs(
         if missing:
             raise BackendError(_what_is_left(run, missing, kept=directory))
         circuits = sum(job.circuits for job in run.jobs)
-        spent = {"n_circuits": circuits, "n_shots": circuits * shots, "run": directory}
+        spent = {"n_circuits": circuits, "n_settings": circuits, "n_shots": circuits * shots, "run": directory}
         return calibrated_model(place), spent
 
 
@@ -104,7 +104,7 @@ def _planned(model: Path, directory: Path, settings: "Settings", output: Output)
         return run
     device = find_device(settings.backend, n_qubits=field.n_qubits)
     _check_abilities(device, settings)
-    return create_run(directory, model, settings, snapshot_of(device))
+    return create_run(directory, model, settings, snapshot_of(device, field))
 
 
 def _check_abilities(device: "Device", settings: "Settings") -> None:
@@ -166,9 +166,10 @@ def rehearse(model: Path, settings: "Settings", output: Output) -> None:
     """
     import numpy as np
 
-    from qiskit_qff.evaluators.backends import NOISELESS, build_evaluator, find_device
+    from qiskit_qff.evaluators.backends import NOISELESS, Device, build_evaluator, find_device
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.model.remote.run_directory import plan_jobs
+    from qiskit_qff.model.remote.jobs import snapshot_of
+    from qiskit_qff.model.remote.run_directory import plan_jobs, snapshot_tiles
 
     field = ForceField.load(model)
     if settings.backend in NOISELESS:
@@ -180,9 +181,11 @@ def rehearse(model: Path, settings: "Settings", output: Output) -> None:
             dynamical_decoupling=settings.dynamical_decoupling,
             rng=np.random.default_rng(0),
         )
+        device = Device(settings.backend, None, None, is_local=True)
     else:
-        _check_abilities(find_device(settings.backend, n_qubits=field.n_qubits), settings)
-    words, numbers = price(plan_jobs(field, settings), settings)
+        device = find_device(settings.backend, n_qubits=field.n_qubits)
+        _check_abilities(device, settings)
+    words, numbers = price(plan_jobs(field, settings, snapshot_tiles(snapshot_of(device, field))), settings)
     output.say(f"would send {words}; nothing was sent or written")
     output.finish(numbers)
 

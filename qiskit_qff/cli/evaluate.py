@@ -269,9 +269,10 @@ def _measure(
         measured = predict_measured(
             field,
             frames,
-            evaluator_for=lambda size: build_evaluator(
+            evaluator_for=lambda size, count: build_evaluator(
                 backend,
                 n_qubits=size,
+                n_registers=count,
                 shots=shots,
                 mitigation=mitigation,
                 dynamical_decoupling=decoupling,

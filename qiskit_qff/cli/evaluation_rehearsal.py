@@ -79,16 +79,14 @@ def rehearse(
 
 def _circuits(field: "ForceField", frames: "Sequence[Frame]", strategy: str, design: str) -> int:
     """Circuits of an evaluation: those that measure M once, where the strategy does, and those of every frame."""
-    from qiskit_qff.evaluators.strategies.designs import operator_design
-    from qiskit_qff.evaluators.strategies.spectrum import chosen_design
+    from qiskit_qff.evaluators.strategies.spectrum import n_measured
     from qiskit_qff.model.quantum_cost import circuit_counts
     from qiskit_qff.model.remote.run_directory import bound_programs
 
     found = 0
     if strategy != "environment":
         for bound in bound_programs(field).values():
-            program = bound.program
-            found += operator_design(program.n_amplitudes, program.n_qubits, chosen_design(design, bound)).n_states
+            found += n_measured(bound, design)
     for frame in frames:
         counts = circuit_counts(field, Counter(frame.numbers.tolist()), n_frames=1)[strategy]
         found += max(counts["energy"], counts["forces"])  # by environment the forces' circuits hold the energy's

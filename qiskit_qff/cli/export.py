@@ -22,6 +22,8 @@ def export(
     from qiskit_qff.model.force_field import ForceField
 
     output = Output(as_json=json)
+    if out.is_dir():
+        raise ConfigError(f"--out {out}: is a directory. Name a file, such as {out / 'export.json'}.")
     if out.exists() and not force:
         raise ConfigError(f"{out}: there is a file already; choose another --out, or replace it with --force.")
     field = ForceField.load(model_file(model))

@@ -32,8 +32,8 @@ _ClickError: Any = typer.BadParameter.__mro__[2]
 app = typer.Typer(
     name="qff",
     help="Quantum-classical force fields with fewer than 100 trainable parameters.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its tables cut long option names off at 80 columns
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -64,7 +64,8 @@ VERBS: dict[str, Callable[..., None]] = {
 def _register_verbs() -> None:
     """Add each verb under its name, in the order of ``qff --help``."""
     for name, function in VERBS.items():
-        app.command(name)(function)
+        # The whole first sentence: what typer makes of it ends after 45 letters.
+        app.command(name, short_help=(function.__doc__ or "").partition("\n")[0])(function)
 
 
 def _print_version(wanted: bool) -> None:
@@ -78,14 +79,22 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _common(
-    version: Annotated[
+    context: typer.Context,
+    _version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop."),
     ] = False,
 ) -> None:
-    """Quantum-classical force fields with fewer than 100 trainable parameters."""
+    """Quantum-classical force fields with fewer than 100 trainable parameters.
+
+    Raises:
+        typer.Exit: where no verb is given, after the help.
+    """
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -149,8 +158,6 @@ def _describe(error: OSError) -> str:
 def _fail_usage(error: Any) -> int:
     """Report a wrong option or verb and where its help is; the exit code is 2."""
     message = error.format_message().strip()
-    if not message:  # a bare `qff` has shown the help text already
-        return 2
     if near := getattr(error, "possibilities", None):  # worded differently from version to version of typer
         message = f"{error.message.rstrip('.')}. Did you mean {' or '.join(near)}?"
     context = getattr(error, "ctx", None)

@@ -39,7 +39,7 @@ DesignOption = Annotated[
     str,
     typer.Option(
         "--design",
-        help="States that M is measured by: auto (the fewest), first_column, pairs (the most robust) or signed_pairs.",
+        help="How M is measured: auto, settings (rank one: n + 1 settings), pairs or signed_pairs.",
     ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]

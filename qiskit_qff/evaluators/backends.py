@@ -27,6 +27,7 @@ from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import Evaluator
 from qiskit_qff.evaluators.redaction import client_errors
 from qiskit_qff.evaluators.spelling import suggest
+from qiskit_qff.evaluators.tiling import TiledEvaluator, Tiling, tile
 from qiskit_qff.evaluators.timing import TimingModel
 
 SIMULATORS = ("exact", "statevector", "aer")
@@ -53,6 +54,7 @@ def build_evaluator(
     name: str,
     *,
     n_qubits: int,
+    n_registers: int = 1,
     shots: int | None = None,
     mitigation: str = "none",
     dynamical_decoupling: bool = False,
@@ -64,6 +66,7 @@ def build_evaluator(
     Args:
         name: See the table of this module.
         n_qubits: Number of qubits of the circuits.
+        n_registers: How many registers are measured side by side, each on its own qubits.
         shots: Executions per circuit; None for exact values, which only ``exact`` and ``statevector`` give.
         mitigation: Preset of error mitigation, for backends that run the runtime's Estimator.
         dynamical_decoupling: Whether to decouple idle qubits, for the same backends.
@@ -78,6 +81,16 @@ def build_evaluator(
     if name in NOISELESS:
         check_noiseless(name, mitigation=mitigation, dynamical_decoupling=dynamical_decoupling)
         return _simple_evaluator(name, shots, rng)
+    if n_registers > 1 and name not in SIMULATORS:
+        return tiled_evaluator(
+            name,
+            n_qubits=n_qubits,
+            n_registers=n_registers,
+            shots=shots,
+            preset=preset,
+            dynamical_decoupling=dynamical_decoupling,
+            rng=rng,
+        )
     return device_evaluator(
         find_device(name, n_qubits=n_qubits),
         shots=shots,
@@ -88,12 +101,70 @@ def build_evaluator(
     )
 
 
-def find_device(name: str, *, n_qubits: int) -> Device:
-    """Device of a name, cut to its best line of qubits where it is simulated.
+def tiled_evaluator(
+    name: str,
+    *,
+    n_qubits: int,
+    n_registers: int,
+    shots: int | None,
+    preset: MitigationPreset,
+    dynamical_decoupling: bool = False,
+    mode: Any = None,
+    rng: np.random.Generator,
+) -> TiledEvaluator:
+    """Evaluator of registers side by side on tiles of a device.
+
+    Args:
+        name: ``fake_NAME`` or ``ibm_NAME``.
+        n_qubits: Qubits of a register.
+        n_registers: How many registers there are.
+        shots: Executions per circuit.
+        preset: Error mitigation.
+        dynamical_decoupling: Whether to decouple idle qubits.
+        mode: A ``Session`` or ``Batch`` of the device; single jobs by default.
+        rng: Seeds the simulation of a local device.
+
+    Raises:
+        BackendError: If the backend is unknown or cannot be reached, or has too few qubits.
+        ConfigError: If it cannot do what is asked.
+    """
+    whole = find_device(name, n_qubits=n_qubits)
+    is_local = whole.is_local
+
+    def evaluator_on(line: QubitLine) -> PrimitiveEvaluator:
+        device = find_device(name, n_qubits=n_qubits, line=line) if is_local else whole
+        return device_evaluator(
+            device, shots=shots, preset=preset, dynamical_decoupling=dynamical_decoupling, mode=mode, rng=rng
+        )
+
+    tiling = device_tiling(whole, n_qubits, n_registers)
+    evaluator_on(tiling.rounds[0][0])  # refuses what the device can't do before anything is paid
+    return TiledEvaluator(tiling, evaluator_on, is_joint=not is_local)
+
+
+def device_tiling(device: Device, n_qubits: int, n_registers: int) -> Tiling:
+    """Tiles of a device for registers of one size.
+
+    Args:
+        device: ``fake_NAME`` or ``ibm_NAME``, as :func:`find_device` gives it.
+        n_qubits: Qubits of a register.
+        n_registers: How many registers there are.
+
+    Raises:
+        BackendError: If the device has too few qubits, or does not describe them.
+    """
+    backend = _fake_backend(device.name) if device.is_local else device.backend
+    with client_errors(f"'{device.name}' did not describe its qubits"):
+        return tile(backend.target, n_qubits, n_registers)
+
+
+def find_device(name: str, *, n_qubits: int, line: QubitLine | None = None) -> Device:
+    """Device of a name, cut to a line of qubits where it is simulated.
 
     Args:
         name: ``aer``, ``fake_NAME`` or ``ibm_NAME``.
         n_qubits: Number of qubits of the circuits.
+        line: Which qubits; the best line by default.
 
     Raises:
         BackendError: If the backend is unknown or cannot be reached, or has too few qubits.
@@ -101,12 +172,12 @@ def find_device(name: str, *, n_qubits: int) -> Device:
     if name == "aer":
         return Device(name, _noise_free_simulator(), None, is_local=True)
     if name.startswith("fake_"):
-        small = cut_out(_fake_backend(name), n_qubits)
+        small = cut_out(_fake_backend(name), n_qubits, line=line)
         return Device(name, _simulator(small), small.line, is_local=True)
     if name.startswith("ibm_"):
         backend = _ibm_backend(name)
         with client_errors(f"IBM Quantum did not describe '{name}'"):
-            line = best_line(backend.target, n_qubits)
+            line = best_line(backend.target, n_qubits) if line is None else line
         return Device(name, backend, line, is_local=False)
     known = [*SIMULATORS, *fake_backend_names()]
     raise BackendError(f"Unknown backend '{name}'. {suggest(name, known)}")

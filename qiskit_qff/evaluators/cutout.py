@@ -154,19 +154,61 @@ def best_line(target: Target, n_qubits: int, *, bond_uses: float = BOND_USES) ->
     return _line(best[1], bonds, readout, best[0])
 
 
-def cut_out(backend: BackendV2, n_qubits: int, *, bond_uses: float = BOND_USES) -> CutOutBackend:
-    """The best line of a device as a device of its own, qubits renumbered along the line.
+def chains(
+    target: Target, n_qubits: int, *, bond_uses: float = BOND_USES
+) -> tuple[list[QubitLine], dict[int, list[int]]]:
+    """All chains of connected working qubits, the smallest expected error first, and the neighbours of every qubit.
+
+    Args:
+        target: Instructions of the device with their errors.
+        n_qubits: Length of the chains.
+        bond_uses: How often a circuit uses each bond.
+
+    Raises:
+        BackendError: If the device has no such chain.
+    """
+    bonds = _bond_costs(target)
+    readout = {qubit: _cost(error) for qubit, error in _readout_errors(target).items() if error < _BROKEN}
+    neighbors: dict[int, list[int]] = {qubit: [] for qubit in range(target.num_qubits)}
+    for first, second in bonds:
+        neighbors[first].append(second)
+    found: list[QubitLine] = []
+    stack: list[tuple[tuple[int, ...], float]] = [((qubit,), readout[qubit]) for qubit in sorted(readout)]
+    while stack:
+        path, cost = stack.pop()
+        if len(path) == n_qubits:
+            if path[0] <= path[-1]:  # each chain once, not from both ends
+                found.append(_line(path, bonds, readout, cost))
+            continue
+        stack += [
+            ((*path, qubit), cost + readout[qubit] + bond_uses * bonds[path[-1], qubit])
+            for qubit in neighbors[path[-1]]
+            if qubit not in path and qubit in readout
+        ]
+    if not found:
+        raise BackendError(
+            f"The device has no chain of {n_qubits} connected working qubits (of {target.num_qubits} in all). "
+            "Use a model with fewer qubits or another device."
+        )
+    return sorted(found, key=lambda line: (line.score, line.qubits)), neighbors
+
+
+def cut_out(
+    backend: BackendV2, n_qubits: int, *, bond_uses: float = BOND_USES, line: QubitLine | None = None
+) -> CutOutBackend:
+    """A line of a device as a device of its own, qubits renumbered along the line.
 
     Args:
         backend: A real or fake device.
         n_qubits: Number of qubits to keep.
         bond_uses: How often a circuit uses each bond.
+        line: Which line; the best one by default.
 
     Raises:
         BackendError: If the device has no such line.
     """
-    line = best_line(backend.target, n_qubits, bond_uses=bond_uses)
-    return CutOutBackend(backend.name, _sub_target(backend.target, line.qubits), line)
+    chosen = best_line(backend.target, n_qubits, bond_uses=bond_uses) if line is None else line
+    return CutOutBackend(backend.name, _sub_target(backend.target, chosen.qubits), chosen)
 
 
 def _sub_target(target: Target, qubits: tuple[int, ...]) -> Target:

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
 from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
 from qiskit.primitives.containers.observables_array import ObservablesArray
+from qiskit.quantum_info import SparsePauliOp
 from qiskit.transpiler import generate_preset_pass_manager
 
 from qiskit_qff.circuit.readout import diagonal_observable
@@ -24,7 +28,7 @@ from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.cutout import QubitLine
 from qiskit_qff.evaluators.mitigation import device_noise_model
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, MeasurementTask, Request
-from qiskit_qff.evaluators.reading import read_readouts, read_strings
+from qiskit_qff.evaluators.reading import RESULT_ARRAYS, read_readouts, read_strings
 from qiskit_qff.evaluators.redaction import client_errors
 from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.evaluators.z_strings import StringSet, string_set
@@ -64,6 +68,12 @@ class _Prepared:
     """Shape ``(n_observables, 1)``, to be broadcast against parameter sets."""
     strings: StringSet | None
     """Z strings behind the observables; None where readouts are measured directly."""
+    placed: tuple[SparsePauliOp, ...]
+    """The observables one by one, on the qubits of the transpiled circuit."""
+
+
+_PreparedKey = tuple[MeasurementTask, tuple[int, ...]]
+"""Task, and the qubits that it was transpiled for."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +117,9 @@ class PrimitiveEvaluator:
     """Seed of the transpiler, so that circuits are the same in every run."""
     replaced_errors: int = field(default=0, init=False)
     """Expectation values so far whose extrapolation failed and fell back to the unextrapolated value."""
-    _prepared: dict[MeasurementTask, _Prepared] = field(default_factory=dict, init=False, repr=False)
+    _prepared: dict[tuple[MeasurementTask, tuple[int, ...]], _Prepared] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         """Find out how the estimator makes its noise."""
@@ -132,7 +144,10 @@ class PrimitiveEvaluator:
         covariances = [np.empty((*array.shape, array.shape[1])) for array in values]
         seconds = np.zeros(len(requests))
         for job in _jobs(requests, self.limits.sets_per_job(used)):
-            for piece, (part, covariance) in zip(job, self._run(requests, job, used), strict=True):
+            # The runtime's local mode gives all PUBs of a job one seed, and their noise would be correlated.
+            runs = [job] if self.rng is None else [[piece] for piece in job]
+            answers = [answer for run in runs for answer in self._run(requests, run, used)]
+            for piece, (part, covariance) in zip(job, answers, strict=True):
                 values[piece.request][piece.start : piece.stop] = part
                 covariances[piece.request][piece.start : piece.stop] = covariance
                 share = (piece.stop - piece.start) / sum(other.stop - other.start for other in job)
@@ -142,6 +157,74 @@ class PrimitiveEvaluator:
             Evaluation(value, covariance, Cost(len(value), (used or 0) * len(value), float(time) if used else 0.0))
             for value, covariance, time in zip(values, covariances, seconds, strict=True)
         ]
+
+    def evaluate_joint(
+        self, rows: Sequence[Sequence[Request]], lines: Sequence[Sequence[QubitLine]], *, shots: int | None = None
+    ) -> list[list[Evaluation]]:
+        """Expectation values of several registers per circuit, each on its own qubits; one job, one PUB a circuit.
+
+        Args:
+            rows: For every circuit the requests that it answers, one a register, with as many parameter sets each.
+            lines: The qubits of each register, in the same order.
+            shots: Executions per circuit; :attr:`shots` by default.
+
+        Raises:
+            ConfigError: If the number of shots is not positive, or exact values are asked of a device.
+            BackendError: If the job fails.
+        """
+        used = self.shots if shots is None else shots
+        self._check_shots(used)
+        running = self.submit_joint(rows, lines, shots=used)
+        with client_errors("The estimator job failed, nothing of it can be used"):
+            results = running.result()
+        answers = []
+        for number, (row, places, result) in enumerate(zip(rows, lines, results, strict=True)):
+            n_sets = len(row[0].parameters)
+            n_shots = (used or 0) * n_sets
+            own = Cost(n_sets, n_shots, self.timing.seconds(shots=n_shots, jobs=0 if number else 1))
+            parts = split_joint(result.data, [string_set(request.task.readouts) for request in row])
+            read = [
+                self._read(self._prepare(request.task, line), part, used)
+                for request, line, part in zip(row, places, parts, strict=True)
+            ]
+            answers.append([Evaluation(*pair, Cost() if index else own) for index, pair in enumerate(read)])
+        return answers
+
+    def submit_joint(
+        self, rows: Sequence[Sequence[Request]], lines: Sequence[Sequence[QubitLine]], *, shots: int | None
+    ) -> Any:
+        """Start one job with one PUB per joint circuit, and return it without waiting for its result.
+
+        Args:
+            rows: For every circuit the requests that it answers, one a register, with as many parameter sets each.
+            lines: The qubits of each register, in the same order.
+            shots: Executions per circuit.
+
+        Raises:
+            BackendError: If the job cannot be started.
+        """
+        pubs = [self._joint_pub(row, places) for row, places in zip(rows, lines, strict=True)]
+        if self.rng is not None:
+            _reseed(self.estimator, int(self.rng.integers(2**31)))
+        with client_errors("The estimator refused the job"):
+            return self.estimator.run(pubs, precision=0.0 if shots is None else 1.0 / np.sqrt(shots))
+
+    def _joint_pub(
+        self, row: Sequence[Request], places: Sequence[QubitLine]
+    ) -> tuple[QuantumCircuit, ObservablesArray, dict[tuple[Parameter, ...], FloatArray]]:
+        """One circuit for several registers, the strings of all of them, and all angles."""
+        whole = QuantumCircuit(self.backend.num_qubits)
+        observables: list[SparsePauliOp] = []
+        values: dict[tuple[Parameter, ...], FloatArray] = {}
+        for number, (request, line) in enumerate(zip(row, places, strict=True)):
+            task = self._prepare(request.task, line)
+            own = tuple(Parameter(f"register{number:04d}_{k:04d}") for k in range(task.circuit.num_parameters))
+            whole.compose(
+                task.circuit.assign_parameters(dict(zip(task.circuit.parameters, own, strict=True))), inplace=True
+            )
+            values[own] = request.parameters
+            observables += task.placed
+        return whole, ObservablesArray.coerce([[observable] for observable in observables]), values
 
     def transpiled(self, task: MeasurementTask) -> QuantumCircuit:
         """The circuit that is run for a task."""
@@ -158,15 +241,17 @@ class PrimitiveEvaluator:
         if shots is not None and shots < 1:
             raise ConfigError(f"The number of shots must be positive; {shots} was given.")
 
-    def _prepare(self, task: MeasurementTask) -> _Prepared:
-        """Transpile a task once."""
-        if task not in self._prepared:
+    def _prepare(self, task: MeasurementTask, line: QubitLine | None = None) -> _Prepared:
+        """Transpile a task once for a line of qubits, by default that of the evaluator."""
+        line = self.line if line is None else line
+        key = task, () if line is None else line.qubits
+        if key not in self._prepared:
             circuit = task.circuit
             if self.backend is not None:
                 manager = generate_preset_pass_manager(
                     optimization_level=self.optimization_level,
                     backend=self.backend,
-                    initial_layout=None if self.line is None else list(self.line.best_part(circuit.num_qubits)),
+                    initial_layout=None if line is None else list(line.best_part(circuit.num_qubits)),
                     seed_transpiler=self.seed_transpiler,
                 )
                 circuit = manager.run(circuit)
@@ -176,8 +261,8 @@ class PrimitiveEvaluator:
             )
             placed = [observable.apply_layout(circuit.layout) for observable in observables]
             array = ObservablesArray.coerce([[observable] for observable in placed])
-            self._prepared[task] = _Prepared(circuit, array, strings)
-        return self._prepared[task]
+            self._prepared[key] = _Prepared(circuit, array, strings, tuple(placed))
+        return self._prepared[key]
 
     def build_pubs(self, requests: Sequence[Request]) -> list[tuple[QuantumCircuit, ObservablesArray, FloatArray]]:
         """The PUBs that answer the requests, one each, for those who run them by other means."""
@@ -237,6 +322,21 @@ class PrimitiveEvaluator:
             values, covariances, replaced = read_strings(data, task.strings, shots)
         self.replaced_errors += replaced
         return values, covariances
+
+
+def split_joint(data: Any, strings: Sequence[StringSet]) -> list[Any]:
+    """The data of a joint circuit, register by register, as a circuit of its own would have given them.
+
+    Args:
+        data: ``evs``, ``stds`` and what the mitigation adds, observables on the first axis.
+        strings: The strings of each register.
+    """
+    bounds = np.cumsum([0, *(len(own.masks) for own in strings)])
+    names = [name for name in RESULT_ARRAYS if getattr(data, name, None) is not None]
+    return [
+        SimpleNamespace(**{name: np.asarray(getattr(data, name))[begin:end] for name in names})
+        for begin, end in pairwise(bounds)
+    ]
 
 
 def _reseed(estimator: Any, seed: int) -> None:

@@ -61,6 +61,8 @@ class Request:
     """Circuit and readouts."""
     parameters: FloatArray
     """Radians, shape ``(batch, n_parameters)``."""
+    register: int = 0
+    """Which of several registers, measured side by side, it belongs to."""
 
     def __post_init__(self) -> None:
         """Check the shape.

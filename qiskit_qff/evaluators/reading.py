@@ -12,6 +12,9 @@ from qiskit_qff.evaluators.z_strings import StringSet
 
 FloatArray = NDArray[np.float64]
 
+RESULT_ARRAYS = ("evs", "stds", "evs_noise_factors", "stds_noise_factors", "twirl_stds")
+"""What the data of a PUB may hold: values, errors, and what error mitigation adds."""
+
 
 def read_strings(data: Any, strings: StringSet, shots: int) -> tuple[FloatArray, FloatArray, int]:
     """Readouts from measured Z strings.

@@ -17,8 +17,9 @@ from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost
 from qiskit_qff.evaluators.strategies.designs import DesignName, operator_design
-from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, completed_operator
+from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, vector_operator
 from qiskit_qff.evaluators.strategies.spectrum import known_spectrum
+from qiskit_qff.evaluators.strategies.vector import programmed_vector
 
 FloatArray = NDArray[np.float64]
 
@@ -68,13 +69,15 @@ class CalibratedOperator:
     matrix: FloatArray
     """M in eV, symmetric, shape ``(2**n, 2**n)``."""
     variances: FloatArray
-    """Variance of each measured state in eV², shape ``(n_states,)``."""
+    """Variance of each measured state in eV², shape ``(n_states,)``; by design ``settings`` of each error of u."""
     design: DesignName
     """Which states were measured."""
     spectrum_known: bool
     """Whether M was given the eigenvalues that its readout is known to have."""
     provenance: Provenance
     """Where it comes from."""
+    modes: FloatArray | None = None
+    """By design ``settings`` the directions of the errors of u, shape ``(n_errors, 2**n)``."""
 
     def __post_init__(self) -> None:
         """Check that the numbers are a symmetric matrix and variances.
@@ -98,26 +101,43 @@ class CalibratedOperator:
             ConfigError: If they do not fit each other.
         """
         program = bound.program
+        if self.design == "settings":
+            return self._by_vector(bound)
         plan = operator_design(program.n_amplitudes, program.n_qubits, self.design)
         if len(self.matrix) != 2**program.n_qubits or self.variances.shape != (plan.n_states,):
             raise ConfigError(
                 f"A measured M of {2**program.n_qubits} rows and {plan.n_states} variances are expected; "
                 f"shapes {self.matrix.shape} and {self.variances.shape} were found."
             )
-        if self.design == "first_column":
-            return completed_operator(bound, self.matrix, self.variances, Cost())
         measured = MeasuredOperator(self.matrix, plan, self.variances, Cost())
         spectrum = known_spectrum(bound) if self.spectrum_known else None
         return measured if spectrum is None else measured.with_spectrum(spectrum)
 
+    def _by_vector(self, bound: BoundProgram) -> MeasuredOperator:
+        """The measurement of a rank-one readout.
+
+        Raises:
+            ConfigError: If its parts do not fit the circuit.
+        """
+        size = 2**bound.program.n_qubits
+        if self.modes is None or self.modes.shape != (len(self.variances), size) or len(self.matrix) != size:
+            raise ConfigError(f"A measured vector of {size} amplitudes with its errors is expected; measure it again.")
+        weight = float(bound.weights[0])
+        row = int(np.argmax(np.abs(np.diagonal(self.matrix))))
+        length = np.sqrt(weight * self.matrix[row, row])
+        vector = np.sign(weight) * self.matrix[row] / length if length > 0.0 else programmed_vector(bound)
+        return vector_operator(bound, vector, self.modes, self.variances, Cost())
+
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists for a model file."""
+        content = {} if self.modes is None else {"modes": self.modes.tolist()}
         return {
             "matrix": self.matrix.tolist(),
             "variances": self.variances.tolist(),
             "design": self.design,
             "spectrum_known": self.spectrum_known,
             "provenance": asdict(self.provenance),
+            **content,
         }
 
     @classmethod
@@ -133,4 +153,5 @@ class CalibratedOperator:
             design=cast("DesignName", data["design"]),
             spectrum_known=bool(data["spectrum_known"]),
             provenance=Provenance.from_dict(data["provenance"]),
+            modes=np.asarray(data["modes"], dtype=np.float64) if "modes" in data else None,
         )

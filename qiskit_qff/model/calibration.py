@@ -9,14 +9,15 @@ and atoms are not independent, because they share one :math:`\delta M`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_qff.evaluators.protocol import Cost
-from qiskit_qff.evaluators.strategies.operator import measure_operator
+from qiskit_qff.evaluators.strategies.operator import measure_operators
 from qiskit_qff.evaluators.strategies.spectrum import chosen_design, known_spectrum
 from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
 from qiskit_qff.model.force_field import ForceField
@@ -45,16 +46,14 @@ def calibrate(
     evaluator_for: EvaluatorFactory,
     provenance: Provenance,
     design: str = "auto",
-    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[ForceField, Cost]:
     """Measure M of every register and give a model that uses what was measured.
 
     Args:
         field: The model; a calibration that it already has is replaced.
-        evaluator_for: Makes the evaluator that measures circuits of a number of qubits.
+        evaluator_for: Makes the evaluator of registers of a number of qubits; told how many there are.
         provenance: What is written down with the measurement; its shots are used.
         design: States that M is measured by; ``auto`` for the fewest that determine it.
-        progress: Called with the registers done and the registers in all.
 
     Returns:
         The calibrated model, and what it cost.
@@ -62,22 +61,20 @@ def calibrate(
     Raises:
         ConfigError: If there is no such design, or it does not determine M.
     """
-    registers, cost = field.registers, Cost()
-    evaluators = {size: evaluator_for(size) for size in {register.n_qubits for register in registers.values()}}
+    registers = field.registers
+    bounds = [register.bound_program() for register in registers.values()]
+    designs = [chosen_design(design, bound) for bound in bounds]
+    sizes = Counter(bound.program.n_qubits for bound in bounds)
+    evaluators = {size: evaluator_for(size, count) for size, count in sizes.items()}
+    operators = measure_operators(evaluators, bounds, designs, shots=provenance.shots)
     changed = {}
-    for done, (key, register) in enumerate(registers.items()):
-        if progress is not None:
-            progress(done, len(registers))
-        bound = register.bound_program()
-        states = chosen_design(design, bound)
-        plain = measure_operator(evaluators[register.n_qubits], bound, shots=provenance.shots, design=states)
+    for (key, register), bound, states, plain in zip(registers.items(), bounds, designs, operators, strict=True):
         spectrum = known_spectrum(bound)
         kept = plain if spectrum is None else plain.with_spectrum(spectrum)
         matrix = 0.5 * (kept.matrix + kept.matrix.T)
-        entry = CalibratedOperator(matrix, kept.variances, states, spectrum is not None, provenance)
+        entry = CalibratedOperator(matrix, kept.variances, states, spectrum is not None, provenance, kept.modes)
         changed[key] = replace(register, measured=entry)
-        cost += plain.cost
-    return field.with_registers(changed), cost
+    return field.with_registers(changed), sum((operator.cost for operator in operators), Cost())
 
 
 def is_calibrated(field: ForceField) -> bool:

@@ -12,6 +12,7 @@ On a noiseless backend all three give the numbers of :meth:`ForceField.predict`.
 propagation; those of frames that share one measured M are not independent.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -23,7 +24,7 @@ from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost, Evaluator
 from qiskit_qff.evaluators.spelling import suggest
 from qiskit_qff.evaluators.strategies import density, environment
-from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, measure_operator
+from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, measure_operators
 from qiskit_qff.evaluators.strategies.spectrum import check_design, chosen_design, known_spectrum
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.register import RegisterKey
@@ -32,8 +33,8 @@ from qiskit_qff.structures.frame import Frame
 
 FloatArray = NDArray[np.float64]
 Strategy = Literal["environment", "density", "operator"]
-EvaluatorFactory = Callable[[int], Evaluator]
-"""Makes an evaluator for circuits of a number of qubits."""
+EvaluatorFactory = Callable[[int, int], Evaluator]
+"""Makes an evaluator for registers of a number of qubits; the second number says how many registers there are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +93,7 @@ def predict_measured(
     Args:
         field: the model.
         frames: structures; labels are not used.
-        evaluator_for: makes the evaluator that measures circuits of a number of qubits.
+        evaluator_for: makes the evaluator of registers of a number of qubits; told how many there are.
         strategy: which circuits are measured.
         shots: executions per circuit; None for exact values.
         project_spectrum: give a measured M the eigenvalues that its readout is known to have; less noise and
@@ -148,22 +149,24 @@ class _Measurement:
         self._field, self._strategy, self._shots = field, strategy, shots
         self._bound = {key: register.bound_program() for key, register in field.registers.items()}
         self._origins = {key: register.origin() for key, register in field.registers.items()}
-        sizes = {bound.program.n_qubits for bound in self._bound.values()}
-        self._evaluators = {size: evaluator_for(size) for size in sizes}
+        sizes = Counter(bound.program.n_qubits for bound in self._bound.values())
+        self._evaluators = {size: evaluator_for(size, count) for size, count in sizes.items()}
         self._operators: dict[RegisterKey, MeasuredOperator] = {}
 
     def calibrate(self, report: Callable[[str, int, int], None]) -> None:
         """Measure M of every register, unless each atom is measured by itself."""
         if self._strategy == "environment":
             return
-        for done, (key, bound) in enumerate(self._bound.items()):
-            report("operators", done, len(self._bound))
-            automatic = self._design == "auto" and not self._project_spectrum
-            design = "pairs" if automatic else chosen_design(self._design, bound)
-            operator = measure_operator(self._evaluator(key), bound, shots=self._shots, design=design)
-            spectrum = known_spectrum(bound) if self._project_spectrum else None
+        report("operators", 0, 1)
+        bounds = list(self._bound.values())
+        designs = [chosen_design(self._design, bound) for bound in bounds]
+        for key, operator in zip(
+            self._bound, measure_operators(self._evaluators, bounds, designs, shots=self._shots), strict=True
+        ):
+            spectrum = known_spectrum(self._bound[key]) if self._project_spectrum else None
             self._operators[key] = operator if spectrum is None else operator.with_spectrum(spectrum)
             self.cost += operator.cost
+        report("operators", 1, 1)
 
     def predict(self, frame: Frame) -> MeasuredPrediction:
         """Sum over registers, reference energies and core repulsion."""

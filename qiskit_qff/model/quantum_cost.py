@@ -6,11 +6,11 @@ For one register with D amplitudes, R rotations in U, N atoms in a frame and F f
 strategy           once            energy         all forces           full-batch training gradient
 =================  ==============  =============  ===================  =================================
 ``environment``    0               N              N (2 D - 1)          F N (2 D - 1) (2 R + 1)
-``density``        2 D - 1         min(N + 1, D)  0 (from the once)    D (D + 1) / 2 + D (2 R + 1)
-``operator``       2 D - 1         0              0                    D (D + 1) / 2 (2 R + 1)
+``density``        n + 1           min(N + 1, D)  0 (from the once)    D (D + 1) / 2 + D (2 R + 1)
+``operator``       n + 1           0              0                    D (D + 1) / 2 (2 R + 1)
 =================  ==============  =============  ===================  =================================
 
-states times parameter settings; a readout of more than one vector needs D (D + 1) / 2 once. The gradient is that of a
+states times settings; a readout that is not of rank one needs D (D + 1) / 2 once. The gradient is that of a
 loss of energies and forces; its residuals are included. An environment with exact zeros among its amplitudes needs a
 few circuits more than stated; by ``density`` atoms in equal surroundings need fewer.
 """
@@ -29,9 +29,8 @@ from qiskit_qff.evaluators.backends import NOISELESS, device_evaluator, find_dev
 from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import MeasurementTask
-from qiskit_qff.evaluators.strategies.designs import operator_design
 from qiskit_qff.evaluators.strategies.operator import operator_requests
-from qiskit_qff.evaluators.strategies.spectrum import default_design
+from qiskit_qff.evaluators.strategies.spectrum import default_design, n_measured
 from qiskit_qff.evaluators.tasks import loader_task
 from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.model.force_field import ForceField
@@ -79,7 +78,7 @@ def circuit_counts(field: ForceField, atoms: Mapping[int, int], *, n_frames: int
         size, n = program.n_amplitudes, atoms.get(number, 0)
         settings = 2 * len(compile_program(program).gates.rotations) + 1
         entries = size * (size + 1) // 2
-        once = operator_design(size, program.n_qubits, default_design(bound)).n_states
+        once = n_measured(bound, "auto")
         per_register = {
             "environment": (0, n, n * (2 * size - 1), n_frames * n * (2 * size - 1) * settings),
             "density": (once, min(n + 1, size), 0, entries + size * settings),

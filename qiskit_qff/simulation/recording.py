@@ -9,7 +9,6 @@ two checkpoints: gzip files may be joined and cut between members, so it too is 
 The log is CSV, one line per interval, below remarks that begin with ``#``, if there are any.
 """
 
-import fcntl
 import gzip
 import os
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from qiskit_qff.durable import try_lock
 from qiskit_qff.errors import DataError
 from qiskit_qff.simulation.settings import MDSettings
 
@@ -243,11 +243,9 @@ def open_at(path: Path, size: int | None) -> IO[bytes]:
             "Put the file back, or start the run anew with --restart."
         )
     stream = path.open("ab")
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    if not try_lock(stream.fileno(), path):
         stream.close()
-        raise DataError(f"{path}: another run is writing it. Wait, or choose another --out.") from error
+        raise DataError(f"{path}: another run is writing it. Wait, or choose another --out.")
     stream.truncate(size or 0)
     stream.seek(0, os.SEEK_END)
     return stream

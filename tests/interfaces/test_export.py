@@ -140,3 +140,11 @@ def test_a_file_is_not_replaced_unasked(trained, exported, tmp_path, capsys) -> 
     assert json.loads(capsys.readouterr().out)["n_channels"] == sum(
         len(element["channels"]) for element in exported["elements"].values()
     )
+
+
+@pytest.mark.parametrize("options", [[], ["--force"]])
+def test_a_directory_is_no_file(trained, tmp_path, capsys, options) -> None:
+    assert run(["export", str(trained / "run"), "--out", str(tmp_path), *options]) == 2
+    error = capsys.readouterr().err
+    assert f"--out {tmp_path}: is a directory. Name a file, such as {tmp_path / 'export.json'}" in error
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,7 @@
 """Files that appear whole, directories that one process has: under errors, kills and a second process."""
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -159,3 +161,24 @@ def test_commands_refuse_a_directory_in_use(trained, tmp_path, capsys, verb) -> 
         assert run(commands[verb]) == 2
     assert "another qff process is writing there" in capsys.readouterr().err
     assert list(out.iterdir()) == []
+
+
+def failing_flock(number):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    return flock
+
+
+def test_a_file_system_without_locks_is_used_without_them(trained, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(fcntl, "flock", failing_flock(errno.ENOLCK))
+    command = ["md", str(trained / "run"), str(trained / "data.extxyz"), "--steps", "1", "--out", str(tmp_path / "run")]
+    assert run(command) == 0
+
+
+def test_a_lock_that_fails_otherwise_is_an_error(trained, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(fcntl, "flock", failing_flock(errno.EIO))
+    command = ["md", str(trained / "run"), str(trained / "data.extxyz"), "--steps", "1", "--out", str(tmp_path / "run")]
+    assert run(command) == 2
+    assert f"{tmp_path / 'run'}: cannot be locked: Input/output error" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -4,9 +4,8 @@ r"""Which states to prepare in order to know a real symmetric matrix M completel
 ``D (D + 1) / 2``. *signed_pairs* adds :math:`(|j\rangle - |k\rangle)/\sqrt 2`: twice as many states, and less
 noise for the same number of shots in all. Both need at most n - 1 entangling gates to prepare a state.
 
-*first_column*: :math:`|0\rangle` and :math:`(|0\rangle \pm |k\rangle)/\sqrt 2`, ``2 D - 1`` states for the
-entries :math:`M_{0k}` alone. A readout with one vector and known weight, :math:`M = w\,uu^T`, is known completely from
-them (:mod:`completion <qiskit_qff.evaluators.strategies.completion>`): 127 instead of 2080 states on 6 qubits.
+*settings*: for M = w u u^T of a rank-one readout, one state in n + 1 measurement settings instead; see
+:mod:`~qiskit_qff.evaluators.strategies.vector`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.tasks import pair_angles
 
 FloatArray = NDArray[np.float64]
-DesignName = Literal["pairs", "signed_pairs", "first_column"]
+DesignName = Literal["pairs", "signed_pairs", "settings"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +41,6 @@ class OperatorDesign:
     """Row of each entry that the states determine (upper triangle), shape ``(n_entries,)``."""
     columns: NDArray[np.int64]
     """Column of each entry, shape ``(n_entries,)``."""
-    trace: FloatArray
-    """Map from expectation values to the trace of M, shape ``(n_states,)``."""
 
     @property
     def n_states(self) -> int:
@@ -58,12 +55,13 @@ def operator_design(n_amplitudes: int, n_qubits: int, name: DesignName = "pairs"
     Raises:
         ConfigError: If the design is unknown.
     """
-    if name not in get_args(DesignName):
-        raise ConfigError(f"Unknown design '{name}'; choose one of {', '.join(get_args(DesignName))}.")
-    column = name == "first_column"
+    if name not in {"pairs", "signed_pairs"}:
+        raise ConfigError(
+            f"There are no pair states for design '{name}'; known designs: {', '.join(get_args(DesignName))}."
+        )
     signs = (1.0,) if name == "pairs" else (1.0, -1.0)
-    members: dict[int, list[tuple[int, int, float]]] = {0: [(j, 0, 1.0) for j in range(1 if column else n_amplitudes)]}
-    for j in range(1 if column else n_amplitudes):
+    members: dict[int, list[tuple[int, int, float]]] = {0: [(j, 0, 1.0) for j in range(n_amplitudes)]}
+    for j in range(n_amplitudes):
         for k in range(j + 1, n_amplitudes):
             mask = j ^ k
             first = j if not j & mask & -mask else k
@@ -78,16 +76,8 @@ def operator_design(n_amplitudes: int, n_qubits: int, name: DesignName = "pairs"
     matrix = np.array(states)
     rows, columns = np.triu_indices(n_amplitudes)
     products = matrix[:, rows] * matrix[:, columns] * np.where(rows == columns, 1.0, 2.0)
-    if column:
-        # The difference of the two signs is 2 M_0k, their sum M_00 + M_kk.
-        rows, columns = np.zeros(n_amplitudes, dtype=np.int64), np.arange(n_amplitudes)
-        solution = 0.5 * products[:, :n_amplitudes].T
-        solution[0] = np.where(np.abs(matrix[:, 0]) == 1.0, 1.0, 0.0)
-        trace = 1.0 - (n_amplitudes - 1.0) * solution[0]
-        return OperatorDesign(n_amplitudes, tuple(groups), matrix, solution, rows, columns, trace)
     solution = _solve(products)
-    trace = solution[rows == columns].sum(axis=0)
-    return OperatorDesign(n_amplitudes, tuple(groups), matrix, solution, rows, columns, trace)
+    return OperatorDesign(n_amplitudes, tuple(groups), matrix, solution, rows, columns)
 
 
 def _solve(products: FloatArray) -> FloatArray:

@@ -7,14 +7,14 @@ standard errors of all that is computed from M: energies :math:`x^T M x`, gradie
 change.
 
 What is known about M helps: its eigenvalues are those of the readout. :meth:`MeasuredOperator.with_spectrum`
-replaces the measured eigenvalues by the known ones; only errors that turn eigenvectors remain. A readout with one
-vector goes further: M is then known from its first column, ``2 D - 1`` states
-(:func:`~qiskit_qff.evaluators.strategies.spectrum.default_design`).
+replaces the measured eigenvalues by the known ones; only errors that turn eigenvectors remain. A rank-one readout goes
+further: its M is known from its vector, one state in n + 1 settings
+(:mod:`~qiskit_qff.evaluators.strategies.vector`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,10 +25,9 @@ from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shift_variances, shifted_parameters
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request, total_cost
-from qiskit_qff.evaluators.strategies.completion import complete
 from qiskit_qff.evaluators.strategies.designs import DesignName, OperatorDesign, operator_design
 from qiskit_qff.evaluators.strategies.results import Measured, ThetaGradient
-from qiskit_qff.evaluators.strategies.spectrum import only_weight
+from qiskit_qff.evaluators.strategies.vector import fit_vector, vector_requests
 from qiskit_qff.evaluators.tasks import pair_task, with_rotations
 
 FloatArray = NDArray[np.float64]
@@ -52,8 +51,10 @@ class MeasuredOperator:
     movable: NDArray[np.bool_] | None = None
     """Pairs of eigenvectors with different eigenvalues, the only ones that errors can mix."""
     response: FloatArray | None = None
-    """Derivatives of M with respect to the measured values, shape ``(n_states, 2**n, 2**n)``, where M was completed
-    from its first column; None for the other designs."""
+    """Change of M by a unit of each independent error of its vector, shape ``(n_errors, 2**n, 2**n)``, where M was
+    measured by its vector; None for the other designs."""
+    modes: FloatArray | None = None
+    """Directions of these errors of u, shape ``(n_errors, 2**n)``; None for the other designs."""
 
     def energies(self, amplitudes: FloatArray) -> Measured:
         """``x^T M x`` in eV for amplitudes ``(batch, 2**n)``."""
@@ -116,7 +117,7 @@ class MeasuredOperator:
         if eigenvalues.shape != (size,):
             raise ConfigError(f"{size} eigenvalues are expected; an array of shape {eigenvalues.shape} was given.")
         if self.response is not None:
-            # Completing M has used the eigenvalue already.
+            # The vector was measured; the eigenvalue is the known weight already.
             return self
         known = np.sort(eigenvalues)
         # Matching sorted spectra is the nearest point in the Frobenius norm (Hoffman and Wielandt).
@@ -135,7 +136,8 @@ def measure_operator(
 ) -> MeasuredOperator:
     """Measure M.
 
-    It takes ``D (D + 1) / 2`` states for ``pairs``, ``D**2`` for ``signed_pairs`` and ``2 D - 1`` for ``first_column``.
+    It takes ``D (D + 1) / 2`` states for ``pairs``, ``D**2`` for ``signed_pairs`` and one state in n + 1 settings for
+    ``settings``.
 
     Args:
         evaluator: What measures.
@@ -150,6 +152,36 @@ def measure_operator(
     return assemble_operator(bound, evaluator.evaluate(requests, shots=shots), design=design)
 
 
+def measure_operators(
+    evaluators: Mapping[int, Evaluator],
+    bounds: Sequence[BoundProgram],
+    designs: Sequence[DesignName],
+    *,
+    shots: int | None = None,
+) -> list[MeasuredOperator]:
+    """Measure M of several registers, side by side where the evaluator can.
+
+    Args:
+        evaluators: What measures circuits of a number of qubits.
+        bounds: Circuits with their parameters.
+        designs: Which states to prepare, for each of them.
+        shots: Executions per state.
+
+    Raises:
+        ConfigError: If a design does not determine M.
+    """
+    found: list[MeasuredOperator | None] = [None] * len(bounds)
+    for size, evaluator in evaluators.items():
+        members = [index for index, bound in enumerate(bounds) if bound.program.n_qubits == size]
+        plans = [operator_requests(bounds[index], design=designs[index]) for index in members]
+        requests = [replace(request, register=place) for place, plan in enumerate(plans) for request in plan]
+        answers = iter(evaluator.evaluate(requests, shots=shots))
+        for index, plan in zip(members, plans, strict=True):
+            own = [next(answers) for _ in plan]
+            found[index] = assemble_operator(bounds[index], own, design=designs[index])
+    return [operator for operator in found if operator is not None]
+
+
 def operator_requests(bound: BoundProgram, *, design: DesignName = "pairs") -> list[Request]:
     """What has to be measured to know M: one request per preparation circuit.
 
@@ -160,8 +192,8 @@ def operator_requests(bound: BoundProgram, *, design: DesignName = "pairs") -> l
     Raises:
         ConfigError: If the design is unknown or does not determine M.
     """
-    if design == "first_column":
-        only_weight(bound)  # Refuses what could not be completed, before it is paid.
+    if design == "settings":
+        return vector_requests(bound)
     plan = operator_design(bound.program.n_amplitudes, bound.program.n_qubits, design)
     return _requests(bound, plan)
 
@@ -179,46 +211,39 @@ def assemble_operator(
     Raises:
         ConfigError: If the design is unknown.
     """
+    if design == "settings":
+        found = fit_vector(bound, results)
+        variances, modes = np.linalg.eigh(found.covariance)
+        return vector_operator(bound, found.vector, modes.T, np.maximum(variances, 0.0), total_cost(results))
     plan = operator_design(bound.program.n_amplitudes, bound.program.n_qubits, design)
     pairs = [result.weighted(bound.weights) for result in results]
     values = np.concatenate([value for value, _ in pairs])
     variances = np.concatenate([variance for _, variance in pairs])
     cost, size = total_cost(results), 2**bound.program.n_qubits
-    if design != "first_column":
-        return MeasuredOperator(_symmetric(plan, plan.solution @ values, size), plan, variances, cost)
-    done = complete(plan.solution @ values, float(plan.trace @ values), only_weight(bound))
-    # What noise has shrunk is stretched again, and its errors with it.
-    return completed_operator(bound, _embedded(done.matrix, size), variances / done.contrast**2, cost)
+    return MeasuredOperator(_symmetric(plan, plan.solution @ values, size), plan, variances, cost)
 
 
-def completed_operator(bound: BoundProgram, matrix: FloatArray, variances: FloatArray, cost: Cost) -> MeasuredOperator:
-    """A measurement by ``first_column`` from the matrix that was completed.
+def vector_operator(
+    bound: BoundProgram, vector: FloatArray, modes: FloatArray, variances: FloatArray, cost: Cost
+) -> MeasuredOperator:
+    """M = w u u^T from a measured u.
 
     Args:
         bound: Circuit with its parameters; one readout vector.
-        matrix: M in eV, shape ``(2**n, 2**n)``.
-        variances: Variance of each state's expectation value in eV², shape ``(n_states,)``, in units of this matrix.
+        vector: u, shape ``(2**n,)``.
+        modes: Directions of its independent errors, shape ``(n_errors, 2**n)``.
+        variances: Their variances, shape ``(n_errors,)``.
         cost: What was spent.
-
-    Raises:
-        ConfigError: If M has no known single eigenvalue.
     """
-    program = bound.program
-    plan = operator_design(program.n_amplitudes, program.n_qubits, "first_column")
-    used = program.n_amplitudes
-    weight = only_weight(bound)
-    done = complete(matrix[0, :used], weight, weight)
-    response = np.zeros((plan.n_states, *matrix.shape))
-    response[:, :used, :used] = np.tensordot(plan.solution.T, done.by_column, axes=1)
-    response[:, :used, :used] += plan.trace[:, None, None] * done.by_trace
-    return MeasuredOperator(matrix, plan, variances, cost, response=response)
-
-
-def _embedded(block: FloatArray, size: int) -> FloatArray:
-    """A matrix of a register with the given upper left block."""
-    matrix = np.zeros((size, size))
-    matrix[: len(block), : len(block)] = block
-    return matrix
+    program, weight = bound.program, float(bound.weights[0])
+    # Amplitudes that no feature fills are no part of M.
+    used = np.arange(len(vector)) < program.n_amplitudes
+    kept, moved = np.where(used, vector, 0.0), np.where(used, modes, 0.0)
+    half = weight * moved[:, :, None] * kept
+    plan = operator_design(program.n_amplitudes, program.n_qubits, "pairs")
+    return MeasuredOperator(
+        weight * np.outer(kept, kept), plan, variances, cost, response=half + half.transpose(0, 2, 1), modes=modes
+    )
 
 
 def theta_gradient(
@@ -241,9 +266,9 @@ def theta_gradient(
     Raises:
         ConfigError: If the design is unknown or does not determine every entry of M.
     """
-    if design == "first_column":
-        # The difference of M at two shifted angles has more than one vector: its first column does not tell the rest.
-        raise ConfigError("Design 'first_column' does not determine gradients; use design 'pairs'.")
+    if design == "settings":
+        # The difference of M at two shifted angles has more than one vector.
+        raise ConfigError("Design 'settings' does not determine gradients; use design 'pairs'.")
     program, gates = bound.program, compile_program(bound.program).gates
     plan = operator_design(program.n_amplitudes, program.n_qubits, design)
     plain = _requests(bound, plan)

@@ -7,15 +7,13 @@ from typing import cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from qiskit_qff.circuit.compiled import compile_program, readout_matrices
+from qiskit_qff.circuit.compiled import compile_program
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.strategies.designs import DesignName
+from qiskit_qff.evaluators.strategies.designs import DesignName, operator_design
+from qiskit_qff.evaluators.strategies.vector import is_rank_one
 
 FloatArray = NDArray[np.float64]
-
-_LEAST_OVERLAP = 0.02
-"""Least squared overlap of a readout vector with the first basis state for measuring by its column."""
 
 
 def known_spectrum(bound: BoundProgram) -> FloatArray | None:
@@ -37,20 +35,28 @@ def known_spectrum(bound: BoundProgram) -> FloatArray | None:
 
 
 def default_design(bound: BoundProgram) -> DesignName:
-    """The design with the fewest states that determines M: ``first_column`` for one readout vector, or ``pairs``.
-
-    A vector that hardly touches the first basis state would make its column small against the noise; it is measured by
-    ``pairs`` as well.
+    """The cheapest design that determines M: ``settings`` for a rank-one readout, or ``pairs``.
 
     Args:
         bound: Circuit with its parameters.
     """
-    spectrum = known_spectrum(bound)
-    if spectrum is None or np.count_nonzero(spectrum) != 1:
-        return "pairs"
-    matrices = readout_matrices(bound.program, bound.theta)
-    overlap = float(bound.weights @ matrices[:, 0, 0]) / float(spectrum[np.flatnonzero(spectrum)[0]])
-    return "first_column" if overlap > _LEAST_OVERLAP else "pairs"
+    return "settings" if is_rank_one(bound.program) else "pairs"
+
+
+def n_measured(bound: BoundProgram, design: str) -> int:
+    """States times settings that a design measures.
+
+    Args:
+        bound: Circuit with its parameters.
+        design: ``auto`` or a design.
+
+    Raises:
+        ConfigError: If there is no such design.
+    """
+    chosen, program = chosen_design(design, bound), bound.program
+    if chosen == "settings":
+        return program.n_qubits + 1
+    return operator_design(program.n_amplitudes, program.n_qubits, chosen).n_states
 
 
 def chosen_design(wanted: str, bound: BoundProgram) -> DesignName:
@@ -78,21 +84,3 @@ def check_design(wanted: str) -> None:
     """
     if wanted != "auto" and wanted not in get_args(DesignName):
         raise ConfigError(f"Unknown design '{wanted}'; choose auto or one of {', '.join(get_args(DesignName))}.")
-
-
-def only_weight(bound: BoundProgram) -> float:
-    """The one eigenvalue of M that is not zero, in eV.
-
-    Args:
-        bound: Circuit with its parameters.
-
-    Raises:
-        ConfigError: If there is not exactly one, or it is not known.
-    """
-    spectrum = known_spectrum(bound)
-    if spectrum is None or np.count_nonzero(spectrum) != 1:
-        raise ConfigError(
-            "Design 'first_column' needs a readout with one vector (family 'ry_tree', readout 'rank_one'); "
-            "use design 'pairs'."
-        )
-    return float(spectrum[np.flatnonzero(spectrum)[0]])

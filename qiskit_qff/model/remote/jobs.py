@@ -8,32 +8,58 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import BackendError
-from qiskit_qff.evaluators.backends import Device, find_device
+from qiskit_qff.evaluators.backends import Device, device_tiling, find_device
 from qiskit_qff.evaluators.ibm_account import opened_mode
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.register import RegisterKey
 from qiskit_qff.model.remote.run_directory import Run, save_result
 from qiskit_qff.model.remote.servers import JobFailedError, RuntimeServer, Server, open_server
 
 
-def snapshot_of(device: Device) -> dict[str, Any]:
-    """What the device's calibration says of the chosen qubits, with the date."""
-    line = device.line
+def snapshot_of(device: Device, field: ForceField) -> dict[str, Any]:
+    """Where each register is measured, and what the device's calibration says of its qubits, with the date.
+
+    Args:
+        device: The device.
+        field: The model.
+
+    Raises:
+        BackendError: If the device has too few qubits.
+    """
+    by_size: dict[int, list[RegisterKey]] = {}
+    for key, register in field.registers.items():
+        by_size.setdefault(register.n_qubits, []).append(key)
+    tiles, begin = [], 0
+    for size, keys in by_size.items():
+        tiling = None if device.line is None else device_tiling(device, size, len(keys))
+        for place, key in enumerate(keys):
+            number, line = (0, None) if tiling is None else tiling.place(place)
+            tiles.append(
+                {
+                    "number": key[0],
+                    "register": key[1],
+                    "round": begin + number,
+                    "qubits": [] if line is None else list(line.qubits),
+                    "two_qubit_errors": [] if line is None else list(line.two_qubit_errors),
+                    "readout_errors": [] if line is None else list(line.readout_errors),
+                    "score": 0.0 if line is None else line.score,
+                }
+            )
+        begin += 1 if tiling is None else len(tiling.rounds)
     return {
         "backend": device.name,
         "date": datetime.now(tz=UTC).isoformat(timespec="seconds"),
-        "qubits": list(line.qubits) if line else [],
-        "two_qubit_errors": list(line.two_qubit_errors) if line else [],
-        "readout_errors": list(line.readout_errors) if line else [],
+        "tiles": tiles,
     }
 
 
 def device_of(run: Run) -> Device:
-    """The device of a run, on the qubits that were chosen when it was planned, however it was recalibrated since.
+    """The device of a run.
 
     Args:
         run: The run.
@@ -41,16 +67,7 @@ def device_of(run: Run) -> Device:
     Raises:
         BackendError: If it cannot be reached.
     """
-    device = find_device(run.settings.backend, n_qubits=run.field().n_qubits)
-    if device.is_local or device.line is None:
-        return device
-    planned = replace(
-        device.line,
-        qubits=tuple(run.snapshot["qubits"]),
-        two_qubit_errors=tuple(run.snapshot["two_qubit_errors"]),
-        readout_errors=tuple(run.snapshot["readout_errors"]),
-    )
-    return replace(device, line=planned)
+    return find_device(run.settings.backend, n_qubits=run.field().n_qubits)
 
 
 @contextmanager

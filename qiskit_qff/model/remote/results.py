@@ -16,6 +16,7 @@ import numpy as np
 
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
+from qiskit_qff.evaluators.cutout import QubitLine
 from qiskit_qff.evaluators.protocol import Cost, Evaluation
 from qiskit_qff.evaluators.reading import read_strings
 from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, assemble_operator
@@ -52,13 +53,13 @@ def assemble(run: Run) -> dict[RegisterKey, MeasuredOperator]:
     for job in run.jobs:
         if not run.result_path(job).exists():
             continue
-        data, requests = load_result(run.result_path(job)), job_requests(field, job, run.settings.design)
+        data, requests = load_result(run.result_path(job)), job_requests(run, job)
         if len(data) != len(requests):
             raise ConfigError(
                 f"{run.result_path(job)}: {len(data)} answers to {len(requests)} requests of "
                 f"{run.directory}/run.json; one of them was edited: restore it from a copy, or start a new run."
             )
-        for index, request, item in zip(job.requests, requests, data, strict=True):
+        for ((index, _), request), item in zip(requests, data, strict=True):
             strings = string_set(request.task.readouts)
             values, covariances, _ = read_strings(item, strings, run.settings.shots)
             answers[index] = Evaluation(values, covariances, Cost(len(values), len(values) * run.settings.shots))
@@ -83,6 +84,7 @@ def write_operators(run: Run, operators: Mapping[RegisterKey, MeasuredOperator])
     """
     settings, field, ids = run.settings, run.field(), run.submitted()
     bounds, plan = bound_programs(field), operator_plan(field, run.settings.design)
+    lines = {key: tile.line for key, tile in run.tiles().items()}
     registers = [
         {
             "number": key[0],
@@ -91,17 +93,20 @@ def write_operators(run: Run, operators: Mapping[RegisterKey, MeasuredOperator])
             "variances": operator.variances.tolist(),
             "design": chosen_design(settings.design, bounds[key]),
             "spectrum_known": known_spectrum(bounds[key]) is not None,
+            "modes": None if operator.modes is None else operator.modes.tolist(),
             "job_ids": [
                 ids[job.index]
                 for job in run.jobs
                 if job.index in ids and any(plan[index][0] == key for index in job.requests)
             ],
+            **_errors_of(lines[key]),
         }
         for key, operator in operators.items()
     ]
     content = {
         "run_id": run.run_id,
-        "snapshot": dict(run.snapshot),
+        "backend": run.snapshot["backend"],
+        "date": run.snapshot["date"],
         "settings": {
             "mitigation": settings.mitigation,
             "dynamical_decoupling": settings.dynamical_decoupling,
@@ -114,6 +119,17 @@ def write_operators(run: Run, operators: Mapping[RegisterKey, MeasuredOperator])
     path = run.directory / OPERATORS
     write_atomically(path, json.dumps(content, indent=1).encode())
     return path
+
+
+def _errors_of(line: QubitLine | None) -> dict[str, list[float] | list[int]]:
+    """Qubits of a register and their error rates; empty on simulators without noise."""
+    if line is None:
+        return {"qubits": [], "two_qubit_errors": [], "readout_errors": []}
+    return {
+        "qubits": list(line.qubits),
+        "two_qubit_errors": list(line.two_qubit_errors),
+        "readout_errors": list(line.readout_errors),
+    }
 
 
 def calibrated_model(directory: Path, *, field: ForceField | None = None) -> ForceField:
@@ -152,17 +168,17 @@ def calibrated_model(directory: Path, *, field: ForceField | None = None) -> For
 
 def _operator(entry: Mapping[str, Any], content: Mapping[str, Any]) -> CalibratedOperator:
     """One register of ``operators.json``."""
-    snapshot, settings = content["snapshot"], content["settings"]
+    settings = content["settings"]
     provenance = Provenance(
-        backend=str(snapshot["backend"]),
+        backend=str(content["backend"]),
         shots=int(settings["shots"]),
         mitigation=str(settings["mitigation"]),
-        date=str(snapshot["date"]),
+        date=str(content["date"]),
         seed=settings.get("seed"),
         dynamical_decoupling=bool(settings["dynamical_decoupling"]),
-        qubits=tuple(int(qubit) for qubit in snapshot["qubits"]),
-        two_qubit_errors=tuple(float(error) for error in snapshot["two_qubit_errors"]),
-        readout_errors=tuple(float(error) for error in snapshot["readout_errors"]),
+        qubits=tuple(int(qubit) for qubit in entry["qubits"]),
+        two_qubit_errors=tuple(float(error) for error in entry["two_qubit_errors"]),
+        readout_errors=tuple(float(error) for error in entry["readout_errors"]),
         job_ids=tuple(str(identity) for identity in entry["job_ids"]),
     )
     matrix = np.asarray(entry["matrix"], dtype=np.float64)
@@ -171,6 +187,7 @@ def _operator(entry: Mapping[str, Any], content: Mapping[str, Any]) -> Calibrate
         variances=np.asarray(entry["variances"], dtype=np.float64),
         design=entry["design"],
         spectrum_known=bool(entry["spectrum_known"]),
+        modes=None if entry["modes"] is None else np.asarray(entry["modes"], dtype=np.float64),
         provenance=provenance,
     )
 

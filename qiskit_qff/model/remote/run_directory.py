@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -23,8 +24,10 @@ from qiskit_qff.bounded import parse_json, read_arrays, read_json
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.durable import SUFFIX, atomic_file, sync_directory, write_atomically
 from qiskit_qff.errors import ConfigError
+from qiskit_qff.evaluators.cutout import QubitLine
 from qiskit_qff.evaluators.primitive import JobLimits
 from qiskit_qff.evaluators.protocol import Request
+from qiskit_qff.evaluators.reading import RESULT_ARRAYS
 from qiskit_qff.evaluators.strategies.operator import operator_requests
 from qiskit_qff.evaluators.strategies.spectrum import chosen_design
 from qiskit_qff.model.force_field import ForceField
@@ -62,10 +65,25 @@ class PlannedJob:
 
     index: int
     """Number of the job in the run."""
-    requests: tuple[int, ...]
-    """Indices among the requests of :func:`operator_plan`."""
+    rows: tuple[tuple[int, ...], ...]
+    """For every joint circuit the requests of :func:`operator_plan` that it answers, side by side."""
     circuits: int
-    """Parameter sets in all."""
+    """Joint circuits times parameter sets."""
+
+    @property
+    def requests(self) -> tuple[int, ...]:
+        """All requests in the order of the rows."""
+        return tuple(index for row in self.rows for index in row)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Where a register is measured."""
+
+    round: int
+    """Which registers it is side by side with: those of the same round."""
+    line: QubitLine | None
+    """Its qubits with their errors; None on simulators without noise."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +99,15 @@ class Run:
     jobs: tuple[PlannedJob, ...]
     """All jobs."""
     snapshot: Mapping[str, Any]
-    """Device calibration when the run was planned: date, qubits, error rates."""
+    """Device calibration when the run was planned: date, and for each register its qubits and their error rates."""
 
     def tag(self, job: PlannedJob) -> str:
         """Tag under which the server knows a job."""
         return f"{self.run_id}-{job.index}"
+
+    def tiles(self) -> dict[RegisterKey, Tile]:
+        """Where each register is measured."""
+        return snapshot_tiles(self.snapshot)
 
     def field(self) -> ForceField:
         """The model that is calibrated."""
@@ -147,42 +169,66 @@ def operator_plan(field: ForceField, design: str) -> list[tuple[RegisterKey, Req
     ]
 
 
-def job_requests(field: ForceField, job: PlannedJob, design: str) -> list[Request]:
-    """The requests of one job.
+def job_requests(run: Run, job: PlannedJob) -> list[tuple[tuple[int, QubitLine | None], Request]]:
+    """The requests of one job, each with its index in the plan and the qubits of its register.
 
     Raises:
         ConfigError: If it asks for others than the model has.
     """
-    plan = operator_plan(field, design)
+    plan, tiles = operator_plan(run.field(), run.settings.design), run.tiles()
     try:
-        return [plan[index][1] for index in job.requests]
-    except (IndexError, TypeError) as error:
+        return [((index, tiles[plan[index][0]].line), plan[index][1]) for index in job.requests]
+    except (IndexError, TypeError, KeyError) as error:
         raise ConfigError(
             f"job {job.index} asks for what the model has not ({error}); restore run.json, or start a new run."
         ) from error
 
 
-def plan_jobs(field: ForceField, settings: Settings, *, sets_per_job: int = 300) -> tuple[PlannedJob, ...]:
-    """Distribute the requests of all registers over jobs of a limited number of circuits and executions.
+def plan_jobs(
+    field: ForceField, settings: Settings, tiles: Mapping[RegisterKey, Tile], *, sets_per_job: int = 300
+) -> tuple[PlannedJob, ...]:
+    """Distribute what has to be measured over jobs of a limited number of circuits and executions.
+
+    Args:
+        field: The model.
+        settings: What is measured.
+        tiles: Where each register is measured.
+        sets_per_job: Most joint circuits times parameter sets of a job.
 
     Raises:
         ConfigError: If one circuit has more shots than a job takes.
     """
     sets_per_job = min(sets_per_job, JobLimits().sets_per_job(settings.shots))
-    sizes = [len(request.parameters) for _, request in operator_plan(field, settings.design)]
+    plan = operator_plan(field, settings.design)
+    rows: dict[tuple[int, int, int], list[int]] = {}
+    seen: Counter[RegisterKey] = Counter()
+    for index, (key, request) in enumerate(plan):
+        rows.setdefault((tiles[key].round, seen[key], len(request.parameters)), []).append(index)
+        seen[key] += 1
     jobs: list[PlannedJob] = []
-    members: list[int] = []
-    for index, size in enumerate(sizes):
-        if members and sum(sizes[member] for member in members) + size > sets_per_job:
-            jobs.append(_job(len(jobs), members, sizes))
-            members = []
-        members.append(index)
-    return (*jobs, _job(len(jobs), members, sizes))
+    members: list[tuple[int, ...]] = []
+    used = 0
+    for (_, _, size), row in rows.items():
+        if members and used + size > sets_per_job:
+            jobs.append(PlannedJob(len(jobs), tuple(members), used))
+            members, used = [], 0
+        members.append(tuple(row))
+        used += size
+    return (*jobs, PlannedJob(len(jobs), tuple(members), used))
 
 
-def _job(index: int, members: list[int], sizes: list[int]) -> PlannedJob:
-    """Job of some requests."""
-    return PlannedJob(index, tuple(members), sum(sizes[member] for member in members))
+def snapshot_tiles(snapshot: Mapping[str, Any]) -> dict[RegisterKey, Tile]:
+    """Where each register is measured, from what was written down when the run was planned.
+
+    Args:
+        snapshot: Of :func:`~qiskit_qff.model.remote.jobs.snapshot_of`.
+    """
+    tiles = {}
+    for entry in snapshot["tiles"]:
+        bonds, readouts = tuple(entry["two_qubit_errors"]), tuple(entry["readout_errors"])
+        line = QubitLine(tuple(entry["qubits"]), bonds, readouts, entry["score"]) if entry["qubits"] else None
+        tiles[int(entry["number"]), int(entry["register"])] = Tile(int(entry["round"]), line)
+    return tiles
 
 
 def create_run(directory: Path, model: Path, settings: Settings, snapshot: Mapping[str, Any]) -> Run:
@@ -200,7 +246,7 @@ def create_run(directory: Path, model: Path, settings: Settings, snapshot: Mappi
     if (directory / "run.json").exists():
         raise ConfigError(f"{directory} already holds a run; resume it without a model, or choose another directory.")
     _check_free(directory, model)
-    jobs = plan_jobs(ForceField.load(model), settings)
+    jobs = plan_jobs(ForceField.load(model), settings, snapshot_tiles(snapshot))
     (directory / "results").mkdir(parents=True, exist_ok=True)
     write_atomically(directory / "model.json", model.read_bytes())
     run = Run(directory, f"qff-{uuid.uuid4().hex[:12]}", settings, jobs, snapshot)
@@ -248,7 +294,7 @@ def load_run(directory: Path) -> Run:
                 f"{path} has format {plan['format']}; this version reads {FORMAT}. Use the version of qiskit_qff that "
                 "wrote it."
             )
-        jobs = tuple(PlannedJob(**{**job, "requests": tuple(job["requests"])}) for job in plan["jobs"])
+        jobs = tuple(PlannedJob(**{**job, "rows": tuple(map(tuple, job["rows"]))}) for job in plan["jobs"])
         run = Run(directory, plan["run_id"], Settings(**plan["settings"]), jobs, plan["snapshot"])
         digest = plan["model_sha256"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -266,7 +312,7 @@ def save_result(path: Path, data: list[Any]) -> None:
     arrays = {
         f"{pub}_{name}": np.asarray(getattr(item, name))
         for pub, item in enumerate(data)
-        for name in ("evs", "stds", "evs_noise_factors", "stds_noise_factors", "twirl_stds")
+        for name in RESULT_ARRAYS
         if hasattr(item, name)
     }
     with atomic_file(path) as stream:

@@ -17,10 +17,13 @@ import numpy as np
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators.backends import Device, device_evaluator, find_device
+from qiskit_qff.evaluators.cutout import QubitLine
 from qiskit_qff.evaluators.ibm_account import connect
 from qiskit_qff.evaluators.mitigation import find_preset
-from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator, split_joint
+from qiskit_qff.evaluators.protocol import Request
 from qiskit_qff.evaluators.redaction import client_errors, redact
+from qiskit_qff.evaluators.z_strings import string_set
 from qiskit_qff.model.remote.run_directory import (
     PlannedJob,
     Run,
@@ -133,19 +136,24 @@ class LocalServer:
         Raises:
             JobFailedError: If the simulation fails.
         """
-        field = self._run.field()
-        device = find_device(self._run.settings.backend, n_qubits=field.n_qubits)
         chosen = self._run.settings.seed
         name = self._run.tag(job) if chosen is None else f"{chosen}-{job.index}"
-        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4])
-        evaluator = evaluator_of(self._run, device, np.random.default_rng(seed))
-        requests = job_requests(field, job, self._run.settings.design)
-        try:
-            with client_errors(f"Job {job.index + 1} failed"):
-                result = evaluator.submit(requests, shots=self._run.settings.shots).result()
-        except BackendError as error:
-            raise JobFailedError(str(error)) from error
-        return [item.data for item in result]
+        rng = np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]))
+        evaluators: dict[tuple[int, ...], PrimitiveEvaluator] = {}
+        data = []
+        for (_, line), request in job_requests(self._run, job):
+            place = (request.task.circuit.num_qubits,) if line is None else line.qubits
+            if place not in evaluators:
+                size = int(request.task.circuit.num_qubits)
+                device = find_device(self._run.settings.backend, n_qubits=size, line=line)
+                evaluators[place] = evaluator_of(self._run, device, rng)
+            try:
+                with client_errors(f"Job {job.index + 1} failed"):
+                    (item,) = evaluators[place].submit([request], shots=self._run.settings.shots).result()
+            except BackendError as error:
+                raise JobFailedError(str(error)) from error
+            data.append(item.data)
+        return data
 
 
 class RuntimeServer:
@@ -181,9 +189,20 @@ class RuntimeServer:
         evaluator = evaluator_of(self._run, self._device, np.random.default_rng(0), self._mode)
         options: Any = evaluator.estimator.options
         options.environment.job_tags = [self._run.run_id, self._run.tag(job)]
-        requests = job_requests(self._run.field(), job, self._run.settings.design)
+        rows, lines = self._rows(job)
         with client_errors(f"Job {job.index + 1} could not be sent"):
-            return str(evaluator.submit(requests, shots=self._run.settings.shots).job_id())
+            return str(evaluator.submit_joint(rows, lines, shots=self._run.settings.shots).job_id())
+
+    def _rows(self, job: PlannedJob) -> tuple[list[list[Request]], list[list[QubitLine]]]:
+        """Requests and qubits of every joint circuit of a job."""
+        found = iter(job_requests(self._run, job))
+        rows: list[list[Request]] = []
+        lines: list[list[QubitLine]] = []
+        for row in job.rows:
+            members = [next(found) for _ in row]
+            rows.append([request for _, request in members])
+            lines.append([line for (_, line), _ in members if line is not None])
+        return rows, lines
 
     def find(self, job: PlannedJob) -> str | None:
         """Id of a job that the service has under the job's tag, failed ones aside.
@@ -221,7 +240,13 @@ class RuntimeServer:
                 raise JobFailedError(f"Job {job_id} (number {job.index + 1}) ended as {status}: {reason}")
             if status != "DONE":
                 return None
-            return [SimpleNamespace(**dict(item.data.items())) for item in remote.result()]
+            data = [SimpleNamespace(**dict(item.data.items())) for item in remote.result()]
+        rows, _ = self._rows(job)
+        return [
+            part
+            for row, item in zip(rows, data, strict=True)
+            for part in split_joint(item, [string_set(request.task.readouts) for request in row])
+        ]
 
 
 def open_server(run: Run, connect: Callable[[], Server]) -> Server:

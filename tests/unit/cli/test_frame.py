@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 from qiskit_qff.cli import main
 from qiskit_qff.cli.output import Output, plain
@@ -76,6 +78,25 @@ def test_help_and_version(capsys) -> None:
     assert all(verb in text for verb in main.VERBS)
     for verb in main.VERBS:
         assert main.run([verb, "--help"]) == 0
+
+
+@pytest.mark.parametrize("verb", main.VERBS)
+def test_help_fits_80_columns(monkeypatch, capsys, verb) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main.run([verb, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    parameters = typer.main.get_command(main.app).commands[verb].params
+    names = [name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)]
+    for name in (name for name in names if name.startswith("-")):
+        assert re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text), f"{name} is not whole"
+
+
+def test_no_verb_gives_the_help(capsys) -> None:
+    assert main.run([]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.startswith("Usage: qff")
+    assert captured.err == ""
 
 
 def test_help_is_quick_and_light() -> None:

@@ -1,0 +1,150 @@
+"""Registers side by side: each on its own chain of qubits, a tile, of one device.
+
+A device has more than a hundred qubits, a register two or three. Tiles are disjoint chains of connected qubits with the
+smallest expected errors, the best ones for the first registers, with a spare qubit between neighbours as long as there
+is room; registers that do not fit any more are measured in a second circuit, and so on.
+
+On a device the registers of a round are one circuit. A simulation of so many qubits with noise is out of reach, and
+tiles do not act on each other in these noise models: here every register is simulated on its own tile, and the cost
+counted is that of the joint circuits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from qiskit.transpiler import Target
+
+from qiskit_qff.errors import BackendError
+from qiskit_qff.evaluators.cutout import BOND_USES, QubitLine, chains
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, Request
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Tiles of a device, in the order in which registers take them."""
+
+    rounds: tuple[tuple[QubitLine, ...], ...]
+    """Tiles of each joint circuit; all rounds use the same device, one after the other."""
+
+    def place(self, register: int) -> tuple[int, QubitLine]:
+        """Round and tile of a register.
+
+        Args:
+            register: Its number, 0 for the first.
+
+        Raises:
+            BackendError: If there are fewer tiles.
+        """
+        for number, tiles in enumerate(self.rounds):
+            if register < len(tiles):
+                return number, tiles[register]
+            register -= len(tiles)
+        raise BackendError("there are more registers than tiles; make the tiling for all of them.")
+
+
+def tile(target: Target, n_qubits: int, n_registers: int, *, bond_uses: float = BOND_USES) -> Tiling:
+    """Choose tiles for registers of one size.
+
+    Args:
+        target: Instructions of the device with their errors.
+        n_qubits: Qubits of a register.
+        n_registers: How many registers there are.
+        bond_uses: How often a circuit uses each bond of its tile.
+
+    Raises:
+        BackendError: If the device has no chain of so many working qubits.
+    """
+    candidates, neighbors = chains(target, n_qubits, bond_uses=bond_uses)
+    chosen: list[QubitLine] = []
+    for is_spaced in (True, False):
+        taken = {qubit for line in chosen for qubit in line.qubits}
+        blocked = taken | ({n for q in taken for n in neighbors[q]} if is_spaced else set())
+        for line in candidates:
+            if len(chosen) == n_registers:
+                break
+            if blocked.isdisjoint(line.qubits):
+                chosen.append(line)
+                blocked.update(line.qubits)
+                if is_spaced:
+                    blocked.update(n for qubit in line.qubits for n in neighbors[qubit])
+    ordered = tuple(sorted(chosen, key=lambda line: line.score))
+    full, rest = divmod(n_registers, len(ordered))
+    return Tiling((ordered,) * full + ((ordered[:rest],) if rest else ()))
+
+
+@dataclass(eq=False)
+class TiledEvaluator:
+    """Answers requests of many registers, each on its tile; :attr:`Request.register` says whose they are."""
+
+    tiling: Tiling
+    """The tiles."""
+    evaluator_on: Callable[[QubitLine], PrimitiveEvaluator]
+    """Makes what runs circuits on a tile: of a simulated device a small device of its own."""
+    is_joint: bool = False
+    """Whether the registers of a round are run as one circuit, as on a device."""
+    _evaluators: dict[tuple[int, ...], PrimitiveEvaluator] = field(default_factory=dict, init=False, repr=False)
+
+    def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
+        """Expectation values for all requests.
+
+        Args:
+            requests: Tasks with their parameter sets; not changed.
+            shots: Executions per parameter set; the evaluators' own setting by default.
+
+        Raises:
+            BackendError: If a job fails.
+            ConfigError: If the number of shots is wrong.
+        """
+        if self.is_joint:
+            rows = joint_rows(self.tiling, requests)
+            lines = [[self.tiling.place(requests[index].register)[1] for index in row] for row in rows]
+            runner = self._on(lines[0][0])
+            parts = runner.evaluate_joint([[requests[index] for index in row] for row in rows], lines, shots=shots)
+            joint = {
+                index: one for row, part in zip(rows, parts, strict=True) for index, one in zip(row, part, strict=True)
+            }
+            return [joint[index] for index in range(len(requests))]
+        found: dict[int, Evaluation] = {}
+        for register in dict.fromkeys(request.register for request in requests):
+            own = [index for index, request in enumerate(requests) if request.register == register]
+            line = self.tiling.place(register)[1]
+            answers = self._on(line).evaluate([requests[index] for index in own], shots=shots)
+            found |= dict(zip(own, answers, strict=True))
+        for row in joint_rows(self.tiling, requests):
+            longest = max(row, key=lambda index: found[index].cost.circuits)
+            for index in row:
+                if index != longest:
+                    one = found[index]
+                    found[index] = Evaluation(one.values, one.covariances, Cost())
+        return [found[index] for index in range(len(requests))]
+
+    def _on(self, line: QubitLine) -> PrimitiveEvaluator:
+        """What runs circuits on a tile."""
+        if self.is_joint:
+            return self._evaluators.setdefault((), self._evaluators.get(()) or self.evaluator_on(line))
+        if line.qubits not in self._evaluators:
+            self._evaluators[line.qubits] = self.evaluator_on(line)
+        return self._evaluators[line.qubits]
+
+
+def joint_rows(tiling: Tiling, requests: Sequence[Request]) -> list[list[int]]:
+    """Requests that one circuit answers: the k-th of every register of a round.
+
+    Args:
+        tiling: Tiles of the registers.
+        requests: Requests of many registers.
+
+    Returns:
+        Indices of requests, one list a circuit.
+    """
+    rows: dict[tuple[int, int, int], list[int]] = {}
+    seen: dict[int, int] = {}
+    for index, request in enumerate(requests):
+        number = seen.get(request.register, 0)
+        seen[request.register] = number + 1
+        key = (tiling.place(request.register)[0], number, len(request.parameters))
+        rows.setdefault(key, []).append(index)
+    return list(rows.values())
