@@ -28,7 +28,7 @@ CURVES = {
     SAME: ("linear, circuit's channels", "--"),
     SELECTED: ("linear, selected", ":"),
 }
-AXES = {"frames": "training frames", "parameters": "limit on parameters", "qubits": "largest register / qubits"}
+AXES = {"frames": "training frames", "parameters": "limit on parameters", "qubits": "qubits per register"}
 
 
 def draw():

@@ -45,8 +45,8 @@ def counts_section():
             f"{row['density']['energy']} | {row['operator']['once']}, {row['operator']['energy']} |"
         )
     first = record["rows"][0]
-    limit = 2 ** first["n_qubits"] * first["n_species"]
-    lines += ["", f"At most 2^n per species is {limit} here. `benchmarks/quantum/circuit_counts.py`", ""]
+    limit = 2 ** first["n_qubits"] * first["n_registers"]
+    lines += ["", f"At most 2^n per register is {limit} here. `benchmarks/quantum/circuit_counts.py`", ""]
     return lines
 
 

@@ -17,7 +17,7 @@ from render_accuracy import (
     values,
 )
 
-CURVES = {"parameters": "limit on parameters", "qubits": "largest register in qubits"}
+CURVES = {"parameters": "limit on parameters", "qubits": "qubits per register"}
 CURVE_SCOPE = (
     "Force MAE in meV/Å / energy MAE in meV/atom, mean ± standard deviation over seeds; each seed is another split, "
     "with other training and test frames. One restart, but three for all frames, whose figures are those of the "

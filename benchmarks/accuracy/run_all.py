@@ -40,7 +40,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 def smoke():
     """Every kind of job on frames and a pool that are tiny; nothing is written."""
     jobs.CURVE_SET, jobs.CURVE_FRAMES, jobs.ABLATION_FRAMES, jobs.ABLATION_TESTS = "limof5", 4, 4, 2
-    jobs.PARAMETERS, jobs.QUBITS = (12, 40), (2, 6)
+    jobs.PARAMETERS, jobs.QUBITS = (12, 40), (1, 3)
     names = [name for name in NAMES if name != "mlp"]
     for job in (
         jobs.Job("splits", "", "split", ("limof5", 0)),

@@ -39,7 +39,6 @@ RESULT = Path(__file__).parents[1] / "results" / "uncertainty.json"
 ALL = {"data": {"split": "none"}}
 SMALL = {
     "descriptor": {"r_cut": 4.0, "n_narrow": 3, "n_broad": 2, "powers": [2], "n_radial": 2, "l_max": 1},
-    "circuit": {"n_qubits": 3},
     "optimizer": {"restarts": 2, "max_iterations": 10},
     "max_parameters": 30,
 }
@@ -154,7 +153,12 @@ def refits(trained, rng, members=6):
     for _ in range(members):
         sample = [frames[k] for k in rng.integers(0, len(frames), len(frames))]
         statistics = quadratic_statistics(
-            sample, prepared.maps, r_cut=config.descriptor.r_cut, weights=loss_weights(config), progress=lambda *_: None
+            sample,
+            prepared.maps,
+            {m.number: [register.n_features for register in m.registers] for m in trained.force_field.models},
+            r_cut=config.descriptor.r_cut,
+            weights=loss_weights(config),
+            progress=lambda *_: None,
         )
         again = Objective(statistics, objective.layout, shots=objective.shots)
         run = optimise(again, once, rng=rng, progress=lambda *_: None)[0]

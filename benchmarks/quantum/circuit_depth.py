@@ -46,7 +46,6 @@ def circuits(n_qubits):
     qiskit_loader.append(StatePreparation(state / np.linalg.norm(state)), range(n_qubits))
     specs = {
         "tree rank one": AnsatzSpec("ry_tree", "rank_one", size),
-        "tree rank two": AnsatzSpec("ry_tree", "rank_two", size, n_readouts=2),
         "brickwork cz, 4 layers": AnsatzSpec("brickwork_cz", "z_diagonal", size, layers=4, n_readouts=n_qubits),
         "brickwork rzz, 4 layers": AnsatzSpec("brickwork_rzz", "z_diagonal", size, layers=4, n_readouts=n_qubits),
     }

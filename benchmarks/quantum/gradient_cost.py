@@ -2,7 +2,7 @@
 
     python benchmarks/quantum/gradient_cost.py [--data DIR] [--atoms 83] [--smoke]
 
-Ours: the derivative of the loss with respect to every M_s is one matrix; at most 2^n of its eigenvectors per species
+Ours: the derivative of the loss with respect to every M_r is one matrix; at most 2^n of its eigenvectors per register
 are prepared at two settings of each rotation, whatever the data. ``ParamShiftEstimatorGradient`` of
 qiskit-machine-learning differentiates one expectation value at a time: an energy is one for each atom, and a force
 needs, by the chain rule, two more for each encoding angle, so that a frame of N atoms takes N (2 (2^n - 1) + 1)
@@ -25,9 +25,7 @@ from qiskit_aer.primitives import EstimatorV2
 from qiskit_machine_learning.gradients import ParamShiftEstimatorGradient
 
 from qiskit_qff import train
-from qiskit_qff.circuit.ansatz import build_program
 from qiskit_qff.circuit.compiled import compile_program
-from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.circuit.readout import diagonal_observable
 from qiskit_qff.encoding.preparation import loader_circuit
 from qiskit_qff.encoding.tree import tree_layout
@@ -50,10 +48,11 @@ N_FRAMES, LIMIT = 600, 20.0
 
 
 def counts(field, frame, n_frames):
-    """Circuits of one gradient, and of the residuals it needs, by either way over all species."""
+    """Circuits of one gradient, and of the residuals it needs, by either way over all registers."""
     total = dict.fromkeys(("circuits", "limit", "residual_circuits"), 0)
     total |= dict.fromkeys(("param_shift_circuits", "param_shift_residual_circuits"), 0)
-    for number, program in field.programs.items():
+    for (number, _), register in field.registers.items():
+        program = register.bound_program().program
         rotations, size = len(compile_program(program).gates.rotations), program.n_amplitudes
         atoms = int(np.count_nonzero(frame.numbers == number))
         values = n_frames * atoms * (2 * (size - 1) + 1)
@@ -66,16 +65,16 @@ def counts(field, frame, n_frames):
 
 
 def batch(field, frame, per_species):
-    """Amplitudes of some atoms of each species, dL/dE, and dL/dx of all forces through them."""
+    """Amplitudes of some atoms of each species in a register, dL/dE, and dL/dx of all forces through them."""
     weights, seen, predicted = LossWeights(), environments(field, frame), field.predict(frame)
     by_energy = 2.0 * weights.energy_weight(frame.n_atoms) * (predicted.energy - frame.energy)
     labels = weights.force_labels(frame)
     by_force = 2.0 * weights.force_weights(frame.numbers) * (predicted.forces.ravel() - labels)
     chosen = {}
-    for number in field.species:
-        x = seen.amplitudes[number][:per_species]
+    for key in field.registers:
+        x = seen.amplitudes[key][:per_species]
         # F = -dE/dR, so the loss depends on dE/dx through -dx/dR.
-        chosen[number] = x, by_energy, -np.einsum("a,iaj->ij", by_force, seen.slopes(number)[:per_species])
+        chosen[key] = x, by_energy, -np.einsum("a,iaj->ij", by_force, seen.slopes(key)[:per_species])
     return chosen
 
 
@@ -124,14 +123,13 @@ def timed(function, *arguments):
 
 
 def compare_wall_time(field, frame, per_species):
-    """Wall time of both on the same batch, all species."""
+    """Wall time of both on the same batch, all registers."""
     estimator = EstimatorV2()
     evaluator, gradient = PrimitiveEvaluator(estimator), ParamShiftEstimatorGradient(estimator)
     rows = {"ours": [0, 0.0], "theirs": [0, 0.0]}
     difference, scale = 0.0, 0.0
-    for number, part in batch(field, frame, per_species).items():
-        model = field.models[field.species.index(number)]
-        bound = BoundProgram(build_program(model.ansatz), model.theta, model.weights)
+    for key, part in batch(field, frame, per_species).items():
+        bound = field.registers[key].bound_program()
         first, circuits, seconds = timed(ours, evaluator, bound, *part)
         rows["ours"][0] += circuits
         rows["ours"][1] += seconds
@@ -140,7 +138,7 @@ def compare_wall_time(field, frame, per_species):
         rows["theirs"][1] += seconds
         difference = max(difference, float(np.abs(first - second).max()))
         scale = max(scale, float(np.abs(first).max()))
-        print(number, {key: (count, round(wall, 2)) for key, (count, wall) in rows.items()}, difference, flush=True)
+        print(key, {name: (count, round(wall, 2)) for name, (count, wall) in rows.items()}, difference, flush=True)
     return rows, difference / scale
 
 

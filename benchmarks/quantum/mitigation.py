@@ -23,8 +23,8 @@ from qiskit_qff.evaluators.strategies.spectrum import known_spectrum
 
 SPECS = {
     "brickwork cz, 4 layers, n=3": AnsatzSpec("brickwork_cz", "z_diagonal", 8, layers=4, n_readouts=6),
+    "tree rank one, n=2": AnsatzSpec("ry_tree", "rank_one", 4),
     "tree rank one, n=3": AnsatzSpec("ry_tree", "rank_one", 8),
-    "tree rank one, n=4": AnsatzSpec("ry_tree", "rank_one", 16),
 }
 
 

@@ -118,7 +118,9 @@ def main():
             force, energy = accuracy(field, test)
             row = {"set": name, "training": label, "force_mae_mev_per_ang": force, "energy_mae_mev_per_atom": energy}
             row["n_trainable"] = field.n_trainable
-            row["largest_weight_ev"] = max(float(np.abs(w).max()) for w in field.weights.values())
+            row["largest_weight_ev"] = max(
+                float(np.abs(register.weights).max()) for register in field.registers.values()
+            )
             for strategy in ("operator",) if options.smoke else STRATEGIES:
                 some = test[:1] if strategy == "environment" else test[:5]
                 found = needed(field, some, strategy)

@@ -1,12 +1,12 @@
-"""The exact compiled path against Qiskit simulators that run one circuit per atom.
+"""The exact compiled path against Qiskit simulators that run one circuit per atom and register.
 
     python benchmarks/speed/against_circuits.py [--data DIR] [--model model.json] [--repeats 5] [--smoke]
 
 One frame of lips83, 83 atoms, one thread, processor time, medians of runs in turns.
 
 `energies`: from given amplitudes x to the energy of the frame. Theirs: one bound circuit (loader, ansatz) and one
-observable per atom, all in one job of qiskit's `StatevectorEstimator` or Aer's `EstimatorV2` (exact, precision 0), and
-the same with one parametrised circuit for all atoms of a species. Ours: the quadratic forms x^T M x.
+observable per atom and register, all in one job of qiskit's `StatevectorEstimator` or Aer's `EstimatorV2` (exact,
+precision 0), and the same with one parametrised circuit for all atoms in a register. Ours: the quadratic forms x^T M x.
 
 `forces`: ours is everything, from positions to energies, forces and virial. Theirs is dE/dx alone, by parameter shift
 on the loader's angles (the strategy `environment`), measured on a few atoms of each species and scaled to all.
@@ -53,8 +53,8 @@ class Circuits:
     def __init__(self, field, frame):
         self.constant = sum(field.reference_energies[int(z)] for z in frame.numbers)
         self.parts = []
-        for model in field.models:
-            bound, amplitudes = model.bound_program(), field.amplitudes(frame)[model.number]
+        for key, amplitudes in field.amplitudes(frame).items():
+            bound = field.registers[key].bound_program()
             layout = tree_layout(bound.program.n_amplitudes)
             loader = loader_circuit(bound.program.n_amplitudes)
             ansatz = bound.program.circuit
@@ -65,7 +65,7 @@ class Circuits:
             self.parts.append((circuit, observable, angles[:, order], squares))
 
     def one_by_one(self, estimator):
-        """Energy from one bound circuit per atom, in one job."""
+        """Energy from one bound circuit per atom and register, in one job."""
         pubs = [
             (circuit.assign_parameters(row), observable)
             for circuit, observable, angles, _ in self.parts
@@ -75,7 +75,7 @@ class Circuits:
         return self.constant + np.concatenate([part[3] for part in self.parts]) @ values
 
     def broadcast(self, estimator):
-        """Energy from one parametrised circuit per species."""
+        """Energy from one parametrised circuit per register."""
         pubs = [(circuit, observable, angles) for circuit, observable, angles, _ in self.parts]
         results = estimator.run(pubs, precision=0.0).result()
         return self.constant + sum(part[3] @ result.data.evs for part, result in zip(self.parts, results, strict=True))
@@ -104,12 +104,17 @@ def check(values, expected, what):
     return difference
 
 
+def matrices_of(field):
+    """M of every register."""
+    return {key: register.operator_matrix() for key, register in field.registers.items()}
+
+
 def energies(field, frame, repeats):
     circuits, aer = Circuits(field, frame), EstimatorV2(options={"default_precision": 0.0})
-    amplitudes, matrices = field.amplitudes(frame), field.operator_matrices()
+    amplitudes, matrices = field.amplitudes(frame), matrices_of(field)
 
     def compiled():
-        forms = sum(float(((x @ matrices[z]) * x).sum()) for z, x in amplitudes.items())
+        forms = sum(float(((x @ matrices[key]) * x).sum()) for key, x in amplitudes.items())
         return circuits.constant + forms
 
     works = {
@@ -129,19 +134,19 @@ def forces(field, frame, repeats, atoms_per_species):
         "statevector_parameter_shift": StatevectorEstimator(),
         "aer_parameter_shift": EstimatorV2(options={"default_precision": 0.0}),
     }
-    amplitudes, matrices, scale, works = field.amplitudes(frame), field.operator_matrices(), {}, {}
+    amplitudes, matrices, scale, works = field.amplitudes(frame), matrices_of(field), {}, {}
     difference = 0.0
     for name, estimator in estimators.items():
-        for model in field.models:
-            few = amplitudes[model.number][:atoms_per_species]
+        for key, register in field.registers.items():
+            few = amplitudes[key][:atoms_per_species]
 
-            def work(model=model, few=few, estimator=estimator):
+            def work(register=register, few=few, estimator=estimator):
                 evaluator = PrimitiveEvaluator(estimator)
-                return amplitude_gradients(evaluator, model.bound_program(), few).gradients
+                return amplitude_gradients(evaluator, register.bound_program(), few).gradients
 
-            difference = max(difference, check(work(), 2.0 * few @ matrices[model.number], "derivatives"))
-            works[f"{name} {model.number}"] = work
-            scale[f"{name} {model.number}"] = len(amplitudes[model.number]) / len(few)
+            difference = max(difference, check(work(), 2.0 * few @ matrices[key], "derivatives"))
+            works[f"{name} {key}"] = work
+            scale[f"{name} {key}"] = len(amplitudes[key]) / len(few)
     works["compiled"] = lambda: field.predict(frame)
     medians = in_turns(works, repeats)
     whole = {"compiled": medians["compiled"]}

@@ -56,8 +56,8 @@ class Box:
 BOXES = (
     Box(16, 56, 156, "structures", ("ab initio energies,", "forces, stresses"), "chemistry"),
     Box(206, 56, 156, "descriptors", ("two- and three-body", "channels, hundreds"), "chemistry"),
-    Box(396, 56, 156, "compression", ("best 2ⁿ − 1 of them,", "decorrelated"), "chemistry"),
-    Box(16, 224, 156, "circuit U(θ)", ("RY and CZ,", "n ≤ 6 qubits"), "quantum"),
+    Box(396, 56, 156, "compression", ("features: the best,", "decorrelated"), "chemistry"),
+    Box(16, 224, 156, "circuit U(θ)", ("registers of", "2 qubits each"), "quantum"),
     Box(206, 224, 156, "readout O", ("diagonal in Z,", "one setting"), "quantum"),
     Box(396, 224, 156, "M = U†OU", ("computed exactly,", "or measured once"), "quantum"),
     Box(602, 120, 164, "E = Σ xᵀ M x", ("forces and virial", "by the chain rule;", "≤ 99 parameters"), "model", 124),
@@ -77,13 +77,13 @@ ARROWS = (
     ((766, 182), (790, 182), (790, 282), (816, 282)),
 )
 CAPTIONS = (
-    (16, 40, "chemistry: amplitudes x = (1, y) of every atom"),
-    (16, 208, "quantum: one matrix for every element"),
+    (16, 40, "chemistry: features y of every atom, x = (1, y)"),
+    (16, 208, "quantum: one matrix for every register"),
 )
 WIDTH, HEIGHT = 1000, 340
 WORDS = (
     "Structures become descriptors, of which the best are compressed to amplitudes x. A circuit U and a readout O make "
-    "a matrix M for every element. Energies are sums of x transposed M x, and drive simulations, reports and devices."
+    "a matrix M for every register. Energies are sums of x transposed M x, and drive simulations, reports and devices."
 )
 
 

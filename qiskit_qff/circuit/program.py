@@ -1,6 +1,6 @@
 r"""A circuit program: the circuit that a device runs, together with what is measured at its end.
 
-The energy operator of a species is :math:`M = U^\dagger(\theta)\, O\, U(\theta)` with a readout that is
+The energy operator of a register is :math:`M = U^\dagger(\theta)\, O\, U(\theta)` with a readout that is
 diagonal in the Z basis, :math:`O = \sum_k w_k\, \mathrm{diag}(r_k)`: everything is measured in one setting.
 The circuit is the single source of truth; matrices are derived from it in :mod:`qiskit_qff.circuit.compiled`.
 """

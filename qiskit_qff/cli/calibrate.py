@@ -175,12 +175,16 @@ def _save(field: "ForceField", out: Path) -> None:
 
 def _tell(field: "ForceField", out: Path, extra: dict[str, Any], output: Output) -> None:
     """Say what was measured, what was not, and where it was written."""
+    from collections import Counter
+
     from ase.data import chemical_symbols
 
     summary = print_calibration(field, output)
-    missing = [chemical_symbols[number] for number in field.species if chemical_symbols[number] not in summary]
+    left = Counter(chemical_symbols[z] for (z, _), register in field.registers.items() if register.measured is None)
+    missing = list(left)
     if missing:
-        output.note(f"not measured, still computed exactly: {', '.join(missing)}")
+        words = ", ".join(f"{symbol} ({count} registers)" for symbol, count in left.items())
+        output.note(f"not measured, still computed exactly: {words}")
     if "n_circuits" in extra:
         output.say(f"circuits: {extra['n_circuits']}, shots: {extra['n_shots']}")
     output.say(f"written: {out}")

@@ -197,7 +197,7 @@ def _what_is_left(run: "Run", missing: list[int], *, kept: Path | None) -> str:
         return f"jobs {numbers} of {len(run.jobs)} gave no result; nothing was kept (--run DIR would keep the others)."
     return (
         f"jobs {numbers} of {len(run.jobs)} gave no result. The others are kept in {kept}: the same command sends the "
-        f"missing ones again, and 'qff calibrate --from {kept}' takes the elements that are complete."
+        f"missing ones again, and 'qff calibrate --from {kept}' takes the registers that are complete."
     )
 
 

@@ -40,7 +40,7 @@ def cost(
         ("strategy", "quantity", "circuits", "shots", "seconds (estimate)", "two-qubit depth"),
         [(c.strategy, c.quantity, c.circuits, c.shots, c.seconds, c.two_qubit_depth) for c in costs],
     )
-    output.say("once: M of every element, for all frames; the gradient is of energies and forces, residuals included")
+    output.say("once: M of every register, for all frames; the gradient is of energies and forces, residuals included")
     output.finish(
         {
             "backend": backend,

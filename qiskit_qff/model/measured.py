@@ -212,7 +212,11 @@ class _Measurement:
     def _part_by_environment(self, key: RegisterKey, seen: Environments) -> _Part:
         """Every atom by itself."""
         measured = environment.amplitude_gradients(
-            self._evaluator(key), self._bound[key], seen.amplitudes[key], shots=self._shots
+            self._evaluator(key),
+            self._bound[key],
+            seen.amplitudes[key],
+            shots=self._shots,
+            used=self._field.registers[key].n_features + 1,
         )
         self.cost += measured.cost
         gradients, gradient_variances = np.zeros((2, seen.force_offset.size))

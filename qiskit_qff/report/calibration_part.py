@@ -55,10 +55,12 @@ def read_calibrations(models: dict[str, ForceField]) -> RunPart:
 
 
 def _is_calibrated_file(path: Path) -> bool:
-    """Whether the file is a model with a measured element."""
+    """Whether the file is a model with a measured register."""
     try:
         content = read_json(path)
-        return any("measured" in register for species in content["species"] for register in species["registers"])
+        species = content["species"]
+        # Files of version 0.1 have no registers.
+        return any("measured" in part for entry in species for part in entry.get("registers", [entry]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
@@ -88,7 +90,11 @@ def _section(name: str, field: ForceField) -> Section:
             float(np.sqrt(np.mean(errors**2))),
             float(np.sqrt(np.mean((found - exact) ** 2))),
         ))  # fmt: skip
-    others = [chemical_symbols[model.number] for model in field.models if model not in measured]
+    others = [
+        f"{chemical_symbols[model.number]} ({count} of {len(model.registers)} registers)"
+        for model in field.models
+        if (count := sum(register.measured is None for register in model.registers))
+    ]
     text: tuple[str, ...] = ("M of each register as a backend measured it; energies and forces come from it.",)
     if others:
         text += (f"Not measured, still computed exactly: {', '.join(others)}.",)

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,12 +12,11 @@ from qiskit_aer import AerSimulator
 from qiskit_ibm_runtime.fake_provider import FakeTorino
 
 from hardware import collect, submit
-from qiskit_qff.circuit.compiled import operator_matrix
 from qiskit_qff.cli.main import run as qff
 from qiskit_qff.evaluators.cutout import cut_out
-from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
+from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.remote import jobs
+from qiskit_qff.model.remote import jobs, run_directory
 from qiskit_qff.model.remote.run_directory import load_run
 from qiskit_qff.model.remote.servers import JobFailedError, LocalServer
 
@@ -32,11 +33,9 @@ def model(trained):
 
 
 def assert_near_exact(field, *, scale=0.05):
-    for entry in field.models:
-        bound = entry.bound_program()
-        exact = operator_matrix(bound.program, bound.theta, bound.weights)
-        error = np.sqrt(np.mean((entry.measured.matrix - exact) ** 2))
-        assert 0 < error < scale * np.abs(bound.weights).max()
+    for register in field.registers.values():
+        error = np.sqrt(np.mean((register.measured.matrix - register.circuit_matrix()) ** 2))
+        assert 0 < error < scale * np.abs(register.weights).max()
 
 
 def test_provenance_of_a_fake_device(model, tmp_path, capsys):
@@ -53,8 +52,8 @@ def test_provenance_of_a_fake_device(model, tmp_path, capsys):
     field = ForceField.load(out)
     assert_near_exact(field, scale=0.1)
     torino = FakeTorino().target
-    for entry in field.models:
-        origin = entry.measured.provenance
+    for register in field.registers.values():
+        origin = register.measured.provenance
         assert (origin.backend, origin.mitigation, origin.dynamical_decoupling) == ("fake_torino", "readout", True)
         assert len(origin.qubits) == field.n_qubits
         assert origin.readout_errors == pytest.approx([torino["measure"][q,].error for q in origin.qubits])
@@ -62,8 +61,8 @@ def test_provenance_of_a_fake_device(model, tmp_path, capsys):
         assert origin.job_ids
     again = ["calibrate", str(model), *options, "--out", str(tmp_path / "again.json"), "--json"]
     assert qff(again) == 0
-    for one, other in zip(field.models, ForceField.load(tmp_path / "again.json").models, strict=True):
-        np.testing.assert_array_equal(one.measured.matrix, other.measured.matrix)
+    for key, register in ForceField.load(tmp_path / "again.json").registers.items():
+        np.testing.assert_array_equal(register.measured.matrix, field.registers[key].measured.matrix)
 
 
 def test_what_hardware_collected_is_imported(model, tmp_path, capsys):
@@ -77,23 +76,33 @@ def test_what_hardware_collected_is_imported(model, tmp_path, capsys):
     summary = last_json(capsys.readouterr().out)["calibration"]
     run, field = load_run(directory), ForceField.load(out)
     written = json.loads((directory / "operators.json").read_text())
-    for entry, symbol in zip(field.models, ("Cu", "Au"), strict=True):
-        np.testing.assert_allclose(entry.measured.matrix, written["species"][str(entry.number)]["matrix"])
-        assert summary[symbol]["job_ids"] == [run.submitted()[j.index] for j in run.jobs if j.species == entry.number]
+    assert [(entry["number"], entry["register"]) for entry in written["registers"]] == list(field.registers)
+    for entry, register in zip(written["registers"], field.registers.values(), strict=True):
+        np.testing.assert_allclose(register.measured.matrix, entry["matrix"])
+        assert set(register.measured.provenance.job_ids) <= set(run.submitted().values())
+    for symbol in ("Cu", "Au"):
         assert summary[symbol]["std_error_ev"] > 0
     same = ["calibrate", str(model), "--from", str(directory), "--out"]
     assert qff([*same, str(tmp_path / "same.json")]) == 0
-    number = field.species[0]
-    field.with_parameters(theta={number: field.theta[number] + 0.1}).save(tmp_path / "other.json")
+    key, register = next(iter(ForceField.load(model).registers.items()))
+    turned = replace(register, theta=register.theta + 0.1, balanced=False)
+    ForceField.load(model).with_registers({key: turned}).save(tmp_path / "other.json")
     other = ["calibrate", str(tmp_path / "other.json"), "--from", str(directory), "--out", str(tmp_path / "x.json")]
     assert qff(other) == 2
     assert "other circuits" in capsys.readouterr().err
-    (directory / "operators.json").write_text(json.dumps({**written, "species": {"29": {}}}))
+    (directory / "operators.json").write_text(json.dumps({**written, "registers": [{"number": 29}]}))
     assert qff([*same, str(tmp_path / "x.json")]) == 2
     assert "damaged" in capsys.readouterr().err
     assert not (tmp_path / "x.json").exists()
 
 
+@pytest.fixture
+def small_jobs(monkeypatch):
+    """Jobs of a register or so each."""
+    monkeypatch.setattr(run_directory, "JobLimits", partial(JobLimits, parameter_sets=12))
+
+
+@pytest.mark.usefixtures("small_jobs")
 def test_a_failed_job_leaves_the_rest_usable_and_is_sent_again(model, tmp_path, capsys, monkeypatch):
     directory, out = tmp_path / "run", tmp_path / "measured.json"
     command = ["calibrate", str(model), "--backend", "aer", "--shots", "400"]
@@ -117,8 +126,9 @@ def test_a_failed_job_leaves_the_rest_usable_and_is_sent_again(model, tmp_path, 
     captured = capsys.readouterr()
     assert last_json(captured.out)["missing"] == ["Cu"]
     assert "not measured" in captured.err
-    part = ForceField.load(tmp_path / "part.json")
-    assert [entry.measured is None for entry in part.models] == [True, False]
+    part = ForceField.load(tmp_path / "part.json").registers
+    assert part[29, 0].measured is None
+    assert all(register.measured is not None for (number, _), register in part.items() if number == 79)
     monkeypatch.setattr(LocalServer, "_simulate", simulate)
     assert qff([*command, "--mitigation", "readout"]) == 2
     assert "other settings" in capsys.readouterr().err
@@ -184,6 +194,7 @@ def service(monkeypatch):
     return Service
 
 
+@pytest.mark.usefixtures("small_jobs")
 def test_ibm_device_is_resumed_without_paying_twice(model, tmp_path, capsys, monkeypatch, service):
     out = tmp_path / "measured.json"
     command = ["calibrate", str(model), "--backend", "ibm_tiny", "--shots", "2000", "--out", str(out)]
@@ -213,7 +224,9 @@ def test_ibm_device_is_resumed_without_paying_twice(model, tmp_path, capsys, mon
     assert result["run"] == str(directory)
     field = ForceField.load(out)
     assert_near_exact(field)
-    measured_by = {identity for entry in field.models for identity in entry.measured.provenance.job_ids}
+    measured_by = {
+        identity for register in field.registers.values() for identity in register.measured.provenance.job_ids
+    }
     assert measured_by == {job.identity for job in service.sent[1:]}
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and SECRET in path.read_text(errors="ignore")]
     # Another machine: only the directory travels, and nobody is asked for what is there.

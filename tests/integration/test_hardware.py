@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,13 @@ import pytest
 
 from hardware import collect, cost, submit
 from hardware.presets import read_settings
-from qiskit_qff.circuit.compiled import operator_matrix
 from qiskit_qff.errors import ConfigError
+from qiskit_qff.evaluators.primitive import JobLimits
 from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.remote import run_directory
 from qiskit_qff.model.remote.results import assemble
 from qiskit_qff.model.remote.run_directory import (
     Run,
-    bound_programs,
     create_run,
     load_result,
     load_run,
@@ -35,6 +36,12 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def model(trained):
     return trained / "run" / "model.json"
+
+
+@pytest.fixture(autouse=True)
+def _small_jobs(monkeypatch):
+    """Jobs of a register or so each."""
+    monkeypatch.setattr(run_directory, "JobLimits", partial(JobLimits, parameter_sets=12))
 
 
 @pytest.fixture
@@ -72,13 +79,12 @@ def test_flow_ends_in_operators_near_the_exact_ones(arguments, tmp_path, capsys)
     assert paid(run) == [1] * len(run.jobs)
     assert len(run.snapshot["qubits"]) == run.field().n_qubits
     written = json.loads((run.directory / "operators.json").read_text())
-    for species, operator in assemble(run).items():
-        bound = bound_programs(run.field())[species]
-        exact = operator_matrix(bound.program, bound.theta, bound.weights)
-        used = bound.program.n_amplitudes
-        scale = np.abs(bound.weights).max()
-        assert np.sqrt(np.mean((operator.matrix - exact)[:used, :used] ** 2)) < 0.03 * scale
-        np.testing.assert_array_equal(written["species"][str(species)]["matrix"], operator.matrix)
+    operators, registers = assemble(run), run.field().registers
+    assert [(entry["number"], entry["register"]) for entry in written["registers"]] == list(registers)
+    for (key, operator), entry in zip(operators.items(), written["registers"], strict=True):
+        error = operator.matrix - registers[key].circuit_matrix()
+        assert np.sqrt(np.mean(error**2)) < 0.03 * np.abs(registers[key].weights).max()
+        np.testing.assert_array_equal(entry["matrix"], operator.matrix)
 
 
 @pytest.mark.parametrize("crash_at", [0, 1])
@@ -140,7 +146,8 @@ def test_a_failed_job_leaves_the_others_usable(arguments, tmp_path, monkeypatch,
     monkeypatch.setattr(LocalServer, "result", failing)
     assert collect.main([str(tmp_path / "run")]) == 3
     assert "CANCELLED" in capsys.readouterr().out
-    assert len(json.loads((tmp_path / "run" / "operators.json").read_text())["species"]) == 1
+    measured = json.loads((tmp_path / "run" / "operators.json").read_text())["registers"]
+    assert 0 < len(measured) < len(load_run(tmp_path / "run").field().registers)
 
 
 def test_results_are_stored_whole(tmp_path):
@@ -187,8 +194,9 @@ def test_runs_are_checked_when_they_are_opened(arguments, model, tmp_path, capsy
     ("name", "content", "message"),
     [
         ("run.json", "{", "is damaged"),
-        ("run.json", '{"format": 1}', "is damaged"),
-        ("run.json", '{"format": 99}', "Update"),
+        ("run.json", '{"format": 2}', "is damaged"),
+        ("run.json", '{"format": 1}', "that wrote it"),
+        ("run.json", '{"format": 99}', "that wrote it"),
         ("results/job_0.npz", "PK", "delete it and collect again"),
     ],
 )

@@ -20,7 +20,6 @@ pytestmark = pytest.mark.data
 
 SMALL = {
     "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
-    "circuit": {"n_qubits": 3},
     "optimizer": {"restarts": 1, "max_iterations": 20},
 }
 
@@ -53,8 +52,8 @@ def test_energies_forces_and_stresses_are_exact(trained_on, strategy) -> None:
 def test_theta_gradients_are_exact(trained_on) -> None:
     field, frame = trained_on
     evaluator = PrimitiveEvaluator(StatevectorEstimator())
-    for model in field.models:
-        bound, x = model.bound_program(), field.amplitudes(frame)[model.number]
+    for key, x in field.amplitudes(frame).items():
+        bound = field.registers[key].bound_program()
         matrix = density.density_matrix(x)
         jacobian = readout_jacobian(bound.program, bound.theta)
         exact = np.einsum("k,akij,ij->a", bound.weights, jacobian, matrix)

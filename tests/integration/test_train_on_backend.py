@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import yaml
 
-from qiskit_qff.cli import estimator_run
 from qiskit_qff.cli.main import run
 from qiskit_qff.evaluators.backends import find_device
 from qiskit_qff.evaluators.exact import SampledEvaluator
 from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.training.measured import backend
 
 CONFIG = """
 data: {path: data.extxyz, test_fraction: 0.25}
@@ -81,9 +81,9 @@ def test_killed_run_is_resumed_to_the_same_model(config, tmp_path, capsys):
         if key != "resumed_measurements":
             assert again[key] == (pytest.approx(value, rel=1e-9) if numeric(value) else value), key
     first, second = (ForceField.load(directory / "model.json") for directory in (whole, killed))
-    for number in first.species:
-        np.testing.assert_allclose(second.theta[number], first.theta[number], rtol=0, atol=1e-9)
-        np.testing.assert_allclose(second.weights[number], first.weights[number], rtol=1e-9)
+    for key, register in first.registers.items():
+        np.testing.assert_allclose(second.registers[key].theta, register.theta, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(second.registers[key].weights, register.weights, rtol=1e-9)
 
 
 def numeric(value) -> bool:
@@ -152,16 +152,16 @@ def test_all_jobs_of_a_device_share_one_session(config, tmp_path, monkeypatch):
     opened = []
 
     @contextmanager
-    def session(backend, mode):
-        opened.append((backend, mode))
+    def session(device, mode):
+        opened.append((device, mode))
         yield None
 
     def device(name, *, n_qubits):
         return replace(find_device("aer", n_qubits=n_qubits), name=name, is_local=False)
 
-    monkeypatch.setattr(estimator_run, "find_device", device)
-    monkeypatch.setattr(estimator_run, "opened_mode", session)
-    monkeypatch.setattr(estimator_run, "check_backend", lambda _: None)
+    monkeypatch.setattr(backend, "find_device", device)
+    monkeypatch.setattr(backend, "opened_mode", session)
+    monkeypatch.setattr(backend, "check_backend", lambda _: None)
     arguments = ["--backend", "ibm_test", "--mode", "session", "--shots", "16", "--steps", "1"]
     assert run(["train", str(config), "--out", str(tmp_path / "out"), *arguments]) == 0
     assert [mode for _, mode in opened] == ["session"]
@@ -175,8 +175,8 @@ def test_all_jobs_of_a_device_share_one_session(config, tmp_path, monkeypatch):
         (["--optimizer", "adamm"], "'adam', 'spsa' or 'l_bfgs_b'"),
         (["--start", "nothing.json"], "path of a model file"),
         (["--resume"], "leave --resume out"),
-        (["--steps", "0"], "estimator.steps"),
-        (["--learning-rate", "-1"], "estimator.learning_rate"),
+        (["--steps", "0"], "--steps"),
+        (["--learning-rate", "-1"], "--learning-rate"),
     ],
 )
 def test_bad_input(config, tmp_path, capsys, arguments, words):

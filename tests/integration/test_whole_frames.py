@@ -17,7 +17,6 @@ from qiskit_qff.structures.shipped import shipped_path
 SMALL = {
     "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
     "compression": {"search_rounds": 0},
-    "circuit": {"n_qubits": 3},
     "optimizer": {"restarts": 1},
     "max_parameters": 30,
 }

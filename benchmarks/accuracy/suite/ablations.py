@@ -17,11 +17,11 @@ from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
 from qiskit_qff.compression.normal_equations import NormalEquations
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.metrics import compare, measure
+from qiskit_qff.training.balance import BalancedObjective
 from qiskit_qff.training.baselines.atom_features import atom_features
 from qiskit_qff.training.design import add_frame
 from qiskit_qff.training.objective import Objective, ParameterLayout
-from qiskit_qff.training.solver import SolverSettings, levenberg_marquardt, linear_start, solve_weights
-from qiskit_qff.training.statistics import QuadraticStatistics
+from qiskit_qff.training.solver import SolverSettings, levenberg_marquardt, solve_weights
 from qiskit_qff.training.trainer import fit, loss_weights, prepare
 from suite.models import ERRORS, pool_of, silent
 
@@ -30,35 +30,25 @@ TREE = {"family": "ry_tree", "readout": "rank_one"}
 CZ = {"family": "brickwork_cz", "readout": "z_diagonal"}
 RZZ = {"family": "brickwork_rzz", "readout": "z_diagonal"}
 CONFIGS = {
-    "default": ("tree, rank one, up to 6 qubits, forward selection", {}),
-    "tree_n3": ("tree, rank one, 3 qubits", {"circuit": TREE | {"n_qubits": 3}}),
-    "tree_n4": ("tree, rank one, 4 qubits", {"circuit": TREE | {"n_qubits": 4}}),
-    "tree_n5": ("tree, rank one, 5 qubits", {"circuit": TREE | {"n_qubits": 5}}),
-    "tree_rank_two": ("tree, rank two, up to 6 qubits", {"circuit": {"readout": "rank_two"}}),
-    "cz_n3": ("brickwork CZ, 3 qubits, 6 layers", {"circuit": CZ | {"n_qubits": 3, "layers": 6}}),
-    "cz_n4": ("brickwork CZ, 4 qubits, 4 layers", {"circuit": CZ | {"n_qubits": 4, "layers": 4}}),
-    "cz_n5": ("brickwork CZ, 5 qubits, 3 layers", {"circuit": CZ | {"n_qubits": 5, "layers": 3}}),
+    "default": ("trees on 2 qubits, forward selection", {}),
+    "tree_n1": ("trees on 1 qubit", {"circuit": TREE | {"n_qubits": 1}}),
+    "tree_n3": ("trees on 3 qubits", {"circuit": TREE | {"n_qubits": 3}}),
+    "tree_n4": ("trees on 4 qubits", {"circuit": TREE | {"n_qubits": 4}}),
+    "tree_n5": ("trees on 5 qubits", {"circuit": TREE | {"n_qubits": 5}}),
+    "tree_n6": ("trees on 6 qubits", {"circuit": TREE | {"n_qubits": 6}}),
+    "cz_n2": ("brickwork CZ, 2 qubits, 1 layer", {"circuit": CZ | {"n_qubits": 2, "layers": 1}}),
+    "cz_n3": ("brickwork CZ, 3 qubits, 6 layers", {"circuit": CZ | {"n_qubits": 3, "layers": 6, "n_readouts": 8}}),
+    "cz_n4": ("brickwork CZ, 4 qubits, 4 layers", {"circuit": CZ | {"n_qubits": 4, "layers": 4, "n_readouts": 8}}),
+    "cz_n5": ("brickwork CZ, 5 qubits, 3 layers", {"circuit": CZ | {"n_qubits": 5, "layers": 3, "n_readouts": 8}}),
     "cz_n6": ("brickwork CZ, 6 qubits, 3 layers", {"circuit": CZ | {"n_qubits": 6, "layers": 3, "n_readouts": 8}}),
-    "rzz_n4": ("brickwork RZZ, 4 qubits, 2 layers", {"circuit": RZZ | {"n_qubits": 4, "layers": 2}}),
-    "cz_shared": (
-        "brickwork CZ, 5 qubits, 10 layers, one circuit for all species",
-        {"circuit": CZ | {"n_qubits": 5, "layers": 10, "shared": True}},
-    ),
+    "rzz_n4": ("brickwork RZZ, 4 qubits, 2 layers", {"circuit": RZZ | {"n_qubits": 4, "layers": 2, "n_readouts": 8}}),
     "pca": ("principal components instead of selection", {"compression": {"method": "pca"}}),
     "not_decorrelated": ("features as selected, not decorrelated", {"compression": {"decorrelate": False}}),
     "no_shot_noise": ("trained without regard to shot noise", {"loss": {"shots": None}}),
-    "trained_weights": (
-        "readout weights and all angles fitted, a channel less per species",
-        {"circuit": {"readout_weights": "trained"}},
-    ),
     "legendre": ("Legendre polynomials for the angle", {"descriptor": {"angular": "legendre"}}),
     "no_products": ("no products of channels", {"descriptor": {"products": 0}}),
     "one_round": ("one round of products of channels instead of two", {"descriptor": {"products": 1}}),
     "no_bonds": ("no channels of bonded neighbours", {"descriptor": {"bonds": False}}),
-    "power_of_two": (
-        "readout weights chosen among powers of two",
-        {"circuit": {"readout_weights": "power_of_two"}},
-    ),
     "no_forces": ("no force labels", {"loss": {"force_scale_mev_per_ang": 1e7}}),
     "no_energies": ("no energy labels", {"loss": {"energy_scale_mev_per_atom": 1e7}}),
 }
@@ -98,7 +88,7 @@ class NormalisedObjective(Objective):
         vector = super().operator_vector(parameters)
         for s, spec in enumerate(self.layout.specs):
             matrices = readout_matrices(build_program(spec), parameters[self.layout.angles[s]])
-            vector[self.statistics.feature_start[s]] = parameters[self.layout.weights[s]] @ matrices[:, 0, 0]
+            vector[self.statistics.starts[s]] = parameters[self.layout.weights[s]] @ matrices[:, 0, 0]
         return vector
 
     def _jacobian_blocks(self, parameters):
@@ -135,14 +125,13 @@ def configured(settings, frames, test, seed):
 
 def with_layout(settings, frames, n_qubits, layers, n_readouts):
     """Sums and an objective of a brickwork that the configuration's budget would not allow to be trained in full."""
-    circuit = CZ | {"n_qubits": n_qubits, "layers": 1, "n_readouts": 4}
+    # Circuits that are too large for more than one register a species.
+    circuit = CZ | {"n_qubits": n_qubits, "layers": 1, "n_readouts": 22}
     prepared = prepared_for(settings | {"circuit": circuit}, frames)
-    sizes = prepared.objective.statistics.sizes.tolist()
-    specs = tuple(AnsatzSpec("brickwork_cz", "z_diagonal", n, layers, n_readouts) for n in sizes)
-    return prepared, Objective(
-        prepared.objective.statistics,
-        ParameterLayout(specs, shared=False, n_references=prepared.objective.layout.n_references),
-    )
+    old = prepared.objective.layout
+    specs = (AnsatzSpec("brickwork_cz", "z_diagonal", 2**n_qubits, layers, n_readouts),) * len(old.specs)
+    layout = ParameterLayout(specs, old.sizes, old.n_references)
+    return prepared, Objective(prepared.objective.statistics, layout)
 
 
 def finished(prepared, objective, parameters, n_trainable, test):
@@ -178,13 +167,15 @@ def no_entangling(settings, frames, test, seed):
     return finished(prepared, objective, best[1], free.sum(), test)
 
 
-def normalised_rows(frame, maps, r_cut):
-    """Design rows of the products of normalised amplitudes, in the order of :func:`quadratic_design`."""
+def normalised_rows(frame, maps, statistics, r_cut):
+    """Design rows of the products of normalised amplitudes, register by register."""
     atoms = atom_features([frame], maps, r_cut=r_cut)
-    energy, forces = [], []
-    for own in atoms.species:
-        count, d = own.features.shape
-        x = np.concatenate([np.ones((count, 1)), own.features], axis=1)
+    energy, forces, places = [], [], [0] * len(maps)
+    for s, size in zip(statistics.owners, statistics.sizes, strict=True):
+        own, d = atoms.species[s], int(size) - 1
+        held = slice(places[s], places[s] + d)
+        places[s], count = held.stop, len(own.features)
+        x = np.concatenate([np.ones((count, 1)), own.features[:, held]], axis=1)
         norm = (x**2).sum(axis=1)
         rows, cols = np.triu_indices(d + 1)
         double = np.where(rows == cols, 1.0, 2.0)
@@ -195,35 +186,38 @@ def normalised_rows(frame, maps, r_cut):
             inside = index > 0
             slopes[:, index[inside] - 1, column[inside]] += (share * x[:, other])[:, inside]
         energy.append(values.sum(axis=0))
-        forces.append(own.slopes @ slopes.reshape(count * d, len(rows)))
+        columns = (np.arange(count)[:, None] * own.features.shape[1] + np.arange(held.start, held.stop)).ravel()
+        forces.append(own.slopes[:, columns] @ slopes.reshape(count * d, len(rows)))
     return np.concatenate(energy), np.concatenate(forces, axis=1), atoms.counts[0]
 
 
 def normalised(settings, frames, test, seed):
     """The same trees, trained on energies without the norm."""
-    circuit = TREE | {"n_qubits": 5, "readout_weights": "trained"}
-    prepared = prepared_for(settings | {"circuit": circuit, "loss": {"shots": None}}, frames)
+    changed = {"circuit": TREE | {"n_qubits": 5}, "loss": {"shots": None}}
+    # M_00 counts here, so every register has one number more than it has features.
+    prepared = prepared_for(settings | changed | {"max_parameters": settings.get("max_parameters", 99) - 6}, frames)
     config = prepared.config
     old, r_cut = prepared.objective.statistics, config.descriptor.r_cut
     equations = NormalEquations.empty(len(old.equations.moment))
     for frame in frames:
-        energy, forces, counts = normalised_rows(frame, prepared.maps, r_cut)
+        energy, forces, counts = normalised_rows(frame, prepared.maps, old, r_cut)
         padded = np.pad(forces, ((0, 0), (0, old.references.count)))
         add_frame(equations, frame, (energy, padded), counts, old.references, loss_weights(config))
     equations.symmetric()
     equations.gram /= len(frames)
     equations.moment /= len(frames)
     equations.constant /= len(frames)
-    statistics = QuadraticStatistics(old.species, old.sizes, old.feature_start, equations, old.references)
-    objective, rng = NormalisedObjective(statistics, prepared.objective.layout), np.random.default_rng(seed)
-    linear = linear_start(objective)
+    statistics, layout = replace(old, equations=equations), replace(prepared.objective.layout, balanced=False)
+    objective, rng = NormalisedObjective(statistics, layout), np.random.default_rng(seed)
+    _, terms, constants = objective.linear_solution()
+    linear = BalancedObjective(objective, np.ones(len(terms))).parameters(np.concatenate([*terms, constants]))
     starts = [linear] + [linear + 0.3 * rng.normal(size=len(linear)) * (np.abs(linear) + 0.1) for _ in range(2)]
     solver = SolverSettings(max_iterations=config.optimizer.max_iterations)
     runs = [levenberg_marquardt(objective, start, solver, progress=silent, label="fit") for start in starts]
     run = min(runs, key=lambda run: run.losses[-1])
     vector, predictions = objective.operator_vector(run.parameters), []
     for frame in test:
-        energy, forces, counts = normalised_rows(frame, prepared.maps, r_cut)
+        energy, forces, counts = normalised_rows(frame, prepared.maps, old, r_cut)
         constants = old.references.energies(vector[len(energy) :])
         value = float(energy @ vector[: len(energy)] + counts @ constants)
         predictions.append((value, (forces @ vector[: len(energy)]).reshape(-1, 3)))

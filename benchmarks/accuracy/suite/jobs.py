@@ -44,7 +44,7 @@ MANY, DEAR_SPLITS, DEAR_MODELS = 100, 2, ("mlp",)
 FRAMES = {"lips83": (10, 20, 40, 100, 300), "limof5": (5, 10)}
 """Points of learning curves over frames; the last point, all frames, is the split's own entry."""
 CURVE_SET, CURVE_FRAMES = "lips83", 80
-PARAMETERS, QUBITS = (8, 12, 24, 36, 48, 72, 99), (2, 3, 4, 5, 6)
+PARAMETERS, QUBITS = (8, 12, 24, 36, 48, 72, 99), (1, 2, 3, 4, 5, 6)
 ONE_START = {"optimizer": {"restarts": 1}}
 """Curves have many points; the first start, near the linear solution, is all but always the best."""
 ABLATION_FRAMES, ABLATION_TESTS, ABLATION_SEEDS = 60, 50, 3
@@ -210,7 +210,7 @@ def run_frames(folder, settings, _names, _axis, k, name, count):
 
 
 def run_sizes(folder, settings, _names, axis, k):
-    """Errors over the limit on parameters, or over the largest register, on a split's frames."""
+    """Errors over the limit on parameters, or over the size of registers, on a split's frames."""
     frames = load(CURVE_SET, folder)
     way = splits(CURVE_SET, frames)[k]
     train, test = spread([frames[i] for i in way.train], CURVE_FRAMES), [frames[i] for i in way.test]

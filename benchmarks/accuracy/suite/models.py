@@ -103,7 +103,7 @@ def _quantum(name, trained):
     model, result = trained.force_field, trained.result
     channels = {chemical_symbols[m.number]: m.compression.n_features for m in model.models}
     facts = {"loss": result.loss, "linear_loss": result.linear_loss, "bound": result.bound, "channels": channels}
-    facts["qubits"] = {chemical_symbols[m.number]: m.ansatz.n_qubits for m in model.models}
+    facts["registers"] = {chemical_symbols[m.number]: len(m.registers) for m in model.models}
 
     def predict(frame):
         prediction = model.predict(frame)

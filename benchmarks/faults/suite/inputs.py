@@ -15,7 +15,6 @@ _POOL = "descriptor: {r_cut: 4.0, n_narrow: 4, n_broad: 2, powers: [2, 6], n_rad
 _EXACT = f"""
 data: {{path: {DATA}, test_fraction: 0.25}}
 {_POOL}
-circuit: {{n_qubits: 2}}
 optimizer: {{restarts: 1, max_iterations: 10}}
 max_parameters: 20
 """
@@ -35,7 +34,6 @@ stop: {{rounds: 1}}
 train:
   {_POOL}
   compression: {{search_rounds: 0}}
-  circuit: {{n_qubits: 2}}
   optimizer: {{restarts: 1, max_iterations: 10}}
   max_parameters: 20
 """

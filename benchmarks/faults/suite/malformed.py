@@ -67,15 +67,16 @@ def half(content: bytes) -> bytes:
 def _models() -> Iterator[Case]:
     """Model files."""
     species = ("species", 0)
+    register = (*species, "registers", 0)
     changes = {
         "NaN": changed(*species, "reference_energy", to=float("nan")),
-        "infinite angle": changed(*species, "theta", 0, to=float("inf")),
+        "infinite angle": changed(*register, "theta", 0, to=float("inf")),
         "cutoff of a kilometre": changed("r_cut", to=1e13),
         "no cutoff": changed("r_cut", to=None),
-        "2^40 amplitudes": changed(*species, "ansatz", "n_amplitudes", to=2**40),
-        "a billion layers": changed(*species, "ansatz", "layers", to=10**9),
-        "a billion readouts": changed(*species, "ansatz", "n_readouts", to=10**9),
-        "negative amplitudes": changed(*species, "ansatz", "n_amplitudes", to=-4),
+        "2^40 amplitudes": changed(*register, "ansatz", "n_amplitudes", to=2**40),
+        "a billion layers": changed(*register, "ansatz", "layers", to=10**9),
+        "a billion readouts": changed(*register, "ansatz", "n_readouts", to=10**9),
+        "negative amplitudes": changed(*register, "ansatz", "n_amplitudes", to=-4),
         "element 0": changed(*species, "number", to=0),
         "element 1000": changed(*species, "number", to=1000),
         "an element twice": changed("species", 1, "number", to=29),
@@ -83,8 +84,8 @@ def _models() -> Iterator[Case]:
         "number of 5000 digits": lambda content: re.sub(rb'"version": \d+', b'"version": ' + b"9" * 5000, content),
         "1e999": lambda content: content.replace(b'"r_cut": 4.0', b'"r_cut": 1e999'),
         "lists nested 100,000 deep": text("[" * 100_000),
-        "nested matrix": changed(*species, "theta", to=[[[[[1.0]]]]]),
-        "text for numbers": changed(*species, "theta", to="os.system('true')"),
+        "nested matrix": changed(*register, "theta", to=[[[[[1.0]]]]]),
+        "text for numbers": changed(*register, "theta", to="os.system('true')"),
         "a pickle": lambda _: b"\x80\x04cos\nsystem\n(S'true'\ntR.",
         "a list": text("[1, 2, 3]"),
         "another format": changed("format", to="other"),

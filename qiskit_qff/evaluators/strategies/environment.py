@@ -52,7 +52,12 @@ def energies(
 
 
 def amplitude_gradients(
-    evaluator: Evaluator, bound: BoundProgram, amplitudes: FloatArray, *, shots: int | None = None
+    evaluator: Evaluator,
+    bound: BoundProgram,
+    amplitudes: FloatArray,
+    *,
+    shots: int | None = None,
+    used: int | None = None,
 ) -> MeasuredGradients:
     """Energies and dE/dx: one circuit and two more per encoding angle and environment.
 
@@ -61,6 +66,8 @@ def amplitude_gradients(
         bound: Circuit with its parameters.
         amplitudes: x, shape ``(batch, 2**n)``.
         shots: Executions per circuit.
+        used: How many of the amplitudes ever differ from zero; derivatives by the others are not needed, and may be
+            left zero. All by default.
 
     Raises:
         ConfigError: If the amplitudes do not fit the program or one has no norm.
@@ -69,7 +76,7 @@ def amplitude_gradients(
     norms = normalise(amplitudes)[1]
     parameters = loader_parameters(program, amplitudes, bound.theta)
     shifted = shifted_parameters(parameters, range(layout.n_gates))
-    rows, columns, probes = _dead_probes(bound, amplitudes)
+    rows, columns, probes = _dead_probes(bound, amplitudes, used)
     task = loader_task(program)
     requests = [Request(task, parameters), Request(task, shifted)]
     if len(rows):
@@ -181,10 +188,10 @@ def slopes_of(bound: BoundProgram, factors: FloatArray, moved: Evaluation) -> tu
 
 
 def _dead_probes(
-    bound: BoundProgram, amplitudes: FloatArray
+    bound: BoundProgram, amplitudes: FloatArray, used: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
     """Environments and amplitudes in empty branches, and the states x ± |x| e_j that replace their angles."""
-    rows, columns = np.nonzero(dead_amplitudes(tree_layout(bound.program.n_amplitudes), amplitudes))
+    rows, columns = np.nonzero(dead_amplitudes(tree_layout(bound.program.n_amplitudes), amplitudes)[:, :used])
     steps = np.linalg.norm(amplitudes[rows], axis=1)
     probes = np.repeat(amplitudes[rows], 2, axis=0)
     probes[0::2][np.arange(len(rows)), columns] += steps

@@ -9,9 +9,8 @@ measured :math:`M_k`,
 
 N is what shot noise adds to :math:`C^T G C` on average, :math:`N_{kl} = \mathrm{Tr}(G\,\mathrm{cov}(M_k, M_l))`.
 It stays in where v is solved: there it is the price of a weight in noise, and keeps weights small that too few shots
-could not tell apart. It is taken off the loss, where it would look like misfit. Weights that are powers of two are not
-solved, only reference energies are. The gradient at the solved v is
-:math:`\sum_s \mathrm{Tr}(W_s\,\partial M_s/\partial\theta)` with :math:`W_s = \partial L/\partial M_s`, measured by
+could not tell apart. It is taken off the loss, where it would look like misfit. The gradient at the solved v is
+:math:`\sum_r \mathrm{Tr}(W_r\,\partial M_r/\partial\theta)` with :math:`W_r = \partial L/\partial M_r`, measured by
 the strategy ``density``: at most ``2^n`` states at two shifted settings of each rotation, whatever the data.
 
 References:

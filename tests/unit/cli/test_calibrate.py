@@ -95,7 +95,7 @@ def test_the_design_is_chosen_on_the_command_line(trained, tmp_path, capsys) -> 
         options = ["--backend", "aer", "--shots", "200", "--design", design, "--out", str(out), "--json"]
         assert run(["calibrate", model, *options]) == 0
         counts[design] = json.loads(capsys.readouterr().out.splitlines()[-1])["n_circuits"]
-        designs = {model.measured.design for model in ForceField.load(out).models}
+        designs = {register.measured.design for register in ForceField.load(out).registers.values()}
         assert designs == {"first_column" if design == "auto" else design}
     assert counts["auto"] == counts["first_column"] < counts["pairs"]
     for verb in (["calibrate", model, "--backend", "aer", "--out", str(tmp_path / "x.json")], ["evaluate", model, "x"]):

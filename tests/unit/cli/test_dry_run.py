@@ -46,7 +46,8 @@ def test_evaluation_counts_the_circuits_that_it_takes(quiet, tmp_path, capsys, s
     assert list(tmp_path.iterdir()) == []
     taken = result(capsys, command)
     assert told["n_frames"] == taken["n_frames"]
-    assert taken["n_circuits"] <= told["n_circuits"] <= 1.1 * taken["n_circuits"]
+    # Registers that are not full have fewer eigenstates.
+    assert taken["n_circuits"] <= told["n_circuits"] <= (1.5 if strategy == "density" else 1) * taken["n_circuits"]
     assert told["n_shots"] == 100 * told["n_circuits"]
 
 

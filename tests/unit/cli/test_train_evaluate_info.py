@@ -49,8 +49,7 @@ def test_resolved_config_reproduces_the_model(trained, tmp_path) -> None:
     assert run(["train", str(resolved), "--out", str(tmp_path / "again")]) == 0
     first = ForceField.load(trained / "run" / "model.json")
     again = ForceField.load(tmp_path / "again" / "model.json")
-    for number in first.species:
-        assert np.array_equal(first.theta[number], again.theta[number])
+    assert all(np.array_equal(again.registers[key].theta, r.theta) for key, r in first.registers.items())
 
 
 def test_options_override_the_configuration(trained, tmp_path, capsys) -> None:
@@ -137,7 +136,8 @@ def test_info_prints_the_contract(trained, capsys) -> None:
     assert run(["info", str(trained / "run"), "--channels", "--circuit", "--json"]) == 0
     captured = capsys.readouterr()
     result = last_json(captured.out)
-    assert {"n_trainable", "ledger", "species", "n_qubits", "two_qubit_depth", "r_cut"} <= set(result)
+    assert {"n_trainable", "ledger", "species", "n_registers", "n_qubits"} <= set(result)
+    assert {"two_qubit_depth", "two_qubit_gates", "r_cut"} <= set(result)
     assert result["species"] == ["Cu", "Au"]
     assert result["r_cut"] == 4.0
     assert 1 <= result["two_qubit_depth"] < 100

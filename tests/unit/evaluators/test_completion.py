@@ -114,7 +114,7 @@ def test_the_column_is_less_noisy_for_the_same_number_of_shots(rng):
 
 
 def test_other_readouts_are_refused_and_measured_by_pairs(rng):
-    two = build_program(AnsatzSpec("ry_tree", "rank_two", 8, n_readouts=2))
+    two = build_program(AnsatzSpec("brickwork_cz", "z_diagonal", 8, n_readouts=2))
     bound = BoundProgram(two, rng.normal(size=two.n_angles), np.array([1.0, -2.0]))
     assert spectrum.default_design(bound) == "pairs"
     with pytest.raises(ConfigError, match="pairs"):

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from ase.io import read
 
+from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.coverage import Spreads, coverage, cross_checked_coverage
 from qiskit_qff.model.extrapolation import Grader
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.spread import ParameterSpread
+from qiskit_qff.model.sensitivity import environments
+from qiskit_qff.model.spread import ModelSpread
 from qiskit_qff.model.uncertainty import Committee, calibration_factor
 from qiskit_qff.report.uncertainty import coverage_figure
 from qiskit_qff.structures.frame import Frame
@@ -55,29 +57,43 @@ def test_uncertainties_that_are_too_small_cover_too_little(rng):
     assert (found.forces < found.nominal - 0.05).all()
 
 
-def test_committee_is_the_model_with_its_parameters_moved(field, frame):
+def test_a_member_is_the_model_with_its_operators_moved(field, frame):
     kinds, near = Grader.of(field.models, r_cut=field.r_cut).surroundings(frame)
-    own, step = field.predict(frame), 1e-4
-    found = Committee.of(field).members[3].evaluate(kinds, near)
-
-    def moved(sign):
-        """Every parameter moved by a small part of the deviation, the mean environment's energy included."""
-        models = []
-        for m in field.models:
-            other = replace(
-                m,
-                theta=m.theta + sign * step * m.spread.theta[3],
-                weights=m.weights + sign * step * m.spread.weights[3],
-            )
-            reference = m.reference_energy + sign * step * m.spread.references[3] - (other.origin() - m.origin())
-            models.append(replace(other, reference_energy=reference))
-        return replace(field, models=tuple(models)).predict(frame)
-
-    up, down = moved(1.0), moved(-1.0)
-    slope = (up.forces - down.forces) / (2 * step)
-    np.testing.assert_allclose(found.forces - own.forces, slope, atol=1e-4 * np.abs(slope).max())
-    assert found.energy - own.energy == pytest.approx((up.energy - down.energy) / (2 * step), rel=1e-4)
+    own, found = field.predict(frame), Committee.of(field).members[3].evaluate(kinds, near)
+    seen, energy, forces = environments(field, frame), 0.0, np.zeros(own.forces.size)
+    for key, change in moves(field, 3).items():
+        full = np.zeros((2 ** field.registers[key].n_qubits,) * 2)
+        full[: len(change), : len(change)] = change
+        energy += np.sum(seen.energy_weights(key) * full)
+        forces += np.sum(seen.force_weights(key) * full, axis=(1, 2))
+    energy += sum(m.spread.references[3] * np.sum(frame.numbers == m.number) for m in field.models)
+    np.testing.assert_allclose((found.forces - own.forces).ravel(), forces, atol=1e-9 * np.abs(forces).max())
+    assert found.energy - own.energy == pytest.approx(energy, rel=1e-7)
     assert len(Committee.of(field).members) == 16
+
+
+def moves(field, k):
+    """What one member adds to M of every register."""
+    found = {}
+    for m in field.models:
+        place = 0
+        for r, register in enumerate(m.registers):
+            upper = np.triu_indices(register.n_features + 1)
+            change = np.zeros((register.n_features + 1,) * 2)
+            change[upper] = m.spread.triangles[k, place : place + len(upper[0])]
+            found[m.number, r], place = change + np.triu(change, 1).T, place + len(upper[0])
+    return found
+
+
+def test_members_are_reached_by_small_moves_of_the_parameters(field):
+    for key, change in moves(field, 3).items():
+        bound = field.registers[key].bound_program()
+        slopes = np.tensordot(bound.weights, readout_jacobian(bound.program, bound.theta), axes=(0, 1))
+        slopes = np.concatenate([slopes, readout_matrices(bound.program, bound.theta)])
+        slopes = slopes[:, : len(change), : len(change)].reshape(len(slopes), -1)[:, 1:]  # without M_00
+        wanted = change.ravel()[1:]
+        steps = np.linalg.lstsq(slopes.T, wanted, rcond=None)[0]
+        np.testing.assert_allclose(steps @ slopes, wanted, atol=1e-6 * np.abs(wanted).max())
 
 
 def test_spread_does_not_depend_on_orientation_and_scales_with_the_factor(field, frame, rng):
@@ -105,27 +121,26 @@ def test_file_keeps_the_committee_and_the_ledger_lists_it_apart(field, frame, tm
     np.testing.assert_array_equal(Committee.of(again).frame(frame).forces, Committee.of(field).frame(frame).forces)
     bare = replace(field, models=tuple(replace(m, spread=None) for m in field.models))
     assert bare.n_trainable == field.n_trainable
-    # The deviation of one shared reference energy is kept for each species, and of tied numbers all.
-    ledger = field.ledger
-    each = sum(entry.angles + entry.weights for entry in ledger.species) + len(ledger.species)
-    assert ledger.to_dict()["not_trained"]["uncertainty_numbers"] == 16 * each
+    sizes = [register.n_features + 1 for register in field.registers.values()]
+    each = sum(size * (size + 1) // 2 for size in sizes) + len(field.species)
+    assert field.ledger.to_dict()["not_trained"]["uncertainty_numbers"] == 16 * each
     np.testing.assert_array_equal(bare.predict(frame).forces, field.predict(frame).forces)
     with pytest.raises(ConfigError, match="no committee"):
         Committee.of(bare)
 
 
 def test_changed_parameters_drop_the_committee(field):
-    model = field.models[0]
-    changed = field.with_parameters(theta={model.number: model.theta + 0.1})
+    key, register = next(iter(field.registers.items()))
+    changed = field.with_registers({key: replace(register, theta=register.theta + 0.1, balanced=False)})
     assert [m.spread is None for m in changed.models] == [True, False]
 
 
 def test_damaged_committee_is_refused(field):
     spread = field.models[0].spread
     with pytest.raises(ConfigError, match="members"):
-        ParameterSpread(spread.theta[:3], spread.weights, spread.references)
-    with pytest.raises(ConfigError, match="angles or weights"):
-        replace(field.models[0], spread=replace(spread, theta=spread.theta[:, :2]))
+        ModelSpread(spread.triangles[:3], spread.references)
+    with pytest.raises(ConfigError, match="other registers"):
+        replace(field.models[0], spread=replace(spread, triangles=spread.triangles[:, :2]))
 
 
 def test_training_reports_coverage_and_draws_it(trained, field):
