@@ -69,7 +69,7 @@ def test_time_and_depth_on_a_fake_device(field) -> None:
     assert plain["environment", "energy"].two_qubit_depth >= plain["operator", "once"].two_qubit_depth > 0
     assert plain["operator", "energy"].seconds == plain["operator", "energy"].two_qubit_depth == 0
     assert mitigated["operator", "once"].seconds > plain["operator", "once"].seconds > 0
-    # As many jobs as are sent: one a register.
+    # As many jobs as are sent: circuits of all registers share them.
     once = plain["operator", "once"]
     assert once.seconds == TimingModel().seconds(shots=once.shots, jobs=len(plan_jobs(field, SETTINGS)))
 
