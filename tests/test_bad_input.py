@@ -241,5 +241,5 @@ def test_budget_below_the_smallest_model(tmp_path, frames, capsys) -> None:
         frame.symbols[5] = "Ag"
     write(tmp_path / "alloy.extxyz", frames)
     arguments = [*train(tmp_path / "alloy.extxyz", tmp_path), "--max-parameters", "3"]
-    error = refused(capsys, tmp_path, arguments, "max_parameters is 3", "at least 4")
-    assert "choose readout 'rank_one'" not in error
+    error = refused(capsys, tmp_path, arguments, "max_parameters is 3", "4 in all")
+    assert "choose 'ry_tree'" not in error

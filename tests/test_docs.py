@@ -136,7 +136,8 @@ def test_every_key_of_a_model_file_is_documented(trained) -> None:
     text = (DOCS / "reference" / "formats.md").read_text()
     document = json.loads((trained / "run" / "model.json").read_text())
     species = document.pop("species")[0]
-    for key in [*document, *document["repulsion"], *document["uncertainty"], *species, *species["ansatz"]]:
+    register = species["registers"][0]
+    for key in [*document, *document["repulsion"], *document["uncertainty"], *species, *register, *register["ansatz"]]:
         assert re.search(rf"[`.]{key}[`.]", text), f"docs/reference/formats.md is silent about {key}"
     for inner in ("compression", "domain", "spread"):
         for key in species[inner]:

@@ -3,7 +3,7 @@
     python benchmarks/quantum/calibration_cost.py [--backend fake_torino] [--shots 4096] [--smoke]
 
 Claim: a full calibration of the shipped Li-MOF model fits in 10 minutes. Counted are the circuits of the default design
-(2 D - 1 states a register) and of the full set of pair states, D (D + 1) / 2; nothing is run.
+(n + 1 settings a register) and of the full set of pair states, D (D + 1) / 2; nothing is run.
 """
 
 import argparse

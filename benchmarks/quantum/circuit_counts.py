@@ -48,10 +48,10 @@ def repeated(frame, times, rng):
 def counted(field, frame, strategy):
     """Circuits of the calibration and of the frame, and the energy."""
     Counting.circuits = 0
-    predict_measured(field, [], evaluator_for=lambda _: Counting(), strategy=strategy)
+    predict_measured(field, [], evaluator_for=lambda *_: Counting(), strategy=strategy)
     once = Counting.circuits
     begin = time.perf_counter()
-    found = predict_measured(field, [frame], evaluator_for=lambda _: Counting(), strategy=strategy)
+    found = predict_measured(field, [frame], evaluator_for=lambda *_: Counting(), strategy=strategy)
     return once, Counting.circuits - 2 * once, found.frames[0].energy, time.perf_counter() - begin
 
 

@@ -2,12 +2,11 @@
 
     python benchmarks/quantum/fake_device.py [--backend fake_torino] [--shots 4096] [--seeds 3] [--smoke]
 
-Models of 99 parameters, in registers of 2 or 3 qubits. Strategy `operator`, every register on the best line of qubits
-of the device. Three ways to get M for each preset:
+Models of 99 parameters, in registers of 2 or 3 qubits, all registers side by side on tiles of the device. Strategy
+`operator`; two ways to get M for each preset:
 
-- `pairs`: the D (D + 1) / 2 states that determine any symmetric M, and nothing known about it: what the library gives;
-- `spectrum`: the same measurement with the known eigenvalues put in;
-- `column`: 2 D - 1 states, M completed with its known weight; contrast and offset drop out (the package's default).
+- `pairs`: the D (D + 1) / 2 states that determine any symmetric M, with the known eigenvalues put in;
+- `settings`: the readout vector in n + 1 settings (the package's default).
 
 Figures are means over seeds of the device's noise: force MAE and relative energy MAE (its mean over frames taken off)
 against the exact prediction of the same model. Claim: <= 50 meV/Å and <= 2 meV/atom with mitigation. The models are
@@ -18,16 +17,14 @@ import argparse
 import json
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from qiskit_qff import train
-from qiskit_qff.evaluators.backends import build_evaluator, find_device
-from qiskit_qff.evaluators.strategies.operator import measure_operator
-from qiskit_qff.evaluators.strategies.spectrum import known_spectrum
-from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
+from qiskit_qff.evaluators.backends import build_evaluator
+from qiskit_qff.model.calibrated_operator import Provenance
+from qiskit_qff.model.calibration import calibrate
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped
@@ -40,6 +37,7 @@ MODELS = {
     "limof5, 3 qubits": ("limof5", 3),
 }
 PRESETS = ("none", "readout", "zne", "pec")
+WAYS = ("pairs", "settings")
 
 
 def model(label, trained_for, data_dir, budget):
@@ -58,25 +56,17 @@ def model(label, trained_for, data_dir, budget):
     return train(fitted, parse_config(settings, where="benchmark")).force_field, test
 
 
-def measured_models(field, evaluator, preset, shots):
-    """Calibrated models of every way to get M, with the circuits they took."""
-    variants = {"pairs": {}, "spectrum": {}, "column": {}}
-    circuits = dict.fromkeys(variants, 0)
-    for key, register in field.registers.items():
-        bound = register.bound_program()
-        plain = measure_operator(evaluator(bound.program.n_qubits), bound, shots=shots)
-        column = measure_operator(evaluator(bound.program.n_qubits), bound, shots=shots, design="first_column")
-        known = plain.with_spectrum(known_spectrum(bound))
-        for label, operator, design in (
-            ("pairs", plain, "pairs"),
-            ("spectrum", known, "pairs"),
-            ("column", column, "first_column"),
-        ):
-            provenance = Provenance("benchmark", shots, preset, "-")
-            entry = CalibratedOperator(operator.matrix, operator.variances, design, label != "pairs", provenance)
-            variants[label][key] = replace(register, measured=entry)
-            circuits[label] += operator.cost.circuits
-    return {label: (field.with_registers(changed), circuits[label]) for label, changed in variants.items()}
+def measured_model(field, backend, preset, shots, way, seed):
+    """Calibrated model, and the joint circuits that it took."""
+    rng = np.random.default_rng(seed)
+    return calibrate(
+        field,
+        evaluator_for=lambda size, count: build_evaluator(
+            backend, n_qubits=size, n_registers=count, shots=shots, mitigation=preset, rng=rng
+        ),
+        provenance=Provenance(backend, shots, preset, "-"),
+        design=way,
+    )
 
 
 def deviations(measured, exact, frames):
@@ -97,17 +87,10 @@ def run_model(label, options):
     for backend, preset in [("exact", "none"), *((options.backend, preset) for preset in presets)]:
         start, samples, circuits = time.perf_counter(), {}, {}
         for seed in range(options.seeds):
-            rng = np.random.default_rng(seed)
-            cache = {}
-
-            def evaluator(n, cache=cache, rng=rng, backend=backend, preset=preset):
-                if n not in cache:
-                    cache[n] = build_evaluator(backend, n_qubits=n, shots=options.shots, mitigation=preset, rng=rng)
-                return cache[n]
-
-            for way, (measured, count) in measured_models(field, evaluator, preset, options.shots).items():
+            for way in WAYS:
+                measured, cost = measured_model(field, backend, preset, options.shots, way, seed)
                 samples.setdefault(way, []).append(deviations(measured, exact, test))
-                circuits[way] = count
+                circuits[way] = cost.circuits
         row = {"model": label, "n_trainable": field.n_trainable, "model_force_mae_mev_per_ang": 1e3 * float(truth)}
         row |= {"backend": backend, "mitigation": preset, "seconds": time.perf_counter() - start}
         for way, found in samples.items():
@@ -142,7 +125,6 @@ def main():
     options = parser.parse_args()
     if options.smoke:
         options.models, options.seeds, options.presets, options.shots = ["limof5, 2 qubits"], 1, ["none"], 256
-    line = find_device(options.backend, n_qubits=3).line
     rows = []
     for label in options.models:
         rows += run_model(label, options)
@@ -152,7 +134,6 @@ def main():
                 "shots": options.shots,
                 "trained_for_shots": options.trained_for,
                 "seeds": options.seeds,
-                "qubits_of_3": list(line.qubits),
                 "rows": rows,
             }
             RESULT.write_text(json.dumps(content, indent=1) + "\n")

@@ -59,7 +59,7 @@ def needed(field, frames, strategy):
     """Shots a circuit, and shots in all, for both targets."""
     shots = 1000
     expected = predict_measured(
-        field, frames, evaluator_for=lambda _: ExpectedEvaluator(shots=shots), strategy=strategy, shots=shots
+        field, frames, evaluator_for=lambda *_: ExpectedEvaluator(shots=shots), strategy=strategy, shots=shots
     )
     energy, force = deviations(expected, frames)
     circuits = expected.cost.circuits / (1 if strategy == "operator" else len(frames))
@@ -77,7 +77,7 @@ def confirmed(field, frames, strategy, shots, draws):
     for seed in range(draws):
         evaluator = SampledEvaluator(np.random.default_rng(seed), shots=shots)
         measured = predict_measured(
-            field, frames, evaluator_for=lambda _, e=evaluator: e, strategy=strategy, shots=shots
+            field, frames, evaluator_for=lambda *_, e=evaluator: e, strategy=strategy, shots=shots
         )
         errors += [np.mean((p.forces - e) ** 2) for p, e in zip(measured.frames, exact, strict=True)]
     return 1e3 * float(np.sqrt(np.mean(errors)))

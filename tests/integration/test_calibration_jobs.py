@@ -55,9 +55,9 @@ def test_provenance_of_a_fake_device(model, tmp_path, capsys):
     for register in field.registers.values():
         origin = register.measured.provenance
         assert (origin.backend, origin.mitigation, origin.dynamical_decoupling) == ("fake_torino", "readout", True)
-        assert len(origin.qubits) == field.n_qubits
+        assert len(origin.qubits) == register.n_qubits
         assert origin.readout_errors == pytest.approx([torino["measure"][q,].error for q in origin.qubits])
-        assert len(origin.two_qubit_errors) == field.n_qubits - 1
+        assert len(origin.two_qubit_errors) == register.n_qubits - 1
         assert origin.job_ids
     again = ["calibrate", str(model), *options, "--out", str(tmp_path / "again.json"), "--json"]
     assert qff(again) == 0
@@ -98,14 +98,15 @@ def test_what_hardware_collected_is_imported(model, tmp_path, capsys):
 
 @pytest.fixture
 def small_jobs(monkeypatch):
-    """Jobs of a register or so each."""
-    monkeypatch.setattr(run_directory, "JobLimits", partial(JobLimits, parameter_sets=12))
+    """A job for every circuit of registers side by side."""
+    monkeypatch.setattr(run_directory, "JobLimits", partial(JobLimits, parameter_sets=4))
 
 
 @pytest.mark.usefixtures("small_jobs")
 def test_a_failed_job_leaves_the_rest_usable_and_is_sent_again(model, tmp_path, capsys, monkeypatch):
     directory, out = tmp_path / "run", tmp_path / "measured.json"
-    command = ["calibrate", str(model), "--backend", "aer", "--shots", "400"]
+    # Five qubits have room for one register at a time.
+    command = ["calibrate", str(model), "--backend", "fake_manila", "--shots", "400"]
     command += ["--run", str(directory), "--out", str(out)]
     simulate = LocalServer._simulate
 
@@ -140,8 +141,8 @@ def test_a_failed_job_leaves_the_rest_usable_and_is_sent_again(model, tmp_path, 
 class RemoteJob:
     """What the service tells of a job that a simulator ran."""
 
-    def __init__(self, identity, tags, job):
-        self.identity, self.tags, self.job, self.lost = identity, tags, job, ""
+    def __init__(self, identity, tags, job, lines):
+        self.identity, self.tags, self.job, self.lines, self.lost = identity, tags, job, lines, ""
 
     def job_id(self):
         return self.identity
@@ -181,14 +182,14 @@ class Service:
 def service(monkeypatch):
     """The client's service, session and job submission end in a simulator."""
     Service.sent = []
-    send = PrimitiveEvaluator.submit
+    send = PrimitiveEvaluator.submit_joint
 
-    def recorded(self, requests, *, shots):
-        tags = list(self.estimator.options.environment.job_tags)
-        Service.sent.append(RemoteJob(f"remote-{len(Service.sent)}", tags, send(self, requests, shots=shots)))
+    def recorded(self, rows, lines, *, shots):
+        tags, job = list(self.estimator.options.environment.job_tags), send(self, rows, lines, shots=shots)
+        Service.sent.append(RemoteJob(f"remote-{len(Service.sent)}", tags, job, lines))
         return Service.sent[-1]
 
-    monkeypatch.setattr(PrimitiveEvaluator, "submit", recorded)
+    monkeypatch.setattr(PrimitiveEvaluator, "submit_joint", recorded)
     monkeypatch.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", Service)
     monkeypatch.setenv("QISKIT_IBM_TOKEN", SECRET)
     return Service
@@ -209,6 +210,9 @@ def test_ibm_device_is_resumed_without_paying_twice(model, tmp_path, capsys, mon
     run = load_run(directory)
     # The ids were on disk before anything was waited for.
     assert sorted(run.submitted().values()) == sorted(job.identity for job in service.sent)
+    # Registers are measured where the plan says.
+    measured_on = [line.qubits for job in service.sent for row in job.lines for line in row]
+    assert set(measured_on) == {tile.line.qubits for tile in run.tiles().values()}
     (directory / "journal.jsonl").write_text((directory / "journal.jsonl").read_text()[:-5])
     monkeypatch.setattr(jobs, "fetch", fetch)
     service.sent[0].lost = "ERROR"
@@ -232,18 +236,6 @@ def test_ibm_device_is_resumed_without_paying_twice(model, tmp_path, capsys, mon
     # Another machine: only the directory travels, and nobody is asked for what is there.
     shutil.move(directory, tmp_path / "elsewhere")
     assert collect.main([str(tmp_path / "elsewhere")]) == 0
-
-
-@pytest.mark.usefixtures("service")
-def test_the_qubits_of_the_plan_stay(model, tmp_path, monkeypatch):
-    out = tmp_path / "measured.json"
-    monkeypatch.setattr(jobs, "fetch", lambda *_, **__: [])
-    qff(["calibrate", str(model), "--backend", "ibm_tiny", "--shots", "100", "--out", str(out)])
-    run = load_run(tmp_path / "measured.run")
-    plan = json.loads((run.directory / "run.json").read_text())
-    plan["snapshot"]["qubits"] = plan["snapshot"]["qubits"][::-1]
-    (run.directory / "run.json").write_text(json.dumps(plan))
-    assert list(jobs.device_of(load_run(run.directory)).line.qubits) == run.snapshot["qubits"][::-1]
 
 
 def test_tokens_do_not_come_through(model, tmp_path, capsys, monkeypatch, service):

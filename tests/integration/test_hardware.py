@@ -16,9 +16,11 @@ import pytest
 from hardware import collect, cost, submit
 from hardware.presets import read_settings
 from qiskit_qff.errors import ConfigError
+from qiskit_qff.evaluators.backends import find_device
 from qiskit_qff.evaluators.primitive import JobLimits
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.remote import run_directory
+from qiskit_qff.model.remote.jobs import snapshot_of
 from qiskit_qff.model.remote.results import assemble
 from qiskit_qff.model.remote.run_directory import (
     Run,
@@ -27,6 +29,7 @@ from qiskit_qff.model.remote.run_directory import (
     load_run,
     plan_jobs,
     save_result,
+    snapshot_tiles,
 )
 from qiskit_qff.model.remote.servers import JobFailedError, LocalServer
 
@@ -40,8 +43,8 @@ def model(trained):
 
 @pytest.fixture(autouse=True)
 def _small_jobs(monkeypatch):
-    """Jobs of a register or so each."""
-    monkeypatch.setattr(run_directory, "JobLimits", partial(JobLimits, parameter_sets=12))
+    """Jobs of two settings each."""
+    monkeypatch.setattr(run_directory, "JobLimits", partial(JobLimits, parameter_sets=2))
 
 
 @pytest.fixture
@@ -77,7 +80,8 @@ def test_flow_ends_in_operators_near_the_exact_ones(arguments, tmp_path, capsys)
     assert collect.main([str(tmp_path / "elsewhere")]) == 0
     run = load_run(tmp_path / "elsewhere")
     assert paid(run) == [1] * len(run.jobs)
-    assert len(run.snapshot["qubits"]) == run.field().n_qubits
+    places = [qubit for tile in run.tiles().values() for qubit in tile.line.qubits]
+    assert len(set(places)) == len(places) == sum(register.n_qubits for register in run.field().registers.values())
     written = json.loads((run.directory / "operators.json").read_text())
     operators, registers = assemble(run), run.field().registers
     assert [(entry["number"], entry["register"]) for entry in written["registers"]] == list(registers)
@@ -135,7 +139,8 @@ def test_half_a_journal_line_is_ignored(arguments, tmp_path):
 
 
 def test_a_failed_job_leaves_the_others_usable(arguments, tmp_path, monkeypatch, capsys):
-    assert submit.main(arguments) == 0
+    # Five qubits have room for one register at a time.
+    assert submit.main([*arguments, "--backend", "fake_manila"]) == 0
     original = LocalServer.result
 
     def failing(self, job_id, job, *, wait):
@@ -213,12 +218,15 @@ def test_a_run_that_cannot_be_written_is_refused_in_words(model, tmp_path, capsy
     assert "file" in capsys.readouterr().err
 
 
-def test_jobs_stay_within_the_executions_that_a_server_takes(model):
+def test_jobs_stay_within_the_executions_that_a_server_takes(model, monkeypatch):
+    monkeypatch.undo()
     field = ForceField.load(model)
+    tiles = snapshot_tiles(snapshot_of(find_device("fake_torino", n_qubits=field.n_qubits), field))
     few, many = (
-        plan_jobs(field, replace(read_settings("quick", "fake_torino"), shots=shots)) for shots in (1024, 1_000_000)
+        plan_jobs(field, replace(read_settings("quick", "fake_torino"), shots=shots), tiles)
+        for shots in (1024, 5_000_000)
     )
     assert len(many) > len(few)
     assert sum(job.circuits for job in many) == sum(job.circuits for job in few)
     with pytest.raises(ConfigError, match="shots"):
-        plan_jobs(field, replace(read_settings("quick", "fake_torino"), shots=100_000_000))
+        plan_jobs(field, replace(read_settings("quick", "fake_torino"), shots=100_000_000), tiles)

@@ -39,7 +39,7 @@ def trained_on(request):
 def test_energies_forces_and_stresses_are_exact(trained_on, strategy) -> None:
     field, frame = trained_on
     evaluator = PrimitiveEvaluator(StatevectorEstimator())
-    measured = predict_measured(field, [frame], evaluator_for=lambda _: evaluator, strategy=strategy)
+    measured = predict_measured(field, [frame], evaluator_for=lambda *_: evaluator, strategy=strategy)
     exact = field.predict(frame)
     assert measured.frames[0].energy == pytest.approx(exact.energy, rel=0, abs=1e-8)
     assert np.abs(measured.frames[0].forces - exact.forces).max() < 1e-8

@@ -228,7 +228,7 @@ def test_signed_pairs_are_less_noisy_per_shot(rng):
         lambda case: density.contract(ExactEvaluator(), case.bound, np.ones((1, 2, 2))),
         lambda case: density.contract(ExactEvaluator(), case.bound, np.triu(np.ones((1, 8, 8)))),
         lambda case: operator.measure_operator(ExactEvaluator(), case.bound, design="none"),
-        lambda case: operator.theta_gradient(ExactEvaluator(), case.bound, case.w[0], design="first_column"),
+        lambda case: operator.theta_gradient(ExactEvaluator(), case.bound, case.w[0], design="settings"),
         lambda case: operator.measure_operator(ExactEvaluator(), case.bound).with_spectrum(np.ones(3)),
         lambda case: environment.energies(ExactEvaluator(), case.bound, np.zeros((1, 8))),
         lambda case: BoundProgram(case.program, np.zeros(2), np.zeros(1)),
