@@ -22,7 +22,6 @@ OWN_FILES = (
     "journal.jsonl",
     "labels.extxyz",
     "labels.failures.extxyz",
-    "labels.settings.yaml",
     ".labels.extxyz.work",
     "rounds",
     "model.json",

@@ -102,6 +102,7 @@ def label_frames(
     threads: int = 1,
     timeout: float | None = None,
     retry_failed: bool = False,
+    with_settings: bool = True,
     progress: Progress | None = None,
 ) -> LabelReport:
     """Label what is not labelled yet, and write it to a file.
@@ -114,6 +115,7 @@ def label_frames(
         threads: threads of the program in each process.
         timeout: seconds that one frame may take; None for any.
         retry_failed: try frames again that failed in an earlier run.
+        with_settings: write all settings to a file beside the labels (:func:`settings_path`).
         progress: called after each frame.
 
     Raises:
@@ -147,7 +149,7 @@ def label_frames(
         for index, outcome, took in stack.enter_context(closing(ended)):
             tags = _tags(frames[index], keys[index], reference)
             if isinstance(outcome, Label):
-                if not done.headers:
+                if with_settings and not done.headers:
                     head = f"# Settings of {out.name}: --calculator {reference.name}, hash {reference.settings_hash}\n"
                     text = yaml.safe_dump(dict(reference.settings), sort_keys=False, allow_unicode=True)
                     write_atomically(settings_path(out), head + text)

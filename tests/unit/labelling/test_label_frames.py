@@ -224,6 +224,9 @@ def test_the_command_says_what_became_of_the_frames(tmp_path, capsys) -> None:
     assert "--resume" in capsys.readouterr().err
     assert run([*command, "--resume"]) == 1
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["n_kept"] == 2
+    assert run(["report", str(tmp_path)]) == 0
+    assert "No EMT-potential for Si" in (tmp_path / "report.html").read_text()
+    capsys.readouterr()
     for both in (data, failed):
         assert run(["label", both, "--calculator", "emt", "--out", data if both == data else out, "--resume"]) == 2
         assert "read and written at once" in capsys.readouterr().err
