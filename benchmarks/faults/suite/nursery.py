@@ -27,7 +27,7 @@ _CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.tru
 _MODULES = (
     "qiskit_qff.cli.main",
     "qiskit_qff.cli.training_run",
-    "qiskit_qff.cli.analysis_run",
+    "qiskit_qff.simulation.analysis",
     "qiskit_qff.cli.calibration_run",
     "qiskit_qff.model.remote.jobs",
     "qiskit_qff.model.remote.results",

@@ -156,23 +156,19 @@ def test_shipped_data_has_no_defect():
 
 @pytest.mark.data
 @pytest.mark.parametrize(
-    ("name", "is_ordered", "is_told"),
+    ("name", "is_ordered"),
     [
-        ("lips83", False, True),
-        ("li7p3s11_melt", True, True),
-        ("li4p2s6_melt", True, True),
-        ("lgps50", True, True),
-        ("uio66", False, False),
-        ("limof5", True, True),
+        ("lips83", False), ("li7p3s11_melt", True), ("li4p2s6_melt", True), ("lgps50", True), ("uio66", False),
+        ("limof5", True),
     ],
-)
-def test_real_data_raises_no_false_alarm(real_data, name, is_ordered, is_told):
+)  # fmt: skip
+def test_real_data_raises_no_false_alarm(real_data, name, is_ordered):
     frames = read_frames(real_data(name), strict=False)
     assert validate_frames(frames) == []
     assert summarize(frames).is_time_ordered is is_ordered
     (labels,) = label_consistency(frames)
     assert not labels.problem + labels.stress_problem
-    assert (labels.energy is not None) is is_told
+    assert labels.energy.value == pytest.approx(1.0, abs=0.3)
 
 
 # Labels.

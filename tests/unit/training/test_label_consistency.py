@@ -69,6 +69,7 @@ def test_shipped_sets_are_checked_and_good(name) -> None:
         ({"energy": 1 / 8}, "energies per atom"),
         ({"forces": BOHR / HARTREE}, "forces in Hartree/bohr"),
         ({"forces": -BOHR / HARTREE}, "gradients instead of forces), and forces in Hartree/bohr"),
+        ({"energy": 1 / HARTREE, "forces": BOHR / HARTREE}, "energies in Hartree and forces in Hartree/bohr"),
         ({"energy": 96.485, "forces": 964.85}, "energies in kJ/mol and forces in kJ/mol/nm"),
     ],
 )
@@ -109,6 +110,14 @@ def test_broken_frames_hide_nothing_and_prove_nothing(alloys) -> None:
     assert found.energy.value == pytest.approx(1.0, abs=0.1)
     with pytest.raises(DataError, match="gradients"):
         check_label_consistency(converted(broken, forces=-1.0))
+
+
+def test_an_energy_of_the_volume_alone_is_no_contradiction(alloys) -> None:
+    """Forces act at a fixed cell and can't show it, however large it is."""
+    middle = np.mean([frame.volume for frame in alloys])
+    changed = [replace(frame, energy=frame.energy - 50.0 * (frame.volume / middle - 1.0)) for frame in alloys]
+    (found,) = check_label_consistency(changed)
+    assert found.energy.value == pytest.approx(1.0, abs=0.1)
 
 
 def test_two_energy_references_are_no_contradiction(alloys) -> None:
