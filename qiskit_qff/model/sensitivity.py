@@ -4,10 +4,10 @@ r"""How the amplitudes of every atom move when atoms move: what turns measured d
           V_{cd} = \sum_i \frac{\partial E_i}{\partial x_i} \cdot \frac{\partial x_i}{\partial\epsilon_{cd}},\qquad
           x_i = (1, y_i, 0\ldots)
 
-for every register with its features y of :math:`T(D_i - \bar D)`, with a running over all Cartesian components of all
-atoms and a strain ε that moves every neighbour vector by :math:`\epsilon r`; the stress is V over the cell's volume. The
-exact force field never forms this Jacobian; it serves the strategies that measure energies or gradients one frame at a
-time.
+for every register with its features y of :math:`T(D_i - \bar D)`, with a running over all Cartesian components
+of all atoms and a strain ε that moves every neighbour vector by :math:`\epsilon r`; the stress is V over the cell's
+volume. The exact force field never forms this Jacobian; it serves the strategies that measure energies or gradients one
+frame at a time.
 """
 
 from dataclasses import dataclass
