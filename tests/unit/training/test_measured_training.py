@@ -32,6 +32,7 @@ def small_config(circuit=BRICKWORK, **changes):
         "optimizer": {"restarts": 1, "max_iterations": 20},
         "loss": {"shots": None},
         "circuit": circuit,
+        "max_parameters": 40,
     }
     return parse_config(small | changes, where="test")
 

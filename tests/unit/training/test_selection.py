@@ -91,9 +91,10 @@ def test_too_few_candidates_or_none_asked_for(grader, known):
         select(candidates, 0)
 
 
-def test_command_writes_the_frames_it_names(trained, known, tmp_path, capsys):
-    squeezed = strained(known[0], 0.85)
-    write(tmp_path / "candidates.extxyz", [frame.to_atoms() for frame in [*known, squeezed]])
+def test_command_writes_the_frames_it_names(trained, known, tmp_path, capsys, rng):
+    """Of two frames near known ones, one far from them and one that the model was trained on."""
+    squeezed, near = strained(known[0], 0.85), [rattled(frame, rng, 0.01) for frame in known[:2]]
+    write(tmp_path / "candidates.extxyz", [frame.to_atoms() for frame in [known[5], *near, squeezed]])
     arguments = [
         "select",
         str(trained / "run"),
@@ -104,8 +105,10 @@ def test_command_writes_the_frames_it_names(trained, known, tmp_path, capsys):
     assert run([*arguments, "--n", "2", "--json"]) == 0
     output, table = capsys.readouterr()
     result = json.loads(output.splitlines()[-1])
-    assert result["indices"][0] == len(known)
-    assert (result["n_candidates"], result["n_outside"]) == (len(known) + 1, 1)
+    assert result["indices"][0] == 3
+    assert 0 not in result["indices"]
+    assert (result["n_candidates"], result["n_outside"]) == (4, 1)
+    assert "left out: 1 of 4 candidates" in table
     first = result["selected"][0]
     assert first["largest_grade"] > first["limit"]
     assert first["n_outside"] >= 1
@@ -113,13 +116,13 @@ def test_command_writes_the_frames_it_names(trained, known, tmp_path, capsys):
     written = read(tmp_path / "next.extxyz", ":")
     assert len(written) == 2
     np.testing.assert_allclose(written[0].positions, squeezed.positions, atol=1e-7)
-    assert written[0].info["selected_from"].endswith(f"frame {len(known)}")
+    assert written[0].info["selected_from"].endswith("frame 3")
     assert run([*arguments, "--n", "1"]) == 2  # never overwrites unasked
     assert "--force" in capsys.readouterr().err
     assert run([*arguments, "--n", "5", "--only-outside", "--force", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["indices"] == [len(known)]
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["indices"] == [3]
     # Nothing outside: no empty file to label, nor that of the last selection.
-    write(tmp_path / "candidates.extxyz", [frame.to_atoms() for frame in known])
+    write(tmp_path / "candidates.extxyz", [frame.to_atoms() for frame in near])
     assert run([*arguments, "--n", "1", "--only-outside", "--force", "--json"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (result["selected"], result["file"]) == ([], None)

@@ -175,9 +175,8 @@ def test_entries_between_registers_are_those_that_are_left_out(frames, maps, sta
             chosen.append(place[used[rows], used[columns]])
             begin += count
     chosen = np.concatenate([*chosen, np.arange(whole.starts[-1], len(whole.equations.moment))])
-    scale = np.abs(whole.equations.gram).max()
-    kept = whole.equations.gram[np.ix_(chosen, chosen)]
-    np.testing.assert_allclose(statistics.equations.gram, kept, atol=1e-12 * scale)
+    gram = whole.equations.gram[np.ix_(chosen, chosen)]
+    np.testing.assert_allclose(statistics.equations.gram, gram, atol=1e-12 * np.abs(gram).max())
     np.testing.assert_allclose(statistics.equations.moment, whole.equations.moment[chosen], atol=1e-10)
     np.testing.assert_array_equal(statistics.owners, [s for s, z in enumerate(maps) for _ in registers_of(maps, 3)[z]])
 
