@@ -59,7 +59,8 @@ def diffusivities(name):
     """Of lithium, in cm²/s, of the longest NVT runs that came to their end."""
     found = [r for r in runs() if r["system"] == name and "lithium" in r]
     longest = max((r["asked_ps"] for r in found), default=0.0)
-    return np.array([r["lithium"]["cm2_per_s"] for r in found if r["asked_ps"] == longest])
+    values = [r["lithium"]["cm2_per_s"] for r in found if r["asked_ps"] == longest]
+    return np.array([value for value in values if value is not None])  # of caged lithium there is none
 
 
 def _times(values):
@@ -214,6 +215,8 @@ def _moved(row):
     lithium = row.get("lithium")
     if lithium is None:
         return "-"
+    if lithium["cm2_per_s"] is None:
+        return "caged"
     return f"({lithium['cm2_per_s'] * 1e5:.2f} ± {lithium['error_cm2_per_s'] * 1e5:.2f})e-5"
 
 

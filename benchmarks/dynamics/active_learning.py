@@ -25,7 +25,6 @@ import numpy as np
 from ase.build import bulk
 
 from qiskit_qff import __version__
-from qiskit_qff.labelling.registry import make_labeller
 from qiskit_qff.learning.choice import write_frames
 from qiskit_qff.learning.config import load_learn_config
 from qiskit_qff.learning.inputs import read_inputs
@@ -88,7 +87,7 @@ def run(folder, start, md, config, keep):
     write_frames(folder / "md.extxyz", md)
     (folder / "learn.yaml").write_text(json.dumps(config))  # JSON is YAML
     settings = load_learn_config(folder / "learn.yaml")
-    labeller = make_labeller(settings.label.calculator, settings.label.read_options())
+    reference = settings.label.reference()
     records, begin = [], time.perf_counter()
 
     def after_round(record):
@@ -99,7 +98,7 @@ def run(folder, start, md, config, keep):
     learnt = learn(
         settings,
         read_inputs(settings),
-        labeller,
+        reference,
         folder / "run",
         progress=lambda *_, **__: None,
         after_round=after_round,
@@ -113,8 +112,8 @@ def run(folder, start, md, config, keep):
         "n_train": learnt.n_train,
         "n_failed": learnt.n_failed,
         "seconds_last_process": round(time.perf_counter() - begin, 1),
-        "level": labeller.level,
-        "label_settings": labeller.settings_hash,
+        "level": reference.level,
+        "label_settings": reference.settings_hash,
         "version": __version__,
     }
 

@@ -3,9 +3,9 @@
     python benchmarks/dynamics/long_run.py [--data DIR] [--model model.json] [--smoke]
 
 lips83, 83 atoms, NVT at 520 K, 1 fs, a frame every 20 fs: 50,000 frames a nanosecond. Disk is what short runs wrote,
-scaled to their number of frames; time is the processor's, one thread. Reading is `analyse_stream` (everything that
-`qff analyse` looks for, without figures), each in a process of its own over trajectories of two lengths, made of the
-run's last frame with random displacements: memory that did not grow with the frames would be the same in both.
+scaled to their number of frames; time is the processor's, one thread. Reading is `read_trajectory`
+and `analyse` (everything that `qff analyse` looks for, without figures), each in a process of its own over trajectories
+of two lengths, made of the run's last frame with random displacements.
 """
 
 # ruff: noqa: E402
@@ -27,11 +27,11 @@ import numpy as np
 import qiskit_qff
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.simulation.analysis import AnalysisSettings, analyse_stream
+from qiskit_qff.simulation.analysis import AnalysisSettings, analyse
 from qiskit_qff.simulation.dynamics import CHECKPOINT, run_dynamics
 from qiskit_qff.simulation.recording import LogEntry, Recorder
 from qiskit_qff.simulation.settings import MDSettings
-from qiskit_qff.simulation.trajectory import stream_trajectory
+from qiskit_qff.simulation.trajectory import read_trajectory
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped
 
@@ -88,11 +88,10 @@ def write_walk(frame, folder, n_frames):
 def read_again(path):
     """Processor time and memory of reading a trajectory, of this process."""
     begin = time.process_time()
-    stream = stream_trajectory(path)
     before = peak_mib()
-    found = analyse_stream(stream, AnalysisSettings())
+    told = analyse(read_trajectory(path), AnalysisSettings()).told
     seconds = time.process_time() - begin
-    row = {"n_frames": found.n_frames, "cpu_s": seconds, "ms_per_frame": 1e3 * seconds / found.n_frames}
+    row = {"n_frames": told["n_frames"], "cpu_s": seconds, "ms_per_frame": 1e3 * seconds / told["n_frames"]}
     print(json.dumps(row | {"peak_mib": peak_mib(), "before_mib": before}))
 
 

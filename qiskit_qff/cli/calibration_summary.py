@@ -64,6 +64,10 @@ def calibration_summary(field: "ForceField") -> dict[str, Any]:
         if parts:
             summary[chemical_symbols[model.number]] = {
                 **asdict(parts[0][0]),
+                **{
+                    name: [value for part in parts for value in getattr(part[0], name)]
+                    for name in ("qubits", "two_qubit_errors", "readout_errors")
+                },
                 "n_registers": len(parts),
                 "std_error_ev": float(np.sqrt(np.mean(np.concatenate([part[1] for part in parts]) ** 2))),
                 "deviation_ev": float(np.sqrt(np.mean(np.concatenate([part[2] for part in parts]) ** 2))),

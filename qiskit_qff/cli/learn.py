@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.options import ForceOption, JsonOption, OutOption
+from qiskit_qff.cli.options import CalculatorOption, ForceOption, JsonOption, OutOption
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory
 
 if TYPE_CHECKING:
-    from qiskit_qff.labelling.labels import Labeller
-    from qiskit_qff.labelling.options import Options
+    from qiskit_qff.labelling.reference import Reference
     from qiskit_qff.learning.config import LearnConfig
     from qiskit_qff.learning.inputs import Inputs
     from qiskit_qff.learning.outcome import Learnt
@@ -37,6 +36,7 @@ def learn(
     source: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration, YAML.")],
     *,
     out: OutOption,
+    calculator: CalculatorOption | None = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, show the configuration, run nothing.")
     ] = False,
@@ -47,24 +47,22 @@ def learn(
 
     The same command goes on where a run was stopped, with other 'stop' settings too.
     """
-    from qiskit_qff.labelling.registry import make_labeller
     from qiskit_qff.learning.config import load_learn_config
     from qiskit_qff.learning.inputs import read_inputs
     from qiskit_qff.learning.run import learn as run
 
     output = Output(as_json=json)
-    config = load_learn_config(source)
+    config = load_learn_config(source, calculator=calculator)
     is_ours = (out / "journal.jsonl").exists()
     check_output_directory(out, owned=OWN_FILES, force=force or is_ours)
-    options = config.label.read_options()
-    _check_stresses(config, options, output)
-    labeller = make_labeller(config.label.calculator, options)
-    labeller.check()
+    reference = config.label.reference()
+    _check_stresses(config, reference, output)
+    reference.check()
     inputs = read_inputs(config)
-    _announce(config, inputs, labeller, output)
+    _announce(config, inputs, reference, output)
     if dry_run:
         output.say(_as_yaml(config).rstrip())
-        output.finish({"config": config.model_dump(mode="json"), "settings": labeller.settings_hash})
+        output.finish({"config": config.model_dump(mode="json"), "settings": reference.settings_hash})
         return
     out.mkdir(parents=True, exist_ok=True)
     records: list[RoundRecord] = []
@@ -72,18 +70,18 @@ def learn(
     def after_round(record: "RoundRecord") -> None:
         records.append(record)
         output.say(_round_line(record))
-        _write_page(records, None, labeller, out)
+        _write_page(records, None, reference, out)
 
     try:
         with output.progress("active learning") as advance:
-            learnt = run(config, inputs, labeller, out, progress=advance, after_round=after_round)
+            learnt = run(config, inputs, reference, out, progress=advance, after_round=after_round)
     except KeyboardInterrupt:
         output.note("stopped; the same command goes on from there")
         raise
-    _finish(config, learnt, labeller, out, output)
+    _finish(config, learnt, reference, out, output)
 
 
-def _check_stresses(config: "LearnConfig", options: "Options", output: Output) -> None:
+def _check_stresses(config: "LearnConfig", reference: "Reference", output: Output) -> None:
     """Refuse to fit stresses that no label would hold; say what is known of those that it would.
 
     Raises:
@@ -92,18 +90,18 @@ def _check_stresses(config: "LearnConfig", options: "Options", output: Output) -
     from qiskit_qff.errors import ConfigError
 
     fitted = config.train.loss.stress_scale_mev_per_ang3 is not None
-    if fitted and getattr(options, "stress", True) is False:
+    if fitted and reference.settings.get("stress") is False:
         raise ConfigError(
             "train.loss.stress_scale_mev_per_ang3 is set, but labels would have no stress; set label.options.stress: "
             "true, or leave the scale out"
         )
-    if caution := options.caution():
-        output.note(caution)
+    if reference.caution:
+        output.note(reference.caution)
 
 
-def _announce(config: "LearnConfig", inputs: "Inputs", labeller: "Labeller", output: Output) -> None:
+def _announce(config: "LearnConfig", inputs: "Inputs", reference: "Reference", output: Output) -> None:
     """What is going to be done."""
-    output.say(f"labels       {labeller.name}: {labeller.level} (settings {labeller.settings_hash})")
+    output.say(f"labels       {reference.name}: {reference.level} (settings {reference.settings_hash})")
     output.say(
         f"start        {len(inputs.start)} frames, {len(inputs.test)} more held out; "
         f"at most {config.stop.labels} labels and {config.stop.rounds} rounds"
@@ -130,18 +128,18 @@ def _round_line(record: "RoundRecord") -> str:
     return " ".join(words)
 
 
-def _write_page(records: "list[RoundRecord]", learnt: "Learnt | None", labeller: "Labeller", out: Path) -> None:
+def _write_page(records: "list[RoundRecord]", learnt: "Learnt | None", reference: "Reference", out: Path) -> None:
     """The page and its figure."""
     from qiskit_qff.report.figures import save
     from qiskit_qff.report.html import write_page
     from qiskit_qff.report.learning_page import learning_page
 
-    page = learning_page(records, learnt, level=labeller.level, calculator=labeller.name)
+    page = learning_page(records, learnt, level=reference.level, calculator=reference.name)
     write_page(page, out / PAGE)
     save(page.sections[0].panels[0].figure, out / FIGURE)
 
 
-def _finish(config: "LearnConfig", learnt: "Learnt", labeller: "Labeller", out: Path, output: Output) -> None:
+def _finish(config: "LearnConfig", learnt: "Learnt", reference: "Reference", out: Path, output: Output) -> None:
     """Write the summary and tell the result."""
     import json
 
@@ -149,16 +147,16 @@ def _finish(config: "LearnConfig", learnt: "Learnt", labeller: "Labeller", out: 
     from qiskit_qff.durable import write_atomically
     from qiskit_qff.learning.outcome import REASONS
 
-    _write_page(list(learnt.rounds), learnt, labeller, out)
+    _write_page(list(learnt.rounds), learnt, reference, out)
     write_atomically(out / CONFIG, _as_yaml(config))
     result: dict[str, Any] = asdict(learnt) | {
         "reason_in_words": REASONS[learnt.reason],
         "model": out / "model.json",
         "labels": out / "labels.extxyz",
         "report": out / PAGE,
-        "calculator": labeller.name,
-        "level": labeller.level,
-        "settings": labeller.settings_hash,
+        "calculator": reference.name,
+        "level": reference.level,
+        "settings": reference.settings_hash,
     }
     write_atomically(out / SUMMARY, json.dumps(plain(result), indent=1) + "\n")
     output.say(f"ended        {REASONS[learnt.reason]}")

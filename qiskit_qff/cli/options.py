@@ -10,6 +10,14 @@ JsonOption = Annotated[
     typer.Option("--json", help="Print the result as one JSON object on the last line of stdout."),
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="Directory to write to; made when missing.")]
+CalculatorOption = Annotated[
+    str,
+    typer.Option(
+        "--calculator",
+        help="cp2k, tblite, any other of ASE (vasp, espresso, emt, ...), or package.module:factory, a Python callable "
+        "that returns an ASE calculator.",
+    ),
+]
 ForceOption = Annotated[
     bool,
     typer.Option("--force", help="Write into a directory that holds other files."),

@@ -1,136 +1,383 @@
-"""CP2K: one run of the program per frame, beginning with the wavefunction of the last frame of the same atoms."""
+"""CP2K through ASE's shell calculator: PBE with GTH pseudopotentials and MOLOPT basis sets at the Gamma point.
+
+The process of CP2K lives from frame to frame, and each SCF begins with the wavefunction of the frame before. CP2K also
+writes that wavefunction to the calculator's directory, where a new process finds it.
+"""
+
+from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
-from dataclasses import dataclass
+import warnings
+from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import CalculationFailed, all_changes
+from ase.calculators.cp2k import CP2K
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError
 
 from qiskit_qff.errors import ConfigError, MissingDependencyError
-from qiskit_qff.labelling.cp2k_input import PREVIOUS, PROJECT, cp2k_input
-from qiskit_qff.labelling.cp2k_output import last_words, read_output
-from qiskit_qff.labelling.labels import RUN, Label, LabelError
-from qiskit_qff.labelling.options import Cp2kOptions, short_hash
-from qiskit_qff.structures.frame import Frame
 
-VARIABLE = "QFF_CP2K"
-"""Environment variable with the command that starts CP2K."""
-BINARIES = ("cp2k.psmp", "cp2k.popt", "cp2k.ssmp", "cp2k.sopt", "cp2k")
-"""Names that CP2K goes by."""
+HARTREE = 27.211386245988
+"""eV; CODATA 2018."""
+FINE_GRID = 600.0
+"""Cutoff in Ry from which on, without smoothing, CP2K's pressure needs no caution: Li6PS5Cl has the same at 600 Ry and
+1200 Ry to 0.001 GPa."""
+CHARGES = "mulliken"
+"""Name of the file with Mulliken charges."""
 
 
-@dataclass(frozen=True)
-class Cp2kLabeller:
-    """CP2K with its settings."""
+class Cp2kOptions(BaseModel):
+    """Settings of CP2K; the defaults are the recipe of the shipped Li-MOF-5 data.
 
-    options: Cp2kOptions
-    """Settings."""
+    References:
+        PBE, https://doi.org/10.1103/PhysRevLett.77.3865; D3(BJ), https://doi.org/10.1002/jcc.21759; MOLOPT,
+        https://doi.org/10.1063/1.2770708; GTH, https://doi.org/10.1103/PhysRevB.54.1703; CP2K,
+        https://doi.org/10.1063/5.0007045
+    """
 
-    @property
-    def name(self) -> str:
-        """Name of the calculator."""
-        return "cp2k"
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    execution: ClassVar[frozenset[str]] = frozenset({"command", "max_scf", "max_outer_scf", "wavefunction"})
+    """Settings that only decide whether and how fast a calculation ends; labels do not depend on them."""
+
+    dispersion: Literal["D3(BJ)", "D3", "none"] = Field(default="D3(BJ)", description="dispersion correction of PBE")
+    dispersion_cutoff: float = Field(default=12.0, gt=1.0, description="its cutoff in Å")
+    basis: str = Field(default="DZVP-MOLOPT-SR-GTH", description="basis set of all elements")
+    basis_of: dict[str, str] = Field(default_factory=dict, description="other basis sets, by element")
+    basis_files: tuple[str, ...] = Field(default=("BASIS_MOLOPT",), description="files that hold the basis sets")
+    valence_of: dict[str, int] = Field(
+        default_factory=dict, description="valence electrons of the pseudopotential, by element, where not the usual"
+    )
+    cutoff: float = Field(default=300.0, gt=10.0, description="plane-wave cutoff of the density in Ry")
+    relative_cutoff: float = Field(default=30.0, gt=1.0, description="REL_CUTOFF in Ry")
+    n_grids: int = Field(default=5, ge=1, description="multi-grid levels")
+    smooth_xc: bool = Field(default=True, description="NN10 smoothing of the density for XC: less grid noise")
+    eps_default: float = Field(default=1e-8, gt=0.0, description="EPS_DEFAULT")
+    eps_scf: float = Field(default=5e-6, gt=0.0, description="convergence of the wavefunction")
+    energy_gap: float = Field(default=0.001, gt=0.0, description="gap that the OT preconditioner assumes, hartree")
+    charge: int = Field(default=0, description="charge of the cell in e")
+    multiplicity: int | None = Field(
+        default=None, ge=1, description="2S + 1; None: 1 for an even number of electrons, else 2 with spin polarisation"
+    )
+    stress: bool = Field(
+        default=False, description="compute the stress as well; right only with smooth_xc: false and a fine grid"
+    )
+    max_scf: int = Field(default=18, ge=1, description="iterations of an inner SCF loop")
+    max_outer_scf: int = Field(default=6, ge=1, description="restarts of the SCF with a new preconditioner")
+    wavefunction: FilePath | None = Field(
+        default=None,
+        description="a .wfn file of the same atoms in the same order to begin with, where there is no other",
+    )
+    command: str | None = Field(
+        default=None, description="how to start CP2K; default ASE_CP2K_COMMAND, or cp2k.psmp or cp2k.ssmp on PATH"
+    )
+
+    @classmethod
+    def parse(cls, content: Any, *, where: str) -> Cp2kOptions:
+        """The settings from a mapping.
+
+        Args:
+            content: keys and values.
+            where: what to call it in an error.
+
+        Raises:
+            ConfigError: if a key is unknown or a value of the wrong type.
+        """
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            key = ".".join(str(part) for part in problem["loc"])
+            words = f"{key}: found {problem['input']!r}, but {problem['msg'][0].lower()}{problem['msg'][1:]}"
+            if problem["type"] == "extra_forbidden":
+                words = f"unknown key {key!r}. Known keys: {', '.join(cls.model_fields)}"
+            raise ConfigError(f"{where}: {words}.") from None
 
     @property
     def level(self) -> str:
         """The level of theory in a few words."""
-        dispersion = "" if self.options.dispersion == "none" else f"-{self.options.dispersion}"
-        return f"PBE{dispersion}/{self.options.basis} {self.options.cutoff:g} Ry"
+        dispersion = "" if self.dispersion == "none" else f"-{self.dispersion}"
+        return f"PBE{dispersion}/{self.basis} {self.cutoff:g} Ry"
 
     @property
-    def settings_hash(self) -> str:
-        """Short hash of all settings that the labels depend on."""
-        return self.options.hashed(self.name)
+    def caution(self) -> str | None:
+        """A warning that a coarse or smoothed grid shifts the pressure; None where it does not.
 
-    def check(self) -> None:
-        """Refuse where there is no CP2K.
-
-        Raises:
-            MissingDependencyError: if no binary is found.
-            ConfigError: if the command given names none.
+        CP2K strains the grid with the cell, so what the energy owes to the grid counts as pressure. In Li6PS5Cl that
+        is +3.36 GPa at 300 Ry with ``smooth_xc``, the same along every axis and nothing off the diagonal (the data
+        card).
         """
-        self.command()
+        if not self.stress or (not self.smooth_xc and self.cutoff >= FINE_GRID):
+            return None
+        return (
+            f"stress: true on a grid of {self.cutoff:g} Ry{' with smooth_xc' if self.smooth_xc else ''}: the pressure "
+            "will be off by some GPa (3.4 in Li6PS5Cl at 300 Ry with smooth_xc), the rest of the stress will not; give "
+            f"smooth_xc: false and cutoff: {FINE_GRID:g}, or label some frames so and take the mean difference off"
+        )
 
-    def command(self) -> list[str]:
+    def program(self) -> list[str]:
         """How to start CP2K.
 
         Raises:
             MissingDependencyError: if no binary is found.
-            ConfigError: if the command given names none.
         """
-        given = self.options.command or os.environ.get(VARIABLE)
+        given = self.command or os.environ.get("ASE_CP2K_COMMAND")
         if given:
             words = shlex.split(given)
-            if not words or shutil.which(words[0]) is None:
-                raise ConfigError(
-                    f"CP2K command {given!r}: {words[0] if words else ''!r} is not there or can't be run."
-                )
-            return words
-        found = next((path for path in map(shutil.which, BINARIES) if path), None)
+            return words[:-1] if words[-1] in {"-s", "--shell"} else words
+        found = shutil.which("cp2k.psmp") or shutil.which("cp2k.ssmp")
         if found is None:
             raise MissingDependencyError(
-                f"CP2K is not installed: none of {', '.join(BINARIES)} was found. On Debian: apt-get install cp2k "
-                f"cp2k-data. Or name the command: {VARIABLE}='mpiexec -n 4 cp2k.psmp', or 'command' in --options."
+                "CP2K is not installed: neither cp2k.psmp nor cp2k.ssmp was found. On Debian: apt-get install cp2k "
+                "cp2k-data. Or name the command: ASE_CP2K_COMMAND='mpiexec -n 4 cp2k.psmp -s', or 'command' in "
+                "--options."
             )
         return [found]
 
-    def label(self, frame: Frame, directory: Path) -> Label:
-        """Energy, forces and stress of one frame; a wavefunction that leads nowhere is tried again without.
+    def recipe(self, symbols: Sequence[str]) -> str:
+        """The CP2K input without cell and coordinates, which ASE adds.
 
-        Raises:
-            LabelError: if the calculation fails.
+        Args:
+            symbols: elements of all atoms.
         """
-        saved = directory / f"{_wavefunction_key(frame, self.options)}.wfn"
-        if self.options.reuse_wavefunction and saved.exists():
-            try:
-                return self._run(frame, directory, saved, guess="previous")
-            except LabelError as failure:
-                # A wavefunction of a distant geometry may trap the minimiser; superposed atoms may not.
-                if failure.kind not in {"not-converged", "crash"}:
-                    raise
-                saved.unlink(missing_ok=True)
-        return self._run(frame, directory, saved, guess="atomic")
-
-    def _run(self, frame: Frame, directory: Path, saved: Path, *, guess: str) -> Label:
-        """One run of the program.
-
-        Raises:
-            LabelError: if it fails.
-        """
-        place = directory / RUN
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        text = cp2k_input(frame, self.options, from_previous=guess == "previous")
-        (place / f"{PROJECT}.inp").write_text(text, encoding="utf-8")
-        if guess == "previous":
-            shutil.copyfile(saved, place / PREVIOUS)
-        output = place / f"{PROJECT}.out"
-        command = [*self.command(), "-i", f"{PROJECT}.inp", "-o", output.name]
-        with (place / "stderr").open("wb") as errors:
-            code = subprocess.run(command, cwd=place, stdout=errors, stderr=errors, check=False).returncode  # noqa: S603
-        printed = output.read_text(encoding="utf-8", errors="replace") if output.exists() else ""
-        if code != 0:
-            errors_text = (place / "stderr").read_text(encoding="utf-8", errors="replace")
-            raise LabelError("crash", f"CP2K ended with exit code {code}: {last_words(printed or errors_text)}")
-        result = read_output(printed, frame.symbols, with_stress=self.options.stress)
-        wavefunction = place / f"{PROJECT}-RESTART.wfn"
-        if wavefunction.exists():
-            wavefunction.replace(saved)
-        return Label(
-            energy=result.energy,
-            forces=result.forces,
-            stress=result.stress,
-            version=result.version,
-            input_hash=hashlib.sha256(text.encode()).hexdigest(),
-            columns={} if result.charges is None else {"mulliken_charges": result.charges},
-            tags={"label_guess": guess, "label_scf_iterations": result.n_scf},
+        # GTH pseudopotentials have closed-shell cores: valence electrons are as even or odd as all electrons.
+        electrons = int(Atoms(symbols).numbers.sum()) - self.charge
+        multiplicity = self.multiplicity or 1 + electrons % 2
+        kinds = "".join(
+            f"&KIND {symbol}\nBASIS_SET {self.basis_of.get(symbol, self.basis)}\n"
+            f"POTENTIAL GTH-PBE{f'-q{self.valence_of[symbol]}' if symbol in self.valence_of else ''}\n&END KIND\n"
+            for symbol in dict.fromkeys(symbols)
         )
+        files = "\n".join(f"BASIS_SET_FILE_NAME {name}" for name in self.basis_files)
+        smoothing = "&XC_GRID\nXC_DERIV NN10_SMOOTH\nXC_SMOOTH_RHO NN10\n&END XC_GRID"
+        dispersion = (
+            "&VDW_POTENTIAL\nPOTENTIAL_TYPE PAIR_POTENTIAL\n&PAIR_POTENTIAL\n"
+            f"TYPE DFT{self.dispersion}\nPARAMETER_FILE_NAME dftd3.dat\nREFERENCE_FUNCTIONAL PBE\n"
+            f"R_CUTOFF {self.dispersion_cutoff:g}\n&END PAIR_POTENTIAL\n&END VDW_POTENTIAL\n"
+        )
+        return f"""\
+&GLOBAL
+PRINT_LEVEL LOW
+PREFERRED_DIAG_LIBRARY SL
+&END GLOBAL
+&FORCE_EVAL
+METHOD QUICKSTEP
+{"STRESS_TENSOR ANALYTICAL" if self.stress else ""}
+&DFT
+{files}
+POTENTIAL_FILE_NAME GTH_POTENTIALS
+CHARGE {self.charge}
+MULTIPLICITY {multiplicity}
+{"UKS T" if multiplicity > 1 else ""}
+&MGRID
+CUTOFF {self.cutoff:g}
+REL_CUTOFF {self.relative_cutoff:g}
+NGRIDS {self.n_grids}
+&END MGRID
+&QS
+METHOD GPW
+EPS_DEFAULT {self.eps_default:.1E}
+EXTRAPOLATION USE_PREV_WF
+&END QS
+&SCF
+SCF_GUESS RESTART
+EPS_SCF {self.eps_scf:.1E}
+MAX_SCF {self.max_scf}
+&OT
+MINIMIZER DIIS
+PRECONDITIONER FULL_ALL
+ENERGY_GAP {self.energy_gap:g}
+&END OT
+&OUTER_SCF
+MAX_SCF {self.max_outer_scf}
+EPS_SCF {self.eps_scf:.1E}
+&END OUTER_SCF
+&PRINT
+&RESTART
+BACKUP_COPIES 0
+&EACH
+QS_SCF 10
+&END EACH
+&END RESTART
+&RESTART_HISTORY OFF
+&END RESTART_HISTORY
+&END PRINT
+&END SCF
+&PRINT
+&MULLIKEN
+FILENAME ={CHARGES}
+&END MULLIKEN
+&END PRINT
+&XC
+&XC_FUNCTIONAL PBE
+&END XC_FUNCTIONAL
+{smoothing if self.smooth_xc else ""}
+{"" if self.dispersion == "none" else dispersion}
+&END XC
+&END DFT
+&SUBSYS
+{kinds}
+&END SUBSYS
+&END FORCE_EVAL
+"""
 
 
-def _wavefunction_key(frame: Frame, options: Cp2kOptions) -> str:
-    """Which frames share a wavefunction's shape: the same atoms in the same order, the same basis, charge and spin."""
-    return short_hash(
-        [frame.symbols, options.basis, options.basis_of, options.valence_of, options.charge, options.multiplicity]
-    )
+class Cp2k(CP2K):
+    """ASE's calculator with the recipe of :class:`Cp2kOptions`, in a directory of its own."""
+
+    _shell: Any = None  # so that ASE's __del__ finds it also if there is no CP2K
+
+    def __init__(self, options: Cp2kOptions, directory: Path) -> None:
+        """Start CP2K.
+
+        Args:
+            options: the settings.
+            directory: for what CP2K reads and writes, wavefunctions included.
+
+        Raises:
+            MissingDependencyError: if no binary is found.
+            ConfigError: if CP2K can't be run.
+        """
+        self._options = options
+        self._folder = directory
+        command = options.program()
+        self.version = _version(command)
+        super().__init__(
+            command=f"cd {shlex.quote(str(directory))} && exec {shlex.join(command)} -s",
+            **dict.fromkeys(
+                ("basis_set", "basis_set_file", "cutoff", "force_eval_method", "max_scf", "poisson_solver",
+                 "potential_file", "print_level", "pseudo_potential", "xc")
+            ),
+            stress_tensor=False,
+        )  # fmt: skip
+        if not options.stress:
+            self.implemented_properties = [name for name in self.implemented_properties if name != "stress"]
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: list[str] | None = None,
+        system_changes: list[str] = all_changes,
+    ) -> None:
+        """Energy, forces, stress if asked for, and Mulliken charges; ASE calls this.
+
+        Raises:
+            CalculationFailed: if the SCF does not converge, or CP2K stops.
+        """
+        if atoms is None or not atoms.pbc.all():
+            # Anything else needs another Poisson solver, with boxes and grids that this recipe does not know.
+            raise CalculationFailed("this CP2K recipe needs three periodic directions; give the frame a large cell")
+        if "numbers" in system_changes:
+            symbols = atoms.get_chemical_symbols()
+            self.label = "cp2k-" + hashlib.sha256(" ".join(symbols).encode()).hexdigest()[:8]
+            self.parameters["inp"] = self._options.recipe(symbols)
+        wavefunction = self._folder / f"{self.label}-RESTART.wfn"
+        if self._force_env_id is None and self._options.wavefunction and not wavefunction.exists():
+            shutil.copyfile(self._options.wavefunction, wavefunction)
+        while True:
+            is_warm = wavefunction.exists()
+            try:
+                self._evaluate(atoms, properties, system_changes)
+            except CalculationFailed:
+                self._stop()
+                wavefunction.unlink(missing_ok=True)
+                # The wavefunction of a distant geometry may trap the minimiser; superposed atoms may not.
+                if not is_warm:
+                    raise
+            else:
+                return
+
+    def _evaluate(self, atoms: Atoms, properties: list[str] | None, system_changes: list[str]) -> None:
+        """One calculation.
+
+        Raises:
+            CalculationFailed: if the SCF does not converge, or CP2K stops.
+        """
+        output = self._folder / f"{self.label}.out"
+        start = output.stat().st_size if output.exists() else 0
+        (self._folder / CHARGES).unlink(missing_ok=True)
+        try:
+            super().calculate(atoms, properties, system_changes)
+        except (AssertionError, OSError, ValueError) as error:
+            # ASE raises these where CP2K answers something else than expected, or nothing because it has stopped.
+            raise CalculationFailed(f"CP2K: {_last_words(_tail(output, start))}") from error
+        printed = _tail(output, start)
+        # CP2K up to 2023 goes on after this warning, which it forces to disk at once; later releases stop.
+        if "SCF run NOT converged" in printed:
+            raise CalculationFailed(
+                "CP2K: SCF run NOT converged; raise max_scf or max_outer_scf, or check the structure"
+            )
+        # The shell's eV is that of CODATA 2006: 1.7 meV off in a cell of 108 atoms.
+        self._shell.send("UNITS_AU")
+        self._shell.expect("* READY")
+        self._shell.send(f"GET_E {self._force_env_id}")
+        self.results["energy"] = self.results["free_energy"] = HARTREE * float(self._shell.recv())
+        self._shell.expect("* READY")
+        if not self._options.stress:
+            del self.results["stress"]
+        self.results["charges"] = mulliken_charges((self._folder / CHARGES).read_text(encoding="utf-8"))
+        self.results["scf_iterations"] = len(re.findall(r"^\s+\d+ OT \S+ ", printed, re.MULTILINE))
+
+    def _stop(self) -> None:
+        """End CP2K; the next calculation starts it again."""
+        if self._shell is not None:
+            self._shell.isready = False  # else a process that has died is asked to leave
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # that it is stopped by a signal
+            self.close()
+
+
+def _version(command: Sequence[str]) -> str:
+    """Version, such as ``2023.1``.
+
+    Raises:
+        ConfigError: if CP2K can't be run.
+    """
+    try:
+        told = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+    except OSError as error:
+        raise ConfigError(f"CP2K command {shlex.join(command)!r}: {error.strerror or error}.") from None
+    found = re.search(r"CP2K version (\S+)", told.stdout)
+    if found is None:
+        said = " ".join((told.stdout + told.stderr).split())[:200]
+        raise ConfigError(f"CP2K command {shlex.join(command)!r} does not tell a version of CP2K: {said!r}.")
+    return found[1]
+
+
+def _tail(path: Path, start: int) -> str:
+    """What was added to a file."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as stream:
+        stream.seek(start)
+        return stream.read().decode("utf-8", errors="replace")
+
+
+def _last_words(text: str) -> str:
+    """The reason of an abort as CP2K frames it, or the last line that says anything."""
+    if "[ABORT]" in text:
+        lines = text[text.index("[ABORT]") :].splitlines()[1:12]
+        # A drawing takes the first eleven columns; the last words are the place in the source.
+        framed = [line[11:].strip(" *") for line in takewhile(lambda line: "****" not in line, lines)]
+        return " ".join(words for words in framed if words)
+    spoken = [line.strip() for line in text.splitlines() if line.strip(" *-")]
+    return f"stopped after {spoken[-1][:200]!r}" if spoken else "stopped without a word"
+
+
+def mulliken_charges(text: str) -> NDArray[np.float64]:
+    """Mulliken charges in e, shape ``(n_atoms,)``.
+
+    Args:
+        text: CP2K's analysis, with or without spins.
+    """
+    rows = [line.split() for line in text.splitlines() if re.match(r"\s+\d+\s+[A-Z]", line)]
+    return np.array([float(row[4] if len(row) == 5 else row[5]) for row in rows])

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from qiskit_qff.durable import write_atomically
-from qiskit_qff.labelling.journal import as_text
-from qiskit_qff.labelling.run import DIGITS, frame_id
+from qiskit_qff.labelling.label import DIGITS, as_text, frame_id
 from qiskit_qff.learning.exploration import Harvest
 from qiskit_qff.learning.inputs import ROLE, ROUND, TEST, TRAIN
 from qiskit_qff.model.extrapolation import Grader

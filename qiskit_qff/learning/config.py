@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from qiskit_qff.labelling.options import Options, parse_options, read_options
+from qiskit_qff.labelling.reference import Reference, reference
 from qiskit_qff.model.config import Section, TrainConfig, parse_section, read_yaml
 from qiskit_qff.structures.shipped import is_shipped
 
@@ -18,7 +18,9 @@ FREE = ("stop", "label.workers", "label.threads", "label.timeout_s")
 class LabelConfig(Section):
     """Who labels, and how."""
 
-    calculator: str = Field(description="cp2k, tblite, or any calculator of ASE: vasp, espresso, gpaw, emt, ...")
+    calculator: str = Field(
+        description="cp2k, tblite, any other calculator of ASE (vasp, espresso, emt, ...), or package.module:factory"
+    )
     options: dict[str, Any] | str = Field(
         default_factory=dict, description="the calculator's settings, or the YAML file of 'qff label --options'"
     )
@@ -26,15 +28,14 @@ class LabelConfig(Section):
     threads: int = Field(default=1, ge=1, description="threads of the program in each worker")
     timeout_s: float | None = Field(default=None, gt=0.0, description="seconds that a frame may take")
 
-    def read_options(self) -> Options:
-        """The calculator's settings, checked.
+    def reference(self) -> Reference:
+        """The calculator with its settings, checked.
 
         Raises:
-            ConfigError: if they can't be read, or one is unknown or of the wrong type.
+            ConfigError: if it is unknown, or its settings can't be read or are wrong.
         """
-        if isinstance(self.options, str):
-            return read_options(self.calculator, Path(self.options))
-        return parse_options(self.calculator, self.options, where="label.options")
+        options = Path(self.options) if isinstance(self.options, str) else self.options
+        return reference(self.calculator, options, where="label.options")
 
 
 class DynamicsConfig(Section):
@@ -154,16 +155,20 @@ class LearnConfig(Section):
         return {name: value for name, value in flat.items() if not name.startswith(FREE)}
 
 
-def load_learn_config(path: Path) -> LearnConfig:
+def load_learn_config(path: Path, *, calculator: str | None = None) -> LearnConfig:
     """Read and check a YAML file; paths in it begin at its directory.
 
     Args:
         path: the file.
+        calculator: takes the place of ``label.calculator``.
 
     Raises:
         ConfigError: if it can't be read, is no mapping, or has unknown keys or impossible values.
     """
-    config = parse_section(LearnConfig, read_yaml(path), where=str(path))
+    content = read_yaml(path)
+    if calculator is not None and isinstance(content, dict) and isinstance(content.setdefault("label", {}), dict):
+        content["label"]["calculator"] = calculator
+    config = parse_section(LearnConfig, content, where=str(path))
     base = path.absolute().parent
     label, md = config.label, config.md
     options = str(base / label.options) if isinstance(label.options, str) else label.options

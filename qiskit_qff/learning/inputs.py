@@ -8,7 +8,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from qiskit_qff.errors import DataError
-from qiskit_qff.labelling.run import DIGITS, frame_id
+from qiskit_qff.labelling.label import DIGITS, frame_id
 from qiskit_qff.learning.config import LearnConfig
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.shipped import read_source

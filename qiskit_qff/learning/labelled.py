@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from qiskit_qff.labelling.journal import Journal
-from qiskit_qff.labelling.labels import Labeller
-from qiskit_qff.labelling.run import Progress, frame_id, label_frames
+from qiskit_qff.labelling.label import LabelFile, Progress, frame_id, label_frames
+from qiskit_qff.labelling.reference import Reference
 from qiskit_qff.learning.config import LabelConfig
 from qiskit_qff.learning.inputs import ROLE, ROUND, TRAIN
 from qiskit_qff.structures.frame import Frame
@@ -62,12 +61,12 @@ class Labelled:
         return float(np.linalg.norm(frame.forces, axis=1).max()) <= self.largest_force
 
 
-def adopt_labels(frames: Sequence[Frame], labeller: Labeller, path: Path) -> int:
+def adopt_labels(frames: Sequence[Frame], reference: Reference, path: Path) -> int:
     """Take over labels that the same calculator with the same settings has made before; gives their number.
 
     Args:
         frames: frames as they were read, labelled or not.
-        labeller: the calculator.
+        reference: the calculator.
         path: file of labels.
 
     Raises:
@@ -79,22 +78,22 @@ def adopt_labels(frames: Sequence[Frame], labeller: Labeller, path: Path) -> int
         for frame in frames
         if frame.energy is not None
         and frame.forces is not None
-        and frame.tags.get("label_settings") == labeller.settings_hash
+        and frame.tags.get("label_settings") == reference.settings_hash
         and str(frame.tags.get("label_id", "")).split("-", maxsplit=1)[0] == frame_id(frame)
     ]
-    with closing(Journal(path)) as journal:
-        have = {str(entry.header.get("label_id")) for entry in journal.entries}
+    with closing(LabelFile(path)) as file:
+        have = set(file.keys)
         for frame in mine:
             if (key := frame_id(frame)) not in have:
                 atoms = frame.to_atoms()
                 atoms.info["label_id"] = key
-                journal.append(atoms)
+                file.append(atoms)
     return len(mine)
 
 
 def label_all(
     frames: Sequence[Frame],
-    labeller: Labeller,
+    reference: Reference,
     path: Path,
     config: LabelConfig,
     *,
@@ -105,7 +104,7 @@ def label_all(
 
     Args:
         frames: everything that was asked for so far.
-        labeller: the calculator.
+        reference: the calculator.
         path: file of labels.
         config: workers and patience.
         largest_force: frames with a larger force, in eV/Å, will not be trained on.
@@ -117,11 +116,12 @@ def label_all(
     """
     label_frames(
         frames,
-        labeller,
+        reference,
         path,
         workers=config.workers,
         threads=config.threads,
         timeout=config.timeout_s,
+        with_settings=False,  # they are in the configuration
         progress=progress,
     )
     asked = {frame_id(frame) for frame in frames}

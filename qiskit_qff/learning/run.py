@@ -17,8 +17,8 @@ from typing import Any
 from qiskit_qff import __version__
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError, DataError
-from qiskit_qff.labelling.labels import Labeller
-from qiskit_qff.labelling.run import frame_id
+from qiskit_qff.labelling.label import frame_id
+from qiskit_qff.labelling.reference import Reference
 from qiskit_qff.learning.choice import choose, write_frames
 from qiskit_qff.learning.config import LearnConfig
 from qiskit_qff.learning.exploration import explore, harvest, plan_runs
@@ -39,7 +39,7 @@ JOURNAL, MODEL, ROUNDS, CHOSEN, MD = "journal.jsonl", "model.json", "rounds", "c
 def learn(
     config: LearnConfig,
     inputs: Inputs,
-    labeller: Labeller,
+    reference: Reference,
     directory: Path,
     *,
     progress: Progress,
@@ -50,7 +50,7 @@ def learn(
     Args:
         config: what to do.
         inputs: structures to begin with.
-        labeller: the calculator.
+        reference: the calculator.
         directory: where everything is kept.
         progress: told what is going on.
         after_round: told of every round that is over, those of earlier processes included.
@@ -60,7 +60,7 @@ def learn(
         DataError: if its files are damaged, or too few frames could be labelled.
     """
     with closing(RunJournal(directory / JOURNAL)) as journal:
-        run = _Run(config, inputs, labeller, directory, journal, progress)
+        run = _Run(config, inputs, reference, directory, journal, progress)
         run.begin()
         records: list[RoundRecord] = []
         reason = None
@@ -93,14 +93,14 @@ class _Run:
         self,
         config: LearnConfig,
         inputs: Inputs,
-        labeller: Labeller,
+        reference: Reference,
         directory: Path,
         journal: RunJournal,
         progress: Progress,
     ) -> None:
         self._config = config
         self._inputs = inputs
-        self._labeller = labeller
+        self._reference = reference
         self._directory = directory
         self._journal = journal
         self._progress = progress
@@ -116,7 +116,7 @@ class _Run:
         """
         identity = self._config.identity() | {
             "structures": self._inputs.digest,
-            "label settings": self._labeller.settings_hash,
+            "label settings": self._reference.settings_hash,
         }
         begun = self._journal.get("begin")
         if begun is None:
@@ -128,7 +128,7 @@ class _Run:
                         f"{self._journal.path}: the run there was begun with {name} = "
                         f"{begun['identity'].get(name)!r}, not {identity.get(name)!r}. Choose another --out."
                     )
-        adopt_labels(self._asked, self._labeller, self._directory / LABELS)
+        adopt_labels(self._asked, self._reference, self._directory / LABELS)
         self._label("labels of the start")
         usable = self._labels.training(-1)
         if len(usable) < 2:
@@ -196,7 +196,7 @@ class _Run:
         config = self._config
         self._labels = label_all(
             self._asked,
-            self._labeller,
+            self._reference,
             self._directory / LABELS,
             config.label,
             largest_force=config.select.max_force_ev_per_ang,

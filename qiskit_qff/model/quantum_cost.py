@@ -127,9 +127,7 @@ def quantum_costs(
     for strategy, quantities in counts.items():
         for quantity, circuits in quantities.items():
             measures_operator = strategy == "operator" or quantity == "once"
-            # Every register is measured in jobs of its own; a training step sends all of them together.
-            fewest = 0 if not circuits else 1 if quantity == "gradient" else len(field.registers)
-            seconds = timing.seconds(shots=circuits * shots, jobs=max(fewest, -(-circuits // per_job)))
+            seconds = timing.seconds(shots=circuits * shots, jobs=-(-circuits // per_job))
             depth = depths["pairs" if measures_operator else "loader"] if circuits else 0
             costs.append(QuantumCost(strategy, quantity, circuits, circuits * shots, seconds, depth))
     return tuple(costs)

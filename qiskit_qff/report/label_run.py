@@ -78,13 +78,11 @@ def _facts(frames: Sequence[Frame], failed: Sequence[Frame]) -> tuple[tuple[str,
 
 
 def _failures(failed: Sequence[Frame]) -> tuple[Table, ...]:
-    """What went wrong, by kind."""
+    """What went wrong, by reason."""
     if not failed:
         return ()
-    kinds = Counter(str(frame.tags.get("failure", "unknown")) for frame in failed)
-    words = {str(f.tags.get("failure", "unknown")): str(f.tags.get("failure_message", "")) for f in failed[::-1]}
-    rows = tuple((kind, count, words[kind]) for kind, count in kinds.most_common())
-    return (Table("Failures", ("kind", "frames", "the first of them said"), rows),)
+    reasons = Counter(str(frame.tags.get("failure", "unknown")) for frame in failed)
+    return (Table("Failures", ("reason", "frames"), tuple(reasons.most_common())),)
 
 
 def _panels(frames: Sequence[Frame]) -> tuple[Panel, ...]:

@@ -1,8 +1,7 @@
 """A directory of ``qff md`` on the page: the log, what the trajectory tells, and a structure of it."""
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,15 @@ import numpy as np
 from qiskit_qff.bounded import read_json
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.metrics import FloatArray
-from qiskit_qff.report.analysis_page import analysis_panels
-from qiskit_qff.report.analysis_tables import ANALYSIS, analysis_sections
+from qiskit_qff.report.analysis_page import ANALYSIS, analysis_section, analysis_sections
 from qiskit_qff.report.html import Panel, Section, Table
 from qiskit_qff.report.md_figures import energy_figure, pressure_figure, temperature_figure
 from qiskit_qff.report.run_part import Progress, RunPart
 from qiskit_qff.report.structure_scene import structure_scene
-from qiskit_qff.simulation.analysis import AnalysisSettings, analyse_stream
+from qiskit_qff.simulation.analysis import AnalysisSettings, analyse
 from qiskit_qff.simulation.recording import COMPACT_TRAJECTORY, LOG, TRAJECTORY, read_log
 from qiskit_qff.simulation.settings import MDSettings
-from qiskit_qff.simulation.trajectory import Snapshot, stream_trajectory
+from qiskit_qff.simulation.trajectory import read_trajectory
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import iter_frames
 
@@ -90,27 +88,16 @@ def _summary(path: Path) -> Mapping[str, Any]:
         raise DataError(f"{path}: damaged or edited ({error}). Delete it, or run qff md again.") from error
 
 
-def _analyse(path: Path, *, element: str, progress: Progress) -> tuple[Frame | None, tuple[Section, ...]]:
-    """Walk through a trajectory; gives its last structure, atoms inside the cell, and the section of what it tells."""
-    stream = stream_trajectory(path)
-    last: list[Snapshot] = []
-
-    def remembered() -> Iterator[Snapshot]:
-        for snapshot in stream.snapshots:
-            last[:] = [snapshot]
-            yield snapshot
-
-    found = analyse_stream(
-        replace(stream, snapshots=remembered()),
-        AnalysisSettings(element=element),
-        progress=lambda fraction: progress(f"reading {path.name}", fraction),
-    )
-    gaps = tuple(f"No {name}: {reason}" for name, reason in found.missing.items())
-    section = Section(title="Structure and transport", text=gaps, panels=analysis_panels(found))
-    positions = last[0].positions
-    if stream.pbc.all():
-        positions = (positions @ np.linalg.inv(last[0].cell) % 1.0) @ last[0].cell
-    return Frame(stream.numbers, positions, last[0].cell, stream.pbc, index=found.n_frames - 1), (section,)
+def _analyse(path: Path, *, element: str, progress: Progress) -> tuple[Frame, tuple[Section, ...]]:
+    """Read a trajectory; gives its last structure, atoms inside the cell, and the section of what it tells."""
+    task = f"reading {path.name}"
+    trajectory = read_trajectory(path, progress=lambda done, total: progress(task, done / total))
+    found = analyse(trajectory, AnalysisSettings(element=element))
+    section = analysis_section("Structure and transport", found)
+    positions, cell = trajectory.positions[-1], trajectory.cells[-1]
+    if trajectory.pbc.all():
+        positions = (positions @ np.linalg.inv(cell) % 1.0) @ cell
+    return Frame(trajectory.numbers, positions, cell, trajectory.pbc, index=trajectory.n_frames - 1), (section,)
 
 
 def _which(structure: Frame) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.report.analysis_tables import ANALYSIS, analysis_sections
+from qiskit_qff.report.analysis_page import ANALYSIS, analysis_sections
 from qiskit_qff.report.calibration_part import calibrated_models, read_calibrations
 from qiskit_qff.report.device_run import is_device_run, read_device_run
 from qiskit_qff.report.evaluation_run import is_baseline_run, is_evaluation, read_baselines, read_evaluation

@@ -1,32 +1,46 @@
-"""Everything that one walk through a trajectory tells: structure, transport, vibrations, bonds, ion density.
+"""Everything that a trajectory tells: structure, transport, vibrations, bonds, where ions are.
 
-Frames stream by once; what each quantity keeps does not grow with their number, but for 8 bytes a frame for the
-bonds. A quantity that a trajectory does not carry (no times, no periods, too short) is missing with its reason, and
-the others are there.
+A quantity that a trajectory does not carry (no times, no periods, too short) is None, with a caution that says why; the
+others are there.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
-from ase import units
-from ase.data import atomic_masses
-from numpy.typing import NDArray
+from ase import Atoms, units
+from ase.data import atomic_masses, chemical_symbols
+from scipy.ndimage import gaussian_filter
+from scipy.signal import welch
 
-from qiskit_qff.errors import DataError
-from qiskit_qff.simulation.bonds import BondReport, BondWatch
-from qiskit_qff.simulation.diffusion import DiffusionBlocks, Diffusivity
-from qiskit_qff.simulation.displacements import Displacements, ElementDisplacements
-from qiskit_qff.simulation.radial_distribution import PairDistances, RadialDistribution
-from qiskit_qff.simulation.site_density import SiteDensity, SiteGrid
-from qiskit_qff.simulation.trajectory import Snapshot, SnapshotStream
-from qiskit_qff.simulation.vibrations import VelocityCorrelator, Vibrations
+from qiskit_qff.errors import DataError, MissingDependencyError
+from qiskit_qff.simulation.bonds import bond_report
+from qiskit_qff.simulation.diffusion import (
+    CM2_PER_S,
+    Transport,
+    conductivity_s_per_cm,
+    mean_squared_displacements,
+    relative_to_framework,
+    transport,
+)
+from qiskit_qff.simulation.radial_distribution import coordination_shells, radial_distribution
+from qiskit_qff.simulation.trajectory import Floats, Trajectory
+
+T = TypeVar("T")
 
 #: 1 u/Å³ in g/cm³.
 G_PER_CM3 = units._amu * 1e3 / 1e-24  # noqa: SLF001 (ASE's name for the atomic mass unit in kg)
-#: Pairs are counted in about so many frames, evenly chosen: more change no distribution.
-PAIR_FRAMES = 4000
+# Width of the Gaussian that an ion density is spread by, and distance of its grid points, in Å.
+_SMEARING, _GRID_ANG = 0.3, 0.25
+# A temperature that drifts by more than this fraction is no temperature of a diffusivity.
+_DRIFT = 0.1
+# Moves between frames, in cell vectors, that leave no doubt about the image; half a cell vector is the end.
+_FARTHEST = 0.4
+# The fastest vibrations in THz, with and without hydrogen (C-H and O-H stretches; P-S, C=C below 50 THz).
+_FASTEST = {True: 115.0, False: 50.0}
+_FEWEST_FOR_VIBRATIONS = 16
 
 
 @dataclass(frozen=True)
@@ -35,174 +49,257 @@ class AnalysisSettings:
 
     element: str = "Li"
     """The mobile element."""
-    n_blocks: int = 5
-    """Blocks of error bars."""
     r_max: float = 6.0
     """Reach of radial distributions in Å."""
     resolution_thz: float = 0.25
     """Distance of frequencies of the density of states in THz."""
-    about: Literal["all", "framework"] = "all"
-    """Whose centre of mass rests while the mobile element's displacements are measured."""
+    fit_from_ps: float | None = None
+    """Shortest lag time of the fit of the diffusivity in ps; default 5 % of the trajectory."""
+    temperature_k: float | None = None
+    """Temperature in K, where frames do not say."""
+    charge: float = 1.0
+    """Charge of a mobile ion in elementary charges."""
 
 
-@dataclass(frozen=True)
-class BlockedMean:
-    """A mean over frames, with the standard error from the means of blocks."""
+@dataclass(frozen=True, eq=False)
+class IonDensity:
+    """Where the ions of one element spend their time."""
 
-    value: float
-    """Mean over all frames."""
-    error: float
-    """Standard deviation of the blocks' means over the root of their number; NaN for fewer than two blocks."""
-    drift: float
-    """Mean of the last block minus that of the first."""
+    element: str
+    """Chemical symbol."""
+    values: Floats
+    """Number density on the grid of fractional coordinates k/n, shape ``(n_a, n_b, n_c)``, in 1/Å³."""
+    framework: Atoms
+    """Mean positions of all other atoms, in the mean cell."""
+
+    def write_cube(self, path: Path) -> None:
+        """Write density and framework as a Gaussian cube file, which VESTA, VMD and ASE read; values in 1/Å³."""
+        from ase.io.cube import write_cube
+
+        with path.open("w", encoding="utf-8") as stream:
+            write_cube(stream, self.framework, data=self.values, comment=f"{self.element} density in 1/Angstrom^3")
 
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """What a trajectory tells; None where it does not carry it."""
+    """What a trajectory tells."""
 
-    numbers: NDArray[np.int64]
-    """Atomic numbers, shape ``(n_atoms,)``."""
-    n_frames: int
-    """Number of frames."""
-    time_ps: float | None
-    """Time from the first frame to the last in ps."""
-    temperature_k: BlockedMean | None
-    """Temperature in K."""
-    volume_ang3: BlockedMean | None
-    """Volume in Å³."""
-    radial: RadialDistribution | None
-    """Radial distributions and coordination numbers."""
-    displacements: Displacements | None
-    """Mean squared displacements by element."""
-    diffusivity: Diffusivity | None
-    """Diffusivities of the mobile element."""
-    vibrations: Vibrations | None
-    """Velocity autocorrelation and density of states."""
-    sites: SiteDensity | None
+    told: Mapping[str, Any]
+    """Numbers, named with their units as in the JSON of ``qff analyse``; None where there is none. ``cautions`` says
+    what is missing and why, and what makes numbers doubtful."""
+    curves: Mapping[str, Mapping[str, Floats]]
+    """Columns of tables: ``rdf``, ``coordination``, ``msd``, ``vdos``, those that the trajectory carries."""
+    density: IonDensity | None
     """Density of the mobile element on a grid."""
-    bonds: BondReport
-    """What became of the bonds of the first frame."""
-    largest_move: float
-    """Largest move of an atom between two frames along a period, in cell vectors: above 0.4 it is anyone's guess which
-    image of it is the next."""
-    missing: Mapping[str, str]
-    """Why a quantity is None, by the name of its attribute."""
-
-    @property
-    def density_g_per_cm3(self) -> tuple[float, float] | None:
-        """Mass density in g/cm³ at the mean volume, and its standard error."""
-        if self.volume_ang3 is None:
-            return None
-        value = float(atomic_masses[self.numbers].sum()) / self.volume_ang3.value * G_PER_CM3
-        return value, value * self.volume_ang3.error / self.volume_ang3.value
 
 
-def analyse_stream(
-    stream: SnapshotStream, settings: AnalysisSettings, *, progress: Callable[[float], None] | None = None
+def analyse(
+    trajectory: Trajectory, settings: AnalysisSettings, *, progress: Callable[[str], None] = lambda _stage: None
 ) -> Analysis:
-    """Walk through a trajectory once.
+    """Read everything off a trajectory.
 
     Args:
-        stream: the frames.
+        trajectory: frames in time order.
         settings: what to look for.
-        progress: told now and then what fraction is done, 0 to 1.
+        progress: told what is being computed.
+    """
+    cautions: list[str] = []
+
+    def attempt(name: str, make: Callable[[], T]) -> T | None:
+        """What a call gives, or None with a caution."""
+        progress(name)
+        try:
+            return make()
+        except (DataError, MissingDependencyError) as error:
+            cautions.append(f"no {name}: {str(error).rstrip('.')}")
+            return None
+
+    told: dict[str, Any] = {"n_frames": trajectory.n_frames, "n_atoms": trajectory.n_atoms}
+    told["time_ps"] = None if trajectory.times_ps is None else float(np.ptp(trajectory.times_ps))
+    told |= _thermodynamics(trajectory, settings.temperature_k, cautions)
+    curves: dict[str, Mapping[str, Floats]] = {}
+    element = settings.element
+    radial = attempt("radial distributions", lambda: radial_distribution(trajectory, r_max=settings.r_max))
+    if radial is not None:
+        ends = radial.r + 0.5 * (radial.r[1] - radial.r[0])
+        curves |= {"rdf": {"r_ang": radial.r, **radial.curves}, "coordination": {"r_ang": ends, **radial.neighbors}}
+        told["rdf_peaks_ang"] = {name: float(radial.r[g.argmax()]) for name, g in radial.curves.items() if g.any()}
+        told["coordination"] = {name: vars(shell) for name, shell in coordination_shells(radial).items()}
+    displacements = attempt("displacements", lambda: mean_squared_displacements(trajectory, element))
+    if displacements is not None:
+        curves["msd"] = {"lag_ps": displacements.lag_ps, **displacements.curves}
+        told["msd_last_ang2"] = {name: float(curve[-1]) for name, curve in displacements.curves.items()}
+    moving = attempt(
+        f"diffusivity of {element}", lambda: transport(trajectory, element, fit_from_ps=settings.fit_from_ps)
+    )
+    told["diffusivity_element"] = element
+    told |= _transport(moving, told["volume_ang3"], told["temperature_k"], settings.charge, cautions)
+    told["amplitudes_ang"] = _amplitudes(trajectory, element, diffuses=moving is not None and not moving.is_caged)
+    vibrations = attempt("vibrations", lambda: _vibrations(trajectory, settings.resolution_thz))
+    if vibrations is not None:
+        curves["vdos"] = vibrations
+        frequencies, fastest = vibrations["frequency_thz"], _FASTEST[bool((trajectory.numbers == 1).any())]
+        peaks = {name: float(frequencies[curve.argmax()]) for name, curve in list(vibrations.items())[1:]}
+        highest = float(frequencies[-1])
+        told["vibrations"] = {
+            "resolution_thz": float(frequencies[1]),
+            "highest_thz": highest,
+            "highest_peak_thz": peaks,
+        }
+        if highest < fastest:
+            cautions.append(
+                f"velocities show vibrations up to {highest:.3g} THz; faster ones appear at wrong places. For all of "
+                f"them, write a frame every {1e3 / (2 * fastest):.2g} fs (qff md --interval)"
+            )
+    density = attempt("ion density", lambda: _ion_density(trajectory, element))
+    bonds = bond_report(trajectory)
+    told |= {"n_bonds": bonds.n_bonds, "broken_bonds": len(bonds.broken), "lost_atoms": len(bonds.lost)}
+    told |= {"bond_persistence_min": float(bonds.persistence.min()), "cautions": cautions}
+    missing = dict.fromkeys(("rdf_peaks_ang", "coordination", "msd_last_ang2", "vibrations"))
+    return Analysis(missing | told, curves, density)
+
+
+def blocked_mean(values: Floats) -> tuple[float, float, float]:
+    """Mean of a series, its standard error from the means of five blocks, and last minus first of these."""
+    means = np.array([block.mean() for block in np.array_split(values, min(5, len(values)))])
+    value = float(values.mean())
+    if np.ptp(means) < 1e-12 * abs(value):  # a fixed cell: what differs is rounding
+        return value, 0.0, 0.0
+    return value, float(means.std(ddof=1) / np.sqrt(len(means))), float(means[-1] - means[0])
+
+
+def _thermodynamics(trajectory: Trajectory, temperature_k: float | None, cautions: list[str]) -> dict[str, Any]:
+    """Temperature, volume and density, and the largest move between two frames."""
+    told: dict[str, Any] = {"temperature_k": temperature_k, "density_g_per_cm3": None, "volume_ang3": None}
+    if trajectory.temperatures_k is not None:
+        mean, _, drift = blocked_mean(trajectory.temperatures_k)
+        told["temperature_k"] = mean if temperature_k is None else temperature_k
+        if abs(drift) > _DRIFT * mean:
+            cautions.append(f"the temperature changes by {drift:+.0f} K: averages and diffusivity mix temperatures")
+    if trajectory.pbc.all():
+        volume, error, _ = blocked_mean(np.abs(np.linalg.det(trajectory.cells)))
+        density = float(atomic_masses[trajectory.numbers].sum()) / volume * G_PER_CM3
+        told |= {"volume_ang3": volume, "volume_error_ang3": error}
+        told |= {"density_g_per_cm3": density, "density_error_g_per_cm3": density * error / volume}
+    told["largest_move"] = largest = _largest_move(trajectory)
+    if largest > _FARTHEST:
+        cautions.append(
+            f"an atom moves by {largest:.2f} of a cell vector between two frames, so displacements across borders are "
+            "a guess; write frames more often"
+        )
+    return told
+
+
+def _transport(
+    moving: Transport | None, volume: float | None, temperature_k: float | None, charge: float, cautions: list[str]
+) -> dict[str, Any]:
+    """Diffusivities and conductivities."""
+    told: dict[str, Any] = dict.fromkeys(
+        ("diffusivity_cm2_per_s", "diffusivity_error_cm2_per_s", "conductivity_s_per_cm", "haven_ratio", "is_caged")
+    )
+    if moving is None:
+        return told
+    cautions += moving.cautions
+    told |= {"n_ions": moving.n_ions, "is_caged": moving.is_caged, "msd_exponent": moving.exponent}
+    told |= {"n_hops": moving.n_hops, "msd_intercept_ang2": moving.intercept_ang2}
+    told["diffusivity_upper_cm2_per_s"] = None if moving.upper is None else moving.upper * CM2_PER_S
+    told["diffusivity_fit_range_ps"] = moving.fit_range_ps
+    known = {"": moving.tracer}
+    if moving.haven_ratio is not None:
+        told["haven_ratio"], told["haven_ratio_error"] = moving.haven_ratio
+        known["charge_"] = moving.charge
+    has_conditions = volume is not None and temperature_k is not None
+    if moving.tracer is not None and not has_conditions:
+        cautions.append("no conductivity: it needs a volume and a temperature (--temperature)")
+    for name, found in known.items():
+        if found is None:
+            continue
+        told[f"{name}diffusivity_cm2_per_s"] = found.value * CM2_PER_S
+        told[f"{name}diffusivity_error_cm2_per_s"] = found.error * CM2_PER_S
+        told[f"{name}diffusivity_interval95_cm2_per_s"] = [CM2_PER_S * end for end in found.interval]
+        if volume is not None and temperature_k is not None:
+            per_unit = conductivity_s_per_cm(
+                1.0, n_ions=moving.n_ions, volume_ang3=volume, temperature_k=temperature_k, charge=charge
+            )
+            told[f"{name}conductivity_s_per_cm"] = found.value * per_unit
+            told[f"{name}conductivity_error_s_per_cm"] = found.error * per_unit
+    return told
+
+
+def _largest_move(trajectory: Trajectory) -> float:
+    """Largest move of an atom between two frames along a period, in cell vectors."""
+    pbc = trajectory.pbc
+    if not pbc.any() or trajectory.n_frames < 2:
+        return 0.0
+    cells = np.where(pbc[:, None], trajectory.cells[1:], np.eye(3))
+    moves = np.einsum("tai,tij->taj", np.diff(trajectory.positions, axis=0), np.linalg.inv(cells))
+    return float(np.abs(moves[:, :, pbc]).max())
+
+
+def _amplitudes(trajectory: Trajectory, element: str, *, diffuses: bool) -> dict[str, float]:
+    """Root mean squared distance from the mean position by element, in Å."""
+    positions = relative_to_framework(trajectory, element)
+    squares = ((positions - positions.mean(axis=0)) ** 2).sum(axis=2).mean(axis=0)
+    names = {chemical_symbols[number]: number for number in np.unique(trajectory.numbers)}
+    return {
+        name: float(np.sqrt(squares[trajectory.numbers == number].mean()))
+        for name, number in names.items()
+        if not (diffuses and name == element)
+    }
+
+
+def _vibrations(trajectory: Trajectory, resolution_thz: float) -> dict[str, Floats]:
+    """Vibrational density of states: power spectrum of the velocities, weighted by mass (Welch's estimate).
+
+    Returns:
+        Frequencies in THz, and by element modes per THz, which all together hold 3N - 3 modes.
 
     Raises:
-        DataError: if a frame can't be read or holds other atoms.
+        DataError: if velocities or times are missing, or there are too few frames.
     """
-    missing: dict[str, str] = {}
-    makers: dict[str, Callable[[], Any]] = {
-        "radial": lambda: PairDistances(stream, r_max=settings.r_max),
-        "displacements": lambda: ElementDisplacements(stream),
-        "diffusivity": lambda: DiffusionBlocks(
-            stream, settings.element, n_blocks=settings.n_blocks, about=settings.about
-        ),
-        "vibrations": lambda: VelocityCorrelator(stream, resolution_thz=settings.resolution_thz),
-        "sites": lambda: SiteGrid(stream, settings.element),
-    }
-    gatherers = {name: made for name, make in makers.items() if (made := _attempt(name, make, missing)) is not None}
-    bonds = BondWatch(stream)
-    thermodynamics = _Thermodynamics(stream, settings.n_blocks)
-    stride = -(-stream.n_frames // PAIR_FRAMES)
-    for index, snapshot in enumerate(stream.snapshots):
-        thermodynamics.add(snapshot)
-        bonds.add(snapshot)
-        if progress is not None and index % 100 == 0:
-            progress(index / stream.n_frames)
-        for name, gatherer in gatherers.items():
-            if name != "radial" or index % stride == 0:
-                gatherer.add(snapshot)
-    results = {name: _attempt(name, gatherer.result, missing) for name, gatherer in gatherers.items()}
-    return Analysis(
-        numbers=stream.numbers,
-        n_frames=stream.n_frames,
-        time_ps=thermodynamics.time_ps,
-        temperature_k=thermodynamics.temperature(),
-        volume_ang3=thermodynamics.volume(),
-        bonds=bonds.result(),
-        largest_move=thermodynamics.largest_move,
-        missing=missing,
-        **{name: results.get(name) for name in makers},
-    )
+    if trajectory.velocities is None:
+        raise DataError("the frames carry no velocities; write them (qff md --velocities).")
+    spacing = trajectory.spacing_ps()
+    length = min(trajectory.n_frames, max(_FEWEST_FOR_VIBRATIONS, round(1.0 / (resolution_thz * spacing))))
+    if length < _FEWEST_FOR_VIBRATIONS:
+        raise DataError(f"{length} frames are too few; at least {_FEWEST_FOR_VIBRATIONS} are needed.")
+    masses = atomic_masses[trajectory.numbers]
+    moving = trajectory.velocities - np.einsum("tai,a->ti", trajectory.velocities, masses / masses.sum())[:, None]
+    power: dict[str, Floats] = {}
+    for number in np.unique(trajectory.numbers):
+        chosen = moving[:, trajectory.numbers == number] * np.sqrt(atomic_masses[number])
+        # The zero of frequency is kept: a diffusing element has modes there.
+        frequencies, spectra = welch(chosen, fs=1.0 / spacing, nperseg=length, detrend=False, axis=0)
+        power[chemical_symbols[number]] = spectra.sum(axis=(1, 2))
+    total = np.trapezoid(sum(power.values()), frequencies)
+    modes = 3 * len(masses) - 3
+    return {"frequency_thz": frequencies, **{name: curve * (modes / total) for name, curve in power.items()}}
 
 
-def _attempt(name: str, make: Callable[[], Any], missing: dict[str, str]) -> Any:
-    """What a call gives, or None with the reason put down."""
-    try:
-        return make()
-    except DataError as error:
-        missing[name] = str(error)
-        return None
+def _ion_density(trajectory: Trajectory, element: str) -> IonDensity:
+    """Number density of one element about the framework, counted in fractional coordinates and smeared.
 
+    The Gaussian is round in orthogonal cells, and skewed like the cell in others.
 
-class _Thermodynamics:
-    """Temperature and volume by block, and how far atoms move from frame to frame."""
-
-    def __init__(self, stream: SnapshotStream, n_blocks: int) -> None:
-        self._n_frames, self._n_blocks = stream.n_frames, max(1, min(n_blocks, stream.n_frames))
-        self._pbc = stream.pbc
-        self._last: NDArray[np.float64] | None = None
-        self.largest_move = 0.0
-        """Largest move of an atom between two frames along a period, in cell vectors."""
-        self._sums = np.zeros((2, self._n_blocks))
-        self._counts = np.zeros(self._n_blocks, dtype=np.int64)
-        self._index = 0
-        self._times: list[float | None] = [None, None]
-
-    @property
-    def time_ps(self) -> float | None:
-        """Time from the first frame to the last in ps."""
-        first, last = self._times
-        return None if first is None or last is None else last - first
-
-    def add(self, snapshot: Snapshot) -> None:
-        """Take in the next frame."""
-        block = self._index * self._n_blocks // self._n_frames
-        hot = np.nan if snapshot.temperature_k is None else snapshot.temperature_k
-        self._sums[:, block] += hot, abs(np.linalg.det(snapshot.cell))
-        self._counts[block] += 1
-        self._times = [snapshot.time_ps if self._index == 0 else self._times[0], snapshot.time_ps]
-        self._index += 1
-        if self._last is not None and self._pbc.any():
-            cell = np.where(self._pbc[:, None], snapshot.cell, np.eye(3))
-            moves = np.abs((snapshot.positions - self._last) @ np.linalg.inv(cell)).max(axis=0)
-            self.largest_move = max(self.largest_move, float(moves[self._pbc].max()))
-        self._last = snapshot.positions
-
-    def temperature(self) -> BlockedMean | None:
-        """Mean temperature; None where a frame has none."""
-        return None if np.isnan(self._sums[0]).any() else self._mean(0)
-
-    def volume(self) -> BlockedMean | None:
-        """Mean volume; None unless periodic in all directions."""
-        return self._mean(1) if self._pbc.all() else None
-
-    def _mean(self, row: int) -> BlockedMean:
-        """Mean of one of the two."""
-        means = self._sums[row] / self._counts
-        value = float(self._sums[row].sum() / self._counts.sum())
-        if np.ptp(means) < 1e-12 * abs(value):  # a fixed cell: what differs is rounding
-            return BlockedMean(value=value, error=0.0, drift=0.0)
-        error = float(means.std(ddof=1) / np.sqrt(len(means))) if len(means) > 1 else float("nan")
-        return BlockedMean(value=value, error=error, drift=float(means[-1] - means[0]))
+    Raises:
+        DataError: if the element is absent, or the structure not periodic in all directions.
+    """
+    chosen = np.array([chemical_symbols[number] == element for number in trajectory.numbers])
+    if not chosen.any():
+        raise DataError(f"the trajectory has no {element!r} atom.")
+    if not trajectory.pbc.all():
+        raise DataError("a density on a grid needs a structure periodic in all three directions.")
+    relative = relative_to_framework(trajectory, element)
+    placed = relative + (trajectory.positions[0, 0] - relative[0, 0])
+    fractional = np.einsum("tai,tij->taj", placed, np.linalg.inv(trajectory.cells))
+    cell = trajectory.cells.mean(axis=0)
+    lengths = np.linalg.norm(cell, axis=1)
+    shape = tuple(np.ceil(lengths / _GRID_ANG).astype(int).tolist())
+    points = np.round(fractional[:, chosen] * shape).astype(np.int64).reshape(-1, 3) % shape
+    counts = np.bincount(np.ravel_multi_index(tuple(points.T), shape), minlength=int(np.prod(shape))).reshape(shape)
+    smooth = gaussian_filter(counts.astype(np.float64), _SMEARING * np.array(shape) / lengths, mode="wrap")
+    voxel = float(abs(np.linalg.det(cell))) / counts.size
+    framework = Atoms(trajectory.numbers[~chosen], cell=cell, pbc=True)
+    framework.set_scaled_positions(fractional[:, ~chosen].mean(axis=0))
+    framework.wrap()
+    return IonDensity(element, smooth / (trajectory.n_frames * voxel), framework)

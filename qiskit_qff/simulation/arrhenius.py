@@ -12,11 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import units
-from numpy.typing import NDArray
 
 from qiskit_qff.errors import DataError
-
-Floats = NDArray[np.float64]
+from qiskit_qff.simulation.trajectory import Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +39,7 @@ class Arrhenius:
     """Of -Ea/kB in K and ln D0, shape ``(2, 2)``, widened where points scatter."""
 
     def diffusivity(self, temperature_k: float) -> tuple[float, float]:
-        """Diffusivity at another temperature and the standard error of its logarithm.
-
-        Args:
-            temperature_k: in K.
-
-        Returns:
-            D in cm²/s, and the error of ln D: D lies between D exp(-error) and D exp(error).
-        """
+        """Diffusivity in cm²/s at another temperature in K, and the standard error of its logarithm."""
         at = np.array([1.0 / temperature_k, 1.0])
         logarithm = np.log(self.prefactor_cm2_per_s) - self.activation_ev / (units.kB * temperature_k)
         return float(np.exp(logarithm)), float(np.sqrt(at @ self.covariance @ at))
@@ -86,10 +77,9 @@ def fit_arrhenius(
     freedom = len(values) - 2
     residuals = weights * (logarithms - np.polyval(line, inverse - centre))
     chi_square = float((residuals**2).sum() / freedom) if freedom else float("nan")
-    covariance = covariance * max(1.0, chi_square if freedom else 1.0)
     shift = np.array([[1.0, 0.0], [-centre, 1.0]])  # from (slope, value at the centre) to (slope, value at 1/T = 0)
     slope, at_infinity = shift @ line
-    covariance = shift @ covariance @ shift.T
+    covariance = shift @ covariance @ shift.T * max(1.0, chi_square if freedom else 1.0)
     return Arrhenius(
         activation_ev=float(-slope * units.kB),
         activation_error_ev=float(np.sqrt(covariance[0, 0]) * units.kB),
@@ -100,8 +90,3 @@ def fit_arrhenius(
         errors=deviations,
         covariance=covariance,
     )
-
-
-def _array(values: Sequence[float]) -> Floats:
-    """Numbers as an array."""
-    return np.asarray(values, dtype=np.float64)

@@ -12,7 +12,7 @@ import numpy as np
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
-from qiskit_qff.simulation.trajectory import Snapshot, SnapshotStream, Trajectory
+from qiskit_qff.simulation.trajectory import Trajectory
 from qiskit_qff.structures.framework import BOND, MOBILE, NONMETALS
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 
@@ -106,54 +106,21 @@ def bond_report(trajectory: Trajectory, *, mobile: Sequence[int] = MOBILE, reach
         mobile: atomic numbers of ions whose contacts are no bonds.
         reach: an atom without any other this close is lost, in Å.
     """
-    stream = trajectory.stream()
-    watch = BondWatch(stream, mobile=mobile, reach=reach)
-    for snapshot in stream.snapshots:
-        watch.add(snapshot)
-    return watch.result()
-
-
-class BondWatch:
-    """Follows the bonds of the first frame while frames stream by."""
-
-    def __init__(self, stream: SnapshotStream, *, mobile: Sequence[int] = MOBILE, reach: float = 5.0) -> None:
-        """Make ready for the frames of a stream.
-
-        Args:
-            stream: whose frames will come.
-            mobile: atomic numbers of ions whose contacts are no bonds.
-            reach: an atom without any other this close is lost, in Å.
-        """
-        self._numbers, self._pbc = stream.numbers, stream.pbc
-        self._mobile, self._reach = mobile, reach
-        self._persistence: list[float] = []
-        self._bonds: Bonds
-        self._first: Snapshot
-        self._last: Snapshot
-
-    def add(self, snapshot: Snapshot) -> None:
-        """Take in the next frame."""
-        if not self._persistence:
-            self._first = snapshot
-            near = self._neighbors(snapshot)
-            self._bonds = _bonds_among(near, self._numbers, self._mobile)
-        self._last = snapshot
-        lengths = np.linalg.norm(self._bonds.vectors(snapshot.positions, snapshot.cell), axis=1)
-        self._is_broken = lengths > BREAK_FACTOR * self._bonds.lengths
-        self._persistence.append(1.0 - float(self._is_broken.mean()) if len(lengths) else 1.0)
-
-    def result(self) -> BondReport:
-        """What became of them."""
-        first, last = self._neighbors(self._first), self._neighbors(self._last)
-        had, has = np.diff(first.first) > 0, np.diff(last.first) > 0
-        pairs = zip(self._bonds.first[self._is_broken], self._bonds.second[self._is_broken], strict=True)
-        return BondReport(
-            n_bonds=len(self._bonds.first),
-            persistence=np.array(self._persistence),
-            broken=tuple((int(i), int(j)) for i, j in pairs),
-            lost=tuple(int(i) for i in np.flatnonzero(had & ~has)),
-        )
-
-    def _neighbors(self, snapshot: Snapshot) -> NeighborList:
-        """Neighbours in one frame."""
-        return neighbor_list(snapshot.positions, snapshot.cell, self._pbc, self._reach)
+    first, last = (
+        neighbor_list(trajectory.positions[frame], trajectory.cells[frame], trajectory.pbc, reach) for frame in (0, -1)
+    )
+    bonds = _bonds_among(first, trajectory.numbers, mobile)
+    broken = np.array(
+        [
+            np.linalg.norm(bonds.vectors(*frame), axis=1) > BREAK_FACTOR * bonds.lengths
+            for frame in zip(trajectory.positions, trajectory.cells, strict=True)
+        ]
+    )
+    pairs = zip(bonds.first[broken[-1]], bonds.second[broken[-1]], strict=True)
+    had, has = np.diff(first.first) > 0, np.diff(last.first) > 0
+    return BondReport(
+        n_bonds=len(bonds.first),
+        persistence=1.0 - broken.mean(axis=1) if len(bonds.first) else np.ones(len(broken)),
+        broken=tuple((int(i), int(j)) for i, j in pairs),
+        lost=tuple(int(i) for i in np.flatnonzero(had & ~has)),
+    )

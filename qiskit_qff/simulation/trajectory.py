@@ -11,7 +11,7 @@ A :class:`SnapshotStream` hands out one frame after the other and holds no more 
 the file; a :class:`Trajectory` holds all of them.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -75,6 +75,10 @@ class Trajectory:
     """Which cell vectors are periods, shape ``(3,)``."""
     times_ps: Floats | None
     """Time of each frame, shape ``(n_frames,)``, in ps; None where the file does not say."""
+    velocities: Floats | None = None
+    """Velocities, shape ``(n_frames, n_atoms, 3)``, in Å/ps; None where the file has none."""
+    temperatures_k: Floats | None = None
+    """Temperature of each frame, shape ``(n_frames,)``, in K; None where the file does not say."""
 
     @property
     def n_frames(self) -> int:
@@ -96,7 +100,15 @@ class Trajectory:
         kept = times - times[0] >= time_ps - 1e-9
         if not kept.any():
             raise DataError(f"nothing is left after {time_ps} ps: the trajectory covers {np.ptp(times):g} ps.")
-        return Trajectory(self.numbers, self.positions[kept], self.cells[kept], self.pbc, times[kept])
+        return Trajectory(
+            numbers=self.numbers,
+            positions=self.positions[kept],
+            cells=self.cells[kept],
+            pbc=self.pbc,
+            times_ps=times[kept],
+            velocities=None if self.velocities is None else self.velocities[kept],
+            temperatures_k=None if self.temperatures_k is None else self.temperatures_k[kept],
+        )
 
     def require_times(self) -> Floats:
         """The times, in ps.
@@ -108,33 +120,61 @@ class Trajectory:
             raise no_times()
         return self.times_ps
 
-    def stream(self) -> SnapshotStream:
-        """The frames one after the other."""
-        times = [None] * self.n_frames if self.times_ps is None else self.times_ps.tolist()
-        snapshots = map(Snapshot, self.positions, self.cells, times)
-        return SnapshotStream(numbers=self.numbers, pbc=self.pbc, n_frames=self.n_frames, snapshots=snapshots)
+    def spacing_ps(self) -> float:
+        """Time between frames in ps.
+
+        Raises:
+            DataError: if there are fewer than two frames, or they carry no time, or it is not evenly spaced.
+        """
+        steps = np.diff(self.require_times())
+        if not len(steps):
+            raise DataError("displacements need at least two frames.")
+        if steps.min() <= 0.0 or np.ptp(steps) > 1e-6 * steps.mean():
+            raise DataError(
+                f"frames are not evenly spaced in time ({steps.min():g} to {steps.max():g} ps apart); "
+                "displacements need even steps."
+            )
+        return float(steps.mean())
 
 
-def read_trajectory(path: Path, *, frame_time_fs: float | None = None) -> Trajectory:
+def read_trajectory(
+    path: Path,
+    *,
+    frame_time_fs: float | None = None,
+    skip_ps: float = 0.0,
+    progress: Callable[[float, float], None] | None = None,
+) -> Trajectory:
     """Read a trajectory; every frame must hold the same atoms in the same order.
 
     Args:
         path: any structure file; trajectories of ``qff md`` carry their times.
         frame_time_fs: time between frames in fs, for files that do not carry it.
+        skip_ps: time to leave out at the beginning, in ps.
+        progress: told now and then how many frames of how many are read.
 
     Raises:
-        DataError: if the file can't be read, or the atoms change.
+        DataError: if the file can't be read, the atoms change, or nothing is left.
     """
-    stream = _stream(iter_frames(path), frame_time_fs, n_frames=0)
-    snapshots = list(stream.snapshots)
-    times = [snapshot.time_ps for snapshot in snapshots]
+    stream = stream_trajectory(path, frame_time_fs=frame_time_fs, skip_ps=skip_ps)
+    snapshots = []
+    for index, snapshot in enumerate(stream.snapshots):
+        snapshots.append(snapshot)
+        if progress is not None and index % 100 == 0:
+            progress(index, stream.n_frames)
     return Trajectory(
         numbers=stream.numbers,
         positions=np.array([snapshot.positions for snapshot in snapshots]),
         cells=np.array([snapshot.cell for snapshot in snapshots]),
         pbc=stream.pbc,
-        times_ps=None if None in times else np.array(times, dtype=np.float64),
+        times_ps=_all_or_none([snapshot.time_ps for snapshot in snapshots]),
+        velocities=_all_or_none([snapshot.velocities for snapshot in snapshots]),
+        temperatures_k=_all_or_none([snapshot.temperature_k for snapshot in snapshots]),
     )
+
+
+def _all_or_none(values: Sequence[Floats | float | None]) -> Floats | None:
+    """What every frame has, along a first axis of frames; None where one lacks it."""
+    return None if any(value is None for value in values) else np.array(values, dtype=np.float64)
 
 
 def stream_trajectory(path: Path, *, frame_time_fs: float | None = None, skip_ps: float = 0.0) -> SnapshotStream:

@@ -1,6 +1,7 @@
 """``kill -9`` in the middle of labelling, dynamics and training: the run goes on and ends as if nothing had been."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from qiskit_qff.structures.reading import read_frames
 
 CONFIG = {
     "start": "start.extxyz",
-    "label": {"calculator": "emt"},
+    "label": {"options": {"delay": 0.15}},
     "md": {"time_ps": 12.0, "timestep_fs": 2.0, "interval": 10},
     "select": {"per_round": 5, "held_out": 2, "grade_limit": 2.2, "break_at": 50.0},
     "stop": {"rounds": 2},
@@ -27,22 +28,13 @@ CONFIG = {
         "max_parameters": 20,
     },
 }
-SCRIPT = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from contracts.labelling.slow_emt import SlowEmt
-from qiskit_qff.learning.config import load_learn_config
-from qiskit_qff.learning.inputs import read_inputs
-from qiskit_qff.learning.run import learn
-if __name__ == "__main__":
-    config = load_learn_config(Path({config!r}))
-    learn(config, read_inputs(config), SlowEmt({delay!r}), Path(sys.argv[1]), progress=lambda *_, **__: None)
-"""
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+}
 
 
 @pytest.fixture
-def script(tmp_path):
+def command(tmp_path):
     rng, frames = np.random.default_rng(0), []
     for _ in range(5):
         atoms = bulk("Cu", cubic=True) * (2, 1, 1)
@@ -52,14 +44,22 @@ def script(tmp_path):
         frames.append(atoms)
     write(tmp_path / "start.extxyz", frames)
     (tmp_path / "learn.yaml").write_text(json.dumps(CONFIG))
-    tests, path = str(Path(__file__).parents[1]), tmp_path / "learn.py"
-    path.write_text(SCRIPT.format(tests=tests, config=str(tmp_path / "learn.yaml"), delay=0.15))
-    return [sys.executable, str(path)]
+    calculator = "contracts.labelling.slow_emt:SlowEmt"
+    return [
+        sys.executable,
+        "-m",
+        "qiskit_qff",
+        "learn",
+        str(tmp_path / "learn.yaml"),
+        "--calculator",
+        calculator,
+        "--out",
+    ]
 
 
 def kill_when(command, out, condition):
     """Start the run, kill -9 it as soon as the condition holds, and make sure that this was in time."""
-    process = subprocess.Popen([*command, str(out)], stderr=subprocess.PIPE)
+    process = subprocess.Popen([*command, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=ENVIRONMENT)
     deadline = time.monotonic() + 120
     while process.poll() is None and not condition() and time.monotonic() < deadline:
         time.sleep(0.002)
@@ -80,24 +80,24 @@ def entries(out):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_killed_runs_go_on_and_end_alike(script, tmp_path):
+def test_killed_runs_go_on_and_end_alike(command, tmp_path):
     out, whole = tmp_path / "parts", tmp_path / "whole"
     labels, journal = out / "labels.extxyz", out / "journal.jsonl"
     log = out / "rounds" / "000" / "md" / "300K-1" / "log.csv"
-    kill_when(script, out, lambda: count(labels, b"label_id") >= 2)
+    kill_when(command, out, lambda: count(labels, b"label_id") >= 2)
     finished = count(labels, b"label_id")
     assert 2 <= finished < 5  # killed while labelling the start
-    kill_when(script, out, lambda: count(log, b"\n") > 110)
+    kill_when(command, out, lambda: count(log, b"\n") > 110)
     assert count(journal, b'"event": "trained"') == 1
     assert count(journal, b'"event": "md"') == 0  # killed in the dynamics of round 0
     assert (log.parent / "checkpoint.npz").exists()
     walls = [frame.tags["label_wall_s"] for frame in read_frames(labels)]
-    kill_when(script, out, lambda: count(labels, b"learn_round=0") >= 2)
+    kill_when(command, out, lambda: count(labels, b"learn_round=0") >= 2)
     assert count(journal, b'"event": "chosen"') == 1
     assert count(journal, b'"round": 0, "name": "", "n_train"') == 1  # still that of the model: killed while labelling
-    kill_when(script, out, (out / "rounds" / "001").exists)  # killed while training, or soon after
-    subprocess.run([*script, str(out)], check=True)
-    subprocess.run([*script, str(whole)], check=True)
+    kill_when(command, out, (out / "rounds" / "001").exists)  # killed while training, or soon after
+    subprocess.run([*command, str(out)], check=True, env=ENVIRONMENT)
+    subprocess.run([*command, str(whole)], check=True, env=ENVIRONMENT)
     assert entries(out) == entries(whole)
     mine, theirs = (read_frames(place / "labels.extxyz") for place in (out, whole))
     assert [frame.tags["label_wall_s"] for frame in mine][: len(walls)] == walls  # no label was made twice

@@ -27,7 +27,7 @@ _CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.tru
 _MODULES = (
     "qiskit_qff.cli.main",
     "qiskit_qff.cli.training_run",
-    "qiskit_qff.cli.analysis_run",
+    "qiskit_qff.simulation.analysis",
     "qiskit_qff.cli.calibration_run",
     "qiskit_qff.model.remote.jobs",
     "qiskit_qff.model.remote.results",
@@ -35,8 +35,7 @@ _MODULES = (
     "qiskit_qff.evaluators.backends",
     "qiskit_qff.simulation.dynamics",
     "qiskit_qff.report.md_figures",
-    "qiskit_qff.labelling.run",
-    "qiskit_qff.labelling.registry",
+    "qiskit_qff.labelling.label",
     "qiskit_qff.structures.foreign",
     "qiskit_ibm_runtime.fake_provider",
     "qiskit_ibm_runtime.executor_estimator",

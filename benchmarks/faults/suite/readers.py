@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from qiskit_qff.labelling.journal import Journal
-from qiskit_qff.labelling.options import read_options
+from qiskit_qff.labelling.label import LabelFile
+from qiskit_qff.labelling.reference import reference
 from qiskit_qff.model.config import load_config
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.remote.run_directory import load_result, load_run
@@ -33,8 +33,8 @@ READERS: dict[str, tuple[str, Reader]] = {
     "log": ("log.csv", read_log),
     "checkpoint": ("checkpoint.npz", read_checkpoint),
     "training journal": ("journal.json", read_journal),
-    "labels": ("labels.extxyz", lambda path: Journal(path).close()),
-    "label options": ("options.yaml", lambda path: read_options("emt", path)),
+    "labels": ("labels.extxyz", lambda path: LabelFile(path).close()),
+    "label options": ("options.yaml", lambda path: reference("emt", path)),
     "run": ("run.json", lambda path: load_run(path.parent)),
     "job result": ("job_0.npz", load_result),
 }

@@ -44,7 +44,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("analyse", "dynamics/trajectory.extxyz", "--element", "Cu", "--json"),
     ("lammps", MODEL, DATA, "--out", "lammps", "--json"),
     ("select", MODEL, STRUCTURES, "--n", "2", "--out", "chosen.extxyz", "--json"),
-    ("label", STRUCTURES, "--calculator", "emt", "--out", "labelled.extxyz", "--keep", "kept", "--json"),
+    ("label", STRUCTURES, "--calculator", "emt", "--out", "labelled.extxyz", "--json"),
     ("baseline", CONFIG, "--models", "mean", "--out", "baseline", "--json"),
     ("export", MODEL, "--out", "plain.json", "--json"),
     ("report", MODEL, "--out", "again.html", "--json"),

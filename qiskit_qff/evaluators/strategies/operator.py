@@ -172,7 +172,7 @@ def measure_operators(
     """
     found: list[MeasuredOperator | None] = [None] * len(bounds)
     for size, evaluator in evaluators.items():
-        members = [index for index, bound in enumerate(bounds) if bound.program.n_qubits == size]
+        members = largest_first([index for index, b in enumerate(bounds) if b.program.n_qubits == size], bounds)
         plans = [operator_requests(bounds[index], design=designs[index]) for index in members]
         requests = [replace(request, register=place) for place, plan in enumerate(plans) for request in plan]
         answers = iter(evaluator.evaluate(requests, shots=shots))
@@ -180,6 +180,16 @@ def measure_operators(
             own = [next(answers) for _ in plan]
             found[index] = assemble_operator(bounds[index], own, design=designs[index])
     return [operator for operator in found if operator is not None]
+
+
+def largest_first(members: Sequence[int], bounds: Sequence[BoundProgram]) -> list[int]:
+    """Registers by the size of their readout, which their errors grow with: the largest get the best qubits.
+
+    Args:
+        members: Indices of registers.
+        bounds: Circuits with their parameters.
+    """
+    return sorted(members, key=lambda index: -float(np.abs(bounds[index].weights).sum()))
 
 
 def operator_requests(bound: BoundProgram, *, design: DesignName = "pairs") -> list[Request]:

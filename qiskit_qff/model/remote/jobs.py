@@ -15,6 +15,7 @@ from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators.backends import Device, device_tiling, find_device
 from qiskit_qff.evaluators.ibm_account import opened_mode
+from qiskit_qff.evaluators.strategies.operator import largest_first
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.register import RegisterKey
 from qiskit_qff.model.remote.run_directory import Run, save_result
@@ -37,7 +38,9 @@ def snapshot_of(device: Device, field: ForceField) -> dict[str, Any]:
     tiles, begin = [], 0
     for size, keys in by_size.items():
         tiling = None if device.line is None else device_tiling(device, size, len(keys))
-        for place, key in enumerate(keys):
+        bounds = [field.registers[key].bound_program() for key in keys]
+        for place, index in enumerate(largest_first(range(len(keys)), bounds)):
+            key = keys[index]
             number, line = (0, None) if tiling is None else tiling.place(place)
             tiles.append(
                 {

@@ -5,14 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qiskit_qff.circuit.ansatz import (
-    AnsatzSpec,
-    angles_for_pair,
-    angles_for_vector,
-    build_program,
-    n_parameters,
-)
-from qiskit_qff.circuit.compiled import circuit_matrix, readout_jacobian, readout_matrices
+from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector, build_program, n_parameters
+from qiskit_qff.circuit.compiled import circuit_matrix, readout_matrices
 from qiskit_qff.circuit.program import CircuitProgram
 from qiskit_qff.circuit.readout import diagonal_observable, z_diagonals, z_supports
 from qiskit_qff.errors import ConfigError
@@ -46,31 +40,10 @@ def test_full_tree_needs_few_entangling_gates(n_qubits):
     assert counts == {"ry": 2**n_qubits - 1, "cz": 2**n_qubits - 1 - n_qubits}
 
 
-@pytest.mark.parametrize("n_amplitudes", [4, 8, 16])
-def test_rank_two_tree_reaches_any_orthonormal_pair(n_amplitudes, rng):
-    spec = AnsatzSpec("ry_tree", "rank_two", n_amplitudes, n_readouts=2)
-    first, second = rng.normal(size=(2, n_amplitudes))
-    basis = np.linalg.qr(np.array([first, second]).T)[0].T
-    matrices = readout_matrices(build_program(spec), angles_for_pair(spec, first, second))
-    for matrix, vector in zip(matrices, basis, strict=True):
-        np.testing.assert_allclose(matrix, np.outer(vector, vector), atol=1e-12)
-
-
-@pytest.mark.parametrize("n_amplitudes", [3, 5, 6, 8, 11])
-def test_rank_two_angles_are_all_effective(n_amplitudes, rng):
-    program = build_program(AnsatzSpec("ry_tree", "rank_two", n_amplitudes, n_readouts=2))
-    theta = rng.normal(size=program.n_angles)
-    used = readout_jacobian(program, theta)[:, :, :n_amplitudes, :n_amplitudes]
-    assert program.n_angles == 2 * n_amplitudes - 3
-    assert np.linalg.matrix_rank(used.reshape(program.n_angles, -1), tol=1e-8) == program.n_angles
-    np.testing.assert_allclose(circuit_matrix(program, theta)[0, n_amplitudes:], 0.0, atol=1e-12)
-
-
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
         (AnsatzSpec("ry_tree", "rank_one", 32), 32),
-        (AnsatzSpec("ry_tree", "rank_two", 16, n_readouts=2), 31),
         (AnsatzSpec("brickwork_cz", "z_diagonal", 16, layers=4, n_readouts=8), 28),
         (AnsatzSpec("brickwork_rzz", "z_diagonal", 16, layers=2, n_readouts=3), 21),
     ],
@@ -98,16 +71,14 @@ def test_observables_have_the_readout_diagonals(rng):
     "make",
     [
         lambda: AnsatzSpec("tree", "rank_one", 4),
-        lambda: AnsatzSpec("ry_tree", "rank_three", 4),
-        lambda: AnsatzSpec("ry_tree", "rank_two", 4, n_readouts=1),
+        lambda: AnsatzSpec("ry_tree", "rank_two", 4),
+        lambda: AnsatzSpec("ry_tree", "rank_one", 4, n_readouts=2),
         lambda: AnsatzSpec("brickwork_cz", "z_diagonal", 4, n_readouts=5),
         lambda: AnsatzSpec("brickwork_cz", "rank_one", 4, layers=0),
         lambda: AnsatzSpec("ry_tree", "rank_one", 1),
-        lambda: build_program(AnsatzSpec("ry_tree", "rank_two", 2, n_readouts=2)),
         lambda: angles_for_vector(AnsatzSpec("brickwork_cz", "rank_one", 4), np.ones(4)),
         lambda: angles_for_vector(AnsatzSpec("ry_tree", "rank_one", 4), np.ones(3)),
         lambda: angles_for_vector(AnsatzSpec("ry_tree", "rank_one", 4), np.zeros(4)),
-        lambda: angles_for_pair(AnsatzSpec("ry_tree", "rank_two", 6, n_readouts=2), np.ones(6), np.eye(6)[0]),
         lambda: CircuitProgram(build_program(AnsatzSpec("ry_tree", "rank_one", 4)).circuit, np.eye(8), 4),
         lambda: CircuitProgram(build_program(AnsatzSpec("ry_tree", "rank_one", 4)).circuit, np.eye(4), 5),
         lambda: z_diagonals(2, 5),

@@ -22,7 +22,6 @@ from qiskit_qff.errors import ConfigError
 SPECS = [
     AnsatzSpec("ry_tree", "rank_one", 8),
     AnsatzSpec("ry_tree", "rank_one", 11),
-    AnsatzSpec("ry_tree", "rank_two", 7, n_readouts=2),
     AnsatzSpec("brickwork_cz", "z_diagonal", 8, layers=3, n_readouts=6),
     AnsatzSpec("brickwork_rzz", "z_diagonal", 5, layers=2, n_readouts=4),
     AnsatzSpec("brickwork_rzz", "rank_one", 4, layers=2),

@@ -110,36 +110,83 @@ def moved(atoms, atom, axis, step):
     return other
 
 
-def test_quadratic_design_equals_the_form(structure, tables, rng):
-    widths = np.diff(tables.channel_start)
-    sizes = np.array([3, 4])
-    maps = [rng.normal(size=(d, k)) for d, k in zip(sizes, widths, strict=True)]
-    means = rng.normal(size=int(tables.channel_start[-1]))
-    starts = np.concatenate([[0], np.cumsum([m.size for m in maps])])
-    feature_start = np.concatenate([[0], np.cumsum([(d + 1) * (d + 2) // 2 for d in sizes])])
+class Quadratic:
+    """Random features of the channels, spread over registers."""
 
-    def rows(atoms, n_strains=6):
-        energy, virial = np.empty(feature_start[-1]), np.empty((n_strains, feature_start[-1]))
-        force = np.empty((3 * len(atoms), feature_start[-1]))
-        flat = np.concatenate([m.ravel() for m in maps])
-        quadratic_design(tables, means, flat, starts, sizes, feature_start, *inputs(atoms), energy, force, virial)
+    def __init__(self, tables, registers, rng):
+        self.tables, self.widths = tables, np.diff(tables.channel_start)
+        self.registers = [(s, sum(held[:k]), d) for s, held in enumerate(registers) for k, d in enumerate(held)]
+        self.sizes = np.array([sum(held) for held in registers])
+        self.maps = [rng.normal(size=(d, k)) for d, k in zip(self.sizes, self.widths, strict=True)]
+        self.means = rng.normal(size=int(tables.channel_start[-1]))
+
+    def starts(self):
+        return np.concatenate([[0], np.cumsum([(d + 1) * (d + 2) // 2 for _, _, d in self.registers])])
+
+    def rows(self, atoms, n_strains=6):
+        """Design rows of energy, forces and virial."""
+        starts = self.starts()
+        energy, virial = np.empty(starts[-1]), np.empty((n_strains, starts[-1]))
+        force = np.empty((3 * len(atoms), starts[-1]))
+        flat = np.concatenate([m.ravel() for m in self.maps])
+        map_start = np.concatenate([[0], np.cumsum([m.size for m in self.maps])])
+        quadratic_design(
+            self.tables, self.means, flat, map_start, self.sizes, np.array(self.registers), starts, *inputs(atoms),
+            energy, force, virial,
+        )  # fmt: skip
         return energy, force, virial
 
-    energy, force, virial = rows(structure)
+    def together(self):
+        """The same features with one register per species."""
+        other = object.__new__(Quadratic)
+        other.__dict__ = self.__dict__ | {"registers": [(s, 0, d) for s, d in enumerate(self.sizes)]}
+        return other
+
+    def columns_in_whole_triangles(self):
+        """Where the columns of the registers are among those of one register per species."""
+        whole = self.together().starts()
+        found = []
+        for s, begin, count in self.registers:
+            size = self.sizes[s] + 1
+            place = np.zeros((size, size), dtype=np.int64)
+            place[np.triu_indices(size)] = np.arange(size * (size + 1) // 2)
+            used = np.concatenate([[0], 1 + begin + np.arange(count)])
+            rows, columns = np.triu_indices(count + 1)
+            found.append(whole[s] + place[used[rows], used[columns]])
+        return np.concatenate(found)
+
+
+@pytest.fixture(params=[((3,), (4,)), ((3, 3, 1), (2, 1))], ids=["one register", "several"])
+def quadratic(tables, rng, request):
+    return Quadratic(tables, request.param, rng)
+
+
+def test_quadratic_design_equals_the_form(structure, tables, quadratic, rng):
+    """Contracted with the triangles of any M_r it is the energy, its gradient and its derivative by strain."""
+    energy, force, virial = quadratic.rows(structure)
     values = channel_values(tables, *inputs(structure))
     kinds = inputs(structure)[-1]
-    forms = [0.5 * (m + m.T) for m in (rng.normal(size=(d + 1, d + 1)) for d in sizes)]
+    forms = [0.5 * (m + m.T) for m in (rng.normal(size=(d + 1, d + 1)) for _, _, d in quadratic.registers)]
     expected = 0.0
     for i, s in enumerate(kinds):
         own = slice(tables.channel_start[s], tables.channel_start[s + 1])
-        x = np.concatenate([[1.0], maps[s] @ (values[i, : widths[s]] - means[own])])
-        expected += x @ forms[s] @ x
+        y = quadratic.maps[s] @ (values[i, : quadratic.widths[s]] - quadratic.means[own])
+        for (owner, begin, count), form in zip(quadratic.registers, forms, strict=True):
+            x = np.concatenate([[1.0], y[begin : begin + count]])
+            expected += x @ form @ x if owner == s else 0.0
     upper = np.concatenate([m[np.triu_indices(len(m))] for m in forms])
     assert energy @ upper == pytest.approx(expected, rel=1e-12)
-    numeric = -(rows(moved(structure, 1, 2, 1e-5))[0] - rows(moved(structure, 1, 2, -1e-5))[0]) / 2e-5
-    np.testing.assert_allclose(force[5], numeric, atol=1e-6 * np.abs(force).max())
-    check_virial(rows, structure, virial)
-    np.testing.assert_array_equal(rows(structure, n_strains=0)[1], force)
+    for atom, axis in ((1, 2), (2, 0)):
+        there, back = (quadratic.rows(moved(structure, atom, axis, side * 1e-5))[0] for side in (1, -1))
+        np.testing.assert_allclose(force[3 * atom + axis], (back - there) / 2e-5, atol=1e-6 * np.abs(force).max())
+    check_virial(quadratic.rows, structure, virial)
+    np.testing.assert_array_equal(quadratic.rows(structure, n_strains=0)[1], force)
+
+
+def test_columns_of_registers_are_some_of_the_whole_triangle(structure, quadratic):
+    chosen = quadratic.columns_in_whole_triangles()
+    for own, whole in zip(quadratic.rows(structure), quadratic.together().rows(structure), strict=True):
+        np.testing.assert_allclose(own, whole[..., chosen], rtol=1e-12, atol=1e-12 * np.abs(whole).max())
 
 
 def test_subset_keeps_values_and_drops_slots(structure, rng):

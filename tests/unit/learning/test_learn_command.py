@@ -74,7 +74,7 @@ def test_a_finished_run_goes_on_with_other_limits_and_repeats_nothing(workplace,
     assert [f.tags["label_wall_s"] for f in kept] == [f.tags["label_wall_s"] for f in labels]
     message = learn(workplace(md={"time_ps": 0.7}), out, capsys, code=2)
     assert "was begun with md.time_ps = 0.6, not 0.7" in message
-    message = learn(workplace(label={"options": {"parameters": {"asap_cutoff": True}}}), out, capsys, code=2)
+    message = learn(workplace(label={"options": {"asap_cutoff": True}}), out, capsys, code=2)
     assert "was begun with label" in message
 
 
@@ -125,7 +125,7 @@ def test_a_dry_run_writes_nothing_and_tells_everything(workplace, tmp_path, caps
         ({"train": {"data": {"split": "none"}}}, "train.data has no meaning here"),
         ({"train": {"circuit": {"n_qubits": 9}}}, "train.circuit.n_qubits"),
         ({"label": {"calculator": "emtt"}}, "unknown, or not installed"),
-        ({"label": {"options": {"nonsense": 1}}}, "unknown key 'nonsense'"),
+        ({"label": {"calculator": "cp2k", "options": {"nonsense": 1}}}, "unknown key 'nonsense'"),
         ({"label": {"options": "nowhere.yaml"}}, "No such file"),
         (
             {"label": {"calculator": "cp2k"}, "train": {"loss": {"stress_scale_mev_per_ang3": 2.0}}},

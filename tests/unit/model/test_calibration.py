@@ -32,7 +32,7 @@ def sampled(field, rng, shots=2000) -> ForceField:
 def test_noiseless_calibration_changes_nothing(field, frame) -> None:
     provenance = Provenance("exact", None, "none", "2025-01-01T00:00:00+00:00")
     same, cost = calibrate(field, evaluator_for=lambda _: ExactEvaluator(), provenance=provenance)
-    sizes = [m.ansatz.n_amplitudes for m in field.models]
+    sizes = [register.ansatz.n_amplitudes for register in field.registers.values()]
     assert cost.circuits == sum(2 * size - 1 for size in sizes)  # the first columns; all pairs are size (size + 1) / 2
     assert same.predict(frame).energy == pytest.approx(field.predict(frame).energy, abs=1e-8)
     assert same.predict(frame).forces == pytest.approx(field.predict(frame).forces, abs=1e-8)
@@ -68,38 +68,28 @@ def test_error_bars_cover_the_errors(field, frame, rng) -> None:
     assert 0.6 < np.sqrt(np.mean(np.square(stress_ratios))) < 1.4
 
 
-def of_older_kind(model):
-    """Without what only files of version 4 hold; another model, of the same size."""
-    channels = replace(model.compression.channels, angular=None)
-    return replace(model, balanced=False, compression=replace(model.compression, channels=channels))
-
-
 def test_model_file_keeps_the_measurement(field, frame, rng, tmp_path) -> None:
     noisy = sampled(field, rng)
     noisy.save(tmp_path / "noisy.json")
-    field.save(tmp_path / "plain.json")
-    core = field.repulsion
-    for name, model in (("plain", field), ("noisy", noisy)):
-        old = replace(model, models=tuple(of_older_kind(m) for m in model.models))
-        old.save(tmp_path / f"old_{name}.json")
-        replace(old, repulsion=replace(core, level=core.outer, height=0.0)).save(tmp_path / f"older_{name}.json")
-    names = (f"{age}{name}.json" for age in ("older_", "old_", "") for name in ("plain", "noisy"))
-    assert [json.loads((tmp_path / name).read_text())["version"] for name in names] == [1, 2, 3, 3, 4, 4]
     again = ForceField.load(tmp_path / "noisy.json")
     assert is_calibrated(again)
     assert not is_calibrated(field)
     assert np.array_equal(again.predict(frame).forces, noisy.predict(frame).forces)
     first, second = (calibration_errors(model, [frame])[0].force_std for model in (noisy, again))
     assert first == pytest.approx(second, rel=1e-9)
-    assert again.models[0].measured.provenance == noisy.models[0].measured.provenance
+    for key, register in noisy.registers.items():
+        assert again.registers[key].measured.provenance == register.measured.provenance
 
 
-def test_other_parameters_drop_the_measurement(field, rng) -> None:
+def test_other_parameters_drop_the_committee_and_keep_other_measurements(field, rng) -> None:
     noisy = sampled(field, rng)
-    number = field.species[0]
-    changed = noisy.with_parameters(theta={number: field.theta[number] + 0.1})
-    assert changed.models[0].measured is None
-    assert changed.models[1].measured is not None
+    key = (field.species[0], 0)
+    register = noisy.registers[key]
+    turned = replace(register, theta=register.theta + 0.1, balanced=False, measured=None)
+    changed = noisy.with_registers({key: turned})
+    assert [k for k, other in changed.registers.items() if other.measured is None] == [key]
+    assert changed.models[0].spread is None
+    assert changed.models[1].spread is not None
 
 
 @pytest.mark.parametrize(
@@ -110,7 +100,7 @@ def test_damaged_measurements_are_refused(field, rng, tmp_path, key, value, mess
     path = tmp_path / "model.json"
     sampled(field, rng).save(path)
     content = json.loads(path.read_text())
-    content["species"][0]["measured"][key] = value
+    content["species"][0]["registers"][0]["measured"][key] = value
     path.write_text(json.dumps(content))
     with pytest.raises(ModelFileError, match=message):
         ForceField.load(path)
@@ -118,16 +108,12 @@ def test_damaged_measurements_are_refused(field, rng, tmp_path, key, value, mess
 
 def test_an_error_of_the_first_entry_does_not_shift_energies(field, frame, rng) -> None:
     calibrated = sampled(field, rng)
-    spoiled = []
-    for model in calibrated.models:
-        matrix = model.measured.matrix.copy()
+    spoiled = {}
+    for key, register in calibrated.registers.items():
+        matrix = register.measured.matrix.copy()
         matrix[0, 0] += 5.0
-        spoiled.append(replace(model, measured=replace(model.measured, matrix=matrix, design="pairs", **pairs(model))))
-    shifted = replace(calibrated, models=tuple(spoiled))
+        size = register.ansatz.n_amplitudes
+        entries = {"design": "pairs", "variances": np.zeros(size * (size + 1) // 2), "spectrum_known": False}
+        spoiled[key] = replace(register, measured=replace(register.measured, matrix=matrix, **entries))
+    shifted = calibrated.with_registers(spoiled)
     assert shifted.predict(frame).energy == pytest.approx(calibrated.predict(frame).energy, abs=1e-9)
-
-
-def pairs(model) -> dict:
-    """What else a matrix measured by pairs says of itself."""
-    size = model.ansatz.n_amplitudes
-    return {"variances": np.zeros(size * (size + 1) // 2), "spectrum_known": False}

@@ -30,21 +30,39 @@ def force_field(frames):
     return fitted(frames, parse_config(CONFIG, where="test"), rng=np.random.default_rng(0)).force_field
 
 
-def test_energy_is_what_the_circuit_measures(force_field, frames):
-    """Encode, run U, read Z strings on Qiskit's own statevector; sum over atoms; compare with the kernel."""
-    frame = frames[0]
-    total = 0.0
-    for number, vectors in force_field.amplitudes(frame).items():
-        program = force_field.programs[number]
-        circuit = program.circuit.assign_parameters(force_field.theta[number])
-        for x in vectors:
+def test_energies_are_sums_over_registers(force_field, frames):
+    """x^T M x of every register and the reference energies, and the forces are their slopes."""
+    frame, total = frames[0], 0.0
+    assert max(place for _, place in force_field.registers) > 1
+    for (number, place), vectors in force_field.amplitudes(frame).items():
+        matrix = force_field.registers[number, place].operator_matrix()
+        total += np.einsum("ia,ab,ib->", vectors, matrix, vectors)
+        total += force_field.reference_energies[number] * len(vectors) if place == 0 else 0.0
+    # No pair is inside the core radii of a training frame.
+    found = force_field.predict(frame)
+    assert found.energy == pytest.approx(total, abs=1e-10 * np.abs(found.energies).sum())
+    for atom, axis in ((0, 0), (17, 1), (60, 2)):
+        energies = []
+        for side in (1, -1):
+            positions = frame.positions.copy()
+            positions[atom, axis] += side * 1e-4
+            moved = Frame(frame.numbers, positions, frame.cell, frame.pbc)
+            energies.append(force_field.predict(moved).energy)
+        assert found.forces[atom, axis] == pytest.approx((energies[1] - energies[0]) / 2e-4, abs=2e-5)
+
+
+def test_energy_is_what_the_circuits_measure(force_field, frames):
+    """Encode, run U, read Z strings on Qiskit's own statevector, for a few atoms in every register."""
+    for key, vectors in force_field.amplitudes(frames[0]).items():
+        register = force_field.registers[key]
+        program = register.bound_program().program
+        circuit = program.circuit.assign_parameters(register.theta)
+        for x in vectors[:4]:
             norm = np.linalg.norm(x)
             state = Statevector(x / norm).evolve(circuit)
-            readouts = [state.expectation_value(o).real for o in program.observables()]
-            total += norm**2 * float(np.dot(force_field.weights[number], readouts))
-            total += force_field.reference_energies[number]
-    core = force_field.predict(frame).energy - total
-    assert abs(core) < 1e-7  # no pair is inside the core radii of a training frame
+            readouts = [state.expectation_value(observable).real for observable in program.observables()]
+            measured = norm**2 * float(register.weights @ readouts)
+            assert measured == pytest.approx(x @ register.operator_matrix() @ x, abs=1e-10)
 
 
 def test_round_trip_is_exact(force_field, frames, tmp_path):
@@ -58,7 +76,7 @@ def test_round_trip_is_exact(force_field, frames, tmp_path):
 
 def test_ledger_counts_what_the_file_holds(force_field):
     document = force_field.to_dict()
-    counted = sum(len(s["theta"]) + len(s["weights"]) - s["balanced"] for s in document["species"])
+    counted = sum(register["n_features"] for s in document["species"] for register in s["registers"])
     counted += document["fitted_references"]
     assert force_field.ledger.n_trainable == force_field.n_trainable == counted <= 40
 
@@ -69,9 +87,12 @@ def test_ledger_counts_what_the_file_holds(force_field):
         (lambda d: d.update(version=99), "upgrade"),
         (lambda d: d.update(format="x"), "not a model file"),
         (lambda d: d.pop("species"), "damaged"),
-        (lambda d: d["species"][0].update(theta="nonsense"), "damaged"),
-        (lambda d: d["species"][0]["theta"].pop(), "angles"),
-        (lambda d: d["species"][0]["weights"].append(1.0), "weights"),
+        (lambda d: d["species"][0]["registers"][0].update(theta="nonsense"), "damaged"),
+        (lambda d: d["species"][0]["registers"][0]["theta"].pop(), "angles"),
+        (lambda d: d["species"][0]["registers"][0]["weights"].append(1.0), "weights"),
+        (lambda d: d["species"][0]["registers"][0].update(n_features=9), "9 were given"),
+        (lambda d: d["species"][0]["registers"].pop(), "the registers hold"),
+        (lambda d: d["species"][0]["spread"]["triangles"][0].pop(), "damaged"),
         (lambda d: d["species"][0]["compression"]["mean"].pop(), "compression"),
         (lambda d: d["species"][0]["compression"]["channels"]["pair_species"].append(1), "channel"),
         (lambda d: d.update(r_cut=-1.0), "r_cut"),

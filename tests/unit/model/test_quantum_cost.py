@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import BackendError, DataError
 from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.strategies import density, environment
@@ -28,15 +27,16 @@ def test_only_environment_depends_on_atoms_and_frames(field) -> None:
     assert small["density"] == large["density"]
     assert small["operator"] == large["operator"]
     assert small["operator"]["energy"] == small["operator"]["forces"] == 0
-    assert small["density"]["energy"] <= len(field.species) * 2**field.n_qubits
+    assert small["density"]["energy"] <= len(field.registers) * 2**field.n_qubits
     assert large["environment"]["energy"] == 64 * small["environment"]["energy"]
 
 
 def test_formulas_count_what_is_run(field, rng) -> None:
     run = {strategy: dict.fromkeys(("once", "energy", "forces", "gradient"), 0) for strategy in ("e", "d", "o")}
     evaluator, atoms = ExactEvaluator(), 12
-    for number, program in field.programs.items():
-        bound = BoundProgram(program, field.theta[number], field.weights[number])
+    for register in field.registers.values():
+        bound = register.bound_program()
+        program = bound.program
         x = np.zeros((atoms, 2**program.n_qubits))
         x[:, : program.n_amplitudes] = rng.normal(size=(atoms, program.n_amplitudes))
         matrix = density.density_matrix(x)
@@ -64,11 +64,12 @@ def test_time_and_depth_on_a_fake_device(field) -> None:
         return {(cost.strategy, cost.quantity): cost for cost in found}
 
     plain, mitigated = costs("none", 1000), costs("zne", 1000)
-    assert plain["environment", "energy"].shots == 8000
+    # Every atom in every register of its element.
+    assert plain["environment", "energy"].shots == 1000 * sum({29: 5, 79: 3}[number] for number, _ in field.registers)
     assert plain["environment", "energy"].two_qubit_depth >= plain["operator", "once"].two_qubit_depth > 0
     assert plain["operator", "energy"].seconds == plain["operator", "energy"].two_qubit_depth == 0
     assert mitigated["operator", "once"].seconds > plain["operator", "once"].seconds > 0
-    # As many jobs as are sent: one a species.
+    # As many jobs as are sent: circuits of all registers share them.
     once = plain["operator", "once"]
     assert once.seconds == TimingModel().seconds(shots=once.shots, jobs=len(plan_jobs(field, SETTINGS)))
 

@@ -28,11 +28,12 @@ def field(trained) -> ForceField:
 def test_values_and_gradients_are_ours(trained, field) -> None:
     pytest.importorskip("qiskit_machine_learning")
     frame = read_frames(trained / "data.extxyz")[0]
-    for species, program in field.programs.items():
-        network = field.to_qnn(species, StatevectorEstimator())
-        states = normalise(field.amplitudes(frame)[species][:2])[0]
+    for key, register in field.registers.items():
+        program = register.bound_program().program
+        network = field.to_qnn(key, StatevectorEstimator())
+        states = normalise(field.amplitudes(frame)[key][:2])[0]
         angles = loader_angles(tree_layout(program.n_amplitudes), states)
-        theta, weights = field.theta[species], field.weights[species]
+        theta, weights = register.theta, register.weights
         matrix = operator_matrix(program, theta, weights)
         values = np.einsum("bi,ij,bj->b", states, matrix, states)
         assert np.allclose(network.forward(angles, theta)[:, 0], values, rtol=0, atol=1e-8)
@@ -51,12 +52,15 @@ def test_values_and_gradients_are_ours(trained, field) -> None:
         assert np.allclose(np.einsum("bg,bgj->bj", by_input[:, 0], jacobian), gradients, rtol=0, atol=1e-8)
 
 
-def test_unknown_species_is_named(field) -> None:
-    with pytest.raises(ConfigError, match="29, 79"):
-        field.to_qnn(47, StatevectorEstimator())
+def test_known_registers_are_named(field) -> None:
+    counts = [len(model.registers) for model in field.models]
+    with pytest.raises(ConfigError, match=rf"29 \(0 to {counts[0] - 1}\), 79 \(0 to {counts[1] - 1}\)"):
+        field.to_qnn((47, 0), StatevectorEstimator())
+    with pytest.raises(ConfigError, match="no register"):
+        field.to_qnn((29, counts[0]), StatevectorEstimator())
 
 
 def test_missing_package_names_the_extra(field, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "qiskit_machine_learning.gradients", None)
     with pytest.raises(MissingDependencyError, match="pip install qiskit-machine-learning"):
-        field.to_qnn(field.species[0], StatevectorEstimator())
+        field.to_qnn((field.species[0], 0), StatevectorEstimator())

@@ -1,20 +1,25 @@
-"""Radial distributions and bonds against independent implementations and exact answers."""
+"""Radial distributions, vibrations, ion density and bonds against independent implementations and exact answers."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.data import atomic_masses
 from ase.geometry.analysis import get_rdf
+from ase.io.cube import read_cube
 from contracts.force_field.lennard_jones import mixed_crystal
 
 from qiskit_qff.errors import DataError
+from qiskit_qff.simulation.analysis import AnalysisSettings, analyse
 from qiskit_qff.simulation.bonds import bond_report
 from qiskit_qff.simulation.radial_distribution import (
     coordination_shells,
     radial_distribution,
     radial_distribution_errors,
 )
-from qiskit_qff.simulation.trajectory import Trajectory
+from qiskit_qff.simulation.trajectory import Trajectory, follow_across_borders
 
 
 def trajectory_of(frames, *, spacing_ps=0.1):
@@ -73,6 +78,33 @@ class TestRadialDistribution:
         assert shells["F-Li"].neighbors == pytest.approx(6.0 * n_li / 108, rel=0.01)
         assert result.neighbors["Li-F"][-1] * n_li == pytest.approx(result.neighbors["F-Li"][-1] * 108)
 
+    @pytest.mark.parametrize("stretch", [0.0, 0.2])
+    def test_the_first_shell_of_a_rigid_crystal_ends_where_nothing_is(self, stretch):
+        """CsPbI3: six I around Pb, with four short and two long bonds too; no second Pb-I peak lies within 6 Å."""
+        atoms = bulk("Pb", "sc", a=6.3)
+        atoms += Atoms("Cs", positions=[[3.15, 3.15, 3.15]])
+        atoms += Atoms("I3", positions=[[3.15 + stretch, 0, 0], [0, 3.15, 0], [0, 0, 3.15]])
+        shells = coordination_shells(radial_distribution(trajectory_of([atoms * 2])))
+        assert shells["Pb-I"].neighbors == pytest.approx(6.0)
+        assert shells["I-Pb"].neighbors == pytest.approx(2.0)
+        assert 3.1 + stretch < shells["Pb-I"].end_ang < 4.0
+        if not stretch:
+            assert shells["Cs-I"].neighbors == pytest.approx(12.0)
+
+    def test_the_shell_of_a_melt_ends_at_the_lowest_point(self):
+        """No gap behind the peak: a gas of I around Pb of which six are drawn to 3 Å."""
+        generator, frames = np.random.default_rng(2), []
+        for _ in range(200):
+            around = generator.standard_normal((6, 3))
+            near = around / np.linalg.norm(around, axis=1)[:, None] * generator.normal(3.0, 0.15, (6, 1))
+            far = generator.standard_normal((60, 3))
+            far = far / np.linalg.norm(far, axis=1)[:, None] * (3.6 + 4.0 * generator.random((60, 1)) ** 0.4)
+            positions = np.vstack([np.zeros((1, 3)), near, far]) + 8.0
+            frames.append(Atoms("PbI66", positions=positions, cell=[16.0] * 3, pbc=True))
+        shell = coordination_shells(radial_distribution(trajectory_of(frames)))["Pb-I"]
+        assert 3.3 < shell.end_ang < 4.0
+        assert shell.neighbors == pytest.approx(6.0, rel=0.05)
+
     def test_errors_between_two(self):
         a, b = (radial_distribution(trajectory_of([mixed_crystal(3, rattle=x)])) for x in (0.1, 0.3))
         assert set(radial_distribution_errors(a, a).values()) == {0.0}
@@ -84,6 +116,49 @@ class TestRadialDistribution:
     def test_molecule_has_no_density(self):
         with pytest.raises(DataError, match="periodic"):
             radial_distribution(trajectory_of([molecule("H2O")]))
+
+
+class TestVibrationsAndDensity:
+    def test_modes_of_two_oscillators(self, rng):
+        """Li at 10 THz and F at 4 THz: peaks where they belong, three modes each, at once 3N - 3 in all."""
+        times = np.arange(4000) * 0.01
+        phases = 2 * np.pi * rng.random((2, 20, 3))
+        velocities = [
+            np.cos(2 * np.pi * frequency * times[:, None, None] + phase) / np.sqrt(atomic_masses[number])
+            for number, frequency, phase in ((3, 10.0, phases[0]), (9, 4.0, phases[1]))
+        ]
+        atoms = Atoms("Li20F20", positions=10 * rng.random((40, 3)), cell=[10] * 3, pbc=True)
+        still = trajectory_of([atoms] * 4000, spacing_ps=0.01)
+        still = replace(still, velocities=np.concatenate(velocities, axis=1))
+        found = analyse(still, AnalysisSettings())
+        table = found.curves["vdos"]
+        assert found.told["vibrations"]["highest_peak_thz"] == pytest.approx({"Li": 10.0, "F": 4.0}, abs=0.25)
+        assert found.told["vibrations"]["highest_thz"] == pytest.approx(50.0)
+        modes = {name: np.trapezoid(table[name], table["frequency_thz"]) for name in ("Li", "F")}
+        assert sum(modes.values()) == pytest.approx(117.0)
+        assert modes["Li"] == pytest.approx(58.5, rel=0.1)
+
+    def test_amplitudes_and_density_of_harmonic_ions(self, rng, tmp_path):
+        atoms = Atoms("Li2U4", positions=12 * rng.random((6, 3)), cell=np.diag([12.0, 9.0, 10.0]), pbc=True)
+        frames = [atoms.copy() for _ in range(3000)]
+        for frame in frames:
+            frame.positions[:2] += 0.4 * rng.standard_normal((2, 3))
+            frame.wrap()
+        positions = np.array([frame.positions for frame in frames])
+        followed = follow_across_borders(positions, np.tile(atoms.cell.array, (3000, 1, 1)), atoms.pbc)
+        found = analyse(replace(trajectory_of(frames), positions=followed), AnalysisSettings())
+        assert found.told["amplitudes_ang"] == pytest.approx({"Li": 0.4 * np.sqrt(3), "U": 0.0}, abs=0.02)
+        values, cell = found.density.values, found.density.framework.cell.array
+        assert values.mean() * np.linalg.det(cell) == pytest.approx(2.0)
+        # A Gaussian of 0.4 Å smeared by another of 0.3 Å, at the grid point next to the site.
+        nearest = np.rint(atoms.get_scaled_positions()[:2] * values.shape).astype(int) % values.shape
+        peak = (2 * np.pi * 0.25) ** -1.5
+        np.testing.assert_allclose([values[tuple(place)] for place in nearest], peak, rtol=0.12)
+        found.density.write_cube(tmp_path / "a.cube")
+        with (tmp_path / "a.cube").open() as stream:
+            cube = read_cube(stream)
+        np.testing.assert_allclose(cube["data"], values, atol=1e-5)
+        np.testing.assert_allclose(cube["atoms"].get_scaled_positions(), atoms.get_scaled_positions()[2:], atol=1e-4)
 
 
 class TestBonds:

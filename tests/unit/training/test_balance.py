@@ -1,4 +1,4 @@
-"""Balanced readouts: the counted dimension, the smallest readout, derivatives, files and measured training."""
+"""Balanced readouts: the counted dimension, the smallest readout, derivatives, shot noise, files and training."""
 
 from dataclasses import replace
 
@@ -15,6 +15,7 @@ from qiskit_qff.model.config import parse_config
 from qiskit_qff.training.balance import (
     HALF,
     BalancedObjective,
+    BalancedRegister,
     balanced_angles,
     balancing_slopes,
     minimise_balanced,
@@ -29,9 +30,9 @@ from qiskit_qff.training.trainer import fit, prepare
 CONFIG = parse_config(
     {
         "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
-        "circuit": {"n_qubits": 3},
+        "circuit": {"n_qubits": 2},
         "optimizer": {"restarts": 2, "max_iterations": 30},
-        "max_parameters": 13,
+        "max_parameters": 14,
     },
     where="test",
 )
@@ -44,6 +45,7 @@ def silent(*_):
 
 @pytest.fixture(scope="module")
 def prepared(frames):
+    """Registers of three features and, for what is left of each species, of fewer."""
     return prepare(frames[:8], CONFIG)
 
 
@@ -52,47 +54,128 @@ def field(prepared):
     return fit(prepared, rng=np.random.default_rng(0)).force_field
 
 
-@given(st.integers(2, 13), st.integers(0, 10_000))
+@given(st.integers(2, 13), st.integers(0, 10_000), st.data())
 @settings(max_examples=20, deadline=None)
-def test_balanced_angles(n_amplitudes, seed):
+def test_balanced_angles(n_amplitudes, seed, data):
     """Half of the square is the constant amplitude's, the direction of the linear terms stays, derivatives agree."""
+    size = data.draw(st.integers(2, n_amplitudes))
     rng = np.random.default_rng(seed)
-    spec = AnsatzSpec(family="ry_tree", readout="rank_one", n_amplitudes=n_amplitudes, layers=0, n_readouts=1)
+    spec = AnsatzSpec(family="ry_tree", readout="rank_one", n_amplitudes=n_amplitudes)
     before = rng.normal(size=n_amplitudes)
     before[0] = abs(before[0])
     theta = angles_for_vector(spec, before)
     np.testing.assert_allclose(readout_vector(spec, theta), before / np.linalg.norm(before), atol=1e-12)
-    balanced = balanced_angles(spec, theta)
+    balanced = balanced_angles(spec, theta, size)
     after = readout_vector(spec, balanced)
     assert after[0] == pytest.approx(HALF)
-    np.testing.assert_allclose(after[1:] * np.linalg.norm(before[1:]), before[1:] * HALF, atol=1e-12)
-    np.testing.assert_allclose(readout_vector(spec, balanced_angles(spec, balanced)), after, atol=1e-12)
-    slopes, step = balancing_slopes(spec, theta), 1e-6 * rng.normal(size=len(theta))
-    change = readout_vector(spec, balanced_angles(spec, theta + step)) - readout_vector(
-        spec, balanced_angles(spec, theta - step)
-    )
+    np.testing.assert_allclose(after[1:size] * np.linalg.norm(before[1:size]), before[1:size] * HALF, atol=1e-12)
+    np.testing.assert_allclose(after[size:], 0.0, atol=1e-12)
+    np.testing.assert_allclose(readout_vector(spec, balanced_angles(spec, balanced, size)), after, atol=1e-12)
+    slopes, step = balancing_slopes(spec, theta, size), 1e-6 * rng.normal(size=len(theta))
+    there, back = (readout_vector(spec, balanced_angles(spec, theta + side * step, size)) for side in (1, -1))
     moved = readout_vector(spec, balanced + slopes @ step) - readout_vector(spec, balanced - slopes @ step)
-    np.testing.assert_allclose(moved, change, atol=1e-9)
+    np.testing.assert_allclose(moved, there - back, atol=1e-9)
+
+
+def random_register(rng, size, n_qubits):
+    """A register on random statistics, its Gram matrix, and linear terms."""
+    rows = rng.normal(size=(60, size * (size + 1) // 2))
+    gram = rows.T @ rows / 60
+    return BalancedRegister.of(gram, size, n_qubits), gram, rng.normal(size=size - 1)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize(("size", "n_qubits"), [(2, 1), (4, 2), (3, 2), (8, 3), (6, 3)])
+def test_derivatives_of_a_register(size, n_qubits, sign, rng):
+    """M, and the gradient of its shot noise, against finite differences; M is that of the balanced circuit."""
+    register, _, beta = random_register(rng, size, n_qubits)
+    vector = HALF * np.append(1.0, sign * beta / np.linalg.norm(beta))
+    matrix = sign * np.linalg.norm(beta) * np.outer(vector, vector)
+    triangle = matrix[np.triu_indices(size)]
+    np.testing.assert_allclose(register.triangle(beta, sign), np.append(0.0, triangle[1:]), atol=1e-13)
+    slopes = register.slopes(beta, sign)
+    _, gradient, curvature = register.shot_noise(beta, sign)
+    for k, step in enumerate(1e-6 * np.eye(size - 1)):
+        there, back = (register.triangle(beta + side * step, sign) for side in (1, -1))
+        np.testing.assert_allclose(slopes[:, k], (there - back) / 2e-6, atol=1e-8)
+        there, back = (register.shot_noise(beta + side * step, sign)[0] for side in (1, -1))
+        assert 2.0 * gradient[k] == pytest.approx((there - back) / 2e-6, rel=1e-6, abs=1e-8)
+    assert np.linalg.eigvalsh(curvature)[0] > -1e-12 * np.trace(curvature)
+
+
+def bases(n_qubits):
+    """Rotations into the n + 1 settings: Z on all qubits, and X on one of them with Z on the others."""
+    hadamard = np.array([[1.0, 1.0], [1.0, -1.0]]) * HALF
+    found = [np.eye(2**n_qubits)]
+    for qubit in range(n_qubits):
+        found.append(np.kron(np.kron(np.eye(2 ** (n_qubits - 1 - qubit)), hadamard), np.eye(2**qubit)))
+    return np.array(found)
+
+
+def fitted_state(shares, rotations, start, tangents):
+    """The state by weighted least squares from the shares of outcomes, four Gauss-Newton steps from the true one."""
+    amplitudes = rotations @ start
+    seen = np.abs(amplitudes) > 1e-9
+    weights = np.where(seen, 1.0 / np.where(seen, np.abs(amplitudes), 1.0), 0.0)
+    state = start
+    for _ in range(4):
+        found = rotations @ state
+        slopes = (2.0 * weights * found)[..., None] * (rotations @ tangents)
+        residual = weights * (shares - found**2)
+        step = np.linalg.lstsq(slopes.reshape(-1, tangents.shape[1]), residual.ravel(), rcond=1e-9)[0]
+        state = state + tangents @ step
+        state = state / np.linalg.norm(state)
+    return state
+
+
+@pytest.mark.parametrize(("size", "n_qubits"), [(4, 2), (3, 2), (8, 3), (6, 3)])
+def test_shot_noise_is_the_mean_rise_of_the_loss(size, n_qubits):
+    """Counts are drawn in n + 1 settings and the state is fitted to them; what M then adds to the loss is averaged.
+
+    The state of a single feature is left out: it is an eigenstate of X on one qubit, where no count scatters.
+    """
+    rng, shots = np.random.default_rng(11), 4000
+    register, gram, beta = random_register(rng, size, n_qubits)
+    beta = np.where(np.abs(beta) < 0.3, 0.3, beta)  # every outcome is seen often
+    length, upper = np.linalg.norm(beta), np.triu_indices(size)
+    state = np.zeros(2**n_qubits)
+    state[0], state[1:size] = HALF, HALF * beta / length
+    tangents = np.linalg.svd(state[None])[2][1:].T
+    rotations, rises = bases(n_qubits), []
+    for _ in range(1500):
+        counts = np.array([rng.multinomial(shots, (rotation @ state) ** 2) for rotation in rotations])
+        found = fitted_state(counts / shots, rotations, state, tangents)[:size]
+        error = length * (np.outer(found, found) - np.outer(state[:size], state[:size]))[upper]
+        error[0] = 0.0  # M_00 is left to the reference energy
+        rises.append(error @ gram @ error)
+    assert np.mean(rises) == pytest.approx(register.shot_noise(beta, 1.0)[0] / shots, rel=0.1)
 
 
 def test_derivatives(prepared):
-    """Gradient and tangents against finite differences, shot noise included."""
+    """The closed forms are those of the circuits; gradient and slopes against finite differences, noise included."""
     objective = prepared.objective
     assert objective.shots is not None
-    assert objective.penalty == 0.0
     rng = np.random.default_rng(3)
     balanced = BalancedObjective(objective, rng.choice([-1.0, 1.0], len(objective.layout.specs)))
     point = rng.normal(size=balanced.n_terms + objective.layout.n_references)
-    _, gradient, _ = balanced.quadratic_model(point)
-    tangents = balanced.tangents(point)
+    vector = balanced.operator_vector(point)
+    np.testing.assert_allclose(vector, objective.operator_vector(balanced.parameters(point)), atol=1e-12)
+    other, again = reduced_parameters(objective, balanced.parameters(point))
+    np.testing.assert_array_equal(other.signs, balanced.signs)
+    np.testing.assert_allclose(again, point, atol=1e-12)
+    value, gradient, _ = balanced.quadratic_model(point)
+    assert value == pytest.approx(balanced.loss(point), rel=1e-12)
+    assert balanced.loss(point) - objective.fit_loss(balanced.parameters(point)) == pytest.approx(
+        balanced.shot_noise(point), rel=1e-6
+    )
+    slopes = balanced.slopes(point)
     for k in rng.choice(len(point), 6, replace=False):
         step = np.zeros(len(point))
         step[k] = 1e-5
-        slope = (balanced.loss(point + step) - balanced.loss(point - step)) / 4e-5
-        assert gradient[k] == pytest.approx(slope, rel=1e-5, abs=1e-7 * np.abs(gradient).max())
-        vectors = [objective.operator_vector(balanced.parameters(point + sign * step)) for sign in (1, -1)]
-        moved = [objective.operator_vector(balanced.parameters(point) + sign * tangents @ step) for sign in (1, -1)]
-        np.testing.assert_allclose(vectors[0] - vectors[1], moved[0] - moved[1], atol=1e-8)
+        rise = (balanced.loss(point + step) - balanced.loss(point - step)) / 4e-5
+        assert gradient[k] == pytest.approx(rise, rel=1e-5, abs=1e-7 * np.abs(gradient).max())
+        there, back = (balanced.operator_vector(point + side * step) for side in (1, -1))
+        np.testing.assert_allclose((there - back) / 2e-5, slopes[:, k], atol=1e-7)
 
 
 def test_as_many_parameters_as_a_linear_model(prepared, field):
@@ -100,10 +183,10 @@ def test_as_many_parameters_as_a_linear_model(prepared, field):
     layout = prepared.objective.layout
     features = sum(m.compression.n_features for m in field.models)
     assert field.n_trainable == layout.n_trainable == features + layout.n_references <= CONFIG.max_parameters
-    assert layout.n_parameters == layout.n_trainable + len(layout.specs)
     ledger = field.ledger.to_dict()
     counted = ledger["angles"] + ledger["weights"] - ledger["tied"] + ledger["reference_energies"]
     assert counted == ledger["n_trainable"]
+    assert len({register.n_features for register in field.registers.values()}) > 1  # full ones, and one not full
     balanced, reduced = reduced_parameters(prepared.objective, fit_parameters(prepared))
     point = reduced + 0.1 * np.random.default_rng(4).normal(size=len(reduced)) * np.abs(reduced).max()
     steps = 1e-5 * np.abs(reduced).max() * np.eye(len(reduced))
@@ -118,43 +201,46 @@ def fit_parameters(prepared):
 
 
 def test_no_smaller_readout_holds_these_terms(prepared):
-    """The length of the readout equals that of its linear terms, which is the least."""
+    """The length of each register's readout equals that of its linear terms, which is the least."""
     parameters, layout = fit_parameters(prepared), prepared.objective.layout
     balanced, reduced = reduced_parameters(prepared.objective, parameters)
     np.testing.assert_allclose(balanced.parameters(reduced)[layout.all_weights], parameters[layout.all_weights])
-    start = 0
-    for spec, place in zip(layout.specs, layout.weights, strict=True):
-        terms = reduced[start : start + spec.n_amplitudes - 1]
-        start += spec.n_amplitudes - 1
+    begin = 0
+    for size, place in zip(layout.sizes, layout.weights, strict=True):
+        terms, begin = reduced[begin : begin + size - 1], begin + size - 1
         assert abs(parameters[place][0]) == pytest.approx(np.linalg.norm(terms))
 
 
 def test_energies_are_those_of_the_formula(prepared, field):
-    """An atom's energy is linear in its features, and a small square with the sign of the weight."""
+    """A register's energy is linear in its features, and a small square with the sign of the weight."""
     objective, parameters = prepared.objective, fit_parameters(prepared)
     assert objective.fit_loss(parameters) < 0.02 * objective.statistics.equations.constant
     rng = np.random.default_rng(1)
-    for model in field.models:
-        y = 0.1 * rng.normal(size=model.compression.n_features)
-        x = np.concatenate([[1.0], y])
-        matrix = model.operator_matrix()[: len(x), : len(x)]
-        beta, weight = 2.0 * matrix[0, 1:], float(model.weights[0])
-        along = float(beta @ y)
+    for register in field.registers.values():
+        x = np.zeros(2**register.n_qubits)
+        x[0], x[1 : register.n_features + 1] = 1.0, 0.1 * rng.normal(size=register.n_features)
+        matrix = register.operator_matrix()
+        beta, weight = 2.0 * matrix[0, 1:], float(register.weights[0])
+        np.testing.assert_allclose(matrix[register.n_features + 1 :], 0.0, atol=1e-12 * abs(weight))
+        along = float(beta @ x[1:])
         assert x @ matrix @ x == pytest.approx(0.5 * weight + along + 0.5 * along**2 / weight)
 
 
 def test_a_file_says_what_is_tied(field, tmp_path):
-    """Counted alike after loading; what is not balanced is refused; changed weights are counted."""
+    """Counted alike after loading; what is not balanced is refused; registers of their own weight count it."""
     path = tmp_path / "model.json"
     field.save(path)
     again = ForceField.load(path)
     assert again.n_trainable == field.n_trainable
-    assert all(m.balanced for m in again.models)
+    assert all(register.balanced for register in again.registers.values())
+    key, register = next(iter(field.registers.items()))
     with pytest.raises(ConfigError, match="balanced"):
-        replace(field.models[0], theta=field.models[0].theta + 0.3)
-    number = field.models[0].number
-    moved = field.with_parameters(weights={number: 2.0 * field.models[0].weights})
-    assert moved.n_trainable == field.n_trainable + 1
+        replace(register, theta=register.theta + 0.3)
+    freed = replace(register, weights=2.0 * register.weights, balanced=False)
+    moved = field.with_registers({key: freed})
+    assert freed.n_trainable == register.ansatz.n_angles + 1
+    assert moved.n_trainable == field.n_trainable + freed.n_trainable - register.n_features
+    assert [m.spread is None for m in moved.models] == [m.number == key[0] for m in moved.models]
 
 
 def test_measured_training_keeps_the_balance(prepared):
@@ -169,11 +255,3 @@ def test_measured_training_keeps_the_balance(prepared):
     assert run.final.loss < 0.9 * run.start.loss
     trained = prepared.force_field(run.parameters)
     assert trained.n_trainable == objective.layout.n_trainable
-
-
-@pytest.mark.parametrize("circuit", [{"family": "brickwork_cz"}, {"readout": "rank_two"}, {"shared": True}])
-def test_other_circuits_train_their_weights(circuit):
-    """The default goes with the circuit; asking for what it cannot be is an error."""
-    assert parse_config({"circuit": circuit}, where="test").circuit.readout_weights == "trained"
-    with pytest.raises(ConfigError, match="balanced"):
-        parse_config({"circuit": {**circuit, "readout_weights": "balanced"}}, where="test")

@@ -48,11 +48,10 @@ def test_loss_and_noise_are_those_of_training(frames, config, pool):
     objective = prepared.objective
     linear, coefficients, references = objective.linear_solution()
     balanced = BalancedObjective(objective, np.ones(len(coefficients)))
-    parameters = balanced.parameters(np.concatenate([*coefficients, references]))
-    noise = objective.shot_noise(parameters, shots=config.loss.shots)
-    # The pool's sums are those of all frames together.
+    noise = balanced.shot_noise(np.concatenate([*coefficients, references]))
+    # The pool's sums are those of all frames together; they know nothing of squares, whose noise is small.
     per_frame = linear / choice.loss
-    assert choice.noise * per_frame == pytest.approx(noise, rel=0.01)
+    assert choice.noise * per_frame == pytest.approx(noise, rel=0.03)
     assert noise > 0.0
     # Training may end a little above or, by its squares, below.
     result = fit(prepared, rng=np.random.default_rng(0))

@@ -22,8 +22,7 @@ BRICKWORK = {"family": "brickwork_cz", "readout": "z_diagonal", "n_qubits": 2, "
 CIRCUITS = {
     "brickwork": BRICKWORK,
     "complex": BRICKWORK | {"family": "brickwork_rzz", "layers": 1},
-    "shared": BRICKWORK | {"shared": True},
-    "tree": {"readout": "rank_two", "n_qubits": 2},
+    "rank one": {"family": "brickwork_cz", "readout": "rank_one", "n_qubits": 2, "layers": 2},
 }
 
 
@@ -257,7 +256,7 @@ def test_warm_starts(frames, tmp_path, rng):
     field.save(tmp_path / "model.json")
     config = small_config(estimator={"backend": "exact", "start": str(tmp_path / "model.json")})
     again, angles = prepare_start(frames, config, rng=rng, progress=silent)
-    np.testing.assert_array_equal(angles, np.concatenate([model.theta for model in field.models]))
+    np.testing.assert_array_equal(angles, np.concatenate([register.theta for register in field.registers.values()]))
     trained, _ = run(again.objective, start=angles, steps=20)
     assert trained.final.loss <= trained.start.loss + 1e-9
     # Steps too long to improve anything leave the start, which is no worse.

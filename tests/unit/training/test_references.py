@@ -10,6 +10,7 @@ from qiskit_qff.errors import ModelFileError
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
+from qiskit_qff.training.balance import BalancedObjective
 from qiskit_qff.training.baselines.suite import BASELINES, gather
 from qiskit_qff.training.references import composition_directions, fit_references
 from qiskit_qff.training.trainer import fit, prepare
@@ -21,10 +22,9 @@ CONFIG = {
     "max_parameters": 16,
 }
 CIRCUITS = {
-    "tree": {"readout_weights": "trained"},
-    "two vectors": {"readout": "rank_two"},
+    "tree": {},
+    "pairs of a tree": {"n_qubits": 2},
     "brickwork": {"family": "brickwork_cz", "readout": "z_diagonal", "n_qubits": 2, "layers": 1, "n_readouts": 2},
-    "shared": {"shared": True},
 }
 
 
@@ -88,12 +88,13 @@ def test_ledger_counts_the_independent_numbers(frames, varied, circuit, several,
     prepared = prepare(data, config)
     field = fit(prepared, rng=np.random.default_rng(0)).force_field
     layout = prepared.objective.layout
-    assert field.ledger.n_trainable == layout.n_parameters <= config.max_parameters
+    assert field.ledger.n_trainable == layout.n_trainable <= config.max_parameters
     assert field.ledger.reference_energies == (2 if several else 1)
-    parameters = rng.normal(0.0, 0.5, layout.n_parameters)
+    parameters = rng.normal(0.0, 0.5, layout.n_trainable)
+    balanced = BalancedObjective(prepared.objective, np.ones(len(layout.specs))) if layout.balanced else None
 
     def predictions(values):
-        own = prepared.force_field(values)
+        own = prepared.force_field(values if balanced is None else balanced.parameters(values))
         return np.concatenate([np.append(p.forces.ravel(), p.energy) for p in map(own.predict, data)])
 
     step = 1e-5
@@ -119,13 +120,10 @@ def test_every_baseline_counts_alike(frames, varied):
                 assert ledger.coefficients == 16 - count
 
 
-def test_one_composition_leaves_a_channel_more_per_species(frames, varied):
+def test_one_composition_leaves_a_channel_more(frames, varied):
     config = parse_config(CONFIG, where="test")
-    features = [prepare(data, config).objective.statistics.sizes.sum() - 2 for data in (frames[:8], varied)]
-    assert features == [min(16 - 1, 2 * 7), 16 - 2]
-    trained = parse_config({**CONFIG, "circuit": {**CONFIG["circuit"], "readout_weights": "trained"}}, where="test")
-    features = [prepare(data, trained).objective.statistics.sizes.sum() - 2 for data in (frames[:8], varied)]
-    assert features == [16 - 2 - 1, 16 - 2 - 2]
+    features = [sum(m.n_features for m in prepare(data, config).maps.values()) for data in (frames[:8], varied)]
+    assert features == [16 - 1, 16 - 2]
 
 
 def test_files_from_before_count_one_per_species(frames, tmp_path):

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.config import CircuitConfig, parse_config
+from qiskit_qff.training.budget import register_sizes
 from qiskit_qff.training.statistics import quadratic_statistics
 from qiskit_qff.training.trainer import loss_weights, prepare
 from qiskit_qff.training.warm_start import prepare_from_model
@@ -56,7 +57,8 @@ def test_loss_from_sums_equals_loss_from_predictions(frames, scale, labelled, rn
     # Another volume, so that weights differ from frame to frame.
     known[0] = replace(known[0], cell=1.03 * known[0].cell, positions=1.03 * known[0].positions)
     # Readouts that are not balanced: angles and weights may be moved alone.
-    options = config(scale).model_copy(update={"circuit": CircuitConfig(n_qubits=3, readout_weights="trained")})
+    circuit = CircuitConfig(family="brickwork_cz", readout="z_diagonal", n_qubits=2, layers=1, n_readouts=2)
+    options = config(scale).model_copy(update={"circuit": circuit})
     prepared = prepare(known, options)
     objective, weights = prepared.objective, loss_weights(prepared.config)
     start = fitted(known, options, rng=np.random.default_rng(0)).restarts[0].parameters
@@ -90,7 +92,10 @@ def test_loss_does_not_depend_on_the_axes(some, seed) -> None:
     ]  # fmt: skip
     weights, r_cut = loss_weights(prepared.config), prepared.config.descriptor.r_cut
     one = prepared.objective.statistics.equations
-    other = quadratic_statistics(turned, prepared.maps, r_cut=r_cut, weights=weights, progress=silent).equations
+    registers = {z: register_sizes(prepared.config, m.n_features) for z, m in prepared.maps.items()}
+    other = quadratic_statistics(
+        turned, prepared.maps, registers, r_cut=r_cut, weights=weights, progress=silent
+    ).equations
     assert other.constant == pytest.approx(one.constant, rel=1e-9)
     np.testing.assert_allclose(other.gram, one.gram, atol=1e-9 * np.abs(one.gram).max())
     np.testing.assert_allclose(other.moment, one.moment, atol=1e-9 * np.abs(one.moment).max())

@@ -14,7 +14,7 @@ from qiskit_qff.compression.product_pool import product_pool
 from qiskit_qff.errors import BackendError, ConfigError
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.structures.species import species_of
-from qiskit_qff.training.budget import fit_pool
+from qiskit_qff.training.budget import fit_pool, register_sizes
 from qiskit_qff.training.statistics import channel_statistics, find_shortest, pool_statistics, quadratic_statistics
 from qiskit_qff.training.trainer import loss_weights, prepare
 from qiskit_qff.training.workers import SUMS_LIMIT, Workers, dask_workers, process_workers, sum_frames, thread_workers
@@ -109,6 +109,7 @@ def test_merged_sums_equal_serial_ones(start):
     species, weights = species_of(frames), loss_weights(CONFIG)
     shortest = find_shortest(frames, species, 5.0, silent)
     maps = prepare(frames, CONFIG).maps
+    registers = {z: register_sizes(CONFIG, m.n_features) for z, m in maps.items()}
     options = {"settings": fit_pool(CONFIG.descriptor, species), "weights": weights}
     told = []
 
@@ -116,14 +117,16 @@ def test_merged_sums_equal_serial_ones(start):
         told.append((stage, done, total))
 
     pool = pool_statistics(frames, species, shortest, progress=silent, **options)
-    serial = quadratic_statistics(frames, maps, r_cut=5.0, weights=weights, progress=silent)
+    serial = quadratic_statistics(frames, maps, registers, r_cut=5.0, weights=weights, progress=silent)
     sets, _ = product_pool(pool, most=50, selected=10)
     more = {"r_cut": 5.0, "weights": weights, "stage": "products 1"}
     products = channel_statistics(frames, species, sets, progress=silent, **more)
     with start() as workers:
         merged_products = channel_statistics(frames, species, sets, progress=silent, workers=workers, **more)
         merged_pool = pool_statistics(frames, species, shortest, progress=tell, workers=workers, **options)
-        merged = quadratic_statistics(frames, maps, r_cut=5.0, weights=weights, progress=tell, workers=workers)
+        merged = quadratic_statistics(
+            frames, maps, registers, r_cut=5.0, weights=weights, progress=tell, workers=workers
+        )
     for ours, theirs in ((merged_pool, pool), (merged_products, products)):
         assert_close(ours.mean, theirs.mean)
         for z in species:

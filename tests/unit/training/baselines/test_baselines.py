@@ -56,7 +56,8 @@ def test_linear_is_weighted_least_squares(data) -> None:
 @pytest.mark.parametrize("rank", [1, 2])
 def test_low_rank_quadratic(data, rank, rng) -> None:
     maps = select(data, 6)
-    statistics = quadratic_statistics(data.frames, maps, r_cut=4.0, weights=data.weights, progress=silent)
+    whole = {z: [m.n_features] for z, m in maps.items()}
+    statistics = quadratic_statistics(data.frames, maps, whole, r_cut=4.0, weights=data.weights, progress=silent)
     problem = _Problem(statistics, rank)
     signs = np.sign(rng.normal(size=(2, rank)))
     point = rng.normal(size=6 * (1 + rank) + data.n_references)

@@ -1,0 +1,215 @@
+"""The calculator that labels, by name: CP2K, tblite, any other of ASE, or a Python callable that returns one."""
+
+import hashlib
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from pkgutil import resolve_name
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ase.calculators.calculator import FileIOCalculator, get_calculator_class
+from ase.calculators.genericfileio import GenericFileIOCalculator
+from ase.calculators.names import names
+from ase.calculators.vasp import Vasp
+
+from qiskit_qff.bounded import read_yaml
+from qiskit_qff.errors import ConfigError, MissingDependencyError, QFFError
+from qiskit_qff.labelling.cp2k import Cp2k, Cp2kOptions
+
+EXECUTION = frozenset({"profile", "command", "verbosity", "cache_api", "max_iterations"})
+"""Settings that only decide how a program starts, what it prints, and whether it ends; labels do not depend on them."""
+XTB: Mapping[str, Any] = {"method": "GFN1-xTB", "verbosity": 0, "cache_api": False}
+"""Defaults of tblite. Without its cache, ``reset`` makes every SCF begin anew: the order of frames does not matter."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A calculator and its settings; made anew in each process that labels."""
+
+    name: str
+    """As on the command line."""
+    level: str
+    """The level of theory in a few words."""
+    settings: Mapping[str, Any]
+    """All settings that the labels depend on."""
+    make: Callable[[Path], Any]
+    """Makes the ASE calculator that works in a directory; can be pickled."""
+    caution: str | None = None
+    """A warning about labels with these settings."""
+
+    @property
+    def settings_hash(self) -> str:
+        """``h`` and 16 hexadecimal digits that identify calculator and settings.
+
+        The letter keeps readers of extended XYZ from taking the digits for a number.
+        """
+        text = json.dumps({"calculator": self.name, **self.settings}, sort_keys=True, default=str)
+        return "h" + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def start(self, directory: Path) -> Any:
+        """Make the calculator, and make sure that its program is there.
+
+        Args:
+            directory: to work in.
+
+        Raises:
+            QFFError: if it refuses its settings, or the program is not installed.
+        """
+        try:
+            calculator = self.make(directory)
+            words = _command(calculator)
+        except QFFError:
+            raise
+        except Exception as error:  # noqa: BLE001 - every calculator has its own ways to refuse
+            raise ConfigError(
+                f"--calculator {self.name}: can't be set up ({type(error).__name__}: "
+                f"{' '.join(str(error).split())[:300]}). Correct its --options, or the environment that ASE expects "
+                "for it."
+            ) from None
+        if not hasattr(calculator, "get_potential_energy"):
+            raise ConfigError(f"--calculator {self.name}: gives {type(calculator).__name__}, not an ASE calculator.")
+        if words and "/" in words[0] and words[0][0] not in "/$~":
+            raise ConfigError(
+                f"--calculator {self.name}: its command begins with {words[0]!r}, but each frame is computed in a "
+                f"directory of its own. Name the program by its whole path, such as {Path(words[0]).resolve()}."
+            )
+        # The shell knows its own words, functions and variables.
+        known = ["/bin/sh", "-c", f"command -v {' '.join(words[:1])}"]
+        if words and subprocess.run(known, capture_output=True, check=False).returncode:  # noqa: S603
+            raise ConfigError(
+                f"--calculator {self.name}: its command is {' '.join(words)!r}, but there is no program {words[0]!r} "
+                "on PATH. Install it, or correct the command in its options or in the environment."
+            )
+        return calculator
+
+    def check(self) -> None:
+        """Start the calculator once, for nothing but to see that it can be.
+
+        Raises:
+            QFFError: if it can't.
+        """
+        with TemporaryDirectory() as directory:
+            self.start(Path(directory))
+
+
+def reference(name: str, options: Path | Mapping[str, Any] | None = None, *, where: str = "--options") -> Reference:
+    """The calculator of a name.
+
+    Args:
+        name: ``cp2k``, ``tblite``, the name of any other calculator in ASE, or ``package.module:factory`` for a Python
+            callable (a class, too) that returns an ASE calculator.
+        options: its keyword arguments, or a YAML file of them; for CP2K those of
+            :class:`~qiskit_qff.labelling.cp2k.Cp2kOptions`.
+        where: what to call the options in an error.
+
+    Raises:
+        ConfigError: if the name or, for CP2K, an option is unknown, or the file can't be read.
+        MissingDependencyError: if tblite is not installed.
+    """
+    if isinstance(options, Path):
+        where = f"{where} {options}"
+        options = _read(options, where)
+    if options is not None and not isinstance(options, Mapping):
+        raise ConfigError(f"{where}: expected 'key: value' lines, found {type(options).__name__}.")
+    given = dict(options or {})
+    if name == "cp2k":
+        chosen = Cp2kOptions.parse(given, where=where)
+        settings = chosen.model_dump(mode="json", exclude=set(chosen.execution))
+        return Reference(name, chosen.level, settings, partial(Cp2k, chosen), chosen.caution)
+    factory = _factory(name)
+    if name == "tblite":
+        given = {**XTB, **given}
+    settings = {key: value for key, value in given.items() if key not in EXECUTION}
+    words = json.dumps(settings, sort_keys=True, default=str)
+    level = str(given["method"]) if name == "tblite" else f"{name} {words if len(words) < 120 else f'{words[:117]}...'}"
+    return Reference(name, level, settings, partial(_make, factory, given))
+
+
+def works_in_files(calculator: Any) -> bool:
+    """Whether a calculator starts a program for each calculation, in a directory.
+
+    Args:
+        calculator: an ASE calculator.
+    """
+    return isinstance(calculator, (FileIOCalculator, GenericFileIOCalculator, Vasp))
+
+
+def _command(calculator: Any) -> list[str]:
+    """The command that a calculator will start, without variables before it; empty where there is none to look for."""
+    if isinstance(calculator, Vasp):
+        command = calculator.make_command(calculator.command)
+    else:
+        command = getattr(getattr(calculator, "profile", None), "command", None) or ""
+    words = shlex.split(command.replace(";", " ; ")) if isinstance(command, str) else list(command)
+    while words and "=" in words[0]:
+        if words.pop(0).startswith("PATH="):
+            return []
+    return words
+
+
+def _read(path: Path, where: str) -> Any:
+    """Content of a YAML file.
+
+    Raises:
+        ConfigError: if it can't be read.
+    """
+    try:
+        return read_yaml(path)
+    except OSError as error:
+        raise ConfigError(f"{where}: {error.strerror or error}. Check the path.") from None
+    except ValueError as error:
+        raise ConfigError(f"{where}: no valid YAML ({' '.join(str(error).split())[:200]}).") from None
+
+
+def _factory(name: str) -> Callable[..., Any]:
+    """The class or callable of a name.
+
+    Raises:
+        ConfigError: if there is none.
+        MissingDependencyError: if tblite is not installed.
+    """
+    if name == "tblite" and find_spec("tblite") is None:
+        raise MissingDependencyError("tblite is not installed. It comes with: pip install 'qiskit_qff[label]'.")
+    if ":" in name and (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # a file in the current directory, as for 'python -m'
+    try:
+        if name == "tblite":
+            name = "tblite.ase:TBLite"
+        found = resolve_name(name) if ":" in name else get_calculator_class(name)
+    except (ImportError, AttributeError, KeyError, ValueError) as error:
+        known = ", ".join(sorted({*names, "tblite"}))
+        raise ConfigError(
+            f"--calculator {name!r}: unknown, or not installed ({error}). Known: {known}; or package.module:factory, a "
+            "Python callable that returns an ASE calculator."
+        ) from None
+    if not callable(found):
+        raise ConfigError(f"--calculator {name!r}: is {type(found).__name__}, not a callable.")
+    factory: Callable[..., Any] = found
+    return factory
+
+
+def _make(factory: Callable[..., Any], options: Mapping[str, Any], directory: Path) -> Any:
+    """The calculator of a class or callable.
+
+    Raises:
+        ConfigError: if it takes no 'profile'.
+    """
+    arguments = dict(options)
+    if "profile" in arguments:
+        profile = getattr(sys.modules[factory.__module__], f"{factory.__name__}Profile", None)
+        if profile is None:
+            raise ConfigError(
+                f"--calculator {factory.__name__}: takes no 'profile'; it is for programs such as espresso."
+            )
+        arguments["profile"] = profile(**arguments["profile"])
+    calculator = factory(**arguments)
+    if works_in_files(calculator):
+        calculator.directory = directory
+    return calculator

@@ -1,0 +1,122 @@
+"""Registers side by side: tiles of real coupling maps, joint circuits against separate ones, and what they cost."""
+
+import numpy as np
+import pytest
+from qiskit.primitives import StatevectorEstimator
+from qiskit_aer import AerSimulator
+from qiskit_ibm_runtime.executor_estimator import Estimator
+from qiskit_ibm_runtime.fake_provider import FakeKingston, FakeMiami, FakeTorino
+
+from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector, build_program
+from qiskit_qff.circuit.program import BoundProgram
+from qiskit_qff.errors import BackendError
+from qiskit_qff.evaluators.backends import build_evaluator
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
+from qiskit_qff.evaluators.strategies.operator import measure_operators
+from qiskit_qff.evaluators.tiling import TiledEvaluator, tile
+
+SHOTS = 4096
+
+
+def registers(rng, count, n_qubits=2) -> list[BoundProgram]:
+    """Balanced rank-one registers with random linear terms."""
+    found = []
+    for _ in range(count):
+        terms = rng.normal(size=2**n_qubits - 1)
+        spec = AnsatzSpec("ry_tree", "rank_one", 2**n_qubits)
+        vector = np.append(1.0, terms / np.linalg.norm(terms)) * np.sqrt(0.5)
+        found.append(BoundProgram(build_program(spec), angles_for_vector(spec, vector), np.array([rng.normal()])))
+    return found
+
+
+def exact(bound) -> np.ndarray:
+    evaluator = PrimitiveEvaluator(StatevectorEstimator())
+    return measure_operators({bound.program.n_qubits: evaluator}, [bound], ["pairs"])[0].matrix
+
+
+@pytest.mark.parametrize(
+    ("device", "pairs", "threes"), [(FakeTorino, 30, 18), (FakeKingston, 30, 18), (FakeMiami, 20, 14)]
+)
+def test_tiles_are_disjoint_chains_of_the_device(device, pairs, threes) -> None:
+    target = device().target
+    bonds = {frozenset(pair) for pair in target.build_coupling_map().get_edges()}
+    for n_qubits, at_least in ((2, pairs), (3, threes)):
+        tiling = tile(target, n_qubits, at_least)
+        assert len(tiling.rounds) == 1
+        used = [qubit for line in tiling.rounds[0] for qubit in line.qubits]
+        assert len(used) == len(set(used)) == n_qubits * at_least
+        for line in tiling.rounds[0]:
+            assert all(frozenset(pair) in bonds for pair in zip(line.qubits[:-1], line.qubits[1:], strict=True))
+        scores = [line.score for line in tiling.rounds[0]]
+        assert scores == sorted(scores)  # the first register, the one with the largest coefficients, has the best tile
+    few = tile(target, 2, 6).rounds[0]
+    touching = [
+        (a, b)
+        for a in few
+        for b in few
+        if a is not b and any(frozenset((i, j)) in bonds for i in a.qubits for j in b.qubits)
+    ]
+    assert not touching  # a spare qubit between neighbours where there is room
+
+
+def test_registers_that_do_not_fit_take_another_round() -> None:
+    tiling = tile(FakeTorino().target, 2, 100)
+    assert sum(len(tiles) for tiles in tiling.rounds) == 100
+    assert len(tiling.rounds) > 1
+    assert tiling.place(99)[0] == len(tiling.rounds) - 1
+    with pytest.raises(BackendError, match="more registers"):
+        tiling.place(100)
+
+
+def test_a_joint_circuit_measures_what_separate_ones_do(rng) -> None:
+    """Ten registers on 133 qubits, by Aer's matrix product states; one PUB a setting."""
+    device = FakeTorino()
+    simulator = AerSimulator(
+        method="matrix_product_state",
+        coupling_map=device.coupling_map,
+        basis_gates=["rz", "sx", "x", "cz"],
+        n_qubits=device.num_qubits,
+    )
+    estimator, sent = Estimator(mode=simulator), []
+    run = estimator.run
+
+    def counted(pubs, **options):
+        sent.append(len(pubs))
+        return run(pubs, **options)
+
+    estimator.run = counted
+    inner = PrimitiveEvaluator(estimator, backend=simulator, shots=SHOTS, gaussian_noise=False, rng=rng)
+    bounds = registers(rng, 10)
+    tiled = TiledEvaluator(tile(device.target, 2, len(bounds)), lambda _: inner, is_joint=True)
+    measured = measure_operators({2: tiled}, bounds, ["settings"] * len(bounds), shots=SHOTS)
+    assert sent == [3]
+    assert sum(one.cost.circuits for one in measured) == 3
+    assert sum(one.cost.shots for one in measured) == 3 * SHOTS
+    scores = []
+    for bound, one in zip(bounds, measured, strict=True):
+        errors = one.entry_errors()
+        kept = errors > 1e-12
+        scores += ((one.matrix - exact(bound))[kept] / errors[kept]).tolist()
+    assert 0.6 < np.sqrt(np.mean(np.square(scores))) < 1.5
+
+
+def test_on_a_simulated_device_the_joint_cost_is_counted(rng) -> None:
+    bounds = registers(rng, 5)
+    evaluator = build_evaluator("fake_torino", n_qubits=2, n_registers=5, shots=SHOTS, mitigation="readout", rng=rng)
+    measured = measure_operators({2: evaluator}, bounds, ["settings"] * 5, shots=SHOTS)
+    assert sum(one.cost.circuits for one in measured) == 3
+    assert sum(one.cost.shots for one in measured) == 3 * SHOTS
+    for bound, one in zip(bounds, measured, strict=True):
+        assert np.abs(one.matrix - exact(bound)).max() < 0.1 * abs(bound.weights[0])
+
+
+def test_registers_with_exact_values_agree_on_every_backend(rng) -> None:
+    for n_qubits in (1, 2, 3):
+        bounds = registers(rng, 3, n_qubits)
+        for name in ("exact", "statevector"):
+            evaluator = build_evaluator(name, n_qubits=n_qubits, n_registers=3, rng=rng)
+            for design in ("settings", "pairs"):
+                for bound, one in zip(
+                    bounds, measure_operators({n_qubits: evaluator}, bounds, [design] * 3), strict=True
+                ):
+                    np.testing.assert_allclose(one.matrix, exact(bound), atol=1e-8)

@@ -1,0 +1,395 @@
+"""Calculators by name, and the programs themselves: each label is what ASE gives when it is asked directly."""
+
+import shutil
+import sys
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
+from ase.io import write
+
+from qiskit_qff.cli.main import run
+from qiskit_qff.errors import ConfigError, MissingDependencyError
+from qiskit_qff.labelling.cp2k import Cp2kOptions, mulliken_charges
+from qiskit_qff.labelling.label import label_frames, work_path
+from qiskit_qff.labelling.reference import reference
+from qiskit_qff.labelling.workers import single_point
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.structures.shipped import read_shipped
+
+STAND_IN = Path(__file__).parents[2] / "contracts" / "labelling" / "stand_in_vasp.py"
+
+has_cp2k = pytest.mark.skipif(shutil.which("cp2k.psmp") is None, reason="cp2k.psmp is not installed")
+
+
+def silicon(number: int = 14) -> Frame:
+    """Two atoms in a skewed primitive cell, displaced."""
+    cell = 2.715 * np.array([[0.0, 1.0, 1.0], [1.0, 0.02, 1.0], [1.0, 1.0, 0.0]])
+    return Frame(numbers=[number] * 2, positions=[[0, 0, 0], [1.40, 1.30, 1.38]], cell=cell, pbc=[True] * 3)
+
+
+def check_derivatives(calculator, frame: Frame, *, step: float, rel: float) -> None:
+    """Force and stress are derivatives of the energy, signs and units included, along one mixed displacement.
+
+    The last atom moves along x by ``step`` while the cell is strained along y by as much, with all atoms in it.
+    """
+    label = single_point(calculator, frame)
+    assert label.stress is not None
+    energies = []
+    for sign in (1.0, -1.0):
+        move, strain = np.zeros((frame.n_atoms, 3)), np.eye(3)
+        move[-1, 0] = sign * step
+        strain[1, 1] += sign * step
+        there = replace(frame, positions=(frame.positions + move) @ strain, cell=frame.cell @ strain)
+        energies.append(single_point(calculator, there).energy)
+    by_force = -label.forces[-1, 0]
+    by_stress = label.stress[1, 1] * frame.volume
+    assert min(abs(by_force), abs(by_stress)) > 10.0 * rel * abs(by_force + by_stress)  # neither could hide
+    assert (energies[0] - energies[1]) / (2 * step) == pytest.approx(by_force + by_stress, rel=rel)
+
+
+def tblite():
+    pytest.importorskip("tblite", reason="tblite is not installed")
+    from tblite.ase import TBLite
+
+    return TBLite(method="GFN1-xTB", verbosity=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "element", "direct", "version"),
+    [
+        ("emt", {}, 79, EMT, "EMT (ase 3."),
+        ("ase.calculators.lj:LennardJones", {"rc": 6.0}, 14, lambda: LennardJones(rc=6.0), "LennardJones (ase 3."),
+        ("tblite", {}, 14, tblite, "TBLite (tblite 0."),
+    ],
+)
+def test_labels_are_those_of_ase(tmp_path, name, options, element, direct, version) -> None:
+    atoms = silicon(element).to_atoms()
+    frames = [silicon(element), replace(silicon(element), positions=silicon().positions * 1.02)]
+    report = label_frames(frames, reference(name, options), tmp_path / "out.extxyz")
+    assert report.failures == ()
+    for label, frame in zip(read_frames(tmp_path / "out.extxyz"), frames, strict=True):
+        atoms.positions, atoms.calc = frame.positions, direct()
+        assert label.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
+        assert label.forces == pytest.approx(atoms.get_forces(), abs=1e-6)
+        assert label.stress == pytest.approx(atoms.get_stress(voigt=False), abs=1e-7)
+        assert str(label.tags["label_version"]).startswith(version)
+
+
+def test_a_tblite_that_does_not_converge_gives_no_label(tmp_path) -> None:
+    tblite()
+    check_derivatives(reference("tblite").make(tmp_path), silicon(), step=2e-3, rel=5e-3)
+    stopped = reference("tblite", {"method": "GFN2-xTB", "max_iterations": 1})
+    report = label_frames([silicon()], stopped, tmp_path / "out.extxyz")
+    assert "not converge" in report.failures[0].reason
+    assert stopped.level == "GFN2-xTB"
+    assert stopped.settings_hash == reference("tblite", {"method": "GFN2-xTB"}).settings_hash
+
+
+@pytest.fixture
+def vasp(monkeypatch, tmp_path):
+    """VASP's settings, its potentials and, in its place, a program that reads and writes what it does."""
+    for element in ("Cu", "Au"):
+        (tmp_path / "potpaw_PBE" / element).mkdir(parents=True)
+        (tmp_path / "potpaw_PBE" / element / "POTCAR").write_text(f"PAW_PBE {element}\n")
+    monkeypatch.setenv("VASP_PP_PATH", str(tmp_path))
+    monkeypatch.setenv("ASE_CONFIG_PATH", str(tmp_path / "none.ini"))
+    monkeypatch.setenv("ASE_VASP_COMMAND", f"{sys.executable} {STAND_IN}")
+    return reference("vasp", {"xc": "PBE", "encut": 400, "kpts": [1, 1, 1]})
+
+
+def test_vasp_keeps_the_order_of_atoms_and_what_energies_and_stresses_mean(vasp, tmp_path) -> None:
+    cell = np.array([[5.3, 0.1, 0.0], [0.0, 5.2, 0.2], [0.1, 0.0, 5.4]])
+    positions = np.array([[0.1, 0, 0], [0, 2.6, 2.7], [2.5, 0, 2.6], [2.6, 2.7, 0.2]])
+    frame = Frame(numbers=[29, 79, 29, 79], positions=positions, cell=cell, pbc=[True] * 3)
+    out = tmp_path / "out.extxyz"
+    assert label_frames([frame], vasp, out).failures == ()
+    (label,) = read_frames(out)
+    atoms = frame.to_atoms()
+    atoms.calc = EMT()
+    assert label.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
+    assert label.forces == pytest.approx(atoms.get_forces(), abs=1e-6)
+    assert label.stress == pytest.approx(atoms.get_stress(voigt=False), abs=1e-8)
+    assert str(label.tags["label_version"]).startswith("Vasp 6.4.2 (ase 3.")
+
+
+def test_vasp_that_did_not_converge_gives_no_label(vasp, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("STAND_IN_VASP", "unconverged")
+    out = tmp_path / "out.extxyz"
+    report = label_frames([silicon(29)], vasp, out)
+    assert report.failures[0].reason == "the calculation did not converge"
+    assert list(work_path(out).glob("h*/OUTCAR"))  # kept, to be looked at
+
+
+def test_programs_of_ase_are_looked_for(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("ASE_CONFIG_PATH", str(tmp_path / "none.ini"))
+    for variable in ("ASE_VASP_COMMAND", "VASP_COMMAND", "VASP_SCRIPT", "ASE_NWCHEM_COMMAND"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(ConfigError, match="VASP_COMMAND"):
+        reference("vasp").check()
+    monkeypatch.setenv("ASE_VASP_COMMAND", "OMP_NUM_THREADS=1 my-mpirun -n 4 vasp_std")
+    with pytest.raises(ConfigError, match="no program 'my-mpirun'"):
+        reference("vasp").check()
+    with pytest.raises(ConfigError, match="no program 'nwchem'"):
+        reference("nwchem").check()
+    for name in ("my-mpirun", "nwchem"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    reference("vasp").check()
+    reference("nwchem").check()
+    monkeypatch.setenv("ASE_NWCHEM_COMMAND", "./nwchem PREFIX.nwi")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f"whole path, such as {tmp_path}/nwchem"):
+        reference("nwchem").check()
+    # What the shell must read is left to it; a calculator without a program needs none.
+    monkeypatch.setenv("VASP", str(tmp_path))
+    for command in (
+        ". /opt/vasp/env.sh && vasp_std",
+        "PATH=/opt/vasp/bin vasp_std",
+        'OPTIONS="-n 4 -x" my-mpirun vasp_std',
+        "umask 022; vasp_std",
+        "$VASP/my-mpirun vasp_std",
+        "if true; then vasp_std; fi",
+    ):
+        monkeypatch.setenv("ASE_VASP_COMMAND", command)
+        reference("vasp").check()
+    reference("emt").check()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("cp2k", "cutof: 400", "unknown key 'cutof'"),
+        ("cp2k", "cutoff: high", "cutoff: found 'high'"),
+        ("emt", "- 1", "expected 'key: value'"),
+        ("emt", "a: [", "no valid YAML"),
+    ],
+)
+def test_options_are_checked(tmp_path, name, text, words) -> None:
+    path = tmp_path / "options.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="--options") as caught:
+        reference(name, path)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--calculator", "emtt"], "Known: "),
+        (["--calculator", "espresso"], "can't be set up"),
+        (["--calculator", "lj", "--options", "options.yaml"], "takes no 'profile'"),
+        (["--calculator", "ase.calculators.emt:parameters"], "not a callable"),
+        (["--calculator", "contracts.labelling.springs:not_a_calculator"], "gives int, not an ASE calculator"),
+        (["--calculator", "emt", "--options", "nowhere.yaml"], "No such file"),
+        (["--calculator", "emt", "--retry-failed"], "only together with --resume"),
+    ],
+)
+def test_the_command_refuses_in_one_line(tmp_path, capsys, monkeypatch, arguments, words) -> None:
+    monkeypatch.setenv("ASE_CONFIG_PATH", str(tmp_path / "none.ini"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "options.yaml").write_text("profile: {command: lj.x}\n")
+    data = tmp_path / "in.extxyz"
+    data.write_text('1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3 pbc="T T T"\nCu 0 0 0\n')
+    assert run(["label", str(data), "--out", str(tmp_path / "out.extxyz"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out.extxyz").exists()
+
+
+def test_a_calculator_of_ones_own(tmp_path, monkeypatch) -> None:
+    """A file in the current directory is enough, and the YAML file holds the factory's arguments."""
+    (tmp_path / "own_model.py").write_text(
+        "from ase.calculators.lj import LennardJones\ndef heavy(scale):\n    return LennardJones(sigma=scale, rc=6.0)\n"
+    )
+    (tmp_path / "options.yaml").write_text("scale: 2.0\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    write("in.extxyz", silicon().to_atoms())
+    command = [
+        "label",
+        "in.extxyz",
+        "--calculator",
+        "own_model:heavy",
+        "--options",
+        "options.yaml",
+        "--out",
+        "o.extxyz",
+    ]
+    assert run([*command, "--dry-run"]) == 0
+    assert not Path("o.extxyz").exists()
+    assert run(command) == 0
+    atoms = silicon().to_atoms()
+    atoms.calc = LennardJones(sigma=2.0, rc=6.0)
+    assert read_frames(tmp_path / "o.extxyz")[0].energy == pytest.approx(atoms.get_potential_energy())
+
+
+# --- CP2K -------------------------------------------------------------------------------------------------------------
+
+
+def settings(text: str) -> dict[str, str]:
+    """Every keyword of an input under the path of its sections; coordinates and comments left out."""
+    found, path = {}, []
+    for line in (raw.strip() for raw in text.splitlines()):
+        if line.startswith("&END"):
+            path.pop()
+        elif line.startswith("&"):
+            path.append(line[1:].split()[0] if not line.startswith("&KIND") else line[1:])
+            if len(line.split()) > 1 and not line.startswith("&KIND"):
+                found["/".join(path)] = line.split()[1]
+        elif line and not line.startswith("!") and path[-1] not in {"COORD", "CELL"}:
+            key, _, value = line.partition(" ")
+            found["/".join([*path, key])] = _plain(value)
+    return found
+
+
+def _plain(value: str) -> str:
+    try:
+        return " ".join(f"{float(word):g}" for word in value.split())
+    except ValueError:
+        return value.partition("-q")[0]  # the usual number of valence electrons has an alias without it
+
+
+def test_the_recipe_is_that_of_the_shipped_data() -> None:
+    theirs = settings((files("qiskit_qff") / "data" / "limof5_cp2k.inp").read_text())
+    mine = settings(Cp2kOptions(max_outer_scf=4).recipe(read_shipped()[0].symbols))
+    different = {"FORCE_EVAL/DFT/QS/EXTRAPOLATION", "FORCE_EVAL/DFT/SCF/SCF_GUESS"}  # of dynamics; of single points
+    shared = {key for key in theirs if key.startswith("FORCE_EVAL") and "PRINT" not in key} - different
+    assert {key: mine.get(key) for key in shared} == {key: theirs[key] for key in shared}
+    added = {key for key in mine if key.startswith("FORCE_EVAL") and "PRINT" not in key} - shared - different
+    assert added <= {"FORCE_EVAL/DFT/CHARGE", "FORCE_EVAL/DFT/MULTIPLICITY"}
+
+
+def test_cp2k_options_reach_the_recipe() -> None:
+    found = settings(Cp2kOptions().recipe(["Li"]))
+    assert (found["FORCE_EVAL/DFT/MULTIPLICITY"], found["FORCE_EVAL/DFT/UKS"]) == ("2", "T")
+    found = settings(Cp2kOptions(charge=1).recipe(["Li"]))
+    assert (found["FORCE_EVAL/DFT/MULTIPLICITY"], found["FORCE_EVAL/DFT/CHARGE"]) == ("1", "1")
+    assert "FORCE_EVAL/DFT/UKS" not in found
+    options = Cp2kOptions(valence_of={"La": 11}, basis_of={"La": "DZVP-X"}, dispersion="none", smooth_xc=False)
+    text = options.recipe(["La", "O"])
+    assert "BASIS_SET DZVP-X\nPOTENTIAL GTH-PBE-q11" in text
+    assert "BASIS_SET DZVP-MOLOPT-SR-GTH\nPOTENTIAL GTH-PBE\n" in text
+    assert not {"VDW_POTENTIAL", "XC_GRID", "STRESS_TENSOR"} & set(text.replace("&", " ").split())
+    base = reference("cp2k")
+    assert reference("cp2k", {"max_scf": 50, "command": "x"}).settings_hash == base.settings_hash
+    assert reference("cp2k", {"cutoff": 301.0}).settings_hash != base.settings_hash
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, None),
+        ({"stress": True}, "300 Ry with smooth_xc: the pressure"),
+        ({"stress": True, "smooth_xc": False}, "300 Ry: the pressure"),
+        ({"stress": True, "smooth_xc": False, "cutoff": 1200.0}, None),
+    ],
+)
+def test_stresses_are_asked_for_and_coarse_grids_are_told(given, told) -> None:
+    options = Cp2kOptions(**given)
+    assert ("STRESS_TENSOR ANALYTICAL" in options.recipe(["Li"])) == options.stress
+    assert (options.caution is None) == (told is None)
+    assert told is None or told in options.caution
+
+
+def test_a_missing_cp2k_is_named_with_its_remedy(monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("ASE_CP2K_COMMAND", raising=False)
+    with pytest.raises(MissingDependencyError, match="apt-get install cp2k"):
+        reference("cp2k").check()
+    monkeypatch.setenv("ASE_CP2K_COMMAND", "mpiexec -n 2 cp2k.psmp -s")
+    with pytest.raises(ConfigError, match=r"'mpiexec -n 2 cp2k.psmp': No such file"):
+        reference("cp2k").check()
+    program = tmp_path / "my-cp2k"
+    program.write_text("#!/bin/sh\necho not today\n")
+    program.chmod(0o755)
+    (tmp_path / "o.yaml").write_text(f"command: {program}\n")
+    out = tmp_path / "o.extxyz"
+    command = ["label", "shipped", "--calculator", "cp2k", "--out", str(out), "--options", str(tmp_path / "o.yaml")]
+    assert run([*command, "--dry-run"]) == 2
+    assert "'not today'" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_mulliken_charges_are_read_with_and_without_spins() -> None:
+    """Rows as CP2K 2023.1 prints them."""
+    head, foot = " Mulliken Population Analysis\n\n #  Atom  Element  Kind\n", " # Total charge   1.0  -0.000000\n"
+    plain = head + "       1     H        1          1.002658                             -0.002658\n" + foot
+    spins = head + "       1     H        1         0.999997     0.000000     0.000003     0.999997\n" + foot
+    assert mulliken_charges(plain) == pytest.approx([-0.002658])
+    assert mulliken_charges(spins) == pytest.approx([0.000003])
+
+
+H2_CELL = np.array([[4.0, 0.0, 0.0], [0.3, 4.2, 0.0], [0.0, 0.4, 4.5]])
+H2 = Frame(numbers=[1, 1], positions=[[0, 0, 0], [0.5, 0.3, 0.5]], cell=H2_CELL, pbc=[True] * 3)
+TIGHT = {"cutoff": 300.0, "relative_cutoff": 40.0, "eps_scf": 1e-7, "eps_default": 1e-12, "stress": True}
+
+
+@has_cp2k
+@pytest.mark.slow
+def test_cp2k_gives_what_its_input_file_gives_and_carries_the_wavefunction_over(tmp_path) -> None:
+    calculator = reference("cp2k", TIGHT).start(tmp_path)
+    first = single_point(calculator, H2)
+    # CP2K 2023.1, run by an input file of the same recipe.
+    assert first.energy == pytest.approx(-31.814626801484795, abs=1e-6)
+    assert first.forces[0] == pytest.approx([0.8271410029, 0.5052235812, 0.8832949606], abs=1e-6)
+    assert first.stress[0] == pytest.approx([0.0221409342, 0.0034723913, 0.0051401282], abs=1e-7)
+    assert first.per_atom["charges"] == pytest.approx([0.0, 0.0], abs=1e-4)
+    assert first.version.startswith("Cp2k 20")
+    # Along y the number of grid points stays the same under this strain; a jump of the grid would show in the stress.
+    check_derivatives(calculator, H2, step=5e-3, rel=0.02)
+    again = single_point(calculator, replace(H2, positions=H2.positions + 1e-3))
+    assert int(again.tags["label_scf_iterations"]) < int(first.tags["label_scf_iterations"])
+    calculator.close()
+    calculator = reference("cp2k", TIGHT).start(tmp_path)  # a new process finds the wavefunction on disk
+    after = single_point(calculator, H2)
+    assert int(after.tags["label_scf_iterations"]) < int(first.tags["label_scf_iterations"])
+    assert after.energy == pytest.approx(first.energy, abs=1e-6)
+    calculator._shell._child.kill()  # as the system does when memory is short: the next frame starts it again
+    calculator._shell._child.wait()
+    moved = single_point(calculator, replace(H2, positions=H2.positions + 1e-3))
+    assert moved.energy == pytest.approx(again.energy, abs=1e-6)
+    calculator.close()
+
+
+@has_cp2k
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_scf": 2, "max_outer_scf": 1}, "SCF run NOT converged"),
+        ({"basis": "NOPE"}, "basis set <NOPE> for element"),
+    ],
+)
+def test_cp2k_says_why_it_fails(tmp_path, options, words) -> None:
+    slab = replace(H2, pbc=[True, True, False])
+    report = label_frames([H2, slab], reference("cp2k", options), tmp_path / "out.extxyz")
+    assert words in report.failures[0].reason
+    assert "three periodic" in report.failures[1].reason
+    assert not list(work_path(tmp_path / "out.extxyz").glob("worker-0/*.wfn"))  # nothing begins with what failed
+
+
+@has_cp2k
+@pytest.mark.slow
+def test_a_wavefunction_that_leads_nowhere_is_tried_again_without(tmp_path) -> None:
+    calculator = reference("cp2k").start(tmp_path)
+    energy = single_point(calculator, H2).energy
+    calculator.close()
+    (wavefunction,) = tmp_path.glob("*.wfn")
+    kept = tmp_path / "kept.wfn"
+    wavefunction.rename(kept)
+    calculator = reference("cp2k", {"wavefunction": str(kept)}).start(tmp_path)
+    again = single_point(calculator, H2)
+    calculator.close()
+    assert int(again.tags["label_scf_iterations"]) < 4
+    wavefunction.write_bytes(kept.read_bytes()[:200])
+    calculator = reference("cp2k").start(tmp_path)
+    assert single_point(calculator, H2).energy == pytest.approx(energy, abs=1e-4)
+    calculator.close()

@@ -1,0 +1,159 @@
+"""Files of version 0.1 have one circuit per element: they load as one register each, with the same committee."""
+
+import json
+
+import numpy as np
+import pytest
+from contracts.force_field.contract import evaluate
+from contracts.force_field.lennard_jones import mixed_crystal
+from contracts.force_field.quantum_model import small_quantum_model
+
+from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector, build_program
+from qiskit_qff.circuit.compiled import operator_matrix
+from qiskit_qff.errors import ModelFileError
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.uncertainty import Committee
+from qiskit_qff.structures.frame import Frame
+
+MEMBERS = 3
+
+
+@pytest.fixture(scope="module")
+def today():
+    """A model of today, whose compression and core repulsion the older files share."""
+    return small_quantum_model().to_dict()
+
+
+def old_species(entry, spec, rng, **changes):
+    """An element as version 0.1 wrote it: its circuit, and a committee of angles, weights and energies."""
+    kept = {key: entry[key] for key in ("number", "compression", "reference_energy", "domain")}
+    size = len(entry["compression"]["matrix"])
+    if spec.family == "ry_tree":
+        vector = np.append(1.0, rng.normal(size=spec.n_amplitudes - 1))
+        vector[1:] /= np.linalg.norm(vector[1:])  # half of the square belongs to the constant amplitude
+        theta = angles_for_vector(spec, vector)
+    else:
+        theta = rng.normal(size=spec.n_angles)
+    spread = {
+        "theta": 0.05 * rng.normal(size=(MEMBERS, spec.n_angles)),
+        "weights": 0.05 * rng.normal(size=(MEMBERS, spec.n_readouts)),
+        "references": 0.1 * rng.normal(size=MEMBERS),
+    }
+    ansatz = {"family": spec.family, "readout": spec.readout, "n_amplitudes": spec.n_amplitudes, "layers": spec.layers,
+              "n_readouts": spec.n_readouts}  # fmt: skip
+    assert size < spec.n_amplitudes
+    return kept | {
+        "ansatz": ansatz,
+        "theta": theta.tolist(),
+        "weights": rng.normal(size=spec.n_readouts).tolist(),
+        "spread": {key: value.tolist() for key, value in spread.items()},
+        **changes,
+    }
+
+
+def n_features(entry):
+    return sum(register["n_features"] for register in entry["registers"])
+
+
+@pytest.fixture(params=["balanced", "brickwork"])
+def document(today, request):
+    """A file of version 5."""
+    rng, species = np.random.default_rng(3), []
+    for entry in today["species"]:
+        size = n_features(entry) + 1
+        if request.param == "balanced":
+            spec, changes = AnsatzSpec("ry_tree", "rank_one", size), {"balanced": True}
+        else:
+            spec, changes = AnsatzSpec("brickwork_rzz", "z_diagonal", size, layers=2, n_readouts=3), {}
+        species.append(old_species(entry, spec, rng, **changes))
+    shared = {key: today[key] for key in ("r_cut", "repulsion", "fitted_references")}
+    return {"format": "qiskit_qff model", "version": 5, **shared, "species": species, "metadata": {"note": "old"}}
+
+
+@pytest.fixture
+def loaded(document, tmp_path):
+    (tmp_path / "old.json").write_text(json.dumps(document))
+    return ForceField.load(tmp_path / "old.json")
+
+
+def expected(document, field, frame, changed):
+    """Energy by the formula of version 0.1, M and reference energy of each element given by ``changed``."""
+    features = {z: [] for z in field.species}
+    for (number, _), vectors in field.amplitudes(frame).items():
+        features[number].append(vectors)
+    total = 0.0
+    for entry in document["species"]:
+        (x,) = features[entry["number"]]
+        matrix, reference = changed(entry)
+        total += np.einsum("ia,ab,ib->", x, matrix, x) + len(x) * reference
+    return total
+
+
+def test_one_register_per_element_with_the_same_energies(document, loaded):
+    frame = Frame.from_atoms(mixed_crystal(2, seed=3, rattle=0.1))
+    assert [len(model.registers) for model in loaded.models] == [1] * len(loaded.models)
+
+    def own(entry):
+        program = build_program(AnsatzSpec(**entry["ansatz"]))
+        matrix = operator_matrix(program, np.array(entry["theta"]), np.array(entry["weights"]))
+        return matrix, entry["reference_energy"]
+
+    energy = expected(document, loaded, frame, own)
+    found = loaded.predict(frame)
+    assert found.energy == pytest.approx(energy, rel=1e-10)
+    counted = sum(
+        n_features_of(entry) if entry.get("balanced") else len(entry["theta"]) + len(entry["weights"])
+        for entry in document["species"]
+    )
+    assert loaded.n_trainable == counted + document["fitted_references"]
+
+
+def n_features_of(entry):
+    return entry["ansatz"]["n_amplitudes"] - 1
+
+
+def test_the_committee_is_the_same(document, loaded):
+    """To first order in angles and weights, with the deviation of the mean environment's energy as it was drawn."""
+    frame = Frame.from_atoms(mixed_crystal(2, seed=3, rattle=0.1))
+    committee, step = Committee.of(loaded), 1e-4
+    assert len(committee.members) == MEMBERS
+    for k, member in enumerate(committee.members):
+
+        def moved(entry, k=k):
+            program, spread = build_program(AnsatzSpec(**entry["ansatz"])), entry["spread"]
+            theta, weights = np.array(entry["theta"]), np.array(entry["weights"])
+            turn, add = np.array(spread["theta"][k]), np.array(spread["weights"][k])
+            there, back = (operator_matrix(program, theta + side * step * turn, weights) for side in (1, -1))
+            change = (there - back) / (2 * step) + operator_matrix(program, theta, add)
+            matrix = operator_matrix(program, theta, weights) + change
+            return matrix, entry["reference_energy"] + spread["references"][k] - change[0, 0]
+
+        atoms = frame.to_atoms()
+        energy = evaluate(_Member(loaded, member), atoms).energy
+        assert energy == pytest.approx(expected(document, loaded, frame, moved), rel=1e-7)
+
+
+class _Member:
+    """A member of a committee as a potential."""
+
+    def __init__(self, field, folded):
+        self.species, self.cutoff, self._folded = field.species, field.cutoff, folded
+
+    def evaluate(self, numbers, _positions, _cell, _pbc, neighbors):
+        return self._folded.evaluate(np.searchsorted(self.species, numbers), neighbors)
+
+
+def test_it_is_written_as_a_file_of_today(loaded, tmp_path):
+    loaded.save(tmp_path / "new.json")
+    assert json.loads((tmp_path / "new.json").read_text())["version"] == 6
+    again = ForceField.load(tmp_path / "new.json")
+    frame = Frame.from_atoms(mixed_crystal(2, seed=4, rattle=0.1))
+    np.testing.assert_array_equal(again.predict(frame).forces, loaded.predict(frame).forces)
+    assert Committee.of(again).frame(frame).energy == Committee.of(loaded).frame(frame).energy
+
+
+def test_readouts_that_are_gone_are_named(document, tmp_path):
+    document["species"][0]["ansatz"]["readout"] = "rank_two"
+    (tmp_path / "old.json").write_text(json.dumps(document))
+    with pytest.raises(ModelFileError, match="rank_two"):
+        ForceField.load(tmp_path / "old.json")

@@ -1,0 +1,81 @@
+"""Registers of every size: what they count, that they fit alike, and that what is large is said to be so."""
+
+import json
+
+import numpy as np
+import pytest
+from fitting import fitted
+
+from qiskit_qff.cli.main import run
+from qiskit_qff.model.config import parse_config
+from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.training.trainer import prepare
+
+SMALL = {
+    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "n_radial": 2, "l_max": 1, "products": 0},
+    "optimizer": {"restarts": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return read_shipped()[:6]
+
+
+def config_of(n_qubits, max_parameters=40, **changes):
+    return parse_config(
+        {**SMALL, "circuit": {"n_qubits": n_qubits}, "max_parameters": max_parameters, **changes}, where="test"
+    )
+
+
+@pytest.fixture(scope="module")
+def results(frames):
+    """What training makes of the same channels with registers of several sizes."""
+    return {n: fitted(frames, config_of(n), rng=np.random.default_rng(0)) for n in (1, 2, 3, 4, 6)}
+
+
+@pytest.mark.parametrize("n_qubits", [1, 2, 3, 4])
+def test_a_feature_counts_one_whatever_the_register(results, n_qubits):
+    field = results[n_qubits].force_field
+    features = [model.compression.n_features for model in field.models]
+    assert field.n_trainable == sum(features) + field.ledger.reference_energies == 40
+    largest = 2**n_qubits - 1
+    for model, count in zip(field.models, features, strict=True):
+        held = [register.n_features for register in model.registers]
+        assert held == [largest] * (count // largest) + [count % largest] * (count % largest > 0)
+        assert {register.n_qubits for register in model.registers} == {n_qubits}
+
+
+def test_large_coefficients_come_first(frames):
+    """Registers of one species hold features in the order of their linear coefficients."""
+    objective = prepare(frames, config_of(2)).objective
+    _, coefficients, _ = objective.linear_solution()
+    for s in range(len(objective.statistics.species)):
+        own = np.concatenate([coefficients[r] for r in np.flatnonzero(objective.statistics.owners == s)])
+        assert np.all(np.diff(np.abs(own)) <= 1e-3 * np.abs(own).max())
+
+
+def test_registers_of_every_size_fit_alike(results):
+    losses = np.array([result.loss for result in results.values()])
+    assert losses.max() < 1.01 * losses.min()
+    forces = [result.force_field.predict(read_shipped()[7]).forces for result in results.values()]
+    spread = np.sqrt(np.mean((forces[0] - np.mean(forces, axis=0)) ** 2) / np.mean(np.square(forces[0])))
+    assert spread < 0.1
+
+
+def test_more_parameters_than_the_claim_are_trained_and_said_to_be_more(frames, tmp_path, capsys):
+    large, small = (
+        fitted(frames[:3], config_of(2, most), rng=np.random.default_rng(0)).force_field for most in (120, 99)
+    )
+    assert (large.n_trainable, small.n_trainable) == (120, 99)
+    for name, field in (("large", large), ("small", small)):
+        field.save(tmp_path / f"{name}.json")
+        assert run(["info", str(tmp_path / f"{name}.json"), "--json"]) == 0
+        captured = capsys.readouterr()
+        told = json.loads(captured.out.splitlines()[-1])
+        assert told["n_trainable"] == field.n_trainable
+        assert told["n_registers"] == len(field.registers)
+        assert (told["n_qubits"], told["two_qubit_gates"]) == (2, 1)
+        words = " ".join(captured.err.split())
+        assert f"{field.n_trainable} trainable parameters" in words
+        assert ("more than the 99 of the package's claims" in words) == (name == "large")
