@@ -106,10 +106,10 @@ def test_derivatives_of_a_register(size, n_qubits, sign, rng):
 def bases(n_qubits):
     """Rotations into the n + 1 settings: Z on all qubits, and X on one of them with Z on the others."""
     hadamard = np.array([[1.0, 1.0], [1.0, -1.0]]) * HALF
-    found = [np.eye(2**n_qubits)]
-    for qubit in range(n_qubits):
-        found.append(np.kron(np.kron(np.eye(2 ** (n_qubits - 1 - qubit)), hadamard), np.eye(2**qubit)))
-    return np.array(found)
+    others = [
+        np.kron(np.kron(np.eye(2 ** (n_qubits - 1 - qubit)), hadamard), np.eye(2**qubit)) for qubit in range(n_qubits)
+    ]
+    return np.array([np.eye(2**n_qubits), *others])
 
 
 def fitted_state(shares, rotations, start, tangents):
