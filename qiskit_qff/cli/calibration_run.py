@@ -166,10 +166,10 @@ def rehearse(model: Path, settings: "Settings", output: Output) -> None:
     """
     import numpy as np
 
-    from qiskit_qff.evaluators.backends import NOISELESS, Device, build_evaluator, find_device
+    from qiskit_qff.evaluators.backends import NOISELESS, build_evaluator, find_device
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.model.remote.jobs import snapshot_of
-    from qiskit_qff.model.remote.run_directory import plan_jobs, snapshot_tiles
+    from qiskit_qff.model.remote.run_directory import Tile, plan_jobs, snapshot_tiles
 
     field = ForceField.load(model)
     if settings.backend in NOISELESS:
@@ -181,11 +181,13 @@ def rehearse(model: Path, settings: "Settings", output: Output) -> None:
             dynamical_decoupling=settings.dynamical_decoupling,
             rng=np.random.default_rng(0),
         )
-        device = Device(settings.backend, None, None, is_local=True)
+        # Without a device registers are computed one after the other.
+        tiles = {key: Tile(number, None) for number, key in enumerate(field.registers)}
     else:
         device = find_device(settings.backend, n_qubits=field.n_qubits)
         _check_abilities(device, settings)
-    words, numbers = price(plan_jobs(field, settings, snapshot_tiles(snapshot_of(device, field))), settings)
+        tiles = snapshot_tiles(snapshot_of(device, field))
+    words, numbers = price(plan_jobs(field, settings, tiles), settings)
     output.say(f"would send {words}; nothing was sent or written")
     output.finish(numbers)
 

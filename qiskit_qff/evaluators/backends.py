@@ -12,6 +12,7 @@ r"""Backends by name: simulators, fake devices with the noise of real ones, and 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -316,8 +317,9 @@ def _fake_classes() -> dict[str, type[BackendV2]]:
     return found
 
 
+@lru_cache(maxsize=8)
 def _fake_backend(name: str) -> BackendV2:
-    """Fake device of a name.
+    """Fake device of a name; the same object every time, because reading its record takes about a second.
 
     Raises:
         BackendError: If there is none.

@@ -207,8 +207,11 @@ def normalised(settings, frames, test, seed):
     equations.gram /= len(frames)
     equations.moment /= len(frames)
     equations.constant /= len(frames)
-    statistics, layout = replace(old, equations=equations), replace(prepared.objective.layout, balanced=False)
-    objective, rng = NormalisedObjective(statistics, layout), np.random.default_rng(seed)
+    sizes = prepared.objective.layout.sizes
+    specs = tuple(AnsatzSpec("ry_tree", "rank_one", size) for size in sizes)
+    layout = ParameterLayout(specs, sizes, prepared.objective.layout.n_references)
+    objective = NormalisedObjective(replace(old, equations=equations), layout)
+    rng = np.random.default_rng(seed)
     _, terms, constants = objective.linear_solution()
     linear = BalancedObjective(objective, np.ones(len(terms))).parameters(np.concatenate([*terms, constants]))
     starts = [linear] + [linear + 0.3 * rng.normal(size=len(linear)) * (np.abs(linear) + 0.1) for _ in range(2)]

@@ -132,12 +132,12 @@ def test_each_kind_of_directory(others, capsys) -> None:
         "classical": ("baselines", ("Baselines",)),
         "calibrated": ("calibration", ("Calibration: aer.json",)),
         "labelled": ("labels", ("Labels",)),
-        "learnt": ("active learning", ("By round", "Frames held out", "Dynamics")),
+        "learnt": ("active learning", ("By round", "Dynamics")),
     }
     for name, (kind, sections) in kinds.items():
         said, page = reported(capsys, others / name, "--element", "Cu", "--out", others / f"{name}.html")
         assert [part["kind"] for part in said["runs"]] == [kind]
-        assert titles(page) == list(sections)
+        assert set(sections) <= set(titles(page)) == set(said["runs"][0]["sections"])
         assert said["missing"] == []
         assert str(others) not in page
 
