@@ -23,7 +23,7 @@ def models():
     exact, rng = small_quantum_model(), np.random.default_rng(4)
     provenance = Provenance("exact", SHOTS, "none", "2025-01-01T00:00:00+00:00", 4)
     evaluator = SampledEvaluator(rng, shots=SHOTS)
-    return exact, calibrate(exact, evaluator_for=lambda _: evaluator, provenance=provenance)[0]
+    return exact, calibrate(exact, evaluator_for=lambda *_: evaluator, provenance=provenance)[0]
 
 
 def conserved(model, directory, timestep_fs):

@@ -26,12 +26,12 @@ def frame(trained):
 
 def sampled(field, rng, shots=2000) -> ForceField:
     provenance = Provenance("exact", shots, "none", "2025-01-01T00:00:00+00:00", 1)
-    return calibrate(field, evaluator_for=lambda _: SampledEvaluator(rng, shots=shots), provenance=provenance)[0]
+    return calibrate(field, evaluator_for=lambda *_: SampledEvaluator(rng, shots=shots), provenance=provenance)[0]
 
 
 def test_noiseless_calibration_changes_nothing(field, frame) -> None:
     provenance = Provenance("exact", None, "none", "2025-01-01T00:00:00+00:00")
-    same, cost = calibrate(field, evaluator_for=lambda _: ExactEvaluator(), provenance=provenance)
+    same, cost = calibrate(field, evaluator_for=lambda *_: ExactEvaluator(), provenance=provenance)
     sizes = [register.ansatz.n_amplitudes for register in field.registers.values()]
     assert cost.circuits == sum(2 * size - 1 for size in sizes)  # the first columns; all pairs are size (size + 1) / 2
     assert same.predict(frame).energy == pytest.approx(field.predict(frame).energy, abs=1e-8)

@@ -63,7 +63,7 @@ def test_strains_are_the_derivatives_of_the_amplitudes(field, frames) -> None:
 @pytest.mark.parametrize("evaluator", [ExactEvaluator, lambda: PrimitiveEvaluator(StatevectorEstimator())])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_noiseless_strategies_equal_the_force_field(field, frames, strategy, evaluator) -> None:
-    measured = predict_measured(field, frames, evaluator_for=lambda _: evaluator(), strategy=strategy)
+    measured = predict_measured(field, frames, evaluator_for=lambda *_: evaluator(), strategy=strategy)
     for frame, prediction in zip(frames, measured.frames, strict=True):
         exact = field.predict(frame)
         stress = exact.stress(frame.volume)
@@ -85,7 +85,7 @@ def test_error_bars_cover_the_errors(field, frames, strategy, rng) -> None:
         measured = predict_measured(
             field,
             frames[:1],
-            evaluator_for=lambda _: SampledEvaluator(rng, shots=20_000),
+            evaluator_for=lambda *_: SampledEvaluator(rng, shots=20_000),
             strategy=strategy,
             shots=20_000,
             project_spectrum=False,
@@ -97,7 +97,7 @@ def test_error_bars_cover_the_errors(field, frames, strategy, rng) -> None:
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_stress_exists_in_periodic_cells_only(field, frames, strategy) -> None:
     slab = replace(frames[0], pbc=np.array([True, True, False]))
-    (measured,) = predict_measured(field, [slab], evaluator_for=lambda _: ExactEvaluator(), strategy=strategy).frames
+    (measured,) = predict_measured(field, [slab], evaluator_for=lambda *_: ExactEvaluator(), strategy=strategy).frames
     assert measured.stress is None
     assert measured.stress_std is None
     assert measured.forces == pytest.approx(field.predict(slab).forces, abs=1e-8)
@@ -109,14 +109,16 @@ def test_an_environment_feels_its_neighbours_only(field, frames) -> None:
     for reaches in seen.reaches.values():
         for reach in reaches:
             assert len(reach.atoms) == len(set(reach.atoms.tolist())) < large.n_atoms / 4
-    (measured,) = predict_measured(field, [large], evaluator_for=lambda _: ExactEvaluator(), strategy="operator").frames
+    (measured,) = predict_measured(
+        field, [large], evaluator_for=lambda *_: ExactEvaluator(), strategy="operator"
+    ).frames
     assert measured.forces == pytest.approx(field.predict(large).forces, abs=1e-8)
 
 
 def test_cost_of_operator_does_not_depend_on_frames(field, frames) -> None:
     def cost(n_frames: int) -> int:
         return predict_measured(
-            field, frames[:n_frames], evaluator_for=lambda _: ExactEvaluator(), strategy="operator"
+            field, frames[:n_frames], evaluator_for=lambda *_: ExactEvaluator(), strategy="operator"
         ).cost.circuits
 
     assert cost(1) == cost(2)
@@ -124,7 +126,7 @@ def test_cost_of_operator_does_not_depend_on_frames(field, frames) -> None:
 
 def test_wrong_strategy_and_species(field, frames) -> None:
     with pytest.raises(ConfigError, match="magic"):
-        predict_measured(field, frames, evaluator_for=lambda _: ExactEvaluator(), strategy="magic")
+        predict_measured(field, frames, evaluator_for=lambda *_: ExactEvaluator(), strategy="magic")
     silver = replace(frames[0], numbers=np.full(8, 47))
     with pytest.raises(DataError, match="Ag"):
-        predict_measured(field, [silver], evaluator_for=lambda _: ExactEvaluator(), strategy="operator")
+        predict_measured(field, [silver], evaluator_for=lambda *_: ExactEvaluator(), strategy="operator")

@@ -71,7 +71,7 @@ def test_standard_errors_are_right(field, frame, backend, strategy, project) -> 
     scores = {"energy": [], "forces": [], "stress": []}
     for _ in range(REPETITIONS):
         (found,) = predict_measured(
-            field, [frame], evaluator_for=lambda _: used, strategy=strategy, shots=SHOTS, project_spectrum=project
+            field, [frame], evaluator_for=lambda *_: used, strategy=strategy, shots=SHOTS, project_spectrum=project
         ).frames
         scores["energy"].append((found.energy - exact.energy) / found.energy_std)
         scores["forces"].append((found.forces - exact.forces) / found.force_std)
