@@ -137,7 +137,7 @@ class BalancedRegister:
     noise: FloatArray
     """K of the shot noise, shape ``(d + 1, d + 1)``."""
     settings: int
-    """Measurement settings, n + 1."""
+    """Settings that tell of u: n + 1, or n for a single feature, whose u is an eigenstate in one of them."""
 
     @classmethod
     def of(cls, gram: FloatArray, size: int, n_qubits: int) -> BalancedRegister:
@@ -156,7 +156,7 @@ class BalancedRegister:
         pairs = every[:, None, :, None] * every[None, :, None, :]
         forms = (pairs + pairs.transpose(0, 1, 3, 2))[(..., *upper)]
         noise = np.einsum("ajs,st,akt->jk", forms, gram, forms, optimize=True)
-        return cls(gram, noise, n_qubits + 1)
+        return cls(gram, noise, n_qubits + (size > 2))
 
     def triangle(self, beta: FloatArray, sign: float) -> FloatArray:
         """Upper triangle of M without M_00, shape ``(T,)``, in eV.
