@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,6 +129,16 @@ def _vector_slopes(spec: AnsatzSpec, theta: FloatArray) -> FloatArray:
     return slopes
 
 
+@lru_cache(maxsize=64)
+def _upper(size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of the upper triangle.
+
+    PERF: making them anew took nearly half of the optimiser's time with registers of three features.
+    """
+    rows, columns = np.triu_indices(size)
+    return rows.astype(np.int64), columns.astype(np.int64)
+
+
 @dataclass(frozen=True, eq=False)
 class BalancedRegister:
     """M of one register, and the noise of measuring it, as functions of its linear terms β."""
@@ -137,7 +148,7 @@ class BalancedRegister:
     noise: FloatArray
     """K of the shot noise, shape ``(d + 1, d + 1)``."""
     settings: int
-    """Measurement settings, n + 1."""
+    """Settings that tell of u: n + 1, or n for a single feature, whose u is an eigenstate in one of them."""
 
     @classmethod
     def of(cls, gram: FloatArray, size: int, n_qubits: int) -> BalancedRegister:
@@ -156,7 +167,7 @@ class BalancedRegister:
         pairs = every[:, None, :, None] * every[None, :, None, :]
         forms = (pairs + pairs.transpose(0, 1, 3, 2))[(..., *upper)]
         noise = np.einsum("ajs,st,akt->jk", forms, gram, forms, optimize=True)
-        return cls(gram, noise, n_qubits + 1)
+        return cls(gram, noise, n_qubits + (size > 2))
 
     def triangle(self, beta: FloatArray, sign: float) -> FloatArray:
         """Upper triangle of M without M_00, shape ``(T,)``, in eV.
@@ -167,7 +178,7 @@ class BalancedRegister:
         """
         length = max(float(np.linalg.norm(beta)), SMALLEST)
         squares = (0.5 * sign / length) * np.outer(beta, beta)
-        return np.concatenate([[0.0], 0.5 * beta, squares[np.triu_indices(len(beta))]])
+        return np.concatenate([[0.0], 0.5 * beta, squares[_upper(len(beta))]])
 
     def slopes(self, beta: FloatArray, sign: float) -> FloatArray:
         """Derivatives of :meth:`triangle`, shape ``(T, d)``.
@@ -177,7 +188,7 @@ class BalancedRegister:
             sign: Of the readout weight.
         """
         count, length = len(beta), max(float(np.linalg.norm(beta)), SMALLEST)
-        rows, columns = np.triu_indices(count)
+        rows, columns = _upper(count)
         every = np.eye(count)
         squares = every[rows] * beta[columns, None] + every[columns] * beta[rows, None]
         squares -= np.outer(beta[rows] * beta[columns], beta / length**2)

@@ -17,6 +17,7 @@ SMALL = {
     "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
     "circuit": {"n_qubits": 2},
     "optimizer": {"restarts": 1, "max_iterations": 20},
+    "max_parameters": 8,
 }
 
 
