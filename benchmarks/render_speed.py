@@ -15,13 +15,6 @@ def read(name):
 def lines():
     """One line a claim, each with its script."""
     found = []
-    if step := read("md_step"):
-        found.append(
-            f"- One step of molecular dynamics of lips83 ({step['n_atoms']} atoms, cutoff {step['cutoff_ang']:g} Å, "
-            f"one core): {step['calculator_ms']:.2f} ms, {step['ase_ms']:.2f} ms inside ASE; LAMMPS `pair_style snap` "
-            f"with 2J = {step['twojmax']} takes {step['snap_ms']:.2f} ms, {step['snap_over_calculator']:.1f} times as "
-            "long. `benchmarks/speed/md_step.py`"
-        )
     scaling = read("scaling") or {}
     if size := scaling.get("size"):
         small, large = size["rows"][0], size["rows"][-1]

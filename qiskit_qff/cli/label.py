@@ -73,6 +73,7 @@ def label(
         output.say(f"workers      {workers}, {threads} threads each; the calculator starts; nothing was labelled")
         output.finish({"n_frames": len(frames), "settings": chosen.settings_hash, "level": chosen.level})
         return
+    chosen.check()
     output.note(f"the calculator works in {work_path(out)}")  # on stderr, which is not held back in a log
     try:
         with output.progress("labelling") as advance:

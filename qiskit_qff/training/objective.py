@@ -104,7 +104,8 @@ class Objective:
         Args:
             statistics: Sums over the training data.
             layout: Parameters.
-            shots: Assumed shots per measured state or setting; None adds no shot noise.
+            shots: Assumed shots per measured state; None adds no shot noise, and neither does a balanced layout,
+                whose noise :class:`~qiskit_qff.training.balance.BalancedObjective` adds.
         """
         self.statistics = statistics
         self.layout = layout
@@ -177,7 +178,7 @@ class Objective:
         return sum(parts) / shots
 
     def loss(self, parameters: FloatArray) -> float:
-        """Loss of some parameters, shot noise and penalty included.
+        """Loss of some parameters, penalty included, and shot noise unless the layout is balanced.
 
         Args:
             parameters: p, shape ``(P,)``.
@@ -188,7 +189,7 @@ class Objective:
         return self.fit_loss(parameters) + noise + self.penalty * float(weights @ weights)
 
     def quadratic_model(self, parameters: FloatArray) -> tuple[float, FloatArray, FloatArray]:
-        """Loss with half its gradient and half its Gauss-Newton matrix.
+        """Loss (see :meth:`loss`) with half its gradient and half its Gauss-Newton matrix.
 
         Args:
             parameters: p, shape ``(P,)``.

@@ -32,8 +32,7 @@ def sampled(field, rng, shots=2000) -> ForceField:
 def test_noiseless_calibration_changes_nothing(field, frame) -> None:
     provenance = Provenance("exact", None, "none", "2025-01-01T00:00:00+00:00")
     same, cost = calibrate(field, evaluator_for=lambda *_: ExactEvaluator(), provenance=provenance)
-    sizes = [register.ansatz.n_amplitudes for register in field.registers.values()]
-    assert cost.circuits == sum(2 * size - 1 for size in sizes)  # the first columns; all pairs are size (size + 1) / 2
+    assert cost.circuits == sum(register.ansatz.n_qubits + 1 for register in field.registers.values())
     assert same.predict(frame).energy == pytest.approx(field.predict(frame).energy, abs=1e-8)
     assert same.predict(frame).forces == pytest.approx(field.predict(frame).forces, abs=1e-8)
     (errors,) = calibration_errors(same, [frame])
@@ -94,7 +93,7 @@ def test_other_parameters_drop_the_committee_and_keep_other_measurements(field, 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
-    [("matrix", [[1.0, 2.0], [0.0, 1.0]], "symmetric"), ("variances", [-1.0], "variances"), ("variances", [], "rows")],
+    [("matrix", [[1.0, 2.0], [0.0, 1.0]], "symmetric"), ("variances", [-1.0], "variances"), ("variances", [], "vector")],
 )
 def test_damaged_measurements_are_refused(field, rng, tmp_path, key, value, message) -> None:
     path = tmp_path / "model.json"

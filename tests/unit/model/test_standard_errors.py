@@ -56,15 +56,11 @@ def frame():
     return Frame(np.array([29, 79]), np.array([[0, 0, 0], [1.5, 1.3, 2.2]]), cell, np.ones(3, dtype=bool))
 
 
-CASES = [
-    *((backend, strategy, False) for backend in ("exact", "statevector", "aer") for strategy in STRATEGIES),
-    ("exact", "density", True),
-    ("exact", "operator", True),
-]
+CASES = [(backend, strategy) for backend in ("exact", "statevector", "aer") for strategy in STRATEGIES]
 
 
-@pytest.mark.parametrize(("backend", "strategy", "project"), CASES)
-def test_standard_errors_are_right(field, frame, backend, strategy, project) -> None:
+@pytest.mark.parametrize(("backend", "strategy"), CASES)
+def test_standard_errors_are_right(field, frame, backend, strategy) -> None:
     evaluator = build_evaluator(backend, n_qubits=2, shots=SHOTS, rng=np.random.default_rng(5))
     used = Prefetched(evaluator) if backend == "aer" else evaluator
     exact = field.predict(frame)
@@ -72,7 +68,7 @@ def test_standard_errors_are_right(field, frame, backend, strategy, project) -> 
     scores = {"energy": [], "forces": [], "stress": []}
     for _ in range(REPETITIONS):
         (found,) = predict_measured(
-            field, [frame], evaluator_for=lambda *_: used, strategy=strategy, shots=SHOTS, project_spectrum=project
+            field, [frame], evaluator_for=lambda *_: used, strategy=strategy, shots=SHOTS
         ).frames
         scores["energy"].append((found.energy - exact.energy) / found.energy_std)
         scores["forces"].append((found.forces - exact.forces) / found.force_std)
