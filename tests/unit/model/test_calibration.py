@@ -93,7 +93,11 @@ def test_other_parameters_drop_the_committee_and_keep_other_measurements(field, 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
-    [("matrix", [[1.0, 2.0], [0.0, 1.0]], "symmetric"), ("variances", [-1.0], "variances"), ("variances", [], "vector")],
+    [
+        ("matrix", [[1.0, 2.0], [0.0, 1.0]], "symmetric"),
+        ("variances", [-1.0], "variances"),
+        ("variances", [], "vector"),
+    ],
 )
 def test_damaged_measurements_are_refused(field, rng, tmp_path, key, value, message) -> None:
     path = tmp_path / "model.json"
