@@ -67,7 +67,7 @@ def test_active_learning(tmp_path) -> None:
 @pytest.mark.slow
 def test_ibm_device(tmp_path) -> None:
     assert Reader(tmp_path).follow(TUTORIALS / "ibm_device.md") >= 8
-    assert json.loads((tmp_path / "device" / "measured.json").read_text())["species"][0]["measured"]
+    assert json.loads((tmp_path / "device" / "measured.json").read_text())["species"][0]["registers"][0]["measured"]
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ def test_good_data_exits_with_zero(capsys):
     n, four = len(read_shipped()), sum(frame.n_atoms == 110 for frame in read_shipped())
     assert f"H24Li4C48O26Zn8      {four}" in out
     assert f"energy in {n} of {n}, forces in {n} of {n}, stress in 0 of {n}" in out
-    assert "--split balanced --group replica" in out
+    assert "the tag 'replica' divides the frames into groups" in out
     assert out.splitlines()[-1] == "fit for training: 0 errors, 0 warnings"
 
 

@@ -11,9 +11,6 @@ from qiskit_qff.evaluators.strategies.spectrum import default_design
 from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.quantum_cost import circuit_counts, quantum_costs
-from qiskit_qff.model.remote.run_directory import Settings, plan_jobs
-
-SETTINGS = Settings("fake_torino", 1000, "none", dynamical_decoupling=False, design="auto", mode="batch")
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +66,9 @@ def test_time_and_depth_on_a_fake_device(field) -> None:
     assert plain["environment", "energy"].two_qubit_depth >= plain["operator", "once"].two_qubit_depth > 0
     assert plain["operator", "energy"].seconds == plain["operator", "energy"].two_qubit_depth == 0
     assert mitigated["operator", "once"].seconds > plain["operator", "once"].seconds > 0
-    # As many jobs as are sent: circuits of all registers share them.
+    # Circuits of all registers share a job.
     once = plain["operator", "once"]
-    assert once.seconds == TimingModel().seconds(shots=once.shots, jobs=len(plan_jobs(field, SETTINGS)))
+    assert once.seconds == TimingModel().seconds(shots=once.shots, jobs=1)
 
 
 def test_bad_input(field) -> None:
