@@ -138,7 +138,7 @@ def _measure_directly(
     """
     import numpy as np
 
-    from qiskit_qff.evaluators.backends import build_evaluator
+    from qiskit_qff.evaluators.backends import evaluators_for
     from qiskit_qff.model.calibrated_operator import Provenance
     from qiskit_qff.model.calibration import calibrate as measure
 
@@ -147,14 +147,8 @@ def _measure_directly(
     with output.progress("measuring"):
         return measure(
             field,
-            evaluator_for=lambda size, count: build_evaluator(
-                backend,
-                n_qubits=size,
-                n_registers=count,
-                shots=shots,
-                mitigation=mitigation,
-                dynamical_decoupling=decoupling,
-                rng=rng,
+            evaluator_for=evaluators_for(
+                backend, shots=shots, mitigation=mitigation, dynamical_decoupling=decoupling, rng=rng
             ),
             provenance=Provenance(backend, shots, mitigation, date, seed),
             design=design,

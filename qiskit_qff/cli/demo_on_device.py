@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qiskit_qff.cli.output import Output
-from qiskit_qff.evaluators.backends import build_evaluator
-from qiskit_qff.evaluators.protocol import Evaluator
+from qiskit_qff.evaluators.backends import evaluators_for
 from qiskit_qff.model.measured import predict_measured
 from qiskit_qff.report.device_forces import COLOURS, HEADER, DeviceForces, device_section
 from qiskit_qff.report.device_run import TITLE
@@ -93,16 +92,10 @@ def measure_forces(
     measured = []
     for name, mitigation in WAYS:
         rng = np.random.default_rng(seed)
-
-        def evaluator(n_qubits: int, count: int, mitigation: str = mitigation, rng: Any = rng) -> Evaluator:
-            return build_evaluator(
-                backend, n_qubits=n_qubits, n_registers=count, shots=shots, mitigation=mitigation, rng=rng
-            )
-
         done = predict_measured(
             field,
             [frame],
-            evaluator_for=evaluator,
+            evaluator_for=evaluators_for(backend, shots=shots, mitigation=mitigation, rng=rng),
             strategy="operator",
             shots=shots,
         )

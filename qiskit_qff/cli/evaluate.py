@@ -258,7 +258,7 @@ def _measure(
     """
     import numpy as np
 
-    from qiskit_qff.evaluators.backends import build_evaluator
+    from qiskit_qff.evaluators.backends import evaluators_for
     from qiskit_qff.model.calibration import is_calibrated
     from qiskit_qff.model.measured import predict_measured
 
@@ -269,14 +269,8 @@ def _measure(
         measured = predict_measured(
             field,
             frames,
-            evaluator_for=lambda size, count: build_evaluator(
-                backend,
-                n_qubits=size,
-                n_registers=count,
-                shots=shots,
-                mitigation=mitigation,
-                dynamical_decoupling=decoupling,
-                rng=rng,
+            evaluator_for=evaluators_for(
+                backend, shots=shots, mitigation=mitigation, dynamical_decoupling=decoupling, rng=rng
             ),
             strategy=strategy,
             shots=shots,

@@ -11,6 +11,7 @@ r"""Backends by name: simulators, fake devices with the noise of real ones, and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -100,6 +101,30 @@ def build_evaluator(
         noise_model=noise_model,
         rng=rng,
     )
+
+
+def evaluators_for(
+    name: str,
+    *,
+    shots: int | None,
+    mitigation: str = "none",
+    dynamical_decoupling: bool = False,
+    rng: np.random.Generator,
+) -> Callable[[int, int], Evaluator]:
+    """:func:`build_evaluator` with all but its sizes given: a function of the numbers of qubits and of registers."""
+
+    def build(n_qubits: int, n_registers: int) -> Evaluator:
+        return build_evaluator(
+            name,
+            n_qubits=n_qubits,
+            n_registers=n_registers,
+            shots=shots,
+            mitigation=mitigation,
+            dynamical_decoupling=dynamical_decoupling,
+            rng=rng,
+        )
+
+    return build
 
 
 def tiled_evaluator(
