@@ -142,4 +142,6 @@ def test_a_product_is_found(bent):
             for predict in (lambda f, m=result.force_field: m.predict(f).forces, lambda f, m=linear: m.predict(f)[1])
         ]
         errors[products] = np.mean(found, axis=1)
-    assert (errors[1] < 0.4 * errors[0]).all()
+    # Products within registers already find part of it without that: compare with the linear model.
+    assert (errors[1] < 0.2 * errors[0][1]).all(), errors
+    assert errors[1][0] < errors[0][0]
