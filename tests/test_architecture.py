@@ -14,10 +14,11 @@ CHEMISTRY = ("structures", "descriptors", "compression")
 QUANTUM = ("encoding", "circuit", "evaluators")
 
 # What every layer may import.
-FOUNDATIONS = ("errors", "durable", "bounded", "cores")
+FOUNDATIONS = ("array_types", "errors", "durable", "bounded", "cores")
 
 # Each layer may import itself, the foundations, and what stands here; nothing else of this package.
 ARROWS: dict[str, tuple[str, ...]] = {
+    "array_types": (),
     "errors": (),
     "durable": (),
     "bounded": (),

@@ -20,10 +20,10 @@ from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterExpression, ParameterVector
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.program import CircuitProgram
 from qiskit_qff.circuit.readout import projector_diagonals, z_diagonals
 from qiskit_qff.circuit.trees import TreeBlock, vector_block
@@ -35,7 +35,6 @@ from qiskit_qff.errors import ConfigError
 
 Family = Literal["ry_tree", "brickwork_cz", "brickwork_rzz"]
 Readout = Literal["rank_one", "z_diagonal"]
-FloatArray = NDArray[np.float64]
 
 MAX_QUBITS, MAX_LAYERS = 10, 1000
 """Operators are compiled into matrices of 4^n numbers: nothing larger is built because a file says so."""

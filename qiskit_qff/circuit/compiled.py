@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qiskit_qff.array_types import ComplexArray, FloatArray, IntArray
 from qiskit_qff.circuit.gates import DIAGONAL, GateTable, gate_table
 from qiskit_qff.circuit.kernels import pullback, row_derivatives, selected_rows
 from qiskit_qff.circuit.program import CircuitProgram
 from qiskit_qff.errors import ConfigError
 
-FloatArray = NDArray[np.float64]
 AnyArray = NDArray[np.inexact[Any]]
 
 
@@ -33,11 +33,11 @@ class CompiledProgram:
 
     gates: GateTable
     """Gates read from the circuit."""
-    states: NDArray[np.int64]
+    states: IntArray
     """Basis states z on which some readout is not zero, shape ``(n_rows,)``."""
     readouts: FloatArray
     """Readout diagonals on these states, shape ``(n_readouts, n_rows)``."""
-    slots: NDArray[np.int64]
+    slots: IntArray
     """Index of the rotation per gate, -1 for gates without angle, shape ``(n_gates,)``."""
 
 
@@ -186,7 +186,7 @@ def _bound(compiled: CompiledProgram, theta: FloatArray) -> tuple[AnyArray, AnyA
     return _cast(gates, matrices), _cast(gates, inverses)
 
 
-def _cast(gates: GateTable, matrices: NDArray[np.complex128]) -> AnyArray:
+def _cast(gates: GateTable, matrices: ComplexArray) -> AnyArray:
     """Real arrays for real circuits, complex ones otherwise."""
     return np.ascontiguousarray(matrices.real) if gates.is_real else np.ascontiguousarray(matrices)
 
@@ -198,7 +198,7 @@ def _is_tied(gates: GateTable) -> bool:
     )
 
 
-def _rows(compiled: CompiledProgram, matrices: AnyArray, states: NDArray[np.int64]) -> AnyArray:
+def _rows(compiled: CompiledProgram, matrices: AnyArray, states: IntArray) -> AnyArray:
     """Rows of U as columns, shape ``(2**n, n_rows)``."""
     rows = np.zeros((2**compiled.gates.n_qubits, len(states)), dtype=matrices.dtype)
     rows[states, np.arange(len(states))] = 1.0

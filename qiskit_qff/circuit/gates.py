@@ -9,14 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import CircuitInstruction, Parameter, ParameterExpression, ParameterVector
 
+from qiskit_qff.array_types import ComplexArray, FloatArray, IntArray
 from qiskit_qff.errors import ConfigError
-
-FloatArray = NDArray[np.float64]
-ComplexArray = NDArray[np.complex128]
 
 SINGLE, DIAGONAL, CNOT = 0, 1, 2
 """Kinds of gates: 2x2 matrix on one qubit, diagonal on two qubits, controlled NOT."""
@@ -43,16 +40,16 @@ class GateTable:
 
     n_qubits: int
     """Number of qubits."""
-    kinds: NDArray[np.int64]
+    kinds: IntArray
     """SINGLE, DIAGONAL or CNOT, shape ``(n_gates,)``."""
-    qubits: NDArray[np.int64]
+    qubits: IntArray
     """Qubits of each gate (control first), shape ``(n_gates, 2)``; the second is repeated for one-qubit
     gates."""
     matrices: ComplexArray
     """Gates without angle, shape ``(n_gates, 2, 2)``: a matrix, or ``[q1, q0]`` entries of a diagonal."""
     generators: ComplexArray
     """-i P / 2 of each rotation in the same form, shape ``(n_gates, 2, 2)``; zero where there is no angle."""
-    rotations: NDArray[np.int64]
+    rotations: IntArray
     """Gates that have an angle, shape ``(n_rotations,)``."""
     angle_matrix: FloatArray
     """A in ``angles = A @ theta + b``, shape ``(n_rotations, n_angles)``."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.readout import diagonal_observable
 from qiskit_qff.errors import ConfigError
 
@@ -24,7 +24,7 @@ class CircuitProgram:
 
     circuit: QuantumCircuit
     """U, with the parameters ``theta[0]``, ``theta[1]``, ...; no measurement."""
-    readouts: NDArray[np.float64]
+    readouts: FloatArray
     """Diagonals r_k of the readout observables, shape ``(n_readouts, 2**n_qubits)``."""
     n_amplitudes: int
     """Number of basis states on which input states live: the first ones, d + 1 of them."""
@@ -67,7 +67,7 @@ class CircuitProgram:
         """One observable per readout, as sums of Z strings on all qubits of the circuit."""
         return [diagonal_observable(diagonal) for diagonal in self.readouts]
 
-    def weighted_diagonal(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    def weighted_diagonal(self, weights: FloatArray) -> FloatArray:
         """Diagonal of ``O = sum_k w_k diag(r_k)`` in units of the weights (eV), shape ``(2**n_qubits,)``.
 
         Raises:
@@ -84,9 +84,9 @@ class BoundProgram:
 
     program: CircuitProgram
     """Circuit and readouts."""
-    theta: NDArray[np.float64]
+    theta: FloatArray
     """Circuit angles in radians, shape ``(n_angles,)``."""
-    weights: NDArray[np.float64]
+    weights: FloatArray
     """Readout weights in eV, shape ``(n_readouts,)``."""
 
     def __post_init__(self) -> None:

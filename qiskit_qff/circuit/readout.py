@@ -9,12 +9,10 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 from qiskit.quantum_info import SparsePauliOp
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError
-
-FloatArray = NDArray[np.float64]
 
 
 def projector_diagonals(n_qubits: int, n_readouts: int) -> FloatArray:

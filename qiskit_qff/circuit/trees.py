@@ -19,16 +19,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.encoding.multiplexor import (
     Entangler,
     Multiplexor,
     Rotation,
 )
 from qiskit_qff.encoding.tree import tree_layout
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

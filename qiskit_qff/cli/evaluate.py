@@ -24,15 +24,13 @@ from qiskit_qff.cli.uncertainty_summary import print_uncertainty
 from qiskit_qff.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from qiskit_qff.array_types import FloatArray
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.model.measured import Strategy
     from qiskit_qff.model.metrics import Comparison, Metrics
     from qiskit_qff.structures.frame import Frame
 
-    Predicted = tuple[float, NDArray[np.float64], NDArray[np.float64] | None]
+    Predicted = tuple[float, FloatArray, FloatArray | None]
     """Energy in eV, forces in eV/Å and stress in eV/Å³ of a frame."""
 
 

@@ -28,13 +28,10 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_solve, cholesky
 
+from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.compression.compressor import SizeLimits
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 KICKS = (0.1, 0.2)
 """Fractions of the columns that a kick replaces; drawn anew for every kick."""
@@ -74,7 +71,7 @@ def exchange_columns(
     *,
     rounds: int = 0,
     rng: np.random.Generator | None = None,
-    eligible: NDArray[np.bool_] | None = None,
+    eligible: BoolArray | None = None,
     dependent: float = DEPENDENT,
     progress: Callable[[int], None] | None = None,
 ) -> IntArray:
@@ -176,8 +173,8 @@ def _best_swap(
     inverse: FloatArray,
     chosen_owner: IntArray,
     owner: IntArray,
-    full: NDArray[np.bool_],
-    alone: NDArray[np.bool_],
+    full: BoolArray,
+    alone: BoolArray,
 ) -> tuple[float, int, int]:
     """Largest drop in squared error by one swap, and which chosen and which other column it swaps.
 

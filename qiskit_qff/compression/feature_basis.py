@@ -25,9 +25,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from qiskit_qff.array_types import FloatArray
 
 _EXPONENT = 0.375
 """Power of G that is divided out; 1/2 would be whitening."""

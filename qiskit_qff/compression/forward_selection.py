@@ -15,16 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.compression.compressor import PoolStatistics, SizeLimits
 from qiskit_qff.compression.exchange import SAME_GAIN, exchange_columns
 from qiskit_qff.compression.feature_basis import FeatureBasis
 from qiskit_qff.compression.linear_map import LinearMap
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 LEAST_DEVIATION = 5e-4
 """A channel that varies less than this over the training atoms is left out: radial functions have a peak of about one,
@@ -52,7 +49,7 @@ def select_columns(
     limits: SizeLimits,
     *,
     constant: float,
-    eligible: NDArray[np.bool_] | None = None,
+    eligible: BoolArray | None = None,
     first: Sequence[int] = (),
     dependent: float = DEPENDENT,
 ) -> SelectionPath:
@@ -258,7 +255,7 @@ def linear_terms(statistics: PoolStatistics, path: SelectionPath, maps: dict[int
     return LinearTerms(tuple(counts), scale * np.linalg.solve(scaled, scale * moment), gram, moment)
 
 
-def eligible_columns(statistics: PoolStatistics) -> NDArray[np.bool_]:
+def eligible_columns(statistics: PoolStatistics) -> BoolArray:
     """Channels whose spread over the training atoms is worth standardising.
 
     Args:

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.descriptors.channels import ChannelSet
 from qiskit_qff.errors import ConfigError
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

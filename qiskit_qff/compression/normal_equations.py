@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba.extending import get_cython_function_address
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from qiskit_qff.array_types import FloatArray
+
 _Pointer = ctypes.POINTER(ctypes.c_double)
 _Count = ctypes.POINTER(ctypes.c_int)
 # PERF: scipy.linalg.blas.dsyrk keeps the interpreter's lock, so threads would wait for each other in what takes half

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import eigh
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.compression.compressor import PoolStatistics, SizeLimits
 from qiskit_qff.compression.feature_basis import FeatureBasis
 from qiskit_qff.compression.linear_map import LinearMap
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

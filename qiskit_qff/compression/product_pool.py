@@ -16,14 +16,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.compression.compressor import PoolStatistics, SizeLimits
 from qiskit_qff.compression.forward_selection import ForwardSelection, eligible_columns, select_columns
 from qiskit_qff.descriptors.channels import ChannelSet
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 LEADING = 50
 """Simple channels per species that stay in the pool, unless more of them are selected."""

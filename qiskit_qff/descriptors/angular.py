@@ -18,13 +18,14 @@ import math
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
+
+from qiskit_qff.array_types import FloatArray
 
 MAX_L = 6
 """Highest degree the tables hold; far beyond what a pool uses."""
 
 
-def _normalisation() -> NDArray[np.float64]:
+def _normalisation() -> FloatArray:
     table = np.zeros((MAX_L + 1, MAX_L + 1))
     for degree in range(MAX_L + 1):
         for order in range(degree + 1):
@@ -37,7 +38,7 @@ _NORM = _normalisation()
 
 
 @numba.njit(cache=True)
-def _legendre_derivatives(z: float, l_max: int, table: NDArray[np.float64]) -> None:
+def _legendre_derivatives(z: float, l_max: int, table: FloatArray) -> None:
     """Fill ``table[l, m]`` with the m-th derivative of the Legendre polynomial P_l at z, m <= l + 1."""
     for m in range(l_max + 2):
         for degree in range(l_max + 1):
@@ -61,9 +62,9 @@ def spherical_harmonics(
     uz: float,
     inverse_r: float,
     l_max: int,
-    legendre: NDArray[np.float64],
-    values: NDArray[np.float64],
-    gradients: NDArray[np.float64],
+    legendre: FloatArray,
+    values: FloatArray,
+    gradients: FloatArray,
 ) -> None:
     """Fill harmonics and their gradients with respect to the vector r (not the unit vector).
 
@@ -110,7 +111,7 @@ def _tangential(
     gx: float,
     gy: float,
     gz: float,
-    gradients: NDArray[np.float64],
+    gradients: FloatArray,
     row: int,
 ) -> None:
     """Project a gradient in u onto the sphere: the harmonic does not depend on the length of r."""

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.polynomial import legendre, polynomial
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from qiskit_qff.array_types import FloatArray
 
 
 def cosine_power(sign: int, exponent: int) -> FloatArray:

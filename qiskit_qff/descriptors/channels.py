@@ -19,15 +19,12 @@ from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.descriptors.angular import MAX_L
 from qiskit_qff.descriptors.angular_functions import describe_angular
 from qiskit_qff.descriptors.radial import CENTER, LENGTH, POWER, SHARPNESS
 from qiskit_qff.errors import ConfigError
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 MOST_FACTORS = 64
 """Two- and three-body channels that a product may hold, far more than any pool makes. Each product can double the

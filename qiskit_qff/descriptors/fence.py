@@ -16,10 +16,8 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from qiskit_qff.array_types import FloatArray, IntArray
 
 WIDTH = 12.0
 """L, in units of v: how softly walls begin. With 1, atoms that touched a wall gained energy at steps of 1 fs."""

@@ -13,16 +13,13 @@ it uses the backward sweep of :mod:`~qiskit_qff.descriptors.quadratic`.
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.descriptors.angular import spherical_harmonics
 from qiskit_qff.descriptors.cutoff import cutoff_function
 from qiskit_qff.descriptors.products import fill_product_slopes, fill_products, product_weights
 from qiskit_qff.descriptors.radial import core_distance, radial_function
 from qiskit_qff.descriptors.tables import ChannelTables
-
-F = NDArray[np.float64]
-I = NDArray[np.int64]  # noqa: E741 - the pair F, I keeps kernel signatures readable
 
 STRAIN_ROWS = (0, 1, 2, 1, 0, 0)
 """First axis of the six components of a strain, xx, yy, zz, yz, xz, xy."""
@@ -32,8 +29,8 @@ STRAIN_COLUMNS = (0, 1, 2, 2, 2, 1)
 
 @numba.njit(cache=True)
 def neighbor_functions(
-    vector: F, r: float, core: float, l_max: int, rows: F, r_cut: float, legendre: F,
-    radial: F, radial_slope: F, harmonics: F, harmonic_gradients: F,
+    vector: FloatArray, r: float, core: float, l_max: int, rows: FloatArray, r_cut: float, legendre: FloatArray,
+    radial: FloatArray, radial_slope: FloatArray, harmonics: FloatArray, harmonic_gradients: FloatArray,
 ) -> None:  # fmt: skip
     """Radial functions and harmonics of one neighbour.
 
@@ -63,7 +60,15 @@ def neighbor_functions(
 
 
 @numba.njit(cache=True)
-def atom_channels(tables: ChannelTables, s: int, vectors: F, distances: F, kinds: I, values: F, jacobian: F) -> None:
+def atom_channels(
+    tables: ChannelTables,
+    s: int,
+    vectors: FloatArray,
+    distances: FloatArray,
+    kinds: IntArray,
+    values: FloatArray,
+    jacobian: FloatArray,
+) -> None:
     """Channels of one atom and their Jacobian with respect to every neighbour vector.
 
     Args:
@@ -126,8 +131,9 @@ def atom_channels(tables: ChannelTables, s: int, vectors: F, distances: F, kinds
 
 @numba.njit(cache=True)
 def _triple_jacobian(
-    low: int, high: int, vector: F, r: float, density: F, triples: I, angular: F, begin: I, n_two: int,
-    radial: F, slope: F, harmonics: F, gradients: F, jacobian: F,
+    low: int, high: int, vector: FloatArray, r: float, density: FloatArray, triples: IntArray, angular: FloatArray,
+    begin: IntArray, n_two: int,
+    radial: FloatArray, slope: FloatArray, harmonics: FloatArray, gradients: FloatArray, jacobian: FloatArray,
 ) -> None:  # fmt: skip
     """Add the three-body part of one neighbour's Jacobian, shape ``(3, n_channels)``."""
     for k in range(triples.shape[0]):
@@ -152,8 +158,9 @@ def _triple_jacobian(
 
 @numba.njit(cache=True, nogil=True)
 def linear_design(
-    tables: ChannelTables, first: I, neighbor: I, vectors: F, distances: F, kinds: I,
-    energy_row: F, force_rows: F, virial_rows: F, all_values: F,
+    tables: ChannelTables, first: IntArray, neighbor: IntArray, vectors: FloatArray, distances: FloatArray,
+    kinds: IntArray,
+    energy_row: FloatArray, force_rows: FloatArray, virial_rows: FloatArray, all_values: FloatArray,
 ) -> None:  # fmt: skip
     """Design rows of a model that is linear in the channels, for one frame.
 
@@ -195,8 +202,10 @@ def linear_design(
 
 @numba.njit(cache=True, nogil=True)
 def quadratic_design(  # noqa: C901 - compiled code; a call per register would cost more than it holds
-    tables: ChannelTables, means: F, maps: F, map_start: I, sizes: I, registers: I, product_start: I,
-    first: I, neighbor: I, vectors: F, distances: F, kinds: I, energy_row: F, force_rows: F, virial_rows: F,
+    tables: ChannelTables, means: FloatArray, maps: FloatArray, map_start: IntArray, sizes: IntArray,
+    registers: IntArray, product_start: IntArray,
+    first: IntArray, neighbor: IntArray, vectors: FloatArray, distances: FloatArray, kinds: IntArray,
+    energy_row: FloatArray, force_rows: FloatArray, virial_rows: FloatArray,
 ) -> None:  # fmt: skip
     """Design rows of a model that is quadratic in the compressed channels of each register, for one frame.
 
@@ -266,7 +275,9 @@ def quadratic_design(  # noqa: C901 - compiled code; a call per register would c
 
 
 @numba.njit(cache=True)
-def _add_products(s: int, y: F, slope: F, registers: I, product_start: I, row: F, sign: float) -> None:
+def _add_products(
+    s: int, y: FloatArray, slope: FloatArray, registers: IntArray, product_start: IntArray, row: FloatArray, sign: float
+) -> None:
     """Add the derivative of all products x_a x_b of the registers of a species along one axis to an atom's row."""
     for r in range(registers.shape[0]):
         if registers[r, 0] != s:
@@ -285,7 +296,14 @@ def _add_products(s: int, y: F, slope: F, registers: I, product_start: I, row: F
 
 
 @numba.njit(cache=True)
-def channel_values(tables: ChannelTables, first: I, neighbor: I, vectors: F, distances: F, kinds: I) -> F:
+def channel_values(
+    tables: ChannelTables,
+    first: IntArray,
+    neighbor: IntArray,
+    vectors: FloatArray,
+    distances: FloatArray,
+    kinds: IntArray,
+) -> FloatArray:
     """Channel values of every atom.
 
     Args:

@@ -10,10 +10,8 @@ of polynomials, projected onto the sphere once. That is a tenth of the arithmeti
 import math
 
 import numba
-import numpy as np
-from numpy.typing import NDArray
 
-F = NDArray[np.float64]
+from qiskit_qff.array_types import FloatArray
 
 HIGHEST = 4
 """Highest degree written out here."""
@@ -29,7 +27,7 @@ _FOUR_FOUR = 105.0 / math.sqrt(20160.0)  # 105 N_44
 
 
 @numba.njit(cache=True, inline="always")
-def low_harmonics(x: float, y: float, z: float, l_max: int, values: F, row: int) -> None:
+def low_harmonics(x: float, y: float, z: float, l_max: int, values: FloatArray, row: int) -> None:
     """Fill one row of harmonics.
 
     Args:
@@ -80,7 +78,7 @@ def low_harmonics(x: float, y: float, z: float, l_max: int, values: F, row: int)
 
 
 @numba.njit(cache=True, inline="always")
-def low_gradient(x: float, y: float, z: float, l_max: int, w: F) -> tuple[float, float, float]:
+def low_gradient(x: float, y: float, z: float, l_max: int, w: FloatArray) -> tuple[float, float, float]:
     """Gradient of the weighted sum of harmonics in x, y, z as free variables; not yet projected onto the sphere.
 
     Args:

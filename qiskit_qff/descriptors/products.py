@@ -27,11 +27,9 @@ import math
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.descriptors.tables import ChannelTables
-
-F = NDArray[np.float64]
 
 
 @numba.njit(cache=True, inline="always")
@@ -47,7 +45,7 @@ def levelled(v: float, width: float) -> tuple[float, float]:
 
 
 @numba.njit(cache=True)
-def fill_products(tables: ChannelTables, s: int, values: F) -> None:
+def fill_products(tables: ChannelTables, s: int, values: FloatArray) -> None:
     """Values of the products of one atom.
 
     Args:
@@ -66,7 +64,7 @@ def fill_products(tables: ChannelTables, s: int, values: F) -> None:
 
 
 @numba.njit(cache=True)
-def product_weights(tables: ChannelTables, s: int, values: F) -> F:
+def product_weights(tables: ChannelTables, s: int, values: FloatArray) -> FloatArray:
     """What each factor's derivative counts in the product rule.
 
     Args:
@@ -89,7 +87,7 @@ def product_weights(tables: ChannelTables, s: int, values: F) -> F:
 
 
 @numba.njit(cache=True)
-def pull_products(tables: ChannelTables, s: int, values: F, gradient: F) -> None:
+def pull_products(tables: ChannelTables, s: int, values: FloatArray, gradient: FloatArray) -> None:
     """Chain rule through the products of one atom.
 
     Args:
@@ -111,7 +109,7 @@ def pull_products(tables: ChannelTables, s: int, values: F, gradient: F) -> None
 
 
 @numba.njit(cache=True)
-def fill_product_slopes(tables: ChannelTables, s: int, weights: F, slopes: F) -> None:
+def fill_product_slopes(tables: ChannelTables, s: int, weights: FloatArray, slopes: FloatArray) -> None:
     """Derivatives of the products of one atom.
 
     Args:

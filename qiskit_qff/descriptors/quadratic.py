@@ -24,17 +24,14 @@ float32 on the CPU.
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.descriptors.angular import spherical_harmonics
 from qiskit_qff.descriptors.fence import Fence, fence_energy
 from qiskit_qff.descriptors.low_harmonics import HIGHEST, low_gradient, low_harmonics
 from qiskit_qff.descriptors.products import fill_products, pull_products
 from qiskit_qff.descriptors.radial_lanes import Lanes, fill_lanes, make_lanes
 from qiskit_qff.descriptors.tables import ChannelTables
-
-F = NDArray[np.float64]
-I = NDArray[np.int64]  # noqa: E741 - the pair F, I keeps kernel signatures readable
 
 # Sums may be reordered and multiplications fused at compile time, so that loops use vector instructions; the
 # order is fixed then, and NaN and infinity keep their meaning.
@@ -43,9 +40,9 @@ REORDER = {"reassoc", "contract", "nsz"}
 
 @numba.njit(cache=True, fastmath=REORDER, nogil=True)
 def quadratic_forces(
-    tables: ChannelTables, means: F, forms: F, form_start: I, fence: Fence,
-    first: I, neighbor: I, vectors: F, distances: F, kinds: I,
-    energies: F, forces: F, virial: F,
+    tables: ChannelTables, means: FloatArray, forms: FloatArray, form_start: IntArray, fence: Fence,
+    first: IntArray, neighbor: IntArray, vectors: FloatArray, distances: FloatArray, kinds: IntArray,
+    energies: FloatArray, forces: FloatArray, virial: FloatArray,
 ) -> None:  # fmt: skip
     """Evaluate one structure; outputs are overwritten.
 
@@ -74,8 +71,10 @@ def quadratic_forces(
 
 @numba.njit(cache=True, fastmath=REORDER)
 def sweep(
-    begin: int, end: int, tables: ChannelTables, means: F, forms: F, form_start: I, fence: Fence,
-    first: I, neighbor: I, vectors: F, distances: F, kinds: I, energies: F, forces: F, virial: F,
+    begin: int, end: int, tables: ChannelTables, means: FloatArray, forms: FloatArray, form_start: IntArray,
+    fence: Fence,
+    first: IntArray, neighbor: IntArray, vectors: FloatArray, distances: FloatArray, kinds: IntArray,
+    energies: FloatArray, forces: FloatArray, virial: FloatArray,
 ) -> None:  # fmt: skip
     """Evaluate the centres from ``begin`` to ``end``; their energies are set, forces and virial are added to.
 
@@ -126,8 +125,9 @@ def sweep(
 
 @numba.njit(cache=True, fastmath=REORDER)
 def _forward(
-    tables: ChannelTables, s: int, low: int, n_neighbors: int, vectors: F, distances: F, kinds: I, neighbor: I,
-    values: F, density: F, harmonics: F, lanes: Lanes,
+    tables: ChannelTables, s: int, low: int, n_neighbors: int, vectors: FloatArray, distances: FloatArray,
+    kinds: IntArray, neighbor: IntArray,
+    values: FloatArray, density: FloatArray, harmonics: FloatArray, lanes: Lanes,
 ) -> None:  # fmt: skip
     """Channels of one atom from its radial functions, keeping the harmonics for the way back."""
     radial, places = lanes.values, lanes.places
@@ -167,7 +167,8 @@ def _forward(
 
 @numba.njit(cache=True, fastmath=REORDER)
 def _quadratic(
-    start: int, n: int, forms: F, form_start: int, means: F, values: F, centred: F, gradient: F
+    start: int, n: int, forms: FloatArray, form_start: int, means: FloatArray, values: FloatArray,
+    centred: FloatArray, gradient: FloatArray
 ) -> float:  # fmt: skip
     """Energy of z = (1, values - mean), and its gradient dE/dD."""
     width = n + 1
@@ -186,7 +187,9 @@ def _quadratic(
 
 
 @numba.njit(cache=True, fastmath=REORDER)
-def _pull_densities(tables: ChannelTables, s: int, gradient: F, density: F, pulled: F) -> None:
+def _pull_densities(
+    tables: ChannelTables, s: int, gradient: FloatArray, density: FloatArray, pulled: FloatArray
+) -> None:
     """From dE/dD of the three-body channels to dE/dA."""
     pulled[: tables.slot_start[s + 1] - tables.slot_start[s]] = 0.0
     n_two = tables.pair_start[s + 1] - tables.pair_start[s]
@@ -201,8 +204,10 @@ def _pull_densities(tables: ChannelTables, s: int, gradient: F, density: F, pull
 
 @numba.njit(cache=True, fastmath=REORDER)
 def _backward(
-    tables: ChannelTables, s: int, i: int, low: int, n_neighbors: int, vectors: F, distances: F, kinds: I,
-    neighbor: I, gradient: F, pulled: F, harmonics: F, lanes: Lanes, forces: F, virial: F,
+    tables: ChannelTables, s: int, i: int, low: int, n_neighbors: int, vectors: FloatArray, distances: FloatArray,
+    kinds: IntArray,
+    neighbor: IntArray, gradient: FloatArray, pulled: FloatArray, harmonics: FloatArray, lanes: Lanes,
+    forces: FloatArray, virial: FloatArray,
 ) -> None:  # fmt: skip
     """From dE/dD and dE/dA to the forces on the centre i and its neighbours, and to the virial."""
     radial, slope, places = lanes.values, lanes.slopes, lanes.places
@@ -264,7 +269,7 @@ def _backward(
 
 
 @numba.njit(cache=True)
-def _high_gradient(x: float, y: float, z: float, l_max: int, weight: F) -> tuple[float, float, float]:
+def _high_gradient(x: float, y: float, z: float, l_max: int, weight: FloatArray) -> tuple[float, float, float]:
     """As ``low_gradient``, for any degree."""
     n_lm = (l_max + 1) ** 2
     values, gradients = np.empty(n_lm), np.empty((n_lm, 3))

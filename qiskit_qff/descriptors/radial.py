@@ -13,8 +13,8 @@ import math
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.descriptors.cutoff import cutoff_function
 
 CENTER, SHARPNESS, LENGTH, POWER = 0, 1, 2, 3
@@ -24,7 +24,7 @@ CORE_WIDTH = 0.1
 """Distances stop counting over this fraction of the core's radius."""
 
 
-def gaussian_rows(centers: NDArray[np.float64], widths: NDArray[np.float64]) -> NDArray[np.float64]:
+def gaussian_rows(centers: FloatArray, widths: FloatArray) -> FloatArray:
     """Rows of Gaussians.
 
     Args:
@@ -41,7 +41,7 @@ def gaussian_rows(centers: NDArray[np.float64], widths: NDArray[np.float64]) -> 
     return rows
 
 
-def power_rows(powers: NDArray[np.float64], length: float) -> NDArray[np.float64]:
+def power_rows(powers: FloatArray, length: float) -> FloatArray:
     """Rows of inverse powers ``(length / r)**k``.
 
     Args:
@@ -82,7 +82,7 @@ def core_distance(r: float, start: float) -> tuple[float, float]:
 
 
 @numba.njit(cache=True, inline="always")
-def radial_function(r: float, row: NDArray[np.float64], switch: float, switch_slope: float) -> tuple[float, float]:
+def radial_function(r: float, row: FloatArray, switch: float, switch_slope: float) -> tuple[float, float]:
     """Value and derivative of one radial function.
 
     Args:
@@ -104,7 +104,7 @@ def radial_function(r: float, row: NDArray[np.float64], switch: float, switch_sl
 
 
 @numba.njit(cache=True)
-def radial_values(r: float, rows: NDArray[np.float64], r_cut: float) -> NDArray[np.float64]:
+def radial_values(r: float, rows: FloatArray, r_cut: float) -> FloatArray:
     """Values of many radial functions at one distance, for plots and tests.
 
     Args:

@@ -12,14 +12,11 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.descriptors.cutoff import cutoff_function
 from qiskit_qff.descriptors.radial import CENTER, LENGTH, POWER, SHARPNESS, core_distance
 from qiskit_qff.descriptors.tables import ChannelTables
-
-F = NDArray[np.float64]
-I = NDArray[np.int64]  # noqa: E741 - the pair F, I keeps kernel signatures readable
 
 LANES = 8
 """Functions in a row."""
@@ -33,25 +30,25 @@ _LEAST = -700.0  # below it the exponential is 1e-304, and no power of two is
 class Lanes(NamedTuple):
     """Radial functions of one atom's neighbours; a named tuple, because kernels can take one."""
 
-    start: I
+    start: IntArray
     """First row of each centre and neighbour species in ``rows``, shape ``(S*S + 1,)``."""
-    rows: F
+    rows: FloatArray
     """Centre, sharpness, power and power times the logarithm of the length, shape ``(4, rows, 8)``."""
-    has_power: NDArray[np.bool_]
+    has_power: BoolArray
     """Whether a row of the species has a power, shape ``(S*S,)``."""
-    places: I
+    places: IntArray
     """First row of each neighbour in ``values``, shape ``(most + 1,)``."""
-    switches: F
+    switches: FloatArray
     """Cutoff function at each neighbour, shape ``(most,)``."""
-    values: F
+    values: FloatArray
     """Radial functions, shape ``(most * rows, 8)``."""
-    slopes: F
+    slopes: FloatArray
     """Their derivatives with the distance in 1/Å, same shape."""
-    flat: F
+    flat: FloatArray
     """``values`` end to end."""
-    work: F
+    work: FloatArray
     """Work space of the exponential, same length."""
-    bits: I
+    bits: IntArray
     """The same memory as integers."""
 
 
@@ -76,7 +73,14 @@ def make_lanes(tables: ChannelTables, most: int) -> Lanes:
 
 @numba.njit(cache=True, fastmath={"contract"})
 def fill_lanes(
-    tables: ChannelTables, s: int, low: int, n_neighbors: int, distances: F, kinds: I, neighbor: I, lanes: Lanes
+    tables: ChannelTables,
+    s: int,
+    low: int,
+    n_neighbors: int,
+    distances: FloatArray,
+    kinds: IntArray,
+    neighbor: IntArray,
+    lanes: Lanes,
 ) -> None:
     """Radial functions of all neighbours of one atom.
 
@@ -117,7 +121,7 @@ def fill_lanes(
 
 
 @numba.njit(cache=True, fastmath={"contract"})
-def exponential(x: F, work: F, bits: I, n: int) -> None:
+def exponential(x: FloatArray, work: FloatArray, bits: IntArray, n: int) -> None:
     """Replace numbers by their exponentials.
 
     Args:
@@ -154,7 +158,7 @@ def exponential(x: F, work: F, bits: I, n: int) -> None:
 
 
 @numba.njit(cache=True)
-def _parameters(tables: ChannelTables) -> tuple[I, F, NDArray[np.bool_]]:
+def _parameters(tables: ChannelTables) -> tuple[IntArray, FloatArray, BoolArray]:
     """Parameters of all functions in rows: ``start``, ``rows`` and ``has_power`` of :class:`Lanes`."""
     n_species = tables.species.shape[0]
     start, has_power = np.zeros(n_species * n_species + 1, dtype=np.int64), np.zeros(n_species**2, dtype=np.bool_)
@@ -178,7 +182,7 @@ def _parameters(tables: ChannelTables) -> tuple[I, F, NDArray[np.bool_]]:
 
 
 @numba.njit(cache=True)
-def _put(function: F, rows: F, start: int, f: int) -> bool:
+def _put(function: FloatArray, rows: FloatArray, start: int, f: int) -> bool:
     """Write one function to its place; gives whether it has a power."""
     row, lane = start + f // LANES, f % LANES
     rows[0, row, lane], rows[1, row, lane], rows[2, row, lane] = function[CENTER], function[SHARPNESS], function[POWER]

@@ -7,15 +7,12 @@ depend on the structure alone, so the result is the same to the last bit on any 
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.cores import on_free_threads
 from qiskit_qff.descriptors.fence import Fence
 from qiskit_qff.descriptors.quadratic import sweep
 from qiskit_qff.descriptors.tables import ChannelTables
-
-F = NDArray[np.float64]
-I = NDArray[np.int64]  # noqa: E741 - the pair F, I keeps kernel signatures readable
 
 #: Blocks of centres; more threads than this find nothing to do.
 N_BLOCKS = 32
@@ -24,9 +21,9 @@ LEAST_CENTERS = 500
 
 
 def threaded_forces(
-    tables: ChannelTables, means: F, forms: F, form_start: I, fence: Fence,
-    first: I, neighbor: I, vectors: F, distances: F, kinds: I,
-    energies: F, forces: F, virial: F,
+    tables: ChannelTables, means: FloatArray, forms: FloatArray, form_start: IntArray, fence: Fence,
+    first: IntArray, neighbor: IntArray, vectors: FloatArray, distances: FloatArray, kinds: IntArray,
+    energies: FloatArray, forces: FloatArray, virial: FloatArray,
 ) -> None:  # fmt: skip
     """As :func:`~qiskit_qff.descriptors.quadratic.quadratic_forces`, on as many threads as numba may use."""
     # PERF: memory of a block outside its window is never touched, so the system never provides it.
@@ -43,9 +40,9 @@ def threaded_forces(
 
 @numba.njit(cache=True, parallel=True)
 def _over_blocks_threaded(
-    tables: ChannelTables, means: F, forms: F, form_start: I, fence: Fence,
-    first: I, neighbor: I, vectors: F, distances: F, kinds: I,
-    energies: F, parts: F, virials: F, forces: F,
+    tables: ChannelTables, means: FloatArray, forms: FloatArray, form_start: IntArray, fence: Fence,
+    first: IntArray, neighbor: IntArray, vectors: FloatArray, distances: FloatArray, kinds: IntArray,
+    energies: FloatArray, parts: FloatArray, virials: FloatArray, forces: FloatArray,
 ) -> None:  # fmt: skip
     """Sweep each block into its own part, then add the parts."""
     reach = np.empty((parts.shape[0], 2), dtype=np.int64)
@@ -60,9 +57,9 @@ def _over_blocks_threaded(
 
 @numba.njit(cache=True, nogil=True)
 def _over_blocks(
-    tables: ChannelTables, means: F, forms: F, form_start: I, fence: Fence,
-    first: I, neighbor: I, vectors: F, distances: F, kinds: I,
-    energies: F, parts: F, virials: F, forces: F,
+    tables: ChannelTables, means: FloatArray, forms: FloatArray, form_start: IntArray, fence: Fence,
+    first: IntArray, neighbor: IntArray, vectors: FloatArray, distances: FloatArray, kinds: IntArray,
+    energies: FloatArray, parts: FloatArray, virials: FloatArray, forces: FloatArray,
 ) -> None:  # fmt: skip
     """As ``_over_blocks_threaded``, on the calling thread; the same to the last bit."""
     reach = np.empty((parts.shape[0], 2), dtype=np.int64)
@@ -77,9 +74,10 @@ def _over_blocks(
 
 @numba.njit(cache=True)
 def _sweep_block(
-    b: int, reach: I, tables: ChannelTables, means: F, forms: F, form_start: I, fence: Fence,
-    first: I, neighbor: I, vectors: F, distances: F, kinds: I,
-    energies: F, parts: F, virials: F,
+    b: int, reach: IntArray, tables: ChannelTables, means: FloatArray, forms: FloatArray, form_start: IntArray,
+    fence: Fence,
+    first: IntArray, neighbor: IntArray, vectors: FloatArray, distances: FloatArray, kinds: IntArray,
+    energies: FloatArray, parts: FloatArray, virials: FloatArray,
 ) -> None:  # fmt: skip
     """Sweep one block into its own part; ``reach`` takes the window of atoms that it has forces on."""
     n_blocks, n_centers = parts.shape[0], first.shape[0] - 1
@@ -97,7 +95,7 @@ def _sweep_block(
 
 
 @numba.njit(cache=True)
-def _add_parts(c: int, reach: I, parts: F, forces: F) -> None:
+def _add_parts(c: int, reach: IntArray, parts: FloatArray, forces: FloatArray) -> None:
     """Forces on one share of the atoms, summed over blocks in their order."""
     n_blocks, n_atoms = parts.shape[:2]
     begin, end = c * n_atoms // n_blocks, (c + 1) * n_atoms // n_blocks

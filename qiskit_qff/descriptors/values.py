@@ -8,8 +8,8 @@ import math
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.descriptors.angular import spherical_harmonics
 from qiskit_qff.descriptors.cutoff import cutoff_function
 from qiskit_qff.descriptors.low_harmonics import HIGHEST, low_harmonics
@@ -17,16 +17,19 @@ from qiskit_qff.descriptors.products import fill_products
 from qiskit_qff.descriptors.radial import CENTER, LENGTH, POWER, SHARPNESS
 from qiskit_qff.descriptors.tables import ChannelTables
 
-F = NDArray[np.float64]
-I = NDArray[np.int64]  # noqa: E741 - the pair F, I keeps kernel signatures readable
-
-
 # As for the forces: sums may be reordered at compile time, NaN and infinity keep their meaning.
 REORDER = {"reassoc", "contract", "nsz"}
 
 
 @numba.njit(cache=True, fastmath=REORDER, nogil=True)
-def bare_values(tables: ChannelTables, first: I, neighbor: I, vectors: F, distances: F, kinds: I) -> F:
+def bare_values(
+    tables: ChannelTables,
+    first: IntArray,
+    neighbor: IntArray,
+    vectors: FloatArray,
+    distances: FloatArray,
+    kinds: IntArray,
+) -> FloatArray:
     """Channel values of the centres of a neighbour list.
 
     Args:
@@ -53,8 +56,9 @@ def bare_values(tables: ChannelTables, first: I, neighbor: I, vectors: F, distan
 # PERF: one call an atom; handing the tables to a function for every neighbour took as long as its work.
 @numba.njit(cache=True, fastmath=REORDER)
 def _values_of_atom(
-    tables: ChannelTables, s: int, low: int, high: int, neighbor: I, vectors: F, distances: F, kinds: I,
-    values: F, density: F, harmonics: F,
+    tables: ChannelTables, s: int, low: int, high: int, neighbor: IntArray, vectors: FloatArray,
+    distances: FloatArray, kinds: IntArray,
+    values: FloatArray, density: FloatArray, harmonics: FloatArray,
 ) -> None:  # fmt: skip
     """Channels of one atom with the neighbours ``low`` to ``high``; ``values`` is zero before."""
     pair_start, slot_start = tables.pair_start[s], tables.slot_start[s]
@@ -91,7 +95,7 @@ def _values_of_atom(
 
 
 @numba.njit(cache=True, inline="always")
-def _radial(r: float, rows: F, row: int) -> float:
+def _radial(r: float, rows: FloatArray, row: int) -> float:
     """One radial function without the cutoff; as ``radial_function``, with one exponential."""
     offset = r - rows[row, CENTER]
     exponent = -rows[row, SHARPNESS] * offset * offset

@@ -10,8 +10,8 @@ dimensionless.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError
 
 
@@ -29,7 +29,7 @@ def qubits_for(n_amplitudes: int) -> int:
     return (n_amplitudes - 1).bit_length()
 
 
-def amplitude_vectors(features: NDArray[np.float64], *, n_qubits: int | None = None) -> NDArray[np.float64]:
+def amplitude_vectors(features: FloatArray, *, n_qubits: int | None = None) -> FloatArray:
     """Vectors ``x = (1, y, 0...)`` of a batch of environments.
 
     Args:
@@ -59,7 +59,7 @@ def amplitude_vectors(features: NDArray[np.float64], *, n_qubits: int | None = N
     return vectors
 
 
-def normalise(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def normalise(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Unit vectors and norms of a batch of amplitude vectors.
 
     Args:

@@ -27,7 +27,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
+
+from qiskit_qff.array_types import FloatArray
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,14 @@ class Multiplexor:
     """Whether the target may enter in any state; otherwise it must enter in |0>."""
 
     @cached_property
-    def walsh(self) -> NDArray[np.float64]:
+    def walsh(self) -> FloatArray:
         """Signs with which gate angles add up to pattern angles, shape ``(n_patterns, n_gates)``."""
         overlap = np.bitwise_count(np.asarray(self.patterns)[:, None] & np.asarray(self.masks)[None, :])
         signs = np.where(overlap % 2 == 1, -1.0, 1.0)
         return signs if self.closed else signs * signs[:, -1:]
 
     @cached_property
-    def inverse_walsh(self) -> NDArray[np.float64]:
+    def inverse_walsh(self) -> FloatArray:
         """Inverse of :attr:`walsh`: pattern angles to gate angles, shape ``(n_gates, n_patterns)``."""
         return np.asarray(np.linalg.inv(self.walsh))
 

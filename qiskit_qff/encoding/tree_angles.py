@@ -14,12 +14,10 @@ and is 0 in a branch of weight zero, where the angle says nothing about the stat
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import BoolArray, FloatArray
 from qiskit_qff.encoding.tree import TreeLayout
 from qiskit_qff.errors import ConfigError
-
-FloatArray = NDArray[np.float64]
 
 
 def loader_angles(layout: TreeLayout, amplitudes: FloatArray) -> FloatArray:
@@ -104,7 +102,7 @@ def loader_jacobian(layout: TreeLayout, amplitudes: FloatArray) -> FloatArray:
     return jacobian
 
 
-def dead_amplitudes(layout: TreeLayout, amplitudes: FloatArray) -> NDArray[np.bool_]:
+def dead_amplitudes(layout: TreeLayout, amplitudes: FloatArray) -> BoolArray:
     """Amplitudes in branches of weight zero: the angles do not respond to them, though the energy may.
 
     Args:

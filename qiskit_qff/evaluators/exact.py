@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.gates import GateTable, gate_table
 from qiskit_qff.circuit.kernels import prepare_states
 from qiskit_qff.errors import ConfigError
@@ -140,7 +140,7 @@ def _evaluate(request: Request) -> Evaluation:
     return Evaluation(values, np.zeros((batch, n_readouts, n_readouts)), Cost(circuits=batch))
 
 
-def _probabilities(gates: GateTable, parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+def _probabilities(gates: GateTable, parameters: FloatArray) -> FloatArray:
     """Probabilities of all basis states, shape ``(batch, 2**n)``."""
     matrices = gates.bound_matrices(parameters)
     if gates.is_real:

@@ -14,9 +14,8 @@ References:
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from qiskit_qff.array_types import FloatArray
 
 
 def shifted_parameters(parameters: FloatArray, columns: range) -> FloatArray:

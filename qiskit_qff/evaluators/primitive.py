@@ -15,7 +15,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
@@ -23,6 +22,7 @@ from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import SparsePauliOp
 from qiskit.transpiler import generate_preset_pass_manager
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.readout import diagonal_observable
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.cutout import QubitLine
@@ -32,8 +32,6 @@ from qiskit_qff.evaluators.reading import RESULT_ARRAYS, read_readouts, read_str
 from qiskit_qff.evaluators.redaction import client_errors
 from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.evaluators.z_strings import StringSet, string_set
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

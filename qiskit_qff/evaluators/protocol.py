@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators.z_strings import StringSet
-
-FloatArray = NDArray[np.float64]
 
 RESULT_ARRAYS = ("evs", "stds", "evs_noise_factors", "stds_noise_factors", "twirl_stds")
 """What the data of a PUB may hold: values, errors, and what error mitigation adds."""

@@ -15,10 +15,10 @@ from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.compiled import compile_program
 from qiskit_qff.circuit.gates import untied_circuit
 from qiskit_qff.circuit.program import CircuitProgram
@@ -26,8 +26,6 @@ from qiskit_qff.encoding.preparation import loader_circuit
 from qiskit_qff.encoding.tree import tree_layout
 from qiskit_qff.encoding.tree_angles import loader_angles
 from qiskit_qff.evaluators.protocol import MeasurementTask
-
-FloatArray = NDArray[np.float64]
 
 
 @lru_cache(maxsize=64)

@@ -15,10 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from qiskit.quantum_info import SparsePauliOp
 
-FloatArray = NDArray[np.float64]
+from qiskit_qff.array_types import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +26,7 @@ class StringSet:
 
     n_qubits: int
     """Number of qubits."""
-    masks: NDArray[np.int64]
+    masks: IntArray
     """Qubits of each string as bits, closed under products, without the identity, shape ``(n_strings,)``."""
     coefficients: FloatArray
     """c in ``readouts = constant + c @ strings``, shape ``(n_readouts, n_strings)``."""

@@ -22,9 +22,9 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, all_changes
 from ase.calculators.cp2k import CP2K
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError, MissingDependencyError
 
 HARTREE = 27.211386245988
@@ -373,7 +373,7 @@ def _last_words(text: str) -> str:
     return f"stopped after {spoken[-1][:200]!r}" if spoken else "stopped without a word"
 
 
-def mulliken_charges(text: str) -> NDArray[np.float64]:
+def mulliken_charges(text: str) -> FloatArray:
     """Mulliken charges in e, shape ``(n_atoms,)``.
 
     Args:

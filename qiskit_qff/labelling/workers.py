@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.labelling.cp2k import Cp2k
 from qiskit_qff.labelling.reference import Reference, works_in_files
@@ -47,13 +47,13 @@ class Label:
 
     energy: float
     """Total energy in eV, extrapolated to zero smearing where the program does that."""
-    forces: NDArray[np.float64]
+    forces: FloatArray
     """Shape ``(n_atoms, 3)``, in eV/Å."""
-    stress: NDArray[np.float64] | None
+    stress: FloatArray | None
     """Symmetric, shape ``(3, 3)``, in eV/Å³, ASE's sign; None where there is none."""
     version: str
     """Program or package and version, for example ``Cp2k 2023.1 (qiskit_qff 0.1.0)``."""
-    per_atom: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    per_atom: Mapping[str, FloatArray] = field(default_factory=dict)
     """Charges and magnetic moments, where the calculator gives them."""
     tags: Mapping[str, Tag] = field(default_factory=dict)
     """Further numbers worth keeping."""

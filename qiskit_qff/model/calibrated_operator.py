@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost
@@ -20,8 +20,6 @@ from qiskit_qff.evaluators.strategies.designs import DesignName, operator_design
 from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, vector_operator
 from qiskit_qff.evaluators.strategies.spectrum import known_spectrum
 from qiskit_qff.evaluators.strategies.vector import programmed_vector
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.evaluators.protocol import Cost
 from qiskit_qff.evaluators.strategies.operator import measure_operators
 from qiskit_qff.evaluators.strategies.spectrum import chosen_design, known_spectrum
@@ -24,8 +24,6 @@ from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.measured import EvaluatorFactory
 from qiskit_qff.model.sensitivity import environments
 from qiskit_qff.structures.frame import Frame
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,8 @@ import math
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
+
+from qiskit_qff.array_types import FloatArray, IntArray
 
 #: e^2 / (4 pi epsilon_0) in eV Å (CODATA 2018).
 COULOMB_CONSTANT = 14.3996454784
@@ -102,18 +103,18 @@ def pair_energy(
 
 @numba.njit(cache=True, nogil=True)
 def evaluate_pairs(
-    species_index: NDArray[np.int64],
-    first: NDArray[np.int64],
-    neighbor: NDArray[np.int64],
-    vectors: NDArray[np.float64],
-    distances: NDArray[np.float64],
-    charges: NDArray[np.float64],
-    inner: NDArray[np.float64],
-    outer: NDArray[np.float64],
-    scale: NDArray[np.float64],
-    level: NDArray[np.float64],
+    species_index: IntArray,
+    first: IntArray,
+    neighbor: IntArray,
+    vectors: FloatArray,
+    distances: FloatArray,
+    charges: FloatArray,
+    inner: FloatArray,
+    outer: FloatArray,
+    scale: FloatArray,
+    level: FloatArray,
     height: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Sum pair energies, forces and virial over a full neighbour list.
 
     Args:

@@ -46,8 +46,7 @@ from qiskit_qff.model.core_kernels import INNER_FRACTION, OUTER_FRACTION, evalua
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
+    from qiskit_qff.array_types import FloatArray, IntArray
     from qiskit_qff.structures.neighbors import NeighborList
 
 #: Pairs that were never seen as close as a bond may still bond: at this multiple of the sum of their covalent radii.
@@ -63,17 +62,17 @@ class CoreRepulsion:
     species: tuple[int, ...]
     """Atomic numbers, in the order of ``species_index``."""
 
-    inner: NDArray[np.float64]
+    inner: FloatArray
     """Distance below which the pair is unswitched ZBL, in Å; shape ``(S, S)``, symmetric."""
 
-    outer: NDArray[np.float64]
+    outer: FloatArray
     """Distance above which the pair energy is zero, in Å; shape ``(S, S)``, symmetric."""
 
-    scale: NDArray[np.float64]
+    scale: FloatArray
     """Factor from a distance to the one ZBL is evaluated at, no unit; shape ``(S, S)``, symmetric; below 1 only in
     models trained before the repulsion was kept below the lengths of bonds."""
 
-    level: NDArray[np.float64]
+    level: FloatArray
     """Distance below which channels level off and the low part of the repulsion acts, in Å, ``outer`` or more; shape
     ``(S, S)``, symmetric."""
 
@@ -107,7 +106,7 @@ class CoreRepulsion:
     def from_shortest_distances(
         cls,
         species: Sequence[int],
-        shortest: Mapping[tuple[int, int], float] | NDArray[np.float64],
+        shortest: Mapping[tuple[int, int], float] | FloatArray,
         *,
         cutoff: float = np.inf,
     ) -> CoreRepulsion:
@@ -137,9 +136,7 @@ class CoreRepulsion:
             height=HEIGHT,
         )
 
-    def evaluate(
-        self, species_index: NDArray[np.int64], neighbors: NeighborList
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    def evaluate(self, species_index: IntArray, neighbors: NeighborList) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Evaluate energies, forces and virial of one structure.
 
         Args:
@@ -165,7 +162,7 @@ class CoreRepulsion:
             self.height,
         )
 
-    def pair_energy(self, first: int, second: int, distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    def pair_energy(self, first: int, second: int, distance: FloatArray) -> FloatArray:
         """Return the energy of one pair of species along a distance grid, for plots and export.
 
         Args:
@@ -214,8 +211,8 @@ class CoreRepulsion:
 
 def shortest_pair_distances(
     species: Sequence[int],
-    structures: Iterable[tuple[NDArray[np.int64], NeighborList]],
-) -> NDArray[np.float64]:
+    structures: Iterable[tuple[IntArray, NeighborList]],
+) -> FloatArray:
     """Find the shortest distance of every pair of species in a set of structures.
 
     Args:
@@ -232,14 +229,14 @@ def shortest_pair_distances(
         index = lookup[numbers]
         centre = np.repeat(index, np.diff(neighbors.first))
         np.minimum.at(table, (centre, index[neighbors.neighbor]), neighbors.distances)
-    symmetric: NDArray[np.float64] = np.minimum(table, table.T)
+    symmetric: FloatArray = np.minimum(table, table.T)
     return symmetric
 
 
 def _shortest_table(
     species: Sequence[int],
-    shortest: Mapping[tuple[int, int], float] | NDArray[np.float64],
-) -> NDArray[np.float64]:
+    shortest: Mapping[tuple[int, int], float] | FloatArray,
+) -> FloatArray:
     """Return the shortest distances as a symmetric ``(S, S)`` array with ``inf`` where unseen."""
     if isinstance(shortest, np.ndarray):
         table = np.array(shortest, dtype=np.float64)
@@ -252,7 +249,7 @@ def _shortest_table(
     return table
 
 
-def _covalent_sums(species: Sequence[int]) -> NDArray[np.float64]:
+def _covalent_sums(species: Sequence[int]) -> FloatArray:
     """Return sums of covalent radii in Å, shape ``(S, S)``."""
     from ase.data import covalent_radii
 

@@ -9,16 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import norm, spearmanr
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.metrics import MEV_PER_EV, Comparison
 from qiskit_qff.model.spread import UncertaintyCalibration
 from qiskit_qff.model.uncertainty import Committee, calibration_factor
 from qiskit_qff.structures.frame import Frame
-
-FloatArray = NDArray[np.float64]
 
 LEVELS = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.683, 0.8, 0.9, 0.954, 0.99])
 """Nominal coverages of intervals around a prediction."""
@@ -85,7 +83,7 @@ class Spreads:
     """Of force components, shape ``(n_atoms,)``, in eV/Å."""
     force_errors: FloatArray
     """In eV/Å, shape ``(n_atoms, 3)``."""
-    frame_of: NDArray[np.int64]
+    frame_of: IntArray
     """Frame of each atom, shape ``(n_atoms,)``."""
 
 

@@ -26,11 +26,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError
-
-FloatArray = NDArray[np.float64]
 
 FLOOR = 1e-4
 """Smallest eigenvalue of C, in units of its features' mean squares, that is believed: training sets with fewer atoms

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.descriptors.fence import Fence, no_fence
 from qiskit_qff.descriptors.quadratic import quadratic_forces
 from qiskit_qff.descriptors.tables import ChannelTables, make_tables
@@ -16,9 +16,6 @@ from qiskit_qff.model.core_repulsion import CoreRepulsion
 from qiskit_qff.model.prediction import Prediction
 from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.structures.neighbors import NeighborList
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.descriptors.tables import ChannelTables, make_tables
 from qiskit_qff.descriptors.values import bare_values
 from qiskit_qff.errors import ConfigError
@@ -20,9 +20,6 @@ from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 from qiskit_qff.structures.species import species_index
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 MARGIN = 1.2
 """Grades up to so many times the largest one of the training atoms of a species count as known. With 100 training
@@ -39,7 +36,7 @@ class Grades:
     """Largest grade that counts as known, by each atom's species, shape ``(n,)``."""
 
     @property
-    def outside(self) -> NDArray[np.bool_]:
+    def outside(self) -> BoolArray:
         """Which atoms the model extrapolates for, shape ``(n,)``; a grade that is no number is outside."""
         return ~(self.values <= self.limits)
 

@@ -27,8 +27,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.descriptors.fence import Fence
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.evaluation import FoldedForceField
@@ -37,8 +37,6 @@ from qiskit_qff.model.prediction import Prediction
 from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.structures.neighbors import NeighborList
 from qiskit_qff.structures.species import species_index
-
-FloatArray = NDArray[np.float64]
 
 MARGIN = 0.5
 """How far the walls stand off the farthest training atom, in standard deviations of v."""
@@ -72,10 +70,10 @@ class FencedForceField:
 
     def evaluate(
         self,
-        numbers: NDArray[np.int64],
+        numbers: IntArray,
         positions: FloatArray,
         cell: FloatArray,
-        pbc: NDArray[np.bool_],
+        pbc: BoolArray,
         neighbors: NeighborList,
     ) -> Prediction:
         """Evaluate a structure whose neighbours are known.
@@ -142,6 +140,6 @@ def _reach(model: SpeciesModel) -> FloatArray | None:
     return None if model.domain is None else model.domain.reach
 
 
-def _starts(parts: Sequence[FloatArray]) -> NDArray[np.int64]:
+def _starts(parts: Sequence[FloatArray]) -> IntArray:
     """Where each part begins when they are laid end to end, and where the last one ends."""
     return np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)

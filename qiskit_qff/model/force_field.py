@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.cores import n_cores, thread_pool
 from qiskit_qff.descriptors.kernels import channel_values
 from qiskit_qff.encoding.amplitudes import amplitude_vectors
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from qiskit.primitives import BaseEstimatorV2
     from qiskit_machine_learning.neural_networks import EstimatorQNN
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 SEEN_FRAMES = "training_frames"
 """Key of :attr:`ForceField.metadata` that holds the hashes of the training frames."""
 MAX_CUTOFF = 50.0  # Å; a file that says more would fill all memory with neighbours
@@ -183,7 +181,7 @@ class ForceField:
         numbers: IntArray,
         positions: FloatArray,
         cell: FloatArray,
-        pbc: NDArray[np.bool_],
+        pbc: BoolArray,
         neighbors: NeighborList,
     ) -> Prediction:
         """Evaluate a structure whose neighbours are known; the hot path of dynamics.

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost, Evaluator
 from qiskit_qff.evaluators.spelling import suggest
@@ -31,7 +31,6 @@ from qiskit_qff.model.register import RegisterKey
 from qiskit_qff.model.sensitivity import Environments, environments
 from qiskit_qff.structures.frame import Frame
 
-FloatArray = NDArray[np.float64]
 Strategy = Literal["environment", "density", "operator"]
 EvaluatorFactory = Callable[[int, int], Evaluator]
 """Makes an evaluator for registers of a number of qubits; the second number says how many registers there are."""

@@ -15,14 +15,13 @@ from typing import Any, Protocol, Self
 import numpy as np
 from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.prediction import Prediction
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.summary import formula
 
-FloatArray = NDArray[np.float64]
 MEV_PER_EV = 1000.0
 
 
@@ -42,7 +41,7 @@ class Comparison:
     """Reference forces, shape ``(n_force_atoms, 3)``, in eV/Å."""
     predicted_forces: FloatArray
     """Predicted forces, same shape and unit."""
-    species: NDArray[np.int64]
+    species: IntArray
     """Atomic number of each row of the forces, shape ``(n_force_atoms,)``."""
     stresses: FloatArray = field(default_factory=lambda: np.empty((0, 6)))
     """Reference stresses as xx, yy, zz, yz, xz, xy, shape ``(n_stresses, 6)``, in eV/Å³."""

@@ -7,15 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.circuit.compiled import operator_matrix
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.calibrated_operator import CalibratedOperator
-
-FloatArray = NDArray[np.float64]
 
 RegisterKey = tuple[int, int]
 """Atomic number, and place of the register among those of its species."""

@@ -13,8 +13,8 @@ at a time.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.descriptors.kernels import atom_channels
 from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.encoding.amplitudes import amplitude_vectors
@@ -24,20 +24,18 @@ from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 from qiskit_qff.structures.species import species_index
 
-FloatArray = NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
 class Reach:
     """The atoms whose motion one environment feels; a handful, however large the frame."""
 
-    atoms: NDArray[np.int64]
+    atoms: IntArray
     """Their indices, all different, the atom at the centre among them, shape ``(k,)``."""
     slopes: FloatArray
     """dx/dR in 1/Å, shape ``(k, 3, 2**n)``."""
 
     @property
-    def coordinates(self) -> NDArray[np.int64]:
+    def coordinates(self) -> IntArray:
         """Places of their Cartesian components among all of the frame, shape ``(3 k,)``."""
         return (3 * self.atoms[:, None] + np.arange(3)).ravel()
 
@@ -137,8 +135,8 @@ def _padded(slopes: FloatArray, size: int) -> FloatArray:
 
 
 def _of_species(
-    field: ForceField, s: int, kinds: NDArray[np.int64], neighbors: NeighborList
-) -> tuple[FloatArray, list[tuple[NDArray[np.int64], FloatArray]], FloatArray]:
+    field: ForceField, s: int, kinds: IntArray, neighbors: NeighborList
+) -> tuple[FloatArray, list[tuple[IntArray, FloatArray]], FloatArray]:
     """Features of the atoms of one species and their derivatives with respect to positions and strain."""
     model = field.models[s]
     sets = {m.number: m.compression.channels for m in field.models}

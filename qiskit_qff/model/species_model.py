@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
 from qiskit_qff.compression.linear_map import LinearMap
@@ -22,8 +22,6 @@ from qiskit_qff.model.calibrated_operator import CalibratedOperator
 from qiskit_qff.model.domain import TrainingDomain
 from qiskit_qff.model.register import Register
 from qiskit_qff.model.spread import ModelSpread
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,16 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.evaluation import FoldedForceField
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 from qiskit_qff.structures.species import species_index
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +76,7 @@ class Committee:
         factor = 1.0 if field.uncertainty is None else field.uncertainty.factor
         return cls(field.species, field.r_cut, field.folded, tuple(members), factor)
 
-    def evaluate(self, kinds: NDArray[np.int64], neighbors: NeighborList) -> Uncertainty:
+    def evaluate(self, kinds: IntArray, neighbors: NeighborList) -> Uncertainty:
         """Uncertainty of a structure whose neighbours are known.
 
         Args:

@@ -10,9 +10,9 @@ from ase.io.cube import read_cube
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.bounded import read_json
 from qiskit_qff.errors import DataError
-from qiskit_qff.model.metrics import FloatArray
 from qiskit_qff.report.figures import INK, PALETTE, STYLE, lines, new_figure
 from qiskit_qff.report.html import Panel, Section, Table
 from qiskit_qff.report.md_figures import displacement_figure, radial_distribution_figure

@@ -8,10 +8,10 @@ from ase.data import chemical_symbols
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.bounded import read_json
 from qiskit_qff.errors import QFFError
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.metrics import FloatArray
 from qiskit_qff.model.remote.results import OPERATORS, calibrated_model
 from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.report.figures import INK, PALETTE, STYLE

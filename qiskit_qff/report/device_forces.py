@@ -8,8 +8,9 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.evaluators.protocol import Cost
-from qiskit_qff.model.metrics import MEV_PER_EV, FloatArray, mean_absolute, root_mean_square
+from qiskit_qff.model.metrics import MEV_PER_EV, mean_absolute, root_mean_square
 from qiskit_qff.report.figures import INK, PALETTE, STYLE, new_figure
 from qiskit_qff.report.html import Cell, Panel, Section, Table
 

@@ -16,13 +16,12 @@ from ase.data import chemical_symbols
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import BoolArray, FloatArray
 from qiskit_qff.durable import atomic_file
 from qiskit_qff.model.metrics import (
     MEV_PER_EV,
     Comparison,
-    FloatArray,
     composition_means,
     mean_absolute,
     root_mean_square,
@@ -291,7 +290,7 @@ def _plain_log_labels(axes: Axes) -> None:
         axes.yaxis.set_minor_formatter("{x:g}")
 
 
-def _by_element(comparison: Comparison) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+def _by_element(comparison: Comparison) -> Iterator[tuple[str, str, BoolArray]]:
     """Colour, symbol and rows of the forces of each element."""
     for colour, number in zip(cycle(PALETTE), np.unique(comparison.species), strict=False):
         yield colour, chemical_symbols[number], comparison.species == number

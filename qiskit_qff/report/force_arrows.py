@@ -13,9 +13,9 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
-from qiskit_qff.model.metrics import MEV_PER_EV, FloatArray
+from qiskit_qff.array_types import FloatArray, IntArray
+from qiskit_qff.model.metrics import MEV_PER_EV
 from qiskit_qff.report.device_forces import COLOURS
 from qiskit_qff.report.figures import INK, STYLE
 from qiskit_qff.structures.frame import Frame
@@ -74,7 +74,7 @@ def force_arrows(
     return figure
 
 
-def _fragment(frame: Frame, centre: int, n_atoms: int) -> tuple[NDArray[np.int64], FloatArray]:
+def _fragment(frame: Frame, centre: int, n_atoms: int) -> tuple[IntArray, FloatArray]:
     """The nearest atoms and where they are from the centre in Å, periodic images included."""
     atoms = frame.to_atoms()
     vectors = np.asarray(
@@ -84,9 +84,7 @@ def _fragment(frame: Frame, centre: int, n_atoms: int) -> tuple[NDArray[np.int64
     return nearest, vectors[nearest]
 
 
-def _structure(
-    axes: Axes, flat: FloatArray, places: FloatArray, numbers: NDArray[np.int64], order: NDArray[np.int64]
-) -> None:
+def _structure(axes: Axes, flat: FloatArray, places: FloatArray, numbers: IntArray, order: IntArray) -> None:
     """Lines between bonded atoms, and the atoms as discs in the usual colours."""
     for one in range(len(numbers)):
         for other in range(one):
@@ -135,7 +133,7 @@ def _scale(axes: Axes, flat: FloatArray, length: float, text: str) -> None:
     axes.text(x + length + 0.15, y, text, va="center", fontsize=8)
 
 
-def _legends(figure: Figure, numbers: NDArray[np.int64], colours: Sequence[str], names: tuple[str, ...]) -> None:
+def _legends(figure: Figure, numbers: IntArray, colours: Sequence[str], names: tuple[str, ...]) -> None:
     """What colours and discs mean, below both drawings."""
     handles = [Line2D([], [], color=INK, alpha=0.35, linewidth=5.0, label="exact")]
     handles += [

@@ -11,7 +11,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qiskit_qff.model.metrics import FloatArray
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.report.figures import INK, PALETTE, STYLE, new_figure
 
 # Lines with more points than this are drawn thinner, below a running mean.

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.bounded import read_json
 from qiskit_qff.errors import DataError
-from qiskit_qff.model.metrics import FloatArray
 from qiskit_qff.report.analysis_page import ANALYSIS, analysis_section, analysis_sections
 from qiskit_qff.report.html import Panel, Section, Table
 from qiskit_qff.report.md_figures import energy_figure, pressure_figure, temperature_figure

@@ -17,9 +17,10 @@ from typing import Any, Self
 import numpy as np
 
 from qiskit_qff import __version__
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.bounded import read_json
 from qiskit_qff.errors import DataError
-from qiskit_qff.model.metrics import Comparison, FloatArray
+from qiskit_qff.model.metrics import Comparison
 from qiskit_qff.structures.frame import Frame
 
 RECORD = "record.json"

@@ -15,10 +15,9 @@ from matplotlib.collections import EllipseCollection, LineCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from qiskit_qff.model.metrics import FloatArray
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.report.figures import INK, PALETTE, STYLE
 from qiskit_qff.report.scene import Scene
 from qiskit_qff.structures.frame import Frame
@@ -77,7 +76,7 @@ def structure_scene(
     )
 
 
-def bonded_pairs(frame: Frame) -> NDArray[np.int64]:
+def bonded_pairs(frame: Frame) -> IntArray:
     """Pairs of atoms as they lie, not across borders, that are close enough for a bond; shape ``(n_bonds, 2)``."""
     radii = covalent_radii[frame.numbers]
     pairs = cKDTree(frame.positions).query_pairs(2.0 * _BOND * float(radii.max(initial=0.1)), output_type="ndarray")
@@ -110,7 +109,7 @@ def _scale(forces: Sequence[ForceSet]) -> float:
     return _LONG_ARROW_ANG / typical if typical > 1e-6 else 1.0
 
 
-def _radii(numbers: NDArray[np.int64]) -> FloatArray:
+def _radii(numbers: IntArray) -> FloatArray:
     """Radii of the balls in Å: small, so that arrows and bonds show."""
     return np.asarray(0.12 + 0.28 * covalent_radii[numbers])
 

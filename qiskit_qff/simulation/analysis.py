@@ -15,6 +15,7 @@ from ase.data import atomic_masses, chemical_symbols
 from scipy.ndimage import gaussian_filter
 from scipy.signal import welch
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import DataError, MissingDependencyError
 from qiskit_qff.simulation.bonds import bond_report
 from qiskit_qff.simulation.diffusion import (
@@ -26,7 +27,7 @@ from qiskit_qff.simulation.diffusion import (
     transport,
 )
 from qiskit_qff.simulation.radial_distribution import coordination_shells, radial_distribution
-from qiskit_qff.simulation.trajectory import Floats, Trajectory
+from qiskit_qff.simulation.trajectory import Trajectory
 
 T = TypeVar("T")
 
@@ -67,7 +68,7 @@ class IonDensity:
 
     element: str
     """Chemical symbol."""
-    values: Floats
+    values: FloatArray
     """Number density on the grid of fractional coordinates k/n, shape ``(n_a, n_b, n_c)``, in 1/Å³."""
     framework: Atoms
     """Mean positions of all other atoms, in the mean cell."""
@@ -87,7 +88,7 @@ class Analysis:
     told: Mapping[str, Any]
     """Numbers, named with their units as in the JSON of ``qff analyse``; None where there is none. ``cautions`` says
     what is missing and why, and what makes numbers doubtful."""
-    curves: Mapping[str, Mapping[str, Floats]]
+    curves: Mapping[str, Mapping[str, FloatArray]]
     """Columns of tables: ``rdf``, ``coordination``, ``msd``, ``vdos``, those that the trajectory carries."""
     density: IonDensity | None
     """Density of the mobile element on a grid."""
@@ -117,7 +118,7 @@ def analyse(
     told: dict[str, Any] = {"n_frames": trajectory.n_frames, "n_atoms": trajectory.n_atoms}
     told["time_ps"] = None if trajectory.times_ps is None else float(np.ptp(trajectory.times_ps))
     told |= _thermodynamics(trajectory, settings.temperature_k, cautions)
-    curves: dict[str, Mapping[str, Floats]] = {}
+    curves: dict[str, Mapping[str, FloatArray]] = {}
     element = settings.element
     radial = attempt("radial distributions", lambda: radial_distribution(trajectory, r_max=settings.r_max))
     if radial is not None:
@@ -159,7 +160,7 @@ def analyse(
     return Analysis(missing | told, curves, density)
 
 
-def blocked_mean(values: Floats) -> tuple[float, float, float]:
+def blocked_mean(values: FloatArray) -> tuple[float, float, float]:
     """Mean of a series, its standard error from the means of five blocks, and last minus first of these."""
     means = np.array([block.mean() for block in np.array_split(values, min(5, len(values)))])
     value = float(values.mean())
@@ -248,7 +249,7 @@ def _amplitudes(trajectory: Trajectory, element: str, *, diffuses: bool) -> dict
     }
 
 
-def _vibrations(trajectory: Trajectory, resolution_thz: float) -> dict[str, Floats]:
+def _vibrations(trajectory: Trajectory, resolution_thz: float) -> dict[str, FloatArray]:
     """Vibrational density of states: power spectrum of the velocities, weighted by mass (Welch's estimate).
 
     Returns:
@@ -265,7 +266,7 @@ def _vibrations(trajectory: Trajectory, resolution_thz: float) -> dict[str, Floa
         raise DataError(f"{length} frames are too few; at least {_FEWEST_FOR_VIBRATIONS} are needed.")
     masses = atomic_masses[trajectory.numbers]
     moving = trajectory.velocities - np.einsum("tai,a->ti", trajectory.velocities, masses / masses.sum())[:, None]
-    power: dict[str, Floats] = {}
+    power: dict[str, FloatArray] = {}
     for number in np.unique(trajectory.numbers):
         chosen = moving[:, trajectory.numbers == number] * np.sqrt(atomic_masses[number])
         # The zero of frequency is kept: a diffusing element has modes there.

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from ase import units
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import DataError
-from qiskit_qff.simulation.trajectory import Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +29,13 @@ class Arrhenius:
     """Diffusivity at infinite temperature in cm²/s."""
     chi_square: float
     """Reduced chi square; NaN for two temperatures."""
-    temperatures_k: Floats
+    temperatures_k: FloatArray
     """Temperatures in K, shape ``(n_points,)``."""
-    diffusivities: Floats
+    diffusivities: FloatArray
     """Diffusivities in cm²/s, shape ``(n_points,)``."""
-    errors: Floats
+    errors: FloatArray
     """Their standard errors in cm²/s, shape ``(n_points,)``."""
-    covariance: Floats
+    covariance: FloatArray
     """Of -Ea/kB in K and ln D0, shape ``(2, 2)``, widened where points scatter."""
 
     def diffusivity(self, temperature_k: float) -> tuple[float, float]:

@@ -16,16 +16,13 @@ from typing import Any
 
 import numpy as np
 from ase.calculators.lammps import Prism
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.descriptors.kernels import STRAIN_COLUMNS, STRAIN_ROWS
 from qiskit_qff.errors import DataError, MissingDependencyError
 from qiskit_qff.simulation.lammps.libraries import INSTALL, load_mpi, start_lammps
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_index
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 TENSOR = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
 """Where LAMMPS's six components stand in a symmetric tensor."""

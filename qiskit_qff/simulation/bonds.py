@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase.data import covalent_radii
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.simulation.trajectory import Trajectory
 from qiskit_qff.structures.framework import BOND, MOBILE, NONMETALS
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
@@ -26,7 +26,7 @@ class BondReport:
 
     n_bonds: int
     """Number of bonds in the first frame."""
-    persistence: NDArray[np.float64]
+    persistence: FloatArray
     """Fraction of them unbroken in each frame, shape ``(n_frames,)``; 1 where there were none."""
     broken: tuple[tuple[int, int], ...]
     """Pairs of atoms whose bond is broken in the last frame."""
@@ -38,27 +38,27 @@ class BondReport:
 class Bonds:
     """Bonds of a structure, each once."""
 
-    first: NDArray[np.int64]
+    first: IntArray
     """First atom, shape ``(n_bonds,)``."""
-    second: NDArray[np.int64]
+    second: IntArray
     """Second atom, same shape."""
-    shifts: NDArray[np.float64]
+    shifts: FloatArray
     """Cell vectors between the second atom and its image at the bond, shape ``(n_bonds, 3)``. Positions of dynamics are
     continuous, so the image of the first frame stays the bond's image."""
-    lengths: NDArray[np.float64]
+    lengths: FloatArray
     """Lengths in Å, shape ``(n_bonds,)``."""
 
-    def vectors(self, positions: NDArray[np.float64], cell: NDArray[np.float64]) -> NDArray[np.float64]:
+    def vectors(self, positions: FloatArray, cell: FloatArray) -> FloatArray:
         """From the first atoms to the second ones in another frame, in Å, shape ``(n_bonds, 3)``."""
-        between: NDArray[np.float64] = positions[self.second] - positions[self.first] + self.shifts @ cell
+        between: FloatArray = positions[self.second] - positions[self.first] + self.shifts @ cell
         return between
 
 
 def first_bonds(
-    numbers: NDArray[np.int64],
-    positions: NDArray[np.float64],
-    cell: NDArray[np.float64],
-    pbc: NDArray[np.bool_],
+    numbers: IntArray,
+    positions: FloatArray,
+    cell: FloatArray,
+    pbc: BoolArray,
     *,
     mobile: Sequence[int] = MOBILE,
     within: float = BOND,
@@ -81,7 +81,7 @@ def first_bonds(
 
 def _bonds_among(
     near: NeighborList,
-    numbers: NDArray[np.int64],
+    numbers: IntArray,
     mobile: Sequence[int],
     *,
     within: float = BOND,

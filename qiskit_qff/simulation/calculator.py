@@ -13,13 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.neighbors import NeighborList, VerletList
 from qiskit_qff.structures.species import species_index
-
-Floats = NDArray[np.float64]
 
 #: Two atoms closer than this sit on one site, in Å.
 SAME_SITE = 0.01
@@ -33,15 +31,15 @@ class PotentialEnergy(Protocol):
         """Total energy in eV."""
 
     @property
-    def energies(self) -> Floats:
+    def energies(self) -> FloatArray:
         """Energy of each atom, shape ``(n_atoms,)``, in eV."""
 
     @property
-    def forces(self) -> Floats:
+    def forces(self) -> FloatArray:
         """Forces, shape ``(n_atoms, 3)``, in eV/Å."""
 
     @property
-    def virial(self) -> Floats:
+    def virial(self) -> FloatArray:
         """Derivative of the energy with strain, shape ``(3, 3)``, in eV."""
 
 
@@ -58,10 +56,10 @@ class Potential(Protocol):
 
     def evaluate(
         self,
-        numbers: NDArray[np.int64],
-        positions: Floats,
-        cell: Floats,
-        pbc: NDArray[np.bool_],
+        numbers: IntArray,
+        positions: FloatArray,
+        cell: FloatArray,
+        pbc: BoolArray,
         neighbors: NeighborList,
     ) -> PotentialEnergy:
         """Energies, forces and virial of one structure."""
@@ -94,10 +92,10 @@ class QFFCalculator(Calculator):
         self._verlet_list = VerletList(self.force_field.cutoff, skin)
         self._neighbors: NeighborList | None = None
         self._kept_atoms: Atoms | None = None
-        self._known_numbers: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._known_numbers: IntArray = np.zeros(0, dtype=np.int64)
 
     @property
-    def n_neighbors(self) -> NDArray[np.int64]:
+    def n_neighbors(self) -> IntArray:
         """How many neighbours each atom had in the last calculation, shape ``(n_atoms,)``."""
         return np.diff(self.neighbors.first)
 
@@ -201,7 +199,7 @@ def _check_separations(neighbors: NeighborList) -> None:
         )
 
 
-def _as_results(prediction: PotentialEnergy, cell: Floats, pbc: NDArray[np.bool_]) -> dict[str, Any]:
+def _as_results(prediction: PotentialEnergy, cell: FloatArray, pbc: BoolArray) -> dict[str, Any]:
     """Put a prediction into ASE's dictionary; a stress exists only where all directions are periodic."""
     results: dict[str, Any] = {
         "energy": prediction.energy,

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.bounded import parse_json, read_arrays
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import DataError
@@ -32,11 +33,11 @@ class Checkpoint:
 
     step: int
     """Number of steps done."""
-    positions: NDArray[np.float64]
+    positions: FloatArray
     """Positions, shape ``(n_atoms, 3)``, in Å, never wrapped into the cell."""
-    momenta: NDArray[np.float64]
+    momenta: FloatArray
     """Momenta, shape ``(n_atoms, 3)``, in ASE units."""
-    cell: NDArray[np.float64]
+    cell: FloatArray
     """Cell vectors as rows, shape ``(3, 3)``, in Å."""
     integrator: Mapping[str, NDArray[Any]]
     """Numbers of the integrator, by name."""

@@ -27,10 +27,10 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms, units
 from ase.data import atomic_masses, atomic_numbers, chemical_symbols
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.errors import DataError, MissingDependencyError
-from qiskit_qff.simulation.trajectory import Floats, Trajectory
+from qiskit_qff.simulation.trajectory import Trajectory
 
 #: 1 Å²/ps in cm²/s.
 CM2_PER_S = 1e-4
@@ -57,9 +57,9 @@ _WIDEST = 0.5
 class Displacements:
     """Mean squared displacements by element."""
 
-    lag_ps: Floats
+    lag_ps: FloatArray
     """Lag times, shape ``(n_lags,)``, in ps, spaced geometrically."""
-    curves: Mapping[str, Floats]
+    curves: Mapping[str, FloatArray]
     """Mean squared displacement by element, each of shape ``(n_lags,)``, in Å²."""
 
 
@@ -146,7 +146,7 @@ class Transport:
         return None if spread > _WIDEST else (ratio, ratio * spread)
 
 
-def relative_to_framework(trajectory: Trajectory, element: str) -> Floats:
+def relative_to_framework(trajectory: Trajectory, element: str) -> FloatArray:
     """Positions about the centre of mass of the other elements (of all atoms, where there is no other).
 
     Returns:
@@ -155,7 +155,7 @@ def relative_to_framework(trajectory: Trajectory, element: str) -> Floats:
     others = trajectory.numbers != atomic_numbers.get(element, 0)
     masses = np.where(others | ~others.any(), atomic_masses[trajectory.numbers], 0.0)
     centres = np.einsum("tai,a->ti", trajectory.positions, masses / masses.sum())
-    relative: Floats = trajectory.positions - centres[:, None]
+    relative: FloatArray = trajectory.positions - centres[:, None]
     return relative
 
 
@@ -247,12 +247,12 @@ def conductivity_s_per_cm(
     return float(carriers * diffusivity_ang2_per_ps * S_PER_CM)
 
 
-def _lags(first: int, last: int, count: int) -> NDArray[np.int64]:
+def _lags(first: int, last: int, count: int) -> IntArray:
     """Lags in frames, evenly spaced on a logarithmic scale."""
     return np.unique(np.round(np.geomspace(first, last, count)).astype(np.int64))
 
 
-def _mean_squares(positions: Floats, lags: NDArray[np.int64]) -> Floats:
+def _mean_squares(positions: FloatArray, lags: IntArray) -> FloatArray:
     """Squared displacement of each atom, averaged over origins, shape ``(n_lags, n_atoms)``, in Å²."""
     squares = []
     for lag in lags:
@@ -263,7 +263,7 @@ def _mean_squares(positions: Floats, lags: NDArray[np.int64]) -> Floats:
     return np.array(squares)
 
 
-def _regression(positions: Floats, lags: NDArray[np.int64], spacing_ps: float) -> tuple[Estimate, float, Estimate]:
+def _regression(positions: FloatArray, lags: IntArray, spacing_ps: float) -> tuple[Estimate, float, Estimate]:
     """Tracer diffusivity, intercept of its line, and charge diffusivity, by kinisi, in Å²/ps and Å².
 
     Raises:
@@ -298,7 +298,7 @@ def _regression(positions: Floats, lags: NDArray[np.int64], spacing_ps: float) -
     return _estimate(single.D.values / unit), float(single.intercept.values.mean()), _estimate(joint.D_J.values / unit)
 
 
-def _estimate(samples: Floats) -> Estimate:
+def _estimate(samples: FloatArray) -> Estimate:
     """Mean, standard deviation and 95 % interval of samples of a posterior."""
     low, high = np.percentile(samples, [2.5, 97.5])
     return Estimate(float(samples.mean()), float(samples.std(ddof=1)), (float(low), float(high)))

@@ -18,15 +18,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.prediction import Prediction
 from qiskit_qff.simulation.bonds import BREAK_FACTOR, Bonds, first_bonds
 from qiskit_qff.simulation.calculator import Potential
 from qiskit_qff.structures.neighbors import NeighborList
-
-FloatArray = NDArray[np.float64]
 
 WITHIN = 1.3
 """Atoms closer than this multiple of the sum of their covalent radii are bonded, those that heat has stretched too."""
@@ -89,10 +87,10 @@ class HeldBonds:
 
     def evaluate(
         self,
-        numbers: NDArray[np.int64],
+        numbers: IntArray,
         positions: FloatArray,
         cell: FloatArray,
-        pbc: NDArray[np.bool_],
+        pbc: BoolArray,
         neighbors: NeighborList,
     ) -> Prediction:
         """Evaluate a structure whose neighbours are known; a wall's energy is shared by the two atoms of its bond.

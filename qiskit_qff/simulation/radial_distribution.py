@@ -17,8 +17,9 @@ from ase.data import chemical_symbols
 from scipy.ndimage import gaussian_filter1d, label
 from scipy.signal import find_peaks
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import DataError
-from qiskit_qff.simulation.trajectory import Floats, Trajectory
+from qiskit_qff.simulation.trajectory import Trajectory
 from qiskit_qff.structures.neighbors import neighbor_list
 
 #: Name of the distribution that does not tell elements apart.
@@ -34,13 +35,13 @@ _NEAR_ZERO, _GAP_ANG = 0.1, 0.5
 class RadialDistribution:
     """Radial distribution functions of one set of frames."""
 
-    r: Floats
+    r: FloatArray
     """Centres of the shells, shape ``(n_bins,)``, in Å."""
-    curves: Mapping[str, Floats]
+    curves: Mapping[str, FloatArray]
     """g(r) by pair, named like ``Li-S`` in order of atomic number, and ``all``; each shape ``(n_bins,)``."""
     n_frames: int
     """Number of frames averaged over."""
-    neighbors: Mapping[str, Floats] = field(default_factory=dict)
+    neighbors: Mapping[str, FloatArray] = field(default_factory=dict)
     """Running coordination number by ordered pair: ``Li-S`` counts the S up to the end of a shell around a Li; each
     shape ``(n_bins,)``."""
 
@@ -124,7 +125,7 @@ def coordination_shells(found: RadialDistribution) -> dict[str, Shell]:
     return shells
 
 
-def _end_of_shell(curve: Floats, smooth: Floats, peaks: list[int], step: float) -> int | None:
+def _end_of_shell(curve: FloatArray, smooth: FloatArray, peaks: list[int], step: float) -> int | None:
     """The last bin of the first shell."""
     gaps, n_gaps = label(curve < _NEAR_ZERO)
     for gap in range(1, n_gaps + 1):

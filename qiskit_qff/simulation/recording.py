@@ -19,8 +19,8 @@ from typing import IO
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.durable import try_lock
 from qiskit_qff.errors import DataError
 from qiskit_qff.simulation.settings import MDSettings
@@ -198,7 +198,7 @@ def format_entry(entry: LogEntry) -> str:
     return ",".join(cells) + "\n"
 
 
-def read_log(path: Path) -> dict[str, NDArray[np.float64]]:
+def read_log(path: Path) -> dict[str, FloatArray]:
     """Read the whole log, column by column; a last line that a kill cut short is left out.
 
     Raises:

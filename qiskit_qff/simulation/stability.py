@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms, units
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.errors import SimulationError
 from qiskit_qff.simulation.settings import MDSettings
 from qiskit_qff.simulation.velocities import kinetic_energy, temperature
@@ -20,13 +20,13 @@ _REMEDY = (
 class StabilityWatch:
     """Limits that no sound run of these atoms crosses."""
 
-    masses: NDArray[np.float64]
+    masses: FloatArray
     """Masses, shape ``(n_atoms,)``, in u."""
     symbols: tuple[str, ...]
     """Chemical symbols, for the messages."""
     volume: float
     """Volume at the start in Å³; 0 for a structure without."""
-    bonded: NDArray[np.bool_]
+    bonded: BoolArray
     """Which atoms had a neighbour within the cutoff at the start, shape ``(n_atoms,)``."""
     settings: MDSettings
     """The limits themselves and the time step."""
@@ -53,7 +53,7 @@ class StabilityWatch:
             if not 0.5 <= ratio <= 2.0:
                 self._explode(step, f"volume is {ratio:.2f} times that of the start")
 
-    def check_neighbors(self, n_neighbors: NDArray[np.int64], step: int) -> None:
+    def check_neighbors(self, n_neighbors: IntArray, step: int) -> None:
         """Check, at each line of the log, that no atom has left all others.
 
         Raises:

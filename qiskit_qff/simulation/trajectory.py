@@ -19,13 +19,11 @@ from pathlib import Path
 import numpy as np
 from ase import units
 from ase.data import atomic_masses
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import count_frames, iter_frames
-
-Floats = NDArray[np.float64]
 
 # ASE's unit of velocity in Å/ps.
 _ANG_PER_PS = 1e3 * units.fs
@@ -35,13 +33,13 @@ _ANG_PER_PS = 1e3 * units.fs
 class Snapshot:
     """One frame of a trajectory."""
 
-    positions: Floats
+    positions: FloatArray
     """Positions followed across borders, shape ``(n_atoms, 3)``, in Å."""
-    cell: Floats
+    cell: FloatArray
     """Cell vectors as rows, shape ``(3, 3)``, in Å."""
     time_ps: float | None = None
     """Time in ps; None where the file does not say."""
-    velocities: Floats | None = None
+    velocities: FloatArray | None = None
     """Velocities, shape ``(n_atoms, 3)``, in Å/ps; None where the file has none."""
     temperature_k: float | None = None
     """Temperature in K; None where the file does not say."""
@@ -51,9 +49,9 @@ class Snapshot:
 class SnapshotStream:
     """Frames of one simulation in time order; can be walked through once."""
 
-    numbers: NDArray[np.int64]
+    numbers: IntArray
     """Atomic numbers, shape ``(n_atoms,)``."""
-    pbc: NDArray[np.bool_]
+    pbc: BoolArray
     """Which cell vectors are periods, shape ``(3,)``."""
     n_frames: int
     """Number of frames that it will hand out."""
@@ -65,19 +63,19 @@ class SnapshotStream:
 class Trajectory:
     """Frames of one simulation, in time order, in memory."""
 
-    numbers: NDArray[np.int64]
+    numbers: IntArray
     """Atomic numbers, shape ``(n_atoms,)``."""
-    positions: Floats
+    positions: FloatArray
     """Positions followed across borders, shape ``(n_frames, n_atoms, 3)``, in Å."""
-    cells: Floats
+    cells: FloatArray
     """Cell vectors as rows, shape ``(n_frames, 3, 3)``, in Å."""
-    pbc: NDArray[np.bool_]
+    pbc: BoolArray
     """Which cell vectors are periods, shape ``(3,)``."""
-    times_ps: Floats | None
+    times_ps: FloatArray | None
     """Time of each frame, shape ``(n_frames,)``, in ps; None where the file does not say."""
-    velocities: Floats | None = None
+    velocities: FloatArray | None = None
     """Velocities, shape ``(n_frames, n_atoms, 3)``, in Å/ps; None where the file has none."""
-    temperatures_k: Floats | None = None
+    temperatures_k: FloatArray | None = None
     """Temperature of each frame, shape ``(n_frames,)``, in K; None where the file does not say."""
 
     @property
@@ -110,7 +108,7 @@ class Trajectory:
             temperatures_k=None if self.temperatures_k is None else self.temperatures_k[kept],
         )
 
-    def require_times(self) -> Floats:
+    def require_times(self) -> FloatArray:
         """The times, in ps.
 
         Raises:
@@ -172,7 +170,7 @@ def read_trajectory(
     )
 
 
-def _all_or_none(values: Sequence[Floats | float | None]) -> Floats | None:
+def _all_or_none(values: Sequence[FloatArray | float | None]) -> FloatArray | None:
     """What every frame has, along a first axis of frames; None where one lacks it."""
     return None if any(value is None for value in values) else np.array(values, dtype=np.float64)
 
@@ -200,7 +198,7 @@ def stream_trajectory(path: Path, *, frame_time_fs: float | None = None, skip_ps
     raise DataError(f"{path}: nothing is left after {skip_ps:g} ps; leave less out (--skip).")
 
 
-def follow_across_borders(positions: Iterable[Floats], cells: Iterable[Floats], pbc: NDArray[np.bool_]) -> Floats:
+def follow_across_borders(positions: Iterable[FloatArray], cells: Iterable[FloatArray], pbc: BoolArray) -> FloatArray:
     """Undo the jumps of atoms that were put back into the cell.
 
     Args:
@@ -215,9 +213,9 @@ def follow_across_borders(positions: Iterable[Floats], cells: Iterable[Floats], 
     return np.array([follower.follow(*frame) for frame in zip(positions, cells, strict=True)])
 
 
-def velocities_of(momenta: Floats, numbers: NDArray[np.int64]) -> Floats:
+def velocities_of(momenta: FloatArray, numbers: IntArray) -> FloatArray:
     """Velocities in Å/ps of momenta in ASE's units; shapes ``(n_atoms, 3)`` and ``(n_atoms,)``."""
-    velocities: Floats = momenta / atomic_masses[numbers][:, None] * _ANG_PER_PS
+    velocities: FloatArray = momenta / atomic_masses[numbers][:, None] * _ANG_PER_PS
     return velocities
 
 
@@ -229,12 +227,12 @@ def no_times() -> DataError:
 class _BorderFollower:
     """Remembers the last frame, and how often each atom has crossed each border."""
 
-    def __init__(self, pbc: NDArray[np.bool_]) -> None:
+    def __init__(self, pbc: BoolArray) -> None:
         self._pbc = pbc
-        self._last: Floats | None = None
-        self._images: Floats | None = None
+        self._last: FloatArray | None = None
+        self._images: FloatArray | None = None
 
-    def follow(self, positions: Floats, cell: Floats) -> Floats:
+    def follow(self, positions: FloatArray, cell: FloatArray) -> FloatArray:
         """Continuous positions of the next frame."""
         if not self._pbc.any():
             return positions
@@ -245,7 +243,7 @@ class _BorderFollower:
         else:
             self._images -= np.round(fractional - self._last) * self._pbc
         self._last = fractional
-        followed: Floats = positions + self._images @ complete
+        followed: FloatArray = positions + self._images @ complete
         return followed
 
 

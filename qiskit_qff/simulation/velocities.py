@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 from ase import Atoms, units
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.simulation.settings import MDSettings
 
@@ -27,7 +27,7 @@ def degrees_of_freedom(n_atoms: int) -> int:
     return 3 * n_atoms - 3
 
 
-def kinetic_energy(momenta: NDArray[np.float64], masses: NDArray[np.float64]) -> float:
+def kinetic_energy(momenta: FloatArray, masses: FloatArray) -> float:
     """Kinetic energy in eV of momenta, shape ``(n_atoms, 3)``, and masses, shape ``(n_atoms,)``."""
     return 0.5 * float(np.einsum("ij,ij,i->", momenta, momenta, 1.0 / masses))
 
@@ -88,7 +88,7 @@ def allowing_for_kept(settings: MDSettings, atoms: Atoms) -> MDSettings:
     return replace(settings, maximum_temperature_k=hotter.temperature_limit_k)
 
 
-def without_drift(momenta: NDArray[np.float64], masses: NDArray[np.float64]) -> NDArray[np.float64]:
+def without_drift(momenta: FloatArray, masses: FloatArray) -> FloatArray:
     """Momenta with the motion of the centre of mass taken out; shapes ``(n_atoms, 3)`` and ``(n_atoms,)``."""
-    drift: NDArray[np.float64] = momenta.sum(axis=0) / masses.sum()
+    drift: FloatArray = momenta.sum(axis=0) / masses.sum()
     return momenta - masses[:, None] * drift

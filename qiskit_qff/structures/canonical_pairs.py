@@ -8,12 +8,9 @@ numbers that lie side by side: three times faster than comparing pairs where the
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import Int32Array, IntArray
 from qiskit_qff.cores import on_free_threads
-
-Ints = NDArray[np.int64]
-Shifts = NDArray[np.int32]
 
 _LONG_ROW = 500  # neighbours per atom from which on a general sort is faster
 _LEAST_ATOMS = 500  # fewer are not worth waking threads for
@@ -21,7 +18,7 @@ _BITS = 8  # for a component of a shift
 _ZERO = 1 << (_BITS - 1)  # what stands for no shift
 
 
-def canonical_pairs(n_atoms: int, pairs: Ints, shifts: Shifts) -> tuple[Ints, Ints, Shifts]:
+def canonical_pairs(n_atoms: int, pairs: IntArray, shifts: Int32Array) -> tuple[IntArray, IntArray, Int32Array]:
     """Pairs as compressed rows, each row sorted by neighbour, then shift.
 
     Args:
@@ -47,7 +44,7 @@ def canonical_pairs(n_atoms: int, pairs: Ints, shifts: Shifts) -> tuple[Ints, In
 
 
 @numba.njit(cache=True, nogil=True)
-def _rows(n_atoms: int, pairs: Ints, shifts: Shifts) -> tuple[Ints, Ints]:
+def _rows(n_atoms: int, pairs: IntArray, shifts: Int32Array) -> tuple[IntArray, IntArray]:
     """Counting sort by centre: where rows begin, and each pair's neighbour and shift as one number."""
     first = np.zeros(n_atoms + 1, dtype=np.int64)
     for pair in range(len(pairs)):
@@ -65,21 +62,21 @@ def _rows(n_atoms: int, pairs: Ints, shifts: Shifts) -> tuple[Ints, Ints]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _sort_rows(first: Ints, keys: Ints, shifts: Shifts) -> None:
+def _sort_rows(first: IntArray, keys: IntArray, shifts: Int32Array) -> None:
     """Sort every row; numbers become neighbours and shifts."""
     for i in range(first.shape[0] - 1):
         _sort_row(first[i], first[i + 1], keys, shifts)
 
 
 @numba.njit(cache=True, parallel=True)
-def _sort_rows_threaded(first: Ints, keys: Ints, shifts: Shifts) -> None:
+def _sort_rows_threaded(first: IntArray, keys: IntArray, shifts: Int32Array) -> None:
     """As ``_sort_rows``, on as many threads as numba may use."""
     for i in numba.prange(first.shape[0] - 1):
         _sort_row(first[i], first[i + 1], keys, shifts)
 
 
 @numba.njit(cache=True, inline="always")
-def _sort_row(begin: int, end: int, keys: Ints, shifts: Shifts) -> None:
+def _sort_row(begin: int, end: int, keys: IntArray, shifts: Int32Array) -> None:
     """Sort one row by insertion, because it has some tens of entries, and take its numbers apart."""
     for k in range(begin + 1, end):
         key, place = keys[k], k

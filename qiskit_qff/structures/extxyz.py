@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from ase import units
 from ase.data import atomic_masses, atomic_numbers
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.frame import Frame, scalar_tags
 from qiskit_qff.structures.labels import FORCE_NAMES, find_labels
@@ -129,11 +129,11 @@ def _frame(comment: str, rows: list[str], *, source: str, index: int, line_numbe
     )
 
 
-def _momenta(numbers: NDArray[np.int64], arrays: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64] | None:
+def _momenta(numbers: IntArray, arrays: Mapping[str, FloatArray]) -> FloatArray | None:
     """Momenta in ASE's units, as they are or from LAMMPS's velocities."""
     if _MOMENTA in arrays or _VELOCITIES not in arrays:
         return arrays.get(_MOMENTA)
-    momenta: NDArray[np.float64] = arrays[_VELOCITIES] * atomic_masses[numbers][:, None] / (1e3 * units.fs)
+    momenta: FloatArray = arrays[_VELOCITIES] * atomic_masses[numbers][:, None] / (1e3 * units.fs)
     return momenta
 
 
@@ -167,7 +167,7 @@ def _columns(properties: str, where: str) -> Columns:
 
 def _atom_block(
     rows: list[str], columns: Columns, where: str, line_number: int
-) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
+) -> tuple[IntArray, dict[str, FloatArray]]:
     """Atomic numbers and the real columns of all atoms.
 
     PERF: the whole block is split and converted at once; only if that fails are its lines looked at one by
@@ -253,7 +253,7 @@ def _value(text: str) -> Any:
     return text
 
 
-def _lattice(value: Any, where: str) -> NDArray[np.float64]:
+def _lattice(value: Any, where: str) -> FloatArray:
     """Cell vectors as rows.
 
     Raises:
@@ -267,7 +267,7 @@ def _lattice(value: Any, where: str) -> NDArray[np.float64]:
     )
 
 
-def _periods(value: Any, where: str) -> NDArray[np.bool_]:
+def _periods(value: Any, where: str) -> BoolArray:
     """One truth value per direction.
 
     Raises:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.labels import find_labels, symmetric_tensor
 
@@ -24,21 +25,21 @@ class Frame:
         DataError: if shapes disagree, an element is unknown, or a periodic direction has no cell vector.
     """
 
-    numbers: NDArray[np.int64]
+    numbers: IntArray
     """Atomic numbers, shape ``(n_atoms,)``."""
-    positions: NDArray[np.float64]
+    positions: FloatArray
     """Cartesian positions, shape ``(n_atoms, 3)``, in Å; need not lie inside the cell."""
-    cell: NDArray[np.float64]
+    cell: FloatArray
     """Cell vectors as rows, shape ``(3, 3)``, in Å; zero rows where there is none."""
-    pbc: NDArray[np.bool_]
+    pbc: BoolArray
     """Whether each cell vector is a period, shape ``(3,)``."""
     energy: float | None = None
     """Total energy in eV."""
-    forces: NDArray[np.float64] | None = None
+    forces: FloatArray | None = None
     """Forces, shape ``(n_atoms, 3)``, in eV/Å."""
-    stress: NDArray[np.float64] | None = None
+    stress: FloatArray | None = None
     """Symmetric stress, shape ``(3, 3)``, in eV/Å³, ASE's sign."""
-    momenta: NDArray[np.float64] | None = None
+    momenta: FloatArray | None = None
     """Momenta of a frame of molecular dynamics, shape ``(n_atoms, 3)``, in ASE's units."""
     source: str = ""
     """The file the frame came from."""
@@ -65,7 +66,7 @@ class Frame:
         set_field(self, "tags", dict(self.tags))
         self._check()
 
-    def _array(self, name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    def _array(self, name: str, value: ArrayLike, shape: tuple[int, ...]) -> FloatArray:
         """A copy as float64 of the expected shape.
 
         Raises:

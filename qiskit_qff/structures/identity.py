@@ -14,8 +14,8 @@ from hashlib import sha256, shake_256
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.structures.frame import Frame
 
 PROJECTIONS = 4
@@ -63,7 +63,7 @@ def _candidates(frame: Frame) -> Iterator[str]:
         yield _digest(frame, steps)
 
 
-def _projections(frame: Frame) -> NDArray[np.float64]:
+def _projections(frame: Frame) -> FloatArray:
     """The numbers a geometry is reduced to, shape ``(PROJECTIONS,)``, in Å."""
     cell = frame.cell[frame.pbc]
     fractional = frame.positions @ np.linalg.pinv(cell)
@@ -80,7 +80,7 @@ def _projections(frame: Frame) -> NDArray[np.float64]:
     return result
 
 
-def _uniform(count: int, *, seed: int) -> NDArray[np.float64]:
+def _uniform(count: int, *, seed: int) -> FloatArray:
     """Numbers in [0, 1) that are the same with every version of NumPy, unlike those of its generators."""
     stream = shake_256(f"qiskit_qff frame {seed}".encode()).digest(4 * count)
     return np.frombuffer(stream, dtype="<u4") / 2.0**32

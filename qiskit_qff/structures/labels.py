@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import DataError
 
 ENERGY_NAMES = ("energy", "ref_energy", "dft_energy", "free_energy")
@@ -28,9 +28,9 @@ class Labels:
 
     energy: float | None
     """Total energy in eV."""
-    forces: NDArray[np.float64] | None
+    forces: FloatArray | None
     """Forces, shape ``(n_atoms, 3)``, in eV/Å."""
-    stress: NDArray[np.float64] | None
+    stress: FloatArray | None
     """Symmetric stress, shape ``(3, 3)``, in eV/Å³, ASE's sign."""
     used: frozenset[str]
     """The names under which they were found; what is left may be kept as tags."""
@@ -66,7 +66,7 @@ def find_labels(values: Mapping[str, Any], arrays: Mapping[str, Any], *, volume:
     )
 
 
-def symmetric_tensor(value: Any, *, name: str, where: str) -> NDArray[np.float64]:
+def symmetric_tensor(value: Any, *, name: str, where: str) -> FloatArray:
     """Symmetric tensor, shape ``(3, 3)``, from 9 or 3 x 3 numbers, or 6 in Voigt order xx yy zz yz xz xy.
 
     Raises:
@@ -77,7 +77,7 @@ def symmetric_tensor(value: Any, *, name: str, where: str) -> NDArray[np.float64
     except (TypeError, ValueError):
         tensor = np.empty(0)
     if tensor.size == 6:
-        flat: NDArray[np.float64] = tensor.ravel()
+        flat: FloatArray = tensor.ravel()
         return np.take(flat, _VOIGT)
     if tensor.size == 9:
         tensor = tensor.reshape(3, 3)

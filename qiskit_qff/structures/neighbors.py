@@ -15,15 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 import vesin
 from numba import get_num_threads, njit
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from qiskit_qff.array_types import BoolArray, FloatArray, Int32Array, IntArray
 from qiskit_qff.cores import on_free_threads
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.canonical_pairs import canonical_pairs
 from qiskit_qff.structures.refresh import LEAST_ATOMS, LEAST_THREADS, refresh, refresh_threaded
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _MARGIN = 1e-7  # Å; vesin's own rounding can't lose a pair that lies on the cutoff
 
@@ -32,11 +30,11 @@ _MARGIN = 1e-7  # Å; vesin's own rounding can't lose a pair that lies on the cu
 class PairList:
     """Who may come within the cutoff before the list is built anew."""
 
-    first: NDArray[np.int64]
+    first: IntArray
     """Where each centre's pairs begin, shape ``(n_atoms + 1,)``."""
-    neighbor: NDArray[np.int64]
+    neighbor: IntArray
     """Index of the neighbour j, shape ``(n_pairs,)``."""
-    shifts: NDArray[np.int32]
+    shifts: Int32Array
     """Cell vectors added to the neighbour, shape ``(n_pairs, 3)``."""
 
 
@@ -44,15 +42,15 @@ class PairList:
 class NeighborList:
     """All neighbours closer than the cutoff, in compressed sparse row form."""
 
-    first: NDArray[np.int64]
+    first: IntArray
     """Where each centre's pairs begin, shape ``(n_atoms + 1,)``: those of i are ``first[i]:first[i + 1]``."""
-    neighbor: NDArray[np.int64]
+    neighbor: IntArray
     """Index of the neighbour j, shape ``(n_pairs,)``."""
-    vectors: NDArray[np.float64]
+    vectors: FloatArray
     """From the centre to the neighbour's image, shape ``(n_pairs, 3)``, in Å."""
-    distances: NDArray[np.float64]
+    distances: FloatArray
     """Lengths of the vectors, shape ``(n_pairs,)``, in Å."""
-    shifts: NDArray[np.int32]
+    shifts: Int32Array
     """Cell vectors added to the neighbour, shape ``(n_pairs, 3)``."""
 
     @property
@@ -66,7 +64,7 @@ class NeighborList:
         return len(self.neighbor)
 
     @property
-    def centers(self) -> NDArray[np.int64]:
+    def centers(self) -> IntArray:
         """Index of the centre i of each pair, shape ``(n_pairs,)``."""
         return np.repeat(np.arange(self.n_atoms), np.diff(self.first))
 
@@ -109,9 +107,9 @@ class VerletList:
         self.cutoff = float(cutoff)
         self.skin = float(skin)
         self.n_builds = 0
-        self._reference: tuple[Floats, Floats, NDArray[np.bool_]] | None = None
+        self._reference: tuple[FloatArray, FloatArray, BoolArray] | None = None
         self._pairs: PairList | None = None
-        self._buffers: tuple[Ints, Ints, Floats, Floats, NDArray[np.int32]] | None = None
+        self._buffers: tuple[IntArray, IntArray, FloatArray, FloatArray, Int32Array] | None = None
 
     def update(self, positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike) -> NeighborList:
         """Neighbours within the cutoff for the positions as they are now.
@@ -153,7 +151,7 @@ class VerletList:
         """Give back the memory of the list; the next update builds it anew."""
         self._reference = self._pairs = self._buffers = None
 
-    def _is_complete(self, points: Floats, cell: Floats, periods: NDArray[np.bool_]) -> bool:
+    def _is_complete(self, points: FloatArray, cell: FloatArray, periods: BoolArray) -> bool:
         """Whether no pair within the cutoff can be missing from the pairs found last.
 
         With ``r = (r_ref + u) F`` and ``|u| <= u_max`` a pair now within the cutoff was, at the last build,
@@ -175,7 +173,7 @@ class VerletList:
         # NOTE: written so that a NaN counts as incomplete; _build then reports the atom.
         return bool(self.cutoff * growth + 2.0 * moved <= self.cutoff + self.skin)
 
-    def _build(self, points: Floats, cell: Floats, periods: NDArray[np.bool_]) -> None:
+    def _build(self, points: FloatArray, cell: FloatArray, periods: BoolArray) -> None:
         """Find all pairs within cutoff + skin and make room for those within the cutoff.
 
         Raises:
@@ -201,7 +199,7 @@ class VerletList:
         self.n_builds += 1
 
 
-def _check_geometry(points: Floats, cell: Floats, periods: NDArray[np.bool_]) -> None:
+def _check_geometry(points: FloatArray, cell: FloatArray, periods: BoolArray) -> None:
     """Refuse what no neighbour search can handle.
 
     Raises:
@@ -228,7 +226,7 @@ def _check_geometry(points: Floats, cell: Floats, periods: NDArray[np.bool_]) ->
 
 
 @njit(cache=True)
-def _largest_move(points: Floats, reference: Floats) -> float:  # pragma: no cover
+def _largest_move(points: FloatArray, reference: FloatArray) -> float:  # pragma: no cover
     """Largest distance of an atom from its reference position, in Å; NaN if a position is."""
     largest = 0.0
     for i in range(points.shape[0]):

@@ -7,15 +7,13 @@ as neighbours. Points are sorted into cubes at least as wide as the cutoff, and 
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from qiskit_qff.array_types import FloatArray, IntArray
 
 _CUBES_PER_POINT = 4  # a bound on the grid of a few points in a wide space
 
 
-def point_neighbors(points: Floats, n_centers: int, cutoff: float) -> tuple[Ints, Ints]:
+def point_neighbors(points: FloatArray, n_centers: int, cutoff: float) -> tuple[IntArray, IntArray]:
     """Neighbours of the first points among all.
 
     Args:
@@ -44,7 +42,14 @@ def point_neighbors(points: Floats, n_centers: int, cutoff: float) -> tuple[Ints
 
 @numba.njit(cache=True)
 def _row(
-    i: int, points: Floats, place: Ints, shape: Ints, start: Ints, members: Ints, square_cutoff: float, row: Ints
+    i: int,
+    points: FloatArray,
+    place: IntArray,
+    shape: IntArray,
+    start: IntArray,
+    members: IntArray,
+    square_cutoff: float,
+    row: IntArray,
 ) -> int:
     """Neighbours of one centre, written to ``row`` where it has room; gives how many there are."""
     count = 0
@@ -66,7 +71,13 @@ def _row(
 
 @numba.njit(cache=True)
 def _count(
-    points: Floats, place: Ints, shape: Ints, start: Ints, members: Ints, square_cutoff: float, first: Ints
+    points: FloatArray,
+    place: IntArray,
+    shape: IntArray,
+    start: IntArray,
+    members: IntArray,
+    square_cutoff: float,
+    first: IntArray,
 ) -> None:
     """Fill ``first`` with the ends of the rows."""
     nothing = np.empty(0, dtype=np.int64)
@@ -76,8 +87,8 @@ def _count(
 
 @numba.njit(cache=True)
 def _fill(
-    points: Floats, place: Ints, shape: Ints, start: Ints, members: Ints, square_cutoff: float,
-    first: Ints, neighbor: Ints,
+    points: FloatArray, place: IntArray, shape: IntArray, start: IntArray, members: IntArray, square_cutoff: float,
+    first: IntArray, neighbor: IntArray,
 ) -> None:  # fmt: skip
     """Fill the rows."""
     for i in range(first.shape[0] - 1):
@@ -86,8 +97,8 @@ def _fill(
 
 @numba.njit(cache=True)
 def pairs_within(
-    points: Floats, all_first: Ints, all_neighbor: Ints, square_cutoff: float,
-    first: Ints, neighbor: Ints, vectors: Floats, distances: Floats,
+    points: FloatArray, all_first: IntArray, all_neighbor: IntArray, square_cutoff: float,
+    first: IntArray, neighbor: IntArray, vectors: FloatArray, distances: FloatArray,
 ) -> int:  # fmt: skip
     """Keep the listed pairs that are within the cutoff now.
 

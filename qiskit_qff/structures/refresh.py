@@ -6,11 +6,8 @@ the last bit.
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Shifts = NDArray[np.int32]
+from qiskit_qff.array_types import FloatArray, Int32Array, IntArray
 
 #: Fewer atoms than this are not worth waking threads for.
 LEAST_ATOMS = 500
@@ -20,8 +17,9 @@ LEAST_THREADS = 3
 
 @numba.njit(cache=True, nogil=True)
 def refresh(
-    points: Floats, cell: Floats, cutoff_squared: float, all_first: Ints, all_neighbor: Ints, all_shifts: Shifts,
-    first: Ints, neighbor: Ints, vectors: Floats, distances: Floats, shifts: Shifts,
+    points: FloatArray, cell: FloatArray, cutoff_squared: float, all_first: IntArray, all_neighbor: IntArray,
+    all_shifts: Int32Array,
+    first: IntArray, neighbor: IntArray, vectors: FloatArray, distances: FloatArray, shifts: Int32Array,
 ) -> int:  # fmt: skip
     """Copy the pairs now within the cutoff to the outputs, with fresh vectors.
 
@@ -54,8 +52,9 @@ def refresh(
 
 @numba.njit(cache=True, parallel=True)
 def refresh_threaded(
-    points: Floats, cell: Floats, cutoff_squared: float, all_first: Ints, all_neighbor: Ints, all_shifts: Shifts,
-    first: Ints, neighbor: Ints, vectors: Floats, distances: Floats, shifts: Shifts,
+    points: FloatArray, cell: FloatArray, cutoff_squared: float, all_first: IntArray, all_neighbor: IntArray,
+    all_shifts: Int32Array,
+    first: IntArray, neighbor: IntArray, vectors: FloatArray, distances: FloatArray, shifts: Int32Array,
 ) -> int:  # fmt: skip
     """As :func:`refresh`, on as many threads as numba may use."""
     n_atoms = points.shape[0]
@@ -79,7 +78,7 @@ def refresh_threaded(
 
 @numba.njit(cache=True, inline="always")
 def _vector(
-    i: int, pair: int, points: Floats, cell: Floats, all_neighbor: Ints, all_shifts: Shifts
+    i: int, pair: int, points: FloatArray, cell: FloatArray, all_neighbor: IntArray, all_shifts: Int32Array
 ) -> tuple[float, float, float]:
     """From the centre to the neighbour's image."""
     j = all_neighbor[pair]
@@ -93,9 +92,9 @@ def _vector(
 
 @numba.njit(cache=True, inline="always")
 def _fill_row(
-    i: int, count: int, points: Floats, cell: Floats, cutoff_squared: float,
-    all_first: Ints, all_neighbor: Ints, all_shifts: Shifts,
-    neighbor: Ints, vectors: Floats, distances: Floats, shifts: Shifts,
+    i: int, count: int, points: FloatArray, cell: FloatArray, cutoff_squared: float,
+    all_first: IntArray, all_neighbor: IntArray, all_shifts: Int32Array,
+    neighbor: IntArray, vectors: FloatArray, distances: FloatArray, shifts: Int32Array,
 ) -> int:  # fmt: skip
     """Write one row from place ``count`` on; gives the place after it."""
     for pair in range(all_first[i], all_first[i + 1]):

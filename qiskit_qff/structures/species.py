@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase.data import chemical_symbols
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import IntArray
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.frame import Frame
-
-IntArray = NDArray[np.int64]
 
 
 def species_of(frames: Sequence[Frame]) -> tuple[int, ...]:

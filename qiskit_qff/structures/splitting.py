@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.structures.frame import Frame
 
-Indices = NDArray[np.int64]
-Floats = NDArray[np.float64]
 GROUP_TAGS = ("replica", "config_type", "source")
 """Tags by which the field's data sets tell runs or kinds of structures apart, the finest first."""
 
@@ -28,9 +26,9 @@ _BLOCK = 256  # frames whose distances to all others are in memory at once
 class Split:
     """Frames to train on and to test with; every frame is in one of them, or in a gap between blocks."""
 
-    train: NDArray[np.int64]
+    train: IntArray
     """Indices of the training frames, ascending."""
-    test: NDArray[np.int64]
+    test: IntArray
     """Indices of the frames held out, ascending."""
 
 
@@ -186,7 +184,7 @@ def same_atoms(frames: Sequence[Frame]) -> list[list[int]]:
     return list(groups.values())
 
 
-def distance_rows(points: Floats) -> Iterator[tuple[int, Floats]]:
+def distance_rows(points: FloatArray) -> Iterator[tuple[int, FloatArray]]:
     """Root mean square distances block by block: the first row's index and a block, shape ``(rows, n)``, in Å.
 
     PERF: as one matrix product per block, n² distances of n frames take n² · 3 n_atoms multiplications.
@@ -246,7 +244,7 @@ def _check_left_out(n_frames: int, n_out: int) -> None:
         raise ConfigError(f"can't leave {n_out} of {n_frames} frames out; choose 1 to {n_frames - 1}.")
 
 
-def _split_at(n_frames: int, test: Indices) -> Split:
+def _split_at(n_frames: int, test: IntArray) -> Split:
     """The split with these test frames and all others to train on."""
     is_test = np.zeros(n_frames, dtype=np.bool_)
     is_test[test] = True

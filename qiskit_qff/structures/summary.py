@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.framework import missing_bonds
 from qiskit_qff.structures.neighbors import neighbor_list
@@ -112,7 +112,7 @@ def summarize(frames: Sequence[Frame]) -> DataSummary:
     )
 
 
-def formula(numbers: NDArray[np.int64]) -> str:
+def formula(numbers: IntArray) -> str:
     """Composition such as ``Li27P12S44``, elements by atomic number."""
     counts = sorted(Counter(numbers.tolist()).items())
     return "".join(f"{chemical_symbols[number]}{count if count > 1 else ''}" for number, count in counts)
@@ -176,7 +176,7 @@ def _lacking_bonds(frames: Sequence[Frame]) -> dict[str, str]:
     return {frames[index].where: bonds for index, bonds in missing_bonds(frames).items()}
 
 
-def _range(values: Sequence[float] | NDArray[np.float64]) -> Range | None:
+def _range(values: Sequence[float] | FloatArray) -> Range | None:
     """Smallest, median and largest, or None of nothing."""
     if not len(values):
         return None

@@ -14,8 +14,8 @@ from typing import Literal
 
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.identity import frame_hash
@@ -358,7 +358,7 @@ def _check_units(frames: Sequence[Frame], where: str) -> Iterator[Defect]:
         yield Defect("error", "force-units", where, None, f"forces are {size:.2g} eV/Å rms", remedy)
 
 
-def nearest_shares(frame: Frame) -> NDArray[np.float64]:
+def nearest_shares(frame: Frame) -> FloatArray:
     """Distance of each atom's nearest neighbour in covalent radii, shape ``(n_with_neighbors,)``.
 
     Near 1 in any condensed matter when lengths are in Å; noble gases, which form no bonds, are left out.

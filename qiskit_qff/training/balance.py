@@ -31,15 +31,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector, build_program
 from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
 from qiskit_qff.training.design import Progress
 from qiskit_qff.training.objective import Objective
 from qiskit_qff.training.solver import Restart, SolverSettings, levenberg_marquardt
-
-FloatArray = NDArray[np.float64]
 
 HALF = np.sqrt(0.5)
 """Constant amplitude of a balanced readout vector."""
@@ -130,7 +128,7 @@ def _vector_slopes(spec: AnsatzSpec, theta: FloatArray) -> FloatArray:
 
 
 @lru_cache(maxsize=64)
-def _upper(size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _upper(size: int) -> tuple[IntArray, IntArray]:
     """Indices of the upper triangle.
 
     PERF: making them anew took nearly half of the optimiser's time with registers of three features.

@@ -15,16 +15,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.compression.compressor import PoolStatistics, SizeLimits
 from qiskit_qff.compression.forward_selection import ForwardSelection, SelectionPath, linear_terms
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.training.balance import BalancedRegister
 from qiskit_qff.training.budget import is_balanced, register_sizes
 from qiskit_qff.training.objective import solve_scaled
-
-FloatArray = NDArray[np.float64]
 
 MUCH = 0.02
 """Noise beyond this fraction of the linear model's loss is worth another choice."""

@@ -6,16 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.compression.normal_equations import NormalEquations
 from qiskit_qff.descriptors.kernels import STRAIN_COLUMNS, STRAIN_ROWS
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.references import References
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, the work done and the work in all."""
 

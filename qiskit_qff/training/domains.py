@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.descriptors.values import bare_values
@@ -22,7 +22,6 @@ from qiskit_qff.structures.species import species_index
 from qiskit_qff.training.design import Progress
 from qiskit_qff.training.workers import Workers, sum_frames
 
-FloatArray = NDArray[np.float64]
 FrameProgress = Callable[[int], None]
 
 

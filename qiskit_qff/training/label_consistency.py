@@ -21,9 +21,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from qiskit_qff.array_types import BoolArray, FloatArray
 from qiskit_qff.compression.normal_equations import NormalEquations
 from qiskit_qff.descriptors.kernels import STRAIN_COLUMNS, STRAIN_ROWS
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
@@ -35,8 +35,6 @@ from qiskit_qff.training.design import LossWeights
 from qiskit_qff.training.objective import solve_scaled
 from qiskit_qff.training.references import composition_directions, compositions
 from qiskit_qff.training.statistics import find_shortest
-
-FloatArray = NDArray[np.float64]
 
 ATOMS = 4000
 """Atoms that a model is fitted to, as far as these are between :data:`LEAST` and :data:`MOST` frames."""
@@ -303,14 +301,14 @@ def _without(others: FloatArray, values: FloatArray) -> FloatArray:
     return left
 
 
-def _inliers(values: FloatArray) -> NDArray[np.bool_]:
+def _inliers(values: FloatArray) -> BoolArray:
     """Which values are within five robust standard deviations of the median."""
     offsets = np.abs(values - np.median(values))
-    near: NDArray[np.bool_] = offsets <= 5.0 * 1.4826 * np.median(offsets)
+    near: BoolArray = offsets <= 5.0 * 1.4826 * np.median(offsets)
     return near
 
 
-def _largest_gap(values: FloatArray, kept: NDArray[np.bool_]) -> Iterator[FloatArray]:
+def _largest_gap(values: FloatArray, kept: BoolArray) -> Iterator[FloatArray]:
     """A column of zeros and ones for the sides of the largest gap, if it spans a third of the range."""
     ordered = np.sort(values[kept])
     gaps = np.diff(ordered)

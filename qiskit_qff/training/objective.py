@@ -18,14 +18,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
 from qiskit_qff.training.shot_noise import RegisterNoise
 from qiskit_qff.training.statistics import QuadraticStatistics
-
-FloatArray = NDArray[np.float64]
 
 RIDGE = 1e-7
 """Tikhonov term as a fraction of the diagonal of G; it keeps directions that no frame shows at zero."""
@@ -231,7 +229,7 @@ class Objective:
             curvature[np.ix_(columns, columns)] += bend / shots
         return value
 
-    def _jacobian_blocks(self, parameters: FloatArray) -> list[tuple[slice, NDArray[np.int64], FloatArray]]:
+    def _jacobian_blocks(self, parameters: FloatArray) -> list[tuple[slice, IntArray, FloatArray]]:
         """Rows, columns and values of dm/dp: one block per register, one for the references."""
         layout, starts = self.layout, self.statistics.starts
         blocks = []

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.training.balance import minimise_balanced
 from qiskit_qff.training.design import Progress
 from qiskit_qff.training.objective import Objective
 from qiskit_qff.training.solver import Restart, SolverSettings, minimise
-
-FloatArray = NDArray[np.float64]
 
 
 def optimise(

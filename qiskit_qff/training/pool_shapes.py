@@ -6,16 +6,12 @@ need not be made again; and those over pure degrees are the cheapest, because ea
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.compression.compressor import PoolStatistics
 from qiskit_qff.compression.normal_equations import NormalEquations
 from qiskit_qff.descriptors.angular_functions import cosine_powers
 from qiskit_qff.descriptors.pool import PoolSettings, with_angular_functions
 from qiskit_qff.descriptors.tables import make_tables
-
-FloatArray = NDArray[np.float64]
 
 
 def reshaped(statistics: PoolStatistics, settings: PoolSettings) -> PoolStatistics:

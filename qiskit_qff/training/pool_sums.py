@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.compression.compressor import PoolStatistics
 from qiskit_qff.compression.product_pool import SELECTED, product_pool
 from qiskit_qff.model.config import ResolvedConfig
@@ -17,8 +17,6 @@ from qiskit_qff.training.budget import fit_pool
 from qiskit_qff.training.design import LossWeights, Progress
 from qiskit_qff.training.statistics import channel_statistics, pool_statistics
 from qiskit_qff.training.workers import Workers
-
-FloatArray = NDArray[np.float64]
 
 LABELS_PER_CHANNEL = 10
 """Products are formed of fewer channels where there are fewer labels than this for each: the rest would be noise."""

@@ -18,12 +18,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.frame import Frame
-
-FloatArray = NDArray[np.float64]
 
 _SAME = 1e-10
 """Singular values below this, relative to the largest, are rounding: compositions are fractions of whole numbers, and

@@ -29,14 +29,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.model.extrapolation import Grader, Grades
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.design import Progress
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

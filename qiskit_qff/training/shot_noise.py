@@ -19,15 +19,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
 from qiskit_qff.circuit.program import CircuitProgram
 from qiskit_qff.evaluators.strategies.designs import operator_design
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,16 +16,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from threadpoolctl import threadpool_limits
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import build_program
 from qiskit_qff.circuit.compiled import readout_matrices
 from qiskit_qff.training.design import Progress
 from qiskit_qff.training.objective import Objective, solve_scaled
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

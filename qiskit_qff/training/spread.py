@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.model.spread import ModelSpread
 from qiskit_qff.training.balance import reduced_parameters
 from qiskit_qff.training.objective import Objective
-
-FloatArray = NDArray[np.float64]
 
 MEMBERS = 16
 """Members of a committee: their spread, averaged over three components, is then known to 10 %."""

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.compression.compressor import PoolStatistics
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.compression.normal_equations import NormalEquations
@@ -35,8 +35,6 @@ from qiskit_qff.training.pool_shapes import reshaped
 from qiskit_qff.training.references import References, fit_references
 from qiskit_qff.training.workers import Workers, sum_frames
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 BLOCK = 128
 """Energies that are added to the Gram matrix at once."""
 FrameProgress = Callable[[int], None]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.compression.compressor import PoolStatistics, SizeLimits
 from qiskit_qff.compression.feature_basis import FeatureBasis
 from qiskit_qff.compression.forward_selection import ForwardSelection, SelectionPath
@@ -40,8 +40,6 @@ from qiskit_qff.training.statistics import (
     quadratic_statistics,
 )
 from qiskit_qff.training.workers import Workers
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

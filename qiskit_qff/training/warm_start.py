@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase.data import chemical_symbols
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import BudgetError, DataError
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.core_repulsion import CoreRepulsion
@@ -28,8 +28,6 @@ from qiskit_qff.training.solver import solve_references
 from qiskit_qff.training.statistics import find_shortest, quadratic_statistics
 from qiskit_qff.training.trainer import PreparedTraining, check_labels, loss_weights
 from qiskit_qff.training.workers import Workers
-
-FloatArray = NDArray[np.float64]
 
 
 def prepare_from_model(

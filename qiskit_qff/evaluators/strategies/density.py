@@ -16,16 +16,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost, Evaluator, Request, total_cost
 from qiskit_qff.evaluators.strategies.environment import shifted_request, slopes_of, state_theta_gradient
 from qiskit_qff.evaluators.strategies.results import Measured, ThetaGradient
 from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
-
-FloatArray = NDArray[np.float64]
 
 _NEGLIGIBLE = 1e-14
 """Eigenvalues below this fraction of the largest one are zero up to rounding."""
@@ -186,7 +184,7 @@ def _check(bound: BoundProgram, matrices: FloatArray) -> None:
         raise ConfigError("Matrices to contract with M must be symmetric; add the transpose and halve.")
 
 
-def _eigenstates(matrices: FloatArray) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
+def _eigenstates(matrices: FloatArray) -> tuple[IntArray, FloatArray, FloatArray]:
     """Owner, eigenvalue and eigenvector of every eigenvalue that is not zero."""
     eigenvalues, eigenvectors = np.linalg.eigh(matrices)
     largest = np.abs(eigenvalues).max(axis=1, keepdims=True)
@@ -197,9 +195,7 @@ def _eigenstates(matrices: FloatArray) -> tuple[NDArray[np.int64], FloatArray, F
     return owners, eigenvalues[owners, columns], states
 
 
-def _shot_levels(
-    owners: NDArray[np.int64], factors: FloatArray, shots: int | None
-) -> list[tuple[int | None, NDArray[np.int64]]]:
+def _shot_levels(owners: IntArray, factors: FloatArray, shots: int | None) -> list[tuple[int | None, IntArray]]:
     """Groups of states with the same number of shots: a job has one precision.
 
     Shots go as ``|eigenvalue|`` within each matrix in powers of two, at least one eighth of the average; all

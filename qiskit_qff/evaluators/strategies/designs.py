@@ -15,12 +15,11 @@ from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.tasks import pair_angles
 
-FloatArray = NDArray[np.float64]
 DesignName = Literal["pairs", "signed_pairs", "settings"]
 
 
@@ -37,9 +36,9 @@ class OperatorDesign:
     """All states in the order of the groups, shape ``(n_states, n_amplitudes)``."""
     solution: FloatArray
     """Least-squares map from expectation values to the entries below, shape ``(n_entries, n_states)``."""
-    rows: NDArray[np.int64]
+    rows: IntArray
     """Row of each entry that the states determine (upper triangle), shape ``(n_entries,)``."""
-    columns: NDArray[np.int64]
+    columns: IntArray
     """Column of each entry, shape ``(n_entries,)``."""
 
     @property

@@ -15,8 +15,8 @@ form serves,
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.circuit.compiled import compile_program
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.encoding.amplitudes import normalise
@@ -26,8 +26,6 @@ from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shift_varia
 from qiskit_qff.evaluators.protocol import Evaluation, Evaluator, Request, total_cost
 from qiskit_qff.evaluators.strategies.results import Measured, MeasuredGradients, ThetaGradient
 from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
-
-FloatArray = NDArray[np.float64]
 
 
 def energies(
@@ -189,7 +187,7 @@ def slopes_of(bound: BoundProgram, factors: FloatArray, moved: Evaluation) -> tu
 
 def _dead_probes(
     bound: BoundProgram, amplitudes: FloatArray, used: int | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
+) -> tuple[IntArray, IntArray, FloatArray]:
     """Environments and amplitudes in empty branches, and the states x ± |x| e_j that replace their angles."""
     rows, columns = np.nonzero(dead_amplitudes(tree_layout(bound.program.n_amplitudes), amplitudes)[:, :used])
     steps = np.linalg.norm(amplitudes[rows], axis=1)

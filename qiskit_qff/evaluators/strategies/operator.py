@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import BoolArray, FloatArray
 from qiskit_qff.circuit.compiled import compile_program
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
@@ -29,8 +29,6 @@ from qiskit_qff.evaluators.strategies.designs import DesignName, OperatorDesign,
 from qiskit_qff.evaluators.strategies.results import Measured, ThetaGradient
 from qiskit_qff.evaluators.strategies.vector import fit_vector, vector_requests
 from qiskit_qff.evaluators.tasks import pair_task, with_rotations
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +46,7 @@ class MeasuredOperator:
     tangent: FloatArray | None = None
     """Eigenvectors of a matrix whose spectrum is known, shape ``(2**n, 2**n)``; None for a plain
     measurement."""
-    movable: NDArray[np.bool_] | None = None
+    movable: BoolArray | None = None
     """Pairs of eigenvectors with different eigenvalues, the only ones that errors can mix."""
     response: FloatArray | None = None
     """Change of M by a unit of each independent error of its vector, shape ``(n_errors, 2**n, 2**n)``, where M was

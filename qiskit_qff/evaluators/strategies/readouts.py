@@ -12,14 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.program import BoundProgram, CircuitProgram
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, total_cost
 from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, assemble_operator, operator_requests
 from qiskit_qff.evaluators.strategies.spectrum import known_spectrum
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.evaluators.protocol import Cost
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

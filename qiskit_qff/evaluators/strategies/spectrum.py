@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import cast, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.compiled import compile_program
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.strategies.designs import DesignName, operator_design
 from qiskit_qff.evaluators.strategies.vector import is_rank_one
-
-FloatArray = NDArray[np.float64]
 
 
 def known_spectrum(bound: BoundProgram) -> FloatArray | None:

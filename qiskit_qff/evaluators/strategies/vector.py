@@ -18,16 +18,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.compiled import circuit_matrix, compile_program
 from qiskit_qff.circuit.gates import untied_circuit
 from qiskit_qff.circuit.program import BoundProgram, CircuitProgram
 from qiskit_qff.circuit.readout import z_diagonals
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Evaluation, MeasurementTask, Request
-
-FloatArray = NDArray[np.float64]
 
 MOST_STEPS = 100
 """Gauss-Newton steps of the fit; a handful is enough unless noise is as large as the signal."""

@@ -21,15 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, Int32Array, IntArray
 from qiskit_qff.errors import SimulationError
 from qiskit_qff.model.fence import FencedForceField
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.lammps.ghosts import GhostForces
 from qiskit_qff.structures.neighbors import NeighborList
 from qiskit_qff.structures.point_neighbors import pairs_within, point_neighbors
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 #: Name of the ``fix external`` in the input.
 FIX = "qff"
@@ -54,12 +52,12 @@ class ForceFieldCallback:
         self.error: BaseException | None = None
         self._lammps, self._field, self._mpi = lammps, field, mpi
         self._ghosts = GhostForces(mpi)
-        self._reference: Floats | None = None
-        self._pairs: tuple[Ints, Ints]
-        self._buffers: tuple[Ints, Ints, Floats, Floats, NDArray[np.int32]]
+        self._reference: FloatArray | None = None
+        self._pairs: tuple[IntArray, IntArray]
+        self._buffers: tuple[IntArray, IntArray, FloatArray, FloatArray, Int32Array]
         lammps.set_fix_external_callback(FIX, self._call, None)
 
-    def _call(self, _caller: None, _step: int, n_local: int, _tags: Any, _points: Any, forces: Floats) -> None:
+    def _call(self, _caller: None, _step: int, n_local: int, _tags: Any, _points: Any, forces: FloatArray) -> None:
         """Answer one call; an error ends the run, because LAMMPS could not see it."""
         if self.error is not None:
             forces[:] = 0.0
@@ -78,7 +76,7 @@ class ForceFieldCallback:
                 self._mpi.COMM_WORLD.Abort(1)  # the other processes wait for this one otherwise
             self._lammps.lib.lammps_force_timeout(self._lammps.lmp)
 
-    def _evaluate(self, n_local: int) -> Floats:
+    def _evaluate(self, n_local: int) -> FloatArray:
         """Forces on the own atoms, shape ``(n_local, 3)``; energy and virial go to LAMMPS on the way.
 
         Raises:
@@ -100,10 +98,10 @@ class ForceFieldCallback:
                 "structure first, or train on data like it."
             )
         self._report(totals, prediction.energies)
-        forces: Floats = prediction.forces[:n_local]
+        forces: FloatArray = prediction.forces[:n_local]
         return forces
 
-    def _neighbors(self, points: Floats, n_local: int, *, changed: bool) -> NeighborList:
+    def _neighbors(self, points: FloatArray, n_local: int, *, changed: bool) -> NeighborList:
         """Neighbours of the own atoms, from a list kept while no point has moved by half the skin."""
         cutoff = self._field.cutoff
         if changed or self._reference is None or _has_moved(points, self._reference, 0.5 * SKIN):
@@ -121,7 +119,7 @@ class ForceFieldCallback:
         count = pairs_within(points, *self._pairs, cutoff * cutoff, first, neighbor, vectors, distances)
         return NeighborList(first, neighbor[:count], vectors[:count], distances[:count], shifts)
 
-    def _report(self, totals: Floats, energies: Floats) -> None:
+    def _report(self, totals: FloatArray, energies: FloatArray) -> None:
         """Hand the total energy, the total virial and the own atoms' energies to LAMMPS."""
         handle, name, library = self._lammps.lmp, FIX.encode(), self._lammps.lib
         virial, own = np.ascontiguousarray(totals[1:]), np.ascontiguousarray(energies)
@@ -139,6 +137,6 @@ class ForceFieldCallback:
         return np.ctypeslib.as_array(ctypes.cast(start, ctypes.POINTER(kind)), shape=shape)
 
 
-def _has_moved(points: Floats, reference: Floats, most: float) -> bool:
+def _has_moved(points: FloatArray, reference: FloatArray, most: float) -> bool:
     """Whether a point is farther from its reference than ``most``, in Å."""
     return bool((((points - reference) ** 2).sum(axis=1) > most * most).any())

@@ -12,8 +12,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from qiskit_qff.array_types import FloatArray, IntArray
 
 
 class GhostForces:
@@ -27,14 +26,14 @@ class GhostForces:
         """
         self._mpi = mpi
         self._comm = mpi.COMM_WORLD
-        self._tags: Ints = np.full(1, -1, dtype=np.int64)
+        self._tags: IntArray = np.full(1, -1, dtype=np.int64)
         self._n_local = -1
-        self._order: Ints
-        self._receiver: Ints
-        self._send_counts: Ints
-        self._receive_counts: Ints
+        self._order: IntArray
+        self._receiver: IntArray
+        self._send_counts: IntArray
+        self._receive_counts: IntArray
 
-    def update(self, tags: Ints, n_local: int) -> bool:
+    def update(self, tags: IntArray, n_local: int) -> bool:
         """Learn who owns the ghosts, when any process has other atoms than before; all processes call it together.
 
         Args:
@@ -50,7 +49,7 @@ class GhostForces:
             self._ask_directory()
         return changed
 
-    def collect(self, forces: Floats) -> None:
+    def collect(self, forces: FloatArray) -> None:
         """Add what ghosts feel to their atoms, everywhere; all processes call it together.
 
         Args:
@@ -91,19 +90,19 @@ class GhostForces:
         self._receiver = _exchange(self._comm, rows, self._send_counts, self._receive_counts, integer)[:, 0].copy()
 
 
-def _sort_by_process(process: Ints, size: int) -> tuple[Ints, Ints]:
+def _sort_by_process(process: IntArray, size: int) -> tuple[IntArray, IntArray]:
     """Order in which entries are sent, and how many go to each process."""
     return np.argsort(process, kind="stable"), np.bincount(process, minlength=size).astype(np.int64)
 
 
-def _counts(comm: Any, counts: Ints) -> Ints:
+def _counts(comm: Any, counts: IntArray) -> IntArray:
     """How many entries each process sends to this one."""
     received = np.empty_like(counts)
     comm.Alltoall(counts, received)
     return received
 
 
-def _exchange(comm: Any, rows: NDArray[Any], counts: Ints, expected: Ints, kind: Any) -> NDArray[Any]:
+def _exchange(comm: Any, rows: NDArray[Any], counts: IntArray, expected: IntArray, kind: Any) -> NDArray[Any]:
     """Send rows to all processes, in their order, and give those received, in the order of their senders."""
     width = rows.shape[1]
     received = np.empty((int(expected.sum()), width), dtype=rows.dtype)
@@ -114,13 +113,13 @@ def _exchange(comm: Any, rows: NDArray[Any], counts: Ints, expected: Ints, kind:
     return received
 
 
-def _offsets(counts: Ints) -> Ints:
+def _offsets(counts: IntArray) -> IntArray:
     """Where each process's entries begin."""
     return np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
 
 
 @numba.njit(cache=True)
-def _add_rows(forces: Floats, rows: Ints, contributions: Floats) -> None:
+def _add_rows(forces: FloatArray, rows: IntArray, contributions: FloatArray) -> None:
     """Add each contribution to its row."""
     for k in range(rows.shape[0]):
         for axis in range(3):

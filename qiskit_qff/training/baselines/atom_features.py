@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.descriptors.kernels import STRAIN_COLUMNS, STRAIN_ROWS, atom_channels
 from qiskit_qff.descriptors.tables import ChannelTables, make_tables
@@ -23,9 +23,6 @@ from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 from qiskit_qff.structures.species import species_index
 from qiskit_qff.training.design import Progress
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

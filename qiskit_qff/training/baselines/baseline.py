@@ -10,15 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.model.core_repulsion import CoreRepulsion
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import neighbor_list
 from qiskit_qff.structures.species import species_index
 
-FloatArray = NDArray[np.float64]
 Predict = Callable[[Frame], tuple[float, FloatArray]]
 """Energy in eV and forces, shape ``(n, 3)``, in eV/Å, of one frame."""
 

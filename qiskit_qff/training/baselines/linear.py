@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.compression.normal_equations import NormalEquations
 from qiskit_qff.descriptors.channels import ChannelSet
 from qiskit_qff.descriptors.kernels import linear_design
@@ -28,8 +28,6 @@ from qiskit_qff.training.design import LossWeights, Progress, add_frame
 from qiskit_qff.training.objective import RIDGE, solve_scaled
 from qiskit_qff.training.references import References, fit_references
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 Rows = tuple[FloatArray, FloatArray]
 """Descriptor sums of a frame, shape ``(C,)``, and, end to end, minus their gradient and their derivative by strain as
 xx, yy, zz, yz, xz, xy, shape ``(3 n + 6, C)``."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.descriptors.fence import no_fence
 from qiskit_qff.descriptors.tables import make_tables
@@ -27,8 +27,6 @@ from qiskit_qff.structures.species import species_index
 from qiskit_qff.training.baselines.baseline import Baseline, BaselineLedger
 from qiskit_qff.training.objective import RIDGE
 from qiskit_qff.training.statistics import QuadraticStatistics
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

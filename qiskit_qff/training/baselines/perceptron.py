@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.model.core_repulsion import CoreRepulsion
 from qiskit_qff.structures.frame import Frame
@@ -24,7 +24,6 @@ from qiskit_qff.training.baselines.baseline import Baseline, BaselineLedger, wit
 from qiskit_qff.training.design import LossWeights
 from qiskit_qff.training.references import References
 
-FloatArray = NDArray[np.float64]
 Units = tuple[FloatArray, FloatArray, FloatArray]
 """Input weights, shape ``(h, d)``, biases and output weights, shape ``(h,)``, of one species."""
 

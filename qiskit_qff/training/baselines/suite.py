@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.compression.compressor import PoolStatistics, SizeLimits
 from qiskit_qff.compression.feature_basis import FeatureBasis
 from qiskit_qff.compression.forward_selection import ForwardSelection
@@ -49,8 +49,6 @@ from qiskit_qff.training.pool_sums import sum_pool
 from qiskit_qff.training.references import fit_references, reference_count
 from qiskit_qff.training.statistics import find_shortest, quadratic_statistics
 from qiskit_qff.training.trainer import check_labels, check_reach, compress, loss_weights
-
-FloatArray = NDArray[np.float64]
 
 HIDDEN = 2
 """Units of the network per species."""

@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.bounded import read_json
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost
 from qiskit_qff.training.measured.loss import LossSample, MeasuredLoss, SlopeSample
-
-FloatArray = NDArray[np.float64]
 
 FORMAT, VERSION = "qiskit_qff training journal", 1
 _ANSWER = {"kind", "angles", "cost", "random"}

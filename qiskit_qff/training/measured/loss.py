@@ -24,8 +24,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import build_program
 from qiskit_qff.circuit.compiled import compile_program
 from qiskit_qff.circuit.program import BoundProgram
@@ -33,8 +33,6 @@ from qiskit_qff.evaluators.protocol import Cost, Evaluator
 from qiskit_qff.evaluators.strategies.density import joint_slopes
 from qiskit_qff.evaluators.strategies.readouts import MeasuredReadouts, measure_readouts
 from qiskit_qff.training.objective import Objective, solve_scaled
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

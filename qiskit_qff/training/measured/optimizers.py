@@ -15,12 +15,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol, SupportsFloat, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import MissingDependencyError
 from qiskit_qff.model.config import OptimizerName
-
-FloatArray = NDArray[np.float64]
 
 NAMES: tuple[str, ...] = get_args(OptimizerName)
 ADAM_RATE, ADAM_WARM_RATE = 0.05, 0.01

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.evaluators.protocol import Cost, Evaluator
 from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.training.balance import balanced_angles, balancing_slopes
@@ -25,8 +25,6 @@ from qiskit_qff.training.measured.optimizers import OptimizerSettings, optimise
 from qiskit_qff.training.measured.plan import FINAL_SHOTS, TrainingPlan, averaged_steps, plan_training
 from qiskit_qff.training.objective import Objective
 from qiskit_qff.training.solver import solve_weights
-
-FloatArray = NDArray[np.float64]
 
 _START_SPREAD = 0.5
 """Standard deviation of random initial angles in radians."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.force_field import ForceField
@@ -15,8 +15,6 @@ from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.design import Progress
 from qiskit_qff.training.trainer import PreparedTraining, fit, prepare
 from qiskit_qff.training.warm_start import prepare_from_model
-
-FloatArray = NDArray[np.float64]
 
 
 def check_start(config: TrainConfig) -> None:
