@@ -127,25 +127,7 @@ def main():
     text = README.read_text()
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    table = "\n".join(
-        [
-            *render_default.lines(),
-            *OLDER,
-            *render_accuracy.accuracy_table(short=True),
-            "",
-            *render_accuracy.summary_lines(),
-            *cost_lines(),
-            *render_stresses.lines(),
-            *render_stability.lines(),
-            *render_speed.lines(),
-            *quantum_training_lines(),
-            *render_quantum.summary_lines(),
-            *render_uncertainty.lines(),
-            *render_learning.lines(),
-            *render_packaging.lines(),
-            *render_faults.lines(),
-        ]
-    )
+    table = "\n".join([*render_default.lines(), "", *render_quantum.readme_lines()])
     if not arguments.check:
         render_figures.draw()
     wanted = f"{before}{BEGIN}\n{table}\n{END}{after}"

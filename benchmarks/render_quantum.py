@@ -222,6 +222,19 @@ def summary_lines():
             "- Shots a state for force errors of 50 meV/Å by `operator` (lips83, 99 parameters): "
             f"{', '.join(parts)}. `benchmarks/quantum/shots.py`"
         )
+    lines += readme_lines()
+    if record := read("calibration_cost"):
+        row = next(r for r in record["rows"] if r["mitigation"] == "readout")
+        lines.append(
+            f"- Calibrating the Li-MOF model of {row['model']}: {row['circuits']} circuits, {row['seconds']:.0f} s of "
+            "processor time, estimated. `benchmarks/quantum/calibration_cost.py`"
+        )
+    return lines
+
+
+def readme_lines():
+    """Noise on a fake device, the one line of this page that the README has as well."""
+    lines = []
     if record := read("fake_device"):
         chosen = [r for r in record["rows"] if r["mitigation"] == "readout"]
         parts = [
@@ -235,12 +248,6 @@ def summary_lines():
         lines.append(
             f"- Noise of forces and relative energies on `{record['backend']}` at {record['shots']} shots, readout "
             f"mitigation: {'; '.join(parts)}. `benchmarks/quantum/fake_device.py`"
-        )
-    if record := read("calibration_cost"):
-        row = next(r for r in record["rows"] if r["mitigation"] == "readout")
-        lines.append(
-            f"- Calibrating the Li-MOF model of {row['model']}: {row['circuits']} circuits, {row['seconds']:.0f} s of "
-            "processor time, estimated. `benchmarks/quantum/calibration_cost.py`"
         )
     return lines
 

@@ -16,6 +16,7 @@ PAGES = {
     "README.md": "index",
     "CHANGELOG.md": "changelog",
     "CONTRIBUTING.md": "contributing",
+    "docs/design_notes.md": "design_notes",
     "benchmarks/RESULTS.md": "results",
     "hardware/README.md": "tutorials/hardware",
     "qiskit_qff/data/README.md": "reference/shipped_data",
