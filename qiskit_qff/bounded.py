@@ -1,25 +1,31 @@
-"""Reading files that may be damaged, or made by somebody who means harm; every layer may use this.
+"""Reading JSON, YAML and arrays from files that may be damaged or hostile; every layer may use this.
 
-Nothing in a file is executed, and nothing is allocated because a file says so: sizes are compared with what is there
-first. Every reader raises ``ValueError`` with the reason, and nothing else, whatever the file holds; who knows what the
-file is for says what to do about it. What the operating system refuses stays an ``OSError``.
+Nothing in a file is executed, and files beyond a size are refused. Every reader raises ``ValueError`` with the reason
+whatever the file holds; the caller, who knows what the file is for, says what to do about it. What the operating system
+refuses stays an ``OSError``.
 """
 
 import json
 import math
+import tokenize
 import zipfile
 import zlib
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 MEGABYTE = 1024 * 1024
 DIGITS = 40
 """Of whole numbers in JSON: as many as states of random generators have."""
+_NO_ARCHIVE = (
+    zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, LookupError, ArithmeticError,
+    TypeError, AttributeError, MemoryError, tokenize.TokenError,
+)  # fmt: skip
+"""What ``zipfile`` and ``np.load`` raise for damaged archives, besides ``ValueError``; MemoryError where a header
+claims more than there can be."""
 
 
 def read_json(path: Path, *, max_bytes: int = 256 * MEGABYTE) -> Any:
@@ -102,11 +108,10 @@ def read_arrays(path: Path, *, max_bytes: int = 1024 * MEGABYTE) -> dict[str, ND
         with zipfile.ZipFile(BytesIO(content)) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > max_bytes:
                 raise ValueError(f"unpacks to more than {max_bytes} bytes")
-            return {entry.filename.removesuffix(".npy"): _array(archive, entry) for entry in archive.infolist()}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise ValueError(f"no whole archive ({error})") from error
-    except (NotImplementedError, RuntimeError, LookupError, ArithmeticError, TypeError, AttributeError) as error:
-        raise ValueError(f"no archive of arrays ({type(error).__name__}: {error})") from error
+        with np.load(BytesIO(content), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except _NO_ARCHIVE as error:
+        raise ValueError(f"no whole archive of arrays ({type(error).__name__}: {error})") from error
 
 
 def _content(path: Path, max_bytes: int) -> bytes:
@@ -120,32 +125,6 @@ def _content(path: Path, max_bytes: int) -> bytes:
     if len(content) > max_bytes:
         raise ValueError(f"larger than {max_bytes} bytes")
     return content
-
-
-def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
-    """One array, made of as many bytes as there are.
-
-    Raises:
-        ValueError: If it says it has more, or fewer, or holds objects.
-    """
-    with archive.open(entry) as stream:
-        content = stream.read(entry.file_size + 1)
-    file = BytesIO(content)
-    shape, in_columns, kind = _header(file)
-    if kind.hasobject:
-        raise ValueError(f"array '{entry.filename}' holds objects")
-    data = content[file.tell() :]
-    if min(shape, default=1) < 0 or math.prod(shape) * kind.itemsize != len(data):
-        raise ValueError(f"array '{entry.filename}' is not as long as it says")
-    return np.frombuffer(data, dtype=kind).reshape(shape, order="F" if in_columns else "C").copy()
-
-
-def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, order and type of an array."""
-    version = npy.read_magic(file)
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    header: tuple[tuple[int, ...], bool, np.dtype[Any]] = read(file)
-    return header
 
 
 def _not_finite(text: str) -> NoReturn:

@@ -1,21 +1,23 @@
-"""Files and directories that a kill, a full disk or a second process can't spoil; every layer may use this.
+"""Files and directories that a kill, a full disk or a second process cannot spoil; every layer may use this.
 
 A file is written beside its place, forced to disk and renamed, and the rename is forced to disk too: at any moment
-there is the old file or the new one. Locks are the kernel's (``flock``): one held by a process that was killed is free,
-so nothing stale is ever left to clean up by hand.
+there is the old file or the new one. Locks are the kernel's (``flock``) and end with the process that holds them, so a
+killed process leaves nothing to clean up.
 """
 
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from qiskit_qff.errors import ConfigError
+from qiskit_qff.errors import ConfigError, DataError
 
 SUFFIX = ".partial"
 """Ends the name of everything that is not complete yet."""
@@ -25,7 +27,7 @@ _NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSU
 
 
 def write_atomically(path: Path, content: str | bytes, *, replace: bool = True) -> None:
-    """Write a file so that it appears whole or not at all, and stays.
+    """Write a file so that it appears whole or not at all.
 
     Args:
         path: Where to; its directory must exist.
@@ -52,13 +54,15 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
         FileExistsError: If there is one and it is not to be replaced.
         OSError: From the operating system, with the old file left as it was.
     """
-    prefix = f".{path.name}."
-    remove_leftovers(path.parent, prefix)
-    handle, name = tempfile.mkstemp(prefix=prefix, suffix=SUFFIX, dir=path.parent)
+    for leftover in path.parent.glob(f".{escape(path.name)}.*{SUFFIX}"):  # of a process that was killed
+        with contextlib.suppress(OSError), leftover.open("rb") as stream:
+            if try_lock(stream.fileno(), leftover):
+                leftover.unlink()
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=SUFFIX, dir=path.parent)
     partial = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:
-            try_lock(handle, partial)  # says to others that this is no leftover
+            try_lock(handle, partial)  # tells other processes that this is no leftover
             yield stream
             stream.flush()
             os.fchmod(handle, 0o644)
@@ -72,18 +76,8 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
     sync_directory(path.parent)
 
 
-def sync_file(path: Path) -> None:
-    """Force the content of a file to disk.
-
-    Args:
-        path: The file.
-    """
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
-
-
 def sync_directory(directory: Path) -> None:
-    """Force the names of new, renamed and removed files to disk.
+    """Force to disk the names of new, renamed and removed files of a directory.
 
     Args:
         directory: Where they are.
@@ -95,32 +89,14 @@ def sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
-def remove_leftovers(directory: Path, prefix: str) -> None:
-    """Remove partial files of processes that were killed; those that are being written are locked, and stay.
-
-    Args:
-        directory: Where they are.
-        prefix: How their names begin.
-    """
-    for leftover in directory.glob(f"{_escaped(prefix)}*{SUFFIX}"):
-        with contextlib.suppress(OSError):
-            handle = os.open(leftover, os.O_RDONLY)
-            try:
-                if try_lock(handle, leftover) and leftover.is_file():
-                    leftover.unlink()
-            finally:
-                os.close(handle)
-
-
 @contextmanager
-def locked_directory(directory: Path, *, option: str = "--out") -> Iterator[None]:
-    """Keep a directory for this process; made when missing.
-
-    The lock is on the directory itself, not a file in it, and ends with the process, however that ends.
+def locked_directory(directory: Path, *, option: str = "--out", named: Path | None = None) -> Iterator[None]:
+    """Keep a directory for this process; made when missing, and after an error removed again if it is empty.
 
     Args:
         directory: To write into.
         option: What the directory was given by, for the message.
+        named: The directory that was given, where that is another one.
 
     Raises:
         ConfigError: If another process holds it.
@@ -128,8 +104,13 @@ def locked_directory(directory: Path, *, option: str = "--out") -> Iterator[None
     with made_directory(directory):
         handle = os.open(directory, os.O_RDONLY)
         try:
-            if not try_lock(handle, directory):
-                raise busy(directory, option=option)
+            # Whoever had it before may have renamed it between the two lines above.
+            same = directory.exists() and os.path.samestat(os.fstat(handle), directory.stat())
+            if not (same and try_lock(handle, directory)):
+                raise ConfigError(
+                    f"{option} {named or directory}: another qff process is writing there. Wait for it, or name "
+                    "another directory."
+                )
             yield
         finally:
             os.close(handle)
@@ -151,47 +132,6 @@ def made_directory(directory: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):  # not empty: something is to be kept, or is another process's
                 place.rmdir()
         raise
-
-
-def take_directory(directory: Path) -> int | None:
-    """Make a directory for this process alone, or take over the one that a killed process has left.
-
-    Args:
-        directory: The directory.
-
-    Returns:
-        A file descriptor that holds the lock until it is closed; None if another process has the directory.
-    """
-    while True:
-        directory.mkdir(exist_ok=True)
-        try:
-            handle = os.open(directory, os.O_RDONLY)
-        except FileNotFoundError:
-            continue  # its owner has just moved it in place
-        try:
-            free = try_lock(handle, directory)
-        except OSError:
-            os.close(handle)
-            raise
-        if not free:
-            os.close(handle)
-            return None
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle), directory.stat()):
-                return handle
-        os.close(handle)
-
-
-def busy(directory: Path, *, option: str = "--out") -> ConfigError:
-    """The error for a directory that another process writes into.
-
-    Args:
-        directory: The directory.
-        option: What it was given by.
-    """
-    return ConfigError(
-        f"{option} {directory}: another qff process is writing there. Wait for it, or name another directory."
-    )
 
 
 def try_lock(handle: int, path: Path) -> bool:
@@ -217,6 +157,100 @@ def try_lock(handle: int, path: Path) -> bool:
     return True
 
 
-def _escaped(text: str) -> str:
-    """The text as a pattern that matches only itself."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)
+class GrowingFile:
+    """A file that grows by whole records, each forced to disk before the next; locked while it is open.
+
+    A kill or a full disk tears at most the last record, which is cut off when the file is opened again.
+    """
+
+    def __init__(self, path: Path, intact: Callable[[bytes], int]) -> None:
+        """Open or make it.
+
+        Args:
+            path: The file; its directory is made when missing.
+            intact: Tells how many bytes at the beginning of the content are whole records.
+
+        Raises:
+            ConfigError: If another process has it open.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        with contextlib.ExitStack() as stack:
+            self._stream = stack.enter_context(path.open("a+b"))
+            if not try_lock(self._stream.fileno(), path):
+                raise ConfigError(f"{path}: another process is writing to it. Wait for it, or name another --out.")
+            self._stream.seek(0)
+            self.size = intact(self._stream.read())
+            self._stream.truncate(self.size)
+            sync_directory(path.parent)
+            stack.pop_all()
+
+    def append(self, record: bytes) -> None:
+        """Add a record.
+
+        Raises:
+            OSError: If the disk is full or fails; the file then ends with the record before.
+        """
+        try:
+            self._stream.write(record)
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+        except OSError:
+            self._stream.truncate(self.size)
+            raise
+        self.size += len(record)
+
+    def close(self) -> None:
+        """Close the file, which ends the lock; an empty one is removed."""
+        if not self.size:
+            self.path.unlink(missing_ok=True)
+        self._stream.close()
+
+
+class Journal:
+    """The steps of a long run that are done, with their results: one JSON object per line.
+
+    A step is entered after the files that it wrote. What is in the journal is there; anything else is done again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open or make it.
+
+        Raises:
+            ConfigError: If another process has it open.
+            DataError: If a line is no entry.
+        """
+        self._path = path
+        self._entries: dict[str, Any] = {}
+        self._file = GrowingFile(path, self._read)
+
+    def _read(self, content: bytes) -> int:
+        whole = content.rfind(b"\n") + 1
+        for number, line in enumerate(content[:whole].splitlines(), start=1):
+            try:
+                entry = json.loads(line)
+                self._entries[entry["step"]] = entry["result"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(f"{self._path}, line {number}: is no entry of a journal ({error}).") from None
+        return whole
+
+    def get(self, step: str) -> Any:
+        """The result of a step; None if it was not done."""
+        return self._entries.get(step)
+
+    def once(self, step: str, do: Callable[[], Any]) -> Any:
+        """The result of a step: from the journal, or done now and entered.
+
+        Args:
+            step: Its name.
+            do: Does it; the result must be plain JSON.
+        """
+        if step not in self._entries:
+            line = json.dumps({"step": step, "result": do()}, allow_nan=False)
+            self._file.append(line.encode() + b"\n")
+            self._entries[step] = json.loads(line)["result"]
+        return self._entries[step]
+
+    def close(self) -> None:
+        """Close the file, which ends the lock."""
+        self._file.close()

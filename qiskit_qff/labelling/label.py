@@ -1,39 +1,61 @@
-"""Labelling a set of frames: what is done already is kept, what ends is written at once, what fails is kept apart.
+"""Labels structures one by one in worker processes: what is done stays, and failures are kept apart with their reason.
 
-A frame is known by a hash of its atoms and cell, so frames may be added or reordered between runs. Files belong to
-one set of settings: energies of different ones are never mixed.
+A frame is known by a hash of its atoms and cell, so frames may be added or reordered between runs. A file belongs to
+one set of settings: energies of different ones are never mixed. A calculator that crashes or hangs costs its frame; a
+new worker takes the next one.
 """
 
-import fcntl
 import hashlib
 import io
+import multiprocessing
+import multiprocessing.connection
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from queue import SimpleQueue
+from subprocess import SubprocessError
 from typing import Any
 
 import numpy as np
 import yaml
 from ase import Atoms
+from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
 from ase.io.extxyz import write_xyz
 
 from qiskit_qff import __version__
-from qiskit_qff.durable import sync_directory, write_atomically
+from qiskit_qff.durable import GrowingFile, write_atomically
 from qiskit_qff.errors import ConfigError, DataError
+from qiskit_qff.labelling.cp2k import Cp2k
 from qiskit_qff.labelling.reference import Reference
-from qiskit_qff.labelling.workers import LOG, Label, Task, outcomes
 from qiskit_qff.structures.extxyz import parse_header
 from qiskit_qff.structures.frame import Frame, Tag
+from qiskit_qff.structures.labels import symmetric_tensor
 
 Progress = Callable[[int, int, int], None]
 """Takes the number of frames done, of those failed, and of all."""
 DIGITS = 8
 """Decimals of a position in Å that the file keeps; frames are labelled as they are written."""
+FAILURES = (RuntimeError, OSError, ValueError, LookupError, ArithmeticError, SubprocessError)
+"""What a calculator raises for a structure that it can't compute: RuntimeError includes ASE's own errors; its parsers
+raise ValueError and LookupError for output that was cut short. Anything else is a bug and keeps its traceback."""
+START_SECONDS = 600.0
+"""A worker that is not ready by then never will be; a foundation model takes its time."""
+LOG = "worker.log"
+ATOM_RESULTS = ("charges", "magmoms")
+"""Further results per atom that are kept where a calculator gives them, under ASE's names."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +92,7 @@ def failures_path(out: Path) -> Path:
 
 
 def work_path(out: Path) -> Path:
-    """The directory beside the labels in which programs work.
-
-    It stays while there are failures to look into, and while it holds wavefunctions for more frames.
-    """
+    """The directory beside the labels in which programs work; it keeps failed calculations and wavefunctions."""
     return out.with_name(f".{out.name}.work")
 
 
@@ -93,6 +112,80 @@ def frame_id(frame: Frame) -> str:
     return "h" + hashlib.sha256(b"".join(array.tobytes() for array in numbers)).hexdigest()[:16]
 
 
+def as_text(atoms: Atoms) -> str:
+    """One frame as extended XYZ."""
+    stream = io.StringIO()
+    write_xyz(stream, [atoms])
+    return stream.getvalue()
+
+
+class LabelFile:
+    """A file of extended XYZ that grows frame by frame, for one process at a time, and survives a kill."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file.
+
+        Raises:
+            DataError: if the file is no extended XYZ.
+            ConfigError: if another process is writing to it.
+        """
+        self.path = path
+        self.frames: list[tuple[dict[str, Any], bytes]] = []
+        """Key-value pairs and text of each frame."""
+        self._file = GrowingFile(path, self._read)
+
+    @property
+    def keys(self) -> list[str]:
+        """The id of each frame."""
+        return [str(header.get("label_id", "")) for header, _ in self.frames]
+
+    def append(self, atoms: Atoms) -> None:
+        """Write one frame and force it to disk.
+
+        Raises:
+            OSError: if the disk is full or gone; the file then ends with the frame before.
+        """
+        text = as_text(atoms).encode()
+        self._file.append(text)
+        self.frames.append((parse_header(text.split(b"\n", 2)[1].decode()), text))
+
+    def keep(self, order: Sequence[int]) -> None:
+        """Keep these frames in this order, and close the file; it is the old or the new one at any moment."""
+        if list(order) != list(range(len(self.frames))):
+            self.frames = [self.frames[n] for n in order]
+            write_atomically(self.path, b"".join(text for _, text in self.frames))
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; an empty one is removed."""
+        if not self.frames:
+            self.path.unlink(missing_ok=True)
+        self._file.close()
+
+    def _read(self, content: bytes) -> int:
+        """Take in the whole frames and give their length in bytes.
+
+        Raises:
+            DataError: if a frame does not begin with its number of atoms.
+        """
+        lines, size = content.splitlines(keepends=True), 0
+        begin = 0
+        while begin < len(lines) and lines[begin].endswith(b"\n"):
+            head = lines[begin]
+            if not head.strip().isdigit() or len(head) > 12:  # no number of atoms is longer
+                raise DataError(
+                    f"{self.path}: expected a number of atoms, found {head[:40]!r}: this is no file of extended XYZ, "
+                    "so nothing is appended to it. Name another --out."
+                )
+            block = lines[begin : begin + int(head) + 2]
+            if len(block) < int(head) + 2 or not block[-1].endswith(b"\n"):
+                break
+            text = b"".join(block)
+            self.frames.append((parse_header(block[1].decode("utf-8", errors="replace")), text))
+            size, begin = size + len(text), begin + len(block)
+        return size
+
+
 def label_frames(
     frames: Sequence[Frame],
     reference: Reference,
@@ -102,10 +195,9 @@ def label_frames(
     threads: int = 1,
     timeout: float | None = None,
     retry_failed: bool = False,
-    with_settings: bool = True,
     progress: Progress | None = None,
 ) -> LabelReport:
-    """Label what is not labelled yet, and write it to a file.
+    """Label what is not labelled yet, and write it to a file, its settings beside it.
 
     Args:
         frames: structures; labels that they have are ignored, their tags kept.
@@ -115,11 +207,10 @@ def label_frames(
         threads: threads of the program in each process.
         timeout: seconds that one frame may take; None for any.
         retry_failed: try frames again that failed in an earlier run.
-        with_settings: write all settings to a file beside the labels (:func:`settings_path`).
         progress: called after each frame.
 
     Raises:
-        ConfigError: if the file holds labels of other settings, or the calculator can't start.
+        ConfigError: if the file holds labels of other settings, or the calculator can't be set up.
         DataError: if the file is no extended XYZ.
         MissingDependencyError: if the program is not installed.
     """
@@ -133,41 +224,49 @@ def label_frames(
         done, failed = (stack.enter_context(closing(LabelFile(path))) for path in (out, failures_path(out)))
         _ensure_same_settings(done, reference)
         have = set(done.keys)
-        known = {key: n for n, key in enumerate(failed.keys) if key not in have}
-        failures = []
-        tasks = deque[Task]()
-        for index, key in enumerate(keys):
-            if key in known and not retry_failed:
-                header = failed.headers[known[key]]
-                failures.append(Failure(index, str(header.get("label_source", "")), str(header.get("failure"))))
-            elif key not in have:
-                tasks.append((index, frames[index], key))
-        n_tasks, n_old, seconds = len(tasks), len(failures), []
-        ended = outcomes(
-            reference, tasks, work_path(out), workers=min(workers, n_tasks), threads=threads, timeout=timeout
-        )
-        for index, outcome, took in stack.enter_context(closing(ended)):
-            tags = _tags(frames[index], keys[index], reference)
-            if isinstance(outcome, Label):
-                if with_settings and not done.headers:
-                    head = f"# Settings of {out.name}: --calculator {reference.name}, hash {reference.settings_hash}\n"
-                    text = yaml.safe_dump(dict(reference.settings), sort_keys=False, allow_unicode=True)
-                    write_atomically(settings_path(out), head + text)
-                done.append(_labelled(frames[index], outcome, tags))
+        known = {key: header for key, (header, _) in zip(failed.keys, failed.frames, strict=True) if key not in have}
+        old = [n for n, key in enumerate(keys) if key in known and not retry_failed]
+        failures = [
+            Failure(n, str(known[keys[n]].get("label_source", "")), str(known[keys[n]].get("failure"))) for n in old
+        ]
+        tasks = [n for n, key in enumerate(keys) if key not in have and n not in set(old)]
+        if tasks and not done.frames:
+            head = f"# Settings of {out.name}: --calculator {reference.name}, hash {reference.settings_hash}\n"
+            text = yaml.safe_dump(dict(reference.settings), sort_keys=False, allow_unicode=True)
+            write_atomically(settings_path(out), head + text)
+        crew = [
+            _Worker(reference, work_path(out) / f"worker-{number}", threads, timeout)
+            for number in range(min(workers, len(tasks)))
+        ]
+        seconds: list[float] = []
+        outcomes = _outcomes(crew, [(n, frames[n], keys[n]) for n in tasks])
+        for n, outcome, took in stack.enter_context(closing(outcomes)):
+            origin = _origin(frames[n])
+            tags: dict[str, Tag] = {
+                "label_calculator": reference.name,
+                "label_level": reference.level,
+                "label_settings": reference.settings_hash,
+                "label_source": origin,
+                "label_id": keys[n],
+                "label_qff": __version__,
+                "label_wall_s": round(took, 3),
+            }
+            if isinstance(outcome, Atoms):
+                outcome.info |= {**tags, "label_finished": datetime.now(UTC).isoformat(timespec="seconds")}
+                done.append(outcome)
                 seconds.append(took)
             else:
-                bare = replace(frames[index], energy=None, forces=None, stress=None, tags=tags)
-                failed.append(
-                    replace(bare, tags={**tags, "failure": outcome, "label_wall_s": round(took, 3)}).to_atoms()
-                )
-                failures.append(Failure(index, _origin(frames[index]), outcome))
+                bare = _unlabelled(frames[n]).to_atoms()
+                bare.info |= {**tags, "failure": outcome}
+                failed.append(bare)
+                failures.append(Failure(n, origin, outcome))
             if progress is not None:
-                progress(len(seconds) + len(failures) - n_old, len(failures), n_tasks)
+                progress(len(seconds) + len(failures) - len(old), len(failures), len(tasks))
         # Labels get the order of the frames; failures that were made good or repeated are dropped.
         place = {key: number for number, key in enumerate(keys)}
-        done.reorder(sorted(range(len(done.keys)), key=lambda n: (place.get(done.keys[n], len(keys)), n)))
+        done.keep(sorted(range(len(done.keys)), key=lambda n: (place.get(done.keys[n], len(keys)), n)))
         last = {key: n for n, key in enumerate(failed.keys) if key not in set(done.keys)}
-        failed.reorder(sorted(last.values()))
+        failed.keep(sorted(last.values()))
         if not last:
             _tidy(work_path(out))
     return LabelReport(
@@ -179,114 +278,13 @@ def label_frames(
     )
 
 
-class LabelFile:
-    """A file of extended XYZ that grows frame by frame and survives a kill at any moment.
-
-    A frame is written in one piece and forced to disk before the next one begins. What a kill or a full disk leaves
-    behind is at most one incomplete frame at the end, which the next opening cuts off.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Open or make the file, for this process alone.
-
-        Raises:
-            DataError: if the file is no extended XYZ.
-            ConfigError: if another process is writing to it.
-        """
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = path.open("a+b")
-        sync_directory(path.parent)
-        self.headers: list[dict[str, Any]] = []
-        """Key-value pairs of each frame."""
-        self._ends = [0]
-        try:
-            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
-            self._read()
-        except BlockingIOError:
-            self._stream.close()
-            raise ConfigError(
-                f"{path}: another process is writing to it. Wait for it, or name another --out."
-            ) from None
-        except DataError:
-            self._stream.close()
-            raise
-        self._stream.truncate(self._ends[-1])
-
-    @property
-    def keys(self) -> list[str]:
-        """The id of each frame."""
-        return [str(header.get("label_id", "")) for header in self.headers]
-
-    def append(self, atoms: Atoms) -> None:
-        """Write one frame and force it to disk.
-
-        Raises:
-            OSError: if the disk is full or gone; the file then ends with the frame before.
-        """
-        text = as_text(atoms)
-        try:
-            self._stream.write(text.encode())
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
-        except OSError:
-            self._stream.truncate(self._ends[-1])
-            raise
-        self._ends.append(self._ends[-1] + len(text.encode()))
-        self.headers.append(parse_header(text.split("\n", 2)[1]))
-
-    def reorder(self, order: Sequence[int]) -> None:
-        """Keep these frames in this order and close the file; it is the old or the new one at any moment.
-
-        Raises:
-            OSError: from the operating system, with the file left as it was.
-        """
-        if list(order) != list(range(len(self.headers))):
-            content = self.path.read_bytes()
-            write_atomically(self.path, b"".join(content[self._ends[n] : self._ends[n + 1]] for n in order))
-            self.headers = [self.headers[n] for n in order]
-        self.close()
-
-    def close(self) -> None:
-        """Close the file; an empty one is removed."""
-        if not self.headers:
-            self.path.unlink(missing_ok=True)
-        self._stream.close()
-
-    def _read(self) -> None:
-        """Find the complete frames.
-
-        Raises:
-            DataError: if a frame does not begin with its number of atoms.
-        """
-        self._stream.seek(0)
-        while (head := self._stream.readline()).endswith(b"\n"):
-            if not head.strip().isdigit() or len(head) > 12:  # no number of atoms is longer
-                raise DataError(
-                    f"{self.path}: expected a number of atoms, found {head[:40]!r}: this is no file of extended XYZ, "
-                    "so nothing is appended to it. Name another --out."
-                )
-            lines = list(islice(iter(self._stream.readline, b""), int(head) + 1))
-            if len(lines) < int(head) + 1 or not lines[-1].endswith(b"\n"):
-                return
-            self.headers.append(parse_header(lines[0].decode("utf-8", errors="replace")))
-            self._ends.append(self._stream.tell())
-
-
-def as_text(atoms: Atoms) -> str:
-    """One frame as extended XYZ."""
-    stream = io.StringIO()
-    write_xyz(stream, [atoms])
-    return stream.getvalue()
-
-
 def _ensure_same_settings(file: LabelFile, reference: Reference) -> None:
     """Refuse to mix labels of different settings.
 
     Raises:
         ConfigError: if the file holds others.
     """
-    for number, header in enumerate(file.headers):
+    for number, (header, _) in enumerate(file.frames):
         found = header.get("label_settings")
         if found != reference.settings_hash:
             level = header.get("label_level", "labels of unknown origin")
@@ -297,30 +295,15 @@ def _ensure_same_settings(file: LabelFile, reference: Reference) -> None:
             )
 
 
-def _labelled(frame: Frame, label: Label, tags: dict[str, Tag]) -> Atoms:
-    """The frame with its label and provenance."""
-    tags |= {
-        **label.tags,
-        "label_version": label.version,
-        "label_wall_s": round(label.seconds, 3),
-        "label_finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    atoms = replace(frame, energy=label.energy, forces=label.forces, stress=label.stress, tags=tags).to_atoms()
-    atoms.calc.results.update(label.per_atom)
-    return atoms
-
-
-def _tags(frame: Frame, key: str, reference: Reference) -> dict[str, Tag]:
-    """The frame's own tags, and where its label comes from, without names of machines or directories."""
+def _unlabelled(frame: Frame) -> Frame:
+    """The structure with its own tags, without an earlier label and what was said of it."""
     own = {name: tag for name, tag in frame.tags.items() if not name.startswith(("label_", "failure"))}
-    return own | {
-        "label_calculator": reference.name,
-        "label_level": reference.level,
-        "label_settings": reference.settings_hash,
-        "label_source": _origin(frame),
-        "label_id": key,
-        "label_qff": __version__,
-    }
+    return replace(frame, energy=None, forces=None, stress=None, tags=own)
+
+
+def _origin(frame: Frame) -> str:
+    """The file's name, without its directory, and the frame's number in it."""
+    return f"{Path(frame.source).name} frame {frame.index}" if frame.source else f"frame {frame.index}"
 
 
 def _tidy(directory: Path) -> None:
@@ -332,6 +315,204 @@ def _tidy(directory: Path) -> None:
             place.rmdir()
 
 
-def _origin(frame: Frame) -> str:
-    """The file's name, without its directory, and the frame's number in it."""
-    return f"{Path(frame.source).name} frame {frame.index}" if frame.source else f"frame {frame.index}"
+# --- worker processes -------------------------------------------------------------------------------------------------
+
+
+def _outcomes(
+    crew: Sequence["_Worker"], tasks: Sequence[tuple[int, Frame, str]]
+) -> Generator[tuple[int, Atoms | str, float], None, None]:
+    """Number, labelled frame or reason of failure, and seconds of each task, in the order in which they end.
+
+    Raises:
+        QFFError: if the calculator can't be set up.
+    """
+    free: SimpleQueue[_Worker] = SimpleQueue()
+    for worker in crew:
+        free.put(worker)
+
+    def work(index: int, frame: Frame, key: str) -> tuple[int, Atoms | str, float]:
+        worker = free.get()
+        try:
+            return index, *worker.label(frame, key)
+        finally:
+            free.put(worker)
+
+    with ThreadPoolExecutor(max(1, len(crew))) as pool:
+        try:
+            for future in as_completed([pool.submit(work, *task) for task in tasks]):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in crew:
+                worker.stop()
+
+
+class _Worker:
+    """A process that labels one frame after the other; a new one is started after a crash or a time limit."""
+
+    def __init__(self, reference: Reference, directory: Path, threads: int, timeout: float | None) -> None:
+        """Remember what to start.
+
+        Args:
+            reference: the calculator.
+            directory: to work in; what is kept there outlives the process.
+            threads: of the program.
+            timeout: seconds that a frame may take.
+        """
+        self._start = (reference, directory)
+        self._log = directory / LOG
+        self._threads = threads
+        self._timeout = timeout
+        self._pool: ProcessPoolExecutor | None = None
+        self._process = 0
+
+    def label(self, frame: Frame, key: str) -> tuple[Atoms | str, float]:
+        """The labelled frame, or why there is no label, and the seconds that it took.
+
+        Raises:
+            QFFError: if the calculator can't be set up.
+        """
+        began = time.monotonic()
+        try:
+            if self._pool is None:
+                self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+                self._process = self._pool.submit(_lead, self._log, self._threads).result(START_SECONDS)
+                self._pool.submit(_set_up, *self._start).result(START_SECONDS)
+                began = time.monotonic()
+            outcome = self._pool.submit(_label, frame, key).result(self._timeout)
+            return outcome, time.monotonic() - began
+        except TimeoutError:
+            self.stop()
+            seconds = time.monotonic() - began
+            return f"time limit: not done after {seconds:.3g} s", seconds
+        except BrokenProcessPool:
+            self.stop()
+        lines = self._log.read_text(encoding="utf-8", errors="replace").split("\n") if self._log.exists() else []
+        last = [line.strip()[:200] for line in lines if line.strip()][-1:]
+        return f"crash: the worker process died{''.join(f' ({line})' for line in last)}", time.monotonic() - began
+
+    def stop(self) -> None:
+        """End the process and the programs that it started."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process, signal.SIGKILL)
+            pool.shutdown(cancel_futures=True)
+
+
+_STATE: dict[str, Any] = {}
+"""What a worker process keeps from frame to frame; empty everywhere else."""
+
+
+def _lead(log: Path, threads: int) -> int:
+    """Make this process the leader of a group of its own, and give its id.
+
+    So a Ctrl-C in the terminal reaches the parent alone, and the programs it starts can be stopped with it.
+    """
+    os.setsid()
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    for stream in (1, 2):
+        os.dup2(handle, stream)
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+    return os.getpid()
+
+
+def _die_with_parent() -> None:
+    """Stop this process group when the parent has ended, also by ``kill -9``."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _set_up(reference: Reference, directory: Path) -> None:
+    """Make the calculator.
+
+    Raises:
+        QFFError: if it can't be set up.
+    """
+    _STATE.update(reference=reference, directory=directory, calculator=reference.start(directory))
+
+
+def _label(frame: Frame, key: str) -> Atoms | str:
+    """The labelled frame, or why there is no label; in a worker.
+
+    The calculator is kept for the next frame, CP2K with its wavefunction. Programs get a directory for each frame,
+    which stays if the frame fails.
+
+    Raises:
+        ConfigError: if the calculator finds out only now that it can't be set up.
+    """
+    reference: Reference = _STATE["reference"]
+    place = _STATE["directory"].parent / key
+    calculator = _STATE.pop("calculator", None) or reference.start(_STATE["directory"])
+    if not isinstance(calculator, Cp2k):
+        if hasattr(calculator, "reset"):
+            calculator.reset()  # else neighbour lists and guesses of earlier frames decide the last digits
+        if hasattr(calculator, "directory"):
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
+            calculator.directory = str(place)
+    try:
+        labelled = single_point(calculator, frame)
+    except CalculatorSetupError as error:
+        raise ConfigError(f"--calculator {reference.name}: {' '.join(str(error).split())[:300]}") from None
+    except FAILURES as error:
+        traceback.print_exc()
+        with suppress(OSError):
+            place.rmdir()  # nothing in it that could be looked at
+        words = " ".join(str(error).split())[:500]
+        return words if isinstance(error, CalculationFailed) and words else f"{type(error).__name__}: {words}"
+    shutil.rmtree(place, ignore_errors=True)
+    _STATE["calculator"] = calculator
+    return labelled
+
+
+def single_point(calculator: Any, frame: Frame) -> Atoms:
+    """The structure with energy, forces and, with three periods and a calculator that has it, stress.
+
+    ``info`` holds program and version; the calculator's charges and magnetic moments are kept as well.
+
+    Args:
+        calculator: an ASE calculator.
+        frame: the structure.
+
+    Raises:
+        CalculationFailed: if the calculator says that it did not converge, or something is not finite.
+    """
+    atoms = Atoms(
+        numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc, calculator=calculator
+    )
+    energy = float(atoms.get_potential_energy())
+    forces = np.array(atoms.get_forces(), dtype=np.float64)
+    stress = None
+    if frame.pbc.all() and "stress" in calculator.implemented_properties:
+        stress = symmetric_tensor(atoms.get_stress(), name="stress", where="the calculator")
+    if getattr(calculator, "converged", None) is False:  # ASE's VASP says so and raises nothing
+        raise CalculationFailed("the calculation did not converge")
+    for name, values in (("energy", energy), ("forces", forces), ("stress", 0.0 if stress is None else stress)):
+        if not np.isfinite(values).all():
+            wrong = np.argwhere(~np.isfinite(np.atleast_2d(values)))[0][0]
+            raise CalculationFailed(f"{name} not finite{f' on atom {wrong}' if name == 'forces' else ''}")
+    results = calculator.results
+    labelled = replace(_unlabelled(frame), energy=energy, forces=forces, stress=stress).to_atoms()
+    labelled.calc.results.update({name: np.array(results[name]) for name in ATOM_RESULTS if name in results})
+    labelled.info["label_version"] = _version(calculator)
+    if "scf_iterations" in results:
+        labelled.info["label_scf_iterations"] = results["scf_iterations"]
+    return labelled
+
+
+def _version(calculator: Any) -> str:
+    """Program or package and version, for example ``Cp2k 2023.1 (qiskit_qff 0.1.0)``."""
+    own = getattr(calculator, "version", None)
+    if own is None and hasattr(getattr(calculator, "profile", None), "version"):
+        with suppress(OSError, SubprocessError, AttributeError):  # it is a program even if it does not say
+            own = calculator.profile.version()
+    package = type(calculator).__module__.partition(".")[0]
+    with suppress(PackageNotFoundError):
+        package = f"{package} {getattr(sys.modules[package], '__version__', None) or version(package)}"
+    return f"{type(calculator).__name__} {own} ({package})" if own else f"{type(calculator).__name__} ({package})"

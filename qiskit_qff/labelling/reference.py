@@ -1,9 +1,8 @@
 """The calculator that labels, by name: CP2K, tblite, any other of ASE, or a Python callable that returns one."""
 
 import hashlib
+import inspect
 import json
-import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,13 +13,11 @@ from pkgutil import resolve_name
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ase.calculators.calculator import FileIOCalculator, get_calculator_class
-from ase.calculators.genericfileio import GenericFileIOCalculator
+from ase.calculators.calculator import BadConfiguration, CalculatorError, get_calculator_class
 from ase.calculators.names import names
-from ase.calculators.vasp import Vasp
 
 from qiskit_qff.bounded import read_yaml
-from qiskit_qff.errors import ConfigError, MissingDependencyError, QFFError
+from qiskit_qff.errors import ConfigError, MissingDependencyError
 from qiskit_qff.labelling.cp2k import Cp2k, Cp2kOptions
 
 EXECUTION = frozenset({"profile", "command", "verbosity", "cache_api", "max_iterations"})
@@ -54,20 +51,17 @@ class Reference:
         return "h" + hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def start(self, directory: Path) -> Any:
-        """Make the calculator, and make sure that its program is there.
+        """Make the calculator.
 
         Args:
             directory: to work in.
 
         Raises:
-            QFFError: if it refuses its settings, or the program is not installed.
+            QFFError: if it refuses its settings, or its program is not installed.
         """
         try:
             calculator = self.make(directory)
-            words = _command(calculator)
-        except QFFError:
-            raise
-        except Exception as error:  # noqa: BLE001 - every calculator has its own ways to refuse
+        except (CalculatorError, BadConfiguration, OSError, ValueError) as error:
             raise ConfigError(
                 f"--calculator {self.name}: can't be set up ({type(error).__name__}: "
                 f"{' '.join(str(error).split())[:300]}). Correct its --options, or the environment that ASE expects "
@@ -75,22 +69,10 @@ class Reference:
             ) from None
         if not hasattr(calculator, "get_potential_energy"):
             raise ConfigError(f"--calculator {self.name}: gives {type(calculator).__name__}, not an ASE calculator.")
-        if words and "/" in words[0] and words[0][0] not in "/$~":
-            raise ConfigError(
-                f"--calculator {self.name}: its command begins with {words[0]!r}, but each frame is computed in a "
-                f"directory of its own. Name the program by its whole path, such as {Path(words[0]).resolve()}."
-            )
-        # The shell knows its own words, functions and variables.
-        known = ["/bin/sh", "-c", f"command -v {' '.join(words[:1])}"]
-        if words and subprocess.run(known, capture_output=True, check=False).returncode:  # noqa: S603
-            raise ConfigError(
-                f"--calculator {self.name}: its command is {' '.join(words)!r}, but there is no program {words[0]!r} "
-                "on PATH. Install it, or correct the command in its options or in the environment."
-            )
         return calculator
 
     def check(self) -> None:
-        """Start the calculator once, for nothing but to see that it can be.
+        """Make the calculator once, only to see that it can be made.
 
         Raises:
             QFFError: if it can't.
@@ -110,12 +92,17 @@ def reference(name: str, options: Path | Mapping[str, Any] | None = None, *, whe
         where: what to call the options in an error.
 
     Raises:
-        ConfigError: if the name or, for CP2K, an option is unknown, or the file can't be read.
+        ConfigError: if the name or an option is unknown, or the file can't be read.
         MissingDependencyError: if tblite is not installed.
     """
     if isinstance(options, Path):
         where = f"{where} {options}"
-        options = _read(options, where)
+        try:
+            options = read_yaml(options)
+        except OSError as error:
+            raise ConfigError(f"{where}: {error.strerror or error}. Check the path.") from None
+        except ValueError as error:
+            raise ConfigError(f"{where}: no valid YAML ({' '.join(str(error).split())[:200]}).") from None
     if options is not None and not isinstance(options, Mapping):
         raise ConfigError(f"{where}: expected 'key: value' lines, found {type(options).__name__}.")
     given = dict(options or {})
@@ -126,46 +113,14 @@ def reference(name: str, options: Path | Mapping[str, Any] | None = None, *, whe
     factory = _factory(name)
     if name == "tblite":
         given = {**XTB, **given}
+    try:
+        inspect.signature(factory).bind(**given)
+    except TypeError as error:
+        raise ConfigError(f"{where}: does not fit --calculator {name} ({error}).") from None
     settings = {key: value for key, value in given.items() if key not in EXECUTION}
     words = json.dumps(settings, sort_keys=True, default=str)
     level = str(given["method"]) if name == "tblite" else f"{name} {words if len(words) < 120 else f'{words[:117]}...'}"
     return Reference(name, level, settings, partial(_make, factory, given))
-
-
-def works_in_files(calculator: Any) -> bool:
-    """Whether a calculator starts a program for each calculation, in a directory.
-
-    Args:
-        calculator: an ASE calculator.
-    """
-    return isinstance(calculator, (FileIOCalculator, GenericFileIOCalculator, Vasp))
-
-
-def _command(calculator: Any) -> list[str]:
-    """The command that a calculator will start, without variables before it; empty where there is none to look for."""
-    if isinstance(calculator, Vasp):
-        command = calculator.make_command(calculator.command)
-    else:
-        command = getattr(getattr(calculator, "profile", None), "command", None) or ""
-    words = shlex.split(command.replace(";", " ; ")) if isinstance(command, str) else list(command)
-    while words and "=" in words[0]:
-        if words.pop(0).startswith("PATH="):
-            return []
-    return words
-
-
-def _read(path: Path, where: str) -> Any:
-    """Content of a YAML file.
-
-    Raises:
-        ConfigError: if it can't be read.
-    """
-    try:
-        return read_yaml(path)
-    except OSError as error:
-        raise ConfigError(f"{where}: {error.strerror or error}. Check the path.") from None
-    except ValueError as error:
-        raise ConfigError(f"{where}: no valid YAML ({' '.join(str(error).split())[:200]}).") from None
 
 
 def _factory(name: str) -> Callable[..., Any]:
@@ -179,10 +134,9 @@ def _factory(name: str) -> Callable[..., Any]:
         raise MissingDependencyError("tblite is not installed. It comes with: pip install 'qiskit_qff[label]'.")
     if ":" in name and (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)  # a file in the current directory, as for 'python -m'
+    place = "tblite.ase:TBLite" if name == "tblite" else name
     try:
-        if name == "tblite":
-            name = "tblite.ase:TBLite"
-        found = resolve_name(name) if ":" in name else get_calculator_class(name)
+        found = resolve_name(place) if ":" in place else get_calculator_class(place)
     except (ImportError, AttributeError, KeyError, ValueError) as error:
         known = ", ".join(sorted({*names, "tblite"}))
         raise ConfigError(
@@ -195,7 +149,7 @@ def _factory(name: str) -> Callable[..., Any]:
     return factory
 
 
-def _make(factory: Callable[..., Any], options: Mapping[str, Any], directory: Path) -> Any:
+def _make(factory: Callable[..., Any], options: Mapping[str, Any], _directory: Path) -> Any:
     """The calculator of a class or callable.
 
     Raises:
@@ -209,7 +163,4 @@ def _make(factory: Callable[..., Any], options: Mapping[str, Any], directory: Pa
                 f"--calculator {factory.__name__}: takes no 'profile'; it is for programs such as espresso."
             )
         arguments["profile"] = profile(**arguments["profile"])
-    calculator = factory(**arguments)
-    if works_in_files(calculator):
-        calculator.directory = directory
-    return calculator
+    return factory(**arguments)

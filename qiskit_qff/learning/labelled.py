@@ -121,7 +121,6 @@ def label_all(
         workers=config.workers,
         threads=config.threads,
         timeout=config.timeout_s,
-        with_settings=False,  # they are in the configuration
         progress=progress,
     )
     asked = {frame_id(frame) for frame in frames}

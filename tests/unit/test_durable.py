@@ -133,16 +133,6 @@ def test_what_a_killed_process_staged_is_taken_over(tmp_path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["run", "model.json"]
 
 
-def test_what_was_staged_beside_is_removed_when_staging_inside(tmp_path) -> None:
-    target = tmp_path / "run"
-    target.mkdir()
-    killed_while(stage, target)
-    (target / "journal.json").write_text("{}")
-    with staged_directory(target) as staging:
-        (staging / "model.json").write_text("whole")
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["journal.json", "model.json", "run"]
-
-
 def test_a_refused_directory_is_not_left_behind(tmp_path) -> None:
     with pytest.raises(ValueError, match="no"), locked_directory(tmp_path / "deep" / "run"):
         raise ValueError("no")

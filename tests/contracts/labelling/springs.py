@@ -53,3 +53,11 @@ class Springs(Calculator):
 def not_a_calculator():
     """Gives something else."""
     return 3
+
+
+class Broken(Springs):
+    """A calculator with a bug."""
+
+    def calculate(self, *_arguments, **_keywords):
+        """Ask for what is not there."""
+        self.no_such_thing()

@@ -85,7 +85,7 @@ def test_trouble_costs_one_frame_each_and_is_kept_with_its_reason(tmp_path) -> N
     assert report.n_labelled == 3
     reasons = {failure.index: failure.reason for failure in report.failures}
     assert list(reasons) == [1, 3, 4, 5]
-    assert reasons[1] == "crash: the worker process died (SIGABRT: heap corrupted)"
+    assert reasons[1] == "crash: the worker process died (heap corrupted)"
     assert reasons[3] == "forces not finite on atom 1"
     assert reasons[4].startswith("time limit: not done after 2")
     assert reasons[5] == "the SCF ran away"
@@ -177,7 +177,8 @@ def test_killed_runs_lose_no_finished_frame_and_leave_no_process(tmp_path, way) 
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])}
     with subprocess.Popen([*starter, *command], stderr=subprocess.PIPE, env=environment) as process:
         _wait(lambda: out.exists() and out.read_bytes().count(b"label_id") >= 3)
-        workers = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+        children = Path(f"/proc/{process.pid}/task").glob("*/children")
+        workers = [int(pid) for path in children for pid in path.read_text().split()]
         assert len(workers) >= 2
         process.send_signal(way)
         told = process.communicate(timeout=30)[1].decode()
