@@ -18,7 +18,6 @@ from qiskit_qff.evaluators.backends import Device, device_evaluator, find_device
 from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.evaluators.strategies.operator import operator_requests
 from qiskit_qff.evaluators.strategies.spectrum import chosen_design
-from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.remote.jobs import snapshot_of
 from qiskit_qff.model.remote.run_directory import Settings, plan_jobs, snapshot_tiles
@@ -73,9 +72,8 @@ def estimate(field: ForceField, settings: Settings, device: Device) -> Calibrati
             depths.append(circuit.depth(lambda gate: gate.operation.num_qubits == 2))
             gates.append(circuit.num_nonlocal_gates())
     circuits = sum(job.circuits for job in jobs)
-    timing = TimingModel(mitigation_factor=preset.time_factor)
     shots = circuits * settings.shots
-    seconds = timing.seconds(shots=shots, jobs=len(jobs))
+    seconds = device.timing(preset).seconds(shots=shots, jobs=len(jobs))
     return CalibrationCost(settings, len(jobs), circuits, shots, max(depths), max(gates), seconds)
 
 

@@ -49,6 +49,7 @@ def measure_in_jobs(
         ConfigError: If the backend cannot do what is asked, or the directory holds another run.
         BackendError: If the backend cannot be reached, or a job failed; what was measured is kept.
     """
+    from qiskit_qff.evaluators.backends import find_device
     from qiskit_qff.model.remote.jobs import fetch, sending_server, submit_missing
     from qiskit_qff.model.remote.results import assemble, calibrated_model, write_operators
     from qiskit_qff.model.remote.run_directory import Settings
@@ -57,7 +58,8 @@ def measure_in_jobs(
     settings = Settings(backend, shots, mitigation, decoupling, design, "batch", seed if is_local else None)
     with _directory(directory) as place:
         run = _planned(model, place, settings, output)
-        output.note(price(run.jobs, run.settings)[0])
+        device = find_device(backend, n_qubits=run.field().n_qubits)
+        output.note(price(run.jobs, run.settings, device)[0])
         with sending_server(run) as server:
             submit_missing(run, server, output.note)
         if not is_local:
@@ -127,12 +129,13 @@ def _check_abilities(device: "Device", settings: "Settings") -> None:
     )
 
 
-def price(jobs: "Sequence[PlannedJob]", settings: "Settings") -> tuple[str, dict[str, Any]]:
+def price(jobs: "Sequence[PlannedJob]", settings: "Settings", device: "Device | None") -> tuple[str, dict[str, Any]]:
     """What planned jobs take, told before anything is sent.
 
     Args:
         jobs: The jobs.
         settings: What is measured.
+        device: Where; None for simulators that no job is sent to.
 
     Returns:
         One line in words, and the numbers for the JSON object.
@@ -143,7 +146,8 @@ def price(jobs: "Sequence[PlannedJob]", settings: "Settings") -> tuple[str, dict
     preset = find_preset(settings.mitigation)
     circuits = sum(job.circuits for job in jobs)
     shots = circuits * settings.shots
-    seconds = TimingModel(mitigation_factor=preset.time_factor).seconds(shots=shots, jobs=len(jobs))
+    timing = TimingModel(mitigation_factor=preset.time_factor) if device is None else device.timing(preset)
+    seconds = timing.seconds(shots=shots, jobs=len(jobs))
     words = (
         f"{len(jobs)} jobs on {settings.backend}: {circuits} circuits, {shots} shots, {preset.description}"
         f"{', dynamical decoupling' if settings.dynamical_decoupling else ''}; "
@@ -168,8 +172,8 @@ def rehearse(model: Path, settings: "Settings", output: Output) -> None:
 
     from qiskit_qff.evaluators.backends import NOISELESS, build_evaluator, find_device
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.model.remote.jobs import snapshot_of
-    from qiskit_qff.model.remote.run_directory import Tile, plan_jobs, snapshot_tiles
+    from qiskit_qff.model.placement import place_registers
+    from qiskit_qff.model.remote.run_directory import plan_jobs
 
     field = ForceField.load(model)
     if settings.backend in NOISELESS:
@@ -181,13 +185,11 @@ def rehearse(model: Path, settings: "Settings", output: Output) -> None:
             dynamical_decoupling=settings.dynamical_decoupling,
             rng=np.random.default_rng(0),
         )
-        # Without a device registers are computed one after the other.
-        tiles = {key: Tile(number, None) for number, key in enumerate(field.registers)}
+        device = None
     else:
         device = find_device(settings.backend, n_qubits=field.n_qubits)
         _check_abilities(device, settings)
-        tiles = snapshot_tiles(snapshot_of(device, field))
-    words, numbers = price(plan_jobs(field, settings, tiles), settings)
+    words, numbers = price(plan_jobs(field, settings, place_registers(field, device)), settings, device)
     output.say(f"would send {words}; nothing was sent or written")
     output.finish(numbers)
 

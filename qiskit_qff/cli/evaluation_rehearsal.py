@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qiskit_qff.cli.output import Output
 
 if TYPE_CHECKING:
+    from qiskit_qff.evaluators.backends import Device
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.structures.frame import Frame
 
@@ -43,10 +44,9 @@ def rehearse(
     """
     import numpy as np
 
-    from qiskit_qff.evaluators.backends import NOISELESS, build_evaluator
+    from qiskit_qff.evaluators.backends import NOISELESS, build_evaluator, find_device
     from qiskit_qff.evaluators.mitigation import find_preset
     from qiskit_qff.evaluators.primitive import JobLimits
-    from qiskit_qff.evaluators.timing import TimingModel
     from qiskit_qff.structures.species import species_index
 
     for frame in frames:
@@ -65,29 +65,31 @@ def rehearse(
         dynamical_decoupling=decoupling,
         rng=np.random.default_rng(0),
     )
-    circuits = _circuits(field, frames, strategy, design)
+    device = None if backend in NOISELESS else find_device(backend, n_qubits=field.n_qubits)
+    circuits = _circuits(field, frames, strategy, design, device)
     result |= {"n_circuits": circuits, "n_shots": circuits * (shots or 0)}
     words = f"by {strategy}: at most {circuits} circuits, {result['n_shots']} shots"
-    if backend not in NOISELESS:
+    if device is not None:
         jobs = -(-circuits // JobLimits().sets_per_job(shots or 1))
-        timing = TimingModel(mitigation_factor=find_preset(mitigation).time_factor)
-        result["qpu_seconds"] = timing.seconds(shots=result["n_shots"], jobs=max(jobs, len(field.models)))
+        result["qpu_seconds"] = device.timing(find_preset(mitigation)).seconds(shots=result["n_shots"], jobs=jobs)
         words += f"; on a device about {result['qpu_seconds']:.0f} s of processor time (estimate)"
     output.say(f"{words}; nothing was run")
     output.finish(result)
 
 
-def _circuits(field: "ForceField", frames: "Sequence[Frame]", strategy: str, design: str) -> int:
+def _circuits(
+    field: "ForceField", frames: "Sequence[Frame]", strategy: str, design: str, device: "Device | None"
+) -> int:
     """Circuits of an evaluation: those that measure M once, where the strategy does, and those of every frame."""
     from qiskit_qff.evaluators.strategies.spectrum import n_measured
+    from qiskit_qff.model.placement import place_registers, rounds_of
     from qiskit_qff.model.quantum_cost import circuit_counts
-    from qiskit_qff.model.remote.run_directory import bound_programs
 
-    found = 0
+    found, rounds = 0, rounds_of(place_registers(field, device))
     if strategy != "environment":
-        for bound in bound_programs(field).values():
-            found += n_measured(bound, design)
+        registers = field.registers
+        found += sum(max(n_measured(registers[key].bound_program(), design) for key in round_) for round_ in rounds)
     for frame in frames:
-        counts = circuit_counts(field, Counter(frame.numbers.tolist()), n_frames=1)[strategy]
+        counts = circuit_counts(field, Counter(frame.numbers.tolist()), n_frames=1, rounds=rounds)[strategy]
         found += max(counts["energy"], counts["forces"])  # by environment the forces' circuits hold the energy's
     return found

@@ -29,8 +29,8 @@ from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import Evaluator
 from qiskit_qff.evaluators.redaction import client_errors
 from qiskit_qff.evaluators.spelling import suggest
-from qiskit_qff.evaluators.tiling import TiledEvaluator, Tiling, tile
-from qiskit_qff.evaluators.timing import TimingModel
+from qiskit_qff.evaluators.tiling import TiledEvaluator, Tiling, tile, without_device
+from qiskit_qff.evaluators.timing import DEFAULT_REPETITION_DELAY, TimingModel
 
 SIMULATORS = ("exact", "statevector", "aer")
 """Backends without noise of their own."""
@@ -50,6 +50,16 @@ class Device:
     """Chosen qubits with their error rates; None on noise-free simulators."""
     is_local: bool
     """Whether it is simulated here."""
+    repetition_delay: float = DEFAULT_REPETITION_DELAY
+    """Time between two shots in s, as the backend states it."""
+
+    def timing(self, preset: MitigationPreset) -> TimingModel:
+        """For estimates of processor time.
+
+        Args:
+            preset: Error mitigation.
+        """
+        return TimingModel(repetition_delay=self.repetition_delay, mitigation_factor=preset.time_factor)
 
 
 def build_evaluator(
@@ -82,7 +92,7 @@ def build_evaluator(
     preset = find_preset(mitigation)
     if name in NOISELESS:
         check_noiseless(name, mitigation=mitigation, dynamical_decoupling=dynamical_decoupling)
-        return _simple_evaluator(name, shots, rng)
+        return _side_by_side(_simple_evaluator(name, shots, rng), n_registers)
     if n_registers > 1 and name not in SIMULATORS:
         return tiled_evaluator(
             name,
@@ -93,7 +103,7 @@ def build_evaluator(
             dynamical_decoupling=dynamical_decoupling,
             rng=rng,
         )
-    return device_evaluator(
+    alone = device_evaluator(
         find_device(name, n_qubits=n_qubits),
         shots=shots,
         preset=preset,
@@ -101,6 +111,14 @@ def build_evaluator(
         noise_model=noise_model,
         rng=rng,
     )
+    return _side_by_side(alone, n_registers)
+
+
+def _side_by_side(evaluator: Evaluator, n_registers: int) -> Evaluator:
+    """One evaluator for several registers, which simulates them one by one and counts joint circuits."""
+    if n_registers == 1:
+        return evaluator
+    return TiledEvaluator(without_device(n_registers), lambda _: evaluator)
 
 
 def evaluators_for(
@@ -157,7 +175,7 @@ def tiled_evaluator(
     whole = find_device(name, n_qubits=n_qubits)
     is_local = whole.is_local
 
-    def evaluator_on(line: QubitLine) -> PrimitiveEvaluator:
+    def evaluator_on(line: QubitLine | None) -> PrimitiveEvaluator:
         device = find_device(name, n_qubits=n_qubits, line=line) if is_local else whole
         return device_evaluator(
             device, shots=shots, preset=preset, dynamical_decoupling=dynamical_decoupling, mode=mode, rng=rng
@@ -198,13 +216,14 @@ def find_device(name: str, *, n_qubits: int, line: QubitLine | None = None) -> D
     if name == "aer":
         return Device(name, _noise_free_simulator(), None, is_local=True)
     if name.startswith("fake_"):
-        small = cut_out(_fake_backend(name), n_qubits, line=line)
-        return Device(name, _simulator(small), small.line, is_local=True)
+        whole = _fake_backend(name)
+        small = cut_out(whole, n_qubits, line=line)
+        return Device(name, _simulator(small), small.line, is_local=True, repetition_delay=_repetition_delay(whole))
     if name.startswith("ibm_"):
         backend = _ibm_backend(name)
         with client_errors(f"IBM Quantum did not describe '{name}'"):
             line = best_line(backend.target, n_qubits) if line is None else line
-        return Device(name, backend, line, is_local=False)
+        return Device(name, backend, line, is_local=False, repetition_delay=_repetition_delay(backend))
     known = [*SIMULATORS, *fake_backend_names()]
     raise BackendError(f"Unknown backend '{name}'. {suggest(name, known)}")
 
@@ -272,7 +291,7 @@ def device_evaluator(
         backend=device.backend,
         shots=shots,
         gaussian_noise=False,
-        timing=TimingModel(mitigation_factor=preset.time_factor),
+        timing=device.timing(preset),
         line=None if device.is_local else device.line,
         rng=rng if device.is_local else None,
         derive_noise=preset.pec and noise_model is None,
@@ -282,6 +301,12 @@ def device_evaluator(
 def fake_backend_names() -> list[str]:
     """Names of all fake devices of the runtime client, as ``fake_NAME``."""
     return sorted(_fake_classes())
+
+
+def _repetition_delay(backend: BackendV2) -> float:
+    """Time between two shots in s: what the backend states, or else IBM's documented default."""
+    stated = getattr(backend, "default_rep_delay", None)
+    return DEFAULT_REPETITION_DELAY if stated is None else float(stated)
 
 
 def _has_durations(device: Device) -> bool:

@@ -162,7 +162,8 @@ class PrimitiveEvaluator:
         """Expectation values of several registers per circuit, each on its own qubits; one job, one PUB a circuit.
 
         Args:
-            rows: For every circuit the requests that it answers, one a register, with as many parameter sets each.
+            rows: For every circuit the requests that it answers, one a register; shorter ones repeat their last
+                parameter set.
             lines: The qubits of each register, in the same order.
             shots: Executions per circuit; :attr:`shots` by default.
 
@@ -177,13 +178,12 @@ class PrimitiveEvaluator:
             results = running.result()
         answers = []
         for number, (row, places, result) in enumerate(zip(rows, lines, results, strict=True)):
-            n_sets = len(row[0].parameters)
+            n_sets = max(len(request.parameters) for request in row)
             n_shots = (used or 0) * n_sets
             own = Cost(n_sets, n_shots, self.timing.seconds(shots=n_shots, jobs=0 if number else 1))
-            parts = split_joint(result.data, [string_set(request.task.readouts) for request in row])
             read = [
                 self._read(self._prepare(request.task, line), part, used)
-                for request, line, part in zip(row, places, parts, strict=True)
+                for request, line, part in zip(row, places, split_joint(result.data, row), strict=True)
             ]
             answers.append([Evaluation(*pair, Cost() if index else own) for index, pair in enumerate(read)])
         return answers
@@ -194,7 +194,7 @@ class PrimitiveEvaluator:
         """Start one job with one PUB per joint circuit, and return it without waiting for its result.
 
         Args:
-            rows: For every circuit the requests that it answers, one a register, with as many parameter sets each.
+            rows: For every circuit the requests that it answers, one a register.
             lines: The qubits of each register, in the same order.
             shots: Executions per circuit.
 
@@ -205,7 +205,7 @@ class PrimitiveEvaluator:
         if self.rng is not None:
             _reseed(self.estimator, int(self.rng.integers(2**31)))
         with client_errors("The estimator refused the job"):
-            return self.estimator.run(pubs, precision=0.0 if shots is None else 1.0 / np.sqrt(shots))
+            return self.estimator.run(pubs, precision=_precision(shots))
 
     def _joint_pub(
         self, row: Sequence[Request], places: Sequence[QubitLine]
@@ -214,13 +214,15 @@ class PrimitiveEvaluator:
         whole = QuantumCircuit(self.backend.num_qubits)
         observables: list[SparsePauliOp] = []
         values: dict[tuple[Parameter, ...], FloatArray] = {}
+        n_sets = max(len(request.parameters) for request in row)
         for number, (request, line) in enumerate(zip(row, places, strict=True)):
             task = self._prepare(request.task, line)
             own = tuple(Parameter(f"register{number:04d}_{k:04d}") for k in range(task.circuit.num_parameters))
             whole.compose(
                 task.circuit.assign_parameters(dict(zip(task.circuit.parameters, own, strict=True))), inplace=True
             )
-            values[own] = request.parameters
+            missing = n_sets - len(request.parameters)
+            values[own] = np.pad(request.parameters, ((0, missing), (0, 0)), mode="edge")
             observables += task.placed
         return whole, ObservablesArray.coerce([[observable] for observable in observables]), values
 
@@ -300,7 +302,7 @@ class PrimitiveEvaluator:
         with client_errors("The estimator refused the job"):
             if self.derive_noise:
                 self._set_noise_model(pubs)
-            return self.estimator.run(pubs, precision=0.0 if shots is None else 1.0 / np.sqrt(shots))
+            return self.estimator.run(pubs, precision=_precision(shots))
 
     def _set_noise_model(self, pubs: list[Any]) -> None:
         """Give the runtime's Estimator the noise that the calibration implies for the layers of these PUBs."""
@@ -322,19 +324,27 @@ class PrimitiveEvaluator:
         return values, covariances
 
 
-def split_joint(data: Any, strings: Sequence[StringSet]) -> list[Any]:
+def split_joint(data: Any, row: Sequence[Request]) -> list[Any]:
     """The data of a joint circuit, register by register, as a circuit of its own would have given them.
 
     Args:
-        data: ``evs``, ``stds`` and what the mitigation adds, observables on the first axis.
-        strings: The strings of each register.
+        data: ``evs``, ``stds`` and what the mitigation adds; observables on the first axis, parameter sets on the
+            second.
+        row: The request of each register.
     """
-    bounds = np.cumsum([0, *(len(own.masks) for own in strings)])
+    bounds = np.cumsum([0, *(len(string_set(request.task.readouts).masks) for request in row)])
     names = [name for name in RESULT_ARRAYS if getattr(data, name, None) is not None]
     return [
-        SimpleNamespace(**{name: np.asarray(getattr(data, name))[begin:end] for name in names})
-        for begin, end in pairwise(bounds)
+        SimpleNamespace(
+            **{name: np.asarray(getattr(data, name))[begin:end, : len(request.parameters)] for name in names}
+        )
+        for request, (begin, end) in zip(row, pairwise(bounds), strict=True)
     ]
+
+
+def _precision(shots: int | None) -> float:
+    """The precision for which estimators take so many shots; a trifle coarser, because they round shots up."""
+    return 0.0 if shots is None else (1.0 + 1e-9) / float(np.sqrt(shots))
 
 
 def _reseed(estimator: Any, seed: int) -> None:

@@ -19,17 +19,17 @@ from qiskit.transpiler import Target
 from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators.cutout import BOND_USES, QubitLine, chains
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, Request
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request
 
 
 @dataclass(frozen=True)
 class Tiling:
     """Tiles of a device, in the order in which registers take them."""
 
-    rounds: tuple[tuple[QubitLine, ...], ...]
-    """Tiles of each joint circuit; all rounds use the same device, one after the other."""
+    rounds: tuple[tuple[QubitLine | None, ...], ...]
+    """Tiles of each joint circuit, None where qubits are not chosen; rounds run one after the other."""
 
-    def place(self, register: int) -> tuple[int, QubitLine]:
+    def place(self, register: int) -> tuple[int, QubitLine | None]:
         """Round and tile of a register.
 
         Args:
@@ -43,6 +43,15 @@ class Tiling:
                 return number, tiles[register]
             register -= len(tiles)
         raise BackendError("there are more registers than tiles; make the tiling for all of them.")
+
+
+def without_device(n_registers: int) -> Tiling:
+    """Registers side by side on a simulator without noise, where any qubit is as good as another.
+
+    Args:
+        n_registers: How many registers there are.
+    """
+    return Tiling(((None,) * n_registers,))
 
 
 def tile(target: Target, n_qubits: int, n_registers: int, *, bond_uses: float = BOND_USES) -> Tiling:
@@ -81,11 +90,11 @@ class TiledEvaluator:
 
     tiling: Tiling
     """The tiles."""
-    evaluator_on: Callable[[QubitLine], PrimitiveEvaluator]
+    evaluator_on: Callable[[QubitLine | None], Evaluator]
     """Makes what runs circuits on a tile: of a simulated device a small device of its own."""
     is_joint: bool = False
     """Whether the registers of a round are run as one circuit, as on a device."""
-    _evaluators: dict[tuple[int, ...], PrimitiveEvaluator] = field(default_factory=dict, init=False, repr=False)
+    _evaluators: dict[tuple[int, ...], Evaluator] = field(default_factory=dict, init=False, repr=False)
 
     def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
         """Expectation values for all requests.
@@ -100,8 +109,10 @@ class TiledEvaluator:
         """
         if self.is_joint:
             rows = joint_rows(self.tiling, requests)
-            lines = [[self.tiling.place(requests[index].register)[1] for index in row] for row in rows]
-            runner = self._on(lines[0][0])
+            places = [[self.tiling.place(requests[index].register)[1] for index in row] for row in rows]
+            lines = [[line for line in row if line is not None] for row in places]
+            runner = self._on(None)
+            assert isinstance(runner, PrimitiveEvaluator)
             parts = runner.evaluate_joint([[requests[index] for index in row] for row in rows], lines, shots=shots)
             joint = {
                 index: one for row, part in zip(rows, parts, strict=True) for index, one in zip(row, part, strict=True)
@@ -121,17 +132,18 @@ class TiledEvaluator:
                     found[index] = Evaluation(one.values, one.covariances, Cost())
         return [found[index] for index in range(len(requests))]
 
-    def _on(self, line: QubitLine) -> PrimitiveEvaluator:
-        """What runs circuits on a tile."""
-        if self.is_joint:
-            return self._evaluators.setdefault((), self._evaluators.get(()) or self.evaluator_on(line))
-        if line.qubits not in self._evaluators:
-            self._evaluators[line.qubits] = self.evaluator_on(line)
-        return self._evaluators[line.qubits]
+    def _on(self, line: QubitLine | None) -> Evaluator:
+        """What runs circuits on a tile, or joint circuits."""
+        key = () if line is None else line.qubits
+        if key not in self._evaluators:
+            self._evaluators[key] = self.evaluator_on(line)
+        return self._evaluators[key]
 
 
 def joint_rows(tiling: Tiling, requests: Sequence[Request]) -> list[list[int]]:
     """Requests that one circuit answers: the k-th of every register of a round.
+
+    The circuit is run with as many parameter sets as the longest of them has.
 
     Args:
         tiling: Tiles of the registers.
@@ -140,11 +152,10 @@ def joint_rows(tiling: Tiling, requests: Sequence[Request]) -> list[list[int]]:
     Returns:
         Indices of requests, one list a circuit.
     """
-    rows: dict[tuple[int, int, int], list[int]] = {}
+    rows: dict[tuple[int, int], list[int]] = {}
     seen: dict[int, int] = {}
     for index, request in enumerate(requests):
         number = seen.get(request.register, 0)
         seen[request.register] = number + 1
-        key = (tiling.place(request.register)[0], number, len(request.parameters))
-        rows.setdefault(key, []).append(index)
+        rows.setdefault((tiling.place(request.register)[0], number), []).append(index)
     return list(rows.values())

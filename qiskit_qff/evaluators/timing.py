@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DEFAULT_REPETITION_DELAY = 250e-6
+"""What IBM documents for its Eagle and Heron processors, in s; Nighthawk ones state 1 to 4 ms."""
+
 
 @dataclass(frozen=True)
 class TimingModel:
@@ -17,8 +20,8 @@ class TimingModel:
 
     job_overhead: float = 2.0
     """Loading and compiling one job."""
-    repetition_delay: float = 250e-6
-    """Time between two shots (the default of IBM's Eagle and Heron processors)."""
+    repetition_delay: float = DEFAULT_REPETITION_DELAY
+    """Time between two shots; a backend states its own as ``default_rep_delay``."""
     circuit_duration: float = 10e-6
     """Duration of one execution, reset and readout included."""
     mitigation_factor: float = 1.0

@@ -3,13 +3,14 @@ r"""Energies, forces and stresses of a force field from expectation values that 
 =================  ============================================  ===================================================
 strategy           energies                                      forces and stress
 =================  ============================================  ===================================================
-``environment``    one circuit per atom and register             parameter shift on every atom's encoding angles
-``density``        at most 2^n circuits per register and frame   from M, measured as by ``operator``
+``environment``    one parameter set per atom                    parameter shift on every atom's encoding angles
+``density``        at most 2^n parameter sets per frame          from M, measured as by ``operator``
 ``operator``       from M, measured once for all frames          from M
 =================  ============================================  ===================================================
 
-On a noiseless backend all three give the numbers of :meth:`ForceField.predict`. Standard errors follow by linear
-propagation; those of frames that share one measured M are not independent.
+All registers are measured side by side. On a noiseless backend all three strategies give the numbers of
+:meth:`ForceField.predict`. Standard errors follow by linear propagation; those of frames that share one measured M are
+not independent.
 """
 
 from collections import Counter
@@ -21,10 +22,10 @@ import numpy as np
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.protocol import Cost, Evaluator
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request, total_cost
 from qiskit_qff.evaluators.spelling import suggest
 from qiskit_qff.evaluators.strategies import density, environment
-from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, measure_operators
+from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, evaluate_side_by_side, measure_operators
 from qiskit_qff.evaluators.strategies.spectrum import check_design, chosen_design, known_spectrum
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.register import RegisterKey
@@ -170,7 +171,9 @@ class _Measurement:
     def predict(self, frame: Frame) -> MeasuredPrediction:
         """Sum over registers, reference energies and core repulsion."""
         seen = environments(self._field, frame)
-        parts = [self._part(key, seen) for key in self._bound if len(seen.amplitudes[key])]
+        present = [key for key in self._bound if len(seen.amplitudes[key])]
+        answers = self._measured(present, seen)
+        parts = [self._part(key, seen, answers[key]) for key in present]
         shape = (frame.n_atoms, 3)
         stress, stress_std = None, None
         if frame.pbc.all():
@@ -186,17 +189,30 @@ class _Measurement:
             stress_std=stress_std,
         )
 
-    def _part(self, key: RegisterKey, seen: Environments) -> _Part:
+    def _measured(self, present: Sequence[RegisterKey], seen: Environments) -> dict[RegisterKey, list[Evaluation]]:
+        """What has to be measured for this frame, of all registers side by side; nothing by ``operator``."""
+        plans: dict[RegisterKey, list[Request]] = {key: [] for key in self._bound}
+        for key in present:
+            if self._strategy == "environment":
+                x, used = seen.amplitudes[key], self._field.registers[key].n_features + 1
+                plans[key] = environment.gradient_requests(self._bound[key], x, used=used)
+            elif self._strategy == "density":
+                plans[key] = density.contraction_requests(self._bound[key], seen.energy_weights(key)[None])
+        bounds = list(self._bound.values())
+        answers = evaluate_side_by_side(self._evaluators, bounds, list(plans.values()), shots=self._shots)
+        self.cost += sum((total_cost(own) for own in answers), Cost())
+        return dict(zip(plans, answers, strict=True))
+
+    def _part(self, key: RegisterKey, seen: Environments, answers: list[Evaluation]) -> _Part:
         """What one register adds."""
         if self._strategy == "environment":
-            return self._part_by_environment(key, seen)
+            return self._part_by_environment(key, seen, answers)
         operator = self._operators[key]
         forces = operator.contract(seen.force_weights(key))
         virial = operator.contract(seen.virial_weights(key))
         weights = seen.energy_weights(key)[None]
         if self._strategy == "density":
-            energy = density.contract(self._evaluator(key), self._bound[key], weights, shots=self._shots)
-            self.cost += energy.cost
+            energy = density.contraction_of(self._bound[key], weights, answers)
         else:
             energy = operator.contract(weights)
         return _Part(
@@ -208,16 +224,10 @@ class _Measurement:
             virial_variances=virial.std_errors**2,
         )
 
-    def _part_by_environment(self, key: RegisterKey, seen: Environments) -> _Part:
+    def _part_by_environment(self, key: RegisterKey, seen: Environments, answers: list[Evaluation]) -> _Part:
         """Every atom by itself."""
-        measured = environment.amplitude_gradients(
-            self._evaluator(key),
-            self._bound[key],
-            seen.amplitudes[key],
-            shots=self._shots,
-            used=self._field.registers[key].n_features + 1,
-        )
-        self.cost += measured.cost
+        used = self._field.registers[key].n_features + 1
+        measured = environment.gradients_of(self._bound[key], seen.amplitudes[key], answers, used=used)
         gradients, gradient_variances = np.zeros((2, seen.force_offset.size))
         for atom, reach in enumerate(seen.reaches[key]):
             slopes, covariance = reach.rows, measured.covariances[atom]
@@ -232,10 +242,6 @@ class _Measurement:
             virial=np.einsum("iaj,ij->a", strains, measured.gradients),
             virial_variances=np.einsum("iaj,ijk,iak->a", strains, measured.covariances, strains, optimize=True),
         )
-
-    def _evaluator(self, key: RegisterKey) -> Evaluator:
-        """The evaluator for the circuit of a register."""
-        return self._evaluators[self._bound[key].program.n_qubits]
 
 
 def _silent(stage: str, done: int, total: int) -> None:

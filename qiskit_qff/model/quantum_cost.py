@@ -1,39 +1,41 @@
 r"""What a model costs on a quantum processor, from closed formulas, before anything is measured.
 
-For one register with D amplitudes, R rotations in U, N atoms in a frame and F frames the strategies prepare
+Registers of all species are measured side by side: the k-th parameter set of each of them shares a circuit, and only
+registers for which a device has no qubits left take another round. One round of registers of n qubits,
+:math:`D = 2^n` amplitudes and R rotations takes, for N atoms of the most frequent species and F frames,
 
 =================  ==============  =============  ===================  =================================
-strategy           once            energy         all forces           full-batch training gradient
+strategy           once            energy         all forces           training gradient
 =================  ==============  =============  ===================  =================================
 ``environment``    0               N              N (2 D - 1)          F N (2 D - 1) (2 R + 1)
-``density``        n + 1           min(N + 1, D)  0 (from the once)    D (D + 1) / 2 + D (2 R + 1)
-``operator``       n + 1           0              0                    D (D + 1) / 2 (2 R + 1)
+``density``        n + 1           min(N + 1, D)  0 (from the once)    as ``operator``
+``operator``       n + 1           0              0                    (2 R + 1) (n + 1)
 =================  ==============  =============  ===================  =================================
 
-states times settings; a readout that is not of rank one needs D (D + 1) / 2 once. The gradient is that of a
-loss of energies and forces; its residuals are included. An environment with exact zeros among its amplitudes needs a
-few circuits more than stated; by ``density`` atoms in equal surroundings need fewer.
+parameter sets times measurement settings; where a readout is not of rank one, D (D + 1) / 2 pair states stand in the
+place of the n + 1 settings. The gradient is that of a loss of energies and forces, all angles of a register shifted in
+turn and those of different registers at the same time; its residuals are included. An environment with exact zeros
+among its amplitudes needs a few circuits more than stated; by ``density`` atoms in equal surroundings need fewer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from qiskit_qff.circuit.compiled import compile_program
-from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import BackendError, DataError
 from qiskit_qff.evaluators.backends import NOISELESS, device_evaluator, find_device
 from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
-from qiskit_qff.evaluators.protocol import MeasurementTask
 from qiskit_qff.evaluators.strategies.operator import operator_requests
 from qiskit_qff.evaluators.strategies.spectrum import default_design, n_measured
 from qiskit_qff.evaluators.tasks import loader_task
-from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.placement import place_registers, rounds_of
+from qiskit_qff.model.register import Register, RegisterKey
 
 QUANTITIES = ("once", "energy", "forces", "gradient")
 """What is counted for each strategy: the calibration, then a frame's energy and forces, and a training gradient."""
@@ -48,7 +50,7 @@ class QuantumCost:
     quantity: str
     """One of :data:`QUANTITIES`."""
     circuits: int
-    """Prepared states times parameter settings, over all registers."""
+    """Parameter sets times settings of the circuits that hold all registers of a round."""
     shots: int
     """Executions in all, without what mitigation adds."""
     seconds: float
@@ -57,13 +59,20 @@ class QuantumCost:
     """Layers of two-qubit gates of the deepest transpiled circuit; 0 where none runs."""
 
 
-def circuit_counts(field: ForceField, atoms: Mapping[int, int], *, n_frames: int) -> dict[str, dict[str, int]]:
-    """Circuits by strategy and quantity, over all registers.
+def circuit_counts(
+    field: ForceField,
+    atoms: Mapping[int, int],
+    *,
+    n_frames: int,
+    rounds: Sequence[Sequence[RegisterKey]] | None = None,
+) -> dict[str, dict[str, int]]:
+    """Circuits by strategy and quantity.
 
     Args:
         field: The model.
         atoms: Number of atoms of each species in a frame, by atomic number.
         n_frames: Frames in the training set.
+        rounds: Registers that share a circuit; by default all registers of a size.
 
     Raises:
         DataError: If the model does not know a species.
@@ -72,22 +81,28 @@ def circuit_counts(field: ForceField, atoms: Mapping[int, int], *, n_frames: int
     if unknown:
         raise DataError(f"The model knows the atomic numbers {field.species}; {unknown} were given.")
     counts = {strategy: dict.fromkeys(QUANTITIES, 0) for strategy in ("environment", "density", "operator")}
-    for (number, _), register in field.registers.items():
-        bound = register.bound_program()
-        program = bound.program
-        size, n = program.n_amplitudes, atoms.get(number, 0)
-        settings = 2 * len(compile_program(program).gates.rotations) + 1
-        entries = size * (size + 1) // 2
-        once = n_measured(bound, "auto")
-        per_register = {
-            "environment": (0, n, n * (2 * size - 1), n_frames * n * (2 * size - 1) * settings),
-            "density": (once, min(n + 1, size), 0, entries + size * settings),
-            "operator": (once, 0, 0, entries * settings),
-        }
-        for strategy, values in per_register.items():
-            for quantity, value in zip(QUANTITIES, values, strict=True):
-                counts[strategy][quantity] += value
+    registers = field.registers
+    for members in rounds_of(place_registers(field)) if rounds is None else rounds:
+        alone = [_of_register(registers[key], atoms.get(key[0], 0), n_frames) for key in members]
+        for strategy, quantities in counts.items():
+            for place, quantity in enumerate(QUANTITIES):
+                # Registers with less to do wait for the others.
+                quantities[quantity] += max(counted[strategy][place] for counted in alone)
     return counts
+
+
+def _of_register(register: Register, n_atoms: int, n_frames: int) -> dict[str, tuple[int, int, int, int]]:
+    """Circuits of one register by itself, in the order of :data:`QUANTITIES`."""
+    bound = register.bound_program()
+    size = bound.program.n_amplitudes
+    once = n_measured(bound, "auto")
+    shifted = 2 * len(compile_program(bound.program).gates.rotations) + 1
+    forces = n_atoms * (2 * size - 1)
+    return {
+        "environment": (0, n_atoms, forces, n_frames * forces * shifted),
+        "density": (once, min(n_atoms + 1, size) if n_atoms else 0, 0, once * shifted),
+        "operator": (once, 0, 0, once * shifted),
+    }
 
 
 def quantum_costs(
@@ -114,39 +129,35 @@ def quantum_costs(
         ConfigError: If the backend cannot do what is asked.
         DataError: If the model does not know a species.
     """
-    counts = circuit_counts(field, atoms, n_frames=n_frames)
     if backend in NOISELESS:
         raise BackendError(f"Backend '{backend}' takes no processor time; choose a device, for example fake_torino.")
     preset = find_preset(mitigation)
     device = find_device(backend, n_qubits=field.n_qubits)
+    counts = circuit_counts(field, atoms, n_frames=n_frames, rounds=rounds_of(place_registers(field, device)))
     evaluator = device_evaluator(device, shots=shots, preset=preset, rng=np.random.default_rng(0))
     depths = _depths(field, evaluator)
-    timing = TimingModel(mitigation_factor=preset.time_factor)
+    timing = device.timing(preset)
     per_job = JobLimits().sets_per_job(shots)
     costs = []
     for strategy, quantities in counts.items():
         for quantity, circuits in quantities.items():
-            measures_operator = strategy == "operator" or quantity == "once"
+            measures_operator = strategy == "operator" or (quantity in {"once", "gradient"} and strategy == "density")
             seconds = timing.seconds(shots=circuits * shots, jobs=-(-circuits // per_job))
-            depth = depths["pairs" if measures_operator else "loader"] if circuits else 0
+            depth = depths["operator" if measures_operator else "loader"] if circuits else 0
             costs.append(QuantumCost(strategy, quantity, circuits, circuits * shots, seconds, depth))
     return tuple(costs)
 
 
 def _depths(field: ForceField, evaluator: PrimitiveEvaluator) -> dict[str, int]:
-    """Largest two-qubit depth with either preparation."""
-    depths = {"loader": 0, "pairs": 0}
+    """Largest two-qubit depth of the circuits that measure an operator, and of those that load an environment."""
+    depths = {"loader": 0, "operator": 0}
     # Registers of one circuit differ in their angles only, and these don't change the depth.
     for register in {register.ansatz: register for register in field.registers.values()}.values():
         bound = register.bound_program()
-        tasks = {"loader": [loader_task(bound.program)], "pairs": _operator_tasks(bound)}
+        plan = operator_requests(bound, design=default_design(bound))
+        tasks = {"loader": [loader_task(bound.program)], "operator": [request.task for request in plan]}
         for preparation, members in tasks.items():
             for task in members:
                 depth = int(evaluator.transpiled(task).depth(lambda gate: gate.operation.num_qubits == 2))
                 depths[preparation] = max(depths[preparation], depth)
     return depths
-
-
-def _operator_tasks(bound: BoundProgram) -> list[MeasurementTask]:
-    """Circuits that measure an energy matrix."""
-    return [request.task for request in operator_requests(bound, design=default_design(bound))]

@@ -7,8 +7,7 @@ diagonalised,
 
 and its eigenvectors are the states that are prepared. With :math:`W = \rho = \sum_i x_i x_i^T` this is the
 energy of a frame; with :math:`W = \partial\rho/\partial R` a force; with W the derivative of a loss with
-respect to M, a training gradient over a whole data set. Shots are spent in proportion to :math:`|\lambda_k|`,
-which minimises the error.
+respect to M, a training gradient over a whole data set.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import numpy as np
 from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.protocol import Cost, Evaluator, Request, total_cost
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request, total_cost
 from qiskit_qff.evaluators.strategies.environment import shifted_request, slopes_of, state_theta_gradient
 from qiskit_qff.evaluators.strategies.results import Measured, ThetaGradient
 from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
@@ -41,7 +40,7 @@ def contract(evaluator: Evaluator, bound: BoundProgram, matrices: FloatArray, *,
         evaluator: What measures.
         bound: Circuit with its parameters.
         matrices: W, shape ``(batch, 2**n, 2**n)``, zero beyond the program's amplitudes.
-        shots: Executions per circuit on average; distributed within each W as its eigenvalues demand.
+        shots: Executions per circuit.
 
     Returns:
         Shape ``(batch,)``, in eV times the units of W.
@@ -49,21 +48,45 @@ def contract(evaluator: Evaluator, bound: BoundProgram, matrices: FloatArray, *,
     Raises:
         ConfigError: If a matrix has a wrong shape or is not symmetric.
     """
+    requests = contraction_requests(bound, matrices)
+    return contraction_of(bound, matrices, evaluator.evaluate(requests, shots=shots) if requests else [])
+
+
+def contraction_requests(bound: BoundProgram, matrices: FloatArray) -> list[Request]:
+    """What has to be measured to know ``Tr(M W)``: the eigenstates of each W, none where W is zero.
+
+    Args:
+        bound: Circuit with its parameters.
+        matrices: W, shape ``(batch, 2**n, 2**n)``, zero beyond the program's amplitudes.
+
+    Raises:
+        ConfigError: If a matrix has a wrong shape or is not symmetric.
+    """
     _check(bound, matrices)
-    owners, factors, states = _eigenstates(matrices)
+    _, factors, states = _eigenstates(matrices)
     if not len(factors):
+        return []
+    return [Request(loader_task(bound.program), loader_parameters(bound.program, states, bound.theta))]
+
+
+def contraction_of(bound: BoundProgram, matrices: FloatArray, results: Sequence[Evaluation]) -> Measured:
+    """``Tr(M W)`` from the answers to :func:`contraction_requests`.
+
+    Args:
+        bound: Circuit with its parameters.
+        matrices: W, shape ``(batch, 2**n, 2**n)``.
+        results: The answers.
+
+    Returns:
+        Shape ``(batch,)``, in eV times the units of W.
+    """
+    if not results:
         return Measured(np.zeros(len(matrices)), np.zeros(len(matrices)), Cost())
-    task = loader_task(bound.program)
-    parameters = loader_parameters(bound.program, states, bound.theta)
-    values, variances = np.empty((2, len(factors)))
-    costs = []
-    for level, members in _shot_levels(owners, factors, shots):
-        (result,) = evaluator.evaluate([Request(task, parameters[members])], shots=level)
-        values[members], variances[members] = result.weighted(bound.weights)
-        costs.append(result)
+    owners, factors, _ = _eigenstates(matrices)
+    values, variances = results[0].weighted(bound.weights)
     sums = np.bincount(owners, weights=factors * values, minlength=len(matrices))
     spread = np.bincount(owners, weights=factors**2 * variances, minlength=len(matrices))
-    return Measured(sums.astype(float), np.sqrt(spread), total_cost(costs))
+    return Measured(sums.astype(float), np.sqrt(spread), total_cost(results))
 
 
 def total_energy(
@@ -75,7 +98,7 @@ def total_energy(
         evaluator: What measures.
         bound: Circuit with its parameters.
         amplitudes: x, shape ``(batch, 2**n)``.
-        shots: Executions per circuit on average.
+        shots: Executions per circuit.
 
     Returns:
         eV, shape ``(1,)``.

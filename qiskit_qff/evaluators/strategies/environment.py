@@ -14,6 +14,8 @@ form serves,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray, IntArray
@@ -70,16 +72,46 @@ def amplitude_gradients(
     Raises:
         ConfigError: If the amplitudes do not fit the program or one has no norm.
     """
+    requests = gradient_requests(bound, amplitudes, used=used)
+    return gradients_of(bound, amplitudes, evaluator.evaluate(requests, shots=shots), used=used)
+
+
+def gradient_requests(bound: BoundProgram, amplitudes: FloatArray, *, used: int | None = None) -> list[Request]:
+    """What has to be measured to know energies and dE/dx.
+
+    Args:
+        bound: Circuit with its parameters.
+        amplitudes: x, shape ``(batch, 2**n)``.
+        used: As in :func:`amplitude_gradients`.
+
+    Raises:
+        ConfigError: If the amplitudes do not fit the program or one has no norm.
+    """
     program, layout = bound.program, tree_layout(bound.program.n_amplitudes)
-    norms = normalise(amplitudes)[1]
+    normalise(amplitudes)
     parameters = loader_parameters(program, amplitudes, bound.theta)
-    shifted = shifted_parameters(parameters, range(layout.n_gates))
-    rows, columns, probes = _dead_probes(bound, amplitudes, used)
+    rows, _, probes = _dead_probes(bound, amplitudes, used)
     task = loader_task(program)
-    requests = [Request(task, parameters), Request(task, shifted)]
+    requests = [Request(task, parameters), Request(task, shifted_parameters(parameters, range(layout.n_gates)))]
     if len(rows):
         requests.append(Request(task, loader_parameters(program, probes, bound.theta)))
-    results = evaluator.evaluate(requests, shots=shots)
+    return requests
+
+
+def gradients_of(
+    bound: BoundProgram, amplitudes: FloatArray, results: Sequence[Evaluation], *, used: int | None = None
+) -> MeasuredGradients:
+    """Energies and dE/dx from the answers to :func:`gradient_requests`.
+
+    Args:
+        bound: Circuit with its parameters.
+        amplitudes: x, shape ``(batch, 2**n)``.
+        results: The answers, in order.
+        used: As in :func:`amplitude_gradients`.
+    """
+    layout = tree_layout(bound.program.n_amplitudes)
+    norms = normalise(amplitudes)[1]
+    rows, columns, _ = _dead_probes(bound, amplitudes, used)
     (value, variance), (shift_value, shift_variance) = (result.weighted(bound.weights) for result in results[:2])
     slopes = shift_derivatives(shift_value, n_columns=layout.n_gates)
     slope_variances = shift_variances(shift_variance, n_columns=layout.n_gates)

@@ -168,16 +168,40 @@ def measure_operators(
     Raises:
         ConfigError: If a design does not determine M.
     """
-    found: list[MeasuredOperator | None] = [None] * len(bounds)
+    plans = [operator_requests(bound, design=design) for bound, design in zip(bounds, designs, strict=True)]
+    answers = evaluate_side_by_side(evaluators, bounds, plans, shots=shots)
+    return [
+        assemble_operator(bound, own, design=design)
+        for bound, own, design in zip(bounds, answers, designs, strict=True)
+    ]
+
+
+def evaluate_side_by_side(
+    evaluators: Mapping[int, Evaluator],
+    bounds: Sequence[BoundProgram],
+    plans: Sequence[Sequence[Request]],
+    *,
+    shots: int | None = None,
+) -> list[list[Evaluation]]:
+    """Answers to the requests of many registers; the k-th requests of registers of a size share circuits.
+
+    Args:
+        evaluators: What measures circuits of a number of qubits.
+        bounds: Circuits with their parameters.
+        plans: What is asked of each of them; may be empty.
+        shots: Executions per parameter set.
+
+    Returns:
+        The answers, in the order of the requests.
+    """
+    found: list[list[Evaluation]] = [[] for _ in bounds]
     for size, evaluator in evaluators.items():
         members = largest_first([index for index, b in enumerate(bounds) if b.program.n_qubits == size], bounds)
-        plans = [operator_requests(bounds[index], design=designs[index]) for index in members]
-        requests = [replace(request, register=place) for place, plan in enumerate(plans) for request in plan]
-        answers = iter(evaluator.evaluate(requests, shots=shots))
-        for index, plan in zip(members, plans, strict=True):
-            own = [next(answers) for _ in plan]
-            found[index] = assemble_operator(bounds[index], own, design=designs[index])
-    return [operator for operator in found if operator is not None]
+        requests = [replace(request, register=place) for place, index in enumerate(members) for request in plans[index]]
+        answers = iter(evaluator.evaluate(requests, shots=shots) if requests else [])
+        for index in members:
+            found[index] = [next(answers) for _ in plans[index]]
+    return found
 
 
 def largest_first(members: Sequence[int], bounds: Sequence[BoundProgram]) -> list[int]:

@@ -13,11 +13,10 @@ from typing import Any
 
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import BackendError
-from qiskit_qff.evaluators.backends import Device, device_tiling, find_device
+from qiskit_qff.evaluators.backends import Device, find_device
 from qiskit_qff.evaluators.ibm_account import opened_mode
-from qiskit_qff.evaluators.strategies.operator import largest_first
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.register import RegisterKey
+from qiskit_qff.model.placement import place_registers
 from qiskit_qff.model.remote.run_directory import Run, save_result
 from qiskit_qff.model.remote.servers import JobFailedError, RuntimeServer, Server, open_server
 
@@ -32,28 +31,18 @@ def snapshot_of(device: Device, field: ForceField) -> dict[str, Any]:
     Raises:
         BackendError: If the device has too few qubits.
     """
-    by_size: dict[int, list[RegisterKey]] = {}
-    for key, register in field.registers.items():
-        by_size.setdefault(register.n_qubits, []).append(key)
-    tiles, begin = [], 0
-    for size, keys in by_size.items():
-        tiling = None if device.line is None else device_tiling(device, size, len(keys))
-        bounds = [field.registers[key].bound_program() for key in keys]
-        for place, index in enumerate(largest_first(range(len(keys)), bounds)):
-            key = keys[index]
-            number, line = (0, None) if tiling is None else tiling.place(place)
-            tiles.append(
-                {
-                    "number": key[0],
-                    "register": key[1],
-                    "round": begin + number,
-                    "qubits": [] if line is None else list(line.qubits),
-                    "two_qubit_errors": [] if line is None else list(line.two_qubit_errors),
-                    "readout_errors": [] if line is None else list(line.readout_errors),
-                    "score": 0.0 if line is None else line.score,
-                }
-            )
-        begin += 1 if tiling is None else len(tiling.rounds)
+    tiles = [
+        {
+            "number": number,
+            "register": register,
+            "round": tile.round,
+            "qubits": [] if tile.line is None else list(tile.line.qubits),
+            "two_qubit_errors": [] if tile.line is None else list(tile.line.two_qubit_errors),
+            "readout_errors": [] if tile.line is None else list(tile.line.readout_errors),
+            "score": 0.0 if tile.line is None else tile.line.score,
+        }
+        for (number, register), tile in place_registers(field, device).items()
+    ]
     return {
         "backend": device.name,
         "date": datetime.now(tz=UTC).isoformat(timespec="seconds"),

@@ -31,6 +31,7 @@ from qiskit_qff.evaluators.reading import RESULT_ARRAYS
 from qiskit_qff.evaluators.strategies.operator import operator_requests
 from qiskit_qff.evaluators.strategies.spectrum import chosen_design
 from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.placement import Tile
 from qiskit_qff.model.register import RegisterKey
 
 FORMAT = 2
@@ -74,16 +75,6 @@ class PlannedJob:
     def requests(self) -> tuple[int, ...]:
         """All requests in the order of the rows."""
         return tuple(index for row in self.rows for index in row)
-
-
-@dataclass(frozen=True)
-class Tile:
-    """Where a register is measured."""
-
-    round: int
-    """Which registers it is side by side with: those of the same round."""
-    line: QubitLine | None
-    """Its qubits with their errors; None on simulators without noise."""
 
 
 @dataclass(frozen=True)
@@ -200,15 +191,16 @@ def plan_jobs(
     """
     sets_per_job = min(sets_per_job, JobLimits().sets_per_job(settings.shots))
     plan = operator_plan(field, settings.design)
-    rows: dict[tuple[int, int, int], list[int]] = {}
+    rows: dict[tuple[int, int], list[int]] = {}
     seen: Counter[RegisterKey] = Counter()
-    for index, (key, request) in enumerate(plan):
-        rows.setdefault((tiles[key].round, seen[key], len(request.parameters)), []).append(index)
+    for index, (key, _) in enumerate(plan):
+        rows.setdefault((tiles[key].round, seen[key]), []).append(index)
         seen[key] += 1
     jobs: list[PlannedJob] = []
     members: list[tuple[int, ...]] = []
     used = 0
-    for (_, _, size), row in rows.items():
+    for row in rows.values():
+        size = max(len(plan[index][1].parameters) for index in row)
         if members and used + size > sets_per_job:
             jobs.append(PlannedJob(len(jobs), tuple(members), used))
             members, used = [], 0

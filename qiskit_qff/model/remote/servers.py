@@ -23,7 +23,6 @@ from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator, split_joint
 from qiskit_qff.evaluators.protocol import Request
 from qiskit_qff.evaluators.redaction import client_errors, redact
-from qiskit_qff.evaluators.z_strings import string_set
 from qiskit_qff.model.remote.run_directory import (
     PlannedJob,
     Run,
@@ -242,11 +241,7 @@ class RuntimeServer:
                 return None
             data = [SimpleNamespace(**dict(item.data.items())) for item in remote.result()]
         rows, _ = self._rows(job)
-        return [
-            part
-            for row, item in zip(rows, data, strict=True)
-            for part in split_joint(item, [string_set(request.task.readouts) for request in row])
-        ]
+        return [part for row, item in zip(rows, data, strict=True) for part in split_joint(item, row)]
 
 
 def open_server(run: Run, connect: Callable[[], Server]) -> Server:

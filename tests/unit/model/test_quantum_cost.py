@@ -1,16 +1,26 @@
-"""Closed formulas of the cost: what the evaluators really run, and no atoms in ``density`` and ``operator``."""
+"""Estimated costs: the executions that the runtime's Estimator really makes, and no atoms in ``operator``."""
+
+from collections import Counter
 
 import numpy as np
 import pytest
+from qiskit_aer import AerSimulator
+from qiskit_aer.primitives import SamplerV2
+from qiskit_ibm_runtime.executor_estimator import Estimator
+from qiskit_ibm_runtime.fake_provider import FakeMiami, FakeTorino
 
 from qiskit_qff.errors import BackendError, DataError
-from qiskit_qff.evaluators.exact import ExactEvaluator
-from qiskit_qff.evaluators.strategies import density, environment
-from qiskit_qff.evaluators.strategies.operator import measure_operator, theta_gradient
-from qiskit_qff.evaluators.strategies.spectrum import default_design
+from qiskit_qff.evaluators.backends import find_device
+from qiskit_qff.evaluators.mitigation import estimator_options, find_preset
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
+from qiskit_qff.evaluators.tiling import TiledEvaluator, tile
 from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.measured import predict_measured
 from qiskit_qff.model.quantum_cost import circuit_counts, quantum_costs
+from qiskit_qff.structures.reading import read_frames
+
+SHOTS = 32
 
 
 @pytest.fixture(scope="module")
@@ -24,51 +34,70 @@ def test_only_environment_depends_on_atoms_and_frames(field) -> None:
     assert small["density"] == large["density"]
     assert small["operator"] == large["operator"]
     assert small["operator"]["energy"] == small["operator"]["forces"] == 0
-    assert small["density"]["energy"] <= len(field.registers) * 2**field.n_qubits
+    assert small["operator"]["once"] == field.n_qubits + 1
+    assert small["density"]["energy"] <= 2**field.n_qubits
     assert large["environment"]["energy"] == 64 * small["environment"]["energy"]
 
 
-def test_formulas_count_what_is_run(field, rng) -> None:
-    run = {strategy: dict.fromkeys(("once", "energy", "forces", "gradient"), 0) for strategy in ("e", "d", "o")}
-    evaluator, atoms = ExactEvaluator(), 12
-    for register in field.registers.values():
-        bound = register.bound_program()
-        program = bound.program
-        x = np.zeros((atoms, 2**program.n_qubits))
-        x[:, : program.n_amplitudes] = rng.normal(size=(atoms, program.n_amplitudes))
-        matrix = density.density_matrix(x)
-        once = measure_operator(evaluator, bound, design=default_design(bound)).cost.circuits
-        residuals = measure_operator(evaluator, bound).cost.circuits
-        run["e"]["energy"] += environment.energies(evaluator, bound, x).cost.circuits
-        run["e"]["forces"] += environment.amplitude_gradients(evaluator, bound, x).cost.circuits
-        run["d"]["once"] += once
-        run["d"]["energy"] += density.total_energy(evaluator, bound, x).cost.circuits
-        run["d"]["gradient"] += residuals + density.theta_gradient(evaluator, bound, matrix).cost.circuits
-        run["o"]["once"] += once
-        run["o"]["gradient"] += theta_gradient(evaluator, bound, matrix).cost.circuits
-    counts = circuit_counts(field, dict.fromkeys(field.species, atoms), n_frames=1)
-    assert counts["density"] == run["d"]
-    assert counts["operator"] == run["o"]
-    assert counts["environment"]["energy"] == run["e"]["energy"]
-    assert counts["environment"]["forces"] == run["e"]["forces"]
+@pytest.mark.parametrize("strategy", ["operator", "density", "environment"])
+def test_the_estimate_is_what_the_estimator_executes(field, trained, monkeypatch, rng, strategy) -> None:
+    """Executions are counted at the sampler below the runtime's Estimator; the registers of the device are joint."""
+    device = FakeTorino()
+    simulator = AerSimulator(
+        method="matrix_product_state",
+        coupling_map=device.coupling_map,
+        basis_gates=["rz", "sx", "x", "cz"],
+        n_qubits=device.num_qubits,
+    )
+    executions, run = [], SamplerV2.run
+
+    def counted(self, pubs, **options):
+        executions.extend(pub.shots * int(np.prod(pub.parameter_values.shape, dtype=int)) for pub in pubs)
+        return run(self, pubs, **options)
+
+    monkeypatch.setattr(SamplerV2, "run", counted)
+    estimator = Estimator(mode=simulator, options=estimator_options(find_preset("none"), local=True))
+    inner = PrimitiveEvaluator(estimator, backend=simulator, gaussian_noise=False, rng=rng)
+
+    def joint(n_qubits: int, n_registers: int) -> TiledEvaluator:
+        return TiledEvaluator(tile(device.target, n_qubits, n_registers), lambda _: inner, is_joint=True)
+
+    frame = read_frames(trained / "data.extxyz")[0]
+    found = predict_measured(field, [frame], evaluator_for=joint, strategy=strategy, shots=SHOTS)
+    assert found.cost.shots == sum(executions)
+    costs = quantum_costs(field, Counter(frame.numbers.tolist()), backend="fake_torino", n_frames=1, shots=SHOTS)
+    shots = {cost.quantity: cost.shots for cost in costs if cost.strategy == strategy}
+    # The circuits of forces by ``environment`` hold those of the energy.
+    assert sum(executions) == shots["once"] + max(shots["energy"], shots["forces"])
 
 
 def test_time_and_depth_on_a_fake_device(field) -> None:
-    def costs(mitigation: str, shots: int) -> dict:
-        found = quantum_costs(
-            field, {29: 5, 79: 3}, backend="fake_torino", n_frames=2, shots=shots, mitigation=mitigation
-        )
+    def costs(mitigation: str, shots: int, backend: str = "fake_torino") -> dict:
+        found = quantum_costs(field, {29: 5, 79: 3}, backend=backend, n_frames=2, shots=shots, mitigation=mitigation)
         return {(cost.strategy, cost.quantity): cost for cost in found}
 
     plain, mitigated = costs("none", 1000), costs("zne", 1000)
-    # Every atom in every register of its element.
-    assert plain["environment", "energy"].shots == 1000 * sum({29: 5, 79: 3}[number] for number, _ in field.registers)
+    assert plain["environment", "energy"].shots == 1000 * 5
     assert plain["environment", "energy"].two_qubit_depth >= plain["operator", "once"].two_qubit_depth > 0
     assert plain["operator", "energy"].seconds == plain["operator", "energy"].two_qubit_depth == 0
     assert mitigated["operator", "once"].seconds > plain["operator", "once"].seconds > 0
-    # Circuits of all registers share a job.
     once = plain["operator", "once"]
+    assert once.shots == 1000 * (field.n_qubits + 1)
     assert once.seconds == TimingModel().seconds(shots=once.shots, jobs=1)
+    # Registers that find no room on a small device take another round.
+    rounds = len(field.registers)
+    assert costs("none", 1000, "fake_manila")["operator", "once"].circuits == rounds * (field.n_qubits + 1)
+
+
+def test_square_lattices_wait_longer_between_shots(field) -> None:
+    assert find_device("fake_miami", n_qubits=2).repetition_delay == FakeMiami().default_rep_delay == 4e-3
+    assert find_device("aer", n_qubits=2).repetition_delay == TimingModel().repetition_delay
+    (once,) = (
+        cost
+        for cost in quantum_costs(field, {29: 5}, backend="fake_miami", n_frames=1, shots=4096)
+        if (cost.strategy, cost.quantity) == ("operator", "once")
+    )
+    assert once.seconds == pytest.approx(4e-3 * once.shots + TimingModel().job_overhead, rel=0.1)
 
 
 def test_bad_input(field) -> None:
