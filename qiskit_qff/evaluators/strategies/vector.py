@@ -1,6 +1,7 @@
 r"""Measure a rank-one register by its vector: M = w u u^T is known once u is.
 
-The circuit's inverse prepares :math:`u = U^\dagger|0\rangle`, and n + 1 settings read it: Z on every qubit, and X on
+A circuit prepares :math:`u = U^\dagger|0\rangle`, for fixed angles the shallowest one there is, and n + 1 settings
+read it: Z on every qubit, and X on
 qubit j with Z on the others for every j. Each is a real orthonormal basis :math:`B_s`, in which all Z strings have
 
 .. math:: t_{sz} = c\,\sum_k (-1)^{z\cdot k} (B_s u)_k^2 ,
@@ -18,12 +19,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from qiskit import QuantumCircuit
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.compiled import circuit_matrix, compile_program
 from qiskit_qff.circuit.gates import untied_circuit
 from qiskit_qff.circuit.program import BoundProgram, CircuitProgram
 from qiskit_qff.circuit.readout import z_diagonals
+from qiskit_qff.encoding.preparation import vector_angles, vector_circuit
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Evaluation, MeasurementTask, Request
 
@@ -75,7 +78,7 @@ def programmed_vector(bound: BoundProgram) -> FloatArray:
 
 @lru_cache(maxsize=64)
 def vector_tasks(program: CircuitProgram) -> tuple[MeasurementTask, ...]:
-    """One task per setting: Z on all qubits, then X on each qubit with Z on the others.
+    """One task per setting, with the program's own rotations as parameters: for derivatives by parameter shift.
 
     Args:
         program: A rank-one program.
@@ -83,10 +86,19 @@ def vector_tasks(program: CircuitProgram) -> tuple[MeasurementTask, ...]:
     Raises:
         ConfigError: If it is not.
     """
-    if not is_rank_one(program):
-        raise ConfigError("Design 'settings' needs the readout 'rank_one' and a real circuit; use design 'pairs'.")
-    n_qubits = program.n_qubits
-    prepare = untied_circuit(program.circuit, name="rotation").inverse()
+    _check(program)
+    return _settings(untied_circuit(program.circuit, name="rotation").inverse())
+
+
+@lru_cache(maxsize=16)
+def _fixed_tasks(n_qubits: int) -> tuple[MeasurementTask, ...]:
+    """One task per setting, with the shallowest preparation there is: for registers whose angles are known."""
+    return _settings(vector_circuit(n_qubits))
+
+
+def _settings(prepare: QuantumCircuit) -> tuple[MeasurementTask, ...]:
+    """Z on all qubits, then X on each qubit with Z on the others."""
+    n_qubits = prepare.num_qubits
     strings = z_diagonals(n_qubits, 2**n_qubits)[1:]
     tasks = [MeasurementTask(prepare, strings, 0)]
     for qubit in range(n_qubits):
@@ -94,6 +106,12 @@ def vector_tasks(program: CircuitProgram) -> tuple[MeasurementTask, ...]:
         rotated.h(qubit)
         tasks.append(MeasurementTask(rotated, strings, 0))
     return tuple(tasks)
+
+
+def _check(program: CircuitProgram) -> None:
+    """Refuse readouts that are not of rank one."""
+    if not is_rank_one(program):
+        raise ConfigError("Design 'settings' needs the readout 'rank_one' and a real circuit; use design 'pairs'.")
 
 
 def vector_requests(bound: BoundProgram) -> list[Request]:
@@ -105,8 +123,9 @@ def vector_requests(bound: BoundProgram) -> list[Request]:
     Raises:
         ConfigError: If M has more than one vector.
     """
-    rotations = compile_program(bound.program).gates.rotation_angles(bound.theta)[None]
-    return [Request(task, rotations) for task in vector_tasks(bound.program)]
+    _check(bound.program)
+    angles = vector_angles(programmed_vector(bound))[None]
+    return [Request(task, angles) for task in _fixed_tasks(bound.program.n_qubits)]
 
 
 def fit_vector(bound: BoundProgram, results: Sequence[Evaluation]) -> MeasuredVector:

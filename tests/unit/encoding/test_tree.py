@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qiskit.circuit.library import StatePreparation
 from qiskit.quantum_info import Statevector
+from qiskit.transpiler import CouplingMap, generate_preset_pass_manager
 
 from qiskit_qff.encoding.amplitudes import amplitude_vectors, normalise, qubits_for
 from qiskit_qff.encoding.multiplexor import Entangler, closed_multiplexor
-from qiskit_qff.encoding.preparation import loader_circuit
+from qiskit_qff.encoding.preparation import loader_circuit, vector_angles, vector_circuit
 from qiskit_qff.encoding.tree import tree_layout
 from qiskit_qff.encoding.tree_angles import dead_amplitudes, loader_amplitudes, loader_angles, loader_jacobian
 from qiskit_qff.errors import ConfigError
@@ -56,6 +57,27 @@ def test_loader_prepares_the_state_of_qiskit(n_amplitudes):
         np.testing.assert_allclose(prepared.data, vector, atol=1e-12)
         reference = Statevector(StatePreparation(vector).definition)
         assert abs(prepared.inner(reference)) == pytest.approx(1.0, abs=1e-10)
+
+
+@settings(max_examples=60, deadline=None)
+@given(n_qubits=st.integers(1, 4), seed=st.integers(0, 2**31), zeros=st.integers(0, 7))
+def test_shallow_circuits_prepare_any_real_vector(n_qubits, seed, zeros):
+    rng = np.random.default_rng(seed)
+    vector = rng.normal(size=2**n_qubits)
+    vector[rng.permutation(2**n_qubits)[: min(zeros, 2**n_qubits - 1)]] = 0.0
+    prepared = Statevector(vector_circuit(n_qubits).assign_parameters(vector_angles(vector)))
+    np.testing.assert_allclose(prepared.data, vector / np.linalg.norm(vector), atol=1e-10)
+
+
+@pytest.mark.parametrize(("n_qubits", "tree", "shallow"), [(1, 0, 0), (2, 1, 1), (3, 7, 3)])
+def test_a_vector_of_three_qubits_takes_three_gates_on_a_line(n_qubits, tree, shallow):
+    line = generate_preset_pass_manager(
+        3, coupling_map=CouplingMap.from_line(n_qubits), basis_gates=["rz", "sx", "x", "cz"]
+    )
+    for circuit, gates in ((loader_circuit(2**n_qubits), tree), (vector_circuit(n_qubits), shallow)):
+        placed = line.run(circuit)
+        assert placed.num_nonlocal_gates() <= gates
+        assert placed.depth(lambda gate: gate.operation.num_qubits == 2) <= gates
 
 
 @settings(max_examples=25, deadline=None)
@@ -106,6 +128,7 @@ def test_closed_multiplexor_returns_to_mask_zero():
         lambda: amplitude_vectors(np.zeros((2, 8)), n_qubits=3),
         lambda: normalise(np.zeros((1, 4))),
         lambda: normalise(np.full((1, 4), np.nan)),
+        lambda: vector_angles(np.zeros(8)),
         lambda: loader_angles(tree_layout(3), np.ones((1, 4))),
         lambda: loader_angles(tree_layout(4), np.ones((1, 8))),
     ],
