@@ -12,7 +12,7 @@ from error_messages import GAP, error_classes, messages
 from sphinx.application import Sphinx
 
 from qiskit_qff.model.config_text import choices, config_schema
-from qiskit_qff.structures.labels import ENERGY_NAMES, FORCE_NAMES, STRESS_NAMES, VIRIAL_NAMES
+from qiskit_qff.structures.frame import ENERGY_NAMES, FORCE_NAMES, STRESS_NAMES, VIRIAL_NAMES
 
 TARGET = Path(__file__).parents[1] / "_generated"
 

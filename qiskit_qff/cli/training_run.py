@@ -23,7 +23,7 @@ from qiskit_qff.report.html import Page, Section, write_page
 from qiskit_qff.report.record import RECORD, Example, Record, environment
 from qiskit_qff.report.training_page import training_page as page_of
 from qiskit_qff.report.training_run import CONFIG, METRICS, MODEL, TrainingRun
-from qiskit_qff.structures.summary import formula
+from qiskit_qff.structures.validation import formula
 from qiskit_qff.training.measured.backend import BackendRun, measured_summary, plan_backend_training
 from qiskit_qff.training.pipeline import TrainedModel, TrainingData
 

@@ -1,6 +1,7 @@
 """``qff validate``: what a data set holds, what is wrong with it, and whether it can be trained on."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,9 +11,7 @@ from qiskit_qff.cli.options import JsonOption
 from qiskit_qff.cli.output import Output
 
 if TYPE_CHECKING:
-    from qiskit_qff.structures.frame import Frame
-    from qiskit_qff.structures.summary import DataSummary
-    from qiskit_qff.structures.validation import Defect
+    from qiskit_qff.structures.validation import DataSummary, Defect
     from qiskit_qff.training.label_consistency import LabelConsistency
 
 _SHOWN = 3
@@ -30,14 +29,14 @@ def validate(
     """Check structures and labels; exit code 2 if they can't be read or can't be trained on."""
     from qiskit_qff.structures.reading import read_frames
     from qiskit_qff.structures.shipped import seen_path
-    from qiskit_qff.structures.summary import summarize
-    from qiskit_qff.structures.validation import validate_frames
+    from qiskit_qff.structures.validation import summarize, validate_frames
+    from qiskit_qff.training.label_consistency import label_consistency
 
     output = Output(as_json=json)
     frames = read_frames([seen_path(path) for path in data], strict=False)
     defects, labels = validate_frames(frames), []
     if all(defect.severity == "warning" for defect in defects):
-        labels = _compare_labels(frames)
+        labels = label_consistency(frames)
         defects = sorted([*_mismatches(labels), *defects], key=lambda defect: defect.severity)
     summary = summarize(frames)
     advice = advise(summary)
@@ -55,18 +54,11 @@ def validate(
             "defects": defects,
             "advice": advice,
             "labels": labels,
-            **_plain_summary(summary),
+            **asdict(summary),
         }
     )
     if n_errors:
         raise typer.Exit(2)
-
-
-def _compare_labels(frames: "list[Frame]") -> "list[LabelConsistency]":
-    """Energies and stresses of every file against its forces."""
-    from qiskit_qff.training.label_consistency import label_consistency
-
-    return label_consistency(frames)
 
 
 def _mismatches(labels: "list[LabelConsistency]") -> "Iterator[Defect]":
@@ -103,35 +95,15 @@ def advise(summary: "DataSummary") -> list[str]:
     return advice
 
 
-def _plain_summary(summary: "DataSummary") -> dict[str, Any]:
-    """The summary's fields, for the JSON object."""
-    from dataclasses import asdict
-
-    return asdict(summary)
-
-
 def _tell_summary(summary: "DataSummary", output: Output) -> None:
     """Print what the data set consists of."""
     for name, count in summary.files.items():
         output.say(f"{name}: {_count(count, 'frame')}")
     output.table("composition", ["formula", "frames"], _most(summary.compositions))
-    kinds = ", ".join(f"{kind} ({count})" for kind, count in summary.periodicity.items())
-    output.say(f"elements: {', '.join(summary.elements)}; periodic along a, b, c: {kinds}")
-    labels = {"energy": summary.n_with_energy, "forces": summary.n_with_forces, "stress": summary.n_with_stress}
-    told = ", ".join(f"{name} in {count} of {summary.n_frames}" for name, count in labels.items())
+    output.say(f"elements: {', '.join(summary.elements)}")
+    told = ", ".join(f"{name} in {count} of {summary.n_frames}" for name, count in summary.n_labelled.items())
     output.say(f"labels: {told}")
-    ranges = {
-        "atoms": summary.atoms,
-        "energy, eV/atom": summary.energy_ev_per_atom,
-        "force, eV/Å": summary.force_ev_per_ang,
-        "volume, Å³/atom": summary.volume_ang3_per_atom,
-        "pressure, GPa": summary.pressure_gpa,
-    }
-    rows = [
-        [name, _digits(found.low), _digits(found.middle), _digits(found.high)]
-        for name, found in ranges.items()
-        if found is not None
-    ]
+    rows = [[name, *map(_digits, found)] for name, found in summary.ranges.items()]
     output.table("ranges", ["quantity", "lowest", "median", "highest"], rows)
     if summary.energy_std_mev_per_atom is not None and summary.force_std_mev_per_ang is not None:
         output.say(

@@ -33,16 +33,14 @@ import numpy as np
 import yaml
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
-from ase.io.extxyz import write_xyz
+from ase.io.extxyz import key_val_str_to_dict, write_xyz
 
 from qiskit_qff import __version__
 from qiskit_qff.durable import GrowingFile, write_atomically
 from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.labelling.cp2k import Cp2k
 from qiskit_qff.labelling.reference import Reference
-from qiskit_qff.structures.extxyz import parse_header
-from qiskit_qff.structures.frame import Frame, Tag
-from qiskit_qff.structures.labels import symmetric_tensor
+from qiskit_qff.structures.frame import Frame, Tag, symmetric_tensor
 
 Progress = Callable[[int, int, int], None]
 """Takes the number of frames done, of those failed, and of all."""
@@ -147,7 +145,7 @@ class LabelFile:
         """
         text = as_text(atoms).encode()
         self._file.append(text)
-        self.frames.append((parse_header(text.split(b"\n", 2)[1].decode()), text))
+        self.frames.append((key_val_str_to_dict(text.split(b"\n", 2)[1].decode()), text))
 
     def keep(self, order: Sequence[int]) -> None:
         """Keep these frames in this order, and close the file; it is the old or the new one at any moment."""
@@ -181,7 +179,7 @@ class LabelFile:
             if len(block) < int(head) + 2 or not block[-1].endswith(b"\n"):
                 break
             text = b"".join(block)
-            self.frames.append((parse_header(block[1].decode("utf-8", errors="replace")), text))
+            self.frames.append((key_val_str_to_dict(block[1].decode("utf-8", errors="replace")), text))
             size, begin = size + len(text), begin + len(block)
         return size
 

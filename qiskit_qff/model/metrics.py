@@ -20,7 +20,7 @@ from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.prediction import Prediction
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.summary import formula
+from qiskit_qff.structures.validation import formula
 
 MEV_PER_EV = 1000.0
 

@@ -1,4 +1,9 @@
-"""One structure with its ab initio labels: the form in which all data enters the package."""
+"""One structure with its ab initio labels: the form in which all data enters the package.
+
+Labels are found under the names that programs give them, whatever the case; the first one present wins. A *stress* is
+in eV/Å³ with ASE's sign, ``σ = (1/V) dE/dε``; a *virial*, as GAP and NEP files store it, is in eV with the other sign,
+``W = -V σ``. ``free_energy`` is only a fallback: programs that write both mean ``energy`` to be learnt.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,12 +14,18 @@ from numpy.typing import ArrayLike
 
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.errors import DataError
-from qiskit_qff.structures.labels import find_labels, symmetric_tensor
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 Tag = str | int | float | bool
+
+ENERGY_NAMES = ("energy", "ref_energy", "dft_energy", "free_energy")
+FORCE_NAMES = ("forces", "force", "ref_forces", "ref_force", "dft_forces", "dft_force")
+STRESS_NAMES = ("stress", "ref_stress", "dft_stress")
+VIRIAL_NAMES = ("virial", "virials", "ref_virial", "ref_virials", "dft_virial", "dft_virials")
+
+_VOIGT = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,19 +147,17 @@ class Frame:
         arrays = {**atoms.arrays, **({"forces": results["forces"]} if "forces" in results else {})}
         cell, pbc = np.array(atoms.cell.array), np.array(atoms.pbc)
         volume = abs(float(np.linalg.det(cell))) if pbc.all() else float("nan")
-        labels = find_labels(values, arrays, volume=volume, where=where)
+        labels, used = _find_labels(values, arrays, volume=volume, where=where)
         return cls(
             numbers=atoms.numbers,
             positions=atoms.positions,
             cell=cell,
             pbc=pbc,
-            energy=labels.energy,
-            forces=labels.forces,
-            stress=labels.stress,
-            momenta=atoms.get_momenta() if atoms.has("momenta") else None,
+            momenta=_momenta(atoms),
             source=source,
             index=index,
-            tags=scalar_tags({name: value for name, value in values.items() if name not in labels.used}),
+            tags=scalar_tags({name: value for name, value in values.items() if name not in used}),
+            **labels,
         )
 
     @classmethod
@@ -161,31 +170,23 @@ class Frame:
         Raises:
             DataError: on partial occupancies, or labels of impossible shapes.
         """
-        where = f"{source or 'structure'}, frame {index}"
+        from ase import Atoms
+
         if not structure.is_ordered:
             raise DataError(
-                f"{where}: sites are partially occupied. Order the structure first "
+                f"{source or 'structure'}, frame {index}: sites are partially occupied. Order the structure first "
                 "(pymatgen's OrderDisorderedStructureTransformation)."
             )
         lattice = getattr(structure, "lattice", None)
-        cell = np.zeros((3, 3)) if lattice is None else np.array(lattice.matrix)
-        pbc = np.zeros(3, dtype=bool) if lattice is None else np.array(lattice.pbc)
-        volume = abs(float(np.linalg.det(cell))) if pbc.all() else float("nan")
-        arrays = {name: _filled(values) for name, values in structure.site_properties.items()}
-        labels = find_labels(structure.properties, arrays, volume=volume, where=where)
-        rest = {name: value for name, value in structure.properties.items() if name not in labels.used}
-        return cls(
-            numbers=np.array([site.specie.Z for site in structure], dtype=np.int64),
-            positions=np.array(structure.cart_coords, dtype=np.float64).reshape(-1, 3),
-            cell=cell,
-            pbc=pbc,
-            energy=labels.energy,
-            forces=labels.forces,
-            stress=labels.stress,
-            source=source,
-            index=index,
-            tags=scalar_tags(rest),
-        )
+        atoms = Atoms(numbers=[site.specie.Z for site in structure], positions=structure.cart_coords, info={})
+        if lattice is not None:
+            atoms.set_cell(lattice.matrix)
+            atoms.set_pbc(lattice.pbc)
+        atoms.info.update(structure.properties)
+        for name, values in structure.site_properties.items():
+            if all(value is not None for value in values):
+                atoms.arrays[name] = np.array(values)
+        return cls.from_atoms(atoms, source=source, index=index)
 
     def to_atoms(self) -> "Atoms":
         """ASE Atoms; labels sit in a SinglePointCalculator, tags in ``info``."""
@@ -214,6 +215,16 @@ def scalar_tags(values: Mapping[str, Any]) -> dict[str, Tag]:
     return tags
 
 
+def _momenta(atoms: "Atoms") -> FloatArray | None:
+    """Momenta as they are, or from the column ``vel`` that LAMMPS writes, in Å/ps with ``units metal``."""
+    from ase import units
+
+    if "vel" not in atoms.arrays or "momenta" in atoms.arrays:
+        return atoms.arrays.get("momenta")
+    momenta: FloatArray = atoms.arrays["vel"] * atoms.get_masses()[:, None] / (1e3 * units.fs)
+    return momenta
+
+
 def _current_results(atoms: "Atoms") -> dict[str, Any]:
     """Energy, free energy, forces and stress that the attached calculator holds for exactly these atoms."""
     calculator = atoms.calc
@@ -224,6 +235,71 @@ def _current_results(atoms: "Atoms") -> dict[str, Any]:
     return {name: held[name] for name in names if held.get(name) is not None}
 
 
-def _filled(values: Any) -> Any:
-    """Site properties as they are, or None where a site has none."""
-    return None if any(value is None for value in values) else values
+def _find_labels(
+    values: Mapping[str, Any], arrays: Mapping[str, Any], *, volume: float, where: str
+) -> tuple[dict[str, Any], set[str]]:
+    """Energy, forces and stress among global values and per-atom arrays, and the names they were found under.
+
+    Args:
+        values: global properties by name, for example ``energy`` and ``stress``.
+        arrays: per-atom properties by name, for example ``forces``.
+        volume: of the cell in Å³, NaN where there is none; needed only to turn a virial into a stress.
+        where: file and frame, for messages.
+
+    Raises:
+        DataError: if a label has a shape or type that its name does not allow.
+    """
+    energy, stress, virial = (_first(names, values) for names in (ENERGY_NAMES, STRESS_NAMES, VIRIAL_NAMES))
+    forces = _first(FORCE_NAMES, arrays)
+    found: dict[str, Any] = {}
+    if energy is not None:
+        found["energy"] = _scalar(values[energy], name=energy, where=where)
+    if forces is not None:
+        found["forces"] = arrays[forces]
+    if stress is not None:
+        found["stress"] = symmetric_tensor(values[stress], name=stress, where=where)
+    elif virial is not None and np.isfinite(volume) and volume > 0.0:
+        found["stress"] = -symmetric_tensor(values[virial], name=virial, where=where) / volume
+    return found, {name for name in (energy, forces, stress, virial) if name is not None}
+
+
+def symmetric_tensor(value: Any, *, name: str, where: str) -> FloatArray:
+    """Symmetric tensor, shape ``(3, 3)``, from 9 or 3 x 3 numbers, or 6 in Voigt order xx yy zz yz xz xy.
+
+    Raises:
+        DataError: if there are not 6 or 9 numbers.
+    """
+    try:
+        tensor = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        tensor = np.empty(0)
+    if tensor.size == 6:
+        flat: FloatArray = tensor.ravel()
+        return np.take(flat, _VOIGT)
+    if tensor.size == 9:
+        tensor = tensor.reshape(3, 3)
+        return 0.5 * (tensor + tensor.T)
+    raise DataError(
+        f"{where}: {name!r} should be 9 numbers (3 x 3) or 6 (Voigt: xx yy zz yz xz xy), found {value!r}. "
+        "Correct the value or remove the key."
+    )
+
+
+def _first(names: tuple[str, ...], available: Mapping[str, Any]) -> str | None:
+    """The available key that matches the earliest of the names, whatever its case."""
+    by_lower = {key.lower(): key for key in available if available[key] is not None}
+    return next((by_lower[name] for name in names if name in by_lower), None)
+
+
+def _scalar(value: Any, *, name: str, where: str) -> float:
+    """A single number.
+
+    Raises:
+        DataError: if it is none.
+    """
+    try:
+        return float(np.asarray(value, dtype=np.float64).reshape(()))
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{where}: {name!r} should be one number in eV, found {value!r}. Correct it or remove the key."
+        ) from None

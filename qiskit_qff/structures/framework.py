@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 
+from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import neighbor_list
 
@@ -85,19 +86,48 @@ def _usual(counts: Sequence[Counter[Pair]]) -> dict[Pair, int]:
     return usual
 
 
+def shortest_bonds(frame: Frame) -> dict[Pair, float]:
+    """Length of the shortest bond of every pair of elements, in Å, the lower atomic number first.
+
+    Args:
+        frame: Finite positions and cell.
+    """
+    pairs, shares, lengths = _contacts(frame, np.ones(frame.n_atoms, dtype=np.bool_), BOND)
+    kinds, place = np.unique(pairs, axis=0, return_inverse=True)
+    return {
+        (int(a), int(b)): float(lengths[(place.ravel() == k) & (shares < BOND)].min())
+        for k, (a, b) in enumerate(kinds)
+        if (shares[place.ravel() == k] < BOND).any()
+    }
+
+
 def _bonds(frame: Frame, mobile: Sequence[int]) -> Counter[Pair]:
     """Number of bonds per pair of elements, the lower atomic number first."""
     rigid = ~np.isin(frame.numbers, mobile)
-    numbers = frame.numbers[rigid]
-    if not len(numbers):
+    if not rigid.any():
         return Counter()
-    radii = covalent_radii[numbers]
-    near = neighbor_list(frame.positions[rigid], frame.cell, frame.pbc, 2.0 * STRETCHED * float(radii.max()))
-    lengths = near.distances / (radii[near.centers] + radii[near.neighbor])
-    light = np.isin(numbers, NONMETALS)
-    within = (lengths < STRETCHED) & (light[near.centers] | light[near.neighbor])
-    pairs = np.sort(np.column_stack([numbers[near.centers], numbers[near.neighbor]])[within], axis=1)
-    kinds, place, twice = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
-    bonded = np.bincount(place.ravel()[lengths[within] < BOND], minlength=len(kinds)) > 0
+    pairs, shares, _ = _contacts(frame, rigid, STRETCHED)
+    within = (shares < STRETCHED) & np.isin(pairs, NONMETALS).any(axis=1)
+    kinds, place, twice = np.unique(pairs[within], axis=0, return_inverse=True, return_counts=True)
+    bonded = np.bincount(place.ravel()[shares[within] < BOND], minlength=len(kinds)) > 0
     # A full list has every bond twice.
     return Counter({(int(a), int(b)): int(n) // 2 for (a, b), n, has in zip(kinds, twice, bonded, strict=True) if has})
+
+
+def _contacts(frame: Frame, chosen: BoolArray, reach: float) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Pairs of some atoms of a frame, every pair twice.
+
+    Args:
+        frame: Finite positions and cell.
+        chosen: Which atoms, shape ``(n_atoms,)``.
+        reach: How far to look, in units of the largest sum of covalent radii.
+
+    Returns:
+        Atomic numbers, the lower one first, shape ``(n_pairs, 2)``; distances over the sums of the covalent radii;
+        distances in Å.
+    """
+    numbers = frame.numbers[chosen]
+    radii = covalent_radii[numbers]
+    near = neighbor_list(frame.positions[chosen], frame.cell, frame.pbc, 2.0 * reach * float(radii.max()))
+    shares = near.distances / (radii[near.centers] + radii[near.neighbor])
+    return np.sort(np.column_stack([numbers[near.centers], numbers[near.neighbor]]), axis=1), shares, near.distances

@@ -1,32 +1,38 @@
 """Reading structures with their labels, from files of any common format and from ASE and pymatgen objects.
 
-The format is told from the file's name: extended XYZ (``.xyz``, ``.extxyz``, also ``.xz``, ``.gz``,
-``.bz2``), VASP (``vasprun*.xml``, all ionic steps), ASE's ``.traj`` and ``.db``, pymatgen's ``.json``;
-everything else is left to ASE's own detection. Energies are taken as the file gives them: for VASP that is
-the energy extrapolated to zero smearing, as ASE reports it.
+ASE reads the files: extended XYZ (``.xyz``, ``.extxyz``, also compressed as ``.xz``, ``.gz``, ``.bz2``), VASP
+(``vasprun*.xml``, all ionic steps), its own ``.traj`` and ``.db``, and every other format that it recognises. Energies
+are taken as the file gives them: for VASP that is the energy extrapolated to zero smearing, as ASE reports it.
+
+Only frames of extended XYZ are cut out of the stream here and given to ASE one by one: ASE's reader seeks every frame
+in the file, which unpacks a compressed file anew each time (800 frames of 83 atoms: 75 s instead of 1 s), and its
+errors name neither frame nor line.
 """
 
-import json
+import bz2
+import gzip
+import io
+import lzma
 import os
+import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from qiskit_qff.errors import DataError
-from qiskit_qff.structures.extxyz import parse_extxyz
-from qiskit_qff.structures.foreign import ase_frames, database_frames
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.textfile import COMPRESSED, text_lines, unreadable
 
 if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core.structure import Molecule, Structure
 
 Source: TypeAlias = "str | os.PathLike[str] | Frame | Atoms | Structure | Molecule"
+
+_COMPRESSED: dict[str, Callable[..., IO[str]]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
 
 
 def read_frames(source: "Source | Iterable[Source]", *, strict: bool = True) -> list[Frame]:
@@ -49,7 +55,10 @@ def iter_frames(source: "Source | Iterable[Source]", *, strict: bool = True) -> 
     Raises:
         DataError: if a file is absent, empty or damaged; names file, frame, atom and remedy.
     """
-    for position, item in enumerate(_items(source)):
+    # NOTE: Atoms and Structure are iterables themselves, of atoms and of sites.
+    one = isinstance(source, (str, os.PathLike, Frame)) or _is_atoms(source) or _is_pymatgen(source)
+    items: Iterable[Any] = source if isinstance(source, Iterable) and not one else [source]
+    for position, item in enumerate(items):
         empty = True
         for frame in _frames_of(item, position):
             if strict:
@@ -68,11 +77,10 @@ def count_frames(path: Path) -> int:
     """
     if not _is_extxyz(path):
         return sum(1 for _ in iter_frames(path, strict=False))
-    lines, count = text_lines(path), 0
+    lines, count = _text_lines(path), 0
     for head in lines:
-        word = head.strip(" \t\r\n")
-        if word.isdecimal() and len(word) < 16:  # sys.maxsize has 19 digits
-            deque(islice(lines, int(word) + 1), maxlen=0)
+        if head.strip():
+            deque(islice(lines, _atom_count(head, f"{path}, frame {count}") + 1), maxlen=0)
             count += 1
     return count
 
@@ -110,13 +118,6 @@ def has_volume(frame: Frame) -> bool:
     return not len(spanned) or bool(np.linalg.det(spanned @ spanned.T) > 1e-12 * np.prod(lengths**2))
 
 
-def _items(source: Any) -> Iterable[Any]:
-    """The single sources in what the caller passed."""
-    # NOTE: Atoms and Structure are iterables themselves, of atoms and of sites.
-    is_one = isinstance(source, (str, os.PathLike, Frame)) or _is_atoms(source) or _is_pymatgen(source)
-    return source if isinstance(source, Iterable) and not is_one else [source]
-
-
 def _is_atoms(item: Any) -> bool:
     """Whether this is an ASE Atoms object, told without importing ASE."""
     return hasattr(item, "get_chemical_symbols")
@@ -134,7 +135,11 @@ def _frames_of(item: Any, position: int) -> Iterator[Frame]:
         DataError: if it is nothing that holds structures.
     """
     if isinstance(item, (str, os.PathLike)):
-        yield from _frames_of_file(Path(item))
+        path = Path(item)
+        for index, atoms in enumerate(_structures_of(path)):
+            if not len(atoms):
+                raise DataError(f"{path}, frame {index}: no atoms. Remove the frame.")
+            yield Frame.from_atoms(atoms, source=str(path), index=index)
     elif isinstance(item, Frame):
         yield item
     elif _is_atoms(item):
@@ -148,35 +153,108 @@ def _frames_of(item: Any, position: int) -> Iterator[Frame]:
         )
 
 
-def _frames_of_file(path: Path) -> Iterator[Frame]:
-    """Frames of one file, by the format that its name tells.
+def _structures_of(path: Path) -> Iterator["Atoms"]:
+    """Structures of a file.
 
     Raises:
         DataError: if it is absent, empty or can't be understood.
     """
+    from ase.io.formats import UnknownFileTypeError
+
     try:
         with path.open("rb") as handle:
             if not handle.read(1):
                 raise DataError(f"{path}: the file is empty. Check that it was written to the end.")
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise _unreadable(path, error) from None
+    index = 0
+    try:
+        for atoms in _extxyz(path) if _is_extxyz(path) else _other_format(path):
+            yield atoms
+            index += 1
+    except DataError:
+        raise
+    except UnknownFileTypeError:
+        raise DataError(
+            f"{path}: unknown format. Use extended XYZ (.xyz, .extxyz), vasprun.xml, .traj, .db, or a format "
+            "that ASE reads, with its usual file name."
+        ) from None
+    except Exception as error:  # noqa: BLE001 - ASE raises whatever its code meets in a damaged file
+        raise DataError(
+            f"{path}, frame {index}: can't be read, the file is damaged, cut short or of another format "
+            f"({_what(error)}). Write or copy it again."
+        ) from None
+
+
+def _other_format(path: Path) -> Iterator["Atoms"]:
+    """Structures of a file that is no extended XYZ; key-value pairs of a database become tags."""
     name = _plain_name(path)
-    if _is_extxyz(path):
-        yield from parse_extxyz(text_lines(path), str(path))
-    elif name.endswith(".xml"):
-        yield from ase_frames(path, format_name="vasp-xml")
-    elif name.endswith(".db"):
-        yield from database_frames(path)
-    elif name.endswith(".json") and (structures := _pymatgen_json(path)):
-        yield from (Frame.from_pymatgen(s, source=str(path), index=k) for k, s in enumerate(structures))
-    else:
-        yield from ase_frames(path, format_name="traj" if name.endswith(".traj") else None)
+    if name.endswith(".db"):
+        from ase.db import connect
+
+        for row in connect(str(path), type="db", use_lock_file=False).select():
+            atoms = row.toatoms()
+            atoms.info.update(row.key_value_pairs)
+            yield atoms
+        return
+    from ase.io import iread
+
+    known = {".xml": "vasp-xml", ".traj": "traj"}.get(Path(name).suffix)
+    yield from iread(str(path), ":", format=known, do_not_split_by_at_sign=True)
+
+
+def _extxyz(path: Path) -> Iterator["Atoms"]:
+    """Structures of a file of extended XYZ, as it streams in.
+
+    Raises:
+        DataError: if a frame doesn't fit the format; names frame and line.
+    """
+    from ase.io.extxyz import read_xyz
+
+    lines, line, index = _text_lines(path), 0, 0
+    for head in lines:
+        line += 1
+        if not head.strip():
+            continue
+        where = f"{path}, frame {index}"
+        n_atoms = _atom_count(head, f"{where}, line {line}")
+        block = list(islice(lines, n_atoms + 1))
+        if len(block) <= n_atoms:
+            raise DataError(
+                f"{where}: {n_atoms} atoms announced in line {line}, but the file ends after "
+                f"{max(0, len(block) - 1)} of them. The file is cut short: copy it again, or remove this last frame."
+            )
+        try:
+            (atoms,) = read_xyz(io.StringIO("".join([head, *block])), slice(None))
+        except Exception as error:  # noqa: BLE001 - ASE raises whatever its code meets in a damaged frame
+            raise DataError(
+                f"{where}, lines {line} to {line + n_atoms + 1}: can't be read ({_what(error)}). Correct the atom "
+                "lines, or Lattice, pbc and Properties in the second line (Properties=species:S:1:pos:R:3:forces:R:3)."
+            ) from None
+        yield atoms
+        line += n_atoms + 1
+        index += 1
+
+
+def _atom_count(head: str, where: str) -> int:
+    """The number of atoms that a frame begins with.
+
+    Raises:
+        DataError: if the line holds anything else.
+    """
+    word = head.strip()
+    if word.isdecimal() and int(word[:16]) > 0 and len(word) < 16:
+        return int(word)
+    raise DataError(
+        f"{where}: expected the number of atoms, found {word[:60]!r}. Either this is no extended XYZ "
+        "file, or the frame before has more or fewer atom lines than it announces."
+    )
 
 
 def _plain_name(path: Path) -> str:
     """The file's name in lower case, without the suffix of a compression."""
     name = path.name.lower()
-    for suffix in COMPRESSED:
+    for suffix in _COMPRESSED:
         name = name.removesuffix(suffix)
     return name
 
@@ -186,23 +264,37 @@ def _is_extxyz(path: Path) -> bool:
     return _plain_name(path).endswith((".xyz", ".extxyz", ".exyz"))
 
 
-def _pymatgen_json(path: Path) -> list[Any]:
-    """Structures of a JSON file that pymatgen wrote: one, or a list of them; empty for other JSON.
-
-    NOTE: only these two classes are built, by name; a general decoder would import whatever the file asks
-    for.
+def _text_lines(path: Path) -> Iterator[str]:
+    """Lines of a file, decompressed on the fly by its suffix ``.xz``, ``.gz`` or ``.bz2``.
 
     Raises:
-        DataError: if the file is damaged.
+        DataError: if the file is absent, unreadable, damaged, cut short, or no text.
     """
-    from pymatgen.core.structure import Molecule, Structure
-
-    classes: dict[str, Any] = {"Structure": Structure, "Molecule": Molecule}
+    opener: Callable[..., IO[str]] = _COMPRESSED.get(path.suffix.lower(), open)
     try:
-        content = json.loads("".join(text_lines(path)))
-        entries = content if isinstance(content, list) else [content]
-        if not all(isinstance(entry, dict) and entry.get("@class") in classes for entry in entries):
-            return []
-        return [classes[entry["@class"]].from_dict(entry) for entry in entries]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: no valid pymatgen JSON ({error}). Write it again with to_json().") from None
+        with opener(path, mode="rt", encoding="utf-8") as handle:
+            yield from handle
+    except EOFError:
+        raise DataError(f"{path}: the file is truncated. Copy or download it again.") from None
+    except (lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: not a valid {path.suffix} file ({error}). Copy it again.") from None
+    except UnicodeDecodeError:
+        raise DataError(
+            f"{path}: this is no text file. Give it the suffix of its format (.traj, .db, .xz, .gz ...)."
+        ) from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    """The error for a file that the system won't open."""
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{path}: no such file. Check the path; relative paths start at {Path.cwd()}.")
+    if isinstance(error, IsADirectoryError):
+        return DataError(f"{path}: this is a folder. Name the structure file in it.")
+    return DataError(f"{path}: can't be read ({error.strerror or error}).")
+
+
+def _what(error: Exception) -> str:
+    """What ASE's reader met, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

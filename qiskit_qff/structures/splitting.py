@@ -8,7 +8,6 @@ one unit and stay on one side. Indices are always returned in ascending order.
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
@@ -24,7 +23,7 @@ _BLOCK = 256  # frames whose distances to all others are in memory at once
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Frames to train on and to test with; every frame is in one of them, or in a gap between blocks."""
+    """Frames to train on and to test with; every frame is in one of them."""
 
     train: IntArray
     """Indices of the training frames, ascending."""
@@ -46,21 +45,18 @@ def random_split(n_frames: int, fraction: float, rng: np.random.Generator) -> Sp
     return _split_at(n_frames, rng.permutation(n_frames)[: _held_out(n_frames, fraction)])
 
 
-def block_split(n_frames: int, fraction: float, *, gap: int = 0) -> Split:
+def block_split(n_frames: int, fraction: float) -> Split:
     """Hold out the last fraction of frames in time order.
 
     Args:
         n_frames: how many frames there are.
         fraction: share to hold out, between 0 and 1.
-        gap: frames before the block that neither side gets, to part them by more than one step.
 
     Raises:
-        ConfigError: if the fraction is not between 0 and 1, or nothing is left to train on.
+        ConfigError: if the fraction is not between 0 and 1, or there are fewer than two frames.
     """
     start = n_frames - _held_out(n_frames, fraction)
-    if not 0 <= gap < start:
-        raise ConfigError(f"gap {gap} leaves none of {n_frames} frames to train on. Choose less than {start}.")
-    return Split(train=np.arange(start - gap), test=np.arange(start, n_frames))
+    return Split(train=np.arange(start), test=np.arange(start, n_frames))
 
 
 def balanced_split(
@@ -104,28 +100,6 @@ def balanced_split(
             "Raise the fraction or split at random."
         )
     return _split_at(n_frames, np.array(test, dtype=np.int64))
-
-
-def leave_out_folds(n_frames: int, n_out: int, rng: np.random.Generator) -> list[Split]:
-    """Random folds that hold out ``n_out`` frames each, every frame once; the last may be smaller.
-
-    Raises:
-        ConfigError: unless at least one frame is held out and at least one is left.
-    """
-    _check_left_out(n_frames, n_out)
-    order = rng.permutation(n_frames)
-    return [_split_at(n_frames, order[start : start + n_out]) for start in range(0, n_frames, n_out)]
-
-
-def all_leave_out_splits(n_frames: int, n_out: int) -> Iterator[Split]:
-    """Every way to hold out ``n_out`` frames, in lexical order; there are n! / (k! (n-k)!) of them.
-
-    Raises:
-        ConfigError: unless at least one frame is held out and at least one is left.
-    """
-    _check_left_out(n_frames, n_out)
-    for chosen in combinations(range(n_frames), n_out):
-        yield _split_at(n_frames, np.array(chosen))
 
 
 def tag_groups(frames: Sequence[Frame], tag: str) -> list[Hashable]:
@@ -232,16 +206,6 @@ def _held_out(n_frames: int, fraction: float) -> int:
     if n_frames < 2:
         raise ConfigError(f"{n_frames} frames can't be split into training and test; give at least 2.")
     return min(max(round(fraction * n_frames), 1), n_frames - 1)
-
-
-def _check_left_out(n_frames: int, n_out: int) -> None:
-    """Refuse to leave out none or all.
-
-    Raises:
-        ConfigError: then.
-    """
-    if not 0 < n_out < n_frames:
-        raise ConfigError(f"can't leave {n_out} of {n_frames} frames out; choose 1 to {n_frames - 1}.")
 
 
 def _split_at(n_frames: int, test: IntArray) -> Split:

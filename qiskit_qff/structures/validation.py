@@ -1,26 +1,27 @@
-"""Can a data set be trained on, and what in it deserves a look before.
+"""Can a data set be trained on, what in it deserves a look before, and what it consists of.
 
-:func:`validate_frames` looks at each frame by itself (finite numbers, room, distances, labels) and at the frames
-together (duplicates, outliers, sizes). :func:`ensure_trainable` and :func:`ensure_sound` are the gates in front of
-training and evaluation. Whether energies belong to the forces takes a fit:
-:mod:`qiskit_qff.training.label_consistency`.
+:func:`validate_frames` looks for missing and non-finite labels, clashes, duplicates, outliers, and lengths and forces
+whose size suggests another unit. :func:`ensure_trainable` and :func:`ensure_sound` are the gates in front of training
+and evaluation. Whether energies belong to the forces takes a fit: :mod:`qiskit_qff.training.label_consistency`.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
+from ase.units import GPa
 
-from qiskit_qff.array_types import FloatArray
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.framework import Pair, missing_bonds, shortest_bonds
 from qiskit_qff.structures.identity import frame_hash
 from qiskit_qff.structures.neighbors import neighbor_list
 from qiskit_qff.structures.reading import has_volume
+from qiskit_qff.structures.splitting import group_tag, is_time_ordered
 
 SAME_SITE = 0.1
 """Two atoms closer than this, in Å, sit on one site."""
@@ -84,7 +85,7 @@ def validate_frames(frames: Sequence[Frame]) -> list[Defect]:
     typical = float(np.sqrt(np.median(forces))) if forces else 0.0
     for frame in sound:
         defects += [*check_distances(frame), *_check_forces(frame, typical)]
-    defects += [*_check_size(frames), *_check_duplicates(sound), *_check_energies(sound), *_check_files(frames)]
+    defects += [*_check_size(frames), *_check_duplicates(sound), *_check_energies(sound)]
     order = {frame.where: place for place, frame in enumerate(frames)}
     for source in dict.fromkeys(frame.source for frame in sound):
         defects += _check_units([frame for frame in sound if frame.source == source], source or "data")
@@ -137,18 +138,14 @@ def _refuse(defects: Sequence[Defect], purpose: str) -> None:
         raise DataError(f"not fit for {purpose}: {listed}{more} 'qff validate' lists everything.")
 
 
-def _defect(
-    severity: Severity, code: str, frame: Frame, message: str, remedy: str, *, atom: int | None = None
-) -> Defect:
-    """A defect of one frame."""
-    return Defect(severity, code, frame.where, atom, message, remedy)
+def _error(code: str, frame: Frame, message: str, remedy: str, *, atom: int | None = None) -> Defect:
+    """An error in one frame."""
+    return Defect("error", code, frame.where, atom, message, remedy)
 
 
-_error = partial(_defect, "error")
-_warning = partial(_defect, "warning")
-
-
-# Each frame by itself.
+def _warning(code: str, frame: Frame, message: str, remedy: str, *, atom: int | None = None) -> Defect:
+    """Something in one frame that deserves a look."""
+    return Defect("warning", code, frame.where, atom, message, remedy)
 
 
 def is_sound(frame: Frame) -> bool:
@@ -195,16 +192,13 @@ def check_distances(frame: Frame) -> Iterator[Defect]:
 
 
 def _close_pair(frame: Frame, i: int, j: int, distance: float, share: float) -> Defect:
-    """The defect of two atoms that are too close."""
+    """The defect of two atoms that are too close, ``share`` of the sum of their covalent radii apart."""
     first, second = (chemical_symbols[int(frame.numbers[k])] for k in (i, j))
     other = "its own periodic image" if i == j else f"{second} atom {j}"
     if distance < SAME_SITE:
         message = f"{first} sits on the site of {other} ({distance:.3f} Å apart)"
         return _error("same-site", frame, message, "Remove one of the two, or correct the cell.", atom=i)
-    message = (
-        f"{first} is {distance:.2f} Å from {other}, {share:.2f} of the sum of their covalent radii; "
-        "bonds have 0.75 to 1.2"
-    )
+    message = f"{first} is {distance:.2f} Å from {other}, {share:.2f} of the sum of their covalent radii"
     if share < IMPOSSIBLE:
         return _error("close-atoms", frame, message, "Check cell, periods and length unit.", atom=i)
     return _warning("close-atoms", frame, message, "Keep it only if it was meant so close.", atom=i)
@@ -219,9 +213,6 @@ def _check_labels(frame: Frame) -> Iterator[Defect]:
         yield _error("not-finite", frame, f"the energy is {frame.energy}", recompute)
     if frame.stress is not None and not np.isfinite(frame.stress).all():
         yield _error("not-finite", frame, "the stress is not finite", recompute)
-    if frame.stress is not None and frame.pbc.all() and not frame.stress.any():
-        message = "the stress is exactly zero, as where it was not calculated"
-        yield _warning("zero-stress", frame, message, "Remove the stress, or fit none (no --stress-scale).")
     if frame.forces is None:
         yield _error("missing-forces", frame, "no forces found under any usual name", recompute)
         return
@@ -253,23 +244,12 @@ def _check_forces(frame: Frame, typical: float) -> Iterator[Defect]:
         yield _warning("net-force", frame, message, remedy)
 
 
-# The frames together.
-
-
 def _check_size(frames: Sequence[Frame]) -> Iterator[Defect]:
     """Too few frames to train and test."""
     if len(frames) < 2:
         where = frames[0].source if frames else "data"
         message = f"too few frames ({len(frames)}); one to train on and one to test with is the least"
         yield Defect("error", "too-few-frames", where, None, message, "Add frames.")
-
-
-def _check_files(frames: Sequence[Frame]) -> Iterator[Defect]:
-    """Files that end early but could be read in part."""
-    for source in dict.fromkeys(frame.source for frame in frames if frame.tags.get("cut_short")):
-        message = "the file ends in the middle of a run; the complete steps were read"
-        remedy = "Fine for a run that was stopped; copy the file again if it was not."
-        yield Defect("warning", "cut-short", source, None, message, remedy)
 
 
 def _check_duplicates(frames: Sequence[Frame]) -> Iterator[Defect]:
@@ -373,3 +353,100 @@ def nearest_shares(frame: Frame) -> FloatArray:
             break
     shares = pairs.distances / (radii[pairs.centers] + radii[pairs.neighbor])
     return np.array([shares[starts[i] : ends[i]].min() for i in centers])
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What a data set consists of."""
+
+    n_frames: int
+    """Number of frames."""
+    files: Mapping[str, int]
+    """Frames per file."""
+    compositions: Mapping[str, int]
+    """Frames per composition, for example ``Li27P12S44``."""
+    elements: Mapping[str, int]
+    """Frames that contain each element."""
+    n_labelled: Mapping[str, int]
+    """Frames with an ``energy``, with ``forces``, with a ``stress``."""
+    ranges: Mapping[str, tuple[float, float, float]]
+    """Smallest, median and largest value of each quantity that a frame has, by name and unit."""
+    energy_std_mev_per_atom: float | None
+    """Spread of the energy per atom about the mean of its composition, in meV/atom."""
+    force_std_mev_per_ang: float | None
+    """Root mean square of the force components, in meV/Å: the error of predicting zero."""
+    shortest_distances_ang: Mapping[str, float]
+    """Length of the shortest bond per pair of elements, in Å."""
+    group_tag: str | None
+    """Tag that divides the frames into groups, such as runs; None if there is none."""
+    is_time_ordered: bool
+    """Whether successive frames resemble each other far more than others do, as in a trajectory."""
+    lacking_bonds: Mapping[str, str]
+    """Frames that lack bonds which most others have, and which (:mod:`qiskit_qff.structures.framework`)."""
+
+
+def summarize(frames: Sequence[Frame]) -> DataSummary:
+    """Counts, ranges and spreads of a data set; distances and ranges are those of sound frames.
+
+    Args:
+        frames: Read with ``strict=False``.
+    """
+    sound = sound_frames(frames)
+    forces = [frame.forces for frame in sound if frame.forces is not None]
+    components = np.concatenate(forces) if forces else np.empty((0, 3))
+    quantities = {
+        "atoms": [frame.n_atoms for frame in frames],
+        "energy, eV/atom": [frame.energy / frame.n_atoms for frame in sound if frame.energy is not None],
+        "force, eV/Å": np.linalg.norm(components, axis=1),
+        "volume, Å³/atom": [frame.volume / frame.n_atoms for frame in sound if frame.pbc.all()],
+        "pressure, GPa": [-np.trace(frame.stress) / 3 / GPa for frame in sound if frame.stress is not None],
+    }
+    elements = Counter(number for frame in frames for number in np.unique(frame.numbers).tolist())
+    return DataSummary(
+        n_frames=len(frames),
+        files=dict(Counter(frame.source or "data" for frame in frames)),
+        compositions=dict(Counter(formula(frame.numbers) for frame in frames)),
+        elements={chemical_symbols[number]: elements[number] for number in sorted(elements)},
+        n_labelled={
+            name: sum(getattr(frame, name) is not None for frame in frames) for name in ("energy", "forces", "stress")
+        },
+        ranges={
+            name: (float(np.min(values)), float(np.median(values)), float(np.max(values)))
+            for name, values in quantities.items()
+            if len(values)
+        },
+        energy_std_mev_per_atom=_energy_spread(sound),
+        force_std_mev_per_ang=1e3 * float(np.sqrt((components**2).mean())) if len(components) else None,
+        shortest_distances_ang=_shortest(sound),
+        group_tag=group_tag(frames),
+        is_time_ordered=is_time_ordered(sound),
+        lacking_bonds={sound[index].where: bonds for index, bonds in missing_bonds(sound).items()},
+    )
+
+
+def formula(numbers: IntArray) -> str:
+    """Composition such as ``Li27P12S44``, elements by atomic number."""
+    counts = sorted(Counter(numbers.tolist()).items())
+    return "".join(f"{chemical_symbols[number]}{count if count > 1 else ''}" for number, count in counts)
+
+
+def _energy_spread(frames: Sequence[Frame]) -> float | None:
+    """Standard deviation of the energy per atom about its composition's mean, in meV; None of single frames."""
+    groups: dict[str, list[float]] = {}
+    for frame in frames:
+        if frame.energy is not None:
+            groups.setdefault(formula(frame.numbers), []).append(frame.energy / frame.n_atoms)
+    offsets = [energy - np.mean(group) for group in groups.values() if len(group) > 1 for energy in group]
+    return 1e3 * float(np.std(offsets)) if offsets else None
+
+
+def _shortest(frames: Sequence[Frame]) -> dict[str, float]:
+    """Shortest bond per pair of elements over at most 100 frames, evenly spread; shortest pair first."""
+    found: dict[Pair, float] = {}
+    for k in np.unique(np.linspace(0, len(frames) - 1, 100).astype(int)) if frames else ():
+        for pair, distance in shortest_bonds(frames[k]).items():
+            found[pair] = min(distance, found.get(pair, distance))
+    return {
+        f"{chemical_symbols[a]}-{chemical_symbols[b]}": distance
+        for (a, b), distance in sorted(found.items(), key=lambda item: item[1])
+    }

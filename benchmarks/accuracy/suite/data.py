@@ -16,7 +16,6 @@ from qiskit_qff.structures.framework import missing_bonds, whole_frames
 from qiskit_qff.structures.neighbors import neighbor_list
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped
-from qiskit_qff.structures.splitting import leave_out_folds
 from qiskit_qff.training.pipeline import read_training_data
 
 WHOLE = "limof5_whole"
@@ -96,11 +95,13 @@ def _lips83(_name, frames):
 
 
 def _uio66(_name, frames):
-    return [
-        Split(f"grouping {seed + 1}, part {k + 1}", "5 frames held out", s.train.tolist(), s.test.tolist(), named=True)
-        for seed in range(DRAWS)
-        for k, s in enumerate(leave_out_folds(len(frames), 5, np.random.default_rng(seed)))
-    ]
+    found = []
+    for seed in range(DRAWS):
+        order = np.random.default_rng(seed).permutation(len(frames))
+        for k, held in enumerate(np.split(order, range(5, len(frames), 5))):
+            name, kept = f"grouping {seed + 1}, part {k + 1}", np.setdiff1d(order, held)
+            found.append(Split(name, "5 frames held out", kept.tolist(), sorted(held.tolist()), named=True))
+    return found
 
 
 def _limof5(_name, frames):

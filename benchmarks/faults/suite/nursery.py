@@ -36,7 +36,6 @@ _MODULES = (
     "qiskit_qff.simulation.dynamics",
     "qiskit_qff.report.md_figures",
     "qiskit_qff.labelling.label",
-    "qiskit_qff.structures.foreign",
     "qiskit_ibm_runtime.fake_provider",
     "qiskit_ibm_runtime.executor_estimator",
     "qiskit_aer",

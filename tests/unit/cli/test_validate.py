@@ -43,7 +43,7 @@ def test_json_is_the_last_line(capsys):
     assert result["trainable"] is True
     assert result["n_frames"] == len(read_shipped())
     assert set(result["compositions"]) == {"H24Li4C48O26Zn8", "H24Li2C48O26Zn8", "H24C48O26Zn8"}
-    assert result["energy_ev_per_atom"]["high"] == pytest.approx(-300.7588, abs=1e-4)
+    assert result["ranges"]["energy, eV/atom"][2] == pytest.approx(-300.7588, abs=1e-4)
     assert result["defects"] == []
     assert result["labels"][0]["energy"]["value"] == pytest.approx(1.0, abs=0.3)
 
@@ -96,7 +96,7 @@ def test_labels_that_were_not_compared_are_said_to_be(tmp_path, capsys):
     [
         ("empty.xyz", b"", "the file is empty"),
         ("cut.xyz.xz", lzma.compress(b"1\n\nH 0 0 0\n" * 50)[:-20], "truncated"),
-        ("wrong.xyz", b"2\n\nH 0 0\nH 0 0 0\n", "frame 0, atom 0 (line 3): 3 columns"),
+        ("wrong.xyz", b"2\n\nH 0 0\nH 0 0 0\n", "frame 0, lines 1 to 4: can't be read"),
     ],
 )
 def test_unreadable_data_exits_with_two_and_one_line(tmp_path, capsys, name, content, message):

@@ -11,43 +11,49 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qiskit_qff.errors import DataError
-from qiskit_qff.structures.extxyz import parse_extxyz, parse_header
 from qiskit_qff.structures.reading import count_frames, read_frames
 
 HEADER = 'Lattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3:forces:R:3 energy=-1.5'
 ATOMS = ["H 0 0 0 0.1 0.2 0.3", "O 0 0 1 -0.1 -0.2 -0.3"]
 
 
-def parse(text):
-    return list(parse_extxyz(iter(text.splitlines(keepends=True)), "a.xyz"))
+@pytest.fixture(scope="module")
+def parse(tmp_path_factory):
+    path = tmp_path_factory.mktemp("extxyz") / "a.xyz"
+
+    def parsed(text):
+        path.write_text(text)
+        return read_frames(path, strict=False)
+
+    return parsed
 
 
 def text_of(header=HEADER, atoms=ATOMS, count=None):
     return "\n".join([str(count or len(atoms)), header, *atoms]) + "\n"
 
 
-def test_a_plain_frame():
+def test_a_plain_frame(parse):
     (frame,) = parse(text_of())
     assert frame.symbols == ["H", "O"]
     assert frame.energy == -1.5
     assert frame.forces.tolist() == [[0.1, 0.2, 0.3], [-0.1, -0.2, -0.3]]
     assert frame.pbc.all()
-    assert frame.where == "a.xyz, frame 0"
+    assert frame.where.endswith("a.xyz, frame 0")
 
 
-def test_frames_are_counted_and_blank_lines_between_them_skipped():
+def test_frames_are_counted_and_blank_lines_between_them_skipped(parse):
     frames = parse("\n" + text_of() + "\n\n" + text_of() + "  \n")
     assert [frame.index for frame in frames] == [0, 1]
 
 
-def test_plain_xyz_has_no_cell_and_no_labels():
+def test_plain_xyz_has_no_cell_and_no_labels(parse):
     (frame,) = parse("2\nwater, half of it\nH 0 0 0\nO 0 0 1\n")
     assert not frame.pbc.any()
     assert frame.energy is None
     assert frame.forces is None
 
 
-def test_other_columns_and_their_order_do_not_matter():
+def test_other_columns_and_their_order_do_not_matter(parse):
     header = "Properties=id:I:1:forces:R:3:Z:I:1:move:L:1:charge:R:1:pos:R:3"
     (frame,) = parse(text_of(header, ["1 9 8 7 3 T 0.5 1 2 3"]))
     assert frame.symbols == ["Li"]
@@ -56,29 +62,19 @@ def test_other_columns_and_their_order_do_not_matter():
 
 
 @pytest.mark.parametrize(("text", "pbc"), [('"T F T"', [1, 0, 1]), ("F", [0, 0, 0]), ('"1 1 0"', [1, 1, 0])])
-def test_periods(text, pbc):
+def test_periods(parse, text, pbc):
     (frame,) = parse(text_of(HEADER + " pbc=" + text))
     assert frame.pbc.tolist() == [bool(x) for x in pbc]
 
 
-def test_header_values():
-    pairs = parse_header(
-        r"""a=1 b=-.5e-3 c=T d="x y" e='q' f="1 2 3" g=[[1,2],[3,4]] h=w flag i={1 2} "j k"=7 l="a \"b\"" """
-    )
-    assert pairs == {
-        "a": 1, "b": -0.0005, "c": True, "d": "x y", "e": "q", "f": [1, 2, 3], "g": [1, 2, 3, 4], "h": "w",
-        "flag": True, "i": [1, 2], "j k": 7, "l": 'a "b"',
-    }  # fmt: skip
-
-
-def test_what_is_left_becomes_tags():
+def test_what_is_left_becomes_tags(parse):
     (frame,) = parse(text_of(HEADER + ' replica=A temperature_K=300.0 level="PBE d3" w="1 2" free_energy=-2'))
     assert frame.tags == {"replica": "A", "temperature_K": 300.0, "level": "PBE d3", "free_energy": -2}
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(1, 1, 1), (1, 0, 1), (0, 0, 0)]), st.booleans())
-def test_reads_what_ase_writes_as_ase_reads_it(seed, pbc, has_labels):
+def test_reads_what_ase_writes_as_ase_reads_it(parse, seed, pbc, has_labels):
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
@@ -120,32 +116,25 @@ def test_reads_what_ase_writes_as_ase_reads_it(seed, pbc, has_labels):
         (text_of() + text_of(atoms=[*ATOMS, ATOMS[0]], count=2), "frame 2, line 9: expected the number of"),
         (text_of() + text_of(count=4), "frame 1: 4 atoms announced in line 5, but the file ends after 2"),
         ("3\n", "frame 0: 3 atoms announced in line 1, but the file ends after 0"),
-        (text_of(atoms=[ATOMS[0], "O 0 0 1"]), r"frame 0, atom 1 \(line 4\): 4 columns, .* announces 7"),
-        (text_of(atoms=[ATOMS[0], "Q 0 0 1 0 0 0"]), r"atom 1 \(line 4\): 'Q' is no chemical element"),
-        (text_of(atoms=[ATOMS[0], "O 0 zero 1 0 0 0"]), "atom 1 .*'zero' under 'pos' is no number"),
-        (text_of(atoms=[ATOMS[0], "O 0 0 1 0 0 ****"]), r"atom 1 .*'\*\*\*\*' under 'forces' is no number"),
-        (text_of(atoms=["H 0 0 0 0 0", "O 0 0 1 0 0 0 0 0"]), "atom 0 .*6 columns"),
-        (text_of(HEADER.replace("pos:R:3", "pos:R")), "Properties=.* should be name:type:count triples"),
-        (text_of(HEADER.replace("species:S:1:", "")), "at least species:S:1 and pos:R:3"),
+        (text_of(atoms=[ATOMS[0], "O 0 0 1"]), "frame 0, lines 1 to 4: can't be read"),
+        (text_of(atoms=[ATOMS[0], "Q 0 0 1 0 0 0"]), "lines 1 to 4: can't be read .*Q"),
+        (text_of(atoms=[ATOMS[0], "O 0 zero 1 0 0 0"]), "lines 1 to 4: can't be read .*zero"),
+        (text_of() + text_of(atoms=[ATOMS[0], "O 0 0 1 0 0 ****"]), r"frame 1, lines 5 to 8: .*\*\*\*\*"),
+        (text_of(HEADER.replace("species:S:1:", "")), "lines 1 to 4: can't be read"),
         (text_of(HEADER.replace("pos:R:3", "pos:R:x")), "Properties"),
-        (text_of(HEADER.replace("pos:R:3", "pos:R:2")), "Properties"),
-        (text_of(HEADER.replace("5 0 0 0 5 0 0 0 5", "5 5 5")), "Lattice should be nine numbers"),
-        (text_of(HEADER.replace("5 0 0 0 5 0 0 0 5", "a b c")), "Lattice should be nine numbers"),
-        (text_of(HEADER + " pbc=maybe"), "pbc should be three truth values"),
-        (text_of(HEADER + ' pbc="T T"'), "pbc should be three truth values"),
+        (text_of(HEADER.replace("5 0 0 0 5 0 0 0 5", "5 5 5")), "can't be read"),
         (text_of(HEADER.replace("-1.5", "low")), "'energy' should be one number in eV, found 'low'"),
-        (text_of("Properties=species:S:1:pos:R:3:forces:R:3 pbc=T"), "periodic along a, but cell vector a"),
         (text_of(HEADER.replace("5 0 0 0 5 0 0 0 5", "5 0 0 0 5 0 0 0 0")), "periodic along c"),
     ],
 )
-def test_bad_text_is_refused_with_its_place(text, message):
+def test_bad_text_is_refused_with_its_place(parse, text, message):
     with pytest.raises(DataError, match=message):
         parse(text)
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_a_damaged_file_is_read_or_refused_but_never_breaks_the_reader(data):
+def test_a_damaged_file_is_read_or_refused_but_never_breaks_the_reader(parse, data):
     text = text_of() + text_of()
     start = data.draw(st.integers(0, len(text) - 1))
     stop = data.draw(st.integers(start, min(len(text), start + 30)))
@@ -167,7 +156,7 @@ def test_momenta_are_read_and_frames_counted_without_parsing(tmp_path, rng):
             np.testing.assert_allclose(frame.momenta, atoms.get_momenta(), atol=1e-7)
 
 
-def test_velocities_of_lammps_become_momenta():
+def test_velocities_of_lammps_become_momenta(parse):
     header = 'Lattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3:vel:R:3:forces:R:3 Time=0.5'
     (frame,) = parse(text_of(header, ["Li 0 0 0 1.0 -2.0 0.5 0.1 0.2 0.3"]))
     atoms = Atoms("Li")

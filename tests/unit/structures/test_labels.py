@@ -2,13 +2,17 @@
 
 import numpy as np
 import pytest
+from ase import Atoms
 
 from qiskit_qff.errors import DataError
-from qiskit_qff.structures.labels import find_labels, symmetric_tensor
+from qiskit_qff.structures.frame import Frame, symmetric_tensor
 
 
 def labels(values=None, arrays=None, volume=10.0):
-    return find_labels(values or {}, arrays or {}, volume=volume, where="x.xyz, frame 0")
+    atoms = Atoms("H", cell=np.eye(3) * np.cbrt(volume), pbc=np.isfinite(volume)) if np.isfinite(volume) else Atoms("H")
+    atoms.info.update(values or {})
+    atoms.arrays.update({name: np.array(value, dtype=float) for name, value in (arrays or {}).items()})
+    return Frame.from_atoms(atoms, source="x.xyz")
 
 
 @pytest.mark.parametrize("name", ["energy", "Energy", "REF_energy", "dft_energy", "free_energy"])
@@ -20,7 +24,7 @@ def test_energy_names(name):
 def test_plain_energy_wins():
     found = labels({"free_energy": 3.0, "REF_energy": 2.0, "energy": 1.0})
     assert found.energy == 1.0
-    assert found.used == {"energy"}
+    assert found.tags == {"free_energy": 3.0, "REF_energy": 2.0}
 
 
 @pytest.mark.parametrize("name", ["forces", "force", "REF_forces", "dft_force"])

@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 
 from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.structures.splitting import (
-    all_leave_out_splits,
     balanced_split,
     block_split,
     distance_rows,
     is_time_ordered,
-    leave_out_folds,
     near_copies,
     random_split,
     same_atoms,
@@ -54,12 +52,6 @@ def test_block_is_the_end(n_frames, fraction):
     assert split.train[-1] < split.test[0]
 
 
-def test_gap_belongs_to_neither_side():
-    split = block_split(10, 0.3, gap=2)
-    assert split.train.tolist() == [0, 1, 2, 3, 4]
-    assert split.test.tolist() == [7, 8, 9]
-
-
 @given(st.lists(st.sampled_from("ABC"), min_size=4, max_size=60), st.floats(0.1, 0.5), st.integers(0, 9))
 def test_balanced_split_takes_equal_shares(groups, fraction, seed):
     sizes = Counter(groups)
@@ -95,22 +87,6 @@ def test_units_are_never_parted(seed):
     assert 4 <= len(split.test) <= 8
 
 
-@given(st.integers(2, 40), st.data())
-def test_folds_hold_out_every_frame_once(n_frames, data):
-    n_out = data.draw(st.integers(1, n_frames - 1))
-    folds = leave_out_folds(n_frames, n_out, rng())
-    for fold in folds:
-        assert_divides(fold, n_frames)
-    assert sorted(index for fold in folds for index in fold.test.tolist()) == list(range(n_frames))
-
-
-def test_all_splits_of_uio66():
-    splits = list(all_leave_out_splits(15, 5))
-    assert len(splits) == 3003
-    assert len({tuple(split.test.tolist()) for split in splits}) == 3003
-    assert_divides(splits[77], 15)
-
-
 def test_tag_groups(salts):
     tagged = [replace(frame, tags={"replica": "AB"[frame.index % 2]}) for frame in salts]
     assert tag_groups(tagged, "replica") == ["A", "B"] * 3
@@ -140,12 +116,8 @@ def test_chains_of_near_copies_are_one_unit(salts):
         (lambda: random_split(10, float("nan"), rng()), "must lie between"),
         (lambda: block_split(10, 20.0), "fraction 20.0 must lie"),
         (lambda: random_split(1, 0.5, rng()), "1 frames can't be split"),
-        (lambda: block_split(10, 0.5, gap=5), "gap 5 leaves none"),
-        (lambda: block_split(10, 0.5, gap=-1), "gap -1"),
         (lambda: balanced_split(["A", "B"], 0.5, rng()), "no frame can be held out"),
         (lambda: balanced_split(["A", "A"], 0.5, rng(), units=[1]), "1 units given for 2 frames"),
-        (lambda: leave_out_folds(5, 5, rng()), "can't leave 5 of 5 frames out"),
-        (lambda: list(all_leave_out_splits(5, 0)), "can't leave 0 of 5"),
     ],
 )
 def test_impossible_splits_are_refused(split, message):
