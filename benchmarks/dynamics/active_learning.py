@@ -4,7 +4,7 @@
 
 110 atoms (Li4@MOF-5, the first shipped structure); labels: GFN1-xTB by tblite, electronic temperature 1000 K. Start: 10
 copies rattled by 0.03 Å (normal, every coordinate). Each round runs molecular dynamics at 300 K three times (Bussi, 0.5
-fs) from three rattled copies, labels at most 12 frames outside the training data and 3 inside (held out), and trains
+fs) from three rattled copies, labels the 12 most uncertain frames and 3 inside the training data (held out), and trains
 again. Structures of the start are labelled afresh: DFT energies of the shipped set never meet those of GFN1-xTB.
 
 GFN1-xTB binds lithium in MOF-5 wrongly (it leaves the rings for single oxygen atoms, and pairs up; DFT puts these
@@ -25,10 +25,8 @@ import numpy as np
 from ase.build import bulk
 
 from qiskit_qff import __version__
-from qiskit_qff.learning.choice import write_frames
 from qiskit_qff.learning.config import load_learn_config
-from qiskit_qff.learning.inputs import read_inputs
-from qiskit_qff.learning.run import learn
+from qiskit_qff.learning.run import learn, read_inputs, write_frames
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.shipped import read_shipped
 

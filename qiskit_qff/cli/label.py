@@ -38,7 +38,7 @@ def label(
         bool, typer.Option("--retry-failed", help="With --resume, try failed frames again.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check structures, settings and the calculator's program, and stop.")
+        bool, typer.Option("--dry-run", help="Check structures and settings, set the calculator up, and stop.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
@@ -62,41 +62,32 @@ def label(
     chosen = reference(calculator, options)
     frames = [frame for path in structures for frame in read_source(path)]
     ensure_sound(frames)
-    threads = threads or _default_threads(workers)
+    if threads is None:
+        asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+        threads = int(asked) if asked.isdecimal() and int(asked) else max(1, n_cores() // workers)
     output.say(
         f"labelling    {len(frames)} frames with {chosen.name}: {chosen.level} (settings {chosen.settings_hash})"
     )
     if chosen.caution:
         output.note(chosen.caution)
+    chosen.check()
     if dry_run:
-        chosen.check()
-        output.say(f"workers      {workers}, {threads} threads each; the calculator starts; nothing was labelled")
+        output.say(
+            f"workers      {workers}, {threads} threads each; the calculator can be set up; nothing was labelled"
+        )
         output.finish({"n_frames": len(frames), "settings": chosen.settings_hash, "level": chosen.level})
         return
-    chosen.check()
     output.note(f"the calculator works in {work_path(out)}")  # on stderr, which is not held back in a log
     try:
         with output.progress("labelling") as advance:
             report = label_frames(
-                frames,
-                chosen,
-                out,
-                workers=workers,
-                threads=threads,
-                timeout=timeout,
-                retry_failed=retry_failed,
+                frames, chosen, out, workers=workers, threads=threads, timeout=timeout, retry_failed=retry_failed,
                 progress=lambda n, bad, total: advance("", n, total, detail=f"{bad} failed"),
-            )
+            )  # fmt: skip
     except KeyboardInterrupt:
         output.note(f"what was finished is in {out}; the same command with --resume continues")
         raise
     _tell(report, chosen, out, output)
-
-
-def _default_threads(workers: int) -> int:
-    """Threads per worker: OMP_NUM_THREADS, or all cores shared between the workers."""
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return int(asked) if asked.isdecimal() and int(asked) else max(1, n_cores() // workers)
 
 
 def _tell(report: "LabelReport", chosen: "Reference", out: Path, output: Output) -> None:

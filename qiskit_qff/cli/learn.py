@@ -1,35 +1,25 @@
 """``qff learn``: molecular dynamics, labels and training in turn, until the model stays inside what it knows."""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qiskit_qff.cli.options import CalculatorOption, ForceOption, JsonOption, OutOption
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory
+from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:
     from qiskit_qff.labelling.reference import Reference
     from qiskit_qff.learning.config import LearnConfig
-    from qiskit_qff.learning.inputs import Inputs
-    from qiskit_qff.learning.outcome import Learnt
-    from qiskit_qff.learning.records import RoundRecord
+    from qiskit_qff.learning.records import Learnt, RoundRecord
 
 PAGE, SUMMARY, FIGURE, CONFIG = "learning.html", "learn.json", "learning.png", "config.yaml"
 OWN_FILES = (
-    "journal.jsonl",
-    "labels.extxyz",
-    "labels.failures.extxyz",
-    ".labels.extxyz.work",
-    "rounds",
-    "model.json",
-    PAGE,
-    SUMMARY,
-    FIGURE,
-    CONFIG,
-)
+    "journal.jsonl", "labels.extxyz", "labels.failures.extxyz", "labels.settings.yaml", ".labels.extxyz.work", "rounds",
+    "model.json", PAGE, SUMMARY, FIGURE, CONFIG,
+)  # fmt: skip
 
 
 def learn(
@@ -43,23 +33,37 @@ def learn(
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Label what molecular dynamics finds outside the training data, train again, until nothing new is found.
+    """Label what molecular dynamics finds most uncertain and train again, until nothing new is found.
 
     The same command goes on where a run was stopped, with other 'stop' settings too.
     """
     from qiskit_qff.learning.config import load_learn_config
-    from qiskit_qff.learning.inputs import read_inputs
     from qiskit_qff.learning.run import learn as run
+    from qiskit_qff.learning.run import read_inputs
 
     output = Output(as_json=json)
     config = load_learn_config(source, calculator=calculator)
-    is_ours = (out / "journal.jsonl").exists()
-    check_output_directory(out, owned=OWN_FILES, force=force or is_ours)
+    check_output_directory(out, owned=OWN_FILES, force=force or (out / "journal.jsonl").exists())
     reference = config.label.reference()
-    _check_stresses(config, reference, output)
+    if config.train.loss.stress_scale_mev_per_ang3 is not None and reference.settings.get("stress") is False:
+        raise ConfigError(
+            "train.loss.stress_scale_mev_per_ang3 is set, but labels would have no stress; set label.options.stress: "
+            "true, or leave the scale out"
+        )
+    if reference.caution:
+        output.note(reference.caution)
     reference.check()
     inputs = read_inputs(config)
-    _announce(config, inputs, reference, output)
+    output.say(f"labels       {reference.name}: {reference.level} (settings {reference.settings_hash})")
+    output.say(
+        f"start        {len(inputs.start)} frames, {len(inputs.test)} more held out; "
+        f"at most {config.stop.labels} labels and {config.stop.rounds} rounds"
+    )
+    output.say(
+        f"dynamics     {config.md.time_ps:g} ps of {config.md.ensemble} at "
+        f"{', '.join(f'{t:g}' for t in config.md.temperatures_k)} K, "
+        f"{config.md.repeats} run(s) each, from {len(inputs.md)} structures in turn"
+    )
     if dry_run:
         output.say(_as_yaml(config).rstrip())
         output.finish({"config": config.model_dump(mode="json"), "settings": reference.settings_hash})
@@ -81,51 +85,15 @@ def learn(
     _finish(config, learnt, reference, out, output)
 
 
-def _check_stresses(config: "LearnConfig", reference: "Reference", output: Output) -> None:
-    """Refuse to fit stresses that no label would hold; say what is known of those that it would.
-
-    Raises:
-        ConfigError: then.
-    """
-    from qiskit_qff.errors import ConfigError
-
-    fitted = config.train.loss.stress_scale_mev_per_ang3 is not None
-    if fitted and reference.settings.get("stress") is False:
-        raise ConfigError(
-            "train.loss.stress_scale_mev_per_ang3 is set, but labels would have no stress; set label.options.stress: "
-            "true, or leave the scale out"
-        )
-    if reference.caution:
-        output.note(reference.caution)
-
-
-def _announce(config: "LearnConfig", inputs: "Inputs", reference: "Reference", output: Output) -> None:
-    """What is going to be done."""
-    output.say(f"labels       {reference.name}: {reference.level} (settings {reference.settings_hash})")
-    output.say(
-        f"start        {len(inputs.start)} frames, {len(inputs.test)} more held out; "
-        f"at most {config.stop.labels} labels and {config.stop.rounds} rounds"
-    )
-    temperatures = ", ".join(f"{temperature:g}" for temperature in config.md.temperatures_k)
-    output.say(
-        f"dynamics     {config.md.time_ps:g} ps of {config.md.ensemble} at {temperatures} K, "
-        f"{config.md.repeats} run(s) each, from {len(inputs.md)} structures in turn"
-    )
-
-
 def _round_line(record: "RoundRecord") -> str:
     """A round in one line."""
-    words = [
-        f"round {record.round:3d}    {record.n_train} frames, {'same' if record.kept_channels else 'new'} channels;",
-        f"shortest run {record.shortest_ps:.3g} of {record.runs[0].asked_ps:g} ps,",
-        f"largest grade {record.largest_ratio:.2f} of its limit;",
-        f"{record.n_chosen} + {record.n_drawn} labels",
-    ]
-    if record.new is not None:
-        words.append(f"show a force error of {record.new.force_mae_mev_per_ang:.0f} meV/Å")
-    if record.n_failed:
-        words.append(f"({record.n_failed} failed)")
-    return " ".join(words)
+    error = "" if record.new is None else f" show a force error of {record.new.force_mae_mev_per_ang:.0f} meV/Å"
+    return (
+        f"round {record.round:3d}    {record.n_train} frames, {'same' if record.kept_channels else 'new'} channels; "
+        f"shortest run {record.shortest_ps:.3g} of {record.runs[0].asked_ps:g} ps, "
+        f"largest grade {record.largest_ratio:.2f} of its limit; "
+        f"{record.n_chosen} + {record.n_drawn} labels{error}{f' ({record.n_failed} failed)' if record.n_failed else ''}"
+    )
 
 
 def _write_page(records: "list[RoundRecord]", learnt: "Learnt | None", reference: "Reference", out: Path) -> None:
@@ -142,14 +110,15 @@ def _write_page(records: "list[RoundRecord]", learnt: "Learnt | None", reference
 def _finish(config: "LearnConfig", learnt: "Learnt", reference: "Reference", out: Path, output: Output) -> None:
     """Write the summary and tell the result."""
     import json
+    from dataclasses import asdict
 
     from qiskit_qff.cli.output import plain
     from qiskit_qff.durable import write_atomically
-    from qiskit_qff.learning.outcome import REASONS
+    from qiskit_qff.learning.records import REASONS
 
     _write_page(list(learnt.rounds), learnt, reference, out)
     write_atomically(out / CONFIG, _as_yaml(config))
-    result: dict[str, Any] = asdict(learnt) | {
+    result = asdict(learnt) | {
         "reason_in_words": REASONS[learnt.reason],
         "model": out / "model.json",
         "labels": out / "labels.extxyz",

@@ -40,6 +40,16 @@ app = typer.Typer(
 _NAMELESS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """What a write may fail with where no file is named: not our fault."""
 
+_REMEDIES = {
+    errno.ENOSPC: "Free some space, or write to another disk; nothing was left half-written.",
+    errno.EDQUOT: "Free some space, or write to another disk; nothing was left half-written.",
+    errno.EFBIG: "Files may not grow that large here: raise 'ulimit -f', or write to another file system.",
+    errno.EIO: "The disk fails: write to another one.",
+    errno.EACCES: "Check the permissions, or choose another place.",
+    errno.EROFS: "The file system is read-only: choose another place.",
+    errno.ENOENT: "Check the path.",
+}
+
 # The verbs in the order of `qff --help`; each module is light to import.
 VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
@@ -61,11 +71,9 @@ VERBS: dict[str, Callable[..., None]] = {
 }
 
 
-def _register_verbs() -> None:
-    """Add each verb under its name, in the order of ``qff --help``."""
-    for name, function in VERBS.items():
-        # The whole first sentence: what typer makes of it ends after 45 letters.
-        app.command(name, short_help=(function.__doc__ or "").partition("\n")[0])(function)
+for _name, _function in VERBS.items():
+    # The whole first sentence: what typer makes of it ends after 45 letters.
+    app.command(_name, short_help=(_function.__doc__ or "").partition("\n")[0])(_function)
 
 
 def _print_version(wanted: bool) -> None:
@@ -135,24 +143,9 @@ def _report(error: BaseException) -> int:
     if isinstance(error, OSError):
         if error.filename is None and error.errno not in _NAMELESS:
             raise error
-        return _fail(_describe(error))
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{error.strerror or error}. {_REMEDIES.get(error.errno or 0, '')}".strip())
     return _fail_usage(error)
-
-
-def _describe(error: OSError) -> str:
-    """What the operating system refused, with the remedy where there is a usual one."""
-    remedies = {
-        errno.ENOSPC: "Free some space, or write to another disk; nothing was left half-written.",
-        errno.EDQUOT: "Free some space, or write to another disk; nothing was left half-written.",
-        errno.EFBIG: "Files may not grow that large here: raise 'ulimit -f', or write to another file system.",
-        errno.EIO: "The disk fails: write to another one.",
-        errno.EACCES: "Check the permissions, or choose another place.",
-        errno.EROFS: "The file system is read-only: choose another place.",
-        errno.ENOENT: "Check the path.",
-    }
-    place = f"{error.filename}: " if error.filename else ""
-    reason = error.strerror or str(error)
-    return f"{place}{reason}. {remedies.get(error.errno or 0, '')}".strip()
 
 
 def _fail_usage(error: Any) -> int:
@@ -168,6 +161,3 @@ def _fail(message: str, *, code: int = 2) -> int:
     """Write one message to stderr and give the exit code back."""
     sys.stderr.write(f"qff: error: {message}\n" if code != 130 else f"qff: {message}\n")
     return code
-
-
-_register_verbs()

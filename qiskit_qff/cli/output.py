@@ -1,17 +1,37 @@
-"""What a verb says: results on stdout, notes and progress on stderr, and the JSON object at the end."""
+"""What a verb says: results on stdout, notes and progress on stderr, and the JSON object at the end.
+
+Progress is a bar on a terminal, gone afterwards. Elsewhere (a log file, a batch job) stderr gets a line every so often,
+so that quick work says nothing and long work does not look stuck.
+"""
 
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from qiskit_qff.cli.progress import Advance, progress_on_stderr
+SECONDS_BETWEEN_LINES = 30.0
+"""Where stderr is no terminal: between one line of progress and the next, and before the first."""
+
+
+class Advance(Protocol):
+    """Takes how far the work is."""
+
+    def __call__(self, stage: str, done: float, total: float = 1.0, *, detail: str = "") -> None:
+        """Note progress.
+
+        Args:
+            stage: what is being done, in a few words; empty for the task as a whole.
+            done: how much of it is done.
+            total: how much there is in all; 1 where ``done`` is a fraction.
+            detail: something to see meanwhile, such as a temperature.
+        """
 
 
 @dataclass(frozen=True)
@@ -51,9 +71,67 @@ class Output:
             sys.stdout.flush()
             print(json.dumps(plain(result), allow_nan=False), flush=True)
 
-    def progress(self, task: str) -> AbstractContextManager[Advance]:
-        """Show on stderr how far the work of a ``with`` block is."""
-        return progress_on_stderr(task)
+    @contextmanager
+    def progress(self, task: str, *, every: float = SECONDS_BETWEEN_LINES) -> Iterator[Advance]:
+        """Show on stderr how far the work of a ``with`` block is.
+
+        Args:
+            task: what is done, in a few words.
+            every: seconds between lines where stderr is no terminal.
+        """
+        if sys.stderr.isatty():
+            with _bar(task) as advance:
+                yield advance
+            return
+        said = time.monotonic()
+
+        def advance_in_lines(stage: str, done: float, total: float = 1.0, *, detail: str = "") -> None:
+            nonlocal said
+            if (now := time.monotonic()) - said >= every:
+                said = now
+                print(f"{_named(task, stage)}: {_share(done, total)}{detail and ', '}{detail}", file=sys.stderr)
+
+        yield advance_in_lines
+
+
+@contextmanager
+def _bar(task: str) -> Iterator[Advance]:
+    """A line that is redrawn in place; time left is that of the stage at hand."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    # While a bar is drawn rich takes what is printed and puts it above the bar, on stderr. What belongs to stdout may
+    # go that way only if both are the same terminal.
+    shared = sys.stdout.isatty()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=16),
+        TextColumn("{task.fields[words]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=shared) as bar:
+        row = bar.add_task(task, total=None, words="")
+        state = bar.tasks[0]
+
+        def advance(stage: str, done: float, total: float = 1.0, *, detail: str = "") -> None:
+            name, words = _named(task, stage), f"{_share(done, total)}{detail and ', '}{detail}"
+            if state.description != name or state.total != total or done < state.completed:
+                # A new clock, so that a run that goes on is not taken for a fast one.
+                bar.reset(row, total=total, completed=int(done), description=name)
+            bar.update(row, completed=done, words=words)
+
+        yield advance
+
+
+def _named(task: str, stage: str) -> str:
+    """Task and stage."""
+    return f"{task}: {stage}" if stage and stage != task else task
+
+
+def _share(done: float, total: float) -> str:
+    """How much is done, in words."""
+    counted = f" ({done:.0f} of {total:.0f})" if total > 1.0 else ""
+    return f"{min(max(done / total, 0.0), 1.0) if total > 0.0 else 0.0:.0%}{counted}"
 
 
 def plain(value: Any) -> Any:

@@ -14,7 +14,6 @@ from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.structures.frame import Frame
     from qiskit_qff.training.selection import Candidate, Selected
 
@@ -43,6 +42,8 @@ def select(
     """Choose frames to label: far from the training data, and unlike each other."""
     from qiskit_qff.model.extrapolation import Grader
     from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.structures.shipped import read_source
+    from qiskit_qff.structures.validation import ensure_sound
     from qiskit_qff.training.selection import grade_candidates
     from qiskit_qff.training.selection import select as take
 
@@ -54,8 +55,15 @@ def select(
         raise ConfigError(f"{out}: there is a file already; choose another --out, or overwrite it with --force.")
     field = ForceField.load(model_file(model))
     grader = Grader.of(field.models, r_cut=field.r_cut, limit=grade_limit)
-    frames = _read(candidates)
-    unseen = _unseen(field, frames, output)
+    frames = [frame for source in candidates for frame in read_source(source)]
+    ensure_sound(frames)
+    unseen = [index for index, frame in enumerate(frames) if not field.has_seen(frame)]
+    if not unseen:
+        raise DataError(f"the model was trained on all {len(frames)} candidates; give others.")
+    if len(unseen) < len(frames):
+        output.note(
+            f"left out: {len(frames) - len(unseen)} of {len(frames)} candidates, which the model was trained on"
+        )
     with output.progress("grading") as advance:
         graded = grade_candidates(grader, [frames[index] for index in unseen], progress=advance)
     graded = [replace(candidate, index=unseen[candidate.index]) for candidate in graded]
@@ -72,49 +80,15 @@ def select(
     _tell(chosen, frames, outside, out if chosen else None, output)
 
 
-def _read(sources: list[str]) -> "list[Frame]":
-    """All candidates.
-
-    Raises:
-        DataError: if a file can't be read, or a frame is not sound.
-    """
-    from qiskit_qff.structures.shipped import read_source
-    from qiskit_qff.structures.validation import ensure_sound
-
-    frames = [f for source in sources for f in read_source(source)]
-    ensure_sound(frames)
-    return frames
-
-
-def _unseen(field: "ForceField", frames: "list[Frame]", output: Output) -> list[int]:
-    """Indices of the candidates that the model was not trained on.
-
-    Raises:
-        DataError: if there are none.
-    """
-    unseen = [index for index, frame in enumerate(frames) if not field.has_seen(frame)]
-    if not unseen:
-        raise DataError(f"the model was trained on all {len(frames)} candidates; give others.")
-    if len(unseen) < len(frames):
-        output.note(
-            f"left out: {len(frames) - len(unseen)} of {len(frames)} candidates, which the model was trained on"
-        )
-    return unseen
-
-
 def _write(chosen: "list[tuple[Frame, Selected]]", out: Path) -> None:
     """Write the frames with their labels, if they have any, and where they come from."""
     from ase.io import write
 
-    structures = []
-    for frame, selected in chosen:
-        atoms = frame.to_atoms()
+    structures = [frame.to_atoms() for frame, _ in chosen]
+    for atoms, (frame, selected) in zip(structures, chosen, strict=True):
         grades = selected.candidate.grades
-        atoms.info |= {
-            "selected_from": f"{frame.source} frame {frame.index}",
-            "largest_grade": float(grades.values[grades.worst]),
-        }
-        structures.append(atoms)
+        atoms.info["selected_from"] = f"{frame.source} frame {frame.index}"
+        atoms.info["largest_grade"] = float(grades.values[grades.worst])
     text = io.StringIO()
     write(text, structures, format="extxyz")
     out.parent.mkdir(parents=True, exist_ok=True)

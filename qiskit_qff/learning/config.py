@@ -11,9 +11,6 @@ from qiskit_qff.labelling.reference import Reference, reference
 from qiskit_qff.model.config import Section, TrainConfig, parse_section, read_yaml
 from qiskit_qff.structures.shipped import is_shipped
 
-FREE = ("stop", "label.workers", "label.threads", "label.timeout_s")
-"""Settings that may change when a run goes on: no number of the rounds done depends on them."""
-
 
 class LabelConfig(Section):
     """Who labels, and how."""
@@ -50,10 +47,8 @@ class DynamicsConfig(Section):
     timestep_fs: float | None = Field(default=None, gt=0.0, description="default 1, or 0.5 where H is present")
     ensemble: Literal["nve", "nvt", "npt"] = "nvt"
     thermostat: Literal["bussi", "langevin", "nose-hoover"] = "bussi"
-    thermostat_time_fs: float = Field(default=100.0, gt=0.0)
     pressure_gpa: float = 0.0
     interval: int = Field(default=20, ge=1, description="steps between frames of the trajectory")
-    grade_interval: int = Field(default=5, ge=1, description="steps between extrapolation grades")
 
     @field_validator("temperatures_k")
     @classmethod
@@ -66,7 +61,7 @@ class DynamicsConfig(Section):
 class SelectConfig(Section):
     """Which frames of the dynamics are labelled."""
 
-    per_round: int = Field(default=10, ge=1, description="most frames outside the training data labelled in a round")
+    per_round: int = Field(default=10, ge=1, description="frames labelled in a round to train on, the most uncertain")
     grade_limit: float | None = Field(
         default=None, gt=0.0, description="largest grade that counts as known; default 1.2 times the training data's"
     )
@@ -91,26 +86,10 @@ class StopConfig(Section):
     rounds: int = Field(default=10, ge=1, description="most rounds of dynamics")
     labels: int = Field(default=200, ge=2, description="most labels, those of the start included")
     calm_rounds: int = Field(
-        default=1, ge=1, description="stop after so many rounds in a row whose runs all stayed inside and to the end"
-    )
-    outside: float = Field(
-        default=0.0,
-        ge=0.0,
-        lt=1.0,
-        description="share of a run's graded structures that may be outside in a calm round",
+        default=2, ge=1, description="stop after so many rounds in a row whose runs all stayed inside and to the end"
     )
     force_mae_mev_per_ang: float | None = Field(
         default=None, gt=0.0, description="stop when the error on new labels, before training on them, is below"
-    )
-
-
-class RetrainConfig(Section):
-    """How much of the last model a new one keeps."""
-
-    keep_channels_below: float = Field(
-        default=1.25,
-        ge=1.0,
-        description="channels are chosen anew once there are so many times the frames they were chosen by; 1: always",
     )
 
 
@@ -125,7 +104,6 @@ class LearnConfig(Section):
     md: DynamicsConfig = DynamicsConfig()
     select: SelectConfig = SelectConfig()
     stop: StopConfig = StopConfig()
-    retrain: RetrainConfig = RetrainConfig()
     train: TrainConfig = Field(default=TrainConfig(), description="sections of a 'qff train' configuration")
     seed: int = Field(default=0, ge=0)
 
@@ -141,18 +119,13 @@ class LearnConfig(Section):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """The settings that make the run this run and no other, by dotted name."""
-        flat: dict[str, Any] = {}
-
-        def walk(prefix: str, value: Any) -> None:
-            if isinstance(value, dict) and prefix != "label.options" and value:
-                for key, entry in value.items():
-                    walk(f"{prefix}.{key}" if prefix else str(key), entry)
-            else:
-                flat[prefix] = value
-
-        walk("", self.model_dump(mode="json"))
-        return {name: value for name, value in flat.items() if not name.startswith(FREE)}
+        """By dotted name, the settings that must stay when a run goes on: numbers of the rounds done depend on them."""
+        settings, flat = self.model_dump(mode="json", exclude={"stop"}), dict[str, Any]()
+        for free in ("workers", "threads", "timeout_s"):
+            del settings["label"][free]
+        for section, value in settings.items():
+            flat |= {f"{section}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {section: value}
+        return flat
 
 
 def load_learn_config(path: Path, *, calculator: str | None = None) -> LearnConfig:

@@ -1,7 +1,8 @@
-"""What a round of active learning found, in numbers: kept in the journal, shown on the page."""
+"""What active learning found, in numbers: by round, kept in the journal and shown on the page, and in the end."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -112,13 +113,10 @@ class RoundRecord:
     held_out: LabelErrors | None
     """Errors on all frames held out so far."""
 
-    def is_calm(self, outside: float) -> bool:
-        """Whether all runs went to their end, with at most this share of their structures outside.
-
-        Args:
-            outside: the share.
-        """
-        return all(run.end == "done" and run.outside <= outside for run in self.runs)
+    @property
+    def is_calm(self) -> bool:
+        """Whether all runs went to their end, and inside the training data."""
+        return all(run.end == "done" and not run.outside for run in self.runs)
 
     @property
     def shortest_ps(self) -> float:
@@ -130,19 +128,43 @@ class RoundRecord:
         """Largest grade of all runs, in units of its limit."""
         return max(run.largest_ratio for run in self.runs)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and words for the journal."""
-        return {name: value for name, value in asdict(self).items() if name != "round"}
-
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read back an entry of the journal.
+        """Read back what ``dataclasses.asdict`` made.
 
         Args:
-            data: the entry.
+            data: the entry of the journal.
         """
-        content = {key: value for key, value in data.items() if key not in {"event", "name"}}
+        content = dict(data)
         for key in ("chosen", "drawn", "new", "held_out"):
             content[key] = None if content[key] is None else LabelErrors(**content[key])
         content["runs"] = tuple(RunOutcome(**run) for run in content["runs"])
         return cls(**content)
+
+
+REASONS = {
+    "calm": "all runs stayed inside the training data and went to their end",
+    "accurate": "the error on new labels is below the limit",
+    "labels": "as many labels as allowed",
+    "rounds": "as many rounds as allowed",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """What came out."""
+
+    reason: str
+    """Why it ended; one of :data:`REASONS`."""
+    rounds: tuple[RoundRecord, ...]
+    """All rounds, those of earlier processes included."""
+    models: tuple[Path, ...]
+    """Model of each round, and one more where labels came after the last."""
+    held_out: tuple[LabelErrors | None, ...]
+    """Errors of each of these models on all frames held out; None where there are none."""
+    n_labels: int
+    """Labels in all."""
+    n_train: int
+    """Frames that the last model was trained on."""
+    n_failed: int
+    """Frames that the calculator failed on."""

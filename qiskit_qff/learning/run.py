@@ -1,39 +1,118 @@
 """The rounds of active learning in one directory, from whatever was done there before to a reason to stop.
 
-``journal.jsonl`` says what was done, and the same command goes on after its last entry. ``labels.extxyz`` holds all
-labels, with provenance, round and part (train or test). A round has its model in ``rounds/000/model.json``, its
+``journal.jsonl`` says which steps are done, and the same command goes on after the last one. ``labels.extxyz`` holds
+all labels, with provenance, round and part (train or test). A round has its model in ``rounds/000/model.json``, its
 dynamics in ``rounds/000/md/300K-1/`` and frames to be labelled in ``rounds/000/chosen.extxyz``. ``model.json`` is the
 last model.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
+from ase.data import chemical_symbols
 
 from qiskit_qff import __version__
-from qiskit_qff.durable import write_atomically
+from qiskit_qff.durable import Journal, write_atomically
 from qiskit_qff.errors import ConfigError, DataError
-from qiskit_qff.labelling.label import frame_id
+from qiskit_qff.labelling.label import DIGITS, LabelFile, as_text, frame_id, label_frames
 from qiskit_qff.labelling.reference import Reference
-from qiskit_qff.learning.choice import choose, write_frames
 from qiskit_qff.learning.config import LearnConfig
-from qiskit_qff.learning.exploration import explore, harvest, plan_runs
-from qiskit_qff.learning.inputs import Inputs
-from qiskit_qff.learning.journal import RunJournal
-from qiskit_qff.learning.labelled import LABELS, Labelled, adopt_labels, label_all
-from qiskit_qff.learning.outcome import Learnt, Progress
-from qiskit_qff.learning.records import LabelErrors, RoundRecord, RunOutcome
-from qiskit_qff.learning.retraining import retrain
+from qiskit_qff.learning.dynamics import ROLE, ROUND, TEST, TRAIN, PlannedRun, choose, explore, harvest, plan_runs
+from qiskit_qff.learning.records import LabelErrors, Learnt, RoundRecord, RunOutcome
 from qiskit_qff.model.extrapolation import Grader
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.structures.shipped import read_source
+from qiskit_qff.structures.species import species_of
+from qiskit_qff.structures.validation import ensure_sound
+from qiskit_qff.training.pipeline import train
 
-JOURNAL, MODEL, ROUNDS, CHOSEN, MD = "journal.jsonl", "model.json", "rounds", "chosen.extxyz", "md"
+JOURNAL, LABELS, MODEL, ROUNDS, CHOSEN, MD = (
+    "journal.jsonl",
+    "labels.extxyz",
+    "model.json",
+    "rounds",
+    "chosen.extxyz",
+    "md",
+)
+KEEP_CHANNELS_BELOW = 1.25
+"""Channels are chosen anew once there are so many times the frames that they were chosen by: choosing takes most of the
+time of a training, and a few more frames rarely change it."""
+
+
+class Progress(Protocol):
+    """Told how far the step at hand is."""
+
+    def __call__(self, stage: str, done: float, total: float = 1.0, *, detail: str = "") -> None:
+        """Note progress: the step in a few words, how much of it is done and in all, and something to see meanwhile."""
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """The structures that a run begins with."""
+
+    start: tuple[Frame, ...]
+    """Frames to train the first model on, tagged."""
+    test: tuple[Frame, ...]
+    """Frames held out from the beginning, tagged."""
+    md: tuple[Frame, ...]
+    """Frames that dynamics begin from."""
+
+    @property
+    def digest(self) -> str:
+        """What identifies all of them."""
+        keys = [[frame_id(frame) for frame in group] for group in (self.start, self.test, self.md)]
+        return hashlib.sha256(repr(keys).encode()).hexdigest()
+
+
+def read_inputs(config: LearnConfig) -> Inputs:
+    """Read and check all structures of a configuration.
+
+    Args:
+        config: the configuration.
+
+    Raises:
+        DataError: if a file can't be read, a frame is not sound, or dynamics would begin with an unknown element.
+    """
+
+    def read(paths: str | list[str] | None) -> list[Frame]:
+        listed = [] if paths is None else [paths] if isinstance(paths, str) else paths
+        frames = [frame for path in listed for frame in read_source(path)]
+        ensure_sound(frames)
+        return [replace(frame, positions=np.round(frame.positions, DIGITS), momenta=None) for frame in frames]
+
+    def tagged(frames: Sequence[Frame], role: str) -> dict[str, Frame]:
+        distinct = {frame_id(frame): frame for frame in reversed(frames)}
+        return {
+            key: replace(frame, tags={**frame.tags, ROUND: -1, ROLE: role}) for key, frame in reversed(distinct.items())
+        }
+
+    start, test = tagged(read(config.start), TRAIN), tagged(read(config.test), TEST)
+    test = {key: frame for key, frame in test.items() if key not in start}
+    if len(start) < 2:
+        raise DataError(
+            f"start: {len(start)} distinct frame(s); at least 2 are needed to train on. Add rattled copies."
+        )
+    md = [
+        replace(frame, energy=None, forces=None, stress=None, tags={})
+        for frame in read(config.md.structures) or start.values()
+    ]
+    species = species_of(list(start.values()))
+    for frame in (*test.values(), *md):
+        unknown = sorted(set(frame.numbers.tolist()) - set(species))
+        if unknown:
+            raise DataError(
+                f"{frame.where}: holds {chemical_symbols[unknown[0]]}, which no frame of 'start' does. "
+                "Add frames with this element there."
+            )
+    return Inputs(tuple(start.values()), tuple(test.values()), tuple(md))
 
 
 def learn(
@@ -59,7 +138,7 @@ def learn(
         ConfigError: if another run is in the directory.
         DataError: if its files are damaged, or too few frames could be labelled.
     """
-    with closing(RunJournal(directory / JOURNAL)) as journal:
+    with closing(Journal(directory / JOURNAL)) as journal:
         run = _Run(config, inputs, reference, directory, journal, progress)
         run.begin()
         records: list[RoundRecord] = []
@@ -76,7 +155,7 @@ def _reason_to_stop(config: LearnConfig, records: list[RoundRecord]) -> str | No
     """Why it is enough; None where it is not."""
     stop, last = config.stop, records[-1]
     recent = records[-stop.calm_rounds :]
-    if len(recent) == stop.calm_rounds and all(record.is_calm(stop.outside) for record in recent):
+    if len(recent) == stop.calm_rounds and all(record.is_calm for record in recent):
         return "calm"
     limit = stop.force_mae_mev_per_ang
     if limit is not None and last.new is not None and last.new.force_mae_mev_per_ang < limit:
@@ -86,26 +165,21 @@ def _reason_to_stop(config: LearnConfig, records: list[RoundRecord]) -> str | No
     return "rounds" if len(records) >= stop.rounds else None
 
 
+@dataclass(eq=False)
 class _Run:
     """A run at work: its directory, its journal, and what has been read of it."""
 
-    def __init__(
-        self,
-        config: LearnConfig,
-        inputs: Inputs,
-        reference: Reference,
-        directory: Path,
-        journal: RunJournal,
-        progress: Progress,
-    ) -> None:
-        self._config = config
-        self._inputs = inputs
-        self._reference = reference
-        self._directory = directory
-        self._journal = journal
-        self._progress = progress
-        self._asked: list[Frame] = [*inputs.start, *inputs.test]
-        self._labels: Labelled
+    config: LearnConfig
+    inputs: Inputs
+    reference: Reference
+    directory: Path
+    journal: Journal
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        """Nothing is labelled yet."""
+        self.asked: list[Frame] = [*self.inputs.start, *self.inputs.test]
+        self.labels: list[Frame] = []
 
     def begin(self) -> None:
         """Make sure that the directory is this run's, and that the frames of the start are labelled.
@@ -114,28 +188,25 @@ class _Run:
             ConfigError: if it is another run's.
             DataError: if fewer than two frames of the start could be labelled.
         """
-        identity = self._config.identity() | {
-            "structures": self._inputs.digest,
-            "label settings": self._reference.settings_hash,
+        identity = self.config.identity() | {
+            "structures": self.inputs.digest,
+            "label settings": self.reference.settings_hash,
         }
-        begun = self._journal.get("begin")
-        if begun is None:
-            self._journal.add("begin", identity=identity, version=__version__)
-        else:
-            for name in sorted(identity.keys() | begun["identity"].keys()):
-                if identity.get(name) != begun["identity"].get(name):
-                    raise ConfigError(
-                        f"{self._journal.path}: the run there was begun with {name} = "
-                        f"{begun['identity'].get(name)!r}, not {identity.get(name)!r}. Choose another --out."
-                    )
-        adopt_labels(self._asked, self._reference, self._directory / LABELS)
-        self._label("labels of the start")
-        usable = self._labels.training(-1)
+        begun = self.journal.once("begin", lambda: {"identity": identity, "version": __version__})["identity"]
+        for name in sorted(identity.keys() | begun.keys()):
+            if identity.get(name) != begun.get(name):
+                raise ConfigError(
+                    f"{self.directory / JOURNAL}: the run there was begun with {name} = {begun.get(name)!r}, not "
+                    f"{identity.get(name)!r}. Choose another --out."
+                )
+        self.adopt_labels()
+        self.label("labels of the start")
+        usable = self.training(-1)
         if len(usable) < 2:
             raise DataError(
-                f"start: {len(usable)} of {len(self._inputs.start)} frames could be labelled and have forces up to "
-                f"{self._config.select.max_force_ev_per_ang:g} eV/Å; at least 2 are needed. Failures are in "
-                f"{self._directory / 'labels.failures.extxyz'}."
+                f"start: {len(usable)} of {len(self.inputs.start)} frames could be labelled and have forces up to "
+                f"{self.config.select.max_force_ev_per_ang:g} eV/Å; at least 2 are needed. Failures are in "
+                f"{self.directory / 'labels.failures.extxyz'}."
             )
 
     def round(self, round_: int) -> RoundRecord:
@@ -144,20 +215,61 @@ class _Run:
         Raises:
             QFFError: from any step.
         """
-        place = self._directory / ROUNDS / f"{round_:03d}"
-        done = self._journal.get("round", round_)
-        if done is not None:
-            self._asked += _read(place / CHOSEN)
-            return RoundRecord.from_dict(done)
-        trained, field = self._model(round_)
-        grader = Grader.of(field.models, r_cut=field.cutoff, limit=self._config.select.grade_limit)
-        runs = self._dynamics(round_, field, grader)
-        chosen = self._chosen(round_, grader, runs)
-        self._asked += _read(place / CHOSEN)
-        self._label(f"round {round_}: labels")
-        record = self._judge(round_, field, trained, runs, chosen)
-        self._journal.add("round", round_, **record.to_dict())
-        return record
+        step = f"round {round_}"
+        if self.journal.get(step) is not None:  # of an earlier process
+            self.asked += _read(self.place(round_) / CHOSEN)
+        return RoundRecord.from_dict(self.journal.once(step, lambda: asdict(self.new_round(round_))))
+
+    def new_round(self, round_: int) -> RoundRecord:
+        """Train, run, choose, label, and compare the model with labels that it has not seen.
+
+        Raises:
+            QFFError: from any step.
+        """
+        config, place = self.config, self.place(round_)
+        trained, field = self.model(round_)
+        grader = Grader.of(field.models, r_cut=field.cutoff, limit=config.select.grade_limit)
+        runs = self.dynamics(round_, field, grader)
+
+        def choice() -> dict[str, int]:
+            found = [(run.name, harvest(run, place / MD / run.name)) for run in runs]
+            chosen = choose(
+                found,
+                grader,
+                config.select,
+                round_=round_,
+                budget=max(0, config.stop.labels - len(self.asked)),
+                known={frame_id(frame) for frame in self.asked},
+            )
+            write_frames(place / CHOSEN, chosen.frames)
+            return {"n_candidates": chosen.n_candidates, "n_refused": sum(entry.n_refused for _, entry in found)}
+
+        counts = self.journal.once(f"choice {round_}", choice)
+        asked = _read(place / CHOSEN)
+        self.asked += asked
+        self.label(f"round {round_}: labels")
+        mine = [frame for frame in self.labels if int(frame.tags[ROUND]) == round_]
+        drawn = [frame for frame in mine if frame.tags[ROLE] == TEST]
+        usable = [frame for frame in mine if frame.tags[ROLE] == TRAIN and self.is_usable(frame)]
+        n_drawn = sum(frame.tags[ROLE] == TEST for frame in asked)
+        return RoundRecord(
+            round=round_,
+            n_train=int(trained["n_train"]),
+            kept_channels=bool(trained["kept_channels"]),
+            runs=tuple(runs),
+            n_candidates=int(counts["n_candidates"]),
+            n_refused=int(counts["n_refused"]),
+            n_chosen=len(asked) - n_drawn,
+            n_drawn=n_drawn,
+            n_failed=len(asked) - len(mine),
+            n_set_aside=len(mine) - len(drawn) - len(usable),
+            n_labels=len(self.labels),
+            label_seconds=sum(float(frame.tags["label_wall_s"]) for frame in mine),
+            chosen=LabelErrors.of(field, usable),
+            drawn=LabelErrors.of(field, drawn),
+            new=LabelErrors.of(field, [*usable, *drawn]),
+            held_out=LabelErrors.of(field, self.held_out(round_)),
+        )
 
     def finish(self, reason: str, records: list[RoundRecord]) -> Learnt:
         """Train on the labels of the last round, and compare all models on all frames held out.
@@ -166,151 +278,136 @@ class _Run:
             QFFError: from any step.
         """
         last = len(records) - 1
-        self._label("labels")
-        n_models = len(records) + (self._n_train(last) > self._n_train(last - 1))
-        fields = [self._model(k)[1] for k in range(n_models)]
-        models = [self._place(k) / MODEL for k in range(n_models)]
-        write_atomically(self._directory / MODEL, models[-1].read_text(encoding="utf-8"))
-        held_out = self._labels.held_out(last)
-        errors = tuple(LabelErrors.of(field, held_out) for field in fields)
+        self.label("labels")
+        n_models = len(records) + (len(self.training(last)) > len(self.training(last - 1)))
+        fields = [self.model(k)[1] for k in range(n_models)]
+        models = [self.place(k) / MODEL for k in range(n_models)]
+        write_atomically(self.directory / MODEL, models[-1].read_bytes())
+        held_out = self.held_out(last)
         return Learnt(
             reason=reason,
             rounds=tuple(records),
             models=tuple(models),
-            held_out=errors,
-            n_labels=len(self._labels.frames),
-            n_train=self._n_train(n_models - 2),
-            n_failed=len(self._asked) - len(self._labels.frames),
+            held_out=tuple(LabelErrors.of(field, held_out) for field in fields),
+            n_labels=len(self.labels),
+            n_train=len(self.training(n_models - 2)),
+            n_failed=len(self.asked) - len(self.labels),
         )
 
-    def _place(self, round_: int) -> Path:
+    def place(self, round_: int) -> Path:
         """Directory of a round."""
-        return self._directory / ROUNDS / f"{round_:03d}"
+        return self.directory / ROUNDS / f"{round_:03d}"
 
-    def _n_train(self, round_: int) -> int:
-        """Frames to train on after a round."""
-        return len(self._labels.training(round_))
+    def model(self, round_: int) -> tuple[dict[str, Any], ForceField]:
+        """The journal's entry of a model and the model, trained if it is not there."""
+        path = self.place(round_) / MODEL
 
-    def _label(self, words: str) -> None:
-        """Label what was asked for."""
-        config = self._config
-        self._labels = label_all(
-            self._asked,
-            self._reference,
-            self._directory / LABELS,
-            config.label,
-            largest_force=config.select.max_force_ev_per_ang,
-            progress=lambda n, bad, total: self._progress(words, n, total, detail=f"{bad} failed"),
-        )
-
-    def _model(self, round_: int) -> tuple[dict[str, Any], ForceField]:
-        """The entry of a model and the model, trained if it is not there."""
-        path = self._place(round_) / MODEL
-        entry = self._journal.get("trained", round_)
-        if entry is None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            before = None if round_ == 0 else ForceField.load(self._place(round_ - 1) / MODEL)
-            old = self._journal.get("trained", round_ - 1)
-            self._label("labels")  # those of rounds that an earlier process did have not been read yet
-            frames = self._labels.training(round_ - 1)
-            made = retrain(
+        def fit() -> dict[str, Any]:
+            self.label("labels")  # those of rounds that an earlier process did have not been read yet
+            frames = self.training(round_ - 1)
+            old = self.journal.get(f"model {round_ - 1}")
+            keep = old is not None and len(frames) < KEEP_CHANNELS_BELOW * int(old["chosen_by"])
+            trained = train(
                 frames,
-                self._config,
-                round_=round_,
-                before=before,
-                chosen_by=0 if old is None else int(old["chosen_by"]),
-                progress=lambda stage, n, total: self._progress(f"model {round_}: {stage}", n, max(total, 1)),
+                self.config.train.model_copy(
+                    update={"data": self.config.train.data.model_copy(update={"split": "none"})}
+                ),
+                rng=np.random.default_rng([self.config.seed, round_]),
+                progress=lambda stage, n, total: self.progress(f"model {round_}: {stage}", n, max(total, 1)),
+                channels_of=ForceField.load(self.place(round_ - 1) / MODEL) if keep else None,
             )
-            made.field.save(path)
-            entry = self._journal.add(
-                "trained",
-                round_,
-                n_train=len(frames),
-                kept_channels=made.kept_channels,
-                chosen_by=made.chosen_by,
-                loss=made.loss,
-                n_trainable=made.field.n_trainable,
-            )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            trained.force_field.save(path)
+            return {
+                "n_train": len(frames),
+                "kept_channels": keep,
+                "chosen_by": int(old["chosen_by"]) if keep else len(frames),
+                "loss": float(trained.result.loss),
+                "n_trainable": trained.force_field.n_trainable,
+            }
+
+        entry: dict[str, Any] = self.journal.once(f"model {round_}", fit)
         return entry, ForceField.load(path)
 
-    def _dynamics(self, round_: int, field: ForceField, grader: Grader) -> list[RunOutcome]:
+    def dynamics(self, round_: int, field: ForceField, grader: Grader) -> list[RunOutcome]:
         """The runs of a round."""
-        config, place = self._config, self._place(round_)
-        outcomes: list[RunOutcome] = []
+        config, place = self.config, self.place(round_)
         digest = hashlib.sha256((place / MODEL).read_bytes()).hexdigest()
-        for plan in plan_runs(config.md, self._inputs.md, round_=round_, seed=config.seed):
-            entry = self._journal.get("md", round_, plan.name)
-            if entry is None:
-                outcome = explore(
-                    plan,
-                    field,
-                    grader,
-                    place / MD / plan.name,
-                    model_digest=digest,
-                    grade_interval=config.md.grade_interval,
-                    break_at=config.select.break_at,
-                    progress=partial(_of_stage, self._progress, f"round {round_}, {plan.name}"),
-                )
-                self._journal.add("md", round_, plan.name, outcome=asdict(outcome))
-            else:
-                outcome = RunOutcome(**entry["outcome"])
-            outcomes.append(outcome)
-        return outcomes
 
-    def _chosen(self, round_: int, grader: Grader, runs: list[RunOutcome]) -> dict[str, Any]:
-        """The entry of a round's choice, made if it is not there."""
-        entry = self._journal.get("chosen", round_)
-        if entry is not None:
-            return entry
-        config, place = self._config, self._place(round_)
-        drawn = config.select.held_out
-        found = [(run.name, harvest(run, place / MD / run.name, n_inside=drawn)) for run in runs]
-        choice = choose(
-            found,
-            grader,
-            round_=round_,
-            per_round=config.select.per_round,
-            held_out=drawn,
-            budget=max(0, config.stop.labels - len(self._asked)),
-            known={frame_id(frame) for frame in self._asked},
-        )
-        write_frames(place / CHOSEN, choice.frames)
-        refused = sum(harvested.n_refused for _, harvested in found)
-        return self._journal.add("chosen", round_, n_candidates=choice.n_candidates, n_refused=refused)
+        def run(plan: PlannedRun) -> dict[str, Any]:
+            outcome = explore(
+                plan,
+                field,
+                grader,
+                place / MD / plan.name,
+                model_digest=digest,
+                break_at=config.select.break_at,
+                progress=lambda words, n, total: self.progress(f"round {round_}, {plan.name}", n, total, detail=words),
+            )
+            return asdict(outcome)
 
-    def _judge(
-        self, round_: int, field: ForceField, trained: dict[str, Any], runs: list[RunOutcome], chosen: dict[str, Any]
-    ) -> RoundRecord:
-        """What the labels of a round say of its model, which has not seen them."""
-        asked = _read(self._place(round_) / CHOSEN)
-        for_training, drawn = self._labels.of_round(round_)
-        usable = [frame for frame in for_training if self._labels.is_usable(frame)]
-        n_drawn = sum(frame.tags["learn_role"] == "test" for frame in asked)
-        return RoundRecord(
-            round=round_,
-            n_train=int(trained["n_train"]),
-            kept_channels=bool(trained["kept_channels"]),
-            runs=tuple(runs),
-            n_candidates=int(chosen["n_candidates"]),
-            n_refused=int(chosen["n_refused"]),
-            n_chosen=len(asked) - n_drawn,
-            n_drawn=n_drawn,
-            n_failed=len(asked) - len(for_training) - len(drawn),
-            n_set_aside=len(for_training) - len(usable),
-            n_labels=len(self._labels.frames),
-            label_seconds=sum(float(frame.tags["label_wall_s"]) for frame in (*for_training, *drawn)),
-            chosen=LabelErrors.of(field, usable),
-            drawn=LabelErrors.of(field, drawn),
-            new=LabelErrors.of(field, [*usable, *drawn]),
-            held_out=LabelErrors.of(field, self._labels.held_out(round_)),
+        return [
+            RunOutcome(**self.journal.once(f"dynamics {round_} {plan.name}", partial(run, plan)))
+            for plan in plan_runs(config.md, self.inputs.md, round_=round_, seed=config.seed)
+        ]
+
+    def adopt_labels(self) -> None:
+        """Take over labels of the start that the same calculator with the same settings has made before."""
+        with closing(LabelFile(self.directory / LABELS)) as file:
+            have = set(file.keys)
+            for frame in self.asked:
+                key = frame_id(frame)
+                if (
+                    key not in have
+                    and frame.energy is not None
+                    and frame.forces is not None
+                    and frame.tags.get("label_settings") == self.reference.settings_hash
+                    and str(frame.tags.get("label_id", "")).split("-", maxsplit=1)[0] == key
+                ):
+                    atoms = frame.to_atoms()
+                    atoms.info["label_id"] = key
+                    file.append(atoms)
+
+    def label(self, words: str) -> None:
+        """Label what was asked for and has no label yet, and read all labels."""
+        config, path = self.config.label, self.directory / LABELS
+        label_frames(
+            self.asked,
+            self.reference,
+            path,
+            workers=config.workers,
+            threads=config.threads,
+            timeout=config.timeout_s,
+            progress=lambda n, bad, total: self.progress(words, n, total, detail=f"{bad} failed"),
         )
+        asked = {frame_id(frame) for frame in self.asked}
+        found = read_frames(path) if path.exists() else []
+        self.labels = [frame for frame in found if frame.tags.get("label_id") in asked]
+
+    def is_usable(self, frame: Frame) -> bool:
+        """Whether the forces of a labelled frame are small enough to train on."""
+        assert frame.forces is not None
+        return float(np.linalg.norm(frame.forces, axis=1).max()) <= self.config.select.max_force_ev_per_ang
+
+    def training(self, round_: int) -> list[Frame]:
+        """Frames to train on after a round; -1 for those of the start."""
+        return [f for f in self.labels if f.tags[ROLE] == TRAIN and int(f.tags[ROUND]) <= round_ and self.is_usable(f)]
+
+    def held_out(self, round_: int) -> list[Frame]:
+        """Frames held out up to a round."""
+        return [frame for frame in self.labels if frame.tags[ROLE] == TEST and int(frame.tags[ROUND]) <= round_]
+
+
+def write_frames(path: Path, frames: Sequence[Frame]) -> None:
+    """Write frames to a file that appears whole or not at all.
+
+    Args:
+        path: the file.
+        frames: the frames.
+    """
+    write_atomically(path, "".join(as_text(frame.to_atoms()) for frame in frames))
 
 
 def _read(path: Path) -> list[Frame]:
     """Frames of a file that may be empty."""
     return read_frames(path) if path.stat().st_size else []
-
-
-def _of_stage(progress: Progress, stage: str, words: str, done: int, total: int) -> None:
-    """Progress of a part, told with what it is a part of."""
-    progress(stage, done, total, detail=words)

@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from qiskit_qff import __version__
-from qiskit_qff.learning.outcome import REASONS, Learnt
-from qiskit_qff.learning.records import LabelErrors, RoundRecord
+from qiskit_qff.learning.records import REASONS, LabelErrors, Learnt, RoundRecord
 from qiskit_qff.report.figures import INK, PALETTE, STYLE
 from qiskit_qff.report.html import Page, Panel, Section, Table
 

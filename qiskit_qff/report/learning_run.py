@@ -4,8 +4,7 @@ from pathlib import Path
 
 from qiskit_qff.bounded import read_json
 from qiskit_qff.errors import DataError
-from qiskit_qff.learning.outcome import Learnt
-from qiskit_qff.learning.records import LabelErrors, RoundRecord
+from qiskit_qff.learning.records import LabelErrors, Learnt, RoundRecord
 from qiskit_qff.report.learning_page import learning_page
 from qiskit_qff.report.run_part import RunPart
 

@@ -12,8 +12,8 @@ import pytest
 
 from qiskit_qff.cli.main import run
 from qiskit_qff.cli.output_directory import staged_directory
-from qiskit_qff.durable import atomic_file, locked_directory, write_atomically
-from qiskit_qff.errors import ConfigError
+from qiskit_qff.durable import Journal, atomic_file, locked_directory, write_atomically
+from qiskit_qff.errors import ConfigError, DataError
 
 FORK = multiprocessing.get_context("fork")
 
@@ -151,6 +151,38 @@ def test_commands_refuse_a_directory_in_use(trained, tmp_path, capsys, verb) -> 
         assert run(commands[verb]) == 2
     assert "another qff process is writing there" in capsys.readouterr().err
     assert list(out.iterdir()) == []
+
+
+def test_a_journal_does_nothing_twice_and_a_torn_line_again(tmp_path) -> None:
+    path, done = tmp_path / "journal.jsonl", []
+
+    def step(name):
+        done.append(name)
+        return {"loss": 1.5}
+
+    def go_on():
+        journal = Journal(path)
+        results = [journal.once(name, lambda name=name: step(name)) for name in ("model 0", "model 1")]
+        journal.close()
+        return results
+
+    assert go_on() == go_on() == [{"loss": 1.5}] * 2
+    assert done == ["model 0", "model 1"]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3])
+    go_on()
+    assert done == ["model 0", "model 1", "model 1"]
+    assert path.read_bytes() == whole
+    path.write_text('{"event": "trained"}\n')
+    with pytest.raises(DataError, match=r"line 1: is no entry"):
+        Journal(path)
+    journal = Journal(tmp_path / "other.jsonl")
+    with pytest.raises(ConfigError, match="another process"):
+        Journal(tmp_path / "other.jsonl")
+    with pytest.raises(ValueError, match="JSON"):
+        journal.once("model", lambda: float("nan"))
+    journal.close()
+    assert not (tmp_path / "other.jsonl").exists()
 
 
 def failing_flock(number):

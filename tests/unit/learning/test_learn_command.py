@@ -9,7 +9,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from qiskit_qff.cli.main import run
-from qiskit_qff.learning.journal import RunJournal
+from qiskit_qff.durable import Journal
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.reading import read_frames
 
@@ -99,11 +99,12 @@ def test_it_stops_when_it_is_calm_or_accurate_or_has_labels_enough(workplace, tm
     calm = workplace(select={"grade_limit": 1e3}, stop={"rounds": 9})
     result = learn(calm, tmp_path / "calm", capsys)
     assert result["reason"] == "calm"
-    (only,) = result["rounds"]
-    assert (only["n_candidates"], only["n_chosen"], only["n_drawn"]) == (0, 0, 2)
-    assert {run["end"] for run in only["runs"]} == {"done"}
-    assert len(result["models"]) == 1  # nothing new to train on
-    assert only["drawn"]["force_mae_mev_per_ang"] > 0.0
+    assert len(result["rounds"]) == 2
+    for record in result["rounds"]:  # nothing is beyond the limit, and the most uncertain frames are labelled
+        assert (record["n_candidates"], record["n_chosen"], record["n_drawn"]) == (0, 4, 2)
+        assert {run["end"] for run in record["runs"]} == {"done"}
+        assert record["drawn"]["force_mae_mev_per_ang"] > 0.0
+    assert len(result["models"]) == 3
     accurate = workplace(stop={"rounds": 9, "force_mae_mev_per_ang": 1e4})
     assert learn(accurate, tmp_path / "accurate", capsys)["reason"] == "accurate"
     short = learn(workplace(stop={"rounds": 9, "labels": 7}), tmp_path / "labels", capsys)
@@ -155,8 +156,8 @@ def test_missing_keys_are_named(tmp_path, capsys):
 
 
 def test_two_processes_are_not_at_work_in_one_directory(workplace, tmp_path, capsys):
-    journal = RunJournal(tmp_path / "run" / "journal.jsonl")
-    assert "another process is at work" in learn(workplace(), tmp_path / "run", capsys, code=2)
+    journal = Journal(tmp_path / "run" / "journal.jsonl")
+    assert "another process is writing" in learn(workplace(), tmp_path / "run", capsys, code=2)
     journal.close()
 
 

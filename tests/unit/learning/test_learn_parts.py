@@ -1,4 +1,4 @@
-"""The parts of active learning: a journal that survives, dynamics that end in time, frames that nature could hold."""
+"""The parts of active learning: dynamics that end in time, and the frames of it that are worth a label."""
 
 import json
 
@@ -7,11 +7,8 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from qiskit_qff.errors import DataError
-from qiskit_qff.learning.choice import choose
-from qiskit_qff.learning.config import DynamicsConfig
-from qiskit_qff.learning.exploration import Harvest, explore, harvest, plan_runs, unphysical
-from qiskit_qff.learning.journal import RunJournal
+from qiskit_qff.learning.config import DynamicsConfig, LearnConfig, SelectConfig
+from qiskit_qff.learning.dynamics import Harvest, choose, explore, harvest, plan_runs, unphysical
 from qiskit_qff.learning.records import RunOutcome
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.extrapolation import Grader
@@ -64,32 +61,7 @@ def grader(field):
 def run(field, grader, frame, directory, *, break_at, temperature=300.0, timestep=2.0):
     config = DynamicsConfig(temperatures_k=(temperature,), time_ps=0.2 * timestep, timestep_fs=timestep, interval=2)
     (plan,) = plan_runs(config, [frame], round_=0, seed=0)
-    return explore(
-        plan, field, grader, directory, model_digest="m", grade_interval=5, break_at=break_at, progress=lambda *_: None
-    )
-
-
-def test_torn_lines_are_cut_off_and_strange_ones_refused(tmp_path):
-    journal = RunJournal(tmp_path / "journal.jsonl")
-    journal.add("trained", 0, loss=1.5)
-    journal.add("md", 0, "300K-1", steps=3)
-    journal.close()
-    whole = journal.path.read_bytes()
-    journal.path.write_bytes(whole[:-3])
-    journal = RunJournal(journal.path)
-    assert journal.get("trained", 0) == {"event": "trained", "round": 0, "name": "", "loss": 1.5}
-    assert journal.get("md", 0, "300K-1") is None
-    journal.add("md", 0, "300K-1", steps=3)
-    journal.close()
-    assert journal.path.read_bytes() == whole
-    journal.path.write_text('{"event": "trained"}\n')
-    with pytest.raises(DataError, match=r"line 1: no entry"):
-        RunJournal(journal.path)
-    journal = RunJournal(tmp_path / "other.jsonl")
-    with pytest.raises(ValueError, match="JSON"):
-        journal.add("trained", 0, loss=float("nan"))
-    journal.close()
-    assert not journal.path.exists()
+    return explore(plan, field, grader, directory, model_digest="m", break_at=break_at, progress=lambda *_: None)
 
 
 def test_every_round_has_other_velocities_and_starts_in_turn(few):
@@ -117,7 +89,7 @@ def test_dynamics_end_where_a_grade_is_too_far_and_keep_what_came_before(field, 
     before = (tmp_path / "run" / EXTRAPOLATING).read_bytes()
     assert run(field, grader, few[0], tmp_path / "run", break_at=1.5, temperature=1500.0) == outcome
     assert (tmp_path / "run" / EXTRAPOLATING).read_bytes() == before
-    found = harvest(outcome, tmp_path / "run", n_inside=3)
+    found = harvest(outcome, tmp_path / "run")
     assert [frame.energy for frame in (*found.outside, *found.inside)] == [None] * (len(kept) + len(found.inside))
     assert all(0.0 < frame.tags["time_fs"] < kept[0].tags["time_fs"] for frame in found.inside)
 
@@ -128,7 +100,7 @@ def test_an_explosion_is_an_outcome_and_nothing_unphysical_comes_of_it(field, fe
     outcome = run(field, blind, few[0], tmp_path / "run", break_at=2.0, temperature=2000.0, timestep=25.0)
     assert outcome.end == "exploded"
     assert "exploded" in outcome.message
-    found = harvest(outcome, tmp_path / "run", n_inside=2)
+    found = harvest(outcome, tmp_path / "run")
     assert len(found.outside) <= 1
     assert not any(list(unphysical(frame)) for frame in (*found.outside, *found.inside))
     again = run(field, blind, few[0], tmp_path / "run", break_at=2.0, temperature=2000.0, timestep=25.0)
@@ -150,12 +122,12 @@ def test_frames_that_no_structure_could_be_are_refused_and_the_last_good_one_sta
     assert any(unphysical(Frame.from_atoms(close)))
     outcome = RunOutcome("300K-1", 300.0, 0.1, 1.0, "outside", 0.05, 0.5, 4.0)
     write(tmp_path / EXTRAPOLATING, [close, good], format="extxyz")
-    found = harvest(outcome, tmp_path, n_inside=2)
+    found = harvest(outcome, tmp_path)
     assert (len(found.outside), found.n_refused) == (1, 1)
     assert np.allclose(found.outside[0].positions, good.positions)
     write(tmp_path / EXTRAPOLATING, [close], format="extxyz")
     write(tmp_path / "trajectory.extxyz", [close, good], format="extxyz")
-    found = harvest(outcome, tmp_path, n_inside=2)
+    found = harvest(outcome, tmp_path)
     assert (len(found.outside), found.n_refused, found.inside) == (1, 1, ())
     assert np.allclose(found.outside[0].positions, good.positions)
 
@@ -164,9 +136,9 @@ def test_the_choice_takes_what_is_new_once_and_keeps_to_its_budget(grader, few):
     far, near = labelled(3, sigma=0.25, seed=3), labelled(3, sigma=0.05, seed=4)
     harvests = [("a", Harvest((*far, far[0]), tuple(near[:2]), 0)), ("b", Harvest((few[0],), (near[2],), 0))]
 
-    def chosen(**changes):
-        options = {"round_": 2, "per_round": 9, "held_out": 9, "budget": 99, "known": set()} | changes
-        return choose(harvests, grader, **options)
+    def chosen(per_round=9, held_out=9, budget=99, of=harvests):
+        config = SelectConfig(per_round=per_round, held_out=held_out)
+        return choose(of, grader, config, round_=2, budget=budget, known=set())
 
     everything = chosen()
     assert everything.n_candidates == 4
@@ -176,8 +148,19 @@ def test_the_choice_takes_what_is_new_once_and_keeps_to_its_budget(grader, few):
     assert any(np.allclose(first.positions, frame.positions) for frame in far)  # not the one that was trained on
     assert (first.tags["learn_round"], first.tags["learn_run"]) == (2, "a")
     assert [frame.tags["learn_run"] for frame in everything.frames[4:]] == ["a", "b", "a"]  # in turn
-    assert [len(chosen(budget=k).frames) for k in (0, 1, 5)] == [0, 1, 5]
+    assert [len(chosen(per_round=4, budget=k).frames) for k in (0, 1, 5)] == [0, 1, 5]
     assert [frame.tags["learn_role"] for frame in chosen(per_round=1, held_out=1).frames] == ["train", "test"]
+
+
+def test_the_most_uncertain_frames_are_chosen_even_if_none_is_beyond_the_limit(field):
+    """Strongly rattled training frames make the limit so wide that no frame of dynamics passes it."""
+    blind = Grader.of(field.models, r_cut=field.cutoff, limit=1e6)
+    candidates = [*labelled(4, sigma=0.03, seed=5), *labelled(2, sigma=0.15, seed=6)]
+    found = [("a", Harvest((), tuple(candidates), 0))]
+    chosen = choose(found, blind, SelectConfig(per_round=2, held_out=0), round_=0, budget=9, known=set())
+    assert chosen.n_candidates == 0
+    for frame in chosen.frames:
+        assert any(np.allclose(frame.positions, wild.positions) for wild in candidates[4:])
 
 
 def test_keeping_channels_never_ends_above_where_the_model_was(field, few):
@@ -200,8 +183,6 @@ def test_keeping_channels_never_ends_above_where_the_model_was(field, few):
 
 
 def test_identity_leaves_out_what_changes_no_number():
-    from qiskit_qff.learning.config import LearnConfig
-
     base = {"start": "a", "label": {"calculator": "emt"}}
     one = LearnConfig.model_validate(base)
     other = LearnConfig.model_validate({**base, "stop": {"rounds": 3}, "label": {"calculator": "emt", "workers": 4}})

@@ -1,13 +1,19 @@
-"""The dynamics of one round: each run ends at its time, where it has left the training data too far, or exploded."""
+"""The dynamics of one round, and the frames of it that are labelled.
 
-from collections.abc import Callable, Iterator, Sequence
+A run ends at its time, where a grade passes its limit too far, or where it explodes. What is labelled are the most
+uncertain frames of all runs, unlike each other, whether or not one of them is beyond the limit; some more are drawn
+evenly from the part inside the training data and held out.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from qiskit_qff.errors import DataError, SimulationError
-from qiskit_qff.learning.config import DynamicsConfig
+from qiskit_qff.labelling.label import DIGITS, frame_id
+from qiskit_qff.learning.config import DynamicsConfig, SelectConfig
 from qiskit_qff.learning.records import End, RunOutcome
 from qiskit_qff.model.extrapolation import Grader
 from qiskit_qff.model.force_field import ForceField
@@ -19,14 +25,19 @@ from qiskit_qff.simulation.settings import MDSettings, default_timestep
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.validation import Defect, check_distances, check_geometry, is_sound
+from qiskit_qff.training.selection import grade_candidates, select
 
-Progress = Callable[[str, int, int], None]
-"""Takes a few words, the steps done and the steps in all."""
+ROUND, ROLE = "learn_round", "learn_role"
+TRAIN, TEST = "train", "test"
+GRADE_INTERVAL = 5
+"""Steps between grades: atoms move by 0.01 Å in the meantime."""
 CHECKPOINT_INTERVAL = 1000
 SAVE_EVERY = 4
 """While atoms stay outside, one structure in so many grades is kept; the choice among them is made later."""
 HOT = 2.0
 """Frames hotter than so many times the thermostat are not taken from a run that exploded."""
+MOST_INSIDE = 200
+"""Frames inside the training data that a run offers, evenly spaced: neighbours in time are alike."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +72,6 @@ def plan_runs(config: DynamicsConfig, starts: Sequence[Frame], *, round_: int, s
             timestep_fs=timestep,
             ensemble=config.ensemble,
             thermostat=config.thermostat,
-            thermostat_time_fs=config.thermostat_time_fs,
             pressure_gpa=config.pressure_gpa,
             seed=int(np.random.default_rng([seed, round_, k]).integers(2**31)),
             interval=config.interval,
@@ -79,9 +89,8 @@ def explore(
     directory: Path,
     *,
     model_digest: str,
-    grade_interval: int,
     break_at: float,
-    progress: Progress,
+    progress: Callable[[str, int, int], None],
 ) -> RunOutcome:
     """Run, or go on with, the dynamics of a directory.
 
@@ -91,9 +100,8 @@ def explore(
         grader: its grades.
         directory: for the files of the run.
         model_digest: what identifies the model.
-        grade_interval: steps between grades.
         break_at: the run ends where a grade passes so many times its limit.
-        progress: told how far it is.
+        progress: takes a few words, the steps done and the steps in all.
 
     Raises:
         ConfigError: if another run is in the directory.
@@ -103,7 +111,7 @@ def explore(
     ended = _ended(directory / CHECKPOINT, settings)
     if ended is None:
         watch = ExtrapolationWatch(
-            grader, action="save", interval=grade_interval, break_at=break_at, save_every=SAVE_EVERY
+            grader, action="save", interval=GRADE_INTERVAL, break_at=break_at, save_every=SAVE_EVERY
         )
         try:
             summary = run_dynamics(
@@ -154,38 +162,45 @@ class Harvest:
     outside: tuple[Frame, ...]
     """Frames with an atom outside the training data, or the last good one of a run that exploded without."""
     inside: tuple[Frame, ...]
-    """Frames from before any atom was outside, evenly drawn."""
+    """Frames from before any atom was outside, evenly spaced."""
     n_refused: int
-    """Frames outside that no structure could be."""
+    """Frames outside with atoms too close or numbers that are not finite."""
 
 
-def harvest(outcome: RunOutcome, directory: Path, *, n_inside: int) -> Harvest:
+def harvest(outcome: RunOutcome, directory: Path) -> Harvest:
     """Collect the frames of one run.
 
     Args:
         outcome: how it ended.
         directory: where its files are.
-        n_inside: how many frames to draw from the part inside the training data.
 
     Raises:
         DataError: if its files are damaged.
     """
     kept = _structures(directory / EXTRAPOLATING)
     good = [frame for frame in kept if not any(unphysical(frame))]
-    refused = len(kept) - len(good)
-    trajectory = _structures(directory / TRAJECTORY)
     limit_fs = np.inf if outcome.first_outside_ps is None else 1e3 * outcome.first_outside_ps
-    before = [f for f in trajectory if 0.0 < float(f.tags["time_fs"]) < limit_fs and not any(unphysical(f))]
-    cool = [f for f in before if float(f.tags["temperature_k"]) < HOT * outcome.temperature_k]
+    cool = [
+        frame
+        for frame in _structures(directory / TRAJECTORY)
+        if 0.0 < float(frame.tags["time_fs"]) < limit_fs
+        and float(frame.tags["temperature_k"]) < HOT * outcome.temperature_k
+        and not any(unphysical(frame))
+    ]
+    refused = len(kept) - len(good)
     if outcome.end != "done" and not good:
-        good = cool[-1:]
-        cool = cool[:-1]
-    chosen = np.unique(np.linspace(0, len(cool) - 1, min(n_inside, len(cool)) + 1).round().astype(int)[1:])
-    return Harvest(tuple(map(_bare, good)), tuple(_bare(cool[k]) for k in chosen), refused)
+        good, cool = cool[-1:], cool[:-1]
+    return Harvest(tuple(map(_bare, good)), tuple(map(_bare, evenly(cool, MOST_INSIDE))), refused)
+
+
+def evenly(frames: Sequence[Frame], count: int) -> list[Frame]:
+    """At most so many of the frames, evenly spaced, the last one among them."""
+    count = min(count, len(frames))
+    return [frames[k] for k in np.unique(np.linspace(0, len(frames) - 1, count + 1).round().astype(int)[1:])]
 
 
 def unphysical(frame: Frame) -> Iterator[Defect]:
-    """What no structure could be: numbers that are not finite, atoms far closer than their covalent radii allow.
+    """What no structure can have: numbers that are not finite, atoms far closer than their covalent radii allow.
 
     Args:
         frame: the structure.
@@ -195,11 +210,75 @@ def unphysical(frame: Frame) -> Iterator[Defect]:
         yield from check_distances(frame)
 
 
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The frames of a round that are labelled."""
+
+    frames: tuple[Frame, ...]
+    """Those to train on, the most informative first, then those to hold out."""
+    n_candidates: int
+    """New frames outside the training data."""
+
+
+def choose(
+    harvests: Sequence[tuple[str, Harvest]],
+    grader: Grader,
+    config: SelectConfig,
+    *,
+    round_: int,
+    budget: int,
+    known: Collection[str],
+) -> Choice:
+    """Choose what to label: greedy D-optimal design over all new frames of the runs.
+
+    Args:
+        harvests: name and frames of each run.
+        grader: grades of the model that ran.
+        config: how many to train on and to hold out.
+        round_: number of the round.
+        budget: labels that may be made at all; frames to train on come first.
+        known: ids of frames that were chosen before.
+    """
+    taken = set(known)
+    outside = _new([(name, frame) for name, found in harvests for frame in found.outside], taken)
+    inside = {name: _new([(name, frame) for frame in found.inside], taken) for name, found in harvests}
+    # Held out are the same shares of all runs, in turn, so that each has its share where not all can be taken.
+    drawn_of = {name: evenly([frame for _, frame in frames], config.held_out) for name, frames in inside.items()}
+    turns = [(name, own[k]) for k in range(config.held_out) for name, own in drawn_of.items() if k < len(own)]
+    count = min(config.per_round, budget)
+    drawn = turns[: max(0, min(config.held_out, budget - count))]
+    held = {id(frame) for _, frame in drawn}
+    pool = [*outside, *((n, frame) for frames in inside.values() for n, frame in frames if id(frame) not in held)]
+    chosen: list[Frame] = []
+    if count := min(count, len(pool)):
+        graded = grade_candidates(grader, [frame for _, frame in pool], progress=lambda *_: None)
+        for selected in select(graded, count):
+            name, frame = pool[selected.candidate.index]
+            chosen.append(_tagged(frame, name, round_, TRAIN))
+    return Choice((*chosen, *(_tagged(frame, name, round_, TEST) for name, frame in drawn)), len(outside))
+
+
+def _new(frames: Sequence[tuple[str, Frame]], taken: set[str]) -> list[tuple[str, Frame]]:
+    """Those that were not there before, rounded as they are written; now they are known."""
+    fresh = []
+    for name, frame in frames:
+        rounded = replace(frame, positions=np.round(frame.positions, DIGITS))
+        key = frame_id(rounded)
+        if key not in taken:
+            taken.add(key)
+            fresh.append((name, rounded))
+    return fresh
+
+
+def _tagged(frame: Frame, run: str, round_: int, role: str) -> Frame:
+    """The frame with where it comes from and what it is for."""
+    source = f"round-{round_:03d}-{run}"
+    return replace(frame, source=source, tags={**frame.tags, "learn_run": run, ROUND: round_, ROLE: role})
+
+
 def _structures(path: Path) -> list[Frame]:
     """Frames of a file that may be empty or absent."""
-    if not path.exists() or not path.stat().st_size:
-        return []
-    return read_frames(path, strict=False)
+    return read_frames(path, strict=False) if path.exists() and path.stat().st_size else []
 
 
 def _bare(frame: Frame) -> Frame:
