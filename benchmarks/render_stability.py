@@ -27,31 +27,12 @@ LITERATURE = (
 )
 
 
-def every_run():
+def runs():
     return json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
 
 
-def runs():
-    """Those whose bonds were free to break."""
-    return [r for r in every_run() if not r.get("held")]
-
-
-def held_line():
-    """How runs went whose bonds were held."""
-    parts = []
-    for name, words in WORDS.items():
-        own = [r for r in every_run() if r.get("held") and r["kind"] == "nvt" and r["system"] == name]
-        if own:
-            share, most = max(r.get("share_felt", 0) for r in own), max(r.get("largest_wall_ev", 0) for r in own)
-            parts.append(
-                f"{words} {sum(r['survived'] for r in own)} of {len(own)} ({max(r['asked_ps'] for r in own):g} ps; "
-                f"walls felt in at most {100 * share:.1f} % of the frames, up to {most:.1f} eV)"
-            )
-    return [f"with bonds held (`qff md --hold-bonds`) {', '.join(parts)}"] if parts else []
-
-
 def _place(row):
-    place = list(WORDS).index(row["system"]), not row["fence"], row.get("held", False)
+    place = list(WORDS).index(row["system"]), not row["fence"]
     return *place, row["kind"], row["asked_ps"], row["seed"]
 
 
@@ -83,7 +64,6 @@ def lines():
         parts.append(f"{length:g} ps of NVT survived, all bonds whole: {', '.join(counts)}")
     if not parts:
         return []
-    parts += held_line()
     drifts = [abs(r["drift_mev_per_atom_per_ps"]) for r in done if r["kind"] == "nve" and r["failure"] is None]
     parts += [f"NVE drift at most {max(drifts):.1g} meV/atom/ps in {len(drifts)} such runs"] if drifts else []
     broken = [r for r in done if r["kind"] == "nve" and r["failure"] is None and not r["survived"]]
@@ -208,7 +188,7 @@ def wall_line():
 
 
 def _walls(row):
-    return ("yes" if row["fence"] else "no") + (", bonds held" if row.get("held") else "")
+    return "yes" if row["fence"] else "no"
 
 
 def _moved(row):
@@ -229,7 +209,7 @@ def _picture():
 
 def sections():
     """The table of all runs."""
-    done = every_run()
+    done = runs()
     if not done:
         return []
     names = ("system", "walls", "run", "seed", "atoms", "ps", "to its end", "bonds left", "T / K")

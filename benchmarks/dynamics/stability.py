@@ -1,7 +1,7 @@
 """Molecular dynamics that has to last: NVT runs of four systems, NVE drift, structure, and 2x2x2 supercells.
 
     python benchmarks/dynamics/stability.py [--systems NAME ...] [--seeds 5] [--ps 100]
-        [--kinds nvt windows nve npt supercell] [--bare] [--held] [--work DIR] [--data DIR] [--smoke]
+        [--kinds nvt windows nve npt supercell] [--bare] [--work DIR] [--data DIR] [--smoke]
 
 | system | trained on | NVT | step |
 |---|---|---|---|
@@ -13,7 +13,6 @@
 | li6ps5cl_stress: as li6ps5cl, stresses of its 28 frames that have one fitted too | | 600 K | 1 fs |
 
 Runs are within walls around the training data (`qiskit_qff.model.fence`), as those of `qff md` are; with `--bare` none.
-With `--held` bonds of the first frame have walls as well, as by `qff md --hold-bonds`.
 
 Bussi thermostat, every seed with velocities of its own, from every seventh of the frames that may be begun with (two of
 limof5, three of limof5_li2, two of limof5_li0; frames whose nodes came apart are none); limof5 (four lithium ions),
@@ -48,7 +47,6 @@ from qiskit_qff.simulation.bonds import bond_report
 from qiskit_qff.simulation.calculator import QFFCalculator
 from qiskit_qff.simulation.diffusion import CM2_PER_S, mean_squared_displacements, transport
 from qiskit_qff.simulation.dynamics import run_dynamics
-from qiskit_qff.simulation.held_bonds import HeldBonds
 from qiskit_qff.simulation.radial_distribution import radial_distribution, radial_distribution_errors
 from qiskit_qff.simulation.recording import read_log
 from qiskit_qff.simulation.settings import MDSettings
@@ -113,7 +111,7 @@ def finite(number):
     return number if np.isfinite(number) else None
 
 
-def simulate(system, potential, start, folder, *, kind, seed, ps, held):
+def simulate(system, potential, start, folder, *, kind, seed, ps):
     """One run; what became of it as plain numbers."""
     timestep = system.timestep_fs * (0.5 if kind == "nve" else 1.0)
     settings = MDSettings(
@@ -124,11 +122,9 @@ def simulate(system, potential, start, folder, *, kind, seed, ps, held):
         seed=seed,
         interval=round(50.0 / timestep),
         checkpoint_interval=5000,
-        velocities=False,
     )
     atoms = start.to_atoms() * ((2, 2, 2) if kind == "supercell" else (1, 1, 1))
     row = {"n_atoms": len(atoms), "asked_ps": ps, "failure": None}
-    potential = HeldBonds.of(potential, atoms) if held else potential
     try:
         summary = run_dynamics(atoms, potential, settings, folder)
     except SimulationError as error:
@@ -136,11 +132,6 @@ def simulate(system, potential, start, folder, *, kind, seed, ps, held):
         return row | {"time_ps": step * timestep / 1e3, "failure": str(error).split(". ")[0]}
     trajectory = read_trajectory(summary.trajectory)
     bonds = bond_report(trajectory)
-    if held:
-        walls = np.array(
-            [potential.walls(*frame) for frame in zip(trajectory.positions, trajectory.cells, strict=True)]
-        )
-        row |= {"share_felt": float((walls > 0.0).mean()), "largest_wall_ev": float(walls.max())}
     if kind == "npt":
         row |= volume_of(trajectory.cells, atoms, potential)
     return row | {
@@ -148,7 +139,6 @@ def simulate(system, potential, start, folder, *, kind, seed, ps, held):
         "temperature_k": summary.temperature_mean_k,
         "drift_mev_per_atom_per_ps": finite(summary.drift_mev_per_atom_per_ps),
         "ms_per_step": finite(summary.ms_per_step),
-        "lost_atoms": summary.lost_atoms,
         "n_bonds": bonds.n_bonds,
         "fewest_bonds": float(bonds.persistence.min()),
         "broken_at_end": len(bonds.broken),
@@ -178,17 +168,17 @@ def warm(start, folder):
     return replace(start, positions=read_trajectory(path).positions[-1])
 
 
-def folder_of(name, potential, kind, seed, ps, *, held=False):
+def folder_of(name, potential, kind, seed, ps):
     walls = "-walls" if isinstance(potential, FencedForceField) else ""
-    return f"{name}-{kind}-{seed}-{ps:g}ps{walls}{'-held' if held else ''}"
+    return f"{name}-{kind}-{seed}-{ps:g}ps{walls}"
 
 
-def run_one(name, system, potential, frames, starts, work, *, kind, seed, ps, held):
+def run_one(name, system, potential, frames, starts, work, *, kind, seed, ps):
     start, whole = starts[(7 * seed) % len(starts)], ps / SHARE.get(kind, 1.0)
     if kind in ("nve", "npt"):
-        start = warm(start, work / folder_of(name, potential, "nvt", seed, whole, held=held))
-    folder = work / folder_of(name, potential, kind, seed, ps, held=held)
-    done = simulate(system, potential, start, folder, kind=kind, seed=seed, ps=ps, held=held)
+        start = warm(start, work / folder_of(name, potential, "nvt", seed, whole))
+    folder = work / folder_of(name, potential, kind, seed, ps)
+    done = simulate(system, potential, start, folder, kind=kind, seed=seed, ps=ps)
     row, trajectory = done if isinstance(done, tuple) else (done, None)
     if trajectory is not None and kind == "nvt":
         row["heat"] = heat(folder)
@@ -201,7 +191,7 @@ def run_one(name, system, potential, frames, starts, work, *, kind, seed, ps, he
             if seed == 0:
                 row["rdf"] = distributions(measured, expected)
     row["survived"] = row["failure"] is None and row["fewest_bonds"] == 1.0
-    return {"system": name, "kind": kind, "seed": seed, **walls_of(potential), "held": held, **row}
+    return {"system": name, "kind": kind, "seed": seed, **walls_of(potential), **row}
 
 
 def run_windows(name, system, potential, frames, starts, work, *, ps, number):
@@ -217,7 +207,6 @@ def run_windows(name, system, potential, frames, starts, work, *, ps, number):
         ensemble="nvt",
         seed=0,
         interval=round(spacing / system.timestep_fs),
-        velocities=False,
     )
     folder = work / folder_of(name, potential, "windows", 0, ps)
     summary = run_dynamics(warm(starts[0], whole).to_atoms(), potential, settings, folder)
@@ -253,15 +242,11 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--ps", type=float, default=100.0)
     parser.add_argument("--bare", action="store_true", help="run without walls, as `qff md --no-fence` does")
-    parser.add_argument("--held", action="store_true", help="hold bonds, as `qff md --hold-bonds` does (not windows)")
     parser.add_argument("--smoke", action="store_true", help="a few steps of the shipped framework, nothing recorded")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     rows = [] if given.smoke else recorded()
-    known = {
-        (r["system"], r["kind"], r["seed"], r["asked_ps"], r["fence"], r["wall_strength"], r.get("held", False))
-        for r in rows
-    }
+    known = {(r["system"], r["kind"], r["seed"], r["asked_ps"], r["fence"], r["wall_strength"]) for r in rows}
     for name in ["limof5", "li6ps5cl"] if given.smoke else given.systems:
         system, like = SYSTEMS[name], SYSTEMS[name].like or name
         frames = frames_of(like, given.data)
@@ -270,14 +255,14 @@ def main():
         potential = model if given.bare else within_walls(model)
         walls = walls_of(potential)
         starts = starts_of(system, frames)
-        for kind in (k for k in given.kinds if k in system.kinds and not (given.held and k == "windows")):
+        for kind in (k for k in given.kinds if k in system.kinds):
             ps = SHARE.get(kind, 1.0) * (0.2 if given.smoke else given.ps)
             for seed in range(given.seeds if kind == "nvt" and not given.smoke else 1):
-                if (name, kind, seed, ps, *walls.values(), given.held) in known:
+                if (name, kind, seed, ps, *walls.values()) in known:
                     continue
                 if kind != "windows":
                     run = (name, system, potential, frames, starts, given.work)
-                    row = run_one(*run, kind=kind, seed=seed, ps=ps, held=given.held)
+                    row = run_one(*run, kind=kind, seed=seed, ps=ps)
                 elif "time_fs" in frames[-1].tags:
                     number = 2 if given.smoke else WINDOWS
                     row = run_windows(name, system, potential, frames, starts, given.work, ps=ps, number=number)
