@@ -1,32 +1,33 @@
-r"""Diffusivity of an ion and its conductivity, where it diffuses; an upper bound, where it stays in its cage.
+r"""Diffusivity and conductivity of an ion that diffuses; an upper bound for one that stays in its cage.
 
 .. math:: D^* = \tfrac16 \frac{d}{dt} \langle |r_i(t_0 + t) - r_i(t_0)|^2 \rangle, \qquad
           D_\sigma = \frac{1}{6 N} \frac{d}{dt} \langle |\textstyle\sum_i r_i(t_0 + t) - r_i(t_0)|^2 \rangle
 
-the tracer diffusivity of one element and its charge diffusivity, in which the correlation between ions counts; their
-ratio is the Haven ratio. Positions are relative to the framework: the centre of mass of the other elements. Both
-come from kinisi: Bayesian regression of the mean squared displacement with the covariance between lag times, whose
-posterior gives value and error. Conductivities follow from Nernst and Einstein:
+are the tracer diffusivity of one element and its charge diffusivity, which includes correlations between ions; their
+ratio is the Haven ratio. Positions are relative to the framework: the centre of mass of the other elements. kinisi
+estimates both, by Bayesian regression of the mean squared displacement with the covariance between lag times.
+Conductivities follow from the Nernst-Einstein relation, :math:`\sigma = N z^2 e^2 D / (V k_B T)`, and activation
+energies from :math:`\ln D = \ln D_0 - E_a / (k_B T)`.
 
-.. math:: \sigma = \frac{N z^2 e^2}{V k_B T} D
-
-**Which ions diffuse.** A regression always gives a number. So the mean squared displacement is looked at first, over
-lag times from 5 % to 50 % of the trajectory: its exponent (1 for diffusion, 2 for free flight, near 0 in a cage), and
-its growth, expressed as hops of 3 Å. Fewer than three hops can be none at all (95 %, Poisson), so such an ion has no
-diffusivity, only a bound: what the displacement at the longest lag allows, and three hops more.
+**Caged ions.** A regression always gives a number, and kinisi does not ask whether ions diffuse at all; that check is
+ours. It looks at the mean squared displacement over lag times from 5 % to 50 % of the trajectory: its exponent (1 for
+diffusion, 2 for free flight, near 0 in a cage), and its growth, expressed as hops of 3 Å. Fewer than three hops can be
+none at all (95 %, Poisson), so such an ion has no diffusivity, only a bound: what the displacement at the longest lag
+allows, and three hops more.
 
 References:
     kinisi: doi:10.21105/joss.05984; the regression: doi:10.1021/acs.jctc.4c01249; the number of hops as a measure of
     how reliable a diffusivity is: doi:10.1038/s41524-018-0074-y.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms, units
 from ase.data import atomic_masses, atomic_numbers, chemical_symbols
+from scipy.constants import elementary_charge
 
 from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.errors import DataError, MissingDependencyError
@@ -35,7 +36,7 @@ from qiskit_qff.simulation.trajectory import Trajectory
 #: 1 Å²/ps in cm²/s.
 CM2_PER_S = 1e-4
 #: 1 e²/(eV Å ps) in S/cm.
-S_PER_CM = units._e / 1e-8 / 1e-12  # noqa: SLF001 (ASE's name for the elementary charge in C)
+S_PER_CM = elementary_charge / 1e-8 / 1e-12
 #: Lag times of the fit, in parts of the trajectory.
 FIT_RANGE = (0.05, 0.5)
 #: Length of a hop in Å, a usual distance between lithium sites.
@@ -245,6 +246,81 @@ def conductivity_s_per_cm(
     """
     carriers = n_ions * charge**2 / (volume_ang3 * units.kB * temperature_k)
     return float(carriers * diffusivity_ang2_per_ps * S_PER_CM)
+
+
+@dataclass(frozen=True, eq=False)
+class Arrhenius:
+    """A straight line through ln D against 1/T."""
+
+    activation_ev: float
+    """Activation energy in eV."""
+    activation_error_ev: float
+    """Its standard error in eV."""
+    prefactor_cm2_per_s: float
+    """Diffusivity at infinite temperature in cm²/s."""
+    chi_square: float
+    """Reduced chi square; NaN for two temperatures."""
+    temperatures_k: FloatArray
+    """Temperatures in K, shape ``(n_points,)``."""
+    diffusivities: FloatArray
+    """Diffusivities in cm²/s, shape ``(n_points,)``."""
+    errors: FloatArray
+    """Their standard errors in cm²/s, shape ``(n_points,)``."""
+    covariance: FloatArray
+    """Of -Ea/kB in K and ln D0, shape ``(2, 2)``, widened where points scatter."""
+
+    def diffusivity(self, temperature_k: float) -> tuple[float, float]:
+        """Diffusivity in cm²/s at another temperature in K, and the standard error of its logarithm."""
+        at = np.array([1.0 / temperature_k, 1.0])
+        logarithm = np.log(self.prefactor_cm2_per_s) - self.activation_ev / (units.kB * temperature_k)
+        return float(np.exp(logarithm)), float(np.sqrt(at @ self.covariance @ at))
+
+
+def fit_arrhenius(
+    temperatures_k: Sequence[float], diffusivities: Sequence[float], errors: Sequence[float]
+) -> Arrhenius:
+    """Fit a straight line to the logarithms of diffusivities.
+
+    Args:
+        temperatures_k: in K, at least two different ones.
+        diffusivities: in cm²/s, positive.
+        errors: their standard errors, positive.
+
+    Raises:
+        DataError: if there are fewer than two temperatures, or a diffusivity or an error is not positive.
+    """
+    temperatures, values, deviations = (
+        np.asarray(x, dtype=np.float64) for x in (temperatures_k, diffusivities, errors)
+    )
+    if len(np.unique(temperatures)) < 2:
+        raise DataError("an activation energy needs diffusivities at two temperatures at least.")
+    bad = np.flatnonzero(~((temperatures > 0.0) & (values > 0.0) & (deviations > 0.0)))
+    if len(bad):
+        at = int(bad[0])
+        raise DataError(
+            f"D = ({values[at]:.2g} ± {deviations[at]:.2g}) cm²/s at {temperatures[at]:g} K has no logarithm with an "
+            "error; run longer, or leave this temperature out."
+        )
+    inverse, logarithms, weights = 1.0 / temperatures, np.log(values), values / deviations
+    # A fit about the weighted mean of 1/T is well conditioned; its two errors are independent.
+    centre = float(np.average(inverse, weights=weights**2))
+    line, covariance = np.polyfit(inverse - centre, logarithms, 1, w=weights, cov="unscaled")
+    freedom = len(values) - 2
+    residuals = weights * (logarithms - np.polyval(line, inverse - centre))
+    chi_square = float((residuals**2).sum() / freedom) if freedom else float("nan")
+    shift = np.array([[1.0, 0.0], [-centre, 1.0]])  # from (slope, value at the centre) to (slope, value at 1/T = 0)
+    slope, at_infinity = shift @ line
+    covariance = shift @ covariance @ shift.T * max(1.0, chi_square if freedom else 1.0)
+    return Arrhenius(
+        activation_ev=float(-slope * units.kB),
+        activation_error_ev=float(np.sqrt(covariance[0, 0]) * units.kB),
+        prefactor_cm2_per_s=float(np.exp(at_infinity)),
+        chi_square=chi_square,
+        temperatures_k=temperatures,
+        diffusivities=values,
+        errors=deviations,
+        covariance=covariance,
+    )
 
 
 def _lags(first: int, last: int, count: int) -> IntArray:

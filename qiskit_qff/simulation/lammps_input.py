@@ -18,8 +18,8 @@ from ase.io.lammpsdata import write_lammps_data
 
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.simulation.lammps.coupling import FIX, SKIN
-from qiskit_qff.simulation.lammps.running import MODEL, RESTARTS, RUN, SETUP
+from qiskit_qff.simulation.lammps_coupling import FIX, SKIN
+from qiskit_qff.simulation.lammps_run import MODEL, RESTARTS, RUN, SETUP
 from qiskit_qff.simulation.settings import MDSettings
 from qiskit_qff.structures.species import species_index
 
@@ -145,7 +145,7 @@ _RUNNER = '''\
 import sys
 from pathlib import Path
 
-from qiskit_qff.simulation.lammps.running import main
+from qiskit_qff.simulation.lammps_run import main
 
 sys.exit(main(Path(__file__).resolve().parent, fence={fence}))
 '''

@@ -1,16 +1,17 @@
-r"""What happens at every step on every process: neighbours, energies and forces of its atoms, for LAMMPS.
+r"""What LAMMPS calls at every step on every process: energies and forces of its atoms, through ``fix external``.
 
-A process evaluates the energies of its own atoms alone, :math:`E = \sum_{i\ \mathrm{own}} E_i`. Their neighbours
-reach out to the cutoff into the ghosts, and the forces on those go back to their owners
-(:mod:`~qiskit_qff.simulation.lammps.ghosts`). So ghosts out to one cutoff suffice and no energy is computed twice;
-with ghosts out to two cutoffs and no way back, two processes of 10,000 atoms each would do 1.7 times the work.
+A process evaluates the energies of its own atoms alone, :math:`E = \sum_{i\ \mathrm{own}} E_i`. Their neighbours reach
+out to the cutoff into the *ghosts*: copies of atoms nearby, owned by other processes or periodic images of its own.
+``fix external`` adds forces to own atoms only, so the forces on ghosts are sent back to their owners here. Ghosts out
+to one cutoff suffice and no energy is computed twice. Who owns an atom is kept in a directory that is itself
+distributed: the entry of atom ``tag`` lives on process ``tag mod n_processes``. It is asked only when atoms have
+changed hands; a step sends three numbers a ghost, to few partners.
 
 LAMMPS receives the total energy and virial :math:`-dE/d\epsilon` (xx, yy, zz, xy, xz, yz), and the energy of each
 atom, in eV; so pressures, barostats and ``compute pe/atom`` work. There is no virial per atom.
 
 PERF: of a step of 18,000 atoms on one process the force kernel takes nine tenths, neighbours 7 %, and LAMMPS, Python
-and the ghosts' way back together 3 %. A pair style compiled into LAMMPS could save those 3 %, for a compiler on the
-user's side.
+and the exchange of ghost forces together 3 %.
 """
 
 import ctypes
@@ -18,6 +19,7 @@ import sys
 import traceback
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,7 +27,6 @@ from qiskit_qff.array_types import FloatArray, Int32Array, IntArray
 from qiskit_qff.errors import SimulationError
 from qiskit_qff.model.fence import FencedForceField
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.simulation.lammps.ghosts import GhostForces
 from qiskit_qff.structures.neighbors import NeighborList
 from qiskit_qff.structures.point_neighbors import pairs_within, point_neighbors
 
@@ -140,3 +141,114 @@ class ForceFieldCallback:
 def _has_moved(points: FloatArray, reference: FloatArray, most: float) -> bool:
     """Whether a point is farther from its reference than ``most``, in Å."""
     return bool((((points - reference) ** 2).sum(axis=1) > most * most).any())
+
+
+class GhostForces:
+    """Adds the forces on ghosts to those on the atoms they are copies of."""
+
+    def __init__(self, mpi: Any) -> None:
+        """Nothing is known before the first :meth:`update`.
+
+        Args:
+            mpi: The module ``mpi4py.MPI``.
+        """
+        self._mpi = mpi
+        self._comm = mpi.COMM_WORLD
+        self._tags: IntArray = np.full(1, -1, dtype=np.int64)
+        self._n_local = -1
+        self._order: IntArray
+        self._receiver: IntArray
+        self._send_counts: IntArray
+        self._receive_counts: IntArray
+
+    def update(self, tags: IntArray, n_local: int) -> bool:
+        """Learn who owns the ghosts, when any process has other atoms than before; all processes call it together.
+
+        Args:
+            tags: LAMMPS's number of every atom, own atoms first, then ghosts, shape ``(n,)``.
+            n_local: How many are this process's own.
+
+        Returns:
+            Whether this process's atoms have changed, or their order.
+        """
+        changed = n_local != self._n_local or not np.array_equal(tags, self._tags)
+        if self._comm.allreduce(changed, op=self._mpi.LOR):
+            self._tags, self._n_local = tags.copy(), n_local
+            self._ask_directory()
+        return changed
+
+    def collect(self, forces: FloatArray) -> None:
+        """Add what ghosts feel to their atoms, everywhere; all processes call it together.
+
+        Args:
+            forces: On own atoms, then on ghosts, shape ``(n, 3)``, in eV/Å; the first ``n_local`` rows are updated.
+        """
+        ghosts = forces[self._n_local :]
+        if self._comm.size == 1:
+            _add_rows(forces, self._receiver, ghosts)
+            return
+        received = _exchange(self._comm, ghosts[self._order], self._send_counts, self._receive_counts, self._mpi.DOUBLE)
+        _add_rows(forces, self._receiver, received)
+
+    def _ask_directory(self) -> None:
+        """Find process and row of every ghost's atom, and tell the owners which rows will come."""
+        own, ghosts = self._tags[: self._n_local], self._tags[self._n_local :]
+        if self._comm.size == 1:
+            by_tag = np.argsort(own, kind="stable")
+            self._receiver = by_tag[np.searchsorted(own, ghosts, sorter=by_tag)]
+            return
+        size, integer = self._comm.size, self._mpi.INT64_T
+        # 1. Every process reports its atoms to the directory.
+        order, counts = _sort_by_process(own % size, size)
+        expected = _counts(self._comm, counts)
+        entries = np.stack([own, np.full(len(own), self._comm.rank), np.arange(len(own))], axis=1)[order]
+        entries = _exchange(self._comm, entries, counts, expected, integer)
+        entries = entries[np.argsort(entries[:, 0], kind="stable")]
+        # 2. Every process asks for its ghosts.
+        asked, ask_counts = _sort_by_process(ghosts % size, size)
+        question_counts = _counts(self._comm, ask_counts)
+        questions = _exchange(self._comm, ghosts[asked][:, None], ask_counts, question_counts, integer)
+        answers = entries[np.searchsorted(entries[:, 0], questions[:, 0]), 1:]
+        owner = np.empty((len(ghosts), 2), dtype=np.int64)
+        owner[asked] = _exchange(self._comm, answers, question_counts, ask_counts, integer)
+        # 3. Every process tells the owners the rows to which its forces belong.
+        self._order, self._send_counts = _sort_by_process(owner[:, 0], size)
+        self._receive_counts = _counts(self._comm, self._send_counts)
+        rows = owner[self._order, 1:]
+        self._receiver = _exchange(self._comm, rows, self._send_counts, self._receive_counts, integer)[:, 0].copy()
+
+
+def _sort_by_process(process: IntArray, size: int) -> tuple[IntArray, IntArray]:
+    """Order in which entries are sent, and how many go to each process."""
+    return np.argsort(process, kind="stable"), np.bincount(process, minlength=size).astype(np.int64)
+
+
+def _counts(comm: Any, counts: IntArray) -> IntArray:
+    """How many entries each process sends to this one."""
+    received = np.empty_like(counts)
+    comm.Alltoall(counts, received)
+    return received
+
+
+def _exchange(comm: Any, rows: NDArray[Any], counts: IntArray, expected: IntArray, kind: Any) -> NDArray[Any]:
+    """Send rows to all processes, in their order, and give those received, in the order of their senders."""
+    width = rows.shape[1]
+    received = np.empty((int(expected.sum()), width), dtype=rows.dtype)
+    comm.Alltoallv(
+        [np.ascontiguousarray(rows), (counts * width, _offsets(counts) * width), kind],
+        [received, (expected * width, _offsets(expected) * width), kind],
+    )
+    return received
+
+
+def _offsets(counts: IntArray) -> IntArray:
+    """Where each process's entries begin."""
+    return np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
+
+
+@numba.njit(cache=True)
+def _add_rows(forces: FloatArray, rows: IntArray, contributions: FloatArray) -> None:
+    """Add each contribution to its row."""
+    for k in range(rows.shape[0]):
+        for axis in range(3):
+            forces[rows[k], axis] += contributions[k, axis]
