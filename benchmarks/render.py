@@ -45,23 +45,6 @@ def read(name):
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def cost_lines():
-    lines = []
-    if long := read("long_run"):
-        ran, (short, read_long) = long["run"], long["reading"]
-        disk = ran["mb_per_ns"]
-        lines.append(
-            "- A nanosecond of lips83 (a million steps, a frame every 20 fs): "
-            f"{ran['plain_cpu_ms_per_step'] / 3.6:.2f} h of one core, {ran['peak_mib']:.0f} MiB; trajectory "
-            f"{disk['plain']:.0f} MB, {disk['compact']:.0f} MB with `--compact`, "
-            f"{disk['compact_no_velocities']:.0f} MB without velocities too. `qff analyse` reads it in "
-            f"{read_long['ms_per_frame'] * long['frames_per_ns'] / 1e3:.0f} s of processor time; peak memory "
-            f"{short['peak_mib']:.0f} MiB at {short['n_frames']:,} frames, {read_long['peak_mib']:.0f} at "
-            f"{read_long['n_frames']:,}. `benchmarks/dynamics/long_run.py`"
-        )
-    return lines
-
-
 def quantum_training_lines():
     lines = []
     for name in ("estimator_training", "estimator_training_tree"):
@@ -97,7 +80,7 @@ def quantum_training_lines():
 def page():
     lines = ["# Results", "", "Rendered by `python benchmarks/render.py` from `benchmarks/results/`.", ""]
     lines += [*render_default.lines(), *OLDER, *render_accuracy.accuracy_table(), "", *render_accuracy.summary_lines()]
-    lines += [*cost_lines(), *render_stresses.lines(), *render_stability.lines(), *render_speed.lines()]
+    lines += [*render_stresses.lines(), *render_stability.lines(), *render_speed.lines()]
     lines += [
         *quantum_training_lines(),
         *render_quantum.summary_lines(),

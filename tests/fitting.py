@@ -3,6 +3,6 @@
 from qiskit_qff.training.trainer import TrainingResult, fit, prepare
 
 
-def fitted(frames, config, *, rng, workers=None) -> TrainingResult:
+def fitted(frames, config, *, rng) -> TrainingResult:
     """Channels, circuit and parameters fitted to the frames; none is held out."""
-    return fit(prepare(frames, config, workers=workers), rng=rng)
+    return fit(prepare(frames, config), rng=rng)

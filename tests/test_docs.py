@@ -78,6 +78,16 @@ def test_lammps(first) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of matcalc, phonopy and pymatgen
+def test_properties(tmp_path) -> None:
+    pytest.importorskip("matcalc")
+    reader = Reader(tmp_path)
+    assert reader.follow(TUTORIALS / "properties.md") == 8
+    relaxed = reader.names["relaxed"]
+    assert relaxed["model"].get_volume() == pytest.approx(relaxed["EMT"].get_volume(), rel=0.01)
+
+
+@pytest.mark.slow
 def test_concepts(tmp_path) -> None:
     assert Reader(tmp_path).follow(DOCS / "concepts" / "quadratic_form.md") == 1
     assert Reader(tmp_path).follow(DOCS / "concepts" / "ledger.md") == 0
@@ -93,6 +103,7 @@ def test_every_tutorial_is_followed() -> None:
         "active_learning",
         "ibm_device",
         "lammps",
+        "properties",
     }
 
 

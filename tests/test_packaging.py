@@ -14,7 +14,7 @@ import qiskit_qff
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-TESTED_EXTRAS = ("lammps", "dask", "label", "test")
+TESTED_EXTRAS = ("lammps", "label", "test")
 
 
 def normal(name: str) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "dependencies.json"
-RUNTIME_EXTRAS = ("lammps", "dask", "label", "interfaces")
+RUNTIME_EXTRAS = ("lammps", "label", "interfaces")
 COPYLEFT = re.compile(r"\bA?GPL|GNU (Affero )?General Public", re.IGNORECASE)
 
 

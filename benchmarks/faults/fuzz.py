@@ -40,7 +40,6 @@ def seeds(directory: Path) -> None:
     commands = (
         ("train", BACKEND_CONFIG, "--out", "measured"),
         ("md", MODEL, DATA, "--out", "md", "--steps", "10", "--timestep", "2"),
-        ("md", MODEL, DATA, "--out", "compact", "--steps", "10", "--timestep", "2", "--compact"),
         ("label", STRUCTURES, "--calculator", "emt", "--out", "labels.extxyz"),
         ("calibrate", MODEL, "--backend", "fake_manila", "--shots", "20", "--run", "run", "--out", "calibrated.json"),
     )
@@ -54,7 +53,6 @@ def seeds(directory: Path) -> None:
             "config.yaml": CONFIG,
             "data.extxyz": DATA,
             "trajectory.extxyz": "md/trajectory.extxyz",
-            "trajectory.extxyz.gz": "compact/trajectory.extxyz.gz",
             "log.csv": "md/log.csv",
             "checkpoint.npz": "md/checkpoint.npz",
             "journal.json": "measured/journal.json",

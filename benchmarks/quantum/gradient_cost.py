@@ -36,7 +36,7 @@ from qiskit_qff.evaluators.strategies.density import joint_slopes
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.sensitivity import environments
 from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.training.design import LossWeights
+from qiskit_qff.training.loss import LossWeights
 
 RESULT = Path(__file__).parents[1] / "results" / "gradient_cost.json"
 CONFIG = {

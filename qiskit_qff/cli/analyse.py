@@ -15,35 +15,37 @@ from qiskit_qff.cli.output_directory import check_output_directory, staged_direc
 from qiskit_qff.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from qiskit_qff.simulation.analysis import AnalysisSettings
-    from qiskit_qff.simulation.radial_distribution import RadialDistribution
+    from qiskit_qff.simulation.analysis import AnalysisSettings, RadialDistribution
 
 OWN_FILES = (
     *("analysis.json", "analysis.html", "report.html", "arrhenius.png", "rdf.csv", "rdf_reference.csv", "rdf.png"),
     *("coordination.csv", "msd.csv", "msd.png", "vdos.csv", "vibrations.png", "sites.cube", "sites.png"),
 )
 
+EXTRAPOLATED_K = 300.0
+"""Temperature in K that diffusivities at several temperatures are extrapolated to."""
+
 
 def analyse(
     trajectories: Annotated[
         list[Path],
-        typer.Argument(metavar="TRAJ...", help="Trajectory of qff md, or any other; of several: Arrhenius."),
+        typer.Argument(metavar="TRAJ...", help="Trajectories; several give an activation energy."),
     ],
     *,
     out: Annotated[
         Path | None, typer.Option("--out", help="Directory to write to; default 'analysis' beside TRAJ.")
     ] = None,
     reference: Annotated[
-        Path | None, typer.Option("--reference", help="Trajectory or data set whose RDFs to compare with.")
+        Path | None, typer.Option("--reference", help="Trajectory or data set to compare RDFs with.")
     ] = None,
     element: Annotated[str, typer.Option("--element", help="Mobile element.")] = "Li",
-    skip: Annotated[float, typer.Option("--skip", min=0.0, help="Equilibration to leave out, in ps.")] = 0.0,
+    skip: Annotated[float, typer.Option("--skip", min=0.0, help="Equilibration time to skip, in ps.")] = 0.0,
     frame_time: Annotated[
-        float | None, typer.Option("--frame-time", help="Time between frames in fs, where TRAJ does not say.")
+        float | None, typer.Option("--frame-time", help="Time between frames in fs, if TRAJ does not contain it.")
     ] = None,
     temperature: Annotated[
         list[float] | None,
-        typer.Option("--temperature", help="Temperature in K, where TRAJ does not say; once for each TRAJ, in order."),
+        typer.Option("--temperature", help="Temperature in K, if TRAJ has none; once for each TRAJ, in order."),
     ] = None,
     charge: Annotated[float, typer.Option("--charge", help="Charge of a mobile ion, for the conductivity.")] = 1.0,
     fit_from: Annotated[
@@ -52,19 +54,12 @@ def analyse(
             "--fit-from", min=0.0, help="Shortest lag time of the fit of D, in ps; default: 5 % of the trajectory."
         ),
     ] = None,
-    extrapolate: Annotated[
-        float, typer.Option("--extrapolate", min=1.0, help="Temperature in K to extrapolate D to.")
-    ] = 300.0,
-    r_max: Annotated[float, typer.Option("--r-max", min=0.1, help="Reach of the RDFs in Å.")] = 6.0,
-    resolution: Annotated[
-        float, typer.Option("--resolution", min=1e-3, help="Resolution of the vibrational density of states in THz.")
-    ] = 0.25,
+    r_max: Annotated[float, typer.Option("--r-max", min=0.1, help="Largest distance of the RDFs in Å.")] = 6.0,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Read structure, diffusivity, vibrations, ion density and bonds off trajectories."""
-    from qiskit_qff.simulation.analysis import AnalysisSettings
-    from qiskit_qff.simulation.radial_distribution import radial_distribution
+    """Analyse trajectories: structure, diffusivity, vibrations, ion density and bonds."""
+    from qiskit_qff.simulation.analysis import AnalysisSettings, radial_distribution
     from qiskit_qff.simulation.trajectory import read_trajectory
 
     output = Output(as_json=json)
@@ -75,9 +70,7 @@ def analyse(
     target = out if out is not None else trajectories[0].parent / "analysis"
     names = run_names(trajectories)
     check_output_directory(target, owned=(*OWN_FILES, *names), force=force)
-    settings = AnalysisSettings(
-        element=element, r_max=r_max, resolution_thz=resolution, fit_from_ps=fit_from, charge=charge
-    )
+    settings = AnalysisSettings(element=element, r_max=r_max, fit_from_ps=fit_from, charge=charge)
     expected = None if reference is None else radial_distribution(read_trajectory(reference), r_max=r_max)
     with staged_directory(target) as staging:
         results = []
@@ -93,7 +86,7 @@ def analyse(
             results.append({"name": name, "trajectory": path, **numbers})
         result: dict[str, Any] = results[0]
         if len(results) > 1:
-            line, cautions = _arrhenius(results, output, extrapolate_k=extrapolate)
+            line, cautions = _arrhenius(results, output)
             told = [f"{one['name']}: {caution}" for one in results for caution in one["cautions"]]
             result = {"trajectories": results, "arrhenius": line, "cautions": [*told, *cautions]}
         _write_page(staging, result)
@@ -128,8 +121,8 @@ def _analyse_one(
     """One trajectory: its numbers, which are said, and its tables, which are written."""
     import numpy as np
 
+    from qiskit_qff.simulation.analysis import ALL, RadialDistribution, radial_distribution_errors
     from qiskit_qff.simulation.analysis import analyse as analyse_trajectory
-    from qiskit_qff.simulation.radial_distribution import ALL, RadialDistribution, radial_distribution_errors
     from qiskit_qff.simulation.trajectory import read_trajectory
 
     with output.progress(f"reading {path.name}") as advance:
@@ -177,11 +170,9 @@ def _tell(told: Mapping[str, Any], output: Output) -> None:
         output.say(f"caution      {caution}")
 
 
-def _arrhenius(
-    results: Sequence[Mapping[str, Any]], output: Output, *, extrapolate_k: float
-) -> tuple[dict[str, Any] | None, list[str]]:
+def _arrhenius(results: Sequence[Mapping[str, Any]], output: Output) -> tuple[dict[str, Any] | None, list[str]]:
     """Activation energy and extrapolated diffusivity, from the trajectories that show diffusion; and cautions."""
-    from qiskit_qff.simulation.arrhenius import fit_arrhenius
+    from qiskit_qff.simulation.transport import fit_arrhenius
 
     points, cautions = [], []
     for one in results:
@@ -198,10 +189,10 @@ def _arrhenius(
     except DataError as error:
         cautions.append(f"no activation energy: {error}")
     else:
-        value, spread = fitted.diffusivity(extrapolate_k)
+        value, spread = fitted.diffusivity(EXTRAPOLATED_K)
         low, high = value * math.exp(-spread), value * math.exp(spread)
         output.say(f"activation   Ea = {fitted.activation_ev:.3f} ± {fitted.activation_error_ev:.3f} eV")
-        output.say(f"             D at {extrapolate_k:g} K = {value:.2g} cm²/s, between {low:.2g} and {high:.2g}")
+        output.say(f"             D at {EXTRAPOLATED_K:g} K = {value:.2g} cm²/s, between {low:.2g} and {high:.2g}")
         line = {
             "activation_ev": fitted.activation_ev,
             "activation_error_ev": fitted.activation_error_ev,
@@ -209,7 +200,7 @@ def _arrhenius(
             "reduced_chi_square": fitted.chi_square,
             "n_temperatures": len(points),
             "points": points,
-            "extrapolated_k": extrapolate_k,
+            "extrapolated_k": EXTRAPOLATED_K,
             "extrapolated_cm2_per_s": value,
             "extrapolated_log_error": spread,
             "extrapolated_interval_cm2_per_s": (low, high),

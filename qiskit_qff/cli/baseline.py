@@ -1,13 +1,42 @@
 """``qff baseline``: classical models of at most as many parameters, on the split of ``qff train``."""
 
+import json
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.options import DryRunOption, ForceOption, FrameworkOption, JsonOption, StressScaleOption
-from qiskit_qff.cli.output import Output
+from qiskit_qff import __version__
+from qiskit_qff.cli.options import (
+    CutoffOption,
+    DryRunOption,
+    ForceOption,
+    FrameworkOption,
+    GroupOption,
+    JsonOption,
+    MaxParametersOption,
+    SplitOption,
+    StressScaleOption,
+    TestFractionOption,
+    TrainingSeedOption,
+    model_file,
+)
+from qiskit_qff.cli.output import Output, plain
 from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
+from qiskit_qff.errors import ConfigError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.training.baselines import Baseline
+    from qiskit_qff.training.pipeline import TrainingData
+
+RESULTS, QUANTUM, SNAP = "baselines.json", "quantum", "snap"
+NAMES = ("linear_same_channels", "linear_selected", SNAP)
+"""All baselines."""
+FORCE, ENERGY = "force_mae_mev_per_ang", "energy_mae_mev_per_atom"
 
 
 def baseline(
@@ -25,53 +54,172 @@ def baseline(
         typer.Option("--against", metavar="RUN", help="Directory or model of qff train to compare with."),
     ] = None,
     models: Annotated[
-        str | None, typer.Option("--models", help="Which baselines, separated by commas; all by default.")
-    ] = None,
-    split: Annotated[str | None, typer.Option("--split", help="random, block (the last frames), or balanced.")] = None,
-    test_fraction: Annotated[
-        float | None, typer.Option("--test-fraction", help="Share of the frames held out; default 0.2.")
-    ] = None,
-    group: Annotated[str | None, typer.Option("--group", help="Frame tag that 'balanced' draws from evenly.")] = None,
+        str, typer.Option("--models", help="Which baselines, separated by commas; all by default.")
+    ] = ",".join(NAMES),
+    split: SplitOption = None,
+    test_fraction: TestFractionOption = None,
+    group: GroupOption = None,
     framework: FrameworkOption = None,
     stress_scale: StressScaleOption = None,
-    max_parameters: Annotated[
-        int | None, typer.Option("--max-parameters", help="Limit on trainable parameters; default 99.")
-    ] = None,
-    cutoff: Annotated[float | None, typer.Option("--r-cut", help="Cutoff radius in Å.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")] = None,
+    max_parameters: MaxParametersOption = None,
+    cutoff: CutoffOption = None,
+    seed: TrainingSeedOption = None,
     dry_run: DryRunOption = False,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Fit classical models of at most as many parameters to the same frames, and compare."""
-    from qiskit_qff.cli import baseline_run as run
+    parameters = dict(locals())
     from qiskit_qff.cli.configuration import configuration
+    from qiskit_qff.cli.training_run import tell_data
+    from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.training.pipeline import read_training_data
 
-    output = Output(as_json=json)
-    config = configuration(
-        source,
-        {
-            "data.split": split,
-            "data.test_fraction": test_fraction,
-            "data.group": group,
-            "data.framework": framework,
-            "descriptor.r_cut": cutoff,
-            "loss.stress_scale_mev_per_ang3": stress_scale,
-            "max_parameters": max_parameters,
-            "seed": seed,
-        },
-    )
-    names = run.choose(models)
+    output, config = Output(as_json=json), configuration(source, parameters)
+    names = tuple(name.strip() for name in models.split(",") if name.strip())
+    if unknown := [name for name in names if name not in NAMES]:
+        raise ConfigError(f"--models: '{', '.join(unknown)}' is unknown; choose from {', '.join(NAMES)}.")
+    if config.data.split == "none":
+        raise ConfigError("split 'none' holds no frame out to compare on; choose random, block or balanced.")
     if out is not None:
-        check_output_directory(out, owned=run.OWN_FILES, force=force)
+        check_output_directory(out, owned=(RESULTS,), force=force)
+    quantum = None if against is None else ForceField.load(model_file(against))
+    data = read_training_data(config=config)
+    tell_data(data, output)
+    if against is not None and quantum is not None:
+        _check_comparable(against, quantum, data)
+    frames = {"train_frames": data.split.train, "test_frames": data.split.test}
     if dry_run:
-        run.rehearse(config, names, output, against=against)
+        output.say(f"would fit    {', '.join(names)}, of at most {config.max_parameters} parameters")
+        counts = f"{len(data.split.train)} to fit to, {len(data.split.test)} held out"
+        output.say(f"frames       {counts}; nothing was fitted or written")
+        output.finish({"models": names, "max_parameters": config.max_parameters, **frames})
         return
-    comparison = run.compare_baselines(config, names, output, against=against)
+    rows, skipped = _compare(data, names, quantum, output)
+    fair = [name for name, row in rows.items() if row["within_limit"] and name != QUANTUM]
+    best = min(fair, key=lambda name: rows[name]["test"][FORCE], default=None)
+    about = {"max_parameters": config.max_parameters, **frames, "seed": config.seed, "version": __version__}
+    summary = {"models": rows, "best_baseline": best, "skipped": skipped, **about}
     if out is not None:
         with staged_directory(out) as staging:
-            run.write_results(comparison, staging)
-    run.tell(comparison, output)
+            _write(summary, staging / RESULTS)
+    _tell(summary, output)
     if out is not None:
-        output.say(f"written: {out / run.RESULTS}")
-    output.finish(run.summary(comparison))
+        output.say(f"written: {out / RESULTS}")
+    output.finish(summary)
+
+
+def _compare(
+    data: "TrainingData", names: tuple[str, ...], quantum: "ForceField | None", output: Output
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Fit and measure: what JSON says of every model, and why baselines were skipped."""
+    from qiskit_qff.model.metrics import compare, compare_model, measure
+    from qiskit_qff.training.baselines import LINEAR, gather, snap_baseline
+
+    rows: dict[str, dict[str, Any]] = {}
+    skipped: dict[str, str] = {}
+    if quantum is not None:
+        errors = measure(compare_model(quantum, data.held_out)).to_dict()
+        ledger = quantum.ledger.to_dict()
+        rows[QUANTUM] = _row("the quantum model", ledger, errors, limit=data.config.max_parameters)
+    with output.progress("baselines") as advance:
+        maps = None if quantum is None else {model.number: model.compression for model in quantum.models}
+        gathered = gather(data.training, data.config, maps=maps, progress=advance)
+
+        def snap(*_: object) -> "Baseline":
+            from qiskit_qff.simulation.bispectrum import BispectrumRows, n_components
+
+            return snap_baseline(gathered, BispectrumRows, n_components, advance)
+
+        fits: dict[str, Callable[..., Baseline]] = {**LINEAR, SNAP: snap}
+        for name in names:
+            begin = time.perf_counter()
+            try:
+                model = fits[name](gathered, advance)
+            except MissingDependencyError as error:
+                skipped[name] = str(error)
+                continue
+            seconds = round(time.perf_counter() - begin, 2)
+            found = [model.predict(frame) for frame in data.held_out]
+            pairs = compare(data.held_out, energies=[e for e, _ in found], forces=[f for _, f in found])
+            row = _row(model.words, model.ledger(), measure(pairs).to_dict(), limit=data.config.max_parameters)
+            rows[name] = {**row, "seconds": seconds}
+            if quantum is not None:
+                mine, theirs = rows[QUANTUM]["test"], row["test"]
+                rows[name]["quantum_over_this"] = {
+                    "force_mae": mine[FORCE] / theirs[FORCE],
+                    "energy_mae": mine[ENERGY] / theirs[ENERGY],
+                }
+    for name, reason in skipped.items():
+        output.note(f"{name}: skipped: {reason}")
+    return rows, skipped
+
+
+def _row(words: str, ledger: dict[str, Any], errors: dict[str, Any], *, limit: int) -> dict[str, Any]:
+    """What JSON says of one model."""
+    count = ledger["n_trainable"]
+    return {
+        "description": words,
+        "n_trainable": count,
+        "within_limit": count <= limit,
+        "ledger": ledger,
+        "test": errors,
+    }
+
+
+def _check_comparable(against: Path, quantum: "ForceField", data: "TrainingData") -> None:
+    """Refuse a run that held out other frames, or was fitted to stresses where baselines would not be.
+
+    Raises:
+        ConfigError: Saying how to get the same.
+    """
+    from qiskit_qff.cli.stresses import fitted_scale
+
+    record = model_file(against).with_name("metrics.json")
+    if record.is_file():
+        held_out = json.loads(record.read_text(encoding="utf-8")).get("test_frames")
+        if held_out != data.split.test.tolist():
+            raise ConfigError(
+                f"--against {against}: it held out other frames than this split does; its errors could not be "
+                f"compared. Give its own configuration, {model_file(against).with_name('config.yaml')}, as SOURCE."
+            )
+    theirs, ours = fitted_scale(quantum), data.config.loss.stress_scale_mev_per_ang3
+    if (theirs is None) != (ours is None):
+        words = "not fitted to stresses, the baselines would be" if theirs is None else "fitted to stresses, too"
+        remedy = "leave --stress-scale out" if theirs is None else f"give --stress-scale {theirs:g}"
+        raise ConfigError(f"--against {against}: it was {words}; to compare like with like, {remedy}.")
+
+
+def _write(summary: dict[str, Any], path: Path) -> None:
+    """Write the comparison.
+
+    Raises:
+        OSError: If it can't be written.
+    """
+    path.write_text(json.dumps(plain(summary), indent=1) + "\n", encoding="utf-8")
+
+
+def _tell(summary: dict[str, Any], output: Output) -> None:
+    """Print the table, and who is best."""
+    rows, best = summary["models"], summary["best_baseline"]
+    output.table(
+        f"errors on {len(summary['test_frames'])} frames held out, {len(summary['train_frames'])} fitted to",
+        ("model", "parameters", "energy MAE", "RMSE (meV/atom)", "force MAE", "RMSE (meV/Å)", "quantum/this"),
+        [
+            (
+                row["description"] + ("" if row["within_limit"] else " (beyond the limit)"),
+                row["n_trainable"],
+                row["test"][ENERGY],
+                row["test"]["energy_rmse_mev_per_atom"],
+                row["test"][FORCE],
+                row["test"]["force_rmse_mev_per_ang"],
+                row.get("quantum_over_this", {}).get("force_mae"),
+            )
+            for row in rows.values()
+        ],
+    )
+    if best is None:
+        return
+    ratio = rows[best].get("quantum_over_this", {}).get("force_mae")
+    words = "" if ratio is None else f"; force MAE of the quantum model over its: {ratio:.3f}"
+    output.say(f"best baseline by force MAE with at most {summary['max_parameters']} parameters: {best}{words}")

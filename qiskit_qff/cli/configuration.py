@@ -10,38 +10,45 @@ from qiskit_qff.structures.shipped import is_shipped
 
 CONFIG_SUFFIXES = {".yaml", ".yml"}
 
-OPTIONS = {
-    "data.split": "--split",
-    "data.test_fraction": "--test-fraction",
-    "data.group": "--group",
-    "data.framework": "--framework",
-    "descriptor.r_cut": "--r-cut",
-    "loss.stress_scale_mev_per_ang3": "--stress-scale",
-    "optimizer.restarts": "--restarts",
-    "estimator.backend": "--backend",
-    "estimator.shots": "--shots",
-    "estimator.optimizer": "--optimizer",
-    "estimator.steps": "--steps",
-    "estimator.learning_rate": "--learning-rate",
-    "estimator.start": "--start",
-    "estimator.mitigation": "--mitigation",
-    "estimator.dynamical_decoupling": "--dynamical-decoupling",
-    "estimator.mode": "--mode",
-    "max_parameters": "--max-parameters",
-    "seed": "--seed",
+SETTINGS = {
+    "split": "data.split",
+    "test_fraction": "data.test_fraction",
+    "group": "data.group",
+    "framework": "data.framework",
+    "cutoff": "descriptor.r_cut",
+    "stress_scale": "loss.stress_scale_mev_per_ang3",
+    "max_parameters": "max_parameters",
+    "seed": "seed",
+    "restarts": "optimizer.restarts",
+    "backend": "estimator.backend",
+    "shots": "estimator.shots",
+    "optimizer": "estimator.optimizer",
+    "steps": "estimator.steps",
+    "start": "estimator.start",
+    "mitigation": "estimator.mitigation",
+    "mode": "estimator.mode",
 }
-"""Options by the setting that they give."""
+"""Settings that parameters of commands give, by the name of the parameter."""
 
 
-def configuration(source: Path, given: Mapping[str, Any]) -> TrainConfig:
+def option_of(parameter: str) -> str:
+    """How the option of a command's parameter is spelt.
+
+    Args:
+        parameter: Name of the parameter.
+    """
+    return "--r-cut" if parameter == "cutoff" else f"--{parameter.replace('_', '-')}"
+
+
+def configuration(source: Path, parameters: Mapping[str, Any]) -> TrainConfig:
     """The configuration of a run.
 
     Args:
-        source: data file, name of a shipped set, or configuration ending in .yaml.
-        given: values of options by dotted name of the setting; None where an option was not given.
+        source: Data file, name of a shipped set, or configuration ending in .yaml.
+        parameters: Of the command, by name; those of :data:`SETTINGS` that are not None are applied.
 
     Raises:
-        ConfigError: if the file or an option is wrong.
+        ConfigError: If the file or an option is wrong.
     """
     if source.suffix.lower() in CONFIG_SUFFIXES:
         base = load_config(source)
@@ -51,9 +58,10 @@ def configuration(source: Path, given: Mapping[str, Any]) -> TrainConfig:
         base = with_absolute_paths(named, Path())
     else:
         raise ConfigError(f"{source}: there is no such file. Give a data file, or a configuration ending in .yaml.")
-    settings = base.model_dump(mode="json")
-    chosen = {name: value for name, value in given.items() if value is not None}
-    for name, value in chosen.items():
-        section, _, key = name.rpartition(".")
-        (settings[section] if section else settings)[key] = value
-    return parse_config(settings, where=str(source), options={name: OPTIONS[name] for name in chosen})
+    settings, options = base.model_dump(mode="json"), {}
+    for parameter, name in SETTINGS.items():
+        if (value := parameters.get(parameter)) is not None:
+            section, _, key = name.rpartition(".")
+            (settings[section] if section else settings)[key] = value
+            options[name] = option_of(parameter)
+    return parse_config(settings, where=str(source), options=options)

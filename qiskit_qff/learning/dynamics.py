@@ -17,10 +17,9 @@ from qiskit_qff.learning.config import DynamicsConfig, SelectConfig
 from qiskit_qff.learning.records import End, RunOutcome
 from qiskit_qff.model.extrapolation import Grader
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.simulation.checkpoint import read_checkpoint
-from qiskit_qff.simulation.dynamics import CHECKPOINT, run_dynamics
+from qiskit_qff.simulation.dynamics import run_dynamics
 from qiskit_qff.simulation.extrapolation import EXTRAPOLATING, ExtrapolationCounts, ExtrapolationWatch
-from qiskit_qff.simulation.recording import LOG, TRAJECTORY, read_log
+from qiskit_qff.simulation.recording import CHECKPOINT, LOG, TRAJECTORY, read_checkpoint, read_log
 from qiskit_qff.simulation.settings import MDSettings, default_timestep
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
@@ -76,7 +75,6 @@ def plan_runs(config: DynamicsConfig, starts: Sequence[Frame], *, round_: int, s
             seed=int(np.random.default_rng([seed, round_, k]).integers(2**31)),
             interval=config.interval,
             checkpoint_interval=CHECKPOINT_INTERVAL,
-            velocities=False,
         )
         plans.append(PlannedRun(f"{temperature:g}K-{k % config.repeats + 1}", start, settings))
     return plans

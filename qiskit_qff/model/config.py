@@ -15,7 +15,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -30,6 +29,22 @@ SplitName = Literal["random", "block", "balanced", "none"]
 """Ways to hold frames out."""
 START_WORDS = ("scratch", "exact")
 """Values of ``estimator.start`` that are no path of a model file."""
+
+REMOVED = {
+    "descriptor.angular": "always powers of (1 ± cos θ)/2",
+    "descriptor.bonds": "always on",
+    "descriptor.max_pool": "always 8000",
+    "descriptor.max_products": "always 2500",
+    "compression.method": "always forward selection",
+    "compression.search_seed": "the same data always give the same channels",
+    "compression.decorrelate": "always on",
+    "compression.feature_norm": "always 0.03",
+    "loss.force_noise_mev_per_ang": "lower the element's weight in loss.element_weights instead",
+    "loss.remove_net_force": "always on",
+    "optimizer.tolerance": "always 1e-6",
+    "estimator.slope_shots": "always a quarter of estimator.shots",
+}
+"""Settings of earlier versions, and what holds now."""
 
 SectionType = TypeVar("SectionType", bound="Section")
 
@@ -82,15 +97,6 @@ class DescriptorConfig(Section):
         description="three-body radial functions per neighbour species; default: 5, or 7 if the cutoff defaults to 6 Å",
     )
     l_max: int = Field(default=4, ge=0, le=6, description="highest degree of the three-body channels")
-    angular: Literal["cosine_powers", "legendre"] = Field(
-        default="cosine_powers", description="functions of the angle: powers of (1 ± cos θ)/2, or Legendre polynomials"
-    )
-    bonds: bool = Field(
-        default=True, description="three-body channels of bonded neighbours, two narrow radial functions"
-    )
-    max_pool: int = Field(
-        default=8000, ge=100, description="largest pool; n_radial is lowered until many-species pools fit"
-    )
     products: int | None = Field(
         default=None,
         ge=0,
@@ -98,22 +104,14 @@ class DescriptorConfig(Section):
         description="rounds in which products of channels join the pool; default: 0, or 2 with at least 1,000 training "
         "atoms",
     )
-    max_products: int = Field(default=2500, ge=1, le=20000, description="most products in the pool")
 
 
 class CompressionConfig(Section):
-    """How the pool is reduced to what a register holds."""
+    """How channels are chosen."""
 
-    method: Literal["forward_selection", "pca"] = Field(
-        default="forward_selection",
-        description="'forward_selection' by energies and forces; 'pca' without labels, for comparison",
-    )
-    selection_frames: int = Field(default=100, ge=1, description="most frames that channels are chosen by")
-    search_rounds: int = Field(default=30, ge=0, description="kicks of the search for better channels than greedy ones")
-    search_seed: int = Field(default=0, ge=0, description="seed of these kicks")
-    decorrelate: bool = Field(default=True, description="combine features so that the readout, and its noise, is small")
-    feature_norm: float = Field(
-        default=0.03, gt=0.0, le=100.0, description="rms norm of an atom's features, where the constant amplitude is 1"
+    selection_frames: int = Field(default=100, ge=1, description="most frames whose forces channels are chosen by")
+    search_rounds: int = Field(
+        default=30, ge=0, description="random restarts of the swap search that follows greedy selection of channels"
     )
 
 
@@ -143,12 +141,10 @@ class LossConfig(Section):
     force_scale_mev_per_ang: float = Field(
         default=100.0, gt=0.0, description="force error that counts as one unit; a lower one favours forces"
     )
-    force_noise_mev_per_ang: dict[str, float] = Field(
-        default_factory=dict, description="known label noise per element, e.g. {Zn: 56}; lowers their weight"
-    )
     element_weights: dict[str, float] = Field(
         default_factory=dict,
-        description="factors on the weight of each element's forces, e.g. {Li: 3} for the few that move; else 1",
+        description="factors on the weight of each element's forces, e.g. {Li: 3} for the few that move, {Zn: 0.5} for "
+        "noisy labels; else 1",
     )
     stress_scale_mev_per_ang3: float | None = Field(
         default=None,
@@ -160,17 +156,15 @@ class LossConfig(Section):
         ge=1,
         description="assumed shots per setting; adds the expected shot noise to the loss; null adds none",
     )
-    remove_net_force: bool = Field(default=True, description="take the mean force off each frame's labels")
 
-    @field_validator("force_noise_mev_per_ang", "element_weights")
+    @field_validator("element_weights")
     @classmethod
-    def _known_elements(cls, value: dict[str, float], info: ValidationInfo) -> dict[str, float]:
-        what = "weight" if info.field_name == "element_weights" else "noise"
+    def _known_elements(cls, value: dict[str, float]) -> dict[str, float]:
         for symbol, number in value.items():
             if symbol not in atomic_numbers:
                 raise ValueError(f"'{symbol}' is not a chemical element")
             if not 0.0 <= number < math.inf:
-                raise ValueError(f"the {what} of {symbol} must be finite and not negative, got {number}")
+                raise ValueError(f"the weight of {symbol} must be finite and not negative, got {number}")
         return value
 
 
@@ -179,9 +173,6 @@ class OptimizerConfig(Section):
 
     restarts: int = Field(default=3, ge=1, description="starts of which the best solution is kept")
     max_iterations: int = Field(default=300, ge=1, description="most iterations of a start")
-    tolerance: float = Field(
-        default=1e-6, gt=0.0, description="a start ends when five iterations lower the loss by a smaller part than this"
-    )
 
 
 class EstimatorConfig(Section):
@@ -189,9 +180,6 @@ class EstimatorConfig(Section):
 
     backend: str | None = Field(default=None, description="exact, statevector, aer, fake_NAME or ibm_NAME")
     shots: int | None = Field(default=None, ge=1, description="shots per circuit of a loss; none for exact values")
-    slope_shots: int | None = Field(
-        default=None, ge=1, description="shots per circuit of a gradient, on average; default a quarter of shots"
-    )
     mitigation: str = Field(default="none", description="error mitigation preset")
     dynamical_decoupling: bool = Field(default=False, description="fill idle times with pulses against slow noise")
     mode: Literal["job", "session"] = Field(
@@ -372,6 +360,8 @@ def _explain(root: type[BaseModel], item: Any, options: Mapping[str, str]) -> st
     if kind != "extra_forbidden":
         message = item["msg"].removeprefix("Value error, ")
         return f"{options.get(name, name)}: {message} (given: {reprlib.repr(item['input'])})"
+    if (old := name.removeprefix("train.")) in REMOVED:
+        return f"'{name}' was removed: {REMOVED[old]}; delete this line"
     known = _keys_of(root, place[:-1])
     near = difflib.get_close_matches(str(place[-1]), known, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"

@@ -17,7 +17,7 @@ from qiskit_qff.report.figures import INK, PALETTE, STYLE, lines, new_figure
 from qiskit_qff.report.html import Panel, Section, Table
 from qiskit_qff.report.md_figures import displacement_figure, radial_distribution_figure
 from qiskit_qff.simulation.analysis import Analysis, IonDensity
-from qiskit_qff.simulation.arrhenius import Arrhenius, fit_arrhenius
+from qiskit_qff.simulation.transport import Arrhenius, fit_arrhenius
 
 ANALYSIS, CUBE, REFERENCE = "analysis.json", "sites.cube", "rdf_reference"
 _NUMBERS = {

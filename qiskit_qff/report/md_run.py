@@ -16,7 +16,7 @@ from qiskit_qff.report.md_figures import energy_figure, pressure_figure, tempera
 from qiskit_qff.report.run_part import Progress, RunPart
 from qiskit_qff.report.structure_scene import structure_scene
 from qiskit_qff.simulation.analysis import AnalysisSettings, analyse
-from qiskit_qff.simulation.recording import COMPACT_TRAJECTORY, LOG, TRAJECTORY, read_log
+from qiskit_qff.simulation.recording import LOG, TRAJECTORY, read_log
 from qiskit_qff.simulation.settings import MDSettings
 from qiskit_qff.simulation.trajectory import read_trajectory
 from qiskit_qff.structures.frame import Frame
@@ -45,7 +45,7 @@ def read_md_run(directory: Path, *, progress: Progress, element: str = "Li") -> 
     told = _summary(directory / SUMMARY)
     if not len(log["step"]):
         raise DataError(f"{directory / LOG}: no line yet. Wait until the run has written one.")
-    path = next((directory / n for n in (TRAJECTORY, COMPACT_TRAJECTORY) if (directory / n).is_file()), None)
+    path = next((directory / n for n in (TRAJECTORY, f"{TRAJECTORY}.gz") if (directory / n).is_file()), None)
     missing: tuple[str, ...] = ()
     structure: Frame | None = None
     analysed: tuple[Section, ...] = ()
@@ -109,7 +109,7 @@ def _drift(log: Mapping[str, FloatArray], told: Mapping[str, Any], n_atoms: int)
     """Slope of the conserved quantity in meV/atom/ps; NaN for too short a log."""
     if (known := told.get("drift_mev_per_atom_per_ps")) is not None:
         return float(known)
-    if len(log["step"]) < 3:
+    if len(log["step"]) < 3 or not np.isfinite(log["conserved_ev"]).all():
         return math.nan
     return float(np.polyfit(log["time_fs"] / 1e3, log["conserved_ev"], 1)[0]) * 1e3 / n_atoms
 
@@ -175,10 +175,9 @@ def _target(log: Mapping[str, FloatArray], told: Mapping[str, Any]) -> FloatArra
         return None
     known = MDSettings(
         temperature_k=settings["temperature_k"],
-        steps=settings["steps"],
+        steps=settings.get("ramp_steps") or settings["steps"],  # of runs of older versions
         timestep_fs=settings["timestep_fs"],
         to_temperature_k=settings.get("to_temperature_k"),
-        ramp_steps=settings.get("ramp_steps", 0),
     )
     return np.array([known.temperature_at(int(step)) for step in log["step"]])
 

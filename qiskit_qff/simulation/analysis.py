@@ -1,24 +1,33 @@
-"""Everything that a trajectory tells: structure, transport, vibrations, bonds, where ions are.
+r"""What a trajectory tells about structure, transport, vibrations, bonds, and where ions are.
 
-A quantity that a trajectory does not carry (no times, no periods, too short) is None, with a caution that says why; the
-others are there.
+A quantity that cannot be computed (no times, no periods, too short) is None, with a caution that says why.
+
+Partial radial distribution functions are ours because minimum-image counts, as in ASE and others, end at half the cell:
+
+.. math:: g_{ab}(r) = \frac{\langle n_{ab}(r) \rangle}
+          {N_a (N_b - \delta_{ab}) / V \; \tfrac{4\pi}{3}[(r + dr)^3 - r^3]}
+
+with :math:`n_{ab}(r)` the ordered pairs of different atoms, all their images included. A uniform gas gives 1 at every
+distance and for every number of atoms.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import combinations_with_replacement, product
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from ase import Atoms, units
-from ase.data import atomic_masses, chemical_symbols
-from scipy.ndimage import gaussian_filter
-from scipy.signal import welch
+from ase import Atoms
+from ase.data import atomic_masses, chemical_symbols, covalent_radii
+from scipy.constants import atomic_mass
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, label
+from scipy.signal import find_peaks, welch
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import DataError, MissingDependencyError
-from qiskit_qff.simulation.bonds import bond_report
-from qiskit_qff.simulation.diffusion import (
+from qiskit_qff.simulation.trajectory import Trajectory
+from qiskit_qff.simulation.transport import (
     CM2_PER_S,
     Transport,
     conductivity_s_per_cm,
@@ -26,13 +35,22 @@ from qiskit_qff.simulation.diffusion import (
     relative_to_framework,
     transport,
 )
-from qiskit_qff.simulation.radial_distribution import coordination_shells, radial_distribution
-from qiskit_qff.simulation.trajectory import Trajectory
+from qiskit_qff.structures.framework import STRETCHED, bonded
+from qiskit_qff.structures.neighbors import neighbor_list
 
 T = TypeVar("T")
 
-#: 1 u/Å³ in g/cm³.
-G_PER_CM3 = units._amu * 1e3 / 1e-24  # noqa: SLF001 (ASE's name for the atomic mass unit in kg)
+G_PER_CM3 = atomic_mass * 1e3 / 1e-24
+"""1 u/Å³ in g/cm³."""
+ALL = "all"
+"""Name of the radial distribution that does not tell elements apart."""
+LOST_ANG = 5.0
+"""An atom without any other this close, in Å, is lost."""
+# More evenly chosen frames than these change no radial distribution.
+_FRAMES = 2000
+# A shell ends where g(r) stays below a tenth of a uniform density for half an Å: the split first shell of a distorted
+# octahedron has narrower gaps inside, a framework's shells have wider ones between.
+_NEAR_ZERO, _GAP_ANG = 0.1, 0.5
 # Width of the Gaussian that an ion density is spread by, and distance of its grid points, in Å.
 _SMEARING, _GRID_ANG = 0.3, 0.25
 # A temperature that drifts by more than this fraction is no temperature of a diffusivity.
@@ -41,7 +59,8 @@ _DRIFT = 0.1
 _FARTHEST = 0.4
 # The fastest vibrations in THz, with and without hydrogen (C-H and O-H stretches; P-S, C=C below 50 THz).
 _FASTEST = {True: 115.0, False: 50.0}
-_FEWEST_FOR_VIBRATIONS = 16
+# Spacing of the frequencies of the density of states, and the fewest frames that give one.
+_RESOLUTION_THZ, _FEWEST_FOR_VIBRATIONS = 0.25, 16
 
 
 @dataclass(frozen=True)
@@ -52,8 +71,6 @@ class AnalysisSettings:
     """The mobile element."""
     r_max: float = 6.0
     """Reach of radial distributions in Å."""
-    resolution_thz: float = 0.25
-    """Distance of frequencies of the density of states in THz."""
     fit_from_ps: float | None = None
     """Shortest lag time of the fit of the diffusivity in ps; default 5 % of the trajectory."""
     temperature_k: float | None = None
@@ -92,6 +109,47 @@ class Analysis:
     """Columns of tables: ``rdf``, ``coordination``, ``msd``, ``vdos``, those that the trajectory carries."""
     density: IonDensity | None
     """Density of the mobile element on a grid."""
+
+
+@dataclass(frozen=True, eq=False)
+class RadialDistribution:
+    """Radial distribution functions of one set of frames."""
+
+    r: FloatArray
+    """Centres of the shells, shape ``(n_bins,)``, in Å."""
+    curves: Mapping[str, FloatArray]
+    """g(r) by pair, named like ``Li-S`` in order of atomic number, and ``all``; each shape ``(n_bins,)``."""
+    n_frames: int
+    """Number of frames averaged over."""
+    neighbors: Mapping[str, FloatArray] = field(default_factory=dict)
+    """Running coordination number by ordered pair: ``Li-S`` counts the S up to the end of a shell around a Li; each
+    shape ``(n_bins,)``."""
+
+
+@dataclass(frozen=True)
+class Shell:
+    """First coordination shell of one element around another."""
+
+    peak_ang: float
+    """Distance of the first peak of g(r) in Å."""
+    end_ang: float
+    """Where the shell ends in Å."""
+    neighbors: float
+    """Mean number of neighbours up to there."""
+
+
+@dataclass(frozen=True, eq=False)
+class BondReport:
+    """What became of the bonds of the first frame."""
+
+    n_bonds: int
+    """Number of bonds in the first frame."""
+    persistence: FloatArray
+    """Fraction of them unbroken in each frame, shape ``(n_frames,)``; 1 if there were none."""
+    broken: tuple[tuple[int, int], ...]
+    """Pairs of atoms whose bond is broken in the last frame."""
+    lost: tuple[int, ...]
+    """Atoms that have no neighbour in the last frame, although they had one in the first."""
 
 
 def analyse(
@@ -136,7 +194,7 @@ def analyse(
     told["diffusivity_element"] = element
     told |= _transport(moving, told["volume_ang3"], told["temperature_k"], settings.charge, cautions)
     told["amplitudes_ang"] = _amplitudes(trajectory, element, diffuses=moving is not None and not moving.is_caged)
-    vibrations = attempt("vibrations", lambda: _vibrations(trajectory, settings.resolution_thz))
+    vibrations = attempt("vibrations", lambda: _vibrations(trajectory))
     if vibrations is not None:
         curves["vdos"] = vibrations
         frequencies, fastest = vibrations["frequency_thz"], _FASTEST[bool((trajectory.numbers == 1).any())]
@@ -158,6 +216,133 @@ def analyse(
     told |= {"bond_persistence_min": float(bonds.persistence.min()), "cautions": cautions}
     missing = dict.fromkeys(("rdf_peaks_ang", "coordination", "msd_last_ang2", "vibrations"))
     return Analysis(missing | told, curves, density)
+
+
+def radial_distribution(trajectory: Trajectory, *, r_max: float = 6.0, n_bins: int = 120) -> RadialDistribution:
+    """Partial radial distribution functions, averaged over the frames.
+
+    Args:
+        trajectory: periodic in all directions.
+        r_max: largest distance in Å; may exceed half the cell.
+        n_bins: number of shells.
+
+    Raises:
+        DataError: if the structure is not periodic in all directions, so that it has no density.
+    """
+    if not trajectory.pbc.all():
+        raise DataError("radial distribution functions need a structure periodic in all three directions.")
+    species, kinds = np.unique(trajectory.numbers, return_inverse=True)
+    n, counts = len(species), np.bincount(kinds)
+    total, inverse_volume = np.zeros(n * n * n_bins), 0.0
+    chosen = slice(None, None, -(-trajectory.n_frames // _FRAMES))
+    frames = list(zip(trajectory.positions[chosen], trajectory.cells[chosen], strict=True))
+    for positions, cell in frames:
+        near = neighbor_list(positions, cell, trajectory.pbc, r_max)
+        shells = (near.distances * (n_bins / r_max)).astype(np.int64)
+        # An atom and its own image say nothing about the structure.
+        kept = (near.centers != near.neighbor) & (shells < n_bins)
+        places = (kinds[near.centers] * n + kinds[near.neighbor]) * n_bins + shells
+        total += np.bincount(places[kept], minlength=len(total))
+        inverse_volume += 1.0 / abs(np.linalg.det(cell))
+    pairs = total.reshape(n, n, n_bins)
+    edges = np.linspace(0.0, r_max, n_bins + 1)
+    # Summed over frames: what a uniform gas of one pair of atoms would count.
+    chance = inverse_volume * 4.0 / 3.0 * np.pi * np.diff(edges**3)
+    names = [chemical_symbols[number] for number in species]
+    curves = {
+        f"{names[a]}-{names[b]}": pairs[a, b] / (counts[a] * (counts[b] - (a == b)) * chance)
+        for a, b in combinations_with_replacement(range(n), 2)
+        if a != b or counts[a] > 1
+    }
+    if (n_atoms := int(counts.sum())) > 1:
+        curves[ALL] = pairs.sum(axis=(0, 1)) / (n_atoms * (n_atoms - 1) * chance)
+    neighbors = {
+        f"{names[a]}-{names[b]}": pairs[a, b].cumsum() / (counts[a] * len(frames))
+        for a, b in product(range(n), repeat=2)
+    }
+    return RadialDistribution(0.5 * (edges[1:] + edges[:-1]), curves, len(frames), neighbors)
+
+
+def coordination_shells(found: RadialDistribution) -> dict[str, Shell]:
+    """First coordination shell of every ordered pair of elements, named like ``Li-S``: the neighbours S of a Li.
+
+    A shell ends where g(r) stays near zero. Where it never does, as around the ions of a melt, it ends at the lowest
+    point between the first two peaks. Peaks are sought in g(r) smoothed over 0.1 Å, and count if they stand out by at
+    least a tenth of the highest one. A pair with one peak and no end within reach has no shell.
+    """
+    step = float(found.r[1] - found.r[0])
+    shells = {}
+    for name, neighbors in found.neighbors.items():
+        first, second = name.split("-")
+        curve = found.curves.get(name, found.curves.get(f"{second}-{first}"))
+        if curve is None or not curve.any():
+            continue
+        smooth = gaussian_filter1d(curve, 0.1 / step, mode="nearest")
+        # A peak right at the end of the curve counts too: the shell before it is whole.
+        peaks, _ = find_peaks(np.append(smooth, 0.0), prominence=0.1 * smooth.max())
+        if len(peaks) and (end := _end_of_shell(curve, smooth, peaks.tolist(), step)) is not None:
+            shells[name] = Shell(float(found.r[peaks[0]]), float(found.r[end] + 0.5 * step), float(neighbors[end]))
+    return shells
+
+
+def _end_of_shell(curve: FloatArray, smooth: FloatArray, peaks: list[int], step: float) -> int | None:
+    """The last bin of the first shell."""
+    gaps, n_gaps = label(curve < _NEAR_ZERO)
+    for gap in range(1, n_gaps + 1):
+        inside = np.flatnonzero(gaps == gap)
+        if inside[0] > peaks[0] and len(inside) * step >= _GAP_ANG - 1e-9:
+            return int(inside[0])
+    if len(peaks) < 2:
+        return None
+    between = smooth[peaks[0] : peaks[1]]
+    lowest = np.flatnonzero(between == between.min())
+    return peaks[0] + int(lowest[len(lowest) // 2])
+
+
+def radial_distribution_errors(first: RadialDistribution, second: RadialDistribution) -> dict[str, float]:
+    """Mean absolute difference over all distances, for each pair that both have, and for ``all``.
+
+    Raises:
+        DataError: if the distances differ.
+    """
+    if not np.array_equal(first.r, second.r):
+        raise DataError("the radial distribution functions are on different distances; use one r_max and n_bins.")
+    return {
+        name: float(np.abs(values - second.curves[name]).mean())
+        for name, values in first.curves.items()
+        if name in second.curves
+    }
+
+
+def bond_report(trajectory: Trajectory, *, reach: float = LOST_ANG) -> BondReport:
+    """Follow the bonds of the first frame through a trajectory (:func:`~qiskit_qff.structures.framework.bonded`).
+
+    Args:
+        trajectory: frames in time order.
+        reach: an atom without any other this close is lost, in Å.
+    """
+    first, last = (
+        neighbor_list(trajectory.positions[frame], trajectory.cells[frame], trajectory.pbc, reach) for frame in (0, -1)
+    )
+    one, other = first.centers, first.neighbor
+    # Each bond once; an atom bonded to its own image is kept by the sign of its vector.
+    once = (one < other) | ((one == other) & (first.vectors[:, 0] > 0.0))
+    chosen = bonded(trajectory.numbers, first) & once
+    one, other, shifts = one[chosen], other[chosen], first.shifts[chosen].astype(np.float64)
+    radii = covalent_radii[trajectory.numbers]
+    limits = STRETCHED * (radii[one] + radii[other])
+    # Positions are continuous, so the image of the first frame stays the bond's image.
+    broken = np.array([
+        np.linalg.norm(positions[other] - positions[one] + shifts @ cell, axis=1) > limits
+        for positions, cell in zip(trajectory.positions, trajectory.cells, strict=True)
+    ])  # fmt: skip
+    had, has = np.diff(first.first) > 0, np.diff(last.first) > 0
+    return BondReport(
+        n_bonds=len(one),
+        persistence=1.0 - broken.mean(axis=1) if len(one) else np.ones(trajectory.n_frames),
+        broken=tuple((int(i), int(j)) for i, j in zip(one[broken[-1]], other[broken[-1]], strict=True)),
+        lost=tuple(int(i) for i in np.flatnonzero(had & ~has)),
+    )
 
 
 def blocked_mean(values: FloatArray) -> tuple[float, float, float]:
@@ -249,7 +434,7 @@ def _amplitudes(trajectory: Trajectory, element: str, *, diffuses: bool) -> dict
     }
 
 
-def _vibrations(trajectory: Trajectory, resolution_thz: float) -> dict[str, FloatArray]:
+def _vibrations(trajectory: Trajectory) -> dict[str, FloatArray]:
     """Vibrational density of states: power spectrum of the velocities, weighted by mass (Welch's estimate).
 
     Returns:
@@ -261,7 +446,7 @@ def _vibrations(trajectory: Trajectory, resolution_thz: float) -> dict[str, Floa
     if trajectory.velocities is None:
         raise DataError("the frames carry no velocities; write them (qff md --velocities).")
     spacing = trajectory.spacing_ps()
-    length = min(trajectory.n_frames, max(_FEWEST_FOR_VIBRATIONS, round(1.0 / (resolution_thz * spacing))))
+    length = min(trajectory.n_frames, max(_FEWEST_FOR_VIBRATIONS, round(1.0 / (_RESOLUTION_THZ * spacing))))
     if length < _FEWEST_FOR_VIBRATIONS:
         raise DataError(f"{length} frames are too few; at least {_FEWEST_FOR_VIBRATIONS} are needed.")
     masses = atomic_masses[trajectory.numbers]

@@ -2,7 +2,7 @@ r"""Bispectrum descriptors of SNAP, computed by LAMMPS: the field's standard lin
 
 ``compute snap`` gives, for the atoms of each type, sums of the bispectrum components :math:`B_{j_1 j_2 j}` and their
 negative derivatives with respect to all positions. Components with j up to 2J number
-:math:`(J + 1)(J + 3/2)(J + 2)/3` for even 2J; those of a smaller 2J are among those of a larger one.
+:math:`(J + 1)(J + 3/2)(J + 2)/3` for even 2J.
 
 References:
     A. P. Thompson, L. P. Swiler, C. R. Trott, S. M. Foiles and G. J. Tucker, J. Comput. Phys. 285, 316 (2015),
@@ -18,9 +18,9 @@ import numpy as np
 from ase.calculators.lammps import Prism
 
 from qiskit_qff.array_types import FloatArray, IntArray
-from qiskit_qff.descriptors.design_rows import STRAIN_COLUMNS, STRAIN_ROWS
+from qiskit_qff.descriptors.kernels import STRAIN_COLUMNS, STRAIN_ROWS
 from qiskit_qff.errors import DataError, MissingDependencyError
-from qiskit_qff.simulation.lammps.libraries import INSTALL, load_mpi, start_lammps
+from qiskit_qff.simulation.lammps_run import INSTALL, load_mpi, start_lammps
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_index
 
@@ -30,23 +30,18 @@ RFAC0 = 0.99363
 """Fraction of the sphere that distances up to the cutoff are mapped to; the value of published potentials."""
 
 
-def component_degrees(twojmax: int) -> IntArray:
-    """Largest degree 2j of every bispectrum component, in LAMMPS's order.
+def n_components(twojmax: int) -> int:
+    """Number of bispectrum components.
 
     Args:
         twojmax: 2J.
-
-    Returns:
-        Shape ``(n_components,)``; a potential of a smaller 2J uses those that do not exceed it.
     """
-    degrees = [
-        j
+    return sum(
+        j >= j1
         for j1 in range(twojmax + 1)
         for j2 in range(j1 + 1)
         for j in range(j1 - j2, min(twojmax, j1 + j2) + 1, 2)
-        if j >= j1
-    ]
-    return np.array(degrees, dtype=np.int64)
+    )
 
 
 class BispectrumRows:
@@ -75,7 +70,7 @@ class BispectrumRows:
         self._lammps = start_lammps(["-log", "none", "-screen", "none"], load_mpi())
         if not self._lammps.has_style("compute", "snap"):
             raise MissingDependencyError(f"this LAMMPS has no package ML-SNAP (compute snap): {INSTALL}")
-        self._components = len(component_degrees(twojmax))
+        self._components = n_components(twojmax)
         numbers = " ".join(f"{number:.10g}" for number in (*radii, *neighbor_weights))
         self._compute = f"compute rows all snap 1.0 {RFAC0} {twojmax} {numbers}"
 

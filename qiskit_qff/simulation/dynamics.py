@@ -1,10 +1,31 @@
-"""Molecular dynamics that can be killed at any moment and goes on where its last checkpoint was.
+"""Molecular dynamics with ASE's integrators, restartable after a kill at any moment.
 
-A run lives in a directory: its trajectory, ``log.csv`` and ``checkpoint.npz``. Starting the same run
-there again restores atoms, thermostat and random numbers from the checkpoint, cuts trajectory and log back to
-it, and goes on; what comes out is, bit for bit, what an uninterrupted run would have written.
+A run lives in a directory with its trajectory, log and checkpoint (:mod:`~qiskit_qff.simulation.recording`). Starting
+the same run there again restores atoms and random numbers from the checkpoint, truncates trajectory and log to it, and
+continues.
+
+========  ===========  ==============================================  ================================
+ensemble  thermostat   integrator of ASE                               conserved quantity
+========  ===========  ==============================================  ================================
+nve       -            ``VelocityVerlet``                              E
+nvt       bussi        ``Bussi`` (stochastic velocity rescaling)       E minus the energy exchanged
+nvt       langevin     ``LangevinBAOAB`` with ``FixCom``               none
+nvt       nose-hoover  ``NoseHooverChainNVT`` (chain of three)         E plus energy of the chain
+npt       (chains)     ``IsotropicMTKNPT`` or ``MTKNPT`` (full cell)   E + PV plus energies of the chains
+========  ===========  ==============================================  ================================
+
+The centre of mass rests in all of them, so 3N - 3 degrees of freedom carry the temperature.
+
+A restart of nve and of the stochastic thermostats gives the same files, bit for bit, as a run without interruption. ASE
+has no interface to save Nosé-Hoover chains: after a restart they and the barostat begin at rest. That is a valid
+trajectory of the same ensemble, but not the uninterrupted one; the conserved quantity continues without a jump.
+
+References:
+    Bussi, Donadio, Parrinello, doi:10.1063/1.2408420; Leimkuhler, Matthews, doi:10.1063/1.4802990; Martyna,
+    Klein, Tuckerman, doi:10.1063/1.463940; Martyna, Tobias, Klein, doi:10.1063/1.467468.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -13,30 +34,48 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms, units
+from ase.constraints import FixCom
+from ase.md.bussi import Bussi
+from ase.md.langevinbaoab import LangevinBAOAB
+from ase.md.nose_hoover_chain import MTKNPT, IsotropicMTKNPT, NoseHooverChainNVT
+from ase.md.velocitydistribution import Stationary
+from ase.md.verlet import VelocityVerlet
 
-from qiskit_qff.errors import DataError
+from qiskit_qff.array_types import FloatArray
+from qiskit_qff.errors import ConfigError, DataError, SimulationError
 from qiskit_qff.simulation.calculator import Potential, QFFCalculator
-from qiskit_qff.simulation.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from qiskit_qff.simulation.extrapolation import EXTRAPOLATING, ExtrapolationCounts, ExtrapolationWatch
-from qiskit_qff.simulation.identity import check_identity, digest_structure
-from qiskit_qff.simulation.integrators import Integrator, build_integrator
-from qiskit_qff.simulation.recording import LOG, LogEntry, Recorder, read_log, trajectory_name
+from qiskit_qff.simulation.recording import (
+    CHECKPOINT,
+    LOG,
+    TRAJECTORY,
+    Checkpoint,
+    LogEntry,
+    Recorder,
+    read_checkpoint,
+    read_log,
+    write_checkpoint,
+)
 from qiskit_qff.simulation.settings import MDSettings
-from qiskit_qff.simulation.stability import StabilityWatch
-from qiskit_qff.simulation.velocities import allowing_for_kept, assign_velocities, keep_velocities, temperature
 
-CHECKPOINT = "checkpoint.npz"
-
-# Settings that may change when a run goes on: they do not touch the physics.
-_FREE_SETTINGS = ("steps", "checkpoint_interval", "maximum_temperature_k", "maximum_step_ang")
+MAX_STEP_ANG = 0.5
+"""A run counts as exploded when an atom moves farther than this in one step, in Å."""
+_REMEDY = (
+    "Use a shorter time step or a lower temperature, or train on data that cover these structures; "
+    "the last checkpoint is kept."
+)
+# Settings that may change when a run continues: they do not touch the physics.
+_FREE_SETTINGS = ("steps", "checkpoint_interval")
+# Momenta that count as zero, in ASE's units: they move a hydrogen atom by 1e-10 Å/fs.
+_AT_REST = 1e-9
 
 Progress = Callable[[str, int, int], None]
-"""Takes a few words, the steps done and the steps in all."""
+"""Takes a few words, the steps done and the total number of steps."""
 
 
 @dataclass(frozen=True)
 class MDSummary:
-    """What a run did, over all of its restarts."""
+    """What a run did, restarts included."""
 
     completed: bool
     """Whether all steps were done; False if the run was asked to stop."""
@@ -51,21 +90,19 @@ class MDSummary:
     temperature_std_k: float
     """Standard deviation of the temperature in K."""
     drift_mev_per_atom_per_ps: float
-    """Slope of a straight line through the conserved quantity, in meV/atom/ps."""
+    """Slope of a straight line through the conserved quantity, in meV/atom/ps; NaN where there is none."""
     pressure_mean_gpa: float
     """Mean pressure in GPa; NaN unless periodic in all directions."""
     ms_per_step: float
     """Wall time per step in ms, of the steps done by this process; NaN if there were none."""
-    lost_atoms: int
-    """Atoms that lost all their neighbours; a run that loses one stops with an error, so this is 0."""
     resumed_from_step: int | None
     """Step of the checkpoint that this process started from; None for a new run."""
     trajectory: Path
-    """The trajectory, extended XYZ, compressed or not."""
+    """The trajectory, extended XYZ."""
     log: Path
     """The log, CSV."""
     extrapolation: ExtrapolationCounts | None = None
-    """What the watch for extrapolation has seen; None where there was none."""
+    """What the extrapolation watch has seen; None if there was none."""
 
 
 def run_dynamics(
@@ -75,25 +112,21 @@ def run_dynamics(
     directory: Path,
     *,
     model_digest: str = "",
-    log_note: str = "",
-    restart: bool = False,
-    progress: Progress | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    progress: Progress = lambda _words, _done, _total: None,
+    should_stop: Callable[[], bool] = lambda: False,
     extrapolation: ExtrapolationWatch | None = None,
 ) -> MDSummary:
-    """Run molecular dynamics in a directory, or go on with the run that is there.
+    """Run molecular dynamics in a directory, or continue the run that is there.
 
     Args:
         atoms: the initial structure; not changed.
         potential: the force field.
         settings: what to run.
         directory: where trajectory, log and checkpoint are; made when missing.
-        model_digest: what identifies the model, so that a run is not continued with another one.
-        log_note: remark for the top of a new log, for example where the force field comes from.
-        restart: begin anew even if there is a checkpoint.
-        progress: told, at each line of the log, how far the run is.
-        should_stop: asked after each step; when it says so, a checkpoint is written and the run ends.
-        extrapolation: grades the atoms every few steps; the run may end for it as for ``should_stop``.
+        model_digest: identifies the model, so that a run is not continued with another one.
+        progress: called at each log entry.
+        should_stop: asked after each step; when true, a checkpoint is written and the run ends.
+        extrapolation: grades the atoms every few steps; may end the run like ``should_stop``.
 
     Raises:
         ConfigError: if the checkpoint there belongs to another run.
@@ -101,35 +134,138 @@ def run_dynamics(
         SimulationError: if the run explodes or loses an atom; the last checkpoint is kept.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    moving = atoms.copy()
-    moving.set_constraint()
-    moving.calc = QFFCalculator(potential)
-    identity = {
-        "settings": {name: value for name, value in asdict(settings).items() if name not in _FREE_SETTINGS},
-        "model": model_digest,
-        "structure": digest_structure(atoms, velocities=settings.keep_velocities),
-    }
-    run = _Run(moving, allowing_for_kept(settings, atoms), directory, identity, log_note=log_note, guard=extrapolation)
-    resumed = None if restart else run.resume()
-    if resumed is None:
-        run.start()
-    begin, first_step = time.perf_counter(), run.step
+    if len(atoms) < 2:
+        raise ConfigError("molecular dynamics needs at least two atoms: the centre of mass is kept at rest.")
+    if settings.ensemble == "npt" and not atoms.pbc.all():
+        raise DataError("npt needs a structure that is periodic in all three directions; use nvt or nve.")
+    run = _Run(atoms, potential, settings, directory, model_digest=model_digest, guard=extrapolation)
+    resumed = run.begin()
+    begin = time.perf_counter()
+    first_step = run.step
     try:
-        completed = run.advance(progress or _silent, should_stop or _never)
+        completed = run.advance(progress, should_stop)
     finally:
         run.close()
-    elapsed = time.perf_counter() - begin
     n_done = run.step - first_step
-    return _summarise(
-        settings,
-        directory,
-        n_atoms=len(atoms),
+    log = read_log(directory / LOG)
+    conserved, temperatures = log["conserved_ev"], log["temperature_k"]
+    has_drift = len(conserved) > 2 and bool(np.isfinite(conserved).all())
+    slope = np.polyfit(log["time_fs"] / 1e3, conserved, 1)[0] if has_drift else np.nan
+    return MDSummary(
         completed=completed,
         steps=run.step,
-        resumed=resumed,
-        ms_per_step=1e3 * elapsed / n_done if n_done else float("nan"),
+        time_ps=run.step * settings.timestep_fs / 1e3,
+        ensemble=settings.ensemble,
+        temperature_mean_k=float(temperatures.mean()),
+        temperature_std_k=float(temperatures.std()),
+        drift_mev_per_atom_per_ps=1e3 * float(slope) / len(atoms),
+        pressure_mean_gpa=float(log["pressure_gpa"].mean()),
+        ms_per_step=1e3 * (time.perf_counter() - begin) / n_done if n_done else float("nan"),
+        resumed_from_step=resumed,
+        trajectory=directory / TRAJECTORY,
+        log=directory / LOG,
         extrapolation=None if extrapolation is None else extrapolation.counts,
     )
+
+
+def temperature_of(atoms: Atoms) -> float:
+    """Temperature in K of atoms whose centre of mass rests: 3N - 3 degrees of freedom carry it."""
+    return 2.0 * float(atoms.get_kinetic_energy()) / ((3 * len(atoms) - 3) * units.kB)
+
+
+def assign_velocities(atoms: Atoms, temperature_k: float, *, rng: np.random.Generator) -> None:
+    """Draw Maxwell-Boltzmann momenta at exactly this temperature, with the centre of mass at rest.
+
+    Args:
+        atoms: at least two; changed in place.
+        temperature_k: in K.
+        rng: source of the random numbers.
+    """
+    scale = np.sqrt(atoms.get_masses() * units.kB * temperature_k)
+    atoms.set_momenta(rng.standard_normal((len(atoms), 3)) * scale[:, None])
+    Stationary(atoms, preserve_temperature=False)
+    atoms.set_momenta(atoms.get_momenta() * np.sqrt(temperature_k / temperature_of(atoms)))
+
+
+@dataclass
+class Integrator:
+    """One of ASE's integrators at work, and the energy that its thermostat and barostat exchange with the atoms."""
+
+    dynamics: Any
+    """The integrator of ASE."""
+    restored_ev: float = 0.0
+    """Energy that chains gave to the atoms before the last restart, in eV."""
+
+    def exchanged_energy(self) -> float:
+        """Energy in eV that thermostat and barostat have given to the atoms; NaN for Langevin dynamics."""
+        match self.dynamics:
+            case Bussi():
+                return float(self.dynamics.transferred_energy)
+            case LangevinBAOAB():
+                return float("nan")
+            case NoseHooverChainNVT() | IsotropicMTKNPT() | MTKNPT():
+                total = self.dynamics.atoms.get_total_energy()
+                return float(total - self.dynamics.get_conserved_energy()) + self.restored_ev
+            case _:
+                return 0.0
+
+    def restore_exchanged(self, energy_ev: float) -> None:
+        """Continue the account of a run that was interrupted."""
+        match self.dynamics:
+            case Bussi():
+                self.dynamics.transferred_energy = energy_ev
+            case NoseHooverChainNVT() | IsotropicMTKNPT() | MTKNPT():
+                self.restored_ev = energy_ev - self.exchanged_energy()
+
+    def set_temperature(self, temperature_k: float) -> None:
+        """Change the temperature of a stochastic thermostat, in K."""
+        match self.dynamics:
+            case Bussi():
+                self.dynamics.target_kinetic_energy = 0.5 * units.kB * temperature_k * self.dynamics.ndof
+            case LangevinBAOAB():
+                self.dynamics.set_temperature(temperature_k)
+
+
+def build_integrator(atoms: Atoms, settings: MDSettings, *, rng: np.random.Generator) -> Integrator:
+    """Set up ASE's integrator for an ensemble.
+
+    Args:
+        atoms: with calculator and momenta.
+        settings: what to run.
+        rng: noise of the stochastic thermostats.
+    """
+    timestep, relaxation = settings.timestep_fs * units.fs, settings.thermostat_time_fs * units.fs
+    temperature = settings.temperature_k
+    # ASE's chains thermalise 3N degrees of freedom, of which 3N - 3 move; at this temperature the moving ones get what
+    # they should have.
+    chain_temperature = temperature * (len(atoms) - 1) / len(atoms)
+    if settings.ensemble == "nve":
+        return Integrator(VelocityVerlet(atoms, timestep))
+    if settings.ensemble == "npt":
+        kind = IsotropicMTKNPT if settings.barostat == "isotropic" else MTKNPT
+        return Integrator(
+            kind(
+                atoms,
+                timestep,
+                temperature_K=chain_temperature,
+                pressure_au=settings.pressure_gpa * units.GPa,
+                tdamp=relaxation,
+                pdamp=settings.barostat_time_fs * units.fs,
+            )
+        )
+    if settings.thermostat == "nose-hoover":
+        return Integrator(NoseHooverChainNVT(atoms, timestep, chain_temperature, relaxation))
+    if settings.thermostat == "langevin":
+        atoms.set_constraint(FixCom())
+        # PERF: hydrostatic only spares a matrix exponential a step; the cell is fixed.
+        return Integrator(
+            LangevinBAOAB(atoms, timestep, temperature_K=temperature, T_tau=relaxation, hydrostatic=True, rng=rng)
+        )
+    bussi = Bussi(atoms, timestep, temperature, relaxation, rng=rng)
+    bussi.ndof = 3 * len(atoms) - 3
+    integrator = Integrator(bussi)
+    integrator.set_temperature(temperature)
+    return integrator
 
 
 class _Run:
@@ -138,108 +274,94 @@ class _Run:
     def __init__(
         self,
         atoms: Atoms,
+        potential: Potential,
         settings: MDSettings,
         directory: Path,
-        identity: Mapping[str, Any],
         *,
-        log_note: str,
+        model_digest: str,
         guard: ExtrapolationWatch | None,
     ) -> None:
         self.step, self._stopped = 0, False
-        self._guard = guard
-        self._log_note = log_note
-        self._atoms = atoms
-        self._settings = settings
-        self._directory = directory
-        self._identity = identity
+        self._settings, self._directory, self._guard = settings, directory, guard
+        self._identity: dict[str, Any] = {
+            "settings": {name: value for name, value in asdict(settings).items() if name not in _FREE_SETTINGS},
+            "model": model_digest,
+            "structure": _digest(atoms, velocities=settings.keep_velocities),
+        }
+        if settings.to_temperature_k is not None:
+            self._identity["settings"]["steps"] = settings.steps  # a ramp ends at the last step
         self._rng = np.random.default_rng(settings.seed)
-        self._watch = self._watch_from_start()
+        self._atoms = atoms.copy()
+        self._atoms.set_constraint()
+        self._atoms.calc = QFFCalculator(potential)
+        self._atoms.get_potential_energy()  # also checks the structure
+        self._bonded = self._atoms.calc.n_neighbors > 0
+        self._volume = float(atoms.get_volume()) if atoms.pbc.all() else 0.0
+        self._hottest_k = max(settings.temperature_k, settings.to_temperature_k or 0.0)
+        if settings.keep_velocities:
+            self._hottest_k = max(self._hottest_k, temperature_of(atoms))
         self._integrator: Integrator
         self._recorder: Recorder
 
-    def start(self) -> None:
-        """Begin a new run: draw velocities, write the first frame and checkpoint."""
+    def begin(self) -> int | None:
+        """Continue from the checkpoint, or start anew where there is none; returns the checkpoint's step.
+
+        Raises:
+            ConfigError: if the checkpoint belongs to another run, or there are no velocities to keep.
+            DataError: if the checkpoint is damaged, or a file is shorter than at the checkpoint.
+        """
+        path = self._directory / CHECKPOINT
+        if path.exists():
+            checkpoint = read_checkpoint(path)
+            self._check_identity(path, checkpoint)
+            try:
+                self._restore(checkpoint)
+            except (KeyError, ValueError, TypeError, AttributeError) as error:
+                raise DataError(f"{path}: damaged checkpoint ({error}). Start the run anew with --restart.") from error
+            return self.step
         if self._settings.keep_velocities:
-            keep_velocities(self._atoms)
+            Stationary(self._atoms, preserve_temperature=False)
+            if not np.abs(self._atoms.get_momenta()).max() > _AT_REST:
+                raise ConfigError(
+                    "the structure has no velocities to start with. Take a frame of a run that wrote them, or draw "
+                    "them."
+                )
         else:
             assign_velocities(self._atoms, self._settings.temperature_k, rng=self._rng)
         self._integrator = build_integrator(self._atoms, self._settings, rng=self._rng)
-        (self._directory / CHECKPOINT).unlink(missing_ok=True)
-        self._recorder = Recorder(self._directory, self._settings, log_note=self._log_note)
+        self._recorder = Recorder(self._directory)
         if self._guard is not None:
             self._guard.open(self._directory)
         self._record()
         self._stopped = self._extrapolates()
         self._save()
-
-    def resume(self) -> int | None:
-        """Take up the run of the checkpoint, if there is one; gives its step.
-
-        Raises:
-            ConfigError: if the checkpoint belongs to another run.
-            DataError: if the checkpoint is damaged, or a file is shorter than at the checkpoint.
-        """
-        path = self._directory / CHECKPOINT
-        if not path.exists():
-            return None
-        checkpoint = read_checkpoint(path)
-        check_identity(path, checkpoint, self._identity, self._settings)
-        try:
-            self._restore(checkpoint)
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise DataError(f"{path}: damaged checkpoint ({error}). Start the run anew with --restart.") from error
-        self.step = checkpoint.step
-        return self.step
-
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        """Take up atoms, integrator, random numbers and files."""
-        self._atoms.set_cell(checkpoint.cell)
-        self._atoms.positions[:] = checkpoint.positions
-        self._atoms.set_momenta(checkpoint.momenta)
-        self._integrator = build_integrator(self._atoms, self._settings, rng=self._rng)
-        self._integrator.restore(checkpoint.integrator)
-        self._rng.bit_generator.state = dict(checkpoint.random_state)
-        self._recorder = Recorder(self._directory, self._settings, file_sizes=checkpoint.file_sizes)
-        if self._guard is not None:
-            size = checkpoint.file_sizes.get(EXTRAPOLATING)
-            self._guard.open(self._directory, size=size, state=checkpoint.watch)
+        return None
 
     def advance(self, progress: Progress, should_stop: Callable[[], bool]) -> bool:
-        """Do the remaining steps; gives whether all were done.
+        """Do the remaining steps; returns whether all were done.
 
         Raises:
             SimulationError: if the run explodes or loses an atom.
         """
         settings = self._settings
         begin, first_step = time.perf_counter(), self.step
-        if self._stopped:
-            return False
-        while self.step < settings.steps:
+        while self.step < settings.steps and not self._stopped:
             if settings.to_temperature_k is not None:
                 self._integrator.set_temperature(settings.temperature_at(self.step))
-            self._integrator.step()
+            self._integrator.dynamics.step()
             self.step += 1
-            self._watch.check_motion(self._atoms, self.step)
+            self._check_motion()
             if self.step % settings.interval == 0:
                 entry = self._record()
                 pace = 1e3 * (time.perf_counter() - begin) / (self.step - first_step)
-                words = f"{entry.temperature_k:.0f} K, {pace:.2f} ms/step"
-                progress(words, self.step, settings.steps)
-            stopped = self._extrapolates()
-            if stopped or self.step % settings.checkpoint_interval == 0 or self.step == settings.steps:
+                progress(f"{entry.temperature_k:.0f} K, {pace:.2f} ms/step", self.step, settings.steps)
+            self._stopped = self._extrapolates()
+            if self._stopped or self.step % settings.checkpoint_interval == 0 or self.step == settings.steps:
                 self._save()
             elif should_stop():
                 self._save()
                 return False
-            if stopped:
-                return False
-        return True
-
-    def _extrapolates(self) -> bool:
-        """Whether the watch for extrapolation wants the run to stop here."""
-        return self._guard is not None and self._guard.check(
-            self._atoms, self.step, self.step * self._settings.timestep_fs
-        )
+        return not self._stopped
 
     def close(self) -> None:
         """Close the files."""
@@ -247,28 +369,45 @@ class _Run:
         if self._guard is not None:
             self._guard.close()
 
-    def _watch_from_start(self) -> StabilityWatch:
-        """Limits that follow from the initial structure; its first evaluation also checks it."""
-        atoms = self._atoms
-        atoms.get_potential_energy()
-        return StabilityWatch(
-            masses=atoms.get_masses(),
-            symbols=tuple(atoms.symbols),
-            volume=atoms.get_volume() if atoms.cell.rank == 3 else 0.0,
-            bonded=atoms.calc.n_neighbors > 0,
-            settings=self._settings,
-        )
+    def _check_identity(self, path: Path, checkpoint: Checkpoint) -> None:
+        """Refuse to continue another run.
 
-    def _record(self) -> LogEntry:
-        """Write a frame and a line of the log, and check that no atom is lost."""
-        entry = _measure(self._atoms, self._integrator, self.step, self.step * self._settings.timestep_fs)
-        self._recorder.write(self._atoms, entry)
-        self._watch.check_neighbors(self._atoms.calc.n_neighbors, self.step)
-        return entry
+        Raises:
+            ConfigError: naming what differs.
+        """
+        advice = "Choose another --out, or begin anew with --restart."
+        for name in ("model", "structure"):
+            if checkpoint.identity.get(name) != self._identity[name]:
+                raise ConfigError(f"{path}: the run there was started with another {name}. {advice}")
+        before: Mapping[str, Any] = checkpoint.identity.get("settings", {})
+        for name, value in self._identity["settings"].items():
+            if before.get(name) != value:
+                raise ConfigError(
+                    f"{path}: the run there was started with {name}={before.get(name)}, not {value}. {advice}"
+                )
+        if checkpoint.step > self._settings.steps:
+            raise ConfigError(
+                f"{path}: the run there has done {checkpoint.step} steps already, more than {self._settings.steps}. "
+                f"{advice}"
+            )
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        """Take up atoms, integrator, random numbers and files."""
+        self._atoms.set_cell(checkpoint.cell)
+        self._atoms.positions[:] = checkpoint.positions
+        self._atoms.set_momenta(checkpoint.momenta)
+        self._rng.bit_generator.state = dict(checkpoint.random_state)
+        self._integrator = build_integrator(self._atoms, self._settings, rng=self._rng)
+        self._integrator.restore_exchanged(float(checkpoint.exchanged_ev))
+        self._recorder = Recorder(self._directory, file_sizes=checkpoint.file_sizes)
+        if self._guard is not None:
+            size = checkpoint.file_sizes.get(EXTRAPOLATING)
+            self._guard.open(self._directory, size=size, state=checkpoint.watch)
+        self.step = checkpoint.step
 
     def _save(self) -> None:
-        """Bring the files to the disk, then write a checkpoint that knows their length."""
-        kept = {} if self._guard is None else self._guard.sync()
+        """Force the files to disk, then write a checkpoint that knows their length."""
+        exchanged = self._integrator.exchanged_energy()
         write_checkpoint(
             self._directory / CHECKPOINT,
             Checkpoint(
@@ -276,75 +415,74 @@ class _Run:
                 positions=self._atoms.get_positions(),
                 momenta=self._atoms.get_momenta(),
                 cell=self._atoms.cell.array,
-                integrator=self._integrator.state(),
+                exchanged_ev=0.0 if np.isnan(exchanged) else exchanged,
                 random_state=self._rng.bit_generator.state,
-                file_sizes=self._recorder.sync() | kept,
+                file_sizes=self._recorder.sync() | ({} if self._guard is None else self._guard.sync()),
                 identity=self._identity,
                 watch={} if self._guard is None else self._guard.state(),
             ),
         )
 
+    def _extrapolates(self) -> bool:
+        """Whether the extrapolation watch wants the run to stop here."""
+        time_fs = self.step * self._settings.timestep_fs
+        return self._guard is not None and self._guard.check(self._atoms, self.step, time_fs)
 
-def _measure(atoms: Atoms, integrator: Integrator, step: int, time_fs: float) -> LogEntry:
-    """One line of the log for the atoms as they are."""
-    kinetic, potential = float(atoms.get_kinetic_energy()), float(atoms.get_potential_energy())
-    pressure = volume = float("nan")
-    if atoms.pbc.all():
-        volume = float(atoms.get_volume())
-        virial_pressure = -atoms.get_stress()[:3].sum() / 3.0
-        pressure = float(virial_pressure + 2.0 * kinetic / (3.0 * volume)) / units.GPa
-    return LogEntry(
-        step=step,
-        time_fs=time_fs,
-        temperature_k=temperature(kinetic, len(atoms)),
-        potential_ev=potential,
-        kinetic_ev=kinetic,
-        total_ev=potential + kinetic,
-        conserved_ev=integrator.conserved_energy(),
-        pressure_gpa=pressure,
-        volume_ang3=volume,
-        max_force_ev_per_ang=float(np.sqrt((atoms.get_forces() ** 2).sum(axis=1).max())),
-    )
+    def _record(self) -> LogEntry:
+        """Write a frame and a log entry, and check that no atom is lost.
 
+        Raises:
+            SimulationError: naming an atom that has no neighbour within the cutoff any more.
+        """
+        atoms, is_periodic = self._atoms, self._volume > 0.0
+        kinetic, potential = float(atoms.get_kinetic_energy()), float(atoms.get_potential_energy())
+        stress = atoms.get_stress(include_ideal_gas=True) if is_periodic else np.full(6, np.nan)
+        entry = LogEntry(
+            step=self.step,
+            time_fs=self.step * self._settings.timestep_fs,
+            temperature_k=temperature_of(atoms),
+            potential_ev=potential,
+            kinetic_ev=kinetic,
+            total_ev=potential + kinetic,
+            conserved_ev=potential + kinetic - self._integrator.exchanged_energy(),
+            pressure_gpa=-float(stress[:3].mean()) / units.GPa,
+            volume_ang3=float(atoms.get_volume()) if is_periodic else float("nan"),
+            max_force_ev_per_ang=float(np.linalg.norm(atoms.get_forces(), axis=1).max()),
+        )
+        self._recorder.write(atoms, entry)
+        lost = np.flatnonzero((atoms.calc.n_neighbors == 0) & self._bonded)
+        if len(lost):
+            raise SimulationError(
+                f"step {self.step}: lost atom {lost[0]} ({atoms.symbols[lost[0]]}): no other atom within the cutoff "
+                f"({len(lost)} lost in all). {_REMEDY}"
+            )
+        return entry
 
-def _summarise(
-    settings: MDSettings,
-    directory: Path,
-    *,
-    n_atoms: int,
-    completed: bool,
-    steps: int,
-    resumed: int | None,
-    ms_per_step: float,
-    extrapolation: ExtrapolationCounts | None,
-) -> MDSummary:
-    """Read the whole log, restarts included, and reduce it."""
-    log = read_log(directory / LOG)
-    temperatures = log["temperature_k"]
-    time_ps, conserved = log["time_fs"] / 1e3, log["conserved_ev"]
-    slope = float(np.polyfit(time_ps, conserved, 1)[0]) if len(time_ps) > 2 else float("nan")
-    return MDSummary(
-        completed=completed,
-        steps=steps,
-        time_ps=steps * settings.timestep_fs / 1e3,
-        ensemble=settings.ensemble,
-        temperature_mean_k=float(temperatures.mean()),
-        temperature_std_k=float(temperatures.std()),
-        drift_mev_per_atom_per_ps=1e3 * slope / n_atoms,
-        pressure_mean_gpa=float(log["pressure_gpa"].mean()),
-        ms_per_step=ms_per_step,
-        lost_atoms=0,
-        resumed_from_step=resumed,
-        trajectory=directory / trajectory_name(settings),
-        log=directory / LOG,
-        extrapolation=extrapolation,
-    )
+    def _check_motion(self) -> None:
+        """Check velocities, temperature and volume after each step.
 
-
-def _silent(_words: str, _done: int, _total: int) -> None:
-    """Progress that nobody watches."""
+        Raises:
+            SimulationError: if a number is not finite, an atom moves too far, or it is too hot.
+        """
+        moves: FloatArray = np.linalg.norm(self._atoms.get_velocities(), axis=1)
+        moves *= self._settings.timestep_fs * units.fs
+        now, limit, reason = temperature_of(self._atoms), 5.0 * self._hottest_k + 1000.0, ""
+        # NOTE: the comparisons are written so that NaN fails them.
+        if not moves.max() <= MAX_STEP_ANG:
+            atom = int(np.argmax(np.where(np.isfinite(moves), moves, np.inf)))
+            reason = f"atom {atom} ({self._atoms.symbols[atom]}) moves {moves[atom]:.3g} Å in one step"
+        elif not now <= limit:
+            reason = f"temperature {now:.0f} K is above the limit of {limit:.0f} K"
+        elif self._settings.ensemble == "npt" and not 0.5 <= (ratio := self._atoms.get_volume() / self._volume) <= 2.0:
+            reason = f"volume is {ratio:.2f} times that of the start"
+        if reason:
+            raise SimulationError(f"step {self.step}: the simulation exploded: {reason}. {_REMEDY}")
 
 
-def _never() -> bool:
-    """A run that nobody stops."""
-    return False
+def _digest(atoms: Atoms, *, velocities: bool) -> str:
+    """Identifies the initial structure, with or without its velocities."""
+    digest = hashlib.sha256()
+    arrays = (atoms.numbers.astype(np.int64), atoms.positions, atoms.cell.array, atoms.pbc)
+    for array in (*arrays, atoms.get_momenta()) if velocities else arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -18,7 +18,7 @@ from ase.data import chemical_symbols, covalent_radii
 
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.neighbors import neighbor_list
+from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 
 BOND = 1.2
 """Elements have bonds if atoms of theirs come closer than this multiple of the sum of their covalent radii."""
@@ -32,6 +32,27 @@ MOBILE = (3, 11, 19)
 """Ions that hop by nature: Li, Na, K."""
 
 Pair = tuple[int, int]
+
+
+def bonded(numbers: IntArray, near: NeighborList, *, within: float = BOND, mobile: Sequence[int] = MOBILE) -> BoolArray:
+    """Which pairs of a neighbour list are bonds, by the rule of this module.
+
+    Two atoms are bonded if they are closer than a multiple of the sum of their covalent radii, neither is a mobile ion,
+    and at least one is a nonmetal.
+
+    Args:
+        numbers: Atomic numbers, shape ``(n_atoms,)``.
+        near: Full neighbour list that reaches far enough.
+        within: The multiple: :data:`BOND` for bonds that form, :data:`STRETCHED` for bonds that last.
+        mobile: Atomic numbers of ions whose contacts are no bonds.
+
+    Returns:
+        Shape ``(n_pairs,)``.
+    """
+    one, other = near.centers, near.neighbor
+    radii, rigid, light = covalent_radii[numbers], ~np.isin(numbers, mobile), np.isin(numbers, NONMETALS)
+    found: BoolArray = near.distances < within * (radii[one] + radii[other])
+    return found & rigid[one] & rigid[other] & (light[one] | light[other])
 
 
 def missing_bonds(frames: Sequence[Frame], *, mobile: Sequence[int] = MOBILE) -> dict[int, str]:

@@ -27,7 +27,7 @@ References:
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -35,9 +35,9 @@ import numpy as np
 from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector, build_program
 from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
-from qiskit_qff.training.design import Progress
+from qiskit_qff.training.loss import Progress
 from qiskit_qff.training.objective import Objective
-from qiskit_qff.training.solver import Restart, SolverSettings, levenberg_marquardt
+from qiskit_qff.training.solver import PERTURBATION, Restart, levenberg_marquardt
 
 HALF = np.sqrt(0.5)
 """Constant amplitude of a balanced readout vector."""
@@ -367,21 +367,16 @@ def reduced_parameters(objective: Objective, parameters: FloatArray) -> tuple[Ba
 
 
 def minimise_balanced(
-    objective: Objective,
-    settings: SolverSettings,
-    *,
-    rng: np.random.Generator,
-    progress: Progress,
-    further: FloatArray | None = None,
+    objective: Objective, *, restarts: int, max_iterations: int, rng: np.random.Generator, progress: Progress
 ) -> list[Restart]:
     """Optimise balanced readouts: from the linear model, with the signs that are best one at a time.
 
     Args:
         objective: The loss, of a balanced layout.
-        settings: How long and how often; later starts are random changes of the best end so far.
+        restarts: Number of starts; later ones are random changes of the best end so far.
+        max_iterations: Most steps of one start.
         rng: Source of the random starts.
         progress: Called after every step.
-        further: One more start, balanced parameters of shape ``(P,)``.
 
     Returns:
         All restarts, best first.
@@ -390,26 +385,23 @@ def minimise_balanced(
     begin = np.concatenate([*coefficients, references])
     first = BalancedObjective(objective, np.ones(len(coefficients)))
     runs: list[tuple[Restart, BalancedObjective]] = []
-    for k in range(settings.restarts):
+    for k in range(restarts):
         start = first
         if k > 0:
             best, balanced = min(runs, key=lambda run: float(run[0].losses[-1]))
             start = first.with_signs(rng.choice([-1.0, 1.0], len(coefficients)))
-            begin = _shaken(balanced, best.parameters, settings, rng)
-        runs.append(_with_best_signs(start, begin, settings, progress, label=f"fit {k + 1}"))
-    if further is not None:
-        other, begin = reduced_parameters(objective, further)
-        runs.append(_with_best_signs(other, begin, settings, progress, label="fit again"))
+            begin = _shaken(balanced, best.parameters, rng)
+        runs.append(_with_best_signs(start, begin, max_iterations, progress, label=f"fit {k + 1}"))
     found = [Restart(run.losses, balanced.parameters(run.parameters)) for run, balanced in runs]
     return sorted(found, key=lambda run: float(run.losses[-1]))
 
 
 def _with_best_signs(
-    balanced: BalancedObjective, start: FloatArray, settings: SolverSettings, progress: Progress, label: str
+    balanced: BalancedObjective, start: FloatArray, max_iterations: int, progress: Progress, label: str
 ) -> tuple[Restart, BalancedObjective]:
     """Optimise, then try the other sign of every register."""
-    best = levenberg_marquardt(balanced, start, settings, progress=progress, label=label)
-    trial = replace(settings, max_iterations=min(settings.max_iterations, TRIAL_STEPS))
+    best = levenberg_marquardt(balanced, start, max_iterations, progress=progress, label=label)
+    trial = min(max_iterations, TRIAL_STEPS)
     for r in range(len(balanced.signs)):
         flipped = balanced.signs.copy()
         flipped[r] = -flipped[r]
@@ -417,17 +409,15 @@ def _with_best_signs(
         run = levenberg_marquardt(other, best.parameters, trial, progress=progress, label=label)
         if run.losses[-1] < (1.0 - LEAST_GAIN) * best.losses[-1]:
             best, balanced = Restart(np.append(best.losses, run.losses[-1]), run.parameters), other
-    last = levenberg_marquardt(balanced, best.parameters, settings, progress=progress, label=label)
+    last = levenberg_marquardt(balanced, best.parameters, max_iterations, progress=progress, label=label)
     return Restart(np.append(best.losses, last.losses[1:]), last.parameters), balanced
 
 
-def _shaken(
-    balanced: BalancedObjective, reduced: FloatArray, settings: SolverSettings, rng: np.random.Generator
-) -> FloatArray:
+def _shaken(balanced: BalancedObjective, reduced: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Linear terms changed at random, each by an amount that alone would raise the loss by some of itself."""
     value, _, curvature = balanced.quadratic_model(reduced)
     natural = np.sqrt(max(value, 0.0) / np.maximum(np.diagonal(curvature), 1e-300))
     shaken = reduced.copy()
     count = balanced.n_terms
-    shaken[:count] += settings.perturbation * natural[:count] * rng.normal(size=count)
+    shaken[:count] += PERTURBATION * natural[:count] * rng.normal(size=count)
     return shaken

@@ -1,4 +1,4 @@
-"""Settings that depend on the data, decided in one place where the configuration leaves them open.
+"""What follows from the data and the parameter limit: open settings, pool, sizes of the registers.
 
 A longer cutoff shows more of the surroundings, but each of its channels is a weaker function of more neighbours, and
 more of them compete for the same parameters. With many atoms to learn from it pays: on validation frames from inside
@@ -9,14 +9,19 @@ frames they are 13 % worse, on Li-MOF-5 6 % with 18 frames, 5 and 11 % with 51 (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
-from qiskit_qff.errors import ConfigError
+from qiskit_qff.circuit.ansatz import AnsatzSpec, n_parameters
+from qiskit_qff.compression.linear_map import LinearMap
+from qiskit_qff.compression.search import SizeLimits
+from qiskit_qff.descriptors.pool import PoolSettings
+from qiskit_qff.errors import BudgetError, ConfigError
 from qiskit_qff.model.config import DataConfig, ResolvedConfig, ResolvedData, ResolvedDescriptor, TrainConfig
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_of
 from qiskit_qff.structures.splitting import GROUP_TAGS, group_tag, is_time_ordered
-from qiskit_qff.training.budget import fitting_n_radial
+from qiskit_qff.training.objective import ParameterLayout
 
 ATOMS_PER_ELEMENT = 1_800
 """Training atoms per element, on average, from which the longer cutoff is the default."""
@@ -28,6 +33,10 @@ PRODUCT_ATOMS = 1_000
 """Training atoms from which products of channels are the default."""
 PRODUCTS = 2
 """Rounds of products then."""
+
+MAX_POOL = 8000
+"""Most channels of the pool, whose Gram matrix then takes 0.5 GB; radial functions are fewer until many species fit."""
+_RADIAL_PAIRS: tuple[Literal["all", "same"], ...] = ("all", "same")
 
 Reasons = dict[str, str]
 """Why a setting got its value, by dotted name such as ``descriptor.r_cut``."""
@@ -84,11 +93,8 @@ def _descriptor(config: TrainConfig, frames: Sequence[Frame]) -> tuple[ResolvedD
     r_cut, n_radial, products = given.r_cut, given.n_radial, given.products
     if products is None:
         pays = n_atoms >= PRODUCT_ATOMS
-        chosen = config.compression.method == "forward_selection"
-        products = PRODUCTS if pays and chosen else 0
-        reasons["descriptor.products"] = (
-            f"{n_atoms:,} training atoms, {_side(pays)} {PRODUCT_ATOMS:,}" if chosen else "needs forward selection"
-        )
+        products = PRODUCTS if pays else 0
+        reasons["descriptor.products"] = f"{n_atoms:,} training atoms, {_side(pays)} {PRODUCT_ATOMS:,}"
     is_long = n_atoms >= ATOMS_PER_ELEMENT * n_elements
     share = f"{n_atoms // n_elements:,} training atoms per element, {_side(is_long)} {ATOMS_PER_ELEMENT:,}"
     is_default_long = r_cut is None and is_long
@@ -101,7 +107,7 @@ def _descriptor(config: TrainConfig, frames: Sequence[Frame]) -> tuple[ResolvedD
     settings = given.model_dump() | {"r_cut": r_cut, "n_radial": n_radial, "products": products}
     resolved = ResolvedDescriptor.model_validate(settings)
     if chosen_radial and (fitting := fitting_n_radial(resolved, species_of(frames))) < n_radial:
-        reasons["descriptor.n_radial"] = f"as many as a pool of max_pool = {given.max_pool:,} channels has room for"
+        reasons["descriptor.n_radial"] = f"as many as a pool of {MAX_POOL:,} channels has room for"
         resolved = resolved.model_copy(update={"n_radial": fitting})
     return resolved, reasons
 
@@ -109,3 +115,139 @@ def _descriptor(config: TrainConfig, frames: Sequence[Frame]) -> tuple[ResolvedD
 def _side(reached: bool) -> str:  # noqa: FBT001
     """Which side of a threshold a number is on."""
     return "at least" if reached else "fewer than"
+
+
+def register_spec(config: TrainConfig) -> AnsatzSpec:
+    """Ansatz of every register; all have the same circuit.
+
+    Args:
+        config: The configuration.
+    """
+    circuit = config.circuit
+    return AnsatzSpec(
+        family=circuit.family,
+        readout=circuit.readout,
+        n_amplitudes=2**circuit.n_qubits,
+        layers=circuit.layers,
+        n_readouts=1 if circuit.readout == "rank_one" else circuit.n_readouts,
+    )
+
+
+def is_balanced(config: TrainConfig) -> bool:
+    """Whether readouts are balanced: those of rank-one trees, where the angles can follow the linear terms."""
+    return config.circuit.family == "ry_tree"
+
+
+def register_sizes(config: TrainConfig, n_features: int) -> tuple[int, ...]:
+    """Features of each register of a species: as many full registers as there are, and one for the rest.
+
+    Args:
+        config: The configuration.
+        n_features: Features of the species.
+    """
+    largest = 2**config.circuit.n_qubits - 1
+    full, rest = divmod(n_features, int(largest))
+    return (largest,) * full + ((rest,) if rest else ())
+
+
+def parameter_layout(config: TrainConfig, maps: Mapping[int, LinearMap], n_references: int) -> ParameterLayout:
+    """What is fitted, and how.
+
+    Args:
+        config: The configuration.
+        maps: Compression of each species by atomic number.
+        n_references: Reference energies that the training data can tell apart.
+    """
+    sizes = [count + 1 for number in sorted(maps) for count in register_sizes(config, maps[number].n_features)]
+    specs = (register_spec(config),) * len(sizes)
+    return ParameterLayout(specs, tuple(sizes), n_references, balanced=is_balanced(config))
+
+
+def size_limits(config: TrainConfig, species: tuple[int, ...], n_references: int) -> SizeLimits:
+    """Numbers of features that the budget allows.
+
+    A balanced register counts one parameter per feature, so the species share the budget freely and the data decides
+    who gets how much. Other registers count the parameters of their circuit; every species gets as many of them.
+
+    Args:
+        config: The configuration.
+        species: Atomic numbers.
+        n_references: Reference energies that the training data can tell apart.
+
+    Raises:
+        BudgetError: If one register or feature for every species needs more than ``max_parameters``.
+    """
+    spec, count = register_spec(config), len(species)
+    free = config.max_parameters - n_references
+    each = 1 if is_balanced(config) else n_parameters(spec)
+    if free < each * count:
+        raise BudgetError(
+            f"max_parameters is {config.max_parameters}, but {count} species need at least {each} each beside "
+            f"{n_references} reference energies ({each * count + n_references} in all); raise it"
+            + ("." if is_balanced(config) else ", lower circuit.n_qubits, layers or n_readouts, or choose 'ry_tree'.")
+        )
+    if is_balanced(config):
+        return SizeLimits(total=free, per_species=free)
+    features = free // (each * count) * (2**config.circuit.n_qubits - 1)
+    return SizeLimits(total=features * count, per_species=features)
+
+
+def fit_pool(descriptor: ResolvedDescriptor, species: tuple[int, ...]) -> PoolSettings:
+    """Pool settings within :data:`MAX_POOL` channels, with as many radial functions as the configuration says.
+
+    Three-body channels combine all radial functions, or only equal ones where all would be too many.
+
+    Args:
+        descriptor: The configuration.
+        species: Atomic numbers.
+
+    Raises:
+        ConfigError: If the pool is too large either way.
+    """
+    return _first_within([_pool_settings(descriptor, descriptor.n_radial, p) for p in _RADIAL_PAIRS], len(species))
+
+
+def fitting_n_radial(descriptor: ResolvedDescriptor, species: tuple[int, ...]) -> int:
+    """The default number of radial functions: lowered from the configuration's until the pool fits.
+
+    Args:
+        descriptor: The configuration.
+        species: Atomic numbers.
+
+    Raises:
+        ConfigError: If the pool is too large even with the fewest.
+    """
+    numbers = range(descriptor.n_radial, 1, -1)
+    choices = [_pool_settings(descriptor, n_radial, pairs) for pairs in _RADIAL_PAIRS for n_radial in numbers]
+    return _first_within(choices, len(species)).n_radial
+
+
+def _pool_settings(descriptor: ResolvedDescriptor, n_radial: int, radial_pairs: Literal["all", "same"]) -> PoolSettings:
+    """The pool of a configuration with some number of radial functions."""
+    return PoolSettings(
+        r_cut=descriptor.r_cut,
+        n_narrow=descriptor.n_narrow,
+        n_broad=descriptor.n_broad,
+        powers=descriptor.powers,
+        n_radial=n_radial,
+        l_max=descriptor.l_max,
+        radial_pairs=radial_pairs,
+    )
+
+
+def _first_within(choices: Sequence[PoolSettings], n_species: int) -> PoolSettings:
+    """The first pool of at most :data:`MAX_POOL` channels.
+
+    Raises:
+        ConfigError: If there is none; with the size of the last.
+    """
+    for settings in choices:
+        size = n_species * settings.n_channels(n_species)
+        if size <= MAX_POOL:
+            return settings
+    fewer = "n_radial, " if settings.n_radial > 2 else ""
+    raise ConfigError(
+        f"descriptor: {n_species} elements make a pool of at least {size:,} channels (n_radial {settings.n_radial}, "
+        f"l_max {settings.l_max}; its Gram matrix takes {8 * size**2 / 1e9:.1f} GB), more than {MAX_POOL:,}. "
+        f"Lower {fewer}l_max, n_narrow or n_broad, or give fewer powers."
+    )

@@ -25,16 +25,15 @@ from scipy.stats import t as student
 
 from qiskit_qff.array_types import BoolArray, FloatArray
 from qiskit_qff.compression.normal_equations import NormalEquations
-from qiskit_qff.descriptors.design_rows import STRAIN_COLUMNS, STRAIN_ROWS
+from qiskit_qff.descriptors.kernels import STRAIN_COLUMNS, STRAIN_ROWS
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
+from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_of
-from qiskit_qff.training.baselines.linear import ChannelRows
-from qiskit_qff.training.design import LossWeights
+from qiskit_qff.training.loss import LossWeights, composition_directions, compositions
 from qiskit_qff.training.objective import solve_scaled
-from qiskit_qff.training.references import composition_directions, compositions
-from qiskit_qff.training.statistics import find_shortest
+from qiskit_qff.training.statistics import channel_rows, find_shortest
 
 ATOMS = 4000
 """Atoms that a model is fitted to, as far as these are between :data:`LEAST` and :data:`MOST` frames."""
@@ -226,13 +225,14 @@ def _force_model(
         )
         for s, z in enumerate(species)
     }
-    source = ChannelRows(sets, settings.r_cut)
+    tables = make_tables(sets, settings.r_cut)
+    n_channels = int(tables.channel_start[-1])
     n_forces = 3 * sum(frame.n_atoms for frame in frames)
-    if n_forces < 2 * source.n_columns or not source.n_columns:
+    if n_forces < 2 * n_channels or not n_channels:
         return None
-    weights, equations, rows = LossWeights(), NormalEquations.empty(source.n_columns), []
+    weights, equations, rows = LossWeights(), NormalEquations.empty(n_channels), []
     for frame in frames:
-        energy, others = source(frame)
+        energy, others = channel_rows(tables, frame)
         rows.append((energy, others[3 * frame.n_atoms :].copy()))
         equations.add(others[: 3 * frame.n_atoms], weights.force_labels(frame), np.ones(3 * frame.n_atoms))
     gram = equations.symmetric()
@@ -240,7 +240,7 @@ def _force_model(
     coefficients = solve_scaled(gram, equations.moment)
     gram[np.diag_indices_from(gram)] /= 1.0 + RIDGE
     left = equations.loss(coefficients) / max(equations.constant, 1e-300)
-    explained = 1.0 - left * n_forces / (n_forces - source.n_columns)
+    explained = 1.0 - left * n_forces / (n_forces - n_channels)
     return [(float(energy @ coefficients), virial @ coefficients) for energy, virial in rows], explained
 
 

@@ -1,10 +1,10 @@
 r"""The loss as a function of circuit angles, readout weights and reference energies.
 
 With m the upper triangles of all registers' :math:`M_r = \sum_k w_{rk} M_k(\theta_r)` and the reference energies,
-:math:`L = m^T G m - 2 b^T m + c + N` with the shot noise N of
-:mod:`~qiskit_qff.training.shot_noise`; where no shots are counted a small :math:`\kappa \sum w^2` stands in for it,
-because the fit alone hardly notices how large a readout is. Its least-squares structure gives the Gauss-Newton matrix
-:math:`J^T G J` of the parameters exactly, :math:`J = \partial m/\partial p`.
+:math:`L = m^T G m - 2 b^T m + c + \kappa \sum w^2`. The fit alone hardly notices how large a readout is, so a small
+penalty keeps it small; balanced readouts need none, they count their shot noise instead
+(:mod:`~qiskit_qff.training.balance`). The least-squares structure gives the Gauss-Newton matrix :math:`J^T G J` of the
+parameters exactly, :math:`J = \partial m/\partial p`.
 
 The entry :math:`M_{00}` of a register only shifts the energy of every atom of its species, as the reference energy
 does. Here the reference energy is that of the mean environment, x = (1, 0), and :math:`M_{00}` drops out of m; the
@@ -22,7 +22,6 @@ import numpy as np
 from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
-from qiskit_qff.training.shot_noise import RegisterNoise
 from qiskit_qff.training.statistics import QuadraticStatistics
 
 RIDGE = 1e-7
@@ -84,7 +83,7 @@ class ParameterLayout:
 
     @property
     def references(self) -> slice:
-        """Coordinates of the reference energies in their space, see :mod:`~qiskit_qff.training.references`."""
+        """Coordinates of the reference energies in their space, see :mod:`~qiskit_qff.training.loss`."""
         return slice(self.n_angles + self.n_weights, self.n_parameters)
 
 
@@ -102,8 +101,8 @@ class Objective:
         Args:
             statistics: Sums over the training data.
             layout: Parameters.
-            shots: Assumed shots per measured state; None adds no shot noise, and neither does a balanced layout,
-                whose noise :class:`~qiskit_qff.training.balance.BalancedObjective` adds.
+            shots: Assumed shots per setting, whose noise :class:`~qiskit_qff.training.balance.BalancedObjective` adds
+                for a balanced layout; None adds none.
         """
         self.statistics = statistics
         self.layout = layout
@@ -114,16 +113,8 @@ class Objective:
         self.gram[np.diag_indices_from(self.gram)] += ridge
         self._triangles = [np.triu_indices(int(size)) for size in statistics.sizes]
         self.shots = shots
-        starts, gram = statistics.starts, statistics.equations.gram
-        self._noise = [
-            RegisterNoise.from_gram(spec, int(size), gram[starts[s] : starts[s + 1], starts[s] : starts[s + 1]])
-            for s, (spec, size) in enumerate(zip(layout.specs, statistics.sizes, strict=True))
-            if not layout.balanced
-        ]
-        # On labels with hardly any noise the fit, not the penalty, must decide. Where shots are counted nothing needs a
-        # penalty, nor where readouts are balanced: these are as small as they can be.
-        needed = shots is None and not layout.balanced
-        self.penalty = WEIGHT_PENALTY * min(1.0, max(self.linear_solution()[0], 0.0)) if needed else 0.0
+        # On labels with hardly any noise the fit, not the penalty, must decide.
+        self.penalty = 0.0 if layout.balanced else WEIGHT_PENALTY * min(1.0, max(self.linear_solution()[0], 0.0))
 
     def operator_vector(self, parameters: FloatArray) -> FloatArray:
         """M of some parameters.
@@ -159,32 +150,14 @@ class Objective:
         """
         return self.loss_of_vector(self.operator_vector(parameters))
 
-    def shot_noise(self, parameters: FloatArray, *, shots: int) -> float:
-        """Loss that is added, on average, when M is measured with so many shots a state.
-
-        Args:
-            parameters: p, shape ``(P,)``.
-            shots: Executions per state.
-        """
-        layout = self.layout
-        if layout.balanced:
-            raise AssertionError("the shot noise of balanced readouts is BalancedObjective's")
-        parts = [
-            noise.value(parameters[layout.angles[s]], parameters[layout.weights[s]])
-            for s, noise in enumerate(self._noise)
-        ]
-        return sum(parts) / shots
-
     def loss(self, parameters: FloatArray) -> float:
-        """Loss of some parameters, penalty included, and shot noise unless the layout is balanced.
+        """Loss of some parameters, penalty included.
 
         Args:
             parameters: p, shape ``(P,)``.
         """
         weights = parameters[self.layout.all_weights]
-        counted = self.shots is not None and not self.layout.balanced
-        noise = self.shot_noise(parameters, shots=self.shots) if counted and self.shots else 0.0
-        return self.fit_loss(parameters) + noise + self.penalty * float(weights @ weights)
+        return self.fit_loss(parameters) + self.penalty * float(weights @ weights)
 
     def quadratic_model(self, parameters: FloatArray) -> tuple[float, FloatArray, FloatArray]:
         """Loss (see :meth:`loss`) with half its gradient and half its Gauss-Newton matrix.
@@ -209,25 +182,11 @@ class Objective:
             gram_jacobian[:, columns] += self.gram[:, rows] @ block
         for rows, columns, block in blocks:
             curvature[columns] += block.T @ gram_jacobian[rows]
-        if self.shots is not None and not self.layout.balanced:
-            value += self._add_shot_noise(parameters, gradient, curvature, self.shots)
         every = np.arange(self.layout.all_weights.start, self.layout.all_weights.stop)
         value += self.penalty * float(parameters[every] @ parameters[every])
         gradient[every] += self.penalty * parameters[every]
         curvature[every, every] += self.penalty
         return value, gradient, curvature
-
-    def _add_shot_noise(self, parameters: FloatArray, gradient: FloatArray, curvature: FloatArray, shots: int) -> float:
-        """Add half the gradient and half the curvature of the shot noise in place; its value is returned."""
-        value = 0.0
-        for s, noise in enumerate(self._noise):
-            angles, weights = self.layout.angles[s], self.layout.weights[s]
-            columns = np.r_[angles, weights]
-            added, slope, bend = noise.quadratic_model(parameters[angles], parameters[weights])
-            value += added / shots
-            gradient[columns] += slope / shots
-            curvature[np.ix_(columns, columns)] += bend / shots
-        return value
 
     def _jacobian_blocks(self, parameters: FloatArray) -> list[tuple[slice, IntArray, FloatArray]]:
         """Rows, columns and values of dm/dp: one block per register, one for the references."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -16,7 +15,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from qiskit_qff.errors import ConfigError, DataError
-from qiskit_qff.model.config import ResolvedConfig, TrainConfig, with_absolute_paths
+from qiskit_qff.model.config import ResolvedConfig, ResolvedData, TrainConfig, with_absolute_paths
 from qiskit_qff.model.coverage import Coverage, calibrated, cross_checked_coverage, spreads_of
 from qiskit_qff.model.force_field import SEEN_FRAMES, ForceField
 from qiskit_qff.model.metrics import Comparison, Metrics, compare_model, measure
@@ -25,17 +24,22 @@ from qiskit_qff.structures.framework import whole_frames
 from qiskit_qff.structures.identity import frame_hash
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_configured
-from qiskit_qff.structures.splitting import Split
+from qiskit_qff.structures.splitting import (
+    Split,
+    balanced_split,
+    block_split,
+    near_copies,
+    random_split,
+    tag_groups,
+)
 from qiskit_qff.structures.validation import ensure_trainable
 from qiskit_qff.training.defaults import Reasons, resolve_config, resolve_split
-from qiskit_qff.training.design import Progress
-from qiskit_qff.training.holdout import hold_out
 from qiskit_qff.training.label_consistency import check_label_consistency
+from qiskit_qff.training.loss import LossWeights, Progress, check_labels
 from qiskit_qff.training.measured.backend import BackendRun, train_on_backend
 from qiskit_qff.training.measured.run import MeasuredTraining
-from qiskit_qff.training.trainer import TrainingResult, check_labels, fit, loss_weights, prepare
+from qiskit_qff.training.trainer import TrainingResult, fit, prepare
 from qiskit_qff.training.warm_start import prepare_from_model
-from qiskit_qff.training.workers import Workers, thread_workers
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -149,11 +153,11 @@ def read_training_data(
         frames = whole_frames(frames)
     ensure_trainable(frames)
     settings, reasons = resolve_split(config.data, frames)
-    split = hold_out(frames, settings, rng=np.random.default_rng(config.seed) if rng is None else rng)
+    split = _hold_out(frames, settings, rng=np.random.default_rng(config.seed) if rng is None else rng)
     _check_species(frames, split)
     training = [frames[index] for index in split.train]
     resolved, more = resolve_config(config.model_copy(update={"data": settings}), training)
-    check_labels(training, loss_weights(resolved))
+    check_labels(training, LossWeights.of(resolved))
     check_label_consistency(frames, stresses=resolved.loss.stress_scale_mev_per_ang3 is not None)
     return TrainingData(resolved, reasons | more, frames, split, n_read - len(frames))
 
@@ -164,7 +168,6 @@ def train(
     *,
     rng: np.random.Generator | None = None,
     progress: Progress | None = None,
-    workers: Workers | None = None,
     backend: BackendRun | None = None,
     channels_of: ForceField | None = None,
 ) -> TrainedModel:
@@ -176,7 +179,6 @@ def train(
         config: Settings; the defaults if none are given.
         rng: Source of every random choice; from ``config.seed`` by default.
         progress: Called with a stage's name, work done and work in all.
-        workers: Who sums over frames; threads of this process by default.
         backend: Journal and callbacks of training on a backend, where ``config.estimator.backend`` names one.
         channels_of: A model whose channels are kept; chosen by the data by default.
 
@@ -194,12 +196,10 @@ def train(
             raise ConfigError("to train a model's parameters on a backend, name its file as estimator.start.")
         result, measured = train_on_backend(training, found.config, backend or BackendRun(), rng=rng, progress=report)
     elif channels_of is not None:
-        prepared, parameters = prepare_from_model(training, found.config, channels_of, progress=report)
-        result = fit(prepared, rng=rng, progress=report, further=parameters)
-    else:
-        with thread_workers() if workers is None else nullcontext(workers) as summing:
-            prepared = prepare(training, found.config, progress=report, workers=summing)
+        prepared, _ = prepare_from_model(training, found.config, channels_of, progress=report)
         result = fit(prepared, rng=rng, progress=report)
+    else:
+        result = fit(prepare(training, found.config, progress=report), rng=rng, progress=report)
     seconds = time.perf_counter() - begin
     sides = {"train": training, "test": found.held_out}
     comparisons = {
@@ -262,3 +262,24 @@ def _check_species(frames: Sequence[Frame], split: Split) -> None:
                 f"{frames[index].where}: held out, but no training frame contains {chemical_symbols[unknown[0]]}. "
                 "Choose another --seed, --split or --test-fraction, or add frames with this element."
             )
+
+
+def _hold_out(frames: list[Frame], config: ResolvedData, *, rng: np.random.Generator) -> Split:
+    """Divide a data set by the rule that the configuration names.
+
+    ``random`` takes any frames, ``block`` the last ones, ``balanced`` the same share from every group of frames with
+    one tag, where nearly equal geometries stay on one side. ``none`` holds nothing out.
+
+    Raises:
+        ConfigError: If there are too few frames to hold any out.
+        DataError: If ``balanced`` is asked for and a frame lacks the tag.
+    """
+    if config.split == "none":
+        return Split(train=np.arange(len(frames)), test=np.arange(0))
+    if config.split == "block":
+        return block_split(len(frames), config.test_fraction)
+    if config.split == "balanced":
+        assert config.group is not None
+        groups = tag_groups(frames, config.group)
+        return balanced_split(groups, config.test_fraction, rng, units=near_copies(frames))
+    return random_split(len(frames), config.test_fraction, rng)

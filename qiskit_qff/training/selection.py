@@ -34,7 +34,7 @@ from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.model.extrapolation import Grader, Grades
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.training.design import Progress
+from qiskit_qff.training.loss import Progress
 
 
 @dataclass(frozen=True, eq=False)

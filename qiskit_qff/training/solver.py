@@ -17,27 +17,17 @@ from typing import Protocol
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from threadpoolctl import threadpool_limits
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import build_program
 from qiskit_qff.circuit.compiled import readout_matrices
-from qiskit_qff.training.design import Progress
+from qiskit_qff.training.loss import Progress
 from qiskit_qff.training.objective import Objective, solve_scaled
 
-
-@dataclass(frozen=True, kw_only=True)
-class SolverSettings:
-    """How long and how often to optimise."""
-
-    restarts: int = 3
-    """Number of starts; the first is the informed one."""
-    max_iterations: int = 300
-    """Levenberg-Marquardt steps of one start."""
-    tolerance: float = 1e-6
-    """Stop when 5 steps together lower the loss by less than this fraction."""
-    perturbation: float = 0.3
-    """Size of the random change, relative to each parameter's natural scale, that makes later starts."""
+TOLERANCE = 1e-6
+"""A start ends when five steps together lower the loss by less than this fraction."""
+PERTURBATION = 0.3
+"""Size of the random change, relative to each parameter's natural scale, that makes later starts."""
 
 
 class LeastSquares(Protocol):
@@ -63,54 +53,44 @@ class Restart:
 
 
 def minimise(
-    objective: Objective,
-    settings: SolverSettings,
-    *,
-    rng: np.random.Generator,
-    progress: Progress,
-    start: FloatArray | None = None,
+    objective: Objective, *, restarts: int, max_iterations: int, rng: np.random.Generator, progress: Progress
 ) -> list[Restart]:
     """Optimise from several starts.
 
     Args:
         objective: The loss.
-        settings: How long and how often.
+        restarts: Number of starts.
+        max_iterations: Most steps of one start.
         rng: Source of the random starts.
         progress: Called after every step.
-        start: Where the first begins, shape ``(P,)``; an informed start by default.
 
     Returns:
         All restarts, best first.
     """
     runs: list[Restart] = []
-    # PERF: matrices of a hundred rows; several BLAS threads spent 10 to 20 s waiting for each other, one needs 2 s.
-    with threadpool_limits(1, "blas"):
-        for k in range(settings.restarts):
-            if k > 0:
-                begin = _perturbed(objective, runs, settings, rng)
-            else:
-                begin = _informed_start(objective, rng) if start is None else start
-            runs.append(levenberg_marquardt(objective, begin, settings, progress=progress, label=f"fit {k + 1}"))
+    for k in range(restarts):
+        begin = _perturbed(objective, runs, rng) if runs else _best_random_start(objective, rng)
+        runs.append(levenberg_marquardt(objective, begin, max_iterations, progress=progress, label=f"fit {k + 1}"))
     return sorted(runs, key=lambda run: float(run.losses[-1]))
 
 
 def levenberg_marquardt(
-    objective: LeastSquares, start: FloatArray, settings: SolverSettings, *, progress: Progress, label: str
+    objective: LeastSquares, start: FloatArray, max_iterations: int, *, progress: Progress, label: str
 ) -> Restart:
     """Minimise from one start.
 
     Args:
         objective: The loss.
         start: Initial parameters, shape ``(P,)``.
-        settings: Step limit and tolerance.
+        max_iterations: Most steps.
         progress: Called after every step.
         label: Name of the stage for progress.
     """
     parameters, damping = start, 1e-3
     value, gradient, curvature = objective.quadratic_model(parameters)
     losses = [value]
-    for step in range(settings.max_iterations):
-        progress(label, step, settings.max_iterations)
+    for step in range(max_iterations):
+        progress(label, step, max_iterations)
         trial, trial_value = parameters, np.inf
         while damping < 1e12:
             trial = parameters - _damped_step(gradient, curvature, damping)
@@ -123,9 +103,9 @@ def levenberg_marquardt(
         parameters, damping = trial, max(damping / 5.0, 1e-12)
         value, gradient, curvature = objective.quadratic_model(parameters)
         losses.append(value)
-        if len(losses) > 5 and losses[-6] - value < settings.tolerance * value:
+        if len(losses) > 5 and losses[-6] - value < TOLERANCE * value:
             break
-    progress(label, settings.max_iterations, settings.max_iterations)
+    progress(label, max_iterations, max_iterations)
     return Restart(np.asarray(losses), parameters)
 
 
@@ -140,28 +120,9 @@ def _damped_step(gradient: FloatArray, curvature: FloatArray, damping: float) ->
     return step
 
 
-def _informed_start(objective: Objective, rng: np.random.Generator) -> FloatArray:
+def _best_random_start(objective: Objective, rng: np.random.Generator) -> FloatArray:
     """The best of some random circuits."""
     return min((_random_start(objective, rng) for _ in range(8)), key=objective.loss)
-
-
-def solve_references(objective: Objective, parameters: FloatArray) -> FloatArray:
-    """Reference energies that minimise the loss for given operators.
-
-    Args:
-        objective: The loss.
-        parameters: p, shape ``(P,)``; its angles and weights are used.
-
-    Returns:
-        Shape ``(P,)``.
-    """
-    start = int(objective.statistics.starts[-1])
-    vector = objective.operator_vector(parameters)
-    vector[start:] = 0.0
-    residual = objective.statistics.equations.moment[start:] - objective.gram[start:] @ vector
-    solved = parameters.copy()
-    solved[objective.layout.references] = solve_scaled(objective.gram[start:, start:], residual)
-    return solved
 
 
 def _random_start(objective: Objective, rng: np.random.Generator) -> FloatArray:
@@ -201,9 +162,7 @@ def solve_weights(objective: Objective, parameters: FloatArray) -> FloatArray:
     return solved
 
 
-def _perturbed(
-    objective: Objective, runs: list[Restart], settings: SolverSettings, rng: np.random.Generator
-) -> FloatArray:
+def _perturbed(objective: Objective, runs: list[Restart], rng: np.random.Generator) -> FloatArray:
     """A new start: the best end so far with its angles shaken, weights solved again."""
     best = min(runs, key=lambda run: float(run.losses[-1])).parameters
     _, _, curvature = objective.quadratic_model(best)
@@ -212,5 +171,5 @@ def _perturbed(
     # A change of this size in one angle alone raises the loss by about the loss itself.
     natural = np.minimum(np.sqrt(value / np.maximum(diagonal, 1e-300)), 0.5)
     shaken = best.copy()
-    shaken[: objective.layout.n_angles] += settings.perturbation * natural * rng.normal(size=len(natural))
+    shaken[: objective.layout.n_angles] += PERTURBATION * natural * rng.normal(size=len(natural))
     return solve_weights(objective, shaken)

@@ -1,62 +1,135 @@
-"""Two passes over the data, each O(1) in memory: sums for choosing channels, sums for training.
+"""Passes over the data, each O(1) in memory: sums for choosing channels, sums for training, and the training domain.
 
 After the second pass the loss of any circuit is a quadratic form in the entries of the registers' M; later steps need
 only the accumulated sums, and cost the same for 60 and for 60,000 frames.
+
+Frames are divided among threads, and the sums of the parts are merged in order. Parts depend on the number of threads
+alone, never on which of them is done first: a run can be repeated to the last bit. Against one thread the sums differ
+by rounding, 1e-15 of their size.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import dataclass, replace
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from qiskit_qff.array_types import FloatArray, IntArray
-from qiskit_qff.compression.compressor import PoolStatistics
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.compression.normal_equations import NormalEquations
-from qiskit_qff.descriptors.blocks import channel_values
+from qiskit_qff.compression.selection import PoolStatistics
+from qiskit_qff.cores import n_cores, thread_pool
+from qiskit_qff.descriptors.angular_functions import cosine_powers
 from qiskit_qff.descriptors.channels import ChannelSet
-from qiskit_qff.descriptors.design_rows import linear_design, quadratic_design
-from qiskit_qff.descriptors.pool import PoolSettings, build_channels
+from qiskit_qff.descriptors.kernels import linear_design, quadratic_design
+from qiskit_qff.descriptors.pool import PoolSettings, build_channels, with_angular_functions
 from qiskit_qff.descriptors.tables import ChannelTables, make_tables
+from qiskit_qff.descriptors.values import bare_values
+from qiskit_qff.model.domain import TrainingDomain, directions_of, whitening_of
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import neighbor_list
 from qiskit_qff.structures.species import species_index
-from qiskit_qff.training.design import (
+from qiskit_qff.training.loss import (
     LossWeights,
     Progress,
+    References,
     add_frame,
     eliminate_last,
     energy_of,
+    fit_references,
 )
-from qiskit_qff.training.moments import Moments
-from qiskit_qff.training.pool_shapes import reshaped
-from qiskit_qff.training.references import References, fit_references
-from qiskit_qff.training.workers import Workers, sum_frames
 
+SUMS_LIMIT = 256 * 2**20
+"""Bytes that the sums of all threads may take together, unless those of one take more."""
 BLOCK = 128
 """Energies that are added to the Gram matrix at once."""
-FrameProgress = Callable[[int], None]
-"""Called with the number of frames done."""
+MOMENT_BLOCK = 256
+"""Atoms whose products are added to the moments at once."""
 
 
-@dataclass(frozen=True)
-class QuadraticStatistics:
-    """The loss as a quadratic form in the upper triangles of all registers' M and the reference energies."""
+class Sums(Protocol):
+    """Sums over some frames."""
 
-    species: tuple[int, ...]
-    """Atomic numbers, ascending."""
-    owners: IntArray
-    """Index of the species of each register, shape ``(R,)``, ascending."""
-    sizes: IntArray
-    """Amplitudes in use, d_r + 1, of each register, shape ``(R,)``."""
-    starts: IntArray
-    """Where the triangle of each register begins, shape ``(R + 1,)``; the r reference energies follow."""
-    equations: NormalEquations
-    """Completed sums over ``Q + r`` columns, per frame (divided by their number)."""
-    references: References
-    """Space of the reference energies, and those taken off beforehand."""
+    @property
+    def n_bytes(self) -> int:
+        """Memory that they take."""
+
+    def add(self, frame: Frame) -> None:
+        """Add a frame."""
+
+    def merge(self, other: Self) -> None:
+        """Add the sums over other frames."""
+
+
+S = TypeVar("S", bound=Sums)
+
+
+def n_threads() -> int:
+    """Threads to sum on: what ``OMP_NUM_THREADS`` says, else as many as the process may use cores."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(asked) if asked.isdecimal() and int(asked) else n_cores()
+
+
+def sum_frames(
+    empty: Callable[[], S],
+    frames: Sequence[Frame],
+    *,
+    stage: str,
+    progress: Progress,
+    threads: int | None = None,
+) -> S:
+    """Sum over frames.
+
+    Args:
+        empty: Makes sums over no frames, of which every thread holds its own; there are fewer threads where sums are
+            large.
+        frames: All frames, at least one.
+        stage: Name for the progress.
+        progress: Called after every frame.
+        threads: How many at most; :func:`n_threads` by default.
+    """
+    total = empty()
+    count = min(n_threads() if threads is None else threads, len(frames), max(1, SUMS_LIMIT // total.n_bytes))
+    if count == 1:
+        for k, frame in enumerate(frames):
+            progress(stage, k, len(frames))
+            total.add(frame)
+        progress(stage, len(frames), len(frames))
+        return total
+    bounds = [k * len(frames) // count for k in range(count + 1)]
+    parts = [total, *(empty() for _ in range(count - 1))]
+    lock, stopped, done = threading.Lock(), threading.Event(), itertools.count()
+
+    def add_part(sums: S, low: int, high: int) -> None:
+        for frame in frames[low:high]:
+            if stopped.is_set():  # another thread failed, or the user interrupted
+                return
+            with lock:
+                progress(stage, next(done), len(frames))
+            sums.add(frame)
+
+    # PERF: one thread of the numerical libraries for each of ours; more get in each other's way.
+    with threadpool_limits(1, "blas"), thread_pool(count) as executor:
+        pairs = zip(parts, itertools.pairwise(bounds), strict=True)
+        futures = [executor.submit(add_part, sums, low, high) for sums, (low, high) in pairs]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            stopped.set()
+        for future in futures:
+            future.result()
+    parts.pop(0)
+    while parts:  # let go of each as soon as it is merged
+        total.merge(parts.pop(0))
+    progress(stage, len(frames), len(frames))
+    return total
 
 
 def find_shortest(frames: Sequence[Frame], species: Sequence[int], r_cut: float, progress: Progress) -> FloatArray:
@@ -91,13 +164,8 @@ def pool_statistics(
     weights: LossWeights,
     progress: Progress,
     others: Sequence[Frame] = (),
-    workers: Workers | None = None,
 ) -> PoolStatistics:
-    """Sums over the whole pool.
-
-    A frame has hundreds of forces but one energy: channels that explain the energies of a hundred frames by chance
-    are easily found. So further frames may take part with their energies alone, which cost little; all energies
-    together keep the weight that those of ``frames`` would have had.
+    """Sums over the whole pool of simple channels.
 
     Args:
         frames: Frames to choose channels by.
@@ -106,67 +174,184 @@ def pool_statistics(
         settings: Pool settings.
         weights: The loss.
         progress: Called as work proceeds.
-        others: Further frames of which only energies are used.
-        workers: Processes to sum on; this one by default.
+        others: Further frames of which only energies are used, see :func:`channel_statistics`.
     """
-    sets = {
-        z: build_channels(
-            z, {t: shortest[s, k] for k, t in enumerate(species) if np.isfinite(shortest[s, k])}, settings
-        )
-        for s, z in enumerate(species)
-    }
+    sets = {}
+    for s, z in enumerate(species):
+        near = {t: shortest[s, k] for k, t in enumerate(species) if np.isfinite(shortest[s, k])}
+        sets[z] = build_channels(z, near, settings)
     statistics = channel_statistics(
-        frames, species, sets, r_cut=settings.r_cut, weights=weights, progress=progress, others=others, workers=workers
+        frames, sets, r_cut=settings.r_cut, weights=weights, progress=progress, others=others
     )
-    return reshaped(statistics, settings)
+    return _with_angular_functions(statistics, settings)
 
 
 def channel_statistics(
     frames: Sequence[Frame],
-    species: tuple[int, ...],
     sets: dict[int, ChannelSet],
     *,
     r_cut: float,
     weights: LossWeights,
     progress: Progress,
     others: Sequence[Frame] = (),
-    workers: Workers | None = None,
     stage: str = "pool",
 ) -> PoolStatistics:
     """Sums over given channels.
 
+    A frame has hundreds of forces but one energy: channels that explain the energies of a hundred frames by chance
+    are easily found. So further frames may take part with their energies alone, which cost little; all energies
+    together keep the weight that those of ``frames`` would have had.
+
     Args:
-        frames: As for :func:`pool_statistics`, like all that is not told here.
-        species: Atomic numbers, ascending.
-        sets: The channels of each species.
+        frames: Frames to choose channels by.
+        sets: The channels of each species, atomic numbers ascending.
         r_cut: Cutoff radius in Å.
         weights: The loss.
         progress: Called as work proceeds.
         others: Further frames of which only energies are used.
-        workers: Processes to sum on.
         stage: What to call the work.
     """
-    tables = make_tables(sets, r_cut)
+    tables, species = make_tables(sets, r_cut), tuple(sets)
+    references = fit_references([*frames, *others], species)
     shared = replace(weights, energy_scale=weights.energy_scale * float(np.sqrt(1.0 + len(others) / len(frames))))
-    work = _PoolWork(tables, species, fit_references([*frames, *others], species), shared)
-    sums = sum_frames(work, frames, stage=stage, progress=progress, workers=workers)
+    sums = sum_frames(lambda: _PoolSums(tables, references, shared), frames, stage=stage, progress=progress)
     if others:
-        sums.merge(sum_frames(_EnergyWork(work), others, stage="energies", progress=progress, workers=workers))
+        energies = sum_frames(
+            lambda: _EnergySums(tables, references, shared), others, stage="energies", progress=progress
+        )
+        energies.settle()
+        sums.merge(energies)
     sums.equations.symmetric()
-    moments = sums.moments
-    return PoolStatistics(
-        sets, tables, moments.mean(), moments.covariance(), eliminate_last(sums.equations, work.references.count)
+    mean, covariance = sums.moments.mean(), sums.moments.covariance()
+    return PoolStatistics(sets, tables, mean, covariance, eliminate_last(sums.equations, references.count))
+
+
+class _Moments:
+    """Running mean and covariance of the channels of each species, in one pass and without cancellation."""
+
+    def __init__(self, tables: ChannelTables) -> None:
+        self._species: list[int] = tables.species.tolist()
+        self._widths = np.diff(tables.channel_start)
+        self._counts = np.zeros(len(self._species))
+        self._shifts: list[FloatArray | None] = [None] * len(self._species)
+        self._sums = [np.zeros(width) for width in self._widths]
+        self._squares = [np.zeros((width, width)) for width in self._widths]
+        self._waiting: list[list[FloatArray]] = [[] for _ in self._widths]
+
+    def add(self, kinds: IntArray, values: FloatArray) -> None:
+        """Add the atoms of one frame."""
+        for s, width in enumerate(self._widths):
+            own = values[kinds == s, :width]
+            if not len(own):
+                continue
+            shift = self._shifts[s]
+            if shift is None:
+                # NOTE: sums of deviations from the first frame's mean; raw squares would cancel badly.
+                shift = self._shifts[s] = own.mean(axis=0)
+            deviation = own - shift
+            self._counts[s] += len(own)
+            self._sums[s] += deviation.sum(axis=0)
+            self._waiting[s].append(deviation)
+            if sum(map(len, self._waiting[s])) >= MOMENT_BLOCK:
+                self._settle(s)
+
+    def _settle(self, s: int) -> None:
+        """Add the products of what waits."""
+        # PERF: many atoms at once; with those of one frame the matrix of squares passes through memory every time,
+        # which took a fifth of a training.
+        if self._waiting[s]:
+            rows = np.concatenate(self._waiting[s])
+            self._squares[s] += rows.T @ rows
+            self._waiting[s] = []
+
+    def merge(self, other: _Moments) -> None:
+        """Add the sums over other frames."""
+        for s, theirs in enumerate(other._shifts):
+            self._settle(s)
+            other._settle(s)
+            if theirs is None:
+                continue
+            shift = self._shifts[s]
+            if shift is None:
+                shift = self._shifts[s] = theirs
+            # Deviations from their shift become deviations from ours, exactly.
+            count, total, apart = other._counts[s], other._sums[s], theirs - shift
+            cross = np.outer(total, apart)
+            self._squares[s] += other._squares[s] + cross + cross.T + count * np.outer(apart, apart)
+            self._sums[s] += total + count * apart
+            self._counts[s] += count
+
+    def mean(self) -> FloatArray:
+        """Means end to end, shape ``(C,)``."""
+        shifts = [0.0 if shift is None else shift for shift in self._shifts]
+        return np.concatenate(
+            [shift + total / n for shift, total, n in zip(shifts, self._sums, self._counts, strict=True)]
+        )
+
+    def covariance(self) -> dict[int, FloatArray]:
+        """Covariance per species."""
+        for s in range(len(self._widths)):
+            self._settle(s)
+        return {
+            z: square / count - np.outer(total / count, total / count)
+            for z, square, total, count in zip(self._species, self._squares, self._sums, self._counts, strict=True)
+        }
+
+
+def channel_rows(tables: ChannelTables, frame: Frame) -> tuple[FloatArray, FloatArray]:
+    """Design rows of a model that is linear in channels, for one frame.
+
+    Args:
+        tables: The channels.
+        frame: The frame.
+
+    Returns:
+        Channel sums, shape ``(C,)``, and end to end minus their gradient and their derivative by strain as xx, yy, zz,
+        yz, xz, xy, shape ``(3 n + 6, C)``.
+    """
+    width = int(tables.channel_start[-1])
+    energy, others = np.empty(width), np.empty((3 * frame.n_atoms + 6, width))
+    kinds = species_index(frame.numbers, tuple(tables.species.tolist()), where=frame.where)
+    _fill_rows(tables, frame, kinds, energy, others)
+    return energy, others
+
+
+def _fill_rows(
+    tables: ChannelTables, frame: Frame, kinds: IntArray, energy: FloatArray, others: FloatArray
+) -> FloatArray:
+    """Write the design rows of a frame into the arrays given; the channels of its atoms, shape ``(n, K)``."""
+    near = neighbor_list(frame.positions, frame.cell, frame.pbc, tables.r_cut)
+    values = np.empty((frame.n_atoms, int(np.diff(tables.channel_start).max())))
+    forces, virial = np.split(others, [3 * frame.n_atoms])
+    linear_design(
+        tables, near.first, near.neighbor, near.vectors, near.distances, kinds, energy, forces, virial, values
     )
+    return values
 
 
-@dataclass(eq=False)
 class _PoolSums:
-    """What is summed over the whole pool."""
+    """Loss of linear models and moments of all channels."""
 
-    equations: NormalEquations
-    """Loss of linear models, reference energies last."""
-    moments: Moments
-    """Means and covariances of the channels."""
+    def __init__(self, tables: ChannelTables, references: References, weights: LossWeights) -> None:
+        self.tables, self.references, self.weights = tables, references, weights
+        self.species: tuple[int, ...] = tuple(tables.species.tolist())
+        self.n_channels = int(tables.channel_start[-1])
+        self.equations = NormalEquations.empty(self.n_channels + references.count)
+        self.moments = _Moments(tables)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the Gram matrix."""
+        return self.equations.gram.nbytes
+
+    def add(self, frame: Frame) -> None:
+        """Add energy, forces and, where it counts, stress."""
+        kinds = species_index(frame.numbers, self.species, where=frame.where)
+        rows = np.empty(self.n_channels), np.empty((self.weights.n_rows(frame), len(self.equations.moment)))
+        values = _fill_rows(self.tables, frame, kinds, *rows)
+        self.moments.add(kinds, values)
+        counts = np.bincount(kinds, minlength=len(self.species)).astype(np.float64)
+        add_frame(self.equations, frame, rows, counts, self.references, self.weights)
 
     def merge(self, other: _PoolSums) -> None:
         """Add the sums over other frames."""
@@ -174,83 +359,97 @@ class _PoolSums:
         self.moments.merge(other.moments)
 
 
-@dataclass(frozen=True, eq=False)
-class _PoolWork:
-    """Sums over the pool; travels to other processes."""
+class _EnergySums(_PoolSums):
+    """The same sums of frames whose forces are left out."""
 
-    tables: ChannelTables
-    """All channels."""
+    def __init__(self, tables: ChannelTables, references: References, weights: LossWeights) -> None:
+        super().__init__(tables, references, weights)
+        self._rows = np.zeros((BLOCK, len(self.equations.moment)))
+        self._labels, self._factors, self._used = np.empty(BLOCK), np.empty(BLOCK), 0
+
+    def add(self, frame: Frame) -> None:
+        """Add the energy."""
+        tables, starts, k = self.tables, self.tables.channel_start, self._used
+        kinds = species_index(frame.numbers, self.species, where=frame.where)
+        near = neighbor_list(frame.positions, frame.cell, frame.pbc, tables.r_cut)
+        values = bare_values(tables, near.first, near.neighbor, near.vectors, near.distances, kinds)
+        self.moments.add(kinds, values)
+        for s in range(len(self.species)):
+            self._rows[k, starts[s] : starts[s + 1]] = values[kinds == s, : starts[s + 1] - starts[s]].sum(axis=0)
+        counts = np.bincount(kinds, minlength=len(self.species)).astype(np.float64)
+        self._rows[k, starts[-1] :], self._labels[k] = energy_of(frame, counts, self.references)
+        self._factors[k] = self.weights.energy_weight(frame.n_atoms)
+        self._used += 1
+        if self._used == BLOCK:
+            self.settle()
+
+    def settle(self) -> None:
+        """Add the energies that wait."""
+        # PERF: one product of many rows; row by row the Gram matrix would pass through memory every time.
+        used, self._used = self._used, 0
+        self.equations.add(self._rows[:used], self._labels[:used], self._factors[:used])
+
+    def merge(self, other: _PoolSums) -> None:
+        """Add the sums over other frames."""
+        for sums in (self, other):
+            if isinstance(sums, _EnergySums):
+                sums.settle()
+        super().merge(other)
+
+
+def _with_angular_functions(statistics: PoolStatistics, settings: PoolSettings) -> PoolStatistics:
+    """Sums over channels of pure degree turned into those over the angular functions of the settings.
+
+    The angular functions of a couple of radial functions are fixed combinations of its Legendre polynomials, so the
+    sums need not be made again; and those over pure degrees are the cheapest, because each needs its own harmonics
+    only. The Gram matrix is changed in place.
+    """
+    if settings.angular == "legendre" or settings.l_max == 0:
+        return statistics
+    rows, starts = cosine_powers(settings.l_max), statistics.tables.channel_start
+    gram, moment, mean = statistics.equations.gram, statistics.equations.moment.copy(), statistics.mean.copy()
+    covariance = {}
+    for s, number in enumerate(statistics.tables.species.tolist()):
+        n_two = len(statistics.sets[number].pair_species)
+        three = slice(int(starts[s]) + n_two, int(starts[s + 1]))
+        moment[three], mean[three] = _mixed(moment[three], rows), _mixed(mean[three], rows)
+        # PERF: rows of the Gram matrix a few hundred at a time; a copy of it would take as much memory again.
+        for begin in range(0, len(gram), 256):
+            gram[begin : begin + 256, three] = _mixed(gram[begin : begin + 256, three], rows)
+        for begin in range(0, len(gram), 256):
+            gram[three, begin : begin + 256] = _mixed(gram[three, begin : begin + 256].T, rows).T
+        own = statistics.covariance[number].copy()
+        own[:, n_two:] = _mixed(own[:, n_two:], rows)
+        own[n_two:] = _mixed(own[n_two:].T, rows).T
+        covariance[number] = own
+    sets = {number: with_angular_functions(channels, settings) for number, channels in statistics.sets.items()}
+    tables = make_tables(sets, statistics.tables.r_cut, core_start=statistics.tables.core_start)
+    return PoolStatistics(sets, tables, mean, covariance, NormalEquations(gram, moment, statistics.equations.constant))
+
+
+def _mixed(values: FloatArray, rows: FloatArray) -> FloatArray:
+    """Columns of pure degree combined by the rows, couple by couple; the shape stays."""
+    blocks = values.reshape(*values.shape[:-1], -1, len(rows))
+    mixed: FloatArray = (blocks @ rows.T).reshape(values.shape)
+    return mixed
+
+
+@dataclass(frozen=True)
+class QuadraticStatistics:
+    """The loss as a quadratic form in the upper triangles of all registers' M and the reference energies."""
+
     species: tuple[int, ...]
     """Atomic numbers, ascending."""
+    owners: IntArray
+    """Index of the species of each register, shape ``(R,)``, ascending."""
+    sizes: IntArray
+    """Amplitudes in use, d_r + 1, of each register, shape ``(R,)``."""
+    starts: IntArray
+    """Where the triangle of each register begins, shape ``(R + 1,)``; the r reference energies follow."""
+    equations: NormalEquations
+    """Completed sums over ``Q + r`` columns, per frame (divided by their number)."""
     references: References
-    """Space of the reference energies, and those already taken off."""
-    weights: LossWeights
-    """The loss."""
-
-    @property
-    def n_bytes(self) -> int:
-        """Memory of the sums."""
-        return 8 * (int(self.tables.channel_start[-1]) + self.references.count) ** 2
-
-    def __call__(self, frames: Sequence[Frame], progress: FrameProgress | None = None) -> _PoolSums:
-        """Sum over some frames."""
-        tables, n_species, n_columns = self.tables, len(self.species), int(self.tables.channel_start[-1])
-        width = n_columns + self.references.count
-        sums = _PoolSums(NormalEquations.empty(width), Moments(tables))
-        for k, frame in enumerate(frames):
-            if progress is not None:
-                progress(k)
-            kinds = species_index(frame.numbers, self.species, where=frame.where)
-            neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, tables.r_cut)
-            rows = np.empty(n_columns), np.empty((self.weights.n_rows(frame), width))
-            forces, virial = np.split(rows[1], [3 * frame.n_atoms])
-            values = np.empty((frame.n_atoms, int(np.diff(tables.channel_start).max())))
-            linear_design(
-                tables, neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds,
-                rows[0], forces, virial, values,
-            )  # fmt: skip
-            sums.moments.add(kinds, values)
-            counts = np.bincount(kinds, minlength=n_species).astype(np.float64)
-            add_frame(sums.equations, frame, rows, counts, self.references, self.weights)
-        return sums
-
-
-@dataclass(frozen=True, eq=False)
-class _EnergyWork:
-    """The same sums of frames whose forces are left out; travels to other processes."""
-
-    pool: _PoolWork
-    """Channels, references and loss."""
-
-    @property
-    def n_bytes(self) -> int:
-        """Memory of the sums."""
-        return self.pool.n_bytes
-
-    def __call__(self, frames: Sequence[Frame], progress: FrameProgress | None = None) -> _PoolSums:
-        """Sum over some frames."""
-        pool, tables, n_species = self.pool, self.pool.tables, len(self.pool.species)
-        starts, width = tables.channel_start, int(tables.channel_start[-1]) + self.pool.references.count
-        sums, rows, used = _PoolSums(NormalEquations.empty(width), Moments(tables)), np.zeros((BLOCK, width)), 0
-        labels, weights = np.empty(BLOCK), np.empty(BLOCK)
-        for k, frame in enumerate(frames):
-            if progress is not None:
-                progress(k)
-            kinds = species_index(frame.numbers, pool.species, where=frame.where)
-            near = neighbor_list(frame.positions, frame.cell, frame.pbc, tables.r_cut)
-            values = channel_values(tables, near.first, near.neighbor, near.vectors, near.distances, kinds)
-            sums.moments.add(kinds, values)
-            for s in range(n_species):
-                rows[used, starts[s] : starts[s + 1]] = values[kinds == s, : starts[s + 1] - starts[s]].sum(axis=0)
-            counts = np.bincount(kinds, minlength=n_species).astype(np.float64)
-            rows[used, starts[-1] :], labels[used] = energy_of(frame, counts, pool.references)
-            weights[used] = pool.weights.energy_weight(frame.n_atoms)
-            used += 1
-            if used == BLOCK or k == len(frames) - 1:
-                # PERF: one product of many rows; row by row the Gram matrix would pass through memory every time.
-                sums.equations.add(rows[:used], labels[:used], weights[:used])
-                used = 0
-        return sums
+    """Space of the reference energies, and those taken off beforehand."""
 
 
 def quadratic_statistics(
@@ -261,21 +460,18 @@ def quadratic_statistics(
     r_cut: float,
     weights: LossWeights,
     progress: Progress,
-    workers: Workers | None = None,
 ) -> QuadraticStatistics:
     """Sums over the products of features inside registers.
 
     Args:
         frames: Training frames.
-        maps: Compression of each species.
+        maps: Compression of each species, atomic numbers ascending.
         registers: Number of features of each register of a species, in order, by atomic number.
         r_cut: Cutoff radius in Å.
         weights: The loss.
         progress: Called as work proceeds.
-        workers: Processes to sum on; this one by default.
     """
-    species = tuple(sorted(maps))
-    references = fit_references(frames, species)
+    species, references = tuple(maps), fit_references(frames, tuple(maps))
     places = np.array(
         [
             (s, begin, count)
@@ -284,68 +480,173 @@ def quadratic_statistics(
         ],
         dtype=np.int64,
     )
-    work = _QuadraticWork(tuple(maps[z] for z in species), species, places, references, weights, r_cut)
-    equations = sum_frames(work, frames, stage="statistics", progress=progress, workers=workers)
+    starts = _starts(((places[:, 2] + 1) * (places[:, 2] + 2) // 2).tolist())
+    sums = sum_frames(
+        lambda: _QuadraticSums(maps, r_cut, places, starts, references, weights),
+        frames, stage="statistics", progress=progress,
+    )  # fmt: skip
+    equations = sums.equations
     equations.symmetric()
     equations.gram /= len(frames)
     equations.moment /= len(frames)
     equations.constant /= len(frames)
-    return QuadraticStatistics(species, places[:, 0], places[:, 2] + 1, work.starts, equations, references)
+    return QuadraticStatistics(species, places[:, 0], places[:, 2] + 1, starts, equations, references)
 
 
-@dataclass(frozen=True, eq=False)
-class _QuadraticWork:
-    """Sums over products of features; travels to other processes."""
+class _QuadraticSums:
+    """Sums over products of features inside registers."""
 
-    maps: tuple[LinearMap, ...]
-    """Compression of each species."""
-    species: tuple[int, ...]
-    """Atomic numbers, ascending."""
-    registers: IntArray
-    """Species index, first feature and number of features of each register, shape ``(R, 3)``."""
-    references: References
-    """Space of the reference energies, and those already taken off."""
-    weights: LossWeights
-    """The loss."""
-    r_cut: float
-    """Cutoff radius in Å."""
-
-    @property
-    def starts(self) -> IntArray:
-        """Where the triangle of each register begins, shape ``(R + 1,)``."""
-        counts = self.registers[:, 2]
-        return _starts(((counts + 1) * (counts + 2) // 2).tolist())
+    def __init__(
+        self,
+        maps: dict[int, LinearMap],
+        r_cut: float,
+        registers: IntArray,
+        starts: IntArray,
+        references: References,
+        weights: LossWeights,
+    ) -> None:
+        """Begin with no frames; registers are species index, first feature and number of features, ``(R, 3)``."""
+        self.species, self.references, self.weights = tuple(maps), references, weights
+        self.tables = make_tables({z: m.channels for z, m in maps.items()}, r_cut)
+        own = maps.values()
+        self.design = (
+            np.concatenate([m.mean for m in own]),
+            np.concatenate([m.matrix.ravel() for m in own]),
+            _starts([m.matrix.size for m in own]),
+            np.array([m.n_features for m in own], dtype=np.int64),
+            registers,
+            starts,
+        )
+        self.n_columns = int(starts[-1])
+        self.equations = NormalEquations.empty(self.n_columns + references.count)
 
     @property
     def n_bytes(self) -> int:
-        """Memory of the sums."""
-        return 8 * (int(self.starts[-1]) + self.references.count) ** 2
+        """Memory of the Gram matrix."""
+        return self.equations.gram.nbytes
 
-    def __call__(self, frames: Sequence[Frame], progress: FrameProgress | None = None) -> NormalEquations:
-        """Sum over some frames."""
-        tables = make_tables({z: m.channels for z, m in zip(self.species, self.maps, strict=True)}, self.r_cut)
-        dimensions = np.array([m.n_features for m in self.maps], dtype=np.int64)
-        flat_maps, map_start = np.concatenate([m.matrix.ravel() for m in self.maps]), [m.matrix.size for m in self.maps]
-        means, starts = np.concatenate([m.mean for m in self.maps]), self.starts
-        n_species, n_columns = len(self.species), int(starts[-1])
-        width = n_columns + self.references.count
-        equations = NormalEquations.empty(width)
-        for k, frame in enumerate(frames):
-            if progress is not None:
-                progress(k)
-            kinds = species_index(frame.numbers, self.species, where=frame.where)
-            neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, self.r_cut)
-            rows = np.empty(n_columns), np.empty((self.weights.n_rows(frame), width))
-            quadratic_design(
-                tables, means, flat_maps, _starts(map_start), dimensions, self.registers, starts,
-                neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds,
-                rows[0], *np.split(rows[1], [3 * frame.n_atoms]),
-            )  # fmt: skip
-            counts = np.bincount(kinds, minlength=n_species).astype(np.float64)
-            add_frame(equations, frame, rows, counts, self.references, self.weights)
-        return equations
+    def add(self, frame: Frame) -> None:
+        """Add a frame."""
+        kinds = species_index(frame.numbers, self.species, where=frame.where)
+        near = neighbor_list(frame.positions, frame.cell, frame.pbc, self.tables.r_cut)
+        rows = np.empty(self.n_columns), np.empty((self.weights.n_rows(frame), len(self.equations.moment)))
+        forces, virial = np.split(rows[1], [3 * frame.n_atoms])
+        means, matrices, starts, sizes, registers, columns = self.design
+        quadratic_design(
+            self.tables, means, matrices, starts, sizes, registers, columns,
+            near.first, near.neighbor, near.vectors, near.distances, kinds, rows[0], forces, virial,
+        )  # fmt: skip
+        counts = np.bincount(kinds, minlength=len(self.species)).astype(np.float64)
+        add_frame(self.equations, frame, rows, counts, self.references, self.weights)
+
+    def merge(self, other: _QuadraticSums) -> None:
+        """Add the sums over other frames."""
+        self.equations.merge(other.equations)
 
 
 def _starts(lengths: Sequence[int]) -> IntArray:
     """Offsets of blocks laid end to end."""
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def training_domains(
+    frames: Sequence[Frame],
+    maps: dict[int, LinearMap],
+    *,
+    r_cut: float,
+    progress: Progress,
+    threads: int | None = None,
+) -> dict[int, TrainingDomain]:
+    """Where training was: second moments of the features of every species, and their largest grade and reach.
+
+    Two passes that form channel values alone, a few percent of the time of training.
+
+    Args:
+        frames: Training frames.
+        maps: Compression of each species, atomic numbers ascending.
+        r_cut: Cutoff radius in Å.
+        progress: Called as work proceeds.
+        threads: How many at most; :func:`n_threads` by default.
+    """
+    tables = make_tables({z: m.channels for z, m in maps.items()}, r_cut)
+    sums = sum_frames(lambda: _MomentSums(tables, maps), frames, stage="moments", progress=progress, threads=threads)
+    moments = [square / count for square, count in zip(sums.squares, sums.counts, strict=True)]
+    whitenings, directions = [whitening_of(m) for m in moments], [directions_of(m) for m in moments]
+    extremes = sum_frames(
+        lambda: _Extremes(tables, maps, whitenings, directions),
+        frames, stage="grades", progress=progress, threads=threads,
+    )  # fmt: skip
+    return {
+        z: TrainingDomain(int(sums.counts[s]), moments[s], float(extremes.largest[s]), extremes.reaches[s])
+        for s, z in enumerate(maps)
+    }
+
+
+def _features(tables: ChannelTables, maps: dict[int, LinearMap], frame: Frame) -> list[FloatArray]:
+    """Features of the atoms of each species, shapes ``(n_s, d_s)``."""
+    kinds = species_index(frame.numbers, tuple(maps), where=frame.where)
+    near = neighbor_list(frame.positions, frame.cell, frame.pbc, tables.r_cut)
+    values = bare_values(tables, near.first, near.neighbor, near.vectors, near.distances, kinds)
+    return [m.apply(values[kinds == s, : m.channels.n_channels]) for s, m in enumerate(maps.values())]
+
+
+class _MomentSums:
+    """Numbers of atoms, and sums of products of their features, per species."""
+
+    n_bytes = 1
+    """Little, whatever the model."""
+
+    def __init__(self, tables: ChannelTables, maps: dict[int, LinearMap]) -> None:
+        self._tables, self._maps = tables, maps
+        self.counts = np.zeros(len(maps))
+        self.squares = [np.zeros((m.n_features, m.n_features)) for m in maps.values()]
+
+    def add(self, frame: Frame) -> None:
+        """Add a frame."""
+        for s, features in enumerate(_features(self._tables, self._maps, frame)):
+            self.counts[s] += len(features)
+            self.squares[s] += features.T @ features
+
+    def merge(self, other: _MomentSums) -> None:
+        """Add the sums over other frames."""
+        self.counts += other.counts
+        self.squares = [mine + theirs for mine, theirs in zip(self.squares, other.squares, strict=True)]
+
+
+class _Extremes:
+    """Largest grade of each species, and least and largest value along each direction."""
+
+    n_bytes = 1
+    """Little, whatever the model."""
+
+    def __init__(
+        self,
+        tables: ChannelTables,
+        maps: dict[int, LinearMap],
+        whitenings: Sequence[FloatArray],
+        directions: Sequence[FloatArray],
+    ) -> None:
+        self._tables, self._maps, self._whitenings, self._directions = tables, maps, whitenings, directions
+        # The mean environment, v = 0, is always inside.
+        self.largest = np.zeros(len(maps))
+        self.reaches = [np.zeros((2, len(v))) for v in directions]
+
+    def add(self, frame: Frame) -> None:
+        """Look at a frame."""
+        for s, features in enumerate(_features(self._tables, self._maps, frame)):
+            if len(features):
+                lengths = np.linalg.norm(features @ self._whitenings[s].T, axis=1)
+                self.largest[s] = max(self.largest[s], float(lengths.max()))
+                along = features @ self._directions[s].T
+                self._widen(s, np.stack([along.min(axis=0), along.max(axis=0)]))
+
+    def merge(self, other: _Extremes) -> None:
+        """Take in other frames."""
+        self.largest = np.maximum(self.largest, other.largest)
+        for s, reach in enumerate(other.reaches):
+            self._widen(s, reach)
+
+    def _widen(self, s: int, reach: FloatArray) -> None:
+        """Take in the least and largest values of other atoms."""
+        mine = self.reaches[s]
+        self.reaches[s] = np.stack([np.minimum(mine[0], reach[0]), np.maximum(mine[1], reach[1])])

@@ -1,4 +1,16 @@
-"""Training from frames to force field: pool, compression, statistics, circuit, in that order."""
+r"""Training from frames to force field: pool, channels, statistics, circuit, committee, in that order.
+
+*Channels that can be measured.* A pair of species is seen from either side, and two channels that differ little can be
+chosen with huge coefficients of opposite sign. A linear model loses nothing by that, and decorrelating the features of
+a species does not see it, but the readouts of a circuit grow with the coefficients and a measured M drowns in noise. So
+where the noise of the assumed shots would add much to the loss of the linear model, channels are chosen again, of whose
+norm more must be new. Training lowers the sum of loss and noise, and a balanced readout's noise is a multiple of the
+square of its terms, so where it ends on each choice is a ridge regression away. Another choice is taken where the loss
+that is left there, noise not counted, falls by much: noise can be bought off with shots, the errors of a model can't.
+
+*Committee.* The curvature of the loss at the minimum says what the data leave open; draws from it are the members of
+:class:`~qiskit_qff.model.spread.ModelSpread`.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +18,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import chemical_symbols
+from threadpoolctl import threadpool_limits
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.compression.compressor import PoolStatistics, SizeLimits
-from qiskit_qff.compression.feature_basis import FeatureBasis
-from qiskit_qff.compression.forward_selection import ForwardSelection, SelectionPath
 from qiskit_qff.compression.linear_map import LinearMap
-from qiskit_qff.compression.principal_components import PrincipalComponents
+from qiskit_qff.compression.product_pool import SELECTED, product_pool
+from qiskit_qff.compression.search import SelectionPath, SizeLimits
+from qiskit_qff.compression.selection import PoolStatistics, feature_maps, linear_terms, select_channels
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.config import ResolvedConfig, TrainConfig
 from qiskit_qff.model.core_repulsion import CoreRepulsion
@@ -21,25 +33,44 @@ from qiskit_qff.model.domain import TrainingDomain
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.register import Register
 from qiskit_qff.model.species_model import SpeciesModel
+from qiskit_qff.model.spread import ModelSpread
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_of
-from qiskit_qff.training.budget import parameter_layout, register_sizes, size_limits
-from qiskit_qff.training.column_choice import choose_columns
-from qiskit_qff.training.defaults import resolve_config
-from qiskit_qff.training.design import LossWeights, Progress
-from qiskit_qff.training.domains import training_domains
-from qiskit_qff.training.objective import Objective
-from qiskit_qff.training.optimisation import optimise
-from qiskit_qff.training.pool_sums import sum_pool
-from qiskit_qff.training.references import reference_count
-from qiskit_qff.training.solver import Restart
-from qiskit_qff.training.spread import draw_spread
-from qiskit_qff.training.statistics import (
-    QuadraticStatistics,
-    find_shortest,
-    quadratic_statistics,
+from qiskit_qff.training.balance import BalancedRegister, minimise_balanced, reduced_parameters
+from qiskit_qff.training.defaults import (
+    fit_pool,
+    is_balanced,
+    parameter_layout,
+    register_sizes,
+    resolve_config,
+    size_limits,
 )
-from qiskit_qff.training.workers import Workers
+from qiskit_qff.training.loss import LossWeights, Progress, check_labels, reference_count
+from qiskit_qff.training.objective import Objective, solve_scaled
+from qiskit_qff.training.solver import Restart, minimise
+from qiskit_qff.training.statistics import (
+    channel_statistics,
+    find_shortest,
+    pool_statistics,
+    quadratic_statistics,
+    training_domains,
+)
+
+MAX_PRODUCTS = 2500
+"""Most products in the pool; 12,000 of them in three rounds gave no smaller error on lips83 (65.1 meV/Å for 63.9)."""
+LABELS_PER_CHANNEL = 10
+"""Products are formed of fewer channels where there are fewer labels than this for each: the rest would be noise."""
+MUCH = 0.02
+"""Noise beyond this fraction of the linear model's loss is worth another choice of channels."""
+GAIN = 0.05
+"""Fraction of the loss after training that another choice must save."""
+STRICTER = (1e-3, 3e-3, 1e-2)
+"""Shares of a channel's norm that have to be new, in the choices that follow; more cost more than noise did."""
+MEMBERS = 16
+"""Members of a committee: their spread, averaged over three components, is then known to 10 %."""
+SOFTEST = 1e-6
+"""Directions in which the loss is softer than this, relative to the stiffest in unit-diagonal scaling, move no more
+than one of this stiffness: the quadratic form says nothing about what lies so far away."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +89,7 @@ class TrainingResult:
     bound: float
     """Loss of the best symmetric matrices of the same registers; no circuit can be better."""
     selection: SelectionPath | None
-    """Order in which channels were chosen; None for PCA."""
+    """Order in which channels were chosen; None where they were not chosen here."""
 
     @property
     def gap(self) -> float:
@@ -79,7 +110,7 @@ class PreparedTraining:
     repulsion: CoreRepulsion
     """Core repulsion that joins the force field."""
     selection: SelectionPath | None
-    """Order in which channels were chosen; None where they were not chosen here, or for PCA."""
+    """Order in which channels were chosen; None where they were not chosen here."""
     domains: Mapping[int, TrainingDomain] = field(default_factory=dict)
     """Feature statistics per species; empty if not computed."""
     n_frames: int = 0
@@ -107,7 +138,30 @@ class PreparedTraining:
         Args:
             parameters: p, shape ``(P,)``.
         """
-        return _assemble(self, parameters)
+        layout, config, statistics = self.objective.layout, self.config, self.objective.statistics
+        references = statistics.references.energies(parameters[layout.references])
+        models = []
+        for s, number in enumerate(statistics.species):
+            registers = tuple(
+                Register(
+                    n_features=layout.sizes[r] - 1,
+                    ansatz=layout.specs[r],
+                    theta=parameters[layout.angles[r]].copy(),
+                    weights=parameters[layout.weights[r]].copy(),
+                    balanced=layout.balanced,
+                )
+                for r in np.flatnonzero(statistics.owners == s)
+            )
+            domain = self.domains.get(number)
+            models.append(SpeciesModel(number, self.maps[number], registers, float(references[s]), domain=domain))
+        raw = ForceField(
+            models=tuple(models),
+            r_cut=config.descriptor.r_cut,
+            repulsion=self.repulsion,
+            fitted_references=layout.n_references,
+            metadata={"config": config.model_dump(mode="json"), "elements": [chemical_symbols[z] for z in self.maps]},
+        )
+        return raw.with_mean_environment_references()
 
 
 def prepare(
@@ -116,7 +170,6 @@ def prepare(
     *,
     pool: PoolStatistics | None = None,
     progress: Progress | None = None,
-    workers: Workers | None = None,
 ) -> PreparedTraining:
     """Choose channels and sum up the data; later steps need only the accumulated sums.
 
@@ -125,14 +178,13 @@ def prepare(
         config: Descriptor, compression, circuit and loss.
         pool: What :func:`sum_pool` says of these frames and this descriptor; summed up here by default.
         progress: Called with a stage's name, work done and work in all.
-        workers: Processes to sum over frames on; this one by default.
 
     Raises:
         DataError: If a frame lacks its energy or forces, or a species never has a neighbour.
         BudgetError: If the chosen circuit needs more parameters than ``config.max_parameters``.
     """
     report = progress or _silent
-    weights = loss_weights(config)
+    weights = LossWeights.of(config)
     check_labels(frames, weights)
     config, _ = resolve_config(config, frames)
     species = species_of(frames)
@@ -140,75 +192,41 @@ def prepare(
     shortest = find_shortest(frames, species, config.descriptor.r_cut, report)
     check_reach(species, shortest, config.descriptor.r_cut)
     if pool is None:
-        pool = sum_pool(frames, species, shortest, config, weights, report, workers)
-    maps, selection = compress(pool, config, limits, progress=report)
+        pool = sum_pool(frames, species, shortest, config, weights, report)
+    selection = choose_channels(pool, config, limits, progress=report)
+    maps = feature_maps(pool, selection)
     del pool
     r_cut = config.descriptor.r_cut
     registers = {number: register_sizes(config, own.n_features) for number, own in maps.items()}
-    statistics = quadratic_statistics(
-        frames, maps, registers, r_cut=r_cut, weights=weights, progress=report, workers=workers
-    )
+    statistics = quadratic_statistics(frames, maps, registers, r_cut=r_cut, weights=weights, progress=report)
     layout = parameter_layout(config, maps, statistics.references.count)
     repulsion = CoreRepulsion.from_shortest_distances(species, shortest, cutoff=config.descriptor.r_cut)
     objective = Objective(statistics, layout, shots=config.loss.shots)
-    domains = training_domains(frames, maps, r_cut=r_cut, progress=report, workers=workers)
+    domains = training_domains(frames, maps, r_cut=r_cut, progress=report)
     return PreparedTraining(config, objective, maps, repulsion, selection, domains, len(frames))
 
 
-def fit(
-    prepared: PreparedTraining,
-    *,
-    rng: np.random.Generator,
-    progress: Progress | None = None,
-    further: FloatArray | None = None,
-) -> TrainingResult:
+def fit(prepared: PreparedTraining, *, rng: np.random.Generator, progress: Progress | None = None) -> TrainingResult:
     """Optimise the circuit on computed losses.
 
     Args:
         prepared: The data.
         rng: Source of random starts.
         progress: Called with a stage's name, work done and work in all.
-        further: One more start beside those of the configuration, shape ``(P,)``.
     """
-    objective = prepared.objective
-    runs = optimise(objective, prepared.config, rng=rng, progress=progress or _silent, further=further)
+    objective, settings, report = prepared.objective, prepared.config.optimizer, progress or _silent
+    search = minimise_balanced if objective.layout.balanced else minimise
+    # PERF: matrices of a hundred rows; several BLAS threads spent 10 to 20 s waiting for each other, one needs 2 s.
+    with threadpool_limits(1, "blas"):
+        runs = search(
+            objective, restarts=settings.restarts, max_iterations=settings.max_iterations, rng=rng, progress=report
+        )
     result = prepared.result(runs)
     if not prepared.n_frames:
         return result
     spread = draw_spread(objective, runs[0].parameters, n_frames=prepared.n_frames, rng=rng)
     models = tuple(replace(m, spread=spread[m.number]) for m in result.force_field.models)
     return replace(result, force_field=replace(result.force_field, models=models))
-
-
-def check_labels(frames: Sequence[Frame], weights: LossWeights) -> None:
-    """Refuse frames that can't be learnt from.
-
-    Args:
-        frames: The frames.
-        weights: The loss.
-
-    Raises:
-        DataError: If there are none, one lacks energy or forces or holds a number that is not finite, or stresses are
-            to be fitted and no frame has one.
-    """
-    if not frames:
-        raise DataError("There are no frames to train on; give a file that holds at least one labelled frame.")
-    for frame in frames:
-        for name, value in (("energy", frame.energy), ("forces", frame.forces)):
-            if value is None:
-                raise DataError(
-                    f"{frame.where}: no {name}; training needs energies and forces of every frame. "
-                    "'qff validate' lists all such frames."
-                )
-            if not np.isfinite(value).all():
-                raise DataError(f"{frame.where}: {name} not finite (NaN or inf); remove the frame or label it again.")
-        if frame.stress is not None and weights.has_stress(frame) and not np.isfinite(frame.stress).all():
-            raise DataError(f"{frame.where}: stress not finite (NaN or inf); remove it or label the frame again.")
-    if weights.stress_scale is not None and not any(map(weights.has_stress, frames)):
-        raise DataError(
-            f"loss.stress_scale_mev_per_ang3 is set, but none of the {len(frames)} training frames has a stress (and "
-            "three periods); leave it out (null), or label frames with stresses. 'qff validate' counts them."
-        )
 
 
 def check_reach(species: Sequence[int], shortest: FloatArray, r_cut: float) -> None:
@@ -230,75 +248,177 @@ def check_reach(species: Sequence[int], shortest: FloatArray, r_cut: float) -> N
         )
 
 
-def loss_weights(config: TrainConfig) -> LossWeights:
-    """The loss of a configuration in eV and Å.
+def sum_pool(
+    frames: Sequence[Frame],
+    species: tuple[int, ...],
+    shortest: FloatArray,
+    config: ResolvedConfig,
+    weights: LossWeights,
+    progress: Progress,
+) -> PoolStatistics:
+    """Pool statistics over at most ``selection_frames`` evenly chosen frames, and the energies of all others.
+
+    Products of the best channels join the pool in as many rounds as the configuration says.
 
     Args:
+        frames: Training frames.
+        species: Atomic numbers, ascending.
+        shortest: Shortest distance of every pair, shape ``(S, S)``, in Å.
         config: The configuration.
+        weights: The loss.
+        progress: Called as work proceeds.
     """
-    loss = config.loss
-    return LossWeights(
-        energy_scale=1e-3 * loss.energy_scale_mev_per_atom,
-        force_scale=1e-3 * loss.force_scale_mev_per_ang,
-        force_noise={atomic_numbers[s]: 1e-3 * v for s, v in loss.force_noise_mev_per_ang.items()},
-        element_weights={atomic_numbers[s]: f for s, f in loss.element_weights.items()},
-        remove_net_force=loss.remove_net_force,
-        stress_scale=None if loss.stress_scale_mev_per_ang3 is None else 1e-3 * loss.stress_scale_mev_per_ang3,
+    settings = fit_pool(config.descriptor, species)
+    count = min(len(frames), config.compression.selection_frames)
+    places = {int(k) for k in np.linspace(0, len(frames) - 1, count).round()}
+    known = set(species_of([frames[k] for k in places]))
+    # A species that only some frames contain must be in the pool's sums too.
+    places |= {k for k, frame in enumerate(frames) if not set(frame.numbers.tolist()) <= known}
+    chosen, others = ([f for k, f in enumerate(frames) if (k in places) == side] for side in (True, False))
+    pool = pool_statistics(
+        chosen, species, shortest, settings=settings, weights=weights, progress=progress, others=others
     )
+    labels = sum(3 * frame.n_atoms + 1 for frame in chosen)
+    selected = min(SELECTED, labels // LABELS_PER_CHANNEL)
+    for k in range(config.descriptor.products):
+        sets, start = product_pool(pool, most=MAX_PRODUCTS, selected=selected)
+        # PERF: the sums of the last pool fill hundreds of MiB.
+        del pool
+        pool = channel_statistics(
+            chosen, sets, r_cut=settings.r_cut, weights=weights, progress=progress, others=others,
+            stage=f"products {k + 1}",
+        )  # fmt: skip
+        pool = replace(pool, start=start)
+    return pool
 
 
-def _silent(stage: str, done: int, total: int) -> None:
-    """Report nothing."""
-
-
-def compress(
-    pool: PoolStatistics, config: ResolvedConfig, limits: SizeLimits, *, progress: Progress | None = None
-) -> tuple[dict[int, LinearMap], SelectionPath | None]:
-    """Compress with the configured method.
+def choose_channels(
+    pool: PoolStatistics, config: TrainConfig, limits: SizeLimits, *, progress: Progress | None = None
+) -> SelectionPath:
+    """Select channels, again where shot noise would cost much.
 
     Args:
         pool: Sums over the pool.
         config: The configuration.
         limits: Numbers of features allowed.
         progress: Called as work proceeds.
+    """
+    report, restarts = progress or _silent, config.compression.search_rounds
+
+    def selected(**options: float) -> SelectionPath:
+        path = select_channels(
+            pool, limits, restarts=restarts, progress=lambda k: report("channels", k, restarts), **options
+        )
+        report("channels", restarts, restarts)
+        return path
+
+    best = selected()
+    if config.loss.shots is None or not is_balanced(config):
+        return best
+    first = noise_of_choice(pool, best, config)
+    if first.noise <= MUCH * first.loss:
+        return best
+    least = (1.0 - GAIN) * first.trained
+    for share in STRICTER:
+        other = selected(dependent=share)
+        found = noise_of_choice(pool, other, config)
+        if found.trained < least:
+            best, least = other, found.trained
+    return best
+
+
+@dataclass(frozen=True)
+class NoiseOfChoice:
+    """What some columns come to, in units of the loss."""
+
+    loss: float
+    """Loss of the linear model."""
+    noise: float
+    """What measuring its balanced readouts would add on average."""
+    reachable: float
+    """Least sum of both over the linear terms."""
+    trained: float
+    """The loss in this sum."""
+
+
+def noise_of_choice(pool: PoolStatistics, path: SelectionPath, config: TrainConfig) -> NoiseOfChoice:
+    """Loss of linear models on some columns, and the noise of measuring them.
+
+    Args:
+        pool: Sums over the pool.
+        path: The columns.
+        config: The configuration, whose shots are counted.
+    """
+    assert config.loss.shots is not None  # for the type checker: nobody asks otherwise
+    equations = pool.equations
+    linear = linear_terms(pool, path, feature_maps(pool, path))
+    noise, ridge = 0.0, np.zeros(len(linear.terms))
+    n_qubits, begin = config.circuit.n_qubits, 0
+    for count in linear.counts:
+        for size in register_sizes(config, count):
+            own = slice(begin, begin + size)
+            added = _noise(linear.terms[own], linear.gram[own, own], n_qubits) / config.loss.shots
+            noise, ridge[own] = noise + added, added / max(float(linear.terms[own] @ linear.terms[own]), 1e-300)
+            begin += size
+    shrunk = solve_scaled(linear.gram + np.diag(ridge), linear.moment)
+    least = equations.constant - float(linear.moment @ shrunk)
+    trained = least - float(shrunk**2 @ ridge)
+    return NoiseOfChoice(equations.constant - float(linear.terms @ linear.moment), noise, least, trained)
+
+
+def _noise(terms: FloatArray, gram: FloatArray, n_qubits: int) -> float:
+    """Loss that one shot per setting adds to a balanced register.
+
+    Args:
+        terms: Linear terms of its features, shape ``(d,)``, in eV.
+        gram: Second moments of the features in units of the loss, shape ``(d, d)``.
+        n_qubits: Qubits of the register.
+    """
+    size = len(terms) + 1
+    entries = np.zeros((size * (size + 1) // 2,) * 2)
+    # Entry M_0k of the upper triangle stands for 2 M_0k y_k.
+    entries[1:size, 1:size] = 4.0 * gram
+    return BalancedRegister.of(entries, size, n_qubits).shot_noise(terms, 1.0)[0]
+
+
+def draw_spread(
+    objective: Objective, parameters: FloatArray, *, n_frames: int, rng: np.random.Generator, members: int = MEMBERS
+) -> dict[int, ModelSpread]:
+    """Draw the members of a committee.
+
+    Args:
+        objective: The loss.
+        parameters: Its minimum, shape ``(P,)``.
+        n_frames: Frames behind the loss.
+        rng: Source of the draws.
+        members: How many.
 
     Returns:
-        A map per species, and the order of choice where channels were chosen.
+        Per atomic number.
     """
-    basis = FeatureBasis(decorrelate=config.compression.decorrelate, norm=config.compression.feature_norm)
-    if config.compression.method == "pca":
-        return PrincipalComponents(basis).fit(pool, limits), None
-    report, rounds = progress or _silent, config.compression.search_rounds
-    selector = ForwardSelection(rounds=rounds, seed=config.compression.search_seed, basis=basis)
-    path = choose_columns(pool, config, limits, selector, progress=lambda k: report("channels", k, rounds))
-    report("channels", rounds, rounds)
-    return selector.sorted_maps(pool, path), path
-
-
-def _assemble(prepared: PreparedTraining, parameters: FloatArray) -> ForceField:
-    """Force field of a parameter vector."""
-    statistics: QuadraticStatistics = prepared.objective.statistics
-    layout, maps, config = prepared.objective.layout, prepared.maps, prepared.config
-    references = statistics.references.energies(parameters[layout.references])
-    models = []
+    statistics = objective.statistics
+    if objective.layout.balanced:
+        balanced, reduced = reduced_parameters(objective, parameters)
+        value, _, curvature = balanced.quadratic_model(reduced)
+        slopes = balanced.slopes(reduced)
+    else:
+        value, _, curvature = objective.quadratic_model(parameters)
+        slopes = objective.jacobian(parameters)
+    diagonal = np.diagonal(curvature)
+    scale = 1.0 / np.sqrt(np.maximum(diagonal, 1e-14 * diagonal.max()))
+    values, vectors = np.linalg.eigh(curvature * np.outer(scale, scale))
+    lengths = np.sqrt(max(value, 0.0) / n_frames / np.maximum(values, SOFTEST * values[-1]))
+    moved = (rng.normal(size=(members, len(values))) * lengths) @ vectors.T * scale
+    # To first order in M, as the loss was expanded: soft directions would otherwise turn angles through full circles.
+    draws = moved @ slopes.T
+    references = statistics.references.changes(draws[:, statistics.starts[-1] :])
+    found = {}
     for s, number in enumerate(statistics.species):
-        registers = tuple(
-            Register(
-                n_features=layout.sizes[r] - 1,
-                ansatz=layout.specs[r],
-                theta=parameters[layout.angles[r]].copy(),
-                weights=parameters[layout.weights[r]].copy(),
-                balanced=layout.balanced,
-            )
-            for r in np.flatnonzero(statistics.owners == s)
-        )
-        domain = prepared.domains.get(number)
-        models.append(SpeciesModel(number, maps[number], registers, float(references[s]), domain=domain))
-    raw = ForceField(
-        models=tuple(models),
-        r_cut=config.descriptor.r_cut,
-        repulsion=prepared.repulsion,
-        fitted_references=layout.n_references,
-        metadata={"config": config.model_dump(mode="json"), "elements": [chemical_symbols[z] for z in maps]},
-    )
-    return raw.with_mean_environment_references()
+        own = np.flatnonzero(statistics.owners == s)
+        triangles = draws[:, statistics.starts[own[0]] : statistics.starts[own[-1] + 1]]
+        found[number] = ModelSpread(triangles, references[:, s])
+    return found
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Report nothing."""

@@ -20,14 +20,10 @@ from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_of
 from qiskit_qff.training.defaults import resolve_config
-from qiskit_qff.training.design import Progress
-from qiskit_qff.training.domains import training_domains
+from qiskit_qff.training.loss import LossWeights, Progress, check_labels, reference_count
 from qiskit_qff.training.objective import Objective, ParameterLayout
-from qiskit_qff.training.references import reference_count
-from qiskit_qff.training.solver import solve_references
-from qiskit_qff.training.statistics import find_shortest, quadratic_statistics
-from qiskit_qff.training.trainer import PreparedTraining, check_labels, loss_weights
-from qiskit_qff.training.workers import Workers
+from qiskit_qff.training.statistics import find_shortest, quadratic_statistics, training_domains
+from qiskit_qff.training.trainer import PreparedTraining
 
 
 def prepare_from_model(
@@ -36,7 +32,6 @@ def prepare_from_model(
     field: ForceField,
     *,
     progress: Progress,
-    workers: Workers | None = None,
     same_repulsion: bool = False,
 ) -> tuple[PreparedTraining, FloatArray]:
     """Sum up the data in the features of a model.
@@ -46,7 +41,6 @@ def prepare_from_model(
         config: Loss and limits; cutoff, channels and circuits are those of the model.
         field: The model.
         progress: Called as work proceeds.
-        workers: Processes to sum over frames on; this one by default.
         same_repulsion: Keep the model's core repulsion, where frames are no more than it was trained on.
 
     Returns:
@@ -56,7 +50,7 @@ def prepare_from_model(
         DataError: If a frame lacks its labels, or they hold other elements than the model.
         BudgetError: If the model has more parameters than ``config.max_parameters``.
     """
-    loss = loss_weights(config)
+    loss = LossWeights.of(config)
     check_labels(frames, loss)
     found, known = species_of(frames), field.species
     if found != known:
@@ -76,17 +70,17 @@ def prepare_from_model(
         )
     maps, r_cut = {m.number: m.compression for m in field.models}, field.r_cut
     held = {m.number: [register.n_features for register in m.registers] for m in field.models}
-    statistics = quadratic_statistics(frames, maps, held, r_cut=r_cut, weights=loss, progress=progress, workers=workers)
+    statistics = quadratic_statistics(frames, maps, held, r_cut=r_cut, weights=loss, progress=progress)
     own = config.descriptor.model_copy(update={"r_cut": r_cut})
     used, _ = resolve_config(config.model_copy(update={"descriptor": own}), frames)
     objective = Objective(statistics, layout, shots=config.loss.shots)
     parameters = np.zeros(layout.n_parameters)
     parameters[: layout.n_angles] = np.concatenate([register.theta for register in registers])
     parameters[layout.all_weights] = np.concatenate([register.weights for register in registers])
-    domains = training_domains(frames, maps, r_cut=r_cut, progress=progress, workers=workers)
+    domains = training_domains(frames, maps, r_cut=r_cut, progress=progress)
     repulsion = field.repulsion
     if not same_repulsion:
         shortest = find_shortest(frames, found, r_cut, progress)
         repulsion = CoreRepulsion.from_shortest_distances(found, shortest, cutoff=r_cut)
     prepared = PreparedTraining(used, objective, maps, repulsion, None, domains, len(frames))
-    return prepared, solve_references(objective, parameters)
+    return prepared, parameters

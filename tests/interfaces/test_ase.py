@@ -1,4 +1,4 @@
-"""ASE finds the calculator and the file format by itself; i-PI takes its forces through ASE's socket client."""
+"""i-PI takes its forces through ASE's socket client."""
 
 import os
 import re
@@ -6,21 +6,12 @@ import shutil
 import subprocess
 import sys
 import time
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
 import pytest
-from ase.calculators.calculator import get_calculator_class
 from ase.io import read, write
 
-from qiskit_qff import QFFCalculator
-from qiskit_qff.cli.main import run
-from qiskit_qff.errors import DataError
-from qiskit_qff.simulation.ase_format import read_qff_checkpoint
-
-REGISTERED = any(entry.value.startswith("qiskit_qff") for entry in entry_points(group="ase.ioformats"))
-needs_registration = pytest.mark.skipif(not REGISTERED, reason="the package is not installed with its entry points")
 # Beside this Python, too: its environment need not be activated.
 I_PI = shutil.which("i-pi", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 
@@ -40,56 +31,6 @@ INPUT = """<simulation verbosity='quiet'>
   </system>
 </simulation>
 """
-
-
-def test_calculator_by_name(trained) -> None:
-    atoms = read(trained / "data.extxyz", "0")
-    expected = QFFCalculator(trained / "run").get_potential_energy(atoms)
-    assert get_calculator_class("qff")(model=str(trained / "run")).get_potential_energy(atoms) == expected
-
-
-@needs_registration
-def test_ase_finds_it_by_itself(trained, tmp_path) -> None:
-    words = "from ase.io import read; from ase.calculators.calculator import get_calculator_class as g; print(g('qff'))"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", words], capture_output=True, text=True, check=True)
-    assert "QFF" in done.stdout
-    command = [
-        sys.executable,
-        "-m",
-        "ase",
-        "run",
-        "qff",
-        "data.extxyz@0",
-        "-p",
-        "model=run",
-        "-o",
-        str(tmp_path / "o.json"),
-    ]
-    subprocess.run(command, cwd=trained, check=True, capture_output=True)
-    atoms = read(trained / "data.extxyz", "0")
-    assert read(tmp_path / "o.json").get_potential_energy() == QFFCalculator(trained / "run").get_potential_energy(
-        atoms
-    )
-    listed = subprocess.run(
-        [sys.executable, "-m", "ase", "info", "--plugins"], capture_output=True, text=True, check=True
-    )
-    assert "qff-checkpoint" in listed.stdout
-
-
-@pytest.mark.parametrize("compact", [[], ["--compact"]])
-def test_a_checkpoint_is_a_structure(trained, tmp_path, compact) -> None:
-    command = ["md", str(trained / "run"), str(trained / "data.extxyz"), "--steps", "6", "--interval", "2", *compact]
-    assert run([*command, "--out", str(tmp_path / "md")]) == 0
-    atoms = read_qff_checkpoint(str(tmp_path / "md" / "checkpoint.npz"))
-    last = read(next((tmp_path / "md").glob("trajectory.*")), "-1")
-    assert atoms.get_chemical_symbols() == last.get_chemical_symbols()
-    np.testing.assert_allclose(atoms.positions, last.positions, atol=1e-5 if compact else 1e-8)
-    np.testing.assert_allclose(atoms.get_momenta(), last.get_momenta(), atol=1e-5 if compact else 1e-8)
-    assert atoms.info["step"] == 6
-    for path in (tmp_path / "md").glob("trajectory.*"):
-        path.unlink()
-    with pytest.raises(DataError, match="trajectory"):
-        read_qff_checkpoint(str(tmp_path / "md" / "checkpoint.npz"))
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.metrics import compare, measure
 from qiskit_qff.training.balance import BalancedObjective
 from qiskit_qff.training.baselines.atom_features import atom_features
-from qiskit_qff.training.design import add_frame
+from qiskit_qff.training.loss import add_frame
 from qiskit_qff.training.objective import Objective, ParameterLayout
 from qiskit_qff.training.solver import SolverSettings, levenberg_marquardt, solve_weights
 from qiskit_qff.training.trainer import fit, loss_weights, prepare

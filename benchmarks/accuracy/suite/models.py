@@ -18,9 +18,8 @@ from qiskit_qff.model.metrics import compare, measure
 from qiskit_qff.structures.species import species_of
 from qiskit_qff.training.baselines.suite import BASELINES, BaselineData
 from qiskit_qff.training.defaults import resolve_config
-from qiskit_qff.training.pool_sums import sum_pool
 from qiskit_qff.training.statistics import find_shortest
-from qiskit_qff.training.trainer import loss_weights
+from qiskit_qff.training.trainer import loss_weights, sum_pool
 from suite.data import condition, replicated
 
 QUANTUM, NOISELESS = "quantum", "quantum_noiseless"

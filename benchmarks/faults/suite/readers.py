@@ -15,9 +15,8 @@ from qiskit_qff.labelling.reference import reference
 from qiskit_qff.model.config import load_config
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.remote.run_directory import load_result, load_run
-from qiskit_qff.simulation.checkpoint import read_checkpoint
-from qiskit_qff.simulation.recording import read_log
-from qiskit_qff.simulation.trajectory import stream_trajectory
+from qiskit_qff.simulation.recording import read_checkpoint, read_log
+from qiskit_qff.simulation.trajectory import read_trajectory
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.training.measured.journal import read_journal
 
@@ -28,8 +27,7 @@ READERS: dict[str, tuple[str, Reader]] = {
     "configuration": ("config.yaml", load_config),
     "structures": ("data.extxyz", read_frames),
     "compressed structures": ("data.extxyz.xz", read_frames),
-    "trajectory": ("trajectory.extxyz", lambda path: sum(1 for _ in stream_trajectory(path).snapshots)),
-    "compact trajectory": ("trajectory.extxyz.gz", lambda path: sum(1 for _ in stream_trajectory(path).snapshots)),
+    "trajectory": ("trajectory.extxyz", read_trajectory),
     "log": ("log.csv", read_log),
     "checkpoint": ("checkpoint.npz", read_checkpoint),
     "training journal": ("journal.json", read_journal),

@@ -1,6 +1,5 @@
 """The commands that must survive: how each is started, resumed, and what its results must be equal in."""
 
-import gzip
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -13,8 +12,7 @@ import yaml
 
 from benchmarks.faults.suite.inputs import BACKEND_CONFIG, CONFIG, DATA, LEARN_CONFIG, MODEL, STRUCTURES
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.simulation.checkpoint import read_checkpoint
-from qiskit_qff.simulation.recording import read_log
+from qiskit_qff.simulation.recording import read_checkpoint, read_log
 
 OUT = "out"
 """Directory or stem of what a command writes, beside the inputs."""
@@ -70,7 +68,7 @@ def _journal_entries(directory: Path) -> int:
 def _dynamics(directory: Path) -> dict[str, Any]:
     run = directory / OUT
     return {
-        "trajectory": gzip.decompress((run / "trajectory.extxyz.gz").read_bytes()).decode(),
+        "trajectory": (run / "trajectory.extxyz").read_text(),
         "log": (run / "log.csv").read_text(),
         "summary": timeless(json.loads((run / "md.json").read_text())),
         "checkpoint": read_checkpoint(run / "checkpoint.npz").momenta.tolist(),
@@ -132,7 +130,7 @@ def _labelling(directory: Path) -> tuple[str, ...]:
 
 _TRAIN = ("train", CONFIG, "--out", OUT, "--json")
 _MD = ("md", MODEL, DATA, "--out", OUT, "--steps", "120", "--interval", "5", "--checkpoint", "20", "--timestep", "2",
-       "--compact", "--on-extrapolation", "save", "--grade-limit", "0.5", "--json")  # fmt: skip
+       "--on-extrapolation", "save", "--grade-limit", "0.5", "--json")  # fmt: skip
 _CALIBRATE = ("calibrate", MODEL, "--backend", "fake_manila", "--shots", "100", "--run", "run", "--out", f"{OUT}.json",
               "--json")  # fmt: skip
 

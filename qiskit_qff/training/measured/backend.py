@@ -17,7 +17,7 @@ from qiskit_qff.evaluators.protocol import Evaluator
 from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.model.config import EstimatorConfig, TrainConfig
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.training.design import Progress
+from qiskit_qff.training.loss import Progress
 from qiskit_qff.training.measured.optimizers import OptimizerSettings
 from qiskit_qff.training.measured.plan import TrainingPlan
 from qiskit_qff.training.measured.run import MeasuredSettings, MeasuredTraining, Step, planned, train_measured
@@ -171,7 +171,6 @@ def _settings(config: TrainConfig, journal: Path | None, *, resume: bool, seed: 
             name=asked.optimizer, steps=asked.steps, learning_rate=asked.learning_rate, seed=seed
         ),
         shots=asked.shots,
-        slope_shots=asked.slope_shots,
         candidates=asked.candidates,
         journal=journal,
         resume=resume,

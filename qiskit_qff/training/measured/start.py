@@ -12,7 +12,7 @@ from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.training.design import Progress
+from qiskit_qff.training.loss import Progress
 from qiskit_qff.training.trainer import PreparedTraining, fit, prepare
 from qiskit_qff.training.warm_start import prepare_from_model
 

@@ -1,23 +1,14 @@
-"""``qff train`` with helpers: the same model, and one line where they make no sense."""
+"""``qff train`` on threads, whatever the platform has."""
 
-import json
 import os
 import subprocess
 import sys
 
-import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.io import read, write
 
 from qiskit_qff.cli.main import run
-
-
-def test_processes_give_the_same_model(trained, tmp_path):
-    assert run(["train", str(trained / "config.yaml"), "--out", str(tmp_path / "run"), "--processes", "2"]) == 0
-    ours, theirs = (json.loads((path / "metrics.json").read_text()) for path in (tmp_path / "run", trained / "run"))
-    assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-6)
-    assert ours["n_trainable"] == theirs["n_trainable"]
 
 
 def test_macos_has_no_processor_affinity(trained, tmp_path, monkeypatch):
@@ -46,17 +37,3 @@ def test_large_structures_on_threads_with_the_portable_threading_layer(trained, 
         env=os.environ | {"NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "3", "OMP_NUM_THREADS": "2"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--processes", "0"], "--processes"),
-        (["--processes", "2", "--dask", "tcp://node:8786"], "give one of them"),
-        (["--processes", "2", "--backend", "statevector"], "leave them or --backend out"),
-    ],
-)
-def test_wrong_helpers_are_one_line(trained, tmp_path, capsys, options, message):
-    assert run(["train", str(trained / "config.yaml"), "--out", str(tmp_path / "run"), *options]) == 2
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""Normal equations, forward selection and principal components against dense linear algebra."""
+"""Normal equations, forward selection and swaps against dense linear algebra."""
 
 import itertools
 
@@ -7,13 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qiskit_qff.compression.compressor import SizeLimits
-from qiskit_qff.compression.exchange import exchange_columns
-from qiskit_qff.compression.feature_basis import decorrelated, sized
-from qiskit_qff.compression.forward_selection import select_columns
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.compression.normal_equations import NormalEquations
-from qiskit_qff.compression.principal_components import principal_axes
+from qiskit_qff.compression.search import ColumnProblem, SizeLimits, _Fit, select_columns, swap_columns
+from qiskit_qff.compression.selection import decorrelated, sized
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
 
 
@@ -23,6 +20,12 @@ def accumulate(rows, labels, weights, parts):
         equations.add(rows[index].copy(), labels[index], weights[index])
     equations.symmetric()
     return equations
+
+
+def problem_of(equations, owner, limits):
+    """Least squares in which every column may be chosen."""
+    eligible = np.ones(len(owner), dtype=np.bool_)
+    return ColumnProblem(equations.gram, equations.moment, equations.constant, owner, eligible, limits)
 
 
 @given(seed=st.integers(0, 10_000), parts=st.integers(1, 5), columns=st.sampled_from([1, 7, 513, 600]))
@@ -49,9 +52,7 @@ def test_each_step_takes_the_largest_exact_drop(rng):
     rows = rng.normal(size=(60, 12)) @ rng.normal(size=(12, 12))  # correlated columns
     labels = rng.normal(size=60)
     equations = accumulate(rows, labels, np.ones(60), 1)
-    path = select_columns(
-        equations.gram, equations.moment, np.zeros(12, dtype=int), SizeLimits(5, 99, False), constant=equations.constant
-    )
+    path = select_columns(problem_of(equations, np.zeros(12, dtype=int), SizeLimits(5, 99)))
     chosen: list[int] = []
     for step, column in enumerate(path.columns):
 
@@ -70,7 +71,7 @@ def test_limits_per_species_and_one_channel_for_everybody(rng):
     labels = rows[:, :3] @ np.array([5.0, 4.0, 3.0])  # species 0 explains everything
     equations = accumulate(rows, labels, np.ones(80), 1)
     owner = np.repeat([0, 1, 2], 3)
-    path = select_columns(equations.gram, equations.moment, owner, SizeLimits(4, 2, False), constant=equations.constant)
+    path = select_columns(problem_of(equations, owner, SizeLimits(4, 2)))
     assert np.bincount(owner[path.columns], minlength=3).tolist() == [2, 1, 1]
 
 
@@ -78,17 +79,8 @@ def test_copies_of_a_chosen_column_are_never_taken(rng):
     rows = rng.normal(size=(40, 3))
     rows = np.concatenate([rows, rows], axis=1)
     equations = accumulate(rows, rng.normal(size=40), np.ones(40), 1)
-    path = select_columns(
-        equations.gram, equations.moment, np.zeros(6, dtype=int), SizeLimits(6, 9, False), constant=equations.constant
-    )
+    path = select_columns(problem_of(equations, np.zeros(6, dtype=int), SizeLimits(6, 9)))
     assert len(path.columns) == 3
-
-
-def test_principal_axes_whiten(rng):
-    values = rng.normal(size=(500, 8)) * np.geomspace(1, 1e-3, 8)
-    covariance = np.cov(values.T, bias=True)
-    axes = principal_axes(covariance, 5)
-    np.testing.assert_allclose(axes @ covariance @ axes.T, np.eye(5), atol=1e-9)
 
 
 def test_fold_and_pull_back(rng):
@@ -112,35 +104,34 @@ def test_fold_and_pull_back(rng):
 
 
 def test_columns_that_depend_on_each_other_are_left_as_they_are():
-    """A Gram matrix that rounding has made indefinite; and kicks that meet such columns cost nothing but themselves."""
+    """A Gram matrix that rounding has made indefinite; restarts that meet such columns cost nothing but themselves."""
     gram, moment = np.eye(4), np.array([1.0, 1.0, 2.0, 0.1])
     gram[0, 1] = gram[1, 0] = 1.0 + 1e-9
-    owner, limits = np.zeros(4, dtype=np.int64), SizeLimits(2, 3, equal=False)
-    np.testing.assert_array_equal(exchange_columns(gram, moment, np.array([1, 0]), owner, limits), [0, 1])
-    kicked = exchange_columns(gram, moment, np.array([3, 2]), owner, limits, rounds=50, rng=np.random.default_rng(0))
-    assert 2 in kicked
-    assert set(kicked.tolist()) != {0, 1}
+    problem = problem_of(NormalEquations(gram, moment, 9.0), np.zeros(4, dtype=np.int64), SizeLimits(2, 3))
+    np.testing.assert_array_equal(swap_columns(problem, np.array([1, 0])), [0, 1])
+    found = swap_columns(problem, np.array([3, 2]), restarts=50, rng=np.random.default_rng(0))
+    assert 2 in found
+    assert set(found.tolist()) != {0, 1}
 
 
 @given(seed=st.integers(0, 1000))
-def test_exchange_only_improves_and_keeps_the_limits(seed):
+def test_swaps_only_improve_and_keeps_the_limits(seed):
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(60, 20)) @ rng.normal(size=(20, 20))
     labels = rng.normal(size=60)
     equations = accumulate(rows, labels, np.ones(60), 1)
-    owner, limits = np.repeat([0, 1], 10), SizeLimits(6, 5, equal=False)
-    greedy = select_columns(equations.gram, equations.moment, owner, limits, constant=equations.constant).columns
+    owner = np.repeat([0, 1], 10)
+    problem = problem_of(equations, owner, SizeLimits(6, 5))
+    greedy = select_columns(problem).columns
 
     def error(columns):
         part = rows[:, columns]
         return float(np.sum((labels - part @ np.linalg.lstsq(part, labels, rcond=None)[0]) ** 2))
 
-    better = exchange_columns(equations.gram, equations.moment, greedy, owner, limits)
-    kicked = exchange_columns(
-        equations.gram, equations.moment, greedy, owner, limits, rounds=5, rng=np.random.default_rng(seed)
-    )
-    assert error(kicked) <= error(better) * (1 + 1e-9) <= error(greedy) * (1 + 2e-9)
-    for chosen in (better, kicked):
+    better = swap_columns(problem, greedy)
+    best = swap_columns(problem, greedy, restarts=5, rng=np.random.default_rng(seed))
+    assert error(best) <= error(better) * (1 + 1e-9) <= error(greedy) * (1 + 2e-9)
+    for chosen in (better, best):
         assert len(set(chosen.tolist())) == 6
         counts = np.bincount(owner[chosen], minlength=2)
         assert counts.min() >= 1
@@ -156,7 +147,23 @@ def test_exchange_only_improves_and_keeps_the_limits(seed):
             assert all(error(np.append(rest, c)) >= error(chosen) * (1 - 1e-6) for c in allowed)
 
 
-def test_kicks_leave_the_first_minimum():
+def test_many_swaps_in_a_row_stay_exact():
+    """What is kept up to date over swaps is what solving from scratch gives."""
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(300, 120)) @ (rng.normal(size=(120, 120)) + 3.0 * np.eye(120))
+    labels = rows @ rng.normal(size=120) + rng.normal(size=300)
+    problem = problem_of(accumulate(rows, labels, np.ones(300), 1), np.repeat([0, 1], 60), SizeLimits(40, 30))
+    fit = _Fit(problem, np.arange(120), np.arange(40, 80))
+    for _ in range(30):
+        _, place, column = fit.best_swap()
+        fit.swap(place, column)
+    kept = [a.copy() for a in (fit.inverse, fit.coefficients, fit.projected, fit.residual, fit.norms)]
+    fit.solve()
+    for ours, exact in zip(kept, (fit.inverse, fit.coefficients, fit.projected, fit.residual, fit.norms), strict=True):
+        np.testing.assert_allclose(ours, exact, atol=1e-8 * np.abs(exact).max())
+
+
+def test_restarts_leave_the_first_minimum():
     """Over some problems the search finds better columns than descent alone in most, and the best of all in most."""
     better = found = 0
     for seed in range(20):
@@ -164,19 +171,15 @@ def test_kicks_leave_the_first_minimum():
         rows = rng.normal(size=(40, 12)) @ (rng.normal(size=(12, 16)) + 2.0)
         labels = rows[:, rng.choice(16, 5, replace=False)] @ rng.normal(size=5) + 0.5 * rng.normal(size=40)
         equations = accumulate(rows, labels, np.ones(40), 1)
-        owner, limits = np.zeros(16, dtype=np.int64), SizeLimits(5, 5, equal=False)
+        problem = problem_of(equations, np.zeros(16, dtype=np.int64), SizeLimits(5, 5))
 
         def explained(columns, equations=equations):
             part = equations.gram[np.ix_(columns, columns)]
             return float(equations.moment[columns] @ np.linalg.solve(part, equations.moment[columns]))
 
-        greedy = select_columns(equations.gram, equations.moment, owner, limits, constant=equations.constant).columns
-        one = explained(exchange_columns(equations.gram, equations.moment, greedy, owner, limits))
-        many = explained(
-            exchange_columns(
-                equations.gram, equations.moment, greedy, owner, limits, rounds=30, rng=np.random.default_rng(seed)
-            )
-        )
+        greedy = select_columns(problem).columns
+        one = explained(swap_columns(problem, greedy))
+        many = explained(swap_columns(problem, greedy, restarts=30, rng=np.random.default_rng(seed)))
         best = max(explained(np.array(c)) for c in itertools.combinations(range(16), 5))
         better += many > one * (1 + 1e-9)
         found += many > best * (1 - 1e-9)

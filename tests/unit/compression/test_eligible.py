@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from qiskit_qff.compression.compressor import PoolStatistics, SizeLimits
-from qiskit_qff.compression.forward_selection import LEAST_DEVIATION, ForwardSelection, eligible_columns
 from qiskit_qff.compression.normal_equations import NormalEquations
+from qiskit_qff.compression.search import SizeLimits
+from qiskit_qff.compression.selection import LEAST_DEVIATION, PoolStatistics, eligible_columns, select_channels
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
 from qiskit_qff.descriptors.tables import make_tables
 
@@ -28,7 +28,7 @@ def test_channels_seen_by_their_tail_are_left_out():
     deviations[3] = 0.2 * LEAST_DEVIATION
     chosen = statistics(deviations)
     assert not eligible_columns(chosen)[3]
-    path = ForwardSelection().path(chosen, SizeLimits(4, 7, equal=False))
+    path = select_channels(chosen, SizeLimits(4, 7))
     assert 3 not in path.columns
     assert len(path.columns) == 4
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.optimize import curve_fit
 
 from qiskit_qff.errors import DataError
-from qiskit_qff.simulation.arrhenius import fit_arrhenius
+from qiskit_qff.simulation.transport import fit_arrhenius
 
 TEMPERATURES = np.array([500.0, 600.0, 750.0, 900.0])
 

@@ -24,7 +24,6 @@ from qiskit_qff.training.balance import (
 )
 from qiskit_qff.training.measured.optimizers import OptimizerSettings
 from qiskit_qff.training.measured.run import MeasuredSettings, train_measured
-from qiskit_qff.training.solver import SolverSettings
 from qiskit_qff.training.trainer import fit, prepare
 
 CONFIG = parse_config(
@@ -36,7 +35,7 @@ CONFIG = parse_config(
     },
     where="test",
 )
-QUICK = SolverSettings(restarts=2, max_iterations=30)
+QUICK = {"restarts": 2, "max_iterations": 30}
 
 
 def silent(*_):
@@ -192,7 +191,7 @@ def test_as_many_parameters_as_a_linear_model(prepared, field):
 
 
 def fit_parameters(prepared):
-    runs = minimise_balanced(prepared.objective, QUICK, rng=np.random.default_rng(0), progress=silent)
+    runs = minimise_balanced(prepared.objective, **QUICK, rng=np.random.default_rng(0), progress=silent)
     return runs[0].parameters
 
 

@@ -5,20 +5,29 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qiskit_qff.compression.compressor import SizeLimits
-from qiskit_qff.compression.forward_selection import ForwardSelection, eligible_columns, select_columns
 from qiskit_qff.compression.normal_equations import NormalEquations
+from qiskit_qff.compression.search import ColumnProblem, SizeLimits, select_columns
+from qiskit_qff.compression.selection import eligible_columns, select_channels
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.shipped import read_shipped
 from qiskit_qff.structures.species import species_of
-from qiskit_qff.training.balance import BalancedObjective
-from qiskit_qff.training.column_choice import MUCH, choose_columns, noise_of_choice
+from qiskit_qff.training.balance import BalancedRegister
 from qiskit_qff.training.defaults import resolve_config
-from qiskit_qff.training.pool_sums import sum_pool
+from qiskit_qff.training.loss import LossWeights
 from qiskit_qff.training.statistics import find_shortest
-from qiskit_qff.training.trainer import fit, loss_weights, prepare
+from qiskit_qff.training.trainer import MUCH, choose_channels, fit, noise_of_choice, prepare, sum_pool
 
-SMALL = {"max_parameters": 40, "descriptor": {"r_cut": 4.0, "l_max": 1, "n_radial": 2}, "loss": {"shots": 4096}}
+SMALL = {
+    "max_parameters": 40,
+    "descriptor": {"r_cut": 4.0, "l_max": 1, "n_radial": 2},
+    "loss": {"shots": 4096},
+    "compression": {"search_rounds": 0},
+}
+
+
+def greedy(config):
+    """The configuration without random restarts of the search."""
+    return config.model_copy(update={"compression": config.compression.model_copy(update={"search_rounds": 0})})
 
 
 def silent(*_):
@@ -39,19 +48,22 @@ def config(frames):
 def pool(frames, config):
     species = species_of(frames)
     shortest = find_shortest(frames, species, config.descriptor.r_cut, silent)
-    return sum_pool(frames, species, shortest, config, loss_weights(config), silent)
+    return sum_pool(frames, species, shortest, config, LossWeights.of(config), silent)
 
 
 def test_loss_and_noise_are_those_of_training(frames, config, pool):
     prepared = prepare(frames, config, pool=pool)
-    choice = noise_of_choice(pool, prepared.selection, config, ForwardSelection())
+    choice = noise_of_choice(pool, prepared.selection, config)
     objective = prepared.objective
-    linear, coefficients, references = objective.linear_solution()
-    balanced = BalancedObjective(objective, np.ones(len(coefficients)))
-    noise = balanced.shot_noise(np.concatenate([*coefficients, references]))
-    # The pool's sums are those of all frames together; they know nothing of squares, whose noise is small.
-    per_frame = linear / choice.loss
-    assert choice.noise * per_frame == pytest.approx(noise, rel=0.03)
+    linear, coefficients, _ = objective.linear_solution()
+    # The pool's sums are those of all frames together, and know nothing of squares.
+    statistics, per_frame, noise = objective.statistics, linear / choice.loss, 0.0
+    for beta, start, size in zip(coefficients, statistics.starts, statistics.sizes, strict=False):
+        block = statistics.equations.gram[start:, start:][: size * (size + 1) // 2, : size * (size + 1) // 2].copy()
+        block[size:] = block[:, size:] = 0.0
+        register = BalancedRegister.of(block, int(size), config.circuit.n_qubits)
+        noise += register.shot_noise(beta, 1.0)[0] / config.loss.shots
+    assert choice.noise * per_frame == pytest.approx(noise, rel=1e-3)
     assert noise > 0.0
     # Training may end a little above or, by its squares, below.
     result = fit(prepared, rng=np.random.default_rng(0))
@@ -88,10 +100,10 @@ def test_columns_that_cancel_are_left_where_noise_would_cost_more(config, pool):
     changed, pair, third = cancelling(pool, 1e4)
     species = len(pool.tables.species)
     # Two features each: the readout of a single one is an eigenvector's, without noise.
-    limits, selector = SizeLimits(total=2 * species, per_species=2, equal=False, least=2), ForwardSelection()
-    plain = selector.path(changed, limits)
-    chosen = choose_columns(changed, config, limits, selector, progress=silent)
-    before, after = (noise_of_choice(changed, path, config, selector) for path in (plain, chosen))
+    limits = SizeLimits(total=2 * species, per_species=2, least=2)
+    plain = select_channels(changed, limits)
+    chosen = choose_channels(changed, greedy(config), limits)
+    before, after = (noise_of_choice(changed, path, config) for path in (plain, chosen))
     assert pair <= set(plain.columns.tolist())
     assert third in chosen.columns
     assert not pair <= set(chosen.columns.tolist())
@@ -100,16 +112,16 @@ def test_columns_that_cancel_are_left_where_noise_would_cost_more(config, pool):
     assert after.reachable < 0.5 * before.reachable
     assert after.trained < 0.5 * before.trained
     noiseless = config.model_copy(update={"loss": config.loss.model_copy(update={"shots": None})})
-    other = choose_columns(changed, noiseless, limits, selector, progress=silent)
+    other = choose_channels(changed, greedy(noiseless), limits)
     assert other.columns.tolist() == plain.columns.tolist()
 
 
 def test_little_noise_changes_nothing(config, pool):
-    limits, selector = SizeLimits(total=12, per_species=7, equal=False), ForwardSelection()
-    plain = selector.path(pool, limits)
-    found = noise_of_choice(pool, plain, config, selector)
+    limits = SizeLimits(total=12, per_species=7)
+    plain = select_channels(pool, limits)
+    found = noise_of_choice(pool, plain, config)
     assert found.noise <= MUCH * found.loss
-    chosen = choose_columns(pool, config, limits, selector, progress=silent)
+    chosen = choose_channels(pool, greedy(config), limits)
     assert chosen.columns.tolist() == plain.columns.tolist()
 
 
@@ -117,8 +129,8 @@ def test_first_columns_that_depend_on_others_are_passed_over():
     rows = np.random.default_rng(0).normal(size=(50, 4))
     rows[:, 1] = rows[:, 0] + 1e-3 * rows[:, 1]
     labels = rows @ [1.0, 0.0, 2.0, 3.0]
-    path = select_columns(
-        rows.T @ rows, rows.T @ labels, np.zeros(4, dtype=np.int64), SizeLimits(total=3, per_species=3, equal=False),
-        constant=float(labels @ labels), first=(0, 1, 2), dependent=1e-2,
+    problem = ColumnProblem(
+        rows.T @ rows, rows.T @ labels, float(labels @ labels), np.zeros(4, dtype=np.int64), np.ones(4, dtype=np.bool_),
+        SizeLimits(total=3, per_species=3), dependent=1e-2,
     )  # fmt: skip
-    assert path.columns.tolist() == [0, 2, 3]
+    assert select_columns(problem, first=(0, 1, 2)).columns.tolist() == [0, 2, 3]

@@ -38,7 +38,6 @@ def test_the_cutoff_follows_the_data_unless_it_was_given(frames, given, many, fe
         ({"descriptor": {"products": 0}}, 0, 0),
         ({"descriptor": {"products": 1}}, 1, 1),
         ({"descriptor": {"r_cut": 5.0}}, PRODUCTS, 0),
-        ({"compression": {"method": "pca"}}, 0, 0),
     ],
 )
 def test_products_of_channels_follow_the_data_unless_they_were_given(frames, given, many, few):

@@ -1,13 +1,10 @@
 """The training domain does not depend on who sums."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.training.domains import training_domains
+from qiskit_qff.training.statistics import training_domains
 from qiskit_qff.training.trainer import prepare
-from qiskit_qff.training.workers import Workers
 
 
 def test_parts_merge_to_the_same_domain(frames):
@@ -16,10 +13,7 @@ def test_parts_merge_to_the_same_domain(frames):
         where="test",
     )
     prepared = prepare(frames, config)
-    with ThreadPoolExecutor(3) as executor:
-        parts = training_domains(
-            frames, prepared.maps, r_cut=4.0, progress=lambda *_: None, workers=Workers(executor, 3)
-        )
+    parts = training_domains(frames, prepared.maps, r_cut=4.0, progress=lambda *_: None, threads=3)
     assert set(parts) == set(prepared.domains) == {10, 18}
     for number, whole in prepared.domains.items():
         assert parts[number].count == whole.count == sum(np.count_nonzero(f.numbers == number) for f in frames)

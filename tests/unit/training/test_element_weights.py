@@ -6,7 +6,8 @@ from fitting import fitted
 
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.shipped import read_shipped
-from qiskit_qff.training.trainer import fit, loss_weights
+from qiskit_qff.training.loss import LossWeights
+from qiskit_qff.training.trainer import fit
 from qiskit_qff.training.warm_start import prepare_from_model
 
 SMALL = {"max_parameters": 40, "optimizer": {"restarts": 1}, "descriptor": {"r_cut": 4.0, "l_max": 1}}
@@ -21,7 +22,7 @@ def lithium_error(field, frames):
 def test_they_multiply_the_weights_of_forces():
     frame, given = read_shipped()[0], {"Li": 2.5, "C": 0.5}
     found, plain = (
-        loss_weights(parse_config({"loss": {"element_weights": weights}}, where="test")).force_weights(frame.numbers)
+        LossWeights.of(parse_config({"loss": {"element_weights": weights}}, where="test")).force_weights(frame.numbers)
         for weights in (given, {})
     )
     np.testing.assert_allclose(found / plain, [given.get(s, 1.0) for s in frame.symbols for _ in range(3)])
@@ -42,7 +43,7 @@ def test_training_on_from_a_model_weighs_them_too():
     errors = {}
     for given in ({}, {"Li": 100.0}):
         config = parse_config(SMALL | {"loss": {"element_weights": given}}, where="test")
-        prepared, start = prepare_from_model(frames, config, first, progress=lambda *_: None)
-        field = fit(prepared, rng=np.random.default_rng(0), further=start).force_field
+        prepared, _ = prepare_from_model(frames, config, first, progress=lambda *_: None)
+        field = fit(prepared, rng=np.random.default_rng(0)).force_field
         errors[bool(given)] = lithium_error(field, frames)
     assert errors[True] < 0.7 * errors[False]

@@ -4,9 +4,8 @@ import numpy as np
 
 from qiskit_qff.descriptors.pool import PoolSettings
 from qiskit_qff.descriptors.tables import make_tables
-from qiskit_qff.training.design import LossWeights, eliminate_last
-from qiskit_qff.training.references import fit_references
-from qiskit_qff.training.statistics import _PoolWork, find_shortest, pool_statistics
+from qiskit_qff.training.loss import LossWeights, eliminate_last, fit_references
+from qiskit_qff.training.statistics import _PoolSums, find_shortest, pool_statistics
 
 
 def silent(*_):
@@ -18,10 +17,11 @@ def test_reshaped_sums_equal_direct_ones(frames):
     shortest = find_shortest(frames, species, 4.5, silent)
     settings = PoolSettings(r_cut=4.5, n_narrow=3, n_broad=2, powers=(2.0,), n_radial=2, l_max=3)
     found = pool_statistics(frames[:4], species, shortest, settings=settings, weights=weights, progress=silent)
-    work = _PoolWork(make_tables(found.sets, 4.5), species, fit_references(frames[:4], species), weights)
-    sums = work(frames[:4])
+    sums = _PoolSums(make_tables(found.sets, 4.5), fit_references(frames[:4], species), weights)
+    for frame in frames[:4]:
+        sums.add(frame)
     sums.equations.symmetric()
-    direct = eliminate_last(sums.equations, work.references.count)
+    direct = eliminate_last(sums.equations, sums.references.count)
     scale = np.sqrt(np.diagonal(direct.gram))
     scale[scale == 0.0] = 1.0
     np.testing.assert_allclose(

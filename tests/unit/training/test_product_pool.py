@@ -1,6 +1,7 @@
 """Pools of products: what is in them, how large they get, and that a model finds an energy that only they can give."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -8,19 +9,20 @@ import pytest
 from fitting import fitted
 
 from qiskit_qff.compression import product_pool as module
-from qiskit_qff.compression.compressor import SizeLimits
-from qiskit_qff.compression.forward_selection import ForwardSelection
 from qiskit_qff.compression.product_pool import product_pool
+from qiskit_qff.compression.search import SizeLimits
+from qiskit_qff.compression.selection import select_channels
 from qiskit_qff.descriptors.pool import PoolSettings
+from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.training.baselines.linear import ChannelRows
-from qiskit_qff.training.baselines.suite import BASELINES, gather
-from qiskit_qff.training.design import LossWeights
-from qiskit_qff.training.statistics import channel_statistics, find_shortest, pool_statistics
+from qiskit_qff.training import defaults
+from qiskit_qff.training.baselines import gather, linear_selected
+from qiskit_qff.training.loss import LossWeights
+from qiskit_qff.training.statistics import channel_rows, channel_statistics, find_shortest, pool_statistics
 
 SPECIES, WEIGHTS = (10, 18), LossWeights()
 SETTINGS = PoolSettings(r_cut=4.5, n_narrow=4, n_broad=2, powers=(2.0, 6.0), n_radial=2, l_max=1, bonds=False)
-DESCRIPTOR = {"r_cut": 4.5, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1, "bonds": False}
+DESCRIPTOR = {"r_cut": 4.5, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1}
 
 
 def silent(*_):
@@ -28,7 +30,7 @@ def silent(*_):
 
 
 def sums(frames, sets):
-    return channel_statistics(frames, SPECIES, sets, r_cut=4.5, weights=WEIGHTS, progress=silent)
+    return channel_statistics(frames, sets, r_cut=4.5, weights=WEIGHTS, progress=silent)
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +47,10 @@ def bent(frames, simple):
     offsets = np.array([[mean[one], mean[other]]]) * np.array([[0.7, 1.2]])
     widths = 3.0 * np.sqrt(np.diagonal(simple.covariance[18]))[[[one, other]]]
     truth = channels.with_products(np.array([[one, other]]), offsets, widths).subset(np.array([channels.n_channels]))[0]
-    rows = ChannelRows({10: simple.sets[10], 18: truth}, 4.5)
+    tables = make_tables({10: simple.sets[10], 18: truth}, 4.5)
     labelled = []
     for frame in frames:
-        energy, others = rows(frame)
+        energy, others = channel_rows(tables, frame)
         forces = others[: 3 * frame.n_atoms, -1]
         labelled.append(replace(frame, energy=3.0 * energy[-1], forces=3.0 * forces.reshape(-1, 3)))
     return labelled
@@ -69,7 +71,7 @@ def few(monkeypatch):
 @pytest.mark.usefixtures("few")
 def test_all_products_of_the_selected_channels_are_there(pool):
     sets, start = product_pool(pool, most=10_000, selected=10)
-    path = ForwardSelection(rounds=module.KICKS).path(pool, SizeLimits(10, 63, equal=False))
+    path = select_channels(pool, SizeLimits(10, 63), restarts=module.RESTARTS)
     starts = pool.tables.channel_start
     names = [pool.sets[z].describe(int(c - starts[s])) for s, z in enumerate(SPECIES)
              for c in path.columns if starts[s] <= c < starts[s + 1]]  # fmt: skip
@@ -89,7 +91,7 @@ def test_all_products_of_the_selected_channels_are_there(pool):
 def test_the_next_round_multiplies_the_products_that_were_selected(bent, pool):
     sets, start = product_pool(pool, most=10_000, selected=10)
     second = replace(sums(bent, sets), start=start)
-    path = ForwardSelection(rounds=module.KICKS).path(second, SizeLimits(10, 63, equal=False))
+    path = select_channels(second, SizeLimits(10, 63), restarts=module.RESTARTS)
     starts = second.tables.channel_start
     chosen = [second.sets[z].describe(int(c - starts[s])) for s, z in enumerate(SPECIES) for c in path.columns
               if starts[s] + second.sets[z].n_simple <= c < starts[s + 1]]  # fmt: skip
@@ -113,7 +115,7 @@ def test_no_more_products_than_asked_for(pool, most):
 @pytest.mark.usefixtures("few")
 def test_selection_begins_where_the_smaller_pool_ended(bent, pool):
     """More columns can only help, and a smaller limit does without the start."""
-    limits = SizeLimits(10, 63, equal=False)
+    limits = SizeLimits(10, 63)
     sets, start = product_pool(pool, most=10_000, selected=10)
     larger = replace(sums(bent, sets), start=start)
 
@@ -121,12 +123,13 @@ def test_selection_begins_where_the_smaller_pool_ended(bent, pool):
         gram, moment = larger.equations.gram[np.ix_(columns, columns)], larger.equations.moment[columns]
         return larger.equations.constant - moment @ np.linalg.lstsq(gram, moment, rcond=None)[0]
 
-    assert loss(ForwardSelection().path(larger, limits).columns) < loss(start)
-    assert len(ForwardSelection().path(larger, replace(limits, total=6)).columns) == 6
+    assert loss(select_channels(larger, limits).columns) < loss(start)
+    assert len(select_channels(larger, replace(limits, total=6)).columns) == 6
 
 
-def test_a_product_is_found(bent):
+def test_a_product_is_found(bent, monkeypatch):
     """The products of selected channels hold it; without them the error is what the linear part leaves."""
+    monkeypatch.setattr(defaults, "PoolSettings", partial(PoolSettings, bonds=False))
     errors = {}
     for products in (0, 1):
         config = parse_config(
@@ -135,8 +138,8 @@ def test_a_product_is_found(bent):
         )
         result = fitted(bent, config, rng=np.random.default_rng(0))
         data = gather(bent, config, progress=silent)
-        linear = BASELINES["linear_selected"](data, np.random.default_rng(0), silent)
-        assert linear.ledger.n_trainable <= 60
+        linear = linear_selected(data, silent)
+        assert linear.n_trainable <= 60
         found = [
             [np.abs(predict(f) - f.forces).mean() for f in bent]
             for predict in (lambda f, m=result.force_field: m.predict(f).forces, lambda f, m=linear: m.predict(f)[1])

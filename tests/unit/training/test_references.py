@@ -11,8 +11,8 @@ from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.balance import BalancedObjective
-from qiskit_qff.training.baselines.suite import BASELINES, gather
-from qiskit_qff.training.references import composition_directions, fit_references
+from qiskit_qff.training.baselines import LINEAR, gather
+from qiskit_qff.training.loss import composition_directions, fit_references
 from qiskit_qff.training.trainer import fit, prepare
 
 CONFIG = {
@@ -111,13 +111,12 @@ def test_ledger_counts_the_independent_numbers(frames, varied, circuit, several,
 def test_every_baseline_counts_alike(frames, varied):
     for data, count in ((frames[:8], 1), (varied, 2)):
         shared = gather(data, parse_config(CONFIG, where="test"), progress=lambda *_: None)
-        assert shared.n_references == count
-        for name, fit_one in BASELINES.items():
-            ledger = fit_one(shared, np.random.default_rng(0), lambda *_: None).ledger
-            assert ledger.reference_energies == count, name
-            assert ledger.n_trainable <= 16
+        for name, fit_one in LINEAR.items():
+            model = fit_one(shared, lambda *_: None)
+            assert model.reference_energies == count, name
+            assert model.n_trainable <= 16
             if name == "linear_selected":
-                assert ledger.coefficients == 16 - count
+                assert model.coefficients == 16 - count
 
 
 def test_one_composition_leaves_a_channel_more(frames, varied):

@@ -5,8 +5,7 @@ import pytest
 
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.training.balance import reduced_parameters
-from qiskit_qff.training.spread import draw_spread
-from qiskit_qff.training.trainer import fit, prepare
+from qiskit_qff.training.trainer import draw_spread, fit, prepare
 
 
 def test_draws_have_the_covariance_of_the_curvature(frames, rng):

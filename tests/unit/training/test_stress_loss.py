@@ -11,9 +11,10 @@ from scipy.spatial.transform import Rotation
 
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.config import CircuitConfig, parse_config
-from qiskit_qff.training.budget import register_sizes
+from qiskit_qff.training.defaults import register_sizes
+from qiskit_qff.training.loss import LossWeights
 from qiskit_qff.training.statistics import quadratic_statistics
-from qiskit_qff.training.trainer import loss_weights, prepare
+from qiskit_qff.training.trainer import prepare
 from qiskit_qff.training.warm_start import prepare_from_model
 
 SCALE = 0.5
@@ -60,7 +61,7 @@ def test_loss_from_sums_equals_loss_from_predictions(frames, scale, labelled, rn
     circuit = CircuitConfig(family="brickwork_cz", readout="z_diagonal", n_qubits=2, layers=1, n_readouts=2)
     options = config(scale).model_copy(update={"circuit": circuit})
     prepared = prepare(known, options)
-    objective, weights = prepared.objective, loss_weights(prepared.config)
+    objective, weights = prepared.objective, LossWeights.of(prepared.config)
     start = fitted(known, options, rng=np.random.default_rng(0)).restarts[0].parameters
     for parameters in (start, start + 0.01 * rng.normal(size=len(start))):
         # Without the Tikhonov term, which the objective adds.
@@ -90,7 +91,7 @@ def test_loss_does_not_depend_on_the_axes(some, seed) -> None:
         )
         for f in chosen
     ]  # fmt: skip
-    weights, r_cut = loss_weights(prepared.config), prepared.config.descriptor.r_cut
+    weights, r_cut = LossWeights.of(prepared.config), prepared.config.descriptor.r_cut
     one = prepared.objective.statistics.equations
     registers = {z: register_sizes(prepared.config, m.n_features) for z, m in prepared.maps.items()}
     other = quadratic_statistics(
@@ -127,7 +128,7 @@ def test_a_scale_without_stresses_is_refused(frames) -> None:
     slabs = [replace(frame, pbc=[True, True, False]) for frame in frames]
     with pytest.raises(DataError, match="stress_scale_mev_per_ang3"):
         prepare(slabs, config())
-    weights = loss_weights(config())
+    weights = LossWeights.of(config())
     assert [weights.n_rows(frame) - 3 * frame.n_atoms for frame in (slabs[0], bare[0], frames[0])] == [0, 0, 6]
     odd = [replace(frames[0], stress=np.full((3, 3), np.nan)), *frames[1:]]
     with pytest.raises(DataError, match="frame 0: stress not finite"):

