@@ -21,8 +21,8 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from qiskit_qff.array_types import FloatArray, IntArray
-from qiskit_qff.descriptors.angular import MAX_L
 from qiskit_qff.descriptors.angular_functions import describe_angular
+from qiskit_qff.descriptors.harmonics import MAX_L
 from qiskit_qff.descriptors.radial import CENTER, LENGTH, POWER, SHARPNESS
 from qiskit_qff.errors import ConfigError
 

@@ -18,6 +18,7 @@ import numba
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray, IntArray
+from qiskit_qff.descriptors.eights import Eight, larger, largest, load, multiply, repeated, store
 
 WIDTH = 12.0
 """L, in units of v: how softly walls begin. With 1, atoms that touched a wall gained energy at steps of 1 fs."""
@@ -51,34 +52,33 @@ def no_fence(n_species: int) -> Fence:
 
 
 @numba.njit(cache=True)
-def fence_energy(fence: Fence, s: int, centred: FloatArray, n: int, gradient: FloatArray) -> float:
-    """Energy of one atom outside the walls; its derivative with respect to the channels is added to a gradient.
+def fence_energy(fence: Fence, s: int, centred: FloatArray, n: int, gradient: FloatArray, work: FloatArray) -> Eight:
+    """Energy of eight atoms outside the walls; its derivative with respect to the channels is added to a gradient.
 
     Args:
         fence: The walls.
-        s: Species index of the atom.
-        centred: Its channels without their mean, shape ``(n,)`` or longer.
+        s: Species index of the atoms.
+        centred: Their channels without their mean, shape ``(>= n, 8)``.
         n: Number of channels.
-        gradient: dE/dD, shape ``(n,)`` or longer; added to.
+        gradient: dE/dD, shape ``(>= n, 8)``; added to.
+        work: Work space for v, shape ``(>= directions, 8)``.
 
     Returns:
-        Energy in eV.
+        Energies in eV.
     """
-    energy = 0.0
-    for k in range(fence.start[s + 1] - fence.start[s]):
-        row, place = fence.map_start[s] + k * n, fence.start[s] + k
-        v = 0.0
-        for c in range(n):
-            v += fence.maps[row + c] * centred[c]
-        if v > fence.high[place]:
-            t, sign = v - fence.high[place], 1.0
-        elif v < fence.low[place]:
-            t, sign = fence.low[place] - v, -1.0
-        else:
+    energy, begin = repeated(0.0), fence.start[s]
+    maps = fence.maps[fence.map_start[s] : fence.map_start[s + 1]].reshape((-1, n))
+    multiply(maps, centred, work)
+    for k in range(fence.start[s + 1] - begin):
+        v = load(work, k)
+        above = larger(v - fence.high[begin + k], repeated(0.0))
+        below = larger(fence.low[begin + k] - v, repeated(0.0))
+        t = above + below  # one of them is zero
+        if largest(t) == 0.0:
             continue
-        part = t / (WIDTH + t)
-        energy += fence.slope[place] * t * part * part
-        slope = sign * fence.slope[place] * part * part * (3.0 - 2.0 * part)
+        part, signed = t / (WIDTH + t), (above - below) / (WIDTH + t)
+        energy += fence.slope[begin + k] * t * part * part
+        slope = fence.slope[begin + k] * signed * part * (3.0 - 2.0 * part)
         for c in range(n):
-            gradient[c] += slope * fence.maps[row + c]
+            store(gradient, c, load(gradient, c) + slope * maps[k, c])
     return energy

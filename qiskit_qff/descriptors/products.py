@@ -23,104 +23,61 @@ References:
     R. Drautz, Phys. Rev. B 99, 014104 (2019), doi:10.1103/PhysRevB.99.014104.
 """
 
-import math
-
 import numba
-import numpy as np
 
 from qiskit_qff.array_types import FloatArray
+from qiskit_qff.descriptors.eights import Eight, load, root, store
 from qiskit_qff.descriptors.tables import ChannelTables
 
 
-@numba.njit(cache=True, inline="always")
-def levelled(v: float, width: float) -> tuple[float, float]:
-    """σ and its derivative.
+@numba.njit(cache=True)
+def levelled(v: Eight, width: float) -> tuple[Eight, Eight]:
+    """σ of eight channels, and its derivative.
 
     Args:
-        v: A channel without its offset.
+        v: Eight channels without their offset.
         width: w, positive.
     """
-    root = 1.0 / math.sqrt(1.0 + (v / width) ** 2)
-    return v * root, root * root * root
+    part = v * (1.0 / width)
+    inverse = 1.0 / root(1.0 + part * part)
+    return v * inverse, inverse * inverse * inverse
 
 
 @numba.njit(cache=True)
-def fill_products(tables: ChannelTables, s: int, values: FloatArray) -> None:
-    """Values of the products of one atom.
+def fill_products(tables: ChannelTables, s: int, values: FloatArray, weights: FloatArray) -> None:
+    """Values of the products of eight atoms, and what each factor's derivative counts in the product rule.
 
     Args:
         tables: Channels of all species.
-        s: Species index of the atom.
-        values: Its channels, shape ``(>= n_channels,)``; the products are set, what is before them is there.
+        s: Species index of the atoms.
+        values: Their channels, shape ``(>= n_channels, 8)``; the products are set, what is before them is there.
+        weights: Output, shape ``(>= n_products, 2, 8)``.
     """
     begin, end = tables.product_start[s], tables.product_start[s + 1]
     place = tables.channel_start[s + 1] - tables.channel_start[s] - (end - begin)
-    for k in range(begin, end):
-        a, b = tables.products[k, 0], tables.products[k, 1]
-        one, _ = levelled(values[a] - tables.offsets[k, 0], tables.widths[k, 0])
-        other, _ = levelled(values[b] - tables.offsets[k, 1], tables.widths[k, 1])
-        values[place] = one * other
-        place += 1
-
-
-@numba.njit(cache=True)
-def product_weights(tables: ChannelTables, s: int, values: FloatArray) -> FloatArray:
-    """What each factor's derivative counts in the product rule.
-
-    Args:
-        tables: Channels of all species.
-        s: Species index of the atom.
-        values: Its channels, shape ``(>= n_channels,)``.
-
-    Returns:
-        Shape ``(n_products, 2)``.
-    """
-    begin, end = tables.product_start[s], tables.product_start[s + 1]
-    weights = np.empty((end - begin, 2))
-    for k in range(begin, end):
-        a, b = tables.products[k, 0], tables.products[k, 1]
-        one, bend = levelled(values[a] - tables.offsets[k, 0], tables.widths[k, 0])
-        other, other_bend = levelled(values[b] - tables.offsets[k, 1], tables.widths[k, 1])
-        weights[k - begin, 0] = bend * other
-        weights[k - begin, 1] = one * other_bend
-    return weights
-
-
-@numba.njit(cache=True)
-def pull_products(tables: ChannelTables, s: int, values: FloatArray, gradient: FloatArray) -> None:
-    """Chain rule through the products of one atom.
-
-    Args:
-        tables: Channels of all species.
-        s: Species index of the atom.
-        values: Its channels, shape ``(>= n_channels,)``.
-        gradient: dE/dD with every channel taken as a variable of its own, same shape; what the products say of their
-            factors is added.
-    """
-    begin, end = tables.product_start[s], tables.product_start[s + 1]
-    place = tables.channel_start[s + 1] - tables.channel_start[s]
-    for k in range(end - 1, begin - 1, -1):
-        place -= 1
-        a, b = tables.products[k, 0], tables.products[k, 1]
-        one, bend = levelled(values[a] - tables.offsets[k, 0], tables.widths[k, 0])
-        other, other_bend = levelled(values[b] - tables.offsets[k, 1], tables.widths[k, 1])
-        gradient[a] += gradient[place] * bend * other
-        gradient[b] += gradient[place] * one * other_bend
-
-
-@numba.njit(cache=True)
-def fill_product_slopes(tables: ChannelTables, s: int, weights: FloatArray, slopes: FloatArray) -> None:
-    """Derivatives of the products of one atom.
-
-    Args:
-        tables: Channels of all species.
-        s: Species index of the atom.
-        weights: What :func:`product_weights` says, shape ``(n_products, 2)``.
-        slopes: Derivatives of its channels with respect to one coordinate, shape ``(n_channels,)``; those of the
-            products are set.
-    """
-    begin, count = tables.product_start[s], len(weights)
-    place = tables.channel_start[s + 1] - tables.channel_start[s] - count
-    for k in range(count):
+    for k in range(end - begin):
         a, b = tables.products[begin + k, 0], tables.products[begin + k, 1]
-        slopes[place + k] = weights[k, 0] * slopes[a] + weights[k, 1] * slopes[b]
+        one, bend = levelled(load(values, a) - tables.offsets[begin + k, 0], tables.widths[begin + k, 0])
+        other, other_bend = levelled(load(values, b) - tables.offsets[begin + k, 1], tables.widths[begin + k, 1])
+        store(values, place + k, one * other)
+        store(weights, 2 * k, bend * other)
+        store(weights, 2 * k + 1, one * other_bend)
+
+
+@numba.njit(cache=True)
+def pull_products(tables: ChannelTables, s: int, weights: FloatArray, gradient: FloatArray) -> None:
+    """Chain rule through the products of eight atoms.
+
+    Args:
+        tables: Channels of all species.
+        s: Species index of the atoms.
+        weights: Of :func:`fill_products`.
+        gradient: dE/dD with every channel taken as a variable of its own, shape ``(>= n_channels, 8)``; what the
+            products say of their factors is added.
+    """
+    begin, count = tables.product_start[s], tables.product_start[s + 1] - tables.product_start[s]
+    place = tables.channel_start[s + 1] - tables.channel_start[s] - count
+    for k in range(count - 1, -1, -1):
+        a, b, pull = tables.products[begin + k, 0], tables.products[begin + k, 1], load(gradient, place + k)
+        store(gradient, a, load(gradient, a) + pull * load(weights, 2 * k))
+        store(gradient, b, load(gradient, b) + pull * load(weights, 2 * k + 1))

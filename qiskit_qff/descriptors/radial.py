@@ -3,19 +3,19 @@ r"""Radial functions: how a channel sees the distance to a neighbour.
 Every radial function of the package, narrow bond Gaussian, broad Gaussian or inverse power, is one
 row of four numbers (centre :math:`c`, sharpness :math:`a`, length :math:`\rho`, power :math:`k`):
 
-.. math:: g(r) = e^{-a (r - c)^2} (\rho / r)^k f_c(r)
+.. math:: g(r) = e^{-a (r - c)^2} (\rho / r)^k f_c(r),\qquad f_c = 1 - 10u^3 + 15u^4 - 6u^5,\quad u = r / r_\mathrm{cut}
 
-with :math:`a = 0` for a pure power and :math:`k = 0` for a pure Gaussian. One kernel therefore serves
-all of them, and a model file can list its functions explicitly.
+with :math:`a = 0` for a pure power and :math:`k = 0` for a pure Gaussian. Value, first and second derivative of the
+switch f_c vanish at the cutoff, so energies are twice continuously differentiable when an atom crosses it.
 """
 
-import math
+from __future__ import annotations
 
 import numba
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.descriptors.cutoff import cutoff_function
+from qiskit_qff.descriptors.eights import Eight, exponential, larger, repeated, smaller
 
 CENTER, SHARPNESS, LENGTH, POWER = 0, 1, 2, 3
 """Columns of a radial function's row: Å, 1/Å^2, Å, no unit."""
@@ -57,9 +57,26 @@ def power_rows(powers: FloatArray, length: float) -> FloatArray:
     return rows
 
 
-@numba.njit(cache=True, inline="always")
-def core_distance(r: float, start: float) -> tuple[float, float]:
-    r"""The distance that radial functions see: r itself, and a constant deep inside the core.
+def kernel_rows(rows: FloatArray) -> FloatArray:
+    """Radial functions as the kernels take them: centre, sharpness, power, and power times logarithm of the length.
+
+    Args:
+        rows: Shape ``(n, 4)``.
+    """
+    return np.column_stack([rows[:, [CENTER, SHARPNESS, POWER]], rows[:, POWER] * np.log(rows[:, LENGTH])])
+
+
+@numba.njit(cache=True)
+def cutoff_function(r: Eight, r_cut: float) -> tuple[Eight, Eight]:
+    """The switch at eight distances and its derivative in 1/Å; both zero from ``r_cut`` on."""
+    u = smaller(r * (1.0 / r_cut), repeated(1.0))
+    tail = 1.0 - u
+    return 1.0 + u * u * u * (-10.0 + u * (15.0 - 6.0 * u)), (-30.0 / r_cut) * u * u * tail * tail
+
+
+@numba.njit(cache=True)
+def core_distance(r: Eight, start: float) -> tuple[Eight, Eight]:
+    r"""The distances that radial functions see: r itself, and a constant deep inside the core.
 
     .. math:: \tilde r = r_0 - w\,(t - t^3 + t^4/2),\qquad t = \min(1, (r_0 - r)/w),\quad w = r_0/10
 
@@ -68,55 +85,34 @@ def core_distance(r: float, start: float) -> tuple[float, float]:
     no core repulsion can fill. Twice continuously differentiable.
 
     Args:
-        r: Distance in Å.
+        r: Eight distances in Å.
         start: Where the core begins, in Å; 0 for none.
 
     Returns:
-        The distance seen, in Å, and its derivative, no unit.
+        The distances seen, in Å, and their derivatives, no unit.
     """
-    if r >= start:
-        return r, 1.0
     width = CORE_WIDTH * start
-    t = min(1.0, (start - r) / width)
-    return start - width * (t - t * t * t + 0.5 * t * t * t * t), 1.0 - t * t * (3.0 - 2.0 * t)
-
-
-@numba.njit(cache=True, inline="always")
-def radial_function(r: float, row: FloatArray, switch: float, switch_slope: float) -> tuple[float, float]:
-    """Value and derivative of one radial function.
-
-    Args:
-        r: Distance in Å.
-        row: Shape ``(4,)``: centre, sharpness, length, power.
-        switch: Cutoff function at ``r``.
-        switch_slope: Its derivative, in 1/Å.
-
-    Returns:
-        Value (no unit) and derivative in 1/Å.
-    """
-    offset = r - row[CENTER]
-    bare = math.exp(-row[SHARPNESS] * offset * offset)
-    log_slope = -2.0 * row[SHARPNESS] * offset
-    if row[POWER] > 0.0:
-        bare *= (row[LENGTH] / r) ** row[POWER]
-        log_slope -= row[POWER] / r
-    return bare * switch, bare * (log_slope * switch + switch_slope)
+    t = smaller(larger((start - r) * (1.0 / max(width, 1e-300)), repeated(0.0)), repeated(1.0))
+    return larger(r, repeated(start)) - width * (t - t * t * t + 0.5 * t * t * t * t), 1.0 - t * t * (3.0 - 2.0 * t)
 
 
 @numba.njit(cache=True)
-def radial_values(r: float, rows: FloatArray, r_cut: float) -> FloatArray:
-    """Values of many radial functions at one distance, for plots and tests.
+def radial_function(
+    r: Eight, log: Eight, switch: Eight, switch_slope: Eight, functions: FloatArray, f: int
+) -> tuple[Eight, Eight]:
+    """One radial function at eight distances.
 
     Args:
-        r: Distance in Å.
-        rows: Shape ``(n, 4)``.
-        r_cut: Cutoff radius in Å.
+        r: Distances in Å.
+        log: Their logarithms; of no effect on a function without a power.
+        switch: Cutoff function there.
+        switch_slope: Its derivative in 1/Å.
+        functions: Of :func:`kernel_rows`.
+        f: Which function.
 
     Returns:
-        Shape ``(n, 2)``: values and derivatives (1/Å).
+        Values (no unit) and derivatives in 1/Å.
     """
-    switch, slope = cutoff_function(r, r_cut)
-    out = np.empty((rows.shape[0], 2))
-    for n in range(rows.shape[0]):
-        out[n, 0], out[n, 1] = radial_function(r, rows[n], switch, slope)
-    return out
+    offset, sharpness, power = r - functions[f, 0], functions[f, 1], functions[f, 2]
+    bare = exponential(functions[f, 3] - power * log - sharpness * offset * offset)
+    return bare * switch, bare * ((-2.0 * sharpness * offset - power / r) * switch + switch_slope)

@@ -8,6 +8,8 @@ import numpy as np
 
 from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.descriptors.channels import ChannelSet
+from qiskit_qff.descriptors.harmonics import SQUARED_NORMS
+from qiskit_qff.descriptors.radial import kernel_rows
 
 
 class ChannelTables(NamedTuple):
@@ -23,14 +25,15 @@ class ChannelTables(NamedTuple):
     """Per centre s and neighbour t the first two-body channel, shape ``(S, S + 1)``, counted within s."""
     pair_start: IntArray
     """Where the rows of centre s begin in ``pair_rows``, shape ``(S + 1,)``."""
-    pair_rows: FloatArray
-    """All two-body radial rows, shape ``(sum n_two, 4)``."""
     slot_first: IntArray
     """As ``pair_first``, for slots, shape ``(S, S + 1)``."""
     slot_start: IntArray
     """As ``pair_start``, for slots, shape ``(S + 1,)``."""
-    slot_rows: FloatArray
-    """All slot rows, shape ``(sum n_slots, 4)``."""
+    function_start: IntArray
+    """As ``pair_first``, for all radial functions, those of two-body channels first; counted over all centres."""
+    functions: FloatArray
+    """Centre, sharpness, power and power times the logarithm of the length of every radial function, shape
+    ``(sum n_two + n_slots, 4)``."""
     triple_start: IntArray
     """Where the three-body channels of centre s begin, shape ``(S + 1,)``."""
     triples: IntArray
@@ -80,20 +83,28 @@ def make_tables(sets: dict[int, ChannelSet], r_cut: float, *, core_start: FloatA
     l_max = max(s.l_max for s in ordered)
     by_degree = np.concatenate([s.angular_coefficients(l_max) for s in ordered])
     degrees = np.arange(l_max + 1)
+    functions = [
+        rows[chosen == t]
+        for s in ordered
+        for t in species
+        for chosen, rows in ((s.pair_species, s.pair_rows), (s.slot_species, s.slot_rows))
+    ]
+    ends = np.cumsum([0] + [len(f) for f in functions])[::2]
+    function_start = ends[np.arange(len(species))[:, None] * len(species) + np.arange(len(species) + 1)]
     return ChannelTables(
         species=bounds,
         r_cut=r_cut,
         l_max=l_max,
         pair_first=first([s.pair_species for s in ordered]),
         pair_start=start([len(s.pair_species) for s in ordered]),
-        pair_rows=np.concatenate([s.pair_rows for s in ordered]),
         slot_first=first([s.slot_species for s in ordered]),
         slot_start=start([len(s.slot_species) for s in ordered]),
-        slot_rows=np.concatenate([s.slot_rows for s in ordered]),
+        function_start=function_start,
+        functions=kernel_rows(np.concatenate(functions)),
         triple_start=start([len(s.triples) for s in ordered]),
         triples=np.concatenate([s.triples for s in ordered]),
         first_harmonic=(by_degree != 0.0).argmax(axis=1) ** 2,
-        angular=np.repeat(by_degree, 2 * degrees + 1, axis=1),
+        angular=np.repeat(by_degree, 2 * degrees + 1, axis=1) * SQUARED_NORMS[: (l_max + 1) ** 2],
         product_start=start([len(s.products) for s in ordered]),
         products=np.concatenate([s.products for s in ordered]),
         offsets=np.concatenate([s.offsets for s in ordered]),

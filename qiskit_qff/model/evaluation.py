@@ -11,7 +11,6 @@ from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.descriptors.fence import Fence, no_fence
 from qiskit_qff.descriptors.quadratic import quadratic_forces
 from qiskit_qff.descriptors.tables import ChannelTables, make_tables
-from qiskit_qff.descriptors.threaded import LEAST_CENTERS, threaded_forces
 from qiskit_qff.model.core_repulsion import CoreRepulsion
 from qiskit_qff.model.prediction import Prediction
 from qiskit_qff.model.species_model import SpeciesModel
@@ -79,14 +78,11 @@ class FoldedForceField:
         Returns:
             Energies of the centres, and forces on all ``n`` atoms.
         """
-        n_centers = neighbors.n_atoms
-        energies, forces, virial = np.empty(n_centers), np.empty((len(kinds), 3)), np.empty((3, 3))
-        kernel = threaded_forces if n_centers >= LEAST_CENTERS else quadratic_forces
-        kernel(
+        energies, forces, virial = quadratic_forces(
             self.tables, self.means, self.forms, self.form_start, self.fence,
             neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds,
-            energies, forces, virial,
         )  # fmt: skip
+        n_centers = neighbors.n_atoms
         core_energies, core_forces, core_virial = self.repulsion.evaluate(kinds, neighbors)
         energies += self.references[kinds[:n_centers]] + core_energies
         forces[:n_centers] += core_forces

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
+from qiskit_qff.descriptors.blocks import channel_values
 from qiskit_qff.descriptors.tables import ChannelTables, make_tables
-from qiskit_qff.descriptors.values import bare_values
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.domain import TrainingDomain
 from qiskit_qff.model.species_model import SpeciesModel
@@ -103,7 +103,7 @@ class Grader:
         Returns:
             Per species, shape ``(n_s, d_s)``.
         """
-        values = bare_values(
+        values = channel_values(
             self.tables, neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds
         )
         return [

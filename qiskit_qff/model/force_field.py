@@ -21,7 +21,7 @@ import numpy as np
 
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.cores import n_cores, thread_pool
-from qiskit_qff.descriptors.kernels import channel_values
+from qiskit_qff.descriptors.blocks import channel_values
 from qiskit_qff.encoding.amplitudes import amplitude_vectors
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.core_repulsion import CoreRepulsion

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray, IntArray
-from qiskit_qff.descriptors.kernels import atom_channels
+from qiskit_qff.descriptors.design_rows import channel_jacobian
 from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.encoding.amplitudes import amplitude_vectors
 from qiskit_qff.model.force_field import ForceField
@@ -143,17 +143,15 @@ def _of_species(
     tables = make_tables(sets, field.cutoff, core_start=field.repulsion.level)
     atoms = np.flatnonzero(kinds == s)
     n_channels, size = model.compression.channels.n_channels, model.compression.n_features
-    values = np.empty((len(atoms), n_channels))
+    values, jacobian = channel_jacobian(
+        tables, neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds
+    )
     reaches = []
     strains = np.zeros((len(atoms), 3, 3, size))
     for row, atom in enumerate(atoms):
         low, high = neighbors.first[atom], neighbors.first[atom + 1]
         others = neighbors.neighbor[low:high]
-        jacobian = np.empty((high - low, 3, n_channels))
-        atom_channels(
-            tables, s, neighbors.vectors[low:high], neighbors.distances[low:high], kinds[others], values[row], jacobian
-        )
-        moved = jacobian @ model.compression.matrix.T
+        moved = jacobian[low:high, :, :n_channels] @ model.compression.matrix.T
         # A neighbour may be an image of the atom itself or appear several times: add, never assign.
         touched, place = np.unique(np.append(others, atom), return_inverse=True)
         slopes = np.zeros((len(touched), 3, size))
@@ -162,4 +160,4 @@ def _of_species(
         reaches.append((touched, slopes))
         strains[row] = np.einsum("pcj,pd->cdj", moved, neighbors.vectors[low:high])
     symmetric = 0.5 * (strains + strains.transpose(0, 2, 1, 3))
-    return model.compression.apply(values), reaches, symmetric.reshape(len(atoms), 9, size)
+    return model.compression.apply(values[atoms, :n_channels]), reaches, symmetric.reshape(len(atoms), 9, size)

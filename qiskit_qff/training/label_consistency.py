@@ -25,7 +25,7 @@ from scipy.stats import t as student
 
 from qiskit_qff.array_types import BoolArray, FloatArray
 from qiskit_qff.compression.normal_equations import NormalEquations
-from qiskit_qff.descriptors.kernels import STRAIN_COLUMNS, STRAIN_ROWS
+from qiskit_qff.descriptors.design_rows import STRAIN_COLUMNS, STRAIN_ROWS
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
 from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.errors import DataError

@@ -22,7 +22,7 @@ from ase.data import atomic_numbers
 
 from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.compression.normal_equations import NormalEquations
-from qiskit_qff.descriptors.kernels import STRAIN_COLUMNS, STRAIN_ROWS
+from qiskit_qff.descriptors.design_rows import STRAIN_COLUMNS, STRAIN_ROWS
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.structures.frame import Frame

@@ -27,11 +27,11 @@ from qiskit_qff.compression.normal_equations import NormalEquations
 from qiskit_qff.compression.selection import PoolStatistics
 from qiskit_qff.cores import n_cores, thread_pool
 from qiskit_qff.descriptors.angular_functions import cosine_powers
+from qiskit_qff.descriptors.blocks import channel_values
 from qiskit_qff.descriptors.channels import ChannelSet
-from qiskit_qff.descriptors.kernels import linear_design, quadratic_design
+from qiskit_qff.descriptors.design_rows import linear_design, quadratic_design
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels, with_angular_functions
 from qiskit_qff.descriptors.tables import ChannelTables, make_tables
-from qiskit_qff.descriptors.values import bare_values
 from qiskit_qff.model.domain import TrainingDomain, directions_of, whitening_of
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import neighbor_list
@@ -372,7 +372,7 @@ class _EnergySums(_PoolSums):
         tables, starts, k = self.tables, self.tables.channel_start, self._used
         kinds = species_index(frame.numbers, self.species, where=frame.where)
         near = neighbor_list(frame.positions, frame.cell, frame.pbc, tables.r_cut)
-        values = bare_values(tables, near.first, near.neighbor, near.vectors, near.distances, kinds)
+        values = channel_values(tables, near.first, near.neighbor, near.vectors, near.distances, kinds)
         self.moments.add(kinds, values)
         for s in range(len(self.species)):
             self._rows[k, starts[s] : starts[s + 1]] = values[kinds == s, : starts[s + 1] - starts[s]].sum(axis=0)
@@ -586,7 +586,7 @@ def _features(tables: ChannelTables, maps: dict[int, LinearMap], frame: Frame) -
     """Features of the atoms of each species, shapes ``(n_s, d_s)``."""
     kinds = species_index(frame.numbers, tuple(maps), where=frame.where)
     near = neighbor_list(frame.positions, frame.cell, frame.pbc, tables.r_cut)
-    values = bare_values(tables, near.first, near.neighbor, near.vectors, near.distances, kinds)
+    values = channel_values(tables, near.first, near.neighbor, near.vectors, near.distances, kinds)
     return [m.apply(values[kinds == s, : m.channels.n_channels]) for s, m in enumerate(maps.values())]
 
 

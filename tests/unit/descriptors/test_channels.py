@@ -5,10 +5,10 @@ import pytest
 from ase.build import bulk
 from scipy.special import eval_legendre
 
+from qiskit_qff.descriptors.blocks import channel_values
 from qiskit_qff.descriptors.channels import ChannelSet
-from qiskit_qff.descriptors.kernels import channel_values, linear_design, quadratic_design
+from qiskit_qff.descriptors.design_rows import linear_design, quadratic_design
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
-from qiskit_qff.descriptors.radial import radial_values
 from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.structures.neighbors import neighbor_list
 
@@ -37,19 +37,23 @@ def inputs(atoms, positions=None):
     return nl.first, nl.neighbor, nl.vectors, nl.distances, kinds
 
 
+def radial(r, row):
+    """A radial function with its switch."""
+    center, sharpness, length, power = row
+    u = r / SETTINGS.r_cut
+    switch = 1 - 10 * u**3 + 15 * u**4 - 6 * u**5
+    return np.exp(-sharpness * (r - center) ** 2) * (length / r) ** power * switch
+
+
 def direct_channels(channel_set, vectors, kinds_z):
     """Sums over neighbours and neighbour pairs with Legendre polynomials: no spherical harmonics."""
     r = np.linalg.norm(vectors, axis=1)
     out = []
     for z, row in zip(channel_set.pair_species, channel_set.pair_rows, strict=True):
-        out.append(sum(radial_values(d, row[None], 4.0)[0, 0] for d, k in zip(r, kinds_z, strict=True) if k == z))
+        out.append(radial(r[kinds_z == z], row).sum())
     cosines = vectors @ vectors.T / np.outer(r, r)
     for a, b, degree in channel_set.triples:
-        ga, gb = (
-            np.array([radial_values(d, channel_set.slot_rows[s][None], 4.0)[0, 0] for d in r])
-            * (kinds_z == channel_set.slot_species[s])
-            for s in (a, b)
-        )
+        ga, gb = (radial(r, channel_set.slot_rows[s]) * (kinds_z == channel_set.slot_species[s]) for s in (a, b))
         out.append(ga @ eval_legendre(int(degree), cosines) @ gb)
     return np.array(out)
 

@@ -1,55 +1,91 @@
-"""Radial functions, cutoff and spherical harmonics against finite differences and scipy."""
+"""Radial functions, cutoff, core and spherical harmonics against finite differences and scipy."""
 
+import numba
 import numpy as np
 import pytest
+from eightwise import eightwise
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import eval_legendre
 
-from qiskit_qff.descriptors.angular import spherical_harmonics
-from qiskit_qff.descriptors.cutoff import cutoff_function
-from qiskit_qff.descriptors.radial import gaussian_rows, power_rows, radial_values
+from qiskit_qff.descriptors.eights import LANES, exponential, load, logarithm
+from qiskit_qff.descriptors.harmonics import SQUARED_NORMS, fill_gradients, fill_harmonics, fill_polynomials
+from qiskit_qff.descriptors.products import levelled
+from qiskit_qff.descriptors.radial import (
+    CORE_WIDTH,
+    core_distance,
+    cutoff_function,
+    gaussian_rows,
+    kernel_rows,
+    power_rows,
+    radial_function,
+)
 
 STEP = 1e-5
+L_MAX = 6
 
 
-def harmonics(vector, l_max=4):
-    r = np.linalg.norm(vector)
-    values, gradients = np.zeros((l_max + 1) ** 2), np.zeros(((l_max + 1) ** 2, 3))
-    work = np.zeros((l_max + 1, l_max + 2))
-    spherical_harmonics(*(np.asarray(vector) / r), 1.0 / r, l_max, work, values, gradients)
-    return values, gradients
+@numba.njit
+def fill(block, legendre, circular, values, gradients):
+    fill_polynomials(load(block, 0), load(block, 1), load(block, 2), L_MAX, legendre, circular)
+    fill_harmonics(L_MAX, legendre, circular, values)
+    fill_gradients(block, 0, L_MAX, legendre, circular, gradients)
 
 
-vectors = st.tuples(*[st.floats(-4, 4)] * 3).map(np.array).filter(lambda v: np.linalg.norm(v) > 0.3)
+def harmonics(vectors):
+    """Normalised harmonics of eight vectors, shape ``(49, 8)``, and their gradients, ``(49, 3, 8)``."""
+    r = np.linalg.norm(vectors, axis=1)
+    block = np.ascontiguousarray(np.column_stack([vectors / r[:, None], r]).T[None])
+    legendre, circular = np.zeros((L_MAX + 1, L_MAX + 2, LANES)), np.empty((L_MAX + 1, 2, LANES))
+    values, gradients = np.empty((len(SQUARED_NORMS), LANES)), np.empty((len(SQUARED_NORMS), 3, LANES))
+    fill(block, legendre, circular, values, gradients)
+    norms = np.sqrt(SQUARED_NORMS)
+    return values * norms[:, None], gradients * norms[:, None, None]
+
+
+vectors = st.lists(
+    st.tuples(*[st.floats(-4, 4)] * 3).filter(lambda v: np.linalg.norm(v) > 0.3), min_size=LANES, max_size=LANES
+).map(np.array)
 
 
 def test_cutoff_ends_smoothly_to_second_derivative():
-    inside = np.array([cutoff_function(5.0 - h, 5.0) for h in (0.0, 1e-3, 2e-3)])
-    assert inside[0] == pytest.approx([0.0, 0.0])
-    curvature = (inside[1, 1] - inside[0, 1]) / 1e-3
-    assert abs(curvature) < 0.02  # grows linearly from zero: third derivative of 60/r_cut^3 per Å
-    assert cutoff_function(5.1, 5.0) == (0.0, 0.0)
-    assert cutoff_function(0.0, 5.0)[0] == 1.0
+    values, slopes = eightwise(cutoff_function, [5.0, 5.0 - 1e-3, 5.0 - 2e-3, 5.1, 0.0], 5.0)
+    assert values[[0, 3]] == pytest.approx([0.0, 0.0], abs=0.0)
+    assert slopes[[0, 3]] == pytest.approx([0.0, 0.0], abs=0.0)
+    assert abs(slopes[1] - slopes[0]) / 1e-3 < 0.02  # grows linearly from zero: third derivative of 60/r_cut^3 per Å
+    assert values[4] == 1.0
 
 
-@given(r=st.floats(0.4, 5.5))
-def test_radial_derivative_matches_finite_difference(r):
+@numba.njit
+def radial(r, rows, f):
+    switch, slope = cutoff_function(r, 5.0)
+    return radial_function(r, logarithm(r), switch, slope, rows, f)
+
+
+@pytest.mark.parametrize("f", range(4))
+def test_radial_functions_and_their_derivatives(f):
     rows = np.concatenate(
         [gaussian_rows(np.array([1.1, 2.5]), np.array([0.1, 0.9])), power_rows(np.array([1.0, 12.0]), 2.0)]
     )
-    numeric = (radial_values(r + STEP, rows, 5.0)[:, 0] - radial_values(r - STEP, rows, 5.0)[:, 0]) / (2 * STEP)
-    exact = radial_values(r, rows, 5.0)[:, 1]
-    np.testing.assert_allclose(exact, numeric, rtol=1e-5, atol=1e-7 * max(1.0, np.abs(exact).max()))
+    r, table = np.linspace(0.4, 5.5, 64), kernel_rows(rows)
+    u = np.minimum(r / 5.0, 1.0)
+    center, sharpness, length, power = rows[f]
+    expected = np.exp(-sharpness * (r - center) ** 2) * (length / r) ** power
+    values, exact = eightwise(radial, r, table, f)
+    np.testing.assert_allclose(
+        values, expected * (1.0 - 10.0 * u**3 + 15.0 * u**4 - 6.0 * u**5), rtol=1e-9, atol=1e-290
+    )
+    higher, lower = (eightwise(radial, r + sign * STEP, table, f)[0] for sign in (1, -1))
+    np.testing.assert_allclose(exact, (higher - lower) / (2 * STEP), rtol=1e-5, atol=1e-7)
 
 
 @given(u=vectors, v=vectors)
 def test_addition_theorem(u, v):
-    cosine = float(np.clip(u @ v / np.linalg.norm(u) / np.linalg.norm(v), -1, 1))
+    cosines = np.clip(np.sum(u * v, axis=1) / np.linalg.norm(u, axis=1) / np.linalg.norm(v, axis=1), -1, 1)
     product = harmonics(u)[0] * harmonics(v)[0]
-    for degree in range(5):
-        total = product[degree**2 : (degree + 1) ** 2].sum()
-        assert total == pytest.approx(eval_legendre(degree, cosine), abs=1e-12)
+    for degree in range(L_MAX + 1):
+        total = product[degree**2 : (degree + 1) ** 2].sum(axis=0)
+        np.testing.assert_allclose(total, eval_legendre(degree, cosines), atol=1e-12)
 
 
 @given(v=vectors)
@@ -57,4 +93,44 @@ def test_harmonic_gradient_matches_finite_difference(v):
     numeric = np.stack(
         [(harmonics(v + STEP * e)[0] - harmonics(v - STEP * e)[0]) / (2 * STEP) for e in np.eye(3)], axis=1
     )
-    np.testing.assert_allclose(harmonics(v)[1], numeric, atol=3e-8)
+    np.testing.assert_allclose(harmonics(v)[1], numeric, atol=1e-7)
+
+
+def test_distance_levels_off_smoothly_below_the_core_radius():
+    start = 2.5
+    r = np.linspace(1.5, 3.0, 3001)
+    seen, slope = eightwise(core_distance, r, start)
+    np.testing.assert_array_equal(seen[r >= start], r[r >= start])
+    assert seen[0] == pytest.approx(start * (1 - CORE_WIDTH / 2))
+    np.testing.assert_allclose(np.gradient(seen, r)[2:-2], slope[2:-2], atol=1e-4)
+    curvature = np.gradient(slope, r)
+    assert np.abs(np.diff(curvature)).max() < 0.1  # no jump: twice differentiable
+    assert np.all(np.diff(seen) >= 0)
+
+
+def test_no_core_no_change():
+    assert eightwise(core_distance, [0.3], 0.0).tolist() == [[0.3], [1.0]]
+
+
+@pytest.mark.parametrize("width", [1e-3, 0.7, 1e3])
+def test_factors_of_products_level_off(width):
+    """Odd, never beyond the width, and a straight line near zero."""
+    v = np.concatenate([np.linspace(-3.0, 3.0, 60) * width, [-1e6, 1e6, 1e-4 * width]])
+    value, slope = eightwise(levelled, v, width)
+    mirrored, same = eightwise(levelled, -v, width)
+    assert np.all(np.abs(value) <= width * (1 + 1e-12))
+    np.testing.assert_array_equal([mirrored, same], [-value, slope])
+    assert np.all((slope >= 0.0) & (slope <= 1.0))
+    assert value[-1] == pytest.approx(1e-4 * width, rel=1e-7)
+
+
+@numba.njit
+def twice(x):
+    return exponential(x), exponential(x)
+
+
+def test_exponential_is_exact_to_a_unit_in_the_last_place():
+    x = np.concatenate([np.linspace(-699.0, 30.0, 100_001), -np.logspace(-18, 0, 1000), [0.0, -0.0, -700.0]])
+    np.testing.assert_allclose(eightwise(twice, x)[0], np.exp(x), rtol=3e-16)
+    few = eightwise(twice, [-1e9, -701.0])
+    assert np.all((few >= 0.0) & (few < 1e-303))

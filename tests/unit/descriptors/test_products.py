@@ -8,14 +8,13 @@ from ase.build import bulk
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qiskit_qff.descriptors.blocks import channel_values
 from qiskit_qff.descriptors.channels import ChannelSet
+from qiskit_qff.descriptors.design_rows import linear_design
 from qiskit_qff.descriptors.fence import no_fence
-from qiskit_qff.descriptors.kernels import channel_values, linear_design
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
-from qiskit_qff.descriptors.products import levelled
 from qiskit_qff.descriptors.quadratic import quadratic_forces
 from qiskit_qff.descriptors.tables import make_tables
-from qiskit_qff.descriptors.values import bare_values
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.structures.neighbors import neighbor_list
 
@@ -64,11 +63,11 @@ def expected_products(channels, simple):
 def test_values_are_those_of_the_definition(atoms, sets):
     simple = channel_values(make_tables({z: plain(z) for z in SPECIES}, 4.0), *inputs(atoms))
     tables = make_tables(sets, 4.0)
-    for found in (channel_values(tables, *inputs(atoms)), bare_values(tables, *inputs(atoms))):
-        for z in SPECIES:
-            mine = atoms.numbers == z
-            expected = expected_products(sets[z], simple[mine, : sets[z].n_simple])
-            np.testing.assert_allclose(found[mine, : sets[z].n_channels], expected, rtol=1e-10, atol=1e-13)
+    found = channel_values(tables, *inputs(atoms))
+    for z in SPECIES:
+        mine = atoms.numbers == z
+        expected = expected_products(sets[z], simple[mine, : sets[z].n_simple])
+        np.testing.assert_allclose(found[mine, : sets[z].n_channels], expected, rtol=1e-10, atol=1e-13)
 
 
 def test_design_rows_are_minus_the_gradient(atoms, sets):
@@ -105,11 +104,10 @@ def test_sweep_of_dynamics(atoms, sets, rng):
             found += z @ forms[s] @ z
         return found
 
-    energies, forces, virial = np.empty(len(atoms)), np.empty((len(atoms), 3)), np.empty((3, 3))
-    quadratic_forces(
+    energies, forces, _ = quadratic_forces(
         tables, means, np.concatenate([f.ravel() for f in forms]),
         np.concatenate([[0], np.cumsum([f.size for f in forms])]), no_fence(2),
-        *inputs(atoms), energies, forces, virial,
+        *inputs(atoms),
     )  # fmt: skip
     assert energies.sum() == pytest.approx(energy(atoms.positions), rel=1e-11)
     np.testing.assert_allclose(forces.sum(axis=0), 0.0, atol=1e-9 * np.abs(forces).max())
@@ -157,14 +155,3 @@ def test_what_cannot_be_computed_is_refused():
     for offset, width in ((np.nan, 1.0), (0.0, 0.0), (0.0, -1.0), (0.0, np.inf)):
         with pytest.raises(ConfigError, match="width"):
             channels.with_products(np.array([[0, 1]]), np.array([[0.0, offset]]), np.array([[1.0, width]]))
-
-
-@given(v=st.floats(-1e6, 1e6), width=st.floats(1e-3, 1e3))
-def test_factors_level_off(v, width):
-    """Odd, never beyond the width, and a straight line near zero."""
-    value, slope = levelled(v, width)
-    assert abs(value) <= width * (1 + 1e-12)
-    assert levelled(-v, width) == (-value, slope)
-    assert 0.0 <= slope <= 1.0
-    small, _ = levelled(1e-4 * width, width)
-    assert small == pytest.approx(1e-4 * width, rel=1e-7)

@@ -4,23 +4,17 @@ import numba
 import numpy as np
 import pytest
 from ase.build import bulk
-from hypothesis import given
-from hypothesis import strategies as st
 
-from qiskit_qff.descriptors.angular import spherical_harmonics
+from qiskit_qff.descriptors import quadratic
+from qiskit_qff.descriptors.blocks import channel_values
 from qiskit_qff.descriptors.fence import no_fence
-from qiskit_qff.descriptors.kernels import channel_values
-from qiskit_qff.descriptors.low_harmonics import low_gradient, low_harmonics
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels, with_angular_functions
 from qiskit_qff.descriptors.quadratic import quadratic_forces
-from qiskit_qff.descriptors.radial_lanes import exponential
 from qiskit_qff.descriptors.tables import make_tables
-from qiskit_qff.descriptors.threaded import threaded_forces
 from qiskit_qff.structures.neighbors import neighbor_list
 
 SPECIES = (11, 17)
 CORE = np.array([[3.4, 2.6], [2.6, 3.5]])  # so far out that some pairs are inside
-vectors = st.tuples(*[st.floats(-4, 4)] * 3).map(np.array).filter(lambda v: np.linalg.norm(v) > 0.3)
 
 
 class Case:
@@ -57,16 +51,12 @@ class Case:
             energies.append(z @ self.forms[s] @ z)
         return np.array(energies)
 
-    def sweep(self, kernel, neighbors):
-        n_atoms = len(self.kinds)
-        energies, forces, virial = np.empty(n_atoms), np.full((n_atoms, 3), np.nan), np.full((3, 3), np.nan)
-        kernel(
+    def sweep(self, neighbors):
+        return quadratic_forces(
             self.tables, self.means, np.concatenate([form.ravel() for form in self.forms]),
             np.concatenate([[0], np.cumsum([form.size for form in self.forms])]), no_fence(len(SPECIES)),
             neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, self.kinds,
-            energies, forces, virial,
         )  # fmt: skip
-        return energies, forces, virial
 
 
 @pytest.mark.parametrize(
@@ -76,7 +66,7 @@ def test_energies_forces_and_virial(l_max, angular):
     case = Case(l_max, angular=angular)
     neighbors = case.neighbors()
     assert neighbors.distances.min() < CORE.max()
-    energies, forces, virial = case.sweep(quadratic_forces, neighbors)
+    energies, forces, virial = case.sweep(neighbors)
     np.testing.assert_allclose(energies, case.energies(neighbors), rtol=1e-11, atol=1e-11)
     for atom, axis in ((0, 0), (1, 1), (3, 2)):
         step = np.zeros_like(forces)
@@ -93,46 +83,17 @@ def test_energies_forces_and_virial(l_max, angular):
         assert virial[row, column] == pytest.approx((higher - lower) / 2e-5, rel=1e-6, abs=1e-6 * np.abs(virial).max())
 
 
-def test_threads_do_not_change_a_bit():
-    case = Case(2, repeat=(6, 4, 3))
+def test_threads_do_not_change_a_bit(monkeypatch):
+    case = Case(2, repeat=(8, 8, 5))
     order = np.random.default_rng(5).permutation(len(case.kinds))  # neighbours all over the list
     case.atoms, case.kinds = case.atoms[order], case.kinds[order]
     neighbors = case.neighbors()
-    before, results = numba.get_num_threads(), []
-    try:
-        for threads in (1, numba.config.NUMBA_NUM_THREADS):
-            numba.set_num_threads(threads)
-            results.append(case.sweep(threaded_forces, neighbors))
-    finally:
-        numba.set_num_threads(before)
-    serial = case.sweep(quadratic_forces, neighbors)
+    results = []
+    for threads in (1, 3):
+        monkeypatch.setattr(numba, "get_num_threads", lambda count=threads: count)
+        results.append(case.sweep(neighbors))
+    monkeypatch.setattr(quadratic, "LEAST_CENTERS", len(case.kinds) + 1)
+    serial = case.sweep(neighbors)
     for one, many, expected in zip(*results, serial, strict=True):
         np.testing.assert_array_equal(one, many)
         np.testing.assert_allclose(one, expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max())
-
-
-def test_exponential_is_exact_to_a_unit_in_the_last_place():
-    x = np.concatenate([np.linspace(-699.0, 30.0, 100_001), -np.logspace(-18, 0, 1000), [0.0, -0.0, -700.0]])
-    found, work = np.append(x, 7.0), np.empty(len(x) + 1)
-    exponential(found, work, work.view(np.int64), len(x))
-    np.testing.assert_allclose(found[:-1], np.exp(x), rtol=3e-16)
-    assert found[-1] == 7.0
-    few = np.array([-1e9, -701.0])
-    exponential(few, work, work.view(np.int64), 2)
-    assert np.all((few >= 0.0) & (few < 1e-303))
-
-
-@given(v=vectors)
-def test_written_out_harmonics_are_those_of_the_recursion(v):
-    r = np.linalg.norm(v)
-    weights = np.random.default_rng(2).normal(size=25)
-    for l_max in range(5):
-        n_lm = (l_max + 1) ** 2
-        values, gradients = np.zeros(n_lm), np.zeros((n_lm, 3))
-        spherical_harmonics(*(v / r), 1.0 / r, l_max, np.zeros((l_max + 1, l_max + 2)), values, gradients)
-        written = np.zeros((2, n_lm))
-        low_harmonics(*(v / r), l_max, written, 1)
-        np.testing.assert_allclose(written[1], values, atol=1e-14)
-        free = np.array(low_gradient(*(v / r), l_max, weights))
-        tangential = (free - (free @ v) * v / r**2) / r
-        np.testing.assert_allclose(tangential, weights[:n_lm] @ gradients, atol=1e-12 / r)

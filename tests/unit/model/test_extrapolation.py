@@ -9,9 +9,6 @@ from ase.io import read
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qiskit_qff.descriptors.kernels import channel_values
-from qiskit_qff.descriptors.tables import make_tables
-from qiskit_qff.descriptors.values import bare_values
 from qiskit_qff.errors import ConfigError, ModelFileError
 from qiskit_qff.model.domain import TrainingDomain
 from qiskit_qff.model.extrapolation import MARGIN, Grader
@@ -34,13 +31,6 @@ def training_frames(trained):
     chosen = json.loads((trained / "run" / "metrics.json").read_text())["train_frames"]
     frames = read(trained / "data.extxyz", ":")
     return [Frame.from_atoms(frames[k]) for k in chosen]
-
-
-def test_values_are_those_of_the_training_kernel(field, training_frames, grader):
-    kinds, near = grader.surroundings(training_frames[0])
-    tables = make_tables({m.number: m.compression.channels for m in field.models}, field.r_cut)
-    arguments = (tables, near.first, near.neighbor, near.vectors, near.distances, kinds)
-    np.testing.assert_allclose(bare_values(*arguments), channel_values(*arguments), rtol=1e-12, atol=1e-14)
 
 
 def test_training_atoms_have_a_mean_square_of_one_and_none_exceeds_the_largest(field, grader, training_frames):

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numba
 import numpy as np
 import pytest
 from ase import units
@@ -10,17 +11,15 @@ from ase.md.verlet import VelocityVerlet
 from contracts.force_field.contract import evaluate
 from contracts.force_field.lennard_jones import mixed_crystal
 from contracts.force_field.quantum_model import labelled_frames, small_quantum_model
+from eightwise import eightwise
 
 from qiskit_qff.cli.main import run
+from qiskit_qff.descriptors.eights import load, store
 from qiskit_qff.descriptors.fence import WIDTH, Fence, fence_energy
-from qiskit_qff.descriptors.quadratic import quadratic_forces
-from qiskit_qff.descriptors.threaded import threaded_forces
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.fence import MARGIN, FencedForceField, within_walls
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.calculator import QFFCalculator
-from qiskit_qff.structures.neighbors import neighbor_list
-from qiskit_qff.structures.species import species_index
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +72,20 @@ def test_outside_costs_energy_and_forces_are_its_slope(field, fenced):
     assert (energies[0] - energies[1]) / 2e-5 == pytest.approx(sheared, rel=1e-5, abs=1e-5 * np.abs(found.virial).max())
 
 
+@numba.njit
+def one_channel(place, fence):
+    """Energy and slope of atoms with one channel."""
+    centred, gradient = np.empty((1, 8)), np.zeros((1, 8))
+    store(centred, 0, place)
+    return fence_energy(fence, 0, centred, 1, gradient, np.empty((1, 8))), load(gradient, 0)
+
+
 def test_a_wall_has_two_continuous_derivatives_and_stays_soft():
     """Along one channel with walls at -1 and 2 and slope 3."""
     starts = np.array([0, 1])
     fence = Fence(np.array([1.0]), starts, np.array([-1.0]), np.array([2.0]), starts, np.array([3.0]))
     places = np.linspace(-30.0 * WIDTH, 30.0 * WIDTH, 60_001)
-    energies, slopes = np.empty_like(places), np.zeros_like(places)
-    for k, place in enumerate(places):
-        energies[k] = fence_energy(fence, 0, np.array([place]), 1, slopes[k : k + 1])
+    energies, slopes = eightwise(one_channel, places, fence)
     inside = (places >= -1.0) & (places <= 2.0)
     assert not energies[inside].any()
     assert not slopes[inside].any()
@@ -103,23 +108,6 @@ def test_energy_is_conserved_at_the_walls(field, fenced):
         walls.append(wall_energy(field, fenced, atoms))
     assert max(walls) > 0.1
     assert np.ptp(energies) < 0.02 * np.ptp([atoms.get_kinetic_energy(), *walls])
-
-
-def test_threads_do_the_same(fenced):
-    atoms = outside() * (4, 2, 2)
-    kinds = species_index(atoms.numbers, fenced.species, where="test")
-    near = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, fenced.cutoff)
-    found = []
-    for kernel in (quadratic_forces, threaded_forces):
-        energies, forces, virial = np.empty(len(kinds)), np.empty((len(kinds), 3)), np.empty((3, 3))
-        kernel(
-            fenced.folded.tables, fenced.folded.means, fenced.folded.forms, fenced.folded.form_start,
-            fenced.folded.fence, near.first, near.neighbor, near.vectors, near.distances, kinds, energies, forces,
-            virial,
-        )  # fmt: skip
-        found.append((energies, forces, virial))
-    for one, other in zip(*found, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10 * np.abs(other).max())
 
 
 def test_reach_holds_the_training_atoms_and_travels_with_the_file(field, tmp_path):
