@@ -10,7 +10,6 @@ import json
 import sys
 from pathlib import Path
 
-import render_ablations
 import render_accuracy
 import render_default
 import render_faults
@@ -19,10 +18,8 @@ import render_learning
 import render_packaging
 import render_quantum
 import render_speed
-import render_splits
 import render_stability
 import render_stresses
-import render_transfer
 import render_uncertainty
 
 HERE = Path(__file__).parent
@@ -79,7 +76,7 @@ def quantum_training_lines():
 
 def page():
     lines = ["# Results", "", "Rendered by `python benchmarks/render.py` from `benchmarks/results/`.", ""]
-    lines += [*render_default.lines(), *OLDER, *render_accuracy.accuracy_table(), "", *render_accuracy.summary_lines()]
+    lines += [*render_default.lines(), "", *render_accuracy.lines(), *OLDER]
     lines += [*render_stresses.lines(), *render_stability.lines(), *render_speed.lines()]
     lines += [
         *quantum_training_lines(),
@@ -92,9 +89,6 @@ def page():
     ]
     lines += [
         *render_accuracy.sections(),
-        *render_splits.sections(),
-        *render_ablations.sections(),
-        *render_transfer.sections(),
         *render_stresses.sections(),
         *render_stability.sections(),
     ]

@@ -1,44 +1,20 @@
-"""Figures of the benchmarks: all sets beside classical models, learning curves, and what molecular dynamics did."""
-
-from io import StringIO
+"""Figures of the benchmarks: errors over parameters, uncertainties, and what molecular dynamics did."""
 
 import numpy as np
 import render_stability
-import render_transfer
 import render_uncertainty
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
-from render_accuracy import FORCE, QUANTUM, RESULTS, SAME, SELECTED, records, runs_of, values
+from matplotlib.ticker import NullFormatter
+from render_accuracy import CLAIM, ENERGY, FORCE, RESULTS, read
 
 from qiskit_qff.report.figures import INK, PALETTE, STYLE, save
-
-DARK_INK = "#b6bfca"
-"""Text and axes on dark pages."""
-
-MODELS = {
-    QUANTUM: ("quantum model", "o"),
-    SELECTED: ("linear, selected channels", "s"),
-    "mlp": ("network", "^"),
-    "snap": ("linear SNAP", "D"),
-    "mean": ("no force", "_"),
-}
-CURVES = {
-    QUANTUM: ("quantum model", "-"),
-    SAME: ("linear, circuit's channels", "--"),
-    SELECTED: ("linear, selected", ":"),
-}
-AXES = {"frames": "training frames", "parameters": "limit on parameters", "qubits": "qubits per register"}
 
 
 def draw():
     """Draw every figure that there are results for."""
-    if records():
-        figure = sets_figure()
-        save(figure, RESULTS / "accuracy_sets.png")
-        save_themes(figure, RESULTS / "accuracy_sets")
-    if render_transfer.curve_points():
-        save(curve_figure(), RESULTS / "learning_curves.png")
+    if record := read("parameters"):
+        save(parameters_figure(record), RESULTS / "parameters.png")
     if any("heat" in run for run in render_stability.runs()):
         save(dynamics_figure(), RESULTS / "stability.png")
     if render_uncertainty.read():
@@ -46,78 +22,24 @@ def draw():
 
 
 @rc_context(STYLE)
-def save_themes(figure, stem):
-    """Write a figure as SVG for light and for dark pages; the README shows the one that fits."""
-    stream = StringIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None})
-    text = stream.getvalue()
-    stem.with_name(f"{stem.name}-light.svg").write_text(text)
-    stem.with_name(f"{stem.name}-dark.svg").write_text(text.replace(INK, DARK_INK).replace("#000000", DARK_INK))
-
-
-@rc_context(STYLE)
-def sets_figure():
-    """Force errors on every set: a mark at the mean of the splits, dots for the splits, lines for required errors."""
-    found = records()
-    figure = Figure(figsize=(7.5, 3.6))
-    axes = figure.subplots()
-    for m, (name, (words, mark)) in enumerate(MODELS.items()):
-        label = words
-        for k, record in enumerate(found.values()):
-            force = values(runs_of(record), name, FORCE)
-            if not len(force):
-                continue
-            place = k + 0.13 * (m - (len(MODELS) - 1) / 2)
-            axes.plot(np.full(len(force), place), force, ".", color=PALETTE[m], markersize=3, alpha=0.7)
-            axes.plot(place, force.mean(), mark, color=PALETTE[m], markersize=7, label=label)
-            label = None
-    required = [(k, r["target"][0]) for k, r in enumerate(found.values()) if r.get("target")]
-    for number, (k, target) in enumerate(required):
-        label = None if number else "required of the quantum model"
-        axes.hlines(target, k - 0.4, k + 0.4, color="black", linewidth=0.8, label=label)
-    plain_log(axes)
-    axes.set_ylabel("force MAE, meV/Å")
-    axes.set_xticks(range(len(found)), [name.replace("_", "\n") for name in found])
-    axes.set_xlim(-0.5, len(found) - 0.5)
-    axes.tick_params(axis="x", length=0)
-    axes.grid(visible=False, axis="x")
-    figure.legend(loc="outside upper center", ncols=3, fontsize=8)
-    return figure
-
-
-def plain_log(axes):
-    """A logarithmic axis of errors with plain numbers."""
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-@rc_context(STYLE)
-def curve_figure():
-    """Force errors over frames, parameters and qubits; bars span one standard deviation over seeds."""
-    panels = {}
-    for axis, name, value, runs in render_transfer.curve_points():
-        if done := [run for run in runs if "models" in run]:
-            panels.setdefault((axis, name), {})[value] = done
-    figure = Figure(figsize=(3.4 * len(panels), 3.2))
-    for (axis, name), axes in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True):
-        points = panels[axis, name]
-        for colour, (model, (words, line)) in zip(PALETTE, CURVES.items(), strict=False):
-            force = {value: values(runs, model, FORCE) for value, runs in points.items()}
-            force = {value: errors for value, errors in force.items() if len(errors)}
-            means, spans = [f.mean() for f in force.values()], [f.std() for f in force.values()]
-            style = {"color": colour, "linestyle": line, "marker": "o", "markersize": 3, "capsize": 2}
-            axes.errorbar(list(force), means, spans, label=words if axes is figure.axes[0] else None, **style)
-        plain_log(axes)
-        if axis != "qubits":
-            axes.set_xscale("log")
-        axes.set_xticks(list(points), [str(value) for value in points], fontsize=8)
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_title(name)
-        axes.set_xlabel(AXES[axis])
-    figure.axes[0].set_ylabel("force MAE, meV/Å")
-    figure.legend(loc="outside upper center", ncols=3, fontsize=8)
+def parameters_figure(record):
+    """Errors on held-out and training frames over the number of parameters."""
+    figure = Figure(figsize=(7.4, 3.2))
+    counts = [row["n_trainable"] for row in record["rows"]]
+    for axes, key, unit in zip(figure.subplots(1, 2), (FORCE, ENERGY), ("meV/Å", "meV/atom"), strict=True):
+        for colour, side, words in zip(
+            PALETTE, ("test", "train"), ("held-out frames", "training frames"), strict=False
+        ):
+            errors = [row[side][key] for row in record["rows"]]
+            axes.plot(counts, errors, color=colour, marker="o", markersize=4, label=words)
+        axes.axvline(CLAIM, color=INK, linewidth=0.8, linestyle=":")
+        axes.set_xscale("log")
+        axes.set_xticks(counts, [str(count) for count in counts])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_ylim(bottom=0.0)
+        axes.set_xlabel("trainable parameters")
+        axes.set_ylabel(f"{'force' if key == FORCE else 'energy'} MAE, {unit}")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=8)
     return figure
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results" / "stresses.json"
-SCRIPT = "`benchmarks/accuracy/run_all.py --parts stresses`"
+SCRIPT = "`benchmarks/accuracy/stresses.py`"
 WORDS = {"li6ps5cl": "shipped Li6PS5Cl", "li4p2s6_melt": "molten Li4P2S6", "li7p3s11_melt": "molten Li7P3S11"}
 SCALE = "2"
 """The one that help texts recommend, in meV/Å³."""

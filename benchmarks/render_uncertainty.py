@@ -1,4 +1,4 @@
-"""The part of the results on grades, uncertainties and the choice of frames to label."""
+"""The part of the results on grades and uncertainties."""
 
 import json
 from pathlib import Path
@@ -12,10 +12,6 @@ SCOPE = (
     "lips83: {n_train} frames to train, the factor from {n_calibration} others, coverage on {n_frames} more. Shipped "
     "set: {shipped_train} to train, {shipped_test} held out, each half judged with the factor of the other; so few "
     "energies say little. Energies take the factor of the forces."
-)
-REFITS = (
-    "Committees that cost more training: restarts of the optimiser end in one minimum; refits to six bootstrap samples "
-    "of the frames spread too little and need a larger factor."
 )
 UNSEEN = (
     "Far outside the training data forces are less certain than they claim, although uncertainties grow; the "
@@ -76,12 +72,7 @@ def sections():
                     f"{shares(row['energies'])} | {row['rank_correlation']:.2f} | "
                     f"{100 * row['grades']['frames_outside']:.0f} % |"
                 )
-            for row in found.get(f"refits_{name}", []):
-                page.append(
-                    f"| {words}, {row['committee']} instead | {row['factor']:.3g} | {shares(row['forces'])} | "
-                    f"{shares(row['energies'])} | {row['rank_correlation']:.2f} | |"
-                )
-        page += ["", REFITS, ""]
+        page.append("")
     if rows := found.get("unseen"):
         page += [
             "| the lips83 model on | errors of forces within 50 / 68 / 90 / 95 / 99 % | rms of error / uncertainty "
@@ -95,19 +86,4 @@ def sections():
             for row in rows
         ]
         page += ["", UNSEEN, ""]
-    return page + selection(found.get("selection", []))
-
-
-def selection(rows):
-    if not rows:
-        return []
-    start = rows[0]["n_start"]
-    page = [
-        f"Frames to label: Li7P3S11 melt, trained on the first {start} frames and {start} of the next 440; errors on"
-    ]
-    page[0] += f" the last 100. Grading and selecting took {rows[0]['seconds_to_select']:.1f} s."
-    page += ["", "| added | force MAE meV/Å | energy MAE meV/atom |", "|---|---|---|"]
-    for row in rows:
-        name = f"by `qff select` ({start})" if row["added"] == "select" else row["added"]
-        page.append(f"| {name} | {row['force_mae_mev_per_ang']:.0f} | {row['energy_mae_mev_per_atom']:.1f} |")
-    return [*page, ""]
+    return page

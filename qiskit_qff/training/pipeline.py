@@ -36,13 +36,14 @@ from qiskit_qff.structures.validation import ensure_trainable
 from qiskit_qff.training.defaults import Reasons, resolve_config, resolve_split
 from qiskit_qff.training.label_consistency import check_label_consistency
 from qiskit_qff.training.loss import LossWeights, Progress, check_labels
-from qiskit_qff.training.measured.backend import BackendRun, train_on_backend
-from qiskit_qff.training.measured.run import MeasuredTraining
 from qiskit_qff.training.trainer import TrainingResult, fit, prepare
 from qiskit_qff.training.warm_start import prepare_from_model
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+    from qiskit_qff.training.measured.backend import BackendRun
+    from qiskit_qff.training.measured.run import MeasuredTraining
 
 Data: TypeAlias = "str | Path | Frame | Atoms | Sequence[Frame | Atoms | str | Path]"
 """A data file, the name of a shipped set, several of them, or frames."""
@@ -194,6 +195,8 @@ def train(
     if found.config.estimator.backend is not None:
         if channels_of is not None:
             raise ConfigError("to train a model's parameters on a backend, name its file as estimator.start.")
+        from qiskit_qff.training.measured.backend import BackendRun, train_on_backend
+
         result, measured = train_on_backend(training, found.config, backend or BackendRun(), rng=rng, progress=report)
     elif channels_of is not None:
         prepared, _ = prepare_from_model(training, found.config, channels_of, progress=report)
