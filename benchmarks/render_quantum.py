@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-WAYS = {"pairs": "pair states, spectrum known", "settings": "n + 1 settings"}
 DEPTH_ROWS = {
     "loader + tree rank one": "`environment`, `density`: loader and tree",
     "worst pair state + tree rank one": "`operator`: pair state and tree (default)",
@@ -119,24 +118,22 @@ def device_section():
     lines = ["## Forces and energies on a fake device", ""]
     lines += [
         (
-            f"`{record['backend']}`, strategy `operator`, {record['shots']} shots a state, against the noiseless "
+            f"`{record['backend']}`, strategy `operator`, {record['shots']} shots a setting, against the noiseless "
             f"prediction of the same model; mean ± standard deviation over {record['seeds']} seeds, in meV/Å, and "
             "the relative energy in meV/atom. Backend `exact` has shot noise only."
         ),
         "",
-        f"| model | backend, mitigation | {' | '.join(WAYS.values())} |",
-        "|---" * (2 + len(WAYS)) + "|",
+        "| model | backend, mitigation | force, energy | settings |",
+        "|---|---|---|---|",
     ]
     for row in record["rows"]:
-        cells = [
-            (
-                f"{row[w]['force_mae_mev_per_ang']:.0f} ± {row[w]['force_std']:.0f}, "
-                f"{row[w]['energy_mae_mev_per_atom']:.2f} ({row[w]['circuits']} circuits)"
-            )
-            for w in WAYS
-        ]
+        found = row["settings"]
+        cells = (
+            f"{found['force_mae_mev_per_ang']:.0f} ± {found['force_std']:.0f}, "
+            f"{found['energy_mae_mev_per_atom']:.2f} | {found['circuits']}"
+        )
         model = f"{row['model']} (own error {row['model_force_mae_mev_per_ang']:.0f})"
-        lines.append(f"| {model} | {row['backend']}, {row['mitigation']} | {' | '.join(cells)} |")
+        lines.append(f"| {model} | {row['backend']}, {row['mitigation']} | {cells} |")
     lines += [
         "",
         (
@@ -144,51 +141,6 @@ def device_section():
             f"{record['trained_for_shots']} shots counted as loss. "
             "`benchmarks/quantum/fake_device.py`"
         ),
-        "",
-    ]
-    return lines
-
-
-def spectrum_section():
-    record = read("mitigation")
-    if record is None:
-        return []
-    lines = ["## What the known spectrum removes from a brickwork's M", ""]
-    lines += [
-        "| circuit | backend, mitigation | as measured | with its known spectrum | circuits |",
-        "|---|---|---|---|---|",
-    ]
-    for row in record["rows"]:
-        lines.append(
-            f"| {row['circuit']} | {row['backend']}, {row['mitigation']} | {row['measured']:.4f} | "
-            f"{row['projected']:.4f} | {row['circuits']:.0f} |"
-        )
-    lines += [
-        "",
-        (
-            f"Root mean square error of an entry, relative to the readout's norm, {record['shots']} shots, "
-            f"{record['seeds']} random circuits. `benchmarks/quantum/mitigation.py`"
-        ),
-        "",
-    ]
-    return lines
-
-
-def calibration_section():
-    record = read("calibration_cost")
-    if record is None:
-        return []
-    lines = ["## Processor time of a Li-MOF calibration", ""]
-    lines += ["| model | mitigation | circuits | two-qubit depth | seconds | seconds of all pairs |"]
-    lines += ["|---|---|---|---|---|---|"]
-    for row in record["rows"]:
-        lines.append(
-            f"| {row['model']} | {row['mitigation']} | {row['circuits']} | {row['two_qubit_depth']} | "
-            f"{row['seconds']:.0f} | {row['seconds_of_all_pairs']:.0f} |"
-        )
-    lines += [
-        "",
-        f"Estimated for `{record['backend']}` at {record['shots']} shots. `benchmarks/quantum/calibration_cost.py`",
         "",
     ]
     return lines
@@ -258,7 +210,5 @@ def sections():
         *counts_section(),
         *shots_section(),
         *device_section(),
-        *spectrum_section(),
-        *calibration_section(),
         *depth_section(),
     ]

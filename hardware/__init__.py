@@ -1,5 +1,5 @@
-"""Calibration of a force field on a quantum device: submit, collect, cost.
+"""Calibration of a force field on a quantum device: submit and collect.
 
-``python -m hardware.cost``, ``python -m hardware.submit`` and ``python -m hardware.collect``; see README.md. Imports
+``python -m hardware.submit`` and ``python -m hardware.collect``; see README.md. Imports
 qiskit_qff, never the reverse.
 """

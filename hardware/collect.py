@@ -1,10 +1,9 @@
-"""Collect a calibration: fetch what is finished, on any machine that has the run directory, and assemble M.
+"""Collect a calibration: fetch what is finished, on any machine that has the run directory.
 
     python -m hardware.collect RUN [--no-wait]
 
-Writes ``operators.json``: for every register the measured matrix, the variances of the measured states, the ids of the
-jobs, and the calibration snapshot. Registers whose jobs failed or are not finished are left out and named.
-``qff calibrate --from RUN --out measured.json`` makes a model of it.
+Registers whose jobs failed or are not finished are left out. ``qff calibrate --from RUN --out measured.json`` makes a
+model of what is there.
 """
 
 from __future__ import annotations
@@ -18,8 +17,7 @@ from ase.data import chemical_symbols
 
 from qiskit_qff.errors import QFFError
 from qiskit_qff.model.remote.jobs import fetch
-from qiskit_qff.model.remote.results import assemble, write_operators
-from qiskit_qff.model.remote.run_directory import load_run
+from qiskit_qff.model.remote.run_directory import load_run, measured_operators
 from qiskit_qff.model.remote.servers import RuntimeServer, open_server
 
 
@@ -37,19 +35,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _collect(directory: Path, *, wait: bool) -> int:
-    """Fetch, assemble, report; exit code 3 while jobs are missing."""
+    """Fetch and report; exit code 3 while jobs are missing."""
     run = load_run(directory)
     missing = fetch(run, open_server(run, lambda: RuntimeServer(run)), lambda text: print(text, flush=True), wait=wait)
-    operators = assemble(run)
     registers = run.field().registers
     errors: dict[str, list[float]] = {}
-    for key, operator in operators.items():
+    for key, operator in measured_operators(run).items():
         difference = operator.matrix - registers[key].circuit_matrix()
         errors.setdefault(chemical_symbols[key[0]], []).append(float(np.mean(difference**2)))
     for symbol, squares in errors.items():
         rms = np.sqrt(np.mean(squares))
         print(f"{symbol}: {len(squares)} registers, rms error of M against the exact circuits {rms:.2e} eV")
-    print(f"written: {write_operators(run, operators)}")
     if missing:
         print(
             f"jobs still missing: {', '.join(str(index + 1) for index in missing)}; "

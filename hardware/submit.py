@@ -11,14 +11,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from hardware.cost import describe_cost, estimate
 from hardware.presets import read_settings
 from qiskit_qff.errors import QFFError
-from qiskit_qff.evaluators.backends import find_device
-from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.remote.jobs import sending_server, snapshot_of, submit_missing
-from qiskit_qff.model.remote.run_directory import create_run, load_run
+from qiskit_qff.model.quantum_cost import calibration_cost
+from qiskit_qff.model.remote.jobs import planned_run, sending_server, submit_missing
+from qiskit_qff.model.remote.run_directory import load_run
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,13 +54,11 @@ def _submit(options: argparse.Namespace) -> None:
         settings = read_settings(options.preset, options.backend)
         names = ("shots", "mitigation", "dynamical_decoupling")
         settings = replace(settings, **{key: given for key in names if (given := getattr(options, key)) is not None})
-        find_preset(settings.mitigation)
-        field = ForceField.load(options.model)
-        device = find_device(settings.backend, n_qubits=field.n_qubits)
-        _say(describe_cost(estimate(field, settings, device)))
         if options.dry_run:
+            told = calibration_cost(ForceField.load(options.model), settings)
+            _say(f"would send {told.in_words()}; nothing was sent or written")
             return
-        run = create_run(options.out, options.model, settings, snapshot_of(device, field))
+        run = planned_run(options.model, options.out, settings, _say)
     with sending_server(run) as server:
         submit_missing(run, server, _say)
     _say(f"All {len(run.jobs)} jobs are submitted. Collect them with: python -m hardware.collect {options.out}")

@@ -1,20 +1,26 @@
 """``qff calibrate``: measure a model's operators on a backend once; dynamics then runs on what was measured."""
 
-from datetime import UTC, datetime
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.calibration_run import measure_in_jobs, rehearse
-from qiskit_qff.cli.calibration_summary import print_calibration
-from qiskit_qff.cli.options import DecouplingOption, DesignOption, DryRunOption, JsonOption, SeedOption, model_file
+from qiskit_qff.cli.options import DecouplingOption, DryRunOption, JsonOption, SeedOption, model_file
 from qiskit_qff.cli.output import Output
+from qiskit_qff.durable import locked_directory
 from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:
-    from qiskit_qff.evaluators.protocol import Cost
     from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.model.remote.run_directory import Settings
+    from qiskit_qff.structures.frame import Frame
+
+MOST_ATOMS = 10_000
+"""Largest frame whose standard errors are told: beyond it they take longer than many steps of dynamics."""
 
 
 def calibrate(
@@ -40,7 +46,6 @@ def calibrate(
     shots: Annotated[int, typer.Option("--shots", min=1, help="Shots per circuit.")] = 4096,
     mitigation: Annotated[str, typer.Option("--mitigation", help="Error mitigation preset.")] = "none",
     decoupling: DecouplingOption = False,
-    design: DesignOption = "auto",
     seed: SeedOption = 0,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
@@ -50,52 +55,37 @@ def calibrate(
     Jobs on a device are written down before they are waited for: after a crash the same command goes on.
     """
     from qiskit_qff.evaluators.backends import NOISELESS
-    from qiskit_qff.evaluators.strategies.spectrum import check_design
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.model.remote.results import calibrated_model
-    from qiskit_qff.model.remote.run_directory import Settings
+    from qiskit_qff.model.quantum_cost import calibration_cost
+    from qiskit_qff.model.remote.run_directory import Settings, calibrated_model
 
     output = Output(as_json=json)
     _check_sources(model, backend=backend, source=source, run=run, dry_run=dry_run)
-    check_design(design)
     _check_out(out)
-    if dry_run and backend is not None:
-        assert model is not None
-        rehearse(model_file(model), Settings(backend, shots, mitigation, decoupling, design, "batch", seed), output)
-        return
-    extra: dict[str, Any] = {"seed": seed}
+    path = None if model is None else model_file(model)
+    extra: dict[str, Any] = {}
     if source is not None:
-        calibrated = calibrated_model(source, field=None if model is None else ForceField.load(model_file(model)))
+        calibrated = calibrated_model(source, field=None if path is None else ForceField.load(path))
         extra = {"run": source}
-    elif backend in NOISELESS:
-        assert model is not None
-        field = ForceField.load(model_file(model))
-        calibrated, cost = _measure_directly(
-            field,
-            output,
-            backend=backend,
-            shots=shots,
-            mitigation=mitigation,
-            decoupling=decoupling,
-            design=design,
-            seed=seed,
-        )
-        extra |= {"n_circuits": cost.circuits, "n_shots": cost.shots}
     else:
-        assert model is not None
+        assert path is not None
         assert backend is not None
-        calibrated, spent = measure_in_jobs(
-            model_file(model),
-            output,
-            backend=backend,
-            shots=shots,
-            mitigation=mitigation,
-            decoupling=decoupling,
-            design=design,
-            seed=seed,
-            directory=out.with_suffix(".run") if run is None and backend.startswith("ibm_") else run,
+        # A device has no seed.
+        settings = Settings(
+            backend, shots, mitigation, decoupling, "batch", None if backend.startswith("ibm_") else seed
         )
-        extra |= spent
+        if dry_run:
+            told = calibration_cost(ForceField.load(path), settings)
+            output.say(f"would send {told.in_words()}; nothing was sent or written")
+            output.finish(
+                {key: getattr(told, key) for key in ("n_jobs", "n_circuits", "n_shots")} | {"qpu_seconds": told.seconds}
+            )
+            return
+        if backend in NOISELESS:
+            calibrated, extra = _measure_directly(path, settings, output)
+        else:
+            calibrated, extra = _measure_in_jobs(path, settings, output, out=out, kept=run)
+        extra["seed"] = seed
     _save(calibrated, out)
     _tell(calibrated, out, extra, output)
 
@@ -120,39 +110,54 @@ def _check_sources(
         raise ConfigError(f"backend '{backend}' has no jobs to keep; leave --run out.")
 
 
-def _measure_directly(
-    field: "ForceField",
-    output: Output,
-    *,
-    backend: str,
-    shots: int,
-    mitigation: str,
-    decoupling: bool,
-    design: str,
-    seed: int,
-) -> tuple["ForceField", "Cost"]:
-    """Measure without jobs, on a simulator without noise of its own.
+def _measure_directly(path: Path, settings: "Settings", output: Output) -> tuple["ForceField", dict[str, Any]]:
+    """Measure without jobs, on a simulator without noise of its own."""
+    from datetime import UTC, datetime
 
-    Raises:
-        ConfigError: if the backend can't do what is asked.
-    """
     import numpy as np
 
     from qiskit_qff.evaluators.backends import evaluators_for
     from qiskit_qff.model.calibrated_operator import Provenance
     from qiskit_qff.model.calibration import calibrate as measure
+    from qiskit_qff.model.force_field import ForceField
 
-    rng = np.random.default_rng(seed)
+    factory = evaluators_for(
+        settings.backend,
+        shots=settings.shots,
+        mitigation=settings.mitigation,
+        dynamical_decoupling=settings.dynamical_decoupling,
+        rng=np.random.default_rng(settings.seed),
+    )
     date = datetime.now(tz=UTC).isoformat(timespec="seconds")
+    origin = Provenance(settings.backend, settings.shots, settings.mitigation, date, settings.seed)
     with output.progress("measuring"):
-        return measure(
-            field,
-            evaluator_for=evaluators_for(
-                backend, shots=shots, mitigation=mitigation, dynamical_decoupling=decoupling, rng=rng
-            ),
-            provenance=Provenance(backend, shots, mitigation, date, seed),
-            design=design,
-        )
+        calibrated, cost = measure(ForceField.load(path), evaluator_for=factory, provenance=origin)
+    return calibrated, {"n_circuits": cost.circuits, "n_settings": cost.circuits, "n_shots": cost.shots}
+
+
+def _measure_in_jobs(
+    path: Path, settings: "Settings", output: Output, *, out: Path, kept: Path | None
+) -> tuple["ForceField", dict[str, Any]]:
+    """Measure by jobs of a device or of what stands in for one."""
+    from qiskit_qff.model.remote.jobs import calibrate_by_jobs
+
+    directory = out.with_suffix(".run") if kept is None and settings.seed is None else kept
+    with _directory(directory) as place:
+        calibrated, run = calibrate_by_jobs(path, place, settings, output.note)
+    circuits = sum(job.circuits for job in run.jobs)
+    spent = {"n_circuits": circuits, "n_settings": circuits, "n_shots": circuits * settings.shots}
+    return calibrated, {**spent, "run": directory}
+
+
+@contextmanager
+def _directory(kept: Path | None) -> Iterator[Path]:
+    """The directory of the run: the given one, or one that is gone afterwards."""
+    if kept is not None:
+        with locked_directory(kept, option="--run"):
+            yield kept
+        return
+    with tempfile.TemporaryDirectory(prefix="qff-calibrate-") as name:
+        yield Path(name)
 
 
 def _save(field: "ForceField", out: Path) -> None:
@@ -169,20 +174,17 @@ def _save(field: "ForceField", out: Path) -> None:
 
 def _tell(field: "ForceField", out: Path, extra: dict[str, Any], output: Output) -> None:
     """Say what was measured, what was not, and where it was written."""
-    from collections import Counter
-
     from ase.data import chemical_symbols
 
     summary = print_calibration(field, output)
     left = Counter(chemical_symbols[z] for (z, _), register in field.registers.items() if register.measured is None)
-    missing = list(left)
-    if missing:
+    if left:
         words = ", ".join(f"{symbol} ({count} registers)" for symbol, count in left.items())
         output.note(f"not measured, still computed exactly: {words}")
     if "n_circuits" in extra:
         output.say(f"circuits: {extra['n_circuits']}, shots: {extra['n_shots']}")
     output.say(f"written: {out}")
-    output.finish({"model": out, **extra, "calibration": summary, "missing": missing})
+    output.finish({"model": out, **extra, "calibration": summary, "missing": list(left)})
 
 
 def _check_out(out: Path) -> None:
@@ -200,3 +202,75 @@ def _check_out(out: Path) -> None:
 def _exists(out: Path) -> ConfigError:
     """The error for a file that would be lost."""
     return ConfigError(f"{out} exists; choose another --out, a calibration is never overwritten.")
+
+
+def print_calibration(field: "ForceField", output: Output) -> dict[str, Any]:
+    """What was measured for each element, as a table and for JSON; empty where the model is not calibrated."""
+    from qiskit_qff.model.calibration import calibration_summary
+
+    summary = calibration_summary(field)
+    if summary:
+        print_summary(summary, output)
+    return summary
+
+
+def print_summary(summary: Mapping[str, Mapping[str, Any]], output: Output) -> None:
+    """A summary of :func:`~qiskit_qff.model.calibration.calibration_summary` as a table."""
+    output.table(
+        "M measured on a backend, used for energies and forces (eV)",
+        ("element", "backend", "shots", "mitigation", "date", "std error of M", "off the exact M"),
+        [
+            (
+                symbol,
+                *(entry[key] for key in ("backend", "shots", "mitigation", "date")),
+                entry["std_error_ev"],
+                entry["deviation_ev"],
+            )
+            for symbol, entry in summary.items()
+        ],
+    )
+    for symbol, entry in summary.items():
+        if entry["qubits"]:
+            line = ", ".join(map(str, entry["qubits"]))
+            readout, gates = (_percent(entry[key]) for key in ("readout_errors", "two_qubit_errors"))
+            output.say(f"  {symbol}: qubits {line}; errors of readout {readout}, of two-qubit gates {gates}")
+
+
+def calibration_extra(field: "ForceField", frames: Sequence["Frame"]) -> dict[str, Any]:
+    """Root mean square standard errors of frames and where they come from; nothing where M is not measured."""
+    from qiskit_qff.model.calibration import calibration_errors, calibration_summary, is_calibrated, spread
+
+    if not is_calibrated(field):
+        return {}
+    return {**spread(calibration_errors(field, frames), frames), "calibration": calibration_summary(field)}
+
+
+def calibration_note(potential: object, frame: "Frame") -> tuple[str, dict[str, Any]]:
+    """One line for a run with a calibrated model, and the same for JSON.
+
+    Args:
+        potential: The model; other potentials have no calibration.
+        frame: The structure at the start.
+
+    Returns:
+        Empty text and nothing where nothing was measured.
+    """
+    from qiskit_qff.model.calibration import calibration_summary
+    from qiskit_qff.model.force_field import ForceField
+
+    if not isinstance(potential, ForceField) or not (summary := calibration_summary(potential)):
+        return "", {}
+    known = calibration_extra(potential, [frame]) if frame.n_atoms <= MOST_ATOMS else {"calibration": summary}
+    origins = {
+        f"{entry['backend']}, {entry['date']}, {entry['shots']} shots, mitigation {entry['mitigation']}"
+        + (", dynamical decoupling" if entry["dynamical_decoupling"] else "")
+        for entry in summary.values()
+    }
+    error = known.get("force_std_mev_per_ang")
+    precision = "" if error is None else f"; standard error of the first frame's forces {error:.4g} meV/Å (rms)"
+    return f"calibrated model ({', '.join(summary)}): {'; '.join(sorted(origins))}{precision}", known
+
+
+def _percent(errors: Sequence[float]) -> str:
+    """Range of some error rates."""
+    return f"{100 * min(errors):.2g} to {100 * max(errors):.2g} %" if errors else "unknown"

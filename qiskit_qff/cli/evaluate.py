@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.calibration_summary import calibration_extra, print_summary, spread
+from qiskit_qff.cli.calibrate import calibration_extra, print_summary
 from qiskit_qff.cli.evaluation_rehearsal import rehearse
 from qiskit_qff.cli.options import (
     DataArgument,
     DecouplingOption,
-    DesignOption,
     DryRunOption,
     ForceOption,
     JsonOption,
@@ -50,7 +49,6 @@ def evaluate(
         str, typer.Option("--mitigation", help="Error mitigation preset; not used by exact.")
     ] = "none",
     decoupling: DecouplingOption = False,
-    design: DesignOption = "auto",
     shots: Annotated[
         int | None,
         typer.Option("--shots", min=1, help="Shots per circuit; without it values carry no shot noise."),
@@ -82,7 +80,7 @@ def evaluate(
     from qiskit_qff.structures.validation import ensure_sound
 
     output = Output(as_json=json)
-    _check_choices(backend, strategy, mitigation, design, dynamical_decoupling=decoupling)
+    _check_choices(backend, strategy, mitigation, dynamical_decoupling=decoupling)
     if uncertainty and (backend != "exact" or shots is not None):
         raise ConfigError("--uncertainty is that of the model itself: leave --backend and --shots out.")
     check_evaluation_directory(out, force=force)
@@ -92,7 +90,7 @@ def evaluate(
     frames, seen = _sorted_out(field, frames, output, held_out=held_out)
     if dry_run:
         asked = {"backend": backend, "strategy": strategy, "mitigation": mitigation}
-        rehearse(field, frames, output, design=design, decoupling=decoupling, shots=shots, **asked)
+        rehearse(field, frames, output, decoupling=decoupling, shots=shots, **asked)
         return
     extra: dict[str, Any] = {"n_frames_seen_in_training": None if seen is None else sum(seen)}
     if backend == "exact" and shots is None:
@@ -104,7 +102,6 @@ def evaluate(
             frames,
             output,
             backend=backend,
-            design=design,
             strategy=strategy,  # type: ignore[arg-type]  # checked by predict_measured
             mitigation=mitigation,
             decoupling=decoupling,
@@ -217,7 +214,7 @@ def metrics_table(named: dict[str, "Metrics"], output: Output) -> None:
         )
 
 
-def _check_choices(backend: str, strategy: str, mitigation: str, design: str, *, dynamical_decoupling: bool) -> None:
+def _check_choices(backend: str, strategy: str, mitigation: str, *, dynamical_decoupling: bool) -> None:
     """Refuse unknown words, also where they would have no effect, before any file is read.
 
     Raises:
@@ -225,11 +222,9 @@ def _check_choices(backend: str, strategy: str, mitigation: str, design: str, *,
     """
     from qiskit_qff.evaluators.backends import NOISELESS, check_noiseless
     from qiskit_qff.evaluators.mitigation import find_preset
-    from qiskit_qff.evaluators.strategies.spectrum import check_design
     from qiskit_qff.model.measured import check_strategy
 
     check_strategy(strategy)
-    check_design(design)
     find_preset(mitigation)
     if backend in NOISELESS:
         check_noiseless(backend, mitigation=mitigation, dynamical_decoupling=dynamical_decoupling)
@@ -241,7 +236,6 @@ def _measure(
     output: Output,
     *,
     backend: str,
-    design: str,
     strategy: "Strategy",
     mitigation: str,
     decoupling: bool,
@@ -257,7 +251,7 @@ def _measure(
     import numpy as np
 
     from qiskit_qff.evaluators.backends import evaluators_for
-    from qiskit_qff.model.calibration import is_calibrated
+    from qiskit_qff.model.calibration import is_calibrated, spread
     from qiskit_qff.model.measured import predict_measured
 
     rng = np.random.default_rng(seed)
@@ -272,7 +266,6 @@ def _measure(
             ),
             strategy=strategy,
             shots=shots,
-            design=design,
             progress=advance,
         )
     predictions: list[Predicted] = [(found.energy, found.forces, found.stress) for found in measured.frames]
@@ -283,7 +276,6 @@ def _measure(
         "qpu_seconds": measured.cost.seconds,
         "backend": backend,
         "strategy": strategy,
-        "design": design,
         "mitigation": mitigation,
         "dynamical_decoupling": decoupling,
         "seed": seed,

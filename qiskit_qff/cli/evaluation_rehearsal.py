@@ -19,7 +19,6 @@ def rehearse(
     *,
     backend: str,
     strategy: str,
-    design: str,
     shots: int | None,
     mitigation: str,
     decoupling: bool,
@@ -32,7 +31,6 @@ def rehearse(
         output: where to say it.
         backend: where circuits would run.
         strategy: which circuits.
-        design: states that M would be measured by.
         shots: executions per circuit; None for exact values.
         mitigation: preset of error mitigation.
         decoupling: whether idle qubits would be decoupled.
@@ -66,7 +64,7 @@ def rehearse(
         rng=np.random.default_rng(0),
     )
     device = None if backend in NOISELESS else find_device(backend, n_qubits=field.n_qubits)
-    circuits = _circuits(field, frames, strategy, design, device)
+    circuits = _circuits(field, frames, strategy, device)
     result |= {"n_circuits": circuits, "n_shots": circuits * (shots or 0)}
     words = f"by {strategy}: at most {circuits} circuits, {result['n_shots']} shots"
     if device is not None:
@@ -77,18 +75,14 @@ def rehearse(
     output.finish(result)
 
 
-def _circuits(
-    field: "ForceField", frames: "Sequence[Frame]", strategy: str, design: str, device: "Device | None"
-) -> int:
+def _circuits(field: "ForceField", frames: "Sequence[Frame]", strategy: str, device: "Device | None") -> int:
     """Circuits of an evaluation: those that measure M once, where the strategy does, and those of every frame."""
-    from qiskit_qff.evaluators.strategies.spectrum import n_measured
     from qiskit_qff.model.placement import place_registers, rounds_of
     from qiskit_qff.model.quantum_cost import circuit_counts
 
     found, rounds = 0, rounds_of(place_registers(field, device))
     if strategy != "environment":
-        registers = field.registers
-        found += sum(max(n_measured(registers[key].bound_program(), design) for key in round_) for round_ in rounds)
+        found += circuit_counts(field, {}, n_frames=1, rounds=rounds)[strategy]["once"]
     for frame in frames:
         counts = circuit_counts(field, Counter(frame.numbers.tolist()), n_frames=1, rounds=rounds)[strategy]
         found += max(counts["energy"], counts["forces"])  # by environment the forces' circuits hold the energy's

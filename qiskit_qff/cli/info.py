@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qiskit_qff.cli.calibration_summary import print_calibration
+from qiskit_qff.cli.calibrate import print_calibration
 from qiskit_qff.cli.options import JsonOption, ModelArgument, model_file
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.stresses import fitted_scale

@@ -129,7 +129,7 @@ def md(
     json: JsonOption = False,
 ) -> None:
     """Run molecular dynamics; the same command continues a run that was killed."""
-    from qiskit_qff.cli.calibration_summary import calibration_note
+    from qiskit_qff.cli.calibrate import calibration_note
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.simulation.recording import CHECKPOINT
     from qiskit_qff.simulation.settings import MDSettings, default_timestep

@@ -53,13 +53,6 @@ DecouplingOption = Annotated[
         "--dynamical-decoupling", help="Fill idle times with pulses against slow noise; for fake and IBM devices."
     ),
 ]
-DesignOption = Annotated[
-    str,
-    typer.Option(
-        "--design",
-        help="How M is measured: auto, settings (rank one: n + 1 settings), pairs or signed_pairs.",
-    ),
-]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]
 ModelArgument = Annotated[
     Path, typer.Argument(metavar="MODEL", help="Model file (model.json), or the directory that holds it.")

@@ -6,8 +6,7 @@
 ``pec``       readout as above, gate noise inverted by sampling (probabilistic error cancellation); its noise model is
               learned beforehand or derived from the calibration of the device.
 
-Dynamical decoupling can be added to each. The spectrum projection of
-:meth:`~qiskit_qff.evaluators.strategies.operator.MeasuredOperator.with_spectrum` is ours and goes with all of them.
+Dynamical decoupling can be added to each.
 """
 
 from __future__ import annotations

@@ -98,6 +98,18 @@ class Evaluation:
         return self.values @ weights, np.maximum(variances, 0.0)
 
 
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Values with independent standard errors."""
+
+    values: FloatArray
+    """Any shape; energies in eV."""
+    std_errors: FloatArray
+    """Standard errors in the same units, the same shape; zero where values are exact."""
+    cost: Cost
+    """What was spent."""
+
+
 class Evaluator(Protocol):
     """Anything that can measure Z-diagonal readouts of parametrised circuits."""
 

@@ -1,14 +1,15 @@
-r"""A species' energy matrix as a device measured it: what a calibrated model carries in its file.
+r"""A register's energy matrix as a device measured it: what a calibrated model carries in its file.
 
-The variances are those of the states that were measured; with the design they give the covariance of all entries of M,
-so every energy and force computed from M has a standard error. Kept in the ``measured`` entry of a species.
+The variances are those of the independent errors of what was measured, the vector u of a rank-one readout or the values
+in pair states; they give the covariance of all entries of M, so every energy and force computed from M has a standard
+error. Kept in the ``measured`` entry of a register.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -16,10 +17,12 @@ from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost
-from qiskit_qff.evaluators.strategies.designs import DesignName, operator_design
-from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, vector_operator
-from qiskit_qff.evaluators.strategies.spectrum import known_spectrum
+from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, pair_response, vector_operator
 from qiskit_qff.evaluators.strategies.vector import programmed_vector
+
+Design = Literal["settings", "pairs", "signed_pairs", "first_column"]
+"""How M was measured: n + 1 settings of its vector, or pair states; in files of version 0.1 also pair states with both
+signs, or those of the first column alone."""
 
 
 @dataclass(frozen=True)
@@ -62,20 +65,18 @@ class Provenance:
 
 @dataclass(frozen=True, eq=False)
 class CalibratedOperator:
-    """M of one species, measured, with its uncertainty."""
+    """M of one register, measured, with its uncertainty."""
 
     matrix: FloatArray
     """M in eV, symmetric, shape ``(2**n, 2**n)``."""
     variances: FloatArray
-    """Variance of each measured state in eV², shape ``(n_states,)``; by design ``settings`` of each error of u."""
-    design: DesignName
-    """Which states were measured."""
-    spectrum_known: bool
-    """Whether M was given the eigenvalues that its readout is known to have."""
+    """Variance of each independent error, shape ``(n_errors,)``: in eV² of a state's value, or of u by settings."""
+    design: Design
+    """How it was measured."""
     provenance: Provenance
     """Where it comes from."""
     modes: FloatArray | None = None
-    """By design ``settings`` the directions of the errors of u, shape ``(n_errors, 2**n)``."""
+    """By settings the directions of the errors of u, shape ``(n_errors, 2**n)``."""
 
     def __post_init__(self) -> None:
         """Check that the numbers are a symmetric matrix and variances.
@@ -88,6 +89,20 @@ class CalibratedOperator:
             raise ConfigError(f"A measured M must be finite and symmetric; shape {self.matrix.shape} was found.")
         if not np.isfinite(self.variances).all() or (self.variances < 0.0).any():
             raise ConfigError("The variances of a measured M must be finite and not negative; measure it again.")
+        if self.design not in get_args(Design):
+            raise ConfigError(f"M was measured by an unknown design '{self.design}'; measure it again.")
+
+    @classmethod
+    def of(cls, measured: MeasuredOperator, provenance: Provenance) -> CalibratedOperator:
+        """A measurement with its origin.
+
+        Args:
+            measured: What was measured.
+            provenance: Where it comes from.
+        """
+        design: Design = "pairs" if measured.modes is None else "settings"
+        matrix = 0.5 * (measured.matrix + measured.matrix.T)
+        return cls(matrix, measured.variances, design, provenance, measured.modes)
 
     def operator(self, bound: BoundProgram) -> MeasuredOperator:
         """The measurement, ready to propagate its errors.
@@ -98,18 +113,15 @@ class CalibratedOperator:
         Raises:
             ConfigError: If they do not fit each other.
         """
-        program = bound.program
-        if self.design == "settings":
+        size = 2**bound.program.n_qubits
+        if len(self.matrix) != size:
+            raise ConfigError(f"A measured M of {size} rows is expected; {len(self.matrix)} were found.")
+        if self.design in {"settings", "first_column"}:
             return self._by_vector(bound)
-        plan = operator_design(program.n_amplitudes, program.n_qubits, self.design)
-        if len(self.matrix) != 2**program.n_qubits or self.variances.shape != (plan.n_states,):
-            raise ConfigError(
-                f"A measured M of {2**program.n_qubits} rows and {plan.n_states} variances are expected; "
-                f"shapes {self.matrix.shape} and {self.variances.shape} were found."
-            )
-        measured = MeasuredOperator(self.matrix, plan, self.variances, Cost())
-        spectrum = known_spectrum(bound) if self.spectrum_known else None
-        return measured if spectrum is None else measured.with_spectrum(spectrum)
+        response = pair_response(bound, signed=self.design == "signed_pairs")
+        if self.variances.shape != (len(response),):
+            raise ConfigError(f"{len(response)} variances of M are expected; shape {self.variances.shape} was found.")
+        return MeasuredOperator(self.matrix, response, self.variances, Cost())
 
     def _by_vector(self, bound: BoundProgram) -> MeasuredOperator:
         """The measurement of a rank-one readout.
@@ -117,14 +129,16 @@ class CalibratedOperator:
         Raises:
             ConfigError: If its parts do not fit the circuit.
         """
-        size = 2**bound.program.n_qubits
-        if self.modes is None or self.modes.shape != (len(self.variances), size) or len(self.matrix) != size:
-            raise ConfigError(f"A measured vector of {size} amplitudes with its errors is expected; measure it again.")
         weight = float(bound.weights[0])
         row = int(np.argmax(np.abs(np.diagonal(self.matrix))))
         length = np.sqrt(weight * self.matrix[row, row])
         vector = np.sign(weight) * self.matrix[row] / length if length > 0.0 else programmed_vector(bound)
-        return vector_operator(bound, vector, self.modes, self.variances, Cost())
+        modes = _first_column_modes(bound, vector) if self.design == "first_column" else self.modes
+        if modes is None or modes.shape != (len(self.variances), len(self.matrix)):
+            raise ConfigError(
+                f"A measured vector of {len(self.matrix)} amplitudes with its errors is expected; measure it again."
+            )
+        return vector_operator(bound, vector, modes, self.variances, Cost())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists for a model file."""
@@ -133,7 +147,6 @@ class CalibratedOperator:
             "matrix": self.matrix.tolist(),
             "variances": self.variances.tolist(),
             "design": self.design,
-            "spectrum_known": self.spectrum_known,
             "provenance": asdict(self.provenance),
             **content,
         }
@@ -148,8 +161,23 @@ class CalibratedOperator:
         return cls(
             matrix=np.asarray(data["matrix"], dtype=np.float64),
             variances=np.asarray(data["variances"], dtype=np.float64),
-            design=cast("DesignName", data["design"]),
-            spectrum_known=bool(data["spectrum_known"]),
+            design=data["design"],
             provenance=Provenance.from_dict(data["provenance"]),
             modes=np.asarray(data["modes"], dtype=np.float64) if "modes" in data else None,
         )
+
+
+def _first_column_modes(bound: BoundProgram, vector: FloatArray) -> FloatArray:
+    """Changes of u by the values in ``|0>`` and ``(|0> ± |k>)/√2``, as version 0.1 measured trees of one vector.
+
+    The column is ``w u_0 u``: u is its direction. States were in the order of the CNOT gates that they need.
+    """
+    size, count = len(vector), bound.program.n_amplitudes
+    order = sorted(range(1, count), key=lambda k: k.bit_count() > 1)
+    column = np.zeros((2 * count - 1, size))
+    column[0, 0] = 1.0
+    for place, k in enumerate(order):
+        column[1 + 2 * place, k], column[2 + 2 * place, k] = 0.5, -0.5
+    across = np.eye(size) - np.outer(vector, vector)
+    scale = float(bound.weights[0]) * vector[0]
+    return column @ across / (scale or 1.0)

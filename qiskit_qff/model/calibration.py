@@ -11,17 +11,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.evaluators.protocol import Cost
 from qiskit_qff.evaluators.strategies.operator import measure_operators
-from qiskit_qff.evaluators.strategies.spectrum import chosen_design, known_spectrum
 from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.measured import EvaluatorFactory
+from qiskit_qff.model.measured import EvaluatorFactory, MeasuredPrediction
+from qiskit_qff.model.metrics import MEV_PER_EV, root_mean_square, six_components
 from qiskit_qff.model.sensitivity import environments
 from qiskit_qff.structures.frame import Frame
 
@@ -43,7 +45,6 @@ def calibrate(
     *,
     evaluator_for: EvaluatorFactory,
     provenance: Provenance,
-    design: str = "auto",
 ) -> tuple[ForceField, Cost]:
     """Measure M of every register and give a model that uses what was measured.
 
@@ -51,27 +52,19 @@ def calibrate(
         field: The model; a calibration that it already has is replaced.
         evaluator_for: Makes the evaluator of registers of a number of qubits; told how many there are.
         provenance: What is written down with the measurement; its shots are used.
-        design: States that M is measured by; ``auto`` for the fewest that determine it.
 
     Returns:
         The calibrated model, and what it cost.
-
-    Raises:
-        ConfigError: If there is no such design, or it does not determine M.
     """
     registers = field.registers
     bounds = [register.bound_program() for register in registers.values()]
-    designs = [chosen_design(design, bound) for bound in bounds]
     sizes = Counter(bound.program.n_qubits for bound in bounds)
     evaluators = {size: evaluator_for(size, count) for size, count in sizes.items()}
-    operators = measure_operators(evaluators, bounds, designs, shots=provenance.shots)
-    changed = {}
-    for (key, register), bound, states, plain in zip(registers.items(), bounds, designs, operators, strict=True):
-        spectrum = known_spectrum(bound)
-        kept = plain if spectrum is None else plain.with_spectrum(spectrum)
-        matrix = 0.5 * (kept.matrix + kept.matrix.T)
-        entry = CalibratedOperator(matrix, kept.variances, states, spectrum is not None, provenance, kept.modes)
-        changed[key] = replace(register, measured=entry)
+    operators = measure_operators(evaluators, bounds, shots=provenance.shots)
+    changed = {
+        key: replace(register, measured=CalibratedOperator.of(operator, provenance))
+        for (key, register), operator in zip(registers.items(), operators, strict=True)
+    }
     return field.with_registers(changed), sum((operator.cost for operator in operators), Cost())
 
 
@@ -106,3 +99,47 @@ def calibration_errors(field: ForceField, frames: Sequence[Frame]) -> list[Predi
         stress = np.sqrt(virial).reshape(3, 3) / frame.volume if frame.pbc.all() else None
         errors.append(PredictionError(float(np.sqrt(energy)), np.sqrt(forces).reshape(frame.n_atoms, 3), stress))
     return errors
+
+
+def calibration_summary(field: ForceField) -> dict[str, Any]:
+    """Provenance, rms standard error and rms deviation from the exact M in eV, by chemical symbol."""
+    summary = {}
+    for model in field.models:
+        parts = []
+        for register in model.registers:
+            if register.measured is not None:
+                upper = np.triu_indices(register.n_features + 1)
+                errors = register.measured.operator(register.bound_program()).entry_errors()[upper]
+                deviation = (register.measured.matrix - register.circuit_matrix())[upper]
+                parts.append((register.measured.provenance, errors, deviation))
+        if parts:
+            summary[chemical_symbols[model.number]] = {
+                **asdict(parts[0][0]),
+                **{
+                    name: [value for part in parts for value in getattr(part[0], name)]
+                    for name in ("qubits", "two_qubit_errors", "readout_errors")
+                },
+                "n_registers": len(parts),
+                "std_error_ev": root_mean_square(np.concatenate([part[1] for part in parts])),
+                "deviation_ev": root_mean_square(np.concatenate([part[2] for part in parts])),
+            }
+    return summary
+
+
+def spread(errors: Sequence[MeasuredPrediction | PredictionError], frames: Sequence[Frame]) -> dict[str, float]:
+    """Root mean square of the standard errors of energies per atom, forces and labelled stresses, in meV and Å.
+
+    Args:
+        errors: Standard errors of each frame.
+        frames: The structures.
+    """
+    per_atom = np.array([e.energy_std / f.n_atoms for e, f in zip(errors, frames, strict=True)])
+    found = {
+        "energy_std_mev_per_atom": MEV_PER_EV * root_mean_square(per_atom),
+        "force_std_mev_per_ang": MEV_PER_EV * root_mean_square(np.concatenate([e.force_std.ravel() for e in errors])),
+    }
+    labelled = [e.stress_std for e, f in zip(errors, frames, strict=True) if f.stress is not None]
+    stresses = [stress for stress in labelled if stress is not None]
+    if stresses:
+        found["stress_std_mev_per_ang3"] = MEV_PER_EV * root_mean_square(six_components(stresses))
+    return found

@@ -26,7 +26,6 @@ from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request,
 from qiskit_qff.evaluators.spelling import suggest
 from qiskit_qff.evaluators.strategies import density, environment
 from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, evaluate_side_by_side, measure_operators
-from qiskit_qff.evaluators.strategies.spectrum import check_design, chosen_design, known_spectrum
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.register import RegisterKey
 from qiskit_qff.model.sensitivity import Environments, environments
@@ -84,8 +83,6 @@ def predict_measured(
     evaluator_for: EvaluatorFactory,
     strategy: Strategy,
     shots: int | None = None,
-    project_spectrum: bool = True,
-    design: str = "auto",
     progress: Callable[[str, int, int], None] | None = None,
 ) -> MeasuredPredictions:
     """Energies, forces and, in periodic cells, stresses of frames through a backend.
@@ -96,19 +93,15 @@ def predict_measured(
         evaluator_for: makes the evaluator of registers of a number of qubits; told how many there are.
         strategy: which circuits are measured.
         shots: executions per circuit; None for exact values.
-        project_spectrum: give a measured M the eigenvalues that its readout is known to have; less noise and
-            no change without noise.
-        design: states that M is measured by; ``auto`` for the fewest that determine it.
         progress: called with a stage's name, the work done and the work in all.
 
     Raises:
-        ConfigError: if the strategy or the design is unknown.
+        ConfigError: if the strategy is unknown.
         DataError: if an atom is of a species the model does not know.
     """
     check_strategy(strategy)
     report = progress or _silent
-    check_design(design)
-    species = _Measurement(field, evaluator_for, strategy, shots, project_spectrum=project_spectrum, design=design)
+    species = _Measurement(field, evaluator_for, strategy, shots)
     species.calibrate(report)
     predictions = []
     for done, frame in enumerate(frames):
@@ -134,17 +127,8 @@ class _Measurement:
     """Evaluators, circuits and, where the strategy measures them, matrices of all registers."""
 
     def __init__(
-        self,
-        field: ForceField,
-        evaluator_for: EvaluatorFactory,
-        strategy: Strategy,
-        shots: int | None,
-        *,
-        project_spectrum: bool,
-        design: str,
+        self, field: ForceField, evaluator_for: EvaluatorFactory, strategy: Strategy, shots: int | None
     ) -> None:
-        self._design = design
-        self._project_spectrum = project_spectrum
         self.cost = Cost()
         self._field, self._strategy, self._shots = field, strategy, shots
         self._bound = {key: register.bound_program() for key, register in field.registers.items()}
@@ -158,14 +142,9 @@ class _Measurement:
         if self._strategy == "environment":
             return
         report("operators", 0, 1)
-        bounds = list(self._bound.values())
-        designs = [chosen_design(self._design, bound) for bound in bounds]
-        for key, operator in zip(
-            self._bound, measure_operators(self._evaluators, bounds, designs, shots=self._shots), strict=True
-        ):
-            spectrum = known_spectrum(self._bound[key]) if self._project_spectrum else None
-            self._operators[key] = operator if spectrum is None else operator.with_spectrum(spectrum)
-            self.cost += operator.cost
+        measured = measure_operators(self._evaluators, list(self._bound.values()), shots=self._shots)
+        self._operators = dict(zip(self._bound, measured, strict=True))
+        self.cost += sum((operator.cost for operator in measured), Cost())
         report("operators", 1, 1)
 
     def predict(self, frame: Frame) -> MeasuredPrediction:

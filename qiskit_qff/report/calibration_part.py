@@ -12,7 +12,7 @@ from qiskit_qff.array_types import FloatArray
 from qiskit_qff.bounded import read_json
 from qiskit_qff.errors import QFFError
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.remote.results import OPERATORS, calibrated_model
+from qiskit_qff.model.remote.run_directory import calibrated_model
 from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.report.figures import INK, PALETTE, STYLE
 from qiskit_qff.report.html import Panel, Section, Table
@@ -29,7 +29,7 @@ def calibrated_models(directory: Path) -> dict[str, ForceField]:
         directory: any directory.
     """
     found: dict[str, ForceField] = {}
-    if (directory / OPERATORS).is_file():
+    if (directory / "run.json").is_file() and any((directory / "results").glob("*.npz")):
         found[directory.name] = calibrated_model(directory)
     for path in sorted(directory.glob("*.json")):
         if path.stat().st_size > _LARGEST_FILE or not _is_calibrated_file(path):

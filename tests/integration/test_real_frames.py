@@ -11,7 +11,7 @@ from qiskit.primitives import StatevectorEstimator
 
 from qiskit_qff.circuit.compiled import readout_jacobian
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.strategies import density, environment, operator
+from qiskit_qff.evaluators.strategies import density
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.measured import predict_measured
 from qiskit_qff.structures.reading import iter_frames
@@ -58,9 +58,5 @@ def test_theta_gradients_are_exact(trained_on) -> None:
         jacobian = readout_jacobian(bound.program, bound.theta)
         exact = np.einsum("k,akij,ij->a", bound.weights, jacobian, matrix)
         tolerance = 1e-8 * max(1.0, np.abs(exact).max())
-        for gradient in (
-            environment.theta_gradient(evaluator, bound, x, np.ones(len(x))),
-            density.theta_gradient(evaluator, bound, matrix),
-            operator.theta_gradient(evaluator, bound, matrix),
-        ):
-            assert np.abs(gradient.theta - exact).max() < tolerance
+        gradient = density.theta_gradient(evaluator, bound, matrix)
+        assert np.abs(gradient.theta - exact).max() < tolerance

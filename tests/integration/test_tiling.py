@@ -12,7 +12,7 @@ from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators.backends import build_evaluator
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.strategies.operator import measure_operators
+from qiskit_qff.evaluators.strategies.operator import assemble_pairs, measure_operators, pair_requests
 from qiskit_qff.evaluators.tiling import TiledEvaluator, tile
 
 SHOTS = 4096
@@ -31,7 +31,7 @@ def registers(rng, count, n_qubits=2) -> list[BoundProgram]:
 
 def exact(bound) -> np.ndarray:
     evaluator = PrimitiveEvaluator(StatevectorEstimator())
-    return measure_operators({bound.program.n_qubits: evaluator}, [bound], ["pairs"])[0].matrix
+    return assemble_pairs(bound, evaluator.evaluate(pair_requests(bound))).matrix
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_joint_circuit_measures_what_separate_ones_do(rng) -> None:
     inner = PrimitiveEvaluator(estimator, backend=simulator, shots=SHOTS, gaussian_noise=False, rng=rng)
     bounds = registers(rng, 10)
     tiled = TiledEvaluator(tile(device.target, 2, len(bounds)), lambda _: inner, is_joint=True)
-    measured = measure_operators({2: tiled}, bounds, ["settings"] * len(bounds), shots=SHOTS)
+    measured = measure_operators({2: tiled}, bounds, shots=SHOTS)
     assert sent == [3]
     assert sum(one.cost.circuits for one in measured) == 3
     assert sum(one.cost.shots for one in measured) == 3 * SHOTS
@@ -103,7 +103,7 @@ def test_a_joint_circuit_measures_what_separate_ones_do(rng) -> None:
 def test_on_a_simulated_device_the_joint_cost_is_counted(rng) -> None:
     bounds = registers(rng, 5)
     evaluator = build_evaluator("fake_torino", n_qubits=2, n_registers=5, shots=SHOTS, mitigation="readout", rng=rng)
-    measured = measure_operators({2: evaluator}, bounds, ["settings"] * 5, shots=SHOTS)
+    measured = measure_operators({2: evaluator}, bounds, shots=SHOTS)
     assert sum(one.cost.circuits for one in measured) == 3
     assert sum(one.cost.shots for one in measured) == 3 * SHOTS
     for bound, one in zip(bounds, measured, strict=True):
@@ -115,8 +115,5 @@ def test_registers_with_exact_values_agree_on_every_backend(rng) -> None:
         bounds = registers(rng, 3, n_qubits)
         for name in ("exact", "statevector"):
             evaluator = build_evaluator(name, n_qubits=n_qubits, n_registers=3, rng=rng)
-            for design in ("settings", "pairs"):
-                for bound, one in zip(
-                    bounds, measure_operators({n_qubits: evaluator}, bounds, [design] * 3), strict=True
-                ):
-                    np.testing.assert_allclose(one.matrix, exact(bound), atol=1e-8)
+            for bound, one in zip(bounds, measure_operators({n_qubits: evaluator}, bounds), strict=True):
+                np.testing.assert_allclose(one.matrix, exact(bound), atol=1e-8)

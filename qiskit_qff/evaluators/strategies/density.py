@@ -13,19 +13,36 @@ respect to M, a training gradient over a whole data set.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray, IntArray
+from qiskit_qff.circuit.compiled import compile_program
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request, total_cost
-from qiskit_qff.evaluators.strategies.environment import shifted_request, slopes_of, state_theta_gradient
-from qiskit_qff.evaluators.strategies.results import Measured, ThetaGradient
+from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shift_variances, shifted_parameters
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Measured, Request, total_cost
 from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
 
 _NEGLIGIBLE = 1e-14
 """Eigenvalues below this fraction of the largest one are zero up to rounding."""
+
+
+@dataclass(frozen=True, eq=False)
+class ThetaGradient:
+    """Derivatives of ``Tr(M W)`` with respect to the trainable parameters of M."""
+
+    theta: FloatArray
+    """Per radian, shape ``(n_angles,)``."""
+    weights: FloatArray
+    """Per unit of readout weight, shape ``(n_readouts,)``."""
+    theta_std_errors: FloatArray
+    """Standard errors, shape ``(n_angles,)``."""
+    weight_std_errors: FloatArray
+    """Standard errors, shape ``(n_readouts,)``."""
+    cost: Cost
+    """What was spent."""
 
 
 def density_matrix(amplitudes: FloatArray) -> FloatArray:
@@ -89,26 +106,6 @@ def contraction_of(bound: BoundProgram, matrices: FloatArray, results: Sequence[
     return Measured(sums.astype(float), np.sqrt(spread), total_cost(results))
 
 
-def total_energy(
-    evaluator: Evaluator, bound: BoundProgram, amplitudes: FloatArray, *, shots: int | None = None
-) -> Measured:
-    """Energy of all environments together, ``sum_i x_i^T M x_i``: at most ``2**n`` circuits.
-
-    Args:
-        evaluator: What measures.
-        bound: Circuit with its parameters.
-        amplitudes: x, shape ``(batch, 2**n)``.
-        shots: Executions per circuit.
-
-    Returns:
-        eV, shape ``(1,)``.
-
-    Raises:
-        ConfigError: If the amplitudes do not fit the program.
-    """
-    return contract(evaluator, bound, density_matrix(amplitudes)[None], shots=shots)
-
-
 def theta_gradient(
     evaluator: Evaluator, bound: BoundProgram, matrix: FloatArray, *, shots: int | None = None
 ) -> ThetaGradient:
@@ -118,7 +115,7 @@ def theta_gradient(
         evaluator: What measures.
         bound: Circuit with its parameters.
         matrix: W, shape ``(2**n, 2**n)``, symmetric, of any sign.
-        shots: Executions per circuit on average.
+        shots: Executions per circuit.
 
     Raises:
         ConfigError: If the matrix has a wrong shape or is not symmetric.
@@ -128,11 +125,49 @@ def theta_gradient(
     if not len(factors):
         angles, readouts = np.zeros(bound.program.n_angles), np.zeros(bound.program.n_readouts)
         return ThetaGradient(angles, readouts, angles, readouts, Cost())
-    parts = [
-        state_theta_gradient(evaluator, bound, states[members], factors[members], shots=level)
-        for level, members in _shot_levels(np.zeros(len(factors), dtype=np.int64), factors, shots)
-    ]
-    return _sum_gradients(parts)
+    plain = Request(loader_task(bound.program), loader_parameters(bound.program, states, bound.theta))
+    still, moved = evaluator.evaluate([plain, shifted_request(bound, states)], shots=shots)
+    slopes, variances = slopes_of(bound, factors, moved)
+    return ThetaGradient(
+        theta=slopes,
+        weights=factors @ still.values,
+        theta_std_errors=np.sqrt(variances),
+        weight_std_errors=np.sqrt(factors**2 @ still.std_errors**2),
+        cost=still.cost + moved.cost,
+    )
+
+
+def shifted_request(bound: BoundProgram, states: FloatArray) -> Request:
+    """The states at every shifted rotation of U: what :func:`slopes_of` needs.
+
+    Args:
+        bound: Circuit with its parameters.
+        states: Amplitudes of any norm, shape ``(batch, 2**n)``.
+
+    Raises:
+        ConfigError: If the states do not fit the program.
+    """
+    task = loader_task(bound.program)
+    parameters = loader_parameters(bound.program, states, bound.theta)
+    return Request(task, shifted_parameters(parameters, range(task.n_preparation, task.n_parameters)))
+
+
+def slopes_of(bound: BoundProgram, factors: FloatArray, moved: Evaluation) -> tuple[FloatArray, FloatArray]:
+    """Derivatives of ``sum_k f_k <v_k|M|v_k>`` with respect to θ, and their variances.
+
+    Args:
+        bound: Circuit with its parameters.
+        factors: f, shape ``(batch,)``.
+        moved: The answer to :func:`shifted_request`.
+
+    Returns:
+        Shape ``(n_angles,)`` each.
+    """
+    gates = compile_program(bound.program).gates
+    values, variances = moved.weighted(bound.weights)
+    slopes = factors @ shift_derivatives(values, n_columns=len(gates.rotations))
+    spreads = factors**2 @ shift_variances(variances, n_columns=len(gates.rotations))
+    return slopes @ gates.angle_matrix, spreads @ gates.angle_matrix**2
 
 
 def joint_slopes(
@@ -184,17 +219,6 @@ def joint_slopes(
                 variances[s] += variance
                 costs[s] += result.cost
     return [Measured(v, np.sqrt(e), cost) for v, e, cost in zip(slopes, variances, costs, strict=True)]
-
-
-def _sum_gradients(parts: list[ThetaGradient]) -> ThetaGradient:
-    """Sum of gradients from independent measurements."""
-    return ThetaGradient(
-        theta=np.sum([part.theta for part in parts], axis=0),
-        weights=np.sum([part.weights for part in parts], axis=0),
-        theta_std_errors=np.sqrt(np.sum([part.theta_std_errors**2 for part in parts], axis=0)),
-        weight_std_errors=np.sqrt(np.sum([part.weight_std_errors**2 for part in parts], axis=0)),
-        cost=sum((part.cost for part in parts), Cost()),
-    )
 
 
 def _check(bound: BoundProgram, matrices: FloatArray) -> None:

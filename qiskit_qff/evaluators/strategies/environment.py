@@ -15,19 +15,34 @@ form serves,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray, IntArray
-from qiskit_qff.circuit.compiled import compile_program
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.encoding.amplitudes import normalise
 from qiskit_qff.encoding.tree import tree_layout
 from qiskit_qff.encoding.tree_angles import dead_amplitudes, loader_jacobian
 from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shift_variances, shifted_parameters
-from qiskit_qff.evaluators.protocol import Evaluation, Evaluator, Request, total_cost
-from qiskit_qff.evaluators.strategies.results import Measured, MeasuredGradients, ThetaGradient
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Measured, Request, total_cost
 from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredGradients:
+    """Energies of environments and their derivatives with respect to the amplitudes."""
+
+    energies: FloatArray
+    """``x^T M x`` in eV, shape ``(batch,)``."""
+    gradients: FloatArray
+    """dE/dx in eV, shape ``(batch, 2**n)``."""
+    energy_variances: FloatArray
+    """Variances of the energies in eV², shape ``(batch,)``."""
+    covariances: FloatArray
+    """Covariances of the gradient of each environment in eV², shape ``(batch, 2**n, 2**n)``."""
+    cost: Cost
+    """What was spent."""
 
 
 def energies(
@@ -128,93 +143,6 @@ def gradients_of(
         gradients[rows, columns] = norms[rows] * (pairs[:, 0] - pairs[:, 1])
         covariances[rows, columns, columns] = norms[rows] ** 2 * pair_variances.sum(axis=1)
     return MeasuredGradients(value * norms**2, gradients, variance * norms**4, covariances, total_cost(results))
-
-
-def theta_gradient(
-    evaluator: Evaluator,
-    bound: BoundProgram,
-    amplitudes: FloatArray,
-    coefficients: FloatArray,
-    *,
-    shots: int | None = None,
-) -> ThetaGradient:
-    """Derivatives of ``sum_i c_i x_i^T M x_i`` with respect to θ and the readout weights.
-
-    Costs one circuit and two per rotation of U for every environment: compare :mod:`density`, which needs at
-    most ``2**n`` states whatever their number.
-
-    Args:
-        evaluator: What measures.
-        bound: Circuit with its parameters.
-        amplitudes: x, shape ``(batch, 2**n)``.
-        coefficients: c, shape ``(batch,)``.
-        shots: Executions per circuit.
-
-    Raises:
-        ConfigError: If the amplitudes do not fit the program or one has no norm.
-    """
-    factors = coefficients * normalise(amplitudes)[1] ** 2
-    return state_theta_gradient(evaluator, bound, amplitudes, factors, shots=shots)
-
-
-def state_theta_gradient(
-    evaluator: Evaluator, bound: BoundProgram, states: FloatArray, factors: FloatArray, *, shots: int | None = None
-) -> ThetaGradient:
-    """Derivatives of ``sum_k f_k <v_k|M|v_k>`` over normalised states, by parameter shift.
-
-    Args:
-        evaluator: What measures.
-        bound: Circuit with its parameters.
-        states: Amplitudes of any norm; they are normalised, shape ``(batch, 2**n)``.
-        factors: f, shape ``(batch,)``.
-        shots: Executions per circuit.
-
-    Raises:
-        ConfigError: If the states do not fit the program.
-    """
-    plain = Request(loader_task(bound.program), loader_parameters(bound.program, states, bound.theta))
-    still, moved = evaluator.evaluate([plain, shifted_request(bound, states)], shots=shots)
-    slopes, variances = slopes_of(bound, factors, moved)
-    return ThetaGradient(
-        theta=slopes,
-        weights=factors @ still.values,
-        theta_std_errors=np.sqrt(variances),
-        weight_std_errors=np.sqrt(factors**2 @ still.std_errors**2),
-        cost=still.cost + moved.cost,
-    )
-
-
-def shifted_request(bound: BoundProgram, states: FloatArray) -> Request:
-    """The states at every shifted rotation of U: what :func:`slopes_of` needs.
-
-    Args:
-        bound: Circuit with its parameters.
-        states: Amplitudes of any norm, shape ``(batch, 2**n)``.
-
-    Raises:
-        ConfigError: If the states do not fit the program.
-    """
-    task = loader_task(bound.program)
-    parameters = loader_parameters(bound.program, states, bound.theta)
-    return Request(task, shifted_parameters(parameters, range(task.n_preparation, task.n_parameters)))
-
-
-def slopes_of(bound: BoundProgram, factors: FloatArray, moved: Evaluation) -> tuple[FloatArray, FloatArray]:
-    """Derivatives of ``sum_k f_k <v_k|M|v_k>`` with respect to θ, and their variances.
-
-    Args:
-        bound: Circuit with its parameters.
-        factors: f, shape ``(batch,)``.
-        moved: The answer to :func:`shifted_request`.
-
-    Returns:
-        Shape ``(n_angles,)`` each.
-    """
-    gates = compile_program(bound.program).gates
-    values, variances = moved.weighted(bound.weights)
-    slopes = factors @ shift_derivatives(values, n_columns=len(gates.rotations))
-    spreads = factors**2 @ shift_variances(variances, n_columns=len(gates.rotations))
-    return slopes @ gates.angle_matrix, spreads @ gates.angle_matrix**2
 
 
 def _dead_probes(

@@ -9,14 +9,14 @@ matrix is replaced by the nearest one that has it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.program import BoundProgram, CircuitProgram
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, total_cost
-from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, assemble_operator, operator_requests
+from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, assemble_pairs, pair_requests
 from qiskit_qff.evaluators.strategies.spectrum import known_spectrum
 
 
@@ -52,7 +52,7 @@ def measure_readouts(
     found: dict[int, MeasuredReadouts] = {}
     for size, evaluator in evaluators.items():
         own = [index for index, bound in enumerate(bounds) if bound.program.n_qubits == size]
-        requests = [operator_requests(bounds[index]) for index in own]
+        requests = [pair_requests(bounds[index]) for index in own]
         results = evaluator.evaluate([request for group in requests for request in group], shots=shots)
         start = 0
         for index, group in zip(own, requests, strict=True):
@@ -65,19 +65,28 @@ def _assemble(bound: BoundProgram, results: Sequence[Evaluation]) -> MeasuredRea
     """All M_k from the answers to the operator requests."""
     program = bound.program
     rows, columns = np.triu_indices(program.n_amplitudes)
-    probes = np.zeros((len(rows), 2**program.n_qubits, 2**program.n_qubits))
-    probes[np.arange(len(rows)), rows, columns] = 1.0
     matrices, tangents = [], []
     for unit in np.eye(program.n_readouts):
         measured = _single(BoundProgram(program, bound.theta, unit), results)
         matrices.append(measured.matrix)
-        tangents.append(measured.pulled_back(probes))
+        tangents.append(measured.response[:, rows, columns].T)
     covariances = np.concatenate([result.covariances for result in results])
     return MeasuredReadouts(np.array(matrices), np.array(tangents), covariances, total_cost(results))
 
 
 def _single(bound: BoundProgram, results: Sequence[Evaluation]) -> MeasuredOperator:
     """One M_k, with its spectrum where that is known."""
-    measured = assemble_operator(bound, results)
+    measured = assemble_pairs(bound, results)
     spectrum = known_spectrum(bound)
-    return measured if spectrum is None else measured.with_spectrum(spectrum)
+    if spectrum is None:
+        return measured
+    # Matching sorted spectra is the nearest point in the Frobenius norm (Hoffman and Wielandt); only errors that mix
+    # eigenvectors of different eigenvalues remain.
+    used = np.s_[: len(spectrum), : len(spectrum)]
+    known, vectors = np.sort(spectrum), np.linalg.eigh(measured.matrix[used])[1]
+    movable = np.abs(known[:, None] - known) > 1e-9 * max(float(np.abs(known).max()), 1e-300)
+    matrix, response = np.zeros_like(measured.matrix), np.zeros_like(measured.response)
+    matrix[used] = (vectors * known) @ vectors.T
+    turned = np.where(movable, vectors.T @ measured.response[(slice(None), *used)] @ vectors, 0.0)
+    response[(slice(None), *used)] = vectors @ turned @ vectors.T
+    return replace(measured, matrix=matrix, response=response)

@@ -1,4 +1,4 @@
-"""Send the jobs of a calibration and fetch their results; go on after a crash at any point.
+"""Calibrate by jobs: plan them, send them, fetch their results, and go on after a crash at any point.
 
 A job is marked before it is sent, and its id is on disk before the next one is sent: a job whose id was lost is found
 by its tag, and nothing is paid twice. A job that failed is written down as such and sent again only when asked to.
@@ -8,46 +8,84 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
 
-from qiskit_qff.durable import write_atomically
-from qiskit_qff.errors import BackendError
+from qiskit_qff.errors import BackendError, ConfigError
 from qiskit_qff.evaluators.backends import Device, find_device
 from qiskit_qff.evaluators.ibm_account import opened_mode
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.placement import place_registers
-from qiskit_qff.model.remote.run_directory import Run, save_result
+from qiskit_qff.model.quantum_cost import calibration_cost
+from qiskit_qff.model.remote.run_directory import (
+    Run,
+    Settings,
+    calibrated_model,
+    create_run,
+    load_run,
+    save_result,
+    snapshot_of,
+)
 from qiskit_qff.model.remote.servers import JobFailedError, RuntimeServer, Server, open_server
 
 
-def snapshot_of(device: Device, field: ForceField) -> dict[str, Any]:
-    """Where each register is measured, and what the device's calibration says of its qubits, with the date.
+def calibrate_by_jobs(
+    model: Path, directory: Path, settings: Settings, say: Callable[[str], None]
+) -> tuple[ForceField, Run]:
+    """Measure every operator of a model in jobs; goes on where an earlier call left off.
 
     Args:
-        device: The device.
-        field: The model.
+        model: Model file.
+        directory: Where the plan, the jobs and the results are kept.
+        settings: What is measured, and where.
+        say: Receives messages.
+
+    Returns:
+        The calibrated model, and the run.
 
     Raises:
-        BackendError: If the device has too few qubits.
+        ConfigError: If the backend cannot do what is asked, or the directory holds another run.
+        BackendError: If the backend cannot be reached, or a job failed; what was measured is kept.
     """
-    tiles = [
-        {
-            "number": number,
-            "register": register,
-            "round": tile.round,
-            "qubits": [] if tile.line is None else list(tile.line.qubits),
-            "two_qubit_errors": [] if tile.line is None else list(tile.line.two_qubit_errors),
-            "readout_errors": [] if tile.line is None else list(tile.line.readout_errors),
-            "score": 0.0 if tile.line is None else tile.line.score,
-        }
-        for (number, register), tile in place_registers(field, device).items()
-    ]
-    return {
-        "backend": device.name,
-        "date": datetime.now(tz=UTC).isoformat(timespec="seconds"),
-        "tiles": tiles,
-    }
+    run = planned_run(model, directory, settings, say)
+    with sending_server(run) as server:
+        submit_missing(run, server, say)
+    if isinstance(server, RuntimeServer):
+        say(f"job ids are in {directory}; the same command goes on after an interruption")
+    missing = fetch(run, server, say, wait=True)
+    if missing:
+        numbers = ", ".join(str(index + 1) for index in missing)
+        raise BackendError(
+            f"jobs {numbers} of {len(run.jobs)} gave no result. The others are kept in {directory}: the same command "
+            f"sends the missing ones again, and 'qff calibrate --from {directory}' takes the registers that are "
+            "complete. (Without --run nothing is kept.)"
+        )
+    return calibrated_model(directory), run
+
+
+def planned_run(model: Path, directory: Path, settings: Settings, say: Callable[[str], None]) -> Run:
+    """The run in the directory, if it is the same, or a new one, with what it costs.
+
+    Args:
+        model: Model file.
+        directory: Where the run is or will be.
+        settings: What is measured.
+        say: Receives messages.
+
+    Raises:
+        ConfigError: If the directory holds another run, or the backend cannot do what is asked.
+        BackendError: If the backend cannot be reached.
+    """
+    field = ForceField.load(model)
+    if (directory / "run.json").exists():
+        run = load_run(directory)
+        same_model = model.read_bytes() == (directory / "model.json").read_bytes()
+        if run.settings != settings or not same_model:
+            what = "other settings" if same_model else "another model"
+            raise ConfigError(f"{directory} holds a run of {what}; choose another --run, or import it with --from.")
+        say(f"going on with the run in {directory}")
+        return run
+    say(calibration_cost(field, settings).in_words())
+    device = find_device(settings.backend, n_qubits=field.n_qubits)
+    return create_run(directory, model, settings, snapshot_of(device, field))
 
 
 def device_of(run: Run) -> Device:
@@ -92,10 +130,10 @@ def submit_missing(run: Run, server: Server, say: Callable[[str], None]) -> None
     for job in run.jobs:
         if job.index in known or run.result_path(job).exists():
             continue
-        # The first attempt of this job writes a mark before it sends: without one there is nothing to look for.
-        found = server.find(job) if (run.directory / f"attempt_{job.index}").exists() else None
+        # Without a line in the journal there is nothing to look for on the server.
+        found = server.find(job) if run.was_tried(job) else None
         if found is None:
-            write_atomically(run.directory / f"attempt_{job.index}", b"")
+            run.record({"event": "sending", "job": job.index, "id": ""})
             found = server.submit(job)
         run.record({"event": "submitted", "job": job.index, "id": found})
         say(f"job {job.index + 1}/{len(run.jobs)}: {job.circuits} circuits, id {found}")

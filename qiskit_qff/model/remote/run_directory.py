@@ -1,4 +1,4 @@
-"""A calibration run on disk: the plan, a journal of every job, the results; enough to go on after any crash.
+"""A calibration run on disk: the plan, a journal of every job, the results, and the model that they make.
 
 ``run.json`` is the plan and never changes; ``model.json`` a copy of the model; ``journal.jsonl`` gets one line per
 event, forced to disk before the next step; ``results/job_K.npz`` holds what was measured. No token is ever written.
@@ -13,7 +13,8 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,21 +22,22 @@ from typing import Any
 import numpy as np
 
 from qiskit_qff.bounded import parse_json, read_arrays, read_json
-from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.durable import SUFFIX, atomic_file, sync_directory, write_atomically
 from qiskit_qff.errors import ConfigError
+from qiskit_qff.evaluators.backends import Device
 from qiskit_qff.evaluators.cutout import QubitLine
 from qiskit_qff.evaluators.primitive import JobLimits
-from qiskit_qff.evaluators.protocol import Request
-from qiskit_qff.evaluators.reading import RESULT_ARRAYS
-from qiskit_qff.evaluators.strategies.operator import operator_requests
-from qiskit_qff.evaluators.strategies.spectrum import chosen_design
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, Request
+from qiskit_qff.evaluators.reading import RESULT_ARRAYS, read_strings
+from qiskit_qff.evaluators.strategies.operator import assemble_operator, operator_requests
+from qiskit_qff.evaluators.z_strings import string_set
+from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.placement import Tile
+from qiskit_qff.model.placement import Tile, place_registers
 from qiskit_qff.model.register import RegisterKey
 
-FORMAT = 2
-"""Version of the run directory; those of version 1 measured one circuit per species."""
+FORMAT = 3
+"""Version of the run directory; older ones measured other circuits."""
 _EVENT = {"event", "job", "id"}
 """What every line of the journal says."""
 
@@ -52,8 +54,6 @@ class Settings:
     """Preset of error mitigation."""
     dynamical_decoupling: bool
     """Whether idle qubits are decoupled."""
-    design: str
-    """States that are prepared: ``auto`` for the fewest that suffice, or the name of a design."""
     mode: str
     """``job``, ``batch`` or ``session``; local simulations ignore it."""
     seed: int | None = None
@@ -117,6 +117,10 @@ class Run:
         if is_new:
             sync_directory(self.directory)
 
+    def was_tried(self, job: PlannedJob) -> bool:
+        """Whether somebody began to send a job, so that the server may have it though its id was lost."""
+        return any(event["event"] == "sending" and event["job"] == job.index for event in self._events())
+
     def submitted(self) -> dict[int, str]:
         """Server's id of every job that was submitted and has not failed, by index."""
         known: dict[int, str] = {}
@@ -142,33 +146,24 @@ class Run:
         return self.directory / "results" / f"job_{job.index}.npz"
 
 
-def bound_programs(field: ForceField) -> dict[RegisterKey, BoundProgram]:
-    """Circuit and parameters of every register."""
-    return {key: register.bound_program() for key, register in field.registers.items()}
-
-
-def operator_plan(field: ForceField, design: str) -> list[tuple[RegisterKey, Request]]:
-    """What has to be measured to know M of every register, register by register.
-
-    Raises:
-        ConfigError: If the design does not determine M.
-    """
+def operator_plan(field: ForceField) -> list[tuple[RegisterKey, Request]]:
+    """What has to be measured to know M of every register, register by register."""
     return [
         (key, request)
-        for key, bound in bound_programs(field).items()
-        for request in operator_requests(bound, design=chosen_design(design, bound))
+        for key, register in field.registers.items()
+        for request in operator_requests(register.bound_program())
     ]
 
 
-def job_requests(run: Run, job: PlannedJob) -> list[tuple[tuple[int, QubitLine | None], Request]]:
-    """The requests of one job, each with its index in the plan and the qubits of its register.
+def job_requests(run: Run, job: PlannedJob) -> list[tuple[QubitLine | None, Request]]:
+    """The requests of one job, each with the qubits of its register.
 
     Raises:
         ConfigError: If it asks for others than the model has.
     """
-    plan, tiles = operator_plan(run.field(), run.settings.design), run.tiles()
+    plan, tiles = operator_plan(run.field()), run.tiles()
     try:
-        return [((index, tiles[plan[index][0]].line), plan[index][1]) for index in job.requests]
+        return [(tiles[plan[index][0]].line, plan[index][1]) for index in job.requests]
     except (IndexError, TypeError, KeyError) as error:
         raise ConfigError(
             f"job {job.index} asks for what the model has not ({error}); restore run.json, or start a new run."
@@ -190,7 +185,7 @@ def plan_jobs(
         ConfigError: If one circuit has more shots than a job takes.
     """
     sets_per_job = min(sets_per_job, JobLimits().sets_per_job(settings.shots))
-    plan = operator_plan(field, settings.design)
+    plan = operator_plan(field)
     rows: dict[tuple[int, int], list[int]] = {}
     seen: Counter[RegisterKey] = Counter()
     for index, (key, _) in enumerate(plan):
@@ -209,11 +204,33 @@ def plan_jobs(
     return (*jobs, PlannedJob(len(jobs), tuple(members), used))
 
 
+def snapshot_of(device: Device, field: ForceField) -> dict[str, Any]:
+    """Where each register is measured, and what the device's calibration says of its qubits, with the date.
+
+    Args:
+        device: The device.
+        field: The model.
+
+    Raises:
+        BackendError: If the device has too few qubits.
+    """
+    tiles = [
+        {"number": number, "register": register, "round": tile.round, **_line_entry(tile.line)}
+        for (number, register), tile in place_registers(field, device).items()
+    ]
+    return {"backend": device.name, "date": datetime.now(tz=UTC).isoformat(timespec="seconds"), "tiles": tiles}
+
+
+def _line_entry(line: QubitLine | None) -> dict[str, Any]:
+    """Qubits and their error rates; empty on simulators without noise."""
+    return asdict(QubitLine((), (), (), 0.0) if line is None else line)
+
+
 def snapshot_tiles(snapshot: Mapping[str, Any]) -> dict[RegisterKey, Tile]:
     """Where each register is measured, from what was written down when the run was planned.
 
     Args:
-        snapshot: Of :func:`~qiskit_qff.model.remote.jobs.snapshot_of`.
+        snapshot: Of :func:`snapshot_of`.
     """
     tiles = {}
     for entry in snapshot["tiles"]:
@@ -325,3 +342,113 @@ def load_result(path: Path) -> list[Any]:
     except ValueError as error:
         raise ConfigError(f"{path} is damaged ({error}); delete it and collect again, the server has it.") from error
     return [SimpleNamespace(**items[pub]) for pub in sorted(items)]
+
+
+def calibrated_model(directory: Path, *, field: ForceField | None = None) -> ForceField:
+    """The model of a run, with what was measured in it; registers that are not complete keep the exact M.
+
+    Args:
+        directory: A run directory with results.
+        field: The model to calibrate; the one that was submitted by default.
+
+    Raises:
+        ConfigError: If no register is complete, results are damaged, or the model has other parameters.
+    """
+    run = load_run(directory)
+    submitted = run.field()
+    chosen = submitted if field is None else field
+    _check_same_circuits(chosen, submitted, directory)
+    measured = measured_operators(run)
+    if not measured:
+        raise ConfigError(
+            f"{directory}: no register is complete; fetch the results of its jobs first: "
+            f"python -m hardware.collect {directory}"
+        )
+    registers = chosen.registers
+    return chosen.with_registers({key: replace(registers[key], measured=one) for key, one in measured.items()})
+
+
+def measured_operators(run: Run) -> dict[RegisterKey, CalibratedOperator]:
+    """Measured operators of all registers whose jobs are complete.
+
+    Args:
+        run: The run.
+
+    Raises:
+        ConfigError: If a result does not belong to the plan.
+    """
+    plan, registers, ids = operator_plan(run.field()), run.field().registers, run.submitted()
+    lines = {key: tile.line for key, tile in run.tiles().items()}
+    answers: dict[RegisterKey, list[Evaluation]] = {key: [] for key in registers}
+    jobs: dict[RegisterKey, list[str]] = {key: [] for key in registers}
+    for job in run.jobs:
+        if not run.result_path(job).exists():
+            continue
+        for key, answer in zip((plan[index][0] for index in job.requests), _answers(run, job), strict=True):
+            answers[key].append(answer)
+            if job.index in ids and ids[job.index] not in jobs[key]:
+                jobs[key].append(ids[job.index])
+    wanted = Counter(key for key, _ in plan)
+    return {
+        key: CalibratedOperator.of(
+            assemble_operator(registers[key].bound_program(), found), _provenance(run, lines[key], jobs[key])
+        )
+        for key, found in answers.items()
+        if len(found) == wanted[key]
+    }
+
+
+def _answers(run: Run, job: PlannedJob) -> list[Evaluation]:
+    """What a job found, request by request.
+
+    Raises:
+        ConfigError: If the result does not belong to the plan.
+    """
+    data, requests = load_result(run.result_path(job)), job_requests(run, job)
+    if len(data) != len(requests):
+        raise ConfigError(
+            f"{run.result_path(job)}: {len(data)} answers to {len(requests)} requests of {run.directory}/run.json; one "
+            "of them was edited: restore it from a copy, or start a new run."
+        )
+    answers, shots = [], run.settings.shots
+    for (_, request), item in zip(requests, data, strict=True):
+        values, covariances, _ = read_strings(item, string_set(request.task.readouts), shots)
+        answers.append(Evaluation(values, covariances, Cost(len(values), len(values) * shots)))
+    return answers
+
+
+def _provenance(run: Run, line: QubitLine | None, job_ids: list[str]) -> Provenance:
+    """Where the measurement of a register comes from."""
+    settings = run.settings
+    return Provenance(
+        backend=str(run.snapshot["backend"]),
+        shots=settings.shots,
+        mitigation=settings.mitigation,
+        date=str(run.snapshot["date"]),
+        seed=settings.seed,
+        dynamical_decoupling=settings.dynamical_decoupling,
+        qubits=() if line is None else line.qubits,
+        two_qubit_errors=() if line is None else line.two_qubit_errors,
+        readout_errors=() if line is None else line.readout_errors,
+        job_ids=tuple(job_ids),
+    )
+
+
+def _check_same_circuits(field: ForceField, submitted: ForceField, directory: Path) -> None:
+    """Refuse a model whose M is another than the one that was measured.
+
+    Raises:
+        ConfigError: If a register, angle or weight differs.
+    """
+    ours, theirs = field.registers, submitted.registers
+    same = ours.keys() == theirs.keys() and all(
+        one.ansatz == theirs[key].ansatz
+        and np.array_equal(one.theta, theirs[key].theta)
+        and np.array_equal(one.weights, theirs[key].weights)
+        for key, one in ours.items()
+    )
+    if not same:
+        raise ConfigError(
+            f"The model has other circuits than the one that was measured in {directory}; "
+            f"leave MODEL out, or give the model that was submitted ({directory / 'model.json'} is a copy)."
+        )

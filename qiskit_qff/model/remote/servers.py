@@ -140,7 +140,7 @@ class LocalServer:
         rng = np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]))
         evaluators: dict[tuple[int, ...], PrimitiveEvaluator] = {}
         data = []
-        for (_, line), request in job_requests(self._run, job):
+        for line, request in job_requests(self._run, job):
             place = (request.task.circuit.num_qubits,) if line is None else line.qubits
             if place not in evaluators:
                 size = int(request.task.circuit.num_qubits)
@@ -200,7 +200,7 @@ class RuntimeServer:
         for row in job.rows:
             members = [next(found) for _ in row]
             rows.append([request for _, request in members])
-            lines.append([line for (_, line), _ in members if line is not None])
+            lines.append([line for line, _ in members if line is not None])
         return rows, lines
 
     def find(self, job: PlannedJob) -> str | None:

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from qiskit_qff.cli.main import run
-from qiskit_qff.model.force_field import ForceField
 
 
 def last_json(text: str) -> dict:
@@ -80,19 +79,3 @@ def test_refused_before_anything_is_measured(trained, tmp_path, monkeypatch, cap
     assert "\n" not in error
     assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
     assert (tmp_path / "old.json").read_text() == "paid"
-
-
-def test_the_design_is_chosen_on_the_command_line(trained, tmp_path, capsys) -> None:
-    model = str(trained / "run")
-    counts = {}
-    for design in ("auto", "settings", "pairs"):
-        out = tmp_path / f"{design}.json"
-        options = ["--backend", "aer", "--shots", "200", "--design", design, "--out", str(out), "--json"]
-        assert run(["calibrate", model, *options]) == 0
-        counts[design] = json.loads(capsys.readouterr().out.splitlines()[-1])["n_circuits"]
-        designs = {register.measured.design for register in ForceField.load(out).registers.values()}
-        assert designs == {"settings" if design == "auto" else design}
-    assert counts["auto"] == counts["settings"] < counts["pairs"]
-    for verb in (["calibrate", model, "--backend", "aer", "--out", str(tmp_path / "x.json")], ["evaluate", model, "x"]):
-        assert run([*verb, "--design", "pear"]) == 2
-        assert "Unknown design 'pear'" in capsys.readouterr().err

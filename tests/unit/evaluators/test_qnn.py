@@ -13,7 +13,7 @@ from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shifted_parameters
 from qiskit_qff.evaluators.protocol import Request
 from qiskit_qff.evaluators.qnn import to_qnn
-from qiskit_qff.evaluators.strategies import environment
+from qiskit_qff.evaluators.strategies import density, environment
 from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
 
 pytest.importorskip("qiskit_machine_learning")
@@ -42,5 +42,5 @@ def test_values_and_gradients_agree(spec, rng):
     slopes = shift_derivatives(result.weighted(bound.weights)[0], n_columns=task.n_preparation)
     np.testing.assert_allclose(input_gradients[:, 0], slopes, atol=1e-8)
     for row, state in enumerate(x):
-        gradient = environment.theta_gradient(evaluator, bound, state[None], np.ones(1))
+        gradient = density.theta_gradient(evaluator, bound, np.outer(state, state))
         np.testing.assert_allclose(weight_gradients[row, 0], gradient.theta, atol=1e-8)

@@ -5,13 +5,12 @@ import pytest
 from qiskit.primitives import StatevectorEstimator
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
-from qiskit_qff.circuit.compiled import operator_matrix, readout_jacobian, readout_matrices
+from qiskit_qff.circuit.compiled import compile_program, operator_matrix, readout_jacobian, readout_matrices
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.strategies import density, environment, operator, spectrum
-from qiskit_qff.evaluators.strategies.designs import operator_design
+from qiskit_qff.evaluators.strategies import density, environment, operator
 from qiskit_qff.evaluators.strategies.readouts import measure_readouts
 
 SPECS = [
@@ -62,9 +61,9 @@ def evaluator(request):
 def test_energies_agree(case, evaluator):
     single = environment.energies(evaluator, case.bound, case.x)
     np.testing.assert_allclose(single.values, case.energies, atol=1e-8)
-    total = density.total_energy(evaluator, case.bound, case.x)
-    np.testing.assert_allclose(total.values, case.energies.sum(), atol=1e-8)
     assert single.cost.circuits == len(case.x)
+    total = density.contract(evaluator, case.bound, density.density_matrix(case.x)[None])
+    np.testing.assert_allclose(total.values, case.energies.sum(), atol=1e-8)
     assert total.cost.circuits <= 2**case.program.n_qubits
 
 
@@ -82,35 +81,30 @@ def test_contractions_agree(case, evaluator):
     measured = operator.measure_operator(evaluator, case.bound)
     np.testing.assert_allclose(measured.contract(case.w).values, expected, atol=1e-8)
     np.testing.assert_allclose(measured.energies(case.x).values, case.energies, atol=1e-8)
-    np.testing.assert_allclose(measured.amplitude_gradients(case.x), 2 * case.x @ case.matrix, atol=1e-8)
 
 
-@pytest.mark.parametrize("design", ["pairs", "signed_pairs"])
-def test_operator_is_the_exact_matrix(case, design):
-    measured = operator.measure_operator(ExactEvaluator(), case.bound, design=design)
+def test_operator_is_the_exact_matrix(case):
+    measured = operator.measure_operator(ExactEvaluator(), case.bound)
     np.testing.assert_allclose(measured.matrix, case.matrix, atol=1e-10)
-    used = case.program.n_amplitudes
-    assert measured.cost.circuits == (used * (used + 1) // 2 if design == "pairs" else used**2)
+    pairs = ExactEvaluator().evaluate(operator.pair_requests(case.bound))
+    found, used = operator.assemble_pairs(case.bound, pairs), case.program.n_amplitudes
+    np.testing.assert_allclose(found.matrix, case.matrix, atol=1e-10)
+    assert found.cost.circuits == used * (used + 1) // 2
 
 
-def test_theta_gradients_agree(case, evaluator):
-    coefficients = np.linspace(-1.0, 2.0, len(case.x))
-    w = np.einsum("b,bi,bj->ij", coefficients, case.x, case.x)
+def test_theta_gradients_are_exact(case, evaluator):
+    w = np.einsum("b,bi,bj->ij", np.linspace(-1.0, 2.0, len(case.x)), case.x, case.x)
     weights = np.einsum("kab,ab->k", readout_matrices(case.program, case.bound.theta), w)
-    for gradient in (
-        environment.theta_gradient(evaluator, case.bound, case.x, coefficients),
-        density.theta_gradient(evaluator, case.bound, w),
-        operator.theta_gradient(evaluator, case.bound, w),
-    ):
-        np.testing.assert_allclose(gradient.theta, case.theta_gradient(w), atol=1e-8)
-        np.testing.assert_allclose(gradient.weights, weights, atol=1e-8)
+    gradient = density.theta_gradient(evaluator, case.bound, w)
+    np.testing.assert_allclose(gradient.theta, case.theta_gradient(w), atol=1e-8)
+    np.testing.assert_allclose(gradient.weights, weights, atol=1e-8)
 
 
 def test_density_gradient_costs_no_more_for_more_data(rng):
     case = Case(SPECS[1])
     x = rng.normal(size=(5000, 4))
     gradient = density.theta_gradient(ExactEvaluator(), case.bound, density.density_matrix(x))
-    n_rotations = len(operator.compile_program(case.program).gates.rotations)
+    n_rotations = len(compile_program(case.program).gates.rotations)
     assert gradient.cost.circuits == 4 * (2 * n_rotations + 1)
 
 
@@ -129,7 +123,7 @@ def scores(estimate, expected, *, repetitions=200):
 
 
 @pytest.mark.parametrize("spec", [SPECS[0], SPECS[2]], ids=["tree", "brickwork"])
-@pytest.mark.parametrize("quantity", ["environment", "forces", "density", "operator", "theta", "theta_operator"])
+@pytest.mark.parametrize("quantity", ["environment", "forces", "density", "operator", "pairs", "theta"])
 def test_standard_errors_are_right(spec, quantity):
     case = Case(spec, n_states=3)
     bound, x, w = case.bound, case.x, case.w
@@ -141,14 +135,16 @@ def test_standard_errors_are_right(spec, quantity):
             result = density.contract(evaluator, bound, w, shots=400)
         elif quantity == "operator":
             result = operator.measure_operator(evaluator, bound).contract(w)
+        elif quantity == "pairs":
+            answers = evaluator.evaluate(operator.pair_requests(bound))
+            result = operator.assemble_pairs(bound, answers).contract(w)
         elif quantity == "forces":
             gradients = environment.amplitude_gradients(evaluator, bound, x)
             direction = np.arange(x.shape[1]) - 1.5
             values = gradients.gradients @ direction
             return values, np.sqrt(np.einsum("i,bij,j->b", direction, gradients.covariances, direction))
         else:
-            strategy = density if quantity == "theta" else operator
-            gradient = strategy.theta_gradient(evaluator, bound, w[0])
+            gradient = density.theta_gradient(evaluator, bound, w[0])
             return gradient.theta[:2], gradient.theta_std_errors[:2]
         return result.values, result.std_errors
 
@@ -156,41 +152,13 @@ def test_standard_errors_are_right(spec, quantity):
         "environment": case.energies,
         "density": np.einsum("bij,ij->b", w, case.matrix),
         "operator": np.einsum("bij,ij->b", w, case.matrix),
+        "pairs": np.einsum("bij,ij->b", w, case.matrix),
         "forces": 2 * x @ case.matrix @ (np.arange(x.shape[1]) - 1.5),
         "theta": case.theta_gradient(w[0])[:2],
-        "theta_operator": case.theta_gradient(w[0])[:2],
     }[quantity]
     z = scores(estimate, expected)
     assert np.std(z) == pytest.approx(1.0, abs=0.15)
     assert abs(np.mean(z)) < 0.25
-
-
-def test_spectrum_projection_removes_noise_and_keeps_errors_honest():
-    case = Case(AnsatzSpec("ry_tree", "rank_one", 8), n_states=3)
-    eigenvalues = spectrum.known_spectrum(case.bound)
-    rng = np.random.default_rng(3)
-    evaluator = SampledEvaluator(rng, shots=4000)
-    raw, projected, z = [], [], []
-    for _ in range(100):
-        plain = operator.measure_operator(evaluator, case.bound)
-        known = plain.with_spectrum(eigenvalues)
-        raw.append(np.linalg.norm(plain.matrix - case.matrix))
-        projected.append(np.linalg.norm(known.matrix - case.matrix))
-        contraction = known.contract(case.w)
-        exact = np.einsum("bij,ij->b", case.w, case.matrix)
-        z.append((contraction.values - exact) / contraction.std_errors)
-    assert np.mean(projected) < 0.75 * np.mean(raw)
-    assert np.std(z) == pytest.approx(1.0, abs=0.2)
-
-
-def test_known_spectrum_is_that_of_the_matrix():
-    for spec in (SPECS[0], SPECS[1], AnsatzSpec("brickwork_cz", "z_diagonal", 8, layers=2, n_readouts=4)):
-        case = Case(spec)
-        used = case.program.n_amplitudes
-        eigenvalues = np.linalg.eigvalsh(case.matrix[:used, :used])
-        np.testing.assert_allclose(np.sort(spectrum.known_spectrum(case.bound)), eigenvalues, atol=1e-12)
-    assert spectrum.known_spectrum(Case(SPECS[2]).bound) is None
-    assert spectrum.known_spectrum(Case(AnsatzSpec("brickwork_cz", "rank_one", 5, layers=1)).bound) is None
 
 
 def test_the_operators_of_single_readouts_are_exact(case):
@@ -202,34 +170,11 @@ def test_the_operators_of_single_readouts_are_exact(case):
     np.testing.assert_allclose(measured.matrices, exact, atol=1e-12)
 
 
-def test_sampled_matrices_have_the_reported_errors(rng):
-    case = Case(SPECS[0])
-    measured = operator.measure_operator(SampledEvaluator(rng, shots=500), case.bound)
-    samples = np.array([np.sum(measured.sample(rng) * case.w[0]) for _ in range(500)])
-    result = measured.contract(case.w[:1])
-    assert np.std(samples) == pytest.approx(result.std_errors[0], rel=0.12)
-    assert np.mean(samples) == pytest.approx(result.values[0], abs=0.2 * result.std_errors[0])
-
-
-def test_signed_pairs_are_less_noisy_per_shot(rng):
-    case = Case(AnsatzSpec("brickwork_cz", "z_diagonal", 8, layers=2, n_readouts=4))
-    errors = {}
-    for design in ("pairs", "signed_pairs"):
-        plan = operator_design(8, 3, design)
-        evaluator = SampledEvaluator(rng, shots=72000 // plan.n_states)
-        measured = operator.measure_operator(evaluator, case.bound, design=design)
-        errors[design] = np.linalg.norm(measured.matrix - case.matrix)
-    assert errors["signed_pairs"] < errors["pairs"]
-
-
 @pytest.mark.parametrize(
     "make",
     [
         lambda case: density.contract(ExactEvaluator(), case.bound, np.ones((1, 2, 2))),
         lambda case: density.contract(ExactEvaluator(), case.bound, np.triu(np.ones((1, 8, 8)))),
-        lambda case: operator.measure_operator(ExactEvaluator(), case.bound, design="none"),
-        lambda case: operator.theta_gradient(ExactEvaluator(), case.bound, case.w[0], design="settings"),
-        lambda case: operator.measure_operator(ExactEvaluator(), case.bound).with_spectrum(np.ones(3)),
         lambda case: environment.energies(ExactEvaluator(), case.bound, np.zeros((1, 8))),
         lambda case: BoundProgram(case.program, np.zeros(2), np.zeros(1)),
         lambda _: SampledEvaluator(np.random.default_rng(0), shots=0),

@@ -30,7 +30,7 @@ def test_reported_errors_are_the_real_ones(rng, n_qubits) -> None:
     truth = -0.7 * np.einsum("bij,i,j->b", probes, vector, vector)
     scores, values = [], []
     for _ in range(REPETITIONS):
-        found = measure_operator(SampledEvaluator(rng, shots=SHOTS), bound, shots=SHOTS, design="settings")
+        found = measure_operator(SampledEvaluator(rng, shots=SHOTS), bound, shots=SHOTS)
         contracted = found.contract(probes)
         scores.append((contracted.values - truth) / contracted.std_errors)
         values.append(contracted.values)

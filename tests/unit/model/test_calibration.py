@@ -116,7 +116,7 @@ def test_an_error_of_the_first_entry_does_not_shift_energies(field, frame, rng) 
         matrix = register.measured.matrix.copy()
         matrix[0, 0] += 5.0
         size = register.ansatz.n_amplitudes
-        entries = {"design": "pairs", "variances": np.zeros(size * (size + 1) // 2), "spectrum_known": False}
+        entries = {"design": "pairs", "variances": np.zeros(size * (size + 1) // 2)}
         spoiled[key] = replace(register, measured=replace(register.measured, matrix=matrix, **entries))
     shifted = calibrated.with_registers(spoiled)
     assert shifted.predict(frame).energy == pytest.approx(calibrated.predict(frame).energy, abs=1e-9)

@@ -88,7 +88,6 @@ def test_error_bars_cover_the_errors(field, frames, strategy, rng) -> None:
             evaluator_for=lambda *_: SampledEvaluator(rng, shots=20_000),
             strategy=strategy,
             shots=20_000,
-            project_spectrum=False,
         ).frames[0]
         ratios.append(((measured.forces - exact.forces) / measured.force_std).ravel())
     assert 0.6 < np.sqrt(np.mean(np.square(ratios))) < 1.4
