@@ -26,10 +26,9 @@ from qiskit_machine_learning.gradients import ParamShiftEstimatorGradient
 
 from qiskit_qff import train
 from qiskit_qff.circuit.compiled import compile_program
-from qiskit_qff.circuit.readout import diagonal_observable
+from qiskit_qff.circuit.program import diagonal_observable
 from qiskit_qff.encoding.preparation import loader_circuit
-from qiskit_qff.encoding.tree import tree_layout
-from qiskit_qff.encoding.tree_angles import loader_angles, loader_jacobian
+from qiskit_qff.encoding.tree import loader_angles, loader_jacobian, tree_layout
 from qiskit_qff.evaluators.parameter_shift import shifted_parameters
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.strategies.density import joint_slopes

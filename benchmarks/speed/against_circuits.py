@@ -32,10 +32,9 @@ from qiskit.primitives import StatevectorEstimator
 from qiskit_aer.primitives import EstimatorV2
 
 from qiskit_qff import train
-from qiskit_qff.circuit.readout import diagonal_observable
+from qiskit_qff.circuit.program import diagonal_observable
 from qiskit_qff.encoding.preparation import loader_circuit
-from qiskit_qff.encoding.tree import tree_layout
-from qiskit_qff.encoding.tree_angles import loader_angles
+from qiskit_qff.encoding.tree import loader_angles, tree_layout
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.strategies.environment import amplitude_gradients
 from qiskit_qff.model.config import OptimizerConfig, TrainConfig

@@ -22,15 +22,12 @@ from typing import Literal, get_args
 import numpy as np
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterExpression, ParameterVector
+from scipy.linalg import block_diag
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.circuit.program import CircuitProgram
-from qiskit_qff.circuit.readout import projector_diagonals, z_diagonals
-from qiskit_qff.circuit.trees import TreeBlock, vector_block
+from qiskit_qff.circuit.program import CircuitProgram, projector_diagonals, z_diagonals
 from qiskit_qff.encoding.amplitudes import qubits_for
-from qiskit_qff.encoding.multiplexor import Entangler
-from qiskit_qff.encoding.tree import tree_layout
-from qiskit_qff.encoding.tree_angles import loader_angles
+from qiskit_qff.encoding.tree import Entangler, TreeLayout, loader_angles, tree_layout
 from qiskit_qff.errors import ConfigError
 
 Family = Literal["ry_tree", "brickwork_cz", "brickwork_rzz"]
@@ -138,46 +135,55 @@ def _check_vector(spec: AnsatzSpec, vector: FloatArray) -> None:
 
 
 def _tree_angles(n_amplitudes: int, vector: FloatArray) -> FloatArray:
-    """Free angles of the preparing tree T for a vector."""
+    """Free angles of the preparing tree for a vector."""
     layout = tree_layout(n_amplitudes)
     padded = np.zeros((1, 2**layout.n_qubits))
     padded[0, :n_amplitudes] = vector
-    return np.asarray(loader_angles(layout, padded)[0, vector_block(n_amplitudes).gate_map()[2]])
+    tied = {layout.offsets[level + 1] - 1 for level in layout.half_levels}
+    free = [gate for gate in range(layout.n_gates) if gate not in tied]
+    return np.asarray(loader_angles(layout, padded)[0, free])
+
+
+def _gate_map(layout: TreeLayout) -> FloatArray:
+    """Angles of the tree's gates by the free ones, shape ``(n_gates, n_free)``.
+
+    On a half level the last branch must keep the angle 0: its last gate depends on the others.
+    """
+    blocks = []
+    for number, level in enumerate(layout.levels):
+        free = np.eye(len(level.masks))
+        if number in layout.half_levels:
+            signs = level.walsh[-1]
+            free = np.vstack([free[:-1, :-1], -signs[:-1] / signs[-1]])
+        blocks.append(free)
+    return np.asarray(block_diag(*blocks))
 
 
 def _tree_circuit(spec: AnsatzSpec) -> QuantumCircuit:
-    """Inverse of the tree that prepares the readout vector."""
+    """Inverse of the tree that prepares the readout vector, with θ minus its free angles: free gates are RY(θ)."""
+    layout = tree_layout(spec.n_amplitudes)
+    parameters = list(ParameterVector("theta", spec.n_angles))
+    rows = _gate_map(layout)
     circuit = QuantumCircuit(spec.n_qubits, name=spec.family)
-    _append_inverse(circuit, vector_block(spec.n_amplitudes), list(ParameterVector("theta", spec.n_angles)))
-    return circuit
-
-
-def _append_inverse(circuit: QuantumCircuit, block: TreeBlock, parameters: list[ParameterExpression]) -> None:
-    """Append the inverse of a block, with θ = minus its free angles: free gates are RY(θ)."""
-    matrix, constant, _ = block.gate_map()
-    for operation in reversed(block.operations()):
+    for operation in reversed(layout.operations()):
         if isinstance(operation, Entangler):
             circuit.cz(operation.control, operation.target)
         else:
-            circuit.ry(
-                _linear(matrix[operation.gate], -float(constant[operation.gate]), parameters),
-                operation.target,
-            )
+            circuit.ry(_linear(rows[operation.gate], parameters), operation.target)
+    return circuit
 
 
-def _linear(row: FloatArray, constant: float, parameters: list[ParameterExpression]) -> ParameterExpression | float:
-    """``row @ parameters + constant`` with as few terms as possible."""
+def _linear(row: FloatArray, parameters: list[ParameterExpression]) -> ParameterExpression | float:
+    """``row @ parameters`` with as few terms as possible."""
     terms = [
         parameter if factor == 1.0 else float(factor) * parameter
         for factor, parameter in zip(row, parameters, strict=True)
         if factor != 0.0
     ]
-    if not terms:
-        return constant
-    total = terms[0]
+    total: ParameterExpression | float = terms[0] if terms else 0.0
     for term in terms[1:]:
         total += term
-    return total + constant if constant else total
+    return total
 
 
 def _brickwork_circuit(spec: AnsatzSpec) -> QuantumCircuit:

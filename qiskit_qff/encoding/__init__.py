@@ -1,9 +1,5 @@
-"""Encoding: numbers of an atomic environment become amplitudes of a few qubits.
+"""Encoding: an atomic environment as the amplitudes of a register, and circuits that prepare them.
 
-``amplitudes`` builds the vector (1, y, 0...), ``multiplexor`` and ``tree`` describe the circuit that prepares
-a real state from RY and CZ gates, ``tree_angles`` turns amplitudes into its angles (with derivatives), and
-``preparation`` writes it as one parametrised :class:`qiskit.QuantumCircuit`.
-
-Basis states are little-endian as in Qiskit: amplitude ``j`` belongs to the state with qubit ``b`` in bit
-``b`` of ``j``.
+``amplitudes`` makes a vector of a compressed descriptor, ``tree`` the rotation tree that prepares it, with the
+derivatives of its angles, and ``preparation`` the circuits.
 """

@@ -27,9 +27,7 @@ from qiskit.circuit import ParameterExpression, ParameterVector
 from scipy.linalg import cossin, null_space
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.encoding.multiplexor import Entangler, Rotation
-from qiskit_qff.encoding.tree import tree_layout
-from qiskit_qff.encoding.tree_angles import loader_angles
+from qiskit_qff.encoding.tree import Entangler, Rotation, loader_angles, tree_layout
 from qiskit_qff.errors import ConfigError
 
 _BELL = np.array([[0, 1, 1, 0], [1, 0, 0, -1], [1, 0, 0, 1], [0, 1, -1, 0]]).T * np.sqrt(0.5)
@@ -42,7 +40,7 @@ def loader_circuit(n_amplitudes: int, *, name: str = "phi") -> QuantumCircuit:
     Args:
         n_amplitudes: Number of amplitudes that may differ from zero.
         name: Name of the parameter vector; element ``g`` is the angle of RY gate ``g`` as
-            :func:`~qiskit_qff.encoding.tree_angles.loader_angles` orders them.
+            :func:`~qiskit_qff.encoding.tree.loader_angles` orders them.
 
     Raises:
         ConfigError: If there are fewer than two amplitudes.

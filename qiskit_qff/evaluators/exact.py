@@ -13,8 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.circuit.gates import GateTable, gate_table
-from qiskit_qff.circuit.kernels import prepare_states
+from qiskit_qff.circuit.compiled import GateTable, gate_table
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, MeasurementTask, Request
 from qiskit_qff.evaluators.timing import TimingModel
@@ -142,11 +141,7 @@ def _evaluate(request: Request) -> Evaluation:
 
 def _probabilities(gates: GateTable, parameters: FloatArray) -> FloatArray:
     """Probabilities of all basis states, shape ``(batch, 2**n)``."""
-    matrices = gates.bound_matrices(parameters)
-    if gates.is_real:
-        matrices = matrices.real.copy()  # type: ignore[assignment]
-    states = np.zeros((len(parameters), 2**gates.n_qubits, 1), dtype=matrices.dtype)
-    prepare_states(gates.kinds, gates.qubits, np.ascontiguousarray(matrices), states)
+    states = gates.run(gates.rotation_angles(parameters), np.zeros(1, dtype=np.int64))
     return np.asarray(np.abs(states[:, :, 0]) ** 2)
 
 

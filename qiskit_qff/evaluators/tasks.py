@@ -19,12 +19,10 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.circuit.compiled import compile_program
-from qiskit_qff.circuit.gates import untied_circuit
+from qiskit_qff.circuit.compiled import compile_program, untied_circuit
 from qiskit_qff.circuit.program import CircuitProgram
 from qiskit_qff.encoding.preparation import loader_circuit
-from qiskit_qff.encoding.tree import tree_layout
-from qiskit_qff.encoding.tree_angles import loader_angles
+from qiskit_qff.encoding.tree import loader_angles, tree_layout
 from qiskit_qff.evaluators.protocol import MeasurementTask
 
 

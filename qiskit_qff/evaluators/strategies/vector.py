@@ -22,10 +22,8 @@ import numpy as np
 from qiskit import QuantumCircuit
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.circuit.compiled import circuit_matrix, compile_program
-from qiskit_qff.circuit.gates import untied_circuit
-from qiskit_qff.circuit.program import BoundProgram, CircuitProgram
-from qiskit_qff.circuit.readout import z_diagonals
+from qiskit_qff.circuit.compiled import circuit_matrix, compile_program, untied_circuit
+from qiskit_qff.circuit.program import BoundProgram, CircuitProgram, z_diagonals
 from qiskit_qff.encoding.preparation import vector_angles, vector_circuit
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Evaluation, MeasurementTask, Request

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector, build_program, n_parameters
 from qiskit_qff.circuit.compiled import circuit_matrix, readout_matrices
-from qiskit_qff.circuit.program import CircuitProgram
-from qiskit_qff.circuit.readout import diagonal_observable, z_diagonals, z_supports
+from qiskit_qff.circuit.program import CircuitProgram, diagonal_observable, z_diagonals, z_supports
 from qiskit_qff.errors import ConfigError
 
 

@@ -14,7 +14,6 @@ from qiskit_qff.circuit.compiled import (
     operator_matrix,
     readout_jacobian,
     readout_matrices,
-    readout_pullback,
 )
 from qiskit_qff.circuit.program import CircuitProgram
 from qiskit_qff.errors import ConfigError
@@ -88,16 +87,6 @@ def test_jacobian_equals_finite_differences(index, seed):
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_pullback_contracts_the_jacobian(program, rng):
-    theta = random_angles(program, 4)
-    cotangents = rng.normal(size=(program.n_readouts, *2 * (2**program.n_qubits,)))
-    before = cotangents.copy()
-    expected = np.einsum("jkab,kab->j", readout_jacobian(program, theta), cotangents)
-    np.testing.assert_allclose(readout_pullback(program, theta, cotangents), expected, atol=1e-11)
-    np.testing.assert_array_equal(cotangents, before)
-
-
-@pytest.mark.parametrize("program", PROGRAMS)
 def test_operator_is_the_weighted_sum(program, rng):
     theta, weights = random_angles(program, 5), rng.normal(size=program.n_readouts)
     expected = np.tensordot(weights, readout_matrices(program, theta), axes=1)
@@ -125,5 +114,3 @@ def test_wrong_shapes_are_refused():
         readout_matrices(program, np.zeros(3))
     with pytest.raises(ConfigError, match="weights"):
         operator_matrix(program, np.zeros(7), np.zeros(2))
-    with pytest.raises(ConfigError, match="Cotangents"):
-        readout_pullback(program, np.zeros(7), np.zeros((1, 4, 4)))

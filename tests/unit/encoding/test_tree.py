@@ -9,10 +9,14 @@ from qiskit.quantum_info import Statevector
 from qiskit.transpiler import CouplingMap, generate_preset_pass_manager
 
 from qiskit_qff.encoding.amplitudes import amplitude_vectors, normalise, qubits_for
-from qiskit_qff.encoding.multiplexor import Entangler, closed_multiplexor
 from qiskit_qff.encoding.preparation import loader_circuit, vector_angles, vector_circuit
-from qiskit_qff.encoding.tree import tree_layout
-from qiskit_qff.encoding.tree_angles import dead_amplitudes, loader_amplitudes, loader_angles, loader_jacobian
+from qiskit_qff.encoding.tree import (
+    dead_amplitudes,
+    loader_amplitudes,
+    loader_angles,
+    loader_jacobian,
+    tree_layout,
+)
 from qiskit_qff.errors import ConfigError
 
 
@@ -112,12 +116,6 @@ def test_pruned_tree_has_a_gate_per_branch(n_amplitudes):
     layout = tree_layout(n_amplitudes)
     assert layout.n_gates == n_amplitudes - 1 + len(layout.half_levels)
     assert loader_circuit(n_amplitudes).num_parameters == layout.n_gates
-
-
-def test_closed_multiplexor_returns_to_mask_zero():
-    multiplexor = closed_multiplexor(target=0, controls=(1, 2), patterns=(0, 1, 2, 3), masks=(0, 1, 2, 3))
-    assert sum(isinstance(gate, Entangler) for gate in multiplexor.operations()) == 4
-    np.testing.assert_allclose(multiplexor.walsh @ multiplexor.inverse_walsh, np.eye(4), atol=1e-14)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ from qiskit.primitives import StatevectorEstimator
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.encoding.amplitudes import normalise
-from qiskit_qff.encoding.tree import tree_layout
-from qiskit_qff.encoding.tree_angles import loader_angles
+from qiskit_qff.encoding.tree import loader_angles, tree_layout
 from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shifted_parameters
 from qiskit_qff.evaluators.protocol import Request

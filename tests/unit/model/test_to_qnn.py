@@ -9,8 +9,7 @@ from qiskit.primitives import StatevectorEstimator
 from qiskit_qff.circuit.compiled import operator_matrix, readout_jacobian
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.encoding.amplitudes import normalise
-from qiskit_qff.encoding.tree import tree_layout
-from qiskit_qff.encoding.tree_angles import loader_angles, loader_jacobian
+from qiskit_qff.encoding.tree import loader_angles, loader_jacobian, tree_layout
 from qiskit_qff.errors import ConfigError, MissingDependencyError
 from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shifted_parameters
