@@ -5,8 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.spelling import suggest
+from qiskit_qff.errors import ConfigError, suggest
 from qiskit_qff.model.remote.run_directory import Settings
 
 PRESETS = Path(__file__).with_name("presets.toml")

@@ -4,6 +4,9 @@ The command line turns every ``QFFError`` into one line on stderr and exit code 
 this package and keeps its traceback.
 """
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
 
 class QFFError(Exception):
     """Base class of all errors that input, settings or surroundings can cause."""
@@ -35,3 +38,18 @@ class MissingDependencyError(QFFError):
 
 class SimulationError(QFFError):
     """A simulation that became unphysical: it exploded, or lost an atom."""
+
+
+def suggest(name: str, known: Sequence[str]) -> str:
+    """A remark for an error message: names that look similar, and all of them if there are few.
+
+    Args:
+        name: What was given.
+        known: What could have been meant.
+    """
+    near = get_close_matches(name, known, n=5, cutoff=0.5)
+    shown = known if len(known) <= 12 else [*known[:10], f"... ({len(known)} in all)"]
+    remarks = [f"Did you mean {', '.join(near)}?"] if near else []
+    if not near or len(known) <= 12:
+        remarks.append(f"Known: {', '.join(shown)}.")
+    return " ".join(remarks)

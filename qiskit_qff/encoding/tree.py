@@ -20,8 +20,8 @@ controls (bitwise product, summed):
 
 Consecutive masks differ in as few bits as possible (a Gray code where all masks are used), one CZ per differing bit.
 The masks 0..m-1 suffice for the patterns 0..m-1, because the leading principal minors of the Sylvester-Hadamard matrix
-are not zero. The target enters in |0>, which a CZ does not touch, so the CZs before the first rotation are left out; those
-after the last one only flip the sign of the pattern's angle, which the sign in front takes into account.
+are not zero. The target enters in |0>, which a CZ does not touch, so the CZs before the first rotation are left out;
+those after the last one only flip the sign of the pattern's angle, which the sign in front takes into account.
 
 References:
     Möttönen, Vartiainen, Bergholm, Salomaa, "Transformation of quantum states using uniformly controlled rotations",

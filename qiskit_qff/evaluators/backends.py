@@ -20,17 +20,14 @@ import numpy as np
 from qiskit.primitives import StatevectorEstimator
 from qiskit.providers import BackendV2
 
-from qiskit_qff.errors import BackendError, ConfigError
+from qiskit_qff.errors import BackendError, ConfigError, suggest
 from qiskit_qff.evaluators.cutout import CutOutBackend, QubitLine, best_line, cut_out
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
-from qiskit_qff.evaluators.ibm_account import connect
+from qiskit_qff.evaluators.ibm_account import client_errors, connect
 from qiskit_qff.evaluators.mitigation import MitigationPreset, NoiseModel, estimator_options, find_preset
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.protocol import Evaluator
-from qiskit_qff.evaluators.redaction import client_errors
-from qiskit_qff.evaluators.spelling import suggest
+from qiskit_qff.evaluators.protocol import DEFAULT_REPETITION_DELAY, Evaluator, TimingModel
 from qiskit_qff.evaluators.tiling import TiledEvaluator, Tiling, tile, without_device
-from qiskit_qff.evaluators.timing import DEFAULT_REPETITION_DELAY, TimingModel
 
 SIMULATORS = ("exact", "statevector", "aer")
 """Backends without noise of their own."""

@@ -126,36 +126,11 @@ def best_line(target: Target, n_qubits: int, *, bond_uses: float = BOND_USES) ->
     Raises:
         BackendError: If the device has no such chain of working qubits.
     """
-    bonds = _bond_costs(target)
-    readout = {qubit: _cost(error) for qubit, error in _readout_errors(target).items() if error < _BROKEN}
-    neighbors: dict[int, list[int]] = {qubit: [] for qubit in readout}
-    for first, second in bonds:
-        if first in readout and second in readout:
-            neighbors[first].append(second)
-    best: tuple[float, tuple[int, ...]] = (np.inf, ())
-    stack: list[tuple[tuple[int, ...], float]] = [((qubit,), readout[qubit]) for qubit in sorted(readout)]
-    while stack:
-        path, cost = stack.pop()
-        if cost >= best[0]:
-            continue
-        if len(path) == n_qubits:
-            best = (cost, path)
-            continue
-        stack += [
-            ((*path, qubit), cost + readout[qubit] + bond_uses * bonds[path[-1], qubit])
-            for qubit in neighbors[path[-1]]
-            if qubit not in path
-        ]
-    if not best[1]:
-        raise BackendError(
-            f"The device has no chain of {n_qubits} connected working qubits (of {target.num_qubits} in all). "
-            "Use a model with fewer qubits or another device."
-        )
-    return _line(best[1], bonds, readout, best[0])
+    return chains(target, n_qubits, bond_uses=bond_uses, only_best=True)[0][0]
 
 
 def chains(
-    target: Target, n_qubits: int, *, bond_uses: float = BOND_USES
+    target: Target, n_qubits: int, *, bond_uses: float = BOND_USES, only_best: bool = False
 ) -> tuple[list[QubitLine], dict[int, list[int]]]:
     """All chains of connected working qubits, the smallest expected error first, and the neighbours of every qubit.
 
@@ -163,6 +138,7 @@ def chains(
         target: Instructions of the device with their errors.
         n_qubits: Length of the chains.
         bond_uses: How often a circuit uses each bond.
+        only_best: Whether chains worse than one that was found before may be left out.
 
     Raises:
         BackendError: If the device has no such chain.
@@ -176,6 +152,8 @@ def chains(
     stack: list[tuple[tuple[int, ...], float]] = [((qubit,), readout[qubit]) for qubit in sorted(readout)]
     while stack:
         path, cost = stack.pop()
+        if only_best and found and cost >= found[-1].score:
+            continue
         if len(path) == n_qubits:
             if path[0] <= path[-1]:  # each chain once, not from both ends
                 found.append(_line(path, bonds, readout, cost))

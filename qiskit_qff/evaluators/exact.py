@@ -15,8 +15,7 @@ import numpy as np
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.compiled import GateTable, gate_table
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, MeasurementTask, Request
-from qiskit_qff.evaluators.timing import TimingModel
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, MeasurementTask, Request, TimingModel
 
 _CHUNK = 1024
 """Parameter sets whose gates are held in memory at a time."""

@@ -1,13 +1,99 @@
-"""The user's IBM Quantum account, with errors that say what to do and never show a token."""
+"""The user's IBM Quantum account, and errors of its client without tokens.
+
+Clients of web services put requests, headers and settings into their errors, and with them now and then the account's
+token. Removed are the tokens that are known here, from the environment and from Qiskit's account store, and whatever
+looks like one.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import quote
 
-from qiskit_qff.errors import BackendError
-from qiskit_qff.evaluators.redaction import client_errors
+from qiskit.exceptions import QiskitError
+
+from qiskit_qff.errors import BackendError, QFFError
+
+HIDDEN = "[hidden]"
+"""What stands in a message where a token was."""
+
+_VARIABLE = re.compile(r"(QISKIT|IBM|IQP|QE_).*(TOKEN|KEY|SECRET|PASSWORD)", re.IGNORECASE)
+_SHORTEST = 6
+"""Shorter values are words, no tokens: removing them would garble every message."""
+_LOOKS_SECRET = (
+    # The name stays, the value goes; a scheme such as Bearer belongs to the value.
+    re.compile(
+        r"(?P<name>\b(?:api[-_ ]?key|[\w-]*token|authorization|password|secret)\b[\"']?\s*[:=]\s*[\"']?)"
+        r"(?:(?:bearer|basic|apikey)\s+)?[^\s\"',;&})\]]+",
+        re.IGNORECASE,
+    ),
+    re.compile(r"(?P<name>\b(?:bearer|basic|apikey)\s+)[\w.~+/=-]{8,}", re.IGNORECASE),
+    re.compile(r"(?P<name>)\beyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?"),  # JSON web tokens
+    re.compile(r"(?P<name>)(?<![\w-])(?=[\w-]*\d)(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[\w-]{44}(?![\w-])"),  # IBM Cloud keys
+    re.compile(r"(?P<name>)(?<![\w-])[0-9a-f]{64,}(?![\w-])", re.IGNORECASE),  # tokens of the former platform
+)
+
+
+def redact(text: str) -> str:
+    """The text without tokens.
+
+    Args:
+        text: An error message or another text of a client of a web service.
+    """
+    for secret in sorted(set(_known_secrets()), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN).replace(quote(secret, safe=""), HIDDEN)
+    for pattern in _LOOKS_SECRET:
+        text = pattern.sub(rf"\g<name>{HIDDEN}", text)
+    return text
+
+
+def _showable_cause(error: BaseException) -> BaseException | None:
+    """The error itself, to be named as the cause of another, or None where its traceback would show a token.
+
+    Args:
+        error: What was caught.
+    """
+    seen: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in seen:
+        seen.append(link)
+        link = link.__cause__ or link.__context__
+    return error if all(redact(str(entry)) == str(entry) for entry in seen) else None
+
+
+@contextmanager
+def client_errors(what: str) -> Iterator[None]:
+    """Turn whatever an estimator or the runtime client raises into one error without tokens.
+
+    They raise all sorts of exceptions, down to those of their HTTP stack; none of them is a bug of ours.
+
+    Args:
+        what: Beginning of the message.
+
+    Raises:
+        BackendError: In place of the other error.
+    """
+    try:
+        yield
+    except QFFError:
+        raise
+    except Exception as error:  # noqa: BLE001 (see above)
+        raise BackendError(f"{what}: {redact(str(error)) or type(error).__name__}") from _showable_cause(error)
+
+
+def _known_secrets() -> Iterator[str]:
+    """Tokens of the environment and of the accounts that Qiskit has saved."""
+    values = [value for name, value in os.environ.items() if _VARIABLE.search(name)]
+    # A damaged account file is told of where the account is needed.
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, QiskitError):
+        from qiskit_ibm_runtime import QiskitRuntimeService
+
+        values += [str(account.get("token", "")) for account in QiskitRuntimeService.saved_accounts().values()]
+    yield from (value.strip() for value in values if len(value.strip()) >= _SHORTEST)
 
 
 def connect(purpose: str) -> Any:

@@ -21,8 +21,7 @@ from qiskit import QuantumCircuit
 from qiskit.quantum_info import PauliLindbladMap
 from qiskit.transpiler import Target
 
-from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.spelling import suggest
+from qiskit_qff.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
     from qiskit.circuit import CircuitInstruction

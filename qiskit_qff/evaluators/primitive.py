@@ -26,12 +26,10 @@ from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.program import diagonal_observable
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.cutout import QubitLine
+from qiskit_qff.evaluators.ibm_account import client_errors
 from qiskit_qff.evaluators.mitigation import device_noise_model
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, MeasurementTask, Request
-from qiskit_qff.evaluators.reading import RESULT_ARRAYS, read_readouts, read_strings
-from qiskit_qff.evaluators.redaction import client_errors
-from qiskit_qff.evaluators.timing import TimingModel
-from qiskit_qff.evaluators.z_strings import StringSet, string_set
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, MeasurementTask, Request, TimingModel
+from qiskit_qff.evaluators.z_strings import RESULT_ARRAYS, StringSet, read_readouts, read_strings, string_set
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ from qiskit import QuantumCircuit
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError
 
+DEFAULT_REPETITION_DELAY = 250e-6
+"""What IBM documents for its Eagle and Heron processors, in s; Nighthawk ones state 1 to 4 ms."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -32,6 +35,32 @@ class Cost:
     def __add__(self, other: Cost) -> Cost:
         """Cost of both."""
         return Cost(self.circuits + other.circuits, self.shots + other.shots, self.seconds + other.seconds)
+
+
+@dataclass(frozen=True)
+class TimingModel:
+    r"""An estimate of the time on a quantum processor; a provider's own accounting decides.
+
+    .. math:: t = t_{job} + N_{shots}\,f\,(t_{delay} + t_{circuit})
+
+    with one overhead per job, the idle time between two shots, the duration of a circuit and a factor f for what error
+    mitigation runs in addition. All times in s.
+    """
+
+    job_overhead: float = 2.0
+    """Loading and compiling one job."""
+    repetition_delay: float = DEFAULT_REPETITION_DELAY
+    """Time between two shots; a backend states its own as ``default_rep_delay``."""
+    circuit_duration: float = 10e-6
+    """Duration of one execution, reset and readout included."""
+    mitigation_factor: float = 1.0
+    """Executions per shot that error mitigation adds: noise factors, calibration circuits, sampling
+    overhead."""
+
+    def seconds(self, *, shots: int, jobs: int) -> float:
+        """Estimated processor time in s."""
+        per_shot = self.repetition_delay + self.circuit_duration
+        return jobs * self.job_overhead + shots * self.mitigation_factor * per_shot
 
 
 @dataclass(frozen=True, eq=False)

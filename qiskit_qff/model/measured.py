@@ -21,9 +21,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.errors import ConfigError
+from qiskit_qff.errors import ConfigError, suggest
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request, total_cost
-from qiskit_qff.evaluators.spelling import suggest
 from qiskit_qff.evaluators.strategies import density, environment
 from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, evaluate_side_by_side, measure_operators
 from qiskit_qff.model.force_field import ForceField

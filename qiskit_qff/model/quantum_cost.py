@@ -31,9 +31,9 @@ from qiskit_qff.errors import BackendError, DataError
 from qiskit_qff.evaluators.backends import NOISELESS, check_noiseless, device_evaluator, find_device
 from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
+from qiskit_qff.evaluators.protocol import TimingModel
 from qiskit_qff.evaluators.strategies.operator import n_circuits, operator_requests
 from qiskit_qff.evaluators.tasks import loader_task
-from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.placement import place_registers, rounds_of
 from qiskit_qff.model.register import Register, RegisterKey

@@ -28,9 +28,8 @@ from qiskit_qff.evaluators.backends import Device
 from qiskit_qff.evaluators.cutout import QubitLine
 from qiskit_qff.evaluators.primitive import JobLimits
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Request
-from qiskit_qff.evaluators.reading import RESULT_ARRAYS, read_strings
 from qiskit_qff.evaluators.strategies.operator import assemble_operator, operator_requests
-from qiskit_qff.evaluators.z_strings import string_set
+from qiskit_qff.evaluators.z_strings import RESULT_ARRAYS, read_strings, string_set
 from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.placement import Tile, place_registers

@@ -18,11 +18,10 @@ from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators.backends import Device, device_evaluator, find_device
 from qiskit_qff.evaluators.cutout import QubitLine
-from qiskit_qff.evaluators.ibm_account import connect
+from qiskit_qff.evaluators.ibm_account import client_errors, connect, redact
 from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator, split_joint
 from qiskit_qff.evaluators.protocol import Request
-from qiskit_qff.evaluators.redaction import client_errors, redact
 from qiskit_qff.model.remote.run_directory import (
     PlannedJob,
     Run,

@@ -13,8 +13,7 @@ import numpy as np
 from qiskit_qff.evaluators.backends import NOISELESS, build_evaluator, device_evaluator, find_device
 from qiskit_qff.evaluators.ibm_account import opened_mode
 from qiskit_qff.evaluators.mitigation import find_preset
-from qiskit_qff.evaluators.protocol import Evaluator
-from qiskit_qff.evaluators.timing import TimingModel
+from qiskit_qff.evaluators.protocol import Evaluator, TimingModel
 from qiskit_qff.model.config import EstimatorConfig, TrainConfig
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.loss import Progress

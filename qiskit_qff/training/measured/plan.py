@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qiskit_qff.evaluators.primitive import JobLimits
-from qiskit_qff.evaluators.protocol import Cost
-from qiskit_qff.evaluators.timing import TimingModel
+from qiskit_qff.evaluators.protocol import Cost, TimingModel
 from qiskit_qff.training.measured.loss import MeasuredLoss
 from qiskit_qff.training.measured.optimizers import SPSA_CALIBRATION, OptimizerSettings
 

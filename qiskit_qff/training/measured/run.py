@@ -16,8 +16,7 @@ from typing import Literal
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.evaluators.protocol import Cost, Evaluator
-from qiskit_qff.evaluators.timing import TimingModel
+from qiskit_qff.evaluators.protocol import Cost, Evaluator, TimingModel
 from qiskit_qff.training.balance import balanced_angles, balancing_slopes
 from qiskit_qff.training.measured.journal import Identity, Journal
 from qiskit_qff.training.measured.loss import LossSample, MeasuredLoss

@@ -11,10 +11,9 @@ from qiskit.primitives import BaseEstimatorV2
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators.backends import build_evaluator
-from qiskit_qff.evaluators.ibm_account import opened_mode
+from qiskit_qff.evaluators.ibm_account import HIDDEN, opened_mode, redact
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import Request
-from qiskit_qff.evaluators.redaction import HIDDEN, redact
 from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
 
 IN_ENVIRONMENT = "planted/in env+ironment"

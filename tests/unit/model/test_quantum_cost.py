@@ -13,8 +13,8 @@ from qiskit_qff.errors import BackendError, DataError
 from qiskit_qff.evaluators.backends import find_device
 from qiskit_qff.evaluators.mitigation import estimator_options, find_preset
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
+from qiskit_qff.evaluators.protocol import TimingModel
 from qiskit_qff.evaluators.tiling import TiledEvaluator, tile
-from qiskit_qff.evaluators.timing import TimingModel
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.measured import predict_measured
 from qiskit_qff.model.quantum_cost import circuit_counts, quantum_costs
