@@ -176,6 +176,9 @@ def _tell(field: "ForceField", out: Path, extra: dict[str, Any], output: Output)
     """Say what was measured, what was not, and where it was written."""
     from ase.data import chemical_symbols
 
+    from qiskit_qff.model.ledger import parameter_count, parameters_in_words
+
+    output.say(parameters_in_words(field.n_trainable))
     summary = print_calibration(field, output)
     left = Counter(chemical_symbols[z] for (z, _), register in field.registers.items() if register.measured is None)
     if left:
@@ -184,7 +187,8 @@ def _tell(field: "ForceField", out: Path, extra: dict[str, Any], output: Output)
     if "n_circuits" in extra:
         output.say(f"circuits: {extra['n_circuits']}, shots: {extra['n_shots']}")
     output.say(f"written: {out}")
-    output.finish({"model": out, **extra, "calibration": summary, "missing": list(left)})
+    counted = parameter_count(field.n_trainable)
+    output.finish({"model": out, **counted, **extra, "calibration": summary, "missing": list(left)})
 
 
 def _check_out(out: Path) -> None:

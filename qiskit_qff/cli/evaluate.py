@@ -74,6 +74,7 @@ def evaluate(
     """Compare a model with ab initio labels."""
     from qiskit_qff.cli.evaluation_output import check_evaluation_directory, write_evaluation
     from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.model.ledger import parameter_count, parameters_in_words
     from qiskit_qff.model.metrics import measure
     from qiskit_qff.report.evaluation_run import NOT_IN_TRAINING
     from qiskit_qff.structures.shipped import read_source
@@ -92,7 +93,9 @@ def evaluate(
         asked = {"backend": backend, "strategy": strategy, "mitigation": mitigation}
         rehearse(field, frames, output, decoupling=decoupling, shots=shots, **asked)
         return
-    extra: dict[str, Any] = {"n_frames_seen_in_training": None if seen is None else sum(seen)}
+    output.say(parameters_in_words(field.n_trainable))
+    extra: dict[str, Any] = parameter_count(field.n_trainable)
+    extra |= {"n_frames_seen_in_training": None if seen is None else sum(seen)}
     if backend == "exact" and shots is None:
         predictions = _predict(field, frames, output)
         extra |= calibration_extra(field, frames)
@@ -306,6 +309,6 @@ def _report(
     for key, value in extra.items():
         if key == "calibration":
             print_summary(value, output)
-        elif key not in {"uncertainty", "unseen"}:
+        elif key not in {"uncertainty", "unseen", "n_trainable", "beyond_claim"}:
             output.say(f"{key}: {value}")
     output.finish({**metrics.to_dict(), **extra})

@@ -13,10 +13,6 @@ from qiskit_qff.cli.uncertainty_summary import print_training_domain
 if TYPE_CHECKING:
     from qiskit_qff.model.force_field import ForceField
 
-CLAIM = 99
-"""Trainable parameters that the package's claims are about."""
-BEYOND = f" (more than the {CLAIM} of the package's claims)"
-
 
 def info(
     model: ModelArgument,
@@ -28,6 +24,7 @@ def info(
     """Show the parameter ledger, the channels and the circuits of a model."""
     from qiskit_qff.circuit.ansatz import build_program
     from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.model.ledger import parameter_count
     from qiskit_qff.report.circuits import draw
     from qiskit_qff.report.model_sections import channels_in_words, circuit_costs
 
@@ -58,7 +55,7 @@ def info(
             output.say(f"U on {spec.n_qubits} qubits:\n{draw(build_program(spec).circuit)}")
     output.finish(
         {
-            "n_trainable": field.n_trainable,
+            **parameter_count(field.n_trainable),
             "ledger": field.ledger.to_dict(),
             "species": [entry.symbol for entry in field.ledger.species],
             "n_registers": len(field.registers),
@@ -87,6 +84,8 @@ def info(
 
 def print_ledger(field: "ForceField", output: Output) -> None:
     """The parameter ledger as a table, with the number that counts in its title."""
+    from qiskit_qff.model.ledger import parameters_in_words
+
     entries = field.ledger.species
     rows: list[tuple[object, ...]] = [
         (
@@ -108,7 +107,7 @@ def print_ledger(field: "ForceField", output: Output) -> None:
     counts = free["selected_channels"], free["label_free_numbers"]
     rows.append(("all", len(field.registers), field.n_qubits, *fitted, *counts))
     output.table(
-        f"{field.n_trainable} trainable parameters{BEYOND if field.n_trainable > CLAIM else ''}",
+        parameters_in_words(field.n_trainable),
         (
             "element",
             "registers",

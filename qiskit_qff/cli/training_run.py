@@ -18,6 +18,7 @@ from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.config_text import commented_yaml
 from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.ledger import parameter_count
 from qiskit_qff.report.figures import save
 from qiskit_qff.report.html import Page, Section, write_page
 from qiskit_qff.report.record import RECORD, Example, Record, environment
@@ -205,7 +206,7 @@ def summary(trained: TrainedModel) -> dict[str, Any]:
     """The results as plain data: what ``metrics.json`` and ``--json`` say."""
     result = trained.result
     return {
-        "n_trainable": result.force_field.n_trainable,
+        **parameter_count(result.force_field.n_trainable),
         "ledger": result.force_field.ledger.to_dict(),
         **{name: metrics.to_dict() for name, metrics in trained.metrics.items()},
         "loss": result.loss,

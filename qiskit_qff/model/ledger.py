@@ -16,6 +16,28 @@ from ase.data import chemical_symbols
 
 from qiskit_qff.model.species_model import SpeciesModel
 
+CLAIM = 99
+"""Most trainable parameters that the package's claims are about."""
+
+
+def parameter_count(n_trainable: int) -> dict[str, Any]:
+    """How many parameters a model has, for JSON, and whether it is beyond the package's claim.
+
+    Args:
+        n_trainable: Numbers fitted to energies, forces or stresses.
+    """
+    return {"n_trainable": n_trainable, "beyond_claim": n_trainable > CLAIM}
+
+
+def parameters_in_words(n_trainable: int) -> str:
+    """The same for people.
+
+    Args:
+        n_trainable: Numbers fitted to energies, forces or stresses.
+    """
+    beyond = f" (more than the {CLAIM} of the package's claim)" if n_trainable > CLAIM else ""
+    return f"{n_trainable} trainable parameters{beyond}"
+
 
 @dataclass(frozen=True)
 class SpeciesLedger:

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from ase.io import write
 from fitting import fitted
 
 from qiskit_qff.cli.main import run
@@ -68,14 +69,22 @@ def test_more_parameters_than_the_claim_are_trained_and_said_to_be_more(frames, 
         fitted(frames[:3], config_of(2, most), rng=np.random.default_rng(0)).force_field for most in (120, 99)
     )
     assert (large.n_trainable, small.n_trainable) == (120, 99)
+    write(tmp_path / "data.extxyz", [frame.to_atoms() for frame in frames[:2]])
     for name, field in (("large", large), ("small", small)):
-        field.save(tmp_path / f"{name}.json")
-        assert run(["info", str(tmp_path / f"{name}.json"), "--json"]) == 0
-        captured = capsys.readouterr()
-        told = json.loads(captured.out.splitlines()[-1])
-        assert told["n_trainable"] == field.n_trainable
-        assert told["n_registers"] == len(field.registers)
-        assert (told["n_qubits"], told["two_qubit_gates"]) == (2, 1)
-        words = " ".join(captured.err.split())
-        assert f"{field.n_trainable} trainable parameters" in words
-        assert ("more than the 99 of the package's claims" in words) == (name == "large")
+        model = str(tmp_path / f"{name}.json")
+        field.save(model)
+        for command in (
+            ["info", model],
+            ["evaluate", model, str(tmp_path / "data.extxyz")],
+            ["calibrate", model, "--backend", "exact", "--out", str(tmp_path / f"{name}_measured.json")],
+        ):
+            assert run([*command, "--json"]) == 0
+            captured = capsys.readouterr()
+            told = json.loads(captured.out.splitlines()[-1])
+            assert (told["n_trainable"], told["beyond_claim"]) == (field.n_trainable, name == "large")
+            words = " ".join(captured.err.split())
+            assert f"{field.n_trainable} trainable parameters" in words
+            assert ("more than the 99 of the package's claim" in words) == (name == "large")
+            if command[0] == "info":
+                assert told["n_registers"] == len(field.registers)
+                assert (told["n_qubits"], told["two_qubit_gates"]) == (2, 1)
