@@ -1,6 +1,7 @@
 """Figures of the benchmarks: errors over parameters, uncertainties, and what molecular dynamics did."""
 
 import numpy as np
+import render_quantum
 import render_stability
 import render_uncertainty
 from matplotlib import rc_context
@@ -17,8 +18,35 @@ def draw():
         save(parameters_figure(record), RESULTS / "parameters.png")
     if any("heat" in run for run in render_stability.runs()):
         save(dynamics_figure(), RESULTS / "stability.png")
+    if render_quantum.read("register_size"):
+        save(register_figure(), RESULTS / "register_size.png")
     if render_uncertainty.read():
         save(coverage_figure(), RESULTS / "coverage.png")
+
+
+@rc_context(STYLE)
+def register_figure():
+    """One model in registers of each size: error with and without a device's noise, then gates and executions."""
+    rows = render_quantum.read("register_size")["rows"]
+    sizes = [row["n_qubits"] for row in rows]
+    measured = np.array([row["measured_force_mae_mev_per_ang"] for row in rows])
+    figure = Figure(figsize=(6.6, 2.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(sizes, [row["force_mae_mev_per_ang"] for row in rows], "o-", color=PALETTE[0], label="exact")
+    left.plot(sizes, measured.mean(axis=1), "s--", color=PALETTE[1], label="measured on the fake device")
+    for draw_of_seed in measured.T:
+        left.plot(sizes, draw_of_seed, ".", color=PALETTE[1], markersize=3)
+    left.set_ylabel("force MAE against DFT (meV/Å)")
+    left.set_ylim(bottom=0)
+    left.legend(fontsize=7)
+    right.plot(sizes, [row["two_qubit_gates"] for row in rows], "o-", color=PALETTE[2], label="two-qubit gates")
+    right.plot(sizes, [row["executions"] / 1000 for row in rows], "s--", color=PALETTE[3], label="thousand executions")
+    right.set_ylabel("a register's gates; executions")
+    right.legend(fontsize=7)
+    for axes in (left, right):
+        axes.set_xlabel("qubits per register")
+        axes.set_xticks(sizes)
+    return figure
 
 
 @rc_context(STYLE)

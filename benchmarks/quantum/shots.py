@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from qiskit_qff import train
-from qiskit_qff.evaluators.exact import ExpectedEvaluator, SampledEvaluator
+from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.measured import predict_measured
 from qiskit_qff.structures.reading import read_frames
@@ -59,7 +59,7 @@ def needed(field, frames, strategy):
     """Shots a circuit, and shots in all, for both targets."""
     shots = 1000
     expected = predict_measured(
-        field, frames, evaluator_for=lambda *_: ExpectedEvaluator(shots=shots), strategy=strategy, shots=shots
+        field, frames, evaluator_for=lambda *_: ExactEvaluator(shots=shots), strategy=strategy, shots=shots
     )
     energy, force = deviations(expected, frames)
     circuits = expected.cost.circuits / (1 if strategy == "operator" else len(frames))

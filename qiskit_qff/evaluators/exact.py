@@ -7,7 +7,7 @@ many repetitions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -28,30 +28,17 @@ def _gates(task: MeasurementTask) -> GateTable:
 
 
 class ExactEvaluator:
-    """Simulates every circuit gate by gate and returns exact expectation values; no shots, no errors."""
+    """Simulates every circuit gate by gate and returns exact expectation values.
 
-    def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
-        """Exact expectation values for all requests.
-
-        Args:
-            requests: Tasks with their parameter sets; not changed.
-            shots: Has no meaning here; accepted so that evaluators are interchangeable.
-        """
-        del shots
-        return [_evaluate(request) for request in requests]
-
-
-class ExpectedEvaluator:
-    """The average perfect device: exact values with the exact covariances of a number of shots, nothing drawn.
-
-    With it every strategy gives the standard errors of its energies and forces in closed form.
+    Told of a number of shots, it also returns the covariances that sampling would give them, the average perfect
+    device: with it every strategy gives the standard errors of its energies and forces in closed form.
     """
 
-    def __init__(self, *, shots: int) -> None:
+    def __init__(self, *, shots: int | None = None) -> None:
         """Set the number of shots.
 
         Args:
-            shots: Executions per parameter set.
+            shots: Executions per parameter set whose covariances are wanted; values without errors by default.
 
         Raises:
             ConfigError: If the number of shots is not positive.
@@ -60,27 +47,24 @@ class ExpectedEvaluator:
         self._shots = shots
 
     def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
-        """Exact values and the covariances that sampling would give them.
+        """Exact expectation values for all requests.
 
         Args:
             requests: Tasks with their parameter sets; not changed.
-            shots: Executions per parameter set; the evaluator's own setting by default.
+            shots: In place of those that the evaluator was told of; without meaning where it was told of none.
         """
-        return [self._expect(request, self._shots if shots is None else shots) for request in requests]
+        return [self._expect(request, self._shots and (shots or self._shots)) for request in requests]
 
-    def _expect(self, request: Request, shots: int) -> Evaluation:
-        """Values and covariances of one request, in chunks."""
-        gates, readouts = _gates(request.task), request.task.readouts
-        batch, count = len(request.parameters), len(readouts)
-        values, covariances = np.empty((batch, count)), np.empty((batch, count, count))
-        for start in range(0, batch, _CHUNK):
-            probabilities = _probabilities(gates, request.parameters[start : start + _CHUNK])
-            part = slice(start, start + len(probabilities))
-            means = probabilities @ readouts.T
-            squares = np.einsum("bz,kz,lz->bkl", probabilities, readouts, readouts, optimize=True)
-            values[part] = means
-            covariances[part] = (squares - means[:, :, None] * means[:, None, :]) / shots
-        return Evaluation(values, covariances, Cost(circuits=batch, shots=batch * shots))
+    @staticmethod
+    def _expect(request: Request, shots: int | None) -> Evaluation:
+        """Values and covariances of one request."""
+        readouts, batch = request.task.readouts, len(request.parameters)
+        values, covariances = np.empty((batch, len(readouts))), np.zeros((batch, len(readouts), len(readouts)))
+        for part, probabilities in _probabilities(request):
+            values[part] = probabilities @ readouts.T
+            if shots:
+                covariances[part] = _covariances(probabilities, readouts) / shots
+        return Evaluation(values, covariances, Cost(batch, batch * (shots or 0)))
 
 
 class SampledEvaluator:
@@ -113,42 +97,37 @@ class SampledEvaluator:
 
     def _sample(self, request: Request, shots: int) -> Evaluation:
         """Sampled values of one request and the covariances that the counts imply."""
-        gates, readouts = _gates(request.task), request.task.readouts
-        probabilities = _probabilities(gates, request.parameters)
-        probabilities /= probabilities.sum(axis=1, keepdims=True)
-        counts = self._rng.multinomial(shots, probabilities)
+        readouts = request.task.readouts
+        probabilities = np.concatenate([part for _, part in _probabilities(request)])
+        counts = self._rng.multinomial(shots, probabilities / probabilities.sum(axis=1, keepdims=True))
         # One imaginary shot spread over all outcomes keeps an error from being zero where no event was seen.
-        shrunk = (counts + 1.0 / counts.shape[1]) / (shots + 1)
-        means = shrunk @ readouts.T
-        squares = np.einsum("bz,kz,lz->bkl", shrunk, readouts, readouts, optimize=True)
-        covariances = (squares - means[:, :, None] * means[:, None, :]) / shots
+        covariances = _covariances((counts + 1.0 / counts.shape[1]) / (shots + 1), readouts) / shots
         n_shots = shots * len(counts)
         cost = Cost(len(counts), n_shots, self._timing.seconds(shots=n_shots, jobs=1))
         return Evaluation(counts @ readouts.T / shots, covariances, cost)
 
 
-def _evaluate(request: Request) -> Evaluation:
-    """Exact values of one request."""
-    gates, readouts = _gates(request.task), request.task.readouts
-    batch, n_readouts = len(request.parameters), len(readouts)
-    values = np.empty((batch, n_readouts))
-    for start in range(0, batch, _CHUNK):
-        chunk = request.parameters[start : start + _CHUNK]
-        values[start : start + len(chunk)] = _probabilities(gates, chunk) @ readouts.T
-    return Evaluation(values, np.zeros((batch, n_readouts, n_readouts)), Cost(circuits=batch))
+def _probabilities(request: Request) -> Iterator[tuple[slice, FloatArray]]:
+    """Probabilities of all basis states, shape ``(n_sets, 2**n)``, some parameter sets at a time."""
+    gates = _gates(request.task)
+    for start in range(0, max(1, len(request.parameters)), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        states = gates.run(gates.rotation_angles(request.parameters[part]), np.zeros(1, dtype=np.int64))
+        yield part, np.abs(states[:, :, 0]) ** 2
 
 
-def _probabilities(gates: GateTable, parameters: FloatArray) -> FloatArray:
-    """Probabilities of all basis states, shape ``(batch, 2**n)``."""
-    states = gates.run(gates.rotation_angles(parameters), np.zeros(1, dtype=np.int64))
-    return np.asarray(np.abs(states[:, :, 0]) ** 2)
+def _covariances(probabilities: FloatArray, readouts: FloatArray) -> FloatArray:
+    """Covariances of the readouts in one shot, shape ``(n_sets, n_readouts, n_readouts)``."""
+    means = probabilities @ readouts.T
+    squares = np.einsum("bz,kz,lz->bkl", probabilities, readouts, readouts, optimize=True)
+    return np.asarray(squares - means[:, :, None] * means[:, None, :])
 
 
-def _check_shots(shots: int) -> None:
+def _check_shots(shots: int | None) -> None:
     """Refuse numbers of shots that are not positive.
 
     Raises:
         ConfigError: If so.
     """
-    if shots < 1:
+    if shots is not None and shots < 1:
         raise ConfigError(f"The number of shots must be positive; {shots} was given.")

@@ -42,56 +42,38 @@ class MitigationPreset:
     """Name for the command line."""
     description: str
     """What it does, in a few words; printed with results."""
-    measure_mitigation: bool
-    """TREX for readout errors, with twirled measurements."""
-    gate_twirling: bool
-    """Random Pauli gates around entangling layers."""
-    zne: bool
-    """Extrapolation to zero noise."""
-    pec: bool
-    """Probabilistic error cancellation; needs a noise model of the layers."""
-    time_factor: float
+    time_factor: float = 1.0
     """Executions per requested shot, for cost estimates; PEC's depends on the noise and is a typical value."""
+    measure_mitigation: bool = False
+    """TREX for readout errors, with twirled measurements."""
+    gate_twirling: bool = False
+    """Random Pauli gates around entangling layers."""
+    zne: bool = False
+    """Extrapolation to zero noise."""
+    pec: bool = False
+    """Probabilistic error cancellation; needs a noise model of the layers."""
 
 
 PRESETS: dict[str, MitigationPreset] = {
     preset.name: preset
     for preset in (
-        MitigationPreset(
-            "none",
-            "no mitigation",
-            measure_mitigation=False,
-            gate_twirling=False,
-            zne=False,
-            pec=False,
-            time_factor=1.0,
-        ),
-        MitigationPreset(
-            "readout",
-            "TREX readout mitigation, measurement twirling",
-            measure_mitigation=True,
-            gate_twirling=False,
-            zne=False,
-            pec=False,
-            time_factor=1.0,
-        ),
+        MitigationPreset("none", "no mitigation"),
+        MitigationPreset("readout", "TREX readout mitigation, measurement twirling", measure_mitigation=True),
         MitigationPreset(
             "zne",
             "TREX, gate twirling, zero-noise extrapolation (factors 1, 3, 5)",
+            time_factor=3.0,
             measure_mitigation=True,
             gate_twirling=True,
             zne=True,
-            pec=False,
-            time_factor=3.0,
         ),
         MitigationPreset(
             "pec",
             "TREX, gate twirling, probabilistic error cancellation",
+            time_factor=4.0,
             measure_mitigation=True,
             gate_twirling=True,
-            zne=False,
             pec=True,
-            time_factor=4.0,
         ),
     )
 }

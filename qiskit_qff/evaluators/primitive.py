@@ -1,15 +1,16 @@
 r"""One evaluator for everything that implements Qiskit's Estimator interface.
 
 Works with ``StatevectorEstimator``, Aer's ``EstimatorV2``, ``BackendEstimatorV2`` and
-``qiskit_ibm_runtime.executor_estimator.Estimator`` (devices, sessions, batches, and local simulators). Each
-task is transpiled once; a batch is one PUB with an array of parameters; all readouts come from one
-measurement setting.
+``qiskit_ibm_runtime.executor_estimator.Estimator`` (devices, sessions, batches, and local simulators). Each task is
+transpiled once for its qubits. A PUB is a *row* of requests, one a register, side by side on their own qubits, with an
+array of parameter sets; a request by itself is a row of one. All readouts come from one measurement setting.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -30,6 +31,11 @@ from qiskit_qff.evaluators.ibm_account import client_errors
 from qiskit_qff.evaluators.mitigation import device_noise_model
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, MeasurementTask, Request, TimingModel
 from qiskit_qff.evaluators.z_strings import RESULT_ARRAYS, StringSet, read_readouts, read_strings, string_set
+
+Row = Sequence[Request]
+"""Requests that one circuit answers, one a register; shorter ones repeat their last parameter set."""
+Places = Sequence[QubitLine | None]
+"""The qubits of each request of a row; None leaves them to the transpiler."""
 
 
 @dataclass(frozen=True)
@@ -60,24 +66,18 @@ class _Prepared:
 
     circuit: QuantumCircuit
     """Transpiled circuit."""
-    observables: ObservablesArray
-    """Shape ``(n_observables, 1)``, to be broadcast against parameter sets."""
     strings: StringSet | None
     """Z strings behind the observables; None where readouts are measured directly."""
-    placed: tuple[SparsePauliOp, ...]
+    observables: tuple[SparsePauliOp, ...]
     """The observables one by one, on the qubits of the transpiled circuit."""
-
-
-_PreparedKey = tuple[MeasurementTask, tuple[int, ...]]
-"""Task, and the qubits that it was transpiled for."""
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """Part of a request that goes into one job."""
+    """Part of a row that goes into one job."""
 
-    request: int
-    """Index of the request."""
+    row: int
+    """Index of the row."""
     start: int
     """First parameter set."""
     stop: int
@@ -106,7 +106,7 @@ class PrimitiveEvaluator:
     """Physical qubits to use on the backend, of which smaller circuits take the best part; the transpiler's choice by
     default."""
     rng: np.random.Generator | None = None
-    """Gives every job of a local simulation its own seed; None leaves seeding to the estimator."""
+    """Gives every PUB of a local simulation its own seed; None leaves seeding to the estimator."""
     derive_noise: bool = False
     """Whether every job gets a noise model of its layers from the device's calibration, for PEC."""
     seed_transpiler: int = 0
@@ -120,8 +120,7 @@ class PrimitiveEvaluator:
     def __post_init__(self) -> None:
         """Find out how the estimator makes its noise."""
         if self.gaussian_noise is None:
-            module = type(self.estimator).__module__
-            self.gaussian_noise = isinstance(self.estimator, StatevectorEstimator) or module.startswith("qiskit_aer.")
+            self.gaussian_noise = isinstance(self.estimator, StatevectorEstimator) or _is_aer(self.estimator)
 
     def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
         """Expectation values for all requests, in as few jobs as the limits allow.
@@ -134,99 +133,92 @@ class PrimitiveEvaluator:
             ConfigError: If the number of shots is not positive, or exact values are asked of a device.
             BackendError: If the job fails.
         """
-        used = self.shots if shots is None else shots
-        self._check_shots(used)
-        values = [np.empty((len(request.parameters), len(request.task.readouts))) for request in requests]
-        covariances = [np.empty((*array.shape, array.shape[1])) for array in values]
-        seconds = np.zeros(len(requests))
-        for job in _jobs(requests, self.limits.sets_per_job(used)):
-            # The runtime's local mode gives all PUBs of a job one seed, and their noise would be correlated.
-            runs = [job] if self.rng is None else [[piece] for piece in job]
-            answers = [answer for run in runs for answer in self._run(requests, run, used)]
-            for piece, (part, covariance) in zip(job, answers, strict=True):
-                values[piece.request][piece.start : piece.stop] = part
-                covariances[piece.request][piece.start : piece.stop] = covariance
-                share = (piece.stop - piece.start) / sum(other.stop - other.start for other in job)
-                n_shots = (used or 0) * (piece.stop - piece.start)
-                seconds[piece.request] += self.timing.seconds(shots=n_shots, jobs=0) + share * self.timing.job_overhead
-        return [
-            Evaluation(value, covariance, Cost(len(value), (used or 0) * len(value), float(time) if used else 0.0))
-            for value, covariance, time in zip(values, covariances, seconds, strict=True)
-        ]
+        answers = self.evaluate_joint([[request] for request in requests], [[self.line]] * len(requests), shots=shots)
+        return [answer for (answer,) in answers]
 
     def evaluate_joint(
-        self, rows: Sequence[Sequence[Request]], lines: Sequence[Sequence[QubitLine]], *, shots: int | None = None
+        self, rows: Sequence[Row], places: Sequence[Places], *, shots: int | None = None
     ) -> list[list[Evaluation]]:
-        """Expectation values of several registers per circuit, each on its own qubits; one job, one PUB a circuit.
+        """Expectation values of several registers per circuit, in as few jobs as the limits allow.
 
         Args:
-            rows: For every circuit the requests that it answers, one a register; shorter ones repeat their last
-                parameter set.
-            lines: The qubits of each register, in the same order.
-            shots: Executions per circuit; :attr:`shots` by default.
+            rows: For every circuit the requests that it answers.
+            places: Their qubits, in the same order.
+            shots: Executions per parameter set; :attr:`shots` by default.
+
+        Returns:
+            The answers of each row; the first one carries what the row cost.
 
         Raises:
             ConfigError: If the number of shots is not positive, or exact values are asked of a device.
-            BackendError: If the job fails.
+            BackendError: If a job fails.
         """
         used = self.shots if shots is None else shots
         self._check_shots(used)
-        running = self.submit_joint(rows, lines, shots=used)
-        with client_errors("The estimator job failed, nothing of it can be used"):
-            results = running.result()
-        answers = []
-        for number, (row, places, result) in enumerate(zip(rows, lines, results, strict=True)):
-            n_sets = max(len(request.parameters) for request in row)
-            n_shots = (used or 0) * n_sets
-            own = Cost(n_sets, n_shots, self.timing.seconds(shots=n_shots, jobs=0 if number else 1))
-            read = [
-                self._read(self._prepare(request.task, line), part, used)
-                for request, line, part in zip(row, places, split_joint(result.data, row), strict=True)
-            ]
-            answers.append([Evaluation(*pair, Cost() if index else own) for index, pair in enumerate(read)])
-        return answers
+        found: list[list[list[tuple[FloatArray, FloatArray]]]] = [[[] for _ in row] for row in rows]
+        seconds, padded = np.zeros(len(rows)), [_padded(row) for row in rows]
+        for job in _jobs(padded, self.limits.sets_per_job(used)):
+            # The runtime's local mode gives all PUBs of a job one seed, and their noise would be correlated.
+            for run in [job] if self.rng is None else [[piece] for piece in job]:
+                parts = [_part(padded[piece.row], piece) for piece in run]
+                running = self.submit_joint(parts, [places[piece.row] for piece in run], shots=used)
+                with client_errors("The estimator job failed, nothing of it can be used"):
+                    results = running.result()
+                for piece, part, result in zip(run, parts, results, strict=True):
+                    for slot, answer in zip(
+                        found[piece.row], self._read(part, places[piece.row], result.data, used), strict=True
+                    ):
+                        slot.append(answer)
+            total = sum(piece.stop - piece.start for piece in job)
+            for piece in job:
+                share = (piece.stop - piece.start) / total
+                n_shots = (used or 0) * (piece.stop - piece.start)
+                seconds[piece.row] += self.timing.seconds(shots=n_shots, jobs=0) + share * self.timing.job_overhead
+        return [
+            _evaluations(row, answers, used, float(time) if used else 0.0)
+            for row, answers, time in zip(rows, found, seconds, strict=True)
+        ]
 
-    def submit_joint(
-        self, rows: Sequence[Sequence[Request]], lines: Sequence[Sequence[QubitLine]], *, shots: int | None
-    ) -> Any:
-        """Start one job with one PUB per joint circuit, and return it without waiting for its result.
+    def submit_joint(self, rows: Sequence[Row], places: Sequence[Places], *, shots: int | None) -> Any:
+        """Start one job with one PUB per row, and return it without waiting for its result.
 
         Args:
-            rows: For every circuit the requests that it answers, one a register.
-            lines: The qubits of each register, in the same order.
-            shots: Executions per circuit.
+            rows: For every circuit the requests that it answers.
+            places: Their qubits, in the same order.
+            shots: Executions per parameter set.
 
         Raises:
             BackendError: If the job cannot be started.
         """
-        pubs = [self._joint_pub(row, places) for row, places in zip(rows, lines, strict=True)]
+        pubs = [self._pub(_padded(row), own) for row, own in zip(rows, places, strict=True)]
         if self.rng is not None:
             _reseed(self.estimator, int(self.rng.integers(2**31)))
         with client_errors("The estimator refused the job"):
-            return self.estimator.run(pubs, precision=_precision(shots))
+            if self.derive_noise:
+                self._set_noise_model(pubs)
+            # A trifle coarser than asked, because estimators round shots up.
+            precision = 0.0 if shots is None else (1.0 + 1e-9) / float(np.sqrt(shots))
+            return self.estimator.run(pubs, precision=precision)
 
-    def _joint_pub(
-        self, row: Sequence[Request], places: Sequence[QubitLine]
-    ) -> tuple[QuantumCircuit, ObservablesArray, dict[tuple[Parameter, ...], FloatArray]]:
-        """One circuit for several registers, the strings of all of them, and all angles."""
+    def transpiled(self, task: MeasurementTask) -> QuantumCircuit:
+        """The circuit that is run for a task."""
+        return self._prepare(task, self.line).circuit
+
+    def _pub(self, row: Row, places: Places) -> tuple[QuantumCircuit, ObservablesArray, Any]:
+        """One circuit for all registers of a row, the observables of all of them, and all angles."""
+        prepared = [self._prepare(request.task, line) for request, line in zip(row, places, strict=True)]
+        observables = ObservablesArray.coerce([[one] for task in prepared for one in task.observables])
+        if len(row) == 1:
+            return prepared[0].circuit, observables, row[0].parameters
         whole = QuantumCircuit(self.backend.num_qubits)
-        observables: list[SparsePauliOp] = []
         values: dict[tuple[Parameter, ...], FloatArray] = {}
-        n_sets = max(len(request.parameters) for request in row)
-        for number, (request, line) in enumerate(zip(row, places, strict=True)):
-            task = self._prepare(request.task, line)
+        for number, (request, task) in enumerate(zip(row, prepared, strict=True)):
             own = tuple(Parameter(f"register{number:04d}_{k:04d}") for k in range(task.circuit.num_parameters))
             whole.compose(
                 task.circuit.assign_parameters(dict(zip(task.circuit.parameters, own, strict=True))), inplace=True
             )
-            missing = n_sets - len(request.parameters)
-            values[own] = np.pad(request.parameters, ((0, missing), (0, 0)), mode="edge")
-            observables += task.placed
-        return whole, ObservablesArray.coerce([[observable] for observable in observables]), values
-
-    def transpiled(self, task: MeasurementTask) -> QuantumCircuit:
-        """The circuit that is run for a task."""
-        return self._prepare(task).circuit
+            values[own] = request.parameters
+        return whole, observables, values
 
     def _check_shots(self, shots: int | None) -> None:
         """Refuse numbers of shots that cannot be run.
@@ -239,9 +231,8 @@ class PrimitiveEvaluator:
         if shots is not None and shots < 1:
             raise ConfigError(f"The number of shots must be positive; {shots} was given.")
 
-    def _prepare(self, task: MeasurementTask, line: QubitLine | None = None) -> _Prepared:
-        """Transpile a task once for a line of qubits, by default that of the evaluator."""
-        line = self.line if line is None else line
+    def _prepare(self, task: MeasurementTask, line: QubitLine | None) -> _Prepared:
+        """Transpile a task once for a line of qubits."""
         key = task, () if line is None else line.qubits
         if key not in self._prepared:
             circuit = task.circuit
@@ -257,92 +248,94 @@ class PrimitiveEvaluator:
             observables = (
                 [diagonal_observable(row) for row in task.readouts] if strings is None else strings.observables()
             )
-            placed = [observable.apply_layout(circuit.layout) for observable in observables]
-            array = ObservablesArray.coerce([[observable] for observable in placed])
-            self._prepared[key] = _Prepared(circuit, array, strings, tuple(placed))
+            placed = tuple(observable.apply_layout(circuit.layout) for observable in observables)
+            self._prepared[key] = _Prepared(circuit, strings, placed)
         return self._prepared[key]
-
-    def build_pubs(self, requests: Sequence[Request]) -> list[tuple[QuantumCircuit, ObservablesArray, FloatArray]]:
-        """The PUBs that answer the requests, one each, for those who run them by other means."""
-        prepared = [self._prepare(request.task) for request in requests]
-        return [
-            (task.circuit, task.observables, request.parameters)
-            for task, request in zip(prepared, requests, strict=True)
-        ]
-
-    def _run(
-        self, requests: Sequence[Request], job: list[_Piece], shots: int | None
-    ) -> list[tuple[FloatArray, FloatArray]]:
-        """Values and covariances of the pieces of one job."""
-        parts = [
-            Request(requests[piece.request].task, requests[piece.request].parameters[piece.start : piece.stop])
-            for piece in job
-        ]
-        running = self.submit(parts, shots=shots)
-        with client_errors("The estimator job failed, nothing of it can be used"):
-            results = running.result()
-        prepared = [self._prepare(part.task) for part in parts]
-        return [self._read(task, result.data, shots) for task, result in zip(prepared, results, strict=True)]
-
-    def submit(self, requests: Sequence[Request], *, shots: int | None) -> Any:
-        """Start one job with one PUB per request, and return it without waiting for its result.
-
-        Args:
-            requests: All of them go into this job.
-            shots: Executions per parameter set.
-
-        Raises:
-            BackendError: If the job cannot be started.
-        """
-        pubs = self.build_pubs(requests)
-        if self.rng is not None:
-            _reseed(self.estimator, int(self.rng.integers(2**31)))
-        with client_errors("The estimator refused the job"):
-            if self.derive_noise:
-                self._set_noise_model(pubs)
-            return self.estimator.run(pubs, precision=_precision(shots))
 
     def _set_noise_model(self, pubs: list[Any]) -> None:
         """Give the runtime's Estimator the noise that the calibration implies for the layers of these PUBs."""
         estimator: Any = self.estimator
+        firsts = [
+            {own: angles[0] for own, angles in values.items()} if isinstance(values, dict) else values[0]
+            for _, _, values in pubs
+        ]
         layers = estimator.find_unique_layers(
-            [(circuit, observables, values[0]) for circuit, observables, values in pubs]
+            [(circuit, observables, first) for (circuit, observables, _), first in zip(pubs, firsts, strict=True)]
         )
         estimator.options.resilience.layer_noise_model = device_noise_model(layers, pubs[0][0], self.backend.target)
         # Circuits of one qubit have no layer to invert, and the runtime fails on signs that were never drawn.
         estimator.options.resilience.pec_mitigation = bool(layers)
 
-    def _read(self, task: _Prepared, data: Any, shots: int | None) -> tuple[FloatArray, FloatArray]:
-        """Readout values and covariances of one PUB result."""
-        if task.strings is None or shots is None:
-            values, covariances, replaced = read_readouts(data, shots)
-        else:
-            values, covariances, replaced = read_strings(data, task.strings, shots)
-        self.replaced_errors += replaced
-        return values, covariances
+    def _read(self, row: Row, places: Places, data: Any, shots: int | None) -> list[tuple[FloatArray, FloatArray]]:
+        """Readout values and covariances of every request of one PUB result."""
+        prepared = [self._prepare(request.task, line) for request, line in zip(row, places, strict=True)]
+        found = []
+        for task, part in zip(prepared, _split(data, row, [len(task.observables) for task in prepared]), strict=True):
+            if task.strings is None or shots is None:
+                values, covariances, replaced = read_readouts(part, shots)
+            else:
+                values, covariances, replaced = read_strings(part, task.strings, shots)
+            self.replaced_errors += replaced
+            found.append((values, covariances))
+        return found
 
 
-def split_joint(data: Any, row: Sequence[Request]) -> list[Any]:
+def split_joint(data: Any, row: Row) -> list[Any]:
     """The data of a joint circuit, register by register, as a circuit of its own would have given them.
 
     Args:
-        data: ``evs``, ``stds`` and what the mitigation adds; observables on the first axis, parameter sets on the
-            second.
+        data: ``evs``, ``stds`` and what the mitigation adds; Z strings on the first axis, parameter sets on the second.
         row: The request of each register.
     """
-    bounds = np.cumsum([0, *(len(string_set(request.task.readouts).masks) for request in row)])
+    return _split(data, row, [len(string_set(request.task.readouts).masks) for request in row])
+
+
+def _split(data: Any, row: Row, counts: Sequence[int]) -> list[Any]:
+    """The data of each request, given how many observables it has."""
     names = [name for name in RESULT_ARRAYS if getattr(data, name, None) is not None]
     return [
         SimpleNamespace(
             **{name: np.asarray(getattr(data, name))[begin:end, : len(request.parameters)] for name in names}
         )
-        for request, (begin, end) in zip(row, pairwise(bounds), strict=True)
+        for request, (begin, end) in zip(row, pairwise(np.cumsum([0, *counts])), strict=True)
     ]
 
 
-def _precision(shots: int | None) -> float:
-    """The precision for which estimators take so many shots; a trifle coarser, because they round shots up."""
-    return 0.0 if shots is None else (1.0 + 1e-9) / float(np.sqrt(shots))
+def _evaluations(
+    row: Row, answers: list[list[tuple[FloatArray, FloatArray]]], shots: int | None, seconds: float
+) -> list[Evaluation]:
+    """The pieces of every request of a row put together; the first one carries the cost."""
+    cost = Cost(_n_sets(row), (shots or 0) * _n_sets(row), seconds)
+    found = []
+    for number, (request, pieces) in enumerate(zip(row, answers, strict=True)):
+        values, covariances = (np.concatenate(parts)[: len(request.parameters)] for parts in zip(*pieces, strict=True))
+        found.append(Evaluation(values, covariances, Cost() if number else cost))
+    return found
+
+
+def _n_sets(row: Row) -> int:
+    """Parameter sets of a row: as many as its longest request has."""
+    return max(len(request.parameters) for request in row)
+
+
+def _padded(row: Row) -> Row:
+    """The row with as many parameter sets in all of its requests, the last one repeated where there are fewer."""
+    n_sets = _n_sets(row)
+    return [
+        replace(one, parameters=np.pad(one.parameters, ((0, n_sets - len(one.parameters)), (0, 0)), mode="edge"))
+        for one in row
+    ]
+
+
+def _part(row: Row, piece: _Piece) -> list[Request]:
+    """Some parameter sets of a row."""
+    return [replace(request, parameters=request.parameters[piece.start : piece.stop]) for request in row]
+
+
+def _is_aer(estimator: BaseEstimatorV2) -> bool:
+    """Whether it is Aer's, which adds normal noise; without importing Aer, which takes long."""
+    primitives = sys.modules.get("qiskit_aer.primitives")
+    return primitives is not None and isinstance(estimator, primitives.EstimatorV2)
 
 
 def _reseed(estimator: Any, seed: int) -> None:
@@ -362,12 +355,12 @@ def _reseed(estimator: Any, seed: int) -> None:
         raise ConfigError(f"{type(estimator).__name__} cannot be seeded; pass rng=None and seed it yourself.")
 
 
-def _jobs(requests: Sequence[Request], sets_per_job: int) -> list[list[_Piece]]:
-    """Cut the requests into jobs of a limited number of parameter sets, in order."""
+def _jobs(rows: Sequence[Row], sets_per_job: int) -> list[list[_Piece]]:
+    """Cut the rows into jobs of a limited number of parameter sets, in order."""
     jobs: list[list[_Piece]] = [[]]
     room = sets_per_job
-    for index, request in enumerate(requests):
-        start, size = 0, len(request.parameters)
+    for index, row in enumerate(rows):
+        start, size = 0, _n_sets(row)
         while start < size:
             if room == 0:
                 jobs.append([])

@@ -109,8 +109,7 @@ class TiledEvaluator:
         """
         if self.is_joint:
             rows = joint_rows(self.tiling, requests)
-            places = [[self.tiling.place(requests[index].register)[1] for index in row] for row in rows]
-            lines = [[line for line in row if line is not None] for row in places]
+            lines = [[self.tiling.place(requests[index].register)[1] for index in row] for row in rows]
             runner = self._on(None)
             assert isinstance(runner, PrimitiveEvaluator)
             parts = runner.evaluate_joint([[requests[index] for index in row] for row in rows], lines, shots=shots)

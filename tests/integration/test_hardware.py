@@ -77,6 +77,9 @@ def test_flow_ends_in_operators_near_the_exact_ones(arguments, tmp_path, capsys)
     places = [qubit for tile in run.tiles().values() for qubit in tile.line.qubits]
     assert len(set(places)) == len(places) == sum(register.n_qubits for register in run.field().registers.values())
     operators, registers = measured_operators(run), run.field().registers
+    # One circuit, and one PUB, a setting, whatever the number of registers.
+    (n_qubits,) = {register.n_qubits for register in registers.values()}
+    assert [len(row) for job in run.jobs for row in job.rows] == [len(registers)] * (n_qubits + 1)
     assert list(operators) == list(registers)
     for key, operator in operators.items():
         error = operator.matrix - registers[key].circuit_matrix()

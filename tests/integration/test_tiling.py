@@ -89,7 +89,7 @@ def test_a_joint_circuit_measures_what_separate_ones_do(rng) -> None:
     bounds = registers(rng, 10)
     tiled = TiledEvaluator(tile(device.target, 2, len(bounds)), lambda _: inner, is_joint=True)
     measured = measure_operators({2: tiled}, bounds, shots=SHOTS)
-    assert sent == [3]
+    assert sent == [1, 1, 1]  # one PUB a setting; a job of its own each, because a job has one seed here
     assert sum(one.cost.circuits for one in measured) == 3
     assert sum(one.cost.shots for one in measured) == 3 * SHOTS
     scores = []

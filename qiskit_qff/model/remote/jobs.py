@@ -83,9 +83,11 @@ def planned_run(model: Path, directory: Path, settings: Settings, say: Callable[
             raise ConfigError(f"{directory} holds a run of {what}; choose another --run, or import it with --from.")
         say(f"going on with the run in {directory}")
         return run
-    say(calibration_cost(field, settings).in_words())
+    cost = calibration_cost(field, settings)  # refuses, before anything is written, what the device can't do
     device = find_device(settings.backend, n_qubits=field.n_qubits)
-    return create_run(directory, model, settings, snapshot_of(device, field))
+    run = create_run(directory, model, settings, snapshot_of(device, field))
+    say(cost.in_words())
+    return run
 
 
 def device_of(run: Run) -> Device:

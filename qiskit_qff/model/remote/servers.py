@@ -134,7 +134,8 @@ class LocalServer:
         Raises:
             JobFailedError: If the simulation fails.
         """
-        chosen = self._run.settings.seed
+        run = self._run.settings
+        chosen = run.seed
         name = self._run.tag(job) if chosen is None else f"{chosen}-{job.index}"
         rng = np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]))
         evaluators: dict[tuple[int, ...], PrimitiveEvaluator] = {}
@@ -147,7 +148,7 @@ class LocalServer:
                 evaluators[place] = evaluator_of(self._run, device, rng)
             try:
                 with client_errors(f"Job {job.index + 1} failed"):
-                    (item,) = evaluators[place].submit([request], shots=self._run.settings.shots).result()
+                    (item,) = evaluators[place].submit_joint([[request]], [[None]], shots=run.shots).result()
             except BackendError as error:
                 raise JobFailedError(str(error)) from error
             data.append(item.data)
@@ -191,15 +192,15 @@ class RuntimeServer:
         with client_errors(f"Job {job.index + 1} could not be sent"):
             return str(evaluator.submit_joint(rows, lines, shots=self._run.settings.shots).job_id())
 
-    def _rows(self, job: PlannedJob) -> tuple[list[list[Request]], list[list[QubitLine]]]:
+    def _rows(self, job: PlannedJob) -> tuple[list[list[Request]], list[list[QubitLine | None]]]:
         """Requests and qubits of every joint circuit of a job."""
         found = iter(job_requests(self._run, job))
         rows: list[list[Request]] = []
-        lines: list[list[QubitLine]] = []
+        lines: list[list[QubitLine | None]] = []
         for row in job.rows:
             members = [next(found) for _ in row]
             rows.append([request for _, request in members])
-            lines.append([line for line, _ in members if line is not None])
+            lines.append([line for line, _ in members])
         return rows, lines
 
     def find(self, job: PlannedJob) -> str | None:
