@@ -1,6 +1,7 @@
 """Files of version 0.1 have one circuit per element: they load as one register each, with the same committee."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from contracts.force_field.quantum_model import small_quantum_model
 from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector, build_program
 from qiskit_qff.circuit.compiled import operator_matrix
 from qiskit_qff.errors import ModelFileError
+from qiskit_qff.model.calibration import calibration_errors
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.uncertainty import Committee
 from qiskit_qff.structures.frame import Frame
@@ -150,6 +152,33 @@ def test_it_is_written_as_a_file_of_today(loaded, tmp_path):
     frame = Frame.from_atoms(mixed_crystal(2, seed=4, rattle=0.1))
     np.testing.assert_array_equal(again.predict(frame).forces, loaded.predict(frame).forces)
     assert Committee.of(again).frame(frame).energy == Committee.of(loaded).frame(frame).energy
+
+
+@pytest.mark.parametrize("document", ["balanced"], indirect=True)
+def test_calibrations_by_the_first_column_are_read(document, tmp_path):
+    """|0> and (|0> ± |k>)/√2 gave the first column of M = w u u^T, and with it all of M."""
+    origin = {"backend": "fake_torino", "shots": 4096, "mitigation": "none", "date": "2025-01-01T00:00:00+00:00"}
+    for entry in document["species"]:
+        spec = AnsatzSpec(**entry["ansatz"])
+        matrix = operator_matrix(build_program(spec), np.array(entry["theta"]), np.array(entry["weights"]))
+        variances = np.full(2 * spec.n_amplitudes - 1, 1e-6)
+        entry["measured"] = {"matrix": matrix.tolist(), "variances": variances.tolist(), "design": "first_column"}
+        entry["measured"] |= {"spectrum_known": True, "provenance": origin}
+    (tmp_path / "old.json").write_text(json.dumps(document))
+    field = ForceField.load(tmp_path / "old.json")
+    frame = Frame.from_atoms(mixed_crystal(2, seed=3, rattle=0.1))
+    plain = field.with_registers({key: replace(one, measured=None) for key, one in field.registers.items()})
+    np.testing.assert_allclose(field.predict(frame).forces, plain.predict(frame).forces, atol=1e-9)
+    (errors,) = calibration_errors(field, [frame])
+    assert (errors.force_std > 0.0).any()
+    for register in field.registers.values():
+        operator, weight = register.measured.operator(register.bound_program()), register.weights[0]
+        values, step = np.diagonal(operator.matrix), 1e-6
+        column = operator.matrix[0].copy()
+        column[1] += 0.5 * step  # the second state is (|0> + |1>)/√2
+        vector = column / np.linalg.norm(column)
+        moved = (weight * np.outer(vector, vector) - operator.matrix) / step
+        np.testing.assert_allclose(operator.response[1], moved, atol=1e-4 * np.abs(values).max())
 
 
 def test_readouts_that_are_gone_are_named(document, tmp_path):
