@@ -12,7 +12,10 @@ and whose covalent radii add up to c:
     R = d where d <= c: the bond is known;  R = max(2 c - d, 0.9 c) where d > c;  R = d = 0.9 c if the two never met
     S(r; x) = 1 - 10 t^3 + 15 t^4 - 6 t^5,    t = (r - y) / (x - y),    1 below y = 0.65 x / 0.95, 0 above x
 
-The formula of ZBL is in :mod:`qiskit_qff.model.core_kernels`. e is positive, falls monotonically and has two continuous
+    ZBL = k Z_i Z_j / r  [0.18175 exp(-3.19980 x) + 0.50986 exp(-0.94229 x) + 0.28022 exp(-0.40290 x)
+          + 0.02817 exp(-0.20162 x)],    x = r (Z_i^0.23 + Z_j^0.23) / 0.46850 Å
+
+e is positive, falls monotonically and has two continuous
 derivatives. Where the data know the bond, e is ZBL S. A bond that they merely lack is possible chemistry: down to
 0.855 c it costs at most h, ten kT at room temperature. R falls from c to 0.9 c as d grows to 1.1 c, so that no
 wall jumps when one more frame is added.
@@ -35,20 +38,26 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from ase.data import covalent_radii
 
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.errors import ModelFileError
-from qiskit_qff.model.core_kernels import INNER_FRACTION, OUTER_FRACTION, evaluate_pairs, pair_energy
+from qiskit_qff.structures.neighbors import NeighborList
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+#: e^2 / (4 pi epsilon_0) in eV Å (CODATA 2018).
+COULOMB_CONSTANT = 14.3996454784
+#: Amplitudes and decay rates of the universal screening function.
+SCREENING = ((0.18175, 3.19980), (0.50986, 0.94229), (0.28022, 0.40290), (0.02817, 0.20162))
 
-    from qiskit_qff.array_types import FloatArray, IntArray
-    from qiskit_qff.structures.neighbors import NeighborList
-
+#: Repulsion and levelling begin at this fraction of a distance that atoms are known or expected to reach,
+OUTER_FRACTION = 0.95
+#: and the repulsion is unswitched below this one: soft, since bonds of ions to oxygen or sulphur are short.
+INNER_FRACTION = 0.65
 #: Pairs that were never seen as close as a bond may still bond: at this multiple of the sum of their covalent radii.
 BOND_FRACTION = 0.9
 #: Above that the repulsion adds no more than this, in eV: ten kT at room temperature.
@@ -104,28 +113,23 @@ class CoreRepulsion:
 
     @classmethod
     def from_shortest_distances(
-        cls,
-        species: Sequence[int],
-        shortest: Mapping[tuple[int, int], float] | FloatArray,
-        *,
-        cutoff: float = np.inf,
+        cls, species: Sequence[int], shortest: FloatArray, *, cutoff: float = np.inf
     ) -> CoreRepulsion:
         """Place every pair's switch below the shortest training distance and below the lengths of bonds.
 
         Args:
             species: Atomic numbers of the model's species.
-            shortest: Shortest training distance per pair in Å: an array of shape ``(S, S)`` with
-                ``inf`` for pairs never seen, or a mapping from pairs of atomic numbers (either
-                order; absent pairs were never seen).
+            shortest: Shortest training distance per pair in Å, symmetric, shape ``(S, S)``; ``inf`` for pairs that
+                were never seen.
             cutoff: Cutoff radius of the model in Å; pairs beyond it are not listed, so no core may reach it.
 
         Returns:
             The repulsion, zero on every frame it was derived from.
         """
-        seen = _shortest_table(species, shortest)
-        covalent = _covalent_sums(species)
+        radii = covalent_radii[list(species)]
+        covalent = radii[:, None] + radii
         bond = BOND_FRACTION * covalent
-        known = np.minimum(np.where(np.isfinite(seen), seen, bond), cutoff)
+        known = np.minimum(np.where(np.isfinite(shortest), shortest, bond), cutoff)
         reach = np.where(known <= covalent, known, np.maximum(2.0 * covalent - known, bond))
         return cls(
             species=tuple(int(z) for z in species),
@@ -148,35 +152,51 @@ class CoreRepulsion:
             Energies per atom (half of each pair), shape ``(n,)`` in eV; forces, shape ``(n, 3)``
             in eV/Å; and the virial dE/dstrain, shape ``(3, 3)`` in eV.
         """
-        return evaluate_pairs(
-            species_index,
-            neighbors.first,
-            neighbors.neighbor,
-            neighbors.vectors,
-            neighbors.distances,
-            np.asarray(self.species, dtype=np.float64),
-            self.inner,
-            self.outer,
-            self.scale,
-            self.level,
-            self.height,
-        )
+        n_atoms = len(neighbors.first) - 1
+        # PERF: few pairs are closer than the widest core, and nearly none is in its own.
+        pairs = np.flatnonzero(neighbors.distances < self.level.max())
+        centers = np.searchsorted(neighbors.first, pairs, side="right") - 1
+        a, b = species_index[centers], species_index[neighbors.neighbor[pairs]]
+        inside = neighbors.distances[pairs] < self.level[a, b]
+        if not inside.any():
+            return np.zeros(n_atoms), np.zeros((n_atoms, 3)), np.zeros((3, 3))
+        pairs, centers, a, b = pairs[inside], centers[inside], a[inside], b[inside]
+        energy, slope = self._pair_energy(a, b, neighbors.distances[pairs])
+        vectors = neighbors.vectors[pairs]
+        # The full list holds (i, j) and (j, i): each centre collects its own force, and half of the pair's energy.
+        pull = (slope / neighbors.distances[pairs])[:, None] * vectors
+        energies, forces = np.zeros(n_atoms), np.zeros((n_atoms, 3))
+        np.add.at(energies, centers, 0.5 * energy)
+        np.add.at(forces, centers, pull)
+        return energies, forces, 0.5 * pull.T @ vectors
 
-    def pair_energy(self, first: int, second: int, distance: FloatArray) -> FloatArray:
-        """Return the energy of one pair of species along a distance grid, for plots and export.
+    def pair_energy(self, first: int, second: int, distance: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Energy of one pair of species along a distance grid.
 
         Args:
             first: Atomic number of one species of the model.
             second: Atomic number of the other.
-            distance: Distances in Å, any shape.
+            distance: Distances in Å, shape ``(n,)``.
 
         Returns:
-            Pair energies in eV, the shape of ``distance``.
+            Pair energies in eV and their derivatives in eV/Å, shape ``(n,)`` each.
         """
-        a, b = self.species.index(first), self.species.index(second)
-        shape = (self.inner[a, b], self.outer[a, b], self.scale[a, b], self.level[a, b], self.height)
-        values = [pair_energy(r, float(first), float(second), *shape)[0] for r in np.ravel(distance)]
-        return np.reshape(np.asarray(values), np.shape(distance))
+        a, b = (np.full(len(distance), self.species.index(z)) for z in (first, second))
+        return self._pair_energy(a, b, distance)
+
+    def _pair_energy(self, a: IntArray, b: IntArray, r: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Energies and their derivatives of pairs of species indices."""
+        charges, scale = np.asarray(self.species, dtype=np.float64), self.scale[a, b]
+        bare, bare_slope = _universal(r, charges[a], charges[b], scale)
+        switch, switch_slope = _switch(r, self.inner[a, b], self.outer[a, b])
+        energy, slope = bare * switch, bare_slope * switch + bare * switch_slope
+        if self.height > 0.0:
+            level = self.level[a, b]
+            wider, wider_slope = _switch(r, INNER_FRACTION / OUTER_FRACTION * level, level)
+            ratio = np.tanh(bare * (wider - switch) / self.height)
+            missing_slope = bare_slope * (wider - switch) + bare * (wider_slope - switch_slope)
+            energy, slope = energy + self.height * ratio, slope + (1.0 - ratio**2) * missing_slope
+        return energy, slope
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists for the JSON model file."""
@@ -209,49 +229,18 @@ class CoreRepulsion:
             raise ModelFileError(f"core repulsion in the model file is malformed: {error}") from (error)
 
 
-def shortest_pair_distances(
-    species: Sequence[int],
-    structures: Iterable[tuple[IntArray, NeighborList]],
-) -> FloatArray:
-    """Find the shortest distance of every pair of species in a set of structures.
-
-    Args:
-        species: Atomic numbers, the order of the table.
-        structures: Pairs of atomic numbers, shape ``(n,)``, and neighbour list.
-
-    Returns:
-        Distances in Å, shape ``(S, S)``, symmetric; ``inf`` where a pair never met.
-    """
-    table = np.full((len(species), len(species)), np.inf)
-    lookup = np.full(max(species) + 1, -1, dtype=np.int64)
-    lookup[list(species)] = np.arange(len(species))
-    for numbers, neighbors in structures:
-        index = lookup[numbers]
-        centre = np.repeat(index, np.diff(neighbors.first))
-        np.minimum.at(table, (centre, index[neighbors.neighbor]), neighbors.distances)
-    symmetric: FloatArray = np.minimum(table, table.T)
-    return symmetric
+def _universal(
+    r: FloatArray, charge: FloatArray, other: FloatArray, scale: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """The unswitched potential in eV and its derivative in eV/Å."""
+    rate = scale * (charge**0.23 + other**0.23) / 0.46850
+    terms = [(amplitude * np.exp(-decay * rate * r), decay * rate) for amplitude, decay in SCREENING]
+    screening, slope = sum(term for term, _ in terms), -sum(term * decay for term, decay in terms)
+    coulomb = COULOMB_CONSTANT * charge * other / (scale * r)
+    return coulomb * screening, coulomb * (slope - screening / r)
 
 
-def _shortest_table(
-    species: Sequence[int],
-    shortest: Mapping[tuple[int, int], float] | FloatArray,
-) -> FloatArray:
-    """Return the shortest distances as a symmetric ``(S, S)`` array with ``inf`` where unseen."""
-    if isinstance(shortest, np.ndarray):
-        table = np.array(shortest, dtype=np.float64)
-        return np.asarray(np.minimum(table, table.T))
-    table = np.full((len(species), len(species)), np.inf)
-    position = {int(z): k for k, z in enumerate(species)}
-    for (first, second), distance in shortest.items():
-        a, b = position[int(first)], position[int(second)]
-        table[a, b] = table[b, a] = min(table[a, b], float(distance))
-    return table
-
-
-def _covalent_sums(species: Sequence[int]) -> FloatArray:
-    """Return sums of covalent radii in Å, shape ``(S, S)``."""
-    from ase.data import covalent_radii
-
-    radii = np.asarray([covalent_radii[z] for z in species], dtype=np.float64)
-    return radii[:, None] + radii[None, :]
+def _switch(r: FloatArray, inner: FloatArray, outer: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """S, which is 1 below the inner and 0 above the outer distance, and its derivative in 1/Å."""
+    t = np.clip((r - inner) / (outer - inner), 0.0, 1.0)
+    return 1.0 + t**3 * (-10.0 + t * (15.0 - 6.0 * t)), -30.0 * t**2 * (1.0 - t) ** 2 / (outer - inner)
