@@ -12,16 +12,14 @@ import argparse
 import itertools
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from qiskit_qff import train
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.model.coverage import coverage, cross_checked_coverage, spreads_of
-from qiskit_qff.model.extrapolation import Grader
-from qiskit_qff.model.metrics import compare_model, measure
-from qiskit_qff.model.uncertainty import calibration_factor
+from qiskit_qff.model.metrics import compare_model, coverage, cross_checked_coverage, deviations_of, measure
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped
 
@@ -57,16 +55,20 @@ def judge(found, factor):
 
 def with_factor(field, calibration, judged):
     """Coverage on some frames with the factor of others."""
-    fitted = spreads_of(field, calibration, compare_model(field, calibration))
-    factor = calibration_factor(fitted.force_errors, fitted.forces)
-    spreads = spreads_of(field, judged, compare_model(field, judged))
-    found = coverage(spreads, factor * spreads.forces, factor * spreads.energies)
-    excess = float(np.sqrt(np.mean((spreads.force_errors / (factor * spreads.forces[:, None])) ** 2)))
-    return judge(found, factor) | {"rms_error_over_uncertainty": excess, "n_frames": len(judged)}
+    factor = unscaled(field, calibration).factor
+    found = unscaled(field, judged)
+    found = replace(found, forces=factor * found.forces, energies=factor * found.energies)
+    return judge(coverage(found), factor) | {"rms_error_over_uncertainty": found.factor, "n_frames": len(judged)}
+
+
+def unscaled(field, frames):
+    """Uncertainties before scaling beside the errors."""
+    bare = replace(field, posterior=replace(field.posterior, factor=1.0))
+    return deviations_of(bare.uncertainty(), frames, compare_model(field, frames))
 
 
 def grades_of(grader, frames):
-    graded = [grader.frame(frame) for frame in frames]
+    graded = [grader.grade(frame) for frame in frames]
     largest = [grades.values.max() for grades in graded]
     return {
         "frames_outside": float(np.mean([grades.outside.any() for grades in graded])),
@@ -90,7 +92,7 @@ def measure_lips(folder, settings, sizes, seeds):
         learnt, held, judged = ([frames[k] for k in part] for part in np.split(order[: cut[2]], cut[:2]))
         trained = train(learnt, parse_config(settings | ALL, where="benchmark"), rng=rng)
         field = trained.force_field
-        grader = Grader.of(field.models, r_cut=field.r_cut)
+        grader = field.uncertainty()
         row = {"seed": seed, "n_train": n_train, "n_calibration": n_calibration, "seconds": trained.seconds}
         row |= {"force_mae_mev_per_ang": measure(compare_model(field, judged)).force_mae_mev_per_ang}
         yield "coverage_lips83", row | with_factor(field, held, judged) | {"grades": grades_of(grader, judged)}
@@ -110,10 +112,9 @@ def measure_shipped(settings, draws):
         own = {"data": {"split": "balanced"}}
         trained = train(frames, parse_config(settings | own, where="benchmark"), rng=rng)
         field, learnt, held = trained.force_field, trained.data.training, trained.data.held_out
-        spreads = spreads_of(field, held, compare_model(field, held))
-        factor = calibration_factor(spreads.force_errors, spreads.forces)
-        row = judge(cross_checked_coverage(spreads), factor) | {"n_train": len(learnt), "n_test": len(held)}
-        grader = Grader.of(field.models, r_cut=field.r_cut)
+        found = unscaled(field, held)
+        row = judge(cross_checked_coverage(found), found.factor) | {"n_train": len(learnt), "n_test": len(held)}
+        grader = field.uncertainty()
         yield "coverage_limof5", row | {"seed": seed, "grades": grades_of(grader, held)}
 
 

@@ -30,7 +30,6 @@ from pymatgen.core import Lattice
 from qiskit_qff import ForceField, QFFCalculator, read_shipped, train
 from qiskit_qff.errors import QFFError
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.model.extrapolation import Grader
 from qiskit_qff.model.fence import FencedForceField
 from qiskit_qff.structures.species import species_index
 
@@ -65,7 +64,7 @@ def sample(field, frame, *, temperature, seed, picoseconds, springs, number):
     atoms.calc = QFFCalculator(field)
     thermalize_momenta(atoms, temperature_K=temperature, rng=rng)
     dynamics = Bussi(atoms, 0.5 * units.fs, temperature_K=temperature, taut=100 * units.fs, rng=rng)
-    grader = Grader.of(field.models, r_cut=field.r_cut)
+    estimator = field.uncertainty()
     kinds = species_index(atoms.numbers, field.species, where="start")
     bonds = [(i, j) for i in np.flatnonzero(atoms.numbers == 30) for j in np.flatnonzero(atoms.numbers == 8)
              if atoms.get_distance(i, j, mic=True) < 2.4]  # fmt: skip
@@ -75,8 +74,8 @@ def sample(field, frame, *, temperature, seed, picoseconds, springs, number):
             dynamics.run(20)
         except QFFError:
             break
-        grades = grader.evaluate(kinds, atoms.calc.neighbors)
-        ratio = float((grades.values / grades.limits).max())
+        grades = estimator.grades(kinds, atoms.calc.neighbors)
+        ratio = float(grades.values.max() / grades.limit)
         reasons = [f"grade {level:g}" for level in LEVELS if ratio > level and block > 10]
         if max(atoms.get_distance(i, j, mic=True) for i, j in bonds) > LONG_BOND:
             reasons.append("Zn-O bond")

@@ -119,7 +119,9 @@ def md(
     ] = None,
     grade_limit: Annotated[
         float | None,
-        typer.Option("--grade-limit", help="Largest extrapolation grade; default 1.2 times the training data's."),
+        typer.Option(
+            "--grade-limit", help="Largest extrapolation grade, 1 at the edge of the training data; default 1.2."
+        ),
     ] = None,
     fence: FenceOption = None,
     seed: SeedOption = 0,
@@ -243,18 +245,17 @@ def _supercell(start: "Frame", repeat: int, *, keep_velocities: bool) -> "Atoms"
 
 
 def _watch(field: "ForceField", action: str | None, limit: float | None, output: Output) -> "ExtrapolationWatch | None":
-    """The extrapolation watch; None if the model file has no training domain and nobody asked for one.
+    """The extrapolation watch; None if the model file has no posterior and nobody asked for one.
 
     Raises:
-        ConfigError: if an option is wrong, or the model has no training domain.
+        ConfigError: if an option is wrong, or the model has no posterior.
     """
-    from qiskit_qff.model.extrapolation import Grader
     from qiskit_qff.simulation.extrapolation import ExtrapolationWatch
 
-    if action is None and limit is None and any(m.domain is None for m in field.models):
+    if action is None and limit is None and field.posterior is None:
         return None
-    grader = Grader.of(field.models, r_cut=field.cutoff, limit=limit)
-    return ExtrapolationWatch(grader, action=action or "warn", warn=output.note)
+    estimator = field.uncertainty(grade_limit=limit)
+    return ExtrapolationWatch(estimator, action=action or "warn", warn=output.note)
 
 
 def _run(

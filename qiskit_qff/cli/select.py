@@ -30,7 +30,7 @@ def select(
     grade_limit: Annotated[
         float | None,
         typer.Option(
-            "--grade-limit", help="Largest grade that counts as known; default 1.2 times the training data's."
+            "--grade-limit", help="Largest grade that counts as known, 1 at the edge of the training data; default 1.2."
         ),
     ] = None,
     only_outside: Annotated[
@@ -40,7 +40,6 @@ def select(
     json: JsonOption = False,
 ) -> None:
     """Choose frames to label: far from the training data, and unlike each other."""
-    from qiskit_qff.model.extrapolation import Grader
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.structures.shipped import read_source
     from qiskit_qff.structures.validation import ensure_sound
@@ -54,7 +53,7 @@ def select(
     if out.exists() and not force:
         raise ConfigError(f"{out}: there is a file already; choose another --out, or overwrite it with --force.")
     field = ForceField.load(model_file(model))
-    grader = Grader.of(field.models, r_cut=field.r_cut, limit=grade_limit)
+    estimator = field.uncertainty(grade_limit=grade_limit)
     frames = [frame for source in candidates for frame in read_source(source)]
     ensure_sound(frames)
     unseen = [index for index, frame in enumerate(frames) if not field.has_seen(frame)]
@@ -65,7 +64,7 @@ def select(
             f"left out: {len(frames) - len(unseen)} of {len(frames)} candidates, which the model was trained on"
         )
     with output.progress("grading") as advance:
-        graded = grade_candidates(grader, [frames[index] for index in unseen], progress=advance)
+        graded = grade_candidates(estimator, [frames[index] for index in unseen], progress=advance)
     graded = [replace(candidate, index=unseen[candidate.index]) for candidate in graded]
     outside = [candidate for candidate in graded if candidate.grades.outside.any()]
     pool = outside if only_outside else graded
@@ -126,7 +125,7 @@ def _row(frame: "Frame", selected: "Selected") -> dict[str, Any]:
         "source": frame.source,
         "frame": frame.index,
         "largest_grade": float(grades.values[atom]),
-        "limit": float(grades.limits[atom]),
+        "limit": grades.limit,
         "atom": atom,
         "element": frame.symbols[atom],
         "n_outside": int(grades.outside.sum()),

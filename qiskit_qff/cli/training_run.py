@@ -233,9 +233,9 @@ def _stresses_fitted(trained: TrainedModel) -> int:
 def _uncertainty(trained: TrainedModel) -> dict[str, Any]:
     """Factor and coverage as plain data."""
     assert trained.coverage is not None
-    calibration = trained.result.force_field.uncertainty
-    assert calibration is not None
-    return {"factor": calibration.factor, "n_frames": calibration.n_frames, **trained.coverage.to_dict()}
+    posterior = trained.result.force_field.posterior
+    assert posterior is not None
+    return {"factor": posterior.factor, "n_frames": posterior.n_held_out, **trained.coverage.to_dict()}
 
 
 def keep_config(config: "TrainConfig", out: Path, *, resume: bool) -> None:

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from qiskit_qff.cli.output import Output
 from qiskit_qff.errors import DataError
 
@@ -26,24 +24,21 @@ def print_uncertainty(
         output: where to tell it.
 
     Raises:
-        ConfigError: if the model file has neither grades nor a committee.
+        ConfigError: if the model file has no posterior.
         DataError: if a frame lacks labels.
     """
-    from qiskit_qff.model.coverage import coverage, spreads_of
-    from qiskit_qff.model.extrapolation import Grader
+    from qiskit_qff.model.metrics import coverage, deviations_of
 
     if len(comparison.energies) < len(frames) or len(comparison.forces) < comparison.n_atoms:
         raise DataError("--uncertainty compares with errors: every frame needs its energy and all forces.")
-    grader = Grader.of(field.models, r_cut=field.r_cut)
+    estimator = field.uncertainty()
     with output.progress("uncertainty") as advance:
-        spreads = spreads_of(field, frames, comparison, progress=advance)
-    factor = 1.0 if field.uncertainty is None else field.uncertainty.factor
-    found = coverage(spreads, factor * spreads.forces, factor * spreads.energies)
-    grades = [grader.frame(frame) for frame in frames]
-    outside = [k for k, graded in enumerate(grades) if graded.outside.any()]
+        deviations = deviations_of(estimator, frames, comparison, progress=advance)
+    found, posterior = coverage(deviations), estimator.posterior
+    outside = [k for k, grade in enumerate(deviations.largest_grades) if not grade <= estimator.limit]
     output.say(
         f"uncertainty: {found.force_std_mev_per_ang:.3g} meV/Å, {found.energy_std_mev_per_atom:.3g} meV/atom "
-        f"({'factor ' + format(factor, '.2f') if field.uncertainty else 'not calibrated: nothing was held out'})"
+        f"({f'factor {posterior.factor:.2f}' if posterior.n_held_out else 'not scaled: nothing was held out'})"
     )
     output.table(
         "errors within intervals (%)",
@@ -53,15 +48,15 @@ def print_uncertainty(
     output.say(f"{len(outside)} of {len(frames)} frames have an atom outside the training data")
     return {
         **found.to_dict(),
-        "factor": factor,
-        "calibrated": field.uncertainty is not None,
+        "factor": posterior.factor,
+        "calibrated": posterior.n_held_out > 0,
         "frames_outside": outside,
-        "largest_grade": float(max(graded.values.max() for graded in grades)),
+        "largest_grade": float(deviations.largest_grades.max()),
     }
 
 
 def print_training_domain(field: "ForceField", output: Output) -> dict[str, Any] | None:
-    """Tell where the model was trained and whether its uncertainties are calibrated; None for older files.
+    """Tell where the model was trained and whether its uncertainties are scaled; None for older files.
 
     Args:
         field: the model.
@@ -69,29 +64,21 @@ def print_training_domain(field: "ForceField", output: Output) -> dict[str, Any]
     """
     from ase.data import chemical_symbols
 
-    from qiskit_qff.model.extrapolation import MARGIN
+    from qiskit_qff.model.uncertainty import LIMIT
 
-    domains = {chemical_symbols[m.number]: m.domain for m in field.models if m.domain is not None}
-    if not domains:
+    posterior = field.posterior
+    if posterior is None:
         return None
-    output.table(
-        "extrapolation grades (1: root mean square in training)",
-        ("element", "training atoms", "largest", "limit"),
-        [(symbol, domain.count, domain.largest, MARGIN * domain.largest) for symbol, domain in domains.items()],
+    counts = {chemical_symbols[m.number]: int(n) for m, n in zip(field.models, posterior.counts, strict=True)}
+    scaled = (
+        f"times {posterior.factor:.2f}, fitted to {posterior.n_held_out} held-out frames"
+        if posterior.n_held_out
+        else "not scaled to held-out errors"
     )
-    committee = [m.spread.references.size for m in field.models if m.spread is not None]
-    calibration = field.uncertainty
-    if committee:
-        words = (
-            "not calibrated"
-            if calibration is None
-            else (f"times {calibration.factor:.2f}, fitted to {calibration.n_frames} held-out frames")
-        )
-        output.say(f"uncertainty: spread of {committee[0]} draws, {words}; no energy or force depends on them")
+    output.say(f"training atoms: {', '.join(f'{count} {symbol}' for symbol, count in counts.items())}")
+    output.say(f"uncertainty: posterior of the coefficients, {scaled}; extrapolation grades up to {LIMIT:g} are known")
     return {
-        "grade_limits": {symbol: MARGIN * domain.largest for symbol, domain in domains.items()},
-        "largest_grades": {symbol: domain.largest for symbol, domain in domains.items()},
-        "training_atoms": {symbol: domain.count for symbol, domain in domains.items()},
-        "committee": int(np.max(committee, initial=0)),
-        "factor": None if calibration is None else calibration.factor,
+        "grade_limit": LIMIT,
+        "training_atoms": counts,
+        "factor": posterior.factor if posterior.n_held_out else None,
     }

@@ -63,7 +63,9 @@ class SelectConfig(Section):
 
     per_round: int = Field(default=10, ge=1, description="frames labelled in a round to train on, the most uncertain")
     grade_limit: float | None = Field(
-        default=None, gt=0.0, description="largest grade that counts as known; default 1.2 times the training data's"
+        default=None,
+        gt=0.0,
+        description="largest grade that counts as known, 1 at the edge of the training data; default 1.2",
     )
     break_at: float = Field(
         default=3.0,

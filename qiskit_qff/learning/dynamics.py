@@ -15,8 +15,8 @@ from qiskit_qff.errors import DataError, SimulationError
 from qiskit_qff.labelling.label import DIGITS, frame_id
 from qiskit_qff.learning.config import DynamicsConfig, SelectConfig
 from qiskit_qff.learning.records import End, RunOutcome
-from qiskit_qff.model.extrapolation import Grader
 from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.uncertainty import UncertaintyEstimator
 from qiskit_qff.simulation.dynamics import run_dynamics
 from qiskit_qff.simulation.extrapolation import EXTRAPOLATING, ExtrapolationCounts, ExtrapolationWatch
 from qiskit_qff.simulation.recording import CHECKPOINT, LOG, TRAJECTORY, read_checkpoint, read_log
@@ -83,7 +83,7 @@ def plan_runs(config: DynamicsConfig, starts: Sequence[Frame], *, round_: int, s
 def explore(
     plan: PlannedRun,
     field: ForceField,
-    grader: Grader,
+    grader: UncertaintyEstimator,
     directory: Path,
     *,
     model_digest: str,
@@ -220,7 +220,7 @@ class Choice:
 
 def choose(
     harvests: Sequence[tuple[str, Harvest]],
-    grader: Grader,
+    grader: UncertaintyEstimator,
     config: SelectConfig,
     *,
     round_: int,

@@ -25,8 +25,8 @@ from qiskit_qff.labelling.reference import Reference
 from qiskit_qff.learning.config import LearnConfig
 from qiskit_qff.learning.dynamics import ROLE, ROUND, TEST, TRAIN, PlannedRun, choose, explore, harvest, plan_runs
 from qiskit_qff.learning.records import LabelErrors, Learnt, RoundRecord, RunOutcome
-from qiskit_qff.model.extrapolation import Grader
 from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.uncertainty import UncertaintyEstimator
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_source
@@ -228,7 +228,7 @@ class _Run:
         """
         config, place = self.config, self.place(round_)
         trained, field = self.model(round_)
-        grader = Grader.of(field.models, r_cut=field.cutoff, limit=config.select.grade_limit)
+        grader = field.uncertainty(grade_limit=config.select.grade_limit)
         runs = self.dynamics(round_, field, grader)
 
         def choice() -> dict[str, int]:
@@ -329,7 +329,7 @@ class _Run:
         entry: dict[str, Any] = self.journal.once(f"model {round_}", fit)
         return entry, ForceField.load(path)
 
-    def dynamics(self, round_: int, field: ForceField, grader: Grader) -> list[RunOutcome]:
+    def dynamics(self, round_: int, field: ForceField, grader: UncertaintyEstimator) -> list[RunOutcome]:
         """The runs of a round."""
         config, place = self.config, self.place(round_)
         digest = hashlib.sha256((place / MODEL).read_bytes()).hexdigest()

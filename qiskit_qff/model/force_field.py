@@ -12,12 +12,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.cores import n_cores, thread_pool
@@ -31,7 +29,7 @@ from qiskit_qff.model.model_file import read_model, write_model
 from qiskit_qff.model.prediction import Prediction
 from qiskit_qff.model.register import Register, RegisterKey
 from qiskit_qff.model.species_model import SpeciesModel
-from qiskit_qff.model.spread import UncertaintyCalibration
+from qiskit_qff.model.uncertainty import LIMIT, Posterior, UncertaintyEstimator
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.identity import is_among
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
@@ -58,8 +56,8 @@ class ForceField:
     """Core repulsion; no trainable number in it."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """How the model came about (configuration, data, seeds, errors)."""
-    uncertainty: UncertaintyCalibration | None = None
-    """Makes the committee's spread as large as errors were; None where it was never compared with them."""
+    posterior: Posterior | None = None
+    """What training left open, for uncertainties and extrapolation grades; None in files of versions 1 to 6."""
     fitted_references: int | None = None
     """Independent reference energies that the training compositions determined; None in files from before these were
     counted: one per species."""
@@ -76,6 +74,9 @@ class ForceField:
             raise ConfigError(
                 f"{self.fitted_references} reference energies were fitted, to {len(self.models)} species."
             )
+        sizes = tuple(m.compression.n_features for m in self.models)
+        if self.posterior is not None and len(self.posterior.covariance) != sum(sizes) + len(sizes):
+            raise ConfigError("the posterior is of another model.")
         if list(self.species) != sorted(set(self.species)):
             raise ConfigError(f"Species must be ascending and different; {self.species} were given.")
 
@@ -125,7 +126,25 @@ class ForceField:
     @property
     def ledger(self) -> Ledger:
         """Every number that was fitted, and every one that was not."""
-        return ledger_of(self.models, fitted_references=self.fitted_references)
+        uncertainty = 0 if self.posterior is None else self.posterior.n_numbers
+        return ledger_of(self.models, fitted_references=self.fitted_references, uncertainty=uncertainty)
+
+    def uncertainty(self, *, grade_limit: float | None = None) -> UncertaintyEstimator:
+        """What tells uncertainties and extrapolation grades of structures.
+
+        Args:
+            grade_limit: Largest grade that counts as known; 1.2 by default.
+
+        Raises:
+            ConfigError: If the model file has no posterior, or the limit is not positive.
+        """
+        if self.posterior is None:
+            raise ConfigError(
+                "the model tells no uncertainties or extrapolation grades (its file is older, or it was trained "
+                "without them); train it again with 'qff train'."
+            )
+        limit = LIMIT if grade_limit is None else grade_limit
+        return UncertaintyEstimator(self.models, self.posterior, self.r_cut, limit)
 
     def operator_matrices(self) -> dict[int, FloatArray]:
         """M of each species in x = (1, y), measured where it is calibrated, else of its circuits, in eV."""
@@ -250,7 +269,7 @@ class ForceField:
         return to_qnn(self.registers[register].bound_program(), estimator, precision=precision)
 
     def with_registers(self, changed: Mapping[RegisterKey, Register]) -> ForceField:
-        """The same force field with other registers; committees of their species are dropped where M changes.
+        """The same force field with other registers.
 
         Args:
             changed: New registers by atomic number and place.
@@ -258,11 +277,7 @@ class ForceField:
         models = []
         for m in self.models:
             registers = tuple(changed.get((m.number, k), old) for k, old in enumerate(m.registers))
-            moved = any(
-                not (np.array_equal(new.theta, old.theta) and np.array_equal(new.weights, old.weights))
-                for new, old in zip(registers, m.registers, strict=True)
-            )
-            models.append(replace(m, registers=registers, spread=None if moved else m.spread))
+            models.append(replace(m, registers=registers))
         return replace(self, models=tuple(models))
 
     def with_mean_environment_references(self) -> ForceField:
@@ -288,7 +303,7 @@ class ForceField:
         }
         if self.fitted_references is not None:
             content["fitted_references"] = self.fitted_references
-        return content | ({} if self.uncertainty is None else {"uncertainty": asdict(self.uncertainty)})
+        return content | ({} if self.posterior is None else {"posterior": self.posterior.to_dict()})
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ForceField:
@@ -302,7 +317,7 @@ class ForceField:
             r_cut=float(data["r_cut"]),
             repulsion=CoreRepulsion.from_dict(data["repulsion"]),
             metadata=data.get("metadata", {}),
-            uncertainty=UncertaintyCalibration(**data["uncertainty"]) if "uncertainty" in data else None,
+            posterior=Posterior.from_dict(data["posterior"]) if "posterior" in data else None,
             fitted_references=int(data["fitted_references"]) if "fitted_references" in data else None,
         )
 

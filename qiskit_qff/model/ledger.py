@@ -56,9 +56,7 @@ class SpeciesLedger:
     channels: int
     """Channels chosen against the labels (a discrete choice)."""
     label_free: int
-    """Means, scales, projections and second moments computed without labels."""
-    uncertainty: int = 0
-    """Draws of the committee; no energy or force depends on them."""
+    """Means, scales and projections computed without labels."""
     tied: int = 0
     """Angles and weights of balanced registers that follow from the others: a register of d features counts d."""
 
@@ -76,6 +74,8 @@ class Ledger:
     """One entry each."""
     reference_energies: int
     """Independent reference energies, of all species together; the rank of the training compositions."""
+    uncertainty: int = 0
+    """Numbers of the posterior; no energy or force depends on them."""
 
     @property
     def n_trainable(self) -> int:
@@ -93,18 +93,19 @@ class Ledger:
             "not_trained": {
                 "selected_channels": sum(e.channels for e in self.species),
                 "label_free_numbers": sum(e.label_free for e in self.species),
-                "uncertainty_numbers": sum(e.uncertainty for e in self.species),
+                "uncertainty_numbers": self.uncertainty,
             },
             "species": [asdict(e) | {"trainable": e.trainable} for e in self.species],
         }
 
 
-def ledger_of(models: Sequence[SpeciesModel], *, fitted_references: int | None) -> Ledger:
+def ledger_of(models: Sequence[SpeciesModel], *, fitted_references: int | None, uncertainty: int = 0) -> Ledger:
     """Ledger of some species' models.
 
     Args:
         models: The models.
         fitted_references: Independent reference energies; None for one per species.
+        uncertainty: Numbers of the posterior.
     """
     entries = []
     for m in models:
@@ -119,7 +120,6 @@ def ledger_of(models: Sequence[SpeciesModel], *, fitted_references: int | None) 
                 tied=angles + weights - sum(r.n_trainable for r in m.registers),
                 channels=m.compression.channels.n_channels,
                 label_free=m.label_free,
-                uncertainty=0 if m.spread is None else m.spread.n_numbers,
             )
         )
-    return Ledger(tuple(entries), len(models) if fitted_references is None else fitted_references)
+    return Ledger(tuple(entries), len(models) if fitted_references is None else fitted_references, uncertainty)

@@ -1,4 +1,4 @@
-"""Energy, force and stress errors of predictions against ab initio labels.
+"""Energy, force and stress errors of predictions against ab initio labels, and how well uncertainties cover them.
 
     energy error   ΔE_f = (E_f - E_f^ref) / n_f            one per frame f, in meV/atom
     force error    ΔF_a = F_a - F_a^ref                    one per atom and Cartesian component, in meV/Å
@@ -6,23 +6,30 @@
 
 MAE is the mean of the absolute errors, RMSE the root of the mean square. With ``shift_energy`` the mean of ΔE
 over the frames of one composition is removed first, for data whose energies have another zero.
+
+Coverage is cross-checked: the factor of one half of the held-out frames is judged by the other half, both ways round.
+Only the factor that the model keeps is fitted to all of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
 from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
+from scipy.stats import norm, spearmanr
 
 from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.prediction import Prediction
+from qiskit_qff.model.uncertainty import UncertaintyEstimator, scaling_factor
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.validation import formula
 
 MEV_PER_EV = 1000.0
+LEVELS = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.683, 0.8, 0.9, 0.954, 0.99])
+"""Nominal coverages of intervals around a prediction."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,3 +289,143 @@ def six_components(tensors: Sequence[FloatArray]) -> FloatArray:
     """Symmetric tensors as xx, yy, zz, yz, xz, xy, shape ``(n_tensors, 6)``."""
     rows = [full_3x3_to_voigt_6_stress(tensor) for tensor in tensors]  # type: ignore[no-untyped-call]
     return np.array(rows).reshape(-1, 6)
+
+
+@dataclass(frozen=True, eq=False)
+class Coverage:
+    """Which share of the errors stays within intervals that should hold a given share."""
+
+    nominal: FloatArray
+    """Shares that a normal distribution would have, shape ``(k,)``."""
+    forces: FloatArray
+    """Observed shares of force components, shape ``(k,)``."""
+    energies: FloatArray
+    """Observed shares of energies, shape ``(k,)``."""
+    force_rank: float
+    """Rank correlation between uncertainty and root mean square error of the force on an atom."""
+    force_std_mev_per_ang: float
+    """Root mean square uncertainty of force components, in meV/Å."""
+    energy_std_mev_per_atom: float
+    """Root mean square uncertainty of energies, in meV/atom."""
+    n_energies: int
+    """Number of energies."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data for metrics.json."""
+        return {
+            "nominal": self.nominal,
+            "forces": self.forces,
+            "energies": self.energies,
+            "force_rank_correlation": self.force_rank,
+            "force_std_mev_per_ang": self.force_std_mev_per_ang,
+            "energy_std_mev_per_atom": self.energy_std_mev_per_atom,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read back what ``metrics.json`` holds.
+
+        Args:
+            data: What :meth:`to_dict` gave, with the number of frames.
+        """
+        nominal, forces, energies = (np.array(data[name], dtype=float) for name in ("nominal", "forces", "energies"))
+        return cls(
+            nominal=nominal,
+            forces=forces,
+            energies=energies,
+            force_rank=float("nan") if data["force_rank_correlation"] is None else data["force_rank_correlation"],
+            force_std_mev_per_ang=data["force_std_mev_per_ang"],
+            energy_std_mev_per_atom=data["energy_std_mev_per_atom"],
+            n_energies=data["n_frames"],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Deviations:
+    """Standard deviations that a model expects, beside its errors."""
+
+    energies: FloatArray
+    """Expected of energies, shape ``(n_frames,)``, in eV/atom."""
+    energy_errors: FloatArray
+    """In eV/atom, same shape."""
+    forces: FloatArray
+    """Expected of force components, shape ``(n_atoms,)``, in eV/Å."""
+    force_errors: FloatArray
+    """In eV/Å, shape ``(n_atoms, 3)``."""
+    frame_of: IntArray
+    """Frame of each atom, shape ``(n_atoms,)``."""
+    largest_grades: FloatArray
+    """Largest extrapolation grade of each frame, shape ``(n_frames,)``."""
+
+    @property
+    def factor(self) -> float:
+        """What would make the standard deviations of forces as large as the errors."""
+        return scaling_factor(self.force_errors, self.forces)
+
+
+def deviations_of(
+    estimator: UncertaintyEstimator,
+    frames: Sequence[Frame],
+    comparison: Comparison,
+    *,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
+) -> Deviations:
+    """Uncertainties of some frames beside their errors.
+
+    Args:
+        estimator: Of the model.
+        frames: Frames with energies and forces of all atoms.
+        comparison: Their labels and the model's predictions.
+        progress: Called with a stage's name, frames done and frames in all.
+    """
+    found = []
+    for done, frame in enumerate(frames):
+        progress("uncertainty", done, len(frames))
+        found.append(estimator.frame(frame))
+    sizes = np.array([frame.n_atoms for frame in frames])
+    return Deviations(
+        energies=np.array([u.energy_std for u in found]) / sizes,
+        energy_errors=comparison.energy_errors / MEV_PER_EV,
+        forces=np.concatenate([u.force_std for u in found]),
+        force_errors=comparison.force_errors / MEV_PER_EV,
+        frame_of=np.repeat(np.arange(len(frames)), sizes),
+        largest_grades=np.array([u.grades.values[u.grades.worst] for u in found]),
+    )
+
+
+def cross_checked_coverage(deviations: Deviations) -> Coverage:
+    """Coverage of each half of the frames with the factor of the other half.
+
+    Args:
+        deviations: Of at least two held-out frames; successive ones go to different halves.
+    """
+    force_std, energy_std = deviations.forces.copy(), deviations.energies.copy()
+    for half in (0, 1):
+        own = deviations.frame_of % 2 == half
+        factor = scaling_factor(deviations.force_errors[~own], deviations.forces[~own])
+        force_std[own] *= factor
+        energy_std[half::2] *= factor
+    return coverage(replace(deviations, forces=force_std, energies=energy_std))
+
+
+def coverage(deviations: Deviations) -> Coverage:
+    """Coverage of standard deviations as they are.
+
+    Args:
+        deviations: With their errors.
+    """
+    reach = norm.ppf(0.5 + 0.5 * LEVELS)
+    force_std, energy_std = deviations.forces, deviations.energies
+    with np.errstate(divide="ignore", invalid="ignore"):  # a fit without any error expects none
+        per_force = np.abs(deviations.force_errors) / force_std[:, None]
+        per_energy = np.abs(deviations.energy_errors) / energy_std
+    sizes = np.sqrt((deviations.force_errors**2).mean(axis=1))
+    return Coverage(
+        nominal=LEVELS,
+        forces=np.array([(per_force < z).mean() for z in reach]),
+        energies=np.array([(per_energy < z).mean() for z in reach]),
+        force_rank=float(spearmanr(force_std, sizes).statistic),
+        force_std_mev_per_ang=MEV_PER_EV * root_mean_square(force_std),
+        energy_std_mev_per_atom=MEV_PER_EV * root_mean_square(energy_std),
+        n_energies=len(energy_std),
+    )

@@ -12,8 +12,9 @@ from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ModelFileError, QFFError
 
 FORMAT = "qiskit_qff model"
-VERSION = 6
-"""6 has registers; 1 to 5, of version 0.1, have one circuit per species and are read as one register each."""
+VERSION = 7
+"""7 has a posterior; feature statistics and committees of older files are ignored. 6 has registers; 1 to 5 have one
+circuit per species and are read as one register each."""
 MAX_BYTES = 64 * 1024 * 1024
 """Larger files are refused: a real one takes a few hundred kilobytes."""
 

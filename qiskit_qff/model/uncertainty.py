@@ -1,99 +1,271 @@
-r"""Uncertainty of energies and forces: how far the members of the committee stand from the model, times one factor.
+r"""Uncertainty of energies and forces, and how far an atom lies outside the training data: both from one posterior.
 
-Members differ from the model by :math:`\delta M = (\partial M/\partial p)\,\delta p`, so their energies and forces are
-exactly linear in the deviations, and the spread is exactly proportional to the factor.
+To the data the model is a linear one in the features y of its atoms and the reference energies: E is the sum over atoms
+of :math:`e_s + \beta_s\cdot y` up to the small squares of its registers. Its Gram matrix G, over energies, forces and
+stresses as the loss weighs them, leaves the coefficients open by
 
-For an atom of the kinds that training has seen the errors come mostly from what the circuit cannot express, and the
-factor takes care of their size; for others the members drift apart, and the spread grows.
+.. math:: C = \frac{L}{N}\, G^{-1},
+
+with the loss L of the trained model on N frames (Laplace's approximation). With X the features of a structure summed
+over its atoms, and counts of the species for the reference energies,
+
+* the energy has the standard deviation :math:`f\,(X^T C X)^{1/2}`,
+* a force component :math:`f\,(X'^T C X')^{1/2}`, X' being the derivative of X,
+* an atom the *extrapolation grade* :math:`(y^T C_{ss}\, y)^{1/2}` in units of its species' edge.
+
+f scales them to the errors of held-out frames (:func:`scaling_factor`). The edge is the 99.9 % quantile over the
+training atoms of the species: the largest value is that of the strangest atom, and a few rattled frames put it so high
+that dynamics never got there (dilithium terephthalate). Up to :data:`LIMIT` edges count as known.
+
+On lips83 (60 training, 100 held-out frames) the force uncertainties of this posterior need the factor 0.90, cover
+69.5 % and 95.2 % of the errors within one and two standard deviations, and rank atoms by their error with a correlation
+of 0.55; sixteen random draws of the circuit's parameters, used before, reached 0.51 at four times the cost. A grade
+above the limit is found in 1 % of held-out frames of the same run, and in all of 3000 K melts, of cells strained by
+6 % and of structures rattled by 0.15 Å.
+
+No energy or force depends on any of this. What the channels do not see, neither number sees.
+
+References:
+    E. V. Podryabinkin and A. V. Shapeev, Comput. Mater. Sci. 140, 171 (2017), doi:10.1016/j.commatsci.2017.08.031.
+    Y. Lysogorskiy et al., Phys. Rev. Materials 7, 043801 (2023), doi:10.1103/PhysRevMaterials.7.043801.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from qiskit_qff.array_types import FloatArray, IntArray
+from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
+from qiskit_qff.descriptors.blocks import channel_values
+from qiskit_qff.descriptors.design_rows import linear_design
+from qiskit_qff.descriptors.tables import ChannelTables, make_tables
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.model.evaluation import FoldedForceField
-from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 from qiskit_qff.structures.species import species_index
 
+QUANTILE = 0.999
+"""Share of the training atoms of a species that lie within its edge."""
+LIMIT = 1.2
+"""Largest grade that counts as known, unless a user says otherwise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """What training leaves open of a model, and where its atoms were."""
+
+    covariance: FloatArray
+    """G^-1 of the features of all species end to end, and one reference energy a species, shape ``(P + S, P + S)``, in
+    eV^2 per unit of loss."""
+    edges: FloatArray
+    """99.9 % quantile of ``sqrt(y G^-1 y)`` over the training atoms, by species, shape ``(S,)``."""
+    counts: IntArray
+    """Training atoms of each species, shape ``(S,)``."""
+    directions: tuple[FloatArray, ...]
+    """V of each species, shapes ``(d_s, d_s)``: v = V y are uncorrelated over its training atoms, of variance about
+    one."""
+    reach: FloatArray
+    """Least and largest v there, shape ``(2, P)``; simulations build their walls on it."""
+    noise: float = 1.0
+    """Square root of L / N: makes standard deviations in eV of the covariance."""
+    factor: float = 1.0
+    """f: root mean square of error over standard deviation of held-out force components."""
+    n_held_out: int = 0
+    """Frames that the factor was fitted to; 0 if it was not."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ConfigError: If shapes disagree, or a number is not finite or not positive.
+        """
+        size, sizes = len(self.covariance), [len(own) for own in self.directions]
+        shapes = self.covariance.shape == (size, size) and self.reach.shape == (2, sum(sizes))
+        shapes = shapes and all(own.shape == (d, d) for own, d in zip(self.directions, sizes, strict=True))
+        if not (shapes and len(self.edges) == len(self.counts) == len(sizes) == size - sum(sizes)):
+            raise ConfigError("posterior: the shapes of its arrays disagree.")
+        positive = np.concatenate([self.edges, self.counts, [self.factor]])
+        arrays = [self.covariance, self.reach, *self.directions]
+        finite = np.concatenate([positive, [self.noise], *(array.ravel() for array in arrays)])
+        if not (np.isfinite(finite).all() and (positive > 0.0).all() and self.noise >= 0.0):
+            raise ConfigError("posterior: a number is not finite or not positive.")
+
+    @property
+    def n_numbers(self) -> int:
+        """Numbers that it holds."""
+        size = len(self.covariance)
+        held = sum(own.size for own in self.directions) + self.reach.size
+        return size * (size + 1) // 2 + held + 2 * len(self.edges) + 2
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and lists for a model file; of the covariance the lower triangle, row by row."""
+        return {
+            "covariance": self.covariance[np.tril_indices(len(self.covariance))].tolist(),
+            "edges": self.edges.tolist(),
+            "counts": self.counts.tolist(),
+            "directions": [own.tolist() for own in self.directions],
+            "reach": self.reach.tolist(),
+            "noise": self.noise,
+            "factor": self.factor,
+            "n_held_out": self.n_held_out,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Posterior:
+        """Read back what :meth:`to_dict` wrote.
+
+        Args:
+            data: The dictionary.
+
+        Raises:
+            ConfigError: If the covariance is no triangle of the right size.
+        """
+        arrays = {name: np.asarray(data[name], dtype=np.float64) for name in ("edges", "reach")}
+        size = arrays["reach"].shape[1] + len(arrays["edges"])
+        triangle = np.asarray(data["covariance"], dtype=np.float64)
+        if triangle.shape != (size * (size + 1) // 2,):
+            raise ConfigError(f"posterior: {triangle.size} numbers are no triangle of {size} rows.")
+        lower = np.zeros((size, size))
+        lower[np.tril_indices(size)] = triangle
+        return cls(
+            covariance=lower + np.tril(lower, -1).T,
+            counts=np.asarray(data["counts"], dtype=np.int64),
+            directions=tuple(np.asarray(own, dtype=np.float64) for own in data["directions"]),
+            noise=float(data["noise"]),
+            factor=float(data["factor"]),
+            n_held_out=int(data["n_held_out"]),
+            **arrays,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Grades:
+    """Extrapolation grades of the atoms of one structure."""
+
+    values: FloatArray
+    """Grade of each atom, shape ``(n,)``; 1 at the edge of the training data."""
+    limit: float
+    """Largest grade that counts as known."""
+
+    @property
+    def outside(self) -> BoolArray:
+        """Which atoms the model extrapolates for, shape ``(n,)``; a grade that is no number is outside."""
+        return ~(self.values <= self.limit)
+
+    @property
+    def worst(self) -> int:
+        """Index of the atom with the largest grade."""
+        return int(np.argmax(np.where(np.isfinite(self.values), self.values, np.inf)))
+
 
 @dataclass(frozen=True, eq=False)
 class Uncertainty:
-    """Expected errors of one structure, one standard deviation."""
+    """Expected errors of one structure, one standard deviation, and its grades."""
 
-    energy: float
+    energy_std: float
     """Of the total energy, in eV."""
-    forces: FloatArray
+    force_std: FloatArray
     """Of each force component of every atom, shape ``(n,)``, in eV/Å."""
+    grades: Grades
+    """Extrapolation grades."""
 
 
 @dataclass(frozen=True, eq=False)
-class Committee:
-    """The model and its members."""
+class UncertaintyEstimator:
+    """Uncertainties and grades of a force field; made by :meth:`~qiskit_qff.ForceField.uncertainty`."""
 
-    species: tuple[int, ...]
-    """Atomic numbers, ascending."""
+    models: tuple[SpeciesModel, ...]
+    """Species of the force field."""
+    posterior: Posterior
+    """What its training left open."""
     r_cut: float
     """Cutoff radius in Å."""
-    center: FoldedForceField
-    """The model itself."""
-    members: tuple[FoldedForceField, ...]
-    """The others."""
-    factor: float
-    """What their spread is multiplied by; 1 where it was never compared with errors."""
+    limit: float = LIMIT
+    """Largest grade that counts as known."""
 
-    @classmethod
-    def of(cls, field: ForceField) -> Committee:
-        """Fold all members; an evaluation then takes as many times that of the model.
-
-        Args:
-            field: A trained model.
+    def __post_init__(self) -> None:
+        """Check the limit.
 
         Raises:
-            ConfigError: If its file has no committee.
+            ConfigError: If it is not positive.
         """
-        sizes = {0 if m.spread is None else len(m.spread.references) for m in field.models}
-        if len(sizes) != 1 or sizes == {0}:
-            raise ConfigError(
-                "the model has no committee (its file is older, or it was trained on a backend); "
-                "train it again with 'qff train'."
-            )
-        members = []
-        for k in range(sizes.pop()):
-            parts = [m.member_matrix(k) for m in field.models]
-            folded = FoldedForceField.of(
-                field.models,
-                {m.number: matrix for m, (matrix, _) in zip(field.models, parts, strict=True)},
-                r_cut=field.r_cut,
-                repulsion=field.repulsion,
-            )
-            members.append(replace(folded, references=np.array([reference for _, reference in parts])))
-        factor = 1.0 if field.uncertainty is None else field.uncertainty.factor
-        return cls(field.species, field.r_cut, field.folded, tuple(members), factor)
+        if not (np.isfinite(self.limit) and self.limit > 0.0):
+            raise ConfigError(f"a grade limit must be a positive number; {self.limit} was given.")
 
-    def evaluate(self, kinds: IntArray, neighbors: NeighborList) -> Uncertainty:
-        """Uncertainty of a structure whose neighbours are known.
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers, ascending."""
+        return tuple(m.number for m in self.models)
+
+    @cached_property
+    def tables(self) -> ChannelTables:
+        """Channels in use, without a core, as training sees them."""
+        return make_tables({m.number: m.compression.channels for m in self.models}, self.r_cut)
+
+    @cached_property
+    def blocks(self) -> tuple[slice, ...]:
+        """Features of each species among those of all."""
+        ends = np.cumsum([m.compression.n_features for m in self.models]).tolist()
+        return tuple(slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True))
+
+    def surroundings(self, frame: Frame) -> tuple[IntArray, NeighborList]:
+        """Species indices and neighbours of one structure.
+
+        Args:
+            frame: The structure.
+
+        Raises:
+            DataError: If an atom is of a species the model does not know.
+        """
+        kinds = species_index(frame.numbers, self.species, where=frame.where)
+        return kinds, neighbor_list(frame.positions, frame.cell, frame.pbc, self.r_cut)
+
+    def features(self, kinds: IntArray, neighbors: NeighborList) -> list[FloatArray]:
+        """Features y of the atoms of each species, in the order of the structure.
+
+        Args:
+            kinds: Species index of every atom, shape ``(n,)``.
+            neighbors: Full list with at least the cutoff.
+
+        Returns:
+            Per species, shape ``(n_s, d_s)``.
+        """
+        values = channel_values(
+            self.tables, neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds
+        )
+        return [
+            m.compression.apply(values[kinds == s, : m.compression.channels.n_channels])
+            for s, m in enumerate(self.models)
+        ]
+
+    def grades_of(self, kinds: IntArray, features: Sequence[FloatArray]) -> Grades:
+        """Grades of atoms whose features are known.
+
+        Args:
+            kinds: Species index of every atom, shape ``(n,)``.
+            features: What :meth:`features` gives.
+        """
+        values = np.empty(len(kinds))
+        for s, (own, block) in enumerate(zip(features, self.blocks, strict=True)):
+            values[kinds == s] = lengths(own, self.posterior.covariance[block, block]) / self.posterior.edges[s]
+        return Grades(values, self.limit)
+
+    def grades(self, kinds: IntArray, neighbors: NeighborList) -> Grades:
+        """Grades alone, which need no derivatives: on lips83 they take two thirds of the time of forces.
 
         Args:
             kinds: Species index of every atom, shape ``(n,)``.
             neighbors: Full list with at least the cutoff.
         """
-        own = self.center.evaluate(kinds, neighbors)
-        energy, forces = 0.0, np.zeros(len(kinds))
-        for member in self.members:
-            other = member.evaluate(kinds, neighbors)
-            energy += (other.energy - own.energy) ** 2
-            forces += ((other.forces - own.forces) ** 2).mean(axis=1)
-        count = len(self.members)
-        return Uncertainty(self.factor * float(np.sqrt(energy / count)), self.factor * np.sqrt(forces / count))
+        return self.grades_of(kinds, self.features(kinds, neighbors))
 
-    def frame(self, frame: Frame) -> Uncertainty:
-        """Uncertainty of one structure.
+    def grade(self, frame: Frame) -> Grades:
+        """Grades of one structure.
 
         Args:
             frame: The structure; its labels are not used.
@@ -101,15 +273,71 @@ class Committee:
         Raises:
             DataError: If an atom is of a species the model does not know.
         """
-        kinds = species_index(frame.numbers, self.species, where=frame.where)
-        return self.evaluate(kinds, neighbor_list(frame.positions, frame.cell, frame.pbc, self.r_cut))
+        return self.grades(*self.surroundings(frame))
+
+    def evaluate(self, kinds: IntArray, neighbors: NeighborList) -> Uncertainty:
+        """Uncertainty and grades of a structure whose neighbours are known.
+
+        Args:
+            kinds: Species index of every atom, shape ``(n,)``.
+            neighbors: Full list with at least the cutoff.
+        """
+        starts, n_atoms = self.tables.channel_start, len(kinds)
+        sums, slopes = np.empty(int(starts[-1])), np.empty((3 * n_atoms, int(starts[-1])))
+        values = np.empty((n_atoms, int(np.diff(starts).max())))
+        linear_design(
+            self.tables, neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds,
+            sums, slopes, np.empty((0, int(starts[-1]))), values,
+        )  # fmt: skip
+        features = [
+            m.compression.apply(values[kinds == s, : m.compression.channels.n_channels])
+            for s, m in enumerate(self.models)
+        ]
+        counts = np.bincount(kinds, minlength=len(self.models)).astype(np.float64)
+        energy_row = np.concatenate([*(own.sum(axis=0) for own in features), counts])
+        force_rows = np.concatenate(
+            [slopes[:, starts[s] : starts[s + 1]] @ m.compression.matrix.T for s, m in enumerate(self.models)], axis=1
+        )
+        covariance, unit = self.posterior.covariance, self.posterior.noise * self.posterior.factor
+        n_features = self.posterior.reach.shape[1]
+        components = lengths(force_rows, covariance[:n_features, :n_features])
+        return Uncertainty(
+            energy_std=unit * float(lengths(energy_row[None, :], covariance)[0]),
+            force_std=unit * np.sqrt((components.reshape(-1, 3) ** 2).mean(axis=1)),
+            grades=self.grades_of(kinds, features),
+        )
+
+    def frame(self, frame: Frame) -> Uncertainty:
+        """Uncertainty and grades of one structure.
+
+        Args:
+            frame: The structure; its labels are not used.
+
+        Raises:
+            DataError: If an atom is of a species the model does not know.
+        """
+        return self.evaluate(*self.surroundings(frame))
 
 
-def calibration_factor(errors: FloatArray, spreads: FloatArray) -> float:
-    """The factor that makes spreads as large as errors, root mean square; their likelihood is largest there.
+def lengths(rows: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Standard deviations ``sqrt(x C x)`` of rows x.
+
+    Args:
+        rows: Shape ``(n, d)``.
+        covariance: C, shape ``(d, d)``.
+
+    Returns:
+        Shape ``(n,)``.
+    """
+    found: FloatArray = np.sqrt(np.maximum(np.einsum("na,na->n", rows @ covariance, rows), 0.0))
+    return found
+
+
+def scaling_factor(errors: FloatArray, deviations: FloatArray) -> float:
+    """The factor that makes standard deviations as large as errors, root mean square: that of largest likelihood.
 
     Args:
         errors: Of force components, shape ``(n, 3)``.
-        spreads: Of the same atoms, shape ``(n,)``, not zero.
+        deviations: Of the same atoms, shape ``(n,)``, not zero.
     """
-    return float(np.sqrt(np.mean((errors / spreads[:, None]) ** 2)))
+    return float(np.sqrt(np.mean((errors / deviations[:, None]) ** 2)))

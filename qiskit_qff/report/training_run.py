@@ -8,9 +8,8 @@ from typing import Any
 from qiskit_qff.bounded import read_json, read_yaml
 from qiskit_qff.errors import DataError, QFFError
 from qiskit_qff.model.config import TrainConfig, parse_config
-from qiskit_qff.model.coverage import Coverage
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.metrics import Metrics, compare_model
+from qiskit_qff.model.metrics import Coverage, Metrics, compare_model
 from qiskit_qff.report.record import RECORD, Example, Record
 from qiskit_qff.structures.framework import whole_frames
 from qiskit_qff.structures.shipped import read_configured
@@ -43,7 +42,7 @@ class TrainingRun:
     record: Record
     """Predictions, the course of training, a structure, versions."""
     coverage: Coverage | None = None
-    """How far uncertainties can be trusted; None where nothing was held out, or there is no committee."""
+    """How far uncertainties can be trusted; None where nothing was held out."""
     estimator: Mapping[str, Any] | None = None
     """What ``metrics.json`` says of training on a backend; None where losses were computed."""
     missing: tuple[str, ...] = ()

@@ -5,10 +5,9 @@ from ase.data import chemical_symbols
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from qiskit_qff.model.coverage import Coverage
-from qiskit_qff.model.extrapolation import MARGIN
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.uncertainty import Committee
+from qiskit_qff.model.metrics import Coverage
+from qiskit_qff.model.uncertainty import LIMIT
 from qiskit_qff.report.figures import INK, PALETTE, STYLE, new_figure
 from qiskit_qff.report.html import Panel, Section, Table
 
@@ -44,26 +43,26 @@ def uncertainty_section(field: ForceField, found: Coverage | None) -> Section:
         field: The model.
         found: Coverage on held-out frames; None where none were held out.
     """
-    rows = tuple(
-        (chemical_symbols[m.number], m.domain.count, m.domain.largest, MARGIN * m.domain.largest)
-        for m in field.models
-        if m.domain is not None
+    posterior = field.posterior
+    if posterior is None:
+        return Section(title="Uncertainty", text=("Not known: the model file has no posterior.",))
+    atoms = Table(
+        "Training atoms",
+        ("element", "atoms"),
+        tuple(
+            (chemical_symbols[m.number], int(count)) for m, count in zip(field.models, posterior.counts, strict=True)
+        ),
     )
-    grades = Table(
-        "Extrapolation grades", ("element", "training atoms", "largest grade in training", "limit in dynamics"), rows
-    )
-    if not rows:
-        return Section(title="Uncertainty", text=("Not known: training from a model file neither grades nor draws.",))
     meaning = (
-        "The extrapolation grade of an atom is 1, root mean square, over the training atoms of its element; above its "
-        "limit 'qff md' warns, and 'qff select' finds such frames. It sees what the chosen channels see."
+        "The extrapolation grade of an atom is 1 at the edge of the training data, which holds 99.9 % of the training "
+        f"atoms of its element; above {LIMIT:g} 'qff md' warns, and 'qff select' finds such frames. It sees what the "
+        "chosen channels see."
     )
-    if found is None or field.uncertainty is None:
-        return Section(title="Uncertainty", text=(meaning,), tables=(grades,))
-    factor, n_frames = field.uncertainty.factor, field.uncertainty.n_frames
+    if found is None or not posterior.n_held_out:
+        return Section(title="Uncertainty", text=(meaning,), tables=(atoms,))
     source = (
-        f"Uncertainties are the spread of {len(Committee.of(field).members)} draws from what the data leave open of "
-        f"the parameters, times {factor:.2f}, fitted to the {n_frames} held-out frames. In the figure and the tables "
+        "Uncertainties are standard deviations of what the data leave open of the coefficients, times "
+        f"{posterior.factor:.2f}, fitted to the {posterior.n_held_out} held-out frames. In the figure and the tables "
         "each half of these frames is judged with the factor of the other half. Far from the training data the grade, "
         "not this factor, is the warning."
     )
@@ -84,4 +83,4 @@ def uncertainty_section(field: ForceField, found: Coverage | None) -> Section:
         f"Intervals for 68 % hold {found.forces[6]:.0%} of force errors and {found.energies[6]:.0%} of energy errors.",
         coverage_figure(found),
     )
-    return Section(title="Uncertainty", text=(meaning, source), tables=(table, size, grades), panels=(panel,))
+    return Section(title="Uncertainty", text=(meaning, source), tables=(table, size, atoms), panels=(panel,))

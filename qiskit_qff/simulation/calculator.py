@@ -8,17 +8,23 @@ Units are ASE's: eV, Å, stress in eV/Å³ with ASE's sign (tension positive), V
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
-from qiskit_qff.errors import DataError
+from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.structures.neighbors import NeighborList, VerletList
 from qiskit_qff.structures.species import species_index
 
+if TYPE_CHECKING:
+    from qiskit_qff.model.uncertainty import UncertaintyEstimator
+
+#: Standard deviations of the energy (eV) and of the force components of each atom (eV/Å), and extrapolation grades:
+#: :mod:`qiskit_qff.model.uncertainty`.
+UNCERTAINTIES = ("energy_std", "force_std", "extrapolation_grade")
 #: Two atoms closer than this sit on one site, in Å.
 SAME_SITE = 0.01
 
@@ -73,14 +79,16 @@ class QFFCalculator(Calculator):
         >>> atoms.get_potential_energy()  # doctest: +SKIP
     """
 
-    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012 (ASE's own form)
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress", *UNCERTAINTIES]  # noqa: RUF012 (ASE's own form)
 
-    def __init__(self, model: "str | Path | Potential", *, skin: float = 0.5) -> None:
+    def __init__(self, model: "str | Path | Potential", *, skin: float = 0.5, uncertainty: bool = False) -> None:
         """Load or take over a force field.
 
         Args:
             model: model file, the directory that holds ``model.json``, or a force field.
             skin: in Å; neighbours up to ``cutoff + skin`` are kept from step to step.
+            uncertainty: put :data:`UNCERTAINTIES` into the results of every calculation, which takes several times as
+                long; otherwise they are computed where ``calc.get_property("force_std", atoms)`` asks for them.
 
         Raises:
             ModelFileError: if the file is missing, damaged or of a newer version.
@@ -89,6 +97,7 @@ class QFFCalculator(Calculator):
         if isinstance(model, (str, Path)):
             model = load_potential(model)
         self.force_field: Potential = model
+        self._uncertainty = uncertainty
         self._verlet_list = VerletList(self.force_field.cutoff, skin)
         self._neighbors: NeighborList | None = None
         self._kept_atoms: Atoms | None = None
@@ -142,12 +151,37 @@ class QFFCalculator(Calculator):
 
         Args:
             atoms: the structure.
-            properties: ignored; everything comes out of one evaluation.
+            properties: only matters where one of :data:`UNCERTAINTIES` is asked for; all else comes out of one
+                evaluation.
             system_changes: what changed since the last call, in ASE's words.
 
         Raises:
             DataError: for an element the model does not know, a position that is not finite, a periodic
                 cell without volume, or two atoms on one site.
+            ConfigError: where uncertainties are asked of a model without a posterior.
+        """
+        if system_changes or not self.results:
+            self._evaluate(atoms, properties, system_changes)
+        if self._uncertainty or not set(UNCERTAINTIES).isdisjoint(properties or ()):
+            self._estimate()
+
+    def _estimate(self) -> None:
+        """Add uncertainties to the results.
+
+        Raises:
+            ConfigError: if the model has no posterior.
+        """
+        numbers: IntArray = self._known_numbers
+        estimator = estimator_of(self.force_field)
+        found = estimator.evaluate(species_index(numbers, self.force_field.species, where="structure"), self.neighbors)
+        values = (found.energy_std, found.force_std, found.grades.values)
+        self.results |= dict(zip(UNCERTAINTIES, values, strict=True))
+
+    def _evaluate(self, atoms: Atoms | None, properties: Sequence[str] | None, system_changes: Sequence[str]) -> None:
+        """Energies, forces and stress of one structure.
+
+        Raises:
+            DataError: as :meth:`calculate` says.
         """
         if self._kept_atoms is not None and atoms is not None and list(system_changes) == ["positions"]:
             # PERF: ASE has dropped its copy; only the positions of ours are out of date.
@@ -181,6 +215,24 @@ def load_potential(path: str | Path) -> Potential:
 
     file = Path(path)
     return ForceField.load(file / "model.json" if file.is_dir() else file)
+
+
+def estimator_of(potential: Potential) -> "UncertaintyEstimator":
+    """What tells uncertainties of a potential, within walls or without.
+
+    Args:
+        potential: the potential of a calculator.
+
+    Raises:
+        ConfigError: if it has no posterior.
+    """
+    from qiskit_qff.model.fence import FencedForceField
+    from qiskit_qff.model.force_field import ForceField
+
+    field = potential.field if isinstance(potential, FencedForceField) else potential
+    if not isinstance(field, ForceField):
+        raise ConfigError(f"{type(field).__name__} tells no uncertainties; a ForceField does.")
+    return field.uncertainty()
 
 
 def _check_separations(neighbors: NeighborList) -> None:

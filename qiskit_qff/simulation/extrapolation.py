@@ -15,7 +15,7 @@ import numpy as np
 from ase import Atoms
 
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.model.extrapolation import Grader, Grades
+from qiskit_qff.model.uncertainty import Grades, UncertaintyEstimator
 from qiskit_qff.simulation.recording import open_at
 from qiskit_qff.structures.species import species_index
 
@@ -63,7 +63,7 @@ class ExtrapolationWatch:
 
     def __init__(
         self,
-        grader: Grader,
+        estimator: UncertaintyEstimator,
         *,
         action: str,
         interval: int = INTERVAL,
@@ -74,7 +74,7 @@ class ExtrapolationWatch:
         """Make ready.
 
         Args:
-            grader: Grades of the model.
+            estimator: Of the model.
             action: ``warn``, ``stop`` or ``save``.
             interval: Steps between checks.
             break_at: The run ends, whatever the action, where a grade passes so many times its limit. Such a
@@ -94,7 +94,7 @@ class ExtrapolationWatch:
         self.counts = ExtrapolationCounts()
         self._break_at = np.inf if break_at is None else break_at
         self._save_every = save_every
-        self._grader, self._action, self._interval = grader, action, interval
+        self._estimator, self._action, self._interval = estimator, action, interval
         self._warn = warn or _silent
         self._within = CALM
         self._outside_in_event = 0
@@ -135,8 +135,8 @@ class ExtrapolationWatch:
         if step % self._interval:
             return False
         atoms.get_potential_energy()  # computed already, unless the integrator moved atoms since
-        kinds = species_index(atoms.numbers, self._grader.species, where="structure")
-        grades = self._grader.evaluate(kinds, atoms.calc.neighbors)
+        kinds = species_index(atoms.numbers, self._estimator.species, where="structure")
+        grades = self._estimator.grades(kinds, atoms.calc.neighbors)
         self._count(grades, step)
         if not grades.outside.any():
             self._within += 1
@@ -144,7 +144,7 @@ class ExtrapolationWatch:
         if self._within >= CALM:
             self._begin_event(grades, atoms, step)
         self._within = 0
-        far = not (grades.values / grades.limits).max() <= self._break_at
+        far = not grades.values.max() / grades.limit <= self._break_at
         kept = self._outside_in_event == 0 or (self._outside_in_event % self._save_every == 0 and not far)
         if self._file is not None and self._action == "save" and kept:
             self._file.write(_format(atoms, grades, step, time_fs).encode())
@@ -158,7 +158,7 @@ class ExtrapolationWatch:
         counts = self.counts
         counts.checks += 1
         largest = int(np.argmax(grades.values))
-        counts.largest_ratio = max(counts.largest_ratio, float((grades.values / grades.limits).max()))
+        counts.largest_ratio = max(counts.largest_ratio, float(grades.values.max() / grades.limit))
         if grades.values[largest] > counts.largest_grade:
             counts.largest_grade = float(grades.values[largest])
             counts.largest_grade_step, counts.largest_grade_atom = step, largest
@@ -176,7 +176,7 @@ class ExtrapolationWatch:
         more = f"; {others} more with it" if others else ""
         self._warn(
             f"step {step}: atom {atom} ({atoms.symbols[atom]}) is outside the training data: extrapolation grade "
-            f"{grades.values[atom]:.2f}, limit {grades.limits[atom]:.2f}{more}"
+            f"{grades.values[atom]:.2f}, limit {grades.limit:.2f}{more}"
         )
         if self.counts.events == MOST_WARNINGS:
             self._warn("further events are counted, not told")

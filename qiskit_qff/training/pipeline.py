@@ -16,9 +16,16 @@ from ase.data import chemical_symbols
 
 from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.model.config import ResolvedConfig, ResolvedData, TrainConfig, with_absolute_paths
-from qiskit_qff.model.coverage import Coverage, calibrated, cross_checked_coverage, spreads_of
 from qiskit_qff.model.force_field import SEEN_FRAMES, ForceField
-from qiskit_qff.model.metrics import Comparison, Metrics, compare_model, measure
+from qiskit_qff.model.metrics import (
+    Comparison,
+    Coverage,
+    Metrics,
+    compare_model,
+    cross_checked_coverage,
+    deviations_of,
+    measure,
+)
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.framework import whole_frames
 from qiskit_qff.structures.identity import frame_hash
@@ -95,7 +102,7 @@ class TrainedModel:
     measured: MeasuredTraining | None = None
     """How training on a backend went; None where losses were computed."""
     coverage: Coverage | None = None
-    """How far uncertainties can be trusted; None where nothing was held out, or there is no committee."""
+    """How far uncertainties can be trusted; None where nothing was held out."""
 
     @property
     def force_field(self) -> ForceField:
@@ -242,13 +249,14 @@ def _read(data: Data | None, config: TrainConfig) -> tuple[TrainConfig, list[Fra
 def _scaled(
     model: ForceField, held_out: Sequence[Frame], comparison: Comparison | None, report: Progress
 ) -> tuple[ForceField, Coverage | None]:
-    """Scale the committee's spread to the errors of held-out frames; one frame can't be judged by another."""
-    if comparison is None or len(held_out) < 2 or any(m.spread is None for m in model.models):
+    """Scale uncertainties to the errors of held-out frames; one frame can't be judged by another."""
+    if comparison is None or len(held_out) < 2 or model.posterior is None:
         return model, None
-    spreads = spreads_of(model, held_out, comparison, progress=report)
-    if not spreads.forces.min() > 0.0:  # an isolated atom, or training without any error
+    deviations = deviations_of(model.uncertainty(), held_out, comparison, progress=report)
+    if not deviations.forces.min() > 0.0:  # an isolated atom, or training without any error
         return model, None
-    return calibrated(model, spreads), cross_checked_coverage(spreads)
+    scaled = replace(model.posterior, factor=deviations.factor, n_held_out=len(held_out))
+    return replace(model, posterior=scaled), cross_checked_coverage(deviations)
 
 
 def _check_species(frames: Sequence[Frame], split: Split) -> None:

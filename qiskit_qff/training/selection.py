@@ -2,14 +2,13 @@ r"""Which frames to label next: greedy D-optimal design in the features that the
 
 Each species begins with the information that training has, and every frame taken adds its atoms,
 
-.. math:: A_s = d_s\gamma_\text{max}^2\, C_s, \qquad A_s \leftarrow A_s + \sum_{i \in s} \lambda_i\, y_i y_i^T,
-          \qquad \lambda_i = \gamma_i^2/\gamma_\text{max}^2,
+.. math:: A_s = \epsilon_s^2\, C_s^{-1}, \qquad A_s \leftarrow A_s + \sum_{i \in s} \gamma_i^2\, y_i y_i^T,
 
-with C and the largest training grade from the :mod:`training domain <qiskit_qff.model.domain>`. The scale gives the
-most extreme training atom a leverage :math:`y^T A^{-1} y = \lambda` of one, as in the active sets of moment tensor
-potentials: what counts is a *new* direction, not a small step along a known one. Each atom counts by its own leverage
-again, so that many known surroundings do not outweigh one that is new. With rows :math:`\sqrt{\lambda_i}\,y_i` in Y the
-gain of a frame is
+with the covariance C, the edge and the extrapolation grade of :mod:`qiskit_qff.model.uncertainty`. The scale gives
+an atom at the edge of the training data a leverage :math:`y^T A^{-1} y = \gamma^2` of one, as in the active sets of
+moment tensor potentials: what counts is a *new* direction, not a small step along a known one. Each atom counts by its
+own leverage again, so that many known surroundings do not outweigh one that is new. With rows
+:math:`\gamma_i\,y_i` in Y the gain of a frame is
 
 .. math:: \sum_s \log\det\left(1 + Y_s A_s^{-1} Y_s^T\right),
 
@@ -32,7 +31,7 @@ import numpy as np
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError, DataError
-from qiskit_qff.model.extrapolation import Grader, Grades
+from qiskit_qff.model.uncertainty import Grades, UncertaintyEstimator
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.loss import Progress
 
@@ -46,7 +45,7 @@ class Candidate:
     grades: Grades
     """Grades of its atoms."""
     features: tuple[FloatArray, ...]
-    """Whitened features of each species, whose length is the leverage λ, shapes ``(n_s, d_s)``."""
+    """Whitened features of each species, whose length is the leverage, shapes ``(n_s, d_s)``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,28 +60,31 @@ class Selected:
     """What it would have added had it been the first."""
 
 
-def grade_candidates(grader: Grader, frames: Sequence[Frame], *, progress: Progress) -> list[Candidate]:
+def grade_candidates(
+    estimator: UncertaintyEstimator, frames: Sequence[Frame], *, progress: Progress
+) -> list[Candidate]:
     """Grade all candidates; their features are kept, some 20 kB a frame of 80 atoms.
 
     Args:
-        grader: Of the model.
+        estimator: Of the model.
         frames: The candidates; labels are not used.
         progress: Called as work proceeds.
 
     Raises:
         DataError: If an atom is of a species the model does not know.
     """
-    scaled = [domain.whitening / domain.largest for domain in grader.domains]
+    posterior = estimator.posterior
+    whitenings = [
+        _root(posterior.covariance[block, block]) / edge
+        for block, edge in zip(estimator.blocks, posterior.edges, strict=True)
+    ]
     candidates = []
     for index, frame in enumerate(frames):
         progress("grades", index, len(frames))
-        kinds, neighbors = grader.surroundings(frame)
-        features = grader.features(kinds, neighbors)
-        values = np.empty(len(kinds))
-        for s, (own, domain) in enumerate(zip(features, grader.domains, strict=True)):
-            values[kinds == s] = domain.grades(own)
-        white = tuple(_weighted(own @ w.T) for own, w in zip(features, scaled, strict=True))
-        candidates.append(Candidate(index, Grades(values, grader.limits[kinds]), white))
+        kinds, neighbors = estimator.surroundings(frame)
+        features = estimator.features(kinds, neighbors)
+        white = tuple(_weighted(own @ root) for own, root in zip(features, whitenings, strict=True))
+        candidates.append(Candidate(index, estimator.grades_of(kinds, features), white))
     progress("grades", len(frames), len(frames))
     return candidates
 
@@ -119,6 +121,13 @@ def select(candidates: Sequence[Candidate], count: int) -> list[Selected]:
         taken.append(Selected(candidates[k], -negative, first[k]))
         known = [_learnt(inverse, own) for inverse, own in zip(known, candidates[k].features, strict=True)]
     return taken
+
+
+def _root(covariance: FloatArray) -> FloatArray:
+    """W with ``|y W|^2 = y C y``."""
+    values, vectors = np.linalg.eigh(covariance)
+    root: FloatArray = vectors * np.sqrt(np.maximum(values, 0.0))
+    return root
 
 
 def _weighted(white: FloatArray) -> FloatArray:

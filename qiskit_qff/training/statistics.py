@@ -1,4 +1,4 @@
-"""Passes over the data, each O(1) in memory: sums for choosing channels, sums for training, and the training domain.
+"""Passes over the data, each O(1) in memory: sums for choosing channels, and sums for training.
 
 After the second pass the loss of any circuit is a quadratic form in the entries of the registers' M; later steps need
 only the accumulated sums, and cost the same for 60 and for 60,000 frames.
@@ -32,7 +32,6 @@ from qiskit_qff.descriptors.channels import ChannelSet
 from qiskit_qff.descriptors.design_rows import linear_design, quadratic_design
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels, with_angular_functions
 from qiskit_qff.descriptors.tables import ChannelTables, make_tables
-from qiskit_qff.model.domain import TrainingDomain, directions_of, whitening_of
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import neighbor_list
 from qiskit_qff.structures.species import species_index
@@ -547,106 +546,3 @@ class _QuadraticSums:
 def _starts(lengths: Sequence[int]) -> IntArray:
     """Offsets of blocks laid end to end."""
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-
-
-def training_domains(
-    frames: Sequence[Frame],
-    maps: dict[int, LinearMap],
-    *,
-    r_cut: float,
-    progress: Progress,
-    threads: int | None = None,
-) -> dict[int, TrainingDomain]:
-    """Where training was: second moments of the features of every species, and their largest grade and reach.
-
-    Two passes that form channel values alone, a few percent of the time of training.
-
-    Args:
-        frames: Training frames.
-        maps: Compression of each species, atomic numbers ascending.
-        r_cut: Cutoff radius in Å.
-        progress: Called as work proceeds.
-        threads: How many at most; :func:`n_threads` by default.
-    """
-    tables = make_tables({z: m.channels for z, m in maps.items()}, r_cut)
-    sums = sum_frames(lambda: _MomentSums(tables, maps), frames, stage="moments", progress=progress, threads=threads)
-    moments = [square / count for square, count in zip(sums.squares, sums.counts, strict=True)]
-    whitenings, directions = [whitening_of(m) for m in moments], [directions_of(m) for m in moments]
-    extremes = sum_frames(
-        lambda: _Extremes(tables, maps, whitenings, directions),
-        frames, stage="grades", progress=progress, threads=threads,
-    )  # fmt: skip
-    return {
-        z: TrainingDomain(int(sums.counts[s]), moments[s], float(extremes.largest[s]), extremes.reaches[s])
-        for s, z in enumerate(maps)
-    }
-
-
-def _features(tables: ChannelTables, maps: dict[int, LinearMap], frame: Frame) -> list[FloatArray]:
-    """Features of the atoms of each species, shapes ``(n_s, d_s)``."""
-    kinds = species_index(frame.numbers, tuple(maps), where=frame.where)
-    near = neighbor_list(frame.positions, frame.cell, frame.pbc, tables.r_cut)
-    values = channel_values(tables, near.first, near.neighbor, near.vectors, near.distances, kinds)
-    return [m.apply(values[kinds == s, : m.channels.n_channels]) for s, m in enumerate(maps.values())]
-
-
-class _MomentSums:
-    """Numbers of atoms, and sums of products of their features, per species."""
-
-    n_bytes = 1
-    """Little, whatever the model."""
-
-    def __init__(self, tables: ChannelTables, maps: dict[int, LinearMap]) -> None:
-        self._tables, self._maps = tables, maps
-        self.counts = np.zeros(len(maps))
-        self.squares = [np.zeros((m.n_features, m.n_features)) for m in maps.values()]
-
-    def add(self, frame: Frame) -> None:
-        """Add a frame."""
-        for s, features in enumerate(_features(self._tables, self._maps, frame)):
-            self.counts[s] += len(features)
-            self.squares[s] += features.T @ features
-
-    def merge(self, other: _MomentSums) -> None:
-        """Add the sums over other frames."""
-        self.counts += other.counts
-        self.squares = [mine + theirs for mine, theirs in zip(self.squares, other.squares, strict=True)]
-
-
-class _Extremes:
-    """Largest grade of each species, and least and largest value along each direction."""
-
-    n_bytes = 1
-    """Little, whatever the model."""
-
-    def __init__(
-        self,
-        tables: ChannelTables,
-        maps: dict[int, LinearMap],
-        whitenings: Sequence[FloatArray],
-        directions: Sequence[FloatArray],
-    ) -> None:
-        self._tables, self._maps, self._whitenings, self._directions = tables, maps, whitenings, directions
-        # The mean environment, v = 0, is always inside.
-        self.largest = np.zeros(len(maps))
-        self.reaches = [np.zeros((2, len(v))) for v in directions]
-
-    def add(self, frame: Frame) -> None:
-        """Look at a frame."""
-        for s, features in enumerate(_features(self._tables, self._maps, frame)):
-            if len(features):
-                lengths = np.linalg.norm(features @ self._whitenings[s].T, axis=1)
-                self.largest[s] = max(self.largest[s], float(lengths.max()))
-                along = features @ self._directions[s].T
-                self._widen(s, np.stack([along.min(axis=0), along.max(axis=0)]))
-
-    def merge(self, other: _Extremes) -> None:
-        """Take in other frames."""
-        self.largest = np.maximum(self.largest, other.largest)
-        for s, reach in enumerate(other.reaches):
-            self._widen(s, reach)
-
-    def _widen(self, s: int, reach: FloatArray) -> None:
-        """Take in the least and largest values of other atoms."""
-        mine = self.reaches[s]
-        self.reaches[s] = np.stack([np.minimum(mine[0], reach[0]), np.maximum(mine[1], reach[1])])

@@ -1,4 +1,4 @@
-r"""Training from frames to force field: pool, channels, statistics, circuit, committee, in that order.
+r"""Training from frames to force field: pool, channels, statistics, circuit, posterior, in that order.
 
 *Channels that can be measured.* A pair of species is seen from either side, and two channels that differ little can be
 chosen with huge coefficients of opposite sign. A linear model loses nothing by that, and decorrelating the features of
@@ -7,15 +7,12 @@ where the noise of the assumed shots would add much to the loss of the linear mo
 norm more must be new. Training lowers the sum of loss and noise, and a balanced readout's noise is a multiple of the
 square of its terms, so where it ends on each choice is a ridge regression away. Another choice is taken where the loss
 that is left there, noise not counted, falls by much: noise can be bought off with shots, the errors of a model can't.
-
-*Committee.* The curvature of the loss at the minimum says what the data leave open; draws from it are the members of
-:class:`~qiskit_qff.model.spread.ModelSpread`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -29,14 +26,13 @@ from qiskit_qff.compression.selection import PoolStatistics, feature_maps, linea
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.config import ResolvedConfig, TrainConfig
 from qiskit_qff.model.core_repulsion import CoreRepulsion
-from qiskit_qff.model.domain import TrainingDomain
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.register import Register
 from qiskit_qff.model.species_model import SpeciesModel
-from qiskit_qff.model.spread import ModelSpread
+from qiskit_qff.model.uncertainty import Posterior
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_of
-from qiskit_qff.training.balance import BalancedRegister, minimise_balanced, reduced_parameters
+from qiskit_qff.training.balance import BalancedRegister, minimise_balanced
 from qiskit_qff.training.defaults import (
     fit_pool,
     is_balanced,
@@ -47,13 +43,13 @@ from qiskit_qff.training.defaults import (
 )
 from qiskit_qff.training.loss import LossWeights, Progress, check_labels, reference_count
 from qiskit_qff.training.objective import Objective, solve_scaled
+from qiskit_qff.training.posterior import posterior_of
 from qiskit_qff.training.solver import Restart, minimise
 from qiskit_qff.training.statistics import (
     channel_statistics,
     find_shortest,
     pool_statistics,
     quadratic_statistics,
-    training_domains,
 )
 
 MAX_PRODUCTS = 2500
@@ -66,11 +62,6 @@ GAIN = 0.05
 """Fraction of the loss after training that another choice must save."""
 STRICTER = (1e-3, 3e-3, 1e-2)
 """Shares of a channel's norm that have to be new, in the choices that follow; more cost more than noise did."""
-MEMBERS = 16
-"""Members of a committee: their spread, averaged over three components, is then known to 10 %."""
-SOFTEST = 1e-6
-"""Directions in which the loss is softer than this, relative to the stiffest in unit-diagonal scaling, move no more
-than one of this stiffness: the quadratic form says nothing about what lies so far away."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +102,8 @@ class PreparedTraining:
     """Core repulsion that joins the force field."""
     selection: SelectionPath | None
     """Order in which channels were chosen; None where they were not chosen here."""
-    domains: Mapping[int, TrainingDomain] = field(default_factory=dict)
-    """Feature statistics per species; empty if not computed."""
+    posterior: Posterior | None = None
+    """What the data leave open, of unit noise; None if not computed."""
     n_frames: int = 0
     """Frames behind the loss; 0 if not counted."""
 
@@ -123,10 +114,14 @@ class PreparedTraining:
             runs: At least one, best first.
         """
         best = runs[0].parameters
+        loss, model = self.objective.fit_loss(best), self.force_field(best)
+        if self.posterior is not None:
+            noise = float(np.sqrt(max(loss, 0.0) / self.n_frames))
+            model = replace(model, posterior=replace(self.posterior, noise=noise))
         return TrainingResult(
-            force_field=self.force_field(best),
+            force_field=model,
             restarts=tuple(runs),
-            loss=self.objective.fit_loss(best),
+            loss=loss,
             linear_loss=self.objective.linear_solution()[0],
             bound=self.objective.bound()[0],
             selection=self.selection,
@@ -152,8 +147,7 @@ class PreparedTraining:
                 )
                 for r in np.flatnonzero(statistics.owners == s)
             )
-            domain = self.domains.get(number)
-            models.append(SpeciesModel(number, self.maps[number], registers, float(references[s]), domain=domain))
+            models.append(SpeciesModel(number, self.maps[number], registers, float(references[s])))
         raw = ForceField(
             models=tuple(models),
             r_cut=config.descriptor.r_cut,
@@ -202,8 +196,8 @@ def prepare(
     layout = parameter_layout(config, maps, statistics.references.count)
     repulsion = CoreRepulsion.from_shortest_distances(species, shortest, cutoff=config.descriptor.r_cut)
     objective = Objective(statistics, layout, shots=config.loss.shots)
-    domains = training_domains(frames, maps, r_cut=r_cut, progress=report)
-    return PreparedTraining(config, objective, maps, repulsion, selection, domains, len(frames))
+    posterior = posterior_of(frames, maps, statistics, r_cut=r_cut, progress=report)
+    return PreparedTraining(config, objective, maps, repulsion, selection, posterior, len(frames))
 
 
 def fit(prepared: PreparedTraining, *, rng: np.random.Generator, progress: Progress | None = None) -> TrainingResult:
@@ -221,12 +215,7 @@ def fit(prepared: PreparedTraining, *, rng: np.random.Generator, progress: Progr
         runs = search(
             objective, restarts=settings.restarts, max_iterations=settings.max_iterations, rng=rng, progress=report
         )
-    result = prepared.result(runs)
-    if not prepared.n_frames:
-        return result
-    spread = draw_spread(objective, runs[0].parameters, n_frames=prepared.n_frames, rng=rng)
-    models = tuple(replace(m, spread=spread[m.number]) for m in result.force_field.models)
-    return replace(result, force_field=replace(result.force_field, models=models))
+    return prepared.result(runs)
 
 
 def check_reach(species: Sequence[int], shortest: FloatArray, r_cut: float) -> None:
@@ -379,45 +368,6 @@ def _noise(terms: FloatArray, gram: FloatArray, n_qubits: int) -> float:
     # Entry M_0k of the upper triangle stands for 2 M_0k y_k.
     entries[1:size, 1:size] = 4.0 * gram
     return BalancedRegister.of(entries, size, n_qubits).shot_noise(terms, 1.0)[0]
-
-
-def draw_spread(
-    objective: Objective, parameters: FloatArray, *, n_frames: int, rng: np.random.Generator, members: int = MEMBERS
-) -> dict[int, ModelSpread]:
-    """Draw the members of a committee.
-
-    Args:
-        objective: The loss.
-        parameters: Its minimum, shape ``(P,)``.
-        n_frames: Frames behind the loss.
-        rng: Source of the draws.
-        members: How many.
-
-    Returns:
-        Per atomic number.
-    """
-    statistics = objective.statistics
-    if objective.layout.balanced:
-        balanced, reduced = reduced_parameters(objective, parameters)
-        value, _, curvature = balanced.quadratic_model(reduced)
-        slopes = balanced.slopes(reduced)
-    else:
-        value, _, curvature = objective.quadratic_model(parameters)
-        slopes = objective.jacobian(parameters)
-    diagonal = np.diagonal(curvature)
-    scale = 1.0 / np.sqrt(np.maximum(diagonal, 1e-14 * diagonal.max()))
-    values, vectors = np.linalg.eigh(curvature * np.outer(scale, scale))
-    lengths = np.sqrt(max(value, 0.0) / n_frames / np.maximum(values, SOFTEST * values[-1]))
-    moved = (rng.normal(size=(members, len(values))) * lengths) @ vectors.T * scale
-    # To first order in M, as the loss was expanded: soft directions would otherwise turn angles through full circles.
-    draws = moved @ slopes.T
-    references = statistics.references.changes(draws[:, statistics.starts[-1] :])
-    found = {}
-    for s, number in enumerate(statistics.species):
-        own = np.flatnonzero(statistics.owners == s)
-        triangles = draws[:, statistics.starts[own[0]] : statistics.starts[own[-1] + 1]]
-        found[number] = ModelSpread(triangles, references[:, s])
-    return found
 
 
 def _silent(stage: str, done: int, total: int) -> None:

@@ -1,7 +1,7 @@
 """Train on with the channels of an existing model: for data that grew, where a new choice would change little.
 
 What costs most of a training, the sums over the whole pool and the search for channels, is left out; sums over the
-chosen features, domains and the core repulsion come from the new frames. The old angles and readout weights are one
+chosen features, posterior and the core repulsion come from the new frames. The old angles and readout weights are one
 start of the optimiser, so that more data never lead to a worse minimum than the one that was there.
 """
 
@@ -22,7 +22,8 @@ from qiskit_qff.structures.species import species_of
 from qiskit_qff.training.defaults import resolve_config
 from qiskit_qff.training.loss import LossWeights, Progress, check_labels, reference_count
 from qiskit_qff.training.objective import Objective, ParameterLayout
-from qiskit_qff.training.statistics import find_shortest, quadratic_statistics, training_domains
+from qiskit_qff.training.posterior import posterior_of
+from qiskit_qff.training.statistics import find_shortest, quadratic_statistics
 from qiskit_qff.training.trainer import PreparedTraining
 
 
@@ -77,10 +78,10 @@ def prepare_from_model(
     parameters = np.zeros(layout.n_parameters)
     parameters[: layout.n_angles] = np.concatenate([register.theta for register in registers])
     parameters[layout.all_weights] = np.concatenate([register.weights for register in registers])
-    domains = training_domains(frames, maps, r_cut=r_cut, progress=progress)
+    posterior = posterior_of(frames, maps, statistics, r_cut=r_cut, progress=progress)
     repulsion = field.repulsion
     if not same_repulsion:
         shortest = find_shortest(frames, found, r_cut, progress)
         repulsion = CoreRepulsion.from_shortest_distances(found, shortest, cutoff=r_cut)
-    prepared = PreparedTraining(used, objective, maps, repulsion, None, domains, len(frames))
+    prepared = PreparedTraining(used, objective, maps, repulsion, None, posterior, len(frames))
     return prepared, parameters

@@ -8,7 +8,6 @@ from ase.io import read, write
 
 from qiskit_qff.cli.main import run
 from qiskit_qff.cli.md import EXIT_EXTRAPOLATION
-from qiskit_qff.model.extrapolation import Grader
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.reading import read_frames
 
@@ -61,9 +60,9 @@ def test_default_limit_is_told_of_a_squeezed_crystal(md, tmp_path):
 def test_grades_are_those_of_the_trajectory(md, trained, tmp_path):
     _, result, _ = md(tmp_path / "run", "--interval", "10")
     field = ForceField.load(trained / "run" / "model.json")
-    grader = Grader.of(field.models, r_cut=field.r_cut)
+    estimator = field.uncertainty()
     frames = read_frames(tmp_path / "run" / "trajectory.extxyz")
-    grades = np.array([grader.frame(frame).values for frame in frames])
+    grades = np.array([estimator.grade(frame).values for frame in frames])
     step, atom = np.unravel_index(grades.argmax(), grades.shape)
     seen = result["extrapolation"]
     assert seen["largest_grade"] == pytest.approx(grades.max(), rel=1e-5)

@@ -44,13 +44,12 @@ def test_it_is_of_the_model_not_of_a_backend(trained, capsys, options):
 def test_info_tells_limits_and_factor(trained, tmp_path, capsys):
     code, result, words = call(["info", trained / "run", "--json"], capsys)
     assert code == 0
-    assert set(result["uncertainty"]["grade_limits"]) == {"Cu", "Au"}
-    assert result["uncertainty"]["committee"] == 16
+    assert set(result["uncertainty"]["training_atoms"]) == {"Cu", "Au"}
+    assert result["uncertainty"]["grade_limit"] == 1.2
     assert result["uncertainty"]["factor"] > 0.0
-    assert "16 draws" in words
+    assert "held-out frames" in words
     field = ForceField.load(trained / "run" / "model.json")
-    old = tuple(replace(m, domain=None, spread=None) for m in field.models)
-    replace(field, models=old, uncertainty=None).save(tmp_path / "model.json")
+    replace(field, posterior=None).save(tmp_path / "model.json")
     code, result, _ = call(["info", tmp_path / "model.json", "--json"], capsys)
     assert (code, result["uncertainty"]) == (0, None)
     assert call(["evaluate", tmp_path / "model.json", trained / "data.extxyz", "--uncertainty"], capsys)[0] == 2

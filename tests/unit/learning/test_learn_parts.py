@@ -11,7 +11,6 @@ from qiskit_qff.learning.config import DynamicsConfig, LearnConfig, SelectConfig
 from qiskit_qff.learning.dynamics import Harvest, choose, explore, harvest, plan_runs, unphysical
 from qiskit_qff.learning.records import RunOutcome
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.model.extrapolation import Grader
 from qiskit_qff.simulation.extrapolation import EXTRAPOLATING
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
@@ -53,7 +52,7 @@ def field(few):
 
 @pytest.fixture(scope="module")
 def grader(field):
-    return Grader.of(field.models, r_cut=field.cutoff)
+    return field.uncertainty()
 
 
 def run(field, grader, frame, directory, *, break_at, temperature=300.0, timestep=2.0):
@@ -75,17 +74,17 @@ def test_every_round_has_other_velocities_and_starts_in_turn(few):
 
 
 def test_dynamics_end_where_a_grade_is_too_far_and_keep_what_came_before(field, grader, few, tmp_path):
-    outcome = run(field, grader, few[0], tmp_path / "run", break_at=1.5, temperature=1500.0)
+    outcome = run(field, grader, few[0], tmp_path / "run", break_at=1.5, temperature=4000.0)
     assert outcome.end == "outside"
     assert outcome.first_outside_ps <= outcome.time_ps < outcome.asked_ps == 0.4
     assert outcome.largest_ratio > 1.5
     kept = read_frames(tmp_path / "run" / EXTRAPOLATING)
-    ratios = [(g := grader.frame(frame)).values[g.worst] / g.limits[g.worst] for frame in kept]
+    ratios = [(g := grader.grade(frame)).values[g.worst] / g.limit for frame in kept]
     assert ratios[0] > 1.0
     assert all(1.0 < ratio <= 1.5 for ratio in ratios[1:])
     assert kept[0].tags["time_fs"] == pytest.approx(1e3 * outcome.first_outside_ps)
     before = (tmp_path / "run" / EXTRAPOLATING).read_bytes()
-    assert run(field, grader, few[0], tmp_path / "run", break_at=1.5, temperature=1500.0) == outcome
+    assert run(field, grader, few[0], tmp_path / "run", break_at=1.5, temperature=4000.0) == outcome
     assert (tmp_path / "run" / EXTRAPOLATING).read_bytes() == before
     found = harvest(outcome, tmp_path / "run")
     assert [frame.energy for frame in (*found.outside, *found.inside)] == [None] * (len(kept) + len(found.inside))
@@ -94,7 +93,7 @@ def test_dynamics_end_where_a_grade_is_too_far_and_keep_what_came_before(field, 
 
 def test_an_explosion_is_an_outcome_and_nothing_unphysical_comes_of_it(field, few, tmp_path):
     # The grades see nothing here, so that only the watch over temperature and steps is left.
-    blind = Grader.of(field.models, r_cut=field.cutoff, limit=1e6)
+    blind = field.uncertainty(grade_limit=1e6)
     outcome = run(field, blind, few[0], tmp_path / "run", break_at=2.0, temperature=2000.0, timestep=25.0)
     assert outcome.end == "exploded"
     assert "exploded" in outcome.message
@@ -152,7 +151,7 @@ def test_the_choice_takes_what_is_new_once_and_keeps_to_its_budget(grader, few):
 
 def test_the_most_uncertain_frames_are_chosen_even_if_none_is_beyond_the_limit(field):
     """Strongly rattled training frames make the limit so wide that no frame of dynamics passes it."""
-    blind = Grader.of(field.models, r_cut=field.cutoff, limit=1e6)
+    blind = field.uncertainty(grade_limit=1e6)
     candidates = [*labelled(4, sigma=0.03, seed=5), *labelled(2, sigma=0.15, seed=6)]
     found = [("a", Harvest((), tuple(candidates), 0))]
     chosen = choose(found, blind, SelectConfig(per_round=2, held_out=0), round_=0, budget=9, known=set())
@@ -168,7 +167,7 @@ def test_keeping_channels(field, few):
     result = fit(prepared, rng=np.random.default_rng(0))
     assert [m.compression for m in result.force_field.models] == [m.compression for m in field.models]
     # Domains and the core repulsion are those of the new frames.
-    grades = [Grader.of(f.models, r_cut=4.0).frame(more[-1]) for f in (field, result.force_field)]
+    grades = [f.uncertainty().grade(more[-1]) for f in (field, result.force_field)]
     assert grades[1].values.max() < grades[0].values.max()
     assert not grades[1].outside.any()
 

@@ -18,7 +18,6 @@ from qiskit_qff.descriptors.eights import load, store
 from qiskit_qff.descriptors.fence import WIDTH, Fence, fence_energy
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.fence import MARGIN, FencedForceField, within_walls
-from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.calculator import QFFCalculator
 
 
@@ -110,29 +109,21 @@ def test_energy_is_conserved_at_the_walls(field, fenced):
     assert np.ptp(energies) < 0.02 * np.ptp([atoms.get_kinetic_energy(), *walls])
 
 
-def test_reach_holds_the_training_atoms_and_travels_with_the_file(field, tmp_path):
-    field.save(tmp_path / "model.json")
-    loaded = ForceField.load(tmp_path / "model.json")
-    for mine, theirs in zip(field.models, loaded.models, strict=True):
-        np.testing.assert_array_equal(mine.domain.reach, theirs.domain.reach)
-        variances = mine.domain.directions @ mine.domain.moments @ mine.domain.directions.T
-        np.testing.assert_allclose(variances, np.diag(np.diag(variances)), atol=1e-8)
-        assert np.diag(variances).max() == pytest.approx(1.0)
-        assert (mine.domain.reach[0] < 0.0).all()
-        assert (mine.domain.reach[1] > 0.0).all()
-    walls = FencedForceField.of(loaded).folded.fence
-    np.testing.assert_allclose(walls.high[: walls.start[1]], field.models[0].domain.reach[1] + MARGIN)
+def test_walls_stand_off_the_reach_of_the_training_atoms(field, fenced):
+    walls, posterior = fenced.folded.fence, field.posterior
+    np.testing.assert_allclose(walls.high, posterior.reach[1] + MARGIN)
+    np.testing.assert_allclose(walls.low, posterior.reach[0] - MARGIN)
     assert (walls.slope > 0.0).all()
 
 
 def test_simulations_are_within_walls_where_the_model_file_knows_its_reach(field):
     assert isinstance(within_walls(field), FencedForceField)
-    older = replace(field, models=tuple(replace(m, domain=replace(m.domain, reach=None)) for m in field.models))
+    older = replace(field, posterior=None)
     assert within_walls(older) is older
 
 
 def test_older_models_are_told_to_be_trained_again(field, tmp_path, capsys):
-    older = replace(field, models=tuple(replace(m, domain=replace(m.domain, reach=None)) for m in field.models))
+    older = replace(field, posterior=None)
     with pytest.raises(ConfigError, match="train it again"):
         FencedForceField.of(older)
     older.save(tmp_path / "old.json")

@@ -1,20 +1,18 @@
-"""Files of version 0.1 have one circuit per element: they load as one register each, with the same committee."""
+"""Files of version 0.1 have one circuit per element: they load as one register each."""
 
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from contracts.force_field.contract import evaluate
 from contracts.force_field.lennard_jones import mixed_crystal
 from contracts.force_field.quantum_model import small_quantum_model
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector, build_program
 from qiskit_qff.circuit.compiled import operator_matrix
-from qiskit_qff.errors import ModelFileError
+from qiskit_qff.errors import ConfigError, ModelFileError
 from qiskit_qff.model.calibration import calibration_errors
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.uncertainty import Committee
 from qiskit_qff.structures.frame import Frame
 
 MEMBERS = 3
@@ -28,7 +26,7 @@ def today():
 
 def old_species(entry, spec, rng, **changes):
     """An element as version 0.1 wrote it: its circuit, and a committee of angles, weights and energies."""
-    kept = {key: entry[key] for key in ("number", "compression", "reference_energy", "domain")}
+    kept = {key: entry[key] for key in ("number", "compression", "reference_energy")}
     size = len(entry["compression"]["matrix"])
     if spec.family == "ry_tree":
         vector = np.append(1.0, rng.normal(size=spec.n_amplitudes - 1))
@@ -114,44 +112,30 @@ def n_features_of(entry):
     return entry["ansatz"]["n_amplitudes"] - 1
 
 
-def test_the_committee_is_the_same(document, loaded):
-    """To first order in angles and weights, with the deviation of the mean environment's energy as it was drawn."""
+def test_older_committees_and_feature_statistics_are_ignored(loaded):
+    assert loaded.posterior is None
+    with pytest.raises(ConfigError, match="train it again"):
+        loaded.uncertainty()
+
+
+def test_registers_of_version_6_are_read(today, tmp_path):
+    older = {**today, "format": "qiskit_qff model", "version": 6, "uncertainty": {"factor": 1.2, "n_frames": 3}}
+    del older["posterior"]
+    for entry in older["species"]:
+        entry["domain"] = {"count": 3, "moments": [1.0], "largest": 2.0}
+        entry["spread"] = {"triangles": [[0.1], [0.2]], "references": [0.1, 0.2]}
+    (tmp_path / "old.json").write_text(json.dumps(older))
     frame = Frame.from_atoms(mixed_crystal(2, seed=3, rattle=0.1))
-    committee, step = Committee.of(loaded), 1e-4
-    assert len(committee.members) == MEMBERS
-    for k, member in enumerate(committee.members):
-
-        def moved(entry, k=k):
-            program, spread = build_program(AnsatzSpec(**entry["ansatz"])), entry["spread"]
-            theta, weights = np.array(entry["theta"]), np.array(entry["weights"])
-            turn, add = np.array(spread["theta"][k]), np.array(spread["weights"][k])
-            there, back = (operator_matrix(program, theta + side * step * turn, weights) for side in (1, -1))
-            change = (there - back) / (2 * step) + operator_matrix(program, theta, add)
-            matrix = operator_matrix(program, theta, weights) + change
-            return matrix, entry["reference_energy"] + spread["references"][k] - change[0, 0]
-
-        atoms = frame.to_atoms()
-        energy = evaluate(_Member(loaded, member), atoms).energy
-        assert energy == pytest.approx(expected(document, loaded, frame, moved), rel=1e-7)
-
-
-class _Member:
-    """A member of a committee as a potential."""
-
-    def __init__(self, field, folded):
-        self.species, self.cutoff, self._folded = field.species, field.cutoff, folded
-
-    def evaluate(self, numbers, _positions, _cell, _pbc, neighbors):
-        return self._folded.evaluate(np.searchsorted(self.species, numbers), neighbors)
+    found = ForceField.load(tmp_path / "old.json").predict(frame)
+    np.testing.assert_array_equal(found.forces, ForceField.from_dict(today).predict(frame).forces)
 
 
 def test_it_is_written_as_a_file_of_today(loaded, tmp_path):
     loaded.save(tmp_path / "new.json")
-    assert json.loads((tmp_path / "new.json").read_text())["version"] == 6
+    assert json.loads((tmp_path / "new.json").read_text())["version"] == 7
     again = ForceField.load(tmp_path / "new.json")
     frame = Frame.from_atoms(mixed_crystal(2, seed=4, rattle=0.1))
     np.testing.assert_array_equal(again.predict(frame).forces, loaded.predict(frame).forces)
-    assert Committee.of(again).frame(frame).energy == Committee.of(loaded).frame(frame).energy
 
 
 @pytest.mark.parametrize("document", ["balanced"], indirect=True)

@@ -235,7 +235,6 @@ def test_a_file_says_what_is_tied(field, tmp_path):
     moved = field.with_registers({key: freed})
     assert freed.n_trainable == register.ansatz.n_angles + 1
     assert moved.n_trainable == field.n_trainable + freed.n_trainable - register.n_features
-    assert [m.spread is None for m in moved.models] == [m.number == key[0] for m in moved.models]
 
 
 def test_measured_training_keeps_the_balance(prepared):
