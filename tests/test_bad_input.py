@@ -143,7 +143,6 @@ def test_missing_file(trained, tmp_path, capsys) -> None:
         ("just words", ("mapping",)),
         ("circuit:\n  n_qubits: 3\n  layers: 2\n  n_qubits: 4", ("'n_qubits' is given twice, in lines 2 and 4",)),
         ("seed: 1\ncircuit: {n_qubits: 3}\nseed: 1", ("'seed' is given twice, in lines 1 and 3",)),
-        ("loss: {force_noise_mev_per_ang: {Xx: 5}}", ("Xx", "element")),
         ("loss: {element_weights: {Xx: 5}}", ("Xx", "element")),
         ("loss: {element_weights: {Li: .inf}}", ("Li", "finite")),
     ],

@@ -23,7 +23,7 @@ CHEAP: dict[str, str] = {
     "train": "{config} --out {new}",
     "evaluate": "{model} {data}",
     "info": "{model}",
-    "baseline": "{config} --models mean",
+    "baseline": "{config} --models linear_selected",
     "cost": "{model} --backend aer --atoms Cu5Au3",
     "calibrate": "{model} --backend exact --out {new}.json",
     "md": "{model} {alloy} --steps 4 --out {new}",

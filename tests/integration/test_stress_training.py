@@ -92,7 +92,7 @@ def test_baselines_beside_it_are_fitted_to_stresses_too(trained, fitted, capsys)
         (fitted / "config.yaml", trained / "run", "leave --stress-scale out"),
         (trained / "config.yaml", fitted, "give --stress-scale 0.5"),
     ):
-        assert run(["baseline", str(config), "--against", str(against), "--models", "mean"]) == 2
+        assert run(["baseline", str(config), "--against", str(against), "--models", "linear_selected"]) == 2
         assert remedy in capsys.readouterr().err
 
 

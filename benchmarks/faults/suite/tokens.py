@@ -45,7 +45,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("lammps", MODEL, DATA, "--out", "lammps", "--json"),
     ("select", MODEL, STRUCTURES, "--n", "2", "--out", "chosen.extxyz", "--json"),
     ("label", STRUCTURES, "--calculator", "emt", "--out", "labelled.extxyz", "--json"),
-    ("baseline", CONFIG, "--models", "mean", "--out", "baseline", "--json"),
+    ("baseline", CONFIG, "--models", "linear_selected", "--out", "baseline", "--json"),
     ("export", MODEL, "--out", "plain.json", "--json"),
     ("report", MODEL, "--out", "again.html", "--json"),
     ("learn", LEARN_CONFIG, "--out", "learnt", "--json"),

@@ -67,8 +67,11 @@ def test_calibration_counts_the_circuits_that_it_takes(quiet, tmp_path, capsys, 
 
 def test_baselines(quiet, trained, tmp_path, capsys) -> None:
     config = str(trained / "config.yaml")
-    told = result(capsys, ["baseline", config, "--against", quiet[0], "--models", "mean,mlp", "--dry-run"])
-    assert told["models"] == ["mean", "mlp"]
+    told = result(
+        capsys,
+        ["baseline", config, "--against", quiet[0], "--models", "linear_same_channels,linear_selected", "--dry-run"],
+    )
+    assert told["models"] == ["linear_same_channels", "linear_selected"]
     assert (len(told["train_frames"]), len(told["test_frames"])) == (9, 3)
     assert list(tmp_path.iterdir()) == []
 

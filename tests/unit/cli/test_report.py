@@ -66,7 +66,7 @@ def others(trained, tmp_path_factory) -> Path:
     command("md", model, place / "one.extxyz", *OPTIONS, "--out", place / "md")
     command("analyse", place / "md" / "trajectory.extxyz", "--element", "Cu", "--out", place / "analysed")
     command("evaluate", model, data, "--backend", "aer", "--shots", 256, "--out", place / "evaluated")
-    command("baseline", trained / "config.yaml", "--models", "mean", "--out", place / "classical")
+    command("baseline", trained / "config.yaml", "--models", "linear_selected", "--out", place / "classical")
     (place / "calibrated").mkdir()
     command("calibrate", model, "--backend", "aer", "--shots", 256, "--out", place / "calibrated" / "aer.json")
     command("label", place / "one.extxyz", "--calculator", "emt", "--out", place / "labelled" / "labels.extxyz")

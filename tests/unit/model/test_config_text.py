@@ -29,7 +29,7 @@ def accepted_by_us(data: object) -> bool:
         {},
         TrainConfig().model_dump(mode="json"),
         {"data": {"path": ["a.extxyz", "b.extxyz"], "split": "block"}, "loss": {"shots": None}},
-        {"loss": {"force_noise_mev_per_ang": {"Zn": 56.0}}},
+        {"loss": {"element_weights": {"Zn": 0.5}}},
         {"descriptor": {"powers": [1, 2.5]}},
         {"dta": {}},
         {"data": {"pth": "a"}},
@@ -77,10 +77,17 @@ def test_choices_in_words() -> None:
 
 def test_text_keeps_the_values_and_shows_the_notes() -> None:
     config = parse_config(
-        {"data": {"path": ["a b.extxyz", "ü#1.extxyz"]}, "loss": {"force_noise_mev_per_ang": {"Zn": 56.0, "No": 1.0}}},
+        {"data": {"path": ["a b.extxyz", "ü#1.extxyz"]}, "loss": {"element_weights": {"Zn": 0.5, "No": 1.0}}},
         where="test",
     )
     text = commented_yaml(config, heading="Head\n\nline " * 9, notes={"seed": "drawn by lot", "data.path": "two files"})
     assert parse_config(yaml.safe_load(text), where="test") == config
     assert "# Here: drawn by lot\nseed: 0" in text
     assert "  # Here: two files\n  path: " in text
+
+
+def test_removed_settings_say_what_holds_now():
+    old = {"descriptor": {"bonds": False}, "optimizer": {"tolerance": 1e-5}}
+    with pytest.raises(ConfigError, match=r"'descriptor.bonds' was removed: always on; delete this line") as caught:
+        parse_config(old, where="old.yaml")
+    assert "'optimizer.tolerance' was removed: always 1e-6" in str(caught.value)

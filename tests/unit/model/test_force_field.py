@@ -135,7 +135,7 @@ def test_config_errors_name_key_and_remedy(tmp_path):
     with pytest.raises(ConfigError, match="r_cut"):
         parse_config({"descriptor": {"r_cut": -1}}, where="x")
     with pytest.raises(ConfigError, match="Xx"):
-        parse_config({"loss": {"force_noise_mev_per_ang": {"Xx": 5}}}, where="x")
+        parse_config({"loss": {"element_weights": {"Xx": 5}}}, where="x")
     path.write_text("- a list")
     with pytest.raises(ConfigError, match="mapping"):
         load_config(path)
