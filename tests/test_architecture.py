@@ -47,6 +47,8 @@ FENCED: dict[str, tuple[str, ...]] = {
     "typer": ("cli",),
     "rich": ("cli",),
     "matplotlib": ("report",),
+    "jinja2": ("report",),
+    "markupsafe": ("report",),
     "vesin": ("structures",),
     "ase": ("structures", "labelling", "descriptors", "model", "training", "simulation", "learning", "report", "cli"),
     "pymatgen": ("structures",),

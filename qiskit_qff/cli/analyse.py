@@ -155,7 +155,7 @@ def _analyse_one(
 
 def _tell(told: Mapping[str, Any], output: Output) -> None:
     """Say the numbers of one trajectory, and every caution."""
-    from qiskit_qff.report.analysis_page import analysis_facts
+    from qiskit_qff.report.dynamics import analysis_facts
 
     output.table("numbers", ("quantity", "value"), analysis_facts(told))
     if shells := told["coordination"]:
@@ -212,21 +212,14 @@ def _arrhenius(results: Sequence[Mapping[str, Any]], output: Output) -> tuple[di
 
 def _write_page(directory: Path, result: Mapping[str, Any]) -> None:
     """All numbers and figures as one page, and each figure as a file."""
-    from qiskit_qff import __version__
-    from qiskit_qff.report.analysis_page import analysis_sections
+    from qiskit_qff.report.directory import read_run
     from qiskit_qff.report.figures import save
-    from qiskit_qff.report.html import Page, write_page
+    from qiskit_qff.report.page import write_page
 
     (directory / "analysis.json").write_text(jsonlib.dumps(plain(result)), encoding="utf-8")
-    sections = analysis_sections(directory)
-    for section in sections:
+    parts = read_run(directory)
+    for section in parts[0].sections:
         inside = section.title if (directory / section.title).is_dir() else ""
         for panel in section.panels:
             save(panel.figure, directory / inside / f"{panel.name}.png")
-    lead = (
-        "Diffusivities are Bayesian fits (kinisi) of the mean squared displacement over lag times from 5 % (or "
-        "--fit-from) to 50 % of the trajectory, with their posterior's standard deviation; conductivities follow from "
-        "the Nernst-Einstein relation. Other error bars are standard errors over five blocks."
-    )
-    page = Page("Trajectory analysis", (lead,), (), sections, f"qiskit_qff {__version__}")
-    write_page(page, directory / "analysis.html")
+    write_page({"": parts}, directory / "analysis.html")

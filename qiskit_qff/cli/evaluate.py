@@ -76,7 +76,7 @@ def evaluate(
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.model.ledger import parameter_count, parameters_in_words
     from qiskit_qff.model.metrics import measure
-    from qiskit_qff.report.evaluation_run import NOT_IN_TRAINING
+    from qiskit_qff.report.record import NOT_IN_TRAINING
     from qiskit_qff.structures.shipped import read_source
     from qiskit_qff.structures.validation import ensure_sound
 
@@ -296,7 +296,7 @@ def _report(
 ) -> None:
     """Tell the errors, and what the backend did if one was used."""
     from qiskit_qff.model.metrics import measure
-    from qiskit_qff.report.evaluation_run import NOT_IN_TRAINING
+    from qiskit_qff.report.record import NOT_IN_TRAINING
 
     metrics = measure(comparison, shift_energy=shift_energy)
     more = {} if unseen is None else {NOT_IN_TRAINING: measure(unseen, shift_energy=shift_energy)}

@@ -23,8 +23,7 @@ def check_evaluation_directory(out: Path | None, *, force: bool) -> None:
     Raises:
         ConfigError: then.
     """
-    from qiskit_qff.report.evaluation_run import EVALUATION
-    from qiskit_qff.report.record import RECORD
+    from qiskit_qff.report.record import EVALUATION, RECORD
 
     if out is not None:
         check_output_directory(out, owned=(EVALUATION, RECORD, "report.html"), force=force)
@@ -53,8 +52,7 @@ def write_evaluation(
         OSError: if it can't be written.
     """
     from qiskit_qff.model.metrics import measure
-    from qiskit_qff.report.evaluation_run import EVALUATION
-    from qiskit_qff.report.record import Example, Record, environment
+    from qiskit_qff.report.record import EVALUATION, Example, Record, environment
 
     metrics = measure(comparisons["all"], shift_energy=shift_energy)
     record = Record(

@@ -25,8 +25,7 @@ def info(
     from qiskit_qff.circuit.ansatz import build_program
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.model.ledger import parameter_count
-    from qiskit_qff.report.circuits import draw
-    from qiskit_qff.report.model_sections import channels_in_words, circuit_costs
+    from qiskit_qff.report.circuits import channels_in_words, circuit_costs, draw
 
     output = Output(as_json=json)
     field = ForceField.load(model_file(model))

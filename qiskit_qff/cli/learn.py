@@ -98,13 +98,19 @@ def _round_line(record: "RoundRecord") -> str:
 
 def _write_page(records: "list[RoundRecord]", learnt: "Learnt | None", reference: "Reference", out: Path) -> None:
     """The page and its figure."""
+    from qiskit_qff.learning.records import REASONS
+    from qiskit_qff.report.directory import learning_page
     from qiskit_qff.report.figures import save
-    from qiskit_qff.report.html import write_page
-    from qiskit_qff.report.learning_page import learning_page
+    from qiskit_qff.report.page import write_page
 
-    page = learning_page(records, learnt, level=reference.level, calculator=reference.name)
-    write_page(page, out / PAGE)
-    save(page.sections[0].panels[0].figure, out / FIGURE)
+    part = learning_page(
+        records,
+        () if learnt is None else learnt.held_out,
+        labels=f"labels by {reference.name} ({reference.level})",
+        state="The run is at work." if learnt is None else f"It ended because: {REASONS[learnt.reason]}.",
+    )
+    write_page({"": [part]}, out / PAGE)
+    save(part.sections[0].panels[0].figure, out / FIGURE)
 
 
 def _finish(config: "LearnConfig", learnt: "Learnt", reference: "Reference", out: Path, output: Output) -> None:

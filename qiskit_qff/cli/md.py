@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 EXIT_EXTRAPOLATION = 3
 """Exit code of a run that ``--on-extrapolation stop`` has ended."""
 SUMMARY = "md.json"
-FIGURES = ("temperature.png", "energy.png", "pressure.png")
+FIGURE = "md.png"
 OWN_FILES = (
     *("trajectory.extxyz", "log.csv", "extrapolating.extxyz", "checkpoint.npz", "checkpoint.npz.partial"),
-    *(SUMMARY, "report.html", *FIGURES),
+    *(SUMMARY, "report.html", FIGURE),
 )
 
 StructureArgument = Annotated[
@@ -317,8 +317,8 @@ def _tell(
     *,
     n_atoms: int,
 ) -> None:
-    """Draw the figures, write the summary and report the result."""
-    plots = _draw(summary, settings, out, n_atoms)
+    """Draw the log, write the summary and report the result."""
+    plots = [_draw(summary, settings, out, n_atoms)]
     told = {name: value for name, value in asdict(summary).items() if name != "completed"}
     result = told | extra | {"plots": plots, "settings": asdict(settings)}
     write_atomically(out / SUMMARY, jsonlib.dumps(plain(result), indent=1) + "\n")
@@ -343,28 +343,21 @@ def _tell(
     output.finish(result)
 
 
-def _draw(summary: "MDSummary", settings: "MDSettings", out: Path, n_atoms: int) -> list[Path]:
-    """Write the figures; returns their paths."""
+def _draw(summary: "MDSummary", settings: "MDSettings", out: Path, n_atoms: int) -> Path:
+    """Draw the log; returns the path of the figure."""
     import numpy as np
 
+    from qiskit_qff.report.dynamics import md_figure
     from qiskit_qff.report.figures import save
-    from qiskit_qff.report.md_figures import energy_figure, pressure_figure, temperature_figure
     from qiskit_qff.simulation.recording import read_log
 
     log = read_log(summary.log)
     target = None
     if settings.ensemble != "nve":
         target = np.array([settings.temperature_at(int(step)) for step in log["step"]])
-    figures = [
-        temperature_figure(log, target_k=target),
-        energy_figure(log, n_atoms=n_atoms, drift_mev_per_atom_per_ps=summary.drift_mev_per_atom_per_ps),
-    ]
-    if math.isfinite(summary.pressure_mean_gpa):
-        figures.append(pressure_figure(log))
-    paths = [out / name for name in FIGURES[: len(figures)]]
-    for figure, path in zip(figures, paths, strict=True):
-        save(figure, path)
-    return paths
+    path = out / FIGURE
+    save(md_figure(log, n_atoms=n_atoms, target_k=target), path)
+    return path
 
 
 def _tell_plan(potential: "Potential", atoms: "Atoms", settings: "MDSettings", out: Path, output: Output) -> None:

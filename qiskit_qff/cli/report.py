@@ -26,9 +26,6 @@ def report(
         Path | None, typer.Option("--out", help="Page to write; default report.html in the first DIR.")
     ] = None,
     title: Annotated[str | None, typer.Option("--title", help="Heading of the page.")] = None,
-    element: Annotated[
-        str, typer.Option("--element", help="Mobile element of trajectories that qff analyse has not read.")
-    ] = "Li",
     force: Annotated[bool, typer.Option("--force", help="Replace a page of other origin.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -36,15 +33,12 @@ def report(
     output = Output(as_json=json)
     target = directories[0] / PAGE if out is None else out
     _check_target(target, force=force)
-    from qiskit_qff.report.html import write_page
-    from qiskit_qff.report.run_directory import read_run, runs_page
+    from qiskit_qff.report.directory import read_run
+    from qiskit_qff.report.page import write_page
 
-    runs = {}
-    with output.progress("report") as advance:
-        for name, directory in zip(run_names(directories), directories, strict=True):
-            runs[name] = read_run(directory, element=element, progress=advance)
+    runs = {name: read_run(place) for name, place in zip(run_names(directories), directories, strict=True)}
     with made_directory(target.absolute().parent):
-        write_page(runs_page(runs, title=title), target)
+        write_page(runs, target, title=title)
     parts = [(name, part) for name, several in runs.items() for part in several]
     for name, part in parts:
         output.say(f"{name}: {part.kind}, {len(part.sections)} section{'' if len(part.sections) == 1 else 's'}")

@@ -88,7 +88,8 @@ def train(
     from qiskit_qff.cli.configuration import configuration
     from qiskit_qff.cli.estimator_run import check_journal
     from qiskit_qff.model.config import START_WORDS
-    from qiskit_qff.report.training_run import CONFIG, MODEL
+    from qiskit_qff.report.directory import write_report
+    from qiskit_qff.report.record import CONFIG, MODEL
     from qiskit_qff.training.pipeline import read_training_data
     from qiskit_qff.training.pipeline import train as train_model
 
@@ -126,6 +127,7 @@ def train(
                 output.note(f"what was measured is kept: qff train {out / CONFIG} --out {out} --resume")
             raise
         run.write_results(trained, staging)
+        write_report(staging, staging / run.REPORT, figures=staging / run.FIGURES)
     run.tell(trained, output)
     output.say(f"written: {', '.join(str(out / name) for name in run.OWN_FILES)}")
     output.finish({"model": out / MODEL, **run.summary(trained)})

@@ -19,11 +19,7 @@ from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.config_text import commented_yaml
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.ledger import parameter_count
-from qiskit_qff.report.figures import save
-from qiskit_qff.report.html import Page, Section, write_page
-from qiskit_qff.report.record import RECORD, Example, Record, environment
-from qiskit_qff.report.training_page import training_page as page_of
-from qiskit_qff.report.training_run import CONFIG, METRICS, MODEL, TrainingRun
+from qiskit_qff.report.record import CONFIG, METRICS, MODEL, RECORD, Example, Record, environment
 from qiskit_qff.structures.validation import formula
 from qiskit_qff.training.measured.backend import BackendRun, measured_summary, plan_backend_training
 from qiskit_qff.training.pipeline import TrainedModel, TrainingData
@@ -144,7 +140,7 @@ def tell_data(data: TrainingData, output: Output) -> None:
 
 
 def write_results(trained: TrainedModel, directory: Path) -> None:
-    """Write model, errors, configuration, what a report is drawn from, figures and report into an empty directory.
+    """Write model, errors, configuration and what a report is drawn from into an empty directory.
 
     Raises:
         OSError: if a file can't be written.
@@ -152,53 +148,21 @@ def write_results(trained: TrainedModel, directory: Path) -> None:
     trained.result.force_field.save(directory / MODEL)
     (directory / METRICS).write_text(json.dumps(plain(summary(trained)), indent=1) + "\n", encoding="utf-8")
     (directory / CONFIG).write_text(config_text(trained.config), encoding="utf-8")
-    run = training_run(trained)
-    run.record.write(directory)
-    page = page_of(run)
-    (directory / FIGURES).mkdir()
-    for section in page.sections:
-        for panel in section.panels:
-            save(panel.figure, directory / FIGURES / f"{panel.name}.png")
-    write_page(page, directory / REPORT)
+    _record(trained).write(directory)
 
 
-def training_page(trained: TrainedModel, *, more: tuple[Section, ...] = ()) -> Page:
-    """The report of a training run.
-
-    Args:
-        trained: the run.
-        more: sections to put after those on errors and training.
-    """
-    return page_of(training_run(trained), more=more)
-
-
-def training_run(trained: TrainedModel) -> TrainingRun:
-    """The run as its page needs it."""
+def _record(trained: TrainedModel) -> Record:
+    """What a report is drawn from beside model and metrics."""
     result = trained.result
     name = list(trained.comparisons)[-1]
     side, words = (trained.split.test, "held out") if name == "test" else (trained.split.train, "trained on")
     members = [trained.frames[index] for index in side]
-    selection = None if result.selection is None else (1.0, *result.selection.losses.tolist())
-    record = Record(
+    return Record(
         comparisons=trained.comparisons,
         losses=tuple(tuple(run.losses.tolist()) for run in result.restarts),
-        selection=selection,
+        selection=None if result.selection is None else (1.0, *result.selection.losses.tolist()),
         example=Example.typical(members, trained.comparisons[name], words=words),
         environment=environment(),
-    )
-    return TrainingRun(
-        field=result.force_field,
-        config=trained.config,
-        metrics=trained.metrics,
-        loss=result.loss,
-        linear_loss=result.linear_loss,
-        bound=result.bound,
-        n_train=len(trained.split.train),
-        n_test=len(trained.split.test),
-        seconds=trained.seconds,
-        record=record,
-        coverage=trained.coverage,
-        estimator=None if trained.measured is None else measured_summary(trained.measured, trained.config),
     )
 
 

@@ -1,14 +1,19 @@
-"""What a device would have to run: the circuit drawn in characters, and its depth on a heavy-hex lattice.
+"""A model's channels in words and its circuits: drawn in characters, and their depth on a heavy-hex lattice.
 
 The depth counted is that of two-qubit gates, the ones that cost errors and time, after transpiling to IBM's
 native gates (RZ, SX, X, CZ) on a heavy-hex lattice of 19 qubits.
 """
 
+from collections import Counter
+
+from ase.data import chemical_symbols
 from qiskit import QuantumCircuit, transpile
 from qiskit.transpiler import CouplingMap
 
+from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.circuit.program import CircuitProgram
 from qiskit_qff.encoding.preparation import loader_circuit
+from qiskit_qff.model.force_field import ForceField
 
 _HEAVY_HEX_DISTANCE = 3
 _NATIVE_GATES = ("rz", "sx", "x", "cz")
@@ -47,3 +52,23 @@ def two_qubit_cost(circuit: QuantumCircuit) -> tuple[int, int]:
 def draw(circuit: QuantumCircuit) -> str:
     """The circuit in characters, on one line per qubit however long."""
     return str(circuit.draw("text", fold=-1, idle_wires=True))
+
+
+def circuit_costs(field: ForceField) -> list[tuple[AnsatzSpec, int, int, int, int]]:
+    """For every different circuit: registers, two-qubit gates and depth of U, and depth of the loader and U."""
+    found = []
+    for spec, count in Counter(register.ansatz for register in field.registers.values()).items():
+        program = build_program(spec)
+        gates, depth = two_qubit_cost(program.circuit)
+        found.append((spec, count, gates, depth, two_qubit_cost(measured_circuit(program))[1]))
+    return found
+
+
+def channels_in_words(field: ForceField) -> dict[str, list[str]]:
+    """Channels by chemical symbol, such as ``P-S two-body at 2.05 Å``."""
+    return {
+        chemical_symbols[model.number]: [
+            model.compression.channels.describe(channel) for channel in range(model.compression.channels.n_channels)
+        ]
+        for model in field.models
+    }

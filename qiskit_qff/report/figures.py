@@ -1,11 +1,11 @@
-"""Figures of errors, of training and of the choice of channels.
+"""Figures of errors, uncertainties and training, and the style of all figures.
 
 Every function returns a matplotlib Figure that belongs to no window and no global state; :func:`save` writes
 it as PNG for a light page. Text and axes are drawn in one ink colour (:data:`INK`), which the HTML report
 replaces with the reader's own, so a figure fits a light and a dark page alike.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from io import StringIO
 from itertools import cycle
 from pathlib import Path
@@ -16,16 +16,20 @@ from ase.data import chemical_symbols
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
-from qiskit_qff.array_types import BoolArray, FloatArray
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.durable import atomic_file
 from qiskit_qff.model.metrics import (
     MEV_PER_EV,
     Comparison,
+    SpeciesErrors,
     composition_means,
     mean_absolute,
-    root_mean_square,
 )
+
+Points = tuple[FloatArray, FloatArray] | tuple[FloatArray, FloatArray, FloatArray]
+"""x and y of the points of one colour, of any equal shapes, and perhaps standard errors of y."""
 
 INK = "#5b6472"
 """Colour of text and axes: readable on white (5.9:1), replaced in the HTML report."""
@@ -34,17 +38,13 @@ INK = "#5b6472"
 PALETTE = ("#1c83c6", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#a6761d")
 
 STYLE: Any = {
-    "font.size": 9.0,
-    "axes.titlesize": 10.0,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
+    # No text below 11 px: the page shows no figure smaller than it was drawn.
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize", "xtick.labelsize", "ytick.labelsize"), 11.0),
+    **dict.fromkeys(("legend.fontsize", "figure.labelsize", "figure.titlesize"), 11.0),
+    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "text.color"), INK),
+    **dict.fromkeys(("xtick.color", "ytick.color", "grid.color"), INK),
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "grid.color": INK,
     "grid.alpha": 0.15,
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -60,207 +60,143 @@ STYLE: Any = {
 
 
 @rc_context(STYLE)
+def parity(groups: Mapping[str, Points], *, x_label: str, y_label: str, log: bool = False) -> Figure:
+    """Two values that should be equal against each other, with the diagonal.
+
+    Args:
+        groups: points by the words of the legend.
+        x_label: name and unit.
+        y_label: name and unit.
+        log: whether both axes are logarithmic.
+    """
+    figure, axes = new_figure(height=4.0)
+    for colour, (label, (x, y, *errors)) in zip(cycle(PALETTE), groups.items(), strict=False):
+        if errors:
+            axes.errorbar(x.ravel(), y.ravel(), errors[0].ravel(), fmt="none", ecolor=colour, alpha=0.4, elinewidth=0.8)
+        # Many points are drawn as an image inside the vector figure, so that it stays small.
+        size, alpha = (14.0, 0.8) if x.size < 500 else (3.0, 0.35)
+        axes.scatter(x, y, s=size, color=colour, alpha=alpha, linewidths=0, label=label, rasterized=x.size >= 500)
+    low, high = (ends(axes.get_xlim()[k], axes.get_ylim()[k]) for k, ends in ((0, min), (1, max)))
+    if log:
+        axes.set(xscale="log", yscale="log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_locator(NullLocator())
+    else:
+        axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    axes.axline((high / 2, high / 2), (high, high), color=INK, linewidth=0.8, zorder=0)
+    axes.set(xlabel=x_label, ylabel=y_label)
+    # Above the axes, where no point can be below it, with points that can be seen.
+    columns = 1 if max(map(len, groups)) > 16 else 2 if max(map(len, groups)) > 4 else 4
+    legend = axes.legend(
+        ncols=columns,
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        borderaxespad=0.2,
+        handletextpad=0.2,
+        columnspacing=0.8,
+    )
+    for handle in legend.legend_handles:
+        if handle is not None:
+            handle.set(alpha=1.0, sizes=[16.0])
+    return figure
+
+
 def parity_energy(sets: Mapping[str, Comparison]) -> Figure:
     """Predicted against reference energies per atom, relative to the mean reference energy of their composition.
 
     Args:
         sets: comparisons by name, for example ``train`` and ``test``.
     """
-    figure, axes = new_figure()
     formulas = [formula for c in sets.values() for formula in c.compositions or ("",) * len(c.energies)]
     centres = composition_means(formulas, np.concatenate([c.energies for c in sets.values()]))
-    ends = np.cumsum([len(c.energies) for c in sets.values()])
-    parts = np.split(centres, ends[:-1])
-    for colour, (name, comparison), centre in zip(cycle(PALETTE), sets.items(), parts, strict=False):
-        label = f"{name}: MAE {mean_absolute(comparison.energy_errors):.2f} meV/atom"
-        _points(
-            axes,
-            MEV_PER_EV * (comparison.energies - centre),
-            MEV_PER_EV * (comparison.predicted_energies - centre),
-            colour,
-            label,
+    parts = np.split(centres, np.cumsum([len(c.energies) for c in sets.values()])[:-1])
+    groups: dict[str, Points] = {
+        f"{name}: MAE {mean_absolute(c.energy_errors):.2f} meV/atom": (
+            MEV_PER_EV * (c.energies - centre),
+            MEV_PER_EV * (c.predicted_energies - centre),
         )
-    mean = "mean" if len(set(formulas)) < 2 else "composition mean"
-    _finish_parity(axes, f"energy − {mean}", "meV/atom")
-    return figure
+        for (name, c), centre in zip(sets.items(), parts, strict=True)
+    }
+    less = "energy − mean" if len(set(formulas)) < 2 else "energy − composition mean"
+    return parity(groups, x_label=f"ab initio {less} (meV/atom)", y_label="predicted (meV/atom)")
 
 
-@rc_context(STYLE)
 def parity_forces(comparison: Comparison) -> Figure:
-    """Predicted against reference force components, coloured by element.
+    """Predicted against reference force components, coloured by element, with the mean absolute errors.
 
     Args:
         comparison: labels and predictions.
     """
-    figure, axes = new_figure()
-    for colour, symbol, chosen in _by_element(comparison):
-        label = f"{symbol}: RMSE {root_mean_square(comparison.force_errors[chosen]):.0f} meV/Å"
-        _points(
-            axes,
-            comparison.forces[chosen].ravel(),
-            comparison.predicted_forces[chosen].ravel(),
-            colour,
-            label,
-        )
-    _finish_parity(axes, "force component", "eV/Å")
-    return figure
+    groups: dict[str, Points] = {}
+    for number in np.unique(comparison.species):
+        chosen = comparison.species == number
+        label = f"{chemical_symbols[number]}: {mean_absolute(comparison.force_errors[chosen]):.0f} meV/Å"
+        groups[label] = comparison.forces[chosen], comparison.predicted_forces[chosen]
+    return parity(groups, x_label="ab initio force component (eV/Å)", y_label="predicted (eV/Å)")
 
 
 @rc_context(STYLE)
-def parity_stresses(sets: Mapping[str, Comparison]) -> Figure:
-    """Predicted against reference components of the stress.
+def errors_by_element(species: Mapping[str, SpeciesErrors]) -> Figure:
+    """Root mean square force errors beside the size of the forces themselves, by element.
 
     Args:
-        sets: comparisons by name, for example ``train`` and ``test``; those without stresses are left out.
+        species: errors by chemical symbol.
     """
     figure, axes = new_figure()
-    shown = {name: comparison for name, comparison in sets.items() if comparison.stresses.size}
-    for colour, (name, comparison) in zip(cycle(PALETTE), shown.items(), strict=False):
-        label = f"{name}: MAE {mean_absolute(comparison.stress_errors):.2g} meV/Å³"
-        _points(
-            axes,
-            MEV_PER_EV * comparison.stresses.ravel(),
-            MEV_PER_EV * comparison.predicted_stresses.ravel(),
-            colour,
-            label,
-        )
-    _finish_parity(axes, "stress component", "meV/Å³")
-    return figure
-
-
-@rc_context(STYLE)
-def parity_by_element(comparison: Comparison) -> Figure:
-    """Predicted against reference force components, one small panel an element.
-
-    Args:
-        comparison: labels and predictions.
-    """
-    parts = list(_by_element(comparison))
-    n_columns = min(3, len(parts))
-    n_rows = -(-len(parts) // n_columns)
-    figure = Figure(figsize=(0.6 + 2.0 * n_columns, 0.6 + 2.1 * n_rows))
-    panels = figure.subplots(n_rows, n_columns, squeeze=False)
-    for axes, (colour, symbol, chosen) in zip(panels.flat, parts, strict=False):
-        _points(axes, comparison.forces[chosen].ravel(), comparison.predicted_forces[chosen].ravel(), colour, symbol)
-        low = min(axes.get_xlim()[0], axes.get_ylim()[0])
-        high = max(axes.get_xlim()[1], axes.get_ylim()[1])
-        axes.plot([low, high], [low, high], color=INK, linewidth=0.8, zorder=0)
-        axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-        axes.set_title(f"{symbol}: MAE {mean_absolute(comparison.force_errors[chosen]):.0f} meV/Å", fontsize=9)
-    for axes in panels.flat[len(parts) :]:
-        axes.set_visible(False)
-    figure.supxlabel("ab initio force component (eV/Å)", fontsize=9)
-    figure.supylabel("predicted (eV/Å)", fontsize=9)
-    return figure
-
-
-@rc_context(STYLE)
-def force_error_histogram(comparison: Comparison) -> Figure:
-    """How often a force component is wrong by how much, by element, on a logarithmic scale.
-
-    Args:
-        comparison: labels and predictions.
-    """
-    figure, axes = new_figure()
-    errors = comparison.force_errors
-    width = max(float(np.quantile(np.abs(errors), 0.995)), 1e-6)
-    bins = np.linspace(-width, width, 41).tolist()
-    for colour, symbol, chosen in _by_element(comparison):
-        values = np.clip(errors[chosen].ravel(), -width, width)
-        axes.hist(
-            values,
-            bins=bins,
-            density=True,
-            histtype="step",
-            linewidth=1.4,
-            color=colour,
-            label=symbol,
-        )
-    axes.set(xlabel="force error (meV/Å)", ylabel="density (Å/meV)", yscale="log")
-    axes.legend(ncols=2)
-    return figure
-
-
-@rc_context(STYLE)
-def energy_error_histogram(sets: Mapping[str, Comparison]) -> Figure:
-    """How often the energy per atom is wrong by how much.
-
-    Args:
-        sets: comparisons by name.
-    """
-    figure, axes = new_figure()
-    everything = np.concatenate([comparison.energy_errors for comparison in sets.values()])
-    width = max(float(np.abs(everything).max()), 1e-6)
-    bins = np.linspace(-width, width, 31).tolist()
-    for colour, (name, comparison) in zip(cycle(PALETTE), sets.items(), strict=False):
-        axes.hist(comparison.energy_errors, bins=bins, histtype="step", linewidth=1.4, color=colour, label=name)
-    axes.set(xlabel="energy error (meV/atom)", ylabel="frames")
-    axes.legend()
-    return figure
-
-
-@rc_context(STYLE)
-def training_curve(losses: Mapping[str, Sequence[float]], *, bound: float | None = None) -> Figure:
-    """The loss along each optimisation, and the bound that no circuit can beat with these channels.
-
-    Args:
-        losses: loss per iteration of each restart, by name.
-        bound: loss of the unconstrained minimiser over M.
-    """
-    figure, axes = new_figure()
-    for index, (name, values) in enumerate(losses.items()):
-        colour = PALETTE[index % len(PALETTE)]
-        axes.plot(np.arange(len(values)), values, color=colour, linewidth=1.4, label=name)
-    if bound is not None:
-        axes.axhline(bound, color=INK, linestyle="--", linewidth=1.0, label="bound (any M)")
-    axes.set(xlabel="iteration", ylabel="loss", yscale="log")
-    _plain_log_labels(axes)
-    axes.legend()
-    return figure
-
-
-@rc_context(STYLE)
-def selection_curve(errors: Mapping[str, Sequence[float]]) -> Figure:
-    """What is left of the squared error after each channel that the forward selection takes.
-
-    Args:
-        errors: remaining fraction of the squared error by number of channels taken, from 0, for each element.
-    """
-    figure, axes = new_figure()
-    for index, (name, values) in enumerate(errors.items()):
-        colour = PALETTE[index % len(PALETTE)]
-        axes.plot(np.arange(len(values)), values, "o-", markersize=3, linewidth=1.2, color=colour, label=name)
-    axes.set(xlabel="channels taken", ylabel="squared error left (fraction)", yscale="log")
-    axes.legend(ncols=2)
+    places = np.arange(len(species))
+    sizes = [entry.force_reference_rms_mev_per_ang for entry in species.values()]
+    errors = [entry.force_rmse_mev_per_ang for entry in species.values()]
+    axes.bar(places - 0.2, sizes, width=0.38, color=INK, alpha=0.3, label="forces, RMS")
+    bars = axes.bar(places + 0.2, errors, width=0.38, color=PALETTE[1], label="error, RMSE")
+    axes.bar_label(bars, [f"{e / s:.0%}" if s else "" for e, s in zip(errors, sizes, strict=True)], padding=2)
+    axes.set_xticks(places, list(species))
+    axes.set(ylabel="meV/Å")
+    axes.grid(visible=False, axis="x")
+    axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
 
 @rc_context(STYLE)
 def lines(
-    x: FloatArray, curves: Mapping[str, FloatArray], *, x_label: str, y_label: str, level: float | None = None
+    x: FloatArray | None,
+    curves: Mapping[str, FloatArray],
+    *,
+    x_label: str,
+    y_label: str,
+    level: tuple[float, str] | None = None,
+    log: bool = False,
 ) -> Figure:
-    """One or more curves over a common axis, such as the temperature along a run.
+    """One or more curves over a common axis, such as the loss along optimisations.
 
     Args:
-        x: shape ``(n,)``.
+        x: shape ``(n,)``; None to count from 0, each curve to its own end.
         curves: values by name, each of shape ``(n,)``.
         x_label: name and unit of the axis.
         y_label: name and unit of the values.
-        level: a horizontal line to compare with.
+        level: a horizontal line to compare with, and its name.
+        log: whether the values are drawn on a logarithmic axis.
     """
     figure, axes = new_figure()
-    for index, (name, values) in enumerate(curves.items()):
-        axes.plot(x, values, color=PALETTE[index % len(PALETTE)], linewidth=1.2, label=name)
+    for colour, (name, values) in zip(cycle(PALETTE), curves.items(), strict=False):
+        axes.plot(np.arange(len(values)) if x is None else x, values, color=colour, linewidth=1.4, label=name)
     if level is not None:
-        axes.axhline(level, color=INK, linestyle="--", linewidth=1.0)
+        axes.axhline(level[0], color=INK, linestyle="--", linewidth=1.0, label=level[1])
     axes.set(xlabel=x_label, ylabel=y_label)
-    if len(curves) > 1:
+    if log:
+        axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        if high < 15.0 * low:  # 6 instead of 6 × 10⁰ on an axis that spans little more than a decade
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("{x:g}")
+    if len(curves) > 1 or level is not None:
         axes.legend()
     return figure
 
 
 @rc_context(STYLE)
-def new_figure(*, width: float = 4.6, height: float = 3.6) -> tuple[Figure, Axes]:
+def new_figure(*, width: float = 4.2, height: float = 3.6) -> tuple[Figure, Axes]:
     """An empty figure in the house style with one pair of axes; sizes in inches."""
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots()
@@ -280,37 +216,3 @@ def as_svg(figure: Figure) -> str:
     figure.savefig(stream, format="svg", dpi=160, metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
     return text[text.index("<svg") :]
-
-
-def _plain_log_labels(axes: Axes) -> None:
-    """Write 6 instead of 6 × 10⁰ on a logarithmic axis that spans little more than a decade."""
-    low, high = axes.get_ylim()
-    if high < 15.0 * low:
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}")
-
-
-def _by_element(comparison: Comparison) -> Iterator[tuple[str, str, BoolArray]]:
-    """Colour, symbol and rows of the forces of each element."""
-    for colour, number in zip(cycle(PALETTE), np.unique(comparison.species), strict=False):
-        yield colour, chemical_symbols[number], comparison.species == number
-
-
-def _points(axes: Axes, x: FloatArray, y: FloatArray, colour: str, label: str) -> None:
-    """Scatter points, drawn as an image inside vector figures so that many of them stay small."""
-    size = 14.0 if len(x) < 500 else 3.0
-    alpha = 0.8 if len(x) < 500 else 0.35
-    axes.scatter(x, y, s=size, color=colour, alpha=alpha, linewidths=0, label=label, rasterized=len(x) > 500)
-
-
-def _finish_parity(axes: Axes, quantity: str, unit: str) -> None:
-    """Equal scales, the diagonal, labels and a legend whose points can be seen."""
-    low = min(axes.get_xlim()[0], axes.get_ylim()[0])
-    high = max(axes.get_xlim()[1], axes.get_ylim()[1])
-    axes.plot([low, high], [low, high], color=INK, linewidth=0.8, zorder=0)
-    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-    axes.set(xlabel=f"ab initio {quantity} ({unit})", ylabel=f"predicted {quantity} ({unit})")
-    legend = axes.legend(fontsize=8, handletextpad=0.2)
-    for handle in legend.legend_handles:
-        if handle is not None:
-            handle.set(alpha=1.0, sizes=[16.0])

@@ -1,4 +1,4 @@
-"""What a page is drawn from beside model and metrics: predictions, the course of training, one structure, versions.
+"""What a page is drawn from beside model and metrics: ``record.json`` with predictions, losses, a structure, versions.
 
 ``record.json`` is written into a run's directory so that its report can be drawn again without the data. It holds
 plain numbers, rounded to 0.1 µeV/atom, 0.1 meV/Å and 0.1 µeV/Å³; of sets with more atoms than :data:`MOST_FORCES` the
@@ -8,7 +8,8 @@ numbers.
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +24,11 @@ from qiskit_qff.errors import DataError
 from qiskit_qff.model.metrics import Comparison
 from qiskit_qff.structures.frame import Frame
 
-RECORD = "record.json"
+MODEL, METRICS, CONFIG, RECORD = "model.json", "metrics.json", "config.yaml", "record.json"
+"""What ``qff train`` writes; ``qff evaluate --out`` writes the last one too."""
+EVALUATION, BASELINES = "evaluation.json", "baselines.json"
+NOT_IN_TRAINING = "not in training"
+"""Name of the frames that a model has not seen, where others of the set were trained on."""
 FORMAT, FORMAT_VERSION = "qiskit_qff record", 1
 MOST_FORCES = 10_000
 """Atoms of one set whose forces are kept."""
@@ -127,7 +132,7 @@ class Record:
         path = directory / RECORD
         if not path.is_file():
             return None
-        try:
+        with reading(path, remedy="Delete it to do without its figures."):
             data = read_json(path)
             if data["format"] != FORMAT:
                 raise DataError(f"{path}: not a record of a run (format {data['format']!r}). Delete it to do without.")
@@ -140,8 +145,23 @@ class Record:
                 example=None if data["example"] is None else Example.from_dict(data["example"]),
                 environment={str(name): str(value) for name, value in data["environment"].items()},
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{path}: damaged or edited ({error}). Delete it to do without its figures.") from error
+
+
+@contextmanager
+def reading(path: Path, *, remedy: str) -> Iterator[None]:
+    """Content that is not what the writer of a file would write becomes an error that names the file.
+
+    Args:
+        path: the file.
+        remedy: what to do about it.
+
+    Raises:
+        DataError: in place of what a missing key or a wrong type raises.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise DataError(f"{path}: damaged or edited ({error}). {remedy}") from error
 
 
 def environment() -> dict[str, str]:

@@ -8,7 +8,7 @@ from ase.io import read, write
 
 from qiskit_qff.cli.main import run
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.report.training_run import read_training_run
+from qiskit_qff.report.record import Record
 from qiskit_qff.structures.reading import read_frames
 
 ERROR = "stress_rmse_mev_per_ang3"
@@ -43,7 +43,7 @@ def test_the_report_shows_them(fitted) -> None:
     page = (fitted / "report.html").read_text(encoding="utf-8")
     assert "stress RMSE" in page
     assert (fitted / "figures" / "parity_stresses.png").stat().st_size > 5000
-    kept = read_training_run(fitted).record.comparisons["test"]
+    kept = Record.read(fitted).comparisons["test"]
     assert kept.stresses.shape == kept.predicted_stresses.shape == (3, 6)
     assert 1e3 * np.sqrt(np.mean((kept.predicted_stresses - kept.stresses) ** 2)) == pytest.approx(
         errors_of(fitted)["test"][ERROR], rel=1e-3

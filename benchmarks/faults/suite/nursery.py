@@ -32,7 +32,7 @@ _MODULES = (
     "qiskit_qff.model.calibration",
     "qiskit_qff.evaluators.backends",
     "qiskit_qff.simulation.dynamics",
-    "qiskit_qff.report.md_figures",
+    "qiskit_qff.report.dynamics",
     "qiskit_qff.labelling.label",
     "qiskit_ibm_runtime.fake_provider",
     "qiskit_ibm_runtime.executor_estimator",

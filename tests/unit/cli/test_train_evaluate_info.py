@@ -227,12 +227,12 @@ def metrics_of(trained) -> dict:
 
 
 def test_failed_training_leaves_nothing(trained, tmp_path, monkeypatch) -> None:
-    from qiskit_qff.cli import training_run
+    from qiskit_qff.report import directory
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(training_run, "write_page", full)
+    monkeypatch.setattr(directory, "write_page", full)
     assert run(["train", str(trained / "config.yaml"), "--out", str(tmp_path / "a" / "b")]) == 2
     assert list(Path(tmp_path).iterdir()) == []
 

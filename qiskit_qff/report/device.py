@@ -1,0 +1,205 @@
+"""What a device measured: forces beside the exact ones (``device.json``), and the operators of calibrated models."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from ase.data import chemical_symbols
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from qiskit_qff.array_types import FloatArray
+from qiskit_qff.bounded import read_json
+from qiskit_qff.durable import write_atomically
+from qiskit_qff.errors import DataError
+from qiskit_qff.evaluators.protocol import Cost
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.metrics import MEV_PER_EV, mean_absolute, root_mean_square
+from qiskit_qff.model.remote.run_directory import calibrated_model
+from qiskit_qff.report.figures import INK, PALETTE, STYLE, new_figure, parity
+from qiskit_qff.report.page import Panel, Part, Section
+from qiskit_qff.report.record import reading
+
+DEVICE = "device.json"
+FORMAT, FORMAT_VERSION = "qiskit_qff device forces", 1
+_LARGEST_FILE = 200_000_000
+"""Bytes; no model file is as large."""
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceForces:
+    """Forces of one frame, measured in one way, beside the exact ones of the same model."""
+
+    name: str
+    """What was done to the noise, in a few words."""
+    exact: FloatArray
+    """Forces by linear algebra, shape ``(n_atoms, 3)``, in eV/Å."""
+    forces: FloatArray
+    """Measured forces, same shape and unit."""
+    std_errors: FloatArray
+    """Their reported standard errors, same shape and unit."""
+    cost: Cost
+    """Circuits, shots and estimated processor time."""
+
+    @property
+    def deviations(self) -> FloatArray:
+        """Measured less exact, shape ``(n_atoms, 3)``, in meV/Å."""
+        return MEV_PER_EV * (self.forces - self.exact)
+
+    @property
+    def mae(self) -> float:
+        """Mean absolute deviation of the components in meV/Å."""
+        return mean_absolute(self.deviations)
+
+    @property
+    def std_error(self) -> float:
+        """Root mean square of the reported standard errors in meV/Å."""
+        return MEV_PER_EV * root_mean_square(self.std_errors)
+
+    @property
+    def covered(self) -> float:
+        """Fraction of components within two reported standard errors: 0.95 where shot noise is all there is."""
+        return float(np.mean(np.abs(self.deviations) <= 2.0 * MEV_PER_EV * self.std_errors))
+
+    def to_dict(self) -> dict[str, str | float | int]:
+        """Plain numbers for JSON."""
+        return {
+            "measurement": self.name,
+            "force_mae_mev_per_ang": self.mae,
+            "std_error_mev_per_ang": self.std_error,
+            "within_two_std_errors": self.covered,
+            "circuits": self.cost.circuits,
+            "shots": self.cost.shots,
+            "estimated_seconds": self.cost.seconds,
+        }
+
+
+def write_device_forces(directory: Path, measured: Sequence[DeviceForces], *, text: str) -> None:
+    """Keep what was measured as ``device.json``, rounded to 0.1 meV/Å.
+
+    Args:
+        directory: where to.
+        measured: the same forces, measured in several ways.
+        text: what was done.
+
+    Raises:
+        OSError: if it can't be written.
+    """
+    entries = [
+        {
+            "name": entry.name,
+            "cost": asdict(entry.cost),
+            **{name: np.round(getattr(entry, name), 4).tolist() for name in ("exact", "forces", "std_errors")},
+        }
+        for entry in measured
+    ]
+    content = {"format": FORMAT, "version": FORMAT_VERSION, "text": [text], "measurements": entries}
+    write_atomically(directory / DEVICE, json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n")
+
+
+def device_part(directory: Path) -> Part | None:
+    """Table and figures of measured forces; None if there are none in this directory.
+
+    Args:
+        directory: perhaps holds ``device.json``.
+
+    Raises:
+        DataError: if the file is damaged, or of a newer version.
+    """
+    path = directory / DEVICE
+    if not path.is_file():
+        return None
+    with reading(path, remedy="Delete it to do without its figures."):
+        told = read_json(path)
+        if (told["format"], told["version"]) != (FORMAT, FORMAT_VERSION):
+            raise DataError(f"{path}: {told['format']} of version {told['version']} can't be read. Upgrade qiskit_qff.")
+        arrays = ("exact", "forces", "std_errors")
+        measured = [
+            DeviceForces(
+                name=str(entry["name"]),
+                cost=Cost(**entry["cost"]),
+                **{name: np.array(entry[name], dtype=float).reshape(-1, 3) for name in arrays},
+            )
+            for entry in told["measurements"]
+        ]
+        first, last, text = measured[0], measured[-1], tuple(map(str, told["text"]))
+    caption = "How far measured force components are off the exact ones, with the reported standard errors as bars."
+    alt = f"{caption} Mean absolute deviation {first.mae:.0f} meV/Å for {first.name}, {last.mae:.0f} for {last.name}."
+    title, data = "Forces on a noisy device", {"text": text, "measured": measured}
+    panel = Panel("device_parity", caption, alt, device_figure(measured))
+    return Part("device", title, (Section(title, "device.html", data, (panel,)),))
+
+
+@rc_context(STYLE)
+def device_figure(measured: Sequence[DeviceForces]) -> Figure:
+    """Deviations of measured force components over the exact ones, with the reported standard errors.
+
+    Args:
+        measured: one entry a colour.
+    """
+    figure, axes = new_figure()
+    for colour, entry in zip(PALETTE, measured, strict=False):
+        label = f"{entry.name}: MAE {entry.mae:.0f} meV/Å"
+        places, errors = (entry.exact.ravel(), entry.deviations.ravel()), MEV_PER_EV * entry.std_errors.ravel()
+        axes.errorbar(*places, yerr=errors, fmt="o", ms=2.5, elinewidth=0.6, color=colour, alpha=0.5, label=label)
+    axes.axhline(0.0, color=INK, linewidth=0.8)
+    axes.set(xlabel="exact force component (eV/Å)", ylabel="measured − exact (meV/Å)")
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)
+    return figure
+
+
+def calibration_part(directory: Path) -> Part | None:
+    """Models in a directory that ``qff calibrate`` made, and what a directory of jobs measured; None if there are none.
+
+    Args:
+        directory: any directory.
+    """
+    models: dict[str, ForceField] = {}
+    if (directory / "run.json").is_file() and any((directory / "results").glob("*.npz")):
+        models[directory.name] = calibrated_model(directory)
+    for path in sorted(directory.glob("*.json")):
+        if path.stat().st_size <= _LARGEST_FILE and _is_calibrated(path):
+            models[path.name] = ForceField.load(path)
+    if not models:
+        return None
+    sections = tuple(_calibration_section(name, field) for name, field in models.items())
+    return Part("calibration", "Calibration", sections)
+
+
+def _is_calibrated(path: Path) -> bool:
+    """Whether a JSON file is a model with a measured register."""
+    try:
+        species = read_json(path)["species"]
+        # Files of version 0.1 have no registers.
+        return any("measured" in part for entry in species for part in entry.get("registers", [entry]))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return False  # some other program's file
+
+
+def _calibration_section(name: str, field: ForceField) -> Section:
+    """One model: where each M was measured, how far it is off, how uncertain it is."""
+    rows, groups = [], {}
+    for model in field.models:
+        known = [(register, register.measured) for register in model.registers if register.measured is not None]
+        if not known:
+            continue
+        # Entries of M on and above the diagonal, of all registers of the element.
+        above = [np.triu_indices(register.n_features + 1) for register, _ in known]
+        exact = np.concatenate([r.circuit_matrix()[part] for (r, _), part in zip(known, above, strict=True)])
+        found = np.concatenate([m.matrix[part] for (_, m), part in zip(known, above, strict=True)])
+        errors = np.concatenate([
+            m.operator(r.bound_program()).entry_errors()[part] for (r, m), part in zip(known, above, strict=True)
+        ])  # fmt: skip
+        symbol, origin = chemical_symbols[model.number], known[0][1].provenance
+        groups[symbol] = exact, found, errors
+        off = MEV_PER_EV * root_mean_square(errors), MEV_PER_EV * root_mean_square(found - exact)
+        rows.append((f"{symbol}, {len(known)} of {len(model.registers)} registers", *off, origin))
+    caption = (
+        "Entries of M as measured against exact ones, with the standard errors of the measurement; on the diagonal "
+        "the device did what the circuit says."
+    )
+    figure = parity(groups, x_label="exact entry of M (eV)", y_label="measured (eV)")
+    panel = Panel("calibration", caption, f"Scatter plot along the diagonal. {caption}", figure)
+    return Section(f"Calibration: {name}", "calibration.html", {"rows": rows}, (panel,))

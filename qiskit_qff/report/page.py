@@ -1,0 +1,155 @@
+"""One self-contained HTML page of sections, readable in light and dark, on a phone, and without a network.
+
+A section names a template of ``templates/``, which holds its words and tables, and brings the data that the template
+shows; figures become inline SVG whose ink follows the reader's colour scheme, each with a text that says what it shows
+to those who can't see it. The page holds no script.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from qiskit_qff.durable import write_atomically
+from qiskit_qff.report.figures import INK, as_svg
+from qiskit_qff.report.record import environment
+
+_ENLARGED = 1.5
+"""Figures are shown at most so many times larger than drawn, so that their text does not outgrow the page's."""
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """A figure with its caption."""
+
+    name: str
+    """Short name, for a file of its own."""
+    caption: str
+    """A sentence or two below the figure."""
+    alt: str
+    """What the figure shows, for readers who can't see it."""
+    figure: Figure
+    """The drawing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """A part of the page under one heading."""
+
+    title: str
+    """Heading, also the entry in the list of contents."""
+    template: str
+    """File in ``templates/`` with its words and tables."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """What the template shows, by the names that it uses."""
+    panels: tuple[Panel, ...] = ()
+    """Figures, below the words."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What one run contributes to a page."""
+
+    kind: str
+    """What kind of run it is, in a word or two, such as ``training``."""
+    title: str
+    """Heading of a page that holds nothing else."""
+    sections: tuple[Section, ...]
+    """Its parts, in order."""
+    lead: tuple[str, ...] = ()
+    """Opening paragraphs."""
+    verdict: tuple[str, str] | None = None
+    """What the model is good for, and what not; None where nobody can tell."""
+    tiles: tuple[tuple[str, str], ...] = ()
+    """Headline numbers: value with unit, and what it is."""
+    footer: str = ""
+    """Closing line, such as versions and seeds."""
+    missing: tuple[str, ...] = ()
+    """What can't be shown, and why."""
+
+
+def render(runs: Mapping[str, Sequence[Part]], *, title: str | None = None) -> str:
+    """The page of one or several runs as HTML text.
+
+    Args:
+        runs: parts by the name of their run; names are shown where there are several.
+        title: heading; by default that of the first part.
+    """
+    parts = [(name if len(runs) > 1 else "", part) for name, several in runs.items() for part in several]
+    sections = [(f"{name}: {section.title}" if name else section.title, section) for name, part in parts
+                for section in part.sections]  # fmt: skip
+    others = len(runs) - 1
+    heading = parts[0][1].title + (f", and {others} more run{'' if others == 1 else 's'}" if others else "")
+    drawn = "Page drawn with " + ", ".join(f"{name} {version}" for name, version in environment().items()) + "."
+    return _templates().get_template("page.html").render(
+        title=title or heading,
+        parts=parts,
+        sections=list(zip(_anchors([words for words, _ in sections]), sections, strict=True)),
+        footers=[*dict.fromkeys(part.footer for _, part in parts if part.footer), drawn],
+    )  # fmt: skip
+
+
+def write_page(runs: Mapping[str, Sequence[Part]], path: Path, *, title: str | None = None) -> None:
+    """Write the page to a file, which appears whole or not at all.
+
+    Args:
+        runs: parts by the name of their run.
+        path: the file.
+        title: heading; by default that of the first part.
+
+    Raises:
+        OSError: if it can't be written.
+    """
+    write_atomically(path, render(runs, title=title))
+
+
+def inline_svg(panel: Panel, key: str) -> Markup:
+    """A figure as inline SVG, never smaller than it was drawn, so that its text stays legible: a phone scrolls it.
+
+    Args:
+        panel: the figure.
+        key: prefix of its ids, because several figures share a page.
+    """
+    svg = as_svg(panel.figure).replace(INK, "currentColor")
+    for before in (' id="', 'href="#', "url(#"):
+        svg = svg.replace(before, f"{before}{key}-")
+    width, height = (72.0 * inches for inches in panel.figure.get_size_inches())
+    return Markup(  # noqa: S704 - matplotlib's own SVG, and words that are escaped
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'viewBox="0 0 {width:g} {height:g}" style="min-width:{width:.0f}px;max-width:{_ENLARGED * width:.0f}px" '
+        f'role="img" aria-label="{escape(panel.alt)}">{svg[svg.index(">") + 1 :]}'
+    )
+
+
+def _templates() -> Environment:
+    """Templates that escape what they show and refuse names that they were not given."""
+    loader = PackageLoader("qiskit_qff.report")
+    found = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    found.filters |= {"cell": _cell, "svg": inline_svg}
+    return found
+
+
+def _cell(value: str | float | None) -> str:
+    """A table entry as text: floats with four digits, nothing and NaN as a dash."""
+    if value is None or (isinstance(value, float) and value != value):  # noqa: PLR0124 - NaN
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _anchors(titles: Sequence[str]) -> list[str]:
+    """A link target for each title; equal titles get different ones."""
+    names: list[str] = []
+    for title in titles:
+        plain = name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
+        number = 1
+        while name in names:
+            number += 1
+            name = f"{plain}-{number}"
+        names.append(name)
+    return names

@@ -1,0 +1,232 @@
+"""The HTML page: self-contained, escaped, and readable by everybody."""
+
+import re
+from html.parser import HTMLParser
+from importlib.resources import files
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+
+from qiskit_qff.model.metrics import Comparison, measure
+from qiskit_qff.report.figures import INK, PALETTE, lines, save
+from qiskit_qff.report.page import Panel, Part, Section, render
+from qiskit_qff.report.structure import structure_figure
+from qiskit_qff.report.training import errors_section
+from qiskit_qff.structures.shipped import read_shipped
+
+TEXT, GRAPHIC = 4.5, 3.0
+"""Least contrast of text, and of the borders of controls (WCAG 2.2, 1.4.3 and 1.4.11)."""
+VOID = {"meta", "br", "path", "use", "input"}
+SMALLEST = 11.0
+"""Pixels of any text."""
+
+
+class Reader(HTMLParser):
+    """What somebody with a screen reader would meet, and what a browser would look up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headings: list[int] = []
+        self.wordless: list[str] = []
+        self.language = ""
+        self.landmarks: list[str] = []
+        self.ids: list[str] = []
+        self.outside: list[str] = []
+        self.tags: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attrs) -> None:
+        attributes = dict(attrs)
+        self.tags.append(tag)
+        if tag == "html":
+            self.language = attributes.get("lang", "")
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        named = attributes.get("alt") or (attributes.get("role") == "img" and attributes.get("aria-label"))
+        if (tag == "svg" or (tag in {"img", "image"} and "svg" not in self.open)) and not named:
+            self.wordless.append(str(attributes))
+        if tag in {"main", "header", "footer", "nav"}:
+            self.landmarks.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value)
+            if name in {"src", "href", "xlink:href"} and not value.startswith(("#", "data:")):
+                self.outside.append(value)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def comparison(n_frames: int, n_atoms: int) -> Comparison:
+    rng = np.random.default_rng(1)
+    energies, forces = rng.normal(-5, 0.01, n_frames), rng.normal(0, 1, (n_frames * n_atoms, 3))
+    return Comparison(
+        n_frames=n_frames,
+        n_atoms=n_frames * n_atoms,
+        energies=energies,
+        predicted_energies=energies + rng.normal(0, 0.002, n_frames),
+        forces=forces,
+        predicted_forces=forces + rng.normal(0, 0.1, forces.shape),
+        species=rng.choice([3, 8, 30], len(forces)),
+        stresses=rng.normal(0, 0.01, (n_frames, 6)),
+        predicted_stresses=rng.normal(0, 0.01, (n_frames, 6)),
+    )
+
+
+@pytest.fixture(scope="module")
+def part() -> Part:
+    sets = {"train": comparison(20, 30), "test": comparison(5, 30)}
+    shipped = read_shipped()[0]
+    structure = structure_figure(shipped, {"ab initio": shipped.forces, "model": 0.9 * shipped.forces})
+    panel = Panel("structure", "A structure.", 'forces "drawn"', structure)
+    return Part(
+        kind="training",
+        title="A <model> & its errors",
+        lead=("a < b",),
+        verdict=("a referee", "a newcomer"),
+        tiles=(("95 of 99", "parameters"),),
+        sections=(
+            errors_section(sets, {name: measure(one) for name, one in sets.items()}),
+            Section("Errors", "structure.html", {"words": "frame 3"}, (panel,)),
+            Section("Facts", "facts.html", {"title": "Numbers", "facts": [("x", 12.3456), ("q: ─<■>─", None)]}),
+        ),
+        footer="versions",
+    )
+
+
+@pytest.fixture(scope="module")
+def page(part) -> str:
+    return render({"run": [part]})
+
+
+@pytest.fixture(scope="module")
+def reader(page) -> Reader:
+    found = Reader()
+    found.feed(page)
+    return found
+
+
+def test_page_is_well_formed_and_asks_no_network(page, reader) -> None:
+    assert reader.open == []
+    assert reader.outside == []
+    assert "script" not in reader.tags
+    assert len(reader.ids) == len(set(reader.ids))
+    references = set(re.findall(r'href="#([^"]+)"', page)) | set(re.findall(r"url\(#([^)]+)\)", page))
+    assert references <= set(reader.ids)
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)[1]
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+    assert len(page) < 1_500_000
+
+
+def test_text_is_escaped_and_figures_have_words(page) -> None:
+    assert "A &lt;model&gt; &amp; its errors" in page
+    assert "a &lt; b" in page
+    assert "q: ─&lt;■&gt;─" in page
+    assert 'aria-label="forces &quot;drawn&quot;"' in page
+    assert "12.35" in page
+    assert INK not in "".join(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL))
+    assert re.search(r"<b>Good for</b> a referee\..*<b>Not for</b> a newcomer\.", page, flags=re.DOTALL)
+
+
+def test_headings_are_in_order(reader) -> None:
+    assert reader.headings.count(1) == 1
+    assert reader.headings[0] == 1
+    assert all(after <= before + 1 for before, after in zip(reader.headings, reader.headings[1:], strict=False))
+
+
+def test_pictures_have_words_and_the_page_its_landmarks(reader) -> None:
+    assert reader.wordless == []
+    assert reader.language == "en"
+    assert sorted(reader.landmarks) == ["footer", "header", "main", "nav"]
+
+
+def test_sections_of_one_title_have_their_own_targets(page) -> None:
+    assert 'href="#errors"' in page
+    assert 'href="#errors-2"' in page
+
+
+def test_several_runs_are_told_apart(part) -> None:
+    page = render({"one": [part], "two": [part]})
+    assert re.findall(r"<h2>([^<]+)</h2>", page)[:1] == ["one: Errors"]
+    assert "two: Facts" in page
+    assert "A &lt;model&gt; &amp; its errors, and 1 more run" in page
+
+
+def test_no_text_is_too_small_to_read(part, page) -> None:
+    """Text of figures in points is its least height in pixels: no figure is shown smaller than it was drawn."""
+    panels = [panel for section in part.sections for panel in section.panels]
+    for panel in panels:
+        panel.figure.canvas.draw()
+        texts = [text for text in panel.figure.findobj(Text) if text.get_text()]
+        assert min(text.get_fontsize() for text in texts) >= SMALLEST, panel.name
+        width = 72 * panel.figure.get_figwidth()
+        assert f"min-width:{width:.0f}px" in page
+    style = page[page.index("<style>") : page.index("</style>")]
+    sizes = [16.0 * float(rem) for rem in re.findall(r"font-size: ([\d.]+)rem", style)]
+    sizes += [float(size) for size in re.findall(r"font: (\d+)px", style)]
+    assert min(sizes) >= SMALLEST
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of a colour written as #rrggbb."""
+    channels = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255.0
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_contrast_itself() -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21.0)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+def schemes() -> dict[str, dict[str, str]]:
+    """Colours of the light and the dark scheme by name."""
+    text = files("qiskit_qff.report").joinpath("templates/page.html").read_text(encoding="utf-8")
+    light, dark = (dict(re.findall(r"--(\w+): (#\w{6})", part)) for part in re.findall(r":root \{(.*?)\}", text))
+    assert set(light) == set(dark)
+    return {"light": light, "dark": dark}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast_of_both_schemes(scheme) -> None:
+    colours = schemes()[scheme]
+    for ground in ("ground", "panel"):
+        for ink in ("ink", "soft", "accent"):
+            assert contrast(colours[ink], colours[ground]) >= TEXT, f"{ink} on {ground}"
+        assert contrast(colours["edge"], colours[ground]) >= GRAPHIC, f"edge on {ground}"
+
+
+def test_figures_saved_on_white_can_be_read() -> None:
+    assert contrast(INK, "#ffffff") >= TEXT
+
+
+def test_lines_stand_out_of_both_grounds() -> None:
+    """Colours of curves are told apart by legends too, so that half of the contrast of controls is enough."""
+    for colours in schemes().values():
+        for colour in PALETTE:
+            assert contrast(colour, colours["panel"]) >= 1.9, colour
+
+
+def test_figures_leave_the_callers_style_alone(tmp_path) -> None:
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    curve = np.array([3.0, 2.0, 1.0])
+    save(lines(None, {"start": curve}, x_label="x", y_label="y", level=(0.5, "bound"), log=True), tmp_path / "a.png")
+    assert dict(mpl.rcParams) == before
+    assert (tmp_path / "a.png").stat().st_size > 5000
