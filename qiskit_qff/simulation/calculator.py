@@ -81,7 +81,7 @@ class QFFCalculator(Calculator):
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress", *UNCERTAINTIES]  # noqa: RUF012 (ASE's own form)
 
-    def __init__(self, model: "str | Path | Potential", *, skin: float = 0.5, uncertainty: bool = False) -> None:
+    def __init__(self, model: "str | Path | Potential", *, skin: float = 1.0, uncertainty: bool = False) -> None:
         """Load or take over a force field.
 
         Args:
