@@ -9,11 +9,8 @@ import typer
 
 from qiskit_qff import __version__
 from qiskit_qff.cli.options import (
-    CutoffOption,
     DryRunOption,
     ForceOption,
-    FrameworkOption,
-    GroupOption,
     JsonOption,
     MaxParametersOption,
     SplitOption,
@@ -58,11 +55,8 @@ def baseline(
     ] = ",".join(NAMES),
     split: SplitOption = None,
     test_fraction: TestFractionOption = None,
-    group: GroupOption = None,
-    framework: FrameworkOption = None,
     stress_scale: StressScaleOption = None,
     max_parameters: MaxParametersOption = None,
-    cutoff: CutoffOption = None,
     seed: TrainingSeedOption = None,
     dry_run: DryRunOption = False,
     force: ForceOption = False,
