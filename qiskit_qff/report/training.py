@@ -11,6 +11,7 @@ from ase.data import chemical_symbols
 from qiskit_qff.bounded import read_json, read_yaml
 from qiskit_qff.circuit.ansatz import build_program
 from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.ledger import parameters_in_words
 from qiskit_qff.model.metrics import MEV_PER_EV, Comparison, Coverage, Metrics, mean_absolute
 from qiskit_qff.model.uncertainty import LIMIT
 from qiskit_qff.report.circuits import channels_in_words, circuit_costs, draw
@@ -46,12 +47,7 @@ def training_part(directory: Path) -> Part | None:
     with reading(directory / CONFIG, remedy="Train again."):
         # As it stands: runs of older versions have settings that this one does not know.
         config = read_yaml(directory / CONFIG)
-        seed, limit, split, path = (
-            config["seed"],
-            config["max_parameters"],
-            config["data"]["split"],
-            config["data"]["path"],
-        )
+        seed, split, path = config["seed"], config["data"]["split"], config["data"]["path"]
         names = [Path(one).name for one in ([path] if isinstance(path, str) else path or [])]
         config["data"]["path"] = ", ".join(names) or "frames given in Python"
     record = Record.read(directory)
@@ -75,7 +71,7 @@ def training_part(directory: Path) -> Part | None:
         lead=(f"Trained on {n_train} frames, {n_test} held out (split: {split}); data: {config['data']['path']}.",),
         missing=missing,
         verdict=verdict(shown, stresses=stresses) if name == "test" else None,
-        tiles=_tiles(field, limit, name, shown, linear, seconds=seconds),
+        tiles=_tiles(field, name, shown, linear, losses, seconds=seconds),
         sections=(
             errors_section(record.comparisons, metrics, linear),
             *example_sections(record.example),
@@ -183,15 +179,17 @@ def example_sections(example: Example | None) -> tuple[Section, ...]:
 
 
 def _tiles(
-    field: ForceField, limit: int, name: str, shown: Metrics, linear: Metrics | None, *, seconds: float
+    field: ForceField, name: str, shown: Metrics, linear: Metrics | None, losses: Mapping[str, float], *, seconds: float
 ) -> tuple[tuple[str, str], ...]:
-    """Headline numbers."""
-    beside = "" if linear is None else f"; linear model {linear.force_mae_mev_per_ang:.0f}"
+    """Headline numbers, with those of the linear model on the same channels beside them."""
+    force = "" if linear is None else f"; linear model {linear.force_mae_mev_per_ang:.0f}"
     energy = "" if linear is None else f"; linear model {linear.energy_mae_mev_per_atom:.2f}"
+    count, _, words = parameters_in_words(field.n_trainable).partition(" ")
     return (
-        (f"{shown.force_mae_mev_per_ang:.0f} meV/Å", f"force MAE, {name}{beside}"),
+        (f"{shown.force_mae_mev_per_ang:.0f} meV/Å", f"force MAE, {name}{force}"),
         (f"{shown.energy_mae_mev_per_atom:.2f} meV/atom", f"energy MAE, {name}{energy}"),
-        (f"{field.n_trainable} of {limit}", "trainable parameters"),
+        (f"{losses['loss']:.4g}", f"loss per frame; linear model on the same channels {losses['linear_loss']:.4g}"),
+        (count, words),
         (f"{len(field.registers)} × {field.n_qubits} qubits", "registers, and qubits of the largest"),
         (f"{seconds:.0f} s", "reading and training"),
     )
