@@ -44,32 +44,29 @@ def read(name):
 
 def quantum_training_lines():
     lines = []
-    for name in ("estimator_training", "estimator_training_tree"):
-        if (training := read(name)) is None:
-            continue
-        runs, exact = training["runs"], training["exact"]["force_mae_mev_per_ang"]
+    if training := read("estimator_training"):
+        runs, exact = training["runs"], training["exact"]
         found = [r["force_mae_mev_per_ang"] for r in runs]
-        worst = max(r["force_mae_ratio"] for r in runs)
         lines.append(
-            f"- Training from random angles ({training['config']['circuit']['family']} on "
-            f"{training['config']['circuit']['n_qubits']} qubits) on {BACKENDS[training['backend']]} with "
-            f"{training['shots']} shots a circuit ({training['set']}, {training['n_train']} train / "
-            f"{training['n_test']} test, {training['n_trainable']} parameters, "
-            f"{training['optimizer'].capitalize()}, {training['steps']} steps of "
-            f"{runs[0]['circuits_per_step']} circuits, {len(runs)} seeds): force MAE {min(found):.0f} - "
-            f"{max(found):.0f} meV/Å, the exact training of the same circuit {exact:.0f}, so at most "
-            f"{100 * (worst - 1):.0f} % above it; {max(r['seconds'] for r in runs):.0f} s a run. "
+            f"- Training the default model from random angles on {BACKENDS[training['backend']]} with "
+            f"{training['shots']} shots a setting ({training['set']}, {training['n_train']} train / "
+            f"{training['n_test']} test, {training['n_trainable']} parameters, {training['optimizer']}, "
+            f"{training['steps']} steps of {runs[0]['circuits_per_step']} executions, {len(runs)} seeds): loss at most "
+            f"{100 * (max(r['loss_ratio'] for r in runs) - 1):.1f} % above that of the exact training; force MAE "
+            f"{min(found):.1f} - {max(found):.1f} meV/Å, the exact training {exact['force_mae_mev_per_ang']:.1f}; "
+            f"{runs[0]['circuits']:,} executions and {runs[0]['shots']:,} shots in all. "
             "`benchmarks/quantum/estimator_training.py`"
         )
     if cost := read("gradient_cost"):
-        full, wall = cost["full_batch"], cost["wall_time"]
+        wall = cost["energy_of_one_frame"]
         lines.append(
-            f"- Circuits of one gradient over {full['frames']} frames of lips83 with forces: {full['circuits']}, and "
-            f"{full['residual_circuits']} for its residuals (as many for one frame), where "
-            f"`ParamShiftEstimatorGradient` needs {full['param_shift_circuits']:,} and "
-            f"{full['param_shift_residual_circuits']:,}. The gradient of one frame, on the same Aer estimator, is "
-            f"{wall['ratio']:.0f} times faster ({wall['seconds']:.1f} s against {wall['param_shift_seconds']:.0f} s), "
-            f"equal to {wall['largest_relative_difference']:.0e}. `benchmarks/quantum/gradient_cost.py`"
+            f"- Gradient of all {cost['n_trainable']} parameters of the default model: {cost['parameter_sets']} "
+            f"parameter sets in {cost['settings']} settings, {cost['executions']} executions, whatever the number of "
+            f"frames; `ParamShiftEstimatorGradient` needs {cost['full_batch']['param_shift_circuits']:,} circuits for "
+            f"{cost['full_batch']['frames']} frames of lips83 with forces. The derivative of one frame's energy, on "
+            f"the same Aer estimator, is {wall['ratio']:.0f} times faster ({wall['seconds']:.2f} s against "
+            f"{wall['param_shift_seconds']:.0f} s), equal to {wall['largest_relative_difference']:.0e}. "
+            "`benchmarks/quantum/gradient_cost.py`"
         )
     return lines
 

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 from qiskit_qff.cli.output import Output
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost
-from qiskit_qff.training.measured.plan import TrainingPlan
-from qiskit_qff.training.measured.run import MeasuredTraining, Step
+from qiskit_qff.training.measured.run import MeasuredTraining, Step, TrainingPlan
 
 if TYPE_CHECKING:
     from qiskit_qff.model.config import EstimatorConfig
 
 JOURNAL = "journal.json"
+STATEVECTOR_NOISE = (
+    "statevector adds normal noise of the precision that the shots stand for, up to 2.4 times what such shots would "
+    "give; aer and exact draw shots"
+)
 
 
 def check_journal(out: Path, *, resume: bool, force: bool) -> None:
@@ -61,6 +64,8 @@ def tell_plan(plan: TrainingPlan, asked: "EstimatorConfig", output: Output) -> N
     step = {"spsa": "two losses", "l_bfgs_b": "a loss and a gradient, more where its line search goes on"}
     each = step.get(asked.optimizer, "a loss and a gradient")
     output.say(f"{asked.backend}, {asked.optimizer}, mitigation {asked.mitigation}; a step is {each}")
+    if asked.backend == "statevector" and asked.shots is not None:
+        output.say(STATEVECTOR_NOISE)
     output.say(f"one step: {_words(plan.step)}")
     output.say(f"start, {plan.n_steps} steps and end: {_words(plan.total)}")
 

@@ -59,9 +59,9 @@ def train(
     ] = None,
     shots: Annotated[int | None, typer.Option("--shots", help="With --backend: shots per circuit.")] = None,
     optimizer: Annotated[
-        str | None, typer.Option("--optimizer", help="With --backend: adam (default), spsa or l_bfgs_b.")
+        str | None, typer.Option("--optimizer", help="With --backend: gauss_newton (default), adam, spsa or l_bfgs_b.")
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="With --backend: optimiser steps; default 100.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="With --backend: optimiser steps; default 10.")] = None,
     start: Annotated[
         str | None, typer.Option("--start", help="With --backend: scratch (default), exact, or a model file.")
     ] = None,
@@ -141,7 +141,7 @@ def _check_estimator(config: "TrainConfig", parameters: "Mapping[str, Any]") -> 
         BackendError: If the backend can't be reached.
     """
     from qiskit_qff.cli.configuration import SETTINGS, option_of
-    from qiskit_qff.training.measured.backend import check_backend
+    from qiskit_qff.training.measured.run import check_backend
 
     if config.estimator.backend is not None:
         check_backend(config)

@@ -21,7 +21,7 @@ from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.ledger import parameter_count
 from qiskit_qff.report.record import CONFIG, METRICS, MODEL, RECORD, Example, Record, environment
 from qiskit_qff.structures.validation import formula
-from qiskit_qff.training.measured.backend import BackendRun, measured_summary, plan_backend_training
+from qiskit_qff.training.measured.run import BackendRun, measured_summary, plan_backend_training
 from qiskit_qff.training.pipeline import TrainedModel, TrainingData
 
 if TYPE_CHECKING:

@@ -126,6 +126,19 @@ class Evaluation:
         variances = np.einsum("k,bkl,l->b", weights, self.covariances, weights)
         return self.values @ weights, np.maximum(variances, 0.0)
 
+    def split(self, counts: Sequence[int]) -> list[Evaluation]:
+        """The batch in parts of some lengths, each with its share of the cost."""
+        stops = np.cumsum(counts)
+        shares = [count / max(1, len(self.values)) for count in counts]
+        return [
+            Evaluation(
+                self.values[stop - count : stop],
+                self.covariances[stop - count : stop],
+                Cost(round(self.cost.circuits * share), round(self.cost.shots * share), self.cost.seconds * share),
+            )
+            for count, stop, share in zip(counts, stops, shares, strict=True)
+        ]
+
 
 @dataclass(frozen=True, eq=False)
 class Measured:

@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from qiskit.transpiler import Target
 
 from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators.cutout import BOND_USES, QubitLine, chains
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, MeasurementTask, Request
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,20 @@ class TiledEvaluator:
                 index: one for row, part in zip(rows, parts, strict=True) for index, one in zip(row, part, strict=True)
             }
             return [joint[index] for index in range(len(requests))]
+        members: dict[QubitLine | None, dict[MeasurementTask, list[int]]] = {}
+        for index, request in enumerate(requests):
+            line = self.tiling.place(request.register)[1]
+            members.setdefault(line, {}).setdefault(request.task, []).append(index)
         found: dict[int, Evaluation] = {}
-        for register in dict.fromkeys(request.register for request in requests):
-            own = [index for index, request in enumerate(requests) if request.register == register]
-            line = self.tiling.place(register)[1]
-            answers = self._on(line).evaluate([requests[index] for index in own], shots=shots)
-            found |= dict(zip(own, answers, strict=True))
+        for line, tasks in members.items():
+            # PERF: registers of one circuit on the same qubits are parameter sets of one request, and so of one PUB.
+            merged = [
+                Request(task, np.vstack([requests[index].parameters for index in own])) for task, own in tasks.items()
+            ]
+            wholes = self._on(line).evaluate(merged, shots=shots)
+            for own, whole in zip(tasks.values(), wholes, strict=True):
+                pieces = whole.split([len(requests[index].parameters) for index in own])
+                found |= dict(zip(own, pieces, strict=True))
         for row in joint_rows(self.tiling, requests):
             longest = max(row, key=lambda index: found[index].cost.circuits)
             for index in row:

@@ -23,7 +23,7 @@ from qiskit_qff import bounded
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.structures.shipped import is_shipped
 
-OptimizerName = Literal["adam", "spsa", "l_bfgs_b"]
+OptimizerName = Literal["gauss_newton", "adam", "spsa", "l_bfgs_b"]
 """Optimisers of qiskit-machine-learning that train on a backend."""
 SplitName = Literal["random", "block", "balanced", "none"]
 """Ways to hold frames out."""
@@ -42,7 +42,8 @@ REMOVED = {
     "loss.force_noise_mev_per_ang": "lower the element's weight in loss.element_weights instead",
     "loss.remove_net_force": "always on",
     "optimizer.tolerance": "always 1e-6",
-    "estimator.slope_shots": "always a quarter of estimator.shots",
+    "estimator.slope_shots": "gradients and losses are measured together, with estimator.shots",
+    "estimator.candidates": "one random start is enough",
 }
 """Settings of earlier versions, and what holds now."""
 
@@ -179,17 +180,17 @@ class EstimatorConfig(Section):
     """Training whose losses and gradients a backend measures; without a backend they are computed."""
 
     backend: str | None = Field(default=None, description="exact, statevector, aer, fake_NAME or ibm_NAME")
-    shots: int | None = Field(default=None, ge=1, description="shots per circuit of a loss; none for exact values")
+    shots: int | None = Field(default=None, ge=1, description="shots per measurement setting; none for exact values")
     mitigation: str = Field(default="none", description="error mitigation preset")
     dynamical_decoupling: bool = Field(default=False, description="fill idle times with pulses against slow noise")
     mode: Literal["job", "session"] = Field(
         default="job", description="on IBM devices: a session keeps a step's jobs from waiting in the queue each"
     )
-    optimizer: OptimizerName = Field(default="adam", description="of qiskit-machine-learning")
+    optimizer: OptimizerName = Field(
+        default="gauss_newton", description="gauss_newton, or adam, spsa, l_bfgs_b of qiskit-machine-learning"
+    )
     steps: int = Field(
-        default=100,
-        ge=1,
-        description="most steps of the optimiser; adam from scratch takes some 60 for a brickwork, 300 for a tree",
+        default=10, ge=1, description="most steps of the optimiser; gauss_newton needs about 5, adam hundreds"
     )
     learning_rate: float | None = Field(
         default=None,
@@ -197,7 +198,6 @@ class EstimatorConfig(Section):
         description="radians a step for adam (default 0.05, from a warm start 0.01); spsa finds its own by default",
     )
     start: str = Field(default="scratch", description="scratch, exact (the computed solution), or a model file")
-    candidates: int = Field(default=8, ge=1, description="random starts of which the best is taken, from scratch")
 
 
 class TrainConfig(Section):

@@ -112,13 +112,21 @@ def balancing_slopes(spec: AnsatzSpec, theta: FloatArray, size: int) -> FloatArr
     projection[1:, 1:] = HALF / length * (np.diag(kept) - np.outer(direction, direction))
     after = balanced_angles(spec, theta, size)
     slopes: FloatArray = (
-        np.linalg.pinv(_vector_slopes(spec, after), rcond=1e-9) @ projection @ _vector_slopes(spec, theta)
+        np.linalg.pinv(vector_slopes(spec, after), rcond=1e-9) @ projection @ vector_slopes(spec, theta)
     )
     return slopes
 
 
-def _vector_slopes(spec: AnsatzSpec, theta: FloatArray) -> FloatArray:
-    """du/dθ of :func:`readout_vector`, shape ``(n_amplitudes, n_angles)``, from d(u u^T)/dθ."""
+def vector_slopes(spec: AnsatzSpec, theta: FloatArray) -> FloatArray:
+    """du/dθ of :func:`readout_vector`, from d(u u^T)/dθ.
+
+    Args:
+        spec: A rank-one tree.
+        theta: Angles, shape ``(n_angles,)``.
+
+    Returns:
+        Shape ``(n_amplitudes, n_angles)``.
+    """
     vector = readout_vector(spec, theta)
     row = int(np.argmax(np.abs(vector)))
     size = spec.n_amplitudes

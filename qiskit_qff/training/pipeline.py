@@ -49,8 +49,7 @@ from qiskit_qff.training.warm_start import prepare_from_model
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from qiskit_qff.training.measured.backend import BackendRun
-    from qiskit_qff.training.measured.run import MeasuredTraining
+    from qiskit_qff.training.measured.run import BackendRun, MeasuredTraining
 
 Data: TypeAlias = "str | Path | Frame | Atoms | Sequence[Frame | Atoms | str | Path]"
 """A data file, the name of a shipped set, several of them, or frames."""
@@ -202,7 +201,7 @@ def train(
     if found.config.estimator.backend is not None:
         if channels_of is not None:
             raise ConfigError("to train a model's parameters on a backend, name its file as estimator.start.")
-        from qiskit_qff.training.measured.backend import BackendRun, train_on_backend
+        from qiskit_qff.training.measured.run import BackendRun, train_on_backend
 
         result, measured = train_on_backend(training, found.config, backend or BackendRun(), rng=rng, progress=report)
     elif channels_of is not None:

@@ -1,41 +1,112 @@
-"""dE/dθ of a whole frame through one Estimator, by parameter shift, against the exact derivative."""
+"""The gradient of all registers at once: exact without shots, honest errors with them, 7 x 3 executions in all."""
 
 import numpy as np
 import pytest
-from qiskit.primitives import StatevectorEstimator
-from qiskit_aer.primitives import EstimatorV2 as AerEstimator
+from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
+from qiskit.providers.fake_provider import GenericBackendV2
 
-from qiskit_qff.circuit.compiled import readout_jacobian
+from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
+from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
 from qiskit_qff.evaluators.backends import build_evaluator
+from qiskit_qff.evaluators.exact import SampledEvaluator
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.strategies import density
-from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.evaluators.strategies.readouts import measure_registers, n_executions
+from qiskit_qff.evaluators.tiling import TiledEvaluator, tile
+
+SPECS = [
+    AnsatzSpec("ry_tree", "rank_one", 4),
+    AnsatzSpec("ry_tree", "rank_one", 7),
+    AnsatzSpec("brickwork_cz", "rank_one", 4, layers=2),
+    AnsatzSpec("brickwork_rzz", "z_diagonal", 4, layers=1, n_readouts=3),
+]
 
 
-@pytest.fixture
-def registers(trained):
-    """Bound program, summed state, and exact gradient of the frame's energy, per register."""
-    field = ForceField.load(trained / "run" / "model.json")
-    found = []
-    for key, x in field.amplitudes(read_frames(trained / "data.extxyz")[0]).items():
-        bound = field.registers[key].bound_program()
-        rho = density.density_matrix(x)
-        jacobian = readout_jacobian(bound.program, bound.theta)
-        found.append((bound, rho, np.einsum("jkab,k,ab->j", jacobian, bound.weights, rho)))
-    return found
+def circuits(rng, spec, count=3):
+    return [(build_program(spec), rng.normal(size=spec.n_angles)) for _ in range(count)]
 
 
-@pytest.mark.parametrize("estimator", [StatevectorEstimator, AerEstimator])
-def test_gradient_is_exact_without_shots(registers, estimator):
-    for bound, rho, exact in registers:
-        gradient = density.theta_gradient(PrimitiveEvaluator(estimator()), bound, rho)
-        np.testing.assert_allclose(gradient.theta, exact, atol=1e-8 * max(1.0, np.abs(exact).max()))
-        assert gradient.cost.circuits <= 2**bound.program.n_qubits * (2 * bound.program.n_angles + 1)
+def exact(program, theta):
+    """M_k and dM_k/dθ from matrices, zero beyond the amplitudes in use."""
+    values = np.concatenate([readout_matrices(program, theta)[None], readout_jacobian(program, theta)])
+    values[..., program.n_amplitudes :, :] = values[..., program.n_amplitudes :] = 0.0
+    return values[0], values[1:]
 
 
-def test_gradient_is_within_its_errors_with_shots(registers, rng):
-    for bound, rho, exact in registers:
-        evaluator = build_evaluator("aer", n_qubits=bound.program.n_qubits, shots=1000, rng=rng)
-        gradient = density.theta_gradient(evaluator, bound, rho)
-        assert (np.abs(gradient.theta - exact) < 5 * gradient.theta_std_errors).all()
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("backend", ["exact", "statevector"])
+def test_operators_and_derivatives_of_all_registers_are_exact(rng, spec, backend):
+    registers = circuits(rng, spec)
+    measured, cost = measure_registers(
+        {spec.n_qubits: build_evaluator(backend, n_qubits=spec.n_qubits, n_registers=3, rng=rng)},
+        registers,
+        slopes=True,
+    )
+    for one, (program, theta) in zip(measured, registers, strict=True):
+        matrices, derivatives = exact(program, theta)
+        for forms in (one.fitted, one.checked):
+            np.testing.assert_allclose(forms.matrices[0], matrices, atol=1e-8)
+        np.testing.assert_allclose(one.derivatives(), derivatives, atol=1e-8)
+    assert cost.circuits == n_executions(registers[0][0], slopes=True, shots=None)
+
+
+class SpyEstimator(BaseEstimatorV2):
+    """Notes how many parameter sets each PUB has."""
+
+    def __init__(self):
+        self.inner, self.jobs = StatevectorEstimator(), []
+
+    def run(self, pubs, *, precision=None):
+        pubs = list(pubs)
+        angles = [next(iter(values.values())) if isinstance(values, dict) else values for _, _, values in pubs]
+        self.jobs.append([len(sets) for sets in angles])
+        return self.inner.run(pubs, precision=precision)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_the_gradient_of_any_number_of_registers_is_one_job_of_seven_sets_in_three_settings(rng, count):
+    device = GenericBackendV2(11, coupling_map=[[k, k + 1] for k in range(10)], seed=1)
+    spy = SpyEstimator()
+    runner = PrimitiveEvaluator(spy, backend=device, gaussian_noise=True)
+    tiled = TiledEvaluator(tile(device.target, 2, count), lambda _: runner, is_joint=True)
+    registers = circuits(rng, SPECS[0], count)
+    measured, cost = measure_registers({2: tiled}, registers, slopes=True)
+    assert spy.jobs == [[7, 7, 7]]
+    assert cost.circuits == 21
+    for one, (program, theta) in zip(measured, registers, strict=True):
+        np.testing.assert_allclose(one.derivatives(), exact(program, theta)[1], atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("spec", "backend", "shots", "repetitions"),
+    [
+        (SPECS[0], "exact", 400, 300),
+        (SPECS[0], "exact", 4000, 300),
+        (SPECS[3], "exact", 4000, 300),
+        (SPECS[0], "aer", 400, 20),
+    ],
+    ids=str,
+)
+def test_reported_errors_are_the_real_ones(rng, spec, backend, shots, repetitions):
+    """Of derivatives, and of M twice, whose errors are independent."""
+    registers = circuits(rng, spec, 1 if backend == "exact" else 4)
+    evaluator = (
+        SampledEvaluator(rng, shots=shots)
+        if backend == "exact"
+        else build_evaluator("aer", n_qubits=2, n_registers=4, shots=shots, rng=rng)
+    )
+    probes = rng.normal(size=(spec.n_readouts, 4, 4))
+    probes += probes.swapaxes(1, 2)
+    scores = {"slopes": [], "fitted": [], "checked": []}
+    for _ in range(repetitions):
+        measured, _ = measure_registers({2: evaluator}, registers, slopes=True, shots=shots)
+        for one, (program, theta) in zip(measured, registers, strict=True):
+            matrices, derivatives = exact(program, theta)
+            slopes, variances = one.slopes(probes)
+            scores["slopes"].append((slopes - np.einsum("akij,kij->a", derivatives, probes)) / np.sqrt(variances))
+            for name in ("fitted", "checked"):
+                value, variance = getattr(one, name).contract(probes)
+                scores[name].append((value - np.sum(matrices * probes)) / np.sqrt(variance))
+    for found in scores.values():
+        assert np.sqrt(np.mean(np.square(found))) == pytest.approx(1.0, abs=0.15 if backend == "exact" else 0.25)
+    both = np.corrcoef(np.ravel(scores["fitted"]), np.ravel(scores["checked"]))[0, 1]
+    assert abs(both) < 4.0 / np.sqrt(len(scores["fitted"]))

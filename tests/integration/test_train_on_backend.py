@@ -8,23 +8,22 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import yaml
 
 from qiskit_qff.cli.main import run
 from qiskit_qff.evaluators.backends import find_device
 from qiskit_qff.evaluators.exact import SampledEvaluator
-from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.training.measured import backend
+from qiskit_qff.training.measured import run as measured_run
 
 CONFIG = """
 data: {path: data.extxyz, test_fraction: 0.25}
 descriptor: {r_cut: 4.0, n_narrow: 4, n_broad: 2, powers: [2, 6], n_radial: 2, l_max: 1}
-circuit: {family: brickwork_cz, readout: z_diagonal, n_qubits: 2, layers: 2, n_readouts: 3}
-estimator: {backend: exact, shots: 200, optimizer: adam, steps: 60, candidates: 2}
-max_parameters: 24
+circuit: {n_qubits: 2}
+estimator: {backend: exact, shots: 200, optimizer: adam, steps: 40}
+max_parameters: 14
 """
 
 
@@ -39,14 +38,15 @@ def entries(journal):
     return len(json.loads(journal.read_text())["entries"]) if journal.exists() else 0
 
 
+def started(arguments, **streams):
+    """``qff`` in a process of its own, whose sums do not depend on how many threads share them."""
+    command = [sys.executable, "-m", "qiskit_qff", *arguments]
+    return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}, **streams)
+
+
 def kill_after(arguments, journal, count):
     """Start ``qff`` and kill it without warning once so many measurements are on disk."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "qiskit_qff", *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    process = started(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 200.0
         while entries(journal) < count:
@@ -58,12 +58,18 @@ def kill_after(arguments, journal, count):
         process.wait()
 
 
-def test_killed_run_is_resumed_to_the_same_model(config, tmp_path, capsys):
+def finished(arguments):
+    """Run ``qff`` to its end; what it said and its JSON."""
+    process = started(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return err, json.loads(out.strip().splitlines()[-1])
+
+
+def test_killed_run_is_resumed_to_the_same_model_file(config, tmp_path, capsys):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert run(["train", str(config), "--out", str(whole), "--json"]) == 0
-    told = capsys.readouterr()
-    assert told.err.index("one step: ") < told.err.index("step 1: loss")
-    summary = json.loads(told.out.strip().splitlines()[-1])["estimator"]
+    told, summary = finished(["train", str(config), "--out", str(whole), "--json"])
+    assert told.index("one step: ") < told.index("step 1: loss")
     kill_after(["train", str(config), "--out", str(killed)], killed / "journal.json", 12)
     (killed / ".journal.json.1.partial").write_text("{")  # as if the kill had come while it was written
     found = entries(killed / "journal.json")
@@ -72,24 +78,11 @@ def test_killed_run_is_resumed_to_the_same_model(config, tmp_path, capsys):
     assert run(["train", str(config), "--out", str(killed)]) == 2
     assert "--resume" in capsys.readouterr().err
     assert entries(killed / "journal.json") == found
-    assert run(["train", str(killed / "config.yaml"), "--out", str(killed), "--resume", "--json"]) == 0
-    again = json.loads(capsys.readouterr().out.strip().splitlines()[-1])["estimator"]
-    assert again["resumed_measurements"] == found >= 12
+    _, again = finished(["train", str(killed / "config.yaml"), "--out", str(killed), "--resume", "--json"])
+    assert again["estimator"]["resumed_measurements"] == found >= 12
     assert not (killed / ".journal.json.1.partial").exists()
-    # BLAS may sum in another order in another process, so the last digits may differ; draws of shots do not.
-    for key, value in summary.items():
-        if key != "resumed_measurements":
-            assert again[key] == (pytest.approx(value, rel=1e-9) if numeric(value) else value), key
-    first, second = (ForceField.load(directory / "model.json") for directory in (whole, killed))
-    for key, register in first.registers.items():
-        np.testing.assert_allclose(second.registers[key].theta, register.theta, rtol=0, atol=1e-9)
-        np.testing.assert_allclose(second.registers[key].weights, register.weights, rtol=1e-9)
-
-
-def numeric(value) -> bool:
-    """Whether a JSON value is a number or a list of numbers."""
-    values = value if isinstance(value, list) else [value]
-    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    assert (killed / "model.json").read_bytes() == (whole / "model.json").read_bytes()
+    assert again["estimator"] == summary["estimator"] | {"resumed_measurements": found}
 
 
 def test_interrupted_run_says_how_to_go_on(config, tmp_path, capsys, monkeypatch):
@@ -112,7 +105,7 @@ def test_interrupted_run_says_how_to_go_on(config, tmp_path, capsys, monkeypatch
 
 def test_files_and_numbers_of_a_run(config, tmp_path, capsys):
     out = tmp_path / "run"
-    config.write_text(config.read_text().replace("steps: 60", "steps: 4, learning_rate: 0.05"))
+    config.write_text(config.read_text().replace("steps: 40", "steps: 4, learning_rate: 0.05"))
     arguments = ["train", str(config), "--out", str(out), "--optimizer", "spsa"]
     assert run([*arguments, "--backend", "aer", "--shots", "32"]) == 0
     assert "one step: " in capsys.readouterr().out
@@ -144,28 +137,33 @@ def test_dry_run_says_the_cost_and_measures_nothing(config, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(["train", str(config), "--out", str(out), "--dry-run"]) == 0
     said = capsys.readouterr().out
-    # Two species of four amplitudes and six rotations: 2 x 10 states of a loss, 2 x 4 x 2 x 6 of a gradient.
-    assert "one step: 116 circuits" in said
+    # The programmed angles and two shifts of each of a register's three angles, in three settings.
+    assert "one step: 21 circuits, 4,200 shots" in said
     assert not out.exists()
 
 
 def test_all_jobs_of_a_device_share_one_session(config, tmp_path, monkeypatch):
-    opened = []
+    opened, used = [], []
 
     @contextmanager
-    def session(device, mode):
-        opened.append((device, mode))
-        yield None
+    def session(_, mode):
+        opened.append(mode)
+        yield "the session"
 
-    def device(name, *, n_qubits):
-        return replace(find_device("aer", n_qubits=n_qubits), name=name, is_local=False)
+    def tiled(name, *, n_registers, shots, mode, rng, **_):
+        used.append((name, n_registers, mode))
+        sampled = SampledEvaluator(rng, shots=shots)
+        return SimpleNamespace(evaluate=sampled.evaluate, tiling=SimpleNamespace(rounds=[()]))
 
-    monkeypatch.setattr(backend, "find_device", device)
-    monkeypatch.setattr(backend, "opened_mode", session)
-    monkeypatch.setattr(backend, "check_backend", lambda _: None)
+    device = replace(find_device("aer", n_qubits=2), is_local=False)
+    monkeypatch.setattr(measured_run, "find_device", lambda *_, **__: device)
+    monkeypatch.setattr(measured_run, "opened_mode", session)
+    monkeypatch.setattr(measured_run, "tiled_evaluator", tiled)
+    monkeypatch.setattr(measured_run, "check_backend", lambda _: None)
     arguments = ["--backend", "ibm_test", "--mode", "session", "--shots", "16", "--steps", "1"]
     assert run(["train", str(config), "--out", str(tmp_path / "out"), *arguments]) == 0
-    assert [mode for _, mode in opened] == ["session"]
+    assert opened == ["session"]
+    assert [(name, mode) for name, _, mode in used] == [("ibm_test", "the session")]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +171,7 @@ def test_all_jobs_of_a_device_share_one_session(config, tmp_path, monkeypatch):
     [
         (["--backend", "fake_torin"], "Did you mean fake_torino"),
         (["--backend", "statevector", "--mitigation", "zne"], "no noise to mitigate"),
-        (["--optimizer", "adamm"], "'adam', 'spsa' or 'l_bfgs_b'"),
+        (["--optimizer", "adamm"], "'gauss_newton', 'adam', 'spsa' or 'l_bfgs_b'"),
         (["--start", "nothing.json"], "path of a model file"),
         (["--resume"], "leave --resume out"),
         (["--steps", "0"], "--steps"),

@@ -22,7 +22,7 @@ _MEASURED = f"""
 data: {{path: {DATA}, test_fraction: 0.25}}
 {_POOL}
 circuit: {{family: brickwork_cz, readout: z_diagonal, n_qubits: 2, layers: 1, n_readouts: 2}}
-estimator: {{backend: aer, shots: 64, optimizer: adam, steps: 4, candidates: 1}}
+estimator: {{backend: aer, shots: 64, optimizer: adam, steps: 4}}
 max_parameters: 24
 """
 _LEARN = f"""

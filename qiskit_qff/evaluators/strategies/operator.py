@@ -19,7 +19,7 @@ from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Measured, Request, total_cost
 from qiskit_qff.evaluators.strategies.designs import operator_design
-from qiskit_qff.evaluators.strategies.vector import fit_vector, is_rank_one, vector_requests
+from qiskit_qff.evaluators.strategies.vector import fit_vectors, is_rank_one, programmed_vector, vector_requests
 from qiskit_qff.evaluators.tasks import pair_task, with_rotations
 
 
@@ -144,9 +144,9 @@ def assemble_operator(bound: BoundProgram, results: Sequence[Evaluation]) -> Mea
     """
     if not is_rank_one(bound.program):
         return assemble_pairs(bound, results)
-    found = fit_vector(bound, results)
-    variances, modes = np.linalg.eigh(found.covariance)
-    return vector_operator(bound, found.vector, modes.T, np.maximum(variances, 0.0), total_cost(results))
+    found = fit_vectors(programmed_vector(bound)[None], results)
+    variances, modes = np.linalg.eigh(found.covariances[0])
+    return vector_operator(bound, found.vectors[0], modes.T, np.maximum(variances, 0.0), total_cost(results))
 
 
 def vector_operator(

@@ -1,92 +1,261 @@
-r"""The matrices :math:`M_k` of every readout of a circuit, as a device measures them, with all their errors.
+r"""M_k of every register, and by parameter shift of all registers at once their derivatives by all circuit angles.
 
-The operator strategy for each readout by itself: :math:`M = \sum_k w_k M_k` is then known for any weights, so
-weights can be fitted to what was measured. The states' values fluctuate independently; the readouts of one
-state do not, because they come from the same shots. Where the spectrum of :math:`M_k` is known, the measured
-matrix is replaced by the nearest one that has it.
+Registers are independent: the circuit in which the j-th rotation of *every* register is shifted gives the derivative of
+every register's M by its own j-th rotation. With R rotations a register that makes 2 R + 1 parameter sets, however
+many registers, species, atoms and frames there are, times n + 1 settings for rank-one readouts
+(:mod:`~qiskit_qff.evaluators.strategies.vector`), or the pair states of other readouts
+(:mod:`~qiskit_qff.evaluators.strategies.designs`). The shift rule holds for M, whose entries are expectation values:
+
+.. math:: \partial M_k / \partial\alpha = \tfrac12\left[M_k(\alpha + \tfrac\pi2) - M_k(\alpha - \tfrac\pi2)\right].
+
+What is fitted to a measurement looks better in it than it is. So M_k is returned twice, from different shots: *fitted*
+for solving readout weights, *checked* for judging them. With derivatives, rank-one readouts have both without another
+circuit: a rotation by α turns the real u by α/2, so that :math:`u_+ + u_- = \sqrt2\,u` for every pair of shifts, a
+second u from the 2 R shifted sets. Otherwise the programmed angles are measured twice, with half the shots each where
+nothing else is measured.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray
+from qiskit_qff.circuit.compiled import compile_program, untied_circuit
 from qiskit_qff.circuit.program import BoundProgram, CircuitProgram
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, total_cost
-from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, assemble_pairs, pair_requests
-from qiskit_qff.evaluators.strategies.spectrum import known_spectrum
+from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shift_variances, shifted_parameters
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request, total_cost
+from qiskit_qff.evaluators.strategies.operator import pair_requests, pair_response
+from qiskit_qff.evaluators.strategies.vector import (
+    MeasuredVectors,
+    fit_vectors,
+    is_rank_one,
+    programmed_vector,
+    vector_tasks,
+)
 
 
 @dataclass(frozen=True, eq=False)
-class MeasuredReadouts:
-    """All M_k of one circuit."""
+class Forms:
+    """M_k of one register at some parameter sets, with their errors."""
 
     matrices: FloatArray
-    """M_k, dimensionless, shape ``(n_readouts, 2**n, 2**n)``; zero beyond the program's amplitudes."""
-    tangents: FloatArray
-    """Derivatives of the upper triangle (of the amplitudes in use) with respect to every state's value, shape
-    ``(n_readouts, n_entries, n_states)``."""
-    covariances: FloatArray
-    """Covariances of the readouts in every state, shape ``(n_states, n_readouts, n_readouts)``."""
-    cost: Cost
-    """What was spent."""
+    """M_k, dimensionless, shape ``(n_sets, n_readouts, 2**n, 2**n)``; zero beyond the program's amplitudes."""
+    errors: FloatArray
+    """Change of M_k by one standard deviation of each independent error, shape ``(n_sets, n_errors, n_readouts, 2**n,
+    2**n)``; no errors where values are exact. Parameter sets are independent."""
+
+    def __getitem__(self, sets: slice) -> Forms:
+        """Some of the parameter sets."""
+        return Forms(self.matrices[sets], self.errors[sets])
+
+    def contract(self, cotangents: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Values and variances of ``sum_k Tr(W_k M_k)``, shape ``(n_sets,)`` each, for W ``(n_readouts, D, D)``."""
+        pulled = np.einsum("sekij,kij->se", self.errors, cotangents, optimize=True)
+        return np.einsum("skij,kij->s", self.matrices, cotangents), np.sum(pulled**2, axis=1)
 
 
-def measure_readouts(
+@dataclass(frozen=True, eq=False)
+class MeasuredRegister:
+    """All M_k of one circuit, and what is needed for their derivatives."""
+
+    fitted: Forms
+    """One set to solve readout weights on."""
+    checked: Forms
+    """One set to judge them by: other shots, unless values are exact."""
+    shifted: Forms | None
+    """At every shifted rotation, + before -; None where derivatives were not asked for."""
+    angle_matrix: FloatArray
+    """Rotations by angles θ, shape ``(n_rotations, n_angles)``."""
+
+    def derivatives(self) -> FloatArray:
+        """dM_k/dθ, shape ``(n_angles, n_readouts, 2**n, 2**n)``."""
+        assert self.shifted is not None
+        slopes = shift_derivatives(self.shifted.matrices, n_columns=len(self.angle_matrix))[0]
+        return np.asarray(np.tensordot(self.angle_matrix.T, slopes, axes=1))
+
+    def slopes(self, cotangents: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Derivatives of ``sum_k Tr(W_k M_k)`` by θ and their variances, shape ``(n_angles,)`` each.
+
+        Args:
+            cotangents: W_k, symmetric, shape ``(n_readouts, 2**n, 2**n)``.
+        """
+        assert self.shifted is not None
+        values, variances = self.shifted.contract(cotangents)
+        count = len(self.angle_matrix)
+        slopes = shift_derivatives(values, n_columns=count)[0] @ self.angle_matrix
+        return slopes, shift_variances(variances, n_columns=count)[0] @ self.angle_matrix**2
+
+
+def measure_registers(
     evaluators: Mapping[int, Evaluator],
     circuits: Sequence[tuple[CircuitProgram, FloatArray]],
     *,
+    slopes: bool = False,
     shots: int | None = None,
-) -> list[MeasuredReadouts]:
-    """Measure every M_k of several circuits: ``D (D + 1) / 2`` states for each of them.
+) -> tuple[list[MeasuredRegister], Cost]:
+    """Measure every M_k of several circuits side by side, one job for all circuits of a size.
 
     Args:
-        evaluators: What measures circuits of a number of qubits; one call for all circuits of a size.
+        evaluators: What measures circuits of a number of qubits.
         circuits: Programs and their angles, shape ``(n_angles,)``.
-        shots: Executions per state.
+        slopes: Whether to measure derivatives too.
+        shots: Executions per setting of a parameter set; None for exact values.
     """
-    bounds = [BoundProgram(program, theta, np.ones(program.n_readouts)) for program, theta in circuits]
-    found: dict[int, MeasuredReadouts] = {}
+    found: dict[int, MeasuredRegister] = {}
+    costs: list[Evaluation] = []
     for size, evaluator in evaluators.items():
-        own = [index for index, bound in enumerate(bounds) if bound.program.n_qubits == size]
-        requests = [pair_requests(bounds[index]) for index in own]
-        results = evaluator.evaluate([request for group in requests for request in group], shots=shots)
-        start = 0
-        for index, group in zip(own, requests, strict=True):
-            found[index] = _assemble(bounds[index], results[start : start + len(group)])
-            start += len(group)
-    return [found[index] for index in range(len(bounds))]
+        members = [index for index, (program, _) in enumerate(circuits) if program.n_qubits == size]
+        plans = [_Plan.of(*circuits[index], slopes=slopes, twice=shots is not None) for index in members]
+        requests = [replace(one, register=place) for place, plan in enumerate(plans) for one in plan.requests()]
+        answers = evaluator.evaluate(requests, shots=shots_per_set(shots, slopes=slopes))
+        costs += answers
+        rest = iter(answers)
+        own = [[next(rest) for _ in plan.requests()] for plan in plans]
+        for index, plan, part, vectors in zip(members, plans, own, _fitted(plans, own), strict=True):
+            found[index] = plan.read(part, vectors)
+    return [found[index] for index in range(len(circuits))], total_cost(costs)
 
 
-def _assemble(bound: BoundProgram, results: Sequence[Evaluation]) -> MeasuredReadouts:
-    """All M_k from the answers to the operator requests."""
-    program = bound.program
-    rows, columns = np.triu_indices(program.n_amplitudes)
-    matrices, tangents = [], []
-    for unit in np.eye(program.n_readouts):
-        measured = _single(BoundProgram(program, bound.theta, unit), results)
-        matrices.append(measured.matrix)
-        tangents.append(measured.response[:, rows, columns].T)
-    covariances = np.concatenate([result.covariances for result in results])
-    return MeasuredReadouts(np.array(matrices), np.array(tangents), covariances, total_cost(results))
+def shots_per_set(shots: int | None, *, slopes: bool) -> int | None:
+    """Executions per setting of each parameter set: half of those asked for where two sets share them.
+
+    Args:
+        shots: Executions per setting of a loss; None for exact values.
+        slopes: Whether derivatives are measured too.
+    """
+    return shots if shots is None or slopes else max(1, shots // 2)
 
 
-def _single(bound: BoundProgram, results: Sequence[Evaluation]) -> MeasuredOperator:
-    """One M_k, with its spectrum where that is known."""
-    measured = assemble_pairs(bound, results)
-    spectrum = known_spectrum(bound)
-    if spectrum is None:
-        return measured
-    # Matching sorted spectra is the nearest point in the Frobenius norm (Hoffman and Wielandt); only errors that mix
-    # eigenvectors of different eigenvalues remain.
-    used = np.s_[: len(spectrum), : len(spectrum)]
-    known, vectors = np.sort(spectrum), np.linalg.eigh(measured.matrix[used])[1]
-    movable = np.abs(known[:, None] - known) > 1e-9 * max(float(np.abs(known).max()), 1e-300)
-    matrix, response = np.zeros_like(measured.matrix), np.zeros_like(measured.response)
-    matrix[used] = (vectors * known) @ vectors.T
-    turned = np.where(movable, vectors.T @ measured.response[(slice(None), *used)] @ vectors, 0.0)
-    response[(slice(None), *used)] = vectors @ turned @ vectors.T
-    return replace(measured, matrix=matrix, response=response)
+def n_executions(program: CircuitProgram, *, slopes: bool, shots: int | None) -> int:
+    """Parameter sets times settings (or pair states) of one measurement of any number of equal registers.
+
+    Args:
+        program: Circuit of the registers.
+        slopes: Whether derivatives are measured too.
+        shots: Executions per setting of a loss; None for exact values.
+    """
+    plan = _Plan.of(program, np.zeros(program.n_angles), slopes=slopes, twice=shots is not None)
+    return sum(len(request.parameters) for request in plan.requests())
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """Parameter sets of one register."""
+
+    program: CircuitProgram
+    """Circuit with a parameter of its own for every rotation."""
+    angle_matrix: FloatArray
+    """Rotations by angles θ."""
+    rotations: FloatArray
+    """Rotation angles of every set, the programmed ones first, then the shifted ones, shape ``(n_sets, R)``."""
+    n_plain: int
+    """How often the programmed angles are measured."""
+
+    @classmethod
+    def of(cls, program: CircuitProgram, theta: FloatArray, *, slopes: bool, twice: bool) -> _Plan:
+        """Programmed and shifted sets; what has noise must be known twice."""
+        gates = compile_program(program).gates
+        plain = gates.rotation_angles(theta)[None]
+        n_plain = 2 if twice and not (slopes and is_rank_one(program)) else 1
+        shifted = shifted_parameters(plain, range(plain.shape[1])) if slopes else plain[:0]
+        sets = np.vstack([np.repeat(plain, n_plain, axis=0), shifted])
+        return cls(_untied(program), gates.angle_matrix, sets, n_plain)
+
+    def requests(self) -> list[Request]:
+        """One request per setting or preparation circuit."""
+        if is_rank_one(self.program):
+            return [Request(task, self.rotations) for task in vector_tasks(self.program)]
+        return [self._repeated(request) for request in pair_requests(self._bound(self.rotations[0]))]
+
+    def _repeated(self, request: Request) -> Request:
+        """The states of a preparation circuit at every set, all states of the first set first."""
+        states = request.parameters[:, : request.task.n_preparation]
+        prepared = np.tile(states, (len(self.rotations), 1))
+        return Request(request.task, np.hstack([prepared, np.repeat(self.rotations, len(states), axis=0)]))
+
+    def read(self, answers: Sequence[Evaluation], vectors: MeasuredVectors | None) -> MeasuredRegister:
+        """The register from the answers to the requests, or from its vectors where they determine it."""
+        forms = self._pair_forms(answers) if vectors is None else self._vector_forms(vectors)
+        fitted, shifted = forms[self.n_plain - 1 : self.n_plain], None
+        if len(self.rotations) > self.n_plain:
+            shifted = forms[self.n_plain :]
+            if vectors is not None:
+                fitted = self._vector_forms(_from_shifts(vectors[self.n_plain :]))
+        return MeasuredRegister(fitted, forms[:1], shifted, self.angle_matrix)
+
+    def programmed(self) -> FloatArray:
+        """U of every set on a perfect device, shape ``(n_sets, 2**n)``."""
+        return np.array([programmed_vector(self._bound(angles)) for angles in self.rotations])
+
+    def _bound(self, rotations: FloatArray) -> BoundProgram:
+        """The circuit at some rotation angles."""
+        return BoundProgram(self.program, rotations, np.ones(self.program.n_readouts))
+
+    def _vector_forms(self, found: MeasuredVectors) -> Forms:
+        """U u^T on the amplitudes in use."""
+        vectors, covariances = found.vectors, found.covariances
+        used = np.arange(vectors.shape[1]) < self.program.n_amplitudes
+        variances, modes = np.linalg.eigh(covariances)
+        moved = np.where(used, (modes * np.sqrt(np.maximum(variances, 0.0))[:, None, :]).swapaxes(1, 2), 0.0)
+        kept = np.where(used, vectors, 0.0)
+        half = moved[:, :, :, None] * kept[:, None, None, :]
+        errors = half + half.swapaxes(2, 3) if covariances.any() else half[:, :0]
+        return Forms((kept[:, :, None] * kept[:, None, :])[:, None], errors[:, :, None])
+
+    def _pair_forms(self, answers: Sequence[Evaluation]) -> Forms:
+        """M_k from the values in pair states."""
+        program, n_sets, size = self.program, len(self.rotations), 2**self.program.n_qubits
+        values = np.concatenate([one.values.reshape(n_sets, -1, program.n_readouts) for one in answers], axis=1)
+        noise = np.concatenate(
+            [one.covariances.reshape(n_sets, -1, *one.covariances.shape[1:]) for one in answers], axis=1
+        )
+        response = pair_response(self._bound(self.rotations[0]), signed=False)
+        variances, modes = np.linalg.eigh(noise)
+        spread = (modes * np.sqrt(np.maximum(variances, 0.0))[..., None, :]).swapaxes(-1, -2)
+        errors = np.einsum("samk,aij->samkij", spread, response, optimize=True)
+        errors = errors.reshape(n_sets, -1, program.n_readouts, size, size)
+        return Forms(np.einsum("sak,aij->skij", values, response), errors if noise.any() else errors[:, :0])
+
+
+def _fitted(plans: Sequence[_Plan], answers: Sequence[Sequence[Evaluation]]) -> list[MeasuredVectors | None]:
+    """Vectors of the rank-one registers; None for the others.
+
+    PERF: all registers and parameter sets in one fit; one by one took most of the time of a training step.
+    """
+    chosen = [k for k, plan in enumerate(plans) if is_rank_one(plan.program)]
+    found: list[MeasuredVectors | None] = [None] * len(plans)
+    if not chosen:
+        return found
+    settings = [
+        Evaluation(
+            np.concatenate([answers[k][setting].values for k in chosen]),
+            np.concatenate([answers[k][setting].covariances for k in chosen]),
+            Cost(),
+        )
+        for setting in range(len(answers[chosen[0]]))
+    ]
+    whole, start = fit_vectors(np.concatenate([plans[k].programmed() for k in chosen]), settings), 0
+    for k in chosen:
+        stop = start + len(plans[k].rotations)
+        found[k], start = whole[start:stop], stop
+    return found
+
+
+def _from_shifts(shifted: MeasuredVectors) -> MeasuredVectors:
+    """The vector at the programmed angles from those at all shifted ones, along whose sum it lies."""
+    total = shifted.vectors.sum(axis=0)
+    length = np.linalg.norm(total)
+    vector = total / length
+    across = (np.eye(len(vector)) - np.outer(vector, vector)) / length
+    covariance = across @ shifted.covariances.sum(axis=0) @ across
+    return MeasuredVectors(vector[None], covariance[None], shifted.contrasts.mean(keepdims=True))
+
+
+@lru_cache(maxsize=64)
+def _untied(program: CircuitProgram) -> CircuitProgram:
+    """The same program with one parameter for every rotation."""
+    return CircuitProgram(untied_circuit(program.circuit, name="theta"), program.readouts, program.n_amplitudes)

@@ -1,8 +1,8 @@
 r"""Measure a rank-one register by its vector: M = w u u^T is known once u is.
 
 A circuit prepares :math:`u = U^\dagger|0\rangle`, for fixed angles the shallowest one there is, and n + 1 settings
-read it: Z on every qubit, and X on
-qubit j with Z on the others for every j. Each is a real orthonormal basis :math:`B_s`, in which all Z strings have
+read it: Z on every qubit, and X on qubit j with Z on the others for every j. Each is a real orthonormal basis
+:math:`B_s`, in which all Z strings have
 
 .. math:: t_{sz} = c\,\sum_k (-1)^{z\cdot k} (B_s u)_k^2 ,
 
@@ -34,20 +34,26 @@ CONVERGED = 1e-13
 """Length of a step that ends the fit."""
 EXPECTED_CONTRAST = 0.9
 """Contrast that the weights of the fit assume; without one, strings of a basis state would have no variance."""
+SHORTEST = 1e-6
+"""Smallest fraction of a step that is tried."""
 LEAST_CONTRAST = 0.05
 """Smaller contrasts are noise: the register can't be read on this device."""
 
 
 @dataclass(frozen=True, eq=False)
-class MeasuredVector:
-    """The readout vector of a register with its uncertainty."""
+class MeasuredVectors:
+    """Readout vectors of a batch of circuits with their uncertainty."""
 
-    vector: FloatArray
-    """u, of unit length, shape ``(2**n,)``."""
-    covariance: FloatArray
-    """Covariance of u, shape ``(2**n, 2**n)``; zero along u."""
-    contrast: float
-    """What noise has left of the expectation values; 1 without noise."""
+    vectors: FloatArray
+    """u, of unit length, shape ``(batch, 2**n)``."""
+    covariances: FloatArray
+    """Covariance of each u, shape ``(batch, 2**n, 2**n)``; zero along u."""
+    contrasts: FloatArray
+    """What noise has left of the expectation values, shape ``(batch,)``; 1 without noise."""
+
+    def __getitem__(self, chosen: slice) -> MeasuredVectors:
+        """Part of the batch."""
+        return MeasuredVectors(self.vectors[chosen], self.covariances[chosen], self.contrasts[chosen])
 
 
 def is_rank_one(program: CircuitProgram) -> bool:
@@ -126,98 +132,99 @@ def vector_requests(bound: BoundProgram) -> list[Request]:
     return [Request(task, angles) for task in _fixed_tasks(bound.program.n_qubits)]
 
 
-def fit_vector(bound: BoundProgram, results: Sequence[Evaluation]) -> MeasuredVector:
-    """U from the answers to :func:`vector_requests`, in the same order.
+def fit_vectors(programmed: FloatArray, results: Sequence[Evaluation]) -> MeasuredVectors:
+    """Vectors u from the answers to :func:`vector_requests`, one evaluation per setting.
 
     Args:
-        bound: Circuit with its parameters.
-        results: One evaluation per setting.
+        programmed: u of each parameter set on a perfect device, shape ``(batch, 2**n)``.
+        results: One evaluation per setting, in order, each of the whole batch.
 
     Raises:
         ConfigError: If nothing is left of the signal.
     """
-    n_qubits = bound.program.n_qubits
-    bases, strings = _bases(n_qubits), z_diagonals(n_qubits, 2**n_qubits)[1:]
-    values = np.concatenate([result.values[0] for result in results])
-    vector, contrast = programmed_vector(bound), 1.0
-    whitening = [_whitening(strings, basis @ vector) for basis in bases]
-    residual = _residual(bases, strings, whitening, values, vector, contrast)
+    n_qubits = programmed.shape[1].bit_length() - 1
+    values = np.stack([result.values for result in results], axis=1)
+    noise = np.stack([result.covariances for result in results], axis=1)
+    model = _Settings.of(n_qubits)
+    vectors, contrasts = programmed, np.ones(len(programmed))
+    whitening = model.whitening(vectors)
+    residual = model.residual(whitening, values, vectors, contrasts)
     for _ in range(MOST_STEPS):
-        jacobian, tangents = _jacobian(bases, strings, whitening, vector, contrast)
-        step = np.linalg.lstsq(jacobian, residual, rcond=None)[0]
-        scale = 1.0
-        while scale > 1e-6:
-            moved = vector + scale * (tangents @ step[:-1])
-            moved /= np.linalg.norm(moved)
-            trial = _residual(bases, strings, whitening, values, moved, contrast + scale * step[-1])
-            if trial @ trial <= residual @ residual * (1.0 + 1e-12) + 1e-28:
+        jacobian, tangents = model.jacobian(whitening, vectors, contrasts)
+        step = (np.linalg.pinv(jacobian) @ residual[:, :, None])[:, :, 0]
+        turn = np.einsum("bit,bt->bi", tangents, step[:, :-1])
+        # A step that would raise the misfit is halved, for each vector by itself.
+        scale = np.ones(len(vectors))
+        while True:
+            moved = vectors + scale[:, None] * turn
+            moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+            trial = model.residual(whitening, values, moved, contrasts + scale * step[:, -1])
+            limit = np.sum(residual**2, axis=1) * (1.0 + 1e-12) + 1e-28
+            worse = (np.sum(trial**2, axis=1) > limit) & (scale > SHORTEST)
+            if not worse.any():
                 break
-            scale *= 0.5
-        vector, contrast, residual = moved, contrast + scale * step[-1], trial
-        if np.linalg.norm(scale * step) < CONVERGED:
+            scale[worse] *= 0.5
+        vectors, contrasts, residual = moved, contrasts + scale * step[:, -1], trial
+        if np.all(scale * np.linalg.norm(step, axis=1) < CONVERGED):
             break
-    if contrast < LEAST_CONTRAST:
+    if contrasts.min() < LEAST_CONTRAST:
         raise ConfigError(
-            f"a register of {n_qubits} qubits was read with a contrast of {contrast:.2g}: noise has left nothing of "
-            "it. Choose smaller registers (circuit.n_qubits) or a better device."
+            f"a register of {n_qubits} qubits was read with a contrast of {contrasts.min():.2g}: noise has left "
+            "nothing of it. Choose smaller registers (circuit.n_qubits) or a better device."
         )
-    jacobian, tangents = _jacobian(bases, strings, whitening, vector, contrast)
-    response = np.linalg.pinv(jacobian)[:-1]
-    noise = [white @ result.covariances[0] @ white.T for white, result in zip(whitening, results, strict=True)]
-    spread, begin = np.zeros((len(response),) * 2), 0
-    for block in noise:
-        part = response[:, begin : begin + len(block)]
-        spread += part @ block @ part.T
-        begin += len(block)
-    return MeasuredVector(vector, tangents @ spread @ tangents.T, float(contrast))
+    jacobian, tangents = model.jacobian(whitening, vectors, contrasts)
+    response = np.linalg.pinv(jacobian)[:, :-1].reshape(len(vectors), -1, *values.shape[1:])
+    # Settings are independent, the strings of a setting are not.
+    pulled = np.einsum("bit,btsz,bszy->bisy", tangents, response, whitening, optimize=True)
+    covariances = np.einsum("bisz,bszy,bjsy->bij", pulled, noise, pulled, optimize=True)
+    return MeasuredVectors(vectors, covariances, contrasts)
 
 
-@lru_cache(maxsize=16)
-def _bases(n_qubits: int) -> tuple[FloatArray, ...]:
-    """B_s of every setting, little-endian."""
-    hadamard = np.array([[1.0, 1.0], [1.0, -1.0]]) * np.sqrt(0.5)
-    others = [
-        np.kron(np.eye(2 ** (n_qubits - 1 - qubit)), np.kron(hadamard, np.eye(2**qubit))) for qubit in range(n_qubits)
-    ]
-    return tuple(np.asarray(basis, dtype=np.float64) for basis in (np.eye(2**n_qubits), *others))
+@dataclass(frozen=True, eq=False)
+class _Settings:
+    """What a vector would show in every setting; batches of vectors come first in all arrays."""
 
+    bases: FloatArray
+    """B_s, little-endian, shape ``(n + 1, 2**n, 2**n)``."""
+    strings: FloatArray
+    """Diagonals of the Z strings, shape ``(n_strings, 2**n)``."""
 
-def _whitening(strings: FloatArray, amplitudes: FloatArray) -> FloatArray:
-    """Inverse root of the covariance that the strings of a setting would have."""
-    shares = EXPECTED_CONTRAST * amplitudes**2 + (1.0 - EXPECTED_CONTRAST) / len(amplitudes)
-    covariance = (strings * shares) @ strings.T - np.outer(strings @ shares, strings @ shares)
-    values, vectors = np.linalg.eigh(covariance)
-    return np.asarray((vectors / np.sqrt(values)) @ vectors.T)
+    @classmethod
+    @lru_cache(maxsize=16)
+    def of(cls, n_qubits: int) -> _Settings:
+        """The settings of a register."""
+        hadamard = np.array([[1.0, 1.0], [1.0, -1.0]]) * np.sqrt(0.5)
+        turned = [np.kron(np.eye(2 ** (n_qubits - 1 - q)), np.kron(hadamard, np.eye(2**q))) for q in range(n_qubits)]
+        return cls(np.array([np.eye(2**n_qubits), *turned]), z_diagonals(n_qubits, 2**n_qubits)[1:])
 
+    def amplitudes(self, vectors: FloatArray) -> FloatArray:
+        """B_s u, shape ``(batch, n + 1, 2**n)``."""
+        return np.asarray(np.einsum("sij,bj->bsi", self.bases, vectors))
 
-def _residual(
-    bases: Sequence[FloatArray],
-    strings: FloatArray,
-    whitening: Sequence[FloatArray],
-    values: FloatArray,
-    vector: FloatArray,
-    contrast: float,
-) -> FloatArray:
-    """Measured minus expected strings of all settings, in units of their expected spread."""
-    expected = [contrast * (strings @ (basis @ vector) ** 2) for basis in bases]
-    parts = np.split(values, len(bases))
-    return np.concatenate(
-        [white @ (value - model) for white, value, model in zip(whitening, parts, expected, strict=True)]
-    )
+    def whitening(self, vectors: FloatArray) -> FloatArray:
+        """Inverse root of the covariance that the strings of a setting would have, ``(batch, n + 1, z, z)``."""
+        shares = EXPECTED_CONTRAST * self.amplitudes(vectors) ** 2 + (1.0 - EXPECTED_CONTRAST) / vectors.shape[1]
+        means = shares @ self.strings.T
+        covariances = np.einsum("zi,bsi,yi->bszy", self.strings, shares, self.strings, optimize=True)
+        values, rotations = np.linalg.eigh(covariances - means[..., :, None] * means[..., None, :])
+        return np.asarray((rotations / np.sqrt(values)[..., None, :]) @ rotations.swapaxes(-1, -2))
 
+    def residual(
+        self, whitening: FloatArray, values: FloatArray, vectors: FloatArray, contrasts: FloatArray
+    ) -> FloatArray:
+        """Measured minus expected strings in units of their expected spread, shape ``(batch, settings * strings)``."""
+        expected = contrasts[:, None, None] * (self.amplitudes(vectors) ** 2 @ self.strings.T)
+        return np.asarray(np.einsum("bszy,bsy->bsz", whitening, values - expected).reshape(len(vectors), -1))
 
-def _jacobian(
-    bases: Sequence[FloatArray],
-    strings: FloatArray,
-    whitening: Sequence[FloatArray],
-    vector: FloatArray,
-    contrast: float,
-) -> tuple[FloatArray, FloatArray]:
-    """Derivatives of the expected strings by u across itself, and by the contrast; and the directions across u."""
-    tangents = np.linalg.svd(vector[None])[2][1:].T
-    rows = []
-    for basis, white in zip(bases, whitening, strict=True):
-        amplitudes = basis @ vector
-        by_vector = 2.0 * contrast * (strings * amplitudes) @ basis @ tangents
-        rows.append(white @ np.column_stack([by_vector, strings @ amplitudes**2]))
-    return np.concatenate(rows), tangents
+    def jacobian(
+        self, whitening: FloatArray, vectors: FloatArray, contrasts: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Derivatives of the expected strings by u across itself and by the contrast; and the directions across u."""
+        tangents = np.linalg.svd(vectors[:, None, :])[2][:, 1:].swapaxes(1, 2)
+        amplitudes = self.amplitudes(vectors)
+        by_vector = np.einsum(
+            "b,zi,bsi,sij,bjt->bszt", 2.0 * contrasts, self.strings, amplitudes, self.bases, tangents, optimize=True
+        )
+        by_contrast = (amplitudes**2 @ self.strings.T)[..., None]
+        whole = whitening @ np.concatenate([by_vector, by_contrast], axis=-1)
+        return whole.reshape(len(vectors), -1, whole.shape[-1]), tangents

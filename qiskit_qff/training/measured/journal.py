@@ -7,42 +7,84 @@ from the journal, without a circuit, until the journal ends. All that is lost by
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.bounded import read_json
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost
-from qiskit_qff.training.measured.loss import LossSample, MeasuredLoss, SlopeSample
+from qiskit_qff.training.measured.loss import LossSample, MeasuredLoss
 
-FORMAT, VERSION = "qiskit_qff training journal", 1
-_ANSWER = {"kind", "angles", "cost", "random"}
-_LOSS = _ANSWER | {"parameters", "loss", "std_error"}
-_COST = {field.name for field in fields(Cost)}
-_NEEDED = {"loss": _LOSS, "final": _LOSS | {"steps"}, "slopes": _ANSWER | {"slopes", "std_errors"}}
-"""What an answer of each kind consists of."""
-_SCALARS = {"loss", "std_error", "steps"}
-"""Entries of an answer that are single numbers; all others are lists."""
 _SAME_DATA = 1e-6
 """Relative difference of sums over the data up to which they count as the same, computed on another machine."""
 _SAME_ANGLES = 1e-7
 """Largest difference in radians between an angle asked for and the one in the journal."""
 
 
-@dataclass(frozen=True)
-class Identity:
-    """What two runs must have in common for one to go on with the other's journal."""
+class _Part(BaseModel):
+    """Part of a journal: finite numbers of the right kind, and nothing else."""
 
+    model_config = ConfigDict(extra="forbid")
+
+
+class Answer(_Part):
+    """One measurement."""
+
+    end_of: int | None
+    """Number of steps after which it was made; None before the last."""
+    parameters: list[float]
+    loss: float
+    std_error: float
+    cost: Cost
+    slopes: list[float] | None
+    slope_errors: list[float] | None
+    step: list[float] | None
+    random: dict[str, Any]
+    """State of the generator of simulated shots afterwards."""
+
+    @classmethod
+    def of(cls, sample: LossSample, rng: np.random.Generator, end_of: int | None) -> Answer:
+        """The answer that holds a sample."""
+        return cls(
+            end_of=end_of,
+            parameters=sample.parameters.tolist(),
+            loss=sample.loss,
+            std_error=sample.std_error,
+            cost=sample.cost,
+            slopes=_plain(sample.slopes),
+            slope_errors=_plain(sample.slope_errors),
+            step=_plain(sample.step),
+            random=dict(rng.bit_generator.state),
+        )
+
+    def sample(self) -> LossSample:
+        """The sample."""
+        gradient = [None if v is None else np.array(v) for v in (self.slopes, self.slope_errors, self.step)]
+        return LossSample(np.array(self.parameters), self.loss, self.std_error, self.cost, *gradient)
+
+
+def _plain(values: FloatArray | None) -> list[float] | None:
+    """An array as a list."""
+    return None if values is None else values.tolist()
+
+
+class Document(_Part):
+    """A journal file."""
+
+    format: Literal["qiskit_qff training journal"] = "qiskit_qff training journal"
+    version: Literal[2] = 2
     settings: dict[str, Any]
     """Backend, shots, optimiser and whatever else decides which questions are asked."""
-    data: tuple[float, ...]
+    data: list[float]
     """A few sums over the training data."""
+    start: list[float]
+    """Angles to begin from."""
+    entries: list[Answer] = []
 
 
 class Journal:
@@ -51,186 +93,108 @@ class Journal:
     def __init__(
         self,
         loss: MeasuredLoss,
-        identity: Identity,
+        begun: Document,
         *,
-        starts: FloatArray,
         rng: np.random.Generator,
         path: Path | None,
+        steps: int,
+        resume: bool,
     ) -> None:
-        """Begin an empty journal; see :meth:`resume` to go on with an old one.
+        """Begin, or go on with the file.
 
         Args:
             loss: What measures.
-            identity: Written into the file, and compared when it is read.
-            starts: Angles to begin from, shape ``(n_candidates, n_angles)``; those of the file when it is read.
+            begun: A journal without answers, which says what the run is.
             rng: Makes the shots of simulators; its state is kept, so that a resumed run draws what it would have.
             path: File to keep; None keeps nothing.
+            steps: Steps this run will make. Where the earlier one ended after another number, its end is forgotten.
+            resume: Whether to answer from the file first.
+
+        Raises:
+            ConfigError: If there is none to resume, it can't be read, or it belongs to another run.
         """
-        self._loss = loss
-        self._identity = identity
-        self.starts = starts
-        """Angles to begin from, shape ``(n_candidates, n_angles)``."""
-        self._rng = rng
-        self._path = path
-        self._entries: list[dict[str, Any]] = []
+        self._loss, self._rng, self._path, self._steps = loss, rng, path, steps
+        self._document = begun
         self._position = 0
-        self._current: LossSample | None = None
         self.spent = Cost()
         """Cost of all answers given, replayed ones included."""
-        self.measured = Cost()
-        """Cost of what was measured by this process."""
-
-    def resume(self, *, steps: int) -> int:
-        """Read the file and answer from it first.
-
-        Args:
-            steps: Steps this run will make. Where the earlier one ended after another number, its end is forgotten.
-
-        Returns:
-            Number of answers in it.
-
-        Raises:
-            ConfigError: If there is none, it can't be read, or it belongs to another run.
-        """
-        document = read_journal(self._path)
-        _check(document, self._identity, self._path)
-        # As they were: computed again on another machine they would differ in the last digits.
-        self.starts = np.array(document["starts"])
-        entries = document["entries"]
-        while entries and entries[-1].get("steps", steps) != steps:
-            entries.pop()
-        if entries:
-            self._rng.bit_generator.state = entries[-1]["random"]
-        self._entries = entries
-        return len(entries)
+        if resume:
+            self._document = read_journal(path)
+            self._check(begun)
+            entries = self._document.entries
+            while entries and entries[-1].end_of not in {None, steps}:
+                entries.pop()
+            if entries:
+                self._set_state(entries[-1].random)
+        self.resumed = len(self._document.entries)
+        """Number of answers in the file."""
 
     @property
-    def is_replaying(self) -> bool:
-        """Whether the next answer comes from the file."""
-        return self._position < len(self._entries)
+    def start(self) -> FloatArray:
+        """Angles to begin from; as they were, because on another machine they would differ in the last digits."""
+        return np.array(self._document.start)
 
-    @property
-    def std_error(self) -> float:
-        """Standard error of the loss that was answered last."""
-        return 0.0 if self._current is None else self._current.std_error
-
-    def final(self, angles: FloatArray, *, shots: int | None, steps: int) -> LossSample:
-        """Loss of angles that may be kept, measured with a number of shots of its own.
+    def sample(self, angles: FloatArray, *, slopes: bool, at_end: bool = False) -> LossSample:
+        """Loss of some angles, from the file or measured and added to it.
 
         Args:
             angles: θ, shape ``(n_angles,)``.
-            shots: Executions per circuit.
-            steps: Steps of the run that ends here.
+            slopes: Whether its gradient is wanted too.
+            at_end: Whether the steps are over.
 
         Raises:
             ConfigError: If the journal holds other angles here.
         """
-        return self._loss_answer("final", angles, shots=shots, steps=steps)
-
-    def _loss_answer(self, kind: str, angles: FloatArray, *, shots: int | None = None, **more: int) -> LossSample:
-        """A loss from the file, or measured and added to it."""
-        entry = self._next(kind, angles)
-        if entry is None:
-            sample = self._loss.sample(angles, shots=shots)
-            self._add(
-                kind=kind,
-                angles=angles,
-                parameters=sample.parameters,
-                loss=sample.loss,
-                std_error=sample.std_error,
-                residual=sample.residual,
-                cost=sample.cost,
-                **more,
+        if self._position < len(self._document.entries):
+            entry = self._document.entries[self._position]
+            sample = entry.sample()
+            same = np.shape(sample.parameters) == (self._loss.objective.layout.n_parameters,) and np.allclose(
+                sample.parameters[: len(angles)], angles, rtol=0.0, atol=_SAME_ANGLES
             )
+            if not same or slopes is (entry.slopes is None):
+                raise ConfigError(
+                    f"{self._path}: answer {self._position + 1} is about other angles than the optimiser asks for now. "
+                    "Another version of the libraries measured it; continue on that one, or begin anew without "
+                    "--resume."
+                )
         else:
-            sample = LossSample(
-                np.array(entry["parameters"]),
-                entry["loss"],
-                entry["std_error"],
-                np.array(entry.get("residual", [])),
-                Cost(**entry["cost"]),
-            )
-        self._current = sample
-        self.spent += sample.cost
-        return sample
-
-    def loss(self, angles: FloatArray) -> LossSample:
-        """Loss of some angles, measured anew whatever the last answer was.
-
-        Args:
-            angles: θ, shape ``(n_angles,)``.
-
-        Raises:
-            ConfigError: If the journal holds other angles here.
-        """
-        return self._loss_answer("loss", angles)
-
-    def value(self, angles: FloatArray) -> LossSample:
-        """Loss of some angles; the last answer where it is about the same angles.
-
-        Args:
-            angles: θ, shape ``(n_angles,)``.
-
-        Raises:
-            ConfigError: If the journal holds other angles here.
-        """
-        if self._current is not None and np.array_equal(self._current.parameters[: len(angles)], angles):
-            return self._current
-        return self._loss_answer("loss", angles)
-
-    def slopes(self, angles: FloatArray) -> SlopeSample:
-        """Gradient at some angles, with the loss measured first where it is not known.
-
-        Args:
-            angles: θ, shape ``(n_angles,)``.
-
-        Raises:
-            ConfigError: If the journal holds other angles here.
-        """
-        current = self.value(angles)
-        entry = self._next("slopes", angles)
-        if entry is None:
-            sample = self._loss.slopes(current)
-            self._add(
-                kind="slopes", angles=angles, slopes=sample.slopes, std_errors=sample.std_errors, cost=sample.cost
-            )
-        else:
-            sample = SlopeSample(np.array(entry["slopes"]), np.array(entry["std_errors"]), Cost(**entry["cost"]))
-        self.spent += sample.cost
-        return sample
-
-    def _next(self, kind: str, angles: FloatArray) -> dict[str, Any] | None:
-        """The next answer of the file, or None at its end."""
-        if not self.is_replaying:
-            return None
-        entry = self._entries[self._position]
-        same = entry["kind"] == kind and np.allclose(entry["angles"], angles, rtol=0.0, atol=_SAME_ANGLES)
-        if not same:
-            raise ConfigError(
-                f"{self._path}: answer {self._position + 1} is about other angles than the optimiser asks for now. "
-                "Another version of the libraries measured it; continue on that one, or begin anew without --resume."
-            )
+            sample = self._loss.sample(angles, slopes=slopes)
+            self._document.entries.append(Answer.of(sample, self._rng, self._steps if at_end else None))
+            if self._path is not None:
+                write_atomically(self._path, self._document.model_dump_json())
         self._position += 1
-        return entry
+        self.spent += sample.cost
+        return sample
 
-    def _add(self, *, cost: Cost, **answer: Any) -> None:
-        """Append an answer and write the file."""
-        self.measured += cost
-        if answer["kind"] == "loss":
-            # Only the last loss can still be asked for its gradient.
-            for entry in self._entries[-2:]:
-                entry.pop("residual", None)
-        plain = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in answer.items()}
-        self._entries.append({**plain, "cost": asdict(cost), "random": self._rng.bit_generator.state})
-        self._position = len(self._entries)
-        if self._path is not None:
-            head = {"format": FORMAT, "version": VERSION, "identity": asdict(self._identity)}
-            document = {**head, "starts": self.starts.tolist(), "entries": self._entries}
-            write_atomically(self._path, json.dumps(document))
+    def _set_state(self, state: dict[str, Any]) -> None:
+        """Go on with the shots where the file ends.
+
+        Raises:
+            ConfigError: If this is no state of a generator.
+        """
+        try:
+            self._rng.bit_generator.state = state
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+            raise _damaged(self._path, error) from error
+
+    def _check(self, begun: Document) -> None:
+        """Refuse the journal of another run, naming what differs."""
+        for key, value in begun.settings.items():
+            if (stored := self._document.settings.get(key)) != value:
+                raise ConfigError(
+                    f"{self._path}: was begun with {key} = {stored!r}, now it is {value!r}; "
+                    "resume with the same settings, or begin anew without --resume."
+                )
+        if np.shape(self._document.data) != np.shape(begun.data) or not np.allclose(
+            self._document.data, begun.data, rtol=_SAME_DATA
+        ):
+            raise ConfigError(
+                f"{self._path}: was begun with other training data or channels; begin anew without --resume."
+            )
 
 
-def read_journal(path: Path | None) -> dict[str, Any]:
-    """The document of a journal file.
+def read_journal(path: Path | None) -> Document:
+    """The content of a journal file.
 
     Args:
         path: The file.
@@ -241,72 +205,15 @@ def read_journal(path: Path | None) -> dict[str, Any]:
     if path is None or not path.is_file():
         raise ConfigError(f"{path}: there is no journal of a training run to resume; start without --resume.")
     try:
-        document = read_json(path)
+        return Document.model_validate(read_json(path))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read as a training journal ({error}); start without --resume.") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("version") != VERSION:
-        raise ConfigError(f"{path}: is no training journal of this version; start without --resume.")
-    entries, identity = document.get("entries"), document.get("identity")
-    if not (
-        isinstance(entries, list)
-        and all(isinstance(entry, dict) and _is_answer(entry) for entry in entries)
-        and isinstance(identity, dict)
-        and isinstance(identity.get("settings"), dict)
-        and _are_numbers(identity.get("data"))
-        and _fits(document.get("starts"), entries)
-    ):
-        raise ConfigError(f"{path}: is damaged or was edited; restore it, or start without --resume.")
-    return document
+        raise _damaged(path, error) from error
 
 
-def _fits(starts: Any, entries: list[dict[str, Any]]) -> bool:
-    """Whether starts are angles of some number, and all answers are about as many."""
-    return (
-        _are_numbers(starts)
-        and np.ndim(starts) == 2
-        and all(np.shape(entry["angles"]) == np.shape(starts)[1:] for entry in entries)
+def _damaged(path: Path | None, error: Exception) -> ConfigError:
+    """The error for a file that is no journal of this version."""
+    reason = str(error).splitlines()[0]
+    return ConfigError(
+        f"{path}: is no training journal of this version, or is damaged ({reason}); restore it, or start without "
+        "--resume."
     )
-
-
-def _is_answer(entry: dict[str, Any]) -> bool:
-    """Whether an answer has all it needs: numbers, a cost and the state of a generator."""
-    if not _NEEDED.get(str(entry.get("kind")), {""}) <= set(entry):
-        return False
-    numbers = all(
-        _are_numbers(value) and np.ndim(value) == (0 if key in _SCALARS else 1)
-        for key, value in entry.items()
-        if key not in {"kind", "cost", "random"}
-    )
-    cost = entry["cost"]
-    counted = isinstance(cost, dict) and set(cost) <= _COST and all(isinstance(v, int | float) for v in cost.values())
-    return numbers and counted and _is_state(entry["random"])
-
-
-def _is_state(value: Any) -> bool:
-    """Whether a value is a state of a random generator."""
-    try:
-        np.random.default_rng().bit_generator.state = value
-    except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
-        return False
-    return True
-
-
-def _are_numbers(value: Any) -> bool:
-    """Whether a value is a number, or an array of them as lists."""
-    try:
-        return np.asarray(value).dtype.kind in "if"
-    except (ValueError, OverflowError):
-        return False
-
-
-def _check(document: dict[str, Any], identity: Identity, path: Path | None) -> None:
-    """Refuse the journal of another run, naming what differs."""
-    stored = document["identity"]
-    for key, value in identity.settings.items():
-        if stored["settings"].get(key) != value:
-            raise ConfigError(
-                f"{path}: was begun with {key} = {stored['settings'].get(key)!r}, now it is {value!r}; "
-                "resume with the same settings, or begin anew without --resume."
-            )
-    if not np.allclose(stored["data"], identity.data, rtol=_SAME_DATA):
-        raise ConfigError(f"{path}: was begun with other training data or channels; begin anew without --resume.")

@@ -1,9 +1,10 @@
-"""Optimisers of qiskit-machine-learning, asked to report each of their steps.
+"""Gauss-Newton with measured derivatives, and optimisers of qiskit-machine-learning that report each of their steps.
 
-``adam``      a loss and a gradient a step; shot noise averages out over steps.
-``spsa``      two losses a step, at random opposite shifts of all angles, and no gradient; it first spends 50 losses on
-              its own step sizes where no learning rate is given.
-``l_bfgs_b``  a loss and a gradient for each point of its line search; for exact values or very many shots.
+``gauss_newton``  the default: a few steps, because the derivatives of all M give the curvature of the loss too
+``adam``          follows the gradient; needs no curvature, and hundreds of steps
+``spsa``          two losses a step, at random opposite shifts of all angles, and no gradient; it first spends 50 losses
+                  on its own step sizes where no learning rate is given
+``l_bfgs_b``      a gradient at each point of its line search; for exact values or very many shots
 """
 
 from __future__ import annotations
@@ -11,16 +12,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Protocol, SupportsFloat, get_args
+from typing import Any, Protocol, SupportsFloat
 
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import MissingDependencyError
-from qiskit_qff.model.config import OptimizerName
+from qiskit_qff.model.config import EstimatorConfig
 
-NAMES: tuple[str, ...] = get_args(OptimizerName)
 ADAM_RATE, ADAM_WARM_RATE = 0.05, 0.01
 """Default learning rates of Adam in radians a step, from random angles and from a start that is good already."""
 SPSA_CALIBRATION = 50
@@ -44,70 +43,66 @@ class Problem(Protocol):
         """dL/dθ, shape ``(n_angles,)``."""
         ...  # pragma: no cover
 
+    def improved(self, angles: Any) -> FloatArray:
+        """Angles after a Gauss-Newton step, shape ``(n_angles,)``."""
+        ...  # pragma: no cover
+
 
 OnStep = Callable[[FloatArray, float], None]
 """Called after every step with the new angles and a loss: the one there, or for SPSA the mean of its two."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class OptimizerSettings:
-    """Which optimiser, how long, how fast."""
-
-    name: str
-    """One of :data:`NAMES`."""
-    steps: int
-    """Most steps."""
-    learning_rate: float | None = None
-    """Step size of Adam and SPSA; None for the default."""
-    seed: int = 0
-    """Seed of SPSA's random directions."""
-
-
 def optimise(
-    problem: Problem, start: FloatArray, settings: OptimizerSettings, *, warm: bool, on_step: OnStep
+    problem: Problem, start: FloatArray, asked: EstimatorConfig, *, warm: bool, seed: int, on_step: OnStep
 ) -> FloatArray:
-    """Minimise with an optimiser of qiskit-machine-learning.
+    """Minimise with the optimiser of a configuration.
 
     Args:
         problem: Loss and gradient.
         start: Initial angles, shape ``(n_angles,)``.
-        settings: The optimiser.
+        asked: Optimiser, steps, learning rate.
         warm: Whether the start is good already.
+        seed: Of SPSA's random directions.
         on_step: Told of every step.
 
     Returns:
         Final angles, shape ``(n_angles,)``.
 
     Raises:
-        MissingDependencyError: If qiskit-machine-learning is not installed.
+        MissingDependencyError: If qiskit-machine-learning is needed and not installed.
     """
+    if asked.optimizer == "gauss_newton":
+        angles = start
+        for _ in range(asked.steps):
+            angles = problem.improved(angles)
+            on_step(angles, problem.value(angles))
+        return angles
     try:
         import qiskit_machine_learning.optimizers  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(
-            "training on a backend needs qiskit-machine-learning: pip install qiskit-machine-learning"
+            f"estimator.optimizer {asked.optimizer} needs qiskit-machine-learning: pip install qiskit-machine-learning"
         ) from error
-    if settings.name == "adam":
-        return _adam(problem, start, settings, warm=warm, on_step=on_step)
-    run = _spsa if settings.name == "spsa" else _l_bfgs_b
-    return run(problem, start, settings, on_step)
+    if asked.optimizer == "spsa":
+        return _spsa(problem, start, asked, seed, on_step)
+    if asked.optimizer == "adam":
+        return _adam(problem, start, asked, ADAM_WARM_RATE if warm else ADAM_RATE, on_step)
+    return _l_bfgs_b(problem, start, asked, on_step)
 
 
-def _adam(
-    problem: Problem, start: FloatArray, settings: OptimizerSettings, *, warm: bool, on_step: OnStep
-) -> FloatArray:
+def _adam(problem: Problem, start: FloatArray, asked: EstimatorConfig, rate: float, on_step: OnStep) -> FloatArray:
     from qiskit_machine_learning.optimizers import ADAM
 
     optimizer = ADAM(
-        maxiter=settings.steps,
+        maxiter=asked.steps,
         tol=0.0,
-        lr=settings.learning_rate or (ADAM_WARM_RATE if warm else ADAM_RATE),
+        lr=asked.learning_rate or rate,
         callback=lambda _, angles, loss: on_step(np.array(angles), float(loss)),
     )
     return np.array(optimizer.minimize(problem.value, start, jac=problem.slopes).x)
 
 
-def _spsa(problem: Problem, start: FloatArray, settings: OptimizerSettings, on_step: OnStep) -> FloatArray:
+def _spsa(problem: Problem, start: FloatArray, asked: EstimatorConfig, seed: int, on_step: OnStep) -> FloatArray:
     from qiskit_machine_learning.optimizers import SPSA
     from qiskit_machine_learning.utils import algorithm_globals
 
@@ -118,31 +113,30 @@ def _spsa(problem: Problem, start: FloatArray, settings: OptimizerSettings, on_s
         final = np.array(angles)
         on_step(final, float(loss))
         count += 1
-        if count == settings.steps:
+        if count == asked.steps:
             # The library would measure the loss once more before it returns.
             raise _StepsDone
         return False
 
-    rate = settings.learning_rate
     optimizer = SPSA(
-        maxiter=settings.steps,
-        learning_rate=rate,
-        perturbation=None if rate is None else _SPSA_SHIFT,
+        maxiter=asked.steps,
+        learning_rate=asked.learning_rate,
+        perturbation=None if asked.learning_rate is None else _SPSA_SHIFT,
         # Its callback would measure one more loss a step; the check for termination is told the same for free.
         termination_checker=after_step,
     )
     # The library draws its directions from a generator of its own, global one.
-    algorithm_globals.random_seed = settings.seed
+    algorithm_globals.random_seed = seed
     with suppress(_StepsDone):
         optimizer.minimize(problem.value, start)
     return final
 
 
-def _l_bfgs_b(problem: Problem, start: FloatArray, settings: OptimizerSettings, on_step: OnStep) -> FloatArray:
+def _l_bfgs_b(problem: Problem, start: FloatArray, asked: EstimatorConfig, on_step: OnStep) -> FloatArray:
     from qiskit_machine_learning.optimizers import L_BFGS_B
 
     optimizer = L_BFGS_B(
-        maxiter=settings.steps,
+        maxiter=asked.steps,
         callback=lambda angles: on_step(np.array(angles), problem.value(np.array(angles))),
     )
     with warnings.catch_warnings():

@@ -1,35 +1,57 @@
-"""One training run on a backend: start, steps, and which angles are kept at the end.
+"""Training on a backend: start, steps, which angles are kept, and what it costs before anything runs.
 
 Exact losses are computed beside the measured ones, for the report only: no decision looks at them.
-
-On a noisy backend the weights make up for what its noise takes from M. Such a model belongs to that backend: measure
-its operators there (``qff calibrate``) before use, or train with error mitigation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray
+from qiskit_qff.circuit.ansatz import angles_for_vector
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.evaluators.backends import SIMULATORS, build_evaluator, find_device, tiled_evaluator
+from qiskit_qff.evaluators.ibm_account import opened_mode
+from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.evaluators.protocol import Cost, Evaluator, TimingModel
-from qiskit_qff.training.balance import balanced_angles, balancing_slopes
-from qiskit_qff.training.measured.journal import Identity, Journal
+from qiskit_qff.model.config import START_WORDS, EstimatorConfig, TrainConfig
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.structures.frame import Frame
+from qiskit_qff.training.balance import (
+    balanced_angles,
+    balanced_vector,
+    balancing_slopes,
+    readout_vector,
+    vector_slopes,
+)
+from qiskit_qff.training.loss import Progress
+from qiskit_qff.training.measured.journal import Document, Journal
 from qiskit_qff.training.measured.loss import LossSample, MeasuredLoss
-from qiskit_qff.training.measured.optimizers import OptimizerSettings, optimise
-from qiskit_qff.training.measured.plan import FINAL_SHOTS, TrainingPlan, averaged_steps, plan_training
-from qiskit_qff.training.objective import Objective
-from qiskit_qff.training.solver import solve_weights
+from qiskit_qff.training.measured.optimizers import SPSA_CALIBRATION, optimise
+from qiskit_qff.training.objective import Objective, ParameterLayout
+from qiskit_qff.training.solver import Restart, solve_weights
+from qiskit_qff.training.trainer import PreparedTraining, TrainingResult, fit, prepare
+from qiskit_qff.training.warm_start import prepare_from_model
 
-_START_SPREAD = 0.5
+START_SPREAD = 0.5
 """Standard deviation of random initial angles in radians."""
-
+LONGEST_TURN = 0.5
+"""Most that a Gauss-Newton step turns the angles of a register, in radians, where its readout is not balanced."""
+AVERAGED_PART = {"gauss_newton": 2, "adam": 4, "spsa": 4}
+"""One in so many steps, the last ones, is averaged over: shot noise keeps these optimisers moving about the minimum."""
 
 Kept = Literal["last", "average", "start"]
+
+
+def _nothing(*_: object) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +70,55 @@ class Step:
     """Shots up to here."""
 
 
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Circuits, shots and processor time of a run."""
+
+    step: Cost
+    """One step; for L-BFGS-B one point of its line search, of which a step mostly takes one."""
+    before: Cost
+    """Everything before the first step."""
+    after: Cost
+    """What decides at the end which angles are kept, and says how good they are."""
+    n_steps: int
+    """Most steps."""
+
+    @property
+    def total(self) -> Cost:
+        """The whole run."""
+        return self.before + _times(self.step, self.n_steps) + self.after
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What measures the registers of a run."""
+
+    evaluators: Mapping[int, Evaluator]
+    """By number of qubits."""
+    n_circuits: Mapping[int, int] = field(default_factory=dict)
+    """Circuits that all registers of a number of qubits fill side by side; one by default."""
+    timing: TimingModel = field(default_factory=TimingModel)
+    """For estimates of processor time."""
+
+    def loss(self, objective: Objective, asked: EstimatorConfig) -> MeasuredLoss:
+        """The loss with the shots of a configuration."""
+        return MeasuredLoss(objective, self.evaluators, shots=asked.shots, timing=self.timing)
+
+
+@dataclass(frozen=True)
+class BackendRun:
+    """What a caller wants of training on a backend beyond its result."""
+
+    journal: Path | None = None
+    """File that keeps every measurement, so that an interrupted run can be resumed; None keeps none."""
+    resume: bool = False
+    """Whether to go on with that file."""
+    on_plan: Callable[[TrainingPlan], None] = _nothing
+    """Told the cost before anything runs."""
+    on_step: Callable[[int, Step], None] = _nothing
+    """Told the number and result of every step."""
+
+
 @dataclass(frozen=True, eq=False)
 class MeasuredTraining:
     """What came out."""
@@ -59,7 +130,7 @@ class MeasuredTraining:
     steps: tuple[Step, ...]
     """Every step."""
     final: Step
-    """The angles that were kept."""
+    """The angles that were kept; its loss was measured after they had been chosen."""
     kept: Kept
     """Which angles were kept: the last ones, an average over the last steps, or those of a given start."""
     plan: TrainingPlan
@@ -70,148 +141,283 @@ class MeasuredTraining:
     """Measurements that came from an earlier session."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class MeasuredSettings:
-    """How to train on a backend."""
+def check_backend(config: TrainConfig) -> None:
+    """Refuse, before any data is read, what could not run later.
 
-    optimizer: OptimizerSettings
-    """The optimiser."""
-    shots: int | None
-    """Executions per circuit of a loss; None for exact values."""
-    slope_shots: int | None = None
-    """Executions per circuit of a gradient; None for a quarter of ``shots``."""
-    candidates: int = 8
-    """Random starts of which the best is taken."""
-    journal: Path | None = None
-    """File that keeps every measurement."""
-    resume: bool = False
-    """Whether to go on with that file."""
-    timing: TimingModel = field(default_factory=TimingModel)
-    """For the estimate of processor time."""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    """What else two sessions of a run must agree in, such as the backend."""
+    Args:
+        config: With a backend.
+
+    Raises:
+        BackendError: If the backend is unknown or can't be reached.
+        ConfigError: If it can't do what is asked, or the start is neither a known word nor a file.
+    """
+    asked = config.estimator
+    assert asked.backend is not None
+    build_evaluator(
+        asked.backend,
+        n_qubits=config.circuit.n_qubits,
+        shots=asked.shots,
+        mitigation=asked.mitigation,
+        dynamical_decoupling=asked.dynamical_decoupling,
+        rng=np.random.default_rng(0),
+    )
+    if asked.start not in START_WORDS and not Path(asked.start).is_file():
+        raise ConfigError(f"estimator.start is '{asked.start}'; give scratch, exact, or the path of a model file.")
+
+
+def train_on_backend(
+    frames: Sequence[Frame],
+    config: TrainConfig,
+    run: BackendRun,
+    *,
+    rng: np.random.Generator,
+    progress: Progress,
+) -> tuple[TrainingResult, MeasuredTraining]:
+    """Train on losses that a backend measures.
+
+    Args:
+        frames: Training frames.
+        config: With a backend.
+        run: Journal and callbacks.
+        rng: Source of every random choice.
+        progress: Called while the data is prepared, and after every step.
+
+    Raises:
+        QFFError: From any step; what was measured stays in the journal.
+    """
+    solution_rng, start_rng, shot_rng = rng.spawn(3)
+    prepared, start = prepare_start(frames, config, rng=solution_rng, progress=progress)
+    with _opened(config.estimator, prepared.objective.layout, shot_rng) as machine:
+        measured = train_measured(
+            prepared.objective,
+            machine,
+            config.estimator,
+            start=start,
+            run=run,
+            rng=start_rng,
+            shot_rng=shot_rng,
+            progress=progress,
+        )
+    exact = np.array([measured.start.exact_loss, *(step.exact_loss for step in measured.steps)])
+    return prepared.result([Restart(exact, measured.parameters)]), measured
+
+
+def plan_backend_training(frames: Sequence[Frame], config: TrainConfig, *, progress: Progress) -> TrainingPlan:
+    """What training on a backend would cost; nothing is measured.
+
+    Args:
+        frames: Training frames.
+        config: With a backend.
+        progress: Called while the data is prepared.
+
+    Raises:
+        QFFError: If the data can't be trained on, or the backend can't be reached.
+    """
+    asked = config.estimator
+    # The computed solution takes long and does not change the cost.
+    quick = asked.model_copy(update={"start": "scratch" if asked.start == "exact" else asked.start})
+    rng = np.random.default_rng(0)
+    prepared, _ = prepare_start(frames, config.model_copy(update={"estimator": quick}), rng=rng, progress=progress)
+    with _opened(asked.model_copy(update={"mode": "job"}), prepared.objective.layout, rng) as machine:
+        return _planned(machine.loss(prepared.objective, asked), asked, machine)
+
+
+def prepare_start(
+    frames: Sequence[Frame], config: TrainConfig, *, rng: np.random.Generator, progress: Progress
+) -> tuple[PreparedTraining, FloatArray | None]:
+    """Data and initial angles: random ones, the computed solution, or those of an existing model.
+
+    Args:
+        frames: Training frames.
+        config: The configuration; ``estimator.start`` decides.
+        rng: Source of the random starts of the computed solution.
+        progress: Called as work proceeds.
+
+    Returns:
+        The prepared data, and angles of shape ``(n_angles,)`` or None for random ones.
+
+    Raises:
+        DataError: If the frames cannot be trained on, or hold other elements than the model.
+        BudgetError: If there are too many parameters.
+        ModelFileError: If the model cannot be read.
+    """
+    start = config.estimator.start
+    if start not in START_WORDS:
+        field = ForceField.load(start)
+        prepared, parameters = prepare_from_model(frames, config, field, progress=progress, same_repulsion=True)
+        return prepared, parameters[: prepared.objective.layout.n_angles]
+    prepared = prepare(frames, config, progress=progress)
+    if start == "scratch":
+        return prepared, None
+    solution = fit(prepared, rng=rng, progress=progress).restarts[0].parameters
+    return prepared, solution[: prepared.objective.layout.n_angles]
 
 
 def train_measured(
     objective: Objective,
-    evaluators: Mapping[int, Evaluator],
-    settings: MeasuredSettings,
+    machine: Machine,
+    asked: EstimatorConfig,
     *,
     start: FloatArray | None,
+    run: BackendRun | None = None,
     rng: np.random.Generator,
     shot_rng: np.random.Generator,
-    on_plan: Callable[[TrainingPlan], None] | None = None,
-    on_step: Callable[[int, Step], None] | None = None,
+    progress: Progress = _nothing,
 ) -> MeasuredTraining:
     """Train circuit angles on measured losses.
 
     Args:
         objective: The loss.
-        evaluators: What measures circuits of a number of qubits.
-        settings: Optimiser, shots, journal.
-        start: Initial angles, shape ``(n_angles,)``; None for the best of some random ones.
+        machine: What measures.
+        asked: Optimiser, steps, shots.
+        start: Initial angles, shape ``(n_angles,)``; None for random ones.
+        run: Journal and callbacks; neither by default.
         rng: Source of random starts and directions.
         shot_rng: What the evaluators draw shots from; its state is kept in the journal.
-        on_plan: Told the cost before anything runs.
-        on_step: Told the number and result of every step.
+        progress: Called after every step.
 
     Raises:
         ConfigError: If a journal cannot be resumed.
         BackendError: If a measurement fails.
     """
-    loss = measured_loss(objective, evaluators, settings)
-    starts = rng.normal(0.0, _START_SPREAD, (settings.candidates, objective.layout.n_angles))
-    candidates = starts if start is None else start[None]
-    identity = _identity(objective, settings, loss.slope_shots, candidates)
-    journal = Journal(loss, identity, starts=candidates, rng=shot_rng, path=settings.journal)
-    resumed = journal.resume(steps=settings.optimizer.steps) if settings.resume else 0
-    plan = planned(objective, evaluators, settings, warm=start is not None)
-    if on_plan is not None:
-        on_plan(plan)
-    return _Run(objective, journal, settings, on_step).complete(plan, resumed, warm=start is not None)
+    run = run or BackendRun()
+    seed = int(rng.integers(2**31))
+    loss, warm = machine.loss(objective, asked), start is not None
+    begin = rng.normal(0.0, START_SPREAD, objective.layout.n_angles) if start is None else start
+    begun = _document(objective, asked, begin, seed)
+    journal = Journal(loss, begun, rng=shot_rng, path=run.journal, steps=asked.steps, resume=run.resume)
+    resumed = journal.resumed
+    plan = _planned(loss, asked, machine)
+    run.on_plan(plan)
+
+    def on_step(number: int, step: Step) -> None:
+        run.on_step(number, step)
+        progress(f"{asked.optimizer} steps", number, asked.steps)
+
+    training = _Run(objective, journal, asked, on_step)
+    began = training.step(journal.start, training.value(journal.start))
+    last = optimise(training, journal.start, asked, warm=warm, seed=seed, on_step=training.after_step)
+    kept, angles, sample = training.decide(last, warm=warm)
+    final = training.step(angles, sample.loss)
+    steps = tuple(training.steps)
+    return MeasuredTraining(sample.parameters, began, steps, final, kept, plan, journal.spent, resumed)
 
 
-def planned(
-    objective: Objective, evaluators: Mapping[int, Evaluator], settings: MeasuredSettings, *, warm: bool
-) -> TrainingPlan:
-    """What a run will cost.
-
-    Args:
-        objective: The loss.
-        evaluators: What would measure; nothing is asked of them.
-        settings: Optimiser and shots.
-        warm: Whether the start is given.
-    """
-    loss = measured_loss(objective, evaluators, settings)
-    candidates = 0 if warm or settings.candidates == 1 else settings.candidates
-    return plan_training(loss, settings.optimizer, candidates=candidates, warm=warm, timing=settings.timing)
-
-
-def measured_loss(
-    objective: Objective, evaluators: Mapping[int, Evaluator], settings: MeasuredSettings
-) -> MeasuredLoss:
-    """The loss with the shots of the settings.
+def measured_summary(measured: MeasuredTraining, config: TrainConfig) -> dict[str, Any]:
+    """What ``metrics.json`` says of training on a backend.
 
     Args:
-        objective: The loss.
-        evaluators: What measures circuits of a number of qubits.
-        settings: Shots of losses and gradients.
+        measured: The training.
+        config: Its configuration.
     """
-    slope_shots = settings.slope_shots or (None if settings.shots is None else max(1, settings.shots // 4))
-    return MeasuredLoss(objective, evaluators, shots=settings.shots, slope_shots=slope_shots)
+    everything = (measured.start, *measured.steps)
+    return {
+        **config.estimator.model_dump(mode="json"),
+        "steps_done": len(measured.steps),
+        "n_circuits": measured.cost.circuits,
+        "n_shots": measured.cost.shots,
+        "estimated_seconds": measured.cost.seconds,
+        "circuits_per_step": measured.plan.step.circuits,
+        "shots_per_step": measured.plan.step.shots,
+        "seconds_per_step": measured.plan.step.seconds,
+        "losses": [step.loss for step in everything],
+        "loss_std_errors": [step.std_error for step in everything],
+        "exact_losses": [step.exact_loss for step in everything],
+        "final_loss": measured.final.loss,
+        "final_exact_loss": measured.final.exact_loss,
+        "kept": measured.kept,
+        "resumed_measurements": measured.resumed,
+    }
 
 
 class _Run:
     """The state of one run; what optimisers ask goes through it to the journal."""
 
     def __init__(
-        self,
-        objective: Objective,
-        journal: Journal,
-        settings: MeasuredSettings,
-        on_step: Callable[[int, Step], None] | None,
+        self, objective: Objective, journal: Journal, asked: EstimatorConfig, on_step: Callable[[int, Step], None]
     ) -> None:
-        self._objective = objective
-        self._journal = journal
-        self._settings = settings
-        self._on_step = on_step
-        self._steps: list[Step] = []
+        self._objective, self._journal, self._asked, self._on_step = objective, journal, asked, on_step
+        self._current: tuple[FloatArray, LossSample] | None = None
         self._path: list[FloatArray] = []
-
-    def complete(self, plan: TrainingPlan, resumed: int, *, warm: bool) -> MeasuredTraining:
-        """Start, steps and end."""
-        candidates = self._journal.starts
-        start = candidates[0]
-        if len(candidates) > 1:
-            losses = [self._journal.loss(self._placed(angles)).loss for angles in candidates]
-            start = candidates[int(np.argmin(losses))]
-        # Measured again: the smallest of noisy losses is too small.
-        began = self._step(start, self._journal.loss(self._placed(start)).loss)
-        settings = self._settings.optimizer
-        ends: dict[Kept, FloatArray] = {"last": optimise(self, start, settings, warm=warm, on_step=self._after_step)}
-        if (window := averaged_steps(settings)) > 1:
-            ends["average"] = np.mean(self._path[-window:], axis=0)
-        if warm:
-            ends["start"] = start
-        kept, sample = self._decide({name: self._placed(angles) for name, angles in ends.items()})
-        final = self._step(ends[kept], sample.loss)
-        cost = self._journal.spent
-        return MeasuredTraining(sample.parameters, began, tuple(self._steps), final, kept, plan, cost, resumed)
+        self.steps: list[Step] = []
 
     def value(self, angles: FloatArray) -> float:
         """Loss for the optimiser."""
-        return self._journal.value(self._placed(np.asarray(angles, dtype=float))).loss
+        return self._sample(angles).loss
 
     def slopes(self, angles: FloatArray) -> FloatArray:
         """Gradient for the optimiser."""
-        angles = np.asarray(angles, dtype=float)
-        slopes = self._journal.slopes(self._placed(angles)).slopes
-        layout = self._objective.layout
+        angles, sample, layout = np.asarray(angles, dtype=float), self._sample(angles), self._objective.layout
+        assert sample.slopes is not None
+        slopes = sample.slopes.copy()
         if layout.balanced:
-            slopes = slopes.copy()
             for spec, size, own in zip(layout.specs, layout.sizes, layout.angles, strict=True):
                 slopes[own] = balancing_slopes(spec, angles[own], size).T @ slopes[own]
         return slopes
+
+    def improved(self, angles: FloatArray) -> FloatArray:
+        """Angles after a Gauss-Newton step.
+
+        The step of a balanced register is long in angles where its weight w is small, though :math:`w u` moves little:
+        there w u is what moves, and the angles follow from its new direction.
+        """
+        sample, layout = self._sample(angles), self._objective.layout
+        assert sample.step is not None
+        moved = sample.parameters[: layout.n_angles].copy()
+        for s, own in enumerate(layout.angles):
+            turn, spec = sample.step[own], layout.specs[s]
+            if layout.balanced:
+                weight, change = (float(part[layout.weights[s]][0]) for part in (sample.parameters, sample.step))
+                vector, slopes = readout_vector(spec, moved[own]), vector_slopes(spec, moved[own])
+                vector = np.sign(weight) * ((weight + change) * vector + weight * (slopes @ turn))
+                moved[own] = angles_for_vector(spec, balanced_vector(vector, layout.sizes[s]))
+            else:
+                moved[own] += turn * min(1.0, LONGEST_TURN / max(float(np.linalg.norm(turn)), LONGEST_TURN))
+        return moved
+
+    def after_step(self, angles: FloatArray, loss: float) -> None:
+        """Note a step of the optimiser."""
+        self._path.append(angles)
+        self.steps.append(self.step(angles, loss))
+        self._on_step(len(self.steps), self.steps[-1])
+
+    def step(self, angles: FloatArray, loss: float) -> Step:
+        """A loss with what is reported beside it."""
+        layout = self._objective.layout
+        blank = np.concatenate([self._placed(angles), np.zeros(layout.n_parameters - layout.n_angles)])
+        exact = self._objective.fit_loss(solve_weights(self._objective, blank))
+        error = 0.0 if self._current is None else self._current[1].std_error
+        return Step(loss, error, exact, self._journal.spent.circuits, self._journal.spent.shots)
+
+    def decide(self, last: FloatArray, *, warm: bool) -> tuple[Kept, FloatArray, LossSample]:
+        """Of the ends of a run the one with the lowest loss, measured once more: the lowest of noisy losses is too low.
+
+        Args:
+            last: Where the optimiser ended.
+            warm: Whether the start may be kept.
+        """
+        ends: dict[Kept, FloatArray] = {"last": last}
+        if (window := _averaged_steps(self._asked)) > 1:
+            ends["average"] = np.mean(self._path[-window:], axis=0)
+        if warm:
+            ends["start"] = self._journal.start
+        kept: Kept = "last"
+        if len(ends) > 1:
+            losses = {name: self._measured(angles, slopes=False, at_end=True).loss for name, angles in ends.items()}
+            kept = min(losses, key=lambda name: losses[name])
+        return kept, ends[kept], self._measured(ends[kept], slopes=True, at_end=True)
+
+    def _sample(self, angles: FloatArray) -> LossSample:
+        """What the optimiser needs at some angles; measured once where it asks again."""
+        angles = np.asarray(angles, dtype=float)
+        if self._current is not None and np.array_equal(self._current[0], angles):
+            return self._current[1]
+        return self._measured(angles, slopes=self._asked.optimizer != "spsa")
+
+    def _measured(self, angles: FloatArray, *, slopes: bool, at_end: bool = False) -> LossSample:
+        sample = self._journal.sample(self._placed(angles), slopes=slopes, at_end=at_end)
+        self._current = angles.copy(), sample
+        return sample
 
     def _placed(self, angles: FloatArray) -> FloatArray:
         """The angles that the circuit gets: of balanced readouts the balanced ones nearest to those asked for."""
@@ -221,44 +427,69 @@ class _Run:
         placed = zip(layout.specs, layout.sizes, layout.angles, strict=True)
         return np.concatenate([balanced_angles(spec, angles[own], size) for spec, size, own in placed])
 
-    def _after_step(self, angles: FloatArray, loss: float) -> None:
-        self._path.append(angles)
-        self._steps.append(self._step(angles, loss))
-        if self._on_step is not None:
-            self._on_step(len(self._steps), self._steps[-1])
 
-    def _step(self, angles: FloatArray, loss: float) -> Step:
-        """A loss with what is reported beside it."""
-        layout = self._objective.layout
-        blank = np.concatenate([self._placed(angles), np.zeros(layout.n_parameters - layout.n_angles)])
-        exact = self._objective.fit_loss(solve_weights(self._objective, blank))
-        spent = self._journal.spent
-        return Step(loss, self._journal.std_error, exact, spent.circuits, spent.shots)
-
-    def _decide(self, candidates: dict[Kept, FloatArray]) -> tuple[Kept, LossSample]:
-        """Of some angles those with the lowest loss, measured with more shots."""
-        shots = None if self._settings.shots is None else FINAL_SHOTS * self._settings.shots
-        steps = self._settings.optimizer.steps
-        samples = {name: self._journal.final(angles, shots=shots, steps=steps) for name, angles in candidates.items()}
-        kept = min(samples, key=lambda name: samples[name].loss)
-        return kept, samples[kept]
+def _planned(loss: MeasuredLoss, asked: EstimatorConfig, machine: Machine) -> TrainingPlan:
+    """Count what a run will measure."""
+    value, full = (loss.cost(slopes=slopes, n_circuits=machine.n_circuits) for slopes in (False, True))
+    n_ends = 1 + (_averaged_steps(asked) > 1) + (asked.start != "scratch")
+    after = full + _times(value, n_ends if n_ends > 1 else 0)
+    if asked.optimizer == "spsa":
+        calibration = 0 if asked.learning_rate is not None else SPSA_CALIBRATION
+        return TrainingPlan(_times(value, 2), _times(value, 1 + calibration), after, asked.steps)
+    return TrainingPlan(full, full, after, asked.steps)
 
 
-def _identity(
-    objective: Objective, settings: MeasuredSettings, slope_shots: int | None, candidates: FloatArray
-) -> Identity:
-    """What another session must share to go on with this one's journal."""
-    optimizer, equations = settings.optimizer, objective.statistics.equations
-    described = {
-        "optimizer": optimizer.name,
-        "learning_rate": optimizer.learning_rate,
-        "optimizer_seed": optimizer.seed,
-        "shots": settings.shots,
-        "slope_shots": slope_shots,
-        "candidates": len(candidates),
-        "circuits": [str(spec) for spec in objective.layout.specs],
-        "reference_energies": objective.layout.n_references,
-        **settings.labels,
-    }
-    sums = (float(np.trace(equations.gram)), float(np.abs(equations.moment).sum()), equations.constant)
-    return Identity(described, sums)
+def _averaged_steps(asked: EstimatorConfig) -> int:
+    """Number of last steps whose angles are averaged."""
+    part = AVERAGED_PART.get(asked.optimizer)
+    return 1 if part is None else max(1, asked.steps // part)
+
+
+def _times(cost: Cost, count: int) -> Cost:
+    """So many of them."""
+    return Cost(cost.circuits * count, cost.shots * count, cost.seconds * count)
+
+
+def _document(objective: Objective, asked: EstimatorConfig, start: FloatArray, seed: int) -> Document:
+    """A journal without answers: what another session must share to go on with it, and where it begins."""
+    equations, layout = objective.statistics.equations, objective.layout
+    settings = asked.model_dump(mode="json", exclude={"steps", "mode"})
+    settings |= {"seed": seed, "circuits": sorted(set(map(str, layout.specs)))}
+    sums = [float(np.trace(equations.gram)), float(np.abs(equations.moment).sum()), equations.constant]
+    return Document(settings=settings, data=sums, start=start.tolist())
+
+
+@contextmanager
+def _opened(asked: EstimatorConfig, layout: ParameterLayout, rng: np.random.Generator) -> Iterator[Machine]:
+    """What measures all registers, in one session of the device where that is asked for.
+
+    Raises:
+        BackendError: If the device can't be reached.
+    """
+    assert asked.backend is not None
+    counts, preset = Counter(spec.n_qubits for spec in layout.specs), find_preset(asked.mitigation)
+    if asked.backend in SIMULATORS:
+        yield Machine(
+            {
+                size: build_evaluator(asked.backend, n_qubits=size, n_registers=count, shots=asked.shots, rng=rng)
+                for size, count in counts.items()
+            }
+        )
+        return
+    device = find_device(asked.backend, n_qubits=min(counts))
+    with opened_mode(device.backend, "job" if device.is_local else asked.mode) as mode:
+        tiled = {
+            size: tiled_evaluator(
+                asked.backend,
+                n_qubits=size,
+                n_registers=count,
+                shots=asked.shots,
+                preset=preset,
+                dynamical_decoupling=asked.dynamical_decoupling,
+                mode=mode,
+                rng=rng,
+            )
+            for size, count in counts.items()
+        }
+        rounds = {size: len(evaluator.tiling.rounds) for size, evaluator in tiled.items()}
+        yield Machine(dict(tiled), rounds, device.timing(preset))

@@ -11,7 +11,6 @@ from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.strategies import density, environment, operator
-from qiskit_qff.evaluators.strategies.readouts import measure_readouts
 
 SPECS = [
     AnsatzSpec("ry_tree", "rank_one", 7),
@@ -159,15 +158,6 @@ def test_standard_errors_are_right(spec, quantity):
     z = scores(estimate, expected)
     assert np.std(z) == pytest.approx(1.0, abs=0.15)
     assert abs(np.mean(z)) < 0.25
-
-
-def test_the_operators_of_single_readouts_are_exact(case):
-    size, used = 2**case.program.n_qubits, case.program.n_amplitudes
-    evaluators = {case.program.n_qubits: ExactEvaluator()}
-    (measured,) = measure_readouts(evaluators, [(case.program, case.bound.theta)])
-    exact = np.zeros((case.program.n_readouts, size, size))
-    exact[:, :used, :used] = readout_matrices(case.program, case.bound.theta)[:, :used, :used]
-    np.testing.assert_allclose(measured.matrices, exact, atol=1e-12)
 
 
 @pytest.mark.parametrize(

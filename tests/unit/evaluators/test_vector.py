@@ -9,7 +9,7 @@ from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.exact import SampledEvaluator
 from qiskit_qff.evaluators.protocol import Cost, Evaluation
 from qiskit_qff.evaluators.strategies.operator import measure_operator
-from qiskit_qff.evaluators.strategies.vector import fit_vector, programmed_vector, vector_requests
+from qiskit_qff.evaluators.strategies.vector import fit_vectors, programmed_vector, vector_requests
 
 REPETITIONS, SHOTS = 200, 2000
 
@@ -47,12 +47,13 @@ def test_a_smaller_contrast_is_no_error_of_the_vector(rng) -> None:
     bound = register(rng, 2)
     exact = SampledEvaluator(rng, shots=10**9).evaluate(vector_requests(bound))
     faded = [Evaluation(0.6 * one.values, one.covariances, Cost()) for one in exact]
-    found, whole = fit_vector(bound, faded), fit_vector(bound, exact)
-    assert found.contrast == pytest.approx(0.6, abs=1e-3)
-    np.testing.assert_allclose(found.vector, whole.vector, atol=1e-3)
+    start = programmed_vector(bound)[None]
+    found, whole = fit_vectors(start, faded), fit_vectors(start, exact)
+    assert found.contrasts[0] == pytest.approx(0.6, abs=1e-3)
+    np.testing.assert_allclose(found.vectors, whole.vectors, atol=1e-3)
     nothing = [Evaluation(0.0 * one.values, one.covariances, Cost()) for one in exact]
     with pytest.raises(ConfigError, match="noise has left nothing"):
-        fit_vector(bound, nothing)
+        fit_vectors(start, nothing)
 
 
 def test_only_rank_one_readouts_have_a_vector() -> None:

@@ -11,7 +11,7 @@ from qiskit_qff import ForceField
 from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.exact import ExactEvaluator
-from qiskit_qff.model.config import parse_config
+from qiskit_qff.model.config import EstimatorConfig, parse_config
 from qiskit_qff.training.balance import (
     HALF,
     BalancedObjective,
@@ -22,8 +22,7 @@ from qiskit_qff.training.balance import (
     readout_vector,
     reduced_parameters,
 )
-from qiskit_qff.training.measured.optimizers import OptimizerSettings
-from qiskit_qff.training.measured.run import MeasuredSettings, train_measured
+from qiskit_qff.training.measured.run import Machine, train_measured
 from qiskit_qff.training.trainer import fit, prepare
 
 CONFIG = parse_config(
@@ -240,10 +239,10 @@ def test_a_file_says_what_is_tied(field, tmp_path):
 def test_measured_training_keeps_the_balance(prepared):
     """Adam lowers the loss, and what it finds is balanced."""
     objective = prepared.objective
-    settings_ = MeasuredSettings(optimizer=OptimizerSettings(name="adam", steps=15), shots=None, candidates=2)
+    asked = EstimatorConfig(backend="exact", optimizer="adam", steps=15)
     evaluators = {spec.n_qubits: ExactEvaluator() for spec in objective.layout.specs}
     run = train_measured(
-        objective, evaluators, settings_, start=None,
+        objective, Machine(evaluators), asked, start=None,
         rng=np.random.default_rng(0), shot_rng=np.random.default_rng(1),
     )  # fmt: skip
     assert run.final.loss < 0.9 * run.start.loss
