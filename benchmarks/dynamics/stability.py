@@ -169,11 +169,11 @@ def run_one(name, system, potential, frames, starts, work, *, kind, seed, ps):
         time_ps = int(re.search(r"step (\d+)", str(error))[1]) * timestep / 1e3
         return row | {"time_ps": time_ps, "failure": str(error).split(". ")[0], "survived": False}
     trajectory = read_trajectory(summary.trajectory)
-    bonds = bond_report(trajectory)
+    bonds, drift = bond_report(trajectory), summary.drift_mev_per_atom_per_ps
     row |= {
         "time_ps": summary.time_ps,
         "temperature_k": summary.temperature_mean_k,
-        "drift_mev_per_atom_per_ps": summary.drift_mev_per_atom_per_ps,
+        "drift_mev_per_atom_per_ps": drift if np.isfinite(drift) else None,
         "n_bonds": bonds.n_bonds,
         "fewest_bonds": float(bonds.persistence.min()),
         "survived": bool(bonds.persistence.min() == 1.0),
