@@ -69,13 +69,12 @@ def _parameters():
     found = ["## Errors over the number of parameters", "", words, ""]
     if (RESULTS / "parameters.png").exists():
         found += ["![Errors over the number of parameters](results/parameters.png)", ""]
-    found += ["| parameters | force MAE meV/Å | in training | energy MAE meV/atom | in training | channels, fit |"]
-    found += ["|---" * 6 + "|"]
+    found += ["| parameters | force MAE meV/Å | in training | energy MAE meV/atom | in training |"]
+    found += ["|---" * 5 + "|"]
     for row in record["rows"]:
         cells = [
             f"{row[side][key]:.{digits}f}" for key, digits in ((FORCE, 1), (ENERGY, 2)) for side in ("test", "train")
         ]
-        cells.append(f"{row['seconds_to_prepare']:.0f} s, {row['seconds_to_fit']:.0f} s")
         found.append(f"| {row['n_trainable']} | {' | '.join(cells)} |")
     return [*found, ""]
 

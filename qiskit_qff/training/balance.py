@@ -414,8 +414,9 @@ def _with_best_signs(
         flipped = balanced.signs.copy()
         flipped[r] = -flipped[r]
         other = balanced.with_signs(flipped)
-        run = levenberg_marquardt(other, best.parameters, trial, progress=progress, label=label)
-        if run.losses[-1] < (1.0 - LEAST_GAIN) * best.losses[-1]:
+        goal = (1.0 - LEAST_GAIN) * float(best.losses[-1])
+        run = levenberg_marquardt(other, best.parameters, trial, progress=progress, label=label, goal=goal)
+        if run.losses[-1] < goal:
             best, balanced = Restart(np.append(best.losses, run.losses[-1]), run.parameters), other
     last = levenberg_marquardt(balanced, best.parameters, max_iterations, progress=progress, label=label)
     return Restart(np.append(best.losses, last.losses[1:]), last.parameters), balanced

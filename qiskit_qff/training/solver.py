@@ -26,6 +26,8 @@ from qiskit_qff.training.objective import Objective, solve_scaled
 
 TOLERANCE = 1e-6
 """A start ends when five steps together lower the loss by less than this fraction."""
+HOPELESS = 20.0
+"""A start that has a goal is given up where its last step would have to be repeated so many times to reach it."""
 PERTURBATION = 0.3
 """Size of the random change, relative to each parameter's natural scale, that makes later starts."""
 
@@ -75,7 +77,13 @@ def minimise(
 
 
 def levenberg_marquardt(
-    objective: LeastSquares, start: FloatArray, max_iterations: int, *, progress: Progress, label: str
+    objective: LeastSquares,
+    start: FloatArray,
+    max_iterations: int,
+    *,
+    progress: Progress,
+    label: str,
+    goal: float | None = None,
 ) -> Restart:
     """Minimise from one start.
 
@@ -85,6 +93,8 @@ def levenberg_marquardt(
         max_iterations: Most steps.
         progress: Called after every step.
         label: Name of the stage for progress.
+        goal: Loss that is to be reached; a start that is not going to reach it ends early, for steps only get shorter
+            near a minimum.
     """
     parameters, damping = start, 1e-3
     value, gradient, curvature = objective.quadratic_model(parameters)
@@ -100,6 +110,8 @@ def levenberg_marquardt(
             damping *= 4.0
         if not trial_value < value:
             break
+        if goal is not None and trial_value - goal > HOPELESS * (value - trial_value):
+            return Restart(np.append(losses, trial_value), trial)
         parameters, damping = trial, max(damping / 5.0, 1e-12)
         value, gradient, curvature = objective.quadratic_model(parameters)
         losses.append(value)
