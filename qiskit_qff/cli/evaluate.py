@@ -1,13 +1,13 @@
 """``qff evaluate``: energy, force and stress errors on labelled structures, exact or through an Estimator."""
 
-from collections.abc import Sequence
+import json as json_text
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qiskit_qff.cli.calibrate import calibration_extra, print_summary
-from qiskit_qff.cli.evaluation_rehearsal import rehearse
 from qiskit_qff.cli.options import (
     DataArgument,
     DecouplingOption,
@@ -18,8 +18,8 @@ from qiskit_qff.cli.options import (
     SeedOption,
     model_file,
 )
-from qiskit_qff.cli.output import Output
-from qiskit_qff.cli.uncertainty_summary import print_uncertainty
+from qiskit_qff.cli.output import Output, plain
+from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
 from qiskit_qff.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -72,11 +72,10 @@ def evaluate(
     json: JsonOption = False,
 ) -> None:
     """Compare a model with ab initio labels."""
-    from qiskit_qff.cli.evaluation_output import check_evaluation_directory, write_evaluation
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.model.ledger import parameter_count, parameters_in_words
     from qiskit_qff.model.metrics import measure
-    from qiskit_qff.report.record import NOT_IN_TRAINING
+    from qiskit_qff.report.record import EVALUATION, NOT_IN_TRAINING, RECORD
     from qiskit_qff.structures.shipped import read_source
     from qiskit_qff.structures.validation import ensure_sound
 
@@ -84,14 +83,17 @@ def evaluate(
     _check_choices(backend, strategy, mitigation, dynamical_decoupling=decoupling)
     if uncertainty and (backend != "exact" or shots is not None):
         raise ConfigError("--uncertainty is that of the model itself: leave --backend and --shots out.")
-    check_evaluation_directory(out, force=force)
+    if out is not None:
+        check_output_directory(out, owned=(EVALUATION, RECORD, "report.html"), force=force)
     field = ForceField.load(model_file(model))
+    if uncertainty:
+        field.uncertainty()  # refuses a model without a posterior before any work is done
     frames = read_source(data)
     ensure_sound(frames)
     frames, seen = _sorted_out(field, frames, output, held_out=held_out)
     if dry_run:
         asked = {"backend": backend, "strategy": strategy, "mitigation": mitigation}
-        rehearse(field, frames, output, decoupling=decoupling, shots=shots, **asked)
+        _rehearse(field, frames, output, decoupling=decoupling, shots=shots, **asked)
         return
     output.say(parameters_in_words(field.n_trainable))
     extra: dict[str, Any] = parameter_count(field.n_trainable)
@@ -114,7 +116,7 @@ def evaluate(
         extra |= measured
     comparison = _compare(frames, predictions, shift_energy=shift_energy)
     if uncertainty:
-        extra |= {"uncertainty": print_uncertainty(field, frames, comparison, output)}
+        extra |= {"uncertainty": _print_uncertainty(field, frames, comparison, output)}
     unseen = None
     if seen is not None and 0 < sum(seen) < len(frames):
         kept = [k for k, known in enumerate(seen) if not known]
@@ -122,7 +124,7 @@ def evaluate(
         extra |= {"unseen": measure(unseen, shift_energy=shift_energy).to_dict()}
     if out is not None:
         known = {"all": comparison} | ({} if unseen is None else {NOT_IN_TRAINING: unseen})
-        write_evaluation(out, frames, known, extra, data=data, shift_energy=shift_energy)
+        _write(out, frames, known, extra, data=data, shift_energy=shift_energy)
         output.note(f"kept in {out}: qff report {out}")
     _report(comparison, unseen, extra, output, shift_energy=shift_energy)
 
@@ -312,3 +314,123 @@ def _report(
         elif key not in {"uncertainty", "unseen", "n_trainable", "beyond_claim"}:
             output.say(f"{key}: {value}")
     output.finish({**metrics.to_dict(), **extra})
+
+
+def _print_uncertainty(
+    field: "ForceField", frames: Sequence["Frame"], comparison: "Comparison", output: Output
+) -> dict[str, Any]:
+    """Tell how uncertainties compare with errors, and which frames are outside the training data.
+
+    Raises:
+        ConfigError: if the model file has no posterior.
+        DataError: if a frame lacks labels.
+    """
+    from qiskit_qff.model.metrics import coverage, deviations_of
+
+    if len(comparison.energies) < len(frames) or len(comparison.forces) < comparison.n_atoms:
+        raise DataError("--uncertainty compares with errors: every frame needs its energy and all forces.")
+    estimator = field.uncertainty()
+    with output.progress("uncertainty") as advance:
+        deviations = deviations_of(estimator, frames, comparison, progress=advance)
+    found, posterior = coverage(deviations), estimator.posterior
+    outside = [k for k, grade in enumerate(deviations.largest_grades) if not grade <= estimator.limit]
+    output.say(
+        f"uncertainty: {found.force_std_mev_per_ang:.3g} meV/Å, {found.energy_std_mev_per_atom:.3g} meV/atom "
+        f"({f'factor {posterior.factor:.2f}' if posterior.n_held_out else 'not scaled: nothing was held out'})"
+    )
+    output.table(
+        "errors within intervals (%)",
+        ("interval", "forces", "energies"),
+        [(100 * found.nominal[k], 100 * found.forces[k], 100 * found.energies[k]) for k in (4, 6, 8, 9)],
+    )
+    output.say(f"{len(outside)} of {len(frames)} frames have an atom outside the training data")
+    return {
+        **found.to_dict(),
+        "factor": posterior.factor,
+        "calibrated": posterior.n_held_out > 0,
+        "frames_outside": outside,
+        "largest_grade": float(deviations.largest_grades.max()),
+    }
+
+
+def _rehearse(
+    field: "ForceField",
+    frames: "Sequence[Frame]",
+    output: Output,
+    *,
+    backend: str,
+    strategy: str,
+    shots: int | None,
+    mitigation: str,
+    decoupling: bool,
+) -> None:
+    """Check model, data and backend, and say what would be measured; measure nothing.
+
+    Raises:
+        ConfigError: if the backend can't do what is asked.
+        BackendError: if the backend can't be reached.
+        DataError: if a frame holds an element that the model does not know.
+    """
+    import numpy as np
+
+    from qiskit_qff.evaluators.backends import NOISELESS, build_evaluator, find_device
+    from qiskit_qff.evaluators.mitigation import find_preset
+    from qiskit_qff.evaluators.primitive import JobLimits
+    from qiskit_qff.model.quantum_cost import evaluation_circuits
+    from qiskit_qff.structures.species import species_index
+
+    for frame in frames:
+        species_index(frame.numbers, field.species, where=frame.where)
+    result: dict[str, Any] = {"n_frames": len(frames), "n_atoms": sum(frame.n_atoms for frame in frames)}
+    output.say(f"would evaluate {result['n_frames']} frames, {result['n_atoms']} atoms in all, on {backend}")
+    if backend == "exact" and shots is None:
+        output.say("by exact linear algebra, without a circuit")
+        output.finish(result)
+        return
+    build_evaluator(
+        backend,
+        n_qubits=field.n_qubits,
+        shots=shots,
+        mitigation=mitigation,
+        dynamical_decoupling=decoupling,
+        rng=np.random.default_rng(0),
+    )
+    device = None if backend in NOISELESS else find_device(backend, n_qubits=field.n_qubits)
+    circuits = evaluation_circuits(field, frames, strategy, device)
+    result |= {"n_circuits": circuits, "n_shots": circuits * (shots or 0)}
+    words = f"by {strategy}: at most {circuits} circuits, {result['n_shots']} shots"
+    if device is not None:
+        jobs = -(-circuits // JobLimits().sets_per_job(shots or 1))
+        result["qpu_seconds"] = device.timing(find_preset(mitigation)).seconds(shots=result["n_shots"], jobs=jobs)
+        words += f"; on a device about {result['qpu_seconds']:.0f} s of processor time (estimate)"
+    output.say(f"{words}; nothing was run")
+    output.finish(result)
+
+
+def _write(
+    out: Path,
+    frames: "Sequence[Frame]",
+    comparisons: "Mapping[str, Comparison]",
+    extra: Mapping[str, Any],
+    *,
+    data: Path,
+    shift_energy: bool,
+) -> None:
+    """Write errors, predictions and one structure, in the form that ``qff report`` reads.
+
+    Raises:
+        OSError: if it can't be written.
+    """
+    from qiskit_qff.model.metrics import measure
+    from qiskit_qff.report.record import EVALUATION, Example, Record, environment
+
+    metrics = measure(comparisons["all"], shift_energy=shift_energy)
+    record = Record(
+        comparisons=comparisons,
+        example=Example.typical(frames, comparisons["all"], words="evaluated"),
+        environment=environment(),
+    )
+    told = plain({"data": data.name, **metrics.to_dict(), **extra})
+    with staged_directory(out) as staging:
+        (staging / EVALUATION).write_text(json_text.dumps(told, indent=1) + "\n", encoding="utf-8")
+        record.write(staging)

@@ -1,6 +1,6 @@
 """``qff info``: what a model file holds: its parameter ledger, channels and circuits."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -8,7 +8,6 @@ from qiskit_qff.cli.calibrate import print_calibration
 from qiskit_qff.cli.options import JsonOption, ModelArgument, model_file
 from qiskit_qff.cli.output import Output
 from qiskit_qff.cli.stresses import fitted_scale
-from qiskit_qff.cli.uncertainty_summary import print_training_domain
 
 if TYPE_CHECKING:
     from qiskit_qff.model.force_field import ForceField
@@ -43,7 +42,7 @@ def info(
     output.say(f"cutoff: {field.cutoff:g} Å")
     output.say("fitted to energies and forces" + ("" if scale is None else f", and to stresses ({scale:g} meV/Å³)"))
     calibration = print_calibration(field, output)
-    domain = print_training_domain(field, output)
+    domain = _print_posterior(field, output)
     if channels:
         for symbol, lines in words.items():
             output.say(f"channels of {symbol}:")
@@ -122,3 +121,27 @@ def print_ledger(field: "ForceField", output: Output) -> None:
     )
     if tied := totals["tied"]:
         output.say(f"{tied} angles and weights are not counted: a balanced register of d features has d free ones")
+
+
+def _print_posterior(field: "ForceField", output: Output) -> dict[str, Any] | None:
+    """Tell where the model was trained and whether its uncertainties are scaled; None for older files."""
+    from ase.data import chemical_symbols
+
+    from qiskit_qff.model.uncertainty import LIMIT
+
+    posterior = field.posterior
+    if posterior is None:
+        return None
+    counts = {chemical_symbols[m.number]: int(n) for m, n in zip(field.models, posterior.counts, strict=True)}
+    scaled = (
+        f"times {posterior.factor:.2f}, fitted to {posterior.n_held_out} held-out frames"
+        if posterior.n_held_out
+        else "not scaled to held-out errors"
+    )
+    output.say(f"training atoms: {', '.join(f'{count} {symbol}' for symbol, count in counts.items())}")
+    output.say(f"uncertainty: posterior of the coefficients, {scaled}; extrapolation grades up to {LIMIT:g} are known")
+    return {
+        "grade_limit": LIMIT,
+        "training_atoms": counts,
+        "factor": posterior.factor if posterior.n_held_out else None,
+    }

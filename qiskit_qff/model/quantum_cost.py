@@ -20,6 +20,7 @@ among its amplitudes needs a few circuits more than stated; by ``density`` atoms
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ from qiskit.primitives import StatevectorEstimator
 
 from qiskit_qff.circuit.compiled import compile_program
 from qiskit_qff.errors import BackendError, DataError
-from qiskit_qff.evaluators.backends import NOISELESS, check_noiseless, device_evaluator, find_device
+from qiskit_qff.evaluators.backends import NOISELESS, Device, check_noiseless, device_evaluator, find_device
 from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import TimingModel
@@ -38,6 +39,7 @@ from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.placement import place_registers, rounds_of
 from qiskit_qff.model.register import Register, RegisterKey
 from qiskit_qff.model.remote.run_directory import Settings, plan_jobs
+from qiskit_qff.structures.frame import Frame
 
 QUANTITIES = ("once", "energy", "forces", "gradient")
 """What is counted for each strategy: the calibration, then a frame's energy and forces, and a training gradient."""
@@ -211,6 +213,24 @@ def calibration_cost(field: ForceField, settings: Settings) -> CalibrationCost:
     seconds = timing.seconds(shots=shots, jobs=len(jobs))
     depth = _depths(field, evaluator)["operator"]
     return CalibrationCost(settings, len(jobs), circuits, shots, depth, seconds)
+
+
+def evaluation_circuits(field: ForceField, frames: Sequence[Frame], strategy: str, device: Device | None) -> int:
+    """Circuits of an evaluation: those that measure M once, where the strategy does, and those of every frame.
+
+    Args:
+        field: The model.
+        frames: What it is evaluated on.
+        strategy: Which circuits.
+        device: Where they run; None for a simulator without noise.
+    """
+    found, rounds = 0, rounds_of(place_registers(field, device))
+    if strategy != "environment":
+        found += circuit_counts(field, {}, n_frames=1, rounds=rounds)[strategy]["once"]
+    for frame in frames:
+        counts = circuit_counts(field, Counter(frame.numbers.tolist()), n_frames=1, rounds=rounds)[strategy]
+        found += max(counts["energy"], counts["forces"])  # by environment the forces' circuits hold the energy's
+    return found
 
 
 def _depths(field: ForceField, evaluator: PrimitiveEvaluator) -> dict[str, int]:
