@@ -6,13 +6,12 @@ diagonalised,
 .. math:: \mathrm{Tr}(M W) = \sum_k \lambda_k \langle v_k|M|v_k\rangle ,
 
 and its eigenvectors are the states that are prepared. With :math:`W = \rho = \sum_i x_i x_i^T` this is the
-energy of a frame; with :math:`W = \partial\rho/\partial R` a force; with W the derivative of a loss with
-respect to M, a training gradient over a whole data set.
+energy of a frame; with :math:`W = \partial\rho/\partial R` a force.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,100 +124,20 @@ def theta_gradient(
     if not len(factors):
         angles, readouts = np.zeros(bound.program.n_angles), np.zeros(bound.program.n_readouts)
         return ThetaGradient(angles, readouts, angles, readouts, Cost())
-    plain = Request(loader_task(bound.program), loader_parameters(bound.program, states, bound.theta))
-    still, moved = evaluator.evaluate([plain, shifted_request(bound, states)], shots=shots)
-    slopes, variances = slopes_of(bound, factors, moved)
-    return ThetaGradient(
-        theta=slopes,
-        weights=factors @ still.values,
-        theta_std_errors=np.sqrt(variances),
-        weight_std_errors=np.sqrt(factors**2 @ still.std_errors**2),
-        cost=still.cost + moved.cost,
-    )
-
-
-def shifted_request(bound: BoundProgram, states: FloatArray) -> Request:
-    """The states at every shifted rotation of U: what :func:`slopes_of` needs.
-
-    Args:
-        bound: Circuit with its parameters.
-        states: Amplitudes of any norm, shape ``(batch, 2**n)``.
-
-    Raises:
-        ConfigError: If the states do not fit the program.
-    """
-    task = loader_task(bound.program)
-    parameters = loader_parameters(bound.program, states, bound.theta)
-    return Request(task, shifted_parameters(parameters, range(task.n_preparation, task.n_parameters)))
-
-
-def slopes_of(bound: BoundProgram, factors: FloatArray, moved: Evaluation) -> tuple[FloatArray, FloatArray]:
-    """Derivatives of ``sum_k f_k <v_k|M|v_k>`` with respect to θ, and their variances.
-
-    Args:
-        bound: Circuit with its parameters.
-        factors: f, shape ``(batch,)``.
-        moved: The answer to :func:`shifted_request`.
-
-    Returns:
-        Shape ``(n_angles,)`` each.
-    """
-    gates = compile_program(bound.program).gates
+    task, gates = loader_task(bound.program), compile_program(bound.program).gates
+    plain = loader_parameters(bound.program, states, bound.theta)
+    shifted = shifted_parameters(plain, range(task.n_preparation, task.n_parameters))
+    still, moved = evaluator.evaluate([Request(task, plain), Request(task, shifted)], shots=shots)
     values, variances = moved.weighted(bound.weights)
     slopes = factors @ shift_derivatives(values, n_columns=len(gates.rotations))
     spreads = factors**2 @ shift_variances(variances, n_columns=len(gates.rotations))
-    return slopes @ gates.angle_matrix, spreads @ gates.angle_matrix**2
-
-
-def joint_slopes(
-    evaluators: Mapping[int, Evaluator],
-    bounds: Sequence[BoundProgram],
-    matrices: Sequence[FloatArray],
-    *,
-    shots: int | None = None,
-) -> list[Measured]:
-    """Derivatives of ``sum_s Tr(M_s W_s)`` with respect to θ of several circuits, measured together.
-
-    Costs at most ``2**n * 2 R`` circuits for a circuit with R rotations. Shots go where they lower the error of
-    the sum most, over all states of all circuits.
-
-    Args:
-        evaluators: What measures circuits of a number of qubits.
-        bounds: Circuits with their parameters.
-        matrices: W of each circuit, shape ``(2**n, 2**n)``, symmetric, of any sign.
-        shots: Executions per circuit on average.
-
-    Returns:
-        Per circuit the derivatives, shape ``(n_angles,)``.
-
-    Raises:
-        ConfigError: If a matrix has a wrong shape or is not symmetric.
-    """
-    found = []
-    for bound, matrix in zip(bounds, matrices, strict=True):
-        _check(bound, matrix[None])
-        found.append(_eigenstates(matrix[None])[1:])
-    owners = np.repeat(np.arange(len(bounds)), [len(factors) for factors, _ in found])
-    inner = np.concatenate([np.arange(len(factors)) for factors, _ in found]).astype(np.int64)
-    slopes = [np.zeros(bound.program.n_angles) for bound in bounds]
-    variances, costs = [np.zeros_like(slope) for slope in slopes], [Cost() for _ in bounds]
-    if not len(owners):
-        return [Measured(*pair, Cost()) for pair in zip(slopes, variances, strict=True)]
-    # One state's error is its factor times the spread of the readout's eigenvalues.
-    spreads = [np.ptp(bound.program.weighted_diagonal(bound.weights)) for bound in bounds]
-    weights = np.concatenate([factors * spread for (factors, _), spread in zip(found, spreads, strict=True)])
-    for level, members in _shot_levels(np.zeros(len(owners), dtype=np.int64), weights, shots):
-        for size, evaluator in evaluators.items():
-            chosen = [s for s in np.unique(owners[members]) if bounds[s].program.n_qubits == size]
-            parts = [inner[members[owners[members] == s]] for s in chosen]
-            requests = [shifted_request(bounds[s], found[s][1][part]) for s, part in zip(chosen, parts, strict=True)]
-            results = evaluator.evaluate(requests, shots=level) if requests else []
-            for s, part, result in zip(chosen, parts, results, strict=True):
-                slope, variance = slopes_of(bounds[s], found[s][0][part], result)
-                slopes[s] += slope
-                variances[s] += variance
-                costs[s] += result.cost
-    return [Measured(v, np.sqrt(e), cost) for v, e, cost in zip(slopes, variances, costs, strict=True)]
+    return ThetaGradient(
+        theta=slopes @ gates.angle_matrix,
+        weights=factors @ still.values,
+        theta_std_errors=np.sqrt(spreads @ gates.angle_matrix**2),
+        weight_std_errors=np.sqrt(factors**2 @ still.std_errors**2),
+        cost=still.cost + moved.cost,
+    )
 
 
 def _check(bound: BoundProgram, matrices: FloatArray) -> None:
@@ -240,20 +159,3 @@ def _eigenstates(matrices: FloatArray) -> tuple[IntArray, FloatArray, FloatArray
     # Rounding leaves dust on amplitudes that are zero by construction; the loader must not see it.
     states[:, ~np.any(matrices != 0.0, axis=(0, 1))] = 0.0
     return owners, eigenvalues[owners, columns], states
-
-
-def _shot_levels(owners: IntArray, factors: FloatArray, shots: int | None) -> list[tuple[int | None, IntArray]]:
-    """Groups of states with the same number of shots: a job has one precision.
-
-    Shots go as ``|eigenvalue|`` within each matrix in powers of two, at least one eighth of the average; all
-    together they are not more than ``shots`` for every state.
-    """
-    if shots is None:
-        return [(None, np.arange(len(factors)))]
-    weights = np.abs(factors)
-    sums = np.bincount(owners, weights=weights)
-    counts = np.bincount(owners)
-    wanted = weights / sums[owners] * counts[owners]
-    levels = np.clip(np.round(np.log2(wanted)), -3, None).astype(int)
-    unit = shots * len(levels) / float(np.sum(2.0**levels))
-    return [(max(1, int(unit * 2.0**level)), np.flatnonzero(levels == level)) for level in np.unique(levels)]
