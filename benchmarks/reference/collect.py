@@ -1,7 +1,6 @@
 """Put finished reference calculations into the shipped sets, and their figures into the data card.
 
     python benchmarks/reference/collect.py electrolyte RUN    # a run of li6ps5cl_cp2k.inp: ar.out, ar-pos-1.xyz, ...
-    python benchmarks/reference/collect.py go-on RUN          # writes RUN/ar.inp, with which the shipped run goes on
     python benchmarks/reference/collect.py framework FILE...  # frames labelled by `qff label --calculator cp2k`
     python benchmarks/reference/collect.py nodes FILE...      # the same, structures that a model's dynamics broke
     python benchmarks/reference/collect.py stresses FILE FINE # the same, frames of the electrolyte with `stress: true`
@@ -10,8 +9,7 @@
     python benchmarks/reference/collect.py card               # the card's figures from the files as they are
 
 `electrolyte` takes every step whose SCF converged. A run that begins at rest makes the set anew; one that begins where
-the set has a frame replaces what came after it. `go-on` takes the velocities of the last frame from the two last ones
-and the forces, as velocity Verlet has them; the thermostat begins anew. `framework` adds what the set does not hold
+the set has a frame replaces what came after it. `framework` adds what the set does not hold
 yet, in the order given; frames whose lithium has a Mulliken charge near zero are in a wrong electronic state, told and
 left out. `nodes` adds to a set of its own; its frames come with tags `round`, `seed`, `time_ps` and `broken_bonds`, and
 `origin`, the frame of `limof5` that the run began with, where that is broken itself. `stresses` gives frames of
@@ -34,17 +32,14 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import iread, read, write
 from ase.stress import full_3x3_to_voigt_6_stress
-from ase.units import Bohr, GPa, Hartree, _aut, fs
-from suite.card import card
+from ase.units import Bohr, GPa, Hartree
 
 from qiskit_qff.structures.shipped import shipped_path
 
 LEVEL = "PBE-D3BJ/DZVP-MOLOPT-SR-GTH cp2k2023.1"
 EQUILIBRATION_FS = 100.0
 """Until then the electrolyte cools down from 1300 K, two relaxation times of its thermostat."""
-ATOMIC_TIME_FS = 1e15 * _aut
-"""CP2K's unit of time in fs."""
-WHAT = ("electrolyte", "go-on", "framework", "nodes", "stresses", "scaled", "volumes", "card")
+WHAT = ("electrolyte", "framework", "nodes", "stresses", "scaled", "volumes", "card")
 SCALES = (0.98, 1.02)
 """Of the last frame's cell and of the places of its ions and phosphorus."""
 MOST_SPREAD = 0.05
@@ -131,24 +126,6 @@ def electrolyte(run):
 
 def part(time_fs):
     return "equilibration" if time_fs < EQUILIBRATION_FS else "trajectory"
-
-
-def go_on(run):
-    """The input of the shipped run, from its last frame on."""
-    before, last = read(shipped_path("li6ps5cl"), "-2:")
-    timestep = last.info["time_fs"] - before.info["time_fs"]
-    acceleration = last.get_forces() / last.get_masses()[:, None] * fs**2  # Å/fs²
-    velocities = (last.positions - before.positions) / timestep + 0.5 * timestep * acceleration
-    rows = {
-        "COORD": [f"{s} {x:.10f} {y:.10f} {z:.10f}" for s, (x, y, z) in zip(last.symbols, last.positions, strict=True)],
-        "VELOCITY": [f"{x:.12e} {y:.12e} {z:.12e}" for x, y, z in velocities / Bohr * ATOMIC_TIME_FS],
-    }
-    text = (shipped_path("li6ps5cl").parent / "li6ps5cl_cp2k.inp").read_text()
-    for name, lines in rows.items():
-        content = "".join(f"      {line}\n" for line in lines)
-        text = re.sub(rf"(&{name}\n).*?( *&END {name})", lambda m, c=content: f"{m[1]}{c}{m[2]}", text, flags=re.DOTALL)
-    run.mkdir(parents=True, exist_ok=True)
-    (run / "ar.inp").write_text(text)
 
 
 def unknown(files, frames):
@@ -260,6 +237,116 @@ def place(atoms):
     return atoms.positions.round(6).tobytes()
 
 
+# --- the tables of the data card -------------------------------------------------------------------------------------
+
+
+def table(head, rows):
+    return "\n".join([head, "|" + "---|" * (head.count("|") - 1), *rows])
+
+
+def sizes(forces):
+    """Root mean square of the components and the longest vector, as cells."""
+    return f"{np.sqrt((forces**2).mean()):.2f} | {np.linalg.norm(forces, axis=1).max():.1f}"
+
+
+def volumes_card():
+    frames = read(shipped_path("li6ps5cl_volumes"), ":")
+    lowest, rows = min(a.get_potential_energy() for a in frames), []
+    for k, a in enumerate(frames):
+        above, pull = a.get_potential_energy() - lowest, a.get_stress()[:3].mean() / GPa
+        rows.append(
+            f"| V{k} | {a.info['row']} | {a.info['linear_scale']:g} | {a.get_volume():.1f} | {above:.3f} | "
+            f"{pull:+.2f} | {sizes(a.get_forces())} |"
+        )
+    return table("| frame | of li6ps5cl | lengths | volume / Å³ | ΔE / eV | trace / 3, GPa | rms F | max F |", rows)
+
+
+def nodes_card():
+    lowest = {}
+    for a in read(shipped_path("limof5"), ":"):
+        lowest[len(a)] = min(lowest.get(len(a), np.inf), a.get_potential_energy())
+    rows = []
+    for k, a in enumerate(read(shipped_path("limof5_nodes"), ":")):
+        forces, info, charges = a.get_forces(), a.info, a.arrays["mulliken_charges"]
+        above = a.get_potential_energy() - lowest[len(a)]
+        rows.append(
+            f"| N{k} | {info['round']} | {info['seed']} | {info.get('origin', '')} | {(a.numbers == 3).sum()} | "
+            f"{info['temperature_K']:.0f} | {info['time_ps']:.1f} | {info['broken_bonds']} | "
+            f"{above:.1f} | {sizes(forces)} | {charges[a.numbers == 3].min():.2f} | "
+            f"{charges[a.numbers == 30].min():.2f} |"
+        )
+    head = "| frame | round | seed | from | Li | T / K | ps | bonds broken | ΔE / eV | rms F | max F "
+    head += "| least q of Li | of Zn |"
+    return table(head, rows)
+
+
+def framework_summary():
+    frames = read(shipped_path("limof5"), ":")
+    plain = [a for a in frames if not a.info["rattle"]]
+    loads = [int((a.numbers == 3).sum()) for a in frames]
+    four = [a for a, n in zip(frames, loads, strict=True) if n == 4]
+    energies = np.array([a.get_potential_energy() / len(a) for a in four])
+    smooth = np.array([a.get_potential_energy() / len(a) for a in four if not a.info["rattle"]])
+    forces = np.concatenate([a.get_forces().ravel() for a in frames])
+    calm = np.concatenate([a.get_forces().ravel() for a in plain])
+    charges = np.concatenate([a.arrays["mulliken_charges"][a.numbers == 3] for a in frames])
+    net = max(np.abs(a.get_forces().sum(axis=0)).max() for a in frames)
+    shares = ", ".join(f"{loads.count(n)} with {n} Li" for n in sorted(set(loads)))
+    heat = sorted({a.info["temperature_K"] for a in frames})
+    hot = ", ".join(f"{sum(a.info['temperature_K'] == t for a in frames)} at {t:.0f} K" for t in heat)
+    count = f"{len(frames)}: {len(plain)} snapshots and {len(frames) - len(plain)} rattled copies; {shares}"
+    energy = (
+        f"{energies.min():.3f} to {energies.max():.3f} eV/atom (spread {energies.std() * 1e3:.1f} meV/atom, "
+        f"without the rattled copies {smooth.std() * 1e3:.1f}); pseudopotential reference"
+    )
+    force = (
+        f"standard deviation {forces.std():.2f} eV/Å (snapshots alone {calm.std():.2f}), largest component "
+        f"{np.abs(forces).max():.1f} eV/Å; the net force reaches {net:.2f} eV/Å"
+    )
+    charge = f"{charges.mean():+.2f} e on average (Mulliken; {charges.min():.2f} to {charges.max():.2f})"
+    rows = {"frames": count, "sampled": hot, "energies of Li4": energy, "forces": force, "charge of Li": charge}
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {words} |" for name, words in rows.items())])
+
+
+def stress_words(frames):
+    """How many frames have a stress, and a third of its trace: mean and standard deviation, as two cells."""
+    found = [a.get_stress()[:3].mean() / GPa for a in frames if "stress" in a.calc.results]
+    return f"{len(found)} | {np.mean(found):+.2f} ± {np.std(found):.2f}" if found else "0 | -"
+
+
+def electrolyte_card():
+    frames = read(shipped_path("li6ps5cl"), ":")
+    rows = []
+    for name in ("equilibration", "trajectory"):
+        part = [a for a in frames if a.info["part"] == name]
+        if not part:
+            continue
+        energies = np.array([a.get_potential_energy() / len(a) for a in part])
+        forces = np.array([a.get_forces() for a in part])
+        heat = np.array([a.info["kinetic_temperature_K"] for a in part])
+        net = np.abs(forces.sum(axis=1)).max()
+        rows.append(
+            f"| {name} | {len(part)} | {part[0].info['time_fs']:.0f} to {part[-1].info['time_fs']:.0f} fs | "
+            f"{heat.mean():.0f} ({heat.min():.0f} to {heat.max():.0f}) | "
+            f"{energies.min():.4f} to {energies.max():.4f} | {forces.std():.2f} | "
+            f"{np.abs(forces).max():.1f} | {net:.3f} | {stress_words(part)} |"
+        )
+    head = "| part | frames | time | kinetic T / K | eV/atom | std F | largest component | net F | stresses "
+    head += "| trace / 3, GPa |"
+    return table(head, rows)
+
+
+def card(text):
+    """The data card with its figures as the files have them."""
+    parts = {"limof5": framework_summary(), "li6ps5cl": electrolyte_card()}
+    parts |= {"limof5 nodes": nodes_card(), "li6ps5cl volumes": volumes_card()}
+    for name, content in parts.items():
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n{content}\n{end}{rest.split(end, 1)[1]}"
+    return text
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=WHAT, default="card")
@@ -275,7 +362,6 @@ def main():
         parser.error("stresses: give FILE and FINE")
     actions = {
         "electrolyte": lambda: print(electrolyte(given.paths[0]), "frames"),
-        "go-on": lambda: go_on(given.paths[0]),
         "framework": lambda: print(framework(given.paths), "frames"),
         "nodes": lambda: print(nodes(given.paths), "frames"),
         "stresses": lambda: print(stresses(*given.paths)),

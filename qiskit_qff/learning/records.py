@@ -1,55 +1,17 @@
 """What active learning found, in numbers: by round, kept in the journal and shown on the page, and in the end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import numpy as np
-
-from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.structures.frame import Frame
+from qiskit_qff.model.metrics import Metrics
 
 End = Literal["done", "outside", "exploded"]
 
 
-@dataclass(frozen=True)
-class LabelErrors:
-    """Errors of a model on labelled frames that it was not trained on."""
-
-    n_frames: int
-    """Number of frames."""
-    energy_mae_mev_per_atom: float
-    """Mean absolute error of the energy per atom."""
-    force_mae_mev_per_ang: float
-    """Mean absolute error of the force components."""
-    force_rmse_mev_per_ang: float
-    """Root mean square error of the force components."""
-
-    @classmethod
-    def of(cls, field: ForceField, frames: Sequence[Frame]) -> Self | None:
-        """Compare predictions with labels; None without frames.
-
-        Args:
-            field: the model.
-            frames: labelled frames.
-        """
-        if not frames:
-            return None
-        energies, forces = [], []
-        for frame in frames:
-            assert frame.energy is not None
-            assert frame.forces is not None
-            said = field.predict(frame)
-            energies.append(1e3 * (said.energy - frame.energy) / frame.n_atoms)
-            forces.append(1e3 * (said.forces - frame.forces).ravel())
-        wrong = np.concatenate(forces)
-        return cls(
-            n_frames=len(frames),
-            energy_mae_mev_per_atom=float(np.abs(energies).mean()),
-            force_mae_mev_per_ang=float(np.abs(wrong).mean()),
-            force_rmse_mev_per_ang=float(np.sqrt((wrong**2).mean())),
-        )
+def _metrics(data: Mapping[str, Any] | None) -> Metrics | None:
+    return None if data is None else Metrics.from_dict(data)
 
 
 @dataclass(frozen=True)
@@ -104,13 +66,13 @@ class RoundRecord:
     """Labels in all, after this round."""
     label_seconds: float
     """Time that the labels of this round took."""
-    chosen: LabelErrors | None
+    chosen: Metrics | None
     """Errors on the chosen frames, before anything was trained on them."""
-    drawn: LabelErrors | None
+    drawn: Metrics | None
     """Errors on the drawn frames."""
-    new: LabelErrors | None
+    new: Metrics | None
     """Errors on both together."""
-    held_out: LabelErrors | None
+    held_out: Metrics | None
     """Errors on all frames held out so far."""
 
     @property
@@ -135,11 +97,9 @@ class RoundRecord:
         Args:
             data: the entry of the journal.
         """
-        content = dict(data)
-        for key in ("chosen", "drawn", "new", "held_out"):
-            content[key] = None if content[key] is None else LabelErrors(**content[key])
-        content["runs"] = tuple(RunOutcome(**run) for run in content["runs"])
-        return cls(**content)
+        errors = {name: _metrics(data[name]) for name in ("chosen", "drawn", "new", "held_out")}
+        runs = tuple(RunOutcome(**run) for run in data["runs"])
+        return cls(**{**data, **errors, "runs": runs})
 
 
 REASONS = {
@@ -160,7 +120,7 @@ class Learnt:
     """All rounds, those of earlier processes included."""
     models: tuple[Path, ...]
     """Model of each round, and one more where labels came after the last."""
-    held_out: tuple[LabelErrors | None, ...]
+    held_out: tuple[Metrics | None, ...]
     """Errors of each of these models on all frames held out; None where there are none."""
     n_labels: int
     """Labels in all."""
@@ -168,3 +128,20 @@ class Learnt:
     """Frames that the last model was trained on."""
     n_failed: int
     """Frames that the calculator failed on."""
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read back what ``dataclasses.asdict`` made, with other entries beside.
+
+        Args:
+            data: the content of ``learn.json``.
+        """
+        return cls(
+            reason=str(data["reason"]),
+            rounds=tuple(RoundRecord.from_dict(record) for record in data["rounds"]),
+            models=tuple(map(Path, data["models"])),
+            held_out=tuple(map(_metrics, data["held_out"])),
+            n_labels=int(data["n_labels"]),
+            n_train=int(data["n_train"]),
+            n_failed=int(data["n_failed"]),
+        )

@@ -24,8 +24,9 @@ from qiskit_qff.labelling.label import DIGITS, LabelFile, as_text, frame_id, lab
 from qiskit_qff.labelling.reference import Reference
 from qiskit_qff.learning.config import LearnConfig
 from qiskit_qff.learning.dynamics import ROLE, ROUND, TEST, TRAIN, PlannedRun, choose, explore, harvest, plan_runs
-from qiskit_qff.learning.records import LabelErrors, Learnt, RoundRecord, RunOutcome
+from qiskit_qff.learning.records import Learnt, RoundRecord, RunOutcome
 from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.metrics import Metrics, compare_model, measure
 from qiskit_qff.model.uncertainty import UncertaintyEstimator
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
@@ -265,10 +266,10 @@ class _Run:
             n_set_aside=len(mine) - len(drawn) - len(usable),
             n_labels=len(self.labels),
             label_seconds=sum(float(frame.tags["label_wall_s"]) for frame in mine),
-            chosen=LabelErrors.of(field, usable),
-            drawn=LabelErrors.of(field, drawn),
-            new=LabelErrors.of(field, [*usable, *drawn]),
-            held_out=LabelErrors.of(field, self.held_out(round_)),
+            chosen=_errors(field, usable),
+            drawn=_errors(field, drawn),
+            new=_errors(field, [*usable, *drawn]),
+            held_out=_errors(field, self.held_out(round_)),
         )
 
     def finish(self, reason: str, records: list[RoundRecord]) -> Learnt:
@@ -288,7 +289,7 @@ class _Run:
             reason=reason,
             rounds=tuple(records),
             models=tuple(models),
-            held_out=tuple(LabelErrors.of(field, held_out) for field in fields),
+            held_out=tuple(_errors(field, held_out) for field in fields),
             n_labels=len(self.labels),
             n_train=len(self.training(n_models - 2)),
             n_failed=len(self.asked) - len(self.labels),
@@ -396,6 +397,11 @@ class _Run:
     def held_out(self, round_: int) -> list[Frame]:
         """Frames held out up to a round."""
         return [frame for frame in self.labels if frame.tags[ROLE] == TEST and int(frame.tags[ROUND]) <= round_]
+
+
+def _errors(field: ForceField, frames: Sequence[Frame]) -> Metrics | None:
+    """Errors of a model on labelled frames; None without frames."""
+    return measure(compare_model(field, frames)) if frames else None
 
 
 def write_frames(path: Path, frames: Sequence[Frame]) -> None:

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from qiskit_qff.bounded import read_json
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.learning.records import REASONS, LabelErrors, RoundRecord
+from qiskit_qff.learning.records import REASONS, RoundRecord
 from qiskit_qff.model.metrics import MEV_PER_EV, Metrics
 from qiskit_qff.report.device import calibration_part, device_part
 from qiskit_qff.report.dynamics import analysis_part, md_part
@@ -178,13 +178,13 @@ def learning_part(directory: Path) -> Part | None:
     with reading(path, remedy="The same qff learn command writes it again."):
         told = read_json(path)
         rounds = tuple(RoundRecord.from_dict(record) for record in told["rounds"])
-        held_out = [None if errors is None else LabelErrors(**errors) for errors in told["held_out"]]
+        held_out = [None if errors is None else Metrics.from_dict(errors) for errors in told["held_out"]]
         state = f"It ended because: {REASONS[told['reason']]}."
         return learning_page(rounds, held_out, labels=f"labels by {told['calculator']} ({told['level']})", state=state)
 
 
 def learning_page(
-    rounds: Sequence[RoundRecord], held_out: Sequence[LabelErrors | None], *, labels: str, state: str
+    rounds: Sequence[RoundRecord], held_out: Sequence[Metrics | None], *, labels: str, state: str
 ) -> Part:
     """Active learning, of a finished run or of one at work.
 
@@ -222,7 +222,7 @@ def learning_page(
 
 
 @rc_context(STYLE)
-def learning_figure(rounds: Sequence[RoundRecord], held_out: Sequence[LabelErrors | None] = ()) -> Figure:
+def learning_figure(rounds: Sequence[RoundRecord], held_out: Sequence[Metrics | None] = ()) -> Figure:
     """By round: time that the dynamics lasted, largest grade, force errors.
 
     Args:
@@ -242,7 +242,7 @@ def learning_figure(rounds: Sequence[RoundRecord], held_out: Sequence[LabelError
     middle.plot([record.round for record in rounds], ratios, "o-", color=PALETTE[0])
     middle.axhline(1.0, color=INK, linestyle="--", linewidth=1.0)
     middle.set(ylabel="largest grade\n(its limit = 1)", yscale="log")
-    curves: dict[str, Sequence[LabelErrors | None]] = {
+    curves: dict[str, Sequence[Metrics | None]] = {
         "chosen frames, before training on them": [record.chosen for record in rounds],
         "drawn frames of the round": [record.drawn for record in rounds],
         "all frames held out": held_out,

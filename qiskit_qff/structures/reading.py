@@ -14,6 +14,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -224,6 +225,8 @@ def _extxyz(path: Path) -> Iterator["Atoms"]:
                 f"{where}: {n_atoms} atoms announced in line {line}, but the file ends after "
                 f"{max(0, len(block) - 1)} of them. The file is cut short: copy it again, or remove this last frame."
             )
+        if re.search(r"Properties=\S*:\d{5,}", block[0]):  # ASE would first make room for so many columns
+            raise DataError(f"{where}, line {line + 1}: Properties announces over 9999 columns. Correct their number.")
         try:
             (atoms,) = read_xyz(io.StringIO("".join([head, *block])), slice(None))
         except Exception as error:  # noqa: BLE001 - ASE raises whatever its code meets in a damaged frame

@@ -305,6 +305,7 @@ def load_run(directory: Path) -> Run:
         jobs = tuple(PlannedJob(**{**job, "rows": tuple(map(tuple, job["rows"]))}) for job in plan["jobs"])
         run = Run(directory, plan["run_id"], Settings(**plan["settings"]), jobs, plan["snapshot"])
         digest = plan["model_sha256"]
+        run.tiles()
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"{path} is damaged ({type(error).__name__}: {error}); restore it from a copy, or start a new run."

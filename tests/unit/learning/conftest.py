@@ -10,8 +10,8 @@ from ase.io import write
 CONFIG = {
     "start": "start.extxyz",
     "label": {"calculator": "emt"},
-    "md": {"temperatures_k": [300], "time_ps": 0.6, "timestep_fs": 2.0, "interval": 10, "repeats": 2},
-    "select": {"per_round": 4, "held_out": 2},
+    "md": {"temperatures_k": [1200], "time_ps": 0.6, "timestep_fs": 2.0, "interval": 10, "repeats": 2},
+    "select": {"per_round": 4, "held_out": 2, "break_at": 1.1},
     "stop": {"rounds": 2},
     "train": {
         "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
