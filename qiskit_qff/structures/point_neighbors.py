@@ -3,6 +3,9 @@
 A domain decomposition hands every process its own atoms first and then copies of whatever is near them, periodic
 images included, so no period is left to handle. Only the first ``n_centers`` points get a row; the others appear
 as neighbours. Points are sorted into cubes at least as wide as the cutoff, and each centre looks into 27 of them.
+
+PERF: vesin also lists the neighbours of the copies: 2.3 instead of 0.5 ms for 83 atoms with 725 copies, 18 instead of
+10 ms for 2,241 with 3,647.
 """
 
 import numba
