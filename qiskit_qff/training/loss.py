@@ -319,6 +319,10 @@ def energy_of(frame: Frame, counts: FloatArray, references: References) -> tuple
     return counts @ references.directions, float(frame.energy or 0.0) - float(counts @ references.baseline)
 
 
+ROWS_AT_ONCE = 256
+"""Rows of a large matrix that are updated together."""
+
+
 def eliminate_last(equations: NormalEquations, count: int) -> NormalEquations:
     """Minimise over the last columns exactly and drop them.
 
@@ -336,8 +340,11 @@ def eliminate_last(equations: NormalEquations, count: int) -> NormalEquations:
     scale = 1.0 / np.sqrt(np.maximum(np.diagonal(corner), 1e-300))
     inverse = np.linalg.pinv(corner * np.outer(scale, scale), rcond=1e-12, hermitian=True) * np.outer(scale, scale)
     coupling = equations.gram[head, tail]
-    # Only a thin product is subtracted: the large block is updated in place.
-    equations.gram[head, head] -= (coupling @ inverse) @ coupling.T
+    # PERF: updated in place, some rows at a time; the product of all would take as much memory as the Gram matrix.
+    thin = coupling @ inverse
+    for begin in range(0, len(thin), ROWS_AT_ONCE):
+        rows = slice(begin, min(begin + ROWS_AT_ONCE, len(thin)))
+        equations.gram[rows, head] -= thin[rows] @ coupling.T
     moment = equations.moment[head] - coupling @ (inverse @ equations.moment[tail])
     constant = equations.constant - float(equations.moment[tail] @ inverse @ equations.moment[tail])
     return NormalEquations(equations.gram[head, head], moment, constant)

@@ -220,6 +220,7 @@ def channel_statistics(
         )
         energies.settle()
         sums.merge(energies)
+        del energies  # a Gram matrix over the pool
     sums.equations.symmetric()
     mean, covariance = sums.moments.mean(), sums.moments.covariance()
     return PoolStatistics(sets, tables, mean, covariance, eliminate_last(sums.equations, references.count))
