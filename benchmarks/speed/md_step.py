@@ -35,7 +35,7 @@ from qiskit_qff.model.config import OptimizerConfig
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.calculator import QFFCalculator
 from qiskit_qff.simulation.dynamics import assign_velocities
-from qiskit_qff.simulation.lammps_run import load_mpi, start_lammps
+from qiskit_qff.simulation.lammps import load_mpi, start_lammps
 from qiskit_qff.structures.neighbors import VerletList
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped

@@ -31,7 +31,7 @@ import numpy as np
 from qiskit_qff import train
 from qiskit_qff.model.config import OptimizerConfig, TrainConfig
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.simulation.lammps_run import mpi_launcher
+from qiskit_qff.simulation.lammps import mpi_launcher
 from qiskit_qff.structures.neighbors import VerletList
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.shipped import read_shipped

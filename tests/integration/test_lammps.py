@@ -18,7 +18,7 @@ from contracts.force_field.quantum_model import small_quantum_model
 from qiskit_qff import ForceField, QFFCalculator
 from qiskit_qff.cli.main import run
 from qiskit_qff.model.fence import FencedForceField
-from qiskit_qff.simulation.lammps_run import load_mpi, mpi_launcher, newest_restart
+from qiskit_qff.simulation.lammps import load_mpi, mpi_launcher, newest_restart
 from qiskit_qff.simulation.trajectory import read_trajectory
 
 needs_lammps = pytest.mark.skipif(
@@ -228,10 +228,10 @@ def test_a_launcher_of_another_mpi_library_is_noticed(workplace, tmp_path, capsy
 def test_refusals_are_one_line_and_bugs_keep_their_traceback(workplace, tmp_path, capsys):
     prepare(workplace, tmp_path / "run", capsys, steps=0)
     bug = (
-        "from pathlib import Path; from qiskit_qff.simulation import lammps_coupling, lammps_run\n"
+        "from pathlib import Path; from qiskit_qff.simulation import lammps as ours\n"
         "def broken(*arguments): raise TypeError('a bug of ours')\n"
-        "lammps_coupling.ForceFieldCallback = broken\n"
-        f"lammps_run.main(Path({str(tmp_path / 'run')!r}), ['--quiet'])"
+        "ours.ForceFieldCallback = broken\n"
+        f"ours.main(Path({str(tmp_path / 'run')!r}), ['--quiet'])"
     )
     done = subprocess.run([sys.executable, "-c", bug], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
