@@ -188,7 +188,7 @@ def metrics_table(named: dict[str, "Metrics"], output: Output) -> None:
         ("set", "frames", "energy MAE", "RMSE (meV/atom)", "force MAE", "RMSE (meV/Å)"),
         [
             (
-                name,
+                "test, linear model" if name == "linear_test" else name,
                 metrics.n_frames,
                 metrics.energy_mae_mev_per_atom,
                 metrics.energy_rmse_mev_per_atom,

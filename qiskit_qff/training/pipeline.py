@@ -97,7 +97,7 @@ class TrainedModel:
     seconds: float
     """Wall time of reading and fitting in s."""
     metrics: dict[str, Metrics] = field(default_factory=dict)
-    """Errors by the same names."""
+    """Errors by the same names, and as ``linear_test`` those of the linear model on the same channels, held out."""
     measured: MeasuredTraining | None = None
     """How training on a backend went; None where losses were computed."""
     coverage: Coverage | None = None
@@ -214,6 +214,10 @@ def train(
     comparisons = {
         name: compare_model(result.force_field, frames, progress=report) for name, frames in sides.items() if frames
     }
+    metrics = {"train": measure(comparisons["train"])}
+    if found.held_out:
+        metrics["linear_test"] = measure(compare_model(result.linear, found.held_out, progress=report))
+        metrics["test"] = measure(comparisons["test"])
     seen = {SEEN_FRAMES: sorted({frame_hash(frame) for frame in training})}
     known = replace(result.force_field, metadata={**result.force_field.metadata, **seen})
     model, coverage = _scaled(known, found.held_out, comparisons.get("test"), report)
@@ -222,7 +226,7 @@ def train(
         replace(result, force_field=model),
         comparisons,
         seconds,
-        metrics={name: measure(comparison) for name, comparison in comparisons.items()},
+        metrics=metrics,
         measured=measured,
         coverage=coverage,
     )

@@ -26,12 +26,15 @@ from qiskit_qff.compression.selection import PoolStatistics, feature_maps, linea
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.config import ResolvedConfig, TrainConfig
 from qiskit_qff.model.core_repulsion import CoreRepulsion
+from qiskit_qff.model.evaluation import FoldedForceField
 from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.prediction import Prediction
 from qiskit_qff.model.register import Register
 from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.model.uncertainty import Posterior
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.species import species_of
+from qiskit_qff.structures.neighbors import neighbor_list
+from qiskit_qff.structures.species import species_index, species_of
 from qiskit_qff.training.balance import BalancedRegister, minimise_balanced
 from qiskit_qff.training.defaults import (
     fit_pool,
@@ -64,6 +67,30 @@ STRICTER = (1e-3, 3e-3, 1e-2)
 """Shares of a channel's norm that have to be new, in the choices that follow; more cost more than noise did."""
 
 
+@dataclass(frozen=True, eq=False)
+class LinearModel:
+    """The best linear model on the features of a circuit, to judge the circuit by."""
+
+    folded: FoldedForceField
+    """Channels and matrices that hold linear terms only."""
+    species: tuple[int, ...]
+    """Atomic numbers, ascending."""
+    r_cut: float
+    """Cutoff radius in Å."""
+
+    def predict(self, frame: Frame) -> Prediction:
+        """Evaluate one structure.
+
+        Args:
+            frame: The structure; its labels are not used.
+
+        Raises:
+            DataError: If an atom is of a species the model does not know.
+        """
+        neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, self.r_cut)
+        return self.folded.evaluate(species_index(frame.numbers, self.species, where=frame.where), neighbors)
+
+
 @dataclass(frozen=True)
 class TrainingResult:
     """A force field and how it came about."""
@@ -77,6 +104,8 @@ class TrainingResult:
     forces or stresses squared."""
     linear_loss: float
     """Loss of the best linear model on the same features."""
+    linear: LinearModel
+    """That model."""
     bound: float
     """Loss of the best symmetric matrices of the same registers; no circuit can be better."""
     selection: SelectionPath | None
@@ -123,9 +152,29 @@ class PreparedTraining:
             restarts=tuple(runs),
             loss=loss,
             linear_loss=self.objective.linear_solution()[0],
+            linear=self.linear_model(model),
             bound=self.objective.bound()[0],
             selection=self.selection,
         )
+
+    def linear_model(self, circuits: ForceField) -> LinearModel:
+        """The best linear model on the features of a force field of this training.
+
+        Args:
+            circuits: The force field.
+        """
+        _, coefficients, coordinates = self.objective.linear_solution()
+        references = self.objective.statistics.references.energies(coordinates)
+        models, matrices = [], {}
+        for s, model in enumerate(circuits.models):
+            own = np.flatnonzero(self.objective.statistics.owners == s)
+            terms = np.concatenate([coefficients[r] for r in own])
+            matrix = np.zeros((len(terms) + 1,) * 2)
+            matrix[0, 1:] = matrix[1:, 0] = 0.5 * terms
+            matrices[model.number] = matrix
+            models.append(replace(model, reference_energy=float(references[s])))
+        folded = FoldedForceField.of(models, matrices, r_cut=circuits.r_cut, repulsion=circuits.repulsion)
+        return LinearModel(folded, circuits.species, circuits.r_cut)
 
     def force_field(self, parameters: FloatArray) -> ForceField:
         """Force field of some parameters.

@@ -53,7 +53,8 @@ def test_a_data_file_alone(data, tmp_path, capsys, name, cutoff, products) -> No
     trained = train(path)
     assert written(tmp_path / "run") == saved(trained, tmp_path)
     assert (trained.config.descriptor.r_cut, trained.config.descriptor.products) == (cutoff, products)
-    assert told["test"]["force_mae_mev_per_ang"] == trained.metrics["test"].force_mae_mev_per_ang
+    for part in ("test", "linear_test"):
+        assert told[part]["force_mae_mev_per_ang"] == trained.metrics[part].force_mae_mev_per_ang
     # The configuration that the run wrote is a whole one, and gives the same model again.
     assert run(["train", str(tmp_path / "run" / "config.yaml"), "--out", str(tmp_path / "again")]) == 0
     assert written(tmp_path / "again") == written(tmp_path / "run")

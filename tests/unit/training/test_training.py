@@ -12,6 +12,7 @@ from qiskit_qff.compression.selection import feature_maps, select_channels
 from qiskit_qff.descriptors.pool import PoolSettings
 from qiskit_qff.errors import BudgetError, DataError
 from qiskit_qff.model.config import parse_config
+from qiskit_qff.model.metrics import compare_model
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.balance import minimise_balanced
 from qiskit_qff.training.defaults import resolve_config
@@ -222,3 +223,12 @@ def test_missing_labels_name_the_frame(frames, missing):
 def test_no_frames_is_an_error():
     with pytest.raises(DataError, match="no frames"):
         fitted([], small_config(), rng=np.random.default_rng(0))
+
+
+def test_the_linear_model_has_the_loss_of_the_normal_equations(frames) -> None:
+    """Its predictions, frame by frame, against the loss that was solved for."""
+    result = fitted(frames, small_config(max_parameters=6), rng=np.random.default_rng(0))
+    found = compare_model(result.linear, frames)
+    energies = 1e-3 * found.energy_errors / WEIGHTS.energy_scale
+    forces = 1e-3 * found.force_errors / WEIGHTS.force_scale
+    assert np.mean(energies**2) + np.mean(forces**2) == pytest.approx(result.linear_loss, rel=0.01)
