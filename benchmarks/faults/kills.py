@@ -207,7 +207,9 @@ def results(directory):
     found = {}
     for path in sorted(directory.rglob("*")):
         name = str(path.relative_to(directory))
-        if path.is_file() and "run/journal" not in name and name != "run/run.json":  # names and ids of jobs
+        # Names and ids of jobs are drawn anew in every run.
+        of_jobs = name.startswith(("run/journal", "run/server/")) or name == "run/run.json"
+        if path.is_file() and not of_jobs:
             found[name] = content(path)
     return found
 

@@ -95,7 +95,6 @@ def evaluate(
         asked = {"backend": backend, "strategy": strategy, "mitigation": mitigation}
         _rehearse(field, frames, output, decoupling=decoupling, shots=shots, **asked)
         return
-    output.say(parameters_in_words(field.n_trainable))
     extra: dict[str, Any] = parameter_count(field.n_trainable)
     extra |= {"n_frames_seen_in_training": None if seen is None else sum(seen)}
     if backend == "exact" and shots is None:
@@ -114,6 +113,7 @@ def evaluate(
             seed=seed,
         )
         extra |= measured
+    output.say(parameters_in_words(field.n_trainable))
     comparison = _compare(frames, predictions, shift_energy=shift_energy)
     if uncertainty:
         extra |= {"uncertainty": _print_uncertainty(field, frames, comparison, output)}

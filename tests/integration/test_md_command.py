@@ -127,7 +127,7 @@ def test_result_and_files(workplace, tmp_path, capsys):
     }  # fmt: skip
     assert (result["steps"], result["time_ps"], result["ensemble"]) == (200, 0.8, "npt")
     assert result["resumed_from_step"] is None
-    assert len(result["plots"]) == 3
+    assert result["plots"] == [str(out / "md.png")]
     for path in (result["trajectory"], result["log"], *result["plots"]):
         assert (tmp_path / path).stat().st_size > 0
 

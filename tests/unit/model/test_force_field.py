@@ -92,7 +92,7 @@ def test_ledger_counts_what_the_file_holds(force_field):
         (lambda d: d["species"][0]["registers"][0]["weights"].append(1.0), "weights"),
         (lambda d: d["species"][0]["registers"][0].update(n_features=9), "9 were given"),
         (lambda d: d["species"][0]["registers"].pop(), "the registers hold"),
-        (lambda d: d["species"][0]["spread"]["triangles"][0].pop(), "damaged"),
+        (lambda d: d["posterior"]["covariance"].pop(), "triangle"),
         (lambda d: d["species"][0]["compression"]["mean"].pop(), "compression"),
         (lambda d: d["species"][0]["compression"]["channels"]["pair_species"].append(1), "channel"),
         (lambda d: d.update(r_cut=-1.0), "r_cut"),

@@ -46,30 +46,6 @@ def test_composition_and_cell(frames):
     assert len({frame.positions.tobytes() for frame in frames}) == len(frames)
 
 
-def test_table_of_the_card_is_that_of_the_file(frames, card):
-    rows = [line.strip("| ").split("|") for line in card.splitlines() if re.match(r"\| \d+ \|", line)]
-    assert len(rows) == len(frames)
-    for frame, row in zip(frames, rows, strict=True):
-        tags = frame.tags
-        assert [cell.strip() for cell in row[:4]] == [
-            str(value) for value in (frame.index, tags["replica"], tags["chunk"], tags["snapshot"])
-        ]
-        assert float(row[4]) == tags["temperature_K"]
-        assert ("yes" in row[5]) == (tags["rattle"] > 0)
-        assert int(row[6]) == frame.symbols.count("Li")
-        alike = [other.energy for other in frames if other.n_atoms == frame.n_atoms]
-        measured = [
-            (frame.energy - min(alike)) / frame.n_atoms * 1e3,
-            np.sqrt((frame.forces**2).mean()),
-            np.linalg.norm(frame.forces, axis=1).max(),
-            np.abs(frame.forces.sum(axis=0)).max(),
-        ]
-        np.testing.assert_allclose([float(cell) for cell in row[7:11]], measured, atol=0.0501)
-        if row[11].strip() != "-":
-            assert float(row[11]) > 0.1  # lithium near zero would be another electronic state
-        assert (row[11].strip() == "-") == ("Li" not in frame.symbols)
-
-
 def test_figures_of_the_card(frames, card):
     forces = np.concatenate([frame.forces.ravel() for frame in frames])
     energies = np.array([frame.energy / frame.n_atoms for frame in frames if frame.n_atoms == 110])
