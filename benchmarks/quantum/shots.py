@@ -12,6 +12,7 @@ all circuits: of the calibration for `operator`, of one frame otherwise.
 import argparse
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import patch
 
@@ -111,7 +112,7 @@ def main():
                 },
                 where="benchmark",
             )
-            with patch.multiple(selection, **basis):
+            with patch.multiple(selection, **basis) if basis else nullcontext():
                 field = train(frames, config).force_field
             force, energy = accuracy(field, test)
             row = {"set": name, "training": label, "force_mae_mev_per_ang": force, "energy_mae_mev_per_atom": energy}
