@@ -24,8 +24,7 @@ from qiskit_machine_learning.gradients import ParamShiftEstimatorGradient
 from qiskit_qff import train
 from qiskit_qff.circuit.program import diagonal_observable
 from qiskit_qff.encoding.preparation import loader_circuit
-from qiskit_qff.encoding.tree import tree_layout
-from qiskit_qff.encoding.tree import loader_angles
+from qiskit_qff.encoding.tree import loader_angles, tree_layout
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.strategies.readouts import measure_registers
 from qiskit_qff.evaluators.tiling import TiledEvaluator, without_device
