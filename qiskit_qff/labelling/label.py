@@ -373,6 +373,7 @@ class _Worker:
         began = time.monotonic()
         try:
             if self._pool is None:
+                self._process = 0
                 self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
                 self._process = self._pool.submit(_lead, self._log, self._threads).result(START_SECONDS)
                 self._pool.submit(_set_up, *self._start).result(START_SECONDS)
@@ -393,9 +394,12 @@ class _Worker:
         """End the process and the programs that it started."""
         pool, self._pool = self._pool, None
         if pool is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process, signal.SIGKILL)
-            pool.shutdown(cancel_futures=True)
+            if self._process:
+                with suppress(ProcessLookupError):
+                    os.killpg(self._process, signal.SIGKILL)
+            # A process that has not said its number yet leads no group (and group 0 is ours): it ends when it is ready.
+            pool.shutdown(wait=self._process != 0, cancel_futures=True)
+            self._process = 0
 
 
 _STATE: dict[str, Any] = {}
