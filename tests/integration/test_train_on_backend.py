@@ -16,6 +16,7 @@ import yaml
 from qiskit_qff.cli.main import run
 from qiskit_qff.evaluators.backends import find_device
 from qiskit_qff.evaluators.exact import SampledEvaluator
+from qiskit_qff.evaluators.tiling import TiledEvaluator
 from qiskit_qff.training.measured import run as measured_run
 
 CONFIG = """
@@ -164,6 +165,23 @@ def test_all_jobs_of_a_device_share_one_session(config, tmp_path, monkeypatch):
     assert run(["train", str(config), "--out", str(tmp_path / "out"), *arguments]) == 0
     assert opened == ["session"]
     assert [(name, mode) for name, _, mode in used] == [("ibm_test", "the session")]
+
+
+@pytest.mark.parametrize("preset", ["none", "readout"])
+def test_a_simulator_measures_with_the_mitigation_that_was_asked_for(config, tmp_path, monkeypatch, preset):
+    built, build = [], measured_run.build_evaluator
+
+    def kept(name, **options):
+        built.append(build(name, **options))
+        return built[-1]
+
+    monkeypatch.setattr(measured_run, "build_evaluator", kept)
+    asked = ["--backend", "aer", "--mitigation", preset, "--shots", "1000", "--steps", "1", "--optimizer", "adam"]
+    assert run(["train", str(config), "--out", str(tmp_path / "out"), *asked]) == 0
+    assert built
+    for one in built:
+        alone = one.evaluator_on(None) if isinstance(one, TiledEvaluator) else one
+        assert bool(alone.estimator.options.resilience.measure_mitigation) == (preset == "readout")
 
 
 @pytest.mark.parametrize(

@@ -471,9 +471,18 @@ def _opened(asked: EstimatorConfig, layout: ParameterLayout, rng: np.random.Gene
     if asked.backend in SIMULATORS:
         yield Machine(
             {
-                size: build_evaluator(asked.backend, n_qubits=size, n_registers=count, shots=asked.shots, rng=rng)
+                size: build_evaluator(
+                    asked.backend,
+                    n_qubits=size,
+                    n_registers=count,
+                    shots=asked.shots,
+                    mitigation=asked.mitigation,
+                    dynamical_decoupling=asked.dynamical_decoupling,
+                    rng=rng,
+                )
                 for size, count in counts.items()
-            }
+            },
+            timing=TimingModel(mitigation_factor=preset.time_factor),
         )
         return
     device = find_device(asked.backend, n_qubits=min(counts))
