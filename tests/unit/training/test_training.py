@@ -20,7 +20,7 @@ from qiskit_qff.training.loss import LossWeights
 from qiskit_qff.training.objective import Objective, ParameterLayout
 from qiskit_qff.training.solver import minimise
 from qiskit_qff.training.statistics import find_shortest, pool_statistics, quadratic_statistics
-from qiskit_qff.training.trainer import prepare, sum_pool
+from qiskit_qff.training.trainer import fit, prepare, sum_pool
 
 SMALL = {
     "descriptor": {"r_cut": 4.5, "n_narrow": 6, "n_broad": 3, "n_radial": 2, "l_max": 2},
@@ -226,9 +226,17 @@ def test_no_frames_is_an_error():
 
 
 def test_the_linear_model_has_the_loss_of_the_normal_equations(frames) -> None:
-    """Its predictions, frame by frame, against the loss that was solved for."""
-    result = fitted(frames, small_config(max_parameters=6), rng=np.random.default_rng(0))
-    found = compare_model(result.linear, frames)
-    energies = 1e-3 * found.energy_errors / WEIGHTS.energy_scale
-    forces = 1e-3 * found.force_errors / WEIGHTS.force_scale
-    assert np.mean(energies**2) + np.mean(forces**2) == pytest.approx(result.linear_loss, rel=0.01)
+    """Its predictions, frame by frame, against the loss of the solution, without the ridge that it was solved with."""
+    prepared = prepare(frames, small_config(max_parameters=6))
+    _, coefficients, references = prepared.objective.linear_solution()
+    found, starts = prepared.objective.statistics, prepared.objective.statistics.starts
+    vector = np.zeros(len(found.equations.moment))
+    for begin, terms in zip(starts, coefficients, strict=False):
+        vector[begin + 1 : begin + 1 + len(terms)] = 0.5 * terms
+    vector[starts[-1] :] = references
+    loss = replace(found.equations, gram=found.equations.symmetric()).loss(vector)
+    model = fit(prepared, rng=np.random.default_rng(0)).linear
+    off = compare_model(model, frames)
+    energies = 1e-3 * off.energy_errors / WEIGHTS.energy_scale
+    forces = 1e-3 * off.force_errors / WEIGHTS.force_scale
+    assert np.mean(energies**2) + np.mean(forces**2) == pytest.approx(loss, rel=1e-6)
