@@ -225,7 +225,7 @@ def _backend_section(told: Mapping[str, Any], bound: float) -> Section:
     kept = {"last": "the last ones", "average": "an average over the last steps", "start": "those of the start"}
     caption = (
         f"{told['steps_done']} steps of {told['optimizer']}, mitigation: {told['mitigation']}. The angles kept are "
-        f"{kept.get(told['kept'], told['kept'])}; their loss was measured with more shots."
+        f"{kept.get(told['kept'], told['kept'])}; their loss was measured once more."
     )
     alt = f"Loss falls from {told['losses'][0]:.3g} to {told['final_loss']:.3g} as measured."
     costs = {

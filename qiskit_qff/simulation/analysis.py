@@ -444,7 +444,7 @@ def _vibrations(trajectory: Trajectory) -> dict[str, FloatArray]:
         DataError: if velocities or times are missing, or there are too few frames.
     """
     if trajectory.velocities is None:
-        raise DataError("the frames carry no velocities; write them (qff md --velocities).")
+        raise DataError("the frames carry no velocities; write momenta with the trajectory, as qff md does.")
     spacing = trajectory.spacing_ps()
     length = min(trajectory.n_frames, max(_FEWEST_FOR_VIBRATIONS, round(1.0 / (_RESOLUTION_THZ * spacing))))
     if length < _FEWEST_FOR_VIBRATIONS:
