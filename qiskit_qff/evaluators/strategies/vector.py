@@ -115,7 +115,7 @@ def _settings(prepare: QuantumCircuit) -> tuple[MeasurementTask, ...]:
 def _check(program: CircuitProgram) -> None:
     """Refuse readouts that are not of rank one."""
     if not is_rank_one(program):
-        raise ConfigError("Only a rank-one readout of a real circuit is measured by its vector.")
+        raise ConfigError("Only the readout 'rank_one' of a real circuit is measured by its vector.")
 
 
 def vector_requests(bound: BoundProgram) -> list[Request]:
