@@ -122,7 +122,7 @@ def check_cutoff_crossing(potential):
     """Energy and force fade out at the cutoff like h^3 and h^2, h below it: no jump in two derivatives."""
     for first in potential.species:
         for second in potential.species:
-            depth = np.array([0.02, 0.01, 0.005]) * potential.cutoff
+            depth = np.array([0.004, 0.002, 0.001]) * potential.cutoff
             energies, forces = [], []
             for h in (*depth, -1e-6):
                 dimer = Atoms([first, second], positions=[[0, 0, 0], [0, 0, potential.cutoff - h]])
