@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from documentation import Reader, captured, masked
+from documentation import Reader, captured
 
 from qiskit_qff.cli.main import run
 from qiskit_qff.structures.reading import read_frames
@@ -105,19 +105,6 @@ def test_every_tutorial_is_followed() -> None:
         "lammps",
         "properties",
     }
-
-
-def test_a_wrong_promise_is_noticed(tmp_path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("```python\nprint('loss 4.2')\n```\n\n```text\nloss 17\n```\n")
-    assert Reader(tmp_path).follow(page) == 1
-    page.write_text("```python\nprint('loss 4.2')\n```\n\n```text\ngain 4.2\n```\n")
-    with pytest.raises(AssertionError, match="promises 'gain"):
-        Reader(tmp_path).follow(page)
-    page.write_text("<!-- not run: no account -->\n```sh\nqff train data --out run --fly\n```\n")
-    with pytest.raises(AssertionError, match=r"no .*--fly"):
-        Reader(tmp_path).follow(page)
-    assert masked("a -1.5e-3  b") == "a # b"
 
 
 def test_quoted_messages_are_those_of_the_code() -> None:

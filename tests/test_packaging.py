@@ -79,8 +79,3 @@ def test_what_is_imported_is_declared() -> None:
 def test_one_version() -> None:
     assert PROJECT["version"] == qiskit_qff.__version__
     assert f"\nversion: {qiskit_qff.__version__}\n" in (ROOT / "CITATION.cff").read_text()
-
-
-def test_types_are_published() -> None:
-    assert (ROOT / "qiskit_qff" / "py.typed").is_file()
-    assert "Typing :: Typed" in PROJECT["classifiers"]

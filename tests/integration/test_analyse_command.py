@@ -84,19 +84,6 @@ def test_one_trajectory(walks, tmp_path, capsys):
     assert "<svg" in (out / "analysis.html").read_text()
 
 
-def test_a_reference_of_other_elements_is_told(walks, tmp_path, capsys, rng):
-    folder, _ = walks
-    walk(tmp_path / "same.extxyz", 700, rng, n_frames=20)
-    other = Atoms("Na4S2", positions=CELL * rng.random((6, 3)), cell=CELL * np.eye(3), pbc=True)
-    write(tmp_path / "other.extxyz", other)
-    for name, told in (("same", False), ("other", True)):
-        reference = ("--reference", tmp_path / f"{name}.extxyz", "--out", tmp_path / name, "--json")
-        code, found, errors = analyse(capsys, folder / "at700/trajectory.extxyz.gz", *reference)
-        assert code == 0
-        assert ("not compared: Li-Li" in errors) == told
-        assert bool(found["rdf_mae_partial"]) != told
-
-
 def test_several_give_an_activation_energy(walks, tmp_path, capsys):
     folder, exact = walks
     paths = [folder / f"at{t}/trajectory.extxyz.gz" for t in exact]
@@ -138,44 +125,3 @@ def test_a_caged_ion_gets_a_bound_and_every_caution_is_everywhere(tmp_path, caps
     for caution in found["cautions"]:
         assert f"caution      {caution}" in printed
         assert f"Caution: {caution}." in page
-
-
-def test_frames_too_far_apart_are_noticed(tmp_path, capsys, rng):
-    walk(tmp_path / "a.extxyz", 1000, rng, n_frames=20, spacing_fs=2000.0)
-    code, found, _ = analyse(capsys, tmp_path / "a.extxyz", "--json")
-    assert code == 0
-    assert 0.4 < found["largest_move"] <= 0.5
-    assert found["diffusivity_cm2_per_s"] is None
-    assert any("of a cell vector between two frames" in caution for caution in found["cautions"])
-    assert any("20 frames are too few" in caution for caution in found["cautions"])
-
-
-def test_files_without_times_and_temperatures(tmp_path, capsys, rng):
-    for name in ("cold.extxyz", "hot.extxyz"):
-        walk(tmp_path / name, 700 if name == "hot.extxyz" else 500, rng, n_frames=120, tags=False)
-    paths = [tmp_path / "cold.extxyz", tmp_path / "hot.extxyz"]
-    code, found, errors = analyse(capsys, paths[0], "--json")
-    assert code == 0
-    assert found["diffusivity_cm2_per_s"] is None
-    assert "--frame-time" in errors
-    options = ("--frame-time", 100, "--temperature", 500, "--temperature", 700)
-    code, found, _ = analyse(capsys, *paths, *options, "--json")
-    assert code == 0
-    assert found["arrhenius"]["n_temperatures"] == 2
-    assert found["arrhenius"]["reduced_chi_square"] is None
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--temperature", 300, "--temperature", 400), "--temperature: expected once for each of 1"),
-        (("--skip", 1e6), "nothing is left"),
-    ],
-)
-def test_wrong_options_are_one_line_and_exit_code_2(walks, tmp_path, capsys, options, message):
-    folder, _ = walks
-    code, _, errors = analyse(capsys, folder / "at500/trajectory.extxyz.gz", "--out", tmp_path / "out", *options)
-    assert code == 2
-    assert message in errors
-    assert len(errors.strip().splitlines()) == 1
-    assert not (tmp_path / "out").exists()

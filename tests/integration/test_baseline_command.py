@@ -9,12 +9,6 @@ from qiskit_qff.cli.main import run
 from qiskit_qff.simulation.bispectrum import n_components
 from qiskit_qff.training.baselines import largest_degree
 
-SMALL = """
-data: {path: shipped, split: balanced}
-descriptor: {r_cut: 3.5, n_narrow: 5, n_broad: 2, powers: [2, 6], n_radial: 2, l_max: 1}
-compression: {selection_frames: 6}
-"""
-
 
 def last_json(text: str) -> dict:
     return json.loads(text.strip().splitlines()[-1])
@@ -42,26 +36,6 @@ def test_beside_a_trained_model(trained, tmp_path, capsys) -> None:
     else:
         assert "lammps" in result["skipped"]["snap"].lower()
     assert "best baseline" in captured.err
-
-
-def test_on_the_shipped_set(tmp_path, capsys) -> None:
-    (tmp_path / "small.yaml").write_text(SMALL)
-    arguments = ["baseline", str(tmp_path / "small.yaml"), "--models", "linear_same_channels,linear_selected"]
-    assert run([*arguments, "--json"]) == 0
-    models = last_json(capsys.readouterr().out)["models"]
-    assert set(models) == {"linear_same_channels", "linear_selected"}
-    assert {model["n_trainable"] for model in models.values()} == {99}
-
-
-def test_other_frames_are_refused(trained, capsys) -> None:
-    source = str(trained / "run" / "config.yaml")
-    assert run(["baseline", source, "--against", str(trained / "run"), "--seed", "7"]) == 2
-    assert "other frames" in capsys.readouterr().err
-
-
-def test_unknown_names_are_refused(capsys) -> None:
-    assert run(["baseline", "shipped", "--models", "linear_selected,lasso"]) == 2
-    assert "'lasso' is unknown" in capsys.readouterr().err
 
 
 def test_snap_degree_keeps_to_the_budget() -> None:

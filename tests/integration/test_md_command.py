@@ -65,23 +65,6 @@ def interrupt(arguments, out, how, *, after_bytes):
     return process.returncode, errors
 
 
-@pytest.mark.parametrize(
-    "options", [{"ensemble": "nve"}, {"ensemble": "nvt", "thermostat": "langevin", "to_temperature": 60}]
-)
-def test_killed_runs_resume_bit_identically(workplace, tmp_path, capsys, options):
-    out = tmp_path / "parts"
-    code, _ = interrupt(command(workplace, out, **options), out, signal.SIGKILL, after_bytes=2500)
-    assert code == -signal.SIGKILL
-    assert len(read(out / "trajectory.extxyz", index=":")) > 5  # whole frames as far as it came
-    with (out / "trajectory.extxyz").open("a") as stream:  # a frame that the kill cut short
-        stream.write("32\nLattice=")
-    result = finish(command(workplace, out, **options), capsys)
-    assert 0 < result["resumed_from_step"] < STEPS
-    finish(command(workplace, tmp_path / "whole", **options), capsys)
-    for name in ("trajectory.extxyz", "log.csv"):
-        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-
-
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_saves_and_exits_with_130(workplace, tmp_path, capsys, how):
     out = tmp_path / "run"
@@ -157,21 +140,3 @@ def test_explosion_exits_with_1_and_keeps_the_checkpoint(workplace, tmp_path, ca
     assert code == 1
     assert "exploded" in errors
     assert (out / "checkpoint.npz").exists()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"structure": "lithium.extxyz"}, "lithium.extxyz, frame 0, atom 1: element Li is unknown"),
-        ({"structure": "absent.extxyz"}, "absent.extxyz"),
-        ({"ensemble": "nph"}, "ensemble: expected one of nve, nvt, npt"),
-        ({"frame": 3}, "--frame 3"),
-        ({"keep_velocities": True}, "--keep-velocities: "),
-    ],
-)
-def test_wrong_input_is_one_line_and_exit_code_2(workplace, tmp_path, capsys, change, message):
-    out = tmp_path / "run"
-    code, _, errors = call(command(workplace, out, **change), capsys)
-    assert code == 2
-    assert message in errors
-    assert not out.exists()

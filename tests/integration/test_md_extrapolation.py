@@ -2,13 +2,11 @@
 
 import json
 
-import numpy as np
 import pytest
 from ase.io import read, write
 
 from qiskit_qff.cli.main import run
 from qiskit_qff.cli.md import EXIT_EXTRAPOLATION
-from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.reading import read_frames
 
 
@@ -50,25 +48,6 @@ def test_warns_by_default_once_per_event_and_counts(md, tmp_path):
     assert not (tmp_path / "unknown" / "extrapolating.extxyz").exists()
 
 
-def test_default_limit_is_told_of_a_squeezed_crystal(md, tmp_path):
-    code, result, errors = md(tmp_path / "run", structure="squeezed", steps=0)
-    assert code == 0
-    assert result["extrapolation"]["first_step"] == 0
-    assert "step 0: atom" in errors
-
-
-def test_grades_are_those_of_the_trajectory(md, trained, tmp_path):
-    _, result, _ = md(tmp_path / "run", "--interval", "10")
-    field = ForceField.load(trained / "run" / "model.json")
-    estimator = field.uncertainty()
-    frames = read_frames(tmp_path / "run" / "trajectory.extxyz")
-    grades = np.array([estimator.grade(frame).values for frame in frames])
-    step, atom = np.unravel_index(grades.argmax(), grades.shape)
-    seen = result["extrapolation"]
-    assert seen["largest_grade"] == pytest.approx(grades.max(), rel=1e-5)
-    assert (seen["largest_grade_step"], seen["largest_grade_atom"]) == (10 * step, atom)
-
-
 def test_watching_does_not_change_the_run(md, tmp_path):
     md(tmp_path / "saving", "--on-extrapolation", "save", "--grade-limit", "0.01")
     md(tmp_path / "warning")
@@ -101,16 +80,3 @@ def test_stop_ends_with_its_exit_code_and_can_be_taken_up(md, tmp_path):
     code, result, _ = md(tmp_path / "run", "--grade-limit", "1e6", structure="squeezed", steps=1)
     assert (code, result["resumed_from_step"], result["steps"]) == (0, 0, 1)
     assert (result["extrapolation"]["stopped"], result["extrapolation"]["events"]) == (False, 1)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (("--on-extrapolation", "panic"), "warn, stop, save"),
-        (("--grade-limit", "-1"), "positive"),
-    ],
-)
-def test_wrong_options_are_refused(md, tmp_path, options, words):
-    code, _, errors = md(tmp_path / "run", *options)
-    assert code == 2
-    assert words in errors

@@ -8,7 +8,6 @@ from ase.io import read, write
 
 from qiskit_qff.cli.main import run
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.report.record import Record
 from qiskit_qff.structures.reading import read_frames
 
 ERROR = "stress_rmse_mev_per_ang3"
@@ -37,17 +36,6 @@ def test_errors_of_stresses_fall_and_are_those_of_the_model(trained, fitted) -> 
     differences = [field.predict(f).stress(f.volume) - f.stress for f in test]
     upper = [d[np.triu_indices(3)] for d in differences]
     assert 1e3 * np.sqrt(np.mean(np.square(upper))) == pytest.approx(after["test"][ERROR], rel=1e-9)
-
-
-def test_the_report_shows_them(fitted) -> None:
-    page = (fitted / "report.html").read_text(encoding="utf-8")
-    assert "stress RMSE" in page
-    assert (fitted / "figures" / "parity_stresses.png").stat().st_size > 5000
-    kept = Record.read(fitted).comparisons["test"]
-    assert kept.stresses.shape == kept.predicted_stresses.shape == (3, 6)
-    assert 1e3 * np.sqrt(np.mean((kept.predicted_stresses - kept.stresses) ** 2)) == pytest.approx(
-        errors_of(fitted)["test"][ERROR], rel=1e-3
-    )
 
 
 def test_npt_and_training_say_which_models_know_stresses(trained, fitted, tmp_path, capsys) -> None:
@@ -94,14 +82,3 @@ def test_baselines_beside_it_are_fitted_to_stresses_too(trained, fitted, capsys)
     ):
         assert run(["baseline", str(config), "--against", str(against), "--models", "linear_selected"]) == 2
         assert remedy in capsys.readouterr().err
-
-
-def test_frames_without_stresses_are_told(trained, tmp_path, capsys) -> None:
-    frames = read(trained / "data.extxyz", ":")
-    for atoms in frames:
-        del atoms.calc.results["stress"]
-    write(tmp_path / "bare.extxyz", frames)
-    command = ["train", str(tmp_path / "bare.extxyz"), "--stress-scale", "2", "--r-cut", "4"]
-    assert run([*command, "--out", str(tmp_path / "run")]) == 2
-    assert "none of the" in (errors := capsys.readouterr().err)
-    assert "training frames has a stress" in errors

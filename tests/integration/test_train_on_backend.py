@@ -1,11 +1,6 @@
 """``qff train --backend``: a run killed between steps and resumed, its files, and what it refuses."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -37,53 +32,6 @@ def config(trained, tmp_path):
 
 def entries(journal):
     return len(json.loads(journal.read_text())["entries"]) if journal.exists() else 0
-
-
-def started(arguments, **streams):
-    """``qff`` in a process of its own, whose sums do not depend on how many threads share them."""
-    command = [sys.executable, "-m", "qiskit_qff", *arguments]
-    return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}, **streams)
-
-
-def kill_after(arguments, journal, count):
-    """Start ``qff`` and kill it without warning once so many measurements are on disk."""
-    process = started(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        end = time.monotonic() + 200.0
-        while entries(journal) < count:
-            assert process.poll() is None, "ended before it was killed"
-            assert time.monotonic() < end, "did not start to measure"
-            time.sleep(0.005)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-
-
-def finished(arguments):
-    """Run ``qff`` to its end; what it said and its JSON."""
-    process = started(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    return err, json.loads(out.strip().splitlines()[-1])
-
-
-def test_killed_run_is_resumed_to_the_same_model_file(config, tmp_path, capsys):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    told, summary = finished(["train", str(config), "--out", str(whole), "--json"])
-    assert told.index("one step: ") < told.index("step 1: loss")
-    kill_after(["train", str(config), "--out", str(killed)], killed / "journal.json", 12)
-    (killed / ".journal.json.1.partial").write_text("{")  # as if the kill had come while it was written
-    found = entries(killed / "journal.json")
-    assert not (killed / "model.json").exists()
-    # Without --resume nothing that was measured is overwritten.
-    assert run(["train", str(config), "--out", str(killed)]) == 2
-    assert "--resume" in capsys.readouterr().err
-    assert entries(killed / "journal.json") == found
-    _, again = finished(["train", str(killed / "config.yaml"), "--out", str(killed), "--resume", "--json"])
-    assert again["estimator"]["resumed_measurements"] == found >= 12
-    assert not (killed / ".journal.json.1.partial").exists()
-    assert (killed / "model.json").read_bytes() == (whole / "model.json").read_bytes()
-    assert again["estimator"] == summary["estimator"] | {"resumed_measurements": found}
 
 
 def test_interrupted_run_says_how_to_go_on(config, tmp_path, capsys, monkeypatch):
@@ -182,34 +130,3 @@ def test_a_simulator_measures_with_the_mitigation_that_was_asked_for(config, tmp
     for one in built:
         alone = one.evaluator_on(None) if isinstance(one, TiledEvaluator) else one
         assert bool(alone.estimator.options.resilience.measure_mitigation) == (preset == "readout")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--backend", "fake_torin"], "Did you mean fake_torino"),
-        (["--backend", "statevector", "--mitigation", "zne"], "no noise to mitigate"),
-        (["--optimizer", "adamm"], "'gauss_newton', 'adam', 'spsa' or 'l_bfgs_b'"),
-        (["--start", "nothing.json"], "path of a model file"),
-        (["--resume"], "leave --resume out"),
-        (["--steps", "0"], "--steps"),
-    ],
-)
-def test_bad_input(config, tmp_path, capsys, arguments, words):
-    assert run(["train", str(config), "--out", str(tmp_path / "out"), *arguments]) == 2
-    error = capsys.readouterr().err
-    assert words in error
-    assert "Traceback" not in error
-    assert not (tmp_path / "out").exists()
-
-
-def test_options_without_a_backend_are_refused(trained, tmp_path, capsys):
-    arguments = ["train", str(trained / "config.yaml"), "--out", str(tmp_path / "out"), "--shots", "100"]
-    assert run(arguments) == 2
-    assert "--shots: only for training on a backend" in capsys.readouterr().err
-
-
-def test_a_sampling_backend_needs_shots(trained, tmp_path, capsys):
-    arguments = ["train", str(trained / "config.yaml"), "--out", str(tmp_path / "out"), "--backend", "aer"]
-    assert run(arguments) == 2
-    assert "--shots" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +10,6 @@ import pytest
 
 from qiskit_qff.cli.main import run
 from qiskit_qff.compression.linear_map import LinearMap
-from qiskit_qff.descriptors.channels import ChannelSet
-from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.export import export_document
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.reading import read_frames
@@ -109,42 +106,3 @@ def test_the_core_is_reached(trained) -> None:
     core = field.repulsion
     without = replace(field, repulsion=replace(core, height=0.0, inner=0.01 * core.inner, outer=0.02 * core.outer))
     assert abs(field.predict(frame).energy - without.predict(frame).energy) > 0.1
-
-
-def test_older_models_without_a_low_part_of_the_core(trained, reader) -> None:
-    field, frame = ForceField.load(trained / "run" / "model.json"), closer(read_frames(trained / "data.extxyz")[2])
-    older = replace(field, repulsion=replace(field.repulsion, height=0.0, scale=0.8 * field.repulsion.scale))
-    where = (export_document(older), list(frame.symbols), frame.positions, frame.cell, frame.pbc)
-    assert reader.energy(*where) == pytest.approx(older.predict(frame).energy, rel=1e-12)
-
-
-def test_reader_is_short_and_needs_numpy_only() -> None:
-    code = READER.read_text().split('"""', 2)[2]
-    assert sum(bool(line.strip()) for line in code.splitlines()) <= 63
-    names = {line.split()[1].split(".")[0] for line in code.splitlines() if line.startswith(("import ", "from "))}
-    assert names - set(sys.stdlib_module_names) == {"numpy"}
-
-
-def test_no_channel_is_left_out_without_a_word(trained, monkeypatch) -> None:
-    field, plain = ForceField.load(trained / "run" / "model.json"), ChannelSet.to_dict
-    monkeypatch.setattr(ChannelSet, "to_dict", lambda self: plain(self) | {"colour": "red"})
-    with pytest.raises(ConfigError, match="colour"):
-        export_document(field)
-
-
-def test_a_file_is_not_replaced_unasked(trained, exported, tmp_path, capsys) -> None:
-    command = ["export", str(trained / "run"), "--out", str(tmp_path / "plain.json")]
-    assert run(command) == 2
-    assert "--force" in capsys.readouterr().err
-    assert run([*command, "--force", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["n_channels"] == sum(
-        len(element["channels"]) for element in exported["elements"].values()
-    )
-
-
-@pytest.mark.parametrize("options", [[], ["--force"]])
-def test_a_directory_is_no_file(trained, tmp_path, capsys, options) -> None:
-    assert run(["export", str(trained / "run"), "--out", str(tmp_path), *options]) == 2
-    error = capsys.readouterr().err
-    assert f"--out {tmp_path}: is a directory. Name a file, such as {tmp_path / 'export.json'}" in error
-    assert list(tmp_path.iterdir()) == []

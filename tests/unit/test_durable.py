@@ -1,7 +1,5 @@
 """Files that appear whole, directories that one process has: under errors, kills and a second process."""
 
-import errno
-import fcntl
 import multiprocessing
 import os
 import signal
@@ -11,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from qiskit_qff.cli.main import run
-from qiskit_qff.cli.output_directory import staged_directory
 from qiskit_qff.durable import Journal, atomic_file, locked_directory, write_atomically
 from qiskit_qff.errors import ConfigError, DataError
 
@@ -36,19 +33,6 @@ def write_half(ready, path):
         time.sleep(60.0)
 
 
-def hold(ready, directory):
-    with locked_directory(directory):
-        ready.set()
-        time.sleep(60.0)
-
-
-def stage(ready, target):
-    with staged_directory(target) as staging:
-        (staging / "model.json").write_text("half")
-        ready.set()
-        time.sleep(60.0)
-
-
 def test_a_file_is_the_old_or_the_new_one(tmp_path) -> None:
     path = tmp_path / "a.json"
     write_atomically(path, "old")
@@ -66,23 +50,6 @@ def test_an_error_leaves_the_old_file(tmp_path) -> None:
     with pytest.raises(ValueError, match="closed"), atomic_file(path) as stream:
         stream.close()
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a[1].json", "old")]
-
-
-def test_a_file_that_is_being_written_is_no_leftover(tmp_path) -> None:
-    path = tmp_path / "a.json"
-    with atomic_file(path) as first:
-        first.write(b"first")
-        write_atomically(path, "second")
-    assert path.read_text() == "first"  # whoever ends last; neither is spoilt
-    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
-
-
-def test_not_to_be_replaced(tmp_path) -> None:
-    path = tmp_path / "a.json"
-    write_atomically(path, "mine", replace=False)
-    with pytest.raises(FileExistsError):
-        write_atomically(path, "theirs", replace=False)
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.json", "mine")]
 
 
 def test_content_and_names_reach_the_disk_in_this_order(tmp_path, monkeypatch) -> None:
@@ -105,38 +72,6 @@ def test_two_processes_in_one_directory(tmp_path) -> None:
         pass
     with locked_directory(tmp_path):  # and free again
         pass
-
-
-def test_the_lock_of_a_killed_process_is_free(tmp_path) -> None:
-    killed_while(hold, tmp_path / "run")
-    with locked_directory(tmp_path / "run"):
-        pass
-
-
-def test_two_processes_with_one_new_directory(tmp_path) -> None:
-    target = tmp_path / "run"
-    with staged_directory(target) as staging:
-        (staging / "a").write_text("1")
-        with pytest.raises(ConfigError, match="another qff process"), staged_directory(target):
-            pass
-        assert (staging / "a").exists()
-    assert [path.name for path in tmp_path.rglob("*")] == ["run", "a"]
-
-
-def test_what_a_killed_process_staged_is_taken_over(tmp_path) -> None:
-    target = tmp_path / "run"
-    killed_while(stage, target)
-    assert not target.exists()
-    with staged_directory(target) as staging:
-        assert list(staging.iterdir()) == []
-        (staging / "model.json").write_text("whole")
-    assert [path.name for path in tmp_path.rglob("*")] == ["run", "model.json"]
-
-
-def test_a_refused_directory_is_not_left_behind(tmp_path) -> None:
-    with pytest.raises(ValueError, match="no"), locked_directory(tmp_path / "deep" / "run"):
-        raise ValueError("no")
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("verb", ["train", "md"])
@@ -183,24 +118,3 @@ def test_a_journal_does_nothing_twice_and_a_torn_line_again(tmp_path) -> None:
         journal.once("model", lambda: float("nan"))
     journal.close()
     assert not (tmp_path / "other.jsonl").exists()
-
-
-def failing_flock(number):
-    def flock(*_):
-        raise OSError(number, os.strerror(number))
-
-    return flock
-
-
-def test_a_file_system_without_locks_is_used_without_them(trained, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(fcntl, "flock", failing_flock(errno.ENOLCK))
-    command = ["md", str(trained / "run"), str(trained / "data.extxyz"), "--steps", "1", "--out", str(tmp_path / "run")]
-    assert run(command) == 0
-
-
-def test_a_lock_that_fails_otherwise_is_an_error(trained, tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(fcntl, "flock", failing_flock(errno.EIO))
-    command = ["md", str(trained / "run"), str(trained / "data.extxyz"), "--steps", "1", "--out", str(tmp_path / "run")]
-    assert run(command) == 2
-    assert f"{tmp_path / 'run'}: cannot be locked: Input/output error" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()

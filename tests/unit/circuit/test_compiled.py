@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qiskit import QuantumCircuit
-from qiskit.circuit import Parameter, ParameterVector
+from qiskit.circuit import ParameterVector
 from qiskit.quantum_info import Operator, Statevector
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
@@ -16,7 +16,6 @@ from qiskit_qff.circuit.compiled import (
     readout_matrices,
 )
 from qiskit_qff.circuit.program import CircuitProgram
-from qiskit_qff.errors import ConfigError
 
 SPECS = [
     AnsatzSpec("ry_tree", "rank_one", 8),
@@ -91,26 +90,3 @@ def test_operator_is_the_weighted_sum(program, rng):
     theta, weights = random_angles(program, 5), rng.normal(size=program.n_readouts)
     expected = np.tensordot(weights, readout_matrices(program, theta), axes=1)
     np.testing.assert_allclose(operator_matrix(program, theta, weights), expected, atol=1e-12)
-
-
-def test_unknown_gate_is_named():
-    circuit = QuantumCircuit(2)
-    circuit.swap(0, 1)
-    with pytest.raises(ConfigError, match="'swap'"):
-        readout_matrices(CircuitProgram(circuit, np.eye(1, 4), 4), np.zeros(0))
-
-
-def test_nonlinear_angle_is_refused():
-    theta = Parameter("theta")
-    circuit = QuantumCircuit(1)
-    circuit.ry(theta * theta, 0)
-    with pytest.raises(ConfigError, match="linear"):
-        readout_matrices(CircuitProgram(circuit, np.eye(1, 2), 2), np.zeros(1))
-
-
-def test_wrong_shapes_are_refused():
-    program = PROGRAMS[0]
-    with pytest.raises(ConfigError, match="7 angles"):
-        readout_matrices(program, np.zeros(3))
-    with pytest.raises(ConfigError, match="weights"):
-        operator_matrix(program, np.zeros(7), np.zeros(2))

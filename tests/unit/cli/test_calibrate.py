@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from qiskit_qff.cli.main import run
 
 
@@ -59,23 +57,3 @@ def test_calibrated_model_runs_everywhere(trained, tmp_path, capsys) -> None:
     captured = capsys.readouterr()
     assert "calibration" not in last_json(captured.out)
     assert "calibrated model" not in captured.err
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (["--backend", "fake_torin", "--out", "new.json"], "fake_torino"),
-        (["--backend", "exact", "--mitigation", "zne", "--out", "new.json"], "no noise"),
-        (["--backend", "exact", "--out", "old.json"], "exists"),
-        (["--backend", "exact", "--out", "nowhere/new.json"], "no directory"),
-    ],
-)
-def test_refused_before_anything_is_measured(trained, tmp_path, monkeypatch, capsys, change, message) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "old.json").write_text("paid")
-    assert run(["calibrate", str(trained / "run"), *change]) == 2
-    error = capsys.readouterr().err.strip()
-    assert message in error
-    assert "\n" not in error
-    assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
-    assert (tmp_path / "old.json").read_text() == "paid"

@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from qiskit_qff.cli.main import run
 
 
@@ -19,20 +17,3 @@ def test_cost_lists_every_strategy(trained, capsys) -> None:
         for quantity in ("once", "energy", "forces", "gradient")
     }
     assert "two-qubit depth" in captured.err
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (["--backend", "fake_torin"], "fake_torino"),
-        (["--backend", "aer", "--atoms", "0"], "formula"),
-        (["--backend", "aer", "--atoms", "Xy3"], "formula"),
-        (["--backend", "aer", "--atoms", "Ag3"], "47"),
-        (["--backend", "aer", "--mitigation", "magic"], "zne"),
-    ],
-)
-def test_bad_input_is_one_line(trained, capsys, change, message) -> None:
-    assert run(["cost", str(trained / "run"), *change]) == 2
-    error = capsys.readouterr().err.strip()
-    assert message in error
-    assert "\n" not in error

@@ -30,15 +30,6 @@ def test_dynamics(quiet, tmp_path, capsys) -> None:
     assert 0.0 < told["ms_per_step"] < 1e4
 
 
-def test_dynamics_that_would_go_on(quiet, tmp_path, capsys) -> None:
-    assert run(["md", *quiet, "--steps", "20", "--out", "md"]) == 0
-    before = {path: path.read_bytes() for path in (tmp_path / "md").iterdir()}
-    capsys.readouterr()
-    told = result(capsys, ["md", *quiet, "--steps", "50", "--out", "md", "--dry-run"])
-    assert (told["done"], told["steps"]) == (20, 30)
-    assert {path: path.read_bytes() for path in (tmp_path / "md").iterdir()} == before
-
-
 @pytest.mark.parametrize("strategy", ["operator", "density", "environment"])
 def test_evaluation_counts_the_circuits_that_it_takes(quiet, tmp_path, capsys, strategy) -> None:
     command = ["evaluate", *quiet, "--backend", "statevector", "--shots", "100", "--strategy", strategy]
@@ -51,10 +42,6 @@ def test_evaluation_counts_the_circuits_that_it_takes(quiet, tmp_path, capsys, s
     assert told["n_shots"] == 100 * told["n_circuits"]
 
 
-def test_exact_evaluation_has_no_circuits(quiet, capsys) -> None:
-    assert result(capsys, ["evaluate", *quiet, "--dry-run"]) == {"n_frames": 12, "n_atoms": 96}
-
-
 @pytest.mark.parametrize("backend", ["statevector", "fake_manila"])
 def test_calibration_counts_the_circuits_that_it_takes(quiet, tmp_path, capsys, backend) -> None:
     command = ["calibrate", quiet[0], "--backend", backend, "--shots", "64", "--out", "measured.json"]
@@ -63,33 +50,6 @@ def test_calibration_counts_the_circuits_that_it_takes(quiet, tmp_path, capsys, 
     taken = result(capsys, command)
     assert (told["n_circuits"], told["n_shots"]) == (taken["n_circuits"], taken["n_shots"])
     assert told["qpu_seconds"] > 0.0
-
-
-def test_baselines(quiet, trained, tmp_path, capsys) -> None:
-    config = str(trained / "config.yaml")
-    told = result(
-        capsys,
-        ["baseline", config, "--against", quiet[0], "--models", "linear_same_channels,linear_selected", "--dry-run"],
-    )
-    assert told["models"] == ["linear_same_channels", "linear_selected"]
-    assert (len(told["train_frames"]), len(told["test_frames"])) == (9, 3)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["evaluate", "MODEL", "DATA", "--backend", "aer"], "--shots"),
-        (["calibrate", "MODEL", "--backend", "fake_manilla", "--out", "a.json"], "fake_manila"),
-        (["calibrate", "--from", "somewhere", "--out", "a.json"], "--dry-run"),
-        (["baseline", "DATA", "--split", "none"], "split 'none'"),
-        (["md", "MODEL", "absent.extxyz", "--out", "md"], "absent.extxyz"),
-    ],
-)
-def test_mistakes_are_found(quiet, capsys, arguments, words) -> None:
-    named = {"MODEL": quiet[0], "DATA": quiet[1]}
-    assert run([*(named.get(word, word) for word in arguments), "--dry-run"]) == 2
-    assert words in capsys.readouterr().err
 
 
 def test_frames_that_came_apart_are_left_out_on_request(tmp_path, capsys):

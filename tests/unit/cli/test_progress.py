@@ -21,15 +21,6 @@ def test_quick_work_says_nothing_where_there_is_no_terminal(capsys) -> None:
     assert captured.err == ""
 
 
-def test_long_work_says_a_line_now_and_then(capsys) -> None:
-    with Output().progress("working", every=0.0) as advance:
-        advance("stage", 0, 3)
-        advance("stage", 1, 3, detail="warm")
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.splitlines() == ["working: stage: 0% (0 of 3)", "working: stage: 33% (1 of 3), warm"]
-
-
 WORK = """
 import time
 from qiskit_qff.cli.output import Output
@@ -80,9 +71,3 @@ def test_a_terminal_gets_a_bar_and_stdout_stays_clean(as_json) -> None:
     assert "a note" in shown
     assert ("a result" in shown) == as_json
     assert shown.rstrip().endswith("\x1b[2K") or shown.count("\x1b[2K") > 1  # the bar is wiped off
-
-
-def test_results_stay_whole_where_both_streams_are_one_terminal() -> None:
-    _, shown = on_a_terminal(WORK.format(as_json=False), both=True)
-    assert "a result\r\n" in shown
-    assert "of 20" in shown

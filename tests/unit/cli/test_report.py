@@ -41,15 +41,6 @@ def titles(page: str) -> list[str]:
     return re.findall(r"<h2>([^<]+)</h2>", page)
 
 
-def refused(capsys, *words: object) -> str:
-    capsys.readouterr()
-    assert run(["report", *map(str, words)]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1
-    return captured.err
-
-
 @pytest.fixture
 def copy(trained, tmp_path) -> Path:
     """The training run where its data are not."""
@@ -99,25 +90,6 @@ def test_training_run_without_its_data(copy, trained, capsys) -> None:
     assert f"{metrics['test']['force_mae_mev_per_ang']:.4g}" in page
 
 
-def test_the_same_page_as_train_wrote(copy, trained, capsys) -> None:
-    _, page = reported(capsys, copy, "--out", copy / "again.html")
-    before = (trained / "run" / "report.html").read_text(encoding="utf-8")
-    assert titles(page) == titles(before)
-    alts = re.findall(r'aria-label="([^"]+)"', page)
-    assert alts == re.findall(r'aria-label="([^"]+)"', before)
-    tables = re.findall(r"<table>.*?</table>", page)
-    assert tables == re.findall(r"<table>.*?</table>", before)
-
-
-def test_a_run_that_kept_no_record(copy, capsys) -> None:
-    (copy / "record.json").unlink()
-    said, page = reported(capsys, copy)
-    assert said["missing"] == ["run: No parity plots, structure and curves: the run kept no record.json. Train again."]
-    assert "No parity plots" in page
-    assert "Parameter ledger" in titles(page)
-    assert "Forces on a structure" not in titles(page)
-
-
 def test_each_kind_of_directory(others, capsys) -> None:
     kinds = {
         "md": ("molecular dynamics", ("Molecular dynamics",)),
@@ -148,54 +120,3 @@ def test_several_directories_on_one_page(copy, others, capsys) -> None:
         assert words in page
     ids = re.findall(r'<section id="([^"]+)"', page)
     assert len(ids) == len(set(ids)) == len(titles(page))
-
-
-def test_dynamics_whose_trajectory_is_gone(others, tmp_path, capsys) -> None:
-    place = Path(shutil.copytree(others / "md", tmp_path / "md"))
-    (place / "trajectory.extxyz").unlink()
-    said, page = reported(capsys, place)
-    assert "the trajectory is gone" in said["missing"][0]
-    assert "Temperature, energies" in page
-    shutil.copytree(others / "analysed", place / "analysis")
-    said, page = reported(capsys, place)
-    assert titles(page) == ["Molecular dynamics", "Structure and transport"]
-
-
-def test_dynamics_goes_on_beside_its_report(others, trained, tmp_path) -> None:
-    place = Path(shutil.copytree(others / "md", tmp_path / "md"))
-    command("report", place)
-    longer = [word if word != "30" else "31" for word in OPTIONS]
-    command("md", trained / "run", others / "one.extxyz", *longer, "--out", place)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (("record.json", "{"), "record.json"),
-        (("record.json", '{"format": "else"}'), "not a record"),
-        (("record.json", '{"format": "qiskit_qff record", "version": 99}'), "upgrade"),
-        (("record.json", '{"format": "qiskit_qff record", "version": 1, "sets": 3}'), "record.json: damaged"),
-        (("metrics.json", "[]"), "metrics.json"),
-        (("config.yaml", "a: [1"), "config.yaml"),
-    ],
-)
-def test_damaged_files_are_one_line(copy, capsys, change, words) -> None:
-    name, content = change
-    (copy / name).write_text(content)
-    before = sorted(path.name for path in copy.iterdir())
-    assert words in refused(capsys, copy, "--out", copy / "page.html")
-    assert sorted(path.name for path in copy.iterdir()) == before
-
-
-def test_places_that_hold_nothing(tmp_path, capsys) -> None:
-    assert "no such directory" in refused(capsys, tmp_path / "absent")
-    assert "holds nothing" in refused(capsys, tmp_path)
-
-
-def test_files_of_other_origin_are_kept(copy, tmp_path, capsys) -> None:
-    (tmp_path / "mine.html").write_text("<p>mine</p>")
-    assert "--force" in refused(capsys, copy, "--out", tmp_path / "mine.html")
-    assert "is a directory" in refused(capsys, copy, "--out", tmp_path)
-    assert (tmp_path / "mine.html").read_text() == "<p>mine</p>"
-    reported(capsys, copy, "--out", tmp_path / "mine.html", "--force")
-    reported(capsys, copy, "--out", tmp_path / "mine.html")  # now it is ours

@@ -3,14 +3,11 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-import yaml
 from ase.calculators.emt import EMT
 from ase.io import read, write
 
 from qiskit_qff.cli.main import run
-from qiskit_qff.model.force_field import ForceField
 
 METRIC_KEYS = {
     "n_frames",
@@ -41,40 +38,6 @@ def test_train_writes_everything(trained) -> None:
     assert len(list((trained / "run" / "figures").glob("*.png"))) >= 4
     assert "Parameter ledger" in (trained / "run" / "report.html").read_text()
     assert not list(trained.glob(".run*"))
-
-
-def test_resolved_config_reproduces_the_model(trained, tmp_path) -> None:
-    resolved = trained / "run" / "config.yaml"
-    assert yaml.safe_load(resolved.read_text())["data"]["path"] == str(trained / "data.extxyz")
-    assert run(["train", str(resolved), "--out", str(tmp_path / "again")]) == 0
-    first = ForceField.load(trained / "run" / "model.json")
-    again = ForceField.load(tmp_path / "again" / "model.json")
-    assert all(np.array_equal(again.registers[key].theta, r.theta) for key, r in first.registers.items())
-
-
-def test_options_override_the_configuration(trained, tmp_path, capsys) -> None:
-    arguments = [
-        "--split",
-        "block",
-        "--test-fraction",
-        "0.5",
-        "--seed",
-        "5",
-        "--max-parameters",
-        "12",
-        "--r-cut",
-        "3.8",
-    ]
-    config = str(trained / "config.yaml")
-    assert run(["train", config, "--out", str(tmp_path / "x"), *arguments, "--dry-run", "--json"]) == 0
-    settings = last_json(capsys.readouterr().out)["config"]
-    assert settings["data"]["split"] == "block"
-    assert settings["data"]["test_fraction"] == 0.5
-    assert settings["seed"] == 5
-    assert settings["max_parameters"] == 12
-    assert settings["descriptor"]["r_cut"] == 3.8
-    assert settings["circuit"]["n_qubits"] == 3
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_evaluate_prints_the_contract(trained, capsys) -> None:
@@ -212,14 +175,6 @@ def test_a_large_gap_between_the_errors_is_remarked_on(trained, tmp_path, capsys
     arguments = ["train", str(tmp_path / "data.extxyz"), "--split", "block", "--restarts", "1"]
     assert run([*arguments, "--out", str(tmp_path / "run")]) == 0
     assert "times that of training frames" in capsys.readouterr().err
-
-
-def test_an_option_out_of_range_is_named(trained, tmp_path, capsys) -> None:
-    for source in ("data.extxyz", "config.yaml"):
-        assert run(["train", str(trained / source), "--out", str(tmp_path / "run"), "--r-cut", "50"]) == 2
-        message = capsys.readouterr().err
-        assert "--r-cut" in message
-        assert source not in message
 
 
 def metrics_of(trained) -> dict:

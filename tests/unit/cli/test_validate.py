@@ -1,7 +1,6 @@
 """``qff validate`` as a user sees it: words, JSON, exit codes."""
 
 import json
-import lzma
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 from ase.io import write
 
 from qiskit_qff.cli.main import run
-from qiskit_qff.structures.shipped import read_shipped, shipped_path
+from qiskit_qff.structures.shipped import read_shipped
 
 
 @pytest.fixture
@@ -32,20 +31,6 @@ def test_good_data_exits_with_zero(capsys):
     assert f"energy in {n} of {n}, forces in {n} of {n}, stress in 0 of {n}" in out
     assert "the tag 'replica' divides the frames into groups" in out
     assert out.splitlines()[-1] == "fit for training: 0 errors, 0 warnings"
-
-
-def test_json_is_the_last_line(capsys):
-    assert run(["validate", str(shipped_path()), "--json"]) == 0
-    out, err = capsys.readouterr()
-    result = json.loads(out.splitlines()[-1])
-    assert len(out.splitlines()) == 1
-    assert "fit for training" in err
-    assert result["trainable"] is True
-    assert result["n_frames"] == len(read_shipped())
-    assert set(result["compositions"]) == {"H24Li4C48O26Zn8", "H24Li2C48O26Zn8", "H24C48O26Zn8"}
-    assert result["ranges"]["energy, eV/atom"][2] == pytest.approx(-300.7588, abs=1e-4)
-    assert result["defects"] == []
-    assert result["labels"][0]["energy"]["value"] == pytest.approx(1.0, abs=0.3)
 
 
 def test_bad_data_exits_with_two_and_names_every_place(bad_file, capsys):
@@ -89,34 +74,6 @@ def test_labels_that_were_not_compared_are_said_to_be(tmp_path, capsys):
     assert f"energies against forces, {path}: not checked: 5 frames are too few" in err
     (labels,) = json.loads(out)["labels"]
     assert labels["energy"] is None
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("empty.xyz", b"", "the file is empty"),
-        ("cut.xyz.xz", lzma.compress(b"1\n\nH 0 0 0\n" * 50)[:-20], "truncated"),
-        ("wrong.xyz", b"2\n\nH 0 0\nH 0 0 0\n", "frame 0, lines 1 to 4: can't be read"),
-    ],
-)
-def test_unreadable_data_exits_with_two_and_one_line(tmp_path, capsys, name, content, message):
-    path = tmp_path / name
-    path.write_bytes(content)
-    assert run(["validate", str(path), "--json"]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert message in err
-    assert str(path) in err
-    assert len(err.splitlines()) == 1
-
-
-def test_several_files_are_one_data_set(tmp_path, capsys):
-    for name in ("a.xyz", "b.xyz"):
-        write(tmp_path / name, [frame.to_atoms() for frame in read_shipped()[:3]], format="extxyz")
-    assert run(["validate", str(tmp_path / "a.xyz"), str(tmp_path / "b.xyz")]) == 0
-    out, _ = capsys.readouterr()
-    assert "warning duplicate: 3" in out
-    assert f"{tmp_path / 'b.xyz'}, frame 0: repeats {tmp_path / 'a.xyz'}, frame 0" in out
 
 
 def test_frames_that_came_apart_are_told(capsys):

@@ -9,10 +9,8 @@ from numpy.polynomial import legendre
 
 from qiskit_qff.descriptors.angular_functions import cosine_power, cosine_powers, describe_angular
 from qiskit_qff.descriptors.blocks import channel_values
-from qiskit_qff.descriptors.channels import ChannelSet
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels, with_angular_functions
 from qiskit_qff.descriptors.tables import make_tables
-from qiskit_qff.errors import ConfigError
 from qiskit_qff.structures.neighbors import neighbor_list
 
 SETTINGS = PoolSettings(r_cut=3.6, n_narrow=2, n_broad=2, powers=(2.0,), n_radial=2, l_max=4)
@@ -38,11 +36,6 @@ def test_powers_of_the_cosine(sign, exponent):
     row = cosine_power(sign, exponent)
     np.testing.assert_allclose(legendre.legval(X, row), ((1.0 + sign * X) / 2.0) ** exponent, atol=1e-14)
     assert describe_angular(row) == f"((1 {'+' if sign > 0 else '-'} cos θ)/2)^{exponent}"
-
-
-def test_words_of_other_functions():
-    assert describe_angular(np.array([0.0, 0.0, 1.0])) == "l=2"
-    assert "0.5, 2" in describe_angular(np.array([0.5, 2.0, 0.0]))
 
 
 def test_channels_are_sums_over_pairs_of_neighbours():
@@ -73,23 +66,3 @@ def test_bonded_neighbours_keep_to_themselves():
     assert channels.n_channels == SETTINGS.n_channels(1)
     without = build_channels(14, {14: 2.2}, replace(SETTINGS, bonds=False))
     assert without.n_channels == replace(SETTINGS, bonds=False).n_channels(1) < channels.n_channels
-
-
-def test_kept_in_subsets_and_files():
-    channels, _, _ = silicon()
-    chosen = np.array([1, 9, 12, 17])
-    small, kept = channels.subset(chosen)
-    again = ChannelSet.from_dict(small.to_dict())
-    np.testing.assert_array_equal(again.angular, small.angular)
-    for place, number in enumerate(kept):
-        assert again.describe(place) == channels.describe(int(number))
-    assert any("cos θ" in again.describe(k) for k in range(4))
-    none, _ = channels.subset(np.array([0, 2]))
-    assert ChannelSet.from_dict(none.to_dict()).n_channels == 2
-
-
-def test_functions_that_do_not_fit_are_refused():
-    channels, _, _ = silicon()
-    for wrong in (channels.angular[1:], channels.angular[:, :3], np.ones_like(channels.angular)):
-        with pytest.raises(ConfigError, match="angular functions"):
-            replace(channels, angular=wrong)

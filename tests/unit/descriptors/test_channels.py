@@ -213,14 +213,3 @@ def test_round_trip_through_plain_lists():
     again = ChannelSet.from_dict(channel_set.to_dict())
     assert again.to_dict() == channel_set.to_dict()
     assert channel_set.n_channels == SETTINGS.n_channels(2)
-
-
-def test_radii_follow_the_bond_without_tuning():
-    short, long = (build_channels(6, {z: d}, PoolSettings()).pair_rows[:14, 0] for z, d in ((1, 1.08), (57, 2.5)))
-    assert short[0] == pytest.approx(1.03, abs=0.02)
-    assert long[0] == pytest.approx(2.38, abs=0.02)
-    assert np.all(np.diff(short)[:3] < 0.35)  # resolves the bond
-
-
-def test_isolated_species_pool_is_empty_but_valid():
-    assert build_channels(2, {}, SETTINGS).n_channels == 0

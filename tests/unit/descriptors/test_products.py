@@ -1,7 +1,5 @@
 """Products of channels: values, derivatives in every kernel, subsets and files."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -15,7 +13,6 @@ from qiskit_qff.descriptors.fence import no_fence
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
 from qiskit_qff.descriptors.quadratic import quadratic_forces
 from qiskit_qff.descriptors.tables import make_tables
-from qiskit_qff.errors import ConfigError
 from qiskit_qff.structures.neighbors import neighbor_list
 
 SPECIES = (11, 17)
@@ -137,21 +134,3 @@ def test_subsets_keep_factors_and_survive_files(channels, data):
     again = ChannelSet.from_dict(small.to_dict())
     for new, old in enumerate(kept.tolist()):
         assert again.describe(new) == channels.describe(old)
-
-
-def test_what_cannot_be_computed_is_refused():
-    channels = plain(11)
-    n = channels.n_channels
-    for wrong in ([[0, n]], [[-1, 0]], [[0, 1, 2]]):
-        with pytest.raises(ConfigError, match="product"):
-            replace(
-                channels, products=np.array(wrong), offsets=np.zeros(np.shape(wrong)), widths=np.ones(np.shape(wrong))
-            )
-    with pytest.raises(ConfigError, match="product"):
-        replace(channels, products=np.array([[0, 1]]), offsets=np.zeros((0, 2)), widths=np.ones((1, 2)))
-    squares = np.array([(n - 1 + k, n - 1 + k) for k in range(40)])
-    with pytest.raises(ConfigError, match="more than 64"):
-        channels.with_products(squares, np.zeros((40, 2)), np.ones((40, 2)))
-    for offset, width in ((np.nan, 1.0), (0.0, 0.0), (0.0, -1.0), (0.0, np.inf)):
-        with pytest.raises(ConfigError, match="width"):
-            channels.with_products(np.array([[0, 1]]), np.array([[0.0, offset]]), np.array([[1.0, width]]))

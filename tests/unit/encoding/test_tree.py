@@ -17,7 +17,6 @@ from qiskit_qff.encoding.tree import (
     loader_jacobian,
     tree_layout,
 )
-from qiskit_qff.errors import ConfigError
 
 
 def random_vectors(n_amplitudes, seed, *, batch=3, zeros=0):
@@ -109,28 +108,3 @@ def test_jacobian_is_zero_along_the_vector_and_in_dead_branches():
     np.testing.assert_allclose(np.einsum("bgj,bj->bg", jacobian, vectors), 0.0, atol=1e-14)
     np.testing.assert_array_equal(dead_amplitudes(layout, vectors)[0], [0, 0, 1, 1, 0, 0, 1, 1])
     assert not jacobian[0, :, [2, 3, 6, 7]].any()
-
-
-@pytest.mark.parametrize("n_amplitudes", range(2, 34))
-def test_pruned_tree_has_a_gate_per_branch(n_amplitudes):
-    layout = tree_layout(n_amplitudes)
-    assert layout.n_gates == n_amplitudes - 1 + len(layout.half_levels)
-    assert loader_circuit(n_amplitudes).num_parameters == layout.n_gates
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: qubits_for(1),
-        lambda: amplitude_vectors(np.zeros(3)),
-        lambda: amplitude_vectors(np.zeros((2, 8)), n_qubits=3),
-        lambda: normalise(np.zeros((1, 4))),
-        lambda: normalise(np.full((1, 4), np.nan)),
-        lambda: vector_angles(np.zeros(8)),
-        lambda: loader_angles(tree_layout(3), np.ones((1, 4))),
-        lambda: loader_angles(tree_layout(4), np.ones((1, 8))),
-    ],
-)
-def test_bad_input_is_refused(make):
-    with pytest.raises(ConfigError):
-        make()

@@ -9,17 +9,15 @@ from qiskit_ibm_runtime.executor_estimator import Estimator
 from qiskit_ibm_runtime.fake_provider import FakeEssexV2, FakeTorino
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
-from qiskit_qff.errors import BackendError, ConfigError
+from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators.backends import (
     Device,
     build_evaluator,
     device_evaluator,
-    fake_backend_names,
-    find_device,
 )
 from qiskit_qff.evaluators.cutout import best_line, cut_out
 from qiskit_qff.evaluators.exact import ExactEvaluator
-from qiskit_qff.evaluators.mitigation import PRESETS, device_noise_model, estimator_options, find_preset
+from qiskit_qff.evaluators.mitigation import device_noise_model, estimator_options, find_preset
 from qiskit_qff.evaluators.protocol import Request
 from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
 
@@ -27,12 +25,6 @@ from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
 @pytest.fixture(scope="module")
 def torino():
     return FakeTorino()
-
-
-def test_every_fake_device_has_a_name():
-    names = fake_backend_names()
-    assert {"fake_torino", "fake_fez", "fake_jakarta", "fake_brisbane"} <= set(names)
-    assert len(names) > 50
 
 
 @pytest.mark.parametrize("n_qubits", [2, 5, 7])
@@ -87,54 +79,6 @@ def test_old_devices_run_with_the_gates_of_today(rng):
     (found,) = build_evaluator("fake_essex", n_qubits=2, shots=4000, rng=rng).evaluate([request])
     (exact,) = ExactEvaluator().evaluate([request])
     assert np.abs(found.values - exact.values).max() < 0.15
-
-
-def test_too_long_a_line_is_refused():
-    with pytest.raises(BackendError, match="chain of 9"):
-        find_device("fake_jakarta", n_qubits=9)
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"), [("fake_torin", "fake_torino"), ("statevectr", "statevector"), ("nothing_like_it", "Known")]
-)
-def test_unknown_names_list_near_matches(name, hint, rng):
-    with pytest.raises(BackendError, match=hint):
-        build_evaluator(name, n_qubits=2, shots=10, rng=rng)
-
-
-def test_missing_account_says_how_to_save_one(monkeypatch, tmp_path, rng):
-    for variable in ("QISKIT_IBM_TOKEN", "QISKIT_IBM_INSTANCE", "QISKIT_IBM_CHANNEL"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(
-        "qiskit_ibm_runtime.accounts.management._DEFAULT_ACCOUNT_CONFIG_JSON_FILE", str(tmp_path / "none.json")
-    )
-    with pytest.raises(BackendError, match="save_account"):
-        build_evaluator("ibm_torino", n_qubits=2, shots=10, rng=rng)
-
-
-def test_presets_become_estimator_options():
-    assert set(PRESETS) == {"none", "readout", "zne", "pec"}
-    options = estimator_options(find_preset("zne"), dynamical_decoupling=True)
-    assert options["resilience"]["zne_mitigation"]
-    assert options["twirling"]["enable_gates"]
-    assert options["dynamical_decoupling"]["enable"]
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"name": "exact", "mitigation": "readout"},
-        {"name": "statevector", "dynamical_decoupling": True},
-        {"name": "aer"},
-        {"name": "aer", "mitigation": "magic", "shots": 10},
-        {"name": "aer", "mitigation": "pec", "shots": 10},
-        {"name": "aer", "dynamical_decoupling": True, "shots": 10},
-        {"name": "fake_essex", "dynamical_decoupling": True, "shots": 10},
-    ],
-)
-def test_what_a_backend_cannot_do_is_refused_before_it_runs(arguments, rng):
-    with pytest.raises(ConfigError):
-        build_evaluator(**arguments, n_qubits=2, rng=rng)
 
 
 def test_decoupling_is_run_where_gates_have_durations(rng):

@@ -5,13 +5,12 @@ import traceback
 
 import numpy as np
 import pytest
-import qiskit_ibm_runtime
 from qiskit.primitives import BaseEstimatorV2
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators.backends import build_evaluator
-from qiskit_qff.evaluators.ibm_account import HIDDEN, opened_mode, redact
+from qiskit_qff.evaluators.ibm_account import HIDDEN, redact
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import Request
 from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
@@ -67,12 +66,6 @@ def test_ordinary_messages_stay_as_they_are(text):
     assert redact(text) == text
 
 
-def test_damaged_store_and_short_values_do_no_harm(planted, monkeypatch):
-    planted.write_text("{")
-    monkeypatch.setenv("IBM_API_KEY", "a")
-    assert redact("a bad day") == "a bad day"
-
-
 def refusal(make):
     """Everything that a user may see of an error, its whole traceback included."""
     with pytest.raises(BackendError) as caught:
@@ -84,57 +77,9 @@ def build(name="ibm_torino"):
     return build_evaluator(name, n_qubits=2, shots=10, rng=np.random.default_rng(0))
 
 
-def test_client_errors_at_the_door(monkeypatch):
-    class Service:
-        def __init__(self):
-            raise RuntimeError(f"401: apikey {CLOUD_KEY} and {IN_ENVIRONMENT} are refused")
-
-    monkeypatch.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", Service)
-    monkeypatch.setattr(Service, "saved_accounts", staticmethod(dict), raising=False)
-    message, everything = refusal(build)
-    assert "401" in message
-    assert "ibm_torino" in message
-    assert CLOUD_KEY not in everything
-    assert IN_ENVIRONMENT not in everything
-
-
-def test_client_errors_behind_the_door(monkeypatch):
-    class Service:
-        saved_accounts = staticmethod(dict)
-
-        def backends(self):
-            raise RuntimeError("no backends today") from ValueError(f"inner {IN_ENVIRONMENT}")
-
-    monkeypatch.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", Service)
-    message, everything = refusal(build)
-    assert "no backends today" in message
-    assert IN_ENVIRONMENT not in everything
-
-
 def test_the_real_client_without_a_network():
     _, everything = refusal(build)
     assert IN_ENVIRONMENT not in everything
-    assert SAVED not in everything
-
-
-@pytest.mark.parametrize("stage", ["open", "close"])
-@pytest.mark.parametrize("mode", ["batch", "session"])
-def test_errors_of_sessions(monkeypatch, stage, mode):
-    class Mode:
-        def __init__(self, *, backend):
-            if stage == "open":
-                raise RuntimeError(f"{backend} refuses {SAVED}")
-
-        def close(self):
-            raise RuntimeError(f"lost the connection of {SAVED}")
-
-    def use():
-        with opened_mode("ibm_tiny", mode) as opened:
-            assert isinstance(opened, Mode)
-
-    monkeypatch.setattr(qiskit_ibm_runtime, mode.capitalize(), Mode)
-    message, everything = refusal(use)
-    assert mode in message
     assert SAVED not in everything
 
 

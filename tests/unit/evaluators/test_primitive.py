@@ -8,13 +8,13 @@ from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
 from qiskit_ibm_runtime.fake_provider import FakeTorino
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
-from qiskit_qff.errors import BackendError, ConfigError
+from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.backends import build_evaluator
 from qiskit_qff.evaluators.cutout import cut_out
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
-from qiskit_qff.evaluators.protocol import Cost, Request
-from qiskit_qff.evaluators.tasks import loader_parameters, loader_task, pair_task
+from qiskit_qff.evaluators.protocol import Request
+from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
 from qiskit_qff.evaluators.z_strings import string_set
 
 PROGRAM = build_program(AnsatzSpec("brickwork_cz", "z_diagonal", 4, layers=1, n_readouts=3))
@@ -100,23 +100,6 @@ def test_failed_extrapolation_falls_back_to_the_lowest_noise():
     np.testing.assert_allclose(result.values, fallback)
 
 
-def test_failures_are_reported_as_backend_errors():
-    with pytest.raises(BackendError, match="on fire"):
-        PrimitiveEvaluator(CannedEstimator(None), gaussian_noise=False).evaluate([request_of(1)], shots=10)
-    data = SimpleNamespace(evs=np.full((3, 1), np.nan), stds=np.ones((3, 1)))
-    with pytest.raises(BackendError, match="finite"):
-        PrimitiveEvaluator(CannedEstimator(data), gaussian_noise=False).evaluate([request_of(1)], shots=10)
-
-
-def test_shots_are_checked():
-    with pytest.raises(ConfigError, match="samples"):
-        PrimitiveEvaluator(CannedEstimator(None), gaussian_noise=False).evaluate([request_of(1)])
-    with pytest.raises(ConfigError, match="positive"):
-        PrimitiveEvaluator(StatevectorEstimator()).evaluate([request_of(1)], shots=0)
-    with pytest.raises(ConfigError, match="shape"):
-        Request(pair_task(PROGRAM, 3), np.zeros((1, 2)))
-
-
 @pytest.mark.parametrize(
     "spec", [AnsatzSpec("ry_tree", "rank_one", 7), AnsatzSpec("brickwork_cz", "z_diagonal", 8, layers=2, n_readouts=4)]
 )
@@ -140,10 +123,6 @@ def test_z_strings_reproduce_the_covariance_of_counts(spec, rng):
     found = strings.readout_covariances(values.values, errors, shots)
     (sampled,) = SampledEvaluator(rng, shots=shots).evaluate([request])
     np.testing.assert_allclose(found, sampled.covariances, atol=0.02 * np.abs(found).max())
-
-
-def test_costs_add():
-    assert Cost(1, 10, 0.5) + Cost(2, 20, 1.0) == Cost(3, 30, 1.5)
 
 
 def test_local_jobs_differ_and_repeat_with_the_seed():

@@ -7,7 +7,6 @@ from qiskit.primitives import StatevectorEstimator
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.circuit.compiled import compile_program, operator_matrix, readout_jacobian, readout_matrices
 from qiskit_qff.circuit.program import BoundProgram
-from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.strategies import density, environment, operator
@@ -107,13 +106,6 @@ def test_density_gradient_costs_no_more_for_more_data(rng):
     assert gradient.cost.circuits == 4 * (2 * n_rotations + 1)
 
 
-def test_empty_contraction_costs_nothing():
-    case = Case(SPECS[1])
-    zero = np.zeros((2, 4, 4))
-    assert density.contract(ExactEvaluator(), case.bound, zero).cost.circuits == 0
-    assert not density.theta_gradient(ExactEvaluator(), case.bound, zero[0]).theta.any()
-
-
 def scores(estimate, expected, *, repetitions=200):
     rng = np.random.default_rng(77)
     evaluator = SampledEvaluator(rng, shots=400)
@@ -158,18 +150,3 @@ def test_standard_errors_are_right(spec, quantity):
     z = scores(estimate, expected)
     assert np.std(z) == pytest.approx(1.0, abs=0.15)
     assert abs(np.mean(z)) < 0.25
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda case: density.contract(ExactEvaluator(), case.bound, np.ones((1, 2, 2))),
-        lambda case: density.contract(ExactEvaluator(), case.bound, np.triu(np.ones((1, 8, 8)))),
-        lambda case: environment.energies(ExactEvaluator(), case.bound, np.zeros((1, 8))),
-        lambda case: BoundProgram(case.program, np.zeros(2), np.zeros(1)),
-        lambda _: SampledEvaluator(np.random.default_rng(0), shots=0),
-    ],
-)
-def test_bad_input_is_refused(make):
-    with pytest.raises(ConfigError):
-        make(Case(SPECS[0]))

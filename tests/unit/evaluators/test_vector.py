@@ -54,11 +54,3 @@ def test_a_smaller_contrast_is_no_error_of_the_vector(rng) -> None:
     nothing = [Evaluation(0.0 * one.values, one.covariances, Cost()) for one in exact]
     with pytest.raises(ConfigError, match="noise has left nothing"):
         fit_vectors(start, nothing)
-
-
-def test_only_rank_one_readouts_have_a_vector() -> None:
-    spec = AnsatzSpec("brickwork_rzz", "z_diagonal", 4, layers=2, n_readouts=3)
-    program = build_program(spec)
-    bound = BoundProgram(program, np.zeros(program.n_angles), np.ones(3))
-    with pytest.raises(ConfigError, match="rank_one"):
-        vector_requests(bound)

@@ -1,10 +1,6 @@
 """Labelling in worker processes that crash, hang and are killed: nothing finished is lost, nothing is dropped."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,14 +13,13 @@ from ase.io import read, write
 from contracts.labelling.springs import CRASH, FAIL, HANG, NAN
 
 from qiskit_qff.cli.main import run
-from qiskit_qff.errors import ConfigError, DataError
-from qiskit_qff.labelling.label import LabelFile, failures_path, frame_id, label_frames, settings_path, work_path
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.labelling.label import failures_path, frame_id, label_frames, settings_path, work_path
 from qiskit_qff.labelling.reference import reference
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
 
 SPRINGS = "contracts.labelling.springs:Springs"
-STARTER = "import os, signal, sys\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\nos.execv(sys.argv[1], sys.argv[1:])"
 CELL = np.diag([5.0, 6.0, 7.0])
 
 
@@ -134,63 +129,6 @@ def test_a_torn_frame_is_cut_off_and_done_again(tmp_path) -> None:
         report = label_frames(frames, springs(), out)
         assert (report.n_kept, report.n_labelled) == (2, 1)
         assert [frame.energy for frame in read_frames(out)] == pytest.approx([(f.positions**2).sum() for f in frames])
-
-
-def test_files_of_another_kind_are_left_alone(tmp_path) -> None:
-    out = tmp_path / "labels.extxyz"
-    for path in (out, failures_path(out)):
-        path.write_text("precious notes\n")
-        with pytest.raises(DataError, match="nothing is appended"):
-            label_frames(frames_that(""), springs(), out)
-        assert path.read_text() == "precious notes\n"
-        path.unlink()
-        assert not out.exists()
-    LabelFile(out).close()  # no lock is left, either
-
-
-def test_two_processes_do_not_write_to_one_file(tmp_path) -> None:
-    file = LabelFile(tmp_path / "labels.extxyz")
-    with pytest.raises(ConfigError, match="another process"):
-        LabelFile(tmp_path / "labels.extxyz")
-    file.close()
-    assert not (tmp_path / "labels.extxyz").exists()
-
-
-def test_ids_tell_structures_apart() -> None:
-    frame = frames_that("")[0]
-    moved = replace(frame, positions=frame.positions + 1e-4)
-    stretched = replace(frame, cell=frame.cell * 1.001)
-    assert len({frame_id(f) for f in (frame, moved, stretched, replace(frame, pbc=[True, True, False]))}) == 4
-    assert frame_id(frame) == frame_id(replace(frame, energy=None, tags={}, positions=frame.positions + 1e-10))
-
-
-@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=["kill -9", "Ctrl-C", "kill"])
-def test_killed_runs_lose_no_finished_frame_and_leave_no_process(tmp_path, way) -> None:
-    data, out, options = (tmp_path / name for name in ("data.extxyz", "labels.extxyz", "options.yaml"))
-    write(data, [replace(frame, energy=None).to_atoms() for frame in frames_that(*[""] * 40)])
-    options.write_text("delay: 0.2\n")
-    command = [sys.executable, "-m", "qiskit_qff", "label", data, "--calculator", SPRINGS, "--options", options]
-    command += ["--out", out, "--workers", "2", "--json"]
-    # What a shell has started in the background ignores Ctrl-C, and its children with it.
-    starter = [sys.executable, "-c", STARTER]
-    tests = str(Path(__file__).parents[2])
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])}
-    with subprocess.Popen([*starter, *command], stderr=subprocess.PIPE, env=environment) as process:
-        _wait(lambda: out.exists() and out.read_bytes().count(b"label_id") >= 3)
-        children = Path(f"/proc/{process.pid}/task").glob("*/children")
-        workers = [int(pid) for path in children for pid in path.read_text().split()]
-        assert len(workers) >= 2
-        process.send_signal(way)
-        told = process.communicate(timeout=30)[1].decode()
-    assert (way == signal.SIGINT) == ("--resume continues" in told)
-    _wait(lambda: not any(_is_running(pid) for pid in workers))
-    finished = out.read_bytes().count(b"label_id")
-    assert 3 <= finished < 40
-    again = subprocess.run([*command, "--resume"], check=True, capture_output=True, env=environment)
-    report = json.loads(again.stdout.splitlines()[-1])
-    assert report["n_kept"] in {finished, finished - 1}  # the last one may have been torn
-    assert report["n_kept"] + report["n_labelled"] == 40
-    assert [frame.tags["number"] for frame in read_frames(out)] == list(range(40))
 
 
 def _wait(condition, seconds: float = 60.0) -> None:

@@ -13,9 +13,9 @@ from ase.calculators.lj import LennardJones
 from ase.io import write
 
 from qiskit_qff.cli.main import run
-from qiskit_qff.errors import ConfigError, MissingDependencyError
-from qiskit_qff.labelling.cp2k import Cp2kOptions, mulliken_charges
-from qiskit_qff.labelling.label import label_frames, single_point, work_path
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.labelling.cp2k import Cp2kOptions
+from qiskit_qff.labelling.label import label_frames, single_point
 from qiskit_qff.labelling.reference import reference
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
@@ -79,16 +79,6 @@ def test_labels_are_those_of_ase(tmp_path, name, options, element, direct, versi
         assert str(label.tags["label_version"]).startswith(version)
 
 
-def test_a_tblite_that_does_not_converge_gives_no_label(tmp_path) -> None:
-    tblite()
-    check_derivatives(reference("tblite").make(tmp_path), silicon(), step=2e-3, rel=5e-3)
-    stopped = reference("tblite", {"method": "GFN2-xTB", "max_iterations": 1})
-    report = label_frames([silicon()], stopped, tmp_path / "out.extxyz")
-    assert "not converge" in report.failures[0].reason
-    assert stopped.level == "GFN2-xTB"
-    assert stopped.settings_hash == reference("tblite", {"method": "GFN2-xTB"}).settings_hash
-
-
 @pytest.fixture
 def vasp(monkeypatch, tmp_path):
     """VASP's settings, its potentials and, in its place, a program that reads and writes what it does."""
@@ -116,68 +106,12 @@ def test_vasp_keeps_the_order_of_atoms_and_what_energies_and_stresses_mean(vasp,
     assert str(label.tags["label_version"]).startswith("Vasp 6.4.2 (ase 3.")
 
 
-def test_vasp_that_did_not_converge_gives_no_label(vasp, monkeypatch, tmp_path) -> None:
-    monkeypatch.setenv("STAND_IN_VASP", "unconverged")
-    out = tmp_path / "out.extxyz"
-    report = label_frames([silicon(29)], vasp, out)
-    assert report.failures[0].reason == "the calculation did not converge"
-    assert list(work_path(out).glob("h*/OUTCAR"))  # kept, to be looked at
-
-
 def test_a_program_that_is_not_set_up_stops_the_run(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("ASE_CONFIG_PATH", str(tmp_path / "none.ini"))
     for variable in ("ASE_VASP_COMMAND", "VASP_COMMAND", "VASP_SCRIPT"):
         monkeypatch.delenv(variable, raising=False)
     with pytest.raises(ConfigError, match="VASP_COMMAND"):
         label_frames([silicon()], reference("vasp"), tmp_path / "out.extxyz")
-    assert not (tmp_path / "out.extxyz").exists()
-
-
-def test_a_bug_in_a_calculator_keeps_its_traceback(tmp_path) -> None:
-    with pytest.raises(AttributeError, match="no_such_thing"):
-        label_frames([silicon()], reference("contracts.labelling.springs:Broken"), tmp_path / "out.extxyz")
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "words"),
-    [
-        ("cp2k", "cutof: 400", "unknown key 'cutof'"),
-        ("cp2k", "cutoff: high", "cutoff: found 'high'"),
-        ("emt", "- 1", "expected 'key: value'"),
-        ("emt", "a: [", "no valid YAML"),
-        ("contracts.labelling.springs:Springs", "delai: 1", "unexpected keyword argument 'delai'"),
-    ],
-)
-def test_options_are_checked(tmp_path, name, text, words) -> None:
-    path = tmp_path / "options.yaml"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match="--options") as caught:
-        reference(name, path)
-    assert words in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--calculator", "emtt"], "Known: "),
-        (["--calculator", "espresso"], "can't be set up"),
-        (["--calculator", "lj", "--options", "options.yaml"], "takes no 'profile'"),
-        (["--calculator", "ase.calculators.emt:parameters"], "not a callable"),
-        (["--calculator", "contracts.labelling.springs:not_a_calculator"], "gives int, not an ASE calculator"),
-        (["--calculator", "emt", "--options", "nowhere.yaml"], "No such file"),
-        (["--calculator", "emt", "--retry-failed"], "only together with --resume"),
-    ],
-)
-def test_the_command_refuses_in_one_line(tmp_path, capsys, monkeypatch, arguments, words) -> None:
-    monkeypatch.setenv("ASE_CONFIG_PATH", str(tmp_path / "none.ini"))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "options.yaml").write_text("profile: {command: lj.x}\n")
-    data = tmp_path / "in.extxyz"
-    data.write_text('1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3 pbc="T T T"\nCu 0 0 0\n')
-    assert run(["label", str(data), "--out", str(tmp_path / "out.extxyz"), *arguments]) == 2
-    error = capsys.readouterr().err
-    assert words in error
-    assert error.count("\n") == 1
     assert not (tmp_path / "out.extxyz").exists()
 
 
@@ -260,44 +194,6 @@ def test_cp2k_options_reach_the_recipe() -> None:
     assert reference("cp2k", {"cutoff": 301.0}).settings_hash != base.settings_hash
 
 
-@pytest.mark.parametrize(
-    ("given", "told"),
-    [
-        ({}, None),
-        ({"stress": True}, "300 Ry with smooth_xc: the pressure"),
-        ({"stress": True, "smooth_xc": False}, "300 Ry: the pressure"),
-        ({"stress": True, "smooth_xc": False, "cutoff": 1200.0}, None),
-    ],
-)
-def test_stresses_are_asked_for_and_coarse_grids_are_told(given, told) -> None:
-    options = Cp2kOptions(**given)
-    assert ("STRESS_TENSOR ANALYTICAL" in options.recipe(["Li"])) == options.stress
-    assert (options.caution is None) == (told is None)
-    assert told is None or told in options.caution
-
-
-@pytest.mark.filterwarnings("ignore")  # ASE's, of a shell that has ended
-def test_a_missing_cp2k_is_named_with_its_remedy(monkeypatch, tmp_path, capsys) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("ASE_CP2K_COMMAND", raising=False)
-    with pytest.raises(MissingDependencyError, match="apt-get install cp2k"):
-        reference("cp2k").check()
-    monkeypatch.setenv("ASE_CP2K_COMMAND", "/bin/echo not today")
-    out = tmp_path / "o.extxyz"
-    assert run(["label", "shipped", "--calculator", "cp2k", "--out", str(out), "--dry-run"]) == 2
-    assert "'/bin/echo not today' does not start CP2K's shell" in capsys.readouterr().err
-    assert not out.exists()
-
-
-def test_mulliken_charges_are_read_with_and_without_spins() -> None:
-    """Rows as CP2K 2023.1 prints them."""
-    head, foot = " Mulliken Population Analysis\n\n #  Atom  Element  Kind\n", " # Total charge   1.0  -0.000000\n"
-    plain = head + "       1     H        1          1.002658                             -0.002658\n" + foot
-    spins = head + "       1     H        1         0.999997     0.000000     0.000003     0.999997\n" + foot
-    assert mulliken_charges(plain) == pytest.approx([-0.002658])
-    assert mulliken_charges(spins) == pytest.approx([0.000003])
-
-
 H2_CELL = np.array([[4.0, 0.0, 0.0], [0.3, 4.2, 0.0], [0.0, 0.4, 4.5]])
 H2 = Frame(numbers=[1, 1], positions=[[0, 0, 0], [0.5, 0.3, 0.5]], cell=H2_CELL, pbc=[True] * 3)
 MOVED = replace(H2, positions=H2.positions + 1e-3 * np.arange(6).reshape(2, 3))
@@ -350,34 +246,6 @@ def test_converging_roughly_first_gives_the_same_label_in_fewer_iterations(tmp_p
     assert staged.get_potential_energy() == pytest.approx(plain.get_potential_energy(), abs=1e-6)
     assert staged.get_forces() == pytest.approx(plain.get_forces(), abs=1e-4)
     assert iterations(staged) < iterations(plain)
-
-
-@has_cp2k
-@pytest.mark.slow
-def test_runs_in_turn_go_on_from_the_wavefunction_on_disk(tmp_path) -> None:
-    """As the rounds of active learning do, each with a process of its own."""
-    out, options = tmp_path / "labels.extxyz", reference("cp2k", {"cutoff": 200.0})
-    label_frames([H2], options, out)
-    label_frames([H2, MOVED], options, out)
-    first, second = read_frames(out)
-    assert int(second.tags["label_scf_iterations"]) < int(first.tags["label_scf_iterations"])
-
-
-@has_cp2k
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"max_scf": 2, "max_outer_scf": 1}, "SCF run NOT converged"),
-        ({"basis": "NOPE"}, "basis set <NOPE> for element"),
-    ],
-)
-def test_cp2k_says_why_it_fails(tmp_path, options, words) -> None:
-    slab = replace(H2, pbc=[True, True, False])
-    report = label_frames([H2, slab], reference("cp2k", options), tmp_path / "out.extxyz")
-    assert words in report.failures[0].reason
-    assert "three periodic" in report.failures[1].reason
-    assert not list(work_path(tmp_path / "out.extxyz").glob("worker-0/*.wfn"))  # nothing begins with what failed
 
 
 @has_cp2k

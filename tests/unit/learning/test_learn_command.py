@@ -9,7 +9,6 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from qiskit_qff.cli.main import run
-from qiskit_qff.durable import Journal
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.reading import read_frames
 
@@ -114,49 +113,6 @@ def test_a_dry_run_writes_nothing_and_tells_everything(workplace, tmp_path, caps
     assert result["config"]["md"]["time_ps"] == 0.6
     assert result["config"]["select"]["grade_limit"] is None
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"md": {"temperature_k": 300}}, "unknown key 'md.temperature_k'; did you mean 'temperatures_k'?"),
-        ({"md": {"temperatures_k": [300, -1]}}, "temperatures must be positive"),
-        ({"train": {"data": {"split": "none"}}}, "train.data has no meaning here"),
-        ({"train": {"circuit": {"n_qubits": 9}}}, "train.circuit.n_qubits"),
-        ({"label": {"calculator": "emtt"}}, "unknown, or not installed"),
-        ({"label": {"calculator": "cp2k", "options": {"nonsense": 1}}}, "unknown key 'nonsense'"),
-        ({"label": {"options": "nowhere.yaml"}}, "No such file"),
-        (
-            {"label": {"calculator": "cp2k"}, "train": {"loss": {"stress_scale_mev_per_ang3": 2.0}}},
-            "labels would have no stress",
-        ),
-        ({"start": "nowhere.extxyz"}, "nowhere.extxyz"),
-        ({"md": {"structures": "silver.extxyz"}}, "holds Ag, which no frame of 'start' does"),
-        ({"start": "one.extxyz"}, "1 distinct frame(s); at least 2"),
-    ],
-)
-def test_wrong_configurations_are_one_line_and_write_nothing(workplace, tmp_path, capsys, changes, words):
-    atoms = read(tmp_path / "start.extxyz")
-    write(tmp_path / "one.extxyz", [atoms, atoms])
-    atoms.symbols[0] = "Ag"
-    write(tmp_path / "silver.extxyz", atoms)
-    message = learn(workplace(**changes), tmp_path / "run", capsys, code=2)
-    assert words in message
-    assert message.count("\n") == 1
-    assert not (tmp_path / "run").exists()
-
-
-def test_missing_keys_are_named(tmp_path, capsys):
-    (tmp_path / "empty.yaml").write_text("seed: 1\n")
-    message = learn(tmp_path / "empty.yaml", tmp_path / "run", capsys, code=2)
-    assert "start: missing" in message
-    assert "label: missing" in message
-
-
-def test_two_processes_are_not_at_work_in_one_directory(workplace, tmp_path, capsys):
-    journal = Journal(tmp_path / "run" / "journal.jsonl")
-    assert "another process is writing" in learn(workplace(), tmp_path / "run", capsys, code=2)
-    journal.close()
 
 
 def test_labels_that_fail_are_counted_and_too_few_are_an_error(workplace, tmp_path, capsys):

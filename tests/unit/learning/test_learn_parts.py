@@ -1,13 +1,11 @@
 """The parts of active learning: dynamics that end in time, and the frames of it that are worth a label."""
 
-import json
-
 import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from qiskit_qff.learning.config import DynamicsConfig, LearnConfig, SelectConfig
+from qiskit_qff.learning.config import DynamicsConfig, SelectConfig
 from qiskit_qff.learning.dynamics import Harvest, choose, explore, harvest, plan_runs, unphysical
 from qiskit_qff.learning.records import RunOutcome
 from qiskit_qff.model.config import parse_config
@@ -61,18 +59,6 @@ def run(field, grader, frame, directory, *, break_at, temperature=300.0, timeste
     return explore(plan, field, grader, directory, model_digest="m", break_at=break_at, progress=lambda *_: None)
 
 
-def test_every_round_has_other_velocities_and_starts_in_turn(few):
-    config = DynamicsConfig(temperatures_k=(300.0, 600.0), repeats=2, time_ps=1.0)
-    rounds = [plan_runs(config, few[:3], round_=k, seed=7) for k in range(2)]
-    assert [plan.name for plan in rounds[0]] == ["300K-1", "300K-2", "600K-1", "600K-2"]
-    assert len({plan.settings.seed for plans in rounds for plan in plans}) == 8
-    starts = [plan.start for plans in rounds for plan in plans]
-    assert [next(k for k in range(3) if few[k] is start) for start in starts] == [0, 1, 2, 0, 1, 2, 0, 1]
-    assert rounds[0][0].settings.steps == 1000  # 1 fs: no hydrogen
-    again = [plan_runs(config, few[:3], round_=k, seed=7) for k in range(2)]
-    assert [[plan.settings for plan in plans] for plans in again] == [[p.settings for p in plans] for plans in rounds]
-
-
 def test_dynamics_end_where_a_grade_is_too_far_and_keep_what_came_before(field, grader, few, tmp_path):
     outcome = run(field, grader, few[0], tmp_path / "run", break_at=1.5, temperature=4000.0)
     assert outcome.end == "outside"
@@ -89,19 +75,6 @@ def test_dynamics_end_where_a_grade_is_too_far_and_keep_what_came_before(field, 
     found = harvest(outcome, tmp_path / "run")
     assert [frame.energy for frame in (*found.outside, *found.inside)] == [None] * (len(kept) + len(found.inside))
     assert all(0.0 < frame.tags["time_fs"] < kept[0].tags["time_fs"] for frame in found.inside)
-
-
-def test_an_explosion_is_an_outcome_and_nothing_unphysical_comes_of_it(field, few, tmp_path):
-    # The grades see nothing here, so that only the watch over temperature and steps is left.
-    blind = field.uncertainty(grade_limit=1e6)
-    outcome = run(field, blind, few[0], tmp_path / "run", break_at=2.0, temperature=2000.0, timestep=25.0)
-    assert outcome.end == "exploded"
-    assert "exploded" in outcome.message
-    found = harvest(outcome, tmp_path / "run")
-    assert len(found.outside) <= 1
-    assert not any(list(unphysical(frame)) for frame in (*found.outside, *found.inside))
-    again = run(field, blind, few[0], tmp_path / "run", break_at=2.0, temperature=2000.0, timestep=25.0)
-    assert again == outcome
 
 
 def test_frames_that_no_structure_could_be_are_refused_and_the_last_good_one_stands_in(few, tmp_path):
@@ -170,13 +143,3 @@ def test_keeping_channels(field, few):
     grades = [f.uncertainty().grade(more[-1]) for f in (field, result.force_field)]
     assert grades[1].values.max() < grades[0].values.max()
     assert not grades[1].outside.any()
-
-
-def test_identity_leaves_out_what_changes_no_number():
-    base = {"start": "a", "label": {"calculator": "emt"}}
-    one = LearnConfig.model_validate(base)
-    other = LearnConfig.model_validate({**base, "stop": {"rounds": 3}, "label": {"calculator": "emt", "workers": 4}})
-    assert one.identity() == other.identity()
-    third = LearnConfig.model_validate({**base, "train": {"max_parameters": 40}})
-    assert one.identity() != third.identity()
-    json.dumps(one.identity())

@@ -1,12 +1,10 @@
 """Calibrated models: exact without noise, honest error bars with it, conservative, and kept in the model file."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from qiskit_qff.errors import ModelFileError
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.model.calibrated_operator import Provenance
 from qiskit_qff.model.calibration import calibrate, calibration_errors, is_calibrated
@@ -87,24 +85,6 @@ def test_other_parameters_keep_other_measurements(field, rng) -> None:
     turned = replace(register, theta=register.theta + 0.1, balanced=False, measured=None)
     changed = noisy.with_registers({key: turned})
     assert [k for k, other in changed.registers.items() if other.measured is None] == [key]
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("matrix", [[1.0, 2.0], [0.0, 1.0]], "symmetric"),
-        ("variances", [-1.0], "variances"),
-        ("variances", [], "vector"),
-    ],
-)
-def test_damaged_measurements_are_refused(field, rng, tmp_path, key, value, message) -> None:
-    path = tmp_path / "model.json"
-    sampled(field, rng).save(path)
-    content = json.loads(path.read_text())
-    content["species"][0]["registers"][0]["measured"][key] = value
-    path.write_text(json.dumps(content))
-    with pytest.raises(ModelFileError, match=message):
-        ForceField.load(path)
 
 
 def test_an_error_of_the_first_entry_does_not_shift_energies(field, frame, rng) -> None:

@@ -7,11 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from ase.data import covalent_radii
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from qiskit_qff.errors import ModelFileError
-from qiskit_qff.model.core_repulsion import COULOMB_CONSTANT, HEIGHT, CoreRepulsion
+from qiskit_qff.model.core_repulsion import COULOMB_CONSTANT, CoreRepulsion
 
 SPECIES = (1, 16, 40)
 
@@ -126,53 +123,6 @@ def test_channels_level_off_below_training_distances(repulsion):
     assert from_pairs(SPECIES, {(16, 16): 3.0}, cutoff=2.0).level[1, 1] == 1.9
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    st.lists(st.integers(1, 96), min_size=2, max_size=2, unique=True),
-    st.one_of(st.just(np.inf), st.floats(0.3, 6.0)),
-    st.floats(0.86, 3.0),
-)
-def test_no_possible_bond_is_punished_because_training_lacks_it(pair, shortest, stretch):
-    """Bonds are 0.86 of the sum of covalent radii (P-S) or longer; shorter ones only where they were seen."""
-    first, second = pair
-    covalent = covalent_radii[first] + covalent_radii[second]
-    repulsion = from_pairs(sorted(pair), {(first, second): shortest}, cutoff=6.0)
-    at_sum, seen, bond = repulsion.pair_energy(first, second, np.array([covalent, shortest, stretch * covalent]))[0]
-    assert at_sum <= HEIGHT
-    assert seen == 0.0
-    if shortest > 1.1 * covalent or shortest < stretch * covalent:
-        assert bond <= HEIGHT
-
-
-def test_one_more_frame_moves_the_wall_by_little():
-    """No jump of the reach with the shortest distance, where pairs that bond turn into pairs that do not."""
-    shortest = np.linspace(1.0, 4.0, 301)
-    outer = [from_pairs((16,), {(16, 16): d}).outer[0, 0] for d in shortest]
-    assert np.abs(np.diff(outer)).max() < 0.0101
-    np.testing.assert_allclose(outer[0], 0.95 * 1.0)
-    assert max(outer) == pytest.approx(0.95 * 2.1)
-    assert outer[-1] == pytest.approx(0.95 * 0.9 * 2.1)
-
-
-BONDS = [(16, 16, 2.05), (15, 15, 2.2), (15, 16, 2.03), (3, 16, 2.35), (3, 3, 2.67), (30, 30, 2.4), (30, 8, 1.95),
-         (40, 40, 3.2), (6, 6, 1.4), (6, 8, 1.25), (1, 6, 1.09), (1, 8, 0.97)]  # fmt: skip
-
-
-@pytest.mark.parametrize(("first", "second", "bond"), BONDS)
-def test_bonds_of_nature_that_were_never_seen_feel_next_to_nothing(first, second, bond):
-    """Free where the pair never met; where it only met farther out, a fraction of the forces of a melt."""
-    pair = sorted({first, second})
-    r = np.array([bond - 1e-4, bond + 1e-4])
-    never = from_pairs(pair, {})
-    assert never.pair_energy(first, second, r)[0].tolist() == [0.0, 0.0]
-    for shortest in (1.4, 1.6, 2.0):
-        distance = shortest * (covalent_radii[first] + covalent_radii[second])
-        apart = from_pairs(pair, {(first, second): distance})
-        low, high = apart.pair_energy(first, second, r)[0]
-        assert low <= HEIGHT
-        assert (low - high) / 2e-4 < 1.0
-
-
 @pytest.mark.parametrize(("first", "second"), [(16, 16), (15, 15), (3, 15), (1, 1), (40, 8)])
 def test_no_two_atoms_fall_into_each_other(first, second):
     """At half of the sum of their covalent radii atoms are many kT of 3000 K (0.26 eV) up, seen or not."""
@@ -222,44 +172,9 @@ def test_atoms_far_apart_feel_nothing(repulsion):
     assert not virial.any()
 
 
-def test_round_trip_through_a_dictionary(repulsion):
-    copy = CoreRepulsion.from_dict(repulsion.to_dict())
-    assert copy.species == repulsion.species
-    np.testing.assert_array_equal(copy.inner, repulsion.inner)
-    np.testing.assert_array_equal(copy.outer, repulsion.outer)
-    np.testing.assert_array_equal(copy.level, repulsion.level)
-    assert copy.height == repulsion.height == HEIGHT
-
-
 def test_channels_of_older_models_level_off_where_their_wall_begins(repulsion):
     document = repulsion.to_dict()
     del document["level"], document["height"]
     old = CoreRepulsion.from_dict(document)
     np.testing.assert_array_equal(old.level, old.outer)
     assert old.height == 0.0
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        {"scale": [[2.0] * 3] * 3},
-        {"inner": None},
-        {"inner": [[1.0]]},
-        {"outer": [[0.1] * 3] * 3},
-        {"species": "Li"},
-        {"level": [[0.0] * 3] * 3},
-        {"level": [[float("nan")] * 3] * 3},
-        {"height": -1.0},
-        {"height": float("nan")},
-    ],
-)
-def test_malformed_document_is_refused(repulsion, damage):
-    with pytest.raises(ModelFileError, match="core repulsion"):
-        CoreRepulsion.from_dict({**repulsion.to_dict(), **damage})
-
-
-def test_missing_key_is_refused(repulsion):
-    document = repulsion.to_dict()
-    del document["outer"]
-    with pytest.raises(ModelFileError, match="outer"):
-        CoreRepulsion.from_dict(document)

@@ -1,7 +1,6 @@
 """Walls around the training domain: nothing inside, conservative and smooth outside, and holding what falls."""
 
 import json
-from dataclasses import replace
 
 import numba
 import numpy as np
@@ -16,8 +15,7 @@ from eightwise import eightwise
 from qiskit_qff.cli.main import run
 from qiskit_qff.descriptors.eights import load, store
 from qiskit_qff.descriptors.fence import WIDTH, Fence, fence_energy
-from qiskit_qff.errors import ConfigError
-from qiskit_qff.model.fence import MARGIN, FencedForceField, within_walls
+from qiskit_qff.model.fence import FencedForceField
 from qiskit_qff.simulation.calculator import QFFCalculator
 
 
@@ -107,30 +105,6 @@ def test_energy_is_conserved_at_the_walls(field, fenced):
         walls.append(wall_energy(field, fenced, atoms))
     assert max(walls) > 0.1
     assert np.ptp(energies) < 0.02 * np.ptp([atoms.get_kinetic_energy(), *walls])
-
-
-def test_walls_stand_off_the_reach_of_the_training_atoms(field, fenced):
-    walls, posterior = fenced.folded.fence, field.posterior
-    np.testing.assert_allclose(walls.high, posterior.reach[1] + MARGIN)
-    np.testing.assert_allclose(walls.low, posterior.reach[0] - MARGIN)
-    assert (walls.slope > 0.0).all()
-
-
-def test_simulations_are_within_walls_where_the_model_file_knows_its_reach(field):
-    assert isinstance(within_walls(field), FencedForceField)
-    older = replace(field, posterior=None)
-    assert within_walls(older) is older
-
-
-def test_older_models_are_told_to_be_trained_again(field, tmp_path, capsys):
-    older = replace(field, posterior=None)
-    with pytest.raises(ConfigError, match="train it again"):
-        FencedForceField.of(older)
-    older.save(tmp_path / "old.json")
-    mixed_crystal(2).write(tmp_path / "start.extxyz")
-    arguments = ["md", str(tmp_path / "old.json"), str(tmp_path / "start.extxyz"), "--out", str(tmp_path / "run")]
-    assert run([*arguments, "--fence", "--steps", "2"]) == 2
-    assert "train it again" in capsys.readouterr().err
 
 
 def test_qff_md_runs_within_walls_and_does_not_go_on_without(field, tmp_path, capsys):

@@ -7,8 +7,8 @@ import pytest
 from fitting import fitted
 from qiskit.quantum_info import Statevector
 
-from qiskit_qff.errors import ConfigError, DataError, ModelFileError
-from qiskit_qff.model.config import load_config, parse_config
+from qiskit_qff.errors import ModelFileError
+from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.shipped import read_shipped
@@ -107,38 +107,3 @@ def test_damaged_model_files(force_field, tmp_path, change, message):
     with pytest.raises(ModelFileError, match=message) as caught:
         ForceField.load(path)
     assert str(path) in str(caught.value)
-
-
-def test_missing_and_truncated_model_files(force_field, tmp_path):
-    with pytest.raises(ModelFileError, match="no such model file"):
-        ForceField.load(tmp_path / "absent.json")
-    path = tmp_path / "model.json"
-    force_field.save(path)
-    path.write_text(path.read_text()[:500])
-    with pytest.raises(ModelFileError, match="not JSON"):
-        ForceField.load(path)
-
-
-def test_unknown_species_names_atom_and_elements(force_field, frames):
-    numbers = frames[0].numbers.copy()
-    numbers[7] = 79
-    strange = Frame(numbers, frames[0].positions, frames[0].cell, frames[0].pbc, source="x.xyz", index=4)
-    with pytest.raises(DataError, match=r"x.xyz, frame 4, atom 7: element Au .* H, Li, C, O, Zn"):
-        force_field.predict(strange)
-
-
-def test_config_errors_name_key_and_remedy(tmp_path):
-    path = tmp_path / "config.yaml"
-    path.write_text("descriptor:\n  r_cutt: 5\n")
-    with pytest.raises(ConfigError, match=r"descriptor.r_cutt.*did you mean 'r_cut'"):
-        load_config(path)
-    with pytest.raises(ConfigError, match="r_cut"):
-        parse_config({"descriptor": {"r_cut": -1}}, where="x")
-    with pytest.raises(ConfigError, match="Xx"):
-        parse_config({"loss": {"element_weights": {"Xx": 5}}}, where="x")
-    path.write_text("- a list")
-    with pytest.raises(ConfigError, match="mapping"):
-        load_config(path)
-    path.write_text("a: [")
-    with pytest.raises(ConfigError, match="YAML"):
-        load_config(path)

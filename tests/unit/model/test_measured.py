@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from qiskit.primitives import StatevectorEstimator
 
-from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.model.force_field import ForceField
@@ -93,15 +92,6 @@ def test_error_bars_cover_the_errors(field, frames, strategy, rng) -> None:
     assert 0.6 < np.sqrt(np.mean(np.square(ratios))) < 1.4
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_stress_exists_in_periodic_cells_only(field, frames, strategy) -> None:
-    slab = replace(frames[0], pbc=np.array([True, True, False]))
-    (measured,) = predict_measured(field, [slab], evaluator_for=lambda *_: ExactEvaluator(), strategy=strategy).frames
-    assert measured.stress is None
-    assert measured.stress_std is None
-    assert measured.forces == pytest.approx(field.predict(slab).forces, abs=1e-8)
-
-
 def test_an_environment_feels_its_neighbours_only(field, frames) -> None:
     large = Frame.from_atoms(frames[0].to_atoms() * (4, 4, 4))
     seen = environments(field, large)
@@ -121,11 +111,3 @@ def test_cost_of_operator_does_not_depend_on_frames(field, frames) -> None:
         ).cost.circuits
 
     assert cost(1) == cost(2)
-
-
-def test_wrong_strategy_and_species(field, frames) -> None:
-    with pytest.raises(ConfigError, match="magic"):
-        predict_measured(field, frames, evaluator_for=lambda *_: ExactEvaluator(), strategy="magic")
-    silver = replace(frames[0], numbers=np.full(8, 47))
-    with pytest.raises(DataError, match="Ag"):
-        predict_measured(field, [silver], evaluator_for=lambda *_: ExactEvaluator(), strategy="operator")

@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 
-from qiskit_qff.errors import DataError
 from qiskit_qff.model.metrics import compare, measure
 from qiskit_qff.structures.frame import Frame
 
@@ -51,20 +50,6 @@ def test_shift_removes_one_constant_per_composition() -> None:
     shifted = compare(frames, energies=[0.0, -2.7, 5.0], forces=[np.zeros((3, 3))] * 3, shift_energy=True)
     assert plain.energy_mae_mev_per_atom > 1000
     assert shifted.energy_errors == pytest.approx([-50.0, 50.0, 0.0])
-
-
-def test_missing_labels() -> None:
-    frames = [water(None, np.ones((3, 3))), water(-3.0, None)]
-    metrics = measure(compare(frames, energies=[9.0, -3.0], forces=[np.ones((3, 3)), np.full((3, 3), 7.0)]))
-    assert metrics.force_mae_mev_per_ang == 0.0
-    assert metrics.energy_mae_mev_per_atom == pytest.approx(0.0)
-    only_energy = measure(compare(frames[1:], energies=[-3.0], forces=[np.ones((3, 3))]))
-    assert math.isnan(only_energy.force_mae_mev_per_ang)
-    assert only_energy.species == {}
-    with pytest.raises(DataError, match=r"water\.extxyz, frame 0: no frame has an energy"):
-        compare([water(None, None)], energies=[0.0], forces=[np.zeros((3, 3))])
-    with pytest.raises(DataError, match="no frames"):
-        compare([], energies=[], forces=[])
 
 
 def test_stress_errors_by_hand() -> None:

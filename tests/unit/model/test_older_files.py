@@ -10,7 +10,6 @@ from contracts.force_field.quantum_model import small_quantum_model
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector, build_program
 from qiskit_qff.circuit.compiled import operator_matrix
-from qiskit_qff.errors import ConfigError, ModelFileError
 from qiskit_qff.model.calibration import calibration_errors
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
@@ -112,12 +111,6 @@ def n_features_of(entry):
     return entry["ansatz"]["n_amplitudes"] - 1
 
 
-def test_older_committees_and_feature_statistics_are_ignored(loaded):
-    assert loaded.posterior is None
-    with pytest.raises(ConfigError, match="train it again"):
-        loaded.uncertainty()
-
-
 def test_registers_of_version_6_are_read(today, tmp_path):
     older = {**today, "format": "qiskit_qff model", "version": 6, "uncertainty": {"factor": 1.2, "n_frames": 3}}
     del older["posterior"]
@@ -163,10 +156,3 @@ def test_calibrations_by_the_first_column_are_read(document, tmp_path):
         vector = column / np.linalg.norm(column)
         moved = (weight * np.outer(vector, vector) - operator.matrix) / step
         np.testing.assert_allclose(operator.response[1], moved, atol=1e-4 * np.abs(values).max())
-
-
-def test_readouts_that_are_gone_are_named(document, tmp_path):
-    document["species"][0]["ansatz"]["readout"] = "rank_two"
-    (tmp_path / "old.json").write_text(json.dumps(document))
-    with pytest.raises(ModelFileError, match="rank_two"):
-        ForceField.load(tmp_path / "old.json")

@@ -9,7 +9,6 @@ from qiskit_aer.primitives import SamplerV2
 from qiskit_ibm_runtime.executor_estimator import Estimator
 from qiskit_ibm_runtime.fake_provider import FakeMiami, FakeTorino
 
-from qiskit_qff.errors import BackendError, DataError
 from qiskit_qff.evaluators.backends import find_device
 from qiskit_qff.evaluators.mitigation import estimator_options, find_preset
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
@@ -98,10 +97,3 @@ def test_square_lattices_wait_longer_between_shots(field) -> None:
         if (cost.strategy, cost.quantity) == ("operator", "once")
     )
     assert once.seconds == pytest.approx(4e-3 * once.shots + TimingModel().job_overhead, rel=0.1)
-
-
-def test_bad_input(field) -> None:
-    with pytest.raises(DataError, match="47"):
-        circuit_counts(field, {47: 1}, n_frames=1)
-    with pytest.raises(BackendError, match="fake_torino"):
-        quantum_costs(field, {29: 1}, backend="exact", n_frames=1, shots=1)

@@ -1,7 +1,5 @@
 """A force field's EstimatorQNN: values and gradients of qiskit-machine-learning against ours."""
 
-import sys
-
 import numpy as np
 import pytest
 from qiskit.primitives import StatevectorEstimator
@@ -10,7 +8,6 @@ from qiskit_qff.circuit.compiled import operator_matrix, readout_jacobian
 from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.encoding.amplitudes import normalise
 from qiskit_qff.encoding.tree import loader_angles, loader_jacobian, tree_layout
-from qiskit_qff.errors import ConfigError, MissingDependencyError
 from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shifted_parameters
 from qiskit_qff.evaluators.protocol import Request
@@ -49,17 +46,3 @@ def test_values_and_gradients_are_ours(trained, field) -> None:
         gradients = 2 * (states @ matrix - values[:, None] * states)
         jacobian = loader_jacobian(layout, states)
         assert np.allclose(np.einsum("bg,bgj->bj", by_input[:, 0], jacobian), gradients, rtol=0, atol=1e-8)
-
-
-def test_known_registers_are_named(field) -> None:
-    counts = [len(model.registers) for model in field.models]
-    with pytest.raises(ConfigError, match=rf"29 \(0 to {counts[0] - 1}\), 79 \(0 to {counts[1] - 1}\)"):
-        field.to_qnn((47, 0), StatevectorEstimator())
-    with pytest.raises(ConfigError, match="no register"):
-        field.to_qnn((29, counts[0]), StatevectorEstimator())
-
-
-def test_missing_package_names_the_extra(field, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "qiskit_machine_learning.gradients", None)
-    with pytest.raises(MissingDependencyError, match="pip install qiskit-machine-learning"):
-        field.to_qnn((field.species[0], 0), StatevectorEstimator())

@@ -8,7 +8,7 @@ import pytest
 from ase.io import read
 from contracts.force_field.quantum_model import labelled_frames
 
-from qiskit_qff.errors import ConfigError, ModelFileError
+from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.metrics import Deviations, coverage, cross_checked_coverage
@@ -229,15 +229,3 @@ def test_a_file_keeps_the_posterior_and_the_ledger_lists_it_apart(field, trainin
     assert bare.n_trainable == field.n_trainable
     assert field.ledger.to_dict()["not_trained"]["uncertainty_numbers"] == field.posterior.n_numbers
     np.testing.assert_array_equal(bare.predict(training_frames[0]).forces, field.predict(training_frames[0]).forces)
-
-
-def test_a_damaged_posterior_is_refused(field, tmp_path):
-    document = field.to_dict()
-    document["posterior"]["covariance"].pop()
-    (tmp_path / "model.json").write_text(json.dumps({"format": "qiskit_qff model", "version": 7, **document}))
-    with pytest.raises(ModelFileError, match="triangle"):
-        ForceField.load(tmp_path / "model.json")
-    with pytest.raises(ConfigError, match="not positive"):
-        replace(field.posterior, factor=0.0)
-    with pytest.raises(ConfigError, match="positive"):
-        field.uncertainty(grade_limit=0.0)

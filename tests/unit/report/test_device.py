@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from qiskit_qff.errors import DataError
 from qiskit_qff.evaluators.protocol import Cost
 from qiskit_qff.report.device import DeviceForces, device_part, write_device_forces
 from qiskit_qff.report.page import render
@@ -38,12 +37,3 @@ def test_kept_beside_a_run_and_shown(rng, tmp_path):
     assert "&lt;mitigated&gt;" in page
     assert "<p>why</p>" in page
     assert f"{again[0].mae:.4g}" in page
-
-
-def test_damaged_and_newer_files_are_told(tmp_path):
-    (tmp_path / "device.json").write_text('{"format": "qiskit_qff device forces", "version": 2}')
-    with pytest.raises(DataError, match="Upgrade"):
-        device_part(tmp_path)
-    (tmp_path / "device.json").write_text("[]")
-    with pytest.raises(DataError, match="damaged"):
-        device_part(tmp_path)

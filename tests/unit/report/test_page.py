@@ -2,14 +2,13 @@
 
 import re
 from html.parser import HTMLParser
-from importlib.resources import files
 
 import numpy as np
 import pytest
 from matplotlib.text import Text
 
 from qiskit_qff.model.metrics import Comparison, measure
-from qiskit_qff.report.figures import INK, PALETTE, lines, save
+from qiskit_qff.report.figures import INK
 from qiskit_qff.report.page import Panel, Part, Section, render
 from qiskit_qff.report.structure import structure_figure
 from qiskit_qff.report.training import errors_section
@@ -150,11 +149,6 @@ def test_pictures_have_words_and_the_page_its_landmarks(reader) -> None:
     assert sorted(reader.landmarks) == ["footer", "header", "main", "nav"]
 
 
-def test_sections_of_one_title_have_their_own_targets(page) -> None:
-    assert 'href="#errors"' in page
-    assert 'href="#errors-2"' in page
-
-
 def test_several_runs_are_told_apart(part) -> None:
     page = render({"one": [part], "two": [part]})
     assert re.findall(r"<h2>([^<]+)</h2>", page)[:1] == ["one: Errors"]
@@ -187,46 +181,3 @@ def luminance(colour: str) -> float:
 def contrast(one: str, other: str) -> float:
     light, dark = sorted((luminance(one), luminance(other)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
-
-
-def test_contrast_itself() -> None:
-    assert contrast("#000000", "#ffffff") == pytest.approx(21.0)
-    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
-
-
-def schemes() -> dict[str, dict[str, str]]:
-    """Colours of the light and the dark scheme by name."""
-    text = files("qiskit_qff.report").joinpath("templates/page.html").read_text(encoding="utf-8")
-    light, dark = (dict(re.findall(r"--(\w+): (#\w{6})", part)) for part in re.findall(r":root \{(.*?)\}", text))
-    assert set(light) == set(dark)
-    return {"light": light, "dark": dark}
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_contrast_of_both_schemes(scheme) -> None:
-    colours = schemes()[scheme]
-    for ground in ("ground", "panel"):
-        for ink in ("ink", "soft", "accent"):
-            assert contrast(colours[ink], colours[ground]) >= TEXT, f"{ink} on {ground}"
-        assert contrast(colours["edge"], colours[ground]) >= GRAPHIC, f"edge on {ground}"
-
-
-def test_figures_saved_on_white_can_be_read() -> None:
-    assert contrast(INK, "#ffffff") >= TEXT
-
-
-def test_lines_stand_out_of_both_grounds() -> None:
-    """Colours of curves are told apart by legends too, so that half of the contrast of controls is enough."""
-    for colours in schemes().values():
-        for colour in PALETTE:
-            assert contrast(colour, colours["panel"]) >= 1.9, colour
-
-
-def test_figures_leave_the_callers_style_alone(tmp_path) -> None:
-    import matplotlib as mpl
-
-    before = dict(mpl.rcParams)
-    curve = np.array([3.0, 2.0, 1.0])
-    save(lines(None, {"start": curve}, x_label="x", y_label="y", level=(0.5, "bound"), log=True), tmp_path / "a.png")
-    assert dict(mpl.rcParams) == before
-    assert (tmp_path / "a.png").stat().st_size > 5000

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qiskit_qff.model.metrics import Comparison, composition_means
+from qiskit_qff.model.metrics import Comparison
 from qiskit_qff.report.figures import parity_energy
 
 
@@ -27,13 +27,3 @@ def test_each_about_its_own_mean(comparison) -> None:
     np.testing.assert_allclose(found[:4, 0], [5.0, -5.0, 10.0, -10.0], atol=1e-6)
     np.testing.assert_allclose(found[:, 1] - found[:, 0], 1.0, atol=1e-6)
     assert "composition mean" in parity_energy(sets).axes[0].get_xlabel()
-
-
-def test_records_without_compositions(comparison) -> None:
-    figure = parity_energy({"test": replace(comparison, compositions=())})
-    np.testing.assert_allclose(np.ptp(shown(figure)[:, 0]), 40_020.0, atol=1e-6)
-    assert figure.axes[0].get_xlabel() == "ab initio energy − mean (meV/atom)"
-
-
-def test_means_of_compositions() -> None:
-    np.testing.assert_allclose(composition_means(["x", "y", "x"], np.array([1.0, 5.0, 3.0])), [2.0, 5.0, 2.0])

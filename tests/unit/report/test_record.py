@@ -71,15 +71,6 @@ def test_read_back(tmp_path) -> None:
     assert Record.read(tmp_path).losses == record.losses
 
 
-def test_records_from_before_stresses_are_read(tmp_path) -> None:
-    Record(comparisons={"test": comparison(7)}).write(tmp_path)
-    content = json.loads((tmp_path / "record.json").read_text())
-    for name in ("stresses", "predicted_stresses"):
-        del content["sets"]["test"][name]
-    (tmp_path / "record.json").write_text(json.dumps(content))
-    assert Record.read(tmp_path).comparisons["test"].stresses.shape == (0, 6)
-
-
 def test_large_sets_keep_some_atoms(tmp_path) -> None:
     large = comparison(3 * MOST_FORCES)
     Record(comparisons={"test": large}).write(tmp_path)
@@ -89,19 +80,6 @@ def test_large_sets_keep_some_atoms(tmp_path) -> None:
     assert (tmp_path / "record.json").stat().st_size < 700_000
     spread = np.sqrt(np.mean(kept.force_errors**2)) / np.sqrt(np.mean(large.force_errors**2))
     assert spread == pytest.approx(1.0, abs=0.02)
-
-
-def test_nothing_to_show() -> None:
-    assert Example.typical([], comparison(3), words="held out") is None
-    bare = Frame([3], [[0.0, 0.0, 0.0]], np.zeros((3, 3)), [False] * 3)
-    assert Example.typical([bare], comparison(1), words="held out") is None
-
-
-def test_absent_and_damaged(tmp_path) -> None:
-    assert Record.read(tmp_path) is None
-    (tmp_path / "record.json").write_text(json.dumps({"format": "qiskit_qff record", "version": 1}))
-    with pytest.raises(DataError, match=r"record\.json"):
-        Record.read(tmp_path)
 
 
 def test_environment_names_no_machine() -> None:

@@ -44,8 +44,3 @@ def test_arrows_have_the_length_of_the_force(rng, scale) -> None:
     np.testing.assert_allclose(two.V, 2.0 * one.V, atol=1e-12)
     lengths, sizes = np.hypot(one.U, one.V), np.linalg.norm(forces, axis=1)
     assert (lengths <= 2.2 / (np.quantile(np.r_[sizes, 2 * sizes], 0.9) or 1.0) * sizes + 1e-9).all()
-
-
-def test_a_molecule_without_a_cell() -> None:
-    figure = structure_figure(Frame([1, 1], [[0, 0, 0], [0, 0, 0.74]], np.zeros((3, 3)), [False] * 3))
-    assert len(figure.axes[0].patches) == 2

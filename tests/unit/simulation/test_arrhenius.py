@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import curve_fit
 
-from qiskit_qff.errors import DataError
 from qiskit_qff.simulation.transport import fit_arrhenius
 
 TEMPERATURES = np.array([500.0, 600.0, 750.0, 900.0])
@@ -58,25 +57,3 @@ def test_error_bars_cover_the_truth(rng):
     for scaled in (activation, at_300):
         assert abs(np.mean(scaled)) < 0.15
         assert 0.90 < np.mean(np.abs(scaled) < 2.0) < 0.99
-
-
-def test_scatter_widens_the_errors():
-    values = exact(TEMPERATURES)
-    quiet = fit_arrhenius(TEMPERATURES, values, 0.01 * values)
-    loud = fit_arrhenius(TEMPERATURES, values * np.array([1.1, 0.9, 1.1, 0.9]), 0.01 * values)
-    assert quiet.chi_square < 1e-12
-    assert loud.activation_error_ev == pytest.approx(quiet.activation_error_ev * np.sqrt(loud.chi_square), rel=0.2)
-    assert np.isnan(fit_arrhenius(TEMPERATURES[:2], values[:2], values[:2]).chi_square)
-
-
-@pytest.mark.parametrize(
-    ("temperatures", "values", "errors", "message"),
-    [
-        ([600.0, 600.0], [1e-6, 1e-6], [1e-7, 1e-7], "two temperatures"),
-        ([500.0, 600.0], [-1e-6, 1e-6], [1e-7, 1e-7], "at 500 K"),
-        ([500.0, 600.0], [1e-6, 1e-6], [1e-7, 0.0], "at 600 K"),
-    ],
-)
-def test_what_has_no_line(temperatures, values, errors, message):
-    with pytest.raises(DataError, match=message):
-        fit_arrhenius(temperatures, values, errors)

@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.test import gradient_test
 from contracts.force_field.lennard_jones import LennardJones, mixed_crystal
 
-from qiskit_qff.errors import DataError
 from qiskit_qff.simulation.calculator import QFFCalculator
 
 
@@ -47,42 +45,6 @@ def test_small_moves_keep_the_neighbors(crystal):
         fresh.calc = QFFCalculator(LennardJones())
         np.testing.assert_array_equal(kept, fresh.get_forces())
     assert crystal.calc._verlet_list.n_builds < 5
-
-
-@pytest.mark.parametrize("pbc", [False, (True, True, False)])
-def test_stress_needs_three_periods(crystal, pbc):
-    crystal.pbc = pbc
-    assert np.isfinite(crystal.get_potential_energy())
-    with pytest.raises(PropertyNotImplementedError):
-        crystal.get_stress()
-
-
-def test_unknown_species_names_atom_and_model_species(crystal):
-    crystal.numbers[7] = 3
-    for _ in range(2):  # asking again must not slip through
-        with pytest.raises(DataError, match=r"atom 7: element Li is unknown .* trained on Ar, Kr"):
-            crystal.get_potential_energy()
-    crystal.numbers[7] = 18
-    assert np.isfinite(crystal.get_potential_energy())
-
-
-def test_position_that_is_not_finite(crystal):
-    crystal.get_forces()
-    crystal.positions[4, 1] = np.nan
-    with pytest.raises(DataError, match="atom 4"):
-        crystal.get_forces()
-
-
-def test_cell_without_volume(crystal):
-    crystal.cell[2] = crystal.cell[1]
-    with pytest.raises(DataError, match="no volume"):
-        crystal.get_forces()
-
-
-def test_two_atoms_on_one_site(crystal):
-    crystal.positions[9] = crystal.positions[3] + crystal.cell[0]
-    with pytest.raises(DataError, match=r"atoms 3 and 9 .* one site"):
-        crystal.get_forces()
 
 
 def test_free_atom_and_changing_number_of_atoms():

@@ -52,20 +52,6 @@ def test_restart_inside_a_ramp_is_bit_identical(tmp_path, crystal, thermostat):
         run_dynamics(crystal, LennardJones(), replace(settings, steps=120), tmp_path / "parts")
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"ensemble": "nve"}, "only nvt"),
-        ({"ensemble": "npt"}, "only nvt"),
-        ({"thermostat": "nose-hoover"}, "only nvt"),
-        ({"to_temperature_k": -1.0}, "positive"),
-    ],
-)
-def test_invalid_ramps(change, message):
-    with pytest.raises(ConfigError, match=message):
-        replace(RAMP, **change)
-
-
 def test_runs_that_keep_velocities_are_one_run_in_parts(tmp_path, crystal):
     nve = replace(RAMP, ensemble="nve", to_temperature_k=None, interval=10)
     whole = read(run_dynamics(crystal, LennardJones(), nve, tmp_path / "whole").trajectory, index=":")

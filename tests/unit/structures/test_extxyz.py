@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from ase import Atoms, units
+from ase import Atoms
 from ase.io import read, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,32 +46,6 @@ def test_frames_are_counted_and_blank_lines_between_them_skipped(parse):
     assert [frame.index for frame in frames] == [0, 1]
 
 
-def test_plain_xyz_has_no_cell_and_no_labels(parse):
-    (frame,) = parse("2\nwater, half of it\nH 0 0 0\nO 0 0 1\n")
-    assert not frame.pbc.any()
-    assert frame.energy is None
-    assert frame.forces is None
-
-
-def test_other_columns_and_their_order_do_not_matter(parse):
-    header = "Properties=id:I:1:forces:R:3:Z:I:1:move:L:1:charge:R:1:pos:R:3"
-    (frame,) = parse(text_of(header, ["1 9 8 7 3 T 0.5 1 2 3"]))
-    assert frame.symbols == ["Li"]
-    assert frame.positions.tolist() == [[1, 2, 3]]
-    assert frame.forces.tolist() == [[9, 8, 7]]
-
-
-@pytest.mark.parametrize(("text", "pbc"), [('"T F T"', [1, 0, 1]), ("F", [0, 0, 0]), ('"1 1 0"', [1, 1, 0])])
-def test_periods(parse, text, pbc):
-    (frame,) = parse(text_of(HEADER + " pbc=" + text))
-    assert frame.pbc.tolist() == [bool(x) for x in pbc]
-
-
-def test_what_is_left_becomes_tags(parse):
-    (frame,) = parse(text_of(HEADER + ' replica=A temperature_K=300.0 level="PBE d3" w="1 2" free_energy=-2'))
-    assert frame.tags == {"replica": "A", "temperature_K": 300.0, "level": "PBE d3", "free_energy": -2}
-
-
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(1, 1, 1), (1, 0, 1), (0, 0, 0)]), st.booleans())
 def test_reads_what_ase_writes_as_ase_reads_it(parse, seed, pbc, has_labels):
@@ -107,31 +81,6 @@ def test_reads_what_ase_writes_as_ase_reads_it(parse, seed, pbc, has_labels):
         assert frames[0].energy is None
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("hello\n", r"a\.xyz, frame 0, line 1: expected the number of atoms, found 'hello'"),
-        ("0\n\n", "frame 0, line 1: expected the number of atoms"),
-        ("-2\n\n", "frame 0, line 1: expected the number of atoms"),
-        (text_of() + text_of(atoms=[*ATOMS, ATOMS[0]], count=2), "frame 2, line 9: expected the number of"),
-        (text_of() + text_of(count=4), "frame 1: 4 atoms announced in line 5, but the file ends after 2"),
-        ("3\n", "frame 0: 3 atoms announced in line 1, but the file ends after 0"),
-        (text_of(atoms=[ATOMS[0], "O 0 0 1"]), "frame 0, lines 1 to 4: can't be read"),
-        (text_of(atoms=[ATOMS[0], "Q 0 0 1 0 0 0"]), "lines 1 to 4: can't be read .*Q"),
-        (text_of(atoms=[ATOMS[0], "O 0 zero 1 0 0 0"]), "lines 1 to 4: can't be read .*zero"),
-        (text_of() + text_of(atoms=[ATOMS[0], "O 0 0 1 0 0 ****"]), r"frame 1, lines 5 to 8: .*\*\*\*\*"),
-        (text_of(HEADER.replace("species:S:1:", "")), "lines 1 to 4: can't be read"),
-        (text_of(HEADER.replace("pos:R:3", "pos:R:x")), "Properties"),
-        (text_of(HEADER.replace("5 0 0 0 5 0 0 0 5", "5 5 5")), "can't be read"),
-        (text_of(HEADER.replace("-1.5", "low")), "'energy' should be one number in eV, found 'low'"),
-        (text_of(HEADER.replace("5 0 0 0 5 0 0 0 5", "5 0 0 0 5 0 0 0 0")), "periodic along c"),
-    ],
-)
-def test_bad_text_is_refused_with_its_place(parse, text, message):
-    with pytest.raises(DataError, match=message):
-        parse(text)
-
-
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_a_damaged_file_is_read_or_refused_but_never_breaks_the_reader(parse, data):
@@ -154,12 +103,3 @@ def test_momenta_are_read_and_frames_counted_without_parsing(tmp_path, rng):
         assert count_frames(tmp_path / name) == 3
         for frame, atoms in zip(read_frames(tmp_path / name), frames, strict=True):
             np.testing.assert_allclose(frame.momenta, atoms.get_momenta(), atol=1e-7)
-
-
-def test_velocities_of_lammps_become_momenta(parse):
-    header = 'Lattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3:vel:R:3:forces:R:3 Time=0.5'
-    (frame,) = parse(text_of(header, ["Li 0 0 0 1.0 -2.0 0.5 0.1 0.2 0.3"]))
-    atoms = Atoms("Li")
-    atoms.set_momenta(frame.momenta)
-    np.testing.assert_allclose(atoms.get_velocities() * 1000 * units.fs, [[1.0, -2.0, 0.5]])
-    np.testing.assert_array_equal(frame.forces, [[0.1, 0.2, 0.3]])

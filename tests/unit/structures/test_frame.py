@@ -1,16 +1,12 @@
 """A frame and its ways in from ASE and pymatgen and back."""
 
-import pickle
-
 import numpy as np
-import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from pymatgen.core import Lattice, Molecule, Structure
 
-from qiskit_qff.errors import DataError
 from qiskit_qff.structures.frame import Frame
 
 
@@ -78,43 +74,3 @@ def test_pymatgen_molecule_has_no_periods():
     assert not frame.pbc.any()
     assert np.isnan(frame.volume)
     assert frame.forces is None
-
-
-def test_partial_occupancy_is_refused():
-    structure = Structure(Lattice.cubic(3), [{"Na": 0.5, "K": 0.5}], [[0, 0, 0]])
-    with pytest.raises(DataError, match="partially occupied"):
-        Frame.from_pymatgen(structure)
-
-
-def test_arrays_are_copies_of_plain_types(make_salt):
-    positions = np.zeros((1, 3), dtype=np.float32)
-    frame = Frame(numbers=[6], positions=positions, cell=np.zeros((3, 3)), pbc=False)
-    positions += 1.0
-    assert not frame.positions.any()
-    assert frame.positions.dtype == np.float64
-    assert frame.numbers.dtype == np.int64
-    assert frame.pbc.tolist() == [False] * 3
-    assert pickle.loads(pickle.dumps(make_salt())).n_atoms == 8
-
-
-def test_volume_needs_three_periods(make_salt):
-    assert make_salt(cell=np.diag([2.0, 3.0, 4.0])).volume == pytest.approx(24.0)
-    assert make_salt(cell=np.diag([2.0, 3.0, -4.0])).volume == pytest.approx(24.0)
-    assert np.isnan(make_salt(pbc=[True, True, False]).volume)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"forces": np.zeros((7, 3))}, r"forces should have shape \(8, 3\)"),
-        ({"positions": np.zeros((8, 2))}, "positions should have shape"),
-        ({"cell": np.zeros(3)}, "cell should have shape"),
-        ({"stress": np.zeros(5)}, "'stress' should be 9 numbers"),
-        ({"numbers": [11, 17, 11, 0, 11, 11, 11, 11]}, "atom 3: atomic number 0"),
-        ({"numbers": [11, 17, 11, 17, 119, 11, 11, 11]}, "atom 4: atomic number 119"),
-        ({"cell": np.diag([5.0, 0.0, 5.0])}, "periodic along b, but cell vector b is zero"),
-    ],
-)
-def test_what_makes_no_sense_is_refused(make_salt, changes, message):
-    with pytest.raises(DataError, match=message):
-        make_salt(**changes)

@@ -1,7 +1,6 @@
 """Frames whose framework lacks bonds that others have."""
 
 import numpy as np
-import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.data import chemical_symbols, covalent_radii
@@ -62,17 +61,6 @@ def test_order_place_orientation_and_ions_do_not_matter(seed, broken):
     assert list(missing_bonds(frames)) == ([1] if broken else [])
 
 
-def test_nothing_is_said_of_one_frame_or_of_a_liquid():
-    assert missing_bonds([frame_of(opened(box(0)))]) == {}
-    assert missing_bonds([]) == {}
-    rng = np.random.default_rng(0)
-    liquid = [
-        Frame(np.repeat([15, 16], 20), rng.uniform(0, 9.0, size=(40, 3)), np.eye(3) * 9.0, np.ones(3, dtype=bool))
-        for _ in range(12)
-    ]
-    assert missing_bonds(liquid) == {}
-
-
 def test_metal_atoms_have_no_bonds_with_each_other():
     near = Atoms("Zr2O", positions=[[0, 0, 0], [3.5, 0, 0], [1.75, 1.2, 0]], cell=[12.0] * 3, pbc=True)
     far = near.copy()
@@ -91,14 +79,3 @@ def test_zinc_that_left_its_node_is_found_in_the_shipped_set():
         assert found.get(k, "32 of 32 O-Zn bonds") == f"{n} of 32 O-Zn bonds"
     assert 5 < len(found) < 20
     assert {chemical_symbols[n] for n in frames[0].numbers} >= {"Zn", "Li"}
-
-
-@pytest.mark.parametrize("mobile", [(3,), ()])
-def test_ions_are_a_matter_of_choice(mobile):
-    hydride = molecule("LiH")
-    hydride.set_cell([CELL] * 3)
-    hydride.pbc = True
-    apart = hydride.copy()
-    apart.positions[0] += [0.0, 0.0, 4.0]
-    frames = [frame_of(a) for a in (hydride, hydride, hydride, apart)]
-    assert list(missing_bonds(frames, mobile=mobile)) == ([] if mobile else [3])

@@ -3,12 +3,10 @@
 import ase.build
 import numba
 import numpy as np
-import pytest
 from ase.neighborlist import primitive_neighbor_list
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qiskit_qff.errors import DataError
 from qiskit_qff.structures.neighbors import NeighborList, VerletList, neighbor_list
 from qiskit_qff.structures.refresh import LEAST_ATOMS, refresh, refresh_threaded
 
@@ -137,70 +135,6 @@ def test_one_atom_sees_its_own_images():
     assert pairs.n_pairs == 6
     assert set(pairs.neighbor.tolist()) == {0}
     np.testing.assert_allclose(pairs.distances, 2.0)
-
-
-def test_lonely_atoms_have_no_neighbours():
-    pairs = neighbor_list([[0.0, 0, 0], [0, 0, 9.0]], np.zeros((3, 3)), [False] * 3, 5.0)
-    assert pairs.first.tolist() == [0, 0, 0]
-    assert pairs.vectors.shape == (0, 3)
-    assert neighbor_list(np.zeros((0, 3)), np.eye(3), [True] * 3, 5.0).first.tolist() == [0]
-
-
-def test_a_copy_survives_the_next_update():
-    kept = VerletList(3.0, skin=1.0)
-    points = np.array([[0.0, 0, 0], [0, 0, 2.0]])
-    first = kept.update(points, np.zeros((3, 3)), [False] * 3).copy()
-    kept.update(points * 1.1, np.zeros((3, 3)), [False] * 3)
-    np.testing.assert_array_equal(first.distances, 2.0)
-
-
-def test_inputs_are_left_alone_and_may_be_read_only():
-    positions, cell = np.array([[0.0, 0, 0], [20.0, 0, 2.0]]), 4.0 * np.eye(3)
-    for array in (positions, cell):
-        array.flags.writeable = False
-    neighbor_list(positions, cell, [True, False, True], 4.5)
-    assert positions[1, 0] == 20.0
-    assert cell[1, 1] == 4.0
-
-
-@pytest.mark.parametrize(
-    ("positions", "cell", "message"),
-    [
-        ([[0, 0, 0], [0, np.nan, 0]], np.eye(3), "atom 1: position .* not finite"),
-        ([[0, 0, 0], [0, np.inf, 0]], np.eye(3), "atom 1"),
-        ([[0, 0, 0]], np.full((3, 3), np.nan), "cell holds a number that is not finite"),
-        ([[0, 0, 0]], np.ones((3, 3)), "enclose no volume"),
-        ([[0, 0, 0]], np.diag([3.0, 0.0, 3.0]), "enclose no volume"),
-        ([0, 0, 0], np.eye(3), r"shape \(n_atoms, 3\)"),
-    ],
-)
-def test_impossible_geometry_is_refused(positions, cell, message):
-    with pytest.raises(DataError, match=message):
-        neighbor_list(positions, cell, [True, True, True], 3.0)
-
-
-def test_positions_that_become_nan_during_a_run_are_refused():
-    kept = VerletList(3.0)
-    points = np.array([[0.0, 0, 0], [0, 0, 2.0]])
-    kept.update(points, 8 * np.eye(3), [True] * 3)
-    points[1, 2] = np.nan
-    with pytest.raises(DataError, match=r"atom 1.*shorter time step"):
-        kept.update(points, 8 * np.eye(3), [True] * 3)
-
-
-@pytest.mark.parametrize(("cutoff", "skin"), [(0.0, 0.5), (-1.0, 0.5), (5.0, -0.1), (np.nan, 0.5)])
-def test_impossible_cutoffs_are_refused(cutoff, skin):
-    with pytest.raises(DataError, match="cutoff"):
-        VerletList(cutoff, skin)
-
-
-def test_a_forgotten_list_is_built_anew():
-    atoms = ase.build.bulk("Cu", cubic=True)
-    verlet = VerletList(3.0, skin=1.0)
-    before = verlet.update(atoms.positions, atoms.cell.array, True).copy()
-    verlet.forget()
-    assert_same(verlet.update(atoms.positions, atoms.cell.array, True), before)
-    assert verlet.n_builds == 2
 
 
 def test_threads_do_not_change_a_bit(rng):

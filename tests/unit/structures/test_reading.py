@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 from ase.db import connect
 from ase.io import write
-from pymatgen.core import Lattice, Structure
 
 from qiskit_qff.errors import DataError
-from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.reading import iter_frames, read_frames
+from qiskit_qff.structures.reading import read_frames
 
 
 def assert_alike(found, wanted, *, tolerance=1e-7):
@@ -82,38 +80,6 @@ def test_database_with_its_keys_as_tags(tmp_path, salts):
     assert found[3].tags == {"replica": "A", "step": 3}
 
 
-def test_formats_left_to_ase_have_no_labels(tmp_path, make_salt):
-    write(tmp_path / "POSCAR", make_salt().to_atoms())
-    write(tmp_path / "salt@1.cif", make_salt().to_atoms())
-    for name in ("POSCAR", "salt@1.cif"):
-        (frame,) = read_frames(tmp_path / name)
-        assert frame.n_atoms == 8
-        assert frame.energy is None
-
-
-def test_pymatgen_objects():
-    structure = Structure(Lattice.cubic(4.2), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]], properties={"energy": -1})
-    assert [frame.index for frame in read_frames([structure, structure])] == [0, 1]
-    assert read_frames(structure)[0].energy == -1.0
-
-
-def test_objects_and_files_can_be_mixed(tmp_path, salts):
-    write(tmp_path / "a.xyz", [frame.to_atoms() for frame in salts[:2]], format="extxyz")
-    found = read_frames([tmp_path / "a.xyz", salts[2], salts[3].to_atoms(), str(tmp_path / "a.xyz")])
-    assert [frame.index for frame in found] == [0, 1, 2, 2, 0, 1]
-    assert len(read_frames(salts[0].to_atoms())) == len(read_frames(salts[0])) == 1
-
-
-def test_streaming_reads_no_further_than_asked(tmp_path, make_salt):
-    path = tmp_path / "a.xyz"
-    write(path, make_salt().to_atoms(), format="extxyz")
-    path.write_text(path.read_text() + "nonsense\n")
-    stream = iter_frames(path)
-    assert isinstance(next(stream), Frame)
-    with pytest.raises(DataError, match="frame 1, line 11"):
-        next(stream)
-
-
 @pytest.mark.parametrize("name", ["positions", "forces", "energy", "stress", "cell"])
 def test_numbers_that_are_none_are_refused_unless_asked_for(make_salt, name):
     frame = make_salt()
@@ -124,13 +90,6 @@ def test_numbers_that_are_none_are_refused_unless_asked_for(make_salt, name):
     with pytest.raises(DataError, match=rf"salt\.extxyz, frame 0{place} .*not finite"):
         read_frames(bad)
     assert len(read_frames(bad, strict=False)) == 1
-
-
-@pytest.mark.parametrize("cell", [np.ones((3, 3)), [[5, 0, 0], [0, 5, 0], [5, 5, 1e-9]]])
-def test_a_cell_without_volume_is_refused(make_salt, cell):
-    with pytest.raises(DataError, match="enclose no volume"):
-        read_frames(make_salt(cell=cell))
-    assert read_frames(make_salt(cell=cell, pbc=False))
 
 
 def write_bytes(name, content):
@@ -170,11 +129,6 @@ def test_unreadable_files_are_named_with_a_remedy(tmp_path, make, message):
         read_frames(path)
     assert str(path) in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
-
-
-def test_what_is_no_structure_is_refused():
-    with pytest.raises(DataError, match="item 1: int is no structure"):
-        read_frames([Frame(numbers=[1], positions=[[0, 0, 0]], cell=np.zeros((3, 3)), pbc=False), 3])
 
 
 @pytest.mark.data

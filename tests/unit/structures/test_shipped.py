@@ -1,8 +1,6 @@
 """The shipped data set is what its card says."""
 
 import itertools
-import json
-import re
 from collections import Counter
 
 import ase.io
@@ -10,12 +8,8 @@ import numpy as np
 import pytest
 from ase.units import GPa
 
-from qiskit_qff.cli.main import run
-from qiskit_qff.errors import ConfigError
 from qiskit_qff.structures.framework import missing_bonds
-from qiskit_qff.structures.neighbors import neighbor_list
-from qiskit_qff.structures.shipped import is_shipped, read_shipped, read_source, shipped_path
-from qiskit_qff.structures.splitting import balanced_split, near_copies, tag_groups
+from qiskit_qff.structures.shipped import read_shipped, shipped_path
 
 
 @pytest.fixture(scope="module")
@@ -55,43 +49,6 @@ def test_figures_of_the_card(frames, card):
     assert f"standard deviation {forces.std():.2f} eV/Å" in card
     assert f"largest component {np.abs(forces).max():.1f} eV/Å" in card
     assert f"reaches {max(np.abs(f.forces.sum(axis=0)).max() for f in frames):.2f} eV/Å" in card
-
-
-def test_rattled_copies_stay_with_their_origin(frames):
-    units = near_copies(frames)
-    pairs = [(17, 0), (18, 2), (19, 4), (20, 11), (21, 13), (22, 15)]
-    assert all(units[copy] == units[origin] for copy, origin in pairs)
-    assert len(set(units)) == len(frames) - len(pairs)
-    for seed in range(10):
-        split = balanced_split(tag_groups(frames, "replica"), 0.2, np.random.default_rng(seed), units=units)
-        assert 0.1 * len(frames) <= len(split.test) <= 0.3 * len(frames)
-        assert not {units[k] for k in split.test} & {units[k] for k in split.train}
-
-
-def test_cp2k_input_belongs_to_the_first_frame(frames):
-    text = (shipped_path().parent / "limof5_cp2k.inp").read_text()
-    coordinates = re.search(r"^    &COORD\n(.*)    &END COORD", text, re.DOTALL | re.MULTILINE)[1].split()
-    positions = np.array(coordinates).reshape(-1, 4)
-    assert positions[:, 0].tolist() == frames[0].symbols
-    np.testing.assert_allclose(positions[:, 1:].astype(float), frames[0].positions, atol=1e-7)
-    assert "CUTOFF 300" in text
-    assert "DFTD3(BJ)" in text
-
-
-def test_broken_nodes_are_labelled_as_the_framework_is(frames, card):
-    nodes = read_shipped("limof5_nodes")
-    assert len(nodes) == len(re.findall(r"^\| N\d+ \|", card, re.MULTILINE)) > 4
-    levels = {f.tags["label_settings"] for f in frames if "label_settings" in f.tags}
-    for frame in nodes:
-        assert Counter(frame.symbols) == FRAMEWORK | {"Li": 2 if frame.n_atoms == 108 else 4}
-        np.testing.assert_allclose(frame.cell, frames[0].cell)
-        assert {frame.tags["label_settings"]} == levels
-        begun_broken = "origin" in frame.tags
-        near = neighbor_list(frame.positions, frame.cell, frame.pbc, 2.82 if begun_broken else 2.7)
-        bonds = np.sum((frame.numbers[near.centers] == 30) & (frame.numbers[near.neighbor] == 8))
-        missing = frame.tags["broken_bonds"]
-        # Of runs that began whole: bonds that broke, while others may have formed.
-        assert bonds == 32 - missing if begun_broken else (bonds == 32) == (missing == 0)
 
 
 def test_zinc_that_left_its_node_has_taken_an_electron(frames):
@@ -139,14 +96,6 @@ def test_forces_of_the_trajectory_are_slopes_of_its_energies(electrolyte):
     np.testing.assert_allclose(falls, works, atol=0.02)
 
 
-def test_input_of_the_electrolyte_is_that_of_its_first_frame(electrolyte):
-    text = (shipped_path().parent / "li6ps5cl_cp2k.inp").read_text()
-    coordinates = re.search(r"^    &COORD\n(.*)    &END COORD", text, re.DOTALL | re.MULTILINE)[1].split()
-    positions = np.array(coordinates).reshape(-1, 4)
-    assert positions[:, 0].tolist() == electrolyte[0].symbols
-    np.testing.assert_allclose(positions[:, 1:].astype(float), electrolyte[0].positions, atol=1e-7)
-
-
 def test_stresses_of_the_electrolyte_are_derivatives_of_its_energy(electrolyte):
     """By the volumes of the fine grid; and corrected ones of the coarse grid are those of the fine one."""
     known = [frame for frame in electrolyte if frame.stress is not None]
@@ -173,28 +122,3 @@ def test_stresses_of_the_electrolyte_are_derivatives_of_its_energy(electrolyte):
         slopes.append(frame.volume * np.trace(frame.stress) / scale - float((frame.forces * beside).sum()))
     by_slopes = 0.04 / 6.0 * (slopes[0] + 4.0 * slopes[1] + slopes[2])
     assert by_slopes == pytest.approx(high.energy - low.energy, abs=0.03)
-
-
-def test_names_of_the_sets(electrolyte, frames, tmp_path, monkeypatch):
-    known = ("shipped", "limof5", "li6ps5cl", "limof5_nodes", "li6ps5cl_volumes")
-    assert [is_shipped(name) for name in (*known, "./li6ps5cl", "other.xyz")] == [*(True for _ in known), False, False]
-    assert len(read_source("shipped")) == len(read_source("limof5")) == len(frames)
-    with pytest.raises(ConfigError, match="limof5, li6ps5cl, limof5_nodes, li6ps5cl_volumes"):
-        read_shipped("mof74")
-    monkeypatch.chdir(tmp_path)
-    electrolyte[0].to_atoms().write("li6ps5cl", format="extxyz")
-    assert len(read_source("li6ps5cl")) == len(electrolyte)
-
-
-def test_commands_know_the_electrolyte_by_its_name(electrolyte, tmp_path, capsys):
-    small = tmp_path / "small.yaml"
-    small.write_text(
-        "data: {path: [li6ps5cl], split: block}\nmax_parameters: 12\noptimizer: {restarts: 1, max_iterations: 5}\n"
-        "descriptor: {r_cut: 4.0, n_narrow: 2, n_broad: 2, powers: [2], n_radial: 2, l_max: 1}\n"
-        "compression: {search_rounds: 0}\ncircuit: {n_qubits: 2}\n"
-    )
-    assert run(["train", str(small), "--out", str(tmp_path / "run"), "--json"]) == 0
-    last = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert sorted([*last["train_frames"], *last["test_frames"]]) == list(range(len(electrolyte)))
-    assert min(last["test_frames"]) > max(last["train_frames"])
-    assert run(["validate", "li6ps5cl"]) == 0

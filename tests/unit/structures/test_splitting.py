@@ -9,15 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qiskit_qff.errors import ConfigError, DataError
+from qiskit_qff.errors import DataError
 from qiskit_qff.structures.splitting import (
     balanced_split,
     block_split,
-    distance_rows,
     is_time_ordered,
     near_copies,
     random_split,
-    same_atoms,
     tag_groups,
 )
 
@@ -39,10 +37,6 @@ def test_random_split_divides_and_repeats(n_frames, fraction, seed):
     assert_divides(split, n_frames)
     assert len(split.test) == min(max(round(fraction * n_frames), 1), n_frames - 1)
     assert np.array_equal(split.test, random_split(n_frames, fraction, rng(seed)).test)
-
-
-def test_random_split_depends_on_the_generator():
-    assert not np.array_equal(random_split(100, 0.3, rng(1)).test, random_split(100, 0.3, rng(2)).test)
 
 
 @given(st.integers(2, 200), st.floats(0.01, 0.99))
@@ -103,44 +97,10 @@ def test_near_copies_share_a_unit(salts, make_salt):
     assert len(set(units)) == 8
 
 
-def test_chains_of_near_copies_are_one_unit(salts):
-    steps = [replace(salts[0], positions=salts[0].positions + 0.04 * k) for k in range(6)]
-    assert len(set(near_copies([steps[0], steps[5]]))) == 2
-    assert len(set(near_copies([steps[0], steps[5], *steps[1:5]]))) == 1
-
-
-@pytest.mark.parametrize(
-    ("split", "message"),
-    [
-        (lambda: random_split(10, 0.0, rng()), "fraction 0.0 must lie between 0 and 1"),
-        (lambda: random_split(10, float("nan"), rng()), "must lie between"),
-        (lambda: block_split(10, 20.0), "fraction 20.0 must lie"),
-        (lambda: random_split(1, 0.5, rng()), "1 frames can't be split"),
-        (lambda: balanced_split(["A", "B"], 0.5, rng()), "no frame can be held out"),
-        (lambda: balanced_split(["A", "A"], 0.5, rng(), units=[1]), "1 units given for 2 frames"),
-    ],
-)
-def test_impossible_splits_are_refused(split, message):
-    with pytest.raises(ConfigError, match=message):
-        split()
-
-
 def walk(frame, steps, size, seed=0):
     rng = np.random.default_rng(seed)
     moves = np.cumsum(rng.normal(0, size, (steps, *frame.positions.shape)), axis=0)
     return [replace(frame, positions=frame.positions + move, index=k) for k, move in enumerate(moves)]
-
-
-def test_same_atoms_groups_by_order_and_periods(salts):
-    swapped = replace(salts[0], numbers=salts[0].numbers[::-1])
-    molecule = replace(salts[0], pbc=[False] * 3)
-    assert same_atoms([*salts, swapped, molecule]) == [[0, 1, 2, 3, 4, 5], [6], [7]]
-
-
-def test_distances_are_root_mean_squares(salts):
-    moved = salts[0].positions + np.array([0.0, 0.3, 0.4])
-    ((_, block),) = distance_rows(np.array([salts[0].positions.ravel(), moved.ravel()]))
-    np.testing.assert_allclose(block, [[0.0, 0.5], [0.5, 0.0]], atol=1e-6)
 
 
 def test_a_trajectory_is_recognised_and_its_shuffled_copy_is_not(make_salt):
@@ -149,8 +109,3 @@ def test_a_trajectory_is_recognised_and_its_shuffled_copy_is_not(make_salt):
     order = np.random.default_rng(3).permutation(60)
     assert not is_time_ordered([frames[k] for k in order])
     assert not is_time_ordered(frames[:4])
-
-
-def test_frames_of_different_atoms_have_no_order(make_salt):
-    frames = [make_salt(numbers=np.roll(make_salt().numbers, k)) for k in range(2)] * 5
-    assert not is_time_ordered(frames)

@@ -194,17 +194,6 @@ def fit_parameters(prepared):
     return runs[0].parameters
 
 
-def test_no_smaller_readout_holds_these_terms(prepared):
-    """The length of each register's readout equals that of its linear terms, which is the least."""
-    parameters, layout = fit_parameters(prepared), prepared.objective.layout
-    balanced, reduced = reduced_parameters(prepared.objective, parameters)
-    np.testing.assert_allclose(balanced.parameters(reduced)[layout.all_weights], parameters[layout.all_weights])
-    begin = 0
-    for size, place in zip(layout.sizes, layout.weights, strict=True):
-        terms, begin = reduced[begin : begin + size - 1], begin + size - 1
-        assert abs(parameters[place][0]) == pytest.approx(np.linalg.norm(terms))
-
-
 def test_energies_are_those_of_the_formula(prepared, field):
     """A register's energy is linear in its features, and a small square with the sign of the weight."""
     objective, parameters = prepared.objective, fit_parameters(prepared)

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from qiskit_qff.errors import BudgetError
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.training.baselines import LINEAR, FeatureRows, fit_linear, gather, linear_selected
+from qiskit_qff.training.baselines import LINEAR, FeatureRows, fit_linear, gather
 
 CONFIG = {
     "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
@@ -61,9 +60,3 @@ def test_budget_and_forces(data, name, rng) -> None:
     assert np.vdot(forces, direction) == pytest.approx(-slope, rel=3e-5, abs=1e-6)
     np.testing.assert_allclose(forces.sum(axis=0), 0.0, atol=1e-9)
     assert np.abs(forces - frame.forces).mean() < 0.5 * np.abs(frame.forces).mean()
-
-
-def test_a_budget_too_small_is_refused(data) -> None:
-    config = data.config.model_copy(update={"max_parameters": 2})
-    with pytest.raises(BudgetError, match="max_parameters is 2"):
-        linear_selected(replace(data, config=config), silent)

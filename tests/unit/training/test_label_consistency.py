@@ -10,7 +10,7 @@ from ase.calculators.emt import EMT
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.shipped import read_shipped
-from qiskit_qff.training.label_consistency import check_label_consistency, label_consistency
+from qiskit_qff.training.label_consistency import check_label_consistency
 
 BOHR, HARTREE, KCAL = 0.529177210903, 27.211386245988, 0.0433641042
 
@@ -97,21 +97,6 @@ def test_wrong_stresses_are_refused_where_they_are_used(alloys, factor, word) ->
         check_label_consistency(wrong, stresses=True)
 
 
-def test_files_are_judged_apart(alloys) -> None:
-    other = [replace(frame, source="b.xyz") for frame in converted(labelled(40, seed=2), forces=-1.0)]
-    with pytest.raises(DataError, match=r"^b\.xyz: "):
-        check_label_consistency([*alloys, *other])
-
-
-def test_broken_frames_hide_nothing_and_prove_nothing(alloys) -> None:
-    off = {7: 500.0, 20: -300.0}
-    broken = [replace(frame, energy=frame.energy + off.get(k, 0.0)) for k, frame in enumerate(alloys)]
-    (found,) = check_label_consistency(broken)
-    assert found.energy.value == pytest.approx(1.0, abs=0.1)
-    with pytest.raises(DataError, match="gradients"):
-        check_label_consistency(converted(broken, forces=-1.0))
-
-
 def test_an_energy_of_the_volume_alone_is_no_contradiction(alloys) -> None:
     """Forces act at a fixed cell and can't show it, however large it is."""
     middle = np.mean([frame.volume for frame in alloys])
@@ -146,9 +131,3 @@ def test_where_data_cannot_tell_nothing_is_said(alloys, frames, reason) -> None:
         (found,) = check_label_consistency(converted(frames(alloys), forces=sign))
         assert reason in found.unchecked
         assert found.energy is None
-
-
-def test_frames_without_labels_are_left_out(alloys) -> None:
-    assert label_consistency([replace(frame, forces=None) for frame in alloys]) == []
-    (found,) = label_consistency([*alloys, replace(alloys[0], energy=None), replace(alloys[1], energy=np.nan)])
-    assert found.n_frames == len(alloys)

@@ -1,18 +1,15 @@
 """Training on measured losses: gradients, the cost that is told beforehand, resuming, optimisers, bad input."""
 
-import json
-
 import numpy as np
 import pytest
 from fitting import fitted
-from unit.training.conftest import lennard_jones_frames
 
-from qiskit_qff.errors import BackendError, BudgetError, ConfigError, DataError
+from qiskit_qff.errors import BackendError, ConfigError
 from qiskit_qff.evaluators.backends import build_evaluator
 from qiskit_qff.evaluators.exact import SampledEvaluator
 from qiskit_qff.model.config import EstimatorConfig, parse_config
 from qiskit_qff.training.measured.loss import MeasuredLoss
-from qiskit_qff.training.measured.run import BackendRun, Machine, check_backend, prepare_start, train_measured
+from qiskit_qff.training.measured.run import BackendRun, Machine, prepare_start, train_measured
 from qiskit_qff.training.solver import solve_weights
 from qiskit_qff.training.trainer import prepare
 
@@ -230,20 +227,6 @@ def test_resumed_run_equals_an_uninterrupted_one(objective, tmp_path, asked):
         assert rest.circuits < complete.circuits
 
 
-@pytest.mark.parametrize("optimizer", ["gauss_newton", "adam", "spsa"])
-def test_a_finished_run_can_be_continued_with_more_steps(objective, tmp_path, optimizer):
-    asked = {"optimizer": optimizer, "shots": 200, "learning_rate": 0.05}
-    journal = tmp_path / "journal.json"
-    run(objective, journal=journal, steps=3, **asked)
-    longer, _ = run(objective, journal=journal, resume=True, steps=8, **asked)
-    whole, _ = run(objective, steps=8, **asked)
-    np.testing.assert_array_equal(longer.parameters, whole.parameters)
-    # Asked again, it is answered without a circuit.
-    same, evaluator = run(objective, journal=journal, resume=True, steps=8, **asked)
-    assert evaluator.circuits == 0
-    np.testing.assert_array_equal(same.parameters, whole.parameters)
-
-
 def test_journal_belongs_to_one_run(frames, objective, tmp_path):
     journal = tmp_path / "journal.json"
     run(objective, journal=journal)
@@ -254,30 +237,6 @@ def test_journal_belongs_to_one_run(frames, objective, tmp_path):
         run(other, journal=journal, resume=True)
     with pytest.raises(ConfigError, match="no journal"):
         run(objective, journal=tmp_path / "none.json", resume=True)
-
-
-def test_damaged_journals_are_refused(objective, tmp_path):
-    journal, document = tmp_path / "journal.json", None
-
-    def refused(match):
-        journal.write_text(json.dumps(document) if isinstance(document, dict) else document)
-        with pytest.raises(ConfigError, match=match):
-            run(objective, journal=journal, resume=True)
-
-    run(objective, journal=journal)
-    whole = json.loads(journal.read_text())
-    document = json.loads(json.dumps(whole))
-    document["entries"][2]["parameters"][0] += 0.1
-    refused("answer 3 is about other angles")
-    for key in ("random", "parameters", "cost"):
-        document = {**whole, "entries": [{k: v for k, v in one.items() if k != key} for one in whole["entries"]]}
-        refused("damaged")
-    document = {**whole, "entries": [{**one, "random": {}} for one in whole["entries"]]}
-    refused("damaged")
-    document = {**whole, "version": 99}
-    refused("this version")
-    document = "{"
-    refused("damaged")
 
 
 def silent(*_):
@@ -309,27 +268,3 @@ def test_warm_starts(frames, tmp_path, rng):
     assert trained.final.loss <= trained.start.loss + 1e-9
     kept = again.force_field(trained.parameters)
     assert [m.compression.to_dict() for m in kept.models] == [m.compression.to_dict() for m in field.models]
-
-
-def test_a_start_that_cannot_be(frames, tmp_path, rng):
-    def begin(config, data=frames):
-        return prepare_start(data, config, rng=rng, progress=silent)
-
-    with pytest.raises(ConfigError, match="scratch, exact, or the path"):
-        check_backend(small_config(estimator={"backend": "exact", "start": str(tmp_path / "nothing.json")}))
-    field = fitted(frames, small_config(), rng=rng).force_field
-    field.save(tmp_path / "model.json")
-    estimator = {"start": str(tmp_path / "model.json")}
-    with pytest.raises(BudgetError, match=f"{field.n_trainable} trainable parameters"):
-        begin(small_config(estimator=estimator, max_parameters=10))
-    with pytest.raises(DataError, match="Ne Ar, the training frames hold Ar Kr"):
-        begin(small_config(estimator=estimator), lennard_jones_frames(2, species=("Ar", "Kr")))
-
-
-def test_unknown_settings_name_their_place():
-    with pytest.raises(ConfigError, match=r"estimator.optimiser.*did you mean 'optimizer'"):
-        small_config(estimator={"optimiser": "adam"})
-    with pytest.raises(ConfigError, match=r"estimator.optimizer.*'gauss_newton', 'adam', 'spsa' or 'l_bfgs_b'"):
-        small_config(estimator={"optimizer": "sgd"})
-    with pytest.raises(ConfigError, match=r"estimator.shots"):
-        small_config(estimator={"shots": 0})

@@ -8,7 +8,6 @@ import pytest
 from ase.io import read, write
 
 from qiskit_qff.cli.main import run
-from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.selection import grade_candidates, select
@@ -84,14 +83,6 @@ def test_lazy_greedy_is_greedy(grader, known, rng):
     assert all(found.gain <= found.first_gain + 1e-9 for found in lazy)
 
 
-def test_too_few_candidates_or_none_asked_for(grader, known):
-    candidates = graded(grader, known[:2])
-    with pytest.raises(DataError, match="only 2 candidates"):
-        select(candidates, 3)
-    with pytest.raises(ConfigError, match="at least one"):
-        select(candidates, 0)
-
-
 def test_command_writes_the_frames_it_names(trained, known, tmp_path, capsys, rng):
     """Of two frames near known ones, one far from them and one that the model was trained on."""
     squeezed, near = strained(known[0], 0.85), [rattled(frame, rng, 0.01) for frame in known[:2]]
@@ -135,11 +126,3 @@ def test_command_writes_the_frames_it_names(trained, known, tmp_path, capsys, rn
     arguments[arguments.index("--out") + 1] = str(tmp_path / "next.dat")
     assert run([*arguments, "--n", "1"]) == 2
     assert "ends in .extxyz" in capsys.readouterr().err
-
-
-def test_command_refuses_a_model_without_posterior(trained, tmp_path, capsys):
-    field = ForceField.load(trained / "run" / "model.json")
-    replace(field, posterior=None).save(tmp_path / "model.json")
-    files = [str(tmp_path / "model.json"), str(trained / "data.extxyz")]
-    assert run(["select", *files, "--n", "1", "--out", str(tmp_path / "next.extxyz")]) == 2
-    assert "train it again" in capsys.readouterr().err

@@ -9,13 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from qiskit_qff.errors import DataError
 from qiskit_qff.model.config import CircuitConfig, parse_config
 from qiskit_qff.training.defaults import register_sizes
 from qiskit_qff.training.loss import LossWeights
 from qiskit_qff.training.statistics import quadratic_statistics
 from qiskit_qff.training.trainer import prepare
-from qiskit_qff.training.warm_start import prepare_from_model
 
 SCALE = 0.5
 SMALL = {
@@ -116,20 +114,3 @@ def test_labels_that_are_not_fitted_change_nothing(frames) -> None:
     bare = [replace(frame, stress=None) for frame in frames]
     one, other = (fitted(some, config(None), rng=np.random.default_rng(0)) for some in (frames, bare))
     np.testing.assert_array_equal(one.restarts[0].parameters, other.restarts[0].parameters)
-
-
-def test_a_scale_without_stresses_is_refused(frames) -> None:
-    bare = [replace(frame, stress=None) for frame in frames]
-    with pytest.raises(DataError, match="stress_scale_mev_per_ang3 is set, but none of the 10 training frames"):
-        prepare(bare, config())
-    field = fitted(frames, config(), rng=np.random.default_rng(0)).force_field
-    with pytest.raises(DataError, match="stress_scale_mev_per_ang3"):
-        prepare_from_model(bare, config(), field, progress=silent)
-    slabs = [replace(frame, pbc=[True, True, False]) for frame in frames]
-    with pytest.raises(DataError, match="stress_scale_mev_per_ang3"):
-        prepare(slabs, config())
-    weights = LossWeights.of(config())
-    assert [weights.n_rows(frame) - 3 * frame.n_atoms for frame in (slabs[0], bare[0], frames[0])] == [0, 0, 6]
-    odd = [replace(frames[0], stress=np.full((3, 3), np.nan)), *frames[1:]]
-    with pytest.raises(DataError, match="frame 0: stress not finite"):
-        prepare(odd, config())

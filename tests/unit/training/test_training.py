@@ -10,10 +10,8 @@ from qiskit_qff.circuit.ansatz import AnsatzSpec
 from qiskit_qff.compression.search import SizeLimits
 from qiskit_qff.compression.selection import feature_maps, select_channels
 from qiskit_qff.descriptors.pool import PoolSettings
-from qiskit_qff.errors import BudgetError, DataError
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.metrics import compare_model
-from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.balance import minimise_balanced
 from qiskit_qff.training.defaults import resolve_config
 from qiskit_qff.training.loss import LossWeights
@@ -198,31 +196,6 @@ def test_every_family_trains_within_its_budget(frames, circuit):
     assert result.force_field.n_trainable <= 24
     zero = np.mean([np.mean(f.forces**2) for f in frames]) / WEIGHTS.force_scale**2
     assert result.loss < 0.8 * zero
-
-
-def test_same_seed_same_model(frames):
-    first, second = (fitted(frames[:4], small_config(), rng=np.random.default_rng(5)).force_field for _ in range(2))
-    assert first.to_dict() == second.to_dict()
-
-
-def test_budget_error_says_what_to_change(frames):
-    circuit = {"family": "brickwork_cz", "readout": "z_diagonal", "n_qubits": 4, "layers": 4}
-    with pytest.raises(BudgetError, match=r"max_parameters is 24.*layers"):
-        fitted(frames, small_config(circuit=circuit), rng=np.random.default_rng(0))
-
-
-@pytest.mark.parametrize("missing", ["energy", "forces"])
-def test_missing_labels_name_the_frame(frames, missing):
-    one = frames[1]
-    kept = {"energy": one.energy, "forces": one.forces, missing: None}
-    broken = Frame(one.numbers, one.positions, one.cell, one.pbc, source="bad.xyz", index=1, **kept)
-    with pytest.raises(DataError, match=f"bad.xyz, frame 1: no {missing}"):
-        fitted([frames[0], broken], small_config(), rng=np.random.default_rng(0))
-
-
-def test_no_frames_is_an_error():
-    with pytest.raises(DataError, match="no frames"):
-        fitted([], small_config(), rng=np.random.default_rng(0))
 
 
 def test_the_linear_model_has_the_loss_of_the_normal_equations(frames) -> None:
