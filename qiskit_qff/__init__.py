@@ -49,11 +49,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from its home module on first use.
-
-    Raises:
-        AttributeError: if the package has no such name.
-    """
+    """Load a public name from its home module on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module 'qiskit_qff' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

@@ -29,28 +29,12 @@ claims more than there can be."""
 
 
 def read_json(path: Path, *, max_bytes: int = 256 * MEGABYTE) -> Any:
-    """The content of a JSON file; NaN, infinity and endless numbers are refused.
-
-    Args:
-        path: The file.
-        max_bytes: Largest size.
-
-    Raises:
-        OSError: If it can't be read.
-        ValueError: If it is too large, or no such JSON.
-    """
+    """The content of a JSON file; NaN, infinity and endless numbers are refused."""
     return parse_json(_content(path, max_bytes))
 
 
 def parse_json(content: bytes | str) -> Any:
-    """The same for content that was read already.
-
-    Args:
-        content: UTF-8, or text.
-
-    Raises:
-        ValueError: If it is no JSON of finite numbers.
-    """
+    """The same for content that was read already."""
     try:
         text = content if isinstance(content, str) else content.decode("utf-8")
         return json.loads(text, parse_constant=_not_finite, parse_float=_finite, parse_int=_whole)
@@ -59,16 +43,7 @@ def parse_json(content: bytes | str) -> Any:
 
 
 def read_yaml(path: Path, *, max_bytes: int = MEGABYTE) -> Any:
-    """The content of a YAML file of plain data.
-
-    Args:
-        path: The file.
-        max_bytes: Largest size.
-
-    Raises:
-        OSError: If it can't be read.
-        ValueError: If it is too large, no YAML, or gives a key twice.
-    """
+    """The content of a YAML file of plain data."""
     import yaml
 
     class UniqueKeys(yaml.SafeLoader):
@@ -93,16 +68,7 @@ def read_yaml(path: Path, *, max_bytes: int = MEGABYTE) -> Any:
 
 
 def read_arrays(path: Path, *, max_bytes: int = 1024 * MEGABYTE) -> dict[str, NDArray[Any]]:
-    """The arrays of an ``.npz`` file.
-
-    Args:
-        path: The file.
-        max_bytes: Largest size, also of what it unpacks to.
-
-    Raises:
-        OSError: If it can't be read.
-        ValueError: If it is too large, damaged, or holds anything but numbers and text.
-    """
+    """The arrays of an ``.npz`` file."""
     content = _content(path, max_bytes)
     try:
         with zipfile.ZipFile(BytesIO(content)) as archive:
@@ -115,11 +81,7 @@ def read_arrays(path: Path, *, max_bytes: int = 1024 * MEGABYTE) -> dict[str, ND
 
 
 def _content(path: Path, max_bytes: int) -> bytes:
-    """All of a file that is not too large.
-
-    Raises:
-        ValueError: If it is.
-    """
+    """All of a file that is not too large."""
     with path.open("rb") as stream:
         content = stream.read(max_bytes + 1)
     if len(content) > max_bytes:

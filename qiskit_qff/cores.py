@@ -30,7 +30,6 @@ def on_free_threads(parallel: Callable[..., T], serial: Callable[..., T], *argum
     Args:
         parallel: Compiled with ``parallel=True``.
         serial: The same computation on the calling thread.
-        *arguments: Of either.
     """
     # PERF: also where numba has one thread: its parallel form knows that arrays do not overlap, and is faster.
     if _BUSY.acquire(blocking=False):
@@ -42,11 +41,7 @@ def on_free_threads(parallel: Callable[..., T], serial: Callable[..., T], *argum
 
 
 def thread_pool(count: int) -> ThreadPoolExecutor:
-    """Threads that share the cores: kernels called by one of them start no more.
-
-    Args:
-        count: How many.
-    """
+    """Threads that share the cores: kernels called by one of them start no more."""
     import numba  # here because `qff --help` reads this file
 
     return ThreadPoolExecutor(count, initializer=numba.set_num_threads, initargs=(1,))

@@ -27,33 +27,14 @@ _NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSU
 
 
 def write_atomically(path: Path, content: str | bytes, *, replace: bool = True) -> None:
-    """Write a file so that it appears whole or not at all.
-
-    Args:
-        path: Where to; its directory must exist.
-        content: All of it; text as UTF-8.
-        replace: Whether a file that is there already is replaced.
-
-    Raises:
-        FileExistsError: If there is one and it is not to be replaced.
-        OSError: From the operating system, with the old file left as it was.
-    """
+    """Write a file so that it appears whole or not at all."""
     with atomic_file(path, replace=replace) as stream:
         stream.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
 def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
-    """A stream whose content becomes the file when the block ends without an error.
-
-    Args:
-        path: Where to; its directory must exist.
-        replace: Whether a file that is there already is replaced.
-
-    Raises:
-        FileExistsError: If there is one and it is not to be replaced.
-        OSError: From the operating system, with the old file left as it was.
-    """
+    """A stream whose content becomes the file when the block ends without an error."""
     for leftover in path.parent.glob(f".{escape(path.name)}.*{SUFFIX}"):  # of a process that was killed
         with contextlib.suppress(OSError), leftover.open("rb") as stream:
             if try_lock(stream.fileno(), leftover):
@@ -77,11 +58,7 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
 
 
 def sync_directory(directory: Path) -> None:
-    """Force to disk the names of new, renamed and removed files of a directory.
-
-    Args:
-        directory: Where they are.
-    """
+    """Force to disk the names of new, renamed and removed files of a directory."""
     handle = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -91,16 +68,7 @@ def sync_directory(directory: Path) -> None:
 
 @contextmanager
 def locked_directory(directory: Path, *, option: str = "--out", named: Path | None = None) -> Iterator[None]:
-    """Keep a directory for this process; made when missing, and after an error removed again if it is empty.
-
-    Args:
-        directory: To write into.
-        option: What the directory was given by, for the message.
-        named: The directory that was given, where that is another one.
-
-    Raises:
-        ConfigError: If another process holds it.
-    """
+    """Keep a directory for this process; made when missing, and after an error removed again if it is empty."""
     with made_directory(directory):
         handle = os.open(directory, os.O_RDONLY)
         try:
@@ -118,11 +86,7 @@ def locked_directory(directory: Path, *, option: str = "--out", named: Path | No
 
 @contextmanager
 def made_directory(directory: Path) -> Iterator[None]:
-    """Make a directory and those above it; after an error those that are empty are removed again.
-
-    Args:
-        directory: The directory.
-    """
+    """Make a directory and those above it; after an error those that are empty are removed again."""
     missing = [place for place in (directory, *directory.parents) if not place.exists()]
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -137,15 +101,8 @@ def made_directory(directory: Path) -> Iterator[None]:
 def try_lock(handle: int, path: Path) -> bool:
     """Lock an open file or directory; where the file system has no locks, every process gets one.
 
-    Args:
-        handle: Its descriptor; the lock lasts until it is closed.
-        path: Its name, for the error.
-
     Returns:
         False if another process holds the lock.
-
-    Raises:
-        OSError: If locking fails for another reason, such as a failing disk.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -164,15 +121,7 @@ class GrowingFile:
     """
 
     def __init__(self, path: Path, intact: Callable[[bytes], int]) -> None:
-        """Open or make it.
-
-        Args:
-            path: The file; its directory is made when missing.
-            intact: Tells how many bytes at the beginning of the content are whole records.
-
-        Raises:
-            ConfigError: If another process has it open.
-        """
+        """Open or make it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         with contextlib.ExitStack() as stack:
@@ -186,11 +135,7 @@ class GrowingFile:
             stack.pop_all()
 
     def append(self, record: bytes) -> None:
-        """Add a record.
-
-        Raises:
-            OSError: If the disk is full or fails; the file then ends with the record before.
-        """
+        """Add a record."""
         try:
             self._stream.write(record)
             self._stream.flush()
@@ -214,12 +159,7 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open or make it.
-
-        Raises:
-            ConfigError: If another process has it open.
-            DataError: If a line is no entry.
-        """
+        """Open or make it."""
         self._path = path
         self._entries: dict[str, Any] = {}
         self._file = GrowingFile(path, self._read)
@@ -239,12 +179,7 @@ class Journal:
         return self._entries.get(step)
 
     def once(self, step: str, do: Callable[[], Any]) -> Any:
-        """The result of a step: from the journal, or done now and entered.
-
-        Args:
-            step: Its name.
-            do: Does it; the result must be plain JSON.
-        """
+        """The result of a step: from the journal, or done now and entered."""
         if step not in self._entries:
             line = json.dumps({"step": step, "result": do()}, allow_nan=False)
             self._file.append(line.encode() + b"\n")

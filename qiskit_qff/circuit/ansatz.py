@@ -53,11 +53,7 @@ class AnsatzSpec:
     """Number of readouts, one weight each; 1 for ``rank_one``."""
 
     def __post_init__(self) -> None:
-        """Check the choice.
-
-        Raises:
-            ConfigError: If a name is unknown or a size is out of range.
-        """
+        """Check the choice."""
         if self.family not in get_args(Family):
             raise ConfigError(f"Unknown ansatz family '{self.family}'; choose one of {', '.join(get_args(Family))}.")
         if self.readout not in get_args(Readout):
@@ -76,11 +72,7 @@ class AnsatzSpec:
 
     @property
     def n_qubits(self) -> int:
-        """Number of qubits.
-
-        Raises:
-            ConfigError: If there are fewer than two amplitudes.
-        """
+        """Number of qubits."""
         return qubits_for(self.n_amplitudes)
 
     @property
@@ -115,9 +107,6 @@ def angles_for_vector(spec: AnsatzSpec, vector: FloatArray) -> FloatArray:
 
     Returns:
         θ in radians, shape ``(n_angles,)``.
-
-    Raises:
-        ConfigError: If the ansatz is another one or the vector does not fit.
     """
     if spec.family != "ry_tree" or spec.readout != "rank_one":
         raise ConfigError("Angles for a vector exist for family 'ry_tree' with readout 'rank_one' only.")

@@ -83,7 +83,6 @@ class GateTable:
         Args:
             angles: Of the rotations in radians, shape ``(batch, n_rotations)``.
             states: Which columns, shape ``(n_columns,)``.
-            transposed: Whether columns of the transpose are wanted, which are rows of U.
 
         Returns:
             Shape ``(batch, 2**n, n_columns)``.
@@ -111,15 +110,7 @@ class GateTable:
 
 
 def gate_table(circuit: QuantumCircuit) -> GateTable:
-    """Read the gates of a circuit.
-
-    Args:
-        circuit: Made of ry, rx, rz, rzz, cx, cz, x, h and barriers; angles are numbers or linear in the
-            parameters.
-
-    Raises:
-        ConfigError: If the circuit holds another instruction, or an angle that is not linear.
-    """
+    """Read the gates of a circuit."""
     entries = [entry for entry in circuit.data if entry.operation.name != "barrier"]
     parameters = {parameter: column for column, parameter in enumerate(circuit.parameters)}
     n_gates = len(entries)
@@ -159,7 +150,6 @@ def untied_circuit(circuit: QuantumCircuit, *, name: str) -> QuantumCircuit:
     """The same circuit with one parameter of its own for every rotation, constants included.
 
     Args:
-        circuit: Its rotation angles may share parameters.
         name: Name of the new parameter vector; element ``r`` is the angle of rotation ``r`` in circuit order.
     """
     rotations = [entry for entry in circuit.data if entry.operation.name in _GENERATORS]
@@ -175,11 +165,7 @@ def untied_circuit(circuit: QuantumCircuit, *, name: str) -> QuantumCircuit:
 
 
 def _linear_angle(entry: CircuitInstruction, parameters: dict[Parameter, int]) -> tuple[FloatArray, float]:
-    """Coefficients ``(n_angles,)`` and constant of a rotation's angle.
-
-    Raises:
-        ConfigError: If the angle is not linear in the parameters.
-    """
+    """Coefficients ``(n_angles,)`` and constant of a rotation's angle."""
     row = np.zeros(len(parameters))
     angle = entry.operation.params[0]
     if not isinstance(angle, ParameterExpression):
@@ -240,11 +226,7 @@ class CompiledProgram:
     """Readout diagonals on these states, shape ``(n_readouts, n_rows)``."""
 
     def rotation_angles(self, theta: FloatArray) -> FloatArray:
-        """Angles of the rotations, shape ``(1, n_rotations)``.
-
-        Raises:
-            ConfigError: If ``theta`` has a wrong shape.
-        """
+        """Angles of the rotations, shape ``(1, n_rotations)``."""
         expected = self.gates.angle_matrix.shape[1]
         if theta.shape != (expected,):
             raise ConfigError(f"{expected} angles are expected; an array of shape {theta.shape} was given.")
@@ -259,21 +241,13 @@ class CompiledProgram:
 
 @lru_cache(maxsize=256)
 def compile_program(program: CircuitProgram) -> CompiledProgram:
-    """Read a program's circuit once; later calls return the same object.
-
-    Raises:
-        ConfigError: If the circuit holds an instruction that is not known here.
-    """
+    """Read a program's circuit once; later calls return the same object."""
     states = np.flatnonzero(np.any(program.readouts != 0.0, axis=0))
     return CompiledProgram(gate_table(program.circuit), states, np.ascontiguousarray(program.readouts[:, states]))
 
 
 def circuit_matrix(program: CircuitProgram, theta: FloatArray) -> AnyArray:
-    """U(θ), shape ``(2**n, 2**n)``, real where all gates are.
-
-    Raises:
-        ConfigError: If ``theta`` has a wrong shape.
-    """
+    """U(θ), shape ``(2**n, 2**n)``, real where all gates are."""
     compiled = compile_program(program)
     return np.asarray(compiled.gates.run(compiled.rotation_angles(theta), np.arange(2**program.n_qubits))[0])
 
@@ -282,25 +256,17 @@ def readout_matrices(program: CircuitProgram, theta: FloatArray) -> FloatArray:
     """M_k of every readout.
 
     Args:
-        program: The circuit and its readouts.
         theta: Angles in radians, shape ``(n_angles,)``.
 
     Returns:
         Symmetric matrices, dimensionless, shape ``(n_readouts, 2**n, 2**n)``.
-
-    Raises:
-        ConfigError: If ``theta`` has a wrong shape.
     """
     compiled = compile_program(program)
     return np.asarray(compiled.quadratic_forms(compiled.readouts, compiled.rotation_angles(theta))[0])
 
 
 def operator_matrix(program: CircuitProgram, theta: FloatArray, weights: FloatArray) -> FloatArray:
-    """M = sum_k w_k M_k in eV, shape ``(2**n, 2**n)``.
-
-    Raises:
-        ConfigError: If ``theta`` or ``weights`` has a wrong shape.
-    """
+    """M = sum_k w_k M_k in eV, shape ``(2**n, 2**n)``."""
     compiled = compile_program(program)
     diagonal = program.weighted_diagonal(weights)[compiled.states]
     return np.asarray(compiled.quadratic_forms(diagonal[None], compiled.rotation_angles(theta))[0, 0])
@@ -310,14 +276,10 @@ def readout_jacobian(program: CircuitProgram, theta: FloatArray) -> FloatArray:
     """Derivatives of M_k with respect to every angle.
 
     Args:
-        program: The circuit and its readouts.
         theta: Angles in radians, shape ``(n_angles,)``.
 
     Returns:
         Per radian, shape ``(n_angles, n_readouts, 2**n, 2**n)``.
-
-    Raises:
-        ConfigError: If ``theta`` has a wrong shape.
     """
     compiled = compile_program(program)
     angles = compiled.rotation_angles(theta)

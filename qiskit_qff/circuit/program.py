@@ -31,11 +31,7 @@ class CircuitProgram:
     """Number of basis states on which input states live: the first ones, d + 1 of them."""
 
     def __post_init__(self) -> None:
-        """Check that the parts fit.
-
-        Raises:
-            ConfigError: If the readouts or the number of amplitudes do not fit the circuit.
-        """
+        """Check that the parts fit."""
         size = 2**self.circuit.num_qubits
         if self.readouts.ndim != 2 or self.readouts.shape[1] != size or len(self.readouts) == 0:
             raise ConfigError(
@@ -69,11 +65,7 @@ class CircuitProgram:
         return [diagonal_observable(diagonal) for diagonal in self.readouts]
 
     def weighted_diagonal(self, weights: FloatArray) -> FloatArray:
-        """Diagonal of ``O = sum_k w_k diag(r_k)`` in units of the weights (eV), shape ``(2**n_qubits,)``.
-
-        Raises:
-            ConfigError: If there is not one weight per readout.
-        """
+        """Diagonal of ``O = sum_k w_k diag(r_k)`` in units of the weights (eV), shape ``(2**n_qubits,)``."""
         if weights.shape != (self.n_readouts,):
             raise ConfigError(f"{self.n_readouts} readout weights are expected; shape {weights.shape} was given.")
         return np.asarray(weights @ self.readouts)
@@ -91,11 +83,7 @@ class BoundProgram:
     """Readout weights in eV, shape ``(n_readouts,)``."""
 
     def __post_init__(self) -> None:
-        """Check that the parameters fit the program.
-
-        Raises:
-            ConfigError: If there is not one value per angle and per readout.
-        """
+        """Check that the parameters fit the program."""
         for label, values, expected in (
             ("angles", self.theta, self.program.n_angles),
             ("readout weights", self.weights, self.program.n_readouts),
@@ -105,11 +93,7 @@ class BoundProgram:
 
 
 def projector_diagonals(n_qubits: int, n_readouts: int) -> FloatArray:
-    """Projectors on the basis states 0, 1, ..., shape ``(n_readouts, 2**n_qubits)``.
-
-    Raises:
-        ConfigError: If there are more readouts than basis states.
-    """
+    """Projectors on the basis states 0, 1, ..., shape ``(n_readouts, 2**n_qubits)``."""
     size = 2**n_qubits
     if not 1 <= n_readouts <= size:
         raise ConfigError(f"{n_qubits} qubits have 1 to {size} projectors; {n_readouts} were asked for.")
@@ -129,11 +113,7 @@ def z_supports(n_qubits: int) -> list[tuple[int, ...]]:
 
 
 def z_diagonals(n_qubits: int, n_readouts: int) -> FloatArray:
-    """The first ``n_readouts`` Z strings of :func:`z_supports`, shape ``(n_readouts, 2**n_qubits)``.
-
-    Raises:
-        ConfigError: If there are more readouts than Z strings.
-    """
+    """The first ``n_readouts`` Z strings of :func:`z_supports`, shape ``(n_readouts, 2**n_qubits)``."""
     supports = z_supports(n_qubits)
     if not 1 <= n_readouts <= len(supports):
         raise ConfigError(f"{n_qubits} qubits have 1 to {len(supports)} Z strings; {n_readouts} were asked for.")

@@ -162,11 +162,7 @@ def _row(words: str, ledger: dict[str, Any], errors: dict[str, Any], *, limit: i
 
 
 def _check_comparable(against: Path, quantum: "ForceField", data: "TrainingData") -> None:
-    """Refuse a run that held out other frames, or was fitted to stresses where baselines would not be.
-
-    Raises:
-        ConfigError: Saying how to get the same.
-    """
+    """Refuse a run that held out other frames, or was fitted to stresses where baselines would not be."""
     from qiskit_qff.cli.stresses import fitted_scale
 
     record = model_file(against).with_name("metrics.json")
@@ -185,11 +181,7 @@ def _check_comparable(against: Path, quantum: "ForceField", data: "TrainingData"
 
 
 def _write(summary: dict[str, Any], path: Path) -> None:
-    """Write the comparison.
-
-    Raises:
-        OSError: If it can't be written.
-    """
+    """Write the comparison."""
     path.write_text(json.dumps(plain(summary), indent=1) + "\n", encoding="utf-8")
 
 

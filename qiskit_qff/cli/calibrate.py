@@ -93,11 +93,7 @@ def calibrate(
 def _check_sources(
     model: Path | None, *, backend: str | None, source: Path | None, run: Path | None, dry_run: bool
 ) -> None:
-    """Refuse a command line that does not say what to calibrate, or with what.
-
-    Raises:
-        ConfigError: if MODEL or --backend is missing, or contradicts --from.
-    """
+    """Refuse a command line that does not say what to calibrate, or with what."""
     if source is not None:
         if backend is not None or run is not None or dry_run:
             raise ConfigError("--from takes what was measured before; leave --backend, --run and --dry-run out.")
@@ -161,11 +157,7 @@ def _directory(kept: Path | None) -> Iterator[Path]:
 
 
 def _save(field: "ForceField", out: Path) -> None:
-    """Write the calibrated model.
-
-    Raises:
-        ConfigError: if a file of this name has appeared since the start.
-    """
+    """Write the calibrated model."""
     try:
         field.save(out, replace=False)
     except FileExistsError:
@@ -192,11 +184,7 @@ def _tell(field: "ForceField", out: Path, extra: dict[str, Any], output: Output)
 
 
 def _check_out(out: Path) -> None:
-    """Refuse, before anything is paid, a file that cannot be written or would be lost.
-
-    Raises:
-        ConfigError: if it exists, or its directory doesn't.
-    """
+    """Refuse, before anything is paid, a file that cannot be written or would be lost."""
     if out.exists():
         raise _exists(out)
     if not out.parent.is_dir():
@@ -251,10 +239,6 @@ def calibration_extra(field: "ForceField", frames: Sequence["Frame"]) -> dict[st
 
 def calibration_note(potential: object, frame: "Frame") -> tuple[str, dict[str, Any]]:
     """One line for a run with a calibrated model, and the same for JSON.
-
-    Args:
-        potential: The model; other potentials have no calibration.
-        frame: The structure at the start.
 
     Returns:
         Empty text and nothing where nothing was measured.

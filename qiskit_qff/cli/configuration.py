@@ -32,11 +32,7 @@ SETTINGS = {
 
 
 def option_of(parameter: str) -> str:
-    """How the option of a command's parameter is spelt.
-
-    Args:
-        parameter: Name of the parameter.
-    """
+    """How the option of a command's parameter is spelt."""
     return "--r-cut" if parameter == "cutoff" else f"--{parameter.replace('_', '-')}"
 
 
@@ -44,11 +40,7 @@ def configuration(source: Path, parameters: Mapping[str, Any]) -> TrainConfig:
     """The configuration of a run.
 
     Args:
-        source: Data file, name of a shipped set, or configuration ending in .yaml.
         parameters: Of the command, by name; those of :data:`SETTINGS` that are not None are applied.
-
-    Raises:
-        ConfigError: If the file or an option is wrong.
     """
     if source.suffix.lower() in CONFIG_SUFFIXES:
         base = load_config(source)

@@ -54,11 +54,7 @@ def cost(
 
 
 def _atoms_by_species(text: str, field: "ForceField") -> dict[int, int]:
-    """Atoms of each species from a formula, or from a number that is shared out evenly.
-
-    Raises:
-        ConfigError: if the text is neither.
-    """
+    """Atoms of each species from a formula, or from a number that is shared out evenly."""
     from ase.data import atomic_numbers
     from ase.formula import Formula
 

@@ -75,14 +75,7 @@ def measure_forces(
     """Forces of one frame in each of :data:`WAYS`.
 
     Args:
-        field: the model.
-        frame: a structure; labels are not used.
-        backend: a device, or what stands in for one.
         shots: executions per setting.
-        seed: of the simulated shots.
-
-    Raises:
-        BackendError: if the backend is unknown.
     """
     import numpy as np
 

@@ -19,16 +19,7 @@ STATEVECTOR_NOISE = (
 
 
 def check_journal(out: Path, *, resume: bool, force: bool) -> None:
-    """Keep what was measured from being overwritten.
-
-    Args:
-        out: directory of the run.
-        resume: whether to go on with what is there.
-        force: whether to begin anew.
-
-    Raises:
-        ConfigError: if there is a journal and neither was asked for, or none to resume.
-    """
+    """Keep what was measured from being overwritten."""
     journal = out / JOURNAL
     if resume and not journal.is_file():
         raise ConfigError(f"--resume: {journal} does not exist; leave --resume out to begin.")
@@ -40,12 +31,7 @@ def check_journal(out: Path, *, resume: bool, force: bool) -> None:
 
 
 def tell_measured(measured: MeasuredTraining, output: Output) -> None:
-    """Say where training on a backend began and ended, and what it cost.
-
-    Args:
-        measured: the training.
-        output: where to say it.
-    """
+    """Say where training on a backend began and ended, and what it cost."""
     output.say(
         f"loss on the backend: {measured.start.loss:.4g} at the start, {measured.final.loss:.4g} "
         f"± {measured.final.std_error:.2g} after {len(measured.steps)} steps (exact: {measured.start.exact_loss:.4g}, "
@@ -54,13 +40,7 @@ def tell_measured(measured: MeasuredTraining, output: Output) -> None:
 
 
 def tell_plan(plan: TrainingPlan, asked: "EstimatorConfig", output: Output) -> None:
-    """Say what a step and the run will cost, before anything runs.
-
-    Args:
-        plan: the expected cost.
-        asked: backend and optimiser.
-        output: where to say it.
-    """
+    """Say what a step and the run will cost, before anything runs."""
     step = {"spsa": "two losses", "l_bfgs_b": "a loss and a gradient, more where its line search goes on"}
     each = step.get(asked.optimizer, "a loss and a gradient")
     output.say(f"{asked.backend}, {asked.optimizer}, mitigation {asked.mitigation}; a step is {each}")
@@ -71,13 +51,7 @@ def tell_plan(plan: TrainingPlan, asked: "EstimatorConfig", output: Output) -> N
 
 
 def tell_step(number: int, step: Step, output: Output) -> None:
-    """Say what a step of the optimiser found.
-
-    Args:
-        number: of the step.
-        step: its result.
-        output: where to say it.
-    """
+    """Say what a step of the optimiser found."""
     output.note(
         f"step {number}: loss {step.loss:.4g} ± {step.std_error:.1g} (exact {step.exact_loss:.4g}), "
         f"{step.circuits} circuits so far"

@@ -142,11 +142,7 @@ def _predict(field: "ForceField", frames: Sequence["Frame"], output: Output) -> 
 
 
 def _compare(frames: Sequence["Frame"], predictions: "Sequence[Predicted]", *, shift_energy: bool) -> "Comparison":
-    """Predictions beside labels.
-
-    Raises:
-        DataError: if no frame has labels.
-    """
+    """Predictions beside labels."""
     from qiskit_qff.model.metrics import compare
 
     return compare(
@@ -161,12 +157,7 @@ def _compare(frames: Sequence["Frame"], predictions: "Sequence[Predicted]", *, s
 def _sorted_out(
     field: "ForceField", frames: "list[Frame]", output: Output, *, held_out: bool
 ) -> "tuple[list[Frame], list[bool] | None]":
-    """The frames to evaluate, and which of them the model was trained on; None where its file does not say.
-
-    Raises:
-        ConfigError: if only held-out frames are wanted and the file does not say which these are.
-        DataError: if only held-out frames are wanted and there are none.
-    """
+    """The frames to evaluate, and which of them the model was trained on; None where its file does not say."""
     if not field.training_hashes:
         if held_out:
             raise ConfigError("--held-out: the model file does not say which frames it was trained on. Train again.")
@@ -220,11 +211,7 @@ def metrics_table(named: dict[str, "Metrics"], output: Output) -> None:
 
 
 def _check_choices(backend: str, strategy: str, mitigation: str, *, dynamical_decoupling: bool) -> None:
-    """Refuse unknown words, also where they would have no effect, before any file is read.
-
-    Raises:
-        ConfigError: if the strategy or mitigation is unknown, or the backend has no noise to mitigate.
-    """
+    """Refuse unknown words, also where they would have no effect, before any file is read."""
     from qiskit_qff.evaluators.backends import NOISELESS, check_noiseless
     from qiskit_qff.evaluators.mitigation import find_preset
     from qiskit_qff.model.measured import check_strategy
@@ -247,12 +234,7 @@ def _measure(
     shots: int | None,
     seed: int,
 ) -> "tuple[list[Predicted], dict[str, Any]]":
-    """Energy, forces and stress of each frame through an Estimator, and what they cost.
-
-    Raises:
-        ConfigError: if a choice is unknown, or the backend can't do it.
-        BackendError: if the backend can't be reached.
-    """
+    """Energy, forces and stress of each frame through an Estimator, and what they cost."""
     import numpy as np
 
     from qiskit_qff.evaluators.backends import evaluators_for
@@ -319,12 +301,7 @@ def _report(
 def _print_uncertainty(
     field: "ForceField", frames: Sequence["Frame"], comparison: "Comparison", output: Output
 ) -> dict[str, Any]:
-    """Tell how uncertainties compare with errors, and which frames are outside the training data.
-
-    Raises:
-        ConfigError: if the model file has no posterior.
-        DataError: if a frame lacks labels.
-    """
+    """Tell how uncertainties compare with errors, and which frames are outside the training data."""
     from qiskit_qff.model.metrics import coverage, deviations_of
 
     if len(comparison.energies) < len(frames) or len(comparison.forces) < comparison.n_atoms:
@@ -364,13 +341,7 @@ def _rehearse(
     mitigation: str,
     decoupling: bool,
 ) -> None:
-    """Check model, data and backend, and say what would be measured; measure nothing.
-
-    Raises:
-        ConfigError: if the backend can't do what is asked.
-        BackendError: if the backend can't be reached.
-        DataError: if a frame holds an element that the model does not know.
-    """
+    """Check model, data and backend, and say what would be measured; measure nothing."""
     import numpy as np
 
     from qiskit_qff.evaluators.backends import NOISELESS, build_evaluator, find_device
@@ -416,11 +387,7 @@ def _write(
     data: Path,
     shift_energy: bool,
 ) -> None:
-    """Write errors, predictions and one structure, in the form that ``qff report`` reads.
-
-    Raises:
-        OSError: if it can't be written.
-    """
+    """Write errors, predictions and one structure, in the form that ``qff report`` reads."""
     from qiskit_qff.model.metrics import measure
     from qiskit_qff.report.record import EVALUATION, Example, Record, environment
 

@@ -91,11 +91,7 @@ def label(
 
 
 def _tell(report: "LabelReport", chosen: "Reference", out: Path, output: Output) -> None:
-    """What became of the frames, and the exit code.
-
-    Raises:
-        typer.Exit: with code 1, if some have no label.
-    """
+    """What became of the frames, and the exit code."""
     from qiskit_qff.labelling.label import failures_path, work_path
 
     mean = sum(report.seconds) / len(report.seconds) if report.seconds else None

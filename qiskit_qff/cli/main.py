@@ -77,11 +77,7 @@ for _name, _function in VERBS.items():
 
 
 def _print_version(wanted: bool) -> None:
-    """Print the version and stop, when asked to.
-
-    Raises:
-        typer.Exit: when it was printed.
-    """
+    """Print the version and stop, when asked to."""
     if wanted:
         print(f"qff {__version__}")
         raise typer.Exit
@@ -95,22 +91,14 @@ def _common(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop."),
     ] = False,
 ) -> None:
-    """Quantum-classical force fields with fewer than 100 trainable parameters.
-
-    Raises:
-        typer.Exit: where no verb is given, after the help.
-    """
+    """Quantum-classical force fields with fewer than 100 trainable parameters."""
     if context.invoked_subcommand is None:
         print(context.get_help())
         raise typer.Exit(2)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and give its exit code; errors of the user's go to stderr as one line.
-
-    Raises:
-        OSError: one that names no file: a fault of this package, so its traceback is kept.
-    """
+    """Run one command line and give its exit code; errors of the user's go to stderr as one line."""
     try:
         code = app(args=None if arguments is None else list(arguments), prog_name="qff", standalone_mode=False)
     except (QFFError, OSError, KeyboardInterrupt, typer.Abort, _ClickError) as error:
@@ -119,20 +107,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def main() -> None:
-    """Run the command line of this process.
-
-    Raises:
-        SystemExit: always, with the exit code.
-    """
+    """Run the command line of this process."""
     raise SystemExit(run())
 
 
 def _report(error: BaseException) -> int:
-    """Say what went wrong on stderr and give the exit code.
-
-    Raises:
-        OSError: one that names no file.
-    """
+    """Say what went wrong on stderr and give the exit code."""
     if isinstance(error, QFFError):
         return _fail(" ".join(str(error).split()))
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):

@@ -195,12 +195,7 @@ def fenced_or_not(field: "ForceField", fence: bool | None, output: Output) -> "F
     """The force field with or without walls around the training data.
 
     Args:
-        field: the model.
-        fence: as given on the command line.
         output: told when the default finds no range in the model file.
-
-    Raises:
-        ConfigError: if walls are requested for a model without the range of its training data.
     """
     from qiskit_qff.model.fence import FencedForceField, within_walls
 
@@ -213,12 +208,7 @@ def fenced_or_not(field: "ForceField", fence: bool | None, output: Output) -> "F
 
 
 def read_structure(structure: str, index: int) -> "Frame":
-    """One frame of a file, or of the shipped data.
-
-    Raises:
-        ConfigError: if the file has no such frame.
-        DataError: if the file can't be read.
-    """
+    """One frame of a file, or of the shipped data."""
     from qiskit_qff.structures.shipped import read_source
     from qiskit_qff.structures.validation import ensure_sound
 
@@ -230,11 +220,7 @@ def read_structure(structure: str, index: int) -> "Frame":
 
 
 def _supercell(start: "Frame", repeat: int, *, keep_velocities: bool) -> "Atoms":
-    """The structure repeated along each vector, with its velocities if they are to be kept.
-
-    Raises:
-        ConfigError: if there are none to keep.
-    """
+    """The structure repeated along each vector, with its velocities if they are to be kept."""
     atoms = start.to_atoms()
     if keep_velocities:
         if start.momenta is None or not start.momenta.any():
@@ -245,11 +231,7 @@ def _supercell(start: "Frame", repeat: int, *, keep_velocities: bool) -> "Atoms"
 
 
 def _watch(field: "ForceField", action: str | None, limit: float | None, output: Output) -> "ExtrapolationWatch | None":
-    """The extrapolation watch; None if the model file has no posterior and nobody asked for one.
-
-    Raises:
-        ConfigError: if an option is wrong, or the model has no posterior.
-    """
+    """The extrapolation watch; None if the model file has no posterior and nobody asked for one."""
     from qiskit_qff.simulation.extrapolation import ExtrapolationWatch
 
     if action is None and limit is None and field.posterior is None:
@@ -268,11 +250,7 @@ def _run(
     digest: str,
     watch: "ExtrapolationWatch | None",
 ) -> "MDSummary":
-    """Run, with a progress bar, until done, stopped or exploded.
-
-    Raises:
-        typer.Exit: with code 1, when the simulation exploded or lost an atom.
-    """
+    """Run, with a progress bar, until done, stopped or exploded."""
     from qiskit_qff.simulation.dynamics import run_dynamics
 
     with output.progress("molecular dynamics") as advance, _stop_signals() as should_stop:

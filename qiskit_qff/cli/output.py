@@ -27,10 +27,7 @@ class Advance(Protocol):
         """Note progress.
 
         Args:
-            stage: what is being done, in a few words; empty for the task as a whole.
-            done: how much of it is done.
             total: how much there is in all; 1 where ``done`` is a fraction.
-            detail: something to see meanwhile, such as a temperature.
         """
 
 
@@ -73,12 +70,7 @@ class Output:
 
     @contextmanager
     def progress(self, task: str, *, every: float = SECONDS_BETWEEN_LINES) -> Iterator[Advance]:
-        """Show on stderr how far the work of a ``with`` block is.
-
-        Args:
-            task: what is done, in a few words.
-            every: seconds between lines where stderr is no terminal.
-        """
+        """Show on stderr how far the work of a ``with`` block is."""
         if sys.stderr.isatty():
             with _bar(task) as advance:
                 yield advance

@@ -17,16 +17,7 @@ from qiskit_qff.errors import ConfigError
 
 
 def check_output_directory(target: Path, *, owned: Collection[str], force: bool) -> None:
-    """Refuse, before any work is done, a target that can't or shouldn't be written.
-
-    Args:
-        target: directory to be written; need not exist.
-        owned: names of files that this command writes itself and may replace.
-        force: accept files of other origin in it; they are left alone.
-
-    Raises:
-        ConfigError: if the target is a file, holds other files, or can't be written to.
-    """
+    """Refuse, before any work is done, a target that can't or shouldn't be written."""
     if target.exists() and not target.is_dir():
         raise ConfigError(f"--out {target}: is a file. Name a directory.")
     content = {path.name for path in target.iterdir()} if target.exists() else set()
@@ -42,14 +33,7 @@ def check_output_directory(target: Path, *, owned: Collection[str], force: bool)
 
 
 def check_frames_file(out: Path) -> None:
-    """Refuse, before any work is done, a file of frames that could not be read again by its name.
-
-    Args:
-        out: extended XYZ to be written.
-
-    Raises:
-        ConfigError: if it is a directory, or has another ending.
-    """
+    """Refuse, before any work is done, a file of frames that could not be read again by its name."""
     if out.is_dir() or out.suffix not in {".xyz", ".extxyz"}:
         raise ConfigError(f"--out {out}: name a file that ends in .extxyz.")
 
@@ -64,10 +48,6 @@ def staged_directory(target: Path) -> Iterator[Path]:
     """A directory to write into; its content appears in ``target`` when the block ends without an error.
 
     A new target appears whole, by one rename; in one that exists, file by file.
-
-    Raises:
-        ConfigError: if another process is writing to this target.
-        OSError: from the operating system, with the target left as it was.
     """
     exists = target.exists()
     staging = target / f".results{SUFFIX}" if exists else target.absolute().with_name(f".{target.name}{SUFFIX}")

@@ -71,11 +71,7 @@ def run_names(directories: Sequence[Path]) -> list[str]:
 
 
 def _check_target(target: Path, *, force: bool) -> None:
-    """Refuse, before any work is done, a page that should not be written.
-
-    Raises:
-        ConfigError: if it is a directory, or a file that is no page of ours.
-    """
+    """Refuse, before any work is done, a page that should not be written."""
     if target.is_dir():
         raise ConfigError(f"--out {target}: is a directory. Name a file, such as {target / PAGE}.")
     if not target.exists() or force:

@@ -25,13 +25,7 @@ def count_stresses(frames: "Sequence[Frame]") -> int:
 
 
 def tell_stresses(frames: "Sequence[Frame]", config: "TrainConfig", output: Output) -> None:
-    """Say whether the stresses of training frames are fitted, and how many these are.
-
-    Args:
-        frames: training frames.
-        config: what is asked for.
-        output: where to say it.
-    """
+    """Say whether the stresses of training frames are fitted, and how many these are."""
     count = count_stresses(frames)
     if config.loss.stress_scale_mev_per_ang3 is not None:
         output.note(f"stresses fitted: of {count} of {len(frames)} training frames")
@@ -45,18 +39,7 @@ def tell_stresses(frames: "Sequence[Frame]", config: "TrainConfig", output: Outp
 def warn_of_volume(
     potential: "Potential", start: "Frame", pressure_gpa: float, output: Output, *, fitted: bool
 ) -> None:
-    """Say, before npt begins, what the volume that it ends at rests on.
-
-    Args:
-        potential: the force field.
-        start: the structure.
-        pressure_gpa: that is asked for.
-        output: where to say it.
-        fitted: whether the model was fitted to stresses.
-
-    Raises:
-        DataError: if the structure does not fit the model.
-    """
+    """Say, before npt begins, what the volume that it ends at rests on."""
     from ase.units import GPa
 
     from qiskit_qff.simulation.calculator import QFFCalculator

@@ -134,12 +134,7 @@ def train(
 
 
 def _check_estimator(config: "TrainConfig", parameters: "Mapping[str, Any]") -> None:
-    """Refuse what training on a backend could not do, before any data is read.
-
-    Raises:
-        ConfigError: If its options were given without a backend.
-        BackendError: If the backend can't be reached.
-    """
+    """Refuse what training on a backend could not do, before any data is read."""
     from qiskit_qff.cli.configuration import SETTINGS, option_of
     from qiskit_qff.training.measured.run import check_backend
 

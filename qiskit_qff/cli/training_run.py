@@ -34,15 +34,7 @@ KEPT_FILES = (JOURNAL,)
 
 
 def show_plan(data: TrainingData, output: Output) -> None:
-    """Show the settings of a run, the reasons for those that the data decided, and what a backend would cost.
-
-    Args:
-        data: frames, split and settings.
-        output: where to show it.
-
-    Raises:
-        QFFError: if the data can't be trained on.
-    """
+    """Show the settings of a run, the reasons for those that the data decided, and what a backend would cost."""
     config = data.config
     output.say(config_text(config))
     settings = config.model_dump(mode="json")
@@ -62,12 +54,7 @@ def check_replaced(out: Path, config: "TrainConfig", *, force: bool) -> None:
     """Keep the model of other data from being replaced.
 
     Args:
-        out: directory of the run.
-        config: what would be trained.
         force: replace it all the same.
-
-    Raises:
-        ConfigError: if the directory holds a model that was trained on other data.
     """
     if force or not (out / MODEL).is_file():
         return
@@ -82,17 +69,7 @@ def check_replaced(out: Path, config: "TrainConfig", *, force: bool) -> None:
 
 
 def write_commented_config(path: Path, data: TrainingData, output: Output, *, force: bool) -> None:
-    """Write the settings of a run as YAML with a comment at every key.
-
-    Args:
-        path: file to write.
-        data: frames, split and settings.
-        output: where to say it.
-        force: replace a file that exists.
-
-    Raises:
-        ConfigError: if the file is no configuration by its name, or exists.
-    """
+    """Write the settings of a run as YAML with a comment at every key."""
     if path.suffix.lower() not in CONFIG_SUFFIXES or path.is_dir():
         raise ConfigError(f"--write-config {path}: name a file that ends in .yaml.")
     if path.exists() and not force:
@@ -111,14 +88,7 @@ def write_commented_config(path: Path, data: TrainingData, output: Output, *, fo
 
 
 def told_backend_run(out: Path, config: "TrainConfig", output: Output, *, resume: bool) -> BackendRun:
-    """Training on a backend that keeps its measurements in a directory and says its cost and every step.
-
-    Args:
-        out: the directory.
-        config: with a backend.
-        output: where to say it.
-        resume: whether to go on with the measurements in the directory.
-    """
+    """Training on a backend that keeps its measurements in a directory and says its cost and every step."""
     return BackendRun(
         journal=out / JOURNAL,
         resume=resume,
@@ -128,23 +98,14 @@ def told_backend_run(out: Path, config: "TrainConfig", output: Output, *, resume
 
 
 def tell_data(data: TrainingData, output: Output) -> None:
-    """Remark on frames that were left out and on stresses that are, or could be, fitted.
-
-    Args:
-        data: frames, split and settings.
-        output: where to say it.
-    """
+    """Remark on frames that were left out and on stresses that are, or could be, fitted."""
     if data.n_broken:
         output.note(f"left out for broken frameworks: {data.n_broken} of {data.n_broken + len(data.frames)} frames")
     tell_stresses(data.training, data.config, output)
 
 
 def write_results(trained: TrainedModel, directory: Path) -> None:
-    """Write model, errors, configuration and what a report is drawn from into an empty directory.
-
-    Raises:
-        OSError: if a file can't be written.
-    """
+    """Write model, errors, configuration and what a report is drawn from into an empty directory."""
     trained.result.force_field.save(directory / MODEL)
     (directory / METRICS).write_text(json.dumps(plain(summary(trained)), indent=1) + "\n", encoding="utf-8")
     (directory / CONFIG).write_text(config_text(trained.config), encoding="utf-8")
@@ -203,16 +164,7 @@ def _uncertainty(trained: TrainedModel) -> dict[str, Any]:
 
 
 def keep_config(config: "TrainConfig", out: Path, *, resume: bool) -> None:
-    """Put the configuration of a run on a backend into its directory, so that the run can be resumed.
-
-    Args:
-        config: what to do.
-        out: the directory; must exist.
-        resume: whether to go on with the measurements in it; otherwise older ones are removed.
-
-    Raises:
-        OSError: if it can't be written.
-    """
+    """Put the configuration of a run on a backend into its directory, so that the run can be resumed."""
     if not resume:
         (out / JOURNAL).unlink(missing_ok=True)
     write_atomically(out / CONFIG, config_text(config))

@@ -25,11 +25,7 @@ class LinearMap:
     axes for PCA."""
 
     def __post_init__(self) -> None:
-        """Check the shapes.
-
-        Raises:
-            ConfigError: If they disagree or a number is not finite.
-        """
+        """Check the shapes."""
         count = self.channels.n_channels
         if self.mean.shape != (count,) or self.matrix.ndim != 2 or self.matrix.shape[1] != count:
             raise ConfigError(
@@ -97,11 +93,7 @@ class LinearMap:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> LinearMap:
-        """Read back what :meth:`to_dict` wrote.
-
-        Args:
-            data: The dictionary.
-        """
+        """Read back what :meth:`to_dict` wrote."""
         matrix = np.diag(data["scale"]) if "scale" in data else np.asarray(data["matrix"], dtype=np.float64)
         return cls(
             channels=ChannelSet.from_dict(data["channels"]),

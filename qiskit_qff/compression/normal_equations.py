@@ -39,11 +39,7 @@ class NormalEquations:
 
     @classmethod
     def empty(cls, n_columns: int) -> NormalEquations:
-        """Sums over no data.
-
-        Args:
-            n_columns: Number of design columns.
-        """
+        """Sums over no data."""
         return cls(np.zeros((n_columns, n_columns), order="F"), np.zeros(n_columns))
 
     def add(self, rows: FloatArray, labels: FloatArray, weights: FloatArray) -> None:

@@ -40,11 +40,6 @@ def product_pool(
 ) -> tuple[dict[int, ChannelSet], IntArray]:
     """Channels of the next pool.
 
-    Args:
-        statistics: Sums over the pool before.
-        most: Most products of all species together.
-        selected: How many channels are selected to form them.
-
     Returns:
         A channel set per species, and the columns there of the channels that were selected.
     """

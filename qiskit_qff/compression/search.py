@@ -98,12 +98,7 @@ class ColumnProblem:
 
 
 def select_columns(problem: ColumnProblem, first: Sequence[int] = ()) -> SelectionPath:
-    """Greedy orthogonal least squares on normal equations.
-
-    Args:
-        problem: The columns.
-        first: Columns that are taken before any other, but for those that may not be taken.
-    """
+    """Greedy orthogonal least squares on normal equations."""
     gram, owner, limits = problem.gram, problem.owner, problem.limits
     norms = gram.diagonal().copy()
     floor, moments = problem.dependent * norms, problem.moment.copy()
@@ -152,11 +147,7 @@ def swap_columns(
     """Improve a selection by swaps.
 
     Args:
-        problem: The columns.
         columns: Chosen columns, shape ``(k,)``.
-        restarts: Number of random restarts.
-        rng: Source of the restarts; needed if there are any.
-        progress: Called with the number of restarts done.
 
     Returns:
         The improved selection, or the one given where its columns depend on each other, ascending, shape ``(k,)``: the
@@ -211,11 +202,7 @@ class _Fit:
         self.solve()
 
     def solve(self) -> None:
-        """Solve from scratch.
-
-        Raises:
-            LinAlgError: If the columns depend on each other.
-        """
+        """Solve from scratch."""
         problem, chosen = self._problem, self.chosen
         scale = 1.0 / np.sqrt(np.diagonal(problem.gram)[chosen])
         scaled = problem.gram[np.ix_(chosen, chosen)] * np.outer(scale, scale)
@@ -245,10 +232,6 @@ class _Fit:
 
     def swap(self, place: int, column: int) -> float:
         """Replace a chosen column by a candidate.
-
-        Args:
-            place: Which of the chosen.
-            column: Which of the candidates.
 
         Returns:
             The fraction of their norm that is new in the one or the other, the smaller of the two.
@@ -280,11 +263,7 @@ class _Fit:
 
 
 def _descend(problem: ColumnProblem, candidates: IntArray, columns: IntArray) -> tuple[IntArray, float]:
-    """Best swap after best swap until none helps: the columns, and the drop in squared error that they explain.
-
-    Raises:
-        LinAlgError: If the columns depend on each other.
-    """
+    """Best swap after best swap until none helps: the columns, and the drop in squared error that they explain."""
     fit = _Fit(problem, candidates, columns)
     explained, swaps = fit.explained, 0
     while True:

@@ -91,11 +91,7 @@ def select_channels(
     """Choose channels by energies and forces.
 
     Args:
-        pool: Sums over the training data.
-        limits: Numbers of channels allowed.
         restarts: Random restarts of the swap search; the same data always give the same channels.
-        dependent: Least fraction of a channel's norm that must be new.
-        progress: Called with the number of restarts done.
     """
     owner, equations, n_species = pool.owner, pool.equations, len(pool.sets)
     bounded = replace(limits, total=min(limits.total, limits.per_species * n_species))
@@ -118,10 +114,6 @@ def select_channels(
 
 def feature_maps(pool: PoolStatistics, path: SelectionPath) -> dict[int, LinearMap]:
     """Features of a selection, in order of the size of their linear coefficients.
-
-    Args:
-        pool: Sums over the training data.
-        path: The selection.
 
     Returns:
         A linear map per species; where products are chosen, their factors are among its channels.
@@ -173,7 +165,6 @@ def sized(matrix: FloatArray, covariance: FloatArray, norm: float) -> FloatArray
     Args:
         matrix: T, shape ``(d, K)``.
         covariance: Covariance of the channels over the training atoms, shape ``(K, K)``.
-        norm: Norm of y, where the constant amplitude is 1.
 
     Returns:
         Shape ``(d, K)``; unchanged where nothing varies.
@@ -197,13 +188,7 @@ class LinearTerms:
 
 
 def linear_terms(pool: PoolStatistics, path: SelectionPath, maps: dict[int, LinearMap]) -> LinearTerms:
-    """Fit the linear model on the features of a selection.
-
-    Args:
-        pool: Sums over the training data.
-        path: The selection.
-        maps: Its maps.
-    """
+    """Fit the linear model on the features of a selection."""
     columns, starts = np.sort(path.columns), pool.tables.channel_start
     counts, features = [], np.zeros((len(columns), len(columns)))
     for s, number in enumerate(pool.tables.species.tolist()):
@@ -221,9 +206,6 @@ def linear_terms(pool: PoolStatistics, path: SelectionPath, maps: dict[int, Line
 
 def eligible_columns(pool: PoolStatistics) -> BoolArray:
     """Channels whose spread over the training atoms is worth standardising.
-
-    Args:
-        pool: Sums over the training data.
 
     Returns:
         Shape ``(C,)``. A species with no such channel keeps those that vary at all.

@@ -22,7 +22,6 @@ def cosine_power(sign: int, exponent: int) -> FloatArray:
 
     Args:
         sign: 1 for angles near 0, -1 for angles near 180 degrees.
-        exponent: ζ.
 
     Returns:
         Shape ``(ζ + 1,)``.

@@ -47,7 +47,6 @@ def make_block(tables: ChannelTables, first: IntArray) -> Block:
     """Room for any eight atoms of a neighbour list.
 
     Args:
-        tables: Channels in use.
         first: CSR offsets, shape ``(n + 1,)``.
     """
     n_species, width = tables.species.shape[0], tables.l_max + 1
@@ -77,10 +76,7 @@ def next_block(block: Block, s: int, start: int, end: int, kinds: IntArray) -> i
     """Find the next eight atoms of a species.
 
     Args:
-        block: Its atoms are set.
         s: Species index.
-        start: The first atom that may be among them.
-        end: The one after the last.
         kinds: Species index per atom.
 
     Returns:
@@ -205,7 +201,6 @@ def channel_values(
     """Channel values of the centres of a neighbour list.
 
     Args:
-        tables: Channels of all species.
         first: CSR offsets of the centres, shape ``(n_centers + 1,)``; centres are the first of the n atoms.
         neighbor: Neighbour indices, shape ``(n_pairs,)``.
         vectors: Neighbour vectors, shape ``(n_pairs, 3)``, in Å.

@@ -58,11 +58,7 @@ class ChannelSet:
     """How far from there they level off, positive, shape ``(n_products, 2)``."""
 
     def __post_init__(self) -> None:
-        """Check what the kernels rely on; they do not check bounds.
-
-        Raises:
-            ConfigError: If shapes disagree, species are not ascending, or a triple points outside the slots.
-        """
+        """Check what the kernels rely on; they do not check bounds."""
         n_slots = len(self.slot_species)
         shapes = self.pair_rows.shape == (len(self.pair_species), 4) and self.slot_rows.shape == (n_slots, 4)
         if not shapes or self.triples.ndim != 2 or self.triples.shape[1] != 3:
@@ -85,11 +81,7 @@ class ChannelSet:
         self._check_products()
 
     def _check_products(self) -> None:
-        """Check what products multiply.
-
-        Raises:
-            ConfigError: If it is not before them, too much, or their offsets and widths do not fit.
-        """
+        """Check what products multiply."""
         fits = self.products.shape == self.offsets.shape == self.widths.shape and self.products.shape[1:] == (2,)
         before = self.n_simple + np.arange(len(self.products))
         if not fits or np.any(self.products < 0) or np.any(self.products >= before[:, None]):
@@ -136,11 +128,7 @@ class ChannelSet:
         return found
 
     def factors(self, channel: int) -> frozenset[int]:
-        """The two- and three-body channels that a channel is made of: itself, or what a product multiplies.
-
-        Args:
-            channel: Channel number.
-        """
+        """The two- and three-body channels that a channel is made of: itself, or what a product multiplies."""
         if channel < self.n_simple:
             return frozenset([channel])
         first, second = (int(c) for c in self.products[channel - self.n_simple])
@@ -214,9 +202,6 @@ class ChannelSet:
     def describe(self, channel: int) -> str:
         """A channel in words, such as ``P-S two-body at 2.05 Å``.
 
-        Args:
-            channel: Channel number.
-
         Returns:
             One line.
         """
@@ -254,9 +239,6 @@ class ChannelSet:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ChannelSet:
         """Read back what :meth:`to_dict` wrote.
-
-        Args:
-            data: The dictionary.
 
         Returns:
             An equal channel set.

@@ -50,12 +50,8 @@ def _fill_jacobian(
     """Derivatives of channels with respect to the vectors to one neighbour of each atom of a block.
 
     Args:
-        block: With its channels.
-        tables: Channels of all species.
         s: Species index of the atoms.
         t: Species index of the neighbours.
-        p: Their row in the block.
-        moved: Channels that depend on them.
         gradients: Work space, shape ``((l_max + 1)**2, 3, 8)``.
         jacobian: Output in 1/Å, shape ``(n_channels, 3, 8)``; other channels have to be zero before.
     """
@@ -132,7 +128,6 @@ def linear_design(  # noqa: C901 - compiled code, loops inside loops
     """Design rows of a model that is linear in the channels, for one frame.
 
     Args:
-        tables: Channels of all species.
         first: CSR offsets, shape ``(n + 1,)``.
         neighbor: Neighbour indices, shape ``(n_pairs,)``.
         vectors: Neighbour vectors, shape ``(n_pairs, 3)``, in Å.
@@ -195,7 +190,6 @@ def quadratic_design(  # noqa: C901, PLR0912 - compiled code, loops inside loops
     the order of ``numpy.triu_indices``: contracting them with the upper triangle of M gives ``x^T M x``.
 
     Args:
-        tables: Channels in use.
         means: Channel means end to end, shape ``(C,)``.
         maps: Matrices T of all species, shape ``(d_s, K_s)`` each, flattened end to end.
         map_start: Where each begins, shape ``(S + 1,)``.
@@ -316,7 +310,6 @@ def channel_jacobian(  # noqa: C901 - compiled code, loops inside loops
     """Channels of every atom and their derivatives with respect to every neighbour vector.
 
     Args:
-        tables: Channels of all species.
         first: CSR offsets, shape ``(n + 1,)``.
         neighbor: Neighbour indices, shape ``(n_pairs,)``.
         vectors: Neighbour vectors, shape ``(n_pairs, 3)``, in Å.

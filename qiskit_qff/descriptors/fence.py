@@ -42,11 +42,7 @@ class Fence(NamedTuple):
 
 
 def no_fence(n_species: int) -> Fence:
-    """Walls nowhere.
-
-    Args:
-        n_species: Number of species.
-    """
+    """Walls nowhere."""
     none, starts = np.zeros(0), np.zeros(n_species + 1, dtype=np.int64)
     return Fence(none, starts, none, none, starts, none)
 
@@ -56,10 +52,8 @@ def fence_energy(fence: Fence, s: int, centred: FloatArray, n: int, gradient: Fl
     """Energy of eight atoms outside the walls; its derivative with respect to the channels is added to a gradient.
 
     Args:
-        fence: The walls.
         s: Species index of the atoms.
         centred: Their channels without their mean, shape ``(>= n, 8)``.
-        n: Number of channels.
         gradient: dE/dD, shape ``(>= n, 8)``; added to.
         work: Work space for v, shape ``(>= directions, 8)``.
 

@@ -36,10 +36,6 @@ def fill_polynomials(x: Eight, y: Eight, z: Eight, l_max: int, legendre: FloatAr
     """Fill the factors of the harmonics.
 
     Args:
-        x: First components of eight unit vectors.
-        y: Second components.
-        z: Third components.
-        l_max: Highest degree.
         legendre: Output Q, place ``l * (l_max + 2) + m``, shape ``(l_max + 1, l_max + 2, 8)``; zero before.
         circular: Output c_m and s_m, shape ``(l_max + 1, 2, 8)``.
     """
@@ -77,10 +73,6 @@ def fill_gradients(
 
     Args:
         vectors: Unit vectors and distances in Å, shape ``(rows, 4, 8)``.
-        row: Which neighbour.
-        l_max: Highest degree.
-        legendre: Of :func:`fill_polynomials`.
-        circular: Of :func:`fill_polynomials`.
         gradients: Output in 1/Å, shape ``((l_max + 1)**2, 3, 8)``.
     """
     x, y, z = load(vectors, 4 * row), load(vectors, 4 * row + 1), load(vectors, 4 * row + 2)

@@ -49,11 +49,7 @@ class PoolSettings:
     """Whether a three-body channel may combine radial functions of different rank, or only the same."""
 
     def n_channels(self, n_species: int) -> int:
-        """Number of channels per centre species.
-
-        Args:
-            n_species: Number of neighbour species.
-        """
+        """Number of channels per centre species."""
         two = n_species * (self.n_narrow + self.n_broad + len(self.powers))
         if self.radial_pairs == "all":
             slots = n_species * self.n_radial
@@ -68,7 +64,6 @@ def two_body_rows(settings: PoolSettings, shortest: float) -> FloatArray:
     """Radial rows of the two-body candidates of one pair.
 
     Args:
-        settings: Pool settings.
         shortest: Shortest distance of the pair in Å.
 
     Returns:
@@ -92,7 +87,6 @@ def three_body_rows(settings: PoolSettings, shortest: float) -> FloatArray:
     """Radial rows of the three-body slots of one pair.
 
     Args:
-        settings: Pool settings.
         shortest: Shortest distance of the pair in Å.
 
     Returns:
@@ -114,12 +108,7 @@ def _couple(a: int, b: int, settings: PoolSettings) -> bool:
 
 
 def with_angular_functions(channels: ChannelSet, settings: PoolSettings) -> ChannelSet:
-    """The same couples of radial functions with the angular functions of the settings.
-
-    Args:
-        channels: What :func:`build_channels` gave: for every couple the degrees 0 to l_max in a row.
-        settings: Pool settings.
-    """
+    """The same couples of radial functions with the angular functions of the settings."""
     if settings.angular == "legendre":
         return channels
     rows = cosine_powers(settings.l_max)
@@ -139,10 +128,8 @@ def build_channels(center: int, shortest: dict[int, float], settings: PoolSettin
     """All candidates of one centre species, each angular function a Legendre polynomial.
 
     Args:
-        center: Atomic number of the centre.
         shortest: Shortest distance in Å per neighbour atomic number; pairs that never come within the
             cutoff are absent and get no channels.
-        settings: Pool settings.
 
     Returns:
         The channel set.

@@ -32,12 +32,7 @@ from qiskit_qff.descriptors.tables import ChannelTables
 
 @numba.njit(cache=True)
 def levelled(v: Eight, width: float) -> tuple[Eight, Eight]:
-    """σ of eight channels, and its derivative.
-
-    Args:
-        v: Eight channels without their offset.
-        width: w, positive.
-    """
+    """σ of eight channels, and its derivative."""
     part = v * (1.0 / width)
     inverse = 1.0 / root(1.0 + part * part)
     return v * inverse, inverse * inverse * inverse
@@ -48,7 +43,6 @@ def fill_products(tables: ChannelTables, s: int, values: FloatArray, weights: Fl
     """Values of the products of eight atoms, and what each factor's derivative counts in the product rule.
 
     Args:
-        tables: Channels of all species.
         s: Species index of the atoms.
         values: Their channels, shape ``(>= n_channels, 8)``; the products are set, what is before them is there.
         weights: Output, shape ``(>= n_products, 2, 8)``.
@@ -69,9 +63,7 @@ def pull_products(tables: ChannelTables, s: int, weights: FloatArray, gradient: 
     """Chain rule through the products of eight atoms.
 
     Args:
-        tables: Channels of all species.
         s: Species index of the atoms.
-        weights: Of :func:`fill_products`.
         gradient: dE/dD with every channel taken as a variable of its own, shape ``(>= n_channels, 8)``; what the
             products say of their factors is added.
     """

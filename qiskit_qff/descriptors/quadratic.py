@@ -39,11 +39,8 @@ def quadratic_forces(
     """Evaluate one structure, on as many threads as Numba may use; the result does not depend on their number.
 
     Args:
-        tables: Channels in use.
         means: Channel means of all species end to end, shape ``(C,)``.
-        forms: The matrices B of all species, flattened end to end.
         form_start: Where each begins, shape ``(S + 1,)``.
-        fence: Walls around the training data.
         first: CSR offsets of the centres, shape ``(n_centers + 1,)``; centres are the first of the n atoms.
         neighbor: Neighbour indices, shape ``(n_pairs,)``.
         vectors: Neighbour vectors, shape ``(n_pairs, 3)``, in Å.
@@ -93,19 +90,9 @@ def sweep(
     """Evaluate some centres; their energies are set, forces and virial are added to.
 
     Args:
-        begin: First centre.
-        end: The one after the last.
         offset: The atom that the first row of ``forces`` belongs to.
-        tables: As for :func:`quadratic_forces`, like all that follow.
-        means: Channel means.
-        forms: Matrices B.
-        form_start: Where each begins.
-        fence: Walls around the training data.
-        first: CSR offsets.
-        neighbor: Neighbour indices.
         vectors: Neighbour vectors in Å.
         distances: Their lengths in Å.
-        kinds: Species indices.
         energies: Output in eV, for all centres.
         forces: Added to, in eV/Å, for a window of the atoms.
         virial: Added to, in eV.

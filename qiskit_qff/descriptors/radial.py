@@ -104,11 +104,7 @@ def radial_function(
 
     Args:
         r: Distances in Å.
-        log: Their logarithms; of no effect on a function without a power.
-        switch: Cutoff function there.
         switch_slope: Its derivative in 1/Å.
-        functions: Of :func:`kernel_rows`.
-        f: Which function.
 
     Returns:
         Values (no unit) and derivatives in 1/Å.

@@ -16,11 +16,7 @@ from qiskit_qff.errors import ConfigError
 
 
 def qubits_for(n_amplitudes: int) -> int:
-    """Number of qubits whose register holds ``n_amplitudes`` amplitudes, at least 1.
-
-    Raises:
-        ConfigError: If there are fewer than two amplitudes.
-    """
+    """Number of qubits whose register holds ``n_amplitudes`` amplitudes, at least 1."""
     if n_amplitudes < 2:
         raise ConfigError(
             f"A state needs at least 2 amplitudes (the constant and one feature); {n_amplitudes} given. "
@@ -38,9 +34,6 @@ def amplitude_vectors(features: FloatArray, *, n_qubits: int | None = None) -> F
 
     Returns:
         Amplitudes before normalisation, shape ``(batch, 2**n_qubits)``.
-
-    Raises:
-        ConfigError: If the features are not a batch, or do not fit into the register.
     """
     if features.ndim != 2:
         raise ConfigError(
@@ -67,9 +60,6 @@ def normalise(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
 
     Returns:
         The unit vectors, shape ``(batch, 2**n)``, and the norms, shape ``(batch,)``.
-
-    Raises:
-        ConfigError: If a vector is zero or not finite, so that no state belongs to it.
     """
     norms = np.linalg.norm(vectors, axis=1)
     bad = ~(np.isfinite(norms) & (norms > 0.0))

@@ -38,12 +38,8 @@ def loader_circuit(n_amplitudes: int, *, name: str = "phi") -> QuantumCircuit:
     """Circuit that prepares ``sum_j x_j |j>`` over the first ``n_amplitudes`` basis states from |0...0>.
 
     Args:
-        n_amplitudes: Number of amplitudes that may differ from zero.
         name: Name of the parameter vector; element ``g`` is the angle of RY gate ``g`` as
             :func:`~qiskit_qff.encoding.tree.loader_angles` orders them.
-
-    Raises:
-        ConfigError: If there are fewer than two amplitudes.
     """
     layout = tree_layout(n_amplitudes)
     circuit = QuantumCircuit(layout.n_qubits, name="loader")
@@ -59,8 +55,6 @@ def append_operations(
     """Append multiplexor gates to a circuit.
 
     Args:
-        circuit: Changed in place.
-        operations: Gates in the order in which they are appended.
         angles: Angle of every rotation by its gate index, radians.
     """
     for operation in operations:
@@ -75,13 +69,6 @@ def vector_circuit(n_qubits: int, *, name: str = "rotation") -> QuantumCircuit:
     """The shallowest circuit here that prepares any real vector from |0...0>, the same for all vectors.
 
     Two-qubit gates on a line: none for one qubit, 1 for two, 3 for three; the rotation tree beyond.
-
-    Args:
-        n_qubits: Number of qubits.
-        name: Name of the parameter vector, in the order of :func:`vector_angles`.
-
-    Raises:
-        ConfigError: If there are fewer than two amplitudes.
     """
     if n_qubits != 3:
         return loader_circuit(2**n_qubits, name=name)
@@ -109,9 +96,6 @@ def vector_angles(vector: FloatArray) -> FloatArray:
 
     Returns:
         Radians, shape ``(n_parameters,)``.
-
-    Raises:
-        ConfigError: If the vector has no direction.
     """
     norm = float(np.linalg.norm(vector))
     if not np.isfinite(norm) or norm == 0.0:

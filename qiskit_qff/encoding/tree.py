@@ -148,11 +148,7 @@ class TreeLayout:
 
 @lru_cache(maxsize=128)
 def tree_layout(n_amplitudes: int) -> TreeLayout:
-    """The tree over the first ``n_amplitudes`` basis states of the smallest register that holds them.
-
-    Raises:
-        ConfigError: If there are fewer than two amplitudes.
-    """
+    """The tree over the first ``n_amplitudes`` basis states of the smallest register that holds them."""
     n_qubits = qubits_for(n_amplitudes)
     levels = []
     for level in range(n_qubits):
@@ -170,14 +166,10 @@ def loader_angles(layout: TreeLayout, amplitudes: FloatArray) -> FloatArray:
     """Gate angles that prepare the normalised amplitudes, signs included.
 
     Args:
-        layout: The tree.
         amplitudes: Shape ``(batch, 2**n_qubits)``, of any norm, zero beyond ``n_amplitudes``.
 
     Returns:
         Angles in radians, shape ``(batch, n_gates)``.
-
-    Raises:
-        ConfigError: If the amplitudes do not fit the tree.
     """
     _check(layout, amplitudes)
     radii = _radii(layout, amplitudes)
@@ -194,7 +186,6 @@ def loader_amplitudes(layout: TreeLayout, angles: FloatArray) -> FloatArray:
     """State that the tree prepares from gate angles: the inverse of :func:`loader_angles` on unit vectors.
 
     Args:
-        layout: The tree.
         angles: Radians, shape ``(batch, n_gates)``; the angle of a half branch may differ from 0 here.
 
     Returns:
@@ -216,15 +207,11 @@ def loader_jacobian(layout: TreeLayout, amplitudes: FloatArray) -> FloatArray:
     """Derivative of the gate angles with respect to the amplitudes.
 
     Args:
-        layout: The tree.
         amplitudes: Shape ``(batch, 2**n_qubits)``, of any norm.
 
     Returns:
         Radians per unit of amplitude, shape ``(batch, n_gates, 2**n_qubits)``; zero beyond ``n_amplitudes``,
         and in branches of weight zero.
-
-    Raises:
-        ConfigError: If the amplitudes do not fit the tree.
     """
     _check(layout, amplitudes)
     radii = _radii(layout, amplitudes)
@@ -252,7 +239,6 @@ def dead_amplitudes(layout: TreeLayout, amplitudes: FloatArray) -> BoolArray:
     """Amplitudes in branches of weight zero: the angles do not respond to them, though the energy may.
 
     Args:
-        layout: The tree.
         amplitudes: Shape ``(batch, 2**n_qubits)``.
 
     Returns:

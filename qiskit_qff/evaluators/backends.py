@@ -51,11 +51,7 @@ class Device:
     """Time between two shots in s, as the backend states it."""
 
     def timing(self, preset: MitigationPreset) -> TimingModel:
-        """For estimates of processor time.
-
-        Args:
-            preset: Error mitigation.
-        """
+        """For estimates of processor time."""
         return TimingModel(repetition_delay=self.repetition_delay, mitigation_factor=preset.time_factor)
 
 
@@ -157,17 +153,8 @@ def tiled_evaluator(
 
     Args:
         name: ``fake_NAME`` or ``ibm_NAME``.
-        n_qubits: Qubits of a register.
-        n_registers: How many registers there are.
         shots: Executions per circuit.
-        preset: Error mitigation.
-        dynamical_decoupling: Whether to decouple idle qubits.
         mode: A ``Session`` or ``Batch`` of the device; single jobs by default.
-        rng: Seeds the simulation of a local device.
-
-    Raises:
-        BackendError: If the backend is unknown or cannot be reached, or has too few qubits.
-        ConfigError: If it cannot do what is asked.
     """
     whole = find_device(name, n_qubits=n_qubits)
     is_local = whole.is_local
@@ -188,11 +175,6 @@ def device_tiling(device: Device, n_qubits: int, n_registers: int) -> Tiling:
 
     Args:
         device: ``fake_NAME`` or ``ibm_NAME``, as :func:`find_device` gives it.
-        n_qubits: Qubits of a register.
-        n_registers: How many registers there are.
-
-    Raises:
-        BackendError: If the device has too few qubits, or does not describe them.
     """
     backend = _fake_backend(device.name) if device.is_local else device.backend
     with client_errors(f"'{device.name}' did not describe its qubits"):
@@ -204,11 +186,7 @@ def find_device(name: str, *, n_qubits: int, line: QubitLine | None = None) -> D
 
     Args:
         name: ``aer``, ``fake_NAME`` or ``ibm_NAME``.
-        n_qubits: Number of qubits of the circuits.
         line: Which qubits; the best line by default.
-
-    Raises:
-        BackendError: If the backend is unknown or cannot be reached, or has too few qubits.
     """
     if name == "aer":
         return Device(name, _noise_free_simulator(), None, is_local=True)
@@ -226,16 +204,7 @@ def find_device(name: str, *, n_qubits: int, line: QubitLine | None = None) -> D
 
 
 def check_noiseless(name: str, *, mitigation: str, dynamical_decoupling: bool) -> None:
-    """Refuse to mitigate where there is no noise.
-
-    Args:
-        name: One of :data:`NOISELESS`.
-        mitigation: Preset of error mitigation.
-        dynamical_decoupling: Whether to decouple idle qubits.
-
-    Raises:
-        ConfigError: If the preset is unknown, or anything is to be mitigated.
-    """
+    """Refuse to mitigate where there is no noise."""
     if find_preset(mitigation).name != "none" or dynamical_decoupling:
         raise ConfigError(
             f"Backend '{name}' has no noise to mitigate; use --mitigation none without decoupling, or a fake device."
@@ -255,16 +224,8 @@ def device_evaluator(
     """Evaluator that runs the runtime's Estimator on a device.
 
     Args:
-        device: The device.
         shots: Executions per circuit.
-        preset: Error mitigation.
-        dynamical_decoupling: Whether to decouple idle qubits.
-        noise_model: Noise of the layers, for PEC.
         mode: A ``Session`` or ``Batch`` of the device; single jobs by default.
-        rng: Seeds the simulation of a local device.
-
-    Raises:
-        ConfigError: If the device cannot do what is asked.
     """
     from qiskit_ibm_runtime.executor_estimator import Estimator
 
@@ -366,11 +327,7 @@ def _fake_classes() -> dict[str, type[BackendV2]]:
 
 @lru_cache(maxsize=8)
 def _fake_backend(name: str) -> BackendV2:
-    """Fake device of a name; the same object every time, because reading its record takes about a second.
-
-    Raises:
-        BackendError: If there is none.
-    """
+    """Fake device of a name; the same object every time, because reading its record takes about a second."""
     classes = _fake_classes()
     if name not in classes:
         raise BackendError(f"Unknown fake backend '{name}'. {suggest(name, list(classes))}")
@@ -378,11 +335,7 @@ def _fake_backend(name: str) -> BackendV2:
 
 
 def _ibm_backend(name: str) -> BackendV2:
-    """Device of the user's account.
-
-    Raises:
-        BackendError: If there is no account, no connection, or no such device.
-    """
+    """Device of the user's account."""
     service = connect(f"Backend '{name}'")
     with client_errors("IBM Quantum did not list its backends"):
         available = {backend.name: backend for backend in service.backends()}

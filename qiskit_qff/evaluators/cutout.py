@@ -50,15 +50,7 @@ class QubitLine:
     """Expected error of a circuit, the quantity that is minimised."""
 
     def best_part(self, n_qubits: int, *, bond_uses: float = BOND_USES) -> tuple[int, ...]:
-        """The neighbouring qubits of the line with the smallest expected error, for a smaller circuit.
-
-        Args:
-            n_qubits: How many.
-            bond_uses: How often a circuit uses each bond.
-
-        Raises:
-            BackendError: If the line is shorter.
-        """
+        """The neighbouring qubits of the line with the smallest expected error, for a smaller circuit."""
         starts = range(len(self.qubits) - n_qubits + 1)
         if not starts:
             raise BackendError(f"{n_qubits} qubits are needed; the line {self.qubits} has {len(self.qubits)}.")
@@ -76,13 +68,7 @@ class CutOutBackend(BackendV2):
     """A device that consists of some qubits of another one, with their errors; to be simulated, not run."""
 
     def __init__(self, name: str, target: Target, line: QubitLine) -> None:
-        """Set name, target and origin.
-
-        Args:
-            name: Name of the original device.
-            target: Instructions on the renumbered qubits.
-            line: Which qubits of the original device they are.
-        """
+        """Set name, target and origin."""
         super().__init__(name=f"{name}_{len(line.qubits)}q")
         self._target = target
         self.line = line
@@ -102,47 +88,20 @@ class CutOutBackend(BackendV2):
         return Options()
 
     def run(self, run_input: Any, **options: Any) -> Any:
-        """Refuse: a cut-out is a description, simulators are made from it.
-
-        Args:
-            run_input: Circuits.
-            **options: Part of Qiskit's interface.
-
-        Raises:
-            BackendError: Always.
-        """
+        """Refuse: a cut-out is a description, simulators are made from it."""
         del run_input, options
         raise BackendError(f"{self.name} describes a device; simulate it with AerSimulator.from_backend.")
 
 
 def best_line(target: Target, n_qubits: int, *, bond_uses: float = BOND_USES) -> QubitLine:
-    """The chain of connected qubits with the smallest expected error.
-
-    Args:
-        target: Instructions of the device with their errors.
-        n_qubits: Length of the chain.
-        bond_uses: u, how often a circuit uses each bond.
-
-    Raises:
-        BackendError: If the device has no such chain of working qubits.
-    """
+    """The chain of connected qubits with the smallest expected error."""
     return chains(target, n_qubits, bond_uses=bond_uses, only_best=True)[0][0]
 
 
 def chains(
     target: Target, n_qubits: int, *, bond_uses: float = BOND_USES, only_best: bool = False
 ) -> tuple[list[QubitLine], dict[int, list[int]]]:
-    """All chains of connected working qubits, the smallest expected error first, and the neighbours of every qubit.
-
-    Args:
-        target: Instructions of the device with their errors.
-        n_qubits: Length of the chains.
-        bond_uses: How often a circuit uses each bond.
-        only_best: Whether chains worse than one that was found before may be left out.
-
-    Raises:
-        BackendError: If the device has no such chain.
-    """
+    """All chains of connected working qubits, the smallest expected error first, and the neighbours of every qubit."""
     bonds = _bond_costs(target)
     readout = {qubit: _cost(error) for qubit, error in _readout_errors(target).items() if error < _BROKEN}
     neighbors: dict[int, list[int]] = {qubit: [] for qubit in range(target.num_qubits)}
@@ -177,13 +136,7 @@ def cut_out(
     """A line of a device as a device of its own, qubits renumbered along the line.
 
     Args:
-        backend: A real or fake device.
-        n_qubits: Number of qubits to keep.
-        bond_uses: How often a circuit uses each bond.
         line: Which line; the best one by default.
-
-    Raises:
-        BackendError: If the device has no such line.
     """
     chosen = best_line(backend.target, n_qubits, bond_uses=bond_uses) if line is None else line
     return CutOutBackend(backend.name, _sub_target(backend.target, chosen.qubits), chosen)

@@ -39,20 +39,12 @@ class ExactEvaluator:
 
         Args:
             shots: Executions per parameter set whose covariances are wanted; values without errors by default.
-
-        Raises:
-            ConfigError: If the number of shots is not positive.
         """
         _check_shots(shots)
         self._shots = shots
 
     def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
-        """Exact expectation values for all requests.
-
-        Args:
-            requests: Tasks with their parameter sets; not changed.
-            shots: In place of those that the evaluator was told of; without meaning where it was told of none.
-        """
+        """Exact expectation values for all requests."""
         return [self._expect(request, self._shots and (shots or self._shots)) for request in requests]
 
     @staticmethod
@@ -74,12 +66,7 @@ class SampledEvaluator:
         """Set the source of randomness and the number of shots.
 
         Args:
-            rng: Draws the outcomes.
             shots: Executions per parameter set.
-            timing: For the estimate of processor time.
-
-        Raises:
-            ConfigError: If the number of shots is not positive.
         """
         _check_shots(shots)
         self._rng = rng
@@ -90,7 +77,6 @@ class SampledEvaluator:
         """Expectation values from random outcomes.
 
         Args:
-            requests: Tasks with their parameter sets; not changed.
             shots: Executions per parameter set; the evaluator's own setting by default.
         """
         return [self._sample(request, self._shots if shots is None else shots) for request in requests]
@@ -124,10 +110,6 @@ def _covariances(probabilities: FloatArray, readouts: FloatArray) -> FloatArray:
 
 
 def _check_shots(shots: int | None) -> None:
-    """Refuse numbers of shots that are not positive.
-
-    Raises:
-        ConfigError: If so.
-    """
+    """Refuse numbers of shots that are not positive."""
     if shots is not None and shots < 1:
         raise ConfigError(f"The number of shots must be positive; {shots} was given.")

@@ -39,11 +39,7 @@ _LOOKS_SECRET = (
 
 
 def redact(text: str) -> str:
-    """The text without tokens.
-
-    Args:
-        text: An error message or another text of a client of a web service.
-    """
+    """The text without tokens."""
     for secret in sorted(set(_known_secrets()), key=len, reverse=True):
         text = text.replace(secret, HIDDEN).replace(quote(secret, safe=""), HIDDEN)
     for pattern in _LOOKS_SECRET:
@@ -52,11 +48,7 @@ def redact(text: str) -> str:
 
 
 def _showable_cause(error: BaseException) -> BaseException | None:
-    """The error itself, to be named as the cause of another, or None where its traceback would show a token.
-
-    Args:
-        error: What was caught.
-    """
+    """The error itself, to be named as the cause of another, or None where its traceback would show a token."""
     seen: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in seen:
@@ -70,12 +62,6 @@ def client_errors(what: str) -> Iterator[None]:
     """Turn whatever an estimator or the runtime client raises into one error without tokens.
 
     They raise all sorts of exceptions, down to those of their HTTP stack; none of them is a bug of ours.
-
-    Args:
-        what: Beginning of the message.
-
-    Raises:
-        BackendError: In place of the other error.
     """
     try:
         yield
@@ -97,14 +83,7 @@ def _known_secrets() -> Iterator[str]:
 
 
 def connect(purpose: str) -> Any:
-    """``QiskitRuntimeService`` of the account in the environment or in Qiskit's account store.
-
-    Args:
-        purpose: What needs it, to begin the message with.
-
-    Raises:
-        BackendError: If there is no account, it is refused, or the service cannot be reached.
-    """
+    """``QiskitRuntimeService`` of the account in the environment or in Qiskit's account store."""
     from qiskit_ibm_runtime import QiskitRuntimeService
     from qiskit_ibm_runtime.accounts.exceptions import AccountNotFoundError
 
@@ -124,11 +103,7 @@ def opened_mode(backend: Any, mode: str) -> Iterator[Any]:
     """Session or Batch of a device; None for single jobs.
 
     Args:
-        backend: The device.
         mode: ``session``, ``batch`` or ``job``.
-
-    Raises:
-        BackendError: If the service opens none, or does not close it.
     """
     if mode == "job":
         yield None

@@ -81,11 +81,7 @@ PRESETS: dict[str, MitigationPreset] = {
 
 
 def find_preset(name: str) -> MitigationPreset:
-    """Preset of a name.
-
-    Raises:
-        ConfigError: If there is none.
-    """
+    """Preset of a name."""
     if name not in PRESETS:
         raise ConfigError(f"Unknown mitigation '{name}'. {suggest(name, list(PRESETS))}")
     return PRESETS[name]
@@ -101,9 +97,6 @@ def estimator_options(
     """Options of ``qiskit_ibm_runtime.executor_estimator.Estimator`` for a preset.
 
     Args:
-        preset: The preset.
-        dynamical_decoupling: Whether to fill idle times with pulses that cancel slow noise (sequence XY4).
-        noise_model: Layers and their noise, for PEC; may be set later, before the job.
         local: Whether a local simulator runs the jobs; it then takes fewer random circuits per setting, which cost
             little on a device and much in a simulation.
     """
@@ -138,8 +131,6 @@ def device_noise_model(layers: Sequence[CircuitInstruction], circuit: QuantumCir
 
     Args:
         layers: Boxed layers as ``Estimator.find_unique_layers`` returns them.
-        circuit: A transpiled circuit; its qubits are those of the device.
-        target: Device with its gate errors.
     """
     return [(layer, _layer_noise(layer, circuit, target)) for layer in layers]
 

@@ -23,7 +23,6 @@ def shifted_parameters(parameters: FloatArray, columns: range) -> FloatArray:
 
     Args:
         parameters: Radians, shape ``(batch, n_parameters)``.
-        columns: Parameters to differentiate with respect to.
 
     Returns:
         Shape ``(batch * len(columns) * 2, n_parameters)``: all shifts of the first set, then of the second,
@@ -42,7 +41,6 @@ def shift_derivatives(values: FloatArray, *, n_columns: int) -> FloatArray:
 
     Args:
         values: Values in the order of :func:`shifted_parameters`, shape ``(batch * n_columns * 2, ...)``.
-        n_columns: Number of angles that were shifted.
 
     Returns:
         Per radian, shape ``(batch, n_columns, ...)``.

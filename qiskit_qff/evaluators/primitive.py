@@ -48,11 +48,7 @@ class JobLimits:
     """Shots per job, over all parameter sets."""
 
     def sets_per_job(self, shots: int | None) -> int:
-        """Parameter sets that fit into a job with so many shots each.
-
-        Raises:
-            ConfigError: If a single set does not fit.
-        """
+        """Parameter sets that fit into a job with so many shots each."""
         if shots is None:
             return self.parameter_sets
         if shots > self.executions:
@@ -126,12 +122,7 @@ class PrimitiveEvaluator:
         """Expectation values for all requests, in as few jobs as the limits allow.
 
         Args:
-            requests: Tasks with their parameter sets; not changed.
             shots: Executions per parameter set; :attr:`shots` by default.
-
-        Raises:
-            ConfigError: If the number of shots is not positive, or exact values are asked of a device.
-            BackendError: If the job fails.
         """
         answers = self.evaluate_joint([[request] for request in requests], [[self.line]] * len(requests), shots=shots)
         return [answer for (answer,) in answers]
@@ -142,16 +133,11 @@ class PrimitiveEvaluator:
         """Expectation values of several registers per circuit, in as few jobs as the limits allow.
 
         Args:
-            rows: For every circuit the requests that it answers.
             places: Their qubits, in the same order.
             shots: Executions per parameter set; :attr:`shots` by default.
 
         Returns:
             The answers of each row; the first one carries what the row cost.
-
-        Raises:
-            ConfigError: If the number of shots is not positive, or exact values are asked of a device.
-            BackendError: If a job fails.
         """
         used = self.shots if shots is None else shots
         self._check_shots(used)
@@ -183,12 +169,8 @@ class PrimitiveEvaluator:
         """Start one job with one PUB per row, and return it without waiting for its result.
 
         Args:
-            rows: For every circuit the requests that it answers.
             places: Their qubits, in the same order.
             shots: Executions per parameter set.
-
-        Raises:
-            BackendError: If the job cannot be started.
         """
         pubs = [self._pub(_padded(row), own) for row, own in zip(rows, places, strict=True)]
         if self.rng is not None:
@@ -221,11 +203,7 @@ class PrimitiveEvaluator:
         return whole, observables, values
 
     def _check_shots(self, shots: int | None) -> None:
-        """Refuse numbers of shots that cannot be run.
-
-        Raises:
-            ConfigError: If the number is not positive, or missing for an estimator that samples.
-        """
+        """Refuse numbers of shots that cannot be run."""
         if shots is None and not self.gaussian_noise:
             raise ConfigError("This estimator samples: state the number of shots per circuit.")
         if shots is not None and shots < 1:
@@ -285,7 +263,6 @@ def split_joint(data: Any, row: Row) -> list[Any]:
 
     Args:
         data: ``evs``, ``stds`` and what the mitigation adds; Z strings on the first axis, parameter sets on the second.
-        row: The request of each register.
     """
     return _split(data, row, [len(string_set(request.task.readouts).masks) for request in row])
 
@@ -339,11 +316,7 @@ def _is_aer(estimator: BaseEstimatorV2) -> bool:
 
 
 def _reseed(estimator: Any, seed: int) -> None:
-    """Seed the next job of a local simulation; a fixed seed would repeat the same noise in every job.
-
-    Raises:
-        ConfigError: If the estimator has no seed that is known here.
-    """
+    """Seed the next job of a local simulation; a fixed seed would repeat the same noise in every job."""
     options = estimator.options
     if hasattr(options, "simulator"):
         options.simulator.seed_simulator = seed

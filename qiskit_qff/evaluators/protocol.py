@@ -92,11 +92,7 @@ class Request:
     """Which of several registers, measured side by side, it belongs to."""
 
     def __post_init__(self) -> None:
-        """Check the shape.
-
-        Raises:
-            ConfigError: If there is not one column per parameter.
-        """
+        """Check the shape."""
         if self.parameters.ndim != 2 or self.parameters.shape[1] != self.task.n_parameters:
             raise ConfigError(
                 f"Parameters of shape (batch, {self.task.n_parameters}) are expected; "
@@ -159,7 +155,6 @@ class Evaluator(Protocol):
         """Expectation values for all requests, in their order.
 
         Args:
-            requests: Tasks with their parameter sets; not changed.
             shots: Executions per parameter set; the evaluator's own setting by default.
         """
         ...  # pragma: no cover

@@ -24,11 +24,6 @@ def to_qnn(bound: BoundProgram, estimator: BaseEstimatorV2, *, precision: float 
 
     Args:
         bound: Circuit and readout weights; its θ are the weights to pass to the network's ``forward``.
-        estimator: Any Estimator primitive.
-        precision: Target standard error of an expectation value; 0 for exact simulators.
-
-    Raises:
-        MissingDependencyError: If qiskit-machine-learning is not installed.
     """
     try:
         from qiskit_machine_learning.gradients import ParamShiftEstimatorGradient

@@ -48,15 +48,11 @@ def loader_parameters(program: CircuitProgram, states: FloatArray, theta: FloatA
     """Parameters of :func:`loader_task` for a batch of states.
 
     Args:
-        program: The program.
         states: Amplitudes of any norm, shape ``(batch, 2**n)``.
         theta: Circuit angles, shape ``(n_angles,)``.
 
     Returns:
         Radians, shape ``(batch, n_parameters)``.
-
-    Raises:
-        ConfigError: If the states do not fit the program.
     """
     return with_rotations(program, loader_angles(tree_layout(program.n_amplitudes), states), theta)
 
@@ -71,9 +67,6 @@ def pair_angles(n_qubits: int, first: int, mask: int, sign: float) -> FloatArray
     r"""Angles ``beta`` of :math:`(|j\rangle + s|j \oplus mask\rangle)/\sqrt 2`, or of the basis state if mask is 0.
 
     Args:
-        n_qubits: Number of qubits.
-        first: j; the lowest bit of the mask must be 0 in it.
-        mask: Bits in which the two states differ.
         sign: +1 or -1.
 
     Returns:

@@ -31,14 +31,7 @@ class Tiling:
     """Tiles of each joint circuit, None where qubits are not chosen; rounds run one after the other."""
 
     def place(self, register: int) -> tuple[int, QubitLine | None]:
-        """Round and tile of a register.
-
-        Args:
-            register: Its number, 0 for the first.
-
-        Raises:
-            BackendError: If there are fewer tiles.
-        """
+        """Round and tile of a register."""
         for number, tiles in enumerate(self.rounds):
             if register < len(tiles):
                 return number, tiles[register]
@@ -47,26 +40,12 @@ class Tiling:
 
 
 def without_device(n_registers: int) -> Tiling:
-    """Registers side by side on a simulator without noise, where any qubit is as good as another.
-
-    Args:
-        n_registers: How many registers there are.
-    """
+    """Registers side by side on a simulator without noise, where any qubit is as good as another."""
     return Tiling(((None,) * n_registers,))
 
 
 def tile(target: Target, n_qubits: int, n_registers: int, *, bond_uses: float = BOND_USES) -> Tiling:
-    """Choose tiles for registers of one size.
-
-    Args:
-        target: Instructions of the device with their errors.
-        n_qubits: Qubits of a register.
-        n_registers: How many registers there are.
-        bond_uses: How often a circuit uses each bond of its tile.
-
-    Raises:
-        BackendError: If the device has no chain of so many working qubits.
-    """
+    """Choose tiles for registers of one size."""
     candidates, neighbors = chains(target, n_qubits, bond_uses=bond_uses)
     chosen: list[QubitLine] = []
     for is_spaced in (True, False):
@@ -101,12 +80,7 @@ class TiledEvaluator:
         """Expectation values for all requests.
 
         Args:
-            requests: Tasks with their parameter sets; not changed.
             shots: Executions per parameter set; the evaluators' own setting by default.
-
-        Raises:
-            BackendError: If a job fails.
-            ConfigError: If the number of shots is wrong.
         """
         if self.is_joint:
             rows = joint_rows(self.tiling, requests)
@@ -152,10 +126,6 @@ def joint_rows(tiling: Tiling, requests: Sequence[Request]) -> list[list[int]]:
     """Requests that one circuit answers: the k-th of every register of a round.
 
     The circuit is run with as many parameter sets as the longest of them has.
-
-    Args:
-        tiling: Tiles of the registers.
-        requests: Requests of many registers.
 
     Returns:
         Indices of requests, one list a circuit.

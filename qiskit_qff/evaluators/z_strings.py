@@ -94,15 +94,11 @@ def read_strings(data: Any, strings: StringSet, shots: int) -> tuple[FloatArray,
 
     Args:
         data: ``evs`` and ``stds`` of shape ``(n_strings, batch)``, and what the mitigation adds to them.
-        strings: The strings, in the order of the first axis.
         shots: Executions per parameter set.
 
     Returns:
         Values ``(batch, n_readouts)``, covariances ``(batch, n_readouts, n_readouts)``, and the number of values that
         fell back to the unextrapolated ones.
-
-    Raises:
-        BackendError: If values are not finite and there is nothing to fall back to.
     """
     values, errors, replaced = _finite(data, shots)
     return strings.readout_values(values), strings.readout_covariances(values, errors, shots), replaced
@@ -117,9 +113,6 @@ def read_readouts(data: Any, shots: int | None) -> tuple[FloatArray, FloatArray,
 
     Returns:
         As :func:`read_strings`.
-
-    Raises:
-        BackendError: If values are not finite.
     """
     values, errors, replaced = _finite(data, shots)
     # StatevectorEstimator adds noise of the requested precision, but reports a standard error of zero.

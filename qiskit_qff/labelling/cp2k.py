@@ -85,15 +85,7 @@ class Cp2kOptions(BaseModel):
 
     @classmethod
     def parse(cls, content: Any, *, where: str) -> Cp2kOptions:
-        """The settings from a mapping.
-
-        Args:
-            content: keys and values.
-            where: what to call it in an error.
-
-        Raises:
-            ConfigError: if a key is unknown or a value of the wrong type.
-        """
+        """The settings from a mapping."""
         try:
             return cls.model_validate(content)
         except ValidationError as error:
@@ -126,11 +118,7 @@ class Cp2kOptions(BaseModel):
         )
 
     def recipe(self, symbols: Sequence[str]) -> str:
-        """The CP2K input without cell and coordinates, which ASE adds.
-
-        Args:
-            symbols: elements of all atoms.
-        """
+        """The CP2K input without cell and coordinates, which ASE adds."""
         # GTH pseudopotentials have closed-shell cores: valence electrons are as even or odd as all electrons.
         electrons = int(Atoms(symbols).numbers.sum()) - self.charge
         multiplicity = self.multiplicity or 1 + electrons % 2
@@ -162,16 +150,7 @@ class Cp2k(CP2K):
     _shell: Any = None  # so that ASE's __del__ finds it also if there is no CP2K
 
     def __init__(self, options: Cp2kOptions, directory: Path) -> None:
-        """Start CP2K.
-
-        Args:
-            options: the settings.
-            directory: for what CP2K reads and writes, wavefunctions included.
-
-        Raises:
-            MissingDependencyError: if no binary is found.
-            ConfigError: if CP2K can't be run.
-        """
+        """Start CP2K."""
         self._options = options
         self._folder = directory
         self.version = ""
@@ -198,11 +177,7 @@ class Cp2k(CP2K):
         properties: list[str] | None = None,
         system_changes: list[str] = all_changes,
     ) -> None:
-        """Energy, forces, stress if asked for, and Mulliken charges; ASE calls this.
-
-        Raises:
-            CalculationFailed: if the SCF does not converge, or CP2K stops.
-        """
+        """Energy, forces, stress if asked for, and Mulliken charges; ASE calls this."""
         if atoms is None or not atoms.pbc.all():
             # Anything else needs another Poisson solver, with boxes and grids that this recipe does not know.
             raise CalculationFailed("this CP2K recipe needs three periodic directions; give the frame a large cell")
@@ -240,11 +215,7 @@ class Cp2k(CP2K):
             self.close()
 
     def _evaluate(self, atoms: Atoms, properties: list[str] | None, system_changes: list[str]) -> None:
-        """One calculation.
-
-        Raises:
-            CalculationFailed: if the SCF does not converge, or CP2K stops.
-        """
+        """One calculation."""
         output, charges = self._folder / f"{self.label}.out", self._folder / "mulliken"
         start = output.stat().st_size if output.exists() else 0
         charges.unlink(missing_ok=True)
@@ -290,10 +261,6 @@ def _last_words(text: str) -> str:
 
 
 def mulliken_charges(text: str) -> NDArray[np.float64]:
-    """Mulliken charges in e, shape ``(n_atoms,)``.
-
-    Args:
-        text: CP2K's analysis, with or without spins.
-    """
+    """Mulliken charges in e, shape ``(n_atoms,)``."""
     rows = [line.split() for line in text.splitlines() if re.match(r"\s+\d+\s+[A-Z]", line)]
     return np.array([float(row[4] if len(row) == 5 else row[5]) for row in rows])

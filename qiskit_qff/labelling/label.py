@@ -121,12 +121,7 @@ class LabelFile:
     """A file of extended XYZ that grows frame by frame, for one process at a time, and survives a kill."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file.
-
-        Raises:
-            DataError: if the file is no extended XYZ.
-            ConfigError: if another process is writing to it.
-        """
+        """Open or make the file."""
         self.path = path
         self.frames: list[tuple[dict[str, Any], bytes]] = []
         """Key-value pairs and text of each frame."""
@@ -138,11 +133,7 @@ class LabelFile:
         return [str(header.get("label_id", "")) for header, _ in self.frames]
 
     def append(self, atoms: Atoms) -> None:
-        """Write one frame and force it to disk.
-
-        Raises:
-            OSError: if the disk is full or gone; the file then ends with the frame before.
-        """
+        """Write one frame and force it to disk."""
         text = as_text(atoms).encode()
         self._file.append(text)
         self.frames.append((key_val_str_to_dict(text.split(b"\n", 2)[1].decode()), text))
@@ -161,11 +152,7 @@ class LabelFile:
         self._file.close()
 
     def _read(self, content: bytes) -> int:
-        """Take in the whole frames and give their length in bytes.
-
-        Raises:
-            DataError: if a frame does not begin with its number of atoms.
-        """
+        """Take in the whole frames and give their length in bytes."""
         lines, size = content.splitlines(keepends=True), 0
         begin = 0
         while begin < len(lines) and lines[begin].endswith(b"\n"):
@@ -198,19 +185,7 @@ def label_frames(
     """Label what is not labelled yet, and write it to a file, its settings beside it.
 
     Args:
-        frames: structures; labels that they have are ignored, their tags kept.
-        reference: the calculator.
-        out: file to go on with, or to make. Failures go to a second file beside it (:func:`failures_path`).
-        workers: processes.
-        threads: threads of the program in each process.
         timeout: seconds that one frame may take; None for any.
-        retry_failed: try frames again that failed in an earlier run.
-        progress: called after each frame.
-
-    Raises:
-        ConfigError: if the file holds labels of other settings, or the calculator can't be set up.
-        DataError: if the file is no extended XYZ.
-        MissingDependencyError: if the program is not installed.
     """
     frames = [replace(frame, positions=np.round(frame.positions, DIGITS)) for frame in frames]
     seen: Counter[str] = Counter()
@@ -277,11 +252,7 @@ def label_frames(
 
 
 def _ensure_same_settings(file: LabelFile, reference: Reference) -> None:
-    """Refuse to mix labels of different settings.
-
-    Raises:
-        ConfigError: if the file holds others.
-    """
+    """Refuse to mix labels of different settings."""
     for number, (header, _) in enumerate(file.frames):
         found = header.get("label_settings")
         if found != reference.settings_hash:
@@ -319,11 +290,7 @@ def _tidy(directory: Path) -> None:
 def _outcomes(
     crew: Sequence["_Worker"], tasks: Sequence[tuple[int, Frame, str]]
 ) -> Generator[tuple[int, Atoms | str, float], None, None]:
-    """Number, labelled frame or reason of failure, and seconds of each task, in the order in which they end.
-
-    Raises:
-        QFFError: if the calculator can't be set up.
-    """
+    """Number, labelled frame or reason of failure, and seconds of each task, in the order in which they end."""
     free: SimpleQueue[_Worker] = SimpleQueue()
     for worker in crew:
         free.put(worker)
@@ -349,14 +316,7 @@ class _Worker:
     """A process that labels one frame after the other; a new one is started after a crash or a time limit."""
 
     def __init__(self, reference: Reference, directory: Path, threads: int, timeout: float | None) -> None:
-        """Remember what to start.
-
-        Args:
-            reference: the calculator.
-            directory: to work in; what is kept there outlives the process.
-            threads: of the program.
-            timeout: seconds that a frame may take.
-        """
+        """Remember what to start."""
         self._start = (reference, directory)
         self._log = directory / LOG
         self._threads = threads
@@ -365,11 +325,7 @@ class _Worker:
         self._process = 0
 
     def label(self, frame: Frame, key: str) -> tuple[Atoms | str, float]:
-        """The labelled frame, or why there is no label, and the seconds that it took.
-
-        Raises:
-            QFFError: if the calculator can't be set up.
-        """
+        """The labelled frame, or why there is no label, and the seconds that it took."""
         began = time.monotonic()
         try:
             if self._pool is None:
@@ -431,11 +387,7 @@ def _die_with_parent() -> None:
 
 
 def _set_up(reference: Reference, directory: Path) -> None:
-    """Make the calculator.
-
-    Raises:
-        QFFError: if it can't be set up.
-    """
+    """Make the calculator."""
     _STATE.update(reference=reference, directory=directory, calculator=reference.start(directory))
 
 
@@ -444,9 +396,6 @@ def _label(frame: Frame, key: str) -> Atoms | str:
 
     The calculator is kept for the next frame, CP2K with its wavefunction. Programs get a directory for each frame,
     which stays if the frame fails.
-
-    Raises:
-        ConfigError: if the calculator finds out only now that it can't be set up.
     """
     reference: Reference = _STATE["reference"]
     place = _STATE["directory"].parent / key
@@ -477,13 +426,6 @@ def single_point(calculator: Any, frame: Frame) -> Atoms:
     """The structure with energy, forces and, with three periods and a calculator that has it, stress.
 
     ``info`` holds program and version; the calculator's charges and magnetic moments are kept as well.
-
-    Args:
-        calculator: an ASE calculator.
-        frame: the structure.
-
-    Raises:
-        CalculationFailed: if the calculator says that it did not converge, or something is not finite.
     """
     atoms = Atoms(
         numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc, calculator=calculator

@@ -51,14 +51,7 @@ class Reference:
         return "h" + hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def start(self, directory: Path) -> Any:
-        """Make the calculator.
-
-        Args:
-            directory: to work in.
-
-        Raises:
-            QFFError: if it refuses its settings, or its program is not installed.
-        """
+        """Make the calculator."""
         try:
             calculator = self.make(directory)
         except (CalculatorError, BadConfiguration, OSError, ValueError) as error:
@@ -72,11 +65,7 @@ class Reference:
         return calculator
 
     def check(self) -> None:
-        """Make the calculator once, only to see that it can be made.
-
-        Raises:
-            QFFError: if it can't.
-        """
+        """Make the calculator once, only to see that it can be made."""
         with TemporaryDirectory() as directory:
             self.start(Path(directory))
 
@@ -87,13 +76,6 @@ def reference(name: str, options: Path | Mapping[str, Any] | None = None, *, whe
     Args:
         name: ``cp2k``, ``tblite``, the name of any other calculator in ASE, or ``package.module:factory`` for a Python
             callable (a class, too) that returns an ASE calculator.
-        options: its keyword arguments, or a YAML file of them; for CP2K those of
-            :class:`~qiskit_qff.labelling.cp2k.Cp2kOptions`.
-        where: what to call the options in an error.
-
-    Raises:
-        ConfigError: if the name or an option is unknown, or the file can't be read.
-        MissingDependencyError: if tblite is not installed.
     """
     if isinstance(options, Path):
         where = f"{where} {options}"
@@ -124,12 +106,7 @@ def reference(name: str, options: Path | Mapping[str, Any] | None = None, *, whe
 
 
 def _factory(name: str) -> Callable[..., Any]:
-    """The class or callable of a name.
-
-    Raises:
-        ConfigError: if there is none.
-        MissingDependencyError: if tblite is not installed.
-    """
+    """The class or callable of a name."""
     if name == "tblite" and find_spec("tblite") is None:
         raise MissingDependencyError("tblite is not installed. It comes with: pip install 'qiskit_qff[label]'.")
     if ":" in name and (here := str(Path.cwd())) not in sys.path:
@@ -150,11 +127,7 @@ def _factory(name: str) -> Callable[..., Any]:
 
 
 def _make(factory: Callable[..., Any], options: Mapping[str, Any], _directory: Path) -> Any:
-    """The calculator of a class or callable.
-
-    Raises:
-        ConfigError: if it takes no 'profile'.
-    """
+    """The calculator of a class or callable."""
     arguments = dict(options)
     if "profile" in arguments:
         profile = getattr(sys.modules[factory.__module__], f"{factory.__name__}Profile", None)

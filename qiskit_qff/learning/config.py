@@ -26,11 +26,7 @@ class LabelConfig(Section):
     timeout_s: float | None = Field(default=None, gt=0.0, description="seconds that a frame may take")
 
     def reference(self) -> Reference:
-        """The calculator with its settings, checked.
-
-        Raises:
-            ConfigError: if it is unknown, or its settings can't be read or are wrong.
-        """
+        """The calculator with its settings, checked."""
         options = Path(self.options) if isinstance(self.options, str) else self.options
         return reference(self.calculator, options, where="label.options")
 
@@ -134,11 +130,7 @@ def load_learn_config(path: Path, *, calculator: str | None = None) -> LearnConf
     """Read and check a YAML file; paths in it begin at its directory.
 
     Args:
-        path: the file.
         calculator: takes the place of ``label.calculator``.
-
-    Raises:
-        ConfigError: if it can't be read, is no mapping, or has unknown keys or impossible values.
     """
     content = read_yaml(path)
     if calculator is not None and isinstance(content, dict) and isinstance(content.setdefault("label", {}), dict):

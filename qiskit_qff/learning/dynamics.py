@@ -52,14 +52,7 @@ class PlannedRun:
 
 
 def plan_runs(config: DynamicsConfig, starts: Sequence[Frame], *, round_: int, seed: int) -> list[PlannedRun]:
-    """The runs of a round: other starting structures, in turn, and other velocities than in the rounds before.
-
-    Args:
-        config: what runs are like.
-        starts: structures to begin from.
-        round_: number of the round.
-        seed: of the whole run.
-    """
+    """The runs of a round: other starting structures, in turn, and other velocities than in the rounds before."""
     count = len(config.temperatures_k) * config.repeats
     plans = []
     for k in range(count):
@@ -90,21 +83,7 @@ def explore(
     break_at: float,
     progress: Callable[[str, int, int], None],
 ) -> RunOutcome:
-    """Run, or go on with, the dynamics of a directory.
-
-    Args:
-        plan: what to run.
-        field: the model.
-        grader: its grades.
-        directory: for the files of the run.
-        model_digest: what identifies the model.
-        break_at: the run ends where a grade passes so many times its limit.
-        progress: takes a few words, the steps done and the steps in all.
-
-    Raises:
-        ConfigError: if another run is in the directory.
-        DataError: if its files are damaged.
-    """
+    """Run, or go on with, the dynamics of a directory."""
     settings, exploded = plan.settings, ""
     ended = _ended(directory / CHECKPOINT, settings)
     if ended is None:
@@ -166,15 +145,7 @@ class Harvest:
 
 
 def harvest(outcome: RunOutcome, directory: Path) -> Harvest:
-    """Collect the frames of one run.
-
-    Args:
-        outcome: how it ended.
-        directory: where its files are.
-
-    Raises:
-        DataError: if its files are damaged.
-    """
+    """Collect the frames of one run."""
     kept = _structures(directory / EXTRAPOLATING)
     good = [frame for frame in kept if not any(unphysical(frame))]
     limit_fs = np.inf if outcome.first_outside_ps is None else 1e3 * outcome.first_outside_ps
@@ -198,11 +169,7 @@ def evenly(frames: Sequence[Frame], count: int) -> list[Frame]:
 
 
 def unphysical(frame: Frame) -> Iterator[Defect]:
-    """What no structure can have: numbers that are not finite, atoms far closer than their covalent radii allow.
-
-    Args:
-        frame: the structure.
-    """
+    """What no structure can have: numbers that are not finite, atoms far closer than their covalent radii allow."""
     yield from check_geometry(frame)
     if is_sound(frame):
         yield from check_distances(frame)
@@ -227,16 +194,7 @@ def choose(
     budget: int,
     known: Collection[str],
 ) -> Choice:
-    """Choose what to label: greedy D-optimal design over all new frames of the runs.
-
-    Args:
-        harvests: name and frames of each run.
-        grader: grades of the model that ran.
-        config: how many to train on and to hold out.
-        round_: number of the round.
-        budget: labels that may be made at all; frames to train on come first.
-        known: ids of frames that were chosen before.
-    """
+    """Choose what to label: greedy D-optimal design over all new frames of the runs."""
     taken = set(known)
     outside = _new([(name, frame) for name, found in harvests for frame in found.outside], taken)
     inside = {name: _new([(name, frame) for frame in found.inside], taken) for name, found in harvests}

@@ -92,11 +92,7 @@ class RoundRecord:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read back what ``dataclasses.asdict`` made.
-
-        Args:
-            data: the entry of the journal.
-        """
+        """Read back what ``dataclasses.asdict`` made."""
         errors = {name: _metrics(data[name]) for name in ("chosen", "drawn", "new", "held_out")}
         runs = tuple(RunOutcome(**run) for run in data["runs"])
         return cls(**{**data, **errors, "runs": runs})

@@ -74,14 +74,7 @@ class Inputs:
 
 
 def read_inputs(config: LearnConfig) -> Inputs:
-    """Read and check all structures of a configuration.
-
-    Args:
-        config: the configuration.
-
-    Raises:
-        DataError: if a file can't be read, a frame is not sound, or dynamics would begin with an unknown element.
-    """
+    """Read and check all structures of a configuration."""
 
     def read(paths: str | list[str] | None) -> list[Frame]:
         listed = [] if paths is None else [paths] if isinstance(paths, str) else paths
@@ -125,20 +118,7 @@ def learn(
     progress: Progress,
     after_round: Callable[[RoundRecord], None] | None = None,
 ) -> Learnt:
-    """Learn, or go on learning, in a directory.
-
-    Args:
-        config: what to do.
-        inputs: structures to begin with.
-        reference: the calculator.
-        directory: where everything is kept.
-        progress: told what is going on.
-        after_round: told of every round that is over, those of earlier processes included.
-
-    Raises:
-        ConfigError: if another run is in the directory.
-        DataError: if its files are damaged, or too few frames could be labelled.
-    """
+    """Learn, or go on learning, in a directory."""
     with closing(Journal(directory / JOURNAL)) as journal:
         run = _Run(config, inputs, reference, directory, journal, progress)
         run.begin()
@@ -183,12 +163,7 @@ class _Run:
         self.labels: list[Frame] = []
 
     def begin(self) -> None:
-        """Make sure that the directory is this run's, and that the frames of the start are labelled.
-
-        Raises:
-            ConfigError: if it is another run's.
-            DataError: if fewer than two frames of the start could be labelled.
-        """
+        """Make sure that the directory is this run's, and that the frames of the start are labelled."""
         identity = self.config.identity() | {
             "structures": self.inputs.digest,
             "label settings": self.reference.settings_hash,
@@ -211,22 +186,14 @@ class _Run:
             )
 
     def round(self, round_: int) -> RoundRecord:
-        """One round, or what is left of it.
-
-        Raises:
-            QFFError: from any step.
-        """
+        """One round, or what is left of it."""
         step = f"round {round_}"
         if self.journal.get(step) is not None:  # of an earlier process
             self.asked += _read(self.place(round_) / CHOSEN)
         return RoundRecord.from_dict(self.journal.once(step, lambda: asdict(self.new_round(round_))))
 
     def new_round(self, round_: int) -> RoundRecord:
-        """Train, run, choose, label, and compare the model with labels that it has not seen.
-
-        Raises:
-            QFFError: from any step.
-        """
+        """Train, run, choose, label, and compare the model with labels that it has not seen."""
         config, place = self.config, self.place(round_)
         trained, field = self.model(round_)
         grader = field.uncertainty(grade_limit=config.select.grade_limit)
@@ -273,11 +240,7 @@ class _Run:
         )
 
     def finish(self, reason: str, records: list[RoundRecord]) -> Learnt:
-        """Train on the labels of the last round, and compare all models on all frames held out.
-
-        Raises:
-            QFFError: from any step.
-        """
+        """Train on the labels of the last round, and compare all models on all frames held out."""
         last = len(records) - 1
         self.label("labels")
         n_models = len(records) + (len(self.training(last)) > len(self.training(last - 1)))
@@ -405,12 +368,7 @@ def _errors(field: ForceField, frames: Sequence[Frame]) -> Metrics | None:
 
 
 def write_frames(path: Path, frames: Sequence[Frame]) -> None:
-    """Write frames to a file that appears whole or not at all.
-
-    Args:
-        path: the file.
-        frames: the frames.
-    """
+    """Write frames to a file that appears whole or not at all."""
     write_atomically(path, "".join(as_text(frame.to_atoms()) for frame in frames))
 
 

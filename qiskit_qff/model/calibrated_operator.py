@@ -52,11 +52,7 @@ class Provenance:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Provenance:
-        """Read back what a model file holds.
-
-        Args:
-            data: The entries; lists become tuples.
-        """
+        """Read back what a model file holds."""
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
         }
@@ -79,11 +75,7 @@ class CalibratedOperator:
     """By settings the directions of the errors of u, shape ``(n_errors, 2**n)``."""
 
     def __post_init__(self) -> None:
-        """Check that the numbers are a symmetric matrix and variances.
-
-        Raises:
-            ConfigError: If they are not.
-        """
+        """Check that the numbers are a symmetric matrix and variances."""
         square = self.matrix.ndim == 2 and self.matrix.shape[0] == self.matrix.shape[1]
         if not square or not np.isfinite(self.matrix).all() or not np.allclose(self.matrix, self.matrix.T, rtol=1e-9):
             raise ConfigError(f"A measured M must be finite and symmetric; shape {self.matrix.shape} was found.")
@@ -94,25 +86,13 @@ class CalibratedOperator:
 
     @classmethod
     def of(cls, measured: MeasuredOperator, provenance: Provenance) -> CalibratedOperator:
-        """A measurement with its origin.
-
-        Args:
-            measured: What was measured.
-            provenance: Where it comes from.
-        """
+        """A measurement with its origin."""
         design: Design = "pairs" if measured.modes is None else "settings"
         matrix = 0.5 * (measured.matrix + measured.matrix.T)
         return cls(matrix, measured.variances, design, provenance, measured.modes)
 
     def operator(self, bound: BoundProgram) -> MeasuredOperator:
-        """The measurement, ready to propagate its errors.
-
-        Args:
-            bound: Circuit and parameters that were measured.
-
-        Raises:
-            ConfigError: If they do not fit each other.
-        """
+        """The measurement, ready to propagate its errors."""
         size = 2**bound.program.n_qubits
         if len(self.matrix) != size:
             raise ConfigError(f"A measured M of {size} rows is expected; {len(self.matrix)} were found.")
@@ -124,11 +104,7 @@ class CalibratedOperator:
         return MeasuredOperator(self.matrix, response, self.variances, Cost())
 
     def _by_vector(self, bound: BoundProgram) -> MeasuredOperator:
-        """The measurement of a rank-one readout.
-
-        Raises:
-            ConfigError: If its parts do not fit the circuit.
-        """
+        """The measurement of a rank-one readout."""
         weight = float(bound.weights[0])
         row = int(np.argmax(np.abs(np.diagonal(self.matrix))))
         length = np.sqrt(weight * self.matrix[row, row])
@@ -153,11 +129,7 @@ class CalibratedOperator:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> CalibratedOperator:
-        """Read back what :meth:`to_dict` wrote.
-
-        Args:
-            data: The dictionary.
-        """
+        """Read back what :meth:`to_dict` wrote."""
         return cls(
             matrix=np.asarray(data["matrix"], dtype=np.float64),
             variances=np.asarray(data["variances"], dtype=np.float64),

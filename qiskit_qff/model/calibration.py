@@ -74,15 +74,7 @@ def is_calibrated(field: ForceField) -> bool:
 
 
 def calibration_errors(field: ForceField, frames: Sequence[Frame]) -> list[PredictionError]:
-    """Standard errors of energies, forces and stresses from the uncertainty of the measured M.
-
-    Args:
-        field: A calibrated model; registers without a measurement add nothing.
-        frames: Structures; labels are not used.
-
-    Raises:
-        DataError: If an atom is of a species the model does not know.
-    """
+    """Standard errors of energies, forces and stresses from the uncertainty of the measured M."""
     operators = {
         key: register.measured.operator(register.bound_program())
         for key, register in field.registers.items()
@@ -127,12 +119,7 @@ def calibration_summary(field: ForceField) -> dict[str, Any]:
 
 
 def spread(errors: Sequence[MeasuredPrediction | PredictionError], frames: Sequence[Frame]) -> dict[str, float]:
-    """Root mean square of the standard errors of energies per atom, forces and labelled stresses, in meV and Å.
-
-    Args:
-        errors: Standard errors of each frame.
-        frames: The structures.
-    """
+    """Root mean square of the standard errors of energies per atom, forces and labelled stresses, in meV and Å."""
     per_atom = np.array([e.energy_std / f.n_atoms for e, f in zip(errors, frames, strict=True)])
     found = {
         "energy_std_mev_per_atom": MEV_PER_EV * root_mean_square(per_atom),

@@ -265,12 +265,7 @@ def load_config(path: str | Path) -> TrainConfig:
 
 
 def with_absolute_paths(config: TrainConfig, start: Path) -> TrainConfig:
-    """The same configuration with paths that mean the same from every directory.
-
-    Args:
-        config: The configuration; names of shipped sets stay what they are.
-        start: Directory that relative paths start at.
-    """
+    """The same configuration with paths that mean the same from every directory."""
 
     def absolute(path: str) -> str:
         return path if is_shipped(path) else str((start / path).absolute())
@@ -288,14 +283,7 @@ def with_absolute_paths(config: TrainConfig, start: Path) -> TrainConfig:
 
 
 def read_yaml(path: str | Path) -> Any:
-    """What a YAML file holds; an empty mapping for an empty file.
-
-    Args:
-        path: The file.
-
-    Raises:
-        ConfigError: If it can't be read.
-    """
+    """What a YAML file holds; an empty mapping for an empty file."""
     try:
         data = bounded.read_yaml(Path(path))
     except OSError as error:
@@ -306,33 +294,14 @@ def read_yaml(path: str | Path) -> Any:
 
 
 def parse_config(data: Any, *, where: str, options: Mapping[str, str] | None = None) -> TrainConfig:
-    """Check a configuration that is already a mapping.
-
-    Args:
-        data: The mapping.
-        where: What to call it in an error.
-        options: Command-line options by the dotted name of the setting that they gave; errors name them instead.
-
-    Raises:
-        ConfigError: Naming every wrong key, with near matches.
-    """
+    """Check a configuration that is already a mapping."""
     return parse_section(TrainConfig, data, where=where, options=options)
 
 
 def parse_section(
     kind: type[SectionType], data: Any, *, where: str, options: Mapping[str, str] | None = None
 ) -> SectionType:
-    """Check a mapping against the configuration that it should be.
-
-    Args:
-        kind: The class of the configuration.
-        data: The mapping.
-        where: What to call it in an error.
-        options: Command-line options by the dotted name of the setting that they gave; errors name them instead.
-
-    Raises:
-        ConfigError: Naming every wrong key, with near matches.
-    """
+    """Check a mapping against the configuration that it should be."""
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: should be a mapping of sections such as 'data:', found {type(data).__name__}.")
     try:

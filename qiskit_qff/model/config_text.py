@@ -30,8 +30,6 @@ def commented_yaml(config: TrainConfig, *, heading: str, notes: Mapping[str, str
     """A configuration that explains itself.
 
     Args:
-        config: Values to write; all of them, so that the file says everything that decides a run.
-        heading: First lines, without comment marks.
         notes: What the data have to do with a value, by dotted name such as ``data.split``.
     """
     values, schema = config.model_dump(mode="json"), config_schema()
@@ -49,11 +47,7 @@ def commented_yaml(config: TrainConfig, *, heading: str, notes: Mapping[str, str
 
 
 def choices(entry: Mapping[str, Any]) -> str:
-    """What values an entry of the schema allows beside its type, in words; empty where any will do.
-
-    Args:
-        entry: One property of the schema.
-    """
+    """What values an entry of the schema allows beside its type, in words; empty where any will do."""
     parts = entry.get("anyOf", [entry])
     words = [str(word) for part in parts for word in part.get("enum", ())]
     bounds = [f"{sign} {part[key]:g}" for part in parts for key, sign in _BOUNDS if key in part]

@@ -89,11 +89,7 @@ class CoreRepulsion:
     """Most that the low part of the repulsion adds to a pair, in eV; 0 in older models, which have none."""
 
     def __post_init__(self) -> None:
-        """Check shapes, symmetry and order of the radii.
-
-        Raises:
-            ModelFileError: The radii do not describe one switch per pair of species.
-        """
+        """Check shapes, symmetry and order of the radii."""
         shape = (len(self.species), len(self.species))
         for name in ("inner", "outer", "scale", "level"):
             radii = getattr(self, name)
@@ -118,7 +114,6 @@ class CoreRepulsion:
         """Place every pair's switch below the shortest training distance and below the lengths of bonds.
 
         Args:
-            species: Atomic numbers of the model's species.
             shortest: Shortest training distance per pair in Å, symmetric, shape ``(S, S)``; ``inf`` for pairs that
                 were never seen.
             cutoff: Cutoff radius of the model in Å; pairs beyond it are not listed, so no core may reach it.
@@ -174,8 +169,6 @@ class CoreRepulsion:
         """Energy of one pair of species along a distance grid.
 
         Args:
-            first: Atomic number of one species of the model.
-            second: Atomic number of the other.
             distance: Distances in Å, shape ``(n,)``.
 
         Returns:
@@ -211,11 +204,7 @@ class CoreRepulsion:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> CoreRepulsion:
-        """Rebuild the repulsion from ``to_dict``; in older files channels level off where the repulsion begins.
-
-        Raises:
-            ModelFileError: A key is missing or a table is malformed.
-        """
+        """Rebuild the repulsion from ``to_dict``; in older files channels level off where the repulsion begins."""
         try:
             return cls(
                 species=tuple(int(z) for z in document["species"]),

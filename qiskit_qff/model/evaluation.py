@@ -48,10 +48,8 @@ class FoldedForceField:
         """Fold each species' compression into its matrix M.
 
         Args:
-            models: Species, atomic numbers ascending.
             matrices: M per atomic number, in eV.
             r_cut: Cutoff radius in Å.
-            repulsion: Core repulsion.
         """
         forms = []
         for m in models:
@@ -72,8 +70,6 @@ class FoldedForceField:
 
         Args:
             kinds: Species index of every atom, shape ``(n,)``.
-            neighbors: Full list of the first atoms, or of all. Where a process of a distributed simulation lists
-                its own atoms only, the forces on the others are what it has to send back.
 
         Returns:
             Energies of the centres, and forces on all ``n`` atoms.

@@ -42,14 +42,7 @@ FORMULAS = {
 
 
 def export_document(field: ForceField) -> dict[str, Any]:
-    """The document of a model.
-
-    Args:
-        field: The model; where it is calibrated, M is what was measured.
-
-    Raises:
-        ConfigError: If it has channels that the format does not know.
-    """
+    """The document of a model."""
     matrices, symbols = field.operator_matrices(), [chemical_symbols[m.number] for m in field.models]
     core = field.repulsion
     pairs = [(a, b) for a in range(len(symbols)) for b in range(a, len(symbols))]
@@ -74,15 +67,7 @@ def export_document(field: ForceField) -> dict[str, Any]:
 
 
 def write_export(path: Path, field: ForceField) -> None:
-    """Write the document; the file appears whole or not at all.
-
-    Args:
-        path: Where to.
-        field: The model.
-
-    Raises:
-        ConfigError: If it has channels that the format does not know.
-    """
+    """Write the document; the file appears whole or not at all."""
     write_atomically(path, json.dumps(export_document(field), indent=1, allow_nan=False) + "\n")
 
 
@@ -100,11 +85,7 @@ def _element(model: SpeciesModel, matrix: np.ndarray[Any, np.dtype[np.float64]])
 
 
 def _channels(channels: ChannelSet) -> list[dict[str, Any]]:
-    """Channels one by one, in the order of the means.
-
-    Raises:
-        ConfigError: If there is a property that the format does not know.
-    """
+    """Channels one by one, in the order of the means."""
     if unknown := set(channels.to_dict()) - _KNOWN:
         raise ConfigError(f"channels with {', '.join(sorted(unknown))} can't be exported by this version.")
     pairs = [

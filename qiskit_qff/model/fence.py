@@ -68,14 +68,7 @@ class FencedForceField:
 
     @classmethod
     def of(cls, field: ForceField) -> FencedForceField:
-        """Put walls around a model's training domain.
-
-        Args:
-            field: The model.
-
-        Raises:
-            ConfigError: If its file does not say how far training reached.
-        """
+        """Put walls around a model's training domain."""
         return cls(field, replace(field.folded, fence=_fence_of(field)))
 
     def evaluate(
@@ -94,29 +87,18 @@ class FencedForceField:
             cell: Cell vectors in Å, shape ``(3, 3)``; unused beyond ``neighbors``.
             pbc: Periods, shape ``(3,)``; unused beyond ``neighbors``.
             neighbors: Full list with at least this cutoff; pairs beyond it have no effect.
-
-        Raises:
-            DataError: If an atom is of a species the model does not know.
         """
         del positions, cell, pbc
         return self.folded.evaluate(species_index(numbers, self.species, where="structure"), neighbors)
 
 
 def within_walls(field: ForceField) -> ForceField | FencedForceField:
-    """The force field for a simulation: within walls where the model file knows how far training reached.
-
-    Args:
-        field: The model.
-    """
+    """The force field for a simulation: within walls where the model file knows how far training reached."""
     return field if field.posterior is None else FencedForceField.of(field)
 
 
 def _fence_of(field: ForceField) -> Fence:
-    """The walls of a force field.
-
-    Raises:
-        ConfigError: If it does not say how far training reached.
-    """
+    """The walls of a force field."""
     posterior, matrices = field.uncertainty().posterior, field.operator_matrices()
     maps, slopes = [], []
     for m, directions in zip(field.models, posterior.directions, strict=True):

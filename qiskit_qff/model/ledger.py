@@ -21,20 +21,12 @@ CLAIM = 99
 
 
 def parameter_count(n_trainable: int) -> dict[str, Any]:
-    """How many parameters a model has, for JSON, and whether it is beyond the package's claim.
-
-    Args:
-        n_trainable: Numbers fitted to energies, forces or stresses.
-    """
+    """How many parameters a model has, for JSON, and whether it is beyond the package's claim."""
     return {"n_trainable": n_trainable, "beyond_claim": n_trainable > CLAIM}
 
 
 def parameters_in_words(n_trainable: int) -> str:
-    """The same for people.
-
-    Args:
-        n_trainable: Numbers fitted to energies, forces or stresses.
-    """
+    """The same for people."""
     beyond = f" (more than the {CLAIM} of the package's claim)" if n_trainable > CLAIM else ""
     return f"{n_trainable} trainable parameters{beyond}"
 
@@ -103,9 +95,7 @@ def ledger_of(models: Sequence[SpeciesModel], *, fitted_references: int | None, 
     """Ledger of some species' models.
 
     Args:
-        models: The models.
         fitted_references: Independent reference energies; None for one per species.
-        uncertainty: Numbers of the posterior.
     """
     entries = []
     for m in models:

@@ -110,14 +110,7 @@ def predict_measured(
 
 
 def check_strategy(name: str) -> None:
-    """Refuse an unknown strategy.
-
-    Args:
-        name: What was asked for.
-
-    Raises:
-        ConfigError: if it is none.
-    """
+    """Refuse an unknown strategy."""
     if name not in get_args(Strategy):
         raise ConfigError(f"Unknown strategy '{name}'. {suggest(name, get_args(Strategy))}")
 

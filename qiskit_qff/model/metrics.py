@@ -118,11 +118,7 @@ class Metrics:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read back what :meth:`to_dict` gave, perhaps through JSON, where null stands for NaN.
-
-        Args:
-            data: Plain numbers.
-        """
+        """Read back what :meth:`to_dict` gave, perhaps through JSON, where null stands for NaN."""
         known = {entry.name for entry in fields(cls)} - {"species"}
         numbers: dict[str, Any] = {
             name: float("nan") if value is None else value for name, value in data.items() if name in known
@@ -272,7 +268,6 @@ def composition_means(compositions: Sequence[str], values: FloatArray) -> FloatA
     """For each value the mean of those of its composition.
 
     Args:
-        compositions: formula of each value.
         values: shape ``(n,)``.
     """
     _, group = np.unique(np.asarray(compositions), return_inverse=True)
@@ -323,11 +318,7 @@ class Coverage:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read back what ``metrics.json`` holds.
-
-        Args:
-            data: What :meth:`to_dict` gave, with the number of frames.
-        """
+        """Read back what ``metrics.json`` holds."""
         nominal, forces, energies = (np.array(data[name], dtype=float) for name in ("nominal", "forces", "energies"))
         return cls(
             nominal=nominal,
@@ -370,14 +361,7 @@ def deviations_of(
     *,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Deviations:
-    """Uncertainties of some frames beside their errors.
-
-    Args:
-        estimator: Of the model.
-        frames: Frames with energies and forces of all atoms.
-        comparison: Their labels and the model's predictions.
-        progress: Called with a stage's name, frames done and frames in all.
-    """
+    """Uncertainties of some frames beside their errors."""
     found = []
     for done, frame in enumerate(frames):
         progress("uncertainty", done, len(frames))
@@ -409,11 +393,7 @@ def cross_checked_coverage(deviations: Deviations) -> Coverage:
 
 
 def coverage(deviations: Deviations) -> Coverage:
-    """Coverage of standard deviations as they are.
-
-    Args:
-        deviations: With their errors.
-    """
+    """Coverage of standard deviations as they are."""
     reach = norm.ppf(0.5 + 0.5 * LEVELS)
     force_std, energy_std = deviations.forces, deviations.energies
     with np.errstate(divide="ignore", invalid="ignore"):  # a fit without any error expects none

@@ -22,17 +22,7 @@ Model = TypeVar("Model")
 
 
 def write_model(path: Path, content: Mapping[str, Any], *, replace: bool = True) -> None:
-    """Write a model; the file appears whole or not at all.
-
-    Args:
-        path: Where to.
-        content: Plain numbers, strings, lists and dictionaries.
-        replace: Whether a file that is there already is replaced.
-
-    Raises:
-        FileExistsError: If there is one and it is not to be replaced.
-        ModelFileError: If a number is not finite.
-    """
+    """Write a model; the file appears whole or not at all."""
     document = {"format": FORMAT, "version": VERSION, **content}
     try:
         text = json.dumps(document, indent=1, allow_nan=False)
@@ -42,15 +32,7 @@ def write_model(path: Path, content: Mapping[str, Any], *, replace: bool = True)
 
 
 def read_model(path: Path, build: Callable[[Mapping[str, Any]], Model]) -> Model:
-    """Read a model.
-
-    Args:
-        path: The file.
-        build: Makes the model from the document.
-
-    Raises:
-        ModelFileError: If the file is missing, too large, no model, of a newer version, or malformed.
-    """
+    """Read a model."""
     document = _read_document(path)
     version = document.get("version")
     if not isinstance(version, int) or version < 1:

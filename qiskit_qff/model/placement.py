@@ -29,11 +29,7 @@ def place_registers(field: ForceField, device: Device | None = None) -> dict[Reg
     """Tiles of all registers: the ones with the largest readouts get the best qubits.
 
     Args:
-        field: The model.
         device: The device; None for simulators without noise, on which all registers of a size fit side by side.
-
-    Raises:
-        BackendError: If the device has too few qubits.
     """
     by_size: dict[int, list[RegisterKey]] = {}
     for key, register in field.registers.items():
@@ -56,11 +52,7 @@ def place_registers(field: ForceField, device: Device | None = None) -> dict[Reg
 
 
 def rounds_of(tiles: Mapping[RegisterKey, Tile]) -> list[list[RegisterKey]]:
-    """Registers that share a circuit, one list a round.
-
-    Args:
-        tiles: Of :func:`place_registers`.
-    """
+    """Registers that share a circuit, one list a round."""
     members: dict[int, list[RegisterKey]] = {}
     for key, tile in tiles.items():
         members.setdefault(tile.round, []).append(key)

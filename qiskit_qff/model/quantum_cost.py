@@ -73,13 +73,7 @@ def circuit_counts(
     """Circuits by strategy and quantity.
 
     Args:
-        field: The model.
-        atoms: Number of atoms of each species in a frame, by atomic number.
-        n_frames: Frames in the training set.
         rounds: Registers that share a circuit; by default all registers of a size.
-
-    Raises:
-        DataError: If the model does not know a species.
     """
     unknown = sorted(set(atoms) - set(field.species))
     if unknown:
@@ -181,16 +175,7 @@ class CalibrationCost:
 
 
 def calibration_cost(field: ForceField, settings: Settings) -> CalibrationCost:
-    """Cost of measuring M of every register.
-
-    Args:
-        field: The model.
-        settings: What is measured, and where.
-
-    Raises:
-        BackendError: If the backend is unknown or cannot be reached.
-        ConfigError: If it cannot do what the settings ask.
-    """
+    """Cost of measuring M of every register."""
     preset = find_preset(settings.mitigation)
     device, evaluator, timing = None, PrimitiveEvaluator(StatevectorEstimator()), TimingModel()
     if settings.backend in NOISELESS:
@@ -219,9 +204,6 @@ def evaluation_circuits(field: ForceField, frames: Sequence[Frame], strategy: st
     """Circuits of an evaluation: those that measure M once, where the strategy does, and those of every frame.
 
     Args:
-        field: The model.
-        frames: What it is evaluated on.
-        strategy: Which circuits.
         device: Where they run; None for a simulator without noise.
     """
     found, rounds = 0, rounds_of(place_registers(field, device))

@@ -37,11 +37,7 @@ class Register:
     """M as a device measured it, used instead of the circuit's own; None where the model is not calibrated."""
 
     def __post_init__(self) -> None:
-        """Check that the parts fit each other.
-
-        Raises:
-            ConfigError: If a number of features, angles or weights is wrong, or one is not finite.
-        """
+        """Check that the parts fit each other."""
         if not 1 <= self.n_features < self.ansatz.n_amplitudes:
             raise ConfigError(
                 f"a register of {self.ansatz.n_amplitudes} amplitudes holds 1 to {self.ansatz.n_amplitudes - 1} "
@@ -108,11 +104,7 @@ class Register:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Register:
-        """Read back what :meth:`to_dict` wrote.
-
-        Args:
-            data: The dictionary.
-        """
+        """Read back what :meth:`to_dict` wrote."""
         return cls(
             n_features=int(data["n_features"]),
             ansatz=AnsatzSpec(**data["ansatz"]),

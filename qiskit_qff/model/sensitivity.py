@@ -96,15 +96,7 @@ class Environments:
 
 
 def environments(field: ForceField, frame: Frame) -> Environments:
-    """Amplitudes of a frame and their derivatives with respect to all positions.
-
-    Args:
-        field: the model.
-        frame: the structure.
-
-    Raises:
-        DataError: if an atom is of a species the model does not know.
-    """
+    """Amplitudes of a frame and their derivatives with respect to all positions."""
     kinds = species_index(frame.numbers, field.species, where=frame.where)
     neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, field.cutoff)
     core_energies, core_forces, core_virial = field.repulsion.evaluate(kinds, neighbors)

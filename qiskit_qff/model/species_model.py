@@ -35,11 +35,7 @@ class SpeciesModel:
     """Energy added to every atom, in eV."""
 
     def __post_init__(self) -> None:
-        """Check that the parts fit each other.
-
-        Raises:
-            ConfigError: If a number of features is wrong, or there is no such element.
-        """
+        """Check that the parts fit each other."""
         if not (1 <= self.number < len(chemical_symbols) and np.isfinite(self.reference_energy)):
             raise ConfigError(
                 f"species {self.number}, {self.reference_energy} eV: no atomic number, or no finite energy."
@@ -94,9 +90,6 @@ class SpeciesModel:
 
         The feature statistics and committees of versions up to 6 are ignored, see
         :mod:`~qiskit_qff.model.uncertainty`.
-
-        Args:
-            data: The dictionary.
         """
         compression = LinearMap.from_dict(data["compression"])
         registers = (

@@ -79,11 +79,7 @@ class Posterior:
     """Frames that the factor was fitted to; 0 if it was not."""
 
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ConfigError: If shapes disagree, or a number is not finite or not positive.
-        """
+        """Check the numbers."""
         size, sizes = len(self.covariance), [len(own) for own in self.directions]
         shapes = self.covariance.shape == (size, size) and self.reach.shape == (2, sum(sizes))
         shapes = shapes and all(own.shape == (d, d) for own, d in zip(self.directions, sizes, strict=True))
@@ -117,14 +113,7 @@ class Posterior:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Posterior:
-        """Read back what :meth:`to_dict` wrote.
-
-        Args:
-            data: The dictionary.
-
-        Raises:
-            ConfigError: If the covariance is no triangle of the right size.
-        """
+        """Read back what :meth:`to_dict` wrote."""
         arrays = {name: np.asarray(data[name], dtype=np.float64) for name in ("edges", "reach")}
         size = arrays["reach"].shape[1] + len(arrays["edges"])
         triangle = np.asarray(data["covariance"], dtype=np.float64)

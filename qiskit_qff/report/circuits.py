@@ -21,11 +21,7 @@ _SEED = 7  # of the transpiler's layout search, so that the same model always re
 
 
 def measured_circuit(program: CircuitProgram) -> QuantumCircuit:
-    """The circuit of one environment: the loader, then U, without the measurement.
-
-    Args:
-        program: circuit and readouts of one register.
-    """
+    """The circuit of one environment: the loader, then U, without the measurement."""
     circuit = loader_circuit(program.n_amplitudes)
     whole = QuantumCircuit(max(circuit.num_qubits, program.n_qubits))
     whole.compose(circuit, qubits=range(circuit.num_qubits), inplace=True)
@@ -34,11 +30,7 @@ def measured_circuit(program: CircuitProgram) -> QuantumCircuit:
 
 
 def two_qubit_cost(circuit: QuantumCircuit) -> tuple[int, int]:
-    """Number of two-qubit gates on a heavy-hex device, and of layers of them.
-
-    Args:
-        circuit: without measurements; parameters may be unbound.
-    """
+    """Number of two-qubit gates on a heavy-hex device, and of layers of them."""
     native = transpile(
         circuit,
         coupling_map=CouplingMap.from_heavy_hex(_HEAVY_HEX_DISTANCE),

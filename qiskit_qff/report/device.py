@@ -80,12 +80,7 @@ def write_device_forces(directory: Path, measured: Sequence[DeviceForces], *, te
     """Keep what was measured as ``device.json``, rounded to 0.1 meV/Å.
 
     Args:
-        directory: where to.
         measured: the same forces, measured in several ways.
-        text: what was done.
-
-    Raises:
-        OSError: if it can't be written.
     """
     entries = [
         {
@@ -104,9 +99,6 @@ def device_part(directory: Path) -> Part | None:
 
     Args:
         directory: perhaps holds ``device.json``.
-
-    Raises:
-        DataError: if the file is damaged, or of a newer version.
     """
     path = directory / DEVICE
     if not path.is_file():
@@ -134,11 +126,7 @@ def device_part(directory: Path) -> Part | None:
 
 @rc_context(STYLE)
 def device_figure(measured: Sequence[DeviceForces]) -> Figure:
-    """Deviations of measured force components over the exact ones, with the reported standard errors.
-
-    Args:
-        measured: one entry a colour.
-    """
+    """Deviations of measured force components over the exact ones, with the reported standard errors."""
     figure, axes = new_figure()
     for colour, entry in zip(PALETTE, measured, strict=False):
         label = f"{entry.name}: MAE {entry.mae:.0f} meV/Å"
@@ -151,11 +139,7 @@ def device_figure(measured: Sequence[DeviceForces]) -> Figure:
 
 
 def calibration_part(directory: Path) -> Part | None:
-    """Models in a directory that ``qff calibrate`` made, and what a directory of jobs measured; None if there are none.
-
-    Args:
-        directory: any directory.
-    """
+    """Models in a directory that ``qff calibrate`` made, and what a directory of jobs measured; None if there are none."""
     models: dict[str, ForceField] = {}
     if (directory / "run.json").is_file() and any((directory / "results").glob("*.npz")):
         models[directory.name] = calibrated_model(directory)

@@ -48,10 +48,6 @@ def read_run(directory: Path) -> list[Part]:
 
     Args:
         directory: what ``qff`` wrote.
-
-    Raises:
-        ConfigError: if it is no directory, or holds nothing of ``qff``.
-        DataError: if a file is damaged.
     """
     if not directory.is_dir():
         raise ConfigError(f"{directory}: no such directory. Name what qff train, md, analyse, label, ... wrote to.")
@@ -81,12 +77,7 @@ def write_report(directory: Path, page: Path, *, figures: Path | None = None) ->
 
     Args:
         directory: what ``qff`` wrote.
-        page: where to write the page.
         figures: directory for the figures as PNG, made when missing; None for none.
-
-    Raises:
-        QFFError: if the directory holds nothing to show, or a file is damaged.
-        OSError: if it can't be written.
     """
     parts = read_run(directory)
     write_page({directory.name: parts}, page)
@@ -168,9 +159,6 @@ def learning_part(directory: Path) -> Part | None:
 
     Args:
         directory: what ``qff learn`` wrote.
-
-    Raises:
-        DataError: if the file is damaged.
     """
     path = directory / LEARNT
     if not path.is_file():
@@ -186,14 +174,7 @@ def learning_part(directory: Path) -> Part | None:
 def learning_page(
     rounds: Sequence[RoundRecord], held_out: Sequence[Metrics | None], *, labels: str, state: str
 ) -> Part:
-    """Active learning, of a finished run or of one at work.
-
-    Args:
-        rounds: rounds that are over.
-        held_out: errors of the model of each round, and of the last one, on all frames held out, as far as known.
-        labels: who made the labels, at what level of theory.
-        state: why it ended, or that it did not.
-    """
+    """Active learning, of a finished run or of one at work."""
     last = rounds[-1]
     known = [(k, errors) for k, errors in enumerate(held_out) if errors is not None]
     final = known[-1][1] if known else last.held_out
@@ -223,12 +204,7 @@ def learning_page(
 
 @rc_context(STYLE)
 def learning_figure(rounds: Sequence[RoundRecord], held_out: Sequence[Metrics | None] = ()) -> Figure:
-    """By round: time that the dynamics lasted, largest grade, force errors.
-
-    Args:
-        rounds: the rounds.
-        held_out: errors of the model of each round, and of the last one, on all frames held out.
-    """
+    """By round: time that the dynamics lasted, largest grade, force errors."""
     figure = Figure(figsize=(4.6, 7.0))
     above, middle, below = figure.subplots(3, 1, sharex=True)
     for index, temperature in enumerate(dict.fromkeys(run.temperature_k for record in rounds for run in record.runs)):

@@ -51,9 +51,6 @@ def md_part(directory: Path) -> Part | None:
 
     Args:
         directory: what ``qff md`` wrote.
-
-    Raises:
-        DataError: if a file is damaged.
     """
     if not (directory / LOG).is_file():
         return None
@@ -80,9 +77,6 @@ def analysis_part(directory: Path) -> Part | None:
 
     Args:
         directory: perhaps holds ``analysis.json``.
-
-    Raises:
-        DataError: if a file is damaged.
     """
     if not (directory / ANALYSIS).is_file():
         return None
@@ -90,12 +84,7 @@ def analysis_part(directory: Path) -> Part | None:
 
 
 def analysis_section(title: str, found: Analysis) -> Section:
-    """One trajectory under a heading.
-
-    Args:
-        title: the heading.
-        found: what it tells.
-    """
+    """One trajectory under a heading."""
     told, curves = found.told, found.curves
     panels = []
     if "rdf" in curves:
@@ -312,8 +301,6 @@ def displacement_figure(
         lag_ps: lag times in ps, shape ``(n_lags,)``.
         curves: mean squared displacement by element in Å², each of shape ``(n_lags,)``.
         fit: diffusivity in Å²/ps, its standard error, and the intercept in Å².
-        fit_range_ps: lags that the line was fitted over.
-        note: written above the axes, for example the diffusivity in cm²/s.
     """
     figure = lines(lag_ps, curves, x_label="lag time (ps)", y_label="mean squared displacement (Å²)")
     axes = figure.axes[0]

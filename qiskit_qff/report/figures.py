@@ -61,14 +61,7 @@ STYLE: Any = {
 
 @rc_context(STYLE)
 def parity(groups: Mapping[str, Points], *, x_label: str, y_label: str, log: bool = False) -> Figure:
-    """Two values that should be equal against each other, with the diagonal.
-
-    Args:
-        groups: points by the words of the legend.
-        x_label: name and unit.
-        y_label: name and unit.
-        log: whether both axes are logarithmic.
-    """
+    """Two values that should be equal against each other, with the diagonal."""
     figure, axes = new_figure(height=4.0)
     for colour, (label, (x, y, *errors)) in zip(cycle(PALETTE), groups.items(), strict=False):
         if errors:
@@ -124,11 +117,7 @@ def parity_energy(sets: Mapping[str, Comparison]) -> Figure:
 
 
 def parity_forces(comparison: Comparison) -> Figure:
-    """Predicted against reference force components, coloured by element, with the mean absolute errors.
-
-    Args:
-        comparison: labels and predictions.
-    """
+    """Predicted against reference force components, coloured by element, with the mean absolute errors."""
     groups: dict[str, Points] = {}
     for number in np.unique(comparison.species):
         chosen = comparison.species == number
@@ -139,11 +128,7 @@ def parity_forces(comparison: Comparison) -> Figure:
 
 @rc_context(STYLE)
 def errors_by_element(species: Mapping[str, SpeciesErrors]) -> Figure:
-    """Root mean square force errors beside the size of the forces themselves, by element.
-
-    Args:
-        species: errors by chemical symbol.
-    """
+    """Root mean square force errors beside the size of the forces themselves, by element."""
     figure, axes = new_figure()
     places = np.arange(len(species))
     sizes = [entry.force_reference_rms_mev_per_ang for entry in species.values()]
@@ -173,10 +158,6 @@ def lines(
     Args:
         x: shape ``(n,)``; None to count from 0, each curve to its own end.
         curves: values by name, each of shape ``(n,)``.
-        x_label: name and unit of the axis.
-        y_label: name and unit of the values.
-        level: a horizontal line to compare with, and its name.
-        log: whether the values are drawn on a logarithmic axis.
     """
     figure, axes = new_figure()
     for colour, (name, values) in zip(cycle(PALETTE), curves.items(), strict=False):

@@ -78,7 +78,6 @@ def render(runs: Mapping[str, Sequence[Part]], *, title: str | None = None) -> s
     """The page of one or several runs as HTML text.
 
     Args:
-        runs: parts by the name of their run; names are shown where there are several.
         title: heading; by default that of the first part.
     """
     parts = [(name if len(runs) > 1 else "", part) for name, several in runs.items() for part in several]
@@ -99,23 +98,13 @@ def write_page(runs: Mapping[str, Sequence[Part]], path: Path, *, title: str | N
     """Write the page to a file, which appears whole or not at all.
 
     Args:
-        runs: parts by the name of their run.
-        path: the file.
         title: heading; by default that of the first part.
-
-    Raises:
-        OSError: if it can't be written.
     """
     write_atomically(path, render(runs, title=title))
 
 
 def inline_svg(panel: Panel, key: str) -> Markup:
-    """A figure as inline SVG, never smaller than it was drawn, so that its text stays legible: a phone scrolls it.
-
-    Args:
-        panel: the figure.
-        key: prefix of its ids, because several figures share a page.
-    """
+    """A figure as inline SVG, never smaller than it was drawn, so that its text stays legible: a phone scrolls it."""
     svg = as_svg(panel.figure).replace(INK, "currentColor")
     for before in (' id="', 'href="#', "url(#"):
         svg = svg.replace(before, f"{before}{key}-")

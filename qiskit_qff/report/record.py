@@ -51,8 +51,6 @@ class Example:
         """The frame whose force error is the median; None if a frame lacks forces.
 
         Args:
-            frames: those of the comparison, in its order.
-            comparison: labels and predictions.
             words: what kind of frames they are, such as ``held out``.
         """
         labels = [frame.forces for frame in frames if frame.forces is not None]
@@ -105,11 +103,7 @@ class Record:
     """Versions by package."""
 
     def write(self, directory: Path) -> None:
-        """Write ``record.json``.
-
-        Raises:
-            OSError: if it can't be written.
-        """
+        """Write ``record.json``."""
         content = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
@@ -124,11 +118,7 @@ class Record:
 
     @classmethod
     def read(cls, directory: Path) -> Self | None:
-        """Read ``record.json``; None if there is none.
-
-        Raises:
-            DataError: if it is damaged, or of a newer version.
-        """
+        """Read ``record.json``; None if there is none."""
         path = directory / RECORD
         if not path.is_file():
             return None
@@ -149,15 +139,7 @@ class Record:
 
 @contextmanager
 def reading(path: Path, *, remedy: str) -> Iterator[None]:
-    """Content that is not what the writer of a file would write becomes an error that names the file.
-
-    Args:
-        path: the file.
-        remedy: what to do about it.
-
-    Raises:
-        DataError: in place of what a missing key or a wrong type raises.
-    """
+    """Content that is not what the writer of a file would write becomes an error that names the file."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -189,11 +171,7 @@ def _comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
 
 
 def _comparison_from_dict(data: Mapping[str, Any]) -> Comparison:
-    """Read back.
-
-    Raises:
-        ValueError: if compositions are given, but not one for each energy.
-    """
+    """Read back."""
     compositions = tuple(map(str, data.get("compositions", ())))
     if compositions and len(compositions) != len(data["energies"]):
         raise ValueError(f"{len(compositions)} compositions for {len(data['energies'])} energies")

@@ -33,7 +33,6 @@ def structure_figure(frame: Frame, forces: Mapping[str, FloatArray] | None = Non
     """Atoms, bonds, cell, and an arrow on every atom for each kind of force; molecules are drawn whole.
 
     Args:
-        frame: atoms and cell.
         forces: at most four kinds by name, each of shape ``(n_atoms, 3)``, in eV/Å; the first is drawn wide.
     """
     atoms, bonds = whole(frame)
@@ -77,9 +76,6 @@ def whole(frame: Frame) -> tuple[Atoms, IntArray]:
 
     A framework that closes on itself has no whole piece: its atoms are put into the cell one by one, and bonds across
     the cell's border are left out.
-
-    Args:
-        frame: atoms and cell.
     """
     atoms = frame.to_atoms()
     atoms.wrap()  # type: ignore[no-untyped-call]

@@ -37,9 +37,6 @@ def training_part(directory: Path) -> Part | None:
 
     Args:
         directory: what ``qff train`` wrote.
-
-    Raises:
-        QFFError: if a file can't be read, or is damaged.
     """
     if not all((directory / name).is_file() for name in (MODEL, METRICS, CONFIG)):
         return None
@@ -95,12 +92,7 @@ def training_part(directory: Path) -> Part | None:
 
 
 def verdict(errors: Metrics, *, stresses: bool) -> tuple[str, str] | None:
-    """What a model with these errors on held-out frames is good for, and what not; None where forces are not known.
-
-    Args:
-        errors: errors on held-out frames.
-        stresses: whether stresses were fitted.
-    """
+    """What a model with these errors on held-out frames is good for, and what not; None where forces are not known."""
     atoms = sum(entry.n_atoms for entry in errors.species.values())
     if not atoms:
         return None
@@ -126,7 +118,6 @@ def errors_section(
     """Tables and parity plots; the forces are those of the last set, normally ``test``.
 
     Args:
-        comparisons: labels and predictions by the name of the set; none where they are not known.
         metrics: errors, by the same names.
         linear: errors of a linear model on the same channels, on the last set.
     """

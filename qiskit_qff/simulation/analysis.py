@@ -155,13 +155,7 @@ class BondReport:
 def analyse(
     trajectory: Trajectory, settings: AnalysisSettings, *, progress: Callable[[str], None] = lambda _stage: None
 ) -> Analysis:
-    """Read everything off a trajectory.
-
-    Args:
-        trajectory: frames in time order.
-        settings: what to look for.
-        progress: told what is being computed.
-    """
+    """Read everything off a trajectory."""
     cautions: list[str] = []
 
     def attempt(name: str, make: Callable[[], T]) -> T | None:
@@ -222,12 +216,7 @@ def radial_distribution(trajectory: Trajectory, *, r_max: float = 6.0, n_bins: i
     """Partial radial distribution functions, averaged over the frames.
 
     Args:
-        trajectory: periodic in all directions.
         r_max: largest distance in Å; may exceed half the cell.
-        n_bins: number of shells.
-
-    Raises:
-        DataError: if the structure is not periodic in all directions, so that it has no density.
     """
     if not trajectory.pbc.all():
         raise DataError("radial distribution functions need a structure periodic in all three directions.")
@@ -300,11 +289,7 @@ def _end_of_shell(curve: FloatArray, smooth: FloatArray, peaks: list[int], step:
 
 
 def radial_distribution_errors(first: RadialDistribution, second: RadialDistribution) -> dict[str, float]:
-    """Mean absolute difference over all distances, for each pair that both have, and for ``all``.
-
-    Raises:
-        DataError: if the distances differ.
-    """
+    """Mean absolute difference over all distances, for each pair that both have, and for ``all``."""
     if not np.array_equal(first.r, second.r):
         raise DataError("the radial distribution functions are on different distances; use one r_max and n_bins.")
     return {
@@ -318,7 +303,6 @@ def bond_report(trajectory: Trajectory, *, reach: float = LOST_ANG) -> BondRepor
     """Follow the bonds of the first frame through a trajectory (:func:`~qiskit_qff.structures.framework.bonded`).
 
     Args:
-        trajectory: frames in time order.
         reach: an atom without any other this close is lost, in Å.
     """
     first, last = (
@@ -439,9 +423,6 @@ def _vibrations(trajectory: Trajectory) -> dict[str, FloatArray]:
 
     Returns:
         Frequencies in THz, and by element modes per THz, which all together hold 3N - 3 modes.
-
-    Raises:
-        DataError: if velocities or times are missing, or there are too few frames.
     """
     if trajectory.velocities is None:
         raise DataError("the frames carry no velocities; write momenta with the trajectory, as qff md does.")
@@ -466,9 +447,6 @@ def _ion_density(trajectory: Trajectory, element: str) -> IonDensity:
     """Number density of one element about the framework, counted in fractional coordinates and smeared.
 
     The Gaussian is round in orthogonal cells, and skewed like the cell in others.
-
-    Raises:
-        DataError: if the element is absent, or the structure not periodic in all directions.
     """
     chosen = np.array([chemical_symbols[number] == element for number in trajectory.numbers])
     if not chosen.any():

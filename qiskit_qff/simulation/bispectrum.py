@@ -31,11 +31,7 @@ RFAC0 = 0.99363
 
 
 def n_components(twojmax: int) -> int:
-    """Number of bispectrum components.
-
-    Args:
-        twojmax: 2J.
-    """
+    """Number of bispectrum components."""
     return sum(
         j >= j1
         for j1 in range(twojmax + 1)
@@ -58,13 +54,8 @@ class BispectrumRows:
         """Start LAMMPS.
 
         Args:
-            species: Atomic numbers, ascending.
-            twojmax: 2J.
             neighbor_weights: Factor of each species in the neighbour density, shape ``(S,)``.
             radii: A pair's cutoff is the sum of its two species' radii, shape ``(S,)``, in Å.
-
-        Raises:
-            MissingDependencyError: If LAMMPS, MPI or its package ML-SNAP is missing.
         """
         self._species, self._r_cut = species, 2.0 * max(radii)
         self._lammps = start_lammps(["-log", "none", "-screen", "none"], load_mpi())
@@ -83,12 +74,6 @@ class BispectrumRows:
         """Component sums, shape ``(C,)``, and, end to end, minus their gradient in 1/Å and their derivative by strain.
 
         The latter as xx, yy, zz, yz, xz, xy; shape ``(3 n + 6, C)`` together.
-
-        Args:
-            frame: The frame, periodic in all directions.
-
-        Raises:
-            DataError: If it is not, or holds another species.
         """
         if not frame.pbc.all():
             raise DataError(f"{frame.where}: SNAP rows are made for structures that are periodic in all directions.")
@@ -139,11 +124,7 @@ class BispectrumRows:
 
 
 def _create_atoms(lammps: Any, types: IntArray, positions: FloatArray) -> None:
-    """Give LAMMPS atoms that are numbered from 1 in their order.
-
-    Raises:
-        DataError: If LAMMPS lost some of them.
-    """
+    """Give LAMMPS atoms that are numbered from 1 in their order."""
     count = len(types)
     made = lammps.create_atoms(
         count,

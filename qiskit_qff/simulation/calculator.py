@@ -166,11 +166,7 @@ class QFFCalculator(Calculator):
             self._estimate()
 
     def _estimate(self) -> None:
-        """Add uncertainties to the results.
-
-        Raises:
-            ConfigError: if the model has no posterior.
-        """
+        """Add uncertainties to the results."""
         numbers: IntArray = self._known_numbers
         estimator = estimator_of(self.force_field)
         found = estimator.evaluate(species_index(numbers, self.force_field.species, where="structure"), self.neighbors)
@@ -178,11 +174,7 @@ class QFFCalculator(Calculator):
         self.results |= dict(zip(UNCERTAINTIES, values, strict=True))
 
     def _evaluate(self, atoms: Atoms | None, properties: Sequence[str] | None, system_changes: Sequence[str]) -> None:
-        """Energies, forces and stress of one structure.
-
-        Raises:
-            DataError: as :meth:`calculate` says.
-        """
+        """Energies, forces and stress of one structure."""
         if self._kept_atoms is not None and atoms is not None and list(system_changes) == ["positions"]:
             # PERF: ASE has dropped its copy; only the positions of ours are out of date.
             self._kept_atoms.positions[:] = atoms.positions
@@ -203,14 +195,7 @@ class QFFCalculator(Calculator):
 
 
 def load_potential(path: str | Path) -> Potential:
-    """Read a model file, or ``model.json`` inside a directory.
-
-    Args:
-        path: the file or directory.
-
-    Raises:
-        ModelFileError: if the file is missing, damaged or of a newer version.
-    """
+    """Read a model file, or ``model.json`` inside a directory."""
     from qiskit_qff.model.force_field import ForceField
 
     file = Path(path)
@@ -218,14 +203,7 @@ def load_potential(path: str | Path) -> Potential:
 
 
 def estimator_of(potential: Potential) -> "UncertaintyEstimator":
-    """What tells uncertainties of a potential, within walls or without.
-
-    Args:
-        potential: the potential of a calculator.
-
-    Raises:
-        ConfigError: if it has no posterior.
-    """
+    """What tells uncertainties of a potential, within walls or without."""
     from qiskit_qff.model.fence import FencedForceField
     from qiskit_qff.model.force_field import ForceField
 
@@ -236,11 +214,7 @@ def estimator_of(potential: Potential) -> "UncertaintyEstimator":
 
 
 def _check_separations(neighbors: NeighborList) -> None:
-    """Refuse two atoms on one site.
-
-    Raises:
-        DataError: naming both atoms.
-    """
+    """Refuse two atoms on one site."""
     if neighbors.n_pairs and neighbors.distances.min() < SAME_SITE:
         pair = int(neighbors.distances.argmin())
         center = int(np.searchsorted(neighbors.first, pair, side="right")) - 1

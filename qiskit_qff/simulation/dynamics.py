@@ -179,7 +179,6 @@ def assign_velocities(atoms: Atoms, temperature_k: float, *, rng: np.random.Gene
     Args:
         atoms: at least two; changed in place.
         temperature_k: in K.
-        rng: source of the random numbers.
     """
     scale = np.sqrt(atoms.get_masses() * units.kB * temperature_k)
     atoms.set_momenta(rng.standard_normal((len(atoms), 3)) * scale[:, None])
@@ -227,13 +226,7 @@ class Integrator:
 
 
 def build_integrator(atoms: Atoms, settings: MDSettings, *, rng: np.random.Generator) -> Integrator:
-    """Set up ASE's integrator for an ensemble.
-
-    Args:
-        atoms: with calculator and momenta.
-        settings: what to run.
-        rng: noise of the stochastic thermostats.
-    """
+    """Set up ASE's integrator for an ensemble."""
     timestep, relaxation = settings.timestep_fs * units.fs, settings.thermostat_time_fs * units.fs
     temperature = settings.temperature_k
     # ASE's chains thermalise 3N degrees of freedom, of which 3N - 3 move; at this temperature the moving ones get what
@@ -304,12 +297,7 @@ class _Run:
         self._recorder: Recorder
 
     def begin(self) -> int | None:
-        """Continue from the checkpoint, or start anew where there is none; returns the checkpoint's step.
-
-        Raises:
-            ConfigError: if the checkpoint belongs to another run, or there are no velocities to keep.
-            DataError: if the checkpoint is damaged, or a file is shorter than at the checkpoint.
-        """
+        """Continue from the checkpoint, or start anew where there is none; returns the checkpoint's step."""
         path = self._directory / CHECKPOINT
         if path.exists():
             checkpoint = read_checkpoint(path)
@@ -338,11 +326,7 @@ class _Run:
         return None
 
     def advance(self, progress: Progress, should_stop: Callable[[], bool]) -> bool:
-        """Do the remaining steps; returns whether all were done.
-
-        Raises:
-            SimulationError: if the run explodes or loses an atom.
-        """
+        """Do the remaining steps; returns whether all were done."""
         settings = self._settings
         begin, first_step = time.perf_counter(), self.step
         while self.step < settings.steps and not self._stopped:
@@ -370,11 +354,7 @@ class _Run:
             self._guard.close()
 
     def _check_identity(self, path: Path, checkpoint: Checkpoint) -> None:
-        """Refuse to continue another run.
-
-        Raises:
-            ConfigError: naming what differs.
-        """
+        """Refuse to continue another run."""
         advice = "Choose another --out, or begin anew with --restart."
         for name in ("model", "structure"):
             if checkpoint.identity.get(name) != self._identity[name]:
@@ -429,11 +409,7 @@ class _Run:
         return self._guard is not None and self._guard.check(self._atoms, self.step, time_fs)
 
     def _record(self) -> LogEntry:
-        """Write a frame and a log entry, and check that no atom is lost.
-
-        Raises:
-            SimulationError: naming an atom that has no neighbour within the cutoff any more.
-        """
+        """Write a frame and a log entry, and check that no atom is lost."""
         atoms, is_periodic = self._atoms, self._volume > 0.0
         kinetic, potential = float(atoms.get_kinetic_energy()), float(atoms.get_potential_energy())
         stress = atoms.get_stress(include_ideal_gas=True) if is_periodic else np.full(6, np.nan)
@@ -459,11 +435,7 @@ class _Run:
         return entry
 
     def _check_motion(self) -> None:
-        """Check velocities, temperature and volume after each step.
-
-        Raises:
-            SimulationError: if a number is not finite, an atom moves too far, or it is too hot.
-        """
+        """Check velocities, temperature and volume after each step."""
         moves: FloatArray = np.linalg.norm(self._atoms.get_velocities(), axis=1)
         moves *= self._settings.timestep_fs * units.fs
         now, limit, reason = temperature_of(self._atoms), 5.0 * self._hottest_k + 1000.0, ""

@@ -74,16 +74,7 @@ class ExtrapolationWatch:
         """Make ready.
 
         Args:
-            estimator: Of the model.
             action: ``warn``, ``stop`` or ``save``.
-            interval: Steps between checks.
-            break_at: The run ends, whatever the action, where a grade passes so many times its limit. Such a
-                structure is kept only as the first of an event: farther out there may be nothing but nonsense.
-            save_every: Of an event that goes on, one in so many of its structures is kept.
-            warn: Told of each event.
-
-        Raises:
-            ConfigError: If the action is another word, the interval is not positive, or the run would end inside.
         """
         if action not in get_args(Action):
             raise ConfigError(f"on extrapolation: expected one of {', '.join(get_args(Action))}, received {action!r}.")
@@ -104,12 +95,7 @@ class ExtrapolationWatch:
         """Open the file of kept structures, cut back to a checkpoint, and take up its counts.
 
         Args:
-            directory: Of the run.
             size: Length of the file at the checkpoint, in bytes; None where it had none.
-            state: What :meth:`state` gave for the checkpoint.
-
-        Raises:
-            DataError: If the file is shorter than at the checkpoint.
         """
         path = directory / EXTRAPOLATING
         if state:
@@ -125,8 +111,6 @@ class ExtrapolationWatch:
         """Grade the atoms, if it is time to.
 
         Args:
-            atoms: The moving atoms, with their calculator.
-            step: Steps done.
             time_fs: Simulated time in fs.
 
         Returns:

@@ -48,19 +48,7 @@ _LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE", "MPI_LOCALNRANKS",
 
 
 def write_run(directory: Path, field: ForceField, atoms: Atoms, settings: MDSettings, *, fence: bool = False) -> None:
-    """Write everything a run needs into an existing directory.
-
-    Args:
-        directory: Where to.
-        field: The force field.
-        atoms: Where the run starts.
-        settings: The run.
-        fence: Whether it runs within walls around the training data.
-
-    Raises:
-        ConfigError: If npt is asked of a structure that is not periodic in all directions.
-        DataError: If an atom is of a species the model does not know.
-    """
+    """Write everything a run needs into an existing directory."""
     species_index(atoms.numbers, field.species, where="structure")
     if settings.ensemble == "npt" and not atoms.pbc.all():
         raise ConfigError("ensemble npt needs a structure that is periodic in all three directions; use nvt or nve.")
@@ -180,15 +168,7 @@ def run(
 
     Args:
         directory: What ``qff lammps`` wrote.
-        fresh: Begin anew even where there are restart files.
         steps: Time steps in all, restarts included; default: what the input says.
-        threads: Threads of each process.
-        quiet: Keep LAMMPS's words in its log file.
-        fence: Put walls around the training data (:mod:`qiskit_qff.model.fence`).
-
-    Raises:
-        MissingDependencyError: If LAMMPS, mpi4py or an MPI library is missing.
-        DataError: If the directory is not one that ``qff lammps`` wrote, or LAMMPS refuses the input.
     """
     for name in (SETUP, RUN, MODEL):
         if not (directory / name).is_file():
@@ -211,21 +191,13 @@ def run(
 
 
 def newest_restart(directory: Path) -> Path | None:
-    """The restart file that was written last; None where there is none.
-
-    Args:
-        directory: Where to look.
-    """
+    """The restart file that was written last; None where there is none."""
     found = [path for name in RESTARTS if (path := directory / name).is_file() and path.stat().st_size]
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 def _run_input(lammps: Any, mpi: Any, *, fence: bool, resumed: bool) -> None:
-    """Read the setup, attach the force field, run.
-
-    Raises:
-        DataError: If LAMMPS refuses the input.
-    """
+    """Read the setup, attach the force field, run."""
     field = ForceField.load(MODEL)
     callback = None
     try:
@@ -265,8 +237,6 @@ def main(directory: Path, arguments: Sequence[str] | None = None, *, fence: bool
 
     Args:
         directory: Where ``run.py`` stands.
-        arguments: Words after its name.
-        fence: Whether the run is within walls.
     """
     parser = argparse.ArgumentParser(description="Run this directory; goes on from the newest restart file.")
     parser.add_argument("--fresh", action="store_true", help="begin anew even if there are restart files")
@@ -296,12 +266,7 @@ def mpi_launcher() -> str:
 
 
 def load_mpi() -> Any:
-    """The module ``mpi4py.MPI``, initialised.
-
-    Raises:
-        MissingDependencyError: If it, or the MPI library behind it, is missing.
-        ConfigError: If several processes were started by a launcher of another MPI library.
-    """
+    """The module ``mpi4py.MPI``, initialised."""
     if os.environ.get("OMPI_COMM_WORLD_SIZE") and _has_own_mpi():
         # MPICH would abort the process on what Open MPI's launcher left in its environment.
         raise ConfigError(
@@ -340,12 +305,7 @@ def start_lammps(arguments: list[str], mpi: Any) -> Any:
     """One LAMMPS on all processes.
 
     Args:
-        arguments: Its command line.
         mpi: The module ``mpi4py.MPI``.
-
-    Raises:
-        MissingDependencyError: If LAMMPS can't be loaded.
-        ConfigError: If it uses another MPI library than mpi4py.
     """
     try:
         from lammps import lammps

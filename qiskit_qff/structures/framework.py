@@ -42,9 +42,6 @@ def bonded(numbers: IntArray, near: NeighborList, *, within: float = BOND, mobil
 
     Args:
         numbers: Atomic numbers, shape ``(n_atoms,)``.
-        near: Full neighbour list that reaches far enough.
-        within: The multiple: :data:`BOND` for bonds that form, :data:`STRETCHED` for bonds that last.
-        mobile: Atomic numbers of ions whose contacts are no bonds.
 
     Returns:
         Shape ``(n_pairs,)``.
@@ -57,10 +54,6 @@ def bonded(numbers: IntArray, near: NeighborList, *, within: float = BOND, mobil
 
 def missing_bonds(frames: Sequence[Frame], *, mobile: Sequence[int] = MOBILE) -> dict[int, str]:
     """Which frames lack bonds that most others of their composition have, and which bonds.
-
-    Args:
-        frames: Frames of any compositions.
-        mobile: Atomic numbers of ions whose contacts are no bonds.
 
     Returns:
         By index, for example ``29 of 32 O-Zn bonds``.
@@ -85,12 +78,7 @@ def missing_bonds(frames: Sequence[Frame], *, mobile: Sequence[int] = MOBILE) ->
 
 
 def whole_frames(frames: Sequence[Frame], *, mobile: Sequence[int] = MOBILE) -> list[Frame]:
-    """The frames that lack no bonds.
-
-    Args:
-        frames: Frames of any compositions.
-        mobile: Atomic numbers of ions whose contacts are no bonds.
-    """
+    """The frames that lack no bonds."""
     broken = missing_bonds(frames, mobile=mobile)
     return [frame for index, frame in enumerate(frames) if index not in broken]
 
@@ -108,11 +96,7 @@ def _usual(counts: Sequence[Counter[Pair]]) -> dict[Pair, int]:
 
 
 def shortest_bonds(frame: Frame) -> dict[Pair, float]:
-    """Length of the shortest bond of every pair of elements, in Å, the lower atomic number first.
-
-    Args:
-        frame: Finite positions and cell.
-    """
+    """Length of the shortest bond of every pair of elements, in Å, the lower atomic number first."""
     pairs, shares, lengths = _contacts(frame, np.ones(frame.n_atoms, dtype=np.bool_), BOND)
     kinds, place = np.unique(pairs, axis=0, return_inverse=True)
     return {
@@ -139,9 +123,7 @@ def _contacts(frame: Frame, chosen: BoolArray, reach: float) -> tuple[IntArray, 
     """Pairs of some atoms of a frame, every pair twice.
 
     Args:
-        frame: Finite positions and cell.
         chosen: Which atoms, shape ``(n_atoms,)``.
-        reach: How far to look, in units of the largest sum of covalent radii.
 
     Returns:
         Atomic numbers, the lower one first, shape ``(n_pairs, 2)``; distances over the sums of the covalent radii;

@@ -86,9 +86,6 @@ def neighbor_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, cutoff:
         cell: vectors as rows, shape ``(3, 3)``, in Å; rows of directions without a period are ignored.
         pbc: shape ``(3,)``, or one truth value for all directions.
         cutoff: in Å; pairs with ``0 <= r < cutoff`` are listed.
-
-    Raises:
-        DataError: if a position or the cell is not finite, or the periodic cell vectors have no volume.
     """
     return VerletList(cutoff, skin=0.0).update(positions, cell, pbc)
 
@@ -120,9 +117,6 @@ class VerletList:
             positions: shape ``(n_atoms, 3)``, in Å.
             cell: vectors as rows, shape ``(3, 3)``, in Å.
             pbc: shape ``(3,)``, or one truth value for all directions.
-
-        Raises:
-            DataError: if a position or the cell is not finite, or the periodic cell vectors have no volume.
         """
         points = np.ascontiguousarray(positions, dtype=np.float64)
         periods = np.broadcast_to(np.asarray(pbc, dtype=np.bool_), (3,))
@@ -176,11 +170,7 @@ class VerletList:
         return bool(self.cutoff * growth + 2.0 * moved <= self.cutoff + self.skin)
 
     def _build(self, points: FloatArray, cell: FloatArray, periods: BoolArray) -> None:
-        """Find all pairs within cutoff + skin and make room for those within the cutoff.
-
-        Raises:
-            DataError: if a position or the cell is not finite, or the periodic cell vectors have no volume.
-        """
+        """Find all pairs within cutoff + skin and make room for those within the cutoff."""
         _check_geometry(points, cell, periods)
         # PERF: a list takes about 3 kB an atom; the old one goes before the new one comes, and so does vesin's copy.
         self.forget()
@@ -226,11 +216,7 @@ def _canonical(n_atoms: int, pairs: IntArray, shifts: Int32Array) -> tuple[IntAr
 
 
 def _check_geometry(points: FloatArray, cell: FloatArray, periods: BoolArray) -> None:
-    """Refuse what no neighbour search can handle.
-
-    Raises:
-        DataError: if a position or the cell is not finite, or the periodic cell vectors have no volume.
-    """
+    """Refuse what no neighbour search can handle."""
     if points.ndim != 2 or points.shape[1] != 3:
         raise DataError(f"positions should have shape (n_atoms, 3), found {points.shape}.")
     if not np.isfinite(cell).all():

@@ -21,7 +21,6 @@ def point_neighbors(points: FloatArray, n_centers: int, cutoff: float) -> tuple[
 
     Args:
         points: Shape ``(n, 3)``, in Å, all finite.
-        n_centers: How many of them are centres.
         cutoff: In Å; pairs with ``r <= cutoff`` are listed.
 
     Returns:

@@ -51,11 +51,7 @@ def read_frames(source: "Source | Iterable[Source]", *, strict: bool = True) -> 
 
 
 def iter_frames(source: "Source | Iterable[Source]", *, strict: bool = True) -> Iterator[Frame]:
-    """The same as :func:`read_frames`, one frame after the other, so that no more than one is held in memory.
-
-    Raises:
-        DataError: if a file is absent, empty or damaged; names file, frame, atom and remedy.
-    """
+    """The same as :func:`read_frames`, one frame after the other, so that no more than one is held in memory."""
     # NOTE: Atoms and Structure are iterables themselves, of atoms and of sites.
     one = isinstance(source, (str, os.PathLike, Frame)) or _is_atoms(source) or _is_pymatgen(source)
     items: Iterable[Any] = source if isinstance(source, Iterable) and not one else [source]
@@ -71,11 +67,7 @@ def iter_frames(source: "Source | Iterable[Source]", *, strict: bool = True) -> 
 
 
 def count_frames(path: Path) -> int:
-    """Number of frames of a file; of extended XYZ only the lines that announce atoms are looked at.
-
-    Raises:
-        DataError: if the file is absent, empty or damaged.
-    """
+    """Number of frames of a file; of extended XYZ only the lines that announce atoms are looked at."""
     if not _is_extxyz(path):
         return sum(1 for _ in iter_frames(path, strict=False))
     lines, count = _text_lines(path), 0
@@ -87,11 +79,7 @@ def count_frames(path: Path) -> int:
 
 
 def check_numbers(frame: Frame) -> None:
-    """Refuse a frame that holds something that is no number, or a periodic cell without volume.
-
-    Raises:
-        DataError: names file, frame and atom.
-    """
+    """Refuse a frame that holds something that is no number, or a periodic cell without volume."""
     for name, values in (("position", frame.positions), ("force", frame.forces)):
         if values is not None and not np.isfinite(values).all():
             atom = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
@@ -130,11 +118,7 @@ def _is_pymatgen(item: Any) -> bool:
 
 
 def _frames_of(item: Any, position: int) -> Iterator[Frame]:
-    """Frames of one source.
-
-    Raises:
-        DataError: if it is nothing that holds structures.
-    """
+    """Frames of one source."""
     if isinstance(item, (str, os.PathLike)):
         path = Path(item)
         for index, atoms in enumerate(_structures_of(path)):
@@ -155,11 +139,7 @@ def _frames_of(item: Any, position: int) -> Iterator[Frame]:
 
 
 def _structures_of(path: Path) -> Iterator["Atoms"]:
-    """Structures of a file.
-
-    Raises:
-        DataError: if it is absent, empty or can't be understood.
-    """
+    """Structures of a file."""
     from ase.io.formats import UnknownFileTypeError
 
     try:
@@ -205,11 +185,7 @@ def _other_format(path: Path) -> Iterator["Atoms"]:
 
 
 def _extxyz(path: Path) -> Iterator["Atoms"]:
-    """Structures of a file of extended XYZ, as it streams in.
-
-    Raises:
-        DataError: if a frame doesn't fit the format; names frame and line.
-    """
+    """Structures of a file of extended XYZ, as it streams in."""
     from ase.io.extxyz import read_xyz
 
     lines, line, index = _text_lines(path), 0, 0
@@ -240,11 +216,7 @@ def _extxyz(path: Path) -> Iterator["Atoms"]:
 
 
 def _atom_count(head: str, where: str) -> int:
-    """The number of atoms that a frame begins with.
-
-    Raises:
-        DataError: if the line holds anything else.
-    """
+    """The number of atoms that a frame begins with."""
     word = head.strip()
     if word.isdecimal() and int(word[:16]) > 0 and len(word) < 16:
         return int(word)
@@ -268,11 +240,7 @@ def _is_extxyz(path: Path) -> bool:
 
 
 def _text_lines(path: Path) -> Iterator[str]:
-    """Lines of a file, decompressed on the fly by its suffix ``.xz``, ``.gz`` or ``.bz2``.
-
-    Raises:
-        DataError: if the file is absent, unreadable, damaged, cut short, or no text.
-    """
+    """Lines of a file, decompressed on the fly by its suffix ``.xz``, ``.gz`` or ``.bz2``."""
     opener: Callable[..., IO[str]] = _COMPRESSED.get(path.suffix.lower(), open)
     try:
         with opener(path, mode="rt", encoding="utf-8") as handle:

@@ -21,11 +21,7 @@ NAMES: Final = ("limof5", "li6ps5cl", "limof5_nodes", "li6ps5cl_volumes")
 
 
 def is_shipped(source: str | Path) -> bool:
-    """Whether a data source is the name of a shipped set, and no path; a file of that name is ``./NAME``.
-
-    Args:
-        source: What a user gave.
-    """
+    """Whether a data source is the name of a shipped set, and no path; a file of that name is ``./NAME``."""
     return str(source) == "shipped" or str(source) in NAMES
 
 
@@ -34,9 +30,6 @@ def shipped_path(name: str = DEFAULT) -> Path:
 
     Args:
         name: One of :data:`NAMES`, or ``shipped``.
-
-    Raises:
-        ConfigError: if there is no set of this name.
     """
     if not is_shipped(name):
         raise ConfigError(f"shipped data: there is no set {name!r}. Known names: {', '.join(NAMES)}.")
@@ -57,33 +50,15 @@ def read_shipped(name: str = DEFAULT) -> list[Frame]:
 
 
 def read_source(source: str | Path) -> list[Frame]:
-    """The frames of a shipped set, or of a file.
-
-    Args:
-        source: Name of a set, or a path.
-
-    Raises:
-        DataError: if the file can't be read.
-    """
+    """The frames of a shipped set, or of a file."""
     return read_shipped(str(source)) if is_shipped(source) else read_frames(source)
 
 
 def seen_path(source: str | Path) -> Path:
-    """The file that a source stands for.
-
-    Args:
-        source: Name of a set, or a path.
-    """
+    """The file that a source stands for."""
     return shipped_path(str(source)) if is_shipped(source) else Path(source)
 
 
 def read_configured(paths: str | list[str]) -> list[Frame]:
-    """The frames of a configuration's data: one source, or several one after the other.
-
-    Args:
-        paths: Names of sets, or paths.
-
-    Raises:
-        DataError: if a file can't be read.
-    """
+    """The frames of a configuration's data: one source, or several one after the other."""
     return read_source(paths) if isinstance(paths, str) else read_frames([seen_path(path) for path in paths])

@@ -13,11 +13,7 @@ from qiskit_qff.structures.frame import Frame
 
 
 def species_of(frames: Sequence[Frame]) -> tuple[int, ...]:
-    """All atomic numbers in some frames, ascending.
-
-    Args:
-        frames: The frames.
-    """
+    """All atomic numbers in some frames, ascending."""
     return tuple(int(z) for z in np.unique(np.concatenate([np.unique(f.numbers) for f in frames])))
 
 
@@ -26,11 +22,6 @@ def species_index(numbers: IntArray, species: Sequence[int], *, where: str) -> I
 
     Args:
         numbers: Atomic numbers, shape ``(n,)``.
-        species: Ascending atomic numbers of the model.
-        where: What to call the structure in an error.
-
-    Raises:
-        DataError: If an atom is of another species.
     """
     known = np.asarray(species, dtype=np.int64)
     index = np.minimum(np.searchsorted(known, numbers), len(known) - 1)

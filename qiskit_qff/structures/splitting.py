@@ -35,26 +35,13 @@ def random_split(n_frames: int, fraction: float, rng: np.random.Generator) -> Sp
     """Hold out a random fraction.
 
     Args:
-        n_frames: how many frames there are.
         fraction: share to hold out, between 0 and 1; at least one frame stays on either side.
-        rng: source of the choice.
-
-    Raises:
-        ConfigError: if the fraction is not between 0 and 1, or there are fewer than two frames.
     """
     return _split_at(n_frames, rng.permutation(n_frames)[: _held_out(n_frames, fraction)])
 
 
 def block_split(n_frames: int, fraction: float) -> Split:
-    """Hold out the last fraction of frames in time order.
-
-    Args:
-        n_frames: how many frames there are.
-        fraction: share to hold out, between 0 and 1.
-
-    Raises:
-        ConfigError: if the fraction is not between 0 and 1, or there are fewer than two frames.
-    """
+    """Hold out the last fraction of frames in time order."""
     start = n_frames - _held_out(n_frames, fraction)
     return Split(train=np.arange(start), test=np.arange(start, n_frames))
 
@@ -71,14 +58,8 @@ def balanced_split(
     Every group keeps at least one frame to train on.
 
     Args:
-        groups: the group of each frame.
-        fraction: share to hold out, between 0 and 1.
-        rng: source of the choice.
         units: frames of a group with the same unit are never parted; the share is then met as nearly as
             they allow.
-
-    Raises:
-        ConfigError: if the fraction is not between 0 and 1, lengths differ, or no frame can be held out.
     """
     n_frames = len(groups)
     if units is not None and len(units) != n_frames:
@@ -103,11 +84,7 @@ def balanced_split(
 
 
 def tag_groups(frames: Sequence[Frame], tag: str) -> list[Hashable]:
-    """The value of a tag for each frame, for :func:`balanced_split`.
-
-    Raises:
-        DataError: if a frame lacks the tag.
-    """
+    """The value of a tag for each frame, for :func:`balanced_split`."""
     for frame in frames:
         if tag not in frame.tags:
             known = ", ".join(sorted(frame.tags)) or "none"
@@ -116,11 +93,7 @@ def tag_groups(frames: Sequence[Frame], tag: str) -> list[Hashable]:
 
 
 def group_tag(frames: Sequence[Frame]) -> str | None:
-    """The first of :data:`GROUP_TAGS` that divides the frames into groups of at least four on average, if any does.
-
-    Args:
-        frames: the data set.
-    """
+    """The first of :data:`GROUP_TAGS` that divides the frames into groups of at least four on average, if any does."""
     for tag in GROUP_TAGS:
         count = len({frame.tags.get(tag) for frame in frames})
         if all(tag in frame.tags for frame in frames) and 1 < count <= len(frames) // 4:
@@ -135,7 +108,6 @@ def near_copies(frames: Sequence[Frame], *, tolerance: float = 0.12) -> list[int
     distance of atoms from their counterparts is below the tolerance; chains of such pairs form one unit.
 
     Args:
-        frames: the data set.
         tolerance: in Å; the default joins copies rattled by up to about 0.05 Å per axis and direction.
     """
     units = np.arange(len(frames))
@@ -196,11 +168,7 @@ def _median_move(one: Frame, other: Frame) -> float:
 
 
 def _held_out(n_frames: int, fraction: float) -> int:
-    """How many frames a fraction is, leaving at least one on either side.
-
-    Raises:
-        ConfigError: if the fraction is not between 0 and 1, or there are fewer than two frames.
-    """
+    """How many frames a fraction is, leaving at least one on either side."""
     if not 0.0 < fraction < 1.0:
         raise ConfigError(f"held-out fraction {fraction} must lie between 0 and 1, for example 0.2.")
     if n_frames < 2:

@@ -102,22 +102,14 @@ def sound_frames(frames: Sequence[Frame]) -> list[Frame]:
 
 
 def ensure_trainable(frames: Sequence[Frame]) -> None:
-    """Refuse data that can't be trained on: missing or non-finite labels, impossible geometry, too few frames.
-
-    Raises:
-        DataError: Lists the first defects with file, frame and atom, and counts the rest.
-    """
+    """Refuse data that can't be trained on: missing or non-finite labels, impossible geometry, too few frames."""
     defects = [*_check_size(frames), *(defect for frame in frames for defect in _check_frame(frame))]
     defects += [defect for frame in frames if is_sound(frame) for defect in check_distances(frame)]
     _refuse(defects, "training")
 
 
 def ensure_sound(frames: Sequence[Frame]) -> None:
-    """Refuse geometry that no energy can be evaluated for; labels may be missing.
-
-    Raises:
-        DataError: Lists the first defects with file, frame and atom, and counts the rest.
-    """
+    """Refuse geometry that no energy can be evaluated for; labels may be missing."""
     defects = [defect for frame in frames for defect in check_geometry(frame)]
     defects += [
         defect for frame in frames if is_sound(frame) for defect in check_distances(frame) if defect.code == "same-site"
@@ -126,11 +118,7 @@ def ensure_sound(frames: Sequence[Frame]) -> None:
 
 
 def _refuse(defects: Sequence[Defect], purpose: str) -> None:
-    """Raise if there are errors among the defects.
-
-    Raises:
-        DataError: Then.
-    """
+    """Raise if there are errors among the defects."""
     errors = [defect for defect in defects if defect.severity == "error"]
     if errors:
         listed = "; ".join(str(defect) for defect in errors[:_LISTED])

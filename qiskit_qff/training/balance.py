@@ -53,7 +53,6 @@ def readout_vector(spec: AnsatzSpec, theta: FloatArray) -> FloatArray:
     """The unit vector u of a rank-one readout, its first entry not negative.
 
     Args:
-        spec: A rank-one tree.
         theta: Angles, shape ``(n_angles,)``.
 
     Returns:
@@ -70,7 +69,6 @@ def balanced_vector(vector: FloatArray, size: int) -> FloatArray:
 
     Args:
         vector: u with ``u_0 >= 0``, shape ``(D,)``.
-        size: Amplitudes in use; the others become zero.
     """
     rest = np.zeros(len(vector) - 1)
     rest[: size - 1] = vector[1:size]
@@ -86,9 +84,7 @@ def balanced_angles(spec: AnsatzSpec, theta: FloatArray, size: int) -> FloatArra
     """Angles of the balanced register nearest to some angles.
 
     Args:
-        spec: A rank-one tree.
         theta: Angles, shape ``(n_angles,)``.
-        size: Amplitudes in use.
     """
     return angles_for_vector(spec, balanced_vector(readout_vector(spec, theta), size))
 
@@ -97,9 +93,7 @@ def balancing_slopes(spec: AnsatzSpec, theta: FloatArray, size: int) -> FloatArr
     """Derivatives of :func:`balanced_angles`, shape ``(n_angles, n_angles)``: first what changes, then by what.
 
     Args:
-        spec: A rank-one tree.
         theta: Angles, shape ``(n_angles,)``.
-        size: Amplitudes in use.
     """
     vector = readout_vector(spec, theta)
     rest = np.zeros(len(vector) - 1)
@@ -121,7 +115,6 @@ def vector_slopes(spec: AnsatzSpec, theta: FloatArray) -> FloatArray:
     """du/dθ of :func:`readout_vector`, from d(u u^T)/dθ.
 
     Args:
-        spec: A rank-one tree.
         theta: Angles, shape ``(n_angles,)``.
 
     Returns:
@@ -162,8 +155,6 @@ class BalancedRegister:
 
         Args:
             gram: Block of the Gram matrix, shape ``(T, T)``.
-            size: Amplitudes in use, d + 1.
-            n_qubits: Qubits of the register.
         """
         gram = gram.copy()
         gram[0] = gram[:, 0] = 0.0
@@ -180,7 +171,6 @@ class BalancedRegister:
 
         Args:
             beta: Linear terms, shape ``(d,)``, in eV.
-            sign: Of the readout weight.
         """
         length = max(float(np.linalg.norm(beta)), SMALLEST)
         squares = (0.5 * sign / length) * np.outer(beta, beta)
@@ -191,7 +181,6 @@ class BalancedRegister:
 
         Args:
             beta: Linear terms, shape ``(d,)``, in eV.
-            sign: Of the readout weight.
         """
         count, length = len(beta), max(float(np.linalg.norm(beta)), SMALLEST)
         rows, columns = _upper(count)
@@ -205,7 +194,6 @@ class BalancedRegister:
 
         Args:
             beta: Linear terms, shape ``(d,)``, in eV.
-            sign: Of the readout weight.
         """
         length = max(float(np.linalg.norm(beta)), SMALLEST)
         vector = HALF * np.append(length, sign * beta)
@@ -226,7 +214,6 @@ class BalancedObjective:
         """Choose the signs.
 
         Args:
-            objective: The loss, of a balanced layout.
             signs: Sign of the readout weight of each register, shape ``(R,)``.
         """
         self.objective = objective
@@ -361,7 +348,6 @@ def reduced_parameters(objective: Objective, parameters: FloatArray) -> tuple[Ba
     """The loss in q, and q itself, of some balanced parameters.
 
     Args:
-        objective: The loss, of a balanced layout.
         parameters: p, shape ``(P,)``.
     """
     layout = objective.layout
@@ -378,13 +364,6 @@ def minimise_balanced(
     objective: Objective, *, restarts: int, max_iterations: int, rng: np.random.Generator, progress: Progress
 ) -> list[Restart]:
     """Optimise balanced readouts: from the linear model, with the signs that are best one at a time.
-
-    Args:
-        objective: The loss, of a balanced layout.
-        restarts: Number of starts; later ones are random changes of the best end so far.
-        max_iterations: Most steps of one start.
-        rng: Source of the random starts.
-        progress: Called after every step.
 
     Returns:
         All restarts, best first.

@@ -57,9 +57,6 @@ class RowSource(Protocol):
     def __call__(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
         """Sums over atoms, and end to end minus their gradient and their derivative by strain.
 
-        Args:
-            frame: The frame.
-
         Returns:
             Shapes ``(C,)`` and ``(3 n + 6, C)``, the last six rows as xx, yy, zz, yz, xz, xy.
         """
@@ -139,14 +136,8 @@ def gather(
     """Sum up the pool, and choose channels as the circuit would.
 
     Args:
-        frames: Training frames.
         config: What ``qff train`` would be asked for.
         maps: Features of a trained model; found anew by default.
-        progress: Called as work proceeds.
-
-    Raises:
-        DataError: If a frame lacks its energy or forces, or a species never has a neighbour.
-        BudgetError: If the budget does not suffice for the circuit.
     """
     weights = LossWeights.of(config)
     check_labels(frames, weights)
@@ -162,25 +153,12 @@ def gather(
 
 
 def linear_same_channels(data: BaselineData, progress: Progress) -> Baseline:
-    """Linear in the circuit's own features.
-
-    Args:
-        data: What all baselines share.
-        progress: Called as work proceeds.
-    """
+    """Linear in the circuit's own features."""
     return _linear(data, "linear_same_channels", "linear, the circuit's channels", data.maps, progress)
 
 
 def linear_selected(data: BaselineData, progress: Progress) -> Baseline:
-    """Linear in as many selected channels as the budget allows.
-
-    Args:
-        data: What all baselines share.
-        progress: Called as work proceeds.
-
-    Raises:
-        BudgetError: If that is less than one per species.
-    """
+    """Linear in as many selected channels as the budget allows."""
     if data.budget < len(data.species):
         raise BudgetError(
             f"max_parameters is {data.config.max_parameters}: not enough for a linear model of {len(data.species)} "
@@ -212,14 +190,7 @@ def snap_baseline(
     and listed as choices.
 
     Args:
-        data: What all baselines share.
         bispectrum: Makes rows from species, ``twojmax``, ``radii`` and ``neighbor_weights``.
-        n_components: Bispectrum components of a 2J.
-        progress: Called as work proceeds.
-
-    Raises:
-        BudgetError: If not even its smallest version fits into the budget.
-        DataError: If a frame is not periodic in all directions.
     """
     degree = largest_degree(len(data.species), data.budget, n_components)
     if not degree:
@@ -247,13 +218,7 @@ def snap_baseline(
 
 
 def largest_degree(n_species: int, budget: int, n_components: Callable[[int], int]) -> int:
-    """Largest 2J whose linear model keeps to a limit; 0 where none does.
-
-    Args:
-        n_species: Number of species.
-        budget: Most coefficients.
-        n_components: Bispectrum components of a 2J.
-    """
+    """Largest 2J whose linear model keeps to a limit; 0 where none does."""
     return max((d for d in range(1, MOST_DEGREE + 1) if n_species * n_components(d) <= budget), default=0)
 
 
@@ -283,7 +248,6 @@ class FeatureRows:
         """Lay the features of all species end to end.
 
         Args:
-            maps: Features of each species.
             r_cut: Cutoff radius in Å.
             core_start: Distance in Å per pair of species below which channels level off, shape ``(S, S)``.
         """
@@ -296,11 +260,7 @@ class FeatureRows:
         return sum(m.n_features for m in self._maps.values())
 
     def __call__(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
-        """Feature sums, and end to end minus their gradient and their derivative by strain.
-
-        Args:
-            frame: The frame.
-        """
+        """Feature sums, and end to end minus their gradient and their derivative by strain."""
         energy, others = channel_rows(self._tables, frame)
         starts, sums, slopes = self._tables.channel_start, [], []
         for s, (z, own) in enumerate(self._maps.items()):
@@ -315,13 +275,6 @@ def fit_linear(
     frames: Sequence[Frame], source: RowSource, data: BaselineData, *, progress: Progress, ridge: float = RIDGE
 ) -> tuple[FloatArray, FloatArray, float]:
     """Coefficients and reference energies that minimise the loss.
-
-    Args:
-        frames: Training frames.
-        source: Descriptors.
-        data: Species and loss.
-        progress: Called as work proceeds.
-        ridge: Tikhonov term on coefficients, as a fraction of the diagonal.
 
     Returns:
         Coefficients, shape ``(C,)``, reference energies, shape ``(S,)``, in eV, and the loss per frame.

@@ -43,15 +43,7 @@ Reasons = dict[str, str]
 
 
 def resolve_split(config: DataConfig, frames: Sequence[Frame]) -> tuple[ResolvedData, Reasons]:
-    """Decide how frames are held out, where the configuration leaves it open.
-
-    Args:
-        config: As given; what it sets stays.
-        frames: All frames of the data set, in file order.
-
-    Raises:
-        ConfigError: If the split is to be balanced and no tag divides the frames into groups.
-    """
+    """Decide how frames are held out, where the configuration leaves it open."""
     split, group, reasons = config.split, config.group, Reasons()
     if split in {None, "balanced"} and group is None:
         group = group_tag(frames)
@@ -72,10 +64,6 @@ def resolve_split(config: DataConfig, frames: Sequence[Frame]) -> tuple[Resolved
 
 def resolve_config(config: TrainConfig, frames: Sequence[Frame]) -> tuple[ResolvedConfig, Reasons]:
     """Decide every setting that the configuration leaves open.
-
-    Args:
-        config: As given; what it sets stays, so a resolved configuration comes back unchanged.
-        frames: Training frames.
 
     Returns:
         The settings, and the reasons for those that were decided here.
@@ -118,11 +106,7 @@ def _side(reached: bool) -> str:  # noqa: FBT001
 
 
 def register_spec(config: TrainConfig) -> AnsatzSpec:
-    """Ansatz of every register; all have the same circuit.
-
-    Args:
-        config: The configuration.
-    """
+    """Ansatz of every register; all have the same circuit."""
     circuit = config.circuit
     return AnsatzSpec(
         family=circuit.family,
@@ -139,25 +123,14 @@ def is_balanced(config: TrainConfig) -> bool:
 
 
 def register_sizes(config: TrainConfig, n_features: int) -> tuple[int, ...]:
-    """Features of each register of a species: as many full registers as there are, and one for the rest.
-
-    Args:
-        config: The configuration.
-        n_features: Features of the species.
-    """
+    """Features of each register of a species: as many full registers as there are, and one for the rest."""
     largest = 2**config.circuit.n_qubits - 1
     full, rest = divmod(n_features, int(largest))
     return (largest,) * full + ((rest,) if rest else ())
 
 
 def parameter_layout(config: TrainConfig, maps: Mapping[int, LinearMap], n_references: int) -> ParameterLayout:
-    """What is fitted, and how.
-
-    Args:
-        config: The configuration.
-        maps: Compression of each species by atomic number.
-        n_references: Reference energies that the training data can tell apart.
-    """
+    """What is fitted, and how."""
     sizes = [count + 1 for number in sorted(maps) for count in register_sizes(config, maps[number].n_features)]
     specs = (register_spec(config),) * len(sizes)
     return ParameterLayout(specs, tuple(sizes), n_references, balanced=is_balanced(config))
@@ -168,14 +141,6 @@ def size_limits(config: TrainConfig, species: tuple[int, ...], n_references: int
 
     A balanced register counts one parameter per feature, so the species share the budget freely and the data decides
     who gets how much. Other registers count the parameters of their circuit; every species gets as many of them.
-
-    Args:
-        config: The configuration.
-        species: Atomic numbers.
-        n_references: Reference energies that the training data can tell apart.
-
-    Raises:
-        BudgetError: If one register or feature for every species needs more than ``max_parameters``.
     """
     spec, count = register_spec(config), len(species)
     free = config.max_parameters - n_references
@@ -196,27 +161,12 @@ def fit_pool(descriptor: ResolvedDescriptor, species: tuple[int, ...]) -> PoolSe
     """Pool settings within :data:`MAX_POOL` channels, with as many radial functions as the configuration says.
 
     Three-body channels combine all radial functions, or only equal ones where all would be too many.
-
-    Args:
-        descriptor: The configuration.
-        species: Atomic numbers.
-
-    Raises:
-        ConfigError: If the pool is too large either way.
     """
     return _first_within([_pool_settings(descriptor, descriptor.n_radial, p) for p in _RADIAL_PAIRS], len(species))
 
 
 def fitting_n_radial(descriptor: ResolvedDescriptor, species: tuple[int, ...]) -> int:
-    """The default number of radial functions: lowered from the configuration's until the pool fits.
-
-    Args:
-        descriptor: The configuration.
-        species: Atomic numbers.
-
-    Raises:
-        ConfigError: If the pool is too large even with the fewest.
-    """
+    """The default number of radial functions: lowered from the configuration's until the pool fits."""
     numbers = range(descriptor.n_radial, 1, -1)
     choices = [_pool_settings(descriptor, n_radial, pairs) for pairs in _RADIAL_PAIRS for n_radial in numbers]
     return _first_within(choices, len(species)).n_radial
@@ -236,11 +186,7 @@ def _pool_settings(descriptor: ResolvedDescriptor, n_radial: int, radial_pairs: 
 
 
 def _first_within(choices: Sequence[PoolSettings], n_species: int) -> PoolSettings:
-    """The first pool of at most :data:`MAX_POOL` channels.
-
-    Raises:
-        ConfigError: If there is none; with the size of the last.
-    """
+    """The first pool of at most :data:`MAX_POOL` channels."""
     for settings in choices:
         size = n_species * settings.n_channels(n_species)
         if size <= MAX_POOL:

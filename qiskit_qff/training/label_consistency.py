@@ -148,11 +148,7 @@ def check_label_consistency(frames: Sequence[Frame], *, stresses: bool = False) 
 
 
 def label_consistency(frames: Sequence[Frame]) -> list[LabelConsistency]:
-    """Compare the labels of every larger file by itself, for units belong to files, and of all other files together.
-
-    Args:
-        frames: Sound geometries; those without finite energy and forces, and single atoms, are left out.
-    """
+    """Compare the labels of every larger file by itself, for units belong to files, and of all other files together."""
     labelled = [frame for frame in frames if _is_labelled(frame)]
     counts = Counter(frame.source for frame in labelled)
     alone = {source for source, count in counts.most_common(_FILES) if count >= _SEPARATE or len(counts) == 1}

@@ -56,32 +56,18 @@ class LossWeights:
     """σ_S in eV/Å³; None where stresses are not fitted."""
 
     def has_stress(self, frame: Frame) -> bool:
-        """Whether the stress of a frame counts; without three periods there is none.
-
-        Args:
-            frame: A frame.
-        """
+        """Whether the stress of a frame counts; without three periods there is none."""
         return self.stress_scale is not None and frame.stress is not None and bool(frame.pbc.all())
 
     def n_rows(self, frame: Frame) -> int:
-        """Rows of a frame beside that of its energy: its force components, and six of the stress where it counts.
-
-        Args:
-            frame: A frame.
-        """
+        """Rows of a frame beside that of its energy: its force components, and six of the stress where it counts."""
         return 3 * frame.n_atoms + (6 if self.has_stress(frame) else 0)
 
     def row_labels(self, frame: Frame) -> FloatArray:
         """Labels of these rows: forces in eV/Å, and six components of the virial (stress times volume) in eV.
 
-        Args:
-            frame: A frame with forces.
-
         Returns:
             Shape ``(n_rows,)``.
-
-        Raises:
-            DataError: If it has none.
         """
         forces = self.force_labels(frame)
         if frame.stress is None or not self.has_stress(frame):
@@ -89,11 +75,7 @@ class LossWeights:
         return np.append(forces, frame.volume * frame.stress[STRAIN_ROWS, STRAIN_COLUMNS])
 
     def row_weights(self, frame: Frame) -> FloatArray:
-        """Weights of these rows, shape ``(n_rows,)``.
-
-        Args:
-            frame: A frame.
-        """
+        """Weights of these rows, shape ``(n_rows,)``."""
         forces = self.force_weights(frame.numbers)
         if self.stress_scale is None or not self.has_stress(frame):
             return forces
@@ -113,22 +95,11 @@ class LossWeights:
         return weights
 
     def energy_weight(self, n_atoms: int) -> float:
-        """Weight of a frame's energy.
-
-        Args:
-            n_atoms: Number of atoms.
-        """
+        """Weight of a frame's energy."""
         return float((n_atoms * self.energy_scale) ** -2)
 
     def force_labels(self, frame: Frame) -> FloatArray:
-        """Force labels of a frame, flat, shape ``(3 n,)``, in eV/Å, without their mean, which no force field can have.
-
-        Args:
-            frame: A frame with forces.
-
-        Raises:
-            DataError: If it has none.
-        """
+        """Force labels of a frame, flat, shape ``(3 n,)``, in eV/Å, without their mean, which no force field can have."""
         if frame.forces is None:
             raise DataError(f"{frame.where}: no forces; training needs energies and forces of every frame.")
         forces: FloatArray = frame.forces - frame.forces.mean(axis=0)
@@ -136,11 +107,7 @@ class LossWeights:
 
     @classmethod
     def of(cls, config: TrainConfig) -> LossWeights:
-        """The loss of a configuration in eV and Å.
-
-        Args:
-            config: The configuration.
-        """
+        """The loss of a configuration in eV and Å."""
         loss = config.loss
         return cls(
             energy_scale=1e-3 * loss.energy_scale_mev_per_atom,
@@ -151,16 +118,7 @@ class LossWeights:
 
 
 def check_labels(frames: Sequence[Frame], weights: LossWeights) -> None:
-    """Refuse frames that can't be learnt from.
-
-    Args:
-        frames: The frames.
-        weights: The loss.
-
-    Raises:
-        DataError: If there are none, one lacks energy or forces or holds a number that is not finite, or stresses are
-            to be fitted and no frame has one.
-    """
+    """Refuse frames that can't be learnt from."""
     if not frames:
         raise DataError("There are no frames to train on; give a file that holds at least one labelled frame.")
     for frame in frames:
@@ -215,12 +173,7 @@ class References:
 
 
 def compositions(frames: Sequence[Frame], species: Sequence[int]) -> FloatArray:
-    """Atoms of each species in every frame, shape ``(F, S)``.
-
-    Args:
-        frames: The frames.
-        species: Atomic numbers.
-    """
+    """Atoms of each species in every frame, shape ``(F, S)``."""
     return np.array([[np.count_nonzero(f.numbers == z) for z in species] for f in frames], dtype=np.float64)
 
 
@@ -244,25 +197,12 @@ def composition_directions(counts: FloatArray) -> FloatArray:
 
 
 def reference_count(frames: Sequence[Frame], species: Sequence[int]) -> int:
-    """How many independent reference energies some frames determine.
-
-    Args:
-        frames: The frames.
-        species: Atomic numbers.
-    """
+    """How many independent reference energies some frames determine."""
     return int(composition_directions(compositions(frames, species)).shape[1])
 
 
 def fit_references(frames: Sequence[Frame], species: Sequence[int]) -> References:
-    """Least-squares energy per atom of each species, and the space of those that the data can tell apart.
-
-    Args:
-        frames: Frames with energies.
-        species: Atomic numbers.
-
-    Raises:
-        DataError: If a frame has no energy.
-    """
+    """Least-squares energy per atom of each species, and the space of those that the data can tell apart."""
     for frame in frames:
         if frame.energy is None:
             raise DataError(f"{frame.where}: no energy; training needs energies and forces of every frame.")
@@ -288,12 +228,9 @@ def add_frame(
 
     Args:
         equations: Sums over ``C + r`` columns.
-        frame: The frame.
         rows: Energy row, shape ``(C,)``, and those of forces and, where the loss has it, the virial, shape
             ``(n_rows, C + r)``, whose last r columns are zero.
         counts: Atoms of each species, shape ``(S,)``.
-        references: Space of the reference energies, and those taken off beforehand.
-        weights: The loss.
     """
     energy_row, other_rows = rows
     directions, label = energy_of(frame, counts, references)
@@ -309,9 +246,7 @@ def energy_of(frame: Frame, counts: FloatArray, references: References) -> tuple
     """What the reference energies contribute to a frame's energy, and what is left to explain of it.
 
     Args:
-        frame: A frame with an energy.
         counts: Atoms of each species, shape ``(S,)``.
-        references: Space of the reference energies, and those taken off beforehand.
 
     Returns:
         Coefficients of the r reference energies, shape ``(r,)``, and the label in eV.
@@ -325,10 +260,6 @@ ROWS_AT_ONCE = 256
 
 def eliminate_last(equations: NormalEquations, count: int) -> NormalEquations:
     """Minimise over the last columns exactly and drop them.
-
-    Args:
-        equations: Completed sums.
-        count: Number of columns to eliminate.
 
     Returns:
         Sums over the remaining columns whose loss is the minimum over those eliminated.

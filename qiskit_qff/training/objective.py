@@ -99,8 +99,6 @@ class Objective:
         """Prepare the regularised normal equations.
 
         Args:
-            statistics: Sums over the training data.
-            layout: Parameters.
             shots: Assumed shots per setting, whose noise :class:`~qiskit_qff.training.balance.BalancedObjective` adds
                 for a balanced layout; None adds none.
         """

@@ -263,11 +263,7 @@ def _scaled(
 
 
 def _check_species(frames: Sequence[Frame], split: Split) -> None:
-    """Refuse, before any training, a split whose test frames hold an element that no training frame holds.
-
-    Raises:
-        DataError: Naming element and frame.
-    """
+    """Refuse, before any training, a split whose test frames hold an element that no training frame holds."""
     known = {int(number) for index in split.train for number in frames[index].numbers}
     for index in split.test:
         unknown = sorted(set(frames[index].numbers.tolist()) - known)
@@ -283,10 +279,6 @@ def _hold_out(frames: list[Frame], config: ResolvedData, *, rng: np.random.Gener
 
     ``random`` takes any frames, ``block`` the last ones, ``balanced`` the same share from every group of frames with
     one tag, where nearly equal geometries stay on one side. ``none`` holds nothing out.
-
-    Raises:
-        ConfigError: If there are too few frames to hold any out.
-        DataError: If ``balanced`` is asked for and a frame lacks the tag.
     """
     if config.split == "none":
         return Split(train=np.arange(len(frames)), test=np.arange(0))

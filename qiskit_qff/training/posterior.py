@@ -41,11 +41,8 @@ def posterior_of(
     """The posterior of unit noise.
 
     Args:
-        frames: Training frames.
-        maps: Compression of each species, atomic numbers ascending.
         statistics: Sums over the same frames.
         r_cut: Cutoff radius in Å.
-        progress: Called as work proceeds.
         threads: How many at most.
     """
     covariance = linear_covariance(statistics)
@@ -90,9 +87,6 @@ def directions_of(moments: FloatArray) -> FloatArray:
 
 def linear_covariance(statistics: QuadraticStatistics) -> FloatArray:
     """Inverse of the Gram matrix of the model's linear terms.
-
-    Args:
-        statistics: Sums over the training frames.
 
     Returns:
         Of the features of all species and one reference energy a species, shape ``(P + S, P + S)``, in eV^2 per unit of

@@ -63,16 +63,7 @@ class Selected:
 def grade_candidates(
     estimator: UncertaintyEstimator, frames: Sequence[Frame], *, progress: Progress
 ) -> list[Candidate]:
-    """Grade all candidates; their features are kept, some 20 kB a frame of 80 atoms.
-
-    Args:
-        estimator: Of the model.
-        frames: The candidates; labels are not used.
-        progress: Called as work proceeds.
-
-    Raises:
-        DataError: If an atom is of a species the model does not know.
-    """
+    """Grade all candidates; their features are kept, some 20 kB a frame of 80 atoms."""
     posterior = estimator.posterior
     whitenings = [
         _root(posterior.covariance[block, block]) / edge
@@ -92,16 +83,8 @@ def grade_candidates(
 def select(candidates: Sequence[Candidate], count: int) -> list[Selected]:
     """Take the most informative frames, one after the other.
 
-    Args:
-        candidates: Graded frames.
-        count: How many to take.
-
     Returns:
         In the order in which they were taken.
-
-    Raises:
-        ConfigError: If the number is not positive.
-        DataError: If there are fewer candidates.
     """
     if count < 1:
         raise ConfigError(f"at least one frame must be selected; {count} were asked for.")

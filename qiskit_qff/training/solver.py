@@ -59,13 +59,6 @@ def minimise(
 ) -> list[Restart]:
     """Optimise from several starts.
 
-    Args:
-        objective: The loss.
-        restarts: Number of starts.
-        max_iterations: Most steps of one start.
-        rng: Source of the random starts.
-        progress: Called after every step.
-
     Returns:
         All restarts, best first.
     """
@@ -88,13 +81,7 @@ def levenberg_marquardt(
     """Minimise from one start.
 
     Args:
-        objective: The loss.
         start: Initial parameters, shape ``(P,)``.
-        max_iterations: Most steps.
-        progress: Called after every step.
-        label: Name of the stage for progress.
-        goal: Loss that is to be reached; a start that is not going to reach it ends early, for steps only get shorter
-            near a minimum.
     """
     parameters, damping = start, 1e-3
     value, gradient, curvature = objective.quadratic_model(parameters)
@@ -149,7 +136,6 @@ def solve_weights(objective: Objective, parameters: FloatArray) -> FloatArray:
     """Readout weights and reference energies that minimise the loss for given angles.
 
     Args:
-        objective: The loss.
         parameters: p, shape ``(P,)``; its angles are used.
 
     Returns:

@@ -87,11 +87,7 @@ def sum_frames(
     """Sum over frames.
 
     Args:
-        empty: Makes sums over no frames, of which every thread holds its own; there are fewer threads where sums are
-            large.
         frames: All frames, at least one.
-        stage: Name for the progress.
-        progress: Called after every frame.
         threads: How many at most; :func:`n_threads` by default.
     """
     total = empty()
@@ -135,10 +131,7 @@ def find_shortest(frames: Sequence[Frame], species: Sequence[int], r_cut: float,
     """Shortest distance of every pair of species.
 
     Args:
-        frames: The frames.
-        species: Atomic numbers.
         r_cut: How far to look, in Å.
-        progress: Called as work proceeds.
 
     Returns:
         Shape ``(S, S)``, in Å; ``inf`` for pairs that never come within the cutoff.
@@ -167,13 +160,7 @@ def pool_statistics(
     """Sums over the whole pool of simple channels.
 
     Args:
-        frames: Frames to choose channels by.
-        species: Atomic numbers, ascending.
         shortest: Shortest distance of every pair, shape ``(S, S)``, in Å.
-        settings: Pool settings.
-        weights: The loss.
-        progress: Called as work proceeds.
-        others: Further frames of which only energies are used, see :func:`channel_statistics`.
     """
     sets = {}
     for s, z in enumerate(species):
@@ -202,13 +189,7 @@ def channel_statistics(
     together keep the weight that those of ``frames`` would have had.
 
     Args:
-        frames: Frames to choose channels by.
-        sets: The channels of each species, atomic numbers ascending.
         r_cut: Cutoff radius in Å.
-        weights: The loss.
-        progress: Called as work proceeds.
-        others: Further frames of which only energies are used.
-        stage: What to call the work.
     """
     tables, species = make_tables(sets, r_cut), tuple(sets)
     references = fit_references([*frames, *others], species)
@@ -300,10 +281,6 @@ class _Moments:
 
 def channel_rows(tables: ChannelTables, frame: Frame) -> tuple[FloatArray, FloatArray]:
     """Design rows of a model that is linear in channels, for one frame.
-
-    Args:
-        tables: The channels.
-        frame: The frame.
 
     Returns:
         Channel sums, shape ``(C,)``, and end to end minus their gradient and their derivative by strain as xx, yy, zz,
@@ -464,12 +441,7 @@ def quadratic_statistics(
     """Sums over the products of features inside registers.
 
     Args:
-        frames: Training frames.
-        maps: Compression of each species, atomic numbers ascending.
-        registers: Number of features of each register of a species, in order, by atomic number.
         r_cut: Cutoff radius in Å.
-        weights: The loss.
-        progress: Called as work proceeds.
     """
     species, references = tuple(maps), fit_references(frames, tuple(maps))
     places = np.array(

@@ -79,14 +79,7 @@ class LinearModel:
     """Cutoff radius in Å."""
 
     def predict(self, frame: Frame) -> Prediction:
-        """Evaluate one structure.
-
-        Args:
-            frame: The structure; its labels are not used.
-
-        Raises:
-            DataError: If an atom is of a species the model does not know.
-        """
+        """Evaluate one structure."""
         neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, self.r_cut)
         return self.folded.evaluate(species_index(frame.numbers, self.species, where=frame.where), neighbors)
 
@@ -137,11 +130,7 @@ class PreparedTraining:
     """Frames behind the loss; 0 if not counted."""
 
     def result(self, runs: Sequence[Restart]) -> TrainingResult:
-        """The outcome of some optimisations.
-
-        Args:
-            runs: At least one, best first.
-        """
+        """The outcome of some optimisations."""
         best = runs[0].parameters
         loss, model = self.objective.fit_loss(best), self.force_field(best)
         if self.posterior is not None:
@@ -158,11 +147,7 @@ class PreparedTraining:
         )
 
     def linear_model(self, circuits: ForceField) -> LinearModel:
-        """The best linear model on the features of a force field of this training.
-
-        Args:
-            circuits: The force field.
-        """
+        """The best linear model on the features of a force field of this training."""
         _, coefficients, coordinates = self.objective.linear_solution()
         references = self.objective.statistics.references.energies(coordinates)
         models, matrices = [], {}
@@ -217,14 +202,7 @@ def prepare(
     """Choose channels and sum up the data; later steps need only the accumulated sums.
 
     Args:
-        frames: Training frames with energies and forces.
-        config: Descriptor, compression, circuit and loss.
         pool: What :func:`sum_pool` says of these frames and this descriptor; summed up here by default.
-        progress: Called with a stage's name, work done and work in all.
-
-    Raises:
-        DataError: If a frame lacks its energy or forces, or a species never has a neighbour.
-        BudgetError: If the chosen circuit needs more parameters than ``config.max_parameters``.
     """
     report = progress or _silent
     weights = LossWeights.of(config)
@@ -250,13 +228,7 @@ def prepare(
 
 
 def fit(prepared: PreparedTraining, *, rng: np.random.Generator, progress: Progress | None = None) -> TrainingResult:
-    """Optimise the circuit on computed losses.
-
-    Args:
-        prepared: The data.
-        rng: Source of random starts.
-        progress: Called with a stage's name, work done and work in all.
-    """
+    """Optimise the circuit on computed losses."""
     objective, settings, report = prepared.objective, prepared.config.optimizer, progress or _silent
     search = minimise_balanced if objective.layout.balanced else minimise
     # PERF: matrices of a hundred rows; several BLAS threads spent 10 to 20 s waiting for each other, one needs 2 s.
@@ -271,12 +243,8 @@ def check_reach(species: Sequence[int], shortest: FloatArray, r_cut: float) -> N
     """Refuse species whose atoms never have a neighbour: they have no channel, hence no circuit.
 
     Args:
-        species: Atomic numbers.
         shortest: Shortest distance of every pair, shape ``(S, S)``, in Å; ``inf`` beyond the cutoff.
         r_cut: Cutoff radius in Å.
-
-    Raises:
-        DataError: Naming them.
     """
     alone = [chemical_symbols[z] for z, row in zip(species, shortest, strict=True) if not np.isfinite(row).any()]
     if alone:
@@ -299,12 +267,7 @@ def sum_pool(
     Products of the best channels join the pool in as many rounds as the configuration says.
 
     Args:
-        frames: Training frames.
-        species: Atomic numbers, ascending.
         shortest: Shortest distance of every pair, shape ``(S, S)``, in Å.
-        config: The configuration.
-        weights: The loss.
-        progress: Called as work proceeds.
     """
     settings = fit_pool(config.descriptor, species)
     count = min(len(frames), config.compression.selection_frames)
@@ -333,14 +296,7 @@ def sum_pool(
 def choose_channels(
     pool: PoolStatistics, config: TrainConfig, limits: SizeLimits, *, progress: Progress | None = None
 ) -> SelectionPath:
-    """Select channels, again where shot noise would cost much.
-
-    Args:
-        pool: Sums over the pool.
-        config: The configuration.
-        limits: Numbers of features allowed.
-        progress: Called as work proceeds.
-    """
+    """Select channels, again where shot noise would cost much."""
     report, restarts = progress or _silent, config.compression.search_rounds
 
     def selected(**options: float) -> SelectionPath:
@@ -380,13 +336,7 @@ class NoiseOfChoice:
 
 
 def noise_of_choice(pool: PoolStatistics, path: SelectionPath, config: TrainConfig) -> NoiseOfChoice:
-    """Loss of linear models on some columns, and the noise of measuring them.
-
-    Args:
-        pool: Sums over the pool.
-        path: The columns.
-        config: The configuration, whose shots are counted.
-    """
+    """Loss of linear models on some columns, and the noise of measuring them."""
     assert config.loss.shots is not None  # for the type checker: nobody asks otherwise
     equations = pool.equations
     linear = linear_terms(pool, path, feature_maps(pool, path))
@@ -410,7 +360,6 @@ def _noise(terms: FloatArray, gram: FloatArray, n_qubits: int) -> float:
     Args:
         terms: Linear terms of its features, shape ``(d,)``, in eV.
         gram: Second moments of the features in units of the loss, shape ``(d, d)``.
-        n_qubits: Qubits of the register.
     """
     size = len(terms) + 1
     entries = np.zeros((size * (size + 1) // 2,) * 2)

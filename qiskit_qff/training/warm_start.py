@@ -37,19 +37,8 @@ def prepare_from_model(
 ) -> tuple[PreparedTraining, FloatArray]:
     """Sum up the data in the features of a model.
 
-    Args:
-        frames: Training frames with energies and forces.
-        config: Loss and limits; cutoff, channels and circuits are those of the model.
-        field: The model.
-        progress: Called as work proceeds.
-        same_repulsion: Keep the model's core repulsion, where frames are no more than it was trained on.
-
     Returns:
         The prepared data, and the model's own parameters for it, shape ``(P,)``.
-
-    Raises:
-        DataError: If a frame lacks its labels, or they hold other elements than the model.
-        BudgetError: If the model has more parameters than ``config.max_parameters``.
     """
     loss = LossWeights.of(config)
     check_labels(frames, loss)

@@ -53,16 +53,11 @@ def contract(evaluator: Evaluator, bound: BoundProgram, matrices: FloatArray, *,
     """``Tr(M W)`` for a batch of symmetric matrices W.
 
     Args:
-        evaluator: What measures.
-        bound: Circuit with its parameters.
         matrices: W, shape ``(batch, 2**n, 2**n)``, zero beyond the program's amplitudes.
         shots: Executions per circuit.
 
     Returns:
         Shape ``(batch,)``, in eV times the units of W.
-
-    Raises:
-        ConfigError: If a matrix has a wrong shape or is not symmetric.
     """
     requests = contraction_requests(bound, matrices)
     return contraction_of(bound, matrices, evaluator.evaluate(requests, shots=shots) if requests else [])
@@ -72,11 +67,7 @@ def contraction_requests(bound: BoundProgram, matrices: FloatArray) -> list[Requ
     """What has to be measured to know ``Tr(M W)``: the eigenstates of each W, none where W is zero.
 
     Args:
-        bound: Circuit with its parameters.
         matrices: W, shape ``(batch, 2**n, 2**n)``, zero beyond the program's amplitudes.
-
-    Raises:
-        ConfigError: If a matrix has a wrong shape or is not symmetric.
     """
     _check(bound, matrices)
     _, factors, states = _eigenstates(matrices)
@@ -89,9 +80,7 @@ def contraction_of(bound: BoundProgram, matrices: FloatArray, results: Sequence[
     """``Tr(M W)`` from the answers to :func:`contraction_requests`.
 
     Args:
-        bound: Circuit with its parameters.
         matrices: W, shape ``(batch, 2**n, 2**n)``.
-        results: The answers.
 
     Returns:
         Shape ``(batch,)``, in eV times the units of W.
@@ -111,13 +100,8 @@ def theta_gradient(
     """Derivatives of ``Tr(M W)`` with respect to θ and the readout weights: ``2**n (2 P + 1)`` circuits.
 
     Args:
-        evaluator: What measures.
-        bound: Circuit with its parameters.
         matrix: W, shape ``(2**n, 2**n)``, symmetric, of any sign.
         shots: Executions per circuit.
-
-    Raises:
-        ConfigError: If the matrix has a wrong shape or is not symmetric.
     """
     _check(bound, matrix[None])
     _, factors, states = _eigenstates(matrix[None])

@@ -40,13 +40,7 @@ class OperatorDesign:
 
 @lru_cache(maxsize=32)
 def operator_design(n_amplitudes: int, n_qubits: int, *, signed: bool = False) -> OperatorDesign:
-    """Design for matrices on the first ``n_amplitudes`` basis states.
-
-    Args:
-        n_amplitudes: D, the size of the matrix.
-        n_qubits: Number of qubits.
-        signed: Whether to add the pair states with a minus sign, as some calibrations of version 0.1 did.
-    """
+    """Design for matrices on the first ``n_amplitudes`` basis states."""
     signs = (1.0, -1.0) if signed else (1.0,)
     members: dict[int, list[tuple[int, int, float]]] = {0: [(j, 0, 1.0) for j in range(n_amplitudes)]}
     for j in range(n_amplitudes):

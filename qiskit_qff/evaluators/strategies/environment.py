@@ -50,13 +50,8 @@ def energies(
     """``x^T M x`` of every environment: one circuit each.
 
     Args:
-        evaluator: What measures.
-        bound: Circuit with its parameters.
         amplitudes: x, shape ``(batch, 2**n)``.
         shots: Executions per circuit.
-
-    Raises:
-        ConfigError: If the amplitudes do not fit the program or one has no norm.
     """
     norms = normalise(amplitudes)[1]
     parameters = loader_parameters(bound.program, amplitudes, bound.theta)
@@ -76,15 +71,10 @@ def amplitude_gradients(
     """Energies and dE/dx: one circuit and two more per encoding angle and environment.
 
     Args:
-        evaluator: What measures.
-        bound: Circuit with its parameters.
         amplitudes: x, shape ``(batch, 2**n)``.
         shots: Executions per circuit.
         used: How many of the amplitudes ever differ from zero; derivatives by the others are not needed, and may be
             left zero. All by default.
-
-    Raises:
-        ConfigError: If the amplitudes do not fit the program or one has no norm.
     """
     requests = gradient_requests(bound, amplitudes, used=used)
     return gradients_of(bound, amplitudes, evaluator.evaluate(requests, shots=shots), used=used)
@@ -94,12 +84,7 @@ def gradient_requests(bound: BoundProgram, amplitudes: FloatArray, *, used: int 
     """What has to be measured to know energies and dE/dx.
 
     Args:
-        bound: Circuit with its parameters.
         amplitudes: x, shape ``(batch, 2**n)``.
-        used: As in :func:`amplitude_gradients`.
-
-    Raises:
-        ConfigError: If the amplitudes do not fit the program or one has no norm.
     """
     program, layout = bound.program, tree_layout(bound.program.n_amplitudes)
     normalise(amplitudes)
@@ -118,10 +103,7 @@ def gradients_of(
     """Energies and dE/dx from the answers to :func:`gradient_requests`.
 
     Args:
-        bound: Circuit with its parameters.
         amplitudes: x, shape ``(batch, 2**n)``.
-        results: The answers, in order.
-        used: As in :func:`amplitude_gradients`.
     """
     layout = tree_layout(bound.program.n_amplitudes)
     norms = normalise(amplitudes)[1]

@@ -57,8 +57,6 @@ def measure_operator(evaluator: Evaluator, bound: BoundProgram, *, shots: int | 
     """Measure M of one register.
 
     Args:
-        evaluator: What measures.
-        bound: Circuit with its parameters.
         shots: Executions per setting or state.
     """
     return measure_operators({bound.program.n_qubits: evaluator}, [bound], shots=shots)[0]
@@ -70,8 +68,6 @@ def measure_operators(
     """Measure M of several registers, side by side where the evaluator can.
 
     Args:
-        evaluators: What measures circuits of a number of qubits.
-        bounds: Circuits with their parameters.
         shots: Executions per setting or state.
     """
     plans = [operator_requests(bound) for bound in bounds]
@@ -89,9 +85,6 @@ def evaluate_side_by_side(
     """Answers to the requests of many registers; the k-th requests of registers of a size share circuits.
 
     Args:
-        evaluators: What measures circuits of a number of qubits.
-        bounds: Circuits with their parameters.
-        plans: What is asked of each of them; may be empty.
         shots: Executions per parameter set.
 
     Returns:
@@ -108,30 +101,17 @@ def evaluate_side_by_side(
 
 
 def largest_first(members: Sequence[int], bounds: Sequence[BoundProgram]) -> list[int]:
-    """Registers by the size of their readout, which their errors grow with: the largest get the best qubits.
-
-    Args:
-        members: Indices of registers.
-        bounds: Circuits with their parameters.
-    """
+    """Registers by the size of their readout, which their errors grow with: the largest get the best qubits."""
     return sorted(members, key=lambda index: -float(np.abs(bounds[index].weights).sum()))
 
 
 def operator_requests(bound: BoundProgram) -> list[Request]:
-    """What has to be measured to know M: one request per setting of a vector, or per preparation of pair states.
-
-    Args:
-        bound: Circuit with its parameters.
-    """
+    """What has to be measured to know M: one request per setting of a vector, or per preparation of pair states."""
     return vector_requests(bound) if is_rank_one(bound.program) else pair_requests(bound)
 
 
 def n_circuits(bound: BoundProgram) -> int:
-    """Circuits that measure M of one register.
-
-    Args:
-        bound: Circuit with its parameters.
-    """
+    """Circuits that measure M of one register."""
     return sum(len(request.parameters) for request in operator_requests(bound))
 
 
@@ -139,7 +119,6 @@ def assemble_operator(bound: BoundProgram, results: Sequence[Evaluation]) -> Mea
     """M from the answers to :func:`operator_requests`, in the same order.
 
     Args:
-        bound: Circuit with its parameters.
         results: One evaluation per request.
     """
     if not is_rank_one(bound.program):
@@ -155,11 +134,9 @@ def vector_operator(
     """M = w u u^T from a measured u.
 
     Args:
-        bound: Circuit with its parameters; one readout vector.
         vector: u, shape ``(2**n,)``.
         modes: Directions of its independent errors, shape ``(n_errors, 2**n)``.
         variances: Their variances, shape ``(n_errors,)``.
-        cost: What was spent.
     """
     weight = float(bound.weights[0])
     # Amplitudes that no feature fills are no part of M.
@@ -170,11 +147,7 @@ def vector_operator(
 
 
 def pair_requests(bound: BoundProgram) -> list[Request]:
-    """What has to be measured to know any M: one request per preparation circuit of pair states.
-
-    Args:
-        bound: Circuit with its parameters.
-    """
+    """What has to be measured to know any M: one request per preparation circuit of pair states."""
     design = operator_design(bound.program.n_amplitudes, bound.program.n_qubits)
     return [
         Request(pair_task(bound.program, mask), with_rotations(bound.program, angles, bound.theta))
@@ -186,7 +159,6 @@ def assemble_pairs(bound: BoundProgram, results: Sequence[Evaluation]) -> Measur
     """M from the answers to :func:`pair_requests`, in the same order.
 
     Args:
-        bound: Circuit with its parameters.
         results: One evaluation per request.
     """
     response = pair_response(bound, signed=False)
@@ -197,12 +169,7 @@ def assemble_pairs(bound: BoundProgram, results: Sequence[Evaluation]) -> Measur
 
 
 def pair_response(bound: BoundProgram, *, signed: bool) -> FloatArray:
-    """Change of M by a unit of the value of each pair state, shape ``(n_states, 2**n, 2**n)``.
-
-    Args:
-        bound: Circuit with its parameters.
-        signed: Whether pairs were measured with both signs, as some files of version 0.1 say.
-    """
+    """Change of M by a unit of the value of each pair state, shape ``(n_states, 2**n, 2**n)``."""
     program = bound.program
     design = operator_design(program.n_amplitudes, program.n_qubits, signed=signed)
     response = np.zeros((design.n_states, 2**program.n_qubits, 2**program.n_qubits))

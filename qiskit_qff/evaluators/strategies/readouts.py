@@ -100,9 +100,7 @@ def measure_registers(
     """Measure every M_k of several circuits side by side, one job for all circuits of a size.
 
     Args:
-        evaluators: What measures circuits of a number of qubits.
         circuits: Programs and their angles, shape ``(n_angles,)``.
-        slopes: Whether to measure derivatives too.
         shots: Executions per setting of a parameter set; None for exact values.
     """
     found: dict[int, MeasuredRegister] = {}
@@ -125,7 +123,6 @@ def shots_per_set(shots: int | None, *, slopes: bool) -> int | None:
 
     Args:
         shots: Executions per setting of a loss; None for exact values.
-        slopes: Whether derivatives are measured too.
     """
     return shots if shots is None or slopes else max(1, shots // 2)
 
@@ -134,8 +131,6 @@ def n_executions(program: CircuitProgram, *, slopes: bool, shots: int | None) ->
     """Parameter sets times settings (or pair states) of one measurement of any number of equal registers.
 
     Args:
-        program: Circuit of the registers.
-        slopes: Whether derivatives are measured too.
         shots: Executions per setting of a loss; None for exact values.
     """
     plan = _Plan.of(program, np.zeros(program.n_angles), slopes=slopes, twice=shots is not None)

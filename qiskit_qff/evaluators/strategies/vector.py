@@ -57,11 +57,7 @@ class MeasuredVectors:
 
 
 def is_rank_one(program: CircuitProgram) -> bool:
-    """Whether M is w u u^T with a real u: one readout, the projector on the first basis state, of a real circuit.
-
-    Args:
-        program: Circuit and readouts.
-    """
+    """Whether M is w u u^T with a real u: one readout, the projector on the first basis state, of a real circuit."""
     first = np.zeros(2**program.n_qubits)
     first[0] = 1.0
     return (
@@ -72,24 +68,13 @@ def is_rank_one(program: CircuitProgram) -> bool:
 
 
 def programmed_vector(bound: BoundProgram) -> FloatArray:
-    """U of the circuit, shape ``(2**n,)``.
-
-    Args:
-        bound: Circuit with its parameters.
-    """
+    """U of the circuit, shape ``(2**n,)``."""
     return np.asarray(circuit_matrix(bound.program, bound.theta)[0].real, dtype=np.float64)
 
 
 @lru_cache(maxsize=64)
 def vector_tasks(program: CircuitProgram) -> tuple[MeasurementTask, ...]:
-    """One task per setting, with the program's own rotations as parameters: for derivatives by parameter shift.
-
-    Args:
-        program: A rank-one program.
-
-    Raises:
-        ConfigError: If it is not.
-    """
+    """One task per setting, with the program's own rotations as parameters: for derivatives by parameter shift."""
     _check(program)
     return _settings(untied_circuit(program.circuit, name="rotation").inverse())
 
@@ -119,14 +104,7 @@ def _check(program: CircuitProgram) -> None:
 
 
 def vector_requests(bound: BoundProgram) -> list[Request]:
-    """What has to be measured to know u: n + 1 settings.
-
-    Args:
-        bound: Circuit with its parameters; one readout vector.
-
-    Raises:
-        ConfigError: If M has more than one vector.
-    """
+    """What has to be measured to know u: n + 1 settings."""
     _check(bound.program)
     angles = vector_angles(programmed_vector(bound))[None]
     return [Request(task, angles) for task in _fixed_tasks(bound.program.n_qubits)]
@@ -138,9 +116,6 @@ def fit_vectors(programmed: FloatArray, results: Sequence[Evaluation]) -> Measur
     Args:
         programmed: u of each parameter set on a perfect device, shape ``(batch, 2**n)``.
         results: One evaluation per setting, in order, each of the whole batch.
-
-    Raises:
-        ConfigError: If nothing is left of the signal.
     """
     n_qubits = programmed.shape[1].bit_length() - 1
     values = np.stack([result.values for result in results], axis=1)

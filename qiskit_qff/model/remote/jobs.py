@@ -32,18 +32,8 @@ def calibrate_by_jobs(
 ) -> tuple[ForceField, Run]:
     """Measure every operator of a model in jobs; goes on where an earlier call left off.
 
-    Args:
-        model: Model file.
-        directory: Where the plan, the jobs and the results are kept.
-        settings: What is measured, and where.
-        say: Receives messages.
-
     Returns:
         The calibrated model, and the run.
-
-    Raises:
-        ConfigError: If the backend cannot do what is asked, or the directory holds another run.
-        BackendError: If the backend cannot be reached, or a job failed; what was measured is kept.
     """
     run = planned_run(model, directory, settings, say)
     with sending_server(run) as server:
@@ -62,18 +52,7 @@ def calibrate_by_jobs(
 
 
 def planned_run(model: Path, directory: Path, settings: Settings, say: Callable[[str], None]) -> Run:
-    """The run in the directory, if it is the same, or a new one, with what it costs.
-
-    Args:
-        model: Model file.
-        directory: Where the run is or will be.
-        settings: What is measured.
-        say: Receives messages.
-
-    Raises:
-        ConfigError: If the directory holds another run, or the backend cannot do what is asked.
-        BackendError: If the backend cannot be reached.
-    """
+    """The run in the directory, if it is the same, or a new one, with what it costs."""
     field = ForceField.load(model)
     if (directory / "run.json").exists():
         run = load_run(directory)
@@ -91,43 +70,20 @@ def planned_run(model: Path, directory: Path, settings: Settings, say: Callable[
 
 
 def device_of(run: Run) -> Device:
-    """The device of a run.
-
-    Args:
-        run: The run.
-
-    Raises:
-        BackendError: If it cannot be reached.
-    """
+    """The device of a run."""
     return find_device(run.settings.backend, n_qubits=run.field().n_qubits)
 
 
 @contextmanager
 def sending_server(run: Run) -> Iterator[Server]:
-    """The server of a run, ready to take jobs, in the Session or Batch that the settings ask for.
-
-    Args:
-        run: The run.
-
-    Raises:
-        BackendError: If there is no account or no connection.
-    """
+    """The server of a run, ready to take jobs, in the Session or Batch that the settings ask for."""
     device = device_of(run)
     with opened_mode(device.backend, "job" if device.is_local else run.settings.mode) as mode:
         yield open_server(run, lambda: RuntimeServer(run, device, mode=mode))
 
 
 def submit_missing(run: Run, server: Server, say: Callable[[str], None]) -> None:
-    """Send every job that was not sent yet or has failed; jobs without an id are found by their tag.
-
-    Args:
-        run: The run.
-        server: Where jobs go.
-        say: Receives messages.
-
-    Raises:
-        BackendError: If a job is refused; those before it are sent and known.
-    """
+    """Send every job that was not sent yet or has failed; jobs without an id are found by their tag."""
     known = run.submitted()
     for job in run.jobs:
         if job.index in known or run.result_path(job).exists():
@@ -142,14 +98,7 @@ def submit_missing(run: Run, server: Server, say: Callable[[str], None]) -> None
 
 
 def fetch(run: Run, server: Server, say: Callable[[str], None], *, wait: bool) -> list[int]:
-    """Store the result of every job that is finished; returns the jobs that are missing.
-
-    Args:
-        run: The run.
-        server: Where the jobs are.
-        say: Receives messages.
-        wait: Whether to wait for jobs that still run.
-    """
+    """Store the result of every job that is finished; returns the jobs that are missing."""
     known, missing = run.submitted(), []
     for job in run.jobs:
         if run.result_path(job).exists():

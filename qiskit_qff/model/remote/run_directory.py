@@ -155,11 +155,7 @@ def operator_plan(field: ForceField) -> list[tuple[RegisterKey, Request]]:
 
 
 def job_requests(run: Run, job: PlannedJob) -> list[tuple[QubitLine | None, Request]]:
-    """The requests of one job, each with the qubits of its register.
-
-    Raises:
-        ConfigError: If it asks for others than the model has.
-    """
+    """The requests of one job, each with the qubits of its register."""
     plan, tiles = operator_plan(run.field()), run.tiles()
     try:
         return [(tiles[plan[index][0]].line, plan[index][1]) for index in job.requests]
@@ -172,17 +168,7 @@ def job_requests(run: Run, job: PlannedJob) -> list[tuple[QubitLine | None, Requ
 def plan_jobs(
     field: ForceField, settings: Settings, tiles: Mapping[RegisterKey, Tile], *, sets_per_job: int = 300
 ) -> tuple[PlannedJob, ...]:
-    """Distribute what has to be measured over jobs of a limited number of circuits and executions.
-
-    Args:
-        field: The model.
-        settings: What is measured.
-        tiles: Where each register is measured.
-        sets_per_job: Most joint circuits times parameter sets of a job.
-
-    Raises:
-        ConfigError: If one circuit has more shots than a job takes.
-    """
+    """Distribute what has to be measured over jobs of a limited number of circuits and executions."""
     sets_per_job = min(sets_per_job, JobLimits().sets_per_job(settings.shots))
     plan = operator_plan(field)
     rows: dict[tuple[int, int], list[int]] = {}
@@ -204,15 +190,7 @@ def plan_jobs(
 
 
 def snapshot_of(device: Device, field: ForceField) -> dict[str, Any]:
-    """Where each register is measured, and what the device's calibration says of its qubits, with the date.
-
-    Args:
-        device: The device.
-        field: The model.
-
-    Raises:
-        BackendError: If the device has too few qubits.
-    """
+    """Where each register is measured, and what the device's calibration says of its qubits, with the date."""
     tiles = [
         {"number": number, "register": register, "round": tile.round, **_line_entry(tile.line)}
         for (number, register), tile in place_registers(field, device).items()
@@ -226,11 +204,7 @@ def _line_entry(line: QubitLine | None) -> dict[str, Any]:
 
 
 def snapshot_tiles(snapshot: Mapping[str, Any]) -> dict[RegisterKey, Tile]:
-    """Where each register is measured, from what was written down when the run was planned.
-
-    Args:
-        snapshot: Of :func:`snapshot_of`.
-    """
+    """Where each register is measured, from what was written down when the run was planned."""
     tiles = {}
     for entry in snapshot["tiles"]:
         bonds, readouts = tuple(entry["two_qubit_errors"]), tuple(entry["readout_errors"])
@@ -240,17 +214,7 @@ def snapshot_tiles(snapshot: Mapping[str, Any]) -> dict[RegisterKey, Tile]:
 
 
 def create_run(directory: Path, model: Path, settings: Settings, snapshot: Mapping[str, Any]) -> Run:
-    """Plan a run and write it down.
-
-    Args:
-        directory: New or empty directory.
-        model: Model file; copied.
-        settings: What to measure.
-        snapshot: Calibration of the device.
-
-    Raises:
-        ConfigError: If the directory already holds a run, or files of another kind.
-    """
+    """Plan a run and write it down."""
     if (directory / "run.json").exists():
         raise ConfigError(f"{directory} already holds a run; resume it without a model, or choose another directory.")
     _check_free(directory, model)
@@ -271,11 +235,7 @@ def create_run(directory: Path, model: Path, settings: Settings, snapshot: Mappi
 
 
 def _check_free(directory: Path, model: Path) -> None:
-    """Refuse a directory that holds anything but the beginnings of the same run.
-
-    Raises:
-        ConfigError: If it does.
-    """
+    """Refuse a directory that holds anything but the beginnings of the same run."""
     content = (
         {path.name for path in directory.iterdir() if not path.name.endswith(SUFFIX)} if directory.is_dir() else set()
     )
@@ -285,11 +245,7 @@ def _check_free(directory: Path, model: Path) -> None:
 
 
 def load_run(directory: Path) -> Run:
-    """Read a run.
-
-    Raises:
-        ConfigError: If there is none, it is damaged or of a newer version, or its model was changed.
-    """
+    """Read a run."""
     path = directory / "run.json"
     if not path.exists():
         raise ConfigError(
@@ -329,11 +285,7 @@ def save_result(path: Path, data: list[Any]) -> None:
 
 
 def load_result(path: Path) -> list[Any]:
-    """Read back what :func:`save_result` wrote.
-
-    Raises:
-        ConfigError: If the file is damaged.
-    """
+    """Read back what :func:`save_result` wrote."""
     items: dict[int, dict[str, Any]] = {}
     try:
         for label, array in read_arrays(path).items():
@@ -348,11 +300,7 @@ def calibrated_model(directory: Path, *, field: ForceField | None = None) -> For
     """The model of a run, with what was measured in it; registers that are not complete keep the exact M.
 
     Args:
-        directory: A run directory with results.
         field: The model to calibrate; the one that was submitted by default.
-
-    Raises:
-        ConfigError: If no register is complete, results are damaged, or the model has other parameters.
     """
     run = load_run(directory)
     submitted = run.field()
@@ -369,14 +317,7 @@ def calibrated_model(directory: Path, *, field: ForceField | None = None) -> For
 
 
 def measured_operators(run: Run) -> dict[RegisterKey, CalibratedOperator]:
-    """Measured operators of all registers whose jobs are complete.
-
-    Args:
-        run: The run.
-
-    Raises:
-        ConfigError: If a result does not belong to the plan.
-    """
+    """Measured operators of all registers whose jobs are complete."""
     plan, registers, ids = operator_plan(run.field()), run.field().registers, run.submitted()
     lines = {key: tile.line for key, tile in run.tiles().items()}
     answers: dict[RegisterKey, list[Evaluation]] = {key: [] for key in registers}
@@ -399,11 +340,7 @@ def measured_operators(run: Run) -> dict[RegisterKey, CalibratedOperator]:
 
 
 def _answers(run: Run, job: PlannedJob) -> list[Evaluation]:
-    """What a job found, request by request.
-
-    Raises:
-        ConfigError: If the result does not belong to the plan.
-    """
+    """What a job found, request by request."""
     data, requests = load_result(run.result_path(job)), job_requests(run, job)
     if len(data) != len(requests):
         raise ConfigError(
@@ -435,11 +372,7 @@ def _provenance(run: Run, line: QubitLine | None, job_ids: list[str]) -> Provena
 
 
 def _check_same_circuits(field: ForceField, submitted: ForceField, directory: Path) -> None:
-    """Refuse a model whose M is another than the one that was measured.
-
-    Raises:
-        ConfigError: If a register, angle or weight differs.
-    """
+    """Refuse a model whose M is another than the one that was measured."""
     ours, theirs = field.registers, submitted.registers
     same = ours.keys() == theirs.keys() and all(
         one.ansatz == theirs[key].ansatz

@@ -50,12 +50,7 @@ class Server(Protocol):
         ...  # pragma: no cover
 
     def result(self, job_id: str, job: PlannedJob, *, wait: bool) -> list[Any] | None:
-        """Data of all PUBs; None if the job is not finished and need not be waited for.
-
-        Raises:
-            JobFailedError: If it will never finish.
-            BackendError: If the server cannot be asked.
-        """
+        """Data of all PUBs; None if the job is not finished and need not be waited for."""
         ...  # pragma: no cover
 
 
@@ -75,21 +70,13 @@ class LocalServer:
     """Simulated device: submitting files the job in a directory, collecting runs it there, once."""
 
     def __init__(self, run: Run) -> None:
-        """Open the directory of the server.
-
-        Args:
-            run: The run whose jobs it serves.
-        """
+        """Open the directory of the server."""
         self._run = run
         self._directory = run.directory / "server"
         self._directory.mkdir(exist_ok=True)
 
     def submit(self, job: PlannedJob) -> str:
-        """File a job; every call counts as paid.
-
-        Args:
-            job: The job.
-        """
+        """File a job; every call counts as paid."""
         tag = self._run.tag(job)
         content = {"tag": tag, "paid": self.paid(job) + 1}
         write_atomically(self._directory / f"{tag}.json", json.dumps(content).encode())
@@ -101,24 +88,11 @@ class LocalServer:
         return int(json.loads(path.read_text(encoding="utf-8"))["paid"]) if path.exists() else 0
 
     def find(self, job: PlannedJob) -> str | None:
-        """Id of a job that was filed before.
-
-        Args:
-            job: The job.
-        """
+        """Id of a job that was filed before."""
         return f"local-{self._run.tag(job)}" if self.paid(job) else None
 
     def result(self, job_id: str, job: PlannedJob, *, wait: bool) -> list[Any] | None:
-        """Run a filed job, unless its result is there.
-
-        Args:
-            job_id: The server's id.
-            job: The job.
-            wait: Whether to run it now; it cannot run in the background.
-
-        Raises:
-            JobFailedError: If no such job was filed, or its simulation fails.
-        """
+        """Run a filed job, unless its result is there."""
         if not self.paid(job) or job_id != f"local-{self._run.tag(job)}":
             raise JobFailedError(f"The local server knows no job '{job_id}'; submit it again.")
         path = self._directory / f"{self._run.tag(job)}.npz"
@@ -129,11 +103,7 @@ class LocalServer:
         return load_result(path)
 
     def _simulate(self, job: PlannedJob) -> list[Any]:
-        """Run a job on the simulated device, with a seed that belongs to the job.
-
-        Raises:
-            JobFailedError: If the simulation fails.
-        """
+        """Run a job on the simulated device, with a seed that belongs to the job."""
         run = self._run.settings
         chosen = run.seed
         name = self._run.tag(job) if chosen is None else f"{chosen}-{job.index}"
@@ -159,30 +129,14 @@ class RuntimeServer:
     """IBM Quantum, through the runtime client and its saved account."""
 
     def __init__(self, run: Run, device: Device | None = None, *, mode: Any = None) -> None:
-        """Connect; a device is needed for submitting only.
-
-        Args:
-            run: The run whose jobs it serves.
-            device: The device.
-            mode: Session or Batch that new jobs belong to.
-
-        Raises:
-            BackendError: If there is no account or no connection.
-        """
+        """Connect; a device is needed for submitting only."""
         self._run = run
         self._device = device
         self._mode = mode
         self._service = connect(f"The calibration in {run.directory}")
 
     def submit(self, job: PlannedJob) -> str:
-        """Send a job.
-
-        Args:
-            job: The job.
-
-        Raises:
-            BackendError: If there is no device, or the service refuses the job.
-        """
+        """Send a job."""
         if self._device is None:
             raise BackendError("This connection only collects; submit with qff calibrate or hardware.submit.")
         evaluator = evaluator_of(self._run, self._device, np.random.default_rng(0), self._mode)
@@ -204,31 +158,14 @@ class RuntimeServer:
         return rows, lines
 
     def find(self, job: PlannedJob) -> str | None:
-        """Id of a job that the service has under the job's tag, failed ones aside.
-
-        Args:
-            job: The job.
-
-        Raises:
-            BackendError: If the service cannot be asked.
-        """
+        """Id of a job that the service has under the job's tag, failed ones aside."""
         with client_errors("The service could not be asked for jobs"):
             found = self._service.jobs(job_tags=[self._run.tag(job)], limit=10)
             alive = [item for item in found if str(item.status()) not in _LOST]
             return str(alive[0].job_id()) if alive else None
 
     def result(self, job_id: str, job: PlannedJob, *, wait: bool) -> list[Any] | None:
-        """Result of a job.
-
-        Args:
-            job_id: The service's id.
-            job: The job.
-            wait: Whether to wait until it is finished.
-
-        Raises:
-            JobFailedError: If the job failed or was cancelled.
-            BackendError: If the service cannot be asked.
-        """
+        """Result of a job."""
         with client_errors(f"Job {job_id} (number {job.index + 1}) could not be read"):
             remote = self._service.job(job_id)
             if wait:

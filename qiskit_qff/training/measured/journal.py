@@ -103,15 +103,7 @@ class Journal:
         """Begin, or go on with the file.
 
         Args:
-            loss: What measures.
-            begun: A journal without answers, which says what the run is.
-            rng: Makes the shots of simulators; its state is kept, so that a resumed run draws what it would have.
             path: File to keep; None keeps nothing.
-            steps: Steps this run will make. Where the earlier one ended after another number, its end is forgotten.
-            resume: Whether to answer from the file first.
-
-        Raises:
-            ConfigError: If there is none to resume, it can't be read, or it belongs to another run.
         """
         self._loss, self._rng, self._path, self._steps = loss, rng, path, steps
         self._document = begun
@@ -139,11 +131,6 @@ class Journal:
 
         Args:
             angles: θ, shape ``(n_angles,)``.
-            slopes: Whether its gradient is wanted too.
-            at_end: Whether the steps are over.
-
-        Raises:
-            ConfigError: If the journal holds other angles here.
         """
         if self._position < len(self._document.entries):
             entry = self._document.entries[self._position]
@@ -167,11 +154,7 @@ class Journal:
         return sample
 
     def _set_state(self, state: dict[str, Any]) -> None:
-        """Go on with the shots where the file ends.
-
-        Raises:
-            ConfigError: If this is no state of a generator.
-        """
+        """Go on with the shots where the file ends."""
         try:
             self._rng.bit_generator.state = state
         except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
@@ -194,14 +177,7 @@ class Journal:
 
 
 def read_journal(path: Path | None) -> Document:
-    """The content of a journal file.
-
-    Args:
-        path: The file.
-
-    Raises:
-        ConfigError: If it is missing or is no journal.
-    """
+    """The content of a journal file."""
     if path is None or not path.is_file():
         raise ConfigError(f"{path}: there is no journal of a training run to resume; start without --resume.")
     try:

@@ -81,10 +81,7 @@ class MeasuredLoss:
         """Prepare the measurements.
 
         Args:
-            objective: The loss; only its sums over the data are used, no matrix of a circuit.
-            evaluators: What measures circuits of a number of qubits.
             shots: Executions per setting of a parameter set; None for exact values.
-            timing: For the estimate of processor time.
         """
         self.objective = objective
         self.shots = shots
@@ -96,7 +93,6 @@ class MeasuredLoss:
         """What one sample takes.
 
         Args:
-            slopes: Whether the gradient is measured too.
             n_circuits: Circuits that all registers of a number of qubits fill side by side; one by default.
         """
         programs = {spec.n_qubits: build_program(spec) for spec in self.objective.layout.specs}
@@ -112,7 +108,6 @@ class MeasuredLoss:
 
         Args:
             angles: θ, shape ``(n_angles,)``.
-            slopes: Whether to measure the gradient too.
         """
         layout, equations = self.objective.layout, self.objective.statistics.equations
         circuits = [(build_program(spec), angles[own]) for spec, own in zip(layout.specs, layout.angles, strict=True)]

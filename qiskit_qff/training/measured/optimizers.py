@@ -58,18 +58,10 @@ def optimise(
     """Minimise with the optimiser of a configuration.
 
     Args:
-        problem: Loss and gradient.
         start: Initial angles, shape ``(n_angles,)``.
-        asked: Optimiser, steps, learning rate.
-        warm: Whether the start is good already.
-        seed: Of SPSA's random directions.
-        on_step: Told of every step.
 
     Returns:
         Final angles, shape ``(n_angles,)``.
-
-    Raises:
-        MissingDependencyError: If qiskit-machine-learning is needed and not installed.
     """
     if asked.optimizer == "gauss_newton":
         angles = start

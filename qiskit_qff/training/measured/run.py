@@ -142,15 +142,7 @@ class MeasuredTraining:
 
 
 def check_backend(config: TrainConfig) -> None:
-    """Refuse, before any data is read, what could not run later.
-
-    Args:
-        config: With a backend.
-
-    Raises:
-        BackendError: If the backend is unknown or can't be reached.
-        ConfigError: If it can't do what is asked, or the start is neither a known word nor a file.
-    """
+    """Refuse, before any data is read, what could not run later."""
     asked = config.estimator
     assert asked.backend is not None
     build_evaluator(
@@ -173,18 +165,7 @@ def train_on_backend(
     rng: np.random.Generator,
     progress: Progress,
 ) -> tuple[TrainingResult, MeasuredTraining]:
-    """Train on losses that a backend measures.
-
-    Args:
-        frames: Training frames.
-        config: With a backend.
-        run: Journal and callbacks.
-        rng: Source of every random choice.
-        progress: Called while the data is prepared, and after every step.
-
-    Raises:
-        QFFError: From any step; what was measured stays in the journal.
-    """
+    """Train on losses that a backend measures."""
     solution_rng, start_rng, shot_rng = rng.spawn(3)
     prepared, start = prepare_start(frames, config, rng=solution_rng, progress=progress)
     with _opened(config.estimator, prepared.objective.layout, shot_rng) as machine:
@@ -203,16 +184,7 @@ def train_on_backend(
 
 
 def plan_backend_training(frames: Sequence[Frame], config: TrainConfig, *, progress: Progress) -> TrainingPlan:
-    """What training on a backend would cost; nothing is measured.
-
-    Args:
-        frames: Training frames.
-        config: With a backend.
-        progress: Called while the data is prepared.
-
-    Raises:
-        QFFError: If the data can't be trained on, or the backend can't be reached.
-    """
+    """What training on a backend would cost; nothing is measured."""
     asked = config.estimator
     # The computed solution takes long and does not change the cost.
     quick = asked.model_copy(update={"start": "scratch" if asked.start == "exact" else asked.start})
@@ -228,18 +200,10 @@ def prepare_start(
     """Data and initial angles: random ones, the computed solution, or those of an existing model.
 
     Args:
-        frames: Training frames.
         config: The configuration; ``estimator.start`` decides.
-        rng: Source of the random starts of the computed solution.
-        progress: Called as work proceeds.
 
     Returns:
         The prepared data, and angles of shape ``(n_angles,)`` or None for random ones.
-
-    Raises:
-        DataError: If the frames cannot be trained on, or hold other elements than the model.
-        BudgetError: If there are too many parameters.
-        ModelFileError: If the model cannot be read.
     """
     start = config.estimator.start
     if start not in START_WORDS:
@@ -267,18 +231,8 @@ def train_measured(
     """Train circuit angles on measured losses.
 
     Args:
-        objective: The loss.
-        machine: What measures.
-        asked: Optimiser, steps, shots.
         start: Initial angles, shape ``(n_angles,)``; None for random ones.
         run: Journal and callbacks; neither by default.
-        rng: Source of random starts and directions.
-        shot_rng: What the evaluators draw shots from; its state is kept in the journal.
-        progress: Called after every step.
-
-    Raises:
-        ConfigError: If a journal cannot be resumed.
-        BackendError: If a measurement fails.
     """
     run = run or BackendRun()
     seed = int(rng.integers(2**31))
@@ -304,12 +258,7 @@ def train_measured(
 
 
 def measured_summary(measured: MeasuredTraining, config: TrainConfig) -> dict[str, Any]:
-    """What ``metrics.json`` says of training on a backend.
-
-    Args:
-        measured: The training.
-        config: Its configuration.
-    """
+    """What ``metrics.json`` says of training on a backend."""
     everything = (measured.start, *measured.steps)
     return {
         **config.estimator.model_dump(mode="json"),
@@ -390,12 +339,7 @@ class _Run:
         return Step(loss, error, exact, self._journal.spent.circuits, self._journal.spent.shots)
 
     def decide(self, last: FloatArray, *, warm: bool) -> tuple[Kept, FloatArray, LossSample]:
-        """Of the ends of a run the one with the lowest loss, measured once more: the lowest of noisy losses is too low.
-
-        Args:
-            last: Where the optimiser ended.
-            warm: Whether the start may be kept.
-        """
+        """Of the ends of a run the one with the lowest loss, measured once more: the lowest of noisy losses is too low."""
         ends: dict[Kept, FloatArray] = {"last": last}
         if (window := _averaged_steps(self._asked)) > 1:
             ends["average"] = np.mean(self._path[-window:], axis=0)
@@ -461,11 +405,7 @@ def _document(objective: Objective, asked: EstimatorConfig, start: FloatArray, s
 
 @contextmanager
 def _opened(asked: EstimatorConfig, layout: ParameterLayout, rng: np.random.Generator) -> Iterator[Machine]:
-    """What measures all registers, in one session of the device where that is asked for.
-
-    Raises:
-        BackendError: If the device can't be reached.
-    """
+    """What measures all registers, in one session of the device where that is asked for."""
     assert asked.backend is not None
     counts, preset = Counter(spec.n_qubits for spec in layout.specs), find_preset(asked.mitigation)
     if asked.backend in SIMULATORS:
