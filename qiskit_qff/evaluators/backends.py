@@ -24,7 +24,7 @@ from qiskit_qff.errors import BackendError, ConfigError, suggest
 from qiskit_qff.evaluators.cutout import CutOutBackend, QubitLine, best_line, cut_out
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.ibm_account import client_errors, connect
-from qiskit_qff.evaluators.mitigation import MitigationPreset, NoiseModel, estimator_options, find_preset
+from qiskit_qff.evaluators.mitigation import MitigationPreset, estimator_options, find_preset
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import DEFAULT_REPETITION_DELAY, Evaluator, TimingModel
 from qiskit_qff.evaluators.tiling import TiledEvaluator, Tiling, tile, without_device
@@ -63,7 +63,6 @@ def build_evaluator(
     shots: int | None = None,
     mitigation: str = "none",
     dynamical_decoupling: bool = False,
-    noise_model: NoiseModel | None = None,
     rng: np.random.Generator,
 ) -> Evaluator:
     """Evaluator for a backend of the given name.
@@ -75,7 +74,6 @@ def build_evaluator(
         shots: Executions per circuit; None for exact values, which only ``exact`` and ``statevector`` give.
         mitigation: Preset of error mitigation, for backends that run the runtime's Estimator.
         dynamical_decoupling: Whether to decouple idle qubits, for the same backends.
-        noise_model: Learned noise of the layers, for PEC on a device.
         rng: Source of randomness of simulated shots.
 
     Raises:
@@ -101,7 +99,6 @@ def build_evaluator(
         shots=shots,
         preset=preset,
         dynamical_decoupling=dynamical_decoupling,
-        noise_model=noise_model,
         rng=rng,
     )
     return _side_by_side(alone, n_registers)
@@ -217,7 +214,6 @@ def device_evaluator(
     shots: int | None,
     preset: MitigationPreset,
     dynamical_decoupling: bool = False,
-    noise_model: NoiseModel | None = None,
     mode: Any = None,
     rng: np.random.Generator,
 ) -> PrimitiveEvaluator:
@@ -236,14 +232,12 @@ def device_evaluator(
             f"Backend '{device.name}' does not say how long its gates take, so idle qubits cannot be decoupled; leave "
             "dynamical decoupling out, or use a device such as fake_torino."
         )
-    if preset.pec and noise_model is None and not _has_gate_errors(device):
+    if preset.pec and not _has_gate_errors(device):
         raise ConfigError(
             f"Backend '{device.name}' states no errors of its gates, so there is no noise for --mitigation pec to "
             "cancel; use --mitigation none, or a device such as fake_torino."
         )
-    options = estimator_options(
-        preset, dynamical_decoupling=dynamical_decoupling, noise_model=noise_model, local=device.is_local
-    )
+    options = estimator_options(preset, dynamical_decoupling=dynamical_decoupling, local=device.is_local)
     return PrimitiveEvaluator(
         Estimator(mode=device.backend if mode is None else mode, options=options),
         backend=device.backend,
@@ -252,7 +246,7 @@ def device_evaluator(
         timing=device.timing(preset),
         line=None if device.is_local else device.line,
         rng=rng if device.is_local else None,
-        derive_noise=preset.pec and noise_model is None,
+        derive_noise=preset.pec,
     )
 
 

@@ -91,7 +91,6 @@ def estimator_options(
     preset: MitigationPreset,
     *,
     dynamical_decoupling: bool = False,
-    noise_model: NoiseModel | None = None,
     local: bool = False,
 ) -> dict[str, Any]:
     """Options of ``qiskit_ibm_runtime.executor_estimator.Estimator`` for a preset.
@@ -106,7 +105,7 @@ def estimator_options(
         "pec_mitigation": preset.pec,
     }
     if preset.pec:
-        resilience["layer_noise_model"] = noise_model or []
+        resilience["layer_noise_model"] = []
     twirling: dict[str, Any] = {"enable_gates": preset.gate_twirling, "enable_measure": preset.measure_mitigation}
     if preset.pec:
         twirling["shots_per_randomization"] = _PEC_SHOTS

@@ -128,11 +128,11 @@ def learn(
             records.append(run.round(len(records)))
             if after_round is not None:
                 after_round(records[-1])
-            reason = _reason_to_stop(config, records)
+            reason = _reason_to_stop(config, records, n_asked=len(run.asked))
         return run.finish(reason, records)
 
 
-def _reason_to_stop(config: LearnConfig, records: list[RoundRecord]) -> str | None:
+def _reason_to_stop(config: LearnConfig, records: list[RoundRecord], *, n_asked: int) -> str | None:
     """Why it is enough; None where it is not."""
     stop, last = config.stop, records[-1]
     recent = records[-stop.calm_rounds :]
@@ -141,7 +141,7 @@ def _reason_to_stop(config: LearnConfig, records: list[RoundRecord]) -> str | No
     limit = stop.force_mae_mev_per_ang
     if limit is not None and last.new is not None and last.new.force_mae_mev_per_ang < limit:
         return "accurate"
-    if last.n_labels >= stop.labels:
+    if n_asked >= stop.labels:  # labels that failed have spent the budget too
         return "labels"
     return "rounds" if len(records) >= stop.rounds else None
 

@@ -139,7 +139,7 @@ def device_figure(measured: Sequence[DeviceForces]) -> Figure:
 
 
 def calibration_part(directory: Path) -> Part | None:
-    """Models in a directory that ``qff calibrate`` made, and what a directory of jobs measured; None if there are none."""
+    """Models of a directory of ``qff calibrate``, and what a directory of jobs measured; None if there are none."""
     models: dict[str, ForceField] = {}
     if (directory / "run.json").is_file() and any((directory / "results").glob("*.npz")):
         models[directory.name] = calibrated_model(directory)

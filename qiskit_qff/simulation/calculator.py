@@ -98,6 +98,7 @@ class QFFCalculator(Calculator):
             model = load_potential(model)
         self.force_field: Potential = model
         self._uncertainty = uncertainty
+        self._estimator: UncertaintyEstimator | None = None
         self._verlet_list = VerletList(self.force_field.cutoff, skin)
         self._neighbors: NeighborList | None = None
         self._kept_atoms: Atoms | None = None
@@ -167,9 +168,10 @@ class QFFCalculator(Calculator):
 
     def _estimate(self) -> None:
         """Add uncertainties to the results."""
-        numbers: IntArray = self._known_numbers
-        estimator = estimator_of(self.force_field)
-        found = estimator.evaluate(species_index(numbers, self.force_field.species, where="structure"), self.neighbors)
+        if self._estimator is None:
+            self._estimator = estimator_of(self.force_field)
+        kinds = species_index(self._known_numbers, self.force_field.species, where="structure")
+        found = self._estimator.evaluate(kinds, self.neighbors)
         values = (found.energy_std, found.force_std, found.grades.values)
         self.results |= dict(zip(UNCERTAINTIES, values, strict=True))
 

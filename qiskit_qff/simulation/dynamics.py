@@ -28,6 +28,7 @@ References:
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -139,10 +140,10 @@ def run_dynamics(
     if settings.ensemble == "npt" and not atoms.pbc.all():
         raise DataError("npt needs a structure that is periodic in all three directions; use nvt or nve.")
     run = _Run(atoms, potential, settings, directory, model_digest=model_digest, guard=extrapolation)
-    resumed = run.begin()
     begin = time.perf_counter()
-    first_step = run.step
     try:
+        resumed = run.begin()
+        first_step = run.step
         completed = run.advance(progress, should_stop)
     finally:
         run.close()
@@ -295,6 +296,7 @@ class _Run:
             self._hottest_k = max(self._hottest_k, temperature_of(atoms))
         self._integrator: Integrator
         self._recorder: Recorder
+        self._files = ExitStack()
 
     def begin(self) -> int | None:
         """Continue from the checkpoint, or start anew where there is none; returns the checkpoint's step."""
@@ -302,10 +304,7 @@ class _Run:
         if path.exists():
             checkpoint = read_checkpoint(path)
             self._check_identity(path, checkpoint)
-            try:
-                self._restore(checkpoint)
-            except (KeyError, ValueError, TypeError, AttributeError) as error:
-                raise DataError(f"{path}: damaged checkpoint ({error}). Start the run anew with --restart.") from error
+            self._restore(checkpoint, path)
             return self.step
         if self._settings.keep_velocities:
             Stationary(self._atoms, preserve_temperature=False)
@@ -318,6 +317,7 @@ class _Run:
             assign_velocities(self._atoms, self._settings.temperature_k, rng=self._rng)
         self._integrator = build_integrator(self._atoms, self._settings, rng=self._rng)
         self._recorder = Recorder(self._directory)
+        self._files.callback(self._recorder.close)
         if self._guard is not None:
             self._guard.open(self._directory)
         self._record()
@@ -349,7 +349,7 @@ class _Run:
 
     def close(self) -> None:
         """Close the files."""
-        self._recorder.close()
+        self._files.close()
         if self._guard is not None:
             self._guard.close()
 
@@ -371,15 +371,19 @@ class _Run:
                 f"{advice}"
             )
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
+    def _restore(self, checkpoint: Checkpoint, path: Path) -> None:
         """Take up atoms, integrator, random numbers and files."""
-        self._atoms.set_cell(checkpoint.cell)
-        self._atoms.positions[:] = checkpoint.positions
-        self._atoms.set_momenta(checkpoint.momenta)
-        self._rng.bit_generator.state = dict(checkpoint.random_state)
+        try:
+            self._atoms.set_cell(checkpoint.cell)
+            self._atoms.positions[:] = checkpoint.positions
+            self._atoms.set_momenta(checkpoint.momenta)
+            self._rng.bit_generator.state = dict(checkpoint.random_state)
+        except (KeyError, ValueError, TypeError) as error:
+            raise DataError(f"{path}: damaged checkpoint ({error}). Start the run anew with --restart.") from error
         self._integrator = build_integrator(self._atoms, self._settings, rng=self._rng)
         self._integrator.restore_exchanged(float(checkpoint.exchanged_ev))
         self._recorder = Recorder(self._directory, file_sizes=checkpoint.file_sizes)
+        self._files.callback(self._recorder.close)
         if self._guard is not None:
             size = checkpoint.file_sizes.get(EXTRAPOLATING)
             self._guard.open(self._directory, size=size, state=checkpoint.watch)

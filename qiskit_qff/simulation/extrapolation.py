@@ -51,7 +51,7 @@ class ExtrapolationCounts:
     largest_grade_atom: int = 0
     """Index of that atom."""
     largest_ratio: float = 0.0
-    """Largest grade in units of the limit of its atom's element."""
+    """Largest grade in units of the limit."""
     first_step: int | None = None
     """Step at which an atom was outside for the first time."""
     stopped: bool = False

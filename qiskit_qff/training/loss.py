@@ -99,7 +99,7 @@ class LossWeights:
         return float((n_atoms * self.energy_scale) ** -2)
 
     def force_labels(self, frame: Frame) -> FloatArray:
-        """Force labels of a frame, flat, shape ``(3 n,)``, in eV/Å, without their mean, which no force field can have."""
+        """Force labels of a frame without their mean, which no force field can have, shape ``(3 n,)``, in eV/Å."""
         if frame.forces is None:
             raise DataError(f"{frame.where}: no forces; training needs energies and forces of every frame.")
         forces: FloatArray = frame.forces - frame.forces.mean(axis=0)

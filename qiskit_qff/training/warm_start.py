@@ -1,8 +1,8 @@
 """Train on with the channels of an existing model: for data that grew, where a new choice would change little.
 
 What costs most of a training, the sums over the whole pool and the search for channels, is left out; sums over the
-chosen features, posterior and the core repulsion come from the new frames. The old angles and readout weights are one
-start of the optimiser, so that more data never lead to a worse minimum than the one that was there.
+chosen features, posterior and the core repulsion come from the new frames. The model's own parameters are where
+training on a backend starts; exact training finds its optimum without them.
 """
 
 from __future__ import annotations

@@ -339,7 +339,7 @@ class _Run:
         return Step(loss, error, exact, self._journal.spent.circuits, self._journal.spent.shots)
 
     def decide(self, last: FloatArray, *, warm: bool) -> tuple[Kept, FloatArray, LossSample]:
-        """Of the ends of a run the one with the lowest loss, measured once more: the lowest of noisy losses is too low."""
+        """The end of a run with the lowest loss, measured once more: the lowest of noisy losses is too low."""
         ends: dict[Kept, FloatArray] = {"last": last}
         if (window := _averaged_steps(self._asked)) > 1:
             ends["average"] = np.mean(self._path[-window:], axis=0)
