@@ -24,8 +24,7 @@ from pathlib import Path
 import numpy as np
 from ase.io import write
 
-from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.structures.reading import read_frames, read_shipped
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "default_model.json"

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.simulation.calculator import QFFCalculator
     from qiskit_qff.structures.frame import Frame
-    from qiskit_qff.structures.reading import read_frames
-    from qiskit_qff.structures.shipped import read_shipped
+    from qiskit_qff.structures.reading import read_frames, read_shipped
     from qiskit_qff.training.pipeline import train
 
 __version__ = "0.1.0"
@@ -43,7 +42,7 @@ _HOMES = {
     "TrainConfig": "qiskit_qff.model.config",
     "load_config": "qiskit_qff.model.config",
     "read_frames": "qiskit_qff.structures.reading",
-    "read_shipped": "qiskit_qff.structures.shipped",
+    "read_shipped": "qiskit_qff.structures.reading",
     "train": "qiskit_qff.training.pipeline",
 }
 

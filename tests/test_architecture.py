@@ -14,14 +14,13 @@ CHEMISTRY = ("structures", "descriptors", "compression")
 QUANTUM = ("encoding", "circuit", "evaluators")
 
 # What every layer may import.
-FOUNDATIONS = ("array_types", "errors", "durable", "bounded", "cores")
+FOUNDATIONS = ("array_types", "errors", "durable", "cores")
 
 # Each layer may import itself, the foundations, and what stands here; nothing else of this package.
 ARROWS: dict[str, tuple[str, ...]] = {
     "array_types": (),
     "errors": (),
     "durable": (),
-    "bounded": (),
     "cores": (),
     "structures": (),
     "labelling": ("structures",),
@@ -144,7 +143,7 @@ def test_every_benchmark_has_a_smoke_run(path: Path) -> None:
     assert '"--smoke"' in path.read_text()
 
 
-ON_THE_WAY = 70
+ON_THE_WAY = 46
 """Files between `qff train` and model.json; aim: 25. Lower it whenever it falls."""
 
 

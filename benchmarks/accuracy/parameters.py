@@ -17,9 +17,8 @@ import numpy as np
 
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.metrics import compare_model, measure
-from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.shipped import read_shipped
-from qiskit_qff.structures.species import species_of
+from qiskit_qff.structures.frame import species_of
+from qiskit_qff.structures.reading import read_frames, read_shipped
 from qiskit_qff.training.defaults import resolve_config
 from qiskit_qff.training.loss import LossWeights
 from qiskit_qff.training.statistics import find_shortest

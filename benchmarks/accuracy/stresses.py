@@ -17,8 +17,7 @@ from ase.units import GPa
 from qiskit_qff import train
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.metrics import compare, measure
-from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.structures.reading import read_frames, read_shipped
 
 RESULT = Path(__file__).parents[1] / "results" / "stresses.json"
 BLOCKS = {

@@ -28,7 +28,7 @@ from qiskit_qff import __version__
 from qiskit_qff.learning.config import load_learn_config
 from qiskit_qff.learning.run import learn, read_inputs, write_frames
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.structures.reading import read_shipped
 
 RESULTS = Path(__file__).parents[1] / "results"
 RATTLE = 0.03

@@ -46,8 +46,7 @@ from qiskit_qff.simulation.settings import MDSettings
 from qiskit_qff.simulation.trajectory import Trajectory, read_trajectory
 from qiskit_qff.simulation.transport import CM2_PER_S, mean_squared_displacements, transport
 from qiskit_qff.structures.framework import missing_bonds
-from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.shipped import NAMES, read_shipped
+from qiskit_qff.structures.reading import NAMES, read_frames, read_shipped
 
 RESULTS = Path(__file__).parents[1] / "results" / "stability.json"
 KINDS = ("nvt", "nve", "npt", "supercell")

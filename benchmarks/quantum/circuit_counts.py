@@ -21,8 +21,7 @@ from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.measured import predict_measured
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.structures.reading import read_frames, read_shipped
 
 RESULT = Path(__file__).parents[1] / "results" / "circuit_counts.json"
 

@@ -22,7 +22,7 @@ from qiskit_aer.primitives import EstimatorV2
 from qiskit_machine_learning.gradients import ParamShiftEstimatorGradient
 
 from qiskit_qff import train
-from qiskit_qff.circuit.program import diagonal_observable
+from qiskit_qff.circuit.ansatz import diagonal_observable
 from qiskit_qff.encoding.preparation import loader_circuit
 from qiskit_qff.encoding.tree import loader_angles, tree_layout
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator

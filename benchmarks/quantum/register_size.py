@@ -22,8 +22,7 @@ from qiskit_qff.evaluators.backends import evaluators_for
 from qiskit_qff.model.calibrated_operator import Provenance
 from qiskit_qff.model.calibration import calibrate
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.structures.reading import read_frames, read_shipped
 
 RESULT = Path(__file__).parents[1] / "results" / "register_size.json"
 

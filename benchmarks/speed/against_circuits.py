@@ -32,15 +32,14 @@ from qiskit.primitives import StatevectorEstimator
 from qiskit_aer.primitives import EstimatorV2
 
 from qiskit_qff import train
-from qiskit_qff.circuit.program import diagonal_observable
+from qiskit_qff.circuit.ansatz import diagonal_observable
 from qiskit_qff.encoding.preparation import loader_circuit
 from qiskit_qff.encoding.tree import loader_angles, tree_layout
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.strategies.environment import amplitude_gradients
 from qiskit_qff.model.config import OptimizerConfig, TrainConfig
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.structures.reading import read_frames, read_shipped
 
 RESULTS = Path(__file__).parents[1] / "results"
 MAX_DIFFERENCE = 1e-8

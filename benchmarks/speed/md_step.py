@@ -37,8 +37,7 @@ from qiskit_qff.simulation.calculator import QFFCalculator
 from qiskit_qff.simulation.dynamics import assign_velocities
 from qiskit_qff.simulation.lammps import load_mpi, start_lammps
 from qiskit_qff.structures.neighbors import VerletList
-from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.structures.reading import read_frames, read_shipped
 
 RESULTS = Path(__file__).parents[1] / "results"
 SKIN, TWOJMAX, N_BISPECTRUM = 1.0, 6, 30

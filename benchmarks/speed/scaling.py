@@ -33,8 +33,7 @@ from qiskit_qff.model.config import OptimizerConfig, TrainConfig
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.lammps import mpi_launcher
 from qiskit_qff.structures.neighbors import VerletList
-from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.structures.reading import read_frames, read_shipped
 
 RESULTS = Path(__file__).parents[1] / "results"
 SIZES = ((2, 2, 3), (4, 5, 6), (10, 11, 11))

@@ -11,7 +11,7 @@ from typing import Any
 from error_messages import GAP, error_classes, messages
 from sphinx.application import Sphinx
 
-from qiskit_qff.model.config_text import choices, config_schema
+from qiskit_qff.model.config import choices, config_schema
 from qiskit_qff.structures.frame import ENERGY_NAMES, FORCE_NAMES, STRESS_NAMES, VIRIAL_NAMES
 
 TARGET = Path(__file__).parents[1] / "_generated"

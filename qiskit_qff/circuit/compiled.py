@@ -25,7 +25,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import CircuitInstruction, Parameter, ParameterExpression, ParameterVector
 
 from qiskit_qff.array_types import ComplexArray, FloatArray, IntArray
-from qiskit_qff.circuit.program import CircuitProgram
+from qiskit_qff.circuit.ansatz import CircuitProgram
 from qiskit_qff.errors import ConfigError
 
 AnyArray = NDArray[np.inexact[Any]]

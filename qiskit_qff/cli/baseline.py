@@ -64,8 +64,7 @@ def baseline(
 ) -> None:
     """Fit classical models of at most as many parameters to the same frames, and compare."""
     parameters = dict(locals())
-    from qiskit_qff.cli.configuration import configuration
-    from qiskit_qff.cli.training_run import tell_data
+    from qiskit_qff.cli.training_run import configuration, tell_data
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.training.pipeline import read_training_data
 

@@ -76,7 +76,7 @@ def evaluate(
     from qiskit_qff.model.ledger import parameter_count, parameters_in_words
     from qiskit_qff.model.metrics import measure
     from qiskit_qff.report.record import EVALUATION, NOT_IN_TRAINING, RECORD
-    from qiskit_qff.structures.shipped import read_source
+    from qiskit_qff.structures.reading import read_source
     from qiskit_qff.structures.validation import ensure_sound
 
     output = Output(as_json=json)
@@ -348,7 +348,7 @@ def _rehearse(
     from qiskit_qff.evaluators.mitigation import find_preset
     from qiskit_qff.evaluators.primitive import JobLimits
     from qiskit_qff.model.quantum_cost import evaluation_circuits
-    from qiskit_qff.structures.species import species_index
+    from qiskit_qff.structures.frame import species_index
 
     for frame in frames:
         species_index(frame.numbers, field.species, where=frame.where)

@@ -135,7 +135,7 @@ def md(
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.simulation.recording import CHECKPOINT
     from qiskit_qff.simulation.settings import MDSettings, default_timestep
-    from qiskit_qff.structures.species import species_index
+    from qiskit_qff.structures.frame import species_index
 
     output = Output(as_json=json)
     is_ours = (out / CHECKPOINT).exists()
@@ -209,7 +209,7 @@ def fenced_or_not(field: "ForceField", fence: bool | None, output: Output) -> "F
 
 def read_structure(structure: str, index: int) -> "Frame":
     """One frame of a file, or of the shipped data."""
-    from qiskit_qff.structures.shipped import read_source
+    from qiskit_qff.structures.reading import read_source
     from qiskit_qff.structures.validation import ensure_sound
 
     frames = read_source(structure)

@@ -41,7 +41,7 @@ def select(
 ) -> None:
     """Choose frames to label: far from the training data, and unlike each other."""
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.structures.shipped import read_source
+    from qiskit_qff.structures.reading import read_source
     from qiskit_qff.structures.validation import ensure_sound
     from qiskit_qff.training.selection import grade_candidates
     from qiskit_qff.training.selection import select as take

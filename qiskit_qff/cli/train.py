@@ -85,8 +85,7 @@ def train(
     """Train a force field and report its errors on held-out frames."""
     parameters = dict(locals())
     from qiskit_qff.cli import training_run as run
-    from qiskit_qff.cli.configuration import configuration
-    from qiskit_qff.cli.estimator_run import check_journal
+    from qiskit_qff.cli.training_run import check_journal, configuration
     from qiskit_qff.model.config import START_WORDS
     from qiskit_qff.report.directory import write_report
     from qiskit_qff.report.record import CONFIG, MODEL
@@ -135,7 +134,7 @@ def train(
 
 def _check_estimator(config: "TrainConfig", parameters: "Mapping[str, Any]") -> None:
     """Refuse what training on a backend could not do, before any data is read."""
-    from qiskit_qff.cli.configuration import SETTINGS, option_of
+    from qiskit_qff.cli.training_run import SETTINGS, option_of
     from qiskit_qff.training.measured.run import check_backend
 
     if config.estimator.backend is not None:

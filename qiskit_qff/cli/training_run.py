@@ -1,31 +1,148 @@
-"""What ``qff train`` and ``qff demo`` show and write of a training run."""
+"""What ``qff train`` and ``qff demo`` share: the configuration of a run, and what they show and write of it."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from ase.data import chemical_symbols
 
 from qiskit_qff import __version__
-from qiskit_qff.cli.configuration import CONFIG_SUFFIXES
-from qiskit_qff.cli.estimator_run import JOURNAL, tell_measured, tell_plan, tell_step
 from qiskit_qff.cli.evaluate import metrics_table
 from qiskit_qff.cli.info import print_ledger
 from qiskit_qff.cli.output import Output, plain
 from qiskit_qff.cli.stresses import count_stresses, tell_stresses
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.model.config_text import commented_yaml
+from qiskit_qff.evaluators.protocol import Cost
+from qiskit_qff.model.config import (
+    EstimatorConfig,
+    TrainConfig,
+    commented_yaml,
+    load_config,
+    parse_config,
+    with_absolute_paths,
+)
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.ledger import parameter_count
 from qiskit_qff.report.record import CONFIG, METRICS, MODEL, RECORD, Example, Record, environment
+from qiskit_qff.structures.reading import is_shipped
 from qiskit_qff.structures.validation import formula
-from qiskit_qff.training.measured.run import BackendRun, measured_summary, plan_backend_training
+from qiskit_qff.training.measured.run import (
+    BackendRun,
+    MeasuredTraining,
+    Step,
+    TrainingPlan,
+    measured_summary,
+    plan_backend_training,
+)
 from qiskit_qff.training.pipeline import TrainedModel, TrainingData
 
-if TYPE_CHECKING:
-    from qiskit_qff.model.config import TrainConfig
+JOURNAL = "journal.json"
+STATEVECTOR_NOISE = (
+    "statevector adds normal noise of the precision that the shots stand for, up to 2.4 times what such shots would "
+    "give; aer and exact draw shots"
+)
+
+
+def check_journal(out: Path, *, resume: bool, force: bool) -> None:
+    """Keep what was measured from being overwritten."""
+    journal = out / JOURNAL
+    if resume and not journal.is_file():
+        raise ConfigError(f"--resume: {journal} does not exist; leave --resume out to begin.")
+    if journal.exists() and not (resume or force):
+        raise ConfigError(
+            f"--out {out}: holds {JOURNAL}, the measurements of an earlier run. Add --resume to go on with it, "
+            "--force to begin anew, or choose another directory."
+        )
+
+
+def tell_measured(measured: MeasuredTraining, output: Output) -> None:
+    """Say where training on a backend began and ended, and what it cost."""
+    output.say(
+        f"loss on the backend: {measured.start.loss:.4g} at the start, {measured.final.loss:.4g} "
+        f"± {measured.final.std_error:.2g} after {len(measured.steps)} steps (exact: {measured.start.exact_loss:.4g}, "
+        f"{measured.final.exact_loss:.4g}); {_words(measured.cost)}"
+    )
+
+
+def tell_plan(plan: TrainingPlan, asked: EstimatorConfig, output: Output) -> None:
+    """Say what a step and the run will cost, before anything runs."""
+    step = {"spsa": "two losses", "l_bfgs_b": "a loss and a gradient, more where its line search goes on"}
+    each = step.get(asked.optimizer, "a loss and a gradient")
+    output.say(f"{asked.backend}, {asked.optimizer}, mitigation {asked.mitigation}; a step is {each}")
+    if asked.backend == "statevector" and asked.shots is not None:
+        output.say(STATEVECTOR_NOISE)
+    output.say(f"one step: {_words(plan.step)}")
+    output.say(f"start, {plan.n_steps} steps and end: {_words(plan.total)}")
+
+
+def tell_step(number: int, step: Step, output: Output) -> None:
+    """Say what a step of the optimiser found."""
+    output.note(
+        f"step {number}: loss {step.loss:.4g} ± {step.std_error:.1g} (exact {step.exact_loss:.4g}), "
+        f"{step.circuits} circuits so far"
+    )
+
+
+def _words(cost: Cost) -> str:
+    """A cost in words."""
+    if not cost.shots:
+        return f"{cost.circuits:,} circuits, exact values"
+    return f"{cost.circuits:,} circuits, {cost.shots:,} shots, about {cost.seconds:,.0f} s on a processor"
+
+
+CONFIG_SUFFIXES = {".yaml", ".yml"}
+
+SETTINGS = {
+    "split": "data.split",
+    "test_fraction": "data.test_fraction",
+    "group": "data.group",
+    "framework": "data.framework",
+    "cutoff": "descriptor.r_cut",
+    "stress_scale": "loss.stress_scale_mev_per_ang3",
+    "max_parameters": "max_parameters",
+    "seed": "seed",
+    "restarts": "optimizer.restarts",
+    "backend": "estimator.backend",
+    "shots": "estimator.shots",
+    "optimizer": "estimator.optimizer",
+    "steps": "estimator.steps",
+    "start": "estimator.start",
+    "mitigation": "estimator.mitigation",
+    "mode": "estimator.mode",
+}
+"""Settings that parameters of commands give, by the name of the parameter."""
+
+
+def option_of(parameter: str) -> str:
+    """How the option of a command's parameter is spelt."""
+    return "--r-cut" if parameter == "cutoff" else f"--{parameter.replace('_', '-')}"
+
+
+def configuration(source: Path, parameters: Mapping[str, Any]) -> TrainConfig:
+    """The configuration of a run.
+
+    Args:
+        parameters: Of the command, by name; those of :data:`SETTINGS` that are not None are applied.
+    """
+    if source.suffix.lower() in CONFIG_SUFFIXES:
+        base = load_config(source)
+    elif is_shipped(source) or source.exists():
+        config = TrainConfig()
+        named = config.model_copy(update={"data": config.data.model_copy(update={"path": str(source)})})
+        base = with_absolute_paths(named, Path())
+    else:
+        raise ConfigError(f"{source}: there is no such file. Give a data file, or a configuration ending in .yaml.")
+    settings, options = base.model_dump(mode="json"), {}
+    for parameter, name in SETTINGS.items():
+        if (value := parameters.get(parameter)) is not None:
+            section, _, key = name.rpartition(".")
+            (settings[section] if section else settings)[key] = value
+            options[name] = option_of(parameter)
+    return parse_config(settings, where=str(source), options=options)
+
 
 REPORT, FIGURES = "report.html", "figures"
 OWN_FILES = (MODEL, METRICS, CONFIG, RECORD, FIGURES, REPORT)

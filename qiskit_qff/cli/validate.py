@@ -27,8 +27,7 @@ def validate(
     json: JsonOption = False,
 ) -> None:
     """Check structures and labels; exit code 2 if they can't be read or can't be trained on."""
-    from qiskit_qff.structures.reading import read_frames
-    from qiskit_qff.structures.shipped import seen_path
+    from qiskit_qff.structures.reading import read_frames, seen_path
     from qiskit_qff.structures.validation import summarize, validate_frames
     from qiskit_qff.training.label_consistency import label_consistency
 

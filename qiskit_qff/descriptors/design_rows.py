@@ -14,9 +14,9 @@ import numpy as np
 
 from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.descriptors.blocks import Block, fill_channels, gather, make_block, next_block
+from qiskit_qff.descriptors.channels import ChannelTables
 from qiskit_qff.descriptors.eights import LANES, load, repeated, store, total
-from qiskit_qff.descriptors.harmonics import fill_gradients, fill_harmonics, fill_polynomials
-from qiskit_qff.descriptors.tables import ChannelTables
+from qiskit_qff.descriptors.functions import fill_gradients, fill_harmonics, fill_polynomials
 
 STRAIN_ROWS = (0, 1, 2, 1, 0, 0)
 """First axis of the six components of a strain, xx, yy, zz, yz, xz, xy."""

@@ -15,9 +15,8 @@ from typing import Literal
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.descriptors.angular_functions import cosine_powers
 from qiskit_qff.descriptors.channels import ChannelSet
-from qiskit_qff.descriptors.radial import gaussian_rows, power_rows
+from qiskit_qff.descriptors.functions import cosine_powers, gaussian_rows, power_rows
 
 BONDS = ((1.05, 0.2), (1.3, 0.5))
 """Three-body radial Gaussians of bonded neighbours: centre in units of the pair's shortest distance, width in Å."""

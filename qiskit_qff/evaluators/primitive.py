@@ -24,7 +24,7 @@ from qiskit.quantum_info import SparsePauliOp
 from qiskit.transpiler import generate_preset_pass_manager
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.circuit.program import diagonal_observable
+from qiskit_qff.circuit.ansatz import diagonal_observable
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.cutout import QubitLine
 from qiskit_qff.evaluators.ibm_account import client_errors

@@ -16,7 +16,7 @@ from typing import Any
 from ase.calculators.calculator import BadConfiguration, CalculatorError, get_calculator_class
 from ase.calculators.names import names
 
-from qiskit_qff.bounded import read_yaml
+from qiskit_qff.durable import read_yaml
 from qiskit_qff.errors import ConfigError, MissingDependencyError
 from qiskit_qff.labelling.cp2k import Cp2k, Cp2kOptions
 

@@ -28,10 +28,8 @@ from qiskit_qff.learning.records import Learnt, RoundRecord, RunOutcome
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.metrics import Metrics, compare_model, measure
 from qiskit_qff.model.uncertainty import UncertaintyEstimator
-from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.shipped import read_source
-from qiskit_qff.structures.species import species_of
+from qiskit_qff.structures.frame import Frame, species_of
+from qiskit_qff.structures.reading import read_frames, read_source
 from qiskit_qff.structures.validation import ensure_sound
 from qiskit_qff.training.pipeline import train
 

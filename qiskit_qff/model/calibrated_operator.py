@@ -14,11 +14,15 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.circuit.program import BoundProgram
+from qiskit_qff.circuit.ansatz import BoundProgram
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost
-from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, pair_response, vector_operator
-from qiskit_qff.evaluators.strategies.vector import programmed_vector
+from qiskit_qff.evaluators.strategies.operator import (
+    MeasuredOperator,
+    pair_response,
+    programmed_vector,
+    vector_operator,
+)
 
 Design = Literal["settings", "pairs", "signed_pairs", "first_column"]
 """How M was measured: n + 1 settings of its vector, or pair states; in files of version 0.1 also pair states with both

@@ -8,13 +8,39 @@ from dataclasses import dataclass
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray, IntArray
-from qiskit_qff.descriptors.fence import Fence, no_fence
-from qiskit_qff.descriptors.quadratic import quadratic_forces
-from qiskit_qff.descriptors.tables import ChannelTables, make_tables
+from qiskit_qff.descriptors.channels import ChannelTables, make_tables
+from qiskit_qff.descriptors.quadratic import Fence, no_fence, quadratic_forces
 from qiskit_qff.model.core_repulsion import CoreRepulsion
-from qiskit_qff.model.prediction import Prediction
 from qiskit_qff.model.species_model import SpeciesModel
 from qiskit_qff.structures.neighbors import NeighborList
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the force field says of one structure."""
+
+    energies: FloatArray
+    """Energy of each atom, shape ``(n,)``, in eV."""
+    forces: FloatArray
+    """Forces, shape ``(n, 3)``, in eV/Å."""
+    virial: FloatArray
+    """dE/dstrain, symmetric, shape ``(3, 3)``, in eV; divided by the volume it is the stress."""
+
+    @property
+    def energy(self) -> float:
+        """Total energy in eV."""
+        return float(self.energies.sum())
+
+    def stress(self, volume: float) -> FloatArray:
+        """Stress, ASE sign.
+
+        Args:
+            volume: Cell volume in Å^3.
+
+        Returns:
+            Shape ``(3, 3)``, in eV/Å^3.
+        """
+        return self.virial / volume
 
 
 @dataclass(frozen=True)

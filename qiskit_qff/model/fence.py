@@ -34,12 +34,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
-from qiskit_qff.descriptors.fence import Fence
-from qiskit_qff.model.evaluation import FoldedForceField
+from qiskit_qff.descriptors.quadratic import Fence
+from qiskit_qff.model.evaluation import FoldedForceField, Prediction
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.prediction import Prediction
+from qiskit_qff.structures.frame import species_index
 from qiskit_qff.structures.neighbors import NeighborList
-from qiskit_qff.structures.species import species_index
 
 MARGIN = 0.5
 """How far the walls stand off the farthest training atom, in standard deviations of v."""

@@ -5,39 +5,97 @@ r"""The force field: descriptors, circuits and a core repulsion joined into ener
 
 This is the one place where chemistry and quantum circuits meet. Here M is computed exactly from each register's
 circuit, or taken from a calibration; :mod:`qiskit_qff.evaluators` obtains the same numbers from any Estimator.
+
+Model files: one versioned JSON document, data only.
 """
 
 from __future__ import annotations
 
+import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.cores import n_cores, thread_pool
 from qiskit_qff.descriptors.blocks import channel_values
-from qiskit_qff.encoding.amplitudes import amplitude_vectors
-from qiskit_qff.errors import ConfigError
+from qiskit_qff.durable import read_json, write_atomically
+from qiskit_qff.encoding.tree import amplitude_vectors
+from qiskit_qff.errors import ConfigError, ModelFileError, QFFError
 from qiskit_qff.model.core_repulsion import CoreRepulsion
-from qiskit_qff.model.evaluation import FoldedForceField
+from qiskit_qff.model.evaluation import FoldedForceField, Prediction
 from qiskit_qff.model.ledger import Ledger, ledger_of
-from qiskit_qff.model.model_file import read_model, write_model
-from qiskit_qff.model.prediction import Prediction
-from qiskit_qff.model.register import Register, RegisterKey
-from qiskit_qff.model.species_model import SpeciesModel
+from qiskit_qff.model.species_model import Register, RegisterKey, SpeciesModel
 from qiskit_qff.model.uncertainty import LIMIT, Posterior, UncertaintyEstimator
-from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.identity import is_among
+from qiskit_qff.structures.frame import Frame, is_among, species_index
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
-from qiskit_qff.structures.species import species_index
 
 if TYPE_CHECKING:
     from qiskit.primitives import BaseEstimatorV2
     from qiskit_machine_learning.neural_networks import EstimatorQNN
+
+FORMAT = "qiskit_qff model"
+VERSION = 7
+"""7 has a posterior; feature statistics and committees of older files are ignored. 6 has registers; 1 to 5 have one
+circuit per species and are read as one register each."""
+MAX_BYTES = 64 * 1024 * 1024
+"""Larger files are refused: a real one takes a few hundred kilobytes."""
+
+Model = TypeVar("Model")
+
+
+def write_model(path: Path, content: Mapping[str, Any], *, replace: bool = True) -> None:
+    """Write a model; the file appears whole or not at all."""
+    document = {"format": FORMAT, "version": VERSION, **content}
+    try:
+        text = json.dumps(document, indent=1, allow_nan=False)
+    except ValueError as error:
+        raise ModelFileError(f"{path}: the model holds a number that is not finite; it was not written.") from error
+    write_atomically(path, text + "\n", replace=replace)
+
+
+def read_model(path: Path, build: Callable[[Mapping[str, Any]], Model]) -> Model:
+    """Read a model."""
+    document = _read_document(path)
+    version = document.get("version")
+    if not isinstance(version, int) or version < 1:
+        raise ModelFileError(f"{path}: has no valid version number (found {version!r}); train the model again.")
+    if version > VERSION:
+        raise ModelFileError(
+            f"{path}: is a model of format version {version}, this package reads up to {VERSION}; "
+            "upgrade it with 'pip install --upgrade qiskit_qff'."
+        )
+    try:
+        return build(document)
+    except QFFError as error:
+        raise ModelFileError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
+        raise ModelFileError(
+            f"{path}: is damaged or was edited ({type(error).__name__}: {error}); restore it or train again."
+        ) from error
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    """The JSON document of a model file."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ModelFileError(f"{path}: {size} bytes is more than a model can have ({MAX_BYTES}).")
+        document = read_json(path, max_bytes=MAX_BYTES)
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{path}: no such model file; 'qff train' writes one as DIR/model.json.") from error
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise ModelFileError(f"{path}: is not JSON ({error}); give a model.json written by 'qff train'.") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ModelFileError(f"{path}: is not a model file; give a model.json written by 'qff train'.")
+    return document
+
 
 SEEN_FRAMES = "training_frames"
 """Key of :attr:`ForceField.metadata` that holds the hashes of the training frames."""
@@ -87,7 +145,7 @@ class ForceField:
 
     @cached_property
     def training_hashes(self) -> frozenset[str]:
-        """Hashes of the training frames (:func:`~qiskit_qff.structures.identity.frame_hash`); empty if unknown."""
+        """Hashes of the training frames (:func:`~qiskit_qff.structures.frame.frame_hash`); empty if unknown."""
         return frozenset(map(str, self.metadata.get(SEEN_FRAMES, ())))
 
     def has_seen(self, frame: Frame) -> bool:

@@ -26,8 +26,8 @@ from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request,
 from qiskit_qff.evaluators.strategies import density, environment
 from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, evaluate_side_by_side, measure_operators
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.register import RegisterKey
 from qiskit_qff.model.sensitivity import Environments, environments
+from qiskit_qff.model.species_model import RegisterKey
 from qiskit_qff.structures.frame import Frame
 
 Strategy = Literal["environment", "density", "operator"]

@@ -12,7 +12,7 @@ from qiskit_qff.evaluators.backends import Device, device_tiling
 from qiskit_qff.evaluators.cutout import QubitLine
 from qiskit_qff.evaluators.strategies.operator import largest_first
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.register import RegisterKey
+from qiskit_qff.model.species_model import RegisterKey
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,8 @@ from qiskit_qff.evaluators.strategies.operator import n_circuits, operator_reque
 from qiskit_qff.evaluators.tasks import loader_task
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.placement import place_registers, rounds_of
-from qiskit_qff.model.register import Register, RegisterKey
 from qiskit_qff.model.remote.run_directory import Settings, plan_jobs
+from qiskit_qff.model.species_model import Register, RegisterKey
 from qiskit_qff.structures.frame import Frame
 
 QUANTITIES = ("once", "energy", "forces", "gradient")

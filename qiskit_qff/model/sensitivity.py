@@ -15,14 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray, IntArray
+from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.design_rows import channel_jacobian
-from qiskit_qff.descriptors.tables import make_tables
-from qiskit_qff.encoding.amplitudes import amplitude_vectors
+from qiskit_qff.encoding.tree import amplitude_vectors
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.register import RegisterKey
-from qiskit_qff.structures.frame import Frame
+from qiskit_qff.model.species_model import RegisterKey
+from qiskit_qff.structures.frame import Frame, species_index
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
-from qiskit_qff.structures.species import species_index
 
 
 @dataclass(frozen=True, eq=False)

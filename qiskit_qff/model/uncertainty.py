@@ -41,13 +41,12 @@ import numpy as np
 
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.descriptors.blocks import channel_values
+from qiskit_qff.descriptors.channels import ChannelTables, make_tables
 from qiskit_qff.descriptors.design_rows import linear_design
-from qiskit_qff.descriptors.tables import ChannelTables, make_tables
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.species_model import SpeciesModel
-from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.frame import Frame, species_index
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
-from qiskit_qff.structures.species import species_index
 
 QUANTILE = 0.999
 """Share of the training atoms of a species that lie within its edge."""

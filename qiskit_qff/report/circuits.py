@@ -10,8 +10,7 @@ from ase.data import chemical_symbols
 from qiskit import QuantumCircuit, transpile
 from qiskit.transpiler import CouplingMap
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
-from qiskit_qff.circuit.program import CircuitProgram
+from qiskit_qff.circuit.ansatz import AnsatzSpec, CircuitProgram, build_program
 from qiskit_qff.encoding.preparation import loader_circuit
 from qiskit_qff.model.force_field import ForceField
 

@@ -11,8 +11,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.bounded import read_json
-from qiskit_qff.durable import write_atomically
+from qiskit_qff.durable import read_json, write_atomically
 from qiskit_qff.errors import DataError
 from qiskit_qff.evaluators.protocol import Cost
 from qiskit_qff.model.force_field import ForceField

@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from qiskit_qff.bounded import read_json
+from qiskit_qff.durable import read_json
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.learning.records import REASONS, RoundRecord
 from qiskit_qff.model.metrics import MEV_PER_EV, Metrics

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.bounded import read_json
+from qiskit_qff.durable import read_json
 from qiskit_qff.errors import DataError
 from qiskit_qff.report.figures import INK, PALETTE, STYLE, lines, new_figure
 from qiskit_qff.report.page import Panel, Part, Section

@@ -19,7 +19,7 @@ import numpy as np
 
 from qiskit_qff import __version__
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.bounded import read_json
+from qiskit_qff.durable import read_json
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.metrics import Comparison
 from qiskit_qff.structures.frame import Frame

@@ -8,8 +8,8 @@ import numpy as np
 import yaml
 from ase.data import chemical_symbols
 
-from qiskit_qff.bounded import read_json, read_yaml
 from qiskit_qff.circuit.ansatz import build_program
+from qiskit_qff.durable import read_json, read_yaml
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.ledger import parameters_in_words
 from qiskit_qff.model.metrics import MEV_PER_EV, Comparison, Coverage, Metrics, mean_absolute

@@ -21,8 +21,7 @@ from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.descriptors.design_rows import STRAIN_COLUMNS, STRAIN_ROWS
 from qiskit_qff.errors import DataError, MissingDependencyError
 from qiskit_qff.simulation.lammps import INSTALL, load_mpi, start_lammps
-from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.species import species_index
+from qiskit_qff.structures.frame import Frame, species_index
 
 TENSOR = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
 """Where LAMMPS's six components stand in a symmetric tensor."""

@@ -16,8 +16,8 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.errors import ConfigError, DataError
+from qiskit_qff.structures.frame import species_index
 from qiskit_qff.structures.neighbors import NeighborList, VerletList
-from qiskit_qff.structures.species import species_index
 
 if TYPE_CHECKING:
     from qiskit_qff.model.uncertainty import UncertaintyEstimator

@@ -17,7 +17,7 @@ from ase import Atoms
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.uncertainty import Grades, UncertaintyEstimator
 from qiskit_qff.simulation.recording import open_at
-from qiskit_qff.structures.species import species_index
+from qiskit_qff.structures.frame import species_index
 
 EXTRAPOLATING = "extrapolating.extxyz"
 INTERVAL = 10

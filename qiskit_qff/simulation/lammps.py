@@ -34,7 +34,7 @@ from qiskit_qff.model.fence import FencedForceField
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.lammps_coupling import FIX, SKIN, ForceFieldCallback
 from qiskit_qff.simulation.settings import MDSettings
-from qiskit_qff.structures.species import species_index
+from qiskit_qff.structures.frame import species_index
 
 INSTALL = "pip install 'qiskit_qff[lammps]'"
 SETUP, RUN, MODEL, STRUCTURE, RUNNER = "setup.lmp", "run.lmp", "model.json", "structure.data", "run.py"

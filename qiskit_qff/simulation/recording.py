@@ -23,8 +23,7 @@ from ase.io.extxyz import write_extxyz
 from numpy.typing import NDArray
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.bounded import parse_json, read_arrays
-from qiskit_qff.durable import try_lock, write_atomically
+from qiskit_qff.durable import parse_json, read_arrays, try_lock, write_atomically
 from qiskit_qff.errors import DataError
 
 TRAJECTORY = "trajectory.extxyz"

@@ -3,13 +3,29 @@
 Labels are found under the names that programs give them, whatever the case; the first one present wins. A *stress* is
 in eV/Å³ with ASE's sign, ``σ = (1/V) dE/dε``; a *virial*, as GAP and NEP files store it, is in eV with the other sign,
 ``W = -V σ``. ``free_energy`` is only a fallback: programs that write both mean ``energy`` to be learnt.
+
+:func:`species_of` and :func:`species_index` say which elements occur, and where each stands in a model's list.
+
+:func:`frame_hash` tells whether a model has seen a frame before. Hashing rounded coordinates fails: of 300 coordinates
+one is always about to round the other way. So the geometry is reduced to :data:`PROJECTIONS` numbers in Å, weighted
+sums over all atoms of sines of the fractional coordinates (which do not change when an atom is moved by a lattice
+vector), of positions across non-periodic directions, and of the cell. The hash is of these numbers in steps of
+:data:`STEP`. Noise of 1e-6 Å in every coordinate changes them by at most 2e-5 Å, an atom moved by 0.01 Å by several
+steps. A number within :data:`TOLERANCE` of the end of a step may fall into the next one in another file;
+:func:`is_among` therefore tries both.
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from hashlib import sha256, shake_256
+from itertools import product
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from ase.data import chemical_symbols
 from numpy.typing import ArrayLike
 
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
@@ -17,6 +33,104 @@ from qiskit_qff.errors import DataError
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+PROJECTIONS = 4
+"""Numbers that a geometry is reduced to."""
+STEP = 1e-3
+"""Å; what they are rounded to."""
+TOLERANCE = 1e-4
+"""Å; five times the largest change seen when 2,861 frames of 50 to 114 atoms were rounded to 1e-6 Å."""
+DIGITS = 16
+"""Hexadecimal digits of a hash."""
+
+
+def frame_hash(frame: Frame) -> str:
+    """Hash of elements, periodicity, positions and periodic cell vectors; labels and tags do not count.
+
+    Atoms moved by lattice vectors leave it unchanged, and so do files that keep 8 decimals, but for one frame in
+    thousands (with 6 decimals: one in 100); :func:`is_among` finds these too. It differs for another order of the
+    atoms and for a frame that was rotated or moved as a whole.
+
+    Args:
+        frame: Finite positions and cell.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    return _digest(frame, np.floor(_projections(frame) / STEP).astype(np.int64).tolist())
+
+
+def is_among(frame: Frame, hashes: AbstractSet[str]) -> bool:
+    """Whether one of the hashes is that of this frame, whatever noise below 1e-6 Å was added to it.
+
+    Args:
+        frame: Finite positions and cell.
+        hashes: From :func:`frame_hash`.
+    """
+    return any(candidate in hashes for candidate in _candidates(frame))
+
+
+def _candidates(frame: Frame) -> Iterator[str]:
+    """The hashes that the frame may have in another file."""
+    places = _projections(frame) / STEP
+    margin = TOLERANCE / STEP
+    ends = [sorted({int(np.floor(place - margin)), int(np.floor(place + margin))}) for place in places]
+    for steps in product(*ends):
+        yield _digest(frame, steps)
+
+
+def _projections(frame: Frame) -> FloatArray:
+    """The numbers a geometry is reduced to, shape ``(PROJECTIONS,)``, in Å."""
+    cell = frame.cell[frame.pbc]
+    fractional = frame.positions @ np.linalg.pinv(cell)
+    across = frame.positions - fractional @ cell
+    lengths = np.linalg.norm(cell, axis=1) / (2.0 * np.pi)
+    sizes = [fractional.size, fractional.size, across.size, cell.size]
+    result = np.empty(PROJECTIONS)
+    for k in range(PROJECTIONS):
+        phases, *weights = np.split(_uniform(sum(sizes), seed=k), np.cumsum(sizes)[:-1])
+        turns = 2.0 * np.pi * (fractional.ravel() + phases)
+        waves = np.sin(turns).reshape(fractional.shape) * lengths
+        parts = zip(weights, (waves, across, cell), strict=True)
+        result[k] = sum(float((2.0 * weight - 1.0) @ part.ravel()) for weight, part in parts)
+    return result
+
+
+def _uniform(count: int, *, seed: int) -> FloatArray:
+    """Numbers in [0, 1) that are the same with every version of NumPy, unlike those of its generators."""
+    stream = shake_256(f"qiskit_qff frame {seed}".encode()).digest(4 * count)
+    return np.frombuffer(stream, dtype="<u4") / 2.0**32
+
+
+def _digest(frame: Frame, steps: Sequence[int]) -> str:
+    """Hash of the elements, the periodicity and the rounded numbers."""
+    text = f"{frame.numbers.tolist()} {frame.pbc.tolist()} {list(steps)}"
+    return sha256(text.encode()).hexdigest()[:DIGITS]
+
+
+def species_of(frames: Sequence[Frame]) -> tuple[int, ...]:
+    """All atomic numbers in some frames, ascending."""
+    return tuple(int(z) for z in np.unique(np.concatenate([np.unique(f.numbers) for f in frames])))
+
+
+def species_index(numbers: IntArray, species: Sequence[int], *, where: str) -> IntArray:
+    """Index of every atom's species in a model's list.
+
+    Args:
+        numbers: Atomic numbers, shape ``(n,)``.
+    """
+    known = np.asarray(species, dtype=np.int64)
+    index = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
+    wrong = np.flatnonzero(known[index] != numbers)
+    if len(wrong):
+        atom = int(wrong[0])
+        names = ", ".join(chemical_symbols[int(z)] for z in known)
+        raise DataError(
+            f"{where}, atom {atom}: element {chemical_symbols[int(numbers[atom])]} is unknown to the model, which was "
+            f"trained on {names}; train on data that contains it."
+        )
+    return index
+
 
 Tag = str | int | float | bool
 
@@ -124,7 +238,7 @@ class Frame:
         return f"{self.source or 'structure'}, frame {self.index}"
 
     @classmethod
-    def from_atoms(cls, atoms: "Atoms", *, source: str = "", index: int = 0) -> Self:
+    def from_atoms(cls, atoms: Atoms, *, source: str = "", index: int = 0) -> Self:
         """Frame from an ASE Atoms object with the results its calculator holds; nothing is calculated.
 
         Results that belong to other positions (a calculator not run again after a move) are ignored. Forces
@@ -180,7 +294,7 @@ class Frame:
                 atoms.arrays[name] = np.array(values)
         return cls.from_atoms(atoms, source=source, index=index)
 
-    def to_atoms(self) -> "Atoms":
+    def to_atoms(self) -> Atoms:
         """ASE Atoms; labels sit in a SinglePointCalculator, tags in ``info``."""
         from ase import Atoms
         from ase.calculators.singlepoint import SinglePointCalculator
@@ -207,7 +321,7 @@ def scalar_tags(values: Mapping[str, Any]) -> dict[str, Tag]:
     return tags
 
 
-def _momenta(atoms: "Atoms") -> FloatArray | None:
+def _momenta(atoms: Atoms) -> FloatArray | None:
     """Momenta as they are, or from the column ``vel`` that LAMMPS writes, in Å/ps with ``units metal``."""
     from ase import units
 
@@ -217,7 +331,7 @@ def _momenta(atoms: "Atoms") -> FloatArray | None:
     return momenta
 
 
-def _current_results(atoms: "Atoms") -> dict[str, Any]:
+def _current_results(atoms: Atoms) -> dict[str, Any]:
     """Energy, free energy, forces and stress that the attached calculator holds for exactly these atoms."""
     calculator = atoms.calc
     held = getattr(calculator, "results", None)

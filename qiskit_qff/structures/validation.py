@@ -16,9 +16,8 @@ from ase.units import GPa
 
 from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.errors import DataError
-from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.frame import Frame, frame_hash
 from qiskit_qff.structures.framework import Pair, missing_bonds, shortest_bonds
-from qiskit_qff.structures.identity import frame_hash
 from qiskit_qff.structures.neighbors import neighbor_list
 from qiskit_qff.structures.reading import has_volume
 from qiskit_qff.structures.splitting import group_tag, is_time_ordered

@@ -36,8 +36,7 @@ from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector, build_program
 from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
 from qiskit_qff.training.loss import Progress
-from qiskit_qff.training.objective import Objective
-from qiskit_qff.training.solver import PERTURBATION, Restart, levenberg_marquardt
+from qiskit_qff.training.objective import PERTURBATION, Objective, Restart, levenberg_marquardt
 
 HALF = np.sqrt(0.5)
 """Constant amplitude of a balanced readout vector."""

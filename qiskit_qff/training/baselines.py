@@ -26,13 +26,12 @@ from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.compression.normal_equations import NormalEquations
 from qiskit_qff.compression.search import SizeLimits
 from qiskit_qff.compression.selection import PoolStatistics, feature_maps, select_channels
-from qiskit_qff.descriptors.tables import make_tables
+from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.errors import BudgetError
 from qiskit_qff.model.config import ResolvedConfig, TrainConfig
 from qiskit_qff.model.core_repulsion import CoreRepulsion
-from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.frame import Frame, species_index, species_of
 from qiskit_qff.structures.neighbors import neighbor_list
-from qiskit_qff.structures.species import species_index, species_of
 from qiskit_qff.training.defaults import resolve_config, size_limits
 from qiskit_qff.training.loss import LossWeights, Progress, add_frame, check_labels, fit_references, reference_count
 from qiskit_qff.training.objective import RIDGE, solve_scaled

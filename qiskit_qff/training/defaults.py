@@ -18,8 +18,7 @@ from qiskit_qff.compression.search import SizeLimits
 from qiskit_qff.descriptors.pool import PoolSettings
 from qiskit_qff.errors import BudgetError, ConfigError
 from qiskit_qff.model.config import DataConfig, ResolvedConfig, ResolvedData, ResolvedDescriptor, TrainConfig
-from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.species import species_of
+from qiskit_qff.structures.frame import Frame, species_of
 from qiskit_qff.structures.splitting import GROUP_TAGS, group_tag, is_time_ordered
 from qiskit_qff.training.objective import ParameterLayout
 

@@ -25,12 +25,11 @@ from scipy.stats import t as student
 
 from qiskit_qff.array_types import BoolArray, FloatArray
 from qiskit_qff.compression.normal_equations import NormalEquations
+from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.design_rows import STRAIN_COLUMNS, STRAIN_ROWS
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
-from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.errors import DataError
-from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.species import species_of
+from qiskit_qff.structures.frame import Frame, species_of
 from qiskit_qff.training.loss import LossWeights, composition_directions, compositions
 from qiskit_qff.training.objective import solve_scaled
 from qiskit_qff.training.statistics import channel_rows, find_shortest

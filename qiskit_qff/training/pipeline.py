@@ -26,11 +26,9 @@ from qiskit_qff.model.metrics import (
     deviations_of,
     measure,
 )
-from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.frame import Frame, frame_hash
 from qiskit_qff.structures.framework import whole_frames
-from qiskit_qff.structures.identity import frame_hash
-from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.shipped import read_configured
+from qiskit_qff.structures.reading import read_configured, read_frames
 from qiskit_qff.structures.splitting import (
     Split,
     balanced_split,
@@ -43,8 +41,7 @@ from qiskit_qff.structures.validation import ensure_trainable
 from qiskit_qff.training.defaults import Reasons, resolve_config, resolve_split
 from qiskit_qff.training.label_consistency import check_label_consistency
 from qiskit_qff.training.loss import LossWeights, Progress, check_labels
-from qiskit_qff.training.trainer import TrainingResult, fit, prepare
-from qiskit_qff.training.warm_start import prepare_from_model
+from qiskit_qff.training.trainer import TrainingResult, fit, prepare, prepare_from_model
 
 if TYPE_CHECKING:
     from ase import Atoms

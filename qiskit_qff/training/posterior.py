@@ -13,11 +13,10 @@ import numpy as np
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.descriptors.blocks import channel_values
-from qiskit_qff.descriptors.tables import ChannelTables, make_tables
+from qiskit_qff.descriptors.channels import ChannelTables, make_tables
 from qiskit_qff.model.uncertainty import QUANTILE, Posterior, lengths
-from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.frame import Frame, species_index
 from qiskit_qff.structures.neighbors import neighbor_list
-from qiskit_qff.structures.species import species_index
 from qiskit_qff.training.loss import Progress
 from qiskit_qff.training.statistics import QuadraticStatistics, sum_frames
 

@@ -26,15 +26,13 @@ from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.compression.normal_equations import NormalEquations
 from qiskit_qff.compression.selection import PoolStatistics
 from qiskit_qff.cores import n_cores, thread_pool
-from qiskit_qff.descriptors.angular_functions import cosine_powers
 from qiskit_qff.descriptors.blocks import channel_values
-from qiskit_qff.descriptors.channels import ChannelSet
+from qiskit_qff.descriptors.channels import ChannelSet, ChannelTables, make_tables
 from qiskit_qff.descriptors.design_rows import linear_design, quadratic_design
+from qiskit_qff.descriptors.functions import cosine_powers
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels, with_angular_functions
-from qiskit_qff.descriptors.tables import ChannelTables, make_tables
-from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.frame import Frame, species_index
 from qiskit_qff.structures.neighbors import neighbor_list
-from qiskit_qff.structures.species import species_index
 from qiskit_qff.training.loss import (
     LossWeights,
     Progress,

@@ -7,8 +7,7 @@ from qiskit_aer import AerSimulator
 from qiskit_ibm_runtime.executor_estimator import Estimator
 from qiskit_ibm_runtime.fake_provider import FakeKingston, FakeMiami, FakeTorino
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector, build_program
-from qiskit_qff.circuit.program import BoundProgram
+from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, angles_for_vector, build_program
 from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators.backends import build_evaluator
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator

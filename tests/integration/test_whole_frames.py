@@ -10,8 +10,7 @@ from ase.io import read, write
 from qiskit_qff.cli.main import run
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.framework import missing_bonds
-from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.shipped import shipped_path
+from qiskit_qff.structures.reading import read_frames, shipped_path
 
 SMALL = {
     "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},

@@ -17,12 +17,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray, IntArray
+from qiskit_qff.circuit.ansatz import BoundProgram
 from qiskit_qff.circuit.compiled import compile_program
-from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shift_variances, shifted_parameters
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Measured, Request, total_cost
-from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
+from qiskit_qff.evaluators.tasks import (
+    loader_parameters,
+    loader_task,
+    shift_derivatives,
+    shift_variances,
+    shifted_parameters,
+)
 
 _NEGLIGIBLE = 1e-14
 """Eigenvalues below this fraction of the largest one are zero up to rounding."""

@@ -20,12 +20,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray, IntArray
-from qiskit_qff.circuit.program import BoundProgram
-from qiskit_qff.encoding.amplitudes import normalise
-from qiskit_qff.encoding.tree import dead_amplitudes, loader_jacobian, tree_layout
-from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shift_variances, shifted_parameters
+from qiskit_qff.circuit.ansatz import BoundProgram
+from qiskit_qff.encoding.tree import dead_amplitudes, loader_jacobian, normalise, tree_layout
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Measured, Request, total_cost
-from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
+from qiskit_qff.evaluators.tasks import (
+    loader_parameters,
+    loader_task,
+    shift_derivatives,
+    shift_variances,
+    shifted_parameters,
+)
 
 
 @dataclass(frozen=True, eq=False)

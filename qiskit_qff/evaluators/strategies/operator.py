@@ -1,26 +1,271 @@
 r"""The calibration strategy: measure the energy matrix M itself, once, and compute everything from it.
 
-A rank-one readout is known from its vector, one state in n + 1 settings
-(:mod:`~qiskit_qff.evaluators.strategies.vector`). For other readouts the ``D (D + 1) / 2`` entries of the real and
-symmetric M follow by linear algebra from expectation values in as many basis states and pair states
-(:mod:`~qiskit_qff.evaluators.strategies.designs`). So do the standard errors of all that is computed from M: energies
-:math:`x^T M x`, gradients :math:`2 M x`, any :math:`\mathrm{Tr}(M W)`. Molecular dynamics on a measured M is exactly
-conservative, because M does not change.
+A rank-one readout is known from its vector, one state in n + 1 settings. For other readouts the ``D (D + 1) / 2``
+entries of the real and symmetric M follow by linear algebra from expectation values in as many basis states and pair
+states. So do the standard errors of all that is computed from M: energies :math:`x^T M x`, gradients :math:`2 M x`, any
+:math:`\mathrm{Tr}(M W)`. Molecular dynamics on a measured M is exactly conservative, because M does not change.
+
+The pair states are :math:`(|j\rangle + |k\rangle)/\sqrt 2` for all j < k; at most n - 1 entangling gates prepare each.
+
+*Rank one*: M = w u u^T is known once u is. A circuit prepares :math:`u = U^\dagger|0\rangle`, for fixed angles the
+shallowest one there is, and n + 1 settings read it: Z on every qubit, and X on qubit j with Z on the others for every
+j. Each is a real orthonormal basis :math:`B_s`, in which all Z strings have
+
+.. math:: t_{sz} = c\,\sum_k (-1)^{z\cdot k} (B_s u)_k^2 ,
+
+with a contrast c < 1 where the device depolarises. u and c follow by weighted least squares that start at the
+programmed u, which settles the sign that no measurement shows. The covariances of the strings within a setting, which
+share their shots, carry over to u by the fit; settings are independent. On a noiseless device u has the covariance
+:math:`(1 - uu^T)/4N(n+1)`, the smallest possible.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
+from qiskit import QuantumCircuit
 
-from qiskit_qff.array_types import FloatArray
-from qiskit_qff.circuit.program import BoundProgram
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Measured, Request, total_cost
-from qiskit_qff.evaluators.strategies.designs import operator_design
-from qiskit_qff.evaluators.strategies.vector import fit_vectors, is_rank_one, programmed_vector, vector_requests
-from qiskit_qff.evaluators.tasks import pair_task, with_rotations
+from qiskit_qff.array_types import FloatArray, IntArray
+from qiskit_qff.circuit.ansatz import BoundProgram, CircuitProgram, z_diagonals
+from qiskit_qff.circuit.compiled import circuit_matrix, compile_program, untied_circuit
+from qiskit_qff.encoding.preparation import vector_angles, vector_circuit
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Measured, MeasurementTask, Request, total_cost
+from qiskit_qff.evaluators.tasks import pair_angles, pair_task, with_rotations
+
+MOST_STEPS = 100
+"""Gauss-Newton steps of the fit; a handful is enough unless noise is as large as the signal."""
+CONVERGED = 1e-13
+"""Length of a step that ends the fit."""
+EXPECTED_CONTRAST = 0.9
+"""Contrast that the weights of the fit assume; without one, strings of a basis state would have no variance."""
+SHORTEST = 1e-6
+"""Smallest fraction of a step that is tried."""
+LEAST_CONTRAST = 0.05
+"""Smaller contrasts are noise: the register can't be read on this device."""
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredVectors:
+    """Readout vectors of a batch of circuits with their uncertainty."""
+
+    vectors: FloatArray
+    """u, of unit length, shape ``(batch, 2**n)``."""
+    covariances: FloatArray
+    """Covariance of each u, shape ``(batch, 2**n, 2**n)``; zero along u."""
+    contrasts: FloatArray
+    """What noise has left of the expectation values, shape ``(batch,)``; 1 without noise."""
+
+    def __getitem__(self, chosen: slice) -> MeasuredVectors:
+        """Part of the batch."""
+        return MeasuredVectors(self.vectors[chosen], self.covariances[chosen], self.contrasts[chosen])
+
+
+def is_rank_one(program: CircuitProgram) -> bool:
+    """Whether M is w u u^T with a real u: one readout, the projector on the first basis state, of a real circuit."""
+    first = np.zeros(2**program.n_qubits)
+    first[0] = 1.0
+    return (
+        program.n_readouts == 1
+        and np.array_equal(program.readouts[0], first)
+        and (compile_program(program).gates.is_real)
+    )
+
+
+def programmed_vector(bound: BoundProgram) -> FloatArray:
+    """U of the circuit, shape ``(2**n,)``."""
+    return np.asarray(circuit_matrix(bound.program, bound.theta)[0].real, dtype=np.float64)
+
+
+@lru_cache(maxsize=64)
+def vector_tasks(program: CircuitProgram) -> tuple[MeasurementTask, ...]:
+    """One task per setting, with the program's own rotations as parameters: for derivatives by parameter shift."""
+    _check(program)
+    return _settings(untied_circuit(program.circuit, name="rotation").inverse())
+
+
+@lru_cache(maxsize=16)
+def _fixed_tasks(n_qubits: int) -> tuple[MeasurementTask, ...]:
+    """One task per setting, with the shallowest preparation there is: for registers whose angles are known."""
+    return _settings(vector_circuit(n_qubits))
+
+
+def _settings(prepare: QuantumCircuit) -> tuple[MeasurementTask, ...]:
+    """Z on all qubits, then X on each qubit with Z on the others."""
+    n_qubits = prepare.num_qubits
+    strings = z_diagonals(n_qubits, 2**n_qubits)[1:]
+    tasks = [MeasurementTask(prepare, strings, 0)]
+    for qubit in range(n_qubits):
+        rotated = prepare.copy()
+        rotated.h(qubit)
+        tasks.append(MeasurementTask(rotated, strings, 0))
+    return tuple(tasks)
+
+
+def _check(program: CircuitProgram) -> None:
+    """Refuse readouts that are not of rank one."""
+    if not is_rank_one(program):
+        raise ConfigError("Only the readout 'rank_one' of a real circuit is measured by its vector.")
+
+
+def vector_requests(bound: BoundProgram) -> list[Request]:
+    """What has to be measured to know u: n + 1 settings."""
+    _check(bound.program)
+    angles = vector_angles(programmed_vector(bound))[None]
+    return [Request(task, angles) for task in _fixed_tasks(bound.program.n_qubits)]
+
+
+def fit_vectors(programmed: FloatArray, results: Sequence[Evaluation]) -> MeasuredVectors:
+    """Vectors u from the answers to :func:`vector_requests`, one evaluation per setting.
+
+    Args:
+        programmed: u of each parameter set on a perfect device, shape ``(batch, 2**n)``.
+        results: One evaluation per setting, in order, each of the whole batch.
+    """
+    n_qubits = programmed.shape[1].bit_length() - 1
+    values = np.stack([result.values for result in results], axis=1)
+    noise = np.stack([result.covariances for result in results], axis=1)
+    model = _Settings.of(n_qubits)
+    vectors, contrasts = programmed, np.ones(len(programmed))
+    whitening = model.whitening(vectors)
+    residual = model.residual(whitening, values, vectors, contrasts)
+    for _ in range(MOST_STEPS):
+        jacobian, tangents = model.jacobian(whitening, vectors, contrasts)
+        step = (np.linalg.pinv(jacobian) @ residual[:, :, None])[:, :, 0]
+        turn = np.einsum("bit,bt->bi", tangents, step[:, :-1])
+        # A step that would raise the misfit is halved, for each vector by itself.
+        scale = np.ones(len(vectors))
+        while True:
+            moved = vectors + scale[:, None] * turn
+            moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+            trial = model.residual(whitening, values, moved, contrasts + scale * step[:, -1])
+            limit = np.sum(residual**2, axis=1) * (1.0 + 1e-12) + 1e-28
+            worse = (np.sum(trial**2, axis=1) > limit) & (scale > SHORTEST)
+            if not worse.any():
+                break
+            scale[worse] *= 0.5
+        vectors, contrasts, residual = moved, contrasts + scale * step[:, -1], trial
+        if np.all(scale * np.linalg.norm(step, axis=1) < CONVERGED):
+            break
+    if contrasts.min() < LEAST_CONTRAST:
+        raise ConfigError(
+            f"a register of {n_qubits} qubits was read with a contrast of {contrasts.min():.2g}: noise has left "
+            "nothing of it. Choose smaller registers (circuit.n_qubits) or a better device."
+        )
+    jacobian, tangents = model.jacobian(whitening, vectors, contrasts)
+    response = np.linalg.pinv(jacobian)[:, :-1].reshape(len(vectors), -1, *values.shape[1:])
+    # Settings are independent, the strings of a setting are not.
+    pulled = np.einsum("bit,btsz,bszy->bisy", tangents, response, whitening, optimize=True)
+    covariances = np.einsum("bisz,bszy,bjsy->bij", pulled, noise, pulled, optimize=True)
+    return MeasuredVectors(vectors, covariances, contrasts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Settings:
+    """What a vector would show in every setting; batches of vectors come first in all arrays."""
+
+    bases: FloatArray
+    """B_s, little-endian, shape ``(n + 1, 2**n, 2**n)``."""
+    strings: FloatArray
+    """Diagonals of the Z strings, shape ``(n_strings, 2**n)``."""
+
+    @classmethod
+    @lru_cache(maxsize=16)
+    def of(cls, n_qubits: int) -> _Settings:
+        """The settings of a register."""
+        hadamard = np.array([[1.0, 1.0], [1.0, -1.0]]) * np.sqrt(0.5)
+        turned = [np.kron(np.eye(2 ** (n_qubits - 1 - q)), np.kron(hadamard, np.eye(2**q))) for q in range(n_qubits)]
+        return cls(np.array([np.eye(2**n_qubits), *turned]), z_diagonals(n_qubits, 2**n_qubits)[1:])
+
+    def amplitudes(self, vectors: FloatArray) -> FloatArray:
+        """B_s u, shape ``(batch, n + 1, 2**n)``."""
+        return np.asarray(np.einsum("sij,bj->bsi", self.bases, vectors))
+
+    def whitening(self, vectors: FloatArray) -> FloatArray:
+        """Inverse root of the covariance that the strings of a setting would have, ``(batch, n + 1, z, z)``."""
+        shares = EXPECTED_CONTRAST * self.amplitudes(vectors) ** 2 + (1.0 - EXPECTED_CONTRAST) / vectors.shape[1]
+        means = shares @ self.strings.T
+        covariances = np.einsum("zi,bsi,yi->bszy", self.strings, shares, self.strings, optimize=True)
+        values, rotations = np.linalg.eigh(covariances - means[..., :, None] * means[..., None, :])
+        return np.asarray((rotations / np.sqrt(values)[..., None, :]) @ rotations.swapaxes(-1, -2))
+
+    def residual(
+        self, whitening: FloatArray, values: FloatArray, vectors: FloatArray, contrasts: FloatArray
+    ) -> FloatArray:
+        """Measured minus expected strings in units of their expected spread, shape ``(batch, settings * strings)``."""
+        expected = contrasts[:, None, None] * (self.amplitudes(vectors) ** 2 @ self.strings.T)
+        return np.asarray(np.einsum("bszy,bsy->bsz", whitening, values - expected).reshape(len(vectors), -1))
+
+    def jacobian(
+        self, whitening: FloatArray, vectors: FloatArray, contrasts: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Derivatives of the expected strings by u across itself and by the contrast; and the directions across u."""
+        tangents = np.linalg.svd(vectors[:, None, :])[2][:, 1:].swapaxes(1, 2)
+        amplitudes = self.amplitudes(vectors)
+        by_vector = np.einsum(
+            "b,zi,bsi,sij,bjt->bszt", 2.0 * contrasts, self.strings, amplitudes, self.bases, tangents, optimize=True
+        )
+        by_contrast = (amplitudes**2 @ self.strings.T)[..., None]
+        whole = whitening @ np.concatenate([by_vector, by_contrast], axis=-1)
+        return whole.reshape(len(vectors), -1, whole.shape[-1]), tangents
+
+
+@dataclass(frozen=True, eq=False)
+class OperatorDesign:
+    """States whose expectation values determine a symmetric matrix, grouped by preparation circuit."""
+
+    groups: tuple[tuple[int, FloatArray], ...]
+    """Difference mask of a preparation circuit, and its angles ``beta``, shape ``(n_states_of_group,
+    n_qubits)``."""
+    states: FloatArray
+    """All states in the order of the groups, shape ``(n_states, n_amplitudes)``."""
+    solution: FloatArray
+    """Least-squares map from expectation values to the entries below, shape ``(n_entries, n_states)``."""
+    rows: IntArray
+    """Row of each entry of the upper triangle, shape ``(n_entries,)``."""
+    columns: IntArray
+    """Column of each entry, shape ``(n_entries,)``."""
+
+    @property
+    def n_states(self) -> int:
+        """Number of states to prepare."""
+        return len(self.states)
+
+
+@lru_cache(maxsize=32)
+def operator_design(n_amplitudes: int, n_qubits: int, *, signed: bool = False) -> OperatorDesign:
+    """Design for matrices on the first ``n_amplitudes`` basis states."""
+    signs = (1.0, -1.0) if signed else (1.0,)
+    members: dict[int, list[tuple[int, int, float]]] = {0: [(j, 0, 1.0) for j in range(n_amplitudes)]}
+    for j in range(n_amplitudes):
+        for k in range(j + 1, n_amplitudes):
+            mask = j ^ k
+            first = j if not j & mask & -mask else k
+            # One qubit in superposition needs no CNOT: those states share the circuit of the basis states.
+            group = 0 if mask.bit_count() == 1 else mask
+            members.setdefault(group, []).extend((first, mask, sign) for sign in signs)
+    groups = tuple(
+        (group, np.array([pair_angles(n_qubits, first, mask, sign) for first, mask, sign in entries]))
+        for group, entries in members.items()
+    )
+    states = np.array([_state(n_amplitudes, *entry) for entries in members.values() for entry in entries])
+    rows, columns = np.triu_indices(n_amplitudes)
+    products = states[:, rows] * states[:, columns] * np.where(rows == columns, 1.0, 2.0)
+    solution = np.linalg.solve(products.T @ products, products.T) if signed else np.linalg.inv(products)
+    return OperatorDesign(groups, states, np.asarray(solution), rows, columns)
+
+
+def _state(n_amplitudes: int, first: int, mask: int, sign: float) -> FloatArray:
+    """Amplitudes of a basis or pair state, up to its sign."""
+    state = np.zeros(n_amplitudes)
+    state[first] = 1.0
+    if mask:
+        state[first ^ mask] = sign
+        state /= np.sqrt(2.0)
+    return state
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,8 @@ r"""M_k of every register, and by parameter shift of all registers at once their
 Registers are independent: the circuit in which the j-th rotation of *every* register is shifted gives the derivative of
 every register's M by its own j-th rotation. With R rotations a register that makes 2 R + 1 parameter sets, however
 many registers, species, atoms and frames there are, times n + 1 settings for rank-one readouts
-(:mod:`~qiskit_qff.evaluators.strategies.vector`), or the pair states of other readouts
-(:mod:`~qiskit_qff.evaluators.strategies.designs`). The shift rule holds for M, whose entries are expectation values:
+(:mod:`~qiskit_qff.evaluators.strategies.operator`), or the pair states of other readouts
+(:mod:`~qiskit_qff.evaluators.strategies.operator`). The shift rule holds for M, whose entries are expectation values:
 
 .. math:: \partial M_k / \partial\alpha = \tfrac12\left[M_k(\alpha + \tfrac\pi2) - M_k(\alpha - \tfrac\pi2)\right].
 
@@ -24,18 +24,19 @@ from functools import lru_cache
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray
+from qiskit_qff.circuit.ansatz import BoundProgram, CircuitProgram
 from qiskit_qff.circuit.compiled import compile_program, untied_circuit
-from qiskit_qff.circuit.program import BoundProgram, CircuitProgram
-from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shift_variances, shifted_parameters
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request, total_cost
-from qiskit_qff.evaluators.strategies.operator import pair_requests, pair_response
-from qiskit_qff.evaluators.strategies.vector import (
+from qiskit_qff.evaluators.strategies.operator import (
     MeasuredVectors,
     fit_vectors,
     is_rank_one,
+    pair_requests,
+    pair_response,
     programmed_vector,
     vector_tasks,
 )
+from qiskit_qff.evaluators.tasks import shift_derivatives, shift_variances, shifted_parameters
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,8 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from qiskit_qff.bounded import parse_json, read_arrays, read_json
-from qiskit_qff.durable import SUFFIX, atomic_file, sync_directory, write_atomically
+from qiskit_qff.durable import SUFFIX, atomic_file, parse_json, read_arrays, read_json, sync_directory, write_atomically
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.backends import Device
 from qiskit_qff.evaluators.cutout import QubitLine
@@ -33,7 +32,7 @@ from qiskit_qff.evaluators.z_strings import RESULT_ARRAYS, read_strings, string_
 from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.placement import Tile, place_registers
-from qiskit_qff.model.register import RegisterKey
+from qiskit_qff.model.species_model import RegisterKey
 
 FORMAT = 3
 """Version of the run directory; older ones measured other circuits."""

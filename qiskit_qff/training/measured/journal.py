@@ -14,8 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.bounded import read_json
-from qiskit_qff.durable import write_atomically
+from qiskit_qff.durable import read_json, write_atomically
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost
 from qiskit_qff.training.measured.loss import LossSample, MeasuredLoss

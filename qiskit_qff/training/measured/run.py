@@ -35,10 +35,8 @@ from qiskit_qff.training.loss import Progress
 from qiskit_qff.training.measured.journal import Document, Journal
 from qiskit_qff.training.measured.loss import LossSample, MeasuredLoss
 from qiskit_qff.training.measured.optimizers import SPSA_CALIBRATION, optimise
-from qiskit_qff.training.objective import Objective, ParameterLayout
-from qiskit_qff.training.solver import Restart, solve_weights
-from qiskit_qff.training.trainer import PreparedTraining, TrainingResult, fit, prepare
-from qiskit_qff.training.warm_start import prepare_from_model
+from qiskit_qff.training.objective import Objective, ParameterLayout, Restart, solve_weights
+from qiskit_qff.training.trainer import PreparedTraining, TrainingResult, fit, prepare, prepare_from_model
 
 START_SPREAD = 0.5
 """Standard deviation of random initial angles in radians."""

@@ -5,9 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector, build_program
+from qiskit_qff.circuit.ansatz import (
+    AnsatzSpec,
+    angles_for_vector,
+    build_program,
+    diagonal_observable,
+    z_diagonals,
+    z_supports,
+)
 from qiskit_qff.circuit.compiled import readout_matrices
-from qiskit_qff.circuit.program import diagonal_observable, z_diagonals, z_supports
 
 
 @settings(max_examples=30, deadline=None)

@@ -8,14 +8,13 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
 from qiskit.quantum_info import Operator, Statevector
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
+from qiskit_qff.circuit.ansatz import AnsatzSpec, CircuitProgram, build_program
 from qiskit_qff.circuit.compiled import (
     circuit_matrix,
     operator_matrix,
     readout_jacobian,
     readout_matrices,
 )
-from qiskit_qff.circuit.program import CircuitProgram
 
 SPECS = [
     AnsatzSpec("ry_tree", "rank_one", 8),

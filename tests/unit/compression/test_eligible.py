@@ -5,8 +5,8 @@ import numpy as np
 from qiskit_qff.compression.normal_equations import NormalEquations
 from qiskit_qff.compression.search import SizeLimits
 from qiskit_qff.compression.selection import LEAST_DEVIATION, PoolStatistics, eligible_columns, select_channels
+from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
-from qiskit_qff.descriptors.tables import make_tables
 
 
 def statistics(deviations):

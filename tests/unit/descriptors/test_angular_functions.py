@@ -7,10 +7,10 @@ import pytest
 from ase.build import bulk
 from numpy.polynomial import legendre
 
-from qiskit_qff.descriptors.angular_functions import cosine_power, cosine_powers, describe_angular
 from qiskit_qff.descriptors.blocks import channel_values
+from qiskit_qff.descriptors.channels import make_tables
+from qiskit_qff.descriptors.functions import cosine_power, cosine_powers, describe_angular
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels, with_angular_functions
-from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.structures.neighbors import neighbor_list
 
 SETTINGS = PoolSettings(r_cut=3.6, n_narrow=2, n_broad=2, powers=(2.0,), n_radial=2, l_max=4)

@@ -6,10 +6,9 @@ from ase.build import bulk
 from scipy.special import eval_legendre
 
 from qiskit_qff.descriptors.blocks import channel_values
-from qiskit_qff.descriptors.channels import ChannelSet
+from qiskit_qff.descriptors.channels import ChannelSet, make_tables
 from qiskit_qff.descriptors.design_rows import linear_design, quadratic_design
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
-from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.structures.neighbors import neighbor_list
 
 SETTINGS = PoolSettings(r_cut=4.0, n_narrow=3, n_broad=2, powers=(2.0, 6.0), n_radial=2, l_max=3)

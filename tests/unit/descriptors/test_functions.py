@@ -8,13 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import eval_legendre
 
+from qiskit_qff.descriptors.blocks import levelled
 from qiskit_qff.descriptors.eights import LANES, exponential, load, logarithm
-from qiskit_qff.descriptors.harmonics import SQUARED_NORMS, fill_gradients, fill_harmonics, fill_polynomials
-from qiskit_qff.descriptors.products import levelled
-from qiskit_qff.descriptors.radial import (
+from qiskit_qff.descriptors.functions import (
     CORE_WIDTH,
+    SQUARED_NORMS,
     core_distance,
     cutoff_function,
+    fill_gradients,
+    fill_harmonics,
+    fill_polynomials,
     gaussian_rows,
     kernel_rows,
     power_rows,

@@ -7,12 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qiskit_qff.descriptors.blocks import channel_values
-from qiskit_qff.descriptors.channels import ChannelSet
+from qiskit_qff.descriptors.channels import ChannelSet, make_tables
 from qiskit_qff.descriptors.design_rows import linear_design
-from qiskit_qff.descriptors.fence import no_fence
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
-from qiskit_qff.descriptors.quadratic import quadratic_forces
-from qiskit_qff.descriptors.tables import make_tables
+from qiskit_qff.descriptors.quadratic import no_fence, quadratic_forces
 from qiskit_qff.structures.neighbors import neighbor_list
 
 SPECIES = (11, 17)

@@ -7,10 +7,9 @@ from ase.build import bulk
 
 from qiskit_qff.descriptors import quadratic
 from qiskit_qff.descriptors.blocks import channel_values
-from qiskit_qff.descriptors.fence import no_fence
+from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels, with_angular_functions
-from qiskit_qff.descriptors.quadratic import quadratic_forces
-from qiskit_qff.descriptors.tables import make_tables
+from qiskit_qff.descriptors.quadratic import no_fence, quadratic_forces
 from qiskit_qff.structures.neighbors import neighbor_list
 
 SPECIES = (11, 17)

@@ -8,13 +8,15 @@ from qiskit.circuit.library import StatePreparation
 from qiskit.quantum_info import Statevector
 from qiskit.transpiler import CouplingMap, generate_preset_pass_manager
 
-from qiskit_qff.encoding.amplitudes import amplitude_vectors, normalise, qubits_for
 from qiskit_qff.encoding.preparation import loader_circuit, vector_angles, vector_circuit
 from qiskit_qff.encoding.tree import (
+    amplitude_vectors,
     dead_amplitudes,
     loader_amplitudes,
     loader_angles,
     loader_jacobian,
+    normalise,
+    qubits_for,
     tree_layout,
 )
 

@@ -4,16 +4,13 @@ import numpy as np
 import pytest
 from qiskit.primitives import StatevectorEstimator
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
-from qiskit_qff.circuit.program import BoundProgram
-from qiskit_qff.encoding.amplitudes import normalise
-from qiskit_qff.encoding.tree import loader_angles, tree_layout
+from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, build_program
+from qiskit_qff.encoding.tree import loader_angles, normalise, tree_layout
 from qiskit_qff.evaluators.exact import ExactEvaluator
-from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shifted_parameters
 from qiskit_qff.evaluators.protocol import Request
 from qiskit_qff.evaluators.qnn import to_qnn
 from qiskit_qff.evaluators.strategies import density, environment
-from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
+from qiskit_qff.evaluators.tasks import loader_parameters, loader_task, shift_derivatives, shifted_parameters
 
 pytest.importorskip("qiskit_machine_learning")
 

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from qiskit.primitives import StatevectorEstimator
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
+from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, build_program
 from qiskit_qff.circuit.compiled import compile_program, operator_matrix, readout_jacobian, readout_matrices
-from qiskit_qff.circuit.program import BoundProgram
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.strategies import density, environment, operator

@@ -3,13 +3,11 @@
 import numpy as np
 import pytest
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector, build_program
-from qiskit_qff.circuit.program import BoundProgram
+from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, angles_for_vector, build_program
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.exact import SampledEvaluator
 from qiskit_qff.evaluators.protocol import Cost, Evaluation
-from qiskit_qff.evaluators.strategies.operator import measure_operator
-from qiskit_qff.evaluators.strategies.vector import fit_vectors, programmed_vector, vector_requests
+from qiskit_qff.evaluators.strategies.operator import fit_vectors, measure_operator, programmed_vector, vector_requests
 
 REPETITIONS, SHOTS = 200, 2000
 

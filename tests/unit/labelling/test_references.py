@@ -18,8 +18,7 @@ from qiskit_qff.labelling.cp2k import Cp2kOptions
 from qiskit_qff.labelling.label import label_frames, single_point
 from qiskit_qff.labelling.reference import reference
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.structures.reading import read_frames, read_shipped
 
 STAND_IN = Path(__file__).parents[2] / "contracts" / "labelling" / "stand_in_vasp.py"
 

@@ -12,8 +12,7 @@ from qiskit_qff.model.config import parse_config
 from qiskit_qff.simulation.extrapolation import EXTRAPOLATING
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.training.trainer import fit, prepare
-from qiskit_qff.training.warm_start import prepare_from_model
+from qiskit_qff.training.trainer import fit, prepare, prepare_from_model
 
 SMALL = {
     "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},

@@ -5,8 +5,7 @@ import pytest
 import yaml
 
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.model.config import TrainConfig, parse_config
-from qiskit_qff.model.config_text import choices, commented_yaml, config_schema
+from qiskit_qff.model.config import TrainConfig, choices, commented_yaml, config_schema, parse_config
 
 SCHEMA = config_schema()
 

@@ -14,7 +14,7 @@ from eightwise import eightwise
 
 from qiskit_qff.cli.main import run
 from qiskit_qff.descriptors.eights import load, store
-from qiskit_qff.descriptors.fence import WIDTH, Fence, fence_energy
+from qiskit_qff.descriptors.quadratic import WIDTH, Fence, fence_energy
 from qiskit_qff.model.fence import FencedForceField
 from qiskit_qff.simulation.calculator import QFFCalculator
 

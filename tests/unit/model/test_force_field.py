@@ -11,7 +11,7 @@ from qiskit_qff.errors import ModelFileError
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.structures.reading import read_shipped
 
 CONFIG = {
     "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "n_radial": 2, "l_max": 1},

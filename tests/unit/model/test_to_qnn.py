@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 from qiskit.primitives import StatevectorEstimator
 
+from qiskit_qff.circuit.ansatz import BoundProgram
 from qiskit_qff.circuit.compiled import operator_matrix, readout_jacobian
-from qiskit_qff.circuit.program import BoundProgram
-from qiskit_qff.encoding.amplitudes import normalise
-from qiskit_qff.encoding.tree import loader_angles, loader_jacobian, tree_layout
+from qiskit_qff.encoding.tree import loader_angles, loader_jacobian, normalise, tree_layout
 from qiskit_qff.evaluators.exact import ExactEvaluator
-from qiskit_qff.evaluators.parameter_shift import shift_derivatives, shifted_parameters
 from qiskit_qff.evaluators.protocol import Request
-from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
+from qiskit_qff.evaluators.tasks import loader_parameters, loader_task, shift_derivatives, shifted_parameters
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.reading import read_frames
 

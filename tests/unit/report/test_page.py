@@ -12,7 +12,7 @@ from qiskit_qff.report.figures import INK
 from qiskit_qff.report.page import Panel, Part, Section, render
 from qiskit_qff.report.structure import structure_figure
 from qiskit_qff.report.training import errors_section
-from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.structures.reading import read_shipped
 
 TEXT, GRAPHIC = 4.5, 3.0
 """Least contrast of text, and of the borders of controls (WCAG 2.2, 1.4.3 and 1.4.11)."""

@@ -6,7 +6,7 @@ from ase.build import molecule
 
 from qiskit_qff.report.structure import structure_figure, whole
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.structures.reading import read_shipped
 
 
 def test_a_molecule_across_the_border_is_drawn_whole() -> None:

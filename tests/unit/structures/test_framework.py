@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.framework import STRETCHED, missing_bonds, whole_frames
-from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.structures.reading import read_shipped
 
 CELL = 14.0
 

@@ -7,8 +7,14 @@ from ase.neighborlist import primitive_neighbor_list
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qiskit_qff.structures.neighbors import NeighborList, VerletList, neighbor_list
-from qiskit_qff.structures.refresh import LEAST_ATOMS, refresh, refresh_threaded
+from qiskit_qff.structures.neighbors import (
+    LEAST_ATOMS,
+    NeighborList,
+    VerletList,
+    neighbor_list,
+    refresh,
+    refresh_threaded,
+)
 
 
 def pair_keys(centers, neighbor, shifts):

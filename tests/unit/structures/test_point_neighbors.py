@@ -6,9 +6,9 @@ from contracts.force_field.lennard_jones import mixed_crystal
 from contracts.force_field.quantum_model import small_quantum_model
 from scipy.spatial import cKDTree
 
+from qiskit_qff.structures.frame import species_index
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 from qiskit_qff.structures.point_neighbors import pairs_within, point_neighbors
-from qiskit_qff.structures.species import species_index
 
 
 @pytest.mark.parametrize(

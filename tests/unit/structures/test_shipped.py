@@ -9,7 +9,7 @@ import pytest
 from ase.units import GPa
 
 from qiskit_qff.structures.framework import missing_bonds
-from qiskit_qff.structures.shipped import read_shipped, shipped_path
+from qiskit_qff.structures.reading import read_shipped, shipped_path
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from qiskit_qff.errors import DataError
-from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.structures.reading import read_frames, read_shipped
 from qiskit_qff.structures.validation import (
     ensure_sound,
     ensure_trainable,

@@ -9,8 +9,8 @@ from qiskit_qff.compression.normal_equations import NormalEquations
 from qiskit_qff.compression.search import ColumnProblem, SizeLimits, select_columns
 from qiskit_qff.compression.selection import eligible_columns, select_channels
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.structures.shipped import read_shipped
-from qiskit_qff.structures.species import species_of
+from qiskit_qff.structures.frame import species_of
+from qiskit_qff.structures.reading import read_shipped
 from qiskit_qff.training.balance import BalancedRegister
 from qiskit_qff.training.defaults import resolve_config
 from qiskit_qff.training.loss import LossWeights

@@ -5,10 +5,9 @@ from ase.data import atomic_numbers
 from fitting import fitted
 
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.structures.reading import read_shipped
 from qiskit_qff.training.loss import LossWeights
-from qiskit_qff.training.trainer import fit
-from qiskit_qff.training.warm_start import prepare_from_model
+from qiskit_qff.training.trainer import fit, prepare_from_model
 
 SMALL = {"max_parameters": 40, "optimizer": {"restarts": 1}, "descriptor": {"r_cut": 4.0, "l_max": 1}}
 

@@ -10,7 +10,7 @@ from qiskit_qff.evaluators.exact import SampledEvaluator
 from qiskit_qff.model.config import EstimatorConfig, parse_config
 from qiskit_qff.training.measured.loss import MeasuredLoss
 from qiskit_qff.training.measured.run import BackendRun, Machine, prepare_start, train_measured
-from qiskit_qff.training.solver import solve_weights
+from qiskit_qff.training.objective import solve_weights
 from qiskit_qff.training.trainer import prepare
 
 TREE = {"n_qubits": 2}

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.pool import PoolSettings
-from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.training.loss import LossWeights, eliminate_last, fit_references
 from qiskit_qff.training.statistics import _PoolSums, find_shortest, pool_statistics
 

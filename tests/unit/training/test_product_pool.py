@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from fitting import fitted
 
-from qiskit_qff.compression import product_pool as module
-from qiskit_qff.compression.product_pool import product_pool
+from qiskit_qff.compression import selection as module
 from qiskit_qff.compression.search import SizeLimits
-from qiskit_qff.compression.selection import select_channels
+from qiskit_qff.compression.selection import product_pool, select_channels
+from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.pool import PoolSettings
-from qiskit_qff.descriptors.tables import make_tables
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.training import defaults
 from qiskit_qff.training.baselines import gather, linear_selected

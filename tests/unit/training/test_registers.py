@@ -9,7 +9,7 @@ from fitting import fitted
 
 from qiskit_qff.cli.main import run
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.structures.shipped import read_shipped
+from qiskit_qff.structures.reading import read_shipped
 from qiskit_qff.training.trainer import prepare
 
 SMALL = {

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from contracts.force_field.quantum_model import SMALL, labelled_frames
 
-from qiskit_qff.compression.product_pool import product_pool
+from qiskit_qff.compression.selection import product_pool
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.config import TrainConfig
-from qiskit_qff.structures.species import species_of
+from qiskit_qff.structures.frame import species_of
 from qiskit_qff.training.defaults import fit_pool, register_sizes
 from qiskit_qff.training.loss import LossWeights
 from qiskit_qff.training.statistics import (

@@ -15,8 +15,7 @@ from qiskit_qff.model.metrics import compare_model
 from qiskit_qff.training.balance import minimise_balanced
 from qiskit_qff.training.defaults import resolve_config
 from qiskit_qff.training.loss import LossWeights
-from qiskit_qff.training.objective import Objective, ParameterLayout
-from qiskit_qff.training.solver import minimise
+from qiskit_qff.training.objective import Objective, ParameterLayout, minimise
 from qiskit_qff.training.statistics import find_shortest, pool_statistics, quadratic_statistics
 from qiskit_qff.training.trainer import fit, prepare, sum_pool
 
