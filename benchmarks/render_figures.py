@@ -37,7 +37,9 @@ def register_figure():
     for draw_of_seed in measured.T:
         left.plot(sizes, draw_of_seed, ".", color=PALETTE[1], markersize=3)
     left.set_ylabel("force MAE against DFT (meV/Å)")
-    left.set_ylim(bottom=0)
+    left.set_yscale("log")
+    left.set_yticks([50, 100, 200, 400], ["50", "100", "200", "400"])
+    left.yaxis.set_minor_formatter(NullFormatter())
     left.legend(fontsize=7)
     right.plot(sizes, [row["two_qubit_gates"] for row in rows], "o-", color=PALETTE[2], label="two-qubit gates")
     right.plot(sizes, [row["executions"] / 1000 for row in rows], "s--", color=PALETTE[3], label="thousand executions")

@@ -170,7 +170,10 @@ def register_section():
             f"{record['set']}, {record['rows'][0]['n_trainable']} parameters, `{record['backend']}`, {record['shots']} "
             "shots a setting, readout mitigation; forces in meV/Å, one number a seed. The error of the noiseless model "
             "is the same at every size, so entanglement brings no accuracy here; width instead of depth is what makes "
-            "the model measurable. `benchmarks/quantum/register_size.py`"
+            "the model measurable. One qubit is a limiting case: a balanced register of one feature prepares an "
+            "equal superposition, of which only the sign is trained and no shot is in doubt; its coefficient is the "
+            "classical weight. From two qubits on the circuit holds the ratios of the coefficients; two are the default. "
+            "`benchmarks/quantum/register_size.py`"
         ),
         "",
     ]
