@@ -172,7 +172,7 @@ def register_section():
             "is the same at every size, so entanglement brings no accuracy here; width instead of depth is what makes "
             "the model measurable. One qubit is a limiting case: a balanced register of one feature prepares an "
             "equal superposition, of which only the sign is trained and no shot is in doubt; its coefficient is the "
-            "classical weight. From two qubits on the circuit holds the ratios of the coefficients; two are the default. "
+            "classical weight. From two qubits on (the default) the circuit holds the ratios of the coefficients. "
             "`benchmarks/quantum/register_size.py`"
         ),
         "",
