@@ -21,7 +21,7 @@ from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.transpiler import CouplingMap, generate_preset_pass_manager
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
-from qiskit_qff.encoding.preparation import loader_circuit
+from qiskit_qff.encoding.tree import loader_circuit
 from qiskit_qff.evaluators.tasks import loader_task, pair_task
 
 

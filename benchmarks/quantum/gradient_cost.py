@@ -23,8 +23,7 @@ from qiskit_machine_learning.gradients import ParamShiftEstimatorGradient
 
 from qiskit_qff import train
 from qiskit_qff.circuit.ansatz import diagonal_observable
-from qiskit_qff.encoding.preparation import loader_circuit
-from qiskit_qff.encoding.tree import loader_angles, tree_layout
+from qiskit_qff.encoding.tree import loader_angles, loader_circuit, tree_layout
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.strategies.readouts import measure_registers
 from qiskit_qff.evaluators.tiling import TiledEvaluator, without_device

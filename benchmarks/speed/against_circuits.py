@@ -33,10 +33,9 @@ from qiskit_aer.primitives import EstimatorV2
 
 from qiskit_qff import train
 from qiskit_qff.circuit.ansatz import diagonal_observable
-from qiskit_qff.encoding.preparation import loader_circuit
-from qiskit_qff.encoding.tree import loader_angles, tree_layout
+from qiskit_qff.encoding.tree import loader_angles, loader_circuit, tree_layout
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.strategies.environment import amplitude_gradients
+from qiskit_qff.evaluators.strategies.environment import gradient_requests, gradients_of
 from qiskit_qff.model.config import OptimizerConfig, TrainConfig
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.reading import read_frames, read_shipped
@@ -140,7 +139,9 @@ def forces(field, frame, repeats, atoms_per_species):
 
             def work(register=register, few=few, estimator=estimator):
                 evaluator = PrimitiveEvaluator(estimator)
-                return amplitude_gradients(evaluator, register.bound_program(), few).gradients
+                bound = register.bound_program()
+                answers = evaluator.evaluate(gradient_requests(bound, few))
+                return gradients_of(bound, few, answers).gradients
 
             difference = max(difference, check(work(), 2.0 * few @ matrices[key], "derivatives"))
             works[f"{name} {key}"] = work

@@ -1,5 +1,8 @@
 r"""Ansatz families: which shallow circuit stands between the encoded environment and its readout.
 
+A family is a function that draws a circuit, its entry in :data:`FAMILIES` makes it a choice. All else follows from the
+circuit: matrices, derivatives, parameter counts, what a device runs.
+
 ``ry_tree``
     Inverse of a state-preparation tree (RY and CZ): with its readout ``rank_one`` the operator is
     :math:`w\,uu^T` with any unit vector u, ``n_amplitudes - 1`` angles.
@@ -10,31 +13,30 @@ r"""Ansatz families: which shallow circuit stands between the encoded environmen
     The same with RZZ(θ) instead of CZ, ``layers (n - 1)`` angles more; U is complex and the operator is
     :math:`\mathrm{Re}\,U^\dagger O U`.
 
-Readouts: ``rank_one`` is the projector on the first basis state, ``z_diagonal`` the first ``n_readouts`` Z strings.
-
-A *program* is the circuit that a device runs, together with what is measured at its end. The energy operator of a
-register is :math:`M = U^\dagger(\theta)\, O\, U(\theta)` with a readout that is diagonal in the Z basis, :math:`O =
-\sum_k w_k\, \mathrm{diag}(r_k)`: everything is measured in one setting. Readouts are projectors on single basis states,
-:math:`|k\rangle\langle k|`, or products of Z on some of the qubits (Z strings). The circuit is the single source of
-truth; matrices are derived from it in :mod:`qiskit_qff.circuit.compiled`.
+A circuit is measured in one setting: the energy operator of a register is :math:`M = U^\dagger(\theta)\, O\, U(\theta)`
+with :math:`O = \sum_k w_k\, \mathrm{diag}(r_k)`. Readout ``rank_one`` is the projector on the first basis state,
+``z_diagonal`` the first ``n_readouts`` Z strings (products of Z on some of the qubits).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import combinations
-from typing import Literal, get_args
+from typing import Protocol
 
 import numpy as np
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterExpression, ParameterVector
 from qiskit.quantum_info import SparsePauliOp
-from scipy.linalg import block_diag
 
-from qiskit_qff.array_types import FloatArray
-from qiskit_qff.encoding.tree import Entangler, TreeLayout, loader_angles, qubits_for, tree_layout
+from qiskit_qff.array_types import FloatArray, IntArray
+from qiskit_qff.encoding.tree import loader_angles, loader_circuit, qubits_for, tree_layout
 from qiskit_qff.errors import ConfigError
+
+MAX_QUBITS, MAX_LAYERS = 10, 1000
+"""Operators are compiled into matrices of 4^n numbers: nothing larger is built because a file says so."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,72 +112,25 @@ class BoundProgram:
                 raise ConfigError(f"{expected} {label} are expected; an array of shape {values.shape} was given.")
 
 
-def projector_diagonals(n_qubits: int, n_readouts: int) -> FloatArray:
-    """Projectors on the basis states 0, 1, ..., shape ``(n_readouts, 2**n_qubits)``."""
-    size = 2**n_qubits
-    if not 1 <= n_readouts <= size:
-        raise ConfigError(f"{n_qubits} qubits have 1 to {size} projectors; {n_readouts} were asked for.")
-    return np.eye(n_readouts, size)
+class Ansatz(Protocol):
+    """Draws U(θ) on the smallest register that holds the amplitudes."""
 
+    def __call__(self, n_amplitudes: int, layers: int) -> QuantumCircuit:
+        """Circuit without measurement, of gates that :mod:`qiskit_qff.circuit.compiled` knows.
 
-def z_supports(n_qubits: int) -> list[tuple[int, ...]]:
-    """Qubits of every Z string, in the order in which readouts take them.
-
-    Identity first; then single Z by qubit; then pairs by distance, nearest neighbours first; then triples and
-    larger sets by their extent along the line.
-    """
-    supports: list[tuple[int, ...]] = [()]
-    for size in range(1, n_qubits + 1):
-        supports += sorted(combinations(range(n_qubits), size), key=lambda qubits: (qubits[-1] - qubits[0], qubits))
-    return supports
-
-
-def z_diagonals(n_qubits: int, n_readouts: int) -> FloatArray:
-    """The first ``n_readouts`` Z strings of :func:`z_supports`, shape ``(n_readouts, 2**n_qubits)``."""
-    supports = z_supports(n_qubits)
-    if not 1 <= n_readouts <= len(supports):
-        raise ConfigError(f"{n_qubits} qubits have 1 to {len(supports)} Z strings; {n_readouts} were asked for.")
-    states = np.arange(2**n_qubits)
-    masks = np.array([sum(1 << qubit for qubit in support) for support in supports[:n_readouts]])
-    return np.where(np.bitwise_count(states[None, :] & masks[:, None]) % 2 == 1, -1.0, 1.0)
-
-
-def diagonal_observable(diagonal: FloatArray) -> SparsePauliOp:
-    """Sum of Z strings with the given diagonal.
-
-    Args:
-        diagonal: Shape ``(2**n_qubits,)``, little-endian.
-    """
-    size = len(diagonal)
-    n_qubits = size.bit_length() - 1
-    states = np.arange(size)
-    signs = np.where(np.bitwise_count(states[None, :] & states[:, None]) % 2 == 1, -1.0, 1.0)
-    coefficients = signs @ diagonal / size
-    kept = np.flatnonzero(np.abs(coefficients) > 1e-14 * max(1.0, float(np.abs(diagonal).max())))
-    terms = [("Z" * int(mask).bit_count(), _qubits_of(int(mask), n_qubits), coefficients[mask]) for mask in kept]
-    return SparsePauliOp.from_sparse_list(terms or [("", [], 0.0)], num_qubits=n_qubits)
-
-
-def _qubits_of(mask: int, n_qubits: int) -> list[int]:
-    """Qubits whose bit is set."""
-    return [qubit for qubit in range(n_qubits) if mask >> qubit & 1]
-
-
-Family = Literal["ry_tree", "brickwork_cz", "brickwork_rzz"]
-Readout = Literal["rank_one", "z_diagonal"]
-
-MAX_QUBITS, MAX_LAYERS = 10, 1000
-"""Operators are compiled into matrices of 4^n numbers: nothing larger is built because a file says so."""
+        Its ``parameters``, in Qiskit's order, are θ; angles of gates are affine functions of them.
+        """
+        ...  # pragma: no cover
 
 
 @dataclass(frozen=True)
 class AnsatzSpec:
     """Choice of an ansatz family, its readout and its size."""
 
-    family: Family
-    """Gate layout; see the table of this module."""
-    readout: Readout
-    """What is measured."""
+    family: str
+    """Gate layout, a key of :data:`FAMILIES`."""
+    readout: str
+    """What is measured, ``rank_one`` or ``z_diagonal``."""
     n_amplitudes: int
     """Number of amplitudes in use, d + 1; the register is the smallest that holds them."""
     layers: int = 1
@@ -185,10 +140,9 @@ class AnsatzSpec:
 
     def __post_init__(self) -> None:
         """Check the choice."""
-        if self.family not in get_args(Family):
-            raise ConfigError(f"Unknown ansatz family '{self.family}'; choose one of {', '.join(get_args(Family))}.")
-        if self.readout not in get_args(Readout):
-            raise ConfigError(f"Unknown readout '{self.readout}'; choose one of {', '.join(get_args(Readout))}.")
+        for name, value, known in (("ansatz family", self.family, FAMILIES), ("readout", self.readout, READOUTS)):
+            if value not in known:
+                raise ConfigError(f"Unknown {name} '{value}'; choose one of {', '.join(known)}.")
         if not (2 <= self.n_amplitudes <= 2**MAX_QUBITS and 0 <= self.layers <= MAX_LAYERS):
             raise ConfigError(
                 f"An ansatz has 2 to {2**MAX_QUBITS} amplitudes and at most {MAX_LAYERS} layers; {self.n_amplitudes} "
@@ -209,24 +163,23 @@ class AnsatzSpec:
     @property
     def n_angles(self) -> int:
         """Number of circuit angles θ."""
-        if self.family == "ry_tree":
-            return self.n_amplitudes - 1
-        bonds = (self.n_qubits - 1) * self.layers if self.family == "brickwork_rzz" else 0
-        return (self.layers + 1) * self.n_qubits + bonds
+        return build_program(self).n_angles
 
-
-def n_parameters(spec: AnsatzSpec) -> int:
-    """Number of trainable parameters: circuit angles and readout weights."""
-    return spec.n_angles + spec.n_readouts
+    @property
+    def n_parameters(self) -> int:
+        """Number of trainable parameters: circuit angles and readout weights."""
+        return self.n_angles + self.n_readouts
 
 
 @lru_cache(maxsize=128)
 def build_program(spec: AnsatzSpec) -> CircuitProgram:
     """Circuit and readouts of an ansatz; the same object for the same choice."""
-    circuit = _tree_circuit(spec) if spec.family == "ry_tree" else _brickwork_circuit(spec)
-    build = z_diagonals if spec.readout == "z_diagonal" else projector_diagonals
-    assert circuit.num_parameters == spec.n_angles
-    return CircuitProgram(circuit, build(spec.n_qubits, spec.n_readouts), spec.n_amplitudes)
+    circuit = FAMILIES[spec.family](spec.n_amplitudes, spec.layers)
+    circuit.name = spec.family
+    readouts = (
+        np.eye(1, 2**spec.n_qubits) if spec.readout == "rank_one" else z_diagonals(spec.n_qubits, spec.n_readouts)
+    )
+    return CircuitProgram(circuit, readouts, spec.n_amplitudes)
 
 
 def angles_for_vector(spec: AnsatzSpec, vector: FloatArray) -> FloatArray:
@@ -241,55 +194,42 @@ def angles_for_vector(spec: AnsatzSpec, vector: FloatArray) -> FloatArray:
     """
     if spec.family != "ry_tree" or spec.readout != "rank_one":
         raise ConfigError("Angles for a vector exist for family 'ry_tree' with readout 'rank_one' only.")
-    _check_vector(spec, vector)
-    return -_tree_angles(spec.n_amplitudes, vector)
-
-
-def _check_vector(spec: AnsatzSpec, vector: FloatArray) -> None:
-    """Refuse vectors of a wrong length or without a direction."""
     if vector.shape != (spec.n_amplitudes,):
         raise ConfigError(f"A vector of shape ({spec.n_amplitudes},) is expected; {vector.shape} was given.")
     norm = float(np.linalg.norm(vector))
     if not np.isfinite(norm) or norm == 0.0:
         raise ConfigError(f"A readout vector needs a direction; one of norm {norm} was given.")
+    padded = np.zeros((1, 2**spec.n_qubits))
+    padded[0, : spec.n_amplitudes] = vector
+    gates = loader_angles(tree_layout(spec.n_amplitudes), padded)[0]
+    return -np.delete(gates, _tied_gates(spec.n_amplitudes))
 
 
-def _tree_angles(n_amplitudes: int, vector: FloatArray) -> FloatArray:
-    """Free angles of the preparing tree for a vector."""
+def _tied_gates(n_amplitudes: int) -> IntArray:
+    """The last gate of each half level of the tree: its last branch must keep the angle 0."""
     layout = tree_layout(n_amplitudes)
-    padded = np.zeros((1, 2**layout.n_qubits))
-    padded[0, :n_amplitudes] = vector
-    tied = {layout.offsets[level + 1] - 1 for level in layout.half_levels}
-    free = [gate for gate in range(layout.n_gates) if gate not in tied]
-    return np.asarray(loader_angles(layout, padded)[0, free])
+    return np.array([layout.places[level].stop - 1 for level in layout.half_levels], dtype=np.int64)
 
 
-def _gate_map(layout: TreeLayout) -> FloatArray:
-    """Angles of the tree's gates by the free ones, shape ``(n_gates, n_free)``.
-
-    On a half level the last branch must keep the angle 0: its last gate depends on the others.
-    """
-    blocks = []
-    for number, level in enumerate(layout.levels):
-        free = np.eye(len(level.masks))
-        if number in layout.half_levels:
-            signs = level.walsh[-1]
-            free = np.vstack([free[:-1, :-1], -signs[:-1] / signs[-1]])
-        blocks.append(free)
-    return np.asarray(block_diag(*blocks))
-
-
-def _tree_circuit(spec: AnsatzSpec) -> QuantumCircuit:
+def _tree(n_amplitudes: int, layers: int) -> QuantumCircuit:
     """Inverse of the tree that prepares the readout vector, with θ minus its free angles: free gates are RY(θ)."""
-    layout = tree_layout(spec.n_amplitudes)
-    parameters = list(ParameterVector("theta", spec.n_angles))
-    rows = _gate_map(layout)
-    circuit = QuantumCircuit(spec.n_qubits, name=spec.family)
-    for operation in reversed(layout.operations()):
-        if isinstance(operation, Entangler):
-            circuit.cz(operation.control, operation.target)
+    del layers
+    layout = tree_layout(n_amplitudes)
+    rows = np.eye(layout.n_gates)
+    for level in layout.half_levels:
+        place, signs = layout.places[level], layout.levels[level].walsh[-1]
+        rows[place.stop - 1, place] = [*(-signs[:-1] / signs[-1]), 0.0]
+    rows = np.delete(rows, _tied_gates(n_amplitudes), axis=1)
+    parameters = list(ParameterVector("theta", rows.shape[1]))
+    angles = iter([_linear(row, parameters) for row in rows[::-1]])
+    circuit = QuantumCircuit(layout.n_qubits)
+    loader = loader_circuit(n_amplitudes)
+    for entry in reversed(loader.data):
+        qubits = [loader.find_bit(qubit).index for qubit in entry.qubits]
+        if len(qubits) == 2:
+            circuit.cz(*qubits)
         else:
-            circuit.ry(_linear(rows[operation.gate], parameters), operation.target)
+            circuit.ry(next(angles), *qubits)
     return circuit
 
 
@@ -300,24 +240,61 @@ def _linear(row: FloatArray, parameters: list[ParameterExpression]) -> Parameter
         for factor, parameter in zip(row, parameters, strict=True)
         if factor != 0.0
     ]
-    total: ParameterExpression | float = terms[0] if terms else 0.0
-    for term in terms[1:]:
-        total += term
-    return total
+    return sum(terms[1:], terms[0]) if terms else 0.0
 
 
-def _brickwork_circuit(spec: AnsatzSpec) -> QuantumCircuit:
+def _brickwork(n_amplitudes: int, layers: int, *, has_angles: bool) -> QuantumCircuit:
     """Layers of RY and of CZ or RZZ on the bonds of a line, even bonds first; a last layer of RY."""
-    n_qubits = spec.n_qubits
-    parameters = iter(ParameterVector("theta", spec.n_angles))
-    circuit = QuantumCircuit(n_qubits, name=spec.family)
+    n_qubits = qubits_for(n_amplitudes)
     bonds = [*range(0, n_qubits - 1, 2), *range(1, n_qubits - 1, 2)]
-    for layer in range(spec.layers + 1):
+    angles = iter(ParameterVector("theta", (layers + 1) * n_qubits + layers * len(bonds) * has_angles))
+    circuit = QuantumCircuit(n_qubits)
+    for layer in range(layers + 1):
         for qubit in range(n_qubits):
-            circuit.ry(next(parameters), qubit)
-        for bond in bonds if layer < spec.layers else ():
-            if spec.family == "brickwork_cz":
-                circuit.cz(bond, bond + 1)
+            circuit.ry(next(angles), qubit)
+        for bond in bonds if layer < layers else ():
+            if has_angles:
+                circuit.rzz(next(angles), bond, bond + 1)
             else:
-                circuit.rzz(next(parameters), bond, bond + 1)
+                circuit.cz(bond, bond + 1)
     return circuit
+
+
+def z_supports(n_qubits: int) -> list[tuple[int, ...]]:
+    """Qubits of every Z string in the order in which readouts take them: by their number, then by their extent."""
+    supports: list[tuple[int, ...]] = [()]
+    for size in range(1, n_qubits + 1):
+        supports += sorted(combinations(range(n_qubits), size), key=lambda qubits: (qubits[-1] - qubits[0], qubits))
+    return supports
+
+
+def z_diagonals(n_qubits: int, n_readouts: int) -> FloatArray:
+    """The first ``n_readouts`` Z strings of :func:`z_supports`, shape ``(n_readouts, 2**n_qubits)``."""
+    masks = np.array([sum(1 << qubit for qubit in support) for support in z_supports(n_qubits)[:n_readouts]])
+    return walsh_signs(masks, 2**n_qubits)
+
+
+def walsh_signs(masks: IntArray, size: int) -> FloatArray:
+    """Diagonals of the Z strings on the qubits of each mask, shape ``(n_masks, size)``."""
+    return np.where(np.bitwise_count(masks[:, None] & np.arange(size)) % 2 == 1, -1.0, 1.0)
+
+
+def diagonal_observable(diagonal: FloatArray) -> SparsePauliOp:
+    """Sum of Z strings with the given little-endian diagonal, shape ``(2**n_qubits,)``."""
+    size = len(diagonal)
+    n_qubits = size.bit_length() - 1
+    coefficients = walsh_signs(np.arange(size), size) @ diagonal / size
+    kept = np.flatnonzero(np.abs(coefficients) > 1e-14 * max(1.0, float(np.abs(diagonal).max()))).tolist()
+    supports = [[qubit for qubit in range(n_qubits) if mask >> qubit & 1] for mask in kept]
+    terms = [("Z" * len(qubits), qubits, coefficients[mask]) for mask, qubits in zip(kept, supports, strict=True)]
+    return SparsePauliOp.from_sparse_list(terms or [("", [], 0.0)], num_qubits=n_qubits)
+
+
+FAMILIES: Mapping[str, Ansatz] = {
+    "ry_tree": _tree,
+    "brickwork_cz": partial(_brickwork, has_angles=False),
+    "brickwork_rzz": partial(_brickwork, has_angles=True),
+}
+"""Circuits by name, as configurations and model files have them."""
+READOUTS = ("rank_one", "z_diagonal")
+"""What can be measured, by name."""

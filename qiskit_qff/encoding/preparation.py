@@ -1,9 +1,6 @@
-r"""Circuits that prepare real states: the loader of environments, and the shallowest ones for fixed vectors.
+r"""The shallowest circuits that prepare a known real vector, with which rank-one registers are measured.
 
-The loader is the rotation tree of :mod:`qiskit_qff.encoding.tree` with one parameter per RY gate, so that it is
-transpiled once and every derivative follows from the two-term parameter shift.
-
-A fixed vector of three qubits needs three CZ gates on a line, where the tree needs seven. Its Schmidt decomposition
+A vector of three qubits needs three CZ gates on a line, where the tree needs seven. Its Schmidt decomposition
 
 .. math:: |u\rangle = \sum_{k=0,1} \sigma_k\, W|k\rangle_2 \otimes V|k0\rangle_{10}
 
@@ -18,50 +15,19 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 from qiskit import QuantumCircuit
-from qiskit.circuit import ParameterExpression, ParameterVector
+from qiskit.circuit import ParameterVector
 from scipy.linalg import cossin, null_space
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.encoding.tree import Entangler, Rotation, loader_angles, tree_layout
+from qiskit_qff.encoding.tree import loader_angles, loader_circuit, tree_layout
 from qiskit_qff.errors import ConfigError
 
 _BELL = np.array([[0, 1, 1, 0], [1, 0, 0, -1], [1, 0, 0, 1], [0, 1, -1, 0]]).T * np.sqrt(0.5)
 """Columns are the Bell states that YY leaves alone, then those that it negates."""
-
-
-def loader_circuit(n_amplitudes: int, *, name: str = "phi") -> QuantumCircuit:
-    """Circuit that prepares ``sum_j x_j |j>`` over the first ``n_amplitudes`` basis states from |0...0>.
-
-    Args:
-        name: Name of the parameter vector; element ``g`` is the angle of RY gate ``g`` as
-            :func:`~qiskit_qff.encoding.tree.loader_angles` orders them.
-    """
-    layout = tree_layout(n_amplitudes)
-    circuit = QuantumCircuit(layout.n_qubits, name="loader")
-    append_operations(circuit, layout.operations(), list(ParameterVector(name, layout.n_gates)))
-    return circuit
-
-
-def append_operations(
-    circuit: QuantumCircuit,
-    operations: Sequence[Rotation | Entangler],
-    angles: Sequence[ParameterExpression | float],
-) -> None:
-    """Append multiplexor gates to a circuit.
-
-    Args:
-        angles: Angle of every rotation by its gate index, radians.
-    """
-    for operation in operations:
-        if isinstance(operation, Entangler):
-            circuit.cz(operation.control, operation.target)
-        else:
-            circuit.ry(angles[operation.gate], operation.target)
 
 
 @lru_cache(maxsize=16)
@@ -89,14 +55,7 @@ def vector_circuit(n_qubits: int, *, name: str = "rotation") -> QuantumCircuit:
 
 
 def vector_angles(vector: FloatArray) -> FloatArray:
-    """Angles of :func:`vector_circuit` for a real vector, signs included.
-
-    Args:
-        vector: u of any norm, shape ``(2**n,)``.
-
-    Returns:
-        Radians, shape ``(n_parameters,)``.
-    """
+    """Angles of :func:`vector_circuit` in radians for a real vector of any norm, shape ``(2**n,)``, signs included."""
     norm = float(np.linalg.norm(vector))
     if not np.isfinite(norm) or norm == 0.0:
         raise ConfigError(f"A vector to prepare needs a direction; one of norm {norm} was given.")

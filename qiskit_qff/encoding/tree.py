@@ -1,4 +1,10 @@
-r"""The binary tree of rotations that prepares any real state on the first few basis states of a register.
+r"""The amplitudes of a compressed atomic environment, and the binary tree of rotations that prepares them.
+
+.. math:: x = (1, y_1, \dots, y_d, 0, \dots, 0) \in R^{2^n}, \qquad |\hat x\rangle = x / \lVert x \rVert
+
+The constant first amplitude keeps what normalising would lose; the norm is known classically and multiplied
+back, so that :math:`E = \lVert x \rVert^2 \langle \hat x|M|\hat x\rangle = x^T M x`. All numbers are
+dimensionless.
 
 The state is split qubit by qubit, from the most significant one down: level l turns qubit n-1-l by an angle that
 depends on the l qubits above it, dividing the weight of each branch between its two halves,
@@ -26,14 +32,6 @@ those after the last one only flip the sign of the pattern's angle, which the si
 References:
     Möttönen, Vartiainen, Bergholm, Salomaa, "Transformation of quantum states using uniformly controlled rotations",
     Quantum Inf. Comput. 5, 467 (2005), https://doi.org/10.48550/arXiv.quant-ph/0407010
-
-A compressed atomic environment becomes a vector of amplitudes that keeps its length.
-
-.. math:: x = (1, y_1, \dots, y_d, 0, \dots, 0) \in R^{2^n}, \qquad |\hat x\rangle = x / \lVert x \rVert
-
-The constant first amplitude keeps what normalising would lose; the norm is known classically and multiplied
-back, so that :math:`E = \lVert x \rVert^2 \langle \hat x|M|\hat x\rangle = x^T M x`. All numbers are
-dimensionless.
 """
 
 from __future__ import annotations
@@ -43,9 +41,14 @@ from functools import cached_property, lru_cache
 from itertools import pairwise
 
 import numpy as np
+from qiskit import QuantumCircuit
+from qiskit.circuit import ParameterVector
 
 from qiskit_qff.array_types import BoolArray, FloatArray
 from qiskit_qff.errors import ConfigError
+
+_SEARCH_STEPS = 20_000
+"""Limit of the search for a path of single-bit steps; the greedy path serves beyond it."""
 
 
 def qubits_for(n_amplitudes: int) -> int:
@@ -59,19 +62,10 @@ def qubits_for(n_amplitudes: int) -> int:
 
 
 def amplitude_vectors(features: FloatArray, *, n_qubits: int | None = None) -> FloatArray:
-    """Vectors ``x = (1, y, 0...)`` of a batch of environments.
+    """Vectors ``x = (1, y, 0...)``, shape ``(batch, 2**n_qubits)``, for features y ``(batch, d)``.
 
-    Args:
-        features: Compressed descriptors y, shape ``(batch, d)``, dimensionless.
-        n_qubits: Size of the register; the smallest that fits by default.
-
-    Returns:
-        Amplitudes before normalisation, shape ``(batch, 2**n_qubits)``.
+    The register is the smallest that fits unless ``n_qubits`` is given.
     """
-    if features.ndim != 2:
-        raise ConfigError(
-            f"Features come as a batch of shape (batch, d); an array of shape {features.shape} was given."
-        )
     batch, n_features = features.shape
     qubits = qubits_for(n_features + 1) if n_qubits is None else n_qubits
     if n_features + 1 > 2**qubits:
@@ -86,14 +80,7 @@ def amplitude_vectors(features: FloatArray, *, n_qubits: int | None = None) -> F
 
 
 def normalise(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Unit vectors and norms of a batch of amplitude vectors.
-
-    Args:
-        vectors: Shape ``(batch, 2**n)``, none of them zero.
-
-    Returns:
-        The unit vectors, shape ``(batch, 2**n)``, and the norms, shape ``(batch,)``.
-    """
+    """Unit vectors ``(batch, 2**n)`` and norms ``(batch,)`` of amplitude vectors, none of them zero."""
     norms = np.linalg.norm(vectors, axis=1)
     bad = ~(np.isfinite(norms) & (norms > 0.0))
     if bad.any():
@@ -106,42 +93,21 @@ def normalise(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 @dataclass(frozen=True)
-class Rotation:
-    """An RY gate of a multiplexor."""
-
-    target: int
-    """Qubit that is turned."""
-    gate: int
-    """Index of the rotation inside its multiplexor, in circuit order."""
-
-
-@dataclass(frozen=True)
-class Entangler:
-    """A CZ gate of a multiplexor."""
-
-    control: int
-    """One of the two qubits."""
-    target: int
-    """The other one; CZ does not distinguish them."""
-
-
-@dataclass(frozen=True)
 class Multiplexor:
-    """A uniformly controlled RY, restricted to the control patterns that can occur."""
+    """RY on a qubit, controlled by all qubits above it, for the control patterns 0, 1, ... that can occur.
+
+    Bit i of a pattern or mask is qubit ``target + 1 + i``.
+    """
 
     target: int
     """Qubit that is turned."""
-    controls: tuple[int, ...]
-    """Control qubits; bit ``i`` of a pattern or mask belongs to ``controls[i]``."""
-    patterns: tuple[int, ...]
-    """Control patterns p whose angle is defined; all others are of no consequence."""
     masks: tuple[int, ...]
     """Mask k of each RY gate, in circuit order; as many as there are patterns."""
 
     @cached_property
     def walsh(self) -> FloatArray:
         """Signs with which gate angles add up to pattern angles, shape ``(n_patterns, n_gates)``."""
-        overlap = np.bitwise_count(np.asarray(self.patterns)[:, None] & np.asarray(self.masks)[None, :])
+        overlap = np.bitwise_count(np.arange(len(self.masks))[:, None] & np.asarray(self.masks)[None, :])
         signs = np.where(overlap % 2 == 1, -1.0, 1.0)
         return signs * signs[:, -1:]
 
@@ -149,20 +115,6 @@ class Multiplexor:
     def inverse_walsh(self) -> FloatArray:
         """Inverse of :attr:`walsh`: pattern angles to gate angles, shape ``(n_gates, n_patterns)``."""
         return np.asarray(np.linalg.inv(self.walsh))
-
-    def operations(self) -> list[Rotation | Entangler]:
-        """The gates in circuit order."""
-        gates: list[Rotation | Entangler] = []
-        previous = self.masks[0]
-        for gate, mask in enumerate(self.masks):
-            gates += self._entanglers(previous ^ mask)
-            gates.append(Rotation(self.target, gate))
-            previous = mask
-        return gates
-
-    def _entanglers(self, bits: int) -> list[Rotation | Entangler]:
-        """CZ gates between the target and the controls in ``bits``."""
-        return [Entangler(qubit, self.target) for i, qubit in enumerate(self.controls) if bits >> i & 1]
 
 
 @dataclass(frozen=True)
@@ -172,25 +124,23 @@ class TreeLayout:
     n_amplitudes: int
     """Number of basis states that the tree can reach."""
     levels: tuple[Multiplexor, ...]
-    """One multiplexor per level, root first; level l turns qubit ``n_qubits - 1 - l``."""
+    """Root first; level l turns qubit ``n_qubits - 1 - l``."""
 
     @property
     def n_qubits(self) -> int:
         """Number of qubits."""
         return len(self.levels)
 
-    @cached_property
-    def offsets(self) -> tuple[int, ...]:
-        """Index of each level's first gate angle; one more entry holds the number of all gates."""
-        sums = [0]
-        for level in self.levels:
-            sums.append(sums[-1] + len(level.masks))
-        return tuple(sums)
-
     @property
     def n_gates(self) -> int:
         """Number of RY gates: ``n_amplitudes - 1`` and one more per half level."""
-        return self.offsets[-1]
+        return int(self.places[-1].stop)
+
+    @cached_property
+    def places(self) -> tuple[slice, ...]:
+        """Where each level's angles are among all."""
+        stops = np.cumsum([0, *(len(level.masks) for level in self.levels)]).tolist()
+        return tuple(slice(start, stop) for start, stop in pairwise(stops))
 
     @cached_property
     def half_levels(self) -> tuple[int, ...]:
@@ -198,32 +148,36 @@ class TreeLayout:
         widths = [2 ** (self.n_qubits - level - 1) for level in range(self.n_qubits)]
         return tuple(level for level, width in enumerate(widths) if -(-self.n_amplitudes // width) % 2 == 1)
 
-    def operations(self) -> list[Rotation | Entangler]:
-        """The gates in circuit order; rotations carry their index among all gate angles."""
-        gates: list[Rotation | Entangler] = []
-        for offset, level in zip(self.offsets, self.levels, strict=False):
-            for operation in level.operations():
-                if isinstance(operation, Rotation):
-                    gates.append(Rotation(operation.target, operation.gate + offset))
-                else:
-                    gates.append(operation)
-        return gates
-
 
 @lru_cache(maxsize=128)
 def tree_layout(n_amplitudes: int) -> TreeLayout:
     """The tree over the first ``n_amplitudes`` basis states of the smallest register that holds them."""
     n_qubits = qubits_for(n_amplitudes)
-    levels = []
-    for level in range(n_qubits):
-        n_branches = -(-n_amplitudes // 2 ** (n_qubits - level))
-        branches = tuple(range(n_branches))
-        target = n_qubits - 1 - level
-        # Bit i of a branch index is qubit target + 1 + i: branches are numbered by the qubits above the
-        # target.
-        controls = tuple(range(target + 1, n_qubits))
-        levels.append(Multiplexor(target, controls, branches, _short_path(branches)))
-    return TreeLayout(n_amplitudes, tuple(levels))
+    branches = [-(-n_amplitudes // 2 ** (n_qubits - level)) for level in range(n_qubits)]
+    return TreeLayout(
+        n_amplitudes,
+        tuple(Multiplexor(n_qubits - 1 - level, _short_path(count)) for level, count in enumerate(branches)),
+    )
+
+
+def loader_circuit(n_amplitudes: int, *, name: str = "phi") -> QuantumCircuit:
+    """Circuit that prepares ``sum_j x_j |j>`` over the first ``n_amplitudes`` basis states from |0...0>.
+
+    Every RY gate has a parameter of its own, so the circuit is transpiled once for all states, and every derivative
+    follows from the two-term parameter shift. Parameter ``name[g]`` is the g-th of :func:`loader_angles`.
+    """
+    layout = tree_layout(n_amplitudes)
+    angles = iter(ParameterVector(name, layout.n_gates))
+    circuit = QuantumCircuit(layout.n_qubits, name="loader")
+    for level in layout.levels:
+        previous = level.masks[0]
+        for mask in level.masks:
+            for bit in range((previous ^ mask).bit_length()):
+                if (previous ^ mask) >> bit & 1:
+                    circuit.cz(level.target + 1 + bit, level.target)
+            circuit.ry(next(angles), level.target)
+            previous = mask
+    return circuit
 
 
 def loader_angles(layout: TreeLayout, amplitudes: FloatArray) -> FloatArray:
@@ -238,33 +192,11 @@ def loader_angles(layout: TreeLayout, amplitudes: FloatArray) -> FloatArray:
     _check(layout, amplitudes)
     radii = _radii(layout, amplitudes)
     angles = np.empty((len(amplitudes), layout.n_gates))
-    for level, multiplexor in enumerate(layout.levels):
-        n_branches = len(multiplexor.patterns)
+    for level, (place, multiplexor) in enumerate(zip(layout.places, layout.levels, strict=True)):
         left, right = radii[level + 1][:, 0::2], radii[level + 1][:, 1::2]
-        branch_angles = 2.0 * np.arctan2(right, left)[:, :n_branches]
-        angles[:, layout.offsets[level] : layout.offsets[level + 1]] = branch_angles @ multiplexor.inverse_walsh.T
+        branch_angles = 2.0 * np.arctan2(right, left)[:, : len(multiplexor.masks)]
+        angles[:, place] = branch_angles @ multiplexor.inverse_walsh.T
     return angles
-
-
-def loader_amplitudes(layout: TreeLayout, angles: FloatArray) -> FloatArray:
-    """State that the tree prepares from gate angles: the inverse of :func:`loader_angles` on unit vectors.
-
-    Args:
-        angles: Radians, shape ``(batch, n_gates)``; the angle of a half branch may differ from 0 here.
-
-    Returns:
-        Unit vectors, shape ``(batch, 2**n_qubits)``.
-    """
-    weights = np.ones((len(angles), 1))
-    for level, multiplexor in enumerate(layout.levels):
-        n_branches = len(multiplexor.patterns)
-        gate_angles = angles[:, layout.offsets[level] : layout.offsets[level + 1]]
-        halves = 0.5 * gate_angles @ multiplexor.walsh.T
-        split = np.zeros((len(angles), weights.shape[1], 2))
-        split[:, :n_branches, 0] = weights[:, :n_branches] * np.cos(halves)
-        split[:, :n_branches, 1] = weights[:, :n_branches] * np.sin(halves)
-        weights = split.reshape(len(angles), -1)
-    return weights
 
 
 def loader_jacobian(layout: TreeLayout, amplitudes: FloatArray) -> FloatArray:
@@ -281,29 +213,25 @@ def loader_jacobian(layout: TreeLayout, amplitudes: FloatArray) -> FloatArray:
     radii = _radii(layout, amplitudes)
     batch, size = amplitudes.shape
     jacobian = np.zeros((batch, layout.n_gates, size))
-    for level, multiplexor in enumerate(layout.levels):
-        n_branches = len(multiplexor.patterns)
+    for level, (place, multiplexor) in enumerate(zip(layout.places, layout.levels, strict=True)):
         width = size >> level
         left, right = radii[level + 1][:, 0::2], radii[level + 1][:, 1::2]
         weight = left**2 + right**2
         rate = np.divide(2.0, weight, out=np.zeros_like(weight), where=weight > 0.0)
-        # d r / d x_j = x_j / r for a norm, 1 for a signed amplitude; x_j stays in the numerator.
         slopes = np.repeat(np.stack([-right * rate, left * rate], axis=-1).reshape(batch, -1), width // 2, axis=1)
-        slopes *= _radius_slopes(amplitudes, np.repeat(radii[level + 1], width // 2, axis=1), leaf=width == 2)
+        if width > 2:
+            # d r / d x_j = x_j / r for a norm, 1 for a signed amplitude.
+            norms = np.repeat(radii[level + 1], width // 2, axis=1)
+            slopes *= np.divide(amplitudes, norms, out=np.zeros_like(amplitudes), where=norms > 0.0)
         branch = np.arange(size) // width
-        inside = branch < n_branches
-        inverse = np.zeros((len(multiplexor.masks), size))
-        inverse[:, inside] = multiplexor.inverse_walsh[:, branch[inside]]
-        jacobian[:, layout.offsets[level] : layout.offsets[level + 1]] = inverse[None] * slopes[:, None, :]
+        inside = branch < len(multiplexor.masks)
+        jacobian[:, place, inside] = multiplexor.inverse_walsh[:, branch[inside]] * slopes[:, None, inside]
     jacobian[:, :, layout.n_amplitudes :] = 0.0
     return jacobian
 
 
 def dead_amplitudes(layout: TreeLayout, amplitudes: FloatArray) -> BoolArray:
     """Amplitudes in branches of weight zero: the angles do not respond to them, though the energy may.
-
-    Args:
-        amplitudes: Shape ``(batch, 2**n_qubits)``.
 
     Returns:
         True where a derivative has to be found another way, shape ``(batch, 2**n_qubits)``; False beyond
@@ -323,13 +251,6 @@ def _radii(layout: TreeLayout, amplitudes: FloatArray) -> list[FloatArray]:
     return radii[::-1]
 
 
-def _radius_slopes(amplitudes: FloatArray, radii: FloatArray, *, leaf: bool) -> FloatArray:
-    """Derivative of each half's weight with respect to the amplitudes in it, shape ``(batch, 2**n)``."""
-    if leaf:
-        return np.ones_like(amplitudes)
-    return np.divide(amplitudes, radii, out=np.zeros_like(amplitudes), where=radii > 0.0)
-
-
 def _check(layout: TreeLayout, amplitudes: FloatArray) -> None:
     """Refuse amplitudes that the tree cannot prepare."""
     expected = 2**layout.n_qubits
@@ -344,38 +265,36 @@ def _check(layout: TreeLayout, amplitudes: FloatArray) -> None:
         )
 
 
-_SEARCH_STEPS = 20_000
-"""Limit of the search for a path of single-bit steps; the greedy path serves beyond it."""
-
-
 @lru_cache(maxsize=512)
-def _short_path(masks: tuple[int, ...]) -> tuple[int, ...]:
-    """Order of distinct masks, 0 among them, in which neighbours differ in few bits."""
-    candidates = [_greedy_path(masks, 0)]
-    for start in masks:
-        candidates.append(_greedy_path(masks, start))
-        single = _single_bit_path(masks, start)
+def _short_path(count: int) -> tuple[int, ...]:
+    """Order of the masks 0 to ``count - 1`` in which neighbours differ in few bits.
+
+    NOTE: model files hold angles in this order, so it must never change.
+    """
+    candidates = [_greedy_path(count, 0)]
+    for start in range(count):
+        candidates.append(_greedy_path(count, start))
+        single = _single_bit_path(count, start)
         if single is not None:
             candidates.append(single)
             break
     return min(candidates, key=lambda path: sum((a ^ b).bit_count() for a, b in pairwise(path)))
 
 
-def _greedy_path(masks: tuple[int, ...], start: int) -> tuple[int, ...]:
+def _greedy_path(count: int, start: int) -> tuple[int, ...]:
     """Path that always goes to the nearest mask left, the smallest among equals."""
-    left = set(masks) - {start}
+    left = set(range(count)) - {start}
     path = [start]
     while left:
-        here = path[-1]
-        path.append(min(left, key=lambda mask: ((mask ^ here).bit_count(), mask)))
+        path.append(min(left, key=lambda mask: ((mask ^ path[-1]).bit_count(), mask)))
         left.remove(path[-1])
     return tuple(path)
 
 
-def _single_bit_path(masks: tuple[int, ...], start: int) -> tuple[int, ...] | None:
+def _single_bit_path(count: int, start: int) -> tuple[int, ...] | None:
     """Path of single-bit steps through all masks by depth-first search, or None if none was found."""
-    bits = [1 << b for b in range(max(masks).bit_length())]
-    left = set(masks) - {start}
+    bits = [1 << b for b in range((count - 1).bit_length())]
+    left = set(range(count)) - {start}
     path = [start]
     steps = 0
 
@@ -389,10 +308,8 @@ def _single_bit_path(masks: tuple[int, ...], start: int) -> tuple[int, ...] | No
             return True
         if steps > _SEARCH_STEPS:
             return False
-        nearby = sorted(
-            (mask for bit in bits if (mask := path[-1] ^ bit) in left), key=lambda mask: (degree(mask), mask)
-        )
-        for mask in nearby:
+        nearby = (mask for bit in bits if (mask := path[-1] ^ bit) in left)
+        for mask in sorted(nearby, key=lambda mask: (degree(mask), mask)):
             left.remove(mask)
             path.append(mask)
             if search():

@@ -35,11 +35,7 @@ class ExactEvaluator:
     """
 
     def __init__(self, *, shots: int | None = None) -> None:
-        """Set the number of shots.
-
-        Args:
-            shots: Executions per parameter set whose covariances are wanted; values without errors by default.
-        """
+        """Executions per parameter set whose covariances are wanted; values without errors by default."""
         _check_shots(shots)
         self._shots = shots
 
@@ -63,22 +59,14 @@ class SampledEvaluator:
     """A perfect device: exact probabilities, outcomes drawn at random."""
 
     def __init__(self, rng: np.random.Generator, *, shots: int, timing: TimingModel | None = None) -> None:
-        """Set the source of randomness and the number of shots.
-
-        Args:
-            shots: Executions per parameter set.
-        """
+        """Executions per parameter set, drawn from ``rng``."""
         _check_shots(shots)
         self._rng = rng
         self._shots = shots
         self._timing = timing or TimingModel()
 
     def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
-        """Expectation values from random outcomes.
-
-        Args:
-            shots: Executions per parameter set; the evaluator's own setting by default.
-        """
+        """Expectation values from random outcomes."""
         return [self._sample(request, self._shots if shots is None else shots) for request in requests]
 
     def _sample(self, request: Request, shots: int) -> Evaluation:

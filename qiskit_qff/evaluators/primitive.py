@@ -68,18 +68,6 @@ class _Prepared:
     """The observables one by one, on the qubits of the transpiled circuit."""
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """Part of a row that goes into one job."""
-
-    row: int
-    """Index of the row."""
-    start: int
-    """First parameter set."""
-    stop: int
-    """One past the last parameter set."""
-
-
 @dataclass(eq=False)
 class PrimitiveEvaluator:
     """Runs tasks on an Estimator primitive."""
@@ -96,8 +84,6 @@ class PrimitiveEvaluator:
     """What fits into one job."""
     timing: TimingModel = field(default_factory=TimingModel)
     """For the estimate of processor time."""
-    optimization_level: int = 3
-    """Effort of the transpiler."""
     line: QubitLine | None = None
     """Physical qubits to use on the backend, of which smaller circuits take the best part; the transpiler's choice by
     default."""
@@ -105,10 +91,6 @@ class PrimitiveEvaluator:
     """Gives every PUB of a local simulation its own seed; None leaves seeding to the estimator."""
     derive_noise: bool = False
     """Whether every job gets a noise model of its layers from the device's calibration, for PEC."""
-    seed_transpiler: int = 0
-    """Seed of the transpiler, so that circuits are the same in every run."""
-    replaced_errors: int = field(default=0, init=False)
-    """Expectation values so far whose extrapolation failed and fell back to the unextrapolated value."""
     _prepared: dict[tuple[MeasurementTask, tuple[int, ...]], _Prepared] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -119,59 +101,42 @@ class PrimitiveEvaluator:
             self.gaussian_noise = isinstance(self.estimator, StatevectorEstimator) or _is_aer(self.estimator)
 
     def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
-        """Expectation values for all requests, in as few jobs as the limits allow.
-
-        Args:
-            shots: Executions per parameter set; :attr:`shots` by default.
-        """
+        """Expectation values for all requests, in as few jobs as the limits allow."""
         answers = self.evaluate_joint([[request] for request in requests], [[self.line]] * len(requests), shots=shots)
         return [answer for (answer,) in answers]
 
     def evaluate_joint(
         self, rows: Sequence[Row], places: Sequence[Places], *, shots: int | None = None
     ) -> list[list[Evaluation]]:
-        """Expectation values of several registers per circuit, in as few jobs as the limits allow.
+        """Expectation values of several registers per circuit, on the given qubits, in as few jobs as the limits allow.
 
-        Args:
-            places: Their qubits, in the same order.
-            shots: Executions per parameter set; :attr:`shots` by default.
-
-        Returns:
-            The answers of each row; the first one carries what the row cost.
+        The first answer of each row carries what the row cost.
         """
         used = self.shots if shots is None else shots
         self._check_shots(used)
         found: list[list[list[tuple[FloatArray, FloatArray]]]] = [[[] for _ in row] for row in rows]
         seconds, padded = np.zeros(len(rows)), [_padded(row) for row in rows]
-        for job in _jobs(padded, self.limits.sets_per_job(used)):
+        for job in _jobs([_n_sets(row) for row in rows], self.limits.sets_per_job(used)):
             # The runtime's local mode gives all PUBs of a job one seed, and their noise would be correlated.
             for run in [job] if self.rng is None else [[piece] for piece in job]:
-                parts = [_part(padded[piece.row], piece) for piece in run]
-                running = self.submit_joint(parts, [places[piece.row] for piece in run], shots=used)
+                parts = [[replace(one, parameters=one.parameters[sets]) for one in padded[row]] for row, sets in run]
+                running = self.submit_joint(parts, [places[row] for row, _ in run], shots=used)
                 with client_errors("The estimator job failed, nothing of it can be used"):
                     results = running.result()
-                for piece, part, result in zip(run, parts, results, strict=True):
-                    for slot, answer in zip(
-                        found[piece.row], self._read(part, places[piece.row], result.data, used), strict=True
-                    ):
+                for (row, _), part, result in zip(run, parts, results, strict=True):
+                    for slot, answer in zip(found[row], self._read(part, places[row], result.data, used), strict=True):
                         slot.append(answer)
-            total = sum(piece.stop - piece.start for piece in job)
-            for piece in job:
-                share = (piece.stop - piece.start) / total
-                n_shots = (used or 0) * (piece.stop - piece.start)
-                seconds[piece.row] += self.timing.seconds(shots=n_shots, jobs=0) + share * self.timing.job_overhead
+            counts = [sets.stop - sets.start for _, sets in job]
+            for (row, _), count in zip(job, counts, strict=True):
+                seconds[row] += self.timing.seconds(shots=(used or 0) * count, jobs=0)
+                seconds[row] += self.timing.job_overhead * count / sum(counts)
         return [
             _evaluations(row, answers, used, float(time) if used else 0.0)
             for row, answers, time in zip(rows, found, seconds, strict=True)
         ]
 
     def submit_joint(self, rows: Sequence[Row], places: Sequence[Places], *, shots: int | None) -> Any:
-        """Start one job with one PUB per row, and return it without waiting for its result.
-
-        Args:
-            places: Their qubits, in the same order.
-            shots: Executions per parameter set.
-        """
+        """Start one job with one PUB per row, on the given qubits, and return it without waiting for its result."""
         pubs = [self._pub(_padded(row), own) for row, own in zip(rows, places, strict=True)]
         if self.rng is not None:
             _reseed(self.estimator, int(self.rng.integers(2**31)))
@@ -216,10 +181,10 @@ class PrimitiveEvaluator:
             circuit = task.circuit
             if self.backend is not None:
                 manager = generate_preset_pass_manager(
-                    optimization_level=self.optimization_level,
+                    optimization_level=3,
                     backend=self.backend,
                     initial_layout=None if line is None else list(line.best_part(circuit.num_qubits)),
-                    seed_transpiler=self.seed_transpiler,
+                    seed_transpiler=0,
                 )
                 circuit = manager.run(circuit)
             strings = None if self.gaussian_noise else string_set(task.readouts)
@@ -247,23 +212,17 @@ class PrimitiveEvaluator:
     def _read(self, row: Row, places: Places, data: Any, shots: int | None) -> list[tuple[FloatArray, FloatArray]]:
         """Readout values and covariances of every request of one PUB result."""
         prepared = [self._prepare(request.task, line) for request, line in zip(row, places, strict=True)]
-        found = []
-        for task, part in zip(prepared, _split(data, row, [len(task.observables) for task in prepared]), strict=True):
-            if task.strings is None or shots is None:
-                values, covariances, replaced = read_readouts(part, shots)
-            else:
-                values, covariances, replaced = read_strings(part, task.strings, shots)
-            self.replaced_errors += replaced
-            found.append((values, covariances))
-        return found
+        parts = _split(data, row, [len(task.observables) for task in prepared])
+        return [
+            read_readouts(part, shots)
+            if task.strings is None or shots is None
+            else read_strings(part, task.strings, shots)
+            for task, part in zip(prepared, parts, strict=True)
+        ]
 
 
 def split_joint(data: Any, row: Row) -> list[Any]:
-    """The data of a joint circuit, register by register, as a circuit of its own would have given them.
-
-    Args:
-        data: ``evs``, ``stds`` and what the mitigation adds; Z strings on the first axis, parameter sets on the second.
-    """
+    """The data of a joint circuit, register by register, as a circuit of its own would have given them."""
     return _split(data, row, [len(string_set(request.task.readouts).masks) for request in row])
 
 
@@ -304,11 +263,6 @@ def _padded(row: Row) -> Row:
     ]
 
 
-def _part(row: Row, piece: _Piece) -> list[Request]:
-    """Some parameter sets of a row."""
-    return [replace(request, parameters=request.parameters[piece.start : piece.stop]) for request in row]
-
-
 def _is_aer(estimator: BaseEstimatorV2) -> bool:
     """Whether it is Aer's, which adds normal noise; without importing Aer, which takes long."""
     primitives = sys.modules.get("qiskit_aer.primitives")
@@ -328,18 +282,18 @@ def _reseed(estimator: Any, seed: int) -> None:
         raise ConfigError(f"{type(estimator).__name__} cannot be seeded; pass rng=None and seed it yourself.")
 
 
-def _jobs(rows: Sequence[Row], sets_per_job: int) -> list[list[_Piece]]:
-    """Cut the rows into jobs of a limited number of parameter sets, in order."""
-    jobs: list[list[_Piece]] = [[]]
-    room = sets_per_job
-    for index, row in enumerate(rows):
-        start, size = 0, _n_sets(row)
-        while start < size:
+def _jobs(counts: Sequence[int], sets_per_job: int) -> list[list[tuple[int, slice]]]:
+    """Cut rows of so many parameter sets, in order, into jobs of a limited number: index of the row, and its sets."""
+    jobs: list[list[tuple[int, slice]]] = []
+    room = 0
+    for row, count in enumerate(counts):
+        start = 0
+        while start < count:
             if room == 0:
                 jobs.append([])
                 room = sets_per_job
-            stop = min(size, start + room)
-            jobs[-1].append(_Piece(index, start, stop))
+            stop = min(count, start + room)
+            jobs[-1].append((row, slice(start, stop)))
             room -= stop - start
             start = stop
-    return [job for job in jobs if job]
+    return jobs

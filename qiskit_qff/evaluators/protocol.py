@@ -15,7 +15,6 @@ import numpy as np
 from qiskit import QuantumCircuit
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.errors import ConfigError
 
 DEFAULT_REPETITION_DELAY = 250e-6
 """What IBM documents for its Eagle and Heron processors, in s; Nighthawk ones state 1 to 4 ms."""
@@ -74,11 +73,6 @@ class MeasurementTask:
     n_preparation: int
     """Number of leading parameters that belong to the state preparation; the others are angles of U."""
 
-    @property
-    def n_parameters(self) -> int:
-        """Number of parameters of the circuit."""
-        return int(self.circuit.num_parameters)
-
 
 @dataclass(frozen=True, eq=False)
 class Request:
@@ -90,14 +84,6 @@ class Request:
     """Radians, shape ``(batch, n_parameters)``."""
     register: int = 0
     """Which of several registers, measured side by side, it belongs to."""
-
-    def __post_init__(self) -> None:
-        """Check the shape."""
-        if self.parameters.ndim != 2 or self.parameters.shape[1] != self.task.n_parameters:
-            raise ConfigError(
-                f"Parameters of shape (batch, {self.task.n_parameters}) are expected; "
-                f"{self.parameters.shape} was given."
-            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,14 +124,10 @@ class Evaluation:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Values with independent standard errors."""
+    """Values with independent standard errors, of any one shape and unit; zero errors where values are exact."""
 
     values: FloatArray
-    """Any shape; energies in eV."""
     std_errors: FloatArray
-    """Standard errors in the same units, the same shape; zero where values are exact."""
-    cost: Cost
-    """What was spent."""
 
 
 class Evaluator(Protocol):

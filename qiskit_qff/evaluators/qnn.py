@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from qiskit.primitives import BaseEstimatorV2
 
 from qiskit_qff.circuit.ansatz import BoundProgram, diagonal_observable
-from qiskit_qff.encoding.preparation import loader_circuit
+from qiskit_qff.encoding.tree import loader_circuit
 from qiskit_qff.errors import MissingDependencyError
 
 if TYPE_CHECKING:

@@ -1,14 +1,13 @@
-r"""State preparation and energy circuit joined into the circuits that are run.
+r"""The circuits that are run, state preparation and U joined, and the parameter sets that give exact derivatives.
 
 Every rotation of U gets a parameter of its own (``rotation[r]``), whatever the program's θ are, so that the
 two-term parameter shift holds for each of them; the angles follow as :math:`A\theta + b`. Two preparations:
 
 - *loader*: the rotation tree, any real state; parameters ``phi``;
-- *pair*: the states :math:`(|j\rangle \pm |k\rangle)/\sqrt 2` of one difference mask :math:`j \oplus k`, and
-all basis states;
-  one RY per qubit (``beta``) and a chain of CNOT gates over the qubits of the mask, one fewer than it has.
+- *pair*: the states :math:`(|j\rangle \pm |k\rangle)/\sqrt 2` of one difference mask :math:`j \oplus k`, and all basis
+  states; one RY per qubit (``beta``) and a chain of CNOT gates over the qubits of the mask, one fewer than it has.
 
-*Parameter shift.* For a gate :math:`e^{-i\alpha P/2}` with :math:`P^2 = 1`, and any observable,
+Parameter shift: for a gate :math:`e^{-i\alpha P/2}` with :math:`P^2 = 1`, and any observable,
 
 .. math:: \frac{\partial f}{\partial\alpha} = \tfrac12\left[f(\alpha + \tfrac\pi2) - f(\alpha - \tfrac\pi2)\right].
 
@@ -31,46 +30,8 @@ from qiskit.circuit import ParameterVector
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import CircuitProgram
 from qiskit_qff.circuit.compiled import compile_program, untied_circuit
-from qiskit_qff.encoding.preparation import loader_circuit
-from qiskit_qff.encoding.tree import loader_angles, tree_layout
+from qiskit_qff.encoding.tree import loader_angles, loader_circuit, tree_layout
 from qiskit_qff.evaluators.protocol import MeasurementTask
-
-
-def shifted_parameters(parameters: FloatArray, columns: range) -> FloatArray:
-    """Copies of the parameter sets with one angle shifted by +π/2 and by -π/2.
-
-    Args:
-        parameters: Radians, shape ``(batch, n_parameters)``.
-
-    Returns:
-        Shape ``(batch * len(columns) * 2, n_parameters)``: all shifts of the first set, then of the second,
-        ...; + before -.
-    """
-    batch, n_parameters = parameters.shape
-    shifted = np.repeat(parameters, 2 * len(columns), axis=0).reshape(batch, len(columns), 2, n_parameters)
-    for position, column in enumerate(columns):
-        shifted[:, position, 0, column] += np.pi / 2
-        shifted[:, position, 1, column] -= np.pi / 2
-    return shifted.reshape(-1, n_parameters)
-
-
-def shift_derivatives(values: FloatArray, *, n_columns: int) -> FloatArray:
-    """Derivatives from the values at shifted parameters.
-
-    Args:
-        values: Values in the order of :func:`shifted_parameters`, shape ``(batch * n_columns * 2, ...)``.
-
-    Returns:
-        Per radian, shape ``(batch, n_columns, ...)``.
-    """
-    pairs = values.reshape(-1, n_columns, 2, *values.shape[1:])
-    return np.asarray(0.5 * (pairs[:, :, 0] - pairs[:, :, 1]))
-
-
-def shift_variances(variances: FloatArray, *, n_columns: int) -> FloatArray:
-    """Variances of :func:`shift_derivatives` from those of the values, in the same order and shapes."""
-    pairs = variances.reshape(-1, n_columns, 2, *variances.shape[1:])
-    return np.asarray(0.25 * (pairs[:, :, 0] + pairs[:, :, 1]))
 
 
 @lru_cache(maxsize=64)
@@ -81,26 +42,17 @@ def loader_task(program: CircuitProgram) -> MeasurementTask:
 
 @lru_cache(maxsize=1024)
 def pair_task(program: CircuitProgram, mask: int) -> MeasurementTask:
-    """Task for basis states and pair states of one difference mask; parameters ``beta``, ``rotation``."""
+    """Task for basis states and pair states of one difference mask; parameters ``beta``, then ``rotation``."""
     circuit = QuantumCircuit(program.n_qubits, name=f"pair_{mask}")
     for qubit, angle in enumerate(ParameterVector("beta", program.n_qubits)):
         circuit.ry(angle, qubit)
-    qubits = _bits(mask)
-    for control, target in pairwise(qubits):
+    for control, target in pairwise(_bits(mask)):
         circuit.cx(control, target)
     return _join(circuit, program)
 
 
 def loader_parameters(program: CircuitProgram, states: FloatArray, theta: FloatArray) -> FloatArray:
-    """Parameters of :func:`loader_task` for a batch of states.
-
-    Args:
-        states: Amplitudes of any norm, shape ``(batch, 2**n)``.
-        theta: Circuit angles, shape ``(n_angles,)``.
-
-    Returns:
-        Radians, shape ``(batch, n_parameters)``.
-    """
+    """Parameters of :func:`loader_task` for states of any norm, ``(batch, 2**n)``."""
     return with_rotations(program, loader_angles(tree_layout(program.n_amplitudes), states), theta)
 
 
@@ -111,18 +63,10 @@ def with_rotations(program: CircuitProgram, preparation: FloatArray, theta: Floa
 
 
 def pair_angles(n_qubits: int, first: int, mask: int, sign: float) -> FloatArray:
-    r"""Angles ``beta`` of :math:`(|j\rangle + s|j \oplus mask\rangle)/\sqrt 2`, or of the basis state if mask is 0.
-
-    Args:
-        sign: +1 or -1.
-
-    Returns:
-        Radians, shape ``(n_qubits,)``.
-    """
+    r"""Angles ``beta`` of :math:`(|j\rangle + s|j \oplus mask\rangle)/\sqrt 2`, or of the basis state if mask is 0."""
     bits = np.array([first >> qubit & 1 for qubit in range(n_qubits)], dtype=float)
     qubits = _bits(mask)
-    # The CNOT chain adds to each qubit of the mask what its predecessor holds at the end: take it off
-    # beforehand.
+    # The CNOT chain adds to each qubit of the mask what its predecessor holds at the end: take it off beforehand.
     for control, target in zip(qubits[-2::-1], qubits[:0:-1], strict=True):
         bits[target] = (bits[target] + bits[control]) % 2
     angles = np.pi * bits
@@ -131,12 +75,36 @@ def pair_angles(n_qubits: int, first: int, mask: int, sign: float) -> FloatArray
     return np.asarray(angles)
 
 
+def shifted_parameters(parameters: FloatArray, columns: range) -> FloatArray:
+    """Copies of the parameter sets with one angle shifted by +π/2 and by -π/2.
+
+    Returns:
+        Shape ``(batch * len(columns) * 2, n_parameters)``: all shifts of the first set, then of the second; + before -.
+    """
+    batch, n_parameters = parameters.shape
+    shifted = np.repeat(parameters, 2 * len(columns), axis=0).reshape(batch, len(columns), 2, n_parameters)
+    for position, column in enumerate(columns):
+        shifted[:, position, 0, column] += np.pi / 2
+        shifted[:, position, 1, column] -= np.pi / 2
+    return shifted.reshape(-1, n_parameters)
+
+
+def shift_derivatives(values: FloatArray, *, n_columns: int) -> FloatArray:
+    """Derivatives ``(batch, n_columns, ...)`` per radian from the values at :func:`shifted_parameters`."""
+    pairs = values.reshape(-1, n_columns, 2, *values.shape[1:])
+    return np.asarray(0.5 * (pairs[:, :, 0] - pairs[:, :, 1]))
+
+
+def shift_variances(variances: FloatArray, *, n_columns: int) -> FloatArray:
+    """Variances of :func:`shift_derivatives` from those of the values, in the same order and shapes."""
+    pairs = variances.reshape(-1, n_columns, 2, *variances.shape[1:])
+    return np.asarray(0.25 * (pairs[:, :, 0] + pairs[:, :, 1]))
+
+
 def _join(preparation: QuantumCircuit, program: CircuitProgram) -> MeasurementTask:
     """Preparation followed by U; Qiskit sorts parameters by name, so the preparation's come first."""
-    n_preparation = int(preparation.num_parameters)
     circuit = preparation.compose(untied_circuit(program.circuit, name="rotation"))
-    assert all(parameter.name.startswith("rotation") for parameter in list(circuit.parameters)[n_preparation:])
-    return MeasurementTask(circuit, program.readouts, n_preparation)
+    return MeasurementTask(circuit, program.readouts, int(preparation.num_parameters))
 
 
 def _bits(mask: int) -> list[int]:

@@ -19,6 +19,7 @@ import numpy as np
 from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_qff.array_types import FloatArray, IntArray
+from qiskit_qff.circuit.ansatz import walsh_signs
 from qiskit_qff.errors import BackendError
 
 RESULT_ARRAYS = ("evs", "stds", "evs_noise_factors", "stds_noise_factors", "twirl_stds")
@@ -48,16 +49,7 @@ class StringSet:
         return np.asarray(self.constant + strings @ self.coefficients.T)
 
     def readout_covariances(self, strings: FloatArray, std_errors: FloatArray, shots: int) -> FloatArray:
-        """Covariances of the readouts within each state.
-
-        Args:
-            strings: Measured values, shape ``(batch, n_strings)``.
-            std_errors: Reported standard errors, the same shape.
-            shots: Executions per state.
-
-        Returns:
-            Shape ``(batch, n_readouts, n_readouts)``.
-        """
+        """Covariances ``(batch, n_readouts, n_readouts)`` within each state, from strings and their reported errors."""
         # One imaginary shot spread over all outcomes keeps an error from being zero where no event was seen.
         shrunk = np.clip(strings, -1.0, 1.0) * shots / (shots + 1)
         spread = np.sqrt(1.0 - shrunk**2)
@@ -72,15 +64,9 @@ class StringSet:
 
 
 def string_set(readouts: FloatArray) -> StringSet:
-    """Z strings for readouts given by their diagonals.
-
-    Args:
-        readouts: Shape ``(n_readouts, 2**n_qubits)``.
-    """
+    """Z strings for readouts given by their diagonals, shape ``(n_readouts, 2**n_qubits)``."""
     size = readouts.shape[1]
-    states = np.arange(size)
-    signs = np.where(np.bitwise_count(states[:, None] & states[None, :]) % 2 == 1, -1.0, 1.0)
-    spectrum = readouts @ signs / size
+    spectrum = readouts @ walsh_signs(np.arange(size), size) / size
     spectrum[np.abs(spectrum) < 1e-13 * np.abs(readouts).max()] = 0.0
     group = {0}
     for mask in np.flatnonzero(spectrum.any(axis=0)):
@@ -89,38 +75,21 @@ def string_set(readouts: FloatArray) -> StringSet:
     return StringSet(size.bit_length() - 1, masks, spectrum[:, masks], spectrum[:, 0])
 
 
-def read_strings(data: Any, strings: StringSet, shots: int) -> tuple[FloatArray, FloatArray, int]:
-    """Readouts from measured Z strings.
-
-    Args:
-        data: ``evs`` and ``stds`` of shape ``(n_strings, batch)``, and what the mitigation adds to them.
-        shots: Executions per parameter set.
-
-    Returns:
-        Values ``(batch, n_readouts)``, covariances ``(batch, n_readouts, n_readouts)``, and the number of values that
-        fell back to the unextrapolated ones.
-    """
-    values, errors, replaced = _finite(data, shots)
-    return strings.readout_values(values), strings.readout_covariances(values, errors, shots), replaced
+def read_strings(data: Any, strings: StringSet, shots: int) -> tuple[FloatArray, FloatArray]:
+    """Readouts ``(batch, n_readouts)`` and their covariances from ``evs`` and ``stds`` ``(n_strings, batch)``."""
+    values, errors = _finite(data, shots)
+    return strings.readout_values(values), strings.readout_covariances(values, errors, shots)
 
 
-def read_readouts(data: Any, shots: int | None) -> tuple[FloatArray, FloatArray, int]:
-    """Readouts that were measured one by one by an estimator with independent normal noise.
-
-    Args:
-        data: ``evs`` and ``stds`` of shape ``(n_readouts, batch)``.
-        shots: Executions per parameter set; None for exact values.
-
-    Returns:
-        As :func:`read_strings`.
-    """
-    values, errors, replaced = _finite(data, shots)
+def read_readouts(data: Any, shots: int | None) -> tuple[FloatArray, FloatArray]:
+    """The same from readouts that an estimator measured one by one with independent normal noise, or exactly."""
+    values, errors = _finite(data, shots)
     # StatevectorEstimator adds noise of the requested precision, but reports a standard error of zero.
     errors = np.maximum(errors, 0.0 if shots is None else 1.0 / np.sqrt(shots))
-    return values, errors[:, :, None] ** 2 * np.eye(errors.shape[1]), replaced
+    return values, errors[:, :, None] ** 2 * np.eye(errors.shape[1])
 
 
-def _finite(data: Any, shots: int | None) -> tuple[FloatArray, FloatArray, int]:
+def _finite(data: Any, shots: int | None) -> tuple[FloatArray, FloatArray]:
     """Values and errors ``(batch, n_observables)``; failed extrapolations replaced by the lowest noise factor."""
     values, errors = np.array(data.evs, dtype=float).T, np.array(data.stds, dtype=float).T
     if getattr(data, "twirl_stds", None) is not None:
@@ -128,7 +97,7 @@ def _finite(data: Any, shots: int | None) -> tuple[FloatArray, FloatArray, int]:
         errors = np.fmax(errors, np.array(data.twirl_stds, dtype=float).T)
     bad = ~(np.isfinite(values) & np.isfinite(errors))
     if not bad.any():
-        return values, errors, 0
+        return values, errors
     if getattr(data, "evs_noise_factors", None) is None:
         raise BackendError(
             f"{int(bad.sum())} of {bad.size} expectation values came back without a finite value or error. "
@@ -140,4 +109,4 @@ def _finite(data: Any, shots: int | None) -> tuple[FloatArray, FloatArray, int]:
     # The bias that extrapolation would have removed is unknown: its size at the next noise factor counts as an error.
     step = levels[..., 1] - levels[..., 0]
     fallback = np.hypot(np.nan_to_num(raw_errors, nan=floor, posinf=floor), step)
-    return np.where(bad, levels[..., 0], values), np.where(bad, fallback, errors), int(bad.sum())
+    return np.where(bad, levels[..., 0], values), np.where(bad, fallback, errors)

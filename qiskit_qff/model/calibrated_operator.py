@@ -102,7 +102,7 @@ class CalibratedOperator:
             raise ConfigError(f"A measured M of {size} rows is expected; {len(self.matrix)} were found.")
         if self.design in {"settings", "first_column"}:
             return self._by_vector(bound)
-        response = pair_response(bound, signed=self.design == "signed_pairs")
+        response = pair_response(bound.program, signed=self.design == "signed_pairs")
         if self.variances.shape != (len(response),):
             raise ConfigError(f"{len(response)} variances of M are expected; shape {self.variances.shape} was found.")
         return MeasuredOperator(self.matrix, response, self.variances, Cost())

@@ -168,7 +168,7 @@ class _Measurement:
                 x, used = seen.amplitudes[key], self._field.registers[key].n_features + 1
                 plans[key] = environment.gradient_requests(self._bound[key], x, used=used)
             elif self._strategy == "density":
-                plans[key] = density.contraction_requests(self._bound[key], seen.energy_weights(key)[None])
+                plans[key] = density.contraction_requests(self._bound[key], seen.energy_weights(key))
         bounds = list(self._bound.values())
         answers = evaluate_side_by_side(self._evaluators, bounds, list(plans.values()), shots=self._shots)
         self.cost += sum((total_cost(own) for own in answers), Cost())
@@ -181,14 +181,14 @@ class _Measurement:
         operator = self._operators[key]
         forces = operator.contract(seen.force_weights(key))
         virial = operator.contract(seen.virial_weights(key))
-        weights = seen.energy_weights(key)[None]
+        weights = seen.energy_weights(key)
         if self._strategy == "density":
             energy = density.contraction_of(self._bound[key], weights, answers)
         else:
-            energy = operator.contract(weights)
+            energy = operator.contract(weights[None])
         return _Part(
-            energy=float(energy.values[0]) + len(seen.amplitudes[key]) * self._origins[key],
-            energy_variance=float(energy.std_errors[0] ** 2),
+            energy=energy.values.item() + len(seen.amplitudes[key]) * self._origins[key],
+            energy_variance=energy.std_errors.item() ** 2,
             forces=forces.values,
             force_variances=forces.std_errors**2,
             virial=virial.values,

@@ -11,7 +11,7 @@ from qiskit import QuantumCircuit, transpile
 from qiskit.transpiler import CouplingMap
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, CircuitProgram, build_program
-from qiskit_qff.encoding.preparation import loader_circuit
+from qiskit_qff.encoding.tree import loader_circuit
 from qiskit_qff.model.force_field import ForceField
 
 _HEAVY_HEX_DISTANCE = 3

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec, n_parameters
+from qiskit_qff.circuit.ansatz import AnsatzSpec
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.compression.search import SizeLimits
 from qiskit_qff.descriptors.pool import PoolSettings
@@ -143,7 +143,7 @@ def size_limits(config: TrainConfig, species: tuple[int, ...], n_references: int
     """
     spec, count = register_spec(config), len(species)
     free = config.max_parameters - n_references
-    each = 1 if is_balanced(config) else n_parameters(spec)
+    each = 1 if is_balanced(config) else spec.n_parameters
     if free < each * count:
         raise BudgetError(
             f"max_parameters is {config.max_parameters}, but {count} species need at least {each} each beside "

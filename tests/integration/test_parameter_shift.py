@@ -80,8 +80,7 @@ def test_the_gradient_of_any_number_of_registers_is_one_job_of_seven_sets_in_thr
     ("spec", "backend", "shots", "repetitions"),
     [
         (SPECS[0], "exact", 400, 300),
-        (SPECS[0], "exact", 4000, 300),
-        (SPECS[3], "exact", 4000, 300),
+        (SPECS[3], "exact", 4000, 200),
         (SPECS[0], "aer", 400, 20),
     ],
     ids=str,

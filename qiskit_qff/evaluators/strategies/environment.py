@@ -22,7 +22,7 @@ import numpy as np
 from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.circuit.ansatz import BoundProgram
 from qiskit_qff.encoding.tree import dead_amplitudes, loader_jacobian, normalise, tree_layout
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Measured, Request, total_cost
+from qiskit_qff.evaluators.protocol import Evaluation, Request
 from qiskit_qff.evaluators.tasks import (
     loader_parameters,
     loader_task,
@@ -44,54 +44,15 @@ class MeasuredGradients:
     """Variances of the energies in eV², shape ``(batch,)``."""
     covariances: FloatArray
     """Covariances of the gradient of each environment in eV², shape ``(batch, 2**n, 2**n)``."""
-    cost: Cost
-    """What was spent."""
-
-
-def energies(
-    evaluator: Evaluator, bound: BoundProgram, amplitudes: FloatArray, *, shots: int | None = None
-) -> Measured:
-    """``x^T M x`` of every environment: one circuit each.
-
-    Args:
-        amplitudes: x, shape ``(batch, 2**n)``.
-        shots: Executions per circuit.
-    """
-    norms = normalise(amplitudes)[1]
-    parameters = loader_parameters(bound.program, amplitudes, bound.theta)
-    (result,) = evaluator.evaluate([Request(loader_task(bound.program), parameters)], shots=shots)
-    values, variances = result.weighted(bound.weights)
-    return Measured(values * norms**2, np.sqrt(variances) * norms**2, result.cost)
-
-
-def amplitude_gradients(
-    evaluator: Evaluator,
-    bound: BoundProgram,
-    amplitudes: FloatArray,
-    *,
-    shots: int | None = None,
-    used: int | None = None,
-) -> MeasuredGradients:
-    """Energies and dE/dx: one circuit and two more per encoding angle and environment.
-
-    Args:
-        amplitudes: x, shape ``(batch, 2**n)``.
-        shots: Executions per circuit.
-        used: How many of the amplitudes ever differ from zero; derivatives by the others are not needed, and may be
-            left zero. All by default.
-    """
-    requests = gradient_requests(bound, amplitudes, used=used)
-    return gradients_of(bound, amplitudes, evaluator.evaluate(requests, shots=shots), used=used)
 
 
 def gradient_requests(bound: BoundProgram, amplitudes: FloatArray, *, used: int | None = None) -> list[Request]:
-    """What has to be measured to know energies and dE/dx.
+    """What has to be measured to know energies and dE/dx of amplitudes ``(batch, 2**n)``.
 
-    Args:
-        amplitudes: x, shape ``(batch, 2**n)``.
+    One parameter set, and two more per encoding angle, of every environment. Only the first ``used`` amplitudes ever
+    differ from zero: derivatives by the others are not needed, and may be left zero.
     """
     program, layout = bound.program, tree_layout(bound.program.n_amplitudes)
-    normalise(amplitudes)
     parameters = loader_parameters(program, amplitudes, bound.theta)
     rows, _, probes = _dead_probes(bound, amplitudes, used)
     task = loader_task(program)
@@ -104,11 +65,7 @@ def gradient_requests(bound: BoundProgram, amplitudes: FloatArray, *, used: int 
 def gradients_of(
     bound: BoundProgram, amplitudes: FloatArray, results: Sequence[Evaluation], *, used: int | None = None
 ) -> MeasuredGradients:
-    """Energies and dE/dx from the answers to :func:`gradient_requests`.
-
-    Args:
-        amplitudes: x, shape ``(batch, 2**n)``.
-    """
+    """Energies and dE/dx from the answers to :func:`gradient_requests`."""
     layout = tree_layout(bound.program.n_amplitudes)
     norms = normalise(amplitudes)[1]
     rows, columns, _ = _dead_probes(bound, amplitudes, used)
@@ -127,7 +84,7 @@ def gradients_of(
         pairs, pair_variances = probe_value.reshape(-1, 2), probe_variance.reshape(-1, 2)
         gradients[rows, columns] = norms[rows] * (pairs[:, 0] - pairs[:, 1])
         covariances[rows, columns, columns] = norms[rows] ** 2 * pair_variances.sum(axis=1)
-    return MeasuredGradients(value * norms**2, gradients, variance * norms**4, covariances, total_cost(results))
+    return MeasuredGradients(value * norms**2, gradients, variance * norms**4, covariances)
 
 
 def _dead_probes(

@@ -1,15 +1,8 @@
 r"""The calibration strategy: measure the energy matrix M itself, once, and compute everything from it.
 
-A rank-one readout is known from its vector, one state in n + 1 settings. For other readouts the ``D (D + 1) / 2``
-entries of the real and symmetric M follow by linear algebra from expectation values in as many basis states and pair
-states. So do the standard errors of all that is computed from M: energies :math:`x^T M x`, gradients :math:`2 M x`, any
-:math:`\mathrm{Tr}(M W)`. Molecular dynamics on a measured M is exactly conservative, because M does not change.
-
-The pair states are :math:`(|j\rangle + |k\rangle)/\sqrt 2` for all j < k; at most n - 1 entangling gates prepare each.
-
-*Rank one*: M = w u u^T is known once u is. A circuit prepares :math:`u = U^\dagger|0\rangle`, for fixed angles the
-shallowest one there is, and n + 1 settings read it: Z on every qubit, and X on qubit j with Z on the others for every
-j. Each is a real orthonormal basis :math:`B_s`, in which all Z strings have
+**Rank-one readouts** are known from their vector: M = w u u^T. A circuit prepares :math:`u = U^\dagger|0\rangle`, for
+fixed angles the shallowest one there is, and n + 1 settings read it: Z on every qubit, and X on qubit j with Z on the
+others for every j. Each is a real orthonormal basis :math:`B_s`, in which all Z strings have
 
 .. math:: t_{sz} = c\,\sum_k (-1)^{z\cdot k} (B_s u)_k^2 ,
 
@@ -17,6 +10,13 @@ with a contrast c < 1 where the device depolarises. u and c follow by weighted l
 programmed u, which settles the sign that no measurement shows. The covariances of the strings within a setting, which
 share their shots, carry over to u by the fit; settings are independent. On a noiseless device u has the covariance
 :math:`(1 - uu^T)/4N(n+1)`, the smallest possible.
+
+**Other readouts**: the ``D (D + 1) / 2`` entries of the real and symmetric M follow by linear algebra from expectation
+values in as many states, the basis states and the pair states :math:`(|j\rangle + |k\rangle)/\sqrt 2` for all j < k. At
+most n - 1 entangling gates prepare each of them.
+
+The standard errors of energies :math:`x^T M x`, gradients :math:`2 M x` and any :math:`\mathrm{Tr}(M W)` follow from
+those of M. Molecular dynamics on a measured M is exactly conservative, because M does not change.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from functools import lru_cache
 import numpy as np
 from qiskit import QuantumCircuit
 
-from qiskit_qff.array_types import FloatArray, IntArray
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import BoundProgram, CircuitProgram, z_diagonals
 from qiskit_qff.circuit.compiled import circuit_matrix, compile_program, untied_circuit
 from qiskit_qff.encoding.preparation import vector_angles, vector_circuit
@@ -46,6 +46,154 @@ SHORTEST = 1e-6
 """Smallest fraction of a step that is tried."""
 LEAST_CONTRAST = 0.05
 """Smaller contrasts are noise: the register can't be read on this device."""
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredOperator:
+    """An energy matrix with its uncertainty."""
+
+    matrix: FloatArray
+    """M in eV, shape ``(2**n, 2**n)``; zero beyond the program's amplitudes."""
+    response: FloatArray
+    """Change of M by a unit of each independent error, shape ``(n_errors, 2**n, 2**n)``."""
+    variances: FloatArray
+    """Variances of these errors, shape ``(n_errors,)``."""
+    cost: Cost
+    modes: FloatArray | None = None
+    """Directions of the errors of the vector u, shape ``(n_errors, 2**n)``; None where pair states were measured."""
+
+    def contract(self, matrices: FloatArray) -> Measured:
+        """``Tr(M W)`` with standard errors, for matrices W ``(batch, 2**n, 2**n)``."""
+        values = np.einsum("bij,ij->b", matrices, self.matrix)
+        pulled = np.einsum("bij,sij->bs", matrices, self.response, optimize=True)
+        return Measured(values, np.sqrt(pulled**2 @ self.variances))
+
+    def entry_errors(self) -> FloatArray:
+        """Standard errors of the entries of M in eV, shape ``(2**n, 2**n)``."""
+        return np.asarray(np.sqrt(np.einsum("sij,s->ij", self.response**2, self.variances)))
+
+
+def measure_operators(
+    evaluators: Mapping[int, Evaluator], bounds: Sequence[BoundProgram], *, shots: int | None = None
+) -> list[MeasuredOperator]:
+    """Measure M of several registers, side by side where the evaluator of their number of qubits can."""
+    plans = [operator_requests(bound) for bound in bounds]
+    answers = evaluate_side_by_side(evaluators, bounds, plans, shots=shots)
+    return [assemble_operator(bound, own) for bound, own in zip(bounds, answers, strict=True)]
+
+
+def evaluate_side_by_side(
+    evaluators: Mapping[int, Evaluator],
+    bounds: Sequence[BoundProgram],
+    plans: Sequence[Sequence[Request]],
+    *,
+    shots: int | None = None,
+) -> list[list[Evaluation]]:
+    """Answers to the requests of many registers; the k-th requests of registers of a size share circuits."""
+    found: list[list[Evaluation]] = [[] for _ in bounds]
+    for size, evaluator in evaluators.items():
+        members = largest_first([index for index, b in enumerate(bounds) if b.program.n_qubits == size], bounds)
+        requests = [replace(request, register=place) for place, index in enumerate(members) for request in plans[index]]
+        answers = iter(evaluator.evaluate(requests, shots=shots) if requests else [])
+        for index in members:
+            found[index] = [next(answers) for _ in plans[index]]
+    return found
+
+
+def largest_first(members: Sequence[int], bounds: Sequence[BoundProgram]) -> list[int]:
+    """Registers by the size of their readout, which their errors grow with: the largest get the best qubits."""
+    return sorted(members, key=lambda index: -float(np.abs(bounds[index].weights).sum()))
+
+
+def operator_requests(bound: BoundProgram) -> list[Request]:
+    """What has to be measured to know M: one request per setting of a vector, or per preparation of pair states."""
+    return vector_requests(bound) if is_rank_one(bound.program) else pair_requests(bound)
+
+
+def n_circuits(bound: BoundProgram) -> int:
+    """Circuits that measure M of one register."""
+    return sum(len(request.parameters) for request in operator_requests(bound))
+
+
+def assemble_operator(bound: BoundProgram, results: Sequence[Evaluation]) -> MeasuredOperator:
+    """M from the answers to :func:`operator_requests`, in the same order."""
+    if not is_rank_one(bound.program):
+        return assemble_pairs(bound, results)
+    found = fit_vectors(programmed_vector(bound)[None], results)
+    variances, modes = np.linalg.eigh(found.covariances[0])
+    return vector_operator(bound, found.vectors[0], modes.T, np.maximum(variances, 0.0), total_cost(results))
+
+
+def vector_operator(
+    bound: BoundProgram, vector: FloatArray, modes: FloatArray, variances: FloatArray, cost: Cost
+) -> MeasuredOperator:
+    """M = w u u^T from a measured u, the directions ``(n_errors, 2**n)`` of its errors and their variances."""
+    weight = float(bound.weights[0])
+    # Amplitudes that no feature fills are no part of M.
+    used = np.arange(len(vector)) < bound.program.n_amplitudes
+    kept, moved = np.where(used, vector, 0.0), np.where(used, modes, 0.0)
+    half = weight * moved[:, :, None] * kept
+    return MeasuredOperator(weight * np.outer(kept, kept), half + half.transpose(0, 2, 1), variances, cost, modes)
+
+
+def pair_requests(bound: BoundProgram) -> list[Request]:
+    """What has to be measured to know any M: one request per preparation circuit of pair states."""
+    program = bound.program
+    return [
+        Request(pair_task(program, mask), with_rotations(program, angles, bound.theta))
+        for mask, angles in _pair_design(program.n_amplitudes, program.n_qubits, signed=False)[0]
+    ]
+
+
+def assemble_pairs(bound: BoundProgram, results: Sequence[Evaluation]) -> MeasuredOperator:
+    """M from the answers to :func:`pair_requests`, in the same order."""
+    response = pair_response(bound.program)
+    pairs = [result.weighted(bound.weights) for result in results]
+    values = np.concatenate([value for value, _ in pairs])
+    variances = np.concatenate([variance for _, variance in pairs])
+    return MeasuredOperator(np.tensordot(values, response, axes=1), response, variances, total_cost(results))
+
+
+def pair_response(program: CircuitProgram, *, signed: bool = False) -> FloatArray:
+    """Change of M by a unit of the value of each pair state, shape ``(n_states, 2**n, 2**n)``.
+
+    ``signed`` pairs, with both signs, are what older model files were calibrated with.
+    """
+    return _pair_design(program.n_amplitudes, program.n_qubits, signed=signed)[1]
+
+
+@lru_cache(maxsize=32)
+def _pair_design(n_amplitudes: int, n_qubits: int, *, signed: bool) -> tuple[list[tuple[int, FloatArray]], FloatArray]:
+    """Difference mask of each preparation circuit with the angles ``beta`` of its states, and the response of M."""
+    members: dict[int, list[tuple[int, int, float]]] = {0: [(j, 0, 1.0) for j in range(n_amplitudes)]}
+    for j in range(n_amplitudes):
+        for k in range(j + 1, n_amplitudes):
+            mask = j ^ k
+            first = j if not j & mask & -mask else k
+            # One qubit in superposition needs no CNOT: those states share the circuit of the basis states.
+            group = 0 if mask.bit_count() == 1 else mask
+            members.setdefault(group, []).extend((first, mask, sign) for sign in ((1.0, -1.0) if signed else (1.0,)))
+    groups = [
+        (group, np.array([pair_angles(n_qubits, first, mask, sign) for first, mask, sign in entries]))
+        for group, entries in members.items()
+    ]
+    states = np.array([_pair_state(n_amplitudes, *entry) for entries in members.values() for entry in entries])
+    rows, columns = np.triu_indices(n_amplitudes)
+    products = states[:, rows] * states[:, columns] * np.where(rows == columns, 1.0, 2.0)
+    solution = np.linalg.solve(products.T @ products, products.T) if signed else np.linalg.inv(products)
+    response = np.zeros((len(states), 2**n_qubits, 2**n_qubits))
+    response[:, rows, columns] = response[:, columns, rows] = solution.T
+    return groups, response
+
+
+def _pair_state(n_amplitudes: int, first: int, mask: int, sign: float) -> FloatArray:
+    """Amplitudes of a basis or pair state, up to its sign."""
+    state = np.zeros(n_amplitudes)
+    state[first] = 1.0
+    if mask:
+        state[first ^ mask] = sign
+        state /= np.sqrt(2.0)
+    return state
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +219,7 @@ def is_rank_one(program: CircuitProgram) -> bool:
     return (
         program.n_readouts == 1
         and np.array_equal(program.readouts[0], first)
-        and (compile_program(program).gates.is_real)
+        and compile_program(program).gates.is_real
     )
 
 
@@ -83,7 +231,6 @@ def programmed_vector(bound: BoundProgram) -> FloatArray:
 @lru_cache(maxsize=64)
 def vector_tasks(program: CircuitProgram) -> tuple[MeasurementTask, ...]:
     """One task per setting, with the program's own rotations as parameters: for derivatives by parameter shift."""
-    _check(program)
     return _settings(untied_circuit(program.circuit, name="rotation").inverse())
 
 
@@ -105,25 +252,16 @@ def _settings(prepare: QuantumCircuit) -> tuple[MeasurementTask, ...]:
     return tuple(tasks)
 
 
-def _check(program: CircuitProgram) -> None:
-    """Refuse readouts that are not of rank one."""
-    if not is_rank_one(program):
-        raise ConfigError("Only the readout 'rank_one' of a real circuit is measured by its vector.")
-
-
 def vector_requests(bound: BoundProgram) -> list[Request]:
     """What has to be measured to know u: n + 1 settings."""
-    _check(bound.program)
     angles = vector_angles(programmed_vector(bound))[None]
     return [Request(task, angles) for task in _fixed_tasks(bound.program.n_qubits)]
 
 
 def fit_vectors(programmed: FloatArray, results: Sequence[Evaluation]) -> MeasuredVectors:
-    """Vectors u from the answers to :func:`vector_requests`, one evaluation per setting.
+    """Vectors u from one evaluation per setting, in order, each of a whole batch of parameter sets.
 
-    Args:
-        programmed: u of each parameter set on a perfect device, shape ``(batch, 2**n)``.
-        results: One evaluation per setting, in order, each of the whole batch.
+    The fit starts at the programmed vectors, shape ``(batch, 2**n)``.
     """
     n_qubits = programmed.shape[1].bit_length() - 1
     values = np.stack([result.values for result in results], axis=1)
@@ -211,213 +349,3 @@ class _Settings:
         by_contrast = (amplitudes**2 @ self.strings.T)[..., None]
         whole = whitening @ np.concatenate([by_vector, by_contrast], axis=-1)
         return whole.reshape(len(vectors), -1, whole.shape[-1]), tangents
-
-
-@dataclass(frozen=True, eq=False)
-class OperatorDesign:
-    """States whose expectation values determine a symmetric matrix, grouped by preparation circuit."""
-
-    groups: tuple[tuple[int, FloatArray], ...]
-    """Difference mask of a preparation circuit, and its angles ``beta``, shape ``(n_states_of_group,
-    n_qubits)``."""
-    states: FloatArray
-    """All states in the order of the groups, shape ``(n_states, n_amplitudes)``."""
-    solution: FloatArray
-    """Least-squares map from expectation values to the entries below, shape ``(n_entries, n_states)``."""
-    rows: IntArray
-    """Row of each entry of the upper triangle, shape ``(n_entries,)``."""
-    columns: IntArray
-    """Column of each entry, shape ``(n_entries,)``."""
-
-    @property
-    def n_states(self) -> int:
-        """Number of states to prepare."""
-        return len(self.states)
-
-
-@lru_cache(maxsize=32)
-def operator_design(n_amplitudes: int, n_qubits: int, *, signed: bool = False) -> OperatorDesign:
-    """Design for matrices on the first ``n_amplitudes`` basis states."""
-    signs = (1.0, -1.0) if signed else (1.0,)
-    members: dict[int, list[tuple[int, int, float]]] = {0: [(j, 0, 1.0) for j in range(n_amplitudes)]}
-    for j in range(n_amplitudes):
-        for k in range(j + 1, n_amplitudes):
-            mask = j ^ k
-            first = j if not j & mask & -mask else k
-            # One qubit in superposition needs no CNOT: those states share the circuit of the basis states.
-            group = 0 if mask.bit_count() == 1 else mask
-            members.setdefault(group, []).extend((first, mask, sign) for sign in signs)
-    groups = tuple(
-        (group, np.array([pair_angles(n_qubits, first, mask, sign) for first, mask, sign in entries]))
-        for group, entries in members.items()
-    )
-    states = np.array([_state(n_amplitudes, *entry) for entries in members.values() for entry in entries])
-    rows, columns = np.triu_indices(n_amplitudes)
-    products = states[:, rows] * states[:, columns] * np.where(rows == columns, 1.0, 2.0)
-    solution = np.linalg.solve(products.T @ products, products.T) if signed else np.linalg.inv(products)
-    return OperatorDesign(groups, states, np.asarray(solution), rows, columns)
-
-
-def _state(n_amplitudes: int, first: int, mask: int, sign: float) -> FloatArray:
-    """Amplitudes of a basis or pair state, up to its sign."""
-    state = np.zeros(n_amplitudes)
-    state[first] = 1.0
-    if mask:
-        state[first ^ mask] = sign
-        state /= np.sqrt(2.0)
-    return state
-
-
-@dataclass(frozen=True, eq=False)
-class MeasuredOperator:
-    """An energy matrix with its uncertainty."""
-
-    matrix: FloatArray
-    """M in eV, shape ``(2**n, 2**n)``; zero beyond the program's amplitudes."""
-    response: FloatArray
-    """Change of M by a unit of each independent error, shape ``(n_errors, 2**n, 2**n)``."""
-    variances: FloatArray
-    """Variances of these errors, shape ``(n_errors,)``."""
-    cost: Cost
-    """What was spent."""
-    modes: FloatArray | None = None
-    """Directions of the errors of the vector u, shape ``(n_errors, 2**n)``; None where pair states were measured."""
-
-    def energies(self, amplitudes: FloatArray) -> Measured:
-        """``x^T M x`` in eV for amplitudes ``(batch, 2**n)``."""
-        return self.contract(amplitudes[:, :, None] * amplitudes[:, None, :])
-
-    def contract(self, matrices: FloatArray) -> Measured:
-        """``Tr(M W)`` with standard errors, for matrices W ``(batch, 2**n, 2**n)``."""
-        values = np.einsum("bij,ij->b", matrices, self.matrix)
-        pulled = np.einsum("bij,sij->bs", matrices, self.response, optimize=True)
-        return Measured(values, np.sqrt(pulled**2 @ self.variances), Cost())
-
-    def entry_errors(self) -> FloatArray:
-        """Standard errors of the entries of M in eV, shape ``(2**n, 2**n)``."""
-        return np.asarray(np.sqrt(np.einsum("sij,s->ij", self.response**2, self.variances)))
-
-
-def measure_operator(evaluator: Evaluator, bound: BoundProgram, *, shots: int | None = None) -> MeasuredOperator:
-    """Measure M of one register.
-
-    Args:
-        shots: Executions per setting or state.
-    """
-    return measure_operators({bound.program.n_qubits: evaluator}, [bound], shots=shots)[0]
-
-
-def measure_operators(
-    evaluators: Mapping[int, Evaluator], bounds: Sequence[BoundProgram], *, shots: int | None = None
-) -> list[MeasuredOperator]:
-    """Measure M of several registers, side by side where the evaluator can.
-
-    Args:
-        shots: Executions per setting or state.
-    """
-    plans = [operator_requests(bound) for bound in bounds]
-    answers = evaluate_side_by_side(evaluators, bounds, plans, shots=shots)
-    return [assemble_operator(bound, own) for bound, own in zip(bounds, answers, strict=True)]
-
-
-def evaluate_side_by_side(
-    evaluators: Mapping[int, Evaluator],
-    bounds: Sequence[BoundProgram],
-    plans: Sequence[Sequence[Request]],
-    *,
-    shots: int | None = None,
-) -> list[list[Evaluation]]:
-    """Answers to the requests of many registers; the k-th requests of registers of a size share circuits.
-
-    Args:
-        shots: Executions per parameter set.
-
-    Returns:
-        The answers, in the order of the requests.
-    """
-    found: list[list[Evaluation]] = [[] for _ in bounds]
-    for size, evaluator in evaluators.items():
-        members = largest_first([index for index, b in enumerate(bounds) if b.program.n_qubits == size], bounds)
-        requests = [replace(request, register=place) for place, index in enumerate(members) for request in plans[index]]
-        answers = iter(evaluator.evaluate(requests, shots=shots) if requests else [])
-        for index in members:
-            found[index] = [next(answers) for _ in plans[index]]
-    return found
-
-
-def largest_first(members: Sequence[int], bounds: Sequence[BoundProgram]) -> list[int]:
-    """Registers by the size of their readout, which their errors grow with: the largest get the best qubits."""
-    return sorted(members, key=lambda index: -float(np.abs(bounds[index].weights).sum()))
-
-
-def operator_requests(bound: BoundProgram) -> list[Request]:
-    """What has to be measured to know M: one request per setting of a vector, or per preparation of pair states."""
-    return vector_requests(bound) if is_rank_one(bound.program) else pair_requests(bound)
-
-
-def n_circuits(bound: BoundProgram) -> int:
-    """Circuits that measure M of one register."""
-    return sum(len(request.parameters) for request in operator_requests(bound))
-
-
-def assemble_operator(bound: BoundProgram, results: Sequence[Evaluation]) -> MeasuredOperator:
-    """M from the answers to :func:`operator_requests`, in the same order.
-
-    Args:
-        results: One evaluation per request.
-    """
-    if not is_rank_one(bound.program):
-        return assemble_pairs(bound, results)
-    found = fit_vectors(programmed_vector(bound)[None], results)
-    variances, modes = np.linalg.eigh(found.covariances[0])
-    return vector_operator(bound, found.vectors[0], modes.T, np.maximum(variances, 0.0), total_cost(results))
-
-
-def vector_operator(
-    bound: BoundProgram, vector: FloatArray, modes: FloatArray, variances: FloatArray, cost: Cost
-) -> MeasuredOperator:
-    """M = w u u^T from a measured u.
-
-    Args:
-        vector: u, shape ``(2**n,)``.
-        modes: Directions of its independent errors, shape ``(n_errors, 2**n)``.
-        variances: Their variances, shape ``(n_errors,)``.
-    """
-    weight = float(bound.weights[0])
-    # Amplitudes that no feature fills are no part of M.
-    used = np.arange(len(vector)) < bound.program.n_amplitudes
-    kept, moved = np.where(used, vector, 0.0), np.where(used, modes, 0.0)
-    half = weight * moved[:, :, None] * kept
-    return MeasuredOperator(weight * np.outer(kept, kept), half + half.transpose(0, 2, 1), variances, cost, modes)
-
-
-def pair_requests(bound: BoundProgram) -> list[Request]:
-    """What has to be measured to know any M: one request per preparation circuit of pair states."""
-    design = operator_design(bound.program.n_amplitudes, bound.program.n_qubits)
-    return [
-        Request(pair_task(bound.program, mask), with_rotations(bound.program, angles, bound.theta))
-        for mask, angles in design.groups
-    ]
-
-
-def assemble_pairs(bound: BoundProgram, results: Sequence[Evaluation]) -> MeasuredOperator:
-    """M from the answers to :func:`pair_requests`, in the same order.
-
-    Args:
-        results: One evaluation per request.
-    """
-    response = pair_response(bound, signed=False)
-    pairs = [result.weighted(bound.weights) for result in results]
-    values = np.concatenate([value for value, _ in pairs])
-    variances = np.concatenate([variance for _, variance in pairs])
-    return MeasuredOperator(np.tensordot(values, response, axes=1), response, variances, total_cost(results))
-
-
-def pair_response(bound: BoundProgram, *, signed: bool) -> FloatArray:
-    """Change of M by a unit of the value of each pair state, shape ``(n_states, 2**n, 2**n)``."""
-    program = bound.program
-    design = operator_design(program.n_amplitudes, program.n_qubits, signed=signed)
-    response = np.zeros((design.n_states, 2**program.n_qubits, 2**program.n_qubits))
-    response[:, design.rows, design.columns] = design.solution.T
-    response[:, design.columns, design.rows] = design.solution.T
-    return response

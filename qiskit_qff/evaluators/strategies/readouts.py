@@ -2,9 +2,9 @@ r"""M_k of every register, and by parameter shift of all registers at once their
 
 Registers are independent: the circuit in which the j-th rotation of *every* register is shifted gives the derivative of
 every register's M by its own j-th rotation. With R rotations a register that makes 2 R + 1 parameter sets, however
-many registers, species, atoms and frames there are, times n + 1 settings for rank-one readouts
-(:mod:`~qiskit_qff.evaluators.strategies.operator`), or the pair states of other readouts
-(:mod:`~qiskit_qff.evaluators.strategies.operator`). The shift rule holds for M, whose entries are expectation values:
+many registers, species, atoms and frames there are, times n + 1 settings for rank-one readouts or the pair states of
+others (:mod:`~qiskit_qff.evaluators.strategies.operator`). The shift rule holds for M, whose entries are expectation
+values:
 
 .. math:: \partial M_k / \partial\alpha = \tfrac12\left[M_k(\alpha + \tfrac\pi2) - M_k(\alpha - \tfrac\pi2)\right].
 
@@ -79,11 +79,7 @@ class MeasuredRegister:
         return np.asarray(np.tensordot(self.angle_matrix.T, slopes, axes=1))
 
     def slopes(self, cotangents: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Derivatives of ``sum_k Tr(W_k M_k)`` by θ and their variances, shape ``(n_angles,)`` each.
-
-        Args:
-            cotangents: W_k, symmetric, shape ``(n_readouts, 2**n, 2**n)``.
-        """
+        """Derivatives of ``sum_k Tr(W_k M_k)`` by θ and their variances, ``(n_angles,)`` each, for symmetric W_k."""
         assert self.shifted is not None
         values, variances = self.shifted.contract(cotangents)
         count = len(self.angle_matrix)
@@ -98,12 +94,7 @@ def measure_registers(
     slopes: bool = False,
     shots: int | None = None,
 ) -> tuple[list[MeasuredRegister], Cost]:
-    """Measure every M_k of several circuits side by side, one job for all circuits of a size.
-
-    Args:
-        circuits: Programs and their angles, shape ``(n_angles,)``.
-        shots: Executions per setting of a parameter set; None for exact values.
-    """
+    """Measure every M_k of several programs at their angles side by side, one job for all circuits of a size."""
     found: dict[int, MeasuredRegister] = {}
     costs: list[Evaluation] = []
     for size, evaluator in evaluators.items():
@@ -120,20 +111,12 @@ def measure_registers(
 
 
 def shots_per_set(shots: int | None, *, slopes: bool) -> int | None:
-    """Executions per setting of each parameter set: half of those asked for where two sets share them.
-
-    Args:
-        shots: Executions per setting of a loss; None for exact values.
-    """
+    """Executions per setting of each parameter set: half of those of a loss where two sets share them."""
     return shots if shots is None or slopes else max(1, shots // 2)
 
 
 def n_executions(program: CircuitProgram, *, slopes: bool, shots: int | None) -> int:
-    """Parameter sets times settings (or pair states) of one measurement of any number of equal registers.
-
-    Args:
-        shots: Executions per setting of a loss; None for exact values.
-    """
+    """Parameter sets times settings (or pair states) of one measurement of any number of equal registers."""
     plan = _Plan.of(program, np.zeros(program.n_angles), slopes=slopes, twice=shots is not None)
     return sum(len(request.parameters) for request in plan.requests())
 
@@ -209,7 +192,7 @@ class _Plan:
         noise = np.concatenate(
             [one.covariances.reshape(n_sets, -1, *one.covariances.shape[1:]) for one in answers], axis=1
         )
-        response = pair_response(self._bound(self.rotations[0]), signed=False)
+        response = pair_response(program)
         variances, modes = np.linalg.eigh(noise)
         spread = (modes * np.sqrt(np.maximum(variances, 0.0))[..., None, :]).swapaxes(-1, -2)
         errors = np.einsum("samk,aij->samkij", spread, response, optimize=True)

@@ -348,7 +348,7 @@ def _answers(run: Run, job: PlannedJob) -> list[Evaluation]:
         )
     answers, shots = [], run.settings.shots
     for (_, request), item in zip(requests, data, strict=True):
-        values, covariances, _ = read_strings(item, string_set(request.task.readouts), shots)
+        values, covariances = read_strings(item, string_set(request.task.readouts), shots)
         answers.append(Evaluation(values, covariances, Cost(len(values), len(values) * shots)))
     return answers
 

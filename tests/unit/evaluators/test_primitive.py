@@ -13,17 +13,18 @@ from qiskit_qff.evaluators.backends import build_evaluator
 from qiskit_qff.evaluators.cutout import cut_out
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
-from qiskit_qff.evaluators.protocol import Request
+from qiskit_qff.evaluators.protocol import MeasurementTask, Request
 from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
 from qiskit_qff.evaluators.z_strings import string_set
 
 PROGRAM = build_program(AnsatzSpec("brickwork_cz", "z_diagonal", 4, layers=1, n_readouts=3))
 
 
-def request_of(batch, seed=1):
+def request_of(batch, seed=1, program=PROGRAM):
     rng = np.random.default_rng(seed)
-    states = rng.normal(size=(batch, 4))
-    return Request(loader_task(PROGRAM), loader_parameters(PROGRAM, states, rng.normal(size=PROGRAM.n_angles)))
+    states = np.zeros((batch, 2**program.n_qubits))
+    states[:, : program.n_amplitudes] = rng.normal(size=(batch, program.n_amplitudes))
+    return Request(loader_task(program), loader_parameters(program, states, rng.normal(size=program.n_angles)))
 
 
 class CountingEstimator(StatevectorEstimator):
@@ -37,20 +38,6 @@ class CountingEstimator(StatevectorEstimator):
         pubs = list(pubs)
         self.jobs.append([len(pub[2]) for pub in pubs])
         return super().run(pubs, precision=precision)
-
-
-class CannedEstimator(BaseEstimatorV2):
-    """Returns what it was given, or fails."""
-
-    def __init__(self, data):
-        self.data = data
-
-    def run(self, pubs, *, precision=None):
-        del precision
-        if self.data is None:
-            raise RuntimeError("the device is on fire")
-        results = [SimpleNamespace(data=self.data) for _ in pubs]
-        return SimpleNamespace(result=lambda: results)
 
 
 def test_requests_share_jobs_and_are_cut_at_the_limit():
@@ -82,45 +69,39 @@ def test_circuits_are_transpiled_once_for_the_device():
 
 
 def test_failed_extrapolation_falls_back_to_the_lowest_noise():
-    factors = np.array([[[0.5, 0.4, 0.3]], [[0.2, 0.1, 0.1]], [[0.1, 0.1, 0.1]]])
     data = SimpleNamespace(
         evs=np.array([[0.6], [0.3], [np.nan]]),
         stds=np.array([[0.01], [np.inf], [np.nan]]),
-        evs_noise_factors=factors,
+        evs_noise_factors=np.array([[[0.5, 0.4, 0.3]], [[0.2, 0.1, 0.1]], [[0.1, 0.1, 0.1]]]),
         stds_noise_factors=np.full((3, 1, 3), 0.02),
     )
-    evaluator = PrimitiveEvaluator(CannedEstimator(data), gaussian_noise=False)
-    result = evaluator.evaluate([request_of(1)], shots=1000)[0]
-    assert evaluator.replaced_errors == 2
-    assert np.isfinite(result.values).all()
-    assert np.isfinite(result.covariances).all()
-    strings = string_set(PROGRAM.readouts)
-    assert result.values[0, 1] == pytest.approx(0.6)
-    fallback = strings.readout_values(np.array([[0.6, 0.2, 0.1]]))
+
+    class Canned(BaseEstimatorV2):
+        def run(self, pubs, *, precision=None):
+            del precision
+            results = [SimpleNamespace(data=data) for _ in pubs]
+            return SimpleNamespace(result=lambda: results)
+
+    (result,) = PrimitiveEvaluator(Canned(), gaussian_noise=False).evaluate([request_of(1)], shots=1000)
+    fallback = string_set(PROGRAM.readouts).readout_values(np.array([[0.6, 0.2, 0.1]]))
     np.testing.assert_allclose(result.values, fallback)
+    # The second string counts the step to the next noise factor as an error.
+    assert result.std_errors[0, 2] == pytest.approx(np.hypot(0.02, 0.1), rel=0.05)
+    assert np.isfinite(result.covariances).all()
 
 
 @pytest.mark.parametrize(
     "spec", [AnsatzSpec("ry_tree", "rank_one", 7), AnsatzSpec("brickwork_cz", "z_diagonal", 8, layers=2, n_readouts=4)]
 )
 def test_z_strings_reproduce_the_covariance_of_counts(spec, rng):
-    program = build_program(spec)
-    strings = string_set(program.readouts)
-    states = rng.normal(size=(2, 8))
-    states[:, program.n_amplitudes :] = 0.0
-    parameters = loader_parameters(program, states, rng.normal(size=program.n_angles))
-    request = Request(loader_task(program), parameters)
-    (exact,) = ExactEvaluator().evaluate([request])
-    task = type(request.task)(
-        request.task.circuit,
-        np.array([np.diag(o.to_matrix()).real for o in strings.observables()]),
-        request.task.n_preparation,
-    )
-    (values,) = ExactEvaluator().evaluate([Request(task, parameters)])
+    request = request_of(2, program=build_program(spec))
+    strings = string_set(request.task.readouts)
+    diagonals = np.array([np.diag(observable.to_matrix()).real for observable in strings.observables()])
+    task = MeasurementTask(request.task.circuit, diagonals, request.task.n_preparation)
+    exact, values = ExactEvaluator().evaluate([request, Request(task, request.parameters)])
     np.testing.assert_allclose(strings.readout_values(values.values), exact.values, atol=1e-12)
     shots = 10**6
-    errors = np.sqrt((1 - values.values**2) / shots)
-    found = strings.readout_covariances(values.values, errors, shots)
+    found = strings.readout_covariances(values.values, np.sqrt((1 - values.values**2) / shots), shots)
     (sampled,) = SampledEvaluator(rng, shots=shots).evaluate([request])
     np.testing.assert_allclose(found, sampled.covariances, atol=0.02 * np.abs(found).max())
 

@@ -2,17 +2,32 @@
 
 import numpy as np
 import pytest
+from contracts.force_field.quantum_model import small_quantum_model
 from qiskit.primitives import StatevectorEstimator
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, build_program
-from qiskit_qff.encoding.tree import loader_angles, normalise, tree_layout
-from qiskit_qff.evaluators.exact import ExactEvaluator
-from qiskit_qff.evaluators.protocol import Request
+from qiskit_qff.circuit.compiled import operator_matrix, readout_jacobian
+from qiskit_qff.encoding.tree import loader_angles, loader_jacobian, normalise, tree_layout
 from qiskit_qff.evaluators.qnn import to_qnn
-from qiskit_qff.evaluators.strategies import density, environment
-from qiskit_qff.evaluators.tasks import loader_parameters, loader_task, shift_derivatives, shifted_parameters
 
 pytest.importorskip("qiskit_machine_learning")
+
+
+def agree(network, bound, rng):
+    program, layout = bound.program, tree_layout(bound.program.n_amplitudes)
+    x = np.zeros((2, 2**program.n_qubits))
+    x[:, : program.n_amplitudes] = rng.normal(size=(2, program.n_amplitudes))
+    x = normalise(x)[0]
+    angles, matrix = loader_angles(layout, x), operator_matrix(program, bound.theta, bound.weights)
+    values = np.einsum("bi,ij,bj->b", x, matrix, x)
+    np.testing.assert_allclose(network.forward(angles, bound.theta)[:, 0], values, atol=1e-8)
+    by_input, by_theta = network.backward(angles, bound.theta)
+    slopes = np.einsum("k,akij,bi,bj->ba", bound.weights, readout_jacobian(program, bound.theta), x, x)
+    np.testing.assert_allclose(by_theta[:, 0], slopes, atol=1e-8)
+    # Moving x along itself turns no angle.
+    gradients = np.einsum("bg,bgj->bj", by_input[:, 0], loader_jacobian(layout, x))
+    expected = 2 * (x @ matrix - values[:, None] * x)
+    np.testing.assert_allclose(gradients[:, : program.n_amplitudes], expected[:, : program.n_amplitudes], atol=1e-8)
 
 
 @pytest.mark.parametrize(
@@ -23,20 +38,10 @@ pytest.importorskip("qiskit_machine_learning")
 def test_values_and_gradients_agree(spec, rng):
     program = build_program(spec)
     bound = BoundProgram(program, rng.normal(size=program.n_angles), rng.normal(size=program.n_readouts))
-    x = np.zeros((2, 2**program.n_qubits))
-    x[:, : program.n_amplitudes] = rng.normal(size=(2, program.n_amplitudes))
-    x = normalise(x)[0]
-    network = to_qnn(bound, StatevectorEstimator())
-    angles = loader_angles(tree_layout(program.n_amplitudes), x)
-    evaluator = ExactEvaluator()
-    values = environment.energies(evaluator, bound, x).values
-    np.testing.assert_allclose(network.forward(angles, bound.theta)[:, 0], values, atol=1e-8)
-    input_gradients, weight_gradients = network.backward(angles, bound.theta)
-    task = loader_task(program)
-    shifted = shifted_parameters(loader_parameters(program, x, bound.theta), range(task.n_preparation))
-    (result,) = evaluator.evaluate([Request(task, shifted)])
-    slopes = shift_derivatives(result.weighted(bound.weights)[0], n_columns=task.n_preparation)
-    np.testing.assert_allclose(input_gradients[:, 0], slopes, atol=1e-8)
-    for row, state in enumerate(x):
-        gradient = density.theta_gradient(evaluator, bound, np.outer(state, state))
-        np.testing.assert_allclose(weight_gradients[row, 0], gradient.theta, atol=1e-8)
+    agree(to_qnn(bound, StatevectorEstimator()), bound, rng)
+
+
+def test_registers_of_a_force_field_are_networks(rng):
+    field = small_quantum_model()
+    key = next(iter(field.registers))
+    agree(field.to_qnn(key, StatevectorEstimator()), field.registers[key].bound_program(), rng)
