@@ -86,30 +86,18 @@ class CircuitProgram:
 
     def weighted_diagonal(self, weights: FloatArray) -> FloatArray:
         """Diagonal of ``O = sum_k w_k diag(r_k)`` in units of the weights (eV), shape ``(2**n_qubits,)``."""
-        if weights.shape != (self.n_readouts,):
-            raise ConfigError(f"{self.n_readouts} readout weights are expected; shape {weights.shape} was given.")
         return np.asarray(weights @ self.readouts)
 
 
 @dataclass(frozen=True, eq=False)
 class BoundProgram:
-    """A program with values for its trainable parameters: the energy operator M of one species."""
+    """A program with values for its trainable parameters: the energy operator M of one register."""
 
     program: CircuitProgram
-    """Circuit and readouts."""
     theta: FloatArray
     """Circuit angles in radians, shape ``(n_angles,)``."""
     weights: FloatArray
     """Readout weights in eV, shape ``(n_readouts,)``."""
-
-    def __post_init__(self) -> None:
-        """Check that the parameters fit the program."""
-        for label, values, expected in (
-            ("angles", self.theta, self.program.n_angles),
-            ("readout weights", self.weights, self.program.n_readouts),
-        ):
-            if values.shape != (expected,):
-                raise ConfigError(f"{expected} {label} are expected; an array of shape {values.shape} was given.")
 
 
 class Ansatz(Protocol):

@@ -21,7 +21,7 @@ from qiskit.primitives import StatevectorEstimator
 from qiskit.providers import BackendV2
 
 from qiskit_qff.errors import BackendError, ConfigError, suggest
-from qiskit_qff.evaluators.cutout import CutOutBackend, QubitLine, best_line, cut_out
+from qiskit_qff.evaluators.cutout import QubitLine, best_line, cut_out
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.ibm_account import client_errors, connect
 from qiskit_qff.evaluators.mitigation import MitigationPreset, estimator_options, find_preset
@@ -120,19 +120,15 @@ def evaluators_for(
     rng: np.random.Generator,
 ) -> Callable[[int, int], Evaluator]:
     """:func:`build_evaluator` with all but its sizes given: a function of the numbers of qubits and of registers."""
-
-    def build(n_qubits: int, n_registers: int) -> Evaluator:
-        return build_evaluator(
-            name,
-            n_qubits=n_qubits,
-            n_registers=n_registers,
-            shots=shots,
-            mitigation=mitigation,
-            dynamical_decoupling=dynamical_decoupling,
-            rng=rng,
-        )
-
-    return build
+    return lambda n_qubits, n_registers: build_evaluator(
+        name,
+        n_qubits=n_qubits,
+        n_registers=n_registers,
+        shots=shots,
+        mitigation=mitigation,
+        dynamical_decoupling=dynamical_decoupling,
+        rng=rng,
+    )
 
 
 def tiled_evaluator(
@@ -146,13 +142,7 @@ def tiled_evaluator(
     mode: Any = None,
     rng: np.random.Generator,
 ) -> TiledEvaluator:
-    """Evaluator of registers side by side on tiles of a device.
-
-    Args:
-        name: ``fake_NAME`` or ``ibm_NAME``.
-        shots: Executions per circuit.
-        mode: A ``Session`` or ``Batch`` of the device; single jobs by default.
-    """
+    """Evaluator of registers side by side on tiles of ``fake_NAME`` or ``ibm_NAME``; see :func:`device_evaluator`."""
     whole = find_device(name, n_qubits=n_qubits)
     is_local = whole.is_local
 
@@ -168,35 +158,32 @@ def tiled_evaluator(
 
 
 def device_tiling(device: Device, n_qubits: int, n_registers: int) -> Tiling:
-    """Tiles of a device for registers of one size.
-
-    Args:
-        device: ``fake_NAME`` or ``ibm_NAME``, as :func:`find_device` gives it.
-    """
+    """Tiles of a fake or real device for registers of one size."""
     backend = _fake_backend(device.name) if device.is_local else device.backend
     with client_errors(f"'{device.name}' did not describe its qubits"):
         return tile(backend.target, n_qubits, n_registers)
 
 
 def find_device(name: str, *, n_qubits: int, line: QubitLine | None = None) -> Device:
-    """Device of a name, cut to a line of qubits where it is simulated.
-
-    Args:
-        name: ``aer``, ``fake_NAME`` or ``ibm_NAME``.
-        line: Which qubits; the best line by default.
-    """
+    """Device ``aer``, ``fake_NAME`` or ``ibm_NAME``; simulated ones are cut to a line, by default the best."""
     if name == "aer":
-        return Device(name, _noise_free_simulator(), None, is_local=True)
+        from qiskit_aer import AerSimulator
+
+        # Twirling needs the basis gates of a device.
+        return Device(name, AerSimulator(basis_gates=["rz", "sx", "x", "cz"]), None, is_local=True)
     if name.startswith("fake_"):
+        from qiskit_aer import AerSimulator
+
         whole = _fake_backend(name)
         small = cut_out(whole, n_qubits, line=line)
-        return Device(name, _simulator(small), small.line, is_local=True, repetition_delay=_repetition_delay(whole))
+        noisy = AerSimulator.from_backend(small)
+        return Device(name, noisy, small.line, is_local=True, repetition_delay=_repetition_delay(whole))
     if name.startswith("ibm_"):
         backend = _ibm_backend(name)
         with client_errors(f"IBM Quantum did not describe '{name}'"):
             line = best_line(backend.target, n_qubits) if line is None else line
         return Device(name, backend, line, is_local=False, repetition_delay=_repetition_delay(backend))
-    known = [*SIMULATORS, *fake_backend_names()]
+    known = [*SIMULATORS, *sorted(_fake_classes())]
     raise BackendError(f"Unknown backend '{name}'. {suggest(name, known)}")
 
 
@@ -217,12 +204,7 @@ def device_evaluator(
     mode: Any = None,
     rng: np.random.Generator,
 ) -> PrimitiveEvaluator:
-    """Evaluator that runs the runtime's Estimator on a device.
-
-    Args:
-        shots: Executions per circuit.
-        mode: A ``Session`` or ``Batch`` of the device; single jobs by default.
-    """
+    """Evaluator that runs the runtime's Estimator on a device, within a ``Session`` or ``Batch`` if one is given."""
     from qiskit_ibm_runtime.executor_estimator import Estimator
 
     if shots is None:
@@ -248,11 +230,6 @@ def device_evaluator(
         rng=rng if device.is_local else None,
         derive_noise=preset.pec,
     )
-
-
-def fake_backend_names() -> list[str]:
-    """Names of all fake devices of the runtime client, as ``fake_NAME``."""
-    return sorted(_fake_classes())
 
 
 def _repetition_delay(backend: BackendV2) -> float:
@@ -292,31 +269,17 @@ def _simple_evaluator(name: str, shots: int | None, rng: np.random.Generator) ->
     return ExactEvaluator() if shots is None else SampledEvaluator(rng, shots=shots)
 
 
-def _noise_free_simulator() -> BackendV2:
-    """Aer with the basis gates of a device, which twirling needs."""
-    from qiskit_aer import AerSimulator
-
-    return AerSimulator(basis_gates=["rz", "sx", "x", "cz"])
-
-
-def _simulator(small: CutOutBackend) -> BackendV2:
-    """Aer with the noise of a cut-out."""
-    from qiskit_aer import AerSimulator
-
-    return AerSimulator.from_backend(small)
-
-
 def _fake_classes() -> dict[str, type[BackendV2]]:
     """Fake devices by name."""
     from qiskit_ibm_runtime import fake_provider
 
-    found = {}
-    for label in dir(fake_provider):
-        if label.startswith("Fake") and "Provider" not in label:
-            found[f"fake_{label.removeprefix('Fake').removesuffix('V2').removesuffix('Backend').lower()}"] = getattr(
-                fake_provider, label
-            )
-    return found
+    labels = [label for label in dir(fake_provider) if label.startswith("Fake") and "Provider" not in label]
+    return {
+        f"fake_{label.removeprefix('Fake').removesuffix('V2').removesuffix('Backend').lower()}": getattr(
+            fake_provider, label
+        )
+        for label in labels
+    }
 
 
 @lru_cache(maxsize=8)

@@ -5,8 +5,8 @@ simulate. The line of connected qubits with the smallest expected error is chose
 
 .. math:: \sum_{q} \left[-\ln(1 - e_{readout}(q))\right] + u \sum_{bonds} \left[-\ln(1 - e_{2q})\right],
 
-with u uses of each bond per circuit. The cut-out carries the gate and readout errors, durations and coherence times
-of these qubits. The same choice serves a real device, as the layout of its circuits.
+with u = 10 uses of each bond. The cut-out carries the gate and readout errors, durations and coherence times of these
+qubits. The same choice serves a real device, as the layout of its circuits.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OLD_GATES: dict[str, dict[str, Gate]] = {
 """What devices before 2021 call by other names, for the runtime's Estimator, which knows the new ones alone: u1 is a
 change of frame, u2 one pulse of 90 degrees between two of them; u3 is made of the others."""
 BOND_USES = 10.0
-"""How often a circuit uses each bond of its line, unless it is said."""
+"""How often a circuit is taken to use each bond of its line."""
 _BROKEN = 0.5
 """Error rate from which a gate or readout counts as broken."""
 
@@ -49,20 +49,6 @@ class QubitLine:
     score: float
     """Expected error of a circuit, the quantity that is minimised."""
 
-    def best_part(self, n_qubits: int, *, bond_uses: float = BOND_USES) -> tuple[int, ...]:
-        """The neighbouring qubits of the line with the smallest expected error, for a smaller circuit."""
-        starts = range(len(self.qubits) - n_qubits + 1)
-        if not starts:
-            raise BackendError(f"{n_qubits} qubits are needed; the line {self.qubits} has {len(self.qubits)}.")
-
-        def cost(start: int) -> float:
-            bonds = self.two_qubit_errors[start : start + n_qubits - 1]
-            readouts = self.readout_errors[start : start + n_qubits]
-            return sum(map(_cost, readouts)) + bond_uses * sum(map(_cost, bonds))
-
-        best = min(starts, key=cost)
-        return self.qubits[best : best + n_qubits]
-
 
 class CutOutBackend(BackendV2):
     """A device that consists of some qubits of another one, with their errors; to be simulated, not run."""
@@ -78,10 +64,7 @@ class CutOutBackend(BackendV2):
         """Instructions and their errors."""
         return self._target
 
-    @property
-    def max_circuits(self) -> None:
-        """No limit of circuits."""
-        return
+    max_circuits = None
 
     @classmethod
     def _default_options(cls) -> Options:
@@ -93,14 +76,12 @@ class CutOutBackend(BackendV2):
         raise BackendError(f"{self.name} describes a device; simulate it with AerSimulator.from_backend.")
 
 
-def best_line(target: Target, n_qubits: int, *, bond_uses: float = BOND_USES) -> QubitLine:
+def best_line(target: Target, n_qubits: int) -> QubitLine:
     """The chain of connected qubits with the smallest expected error."""
-    return chains(target, n_qubits, bond_uses=bond_uses, only_best=True)[0][0]
+    return chains(target, n_qubits, only_best=True)[0][0]
 
 
-def chains(
-    target: Target, n_qubits: int, *, bond_uses: float = BOND_USES, only_best: bool = False
-) -> tuple[list[QubitLine], dict[int, list[int]]]:
+def chains(target: Target, n_qubits: int, *, only_best: bool = False) -> tuple[list[QubitLine], dict[int, list[int]]]:
     """All chains of connected working qubits, the smallest expected error first, and the neighbours of every qubit."""
     bonds = _bond_costs(target)
     readout = {qubit: _cost(error) for qubit, error in _readout_errors(target).items() if error < _BROKEN}
@@ -118,7 +99,7 @@ def chains(
                 found.append(_line(path, bonds, readout, cost))
             continue
         stack += [
-            ((*path, qubit), cost + readout[qubit] + bond_uses * bonds[path[-1], qubit])
+            ((*path, qubit), cost + readout[qubit] + BOND_USES * bonds[path[-1], qubit])
             for qubit in neighbors[path[-1]]
             if qubit not in path and qubit in readout
         ]
@@ -130,15 +111,9 @@ def chains(
     return sorted(found, key=lambda line: (line.score, line.qubits)), neighbors
 
 
-def cut_out(
-    backend: BackendV2, n_qubits: int, *, bond_uses: float = BOND_USES, line: QubitLine | None = None
-) -> CutOutBackend:
-    """A line of a device as a device of its own, qubits renumbered along the line.
-
-    Args:
-        line: Which line; the best one by default.
-    """
-    chosen = best_line(backend.target, n_qubits, bond_uses=bond_uses) if line is None else line
+def cut_out(backend: BackendV2, n_qubits: int, *, line: QubitLine | None = None) -> CutOutBackend:
+    """A line of a device, the best one by default, as a device of its own, qubits renumbered along the line."""
+    chosen = best_line(backend.target, n_qubits) if line is None else line
     return CutOutBackend(backend.name, _sub_target(backend.target, chosen.qubits), chosen)
 
 

@@ -58,12 +58,11 @@ class ExactEvaluator:
 class SampledEvaluator:
     """A perfect device: exact probabilities, outcomes drawn at random."""
 
-    def __init__(self, rng: np.random.Generator, *, shots: int, timing: TimingModel | None = None) -> None:
+    def __init__(self, rng: np.random.Generator, *, shots: int) -> None:
         """Executions per parameter set, drawn from ``rng``."""
         _check_shots(shots)
         self._rng = rng
         self._shots = shots
-        self._timing = timing or TimingModel()
 
     def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
         """Expectation values from random outcomes."""
@@ -77,7 +76,7 @@ class SampledEvaluator:
         # One imaginary shot spread over all outcomes keeps an error from being zero where no event was seen.
         covariances = _covariances((counts + 1.0 / counts.shape[1]) / (shots + 1), readouts) / shots
         n_shots = shots * len(counts)
-        cost = Cost(len(counts), n_shots, self._timing.seconds(shots=n_shots, jobs=1))
+        cost = Cost(len(counts), n_shots, TimingModel().seconds(shots=n_shots, jobs=1))
         return Evaluation(counts @ readouts.T / shots, covariances, cost)
 
 

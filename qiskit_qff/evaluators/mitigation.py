@@ -3,8 +3,8 @@
 ``none``      plain counts.
 ``readout``   readout errors removed by TREX with twirled measurements; cheap, the default of IBM's Estimator.
 ``zne``       in addition twirled gates and extrapolation to zero noise from noise factors 1, 3 and 5.
-``pec``       readout as above, gate noise inverted by sampling (probabilistic error cancellation); its noise model is
-              learned beforehand or derived from the calibration of the device.
+``pec``       readout as above, gate noise inverted by sampling (probabilistic error cancellation); its noise model
+              is derived from the calibration data of the device.
 
 Dynamical decoupling can be added to each.
 """
@@ -51,7 +51,7 @@ class MitigationPreset:
     zne: bool = False
     """Extrapolation to zero noise."""
     pec: bool = False
-    """Probabilistic error cancellation; needs a noise model of the layers."""
+    """Probabilistic error cancellation."""
 
 
 PRESETS: dict[str, MitigationPreset] = {
@@ -95,9 +95,7 @@ def estimator_options(
 ) -> dict[str, Any]:
     """Options of ``qiskit_ibm_runtime.executor_estimator.Estimator`` for a preset.
 
-    Args:
-        local: Whether a local simulator runs the jobs; it then takes fewer random circuits per setting, which cost
-            little on a device and much in a simulation.
+    ``local`` simulations take fewer random circuits per setting, which cost little on a device and much here.
     """
     resilience: dict[str, Any] = {
         "measure_mitigation": preset.measure_mitigation,
@@ -126,10 +124,7 @@ def device_noise_model(layers: Sequence[CircuitInstruction], circuit: QuantumCir
     r"""Noise of entangling layers as the calibration implies it: uniform Pauli noise after every two-qubit gate.
 
     A gate of average error e depolarises with strength :math:`\lambda = 4e/3`; as a Pauli-Lindblad map all 15 Paulis
-    have the rate :math:`-\ln(1 - \lambda)/16`.
-
-    Args:
-        layers: Boxed layers as ``Estimator.find_unique_layers`` returns them.
+    have the rate :math:`-\ln(1 - \lambda)/16`. The boxed layers are those of ``Estimator.find_unique_layers``.
     """
     return [(layer, _layer_noise(layer, circuit, target)) for layer in layers]
 

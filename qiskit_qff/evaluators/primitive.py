@@ -85,8 +85,7 @@ class PrimitiveEvaluator:
     timing: TimingModel = field(default_factory=TimingModel)
     """For the estimate of processor time."""
     line: QubitLine | None = None
-    """Physical qubits to use on the backend, of which smaller circuits take the best part; the transpiler's choice by
-    default."""
+    """Physical qubits to use on the backend; the transpiler's choice by default."""
     rng: np.random.Generator | None = None
     """Gives every PUB of a local simulation its own seed; None leaves seeding to the estimator."""
     derive_noise: bool = False
@@ -183,7 +182,7 @@ class PrimitiveEvaluator:
                 manager = generate_preset_pass_manager(
                     optimization_level=3,
                     backend=self.backend,
-                    initial_layout=None if line is None else list(line.best_part(circuit.num_qubits)),
+                    initial_layout=None if line is None else list(line.qubits),
                     seed_transpiler=0,
                 )
                 circuit = manager.run(circuit)

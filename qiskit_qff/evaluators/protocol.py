@@ -53,8 +53,7 @@ class TimingModel:
     circuit_duration: float = 10e-6
     """Duration of one execution, reset and readout included."""
     mitigation_factor: float = 1.0
-    """Executions per shot that error mitigation adds: noise factors, calibration circuits, sampling
-    overhead."""
+    """Executions per shot that error mitigation adds: noise factors, calibration circuits, sampling overhead."""
 
     def seconds(self, *, shots: int, jobs: int) -> float:
         """Estimated processor time in s."""
@@ -79,7 +78,6 @@ class Request:
     """A task and the parameter sets for which its expectation values are wanted."""
 
     task: MeasurementTask
-    """Circuit and readouts."""
     parameters: FloatArray
     """Radians, shape ``(batch, n_parameters)``."""
     register: int = 0
@@ -93,10 +91,8 @@ class Evaluation:
     values: FloatArray
     """Expectation values, shape ``(batch, n_readouts)``."""
     covariances: FloatArray
-    """Their covariances within one state, shape ``(batch, n_readouts, n_readouts)``; states are
-    independent."""
+    """Their covariances within one state, shape ``(batch, n_readouts, n_readouts)``; states are independent."""
     cost: Cost
-    """What was spent."""
 
     @property
     def std_errors(self) -> FloatArray:

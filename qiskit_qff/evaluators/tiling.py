@@ -12,13 +12,14 @@ counted is that of the joint circuits.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
 
 import numpy as np
 from qiskit.transpiler import Target
 
 from qiskit_qff.errors import BackendError
-from qiskit_qff.evaluators.cutout import BOND_USES, QubitLine, chains
+from qiskit_qff.evaluators.cutout import QubitLine, chains
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, MeasurementTask, Request
 
@@ -44,9 +45,9 @@ def without_device(n_registers: int) -> Tiling:
     return Tiling(((None,) * n_registers,))
 
 
-def tile(target: Target, n_qubits: int, n_registers: int, *, bond_uses: float = BOND_USES) -> Tiling:
+def tile(target: Target, n_qubits: int, n_registers: int) -> Tiling:
     """Choose tiles for registers of one size."""
-    candidates, neighbors = chains(target, n_qubits, bond_uses=bond_uses)
+    candidates, neighbors = chains(target, n_qubits)
     chosen: list[QubitLine] = []
     for is_spaced in (True, False):
         taken = {qubit for line in chosen for qubit in line.qubits}
@@ -69,7 +70,6 @@ class TiledEvaluator:
     """Answers requests of many registers, each on its tile; :attr:`Request.register` says whose they are."""
 
     tiling: Tiling
-    """The tiles."""
     evaluator_on: Callable[[QubitLine | None], Evaluator]
     """Makes what runs circuits on a tile: of a simulated device a small device of its own."""
     is_joint: bool = False
@@ -77,21 +77,15 @@ class TiledEvaluator:
     _evaluators: dict[tuple[int, ...], Evaluator] = field(default_factory=dict, init=False, repr=False)
 
     def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
-        """Expectation values for all requests.
-
-        Args:
-            shots: Executions per parameter set; the evaluators' own setting by default.
-        """
+        """Expectation values for all requests."""
+        rows = joint_rows(self.tiling, requests)
         if self.is_joint:
-            rows = joint_rows(self.tiling, requests)
             lines = [[self.tiling.place(requests[index].register)[1] for index in row] for row in rows]
             runner = self._on(None)
             assert isinstance(runner, PrimitiveEvaluator)
             parts = runner.evaluate_joint([[requests[index] for index in row] for row in rows], lines, shots=shots)
-            joint = {
-                index: one for row, part in zip(rows, parts, strict=True) for index, one in zip(row, part, strict=True)
-            }
-            return [joint[index] for index in range(len(requests))]
+            joint = [pair for row, part in zip(rows, parts, strict=True) for pair in zip(row, part, strict=True)]
+            return [one for _, one in sorted(joint, key=itemgetter(0))]
         members: dict[QubitLine | None, dict[MeasurementTask, list[int]]] = {}
         for index, request in enumerate(requests):
             line = self.tiling.place(request.register)[1]
@@ -106,12 +100,9 @@ class TiledEvaluator:
             for own, whole in zip(tasks.values(), wholes, strict=True):
                 pieces = whole.split([len(requests[index].parameters) for index in own])
                 found |= dict(zip(own, pieces, strict=True))
-        for row in joint_rows(self.tiling, requests):
+        for row in rows:
             longest = max(row, key=lambda index: found[index].cost.circuits)
-            for index in row:
-                if index != longest:
-                    one = found[index]
-                    found[index] = Evaluation(one.values, one.covariances, Cost())
+            found |= {index: replace(found[index], cost=Cost()) for index in row if index != longest}
         return [found[index] for index in range(len(requests))]
 
     def _on(self, line: QubitLine | None) -> Evaluator:
@@ -123,12 +114,9 @@ class TiledEvaluator:
 
 
 def joint_rows(tiling: Tiling, requests: Sequence[Request]) -> list[list[int]]:
-    """Requests that one circuit answers: the k-th of every register of a round.
+    """Indices of the requests that one circuit answers, one list a circuit: the k-th of every register of a round.
 
     The circuit is run with as many parameter sets as the longest of them has.
-
-    Returns:
-        Indices of requests, one list a circuit.
     """
     rows: dict[tuple[int, int], list[int]] = {}
     seen: dict[int, int] = {}

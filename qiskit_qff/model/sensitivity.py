@@ -85,14 +85,6 @@ class Environments:
         half = np.einsum("iaj,ik->ajk", self.strains[register], self.amplitudes[register], optimize=True)
         return np.asarray(half + half.transpose(0, 2, 1))
 
-    def slopes(self, register: RegisterKey) -> FloatArray:
-        """dx/dR in 1/Å with all its zeros, for small frames, shape ``(n_s, 3 n_atoms, 2**n)``."""
-        x = self.amplitudes[register]
-        slopes = np.zeros((len(x), self.force_offset.size, x.shape[1]))
-        for row, reach in zip(slopes, self.reaches[register], strict=True):
-            row[reach.coordinates] = reach.rows
-        return slopes
-
 
 def environments(field: ForceField, frame: Frame) -> Environments:
     """Amplitudes of a frame and their derivatives with respect to all positions."""

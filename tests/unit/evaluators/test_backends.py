@@ -38,19 +38,12 @@ def test_the_best_line_is_connected_and_better_than_others(torino, n_qubits):
     assert np.median(line.readout_errors) < np.median([entry.error for entry in torino.target["measure"].values()])
 
 
-def test_smaller_circuits_take_part_of_the_line_of_a_device(torino):
-    """Species of a model have registers of different size; one line of the device serves them all."""
+def test_circuits_take_the_line_of_a_device(torino):
     line = best_line(torino.target, 3)
     device = Device("ibm_torino", torino, line, is_local=False)
     evaluator = device_evaluator(device, shots=10, preset=find_preset("none"), rng=np.random.default_rng(0))
-    for n_amplitudes, n_qubits in ((8, 3), (3, 2), (2, 1)):
-        task = loader_task(build_program(AnsatzSpec("ry_tree", "rank_one", n_amplitudes)))
-        used = evaluator.transpiled(task).layout.initial_index_layout(filter_ancillas=True)
-        assert tuple(used) == line.best_part(n_qubits)
-        assert " ".join(map(str, used)) in " ".join(map(str, line.qubits))
-    assert line.best_part(1) == (min(line.qubits, key=lambda qubit: torino.target["measure"][qubit,].error),)
-    with pytest.raises(BackendError, match="4 qubits"):
-        line.best_part(4)
+    task = loader_task(build_program(AnsatzSpec("ry_tree", "rank_one", 8)))
+    assert tuple(evaluator.transpiled(task).layout.initial_index_layout(filter_ancillas=True)) == line.qubits
 
 
 def test_cut_out_keeps_the_errors_of_its_qubits(torino):

@@ -56,7 +56,7 @@ def frame():
     return Frame(np.array([29, 79]), np.array([[0, 0, 0], [1.5, 1.3, 2.2]]), cell, np.ones(3, dtype=bool))
 
 
-CASES = [(backend, strategy) for backend in ("exact", "statevector", "aer") for strategy in STRATEGIES]
+CASES = [(backend, strategy) for backend in ("exact", "aer") for strategy in STRATEGIES]
 
 
 @pytest.mark.parametrize(("backend", "strategy"), CASES)
