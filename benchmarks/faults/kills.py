@@ -285,10 +285,10 @@ class Workshop:
             raise RuntimeError(f"{' '.join(arguments)} failed without any fault: {ended.stderr}")
         return ended
 
-    def fresh(self):
-        """A new copy of the inputs: configurations hold absolute paths, so it is always in one place."""
+    def fresh(self, origin=None):
+        """A new copy of the inputs, or of another directory: models hold absolute paths, so it is in one place."""
         shutil.rmtree(self.run, ignore_errors=True)
-        shutil.copytree(self.inputs, self.run)
+        shutil.copytree(origin or self.inputs, self.run)
         return self.run
 
     def kill(self, name, *, count, rng, say=print):

@@ -11,6 +11,7 @@ import json
 import lzma
 import random
 import re
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -167,7 +168,7 @@ def refusal_problem(ended):
 
 def give(workshop, path, command, content):
     """Put content in its place in a fresh copy of the inputs and have it read."""
-    file = workshop.fresh() / path
+    file = workshop.fresh(workshop.inputs.with_name("prepared")) / path
     before = file.read_bytes() if file.exists() else b""
     file.write_bytes(content(before) if callable(content) else content)
     return qff(command, workshop.run, workshop.prints)
@@ -175,8 +176,11 @@ def give(workshop, path, command, content):
 
 def malformed(workshop, *, cases, spoilt, say=print):
     """Two rows of the table: files made by hand, and so many spoilt at random of each kind."""
-    for command in PREPARE:
-        workshop.do(command, workshop.inputs)
+    prepared = workshop.inputs.with_name("prepared")  # apart from the inputs, which kills and other tests start from
+    if not prepared.exists():
+        shutil.copytree(workshop.inputs, prepared)
+        for command in PREPARE:
+            workshop.do(command, prepared)
     problems, harmless, random_problems = [], 0, []
     for path, command, content in cases:
         ended = give(workshop, path, command, content)
