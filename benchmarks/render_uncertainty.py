@@ -8,7 +8,8 @@ LEVELS = ("0.5", "0.683", "0.9", "0.954", "0.99")
 SETS = {"lips83": "lips83", "limof5": "shipped Li-MOF-5"}
 MELTS = {"li7p3s11_melt": "Li7P3S11 at 3000 K", "li4p2s6_melt": "Li4P2S6 at 3000 K"}
 SCOPE = (
-    "Uncertainties are those of the posterior of the linear terms, times one factor fitted to force errors. "
+    "Measured before the posterior of the linear terms, with what it replaced: the spread of 16 draws from the "
+    "curvature of the loss, times one factor fitted to force errors. "
     "lips83: {n_train} frames to train, the factor from {n_calibration} others, coverage on {n_frames} more. Shipped "
     "set: {shipped_train} to train, {shipped_test} held out, each half judged with the factor of the other; so few "
     "energies say little. Energies take the factor of the forces."

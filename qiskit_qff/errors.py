@@ -41,12 +41,7 @@ class SimulationError(QFFError):
 
 
 def suggest(name: str, known: Sequence[str]) -> str:
-    """A remark for an error message: names that look similar, and all of them if there are few.
-
-    Args:
-        name: What was given.
-        known: What could have been meant.
-    """
+    """A remark for an error message: known names that look similar, and all of them if there are few."""
     near = get_close_matches(name, known, n=5, cutoff=0.5)
     shown = known if len(known) <= 12 else [*known[:10], f"... ({len(known)} in all)"]
     remarks = [f"Did you mean {', '.join(near)}?"] if near else []

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from ase.io import write
+from ase.io import read, write
 from hypothesis import settings
 from threadpoolctl import threadpool_limits
 
 from qiskit_qff.cli.main import run
+from qiskit_qff.structures import shipped
 
 # `hardware/` is no part of the installed package. At the end of the path, so that the package under test stays
 # the installed one.
@@ -65,3 +67,15 @@ def trained(alloy_frames, tmp_path_factory) -> Path:
     (directory / "config.yaml").write_text(SMALL_CONFIG)
     assert run(["train", str(directory / "config.yaml"), "--out", str(directory / "run")]) == 0
     return directory
+
+
+@pytest.fixture(scope="module")
+def fewer_shipped(tmp_path_factory) -> Iterator[None]:
+    """``shipped`` stands for every fifth of its frames, so that pages that train on it are followed quickly."""
+    path = tmp_path_factory.mktemp("shipped") / "limof5.extxyz.xz"
+    write(path, read(shipped.shipped_path(), "::5"), format="extxyz")
+    original = shipped.shipped_path
+    with pytest.MonkeyPatch.context() as patch:
+        ours = ("shipped", shipped.DEFAULT)
+        patch.setattr(shipped, "shipped_path", lambda name=shipped.DEFAULT: path if name in ours else original(name))
+        yield

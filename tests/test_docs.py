@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 TUTORIALS = DOCS / "tutorials"
 sys.path.append(str(DOCS / "_ext"))
+pytestmark = pytest.mark.usefixtures("fewer_shipped")
 
 
 @pytest.fixture(scope="module")

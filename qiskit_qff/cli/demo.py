@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.options import ForceOption, JsonOption, OutOption, SeedOption
+from qiskit_qff.cli.options import ForceOption, JsonOption, OutOption
 from qiskit_qff.cli.output import Output, plain
 from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
 
@@ -27,7 +27,6 @@ def demo(
     *,
     out: OutOption = Path("qff-demo"),
     fast: Annotated[bool, typer.Option("--fast", help="A shorter form: one start, fewer steps.")] = False,
-    seed: SeedOption = 0,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -44,11 +43,11 @@ def demo(
     output.say("Li4@MOF-5: 110 atoms, 5 elements, PBE-D3 energies and forces (shipped with the package)")
     optimizer = OptimizerConfig(restarts=1, max_iterations=50) if fast else OptimizerConfig()
     with output.progress("training") as advance:
-        trained = train("shipped", TrainConfig(seed=seed, optimizer=optimizer), progress=advance)
+        trained = train("shipped", TrainConfig(optimizer=optimizer), progress=advance)
     run.tell(trained, output)
     field, frame = trained.force_field, trained.data.held_out[0]
     with output.progress("measuring forces"):
-        measured = measure_forces(field, frame, backend=BACKEND, shots=SHOTS, seed=seed)
+        measured = measure_forces(field, frame, backend=BACKEND, shots=SHOTS, seed=0)
     output.say(f"forces of a held-out frame on {BACKEND}, {field.n_qubits + 1} settings of {SHOTS} shots:")
     for entry in measured:
         output.say(f"  {entry.name}: {entry.mae:.1f} meV/Å off the exact ones (reported {entry.std_error:.1f})")
@@ -72,11 +71,7 @@ def demo(
 def measure_forces(
     field: "ForceField", frame: "Frame", *, backend: str, shots: int, seed: int
 ) -> "tuple[DeviceForces, ...]":
-    """Forces of one frame in each of :data:`WAYS`.
-
-    Args:
-        shots: executions per setting.
-    """
+    """Forces of one frame in each of :data:`WAYS`, with so many shots per setting."""
     import numpy as np
 
     from qiskit_qff.evaluators.backends import evaluators_for

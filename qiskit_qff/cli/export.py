@@ -32,12 +32,5 @@ def export(
     n_channels = sum(m.compression.channels.n_channels for m in field.models)
     output.say(f"{len(field.models)} elements, {n_channels} channels, cutoff {field.cutoff:g} Å")
     output.say(f"written: {out}")
-    output.finish(
-        {
-            "file": out,
-            "format": FORMAT,
-            "version": VERSION,
-            "n_channels": n_channels,
-            "measured": sorted({key[0] for key, register in field.registers.items() if register.measured is not None}),
-        }
-    )
+    measured = sorted({key[0] for key, register in field.registers.items() if register.measured is not None})
+    output.finish({"file": out, "format": FORMAT, "version": VERSION, "n_channels": n_channels, "measured": measured})

@@ -84,20 +84,9 @@ def print_ledger(field: "ForceField", output: Output) -> None:
     """The parameter ledger as a table, with the number that counts in its title."""
     from qiskit_qff.model.ledger import parameters_in_words
 
-    entries = field.ledger.species
     rows: list[tuple[object, ...]] = [
-        (
-            entry.symbol,
-            entry.n_registers,
-            entry.n_qubits,
-            entry.angles,
-            entry.weights,
-            "",
-            entry.trainable,
-            entry.channels,
-            int(entry.label_free),
-        )
-        for entry in entries
+        (e.symbol, e.n_registers, e.n_qubits, e.angles, e.weights, "", e.trainable, e.channels, e.label_free)
+        for e in field.ledger.species
     ]
     totals = field.ledger.to_dict()
     free = totals["not_trained"]
@@ -106,19 +95,10 @@ def print_ledger(field: "ForceField", output: Output) -> None:
     rows.append(("all", len(field.registers), field.n_qubits, *fitted, *counts))
     output.table(
         parameters_in_words(field.n_trainable),
-        (
-            "element",
-            "registers",
-            "qubits each",
-            "angles",
-            "weights",
-            "references",
-            "trainable",
-            "channels",
-            "label-free",
-        ),
+        ("element", "registers", "qubits each", "angles", "weights", "references", "trainable", "channels",
+         "label-free"),
         rows,
-    )
+    )  # fmt: skip
     if tied := totals["tied"]:
         output.say(f"{tied} angles and weights are not counted: a balanced register of d features has d free ones")
 

@@ -24,11 +24,7 @@ class Advance(Protocol):
     """Takes how far the work is."""
 
     def __call__(self, stage: str, done: float, total: float = 1.0, *, detail: str = "") -> None:
-        """Note progress.
-
-        Args:
-            total: how much there is in all; 1 where ``done`` is a fraction.
-        """
+        """Note that so much of ``total`` is done; 1 where it is a fraction."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +46,7 @@ class Output:
         """A small table of the result; numbers are aligned to the right."""
         cells = [[_cell(value) for value in row] for row in rows]
         widths = [max(len(row[column]) for row in [list(header), *cells]) for column in range(len(header))]
-        right = [
-            all(isinstance(row[column], (int, float)) or row[column] is None for row in rows)
-            for column in range(len(header))
-        ]
+        right = [all(row[k] is None or isinstance(row[k], (int, float)) for row in rows) for k in range(len(header))]
         self.say(title)
         for line in [list(header), ["-" * width for width in widths], *cells]:
             aligned = [

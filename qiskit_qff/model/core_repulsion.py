@@ -20,13 +20,10 @@ derivatives. Where the data know the bond, e is ZBL S. A bond that they merely l
 0.855 c it costs at most h, ten kT at room temperature. R falls from c to 0.9 c as d grows to 1.1 c, so that no
 wall jumps when one more frame is added.
 
-Why so, measured with default models of 99 parameters. A wall of tens of eV below 0.95 d, as older models have it, made
-314 meV/Å of force error on the last 100 frames of a Li7P3S11 melt, 32 of which have S-S bonds that the first 450 lack.
-The rule above makes 248, no low part 252, no low part and no levelling above 0.95 c 270. Without the low part too
-little holds flexible groups in place: a model of 15 frames of UiO-66 let H fall from 2.57 to 1.3 Å from Zr at 300 K and
-exploded within 1 ps. The high wall was meant to keep PS4 units of Li3PS4 apart at 520 K. Models of 100 and of 600
-frames do that without it for 20 ps; one of 40 frames does not in either of two runs, with the high wall in one: what
-goes wrong first are P-S distances between the shells, longer than the shortest, where no pair wall stands.
+Why so, measured with default models of 99 parameters: a wall of tens of eV below 0.95 d, as in older models, makes
+314 meV/Å of force error on the last 100 frames of a Li7P3S11 melt, 32 of which have S-S bonds that the first 450 lack;
+the rule above makes 248. Without the low part a model of 15 frames of UiO-66 let H fall from 2.57 to 1.3 Å from Zr at
+300 K and exploded within 1 ps.
 
 References:
     J. F. Ziegler, J. P. Biersack, U. Littmark, The Stopping and Range of Ions in Matter
@@ -66,27 +63,14 @@ HEIGHT = 0.25
 
 @dataclass(frozen=True)
 class CoreRepulsion:
-    """Switched ZBL repulsion between the species of one model."""
+    """Switched ZBL repulsion between the species of one model; arrays are symmetric, shape ``(S, S)``, in Å."""
 
-    species: tuple[int, ...]
-    """Atomic numbers, in the order of ``species_index``."""
-
-    inner: FloatArray
-    """Distance below which the pair is unswitched ZBL, in Å; shape ``(S, S)``, symmetric."""
-
-    outer: FloatArray
-    """Distance above which the pair energy is zero, in Å; shape ``(S, S)``, symmetric."""
-
-    scale: FloatArray
-    """Factor from a distance to the one ZBL is evaluated at, no unit; shape ``(S, S)``, symmetric; below 1 only in
-    models trained before the repulsion was kept below the lengths of bonds."""
-
-    level: FloatArray
-    """Distance below which channels level off and the low part of the repulsion acts, in Å, ``outer`` or more; shape
-    ``(S, S)``, symmetric."""
-
-    height: float
-    """Most that the low part of the repulsion adds to a pair, in eV; 0 in older models, which have none."""
+    species: tuple[int, ...]  # atomic numbers, in the order of ``species_index``
+    inner: FloatArray  # below it the pair is unswitched ZBL
+    outer: FloatArray  # above it the high part is zero
+    scale: FloatArray  # factor on the distance that ZBL is evaluated at; below 1 only in the oldest models
+    level: FloatArray  # below it channels level off and the low part acts; ``outer`` or more
+    height: float  # most that the low part adds to a pair, in eV; 0 in older models
 
     def __post_init__(self) -> None:
         """Check shapes, symmetry and order of the radii."""
@@ -111,15 +95,9 @@ class CoreRepulsion:
     def from_shortest_distances(
         cls, species: Sequence[int], shortest: FloatArray, *, cutoff: float = np.inf
     ) -> CoreRepulsion:
-        """Place every pair's switch below the shortest training distance and below the lengths of bonds.
+        """The repulsion that is zero on every frame whose shortest distances in Å, ``(S, S)``, are given.
 
-        Args:
-            shortest: Shortest training distance per pair in Å, symmetric, shape ``(S, S)``; ``inf`` for pairs that
-                were never seen.
-            cutoff: Cutoff radius of the model in Å; pairs beyond it are not listed, so no core may reach it.
-
-        Returns:
-            The repulsion, zero on every frame it was derived from.
+        Pairs that were never seen have ``inf``; pairs beyond the cutoff are not listed, so no core may reach it.
         """
         radii = covalent_radii[list(species)]
         covalent = radii[:, None] + radii
@@ -136,17 +114,7 @@ class CoreRepulsion:
         )
 
     def evaluate(self, species_index: IntArray, neighbors: NeighborList) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Evaluate energies, forces and virial of one structure.
-
-        Args:
-            species_index: Position of each atom's species in ``species``.
-            neighbors: Full neighbour list of the first n atoms, or of all; its cutoff is at least the largest
-                ``outer``.
-
-        Returns:
-            Energies per atom (half of each pair), shape ``(n,)`` in eV; forces, shape ``(n, 3)``
-            in eV/Å; and the virial dE/dstrain, shape ``(3, 3)`` in eV.
-        """
+        """Energies of the centres of a full neighbour list (half of each pair), forces on them, and dE/dstrain."""
         n_atoms = len(neighbors.first) - 1
         # PERF: few pairs are closer than the widest core, and nearly none is in its own.
         pairs = np.flatnonzero(neighbors.distances < self.level.max())
@@ -156,7 +124,7 @@ class CoreRepulsion:
         if not inside.any():
             return np.zeros(n_atoms), np.zeros((n_atoms, 3)), np.zeros((3, 3))
         pairs, centers, a, b = pairs[inside], centers[inside], a[inside], b[inside]
-        energy, slope = self._pair_energy(a, b, neighbors.distances[pairs])
+        energy, slope = self.pair_energies(a, b, neighbors.distances[pairs])
         vectors = neighbors.vectors[pairs]
         # The full list holds (i, j) and (j, i): each centre collects its own force, and half of the pair's energy.
         pull = (slope / neighbors.distances[pairs])[:, None] * vectors
@@ -165,20 +133,8 @@ class CoreRepulsion:
         np.add.at(forces, centers, pull)
         return energies, forces, 0.5 * pull.T @ vectors
 
-    def pair_energy(self, first: int, second: int, distance: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Energy of one pair of species along a distance grid.
-
-        Args:
-            distance: Distances in Å, shape ``(n,)``.
-
-        Returns:
-            Pair energies in eV and their derivatives in eV/Å, shape ``(n,)`` each.
-        """
-        a, b = (np.full(len(distance), self.species.index(z)) for z in (first, second))
-        return self._pair_energy(a, b, distance)
-
-    def _pair_energy(self, a: IntArray, b: IntArray, r: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Energies and their derivatives of pairs of species indices."""
+    def pair_energies(self, a: IntArray, b: IntArray, r: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Energies in eV of pairs of species indices at distances r, and their derivatives in eV/Å."""
         charges, scale = np.asarray(self.species, dtype=np.float64), self.scale[a, b]
         bare, bare_slope = _universal(r, charges[a], charges[b], scale)
         switch, switch_slope = _switch(r, self.inner[a, b], self.outer[a, b])
@@ -192,30 +148,16 @@ class CoreRepulsion:
         return energy, slope
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain lists for the JSON model file."""
-        return {
-            "species": list(self.species),
-            "inner": self.inner.tolist(),
-            "outer": self.outer.tolist(),
-            "scale": self.scale.tolist(),
-            "level": self.level.tolist(),
-            "height": self.height,
-        }
+        """Plain lists for a model file."""
+        arrays = {name: getattr(self, name).tolist() for name in ("inner", "outer", "scale", "level")}
+        return {"species": list(self.species), **arrays, "height": self.height}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> CoreRepulsion:
-        """Rebuild the repulsion from ``to_dict``; in older files channels level off where the repulsion begins."""
-        try:
-            return cls(
-                species=tuple(int(z) for z in document["species"]),
-                inner=np.asarray(document["inner"], dtype=np.float64),
-                outer=np.asarray(document["outer"], dtype=np.float64),
-                scale=np.asarray(document["scale"], dtype=np.float64),
-                level=np.asarray(document.get("level", document["outer"]), dtype=np.float64),
-                height=float(document.get("height", 0.0)),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(f"core repulsion in the model file is malformed: {error}") from (error)
+        """Read back what :meth:`to_dict` wrote; in older files channels level off where the repulsion begins."""
+        document = {"level": document["outer"], "height": 0.0, **document}
+        arrays = {name: np.asarray(document[name], dtype=float) for name in ("inner", "outer", "scale", "level")}
+        return cls(species=tuple(map(int, document["species"])), height=float(document["height"]), **arrays)
 
 
 def _universal(

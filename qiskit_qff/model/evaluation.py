@@ -48,19 +48,12 @@ class FoldedForceField:
     """Everything an energy needs: channels, and per species one quadratic form in them."""
 
     tables: ChannelTables
-    """Channels in use."""
-    means: FloatArray
-    """Channel means of all species end to end."""
-    forms: FloatArray
-    """Matrices B of all species, flattened end to end, in eV."""
-    form_start: IntArray
-    """Where each begins, shape ``(S + 1,)``."""
-    references: FloatArray
-    """Energy added to every atom of a species, shape ``(S,)``, in eV."""
+    means: FloatArray  # of the channels of all species end to end
+    forms: FloatArray  # matrices B of all species, flattened end to end, in eV
+    form_start: IntArray  # where each begins, shape ``(S + 1,)``
+    references: FloatArray  # energy added to every atom of a species, shape ``(S,)``, in eV
     repulsion: CoreRepulsion
-    """Core repulsion."""
-    fence: Fence
-    """Walls around the training data; none unless a simulation asks for them."""
+    fence: Fence  # walls around the training data; none unless a simulation asks for them
 
     @classmethod
     def of(
@@ -71,12 +64,7 @@ class FoldedForceField:
         r_cut: float,
         repulsion: CoreRepulsion,
     ) -> FoldedForceField:
-        """Fold each species' compression into its matrix M.
-
-        Args:
-            matrices: M per atomic number, in eV.
-            r_cut: Cutoff radius in Å.
-        """
+        """Fold each species' compression into its matrix M, given by atomic number."""
         forms = []
         for m in models:
             used = m.compression.n_features + 1
@@ -92,14 +80,7 @@ class FoldedForceField:
         )
 
     def evaluate(self, kinds: IntArray, neighbors: NeighborList) -> Prediction:
-        """Energies of the centres of a neighbour list, and the forces they cause.
-
-        Args:
-            kinds: Species index of every atom, shape ``(n,)``.
-
-        Returns:
-            Energies of the centres, and forces on all ``n`` atoms.
-        """
+        """Energies of the centres of a neighbour list, and the forces they cause on all atoms of these kinds."""
         energies, forces, virial = quadratic_forces(
             self.tables, self.means, self.forms, self.form_start, self.fence,
             neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds,

@@ -121,11 +121,7 @@ class ForceField:
     counted: one per species."""
 
     def __post_init__(self) -> None:
-        """Check the order of the species.
-
-        Raises:
-            ConfigError: If they are not ascending, the cutoff is no length, or there are more energies than species.
-        """
+        """Check that the parts fit each other."""
         if not 0.0 < self.r_cut <= MAX_CUTOFF:
             raise ConfigError(f"r_cut must be a positive length in Å, up to {MAX_CUTOFF:g}; {self.r_cut} was given.")
         if self.fitted_references is not None and not 1 <= self.fitted_references <= len(self.models):
@@ -149,11 +145,7 @@ class ForceField:
         return frozenset(map(str, self.metadata.get(SEEN_FRAMES, ())))
 
     def has_seen(self, frame: Frame) -> bool:
-        """Whether the model was trained on this geometry, as far as it knows its training frames.
-
-        Args:
-            frame: Any structure.
-        """
+        """Whether the model was trained on this geometry, as far as it knows its training frames."""
         return is_among(frame, self.training_hashes)
 
     @property
@@ -214,10 +206,7 @@ class ForceField:
         return FoldedForceField.of(self.models, self.operator_matrices(), r_cut=self.r_cut, repulsion=self.repulsion)
 
     def predict(self, frame: Frame) -> Prediction:
-        """Evaluate one structure.
-
-        Args:
-            frame: The structure; its labels are not used.
+        """Evaluate one structure; its labels are not used.
 
         Raises:
             DataError: If an atom is of a species the model does not know.
@@ -279,21 +268,13 @@ class ForceField:
     def amplitudes(self, frame: Frame) -> dict[RegisterKey, FloatArray]:
         """What a device would encode: x = (1, y, 0...) of every atom, in every register of its species.
 
-        Args:
-            frame: The structure.
-
         Returns:
             Per register, shape ``(n_atoms_of_species, 2^n)``; atoms in the order of the frame.
         """
         kinds = species_index(frame.numbers, self.species, where=frame.where)
         neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, self.r_cut)
         values = channel_values(
-            self.folded.tables,
-            neighbors.first,
-            neighbors.neighbor,
-            neighbors.vectors,
-            neighbors.distances,
-            kinds,
+            self.folded.tables, neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds
         )
         encoded = {}
         for s, m in enumerate(self.models):
@@ -327,11 +308,7 @@ class ForceField:
         return to_qnn(self.registers[register].bound_program(), estimator, precision=precision)
 
     def with_registers(self, changed: Mapping[RegisterKey, Register]) -> ForceField:
-        """The same force field with other registers.
-
-        Args:
-            changed: New registers by atomic number and place.
-        """
+        """The same force field with other registers, by atomic number and place."""
         models = []
         for m in self.models:
             registers = tuple(changed.get((m.number, k), old) for k, old in enumerate(m.registers))
@@ -365,11 +342,7 @@ class ForceField:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ForceField:
-        """Read back what :meth:`to_dict` wrote.
-
-        Args:
-            data: The dictionary.
-        """
+        """Read back what :meth:`to_dict` wrote."""
         return cls(
             models=tuple(SpeciesModel.from_dict(entry) for entry in data["species"]),
             r_cut=float(data["r_cut"]),
@@ -391,9 +364,6 @@ class ForceField:
     @classmethod
     def load(cls, path: str | Path) -> ForceField:
         """Read a model file; nothing in it is executed.
-
-        Args:
-            path: The file.
 
         Raises:
             ModelFileError: If it is missing, malformed, or of a newer format.

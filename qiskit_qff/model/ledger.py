@@ -36,21 +36,13 @@ class SpeciesLedger:
     """What one species contributes."""
 
     symbol: str
-    """Chemical symbol."""
     n_registers: int
-    """Registers that its features are spread over."""
-    n_qubits: int
-    """Qubits of its largest register."""
+    n_qubits: int  # of its largest register
     angles: int
-    """Circuit angles."""
     weights: int
-    """Readout weights."""
-    channels: int
-    """Channels chosen against the labels (a discrete choice)."""
-    label_free: int
-    """Means, scales and projections computed without labels."""
-    tied: int = 0
-    """Angles and weights of balanced registers that follow from the others: a register of d features counts d."""
+    channels: int  # chosen against the labels (a discrete choice)
+    label_free: int  # means, scales and projections computed without labels
+    tied: int = 0  # angles and weights of balanced registers that follow from the others
 
     @property
     def trainable(self) -> int:
@@ -63,11 +55,8 @@ class Ledger:
     """All species together."""
 
     species: tuple[SpeciesLedger, ...]
-    """One entry each."""
-    reference_energies: int
-    """Independent reference energies, of all species together; the rank of the training compositions."""
-    uncertainty: int = 0
-    """Numbers of the posterior; no energy or force depends on them."""
+    reference_energies: int  #: independent ones, of all species together; the rank of the training compositions
+    uncertainty: int = 0  #: numbers of the posterior; no energy or force depends on them
 
     @property
     def n_trainable(self) -> int:
@@ -92,11 +81,7 @@ class Ledger:
 
 
 def ledger_of(models: Sequence[SpeciesModel], *, fitted_references: int | None, uncertainty: int = 0) -> Ledger:
-    """Ledger of some species' models.
-
-    Args:
-        fitted_references: Independent reference energies; None for one per species.
-    """
+    """Ledger of some species' models, with so many independent reference energies; None for one per species."""
     entries = []
     for m in models:
         angles, weights = sum(r.ansatz.n_angles for r in m.registers), sum(r.ansatz.n_readouts for r in m.registers)

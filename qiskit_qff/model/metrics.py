@@ -36,26 +36,16 @@ LEVELS = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.683, 0.8, 0.9, 0.954, 0.99])
 class Comparison:
     """Labels and predictions of a data set side by side; frames and atoms without a label are left out."""
 
-    n_frames: int
-    """Number of frames, labelled or not."""
+    n_frames: int  # labelled or not
     n_atoms: int
-    """Number of atoms in all frames together."""
-    energies: FloatArray
-    """Reference energies per atom, shape ``(n_energies,)``, in eV/atom."""
+    energies: FloatArray  # reference energies, shape ``(n_energies,)``, in eV/atom
     predicted_energies: FloatArray
-    """Predicted energies per atom, same shape and unit."""
-    forces: FloatArray
-    """Reference forces, shape ``(n_force_atoms, 3)``, in eV/Å."""
+    forces: FloatArray  # reference forces, shape ``(n_force_atoms, 3)``, in eV/Å
     predicted_forces: FloatArray
-    """Predicted forces, same shape and unit."""
-    species: IntArray
-    """Atomic number of each row of the forces, shape ``(n_force_atoms,)``."""
-    stresses: FloatArray = field(default_factory=lambda: np.empty((0, 6)))
-    """Reference stresses as xx, yy, zz, yz, xz, xy, shape ``(n_stresses, 6)``, in eV/Å³."""
+    species: IntArray  # atomic number of each row of the forces
+    stresses: FloatArray = field(default_factory=lambda: np.empty((0, 6)))  # xx, yy, zz, yz, xz, xy, in eV/Å³
     predicted_stresses: FloatArray = field(default_factory=lambda: np.empty((0, 6)))
-    """Predicted stresses, same shape and unit."""
-    compositions: tuple[str, ...] = ()
-    """Formula of the frame of each energy; empty where it is not known, then all count as one."""
+    compositions: tuple[str, ...] = ()  # formula of the frame of each energy; if empty, all count as one
 
     @property
     def energy_errors(self) -> FloatArray:
@@ -77,40 +67,26 @@ class Comparison:
 class SpeciesErrors:
     """Force errors on the atoms of one element."""
 
-    n_atoms: int
-    """Number of atoms with a reference force, over all frames."""
+    n_atoms: int  # with a reference force, over all frames
     force_mae_mev_per_ang: float
-    """Mean absolute error of the force components, in meV/Å."""
     force_rmse_mev_per_ang: float
-    """Root mean square error of the force components, in meV/Å."""
-    force_reference_rms_mev_per_ang: float
-    """Root mean square of the reference force components, in meV/Å: the error of predicting zero."""
+    force_reference_rms_mev_per_ang: float  # of the reference force components: the error of predicting zero
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """The errors of a model on a data set, under the names that ``--json`` prints."""
+    """The errors of a model on a data set, under the names that ``--json`` prints; NaN where there are no labels."""
 
     n_frames: int
-    """Number of frames."""
     n_atoms: int
-    """Number of atoms in all frames together."""
     energy_mae_mev_per_atom: float
-    """Mean absolute energy error, in meV/atom; NaN without reference energies."""
     energy_rmse_mev_per_atom: float
-    """Root mean square energy error, in meV/atom; NaN without reference energies."""
     force_mae_mev_per_ang: float
-    """Mean absolute error of the force components, in meV/Å; NaN without reference forces."""
     force_rmse_mev_per_ang: float
-    """Root mean square error of the force components, in meV/Å; NaN without reference forces."""
-    energy_shifted: bool = False
-    """Whether one constant per composition was removed from the energies."""
-    species: Mapping[str, SpeciesErrors] = field(default_factory=dict)
-    """Force errors by chemical symbol."""
-    stress_mae_mev_per_ang3: float | None = None
-    """Mean absolute error of the stress components, in meV/Å³; None without reference stresses."""
+    energy_shifted: bool = False  # whether one constant per composition was removed from the energies
+    species: Mapping[str, SpeciesErrors] = field(default_factory=dict)  # by chemical symbol
+    stress_mae_mev_per_ang3: float | None = None  # None without reference stresses
     stress_rmse_mev_per_ang3: float | None = None
-    """Root mean square error of the stress components, in meV/Å³; None without reference stresses."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for JSON; no stress keys where the data has no stresses."""
@@ -120,9 +96,7 @@ class Metrics:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read back what :meth:`to_dict` gave, perhaps through JSON, where null stands for NaN."""
         known = {entry.name for entry in fields(cls)} - {"species"}
-        numbers: dict[str, Any] = {
-            name: float("nan") if value is None else value for name, value in data.items() if name in known
-        }
+        numbers: dict[str, Any] = {name: np.nan if v is None else v for name, v in data.items() if name in known}
         species = {symbol: SpeciesErrors(**entry) for symbol, entry in data.get("species", {}).items()}
         return cls(**numbers, species=species)
 
@@ -223,8 +197,9 @@ def measure(comparison: Comparison, *, shift_energy: bool = False) -> Metrics:
         comparison: labels and predictions.
         shift_energy: whether the comparison was made with the energies shifted; only recorded.
     """
-    energy_errors, force_errors = comparison.energy_errors, comparison.force_errors
-    stress_errors = comparison.stress_errors
+    energy_errors, force_errors, stress_errors = (
+        comparison.energy_errors, comparison.force_errors, comparison.stress_errors
+    )  # fmt: skip
     return Metrics(
         n_frames=comparison.n_frames,
         n_atoms=comparison.n_atoms,
@@ -265,11 +240,7 @@ def _species_errors(comparison: Comparison, number: int) -> SpeciesErrors:
 
 
 def composition_means(compositions: Sequence[str], values: FloatArray) -> FloatArray:
-    """For each value the mean of those of its composition.
-
-    Args:
-        values: shape ``(n,)``.
-    """
+    """For each value the mean of those of its composition."""
     _, group = np.unique(np.asarray(compositions), return_inverse=True)
     return np.array((np.bincount(group, weights=values) / np.bincount(group))[group])
 
@@ -290,20 +261,13 @@ def six_components(tensors: Sequence[FloatArray]) -> FloatArray:
 class Coverage:
     """Which share of the errors stays within intervals that should hold a given share."""
 
-    nominal: FloatArray
-    """Shares that a normal distribution would have, shape ``(k,)``."""
-    forces: FloatArray
-    """Observed shares of force components, shape ``(k,)``."""
-    energies: FloatArray
-    """Observed shares of energies, shape ``(k,)``."""
-    force_rank: float
-    """Rank correlation between uncertainty and root mean square error of the force on an atom."""
-    force_std_mev_per_ang: float
-    """Root mean square uncertainty of force components, in meV/Å."""
-    energy_std_mev_per_atom: float
-    """Root mean square uncertainty of energies, in meV/atom."""
+    nominal: FloatArray  # shares that a normal distribution would have, shape ``(k,)``
+    forces: FloatArray  # observed shares of force components
+    energies: FloatArray  # observed shares of energies
+    force_rank: float  # rank correlation between uncertainty and root mean square error of the force on an atom
+    force_std_mev_per_ang: float  # root mean square uncertainty of force components
+    energy_std_mev_per_atom: float  # root mean square uncertainty of energies
     n_energies: int
-    """Number of energies."""
 
     def to_dict(self) -> dict[str, object]:
         """Plain data for metrics.json."""
@@ -335,18 +299,12 @@ class Coverage:
 class Deviations:
     """Standard deviations that a model expects, beside its errors."""
 
-    energies: FloatArray
-    """Expected of energies, shape ``(n_frames,)``, in eV/atom."""
+    energies: FloatArray  # expected of energies, shape ``(n_frames,)``, in eV/atom
     energy_errors: FloatArray
-    """In eV/atom, same shape."""
-    forces: FloatArray
-    """Expected of force components, shape ``(n_atoms,)``, in eV/Å."""
-    force_errors: FloatArray
-    """In eV/Å, shape ``(n_atoms, 3)``."""
-    frame_of: IntArray
-    """Frame of each atom, shape ``(n_atoms,)``."""
-    largest_grades: FloatArray
-    """Largest extrapolation grade of each frame, shape ``(n_frames,)``."""
+    forces: FloatArray  # expected of force components, shape ``(n_atoms,)``, in eV/Å
+    force_errors: FloatArray  # shape ``(n_atoms, 3)``
+    frame_of: IntArray  # frame of each atom
+    largest_grades: FloatArray  # largest extrapolation grade of each frame
 
     @property
     def factor(self) -> float:
@@ -378,11 +336,7 @@ def deviations_of(
 
 
 def cross_checked_coverage(deviations: Deviations) -> Coverage:
-    """Coverage of each half of the frames with the factor of the other half.
-
-    Args:
-        deviations: Of at least two held-out frames; successive ones go to different halves.
-    """
+    """Coverage of each half of at least two held-out frames with the factor of the other half, in turns."""
     force_std, energy_std = deviations.forces.copy(), deviations.energies.copy()
     for half in (0, 1):
         own = deviations.frame_of % 2 == half

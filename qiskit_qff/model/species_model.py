@@ -126,14 +126,10 @@ class Register:
 class SpeciesModel:
     """What the model knows of one species."""
 
-    number: int
-    """Atomic number."""
-    compression: LinearMap
-    """From channels to features y."""
-    registers: tuple[Register, ...]
-    """Circuits, each with the next features in order."""
-    reference_energy: float
-    """Energy added to every atom, in eV."""
+    number: int  # atomic number
+    compression: LinearMap  # from channels to features y
+    registers: tuple[Register, ...]  # circuits, each with the next features in order
+    reference_energy: float  # energy added to every atom, in eV
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other."""
@@ -156,14 +152,10 @@ class SpeciesModel:
 
     def operator_matrix(self) -> FloatArray:
         """M of all registers together in x = (1, y), shape ``(d + 1, d + 1)``, in eV."""
-        return self._assembled([register.operator_matrix() for register in self.registers])
-
-    def _assembled(self, matrices: list[FloatArray]) -> FloatArray:
-        """The sum of matrices of registers in the features of the species."""
         total = np.zeros((self.compression.n_features + 1,) * 2)
-        for own, matrix in zip(self.slices, matrices, strict=True):
+        for own, register in zip(self.slices, self.registers, strict=True):
             places = np.concatenate([[0], np.arange(own.start, own.stop) + 1])
-            total[np.ix_(places, places)] += matrix[: len(places), : len(places)]
+            total[np.ix_(places, places)] += register.operator_matrix()[: len(places), : len(places)]
         return total
 
     @property
@@ -171,10 +163,6 @@ class SpeciesModel:
         """Numbers computed without labels: means, scales, projections and levels of products."""
         numbers = self.compression.mean.size + int(np.count_nonzero(self.compression.matrix))
         return numbers + self.compression.channels.offsets.size + self.compression.channels.widths.size
-
-    def origin(self) -> float:
-        """Sum of the registers' M_00 of the circuits in eV."""
-        return sum(register.origin() for register in self.registers)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists for a model file."""

@@ -17,11 +17,9 @@ f scales them to the errors of held-out frames (:func:`scaling_factor`). The edg
 training atoms of the species: the largest value is that of the strangest atom, and a few rattled frames put it so high
 that dynamics never got there (dilithium terephthalate). Up to :data:`LIMIT` edges count as known.
 
-On lips83 (60 training, 100 held-out frames) the force uncertainties of this posterior need the factor 0.90, cover
-69.5 % and 95.2 % of the errors within one and two standard deviations, and rank atoms by their error with a correlation
-of 0.55; sixteen random draws of the circuit's parameters, used before, reached 0.51 at four times the cost. A grade
-above the limit is found in 1 % of held-out frames of the same run, and in all of 3000 K melts, of cells strained by
-6 % and of structures rattled by 0.15 Å.
+On lips83 (60 training, 100 held-out frames) the force uncertainties need the factor 0.90 and rank atoms by their error
+with a correlation of 0.55. A grade above the limit is found in 1 % of held-out frames of the same run, and in all of
+3000 K melts, of cells strained by 6 % and of structures rattled by 0.15 Å.
 
 No energy or force depends on any of this. What the channels do not see, neither number sees.
 
@@ -58,24 +56,14 @@ LIMIT = 1.2
 class Posterior:
     """What training leaves open of a model, and where its atoms were."""
 
-    covariance: FloatArray
-    """G^-1 of the features of all species end to end, and one reference energy a species, shape ``(P + S, P + S)``, in
-    eV^2 per unit of loss."""
-    edges: FloatArray
-    """99.9 % quantile of ``sqrt(y G^-1 y)`` over the training atoms, by species, shape ``(S,)``."""
-    counts: IntArray
-    """Training atoms of each species, shape ``(S,)``."""
-    directions: tuple[FloatArray, ...]
-    """V of each species, shapes ``(d_s, d_s)``: v = V y are uncorrelated over its training atoms, of variance about
-    one."""
-    reach: FloatArray
-    """Least and largest v there, shape ``(2, P)``; simulations build their walls on it."""
-    noise: float = 1.0
-    """Square root of L / N: makes standard deviations in eV of the covariance."""
-    factor: float = 1.0
-    """f: root mean square of error over standard deviation of held-out force components."""
-    n_held_out: int = 0
-    """Frames that the factor was fitted to; 0 if it was not."""
+    covariance: FloatArray  # G^-1 of the features of all species and one reference energy each, in eV² per unit of loss
+    edges: FloatArray  # 99.9 % quantile of sqrt(y G^-1 y) over the training atoms of each species, shape (S,)
+    counts: IntArray  # training atoms of each species, shape (S,)
+    directions: tuple[FloatArray, ...]  # V of each species: v = V y are uncorrelated there, of variance about one
+    reach: FloatArray  # least and largest v there, shape (2, P); simulations build their walls on it
+    noise: float = 1.0  # square root of L / N: makes standard deviations in eV of the covariance
+    factor: float = 1.0  # f: root mean square of error over standard deviation of held-out force components
+    n_held_out: int = 0  # frames that the factor was fitted to; 0 if it was not
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -135,10 +123,8 @@ class Posterior:
 class Grades:
     """Extrapolation grades of the atoms of one structure."""
 
-    values: FloatArray
-    """Grade of each atom, shape ``(n,)``; 1 at the edge of the training data."""
-    limit: float
-    """Largest grade that counts as known."""
+    values: FloatArray  # shape (n,); 1 at the edge of the training data
+    limit: float  # largest grade that counts as known
 
     @property
     def outside(self) -> BoolArray:
@@ -155,12 +141,9 @@ class Grades:
 class Uncertainty:
     """Expected errors of one structure, one standard deviation, and its grades."""
 
-    energy_std: float
-    """Of the total energy, in eV."""
-    force_std: FloatArray
-    """Of each force component of every atom, shape ``(n,)``, in eV/Å."""
+    energy_std: float  # of the total energy, in eV
+    force_std: FloatArray  # of each force component of every atom, shape (n,), in eV/Å
     grades: Grades
-    """Extrapolation grades."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,20 +151,12 @@ class UncertaintyEstimator:
     """Uncertainties and grades of a force field; made by :meth:`~qiskit_qff.ForceField.uncertainty`."""
 
     models: tuple[SpeciesModel, ...]
-    """Species of the force field."""
     posterior: Posterior
-    """What its training left open."""
-    r_cut: float
-    """Cutoff radius in Å."""
-    limit: float = LIMIT
-    """Largest grade that counts as known."""
+    r_cut: float  #: cutoff radius in Å
+    limit: float = LIMIT  #: largest grade that counts as known
 
     def __post_init__(self) -> None:
-        """Check the limit.
-
-        Raises:
-            ConfigError: If it is not positive.
-        """
+        """Check the limit."""
         if not (np.isfinite(self.limit) and self.limit > 0.0):
             raise ConfigError(f"a grade limit must be a positive number; {self.limit} was given.")
 
@@ -202,61 +177,37 @@ class UncertaintyEstimator:
         return tuple(slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True))
 
     def surroundings(self, frame: Frame) -> tuple[IntArray, NeighborList]:
-        """Species indices and neighbours of one structure.
-
-        Args:
-            frame: The structure.
-
-        Raises:
-            DataError: If an atom is of a species the model does not know.
-        """
+        """Species indices and neighbours of one structure."""
         kinds = species_index(frame.numbers, self.species, where=frame.where)
         return kinds, neighbor_list(frame.positions, frame.cell, frame.pbc, self.r_cut)
 
     def features(self, kinds: IntArray, neighbors: NeighborList) -> list[FloatArray]:
-        """Features y of the atoms of each species, in the order of the structure.
-
-        Args:
-            kinds: Species index of every atom, shape ``(n,)``.
-            neighbors: Full list with at least the cutoff.
-
-        Returns:
-            Per species, shape ``(n_s, d_s)``.
-        """
+        """Features y of the atoms of each species, shapes ``(n_s, d_s)``, in the order of the structure."""
         values = channel_values(
             self.tables, neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds
         )
+        return self._compressed(kinds, values)
+
+    def _compressed(self, kinds: IntArray, values: FloatArray) -> list[FloatArray]:
+        """Features of channel values."""
         return [
             m.compression.apply(values[kinds == s, : m.compression.channels.n_channels])
             for s, m in enumerate(self.models)
         ]
 
     def grades_of(self, kinds: IntArray, features: Sequence[FloatArray]) -> Grades:
-        """Grades of atoms whose features are known.
-
-        Args:
-            kinds: Species index of every atom, shape ``(n,)``.
-            features: What :meth:`features` gives.
-        """
+        """Grades of atoms whose :meth:`features` are known."""
         values = np.empty(len(kinds))
         for s, (own, block) in enumerate(zip(features, self.blocks, strict=True)):
             values[kinds == s] = lengths(own, self.posterior.covariance[block, block]) / self.posterior.edges[s]
         return Grades(values, self.limit)
 
     def grades(self, kinds: IntArray, neighbors: NeighborList) -> Grades:
-        """Grades alone, which need no derivatives: on lips83 they take two thirds of the time of forces.
-
-        Args:
-            kinds: Species index of every atom, shape ``(n,)``.
-            neighbors: Full list with at least the cutoff.
-        """
+        """Grades alone, which need no derivatives: on lips83 they take two thirds of the time of forces."""
         return self.grades_of(kinds, self.features(kinds, neighbors))
 
     def grade(self, frame: Frame) -> Grades:
         """Grades of one structure.
-
-        Args:
-            frame: The structure; its labels are not used.
 
         Raises:
             DataError: If an atom is of a species the model does not know.
@@ -264,12 +215,7 @@ class UncertaintyEstimator:
         return self.grades(*self.surroundings(frame))
 
     def evaluate(self, kinds: IntArray, neighbors: NeighborList) -> Uncertainty:
-        """Uncertainty and grades of a structure whose neighbours are known.
-
-        Args:
-            kinds: Species index of every atom, shape ``(n,)``.
-            neighbors: Full list with at least the cutoff.
-        """
+        """Uncertainty and grades of a structure whose neighbours are known."""
         starts, n_atoms = self.tables.channel_start, len(kinds)
         sums, slopes = np.empty(int(starts[-1])), np.empty((3 * n_atoms, int(starts[-1])))
         values = np.empty((n_atoms, int(np.diff(starts).max())))
@@ -277,10 +223,7 @@ class UncertaintyEstimator:
             self.tables, neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds,
             sums, slopes, np.empty((0, int(starts[-1]))), values,
         )  # fmt: skip
-        features = [
-            m.compression.apply(values[kinds == s, : m.compression.channels.n_channels])
-            for s, m in enumerate(self.models)
-        ]
+        features = self._compressed(kinds, values)
         counts = np.bincount(kinds, minlength=len(self.models)).astype(np.float64)
         energy_row = np.concatenate([*(own.sum(axis=0) for own in features), counts])
         force_rows = np.concatenate(
@@ -298,9 +241,6 @@ class UncertaintyEstimator:
     def frame(self, frame: Frame) -> Uncertainty:
         """Uncertainty and grades of one structure.
 
-        Args:
-            frame: The structure; its labels are not used.
-
         Raises:
             DataError: If an atom is of a species the model does not know.
         """
@@ -308,24 +248,10 @@ class UncertaintyEstimator:
 
 
 def lengths(rows: FloatArray, covariance: FloatArray) -> FloatArray:
-    """Standard deviations ``sqrt(x C x)`` of rows x.
-
-    Args:
-        rows: Shape ``(n, d)``.
-        covariance: C, shape ``(d, d)``.
-
-    Returns:
-        Shape ``(n,)``.
-    """
-    found: FloatArray = np.sqrt(np.maximum(np.einsum("na,na->n", rows @ covariance, rows), 0.0))
-    return found
+    """Standard deviations ``sqrt(x C x)`` of rows x, shape ``(n, d)``."""
+    return np.asarray(np.sqrt(np.maximum(np.einsum("na,na->n", rows @ covariance, rows), 0.0)))
 
 
 def scaling_factor(errors: FloatArray, deviations: FloatArray) -> float:
-    """The factor that makes standard deviations as large as errors, root mean square: that of largest likelihood.
-
-    Args:
-        errors: Of force components, shape ``(n, 3)``.
-        deviations: Of the same atoms, shape ``(n,)``, not zero.
-    """
+    """The factor that makes standard deviations ``(n,)`` as large as errors ``(n, 3)``: that of largest likelihood."""
     return float(np.sqrt(np.mean((errors / deviations[:, None]) ** 2)))

@@ -31,16 +31,11 @@ _LARGEST_FILE = 200_000_000
 class DeviceForces:
     """Forces of one frame, measured in one way, beside the exact ones of the same model."""
 
-    name: str
-    """What was done to the noise, in a few words."""
-    exact: FloatArray
-    """Forces by linear algebra, shape ``(n_atoms, 3)``, in eV/Å."""
-    forces: FloatArray
-    """Measured forces, same shape and unit."""
-    std_errors: FloatArray
-    """Their reported standard errors, same shape and unit."""
+    name: str  # what was done to the noise, in a few words
+    exact: FloatArray  # by linear algebra, shape ``(n_atoms, 3)``, in eV/Å
+    forces: FloatArray  # as measured
+    std_errors: FloatArray  # as reported
     cost: Cost
-    """Circuits, shots and estimated processor time."""
 
     @property
     def deviations(self) -> FloatArray:
@@ -76,11 +71,7 @@ class DeviceForces:
 
 
 def write_device_forces(directory: Path, measured: Sequence[DeviceForces], *, text: str) -> None:
-    """Keep what was measured as ``device.json``, rounded to 0.1 meV/Å.
-
-    Args:
-        measured: the same forces, measured in several ways.
-    """
+    """Keep the same forces, measured in several ways, as ``device.json``, rounded to 0.1 meV/Å."""
     entries = [
         {
             "name": entry.name,
@@ -94,11 +85,7 @@ def write_device_forces(directory: Path, measured: Sequence[DeviceForces], *, te
 
 
 def device_part(directory: Path) -> Part | None:
-    """Table and figures of measured forces; None if there are none in this directory.
-
-    Args:
-        directory: perhaps holds ``device.json``.
-    """
+    """Table and figures of measured forces; None if there are none in this directory."""
     path = directory / DEVICE
     if not path.is_file():
         return None

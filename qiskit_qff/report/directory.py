@@ -44,22 +44,12 @@ _NOISE = {
 
 
 def read_run(directory: Path) -> list[Part]:
-    """Everything that a directory holds, in the order of a page.
-
-    Args:
-        directory: what ``qff`` wrote.
-    """
+    """Everything that a directory holds, in the order of a page."""
     if not directory.is_dir():
         raise ConfigError(f"{directory}: no such directory. Name what qff train, md, analyse, label, ... wrote to.")
     kinds = (
-        training_part,
-        learning_part,
-        _evaluation_part,
-        _baselines_part,
-        device_part,
-        analysis_part,
-        calibration_part,
-    )
+        training_part, learning_part, _evaluation_part, _baselines_part, device_part, analysis_part, calibration_part
+    )  # fmt: skip
     found = [read(directory) for read in kinds]
     found += [_labels_part(path) for path in _labelled_files(directory)]
     found += [md_part(place) for place in (directory, *(directory / name for name in _INSIDE))]
@@ -73,12 +63,7 @@ def read_run(directory: Path) -> list[Part]:
 
 
 def write_report(directory: Path, page: Path, *, figures: Path | None = None) -> None:
-    """The page of one directory, and its figures as files.
-
-    Args:
-        directory: what ``qff`` wrote.
-        figures: directory for the figures as PNG, made when missing; None for none.
-    """
+    """The page of one directory, and its figures as PNG files in another if that is given."""
     parts = read_run(directory)
     write_page({directory.name: parts}, page)
     if figures is not None:
@@ -155,11 +140,7 @@ def _baselines_part(directory: Path) -> Part | None:
 
 
 def learning_part(directory: Path) -> Part | None:
-    """Rounds, dynamics and errors of active learning; None if ``qff learn`` did not come to its end here.
-
-    Args:
-        directory: what ``qff learn`` wrote.
-    """
+    """Rounds, dynamics and errors of active learning; None if ``qff learn`` did not come to its end here."""
     path = directory / LEARNT
     if not path.is_file():
         return None

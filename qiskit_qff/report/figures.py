@@ -20,13 +20,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.durable import atomic_file
-from qiskit_qff.model.metrics import (
-    MEV_PER_EV,
-    Comparison,
-    SpeciesErrors,
-    composition_means,
-    mean_absolute,
-)
+from qiskit_qff.model.metrics import MEV_PER_EV, Comparison, SpeciesErrors, composition_means, mean_absolute
 
 Points = tuple[FloatArray, FloatArray] | tuple[FloatArray, FloatArray, FloatArray]
 """x and y of the points of one colour, of any equal shapes, and perhaps standard errors of y."""
@@ -83,13 +77,9 @@ def parity(groups: Mapping[str, Points], *, x_label: str, y_label: str, log: boo
     # Above the axes, where no point can be below it, with points that can be seen.
     columns = 1 if max(map(len, groups)) > 16 else 2 if max(map(len, groups)) > 4 else 4
     legend = axes.legend(
-        ncols=columns,
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.0),
-        borderaxespad=0.2,
-        handletextpad=0.2,
-        columnspacing=0.8,
-    )
+        ncols=columns, loc="lower left", bbox_to_anchor=(0.0, 1.0),
+        borderaxespad=0.2, handletextpad=0.2, columnspacing=0.8,
+    )  # fmt: skip
     for handle in legend.legend_handles:
         if handle is not None:
             handle.set(alpha=1.0, sizes=[16.0])
@@ -97,11 +87,7 @@ def parity(groups: Mapping[str, Points], *, x_label: str, y_label: str, log: boo
 
 
 def parity_energy(sets: Mapping[str, Comparison]) -> Figure:
-    """Predicted against reference energies per atom, relative to the mean reference energy of their composition.
-
-    Args:
-        sets: comparisons by name, for example ``train`` and ``test``.
-    """
+    """Predicted against reference energies per atom, relative to the mean reference energy of their composition."""
     formulas = [formula for c in sets.values() for formula in c.compositions or ("",) * len(c.energies)]
     centres = composition_means(formulas, np.concatenate([c.energies for c in sets.values()]))
     parts = np.split(centres, np.cumsum([len(c.energies) for c in sets.values()])[:-1])
@@ -153,12 +139,7 @@ def lines(
     level: tuple[float, str] | None = None,
     log: bool = False,
 ) -> Figure:
-    """One or more curves over a common axis, such as the loss along optimisations.
-
-    Args:
-        x: shape ``(n,)``; None to count from 0, each curve to its own end.
-        curves: values by name, each of shape ``(n,)``.
-    """
+    """Curves by name over a common axis; without x each counts from 0 to its own end."""
     figure, axes = new_figure()
     for colour, (name, values) in zip(cycle(PALETTE), curves.items(), strict=False):
         axes.plot(np.arange(len(values)) if x is None else x, values, color=colour, linewidth=1.4, label=name)

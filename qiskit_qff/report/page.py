@@ -28,14 +28,10 @@ _ENLARGED = 1.5
 class Panel:
     """A figure with its caption."""
 
-    name: str
-    """Short name, for a file of its own."""
+    name: str  # for a file of its own
     caption: str
-    """A sentence or two below the figure."""
-    alt: str
-    """What the figure shows, for readers who can't see it."""
+    alt: str  # what the figure shows, for readers who can't see it
     figure: Figure
-    """The drawing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,43 +39,27 @@ class Section:
     """A part of the page under one heading."""
 
     title: str
-    """Heading, also the entry in the list of contents."""
-    template: str
-    """File in ``templates/`` with its words and tables."""
-    data: Mapping[str, Any] = field(default_factory=dict)
-    """What the template shows, by the names that it uses."""
-    panels: tuple[Panel, ...] = ()
-    """Figures, below the words."""
+    template: str  # file in ``templates/`` with its words and tables
+    data: Mapping[str, Any] = field(default_factory=dict)  # what the template shows, by the names that it uses
+    panels: tuple[Panel, ...] = ()  # below the words
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
     """What one run contributes to a page."""
 
-    kind: str
-    """What kind of run it is, in a word or two, such as ``training``."""
-    title: str
-    """Heading of a page that holds nothing else."""
+    kind: str  # what kind of run it is, in a word or two, such as ``training``
+    title: str  # heading of a page that holds nothing else
     sections: tuple[Section, ...]
-    """Its parts, in order."""
-    lead: tuple[str, ...] = ()
-    """Opening paragraphs."""
-    verdict: tuple[str, str] | None = None
-    """What the model is good for, and what not; None where nobody can tell."""
-    tiles: tuple[tuple[str, str], ...] = ()
-    """Headline numbers: value with unit, and what it is."""
-    footer: str = ""
-    """Closing line, such as versions and seeds."""
-    missing: tuple[str, ...] = ()
-    """What can't be shown, and why."""
+    lead: tuple[str, ...] = ()  # opening paragraphs
+    verdict: tuple[str, str] | None = None  # what the model is good for, and what not; None where nobody can tell
+    tiles: tuple[tuple[str, str], ...] = ()  # headline numbers: value with unit, and what it is
+    footer: str = ""  # such as versions and seeds
+    missing: tuple[str, ...] = ()  # what can't be shown, and why
 
 
-def render(runs: Mapping[str, Sequence[Part]], *, title: str | None = None) -> str:
-    """The page of one or several runs as HTML text.
-
-    Args:
-        title: heading; by default that of the first part.
-    """
+def render(runs: Mapping[str, Sequence[Part]]) -> str:
+    """The page of one or several runs as HTML text."""
     parts = [(name if len(runs) > 1 else "", part) for name, several in runs.items() for part in several]
     sections = [(f"{name}: {section.title}" if name else section.title, section) for name, part in parts
                 for section in part.sections]  # fmt: skip
@@ -87,20 +67,25 @@ def render(runs: Mapping[str, Sequence[Part]], *, title: str | None = None) -> s
     heading = parts[0][1].title + (f", and {others} more run{'' if others == 1 else 's'}" if others else "")
     drawn = "Page drawn with " + ", ".join(f"{name} {version}" for name, version in environment().items()) + "."
     return _templates().get_template("page.html").render(
-        title=title or heading,
+        title=heading,
         parts=parts,
-        sections=list(zip(_anchors([words for words, _ in sections]), sections, strict=True)),
+        sections=list(zip(numbered([_anchor(words) for words, _ in sections]), sections, strict=True)),
         footers=[*dict.fromkeys(part.footer for _, part in parts if part.footer), drawn],
     )  # fmt: skip
 
 
-def write_page(runs: Mapping[str, Sequence[Part]], path: Path, *, title: str | None = None) -> None:
-    """Write the page to a file, which appears whole or not at all.
+def write_page(runs: Mapping[str, Sequence[Part]], path: Path) -> None:
+    """Write the page to a file, which appears whole or not at all."""
+    write_atomically(path, render(runs))
 
-    Args:
-        title: heading; by default that of the first part.
-    """
-    write_atomically(path, render(runs, title=title))
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """The names, with ``-2``, ``-3`` ... after those that came before."""
+    found: list[str] = []
+    for name in names:
+        tries = (name, *(f"{name}-{number}" for number in range(2, len(names) + 2)))
+        found.append(next(one for one in tries if one not in found))
+    return found
 
 
 def inline_svg(panel: Panel, key: str) -> Markup:
@@ -131,14 +116,6 @@ def _cell(value: str | float | None) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _anchors(titles: Sequence[str]) -> list[str]:
-    """A link target for each title; equal titles get different ones."""
-    names: list[str] = []
-    for title in titles:
-        plain = name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
-        number = 1
-        while name in names:
-            number += 1
-            name = f"{plain}-{number}"
-        names.append(name)
-    return names
+def _anchor(title: str) -> str:
+    """A link target for a title."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"

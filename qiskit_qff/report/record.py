@@ -10,7 +10,7 @@ import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -39,20 +39,13 @@ _REPORTED_PACKAGES = ("numpy", "scipy", "qiskit", "qiskit-aer", "qiskit-ibm-runt
 class Example:
     """One structure with its reference forces and the model's."""
 
-    words: str
-    """Which one it is."""
-    frame: Frame
-    """Atoms, cell and reference forces."""
-    predicted: FloatArray
-    """The model's forces, shape ``(n_atoms, 3)``, in eV/Å."""
+    words: str  # which one it is
+    frame: Frame  # atoms, cell and reference forces
+    predicted: FloatArray  # the model's forces, shape ``(n_atoms, 3)``, in eV/Å
 
     @classmethod
     def typical(cls, frames: Sequence[Frame], comparison: Comparison, *, words: str) -> Self | None:
-        """The frame whose force error is the median; None if a frame lacks forces.
-
-        Args:
-            words: what kind of frames they are, such as ``held out``.
-        """
+        """The frame whose force error is the median, of frames that are such as ``held out``; None without forces."""
         labels = [frame.forces for frame in frames if frame.forces is not None]
         if not frames or len(labels) < len(frames):
             return None
@@ -91,16 +84,11 @@ class Example:
 class Record:
     """The content of ``record.json``."""
 
-    comparisons: Mapping[str, Comparison] = field(default_factory=dict)
-    """Labels and predictions by the name of the set; forces perhaps of some atoms only."""
-    losses: tuple[tuple[float, ...], ...] = ()
-    """Loss along each start of the optimiser."""
-    selection: tuple[float, ...] | None = None
-    """Share of the squared error left after each channel, from 1; None where channels were not selected."""
+    comparisons: Mapping[str, Comparison] = field(default_factory=dict)  # by set; forces perhaps of some atoms only
+    losses: tuple[tuple[float, ...], ...] = ()  # along each start of the optimiser
+    selection: tuple[float, ...] | None = None  # share of the squared error left after each channel, from 1
     example: Example | None = None
-    """A structure with forces; None where there is none."""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    """Versions by package."""
+    environment: Mapping[str, str] = field(default_factory=dict)  # versions by package
 
     def write(self, directory: Path) -> None:
         """Write ``record.json``."""
@@ -152,41 +140,42 @@ def environment() -> dict[str, str]:
     return {"qiskit_qff": __version__, "Python": platform.python_version(), **packages}
 
 
+_DIGITS = {"energies": 7, "forces": 4, "stresses": 7}
+_DIGITS |= {f"predicted_{name}": digits for name, digits in _DIGITS.items()}
+
+
 def _comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
     """Plain numbers, rounded, of at most :data:`MOST_FORCES` atoms."""
     n_rows = len(comparison.forces)
     kept = np.unique(np.linspace(0, max(n_rows - 1, 0), min(n_rows, MOST_FORCES)).astype(int))
+    fewer = replace(
+        comparison,
+        species=comparison.species[kept],
+        forces=comparison.forces[kept],
+        predicted_forces=comparison.predicted_forces[kept],
+    )
     return {
-        "n_frames": comparison.n_frames,
-        "n_atoms": comparison.n_atoms,
-        "energies": _rounded(comparison.energies, 7),
-        "predicted_energies": _rounded(comparison.predicted_energies, 7),
-        "compositions": list(comparison.compositions),
-        "species": comparison.species[kept].tolist(),
-        "forces": _rounded(comparison.forces[kept], 4),
-        "predicted_forces": _rounded(comparison.predicted_forces[kept], 4),
-        "stresses": _rounded(comparison.stresses, 7),
-        "predicted_stresses": _rounded(comparison.predicted_stresses, 7),
+        "n_frames": fewer.n_frames,
+        "n_atoms": fewer.n_atoms,
+        "compositions": list(fewer.compositions),
+        "species": fewer.species.tolist(),
+        **{name: _rounded(getattr(fewer, name), digits) for name, digits in _DIGITS.items()},
     }
 
 
 def _comparison_from_dict(data: Mapping[str, Any]) -> Comparison:
-    """Read back."""
+    """Read back; records of older versions have no stresses and no compositions."""
+    arrays = {name: np.array(data.get(name, []), dtype=float) for name in _DIGITS}
     compositions = tuple(map(str, data.get("compositions", ())))
-    if compositions and len(compositions) != len(data["energies"]):
-        raise ValueError(f"{len(compositions)} compositions for {len(data['energies'])} energies")
+    if compositions and len(compositions) != len(arrays["energies"]):
+        raise ValueError(f"{len(compositions)} compositions for {len(arrays['energies'])} energies")
+    columns = {"forces": 3, "predicted_forces": 3, "stresses": 6, "predicted_stresses": 6}
     return Comparison(
         n_frames=int(data["n_frames"]),
         n_atoms=int(data["n_atoms"]),
-        energies=np.array(data["energies"], dtype=float),
-        predicted_energies=np.array(data["predicted_energies"], dtype=float),
-        compositions=compositions,
-        forces=np.array(data["forces"], dtype=float).reshape(-1, 3),
-        predicted_forces=np.array(data["predicted_forces"], dtype=float).reshape(-1, 3),
         species=np.array(data["species"], dtype=np.int64),
-        # Records of older versions have none.
-        stresses=np.array(data.get("stresses", []), dtype=float).reshape(-1, 6),
-        predicted_stresses=np.array(data.get("predicted_stresses", []), dtype=float).reshape(-1, 6),
+        compositions=compositions,
+        **arrays | {name: arrays[name].reshape(-1, width) for name, width in columns.items()},
     )
 
 

@@ -30,11 +30,7 @@ _ROTATION = "-80x,15y"
 
 @rc_context(STYLE)
 def structure_figure(frame: Frame, forces: Mapping[str, FloatArray] | None = None) -> Figure:
-    """Atoms, bonds, cell, and an arrow on every atom for each kind of force; molecules are drawn whole.
-
-    Args:
-        forces: at most four kinds by name, each of shape ``(n_atoms, 3)``, in eV/Å; the first is drawn wide.
-    """
+    """Atoms, bonds, cell, and an arrow on every atom for each kind of force, the first drawn wide."""
     atoms, bonds = whole(frame)
     figure = Figure(figsize=(4.2, 4.4))
     axes = figure.subplots()
@@ -52,17 +48,9 @@ def structure_figure(frame: Frame, forces: Mapping[str, FloatArray] | None = Non
         arrows = values @ view.rotation * (_LONG_ARROW_ANG / typical if typical > 1e-6 else 1.0)
         width, alpha = (0.22, 0.55) if index == 0 else (0.1, 0.95)
         axes.quiver(
-            *flat.T,
-            *arrows[:, :2].T,
-            color=colour,
-            alpha=alpha,
-            angles="xy",
-            scale_units="xy",
-            scale=1.0,
-            units="xy",
-            width=width,
-            zorder=3 + index,
-        )
+            *flat.T, *arrows[:, :2].T, color=colour, alpha=alpha, width=width, zorder=3 + index,
+            angles="xy", scale_units="xy", scale=1.0, units="xy",
+        )  # fmt: skip
         axes.update_datalim(flat + arrows[:, :2])
     axes.update_datalim([[0.0, 0.0], [view.w, view.h]])
     axes.autoscale(tight=True)
@@ -104,18 +92,10 @@ def _legend(figure: Figure, numbers: IntArray, names: tuple[str, ...]) -> None:
     """What colours of atoms mean, above, and those of arrows, below."""
     arrows = [Line2D([], [], color=c, linewidth=2.5, label=name) for c, name in zip(PALETTE, names, strict=False)]
     elements = [
-        Line2D(
-            [],
-            [],
-            marker="o",
-            linestyle="none",
-            markersize=8.0,
-            color=tuple(jmol_colors[number]),
-            markeredgecolor=INK,
-            label=chemical_symbols[number],
-        )
+        Line2D([], [], marker="o", linestyle="none", markersize=8.0, color=tuple(jmol_colors[number]),
+               markeredgecolor=INK, label=chemical_symbols[number])
         for number in numbers
-    ]
+    ]  # fmt: skip
     figure.legend(
         handles=elements, loc="outside upper center", ncols=min(6, len(elements)), columnspacing=1.0, handletextpad=0.3
     )

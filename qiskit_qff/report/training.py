@@ -33,11 +33,7 @@ _HOPELESS = ("a baseline to compare with", "simulations: forces are wrong by hal
 
 
 def training_part(directory: Path) -> Part | None:
-    """Everything that a training run says; None if ``qff train`` did not write this directory.
-
-    Args:
-        directory: what ``qff train`` wrote.
-    """
+    """Everything that a training run says; None if ``qff train`` did not write this directory."""
     if not all((directory / name).is_file() for name in (MODEL, METRICS, CONFIG)):
         return None
     field = ForceField.load(directory / MODEL)
@@ -59,6 +55,8 @@ def training_part(directory: Path) -> Part | None:
         coverage = None if found is None else Coverage.from_dict(found)
         n_train, n_test = len(told["train_frames"]), len(told["test_frames"])
         backend = [_backend_section(told["estimator"], losses["bound"])] if told.get("estimator") else []
+    settings = yaml.safe_dump(config, sort_keys=False, allow_unicode=True).rstrip()
+    made_by = {"versions": dict(record.environment), "seed": seed, "settings": settings}
     name, shown = list(metrics.items())[-1]
     versions = record.environment or environment()
     made = f"{'Made' if record.environment else 'Drawn'} with"
@@ -77,15 +75,7 @@ def training_part(directory: Path) -> Part | None:
             *backend,
             _ledger_section(field),
             _circuits_section(field),
-            Section(
-                "Environment",
-                "environment.html",
-                {
-                    "versions": dict(record.environment),
-                    "seed": seed,
-                    "settings": yaml.safe_dump(config, sort_keys=False, allow_unicode=True).rstrip(),
-                },
-            ),
+            Section("Environment", "environment.html", made_by),
         ),
         footer=f"{made} {', '.join(f'{package} {it}' for package, it in versions.items())}; seed {seed}.",
     )
@@ -115,12 +105,7 @@ def verdict(errors: Metrics, *, stresses: bool) -> tuple[str, str] | None:
 def errors_section(
     comparisons: Mapping[str, Comparison], metrics: Mapping[str, Metrics], linear: Metrics | None = None
 ) -> Section:
-    """Tables and parity plots; the forces are those of the last set, normally ``test``.
-
-    Args:
-        metrics: errors, by the same names.
-        linear: errors of a linear model on the same channels, on the last set.
-    """
+    """Tables and parity plots of sets by name; forces and the linear model's errors are those of the last set."""
     last = list(metrics)[-1]
     panels = []
     if metrics[last].species:
@@ -136,12 +121,11 @@ def errors_section(
         panels.insert(-1, Panel("parity_forces", caption, f"Scatter plot: {caption}", parity_forces(shown)))
     stresses: dict[str, Points] = {
         f"{name}: MAE {mean_absolute(c.stress_errors):.2g} meV/Å³": (
-            MEV_PER_EV * c.stresses,
-            MEV_PER_EV * c.predicted_stresses,
+            MEV_PER_EV * c.stresses, MEV_PER_EV * c.predicted_stresses
         )
         for name, c in comparisons.items()
         if c.stresses.size
-    }
+    }  # fmt: skip
     if stresses:
         caption = "Stress components against ab initio ones, tension positive; 1 GPa is 6.24 meV/Å³."
         figure = parity(stresses, x_label="ab initio stress component (meV/Å³)", y_label="predicted (meV/Å³)")

@@ -11,14 +11,14 @@ from ase.io import read, write
 from qiskit_qff import load_config, train
 from qiskit_qff.cli.main import run
 from qiskit_qff.model.config import TrainConfig
-from qiskit_qff.training.defaults import ATOMS_PER_ELEMENT, PRODUCT_ATOMS
+from qiskit_qff.training import defaults
 
 MISSING_SECTIONS = "data: {path: alloy.extxyz}\ndescriptor: {l_max: 1, n_narrow: 4}\nmax_parameters: 15\n"
 
 
 @pytest.fixture(scope="module")
 def data(alloy_frames, tmp_path_factory):
-    """Two sets of data: a few small cells, and one metal with atoms enough for products and the longer cutoff."""
+    """Small cells of an alloy, and one metal with atoms enough for products and the longer cutoff; a tenth of it."""
     directory = tmp_path_factory.mktemp("data")
     write(directory / "alloy.extxyz", alloy_frames)
     random, frames = np.random.default_rng(7), []
@@ -28,8 +28,9 @@ def data(alloy_frames, tmp_path_factory):
         atoms.calc = EMT()
         atoms.get_forces()
         frames.append(atoms)
-    assert 0.8 * sum(map(len, frames)) > max(ATOMS_PER_ELEMENT, PRODUCT_ATOMS)
+    assert 0.8 * sum(map(len, frames)) > max(defaults.ATOMS_PER_ELEMENT, defaults.PRODUCT_ATOMS)
     write(directory / "nickel.extxyz", frames)
+    write(directory / "few_nickel.extxyz", frames[:6])
     (directory / "part.yaml").write_text(MISSING_SECTIONS)
     return directory
 
@@ -45,9 +46,12 @@ def saved(trained, tmp_path) -> dict:
     return json.loads((tmp_path / "python.json").read_text())
 
 
-@pytest.mark.parametrize(("name", "cutoff", "products"), [("alloy", 5.0, 0), ("nickel", 6.0, 2)])
-def test_a_data_file_alone(data, tmp_path, capsys, name, cutoff, products) -> None:
-    path = data / f"{name}.extxyz"
+@pytest.mark.parametrize(("name", "cutoff", "products"), [("alloy", 5.0, 0), ("few_nickel", 6.0, 2)])
+def test_a_data_file_alone(data, tmp_path, capsys, monkeypatch, name, cutoff, products) -> None:
+    # Thresholds that six frames of nickel reach and the alloy does not.
+    monkeypatch.setattr(defaults, "ATOMS_PER_ELEMENT", 200)
+    monkeypatch.setattr(defaults, "PRODUCT_ATOMS", 200)
+    path, config = data / f"{name}.extxyz", tmp_path / "run" / "config.yaml"
     assert run(["train", str(path), "--out", str(tmp_path / "run"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     trained = train(path)
@@ -55,10 +59,11 @@ def test_a_data_file_alone(data, tmp_path, capsys, name, cutoff, products) -> No
     assert (trained.config.descriptor.r_cut, trained.config.descriptor.products) == (cutoff, products)
     for part in ("test", "linear_test"):
         assert told[part]["force_mae_mev_per_ang"] == trained.metrics[part].force_mae_mev_per_ang
-    # The configuration that the run wrote is a whole one, and gives the same model again.
-    assert run(["train", str(tmp_path / "run" / "config.yaml"), "--out", str(tmp_path / "again")]) == 0
+    # The configuration that the run wrote is whole, is what --write-config writes, and gives the same model again.
+    assert run(["train", str(path), "--write-config", str(tmp_path / "mine.yaml")]) == 0
+    assert load_config(tmp_path / "mine.yaml") == load_config(config)
+    assert run(["train", str(config), "--out", str(tmp_path / "again")]) == 0
     assert written(tmp_path / "again") == written(tmp_path / "run")
-    assert saved(train(config=load_config(tmp_path / "run" / "config.yaml")), tmp_path) == written(tmp_path / "run")
 
 
 def test_a_configuration_with_missing_sections(data, tmp_path, monkeypatch) -> None:
@@ -100,14 +105,11 @@ def test_a_dry_run_shows_what_the_data_decided(data, tmp_path, capsys) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_written_configuration_trains_the_same_model(data, tmp_path, capsys) -> None:
-    path, config = str(data / "alloy.extxyz"), tmp_path / "mine.yaml"
-    assert run(["train", path, "--write-config", str(config)]) == 0
-    text = config.read_text()
+def test_a_written_configuration_is_explained_and_replaces_none(data, tmp_path, capsys) -> None:
+    command = ["train", str(data / "alloy.extxyz"), "--write-config", str(tmp_path / "mine.yaml")]
+    assert run(command) == 0
+    text = (tmp_path / "mine.yaml").read_text()
     assert "r_cut: 5.0" in text
     assert "fewer than 1,800" in text
-    assert run(["train", path, "--write-config", str(config)]) == 2
+    assert run(command) == 2
     assert "exists" in capsys.readouterr().err
-    for source, out in ((path, "one"), (str(config), "two")):
-        assert run(["train", source, "--out", str(tmp_path / out)]) == 0
-    assert written(tmp_path / "one") == written(tmp_path / "two")

@@ -110,9 +110,9 @@ def test_each_kind_of_directory(others, capsys) -> None:
 
 def test_several_directories_on_one_page(copy, others, capsys) -> None:
     md = others / "md"
-    said, page = reported(capsys, copy, md, others / "labelled", "--title", "All of it")
+    said, page = reported(capsys, copy, md, others / "labelled")
     assert Path(said["report"]) == copy / "report.html"
-    assert "<h1>All of it</h1>" in page
+    assert ", and 2 more runs</h1>" in page
     assert titles(page)[0] == "run: Errors"
     assert titles(page)[-1] == "labelled: Labels"
     assert "md: Molecular dynamics" in titles(page)

@@ -8,14 +8,12 @@ import pytest
 from matplotlib.text import Text
 
 from qiskit_qff.model.metrics import Comparison, measure
-from qiskit_qff.report.figures import INK
+from qiskit_qff.report.figures import INK, parity_energy
 from qiskit_qff.report.page import Panel, Part, Section, render
 from qiskit_qff.report.structure import structure_figure
 from qiskit_qff.report.training import errors_section
 from qiskit_qff.structures.reading import read_shipped
 
-TEXT, GRAPHIC = 4.5, 3.0
-"""Least contrast of text, and of the borders of controls (WCAG 2.2, 1.4.3 and 1.4.11)."""
 VOID = {"meta", "br", "path", "use", "input"}
 SMALLEST = 11.0
 """Pixels of any text."""
@@ -178,6 +176,32 @@ def luminance(colour: str) -> float:
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
-def contrast(one: str, other: str) -> float:
-    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
+def test_text_has_contrast_in_light_and_dark(page) -> None:
+    """At least 4.5 (WCAG 2.2, 1.4.3), on the ground and on panels."""
+    schemes = [dict(re.findall(r"--(\w+): (#\w{6});", block)) for block in re.findall(r":root {(.*?)}", page)]
+    assert len(schemes) == 2
+    for colours in schemes:
+        for text in ("ink", "soft", "accent"):
+            for ground in ("ground", "panel"):
+                light, dark = sorted((luminance(colours[text]), luminance(colours[ground])), reverse=True)
+                assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
+
+
+@pytest.fixture
+def compositions() -> Comparison:
+    """Two compositions, 40 eV/atom apart."""
+    energies = np.array([-300.0, -300.01, -340.0, -340.02])
+    nothing = np.empty((0, 3))
+    return Comparison(4, 8, energies, energies + 0.001, nothing, nothing, np.empty(0, int), compositions=tuple("aabb"))
+
+
+def shown(figure) -> np.ndarray:
+    return np.concatenate([points.get_offsets() for points in figure.axes[0].collections])
+
+
+def test_energies_are_shown_about_the_mean_of_their_composition(compositions) -> None:
+    sets = {"train": compositions, "test": compositions}
+    found = shown(parity_energy(sets))
+    np.testing.assert_allclose(found[:4, 0], [5.0, -5.0, 10.0, -10.0], atol=1e-6)
+    np.testing.assert_allclose(found[:, 1] - found[:, 0], 1.0, atol=1e-6)
+    assert "composition mean" in parity_energy(sets).axes[0].get_xlabel()
