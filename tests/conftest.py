@@ -15,7 +15,7 @@ from hypothesis import settings
 from threadpoolctl import threadpool_limits
 
 from qiskit_qff.cli.main import run
-from qiskit_qff.structures import shipped
+from qiskit_qff.structures import reading
 
 # `hardware/` is no part of the installed package. At the end of the path, so that the package under test stays
 # the installed one.
@@ -73,9 +73,9 @@ def trained(alloy_frames, tmp_path_factory) -> Path:
 def fewer_shipped(tmp_path_factory) -> Iterator[None]:
     """``shipped`` stands for every fifth of its frames, so that pages that train on it are followed quickly."""
     path = tmp_path_factory.mktemp("shipped") / "limof5.extxyz.xz"
-    write(path, read(shipped.shipped_path(), "::5"), format="extxyz")
-    original = shipped.shipped_path
+    write(path, read(reading.shipped_path(), "::5"), format="extxyz")
+    original = reading.shipped_path
     with pytest.MonkeyPatch.context() as patch:
-        ours = ("shipped", shipped.DEFAULT)
-        patch.setattr(shipped, "shipped_path", lambda name=shipped.DEFAULT: path if name in ours else original(name))
+        ours = ("shipped", reading.DEFAULT)
+        patch.setattr(reading, "shipped_path", lambda name=reading.DEFAULT: path if name in ours else original(name))
         yield

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qiskit_qff.cli.options import ForceOption, JsonOption
-from qiskit_qff.cli.output import Output, plain
-from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
+from qiskit_qff.cli.output import Output, check_output_directory, plain, staged_directory
 from qiskit_qff.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

@@ -19,8 +19,7 @@ from qiskit_qff.cli.options import (
     TrainingSeedOption,
     model_file,
 )
-from qiskit_qff.cli.output import Output, plain
-from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
+from qiskit_qff.cli.output import Output, check_output_directory, plain, staged_directory
 from qiskit_qff.errors import ConfigError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -162,8 +161,6 @@ def _row(words: str, ledger: dict[str, Any], errors: dict[str, Any], *, limit: i
 
 def _check_comparable(against: Path, quantum: "ForceField", data: "TrainingData") -> None:
     """Refuse a run that held out other frames, or was fitted to stresses where baselines would not be."""
-    from qiskit_qff.cli.stresses import fitted_scale
-
     record = model_file(against).with_name("metrics.json")
     if record.is_file():
         held_out = json.loads(record.read_text(encoding="utf-8")).get("test_frames")
@@ -172,7 +169,7 @@ def _check_comparable(against: Path, quantum: "ForceField", data: "TrainingData"
                 f"--against {against}: it held out other frames than this split does; its errors could not be "
                 f"compared. Give its own configuration, {model_file(against).with_name('config.yaml')}, as SOURCE."
             )
-    theirs, ours = fitted_scale(quantum), data.config.loss.stress_scale_mev_per_ang3
+    theirs, ours = quantum.stress_scale, data.config.loss.stress_scale_mev_per_ang3
     if (theirs is None) != (ours is None):
         words = "not fitted to stresses, the baselines would be" if theirs is None else "fitted to stresses, too"
         remedy = "leave --stress-scale out" if theirs is None else f"give --stress-scale {theirs:g}"

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qiskit_qff.cli.options import ForceOption, JsonOption, OutOption
-from qiskit_qff.cli.output import Output, plain
-from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
+from qiskit_qff.cli.output import Output, check_output_directory, plain, staged_directory
 
 if TYPE_CHECKING:
     from qiskit_qff.model.force_field import ForceField

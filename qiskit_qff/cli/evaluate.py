@@ -18,8 +18,7 @@ from qiskit_qff.cli.options import (
     SeedOption,
     model_file,
 )
-from qiskit_qff.cli.output import Output, plain
-from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
+from qiskit_qff.cli.output import Output, check_output_directory, plain, staged_directory
 from qiskit_qff.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ import typer
 from qiskit_qff.cli.calibrate import print_calibration
 from qiskit_qff.cli.options import JsonOption, ModelArgument, model_file
 from qiskit_qff.cli.output import Output
-from qiskit_qff.cli.stresses import fitted_scale
 
 if TYPE_CHECKING:
     from qiskit_qff.model.force_field import ForceField
@@ -38,7 +37,7 @@ def info(
             for spec, count, gates, depth, whole in costs
         ],
     )
-    scale = fitted_scale(field)
+    scale = field.stress_scale
     output.say(f"cutoff: {field.cutoff:g} Å")
     output.say("fitted to energies and forces" + ("" if scale is None else f", and to stresses ({scale:g} meV/Å³)"))
     calibration = print_calibration(field, output)

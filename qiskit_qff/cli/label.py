@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qiskit_qff.cli.options import CalculatorOption, JsonOption
-from qiskit_qff.cli.output import Output
-from qiskit_qff.cli.output_directory import check_frames_file
+from qiskit_qff.cli.output import Output, check_frames_file
 from qiskit_qff.cores import n_cores
 from qiskit_qff.errors import ConfigError
 

@@ -24,11 +24,10 @@ from qiskit_qff.cli.md import (
     TimestepOption,
     fenced_or_not,
     read_structure,
+    warn_of_volume,
 )
 from qiskit_qff.cli.options import ForceOption, JsonOption, ModelArgument, OutOption, SeedOption, model_file
-from qiskit_qff.cli.output import Output
-from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
-from qiskit_qff.cli.stresses import fitted_scale, warn_of_volume
+from qiskit_qff.cli.output import Output, check_output_directory, staged_directory
 
 if TYPE_CHECKING:
     from qiskit_qff.simulation.settings import MDSettings
@@ -83,7 +82,7 @@ def lammps(
     check_output_directory(out, owned=FILES, force=force)
     field = ForceField.load(model_file(model))
     if ensemble == "npt" and start.pbc.all():
-        warn_of_volume(field, start, pressure, output, fitted=fitted_scale(field) is not None)
+        warn_of_volume(field, start, pressure, output)
     within = isinstance(fenced_or_not(field, fence, output), FencedForceField)
     with staged_directory(out) as staging:
         write_run(staging, field, atoms, settings, fence=within)

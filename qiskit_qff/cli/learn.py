@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qiskit_qff.cli.options import CalculatorOption, ForceOption, JsonOption, OutOption
-from qiskit_qff.cli.output import Output
-from qiskit_qff.cli.output_directory import check_output_directory
+from qiskit_qff.cli.output import Output, check_output_directory
 from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:

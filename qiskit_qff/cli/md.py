@@ -22,9 +22,7 @@ from qiskit_qff.cli.options import (
     SeedOption,
     model_file,
 )
-from qiskit_qff.cli.output import Output, plain
-from qiskit_qff.cli.output_directory import check_output_directory
-from qiskit_qff.cli.stresses import fitted_scale, warn_of_volume
+from qiskit_qff.cli.output import Output, check_output_directory, plain
 from qiskit_qff.durable import locked_directory, write_atomically
 from qiskit_qff.errors import ConfigError, SimulationError
 
@@ -165,7 +163,7 @@ def md(
     potential = fenced_or_not(field, fence, output)
     is_fenced = potential is not field
     if ensemble == "npt" and start.pbc.all():
-        warn_of_volume(potential, start, pressure, output, fitted=fitted_scale(field) is not None)
+        warn_of_volume(field, start, pressure, output)
     watch = _watch(field, on_extrapolation, grade_limit, output)
     # The cell as given: its copies have the same errors, because they share one M.
     note, calibration = calibration_note(field, start)
@@ -189,6 +187,24 @@ def md(
         _tell(summary, calibration | {"fence": is_fenced}, settings, out, output, n_atoms=len(atoms))
     if stopped:
         raise typer.Exit(EXIT_EXTRAPOLATION)
+
+
+def warn_of_volume(field: "ForceField", start: "Frame", pressure_gpa: float, output: Output) -> None:
+    """Say, before npt begins, what the volume that it ends at rests on."""
+    from ase.units import GPa
+
+    pressure = -float(field.predict(start).stress(start.volume).trace()) / 3.0 / GPa
+    here = (
+        f"by it the pressure here is {pressure:+.2g} GPa with atoms at rest, and npt changes the volume until, heat "
+        f"included, it is {pressure_gpa:g} GPa"
+    )
+    if field.stress_scale is not None:
+        output.note(f"this model was fitted to stresses, too; {here}. How wrong they are, qff evaluate says")
+    else:
+        output.note(
+            f"this model was fitted to energies and forces, not to stresses; {here}. Trust that volume if the training "
+            "data hold several, or train on stresses (--stress-scale)"
+        )
 
 
 def fenced_or_not(field: "ForceField", fence: bool | None, output: Output) -> "ForceField | FencedForceField":

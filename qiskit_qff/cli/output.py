@@ -1,4 +1,4 @@
-"""What a verb says: results on stdout, notes and progress on stderr, and the JSON object at the end.
+"""What a verb says and where it writes: results on stdout, notes and progress on stderr, JSON at the end, directories.
 
 Progress is a bar on a terminal, gone afterwards. Elsewhere (a log file, a batch job) stderr gets a line every so often,
 so that quick work says nothing and long work does not look stuck.
@@ -6,15 +6,20 @@ so that quick work says nothing and long work does not look stuck.
 
 import json
 import math
+import os
+import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+
+from qiskit_qff.durable import SUFFIX, locked_directory, made_directory, sync_directory
+from qiskit_qff.errors import ConfigError
 
 SECONDS_BETWEEN_LINES = 30.0
 """Where stderr is no terminal: between one line of progress and the next, and before the first."""
@@ -141,3 +146,78 @@ def _cell(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+# Directories of results are complete or not there: files are written to a hidden directory first and moved in one go
+# at the end. A killed command, a full disk or an error leaves the target as it was. The hidden directory is locked: a
+# second process with the same target is refused, and what a killed one has left is taken over.
+
+
+def check_output_directory(target: Path, *, owned: Collection[str], force: bool) -> None:
+    """Refuse, before any work is done, a target that can't or shouldn't be written."""
+    if target.exists() and not target.is_dir():
+        raise ConfigError(f"--out {target}: is a file. Name a directory.")
+    content = {path.name for path in target.iterdir()} if target.exists() else set()
+    strangers = sorted(name for name in content - set(owned) if not _is_leftover(name, owned))
+    if strangers and not force:
+        raise ConfigError(
+            f"--out {target}: holds other files ({strangers[0]!r}{', ...' if len(strangers) > 1 else ''}). "
+            "Choose another directory, or add --force to write beside them."
+        )
+    place = next(path for path in (target.absolute(), *target.absolute().parents) if path.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ConfigError(f"--out {target}: no permission to write in {place}. Choose another directory.")
+
+
+def check_frames_file(out: Path) -> None:
+    """Refuse, before any work is done, a file of frames that could not be read again by its name."""
+    if out.is_dir() or out.suffix not in {".xyz", ".extxyz"}:
+        raise ConfigError(f"--out {out}: name a file that ends in .extxyz.")
+
+
+def _is_leftover(name: str, owned: Collection[str]) -> bool:
+    """Whether the file is an unfinished one of these names, that a kill has left."""
+    return name.endswith(SUFFIX) and any(name.startswith((f".{own}.", f"{own}.")) for own in ("results", *owned))
+
+
+@contextmanager
+def staged_directory(target: Path) -> Iterator[Path]:
+    """A directory to write into; its content appears in ``target`` when the block ends without an error.
+
+    A new target appears whole, by one rename; in one that exists, file by file.
+    """
+    exists = target.exists()
+    staging = target / f".results{SUFFIX}" if exists else target.absolute().with_name(f".{target.name}{SUFFIX}")
+    with made_directory(target.absolute().parent), locked_directory(staging, named=target):
+        try:
+            for path in staging.iterdir():  # of a killed process
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            yield staging
+            for path in [*staging.rglob("*"), staging]:
+                if path.is_dir():
+                    sync_directory(path)
+                else:
+                    with path.open("rb") as stream:
+                        os.fsync(stream.fileno())
+            if exists:
+                _move_into(staging, target)
+            else:
+                staging.chmod(0o755)
+                staging.replace(target)
+                sync_directory(target.absolute().parent)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+
+
+def _move_into(staging: Path, target: Path) -> None:
+    """Put the staged files in their place, and remove the staging directory."""
+    places = {target}
+    for source in sorted(path for path in staging.rglob("*") if path.is_file()):
+        place = target / source.relative_to(staging)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(place)
+        places.add(place.parent)
+    shutil.rmtree(staging)
+    for directory in places:
+        sync_directory(directory)

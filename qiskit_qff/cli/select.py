@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qiskit_qff.cli.options import JsonOption, ModelArgument, model_file
-from qiskit_qff.cli.output import Output
-from qiskit_qff.cli.output_directory import check_frames_file
+from qiskit_qff.cli.output import Output, check_frames_file
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError, DataError
 

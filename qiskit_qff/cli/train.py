@@ -20,8 +20,7 @@ from qiskit_qff.cli.options import (
     TrainingSeedOption,
     model_file,
 )
-from qiskit_qff.cli.output import Output
-from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
+from qiskit_qff.cli.output import Output, check_output_directory, staged_directory
 from qiskit_qff.durable import locked_directory
 from qiskit_qff.errors import ConfigError
 

@@ -1,7 +1,7 @@
 """What ``qff train`` and ``qff demo`` share: the configuration of a run, and what they show and write of it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from qiskit_qff import __version__
 from qiskit_qff.cli.evaluate import metrics_table
 from qiskit_qff.cli.info import print_ledger
 from qiskit_qff.cli.output import Output, plain
-from qiskit_qff.cli.stresses import count_stresses, tell_stresses
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost
@@ -27,6 +26,7 @@ from qiskit_qff.model.config import (
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.ledger import parameter_count
 from qiskit_qff.report.record import CONFIG, METRICS, MODEL, RECORD, Example, Record, environment
+from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import is_shipped
 from qiskit_qff.structures.validation import formula
 from qiskit_qff.training.measured.run import (
@@ -218,7 +218,19 @@ def tell_data(data: TrainingData, output: Output) -> None:
     """Remark on frames that were left out and on stresses that are, or could be, fitted."""
     if data.n_broken:
         output.note(f"left out for broken frameworks: {data.n_broken} of {data.n_broken + len(data.frames)} frames")
-    tell_stresses(data.training, data.config, output)
+    frames, count = data.training, count_stresses(data.training)
+    if data.config.loss.stress_scale_mev_per_ang3 is not None:
+        output.note(f"stresses fitted: of {count} of {len(frames)} training frames")
+    elif count:
+        output.note(
+            f"stresses of {count} of {len(frames)} training frames are not fitted; for simulations at constant "
+            "pressure, and if the calculation was converged for them, fit them: --stress-scale 2 (meV/Å³)"
+        )
+
+
+def count_stresses(frames: Sequence[Frame]) -> int:
+    """Frames whose stress can be fitted: those with three periods."""
+    return sum(frame.stress is not None and bool(frame.pbc.all()) for frame in frames)
 
 
 def write_results(trained: TrainedModel, directory: Path) -> None:

@@ -174,6 +174,12 @@ class ForceField:
         return {m.number: m.reference_energy for m in self.models}
 
     @property
+    def stress_scale(self) -> float | None:
+        """The error that counted as one unit when stresses were fitted, in meV/Å³; None where they were not."""
+        scale = ((self.metadata.get("config") or {}).get("loss") or {}).get("stress_scale_mev_per_ang3")
+        return None if scale is None else float(scale)
+
+    @property
     def ledger(self) -> Ledger:
         """Every number that was fitted, and every one that was not."""
         uncertainty = 0 if self.posterior is None else self.posterior.n_numbers

@@ -13,8 +13,7 @@ import pytest
 import typer
 
 from qiskit_qff.cli import main
-from qiskit_qff.cli.output import Output, plain
-from qiskit_qff.cli.output_directory import check_output_directory, staged_directory
+from qiskit_qff.cli.output import Output, check_output_directory, staged_directory
 from qiskit_qff.errors import ConfigError, DataError
 
 
@@ -30,24 +29,23 @@ def raising(error: BaseException):
     [
         (DataError("a.extxyz, frame 3: bad. Do this."), 2, "qff: error: a.extxyz, frame 3: bad. Do this.\n"),
         (KeyboardInterrupt(), 130, "qff: interrupted\n"),
-        (
-            PermissionError(errno.EACCES, "Permission denied", "/x"),
-            2,
-            "qff: error: /x: Permission denied. Check",
-        ),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "qff: error: /x: Permission denied. Check"),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "Free some space"),
-        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, ""),
     ],
 )
 def test_errors_are_one_line_and_a_code(monkeypatch, capsys, error, code, words) -> None:
     monkeypatch.setattr(main, "app", raising(error))
     assert main.run([]) == code
-    if code == 1:
-        monkeypatch.undo()
-        return
     err = capsys.readouterr().err
     assert words in err
     assert err.count("\n") == 1
+
+
+def test_a_reader_that_has_gone_is_no_error(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(main, "app", raising(BrokenPipeError(errno.EPIPE, "Broken pipe")))
+    assert main.run([]) == 1
+    monkeypatch.undo()
+    assert capsys.readouterr().err == ""
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch) -> None:
@@ -65,8 +63,6 @@ def test_help_and_version(capsys) -> None:
     assert main.run(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(verb in text for verb in main.VERBS)
-    for verb in main.VERBS:
-        assert main.run([verb, "--help"]) == 0
 
 
 @pytest.mark.parametrize("verb", main.VERBS)
@@ -97,16 +93,13 @@ def test_json_goes_last_and_alone(capsys) -> None:
     output = Output(as_json=True)
     output.say("readable")
     output.table("numbers", ("name", "value"), [("a", 1.23456), ("b", None)])
-    output.finish({"array": np.arange(2), "nan": float("nan"), "path": Path("a/b"), 3: np.float64(1.5)})
+    numbers = (np.float64(1.5), np.bool_(True), -np.inf)
+    output.finish({"array": np.arange(2), "nan": float("nan"), "path": Path("a/b"), 3: numbers})
     captured = capsys.readouterr()
-    assert json.loads(captured.out) == {"array": [0, 1], "nan": None, "path": "a/b", "3": 1.5}
+    assert json.loads(captured.out) == {"array": [0, 1], "nan": None, "path": "a/b", "3": [1.5, True, None]}
     assert captured.out.count("\n") == 1
     assert "readable" in captured.err
     assert "1.235" in captured.err
-
-
-def test_plain_numbers() -> None:
-    assert plain({"a": (np.int64(1), np.bool_(True), float("inf"))}) == {"a": [1, True, None]}
 
 
 def test_new_directory_appears_whole(tmp_path) -> None:

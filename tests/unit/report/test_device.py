@@ -19,9 +19,6 @@ def test_figures_of_merit_of_normal_noise(rng):
     assert measured.mae == pytest.approx(50.0 * np.sqrt(2.0 / np.pi), rel=0.06)
     assert measured.std_error == pytest.approx(50.0)
     assert measured.covered == pytest.approx(0.954, abs=0.02)
-
-
-def test_errors_reported_too_small_show_in_the_coverage(rng):
     assert entry("a", 0.05, rng, reported=0.02).covered < 0.65
 
 
