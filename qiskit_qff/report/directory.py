@@ -15,7 +15,7 @@ from qiskit_qff.learning.records import REASONS, RoundRecord
 from qiskit_qff.model.metrics import MEV_PER_EV, Metrics
 from qiskit_qff.report.device import calibration_part, device_part
 from qiskit_qff.report.dynamics import analysis_part, md_part
-from qiskit_qff.report.figures import INK, PALETTE, STYLE, save
+from qiskit_qff.report.figures import INK, PALETTE, STYLE, plain_log_labels, save
 from qiskit_qff.report.page import Panel, Part, Section, write_page
 from qiskit_qff.report.record import BASELINES, EVALUATION, NOT_IN_TRAINING, Record, reading
 from qiskit_qff.report.structure import MOST_ATOMS, structure_figure
@@ -199,6 +199,8 @@ def learning_figure(rounds: Sequence[RoundRecord], held_out: Sequence[Metrics | 
     middle.plot([record.round for record in rounds], ratios, "o-", color=PALETTE[0])
     middle.axhline(1.0, color=INK, linestyle="--", linewidth=1.0)
     middle.set(ylabel="largest grade\n(its limit = 1)", yscale="log")
+    plain_log_labels(above)
+    plain_log_labels(middle)
     curves: dict[str, Sequence[Metrics | None]] = {
         "chosen frames, before training on them": [record.chosen for record in rounds],
         "drawn frames of the round": [record.drawn for record in rounds],

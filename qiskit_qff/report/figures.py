@@ -16,7 +16,7 @@ from ase.data import chemical_symbols
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.durable import atomic_file
@@ -148,13 +148,17 @@ def lines(
     axes.set(xlabel=x_label, ylabel=y_label)
     if log:
         axes.set_yscale("log")
-        low, high = axes.get_ylim()
-        if high < 15.0 * low:  # 6 instead of 6 × 10⁰ on an axis that spans little more than a decade
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter("{x:g}")
+        plain_log_labels(axes)
     if len(curves) > 1 or level is not None:
         axes.legend()
     return figure
+
+
+def plain_log_labels(axes: Axes) -> None:
+    """0.01 instead of 10⁻², whose exponent is too small to read; between decades only where they are few."""
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}" if high < 15.0 * low else NullFormatter())
 
 
 @rc_context(STYLE)

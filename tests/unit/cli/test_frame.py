@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -77,16 +76,14 @@ def test_help_fits_80_columns(monkeypatch, capsys, verb) -> None:
         assert re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text), f"{name} is not whole"
 
 
-def test_help_is_quick_and_light() -> None:
+def test_help_is_light() -> None:
     code = (
         "import sys; from qiskit_qff.cli.main import run; run(['--help']);"
         "heavy = {'qiskit', 'numba', 'pymatgen', 'matplotlib', 'ase', 'scipy'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )
-    start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert time.perf_counter() - start < 5.0  # 0.2 s on an idle machine
 
 
 def test_json_goes_last_and_alone(capsys) -> None:

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.text import Text
 
 from qiskit_qff.model.metrics import Comparison, measure
-from qiskit_qff.report.figures import INK, parity_energy
+from qiskit_qff.report.figures import INK, lines, parity_energy
 from qiskit_qff.report.page import Panel, Part, Section, render
 from qiskit_qff.report.structure import structure_figure
 from qiskit_qff.report.training import errors_section
@@ -163,6 +163,9 @@ def test_no_text_is_too_small_to_read(part, page) -> None:
         assert min(text.get_fontsize() for text in texts) >= SMALLEST, panel.name
         width = 72 * panel.figure.get_figwidth()
         assert f"min-width:{width:.0f}px" in page
+    losses = lines(None, {"start 1": np.array([5.0, 0.02])}, x_label="iteration", y_label="loss", log=True)
+    losses.canvas.draw()
+    assert not [text for text in losses.findobj(Text) if "^" in text.get_text()]  # exponents are smaller
     style = page[page.index("<style>") : page.index("</style>")]
     sizes = [16.0 * float(rem) for rem in re.findall(r"font-size: ([\d.]+)rem", style)]
     sizes += [float(size) for size in re.findall(r"font: (\d+)px", style)]
