@@ -50,6 +50,7 @@ from qiskit_qff.compression.search import (
     swap_columns,
 )
 from qiskit_qff.descriptors.channels import ChannelSet, ChannelTables
+from qiskit_qff.errors import DataError
 
 LEADING = 50
 """Simple channels per species that stay in the pool, unless more of them are selected."""
@@ -155,6 +156,8 @@ def _with_products(
 LEAST_DEVIATION = 5e-4
 """A channel that varies less than this over the training atoms is left out: radial functions have a peak of about one,
 so standardised it would reach thousands wherever dynamics goes farther than the data."""
+ROUNDING = 1e-10
+"""What varies less than this does not vary."""
 LEAST_SHARE = 0.1
 """A product that varies less than this share of what its factors do together is left out for the same reason."""
 EXPONENT = 0.375
@@ -317,7 +320,7 @@ def eligible_columns(pool: PoolStatistics) -> BoolArray:
     """Channels whose spread over the training atoms is worth standardising.
 
     Returns:
-        Shape ``(C,)``. A species with no such channel keeps those that vary at all.
+        Shape ``(C,)``. A species with no such channel keeps those that vary at all; rounding is no variation.
     """
     parts = []
     for number in pool.tables.species.tolist():
@@ -328,5 +331,12 @@ def eligible_columns(pool: PoolStatistics) -> BoolArray:
             # A product of small factors is small, and worth as much as they are.
             for k, factors in enumerate(channels.products, channels.n_simple):
                 enough[k] = enough[factors].all() and deviation[k] >= LEAST_SHARE * deviation[factors].prod()
-        parts.append(enough if enough.any() else deviation > 0.0)
+        if not enough.any():
+            enough = deviation > ROUNDING
+        if not enough.any():
+            raise DataError(
+                f"all training atoms of atomic number {number} have the same surroundings, so that nothing can be "
+                "learnt about them. Add frames in which these differ."
+            )
+        parts.append(enough)
     return np.concatenate(parts)

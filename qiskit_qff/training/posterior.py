@@ -60,8 +60,7 @@ def posterior_of(
     )
     return Posterior(
         covariance=covariance,
-        # An element whose atoms all have the mean environment has no edge but rounding.
-        edges=np.array([max(float(np.quantile(own, QUANTILE)), 1e-12) for own in grades]),
+        edges=np.array([np.quantile(own, QUANTILE) for own in grades]),
         counts=np.array([len(own) for own in grades]),
         directions=directions,
         reach=np.concatenate(reached.reaches, axis=1),

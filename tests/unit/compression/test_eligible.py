@@ -1,12 +1,14 @@
 """Channels that hardly vary are not chosen, however well they would fit."""
 
 import numpy as np
+import pytest
 
 from qiskit_qff.compression.normal_equations import NormalEquations
 from qiskit_qff.compression.search import SizeLimits
 from qiskit_qff.compression.selection import LEAST_DEVIATION, PoolStatistics, eligible_columns, select_channels
 from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
+from qiskit_qff.errors import DataError
 
 
 def statistics(deviations):
@@ -37,3 +39,8 @@ def test_a_species_where_nothing_varies_much_keeps_what_it_has():
     deviations = np.full(20, 0.1 * LEAST_DEVIATION)
     deviations[3] *= 0.5
     assert eligible_columns(statistics(deviations)).all()
+
+
+def test_a_species_where_only_rounding_varies_is_refused():
+    with pytest.raises(DataError, match="same surroundings"):
+        eligible_columns(statistics(np.full(20, 1e-15)))
