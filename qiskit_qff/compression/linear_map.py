@@ -41,38 +41,12 @@ class LinearMap:
         return len(self.matrix)
 
     def apply(self, values: FloatArray) -> FloatArray:
-        """Compress channel values.
-
-        Args:
-            values: D, shape ``(batch, K)``.
-
-        Returns:
-            y, shape ``(batch, d)``.
-        """
+        """Features y, shape ``(batch, d)``, of channel values D, shape ``(batch, K)``."""
         compressed: FloatArray = (values - self.mean) @ self.matrix.T
         return compressed
 
-    def pull_back(self, gradient: FloatArray) -> FloatArray:
-        """Chain rule through the compression.
-
-        Args:
-            gradient: dE/dy, shape ``(batch, d)``.
-
-        Returns:
-            dE/dD, shape ``(batch, K)``.
-        """
-        pulled: FloatArray = gradient @ self.matrix
-        return pulled
-
     def fold(self, form: FloatArray) -> FloatArray:
-        """Write a quadratic form in x = (1, y) as one in (1, D - mean).
-
-        Args:
-            form: M, shape ``(d + 1, d + 1)``.
-
-        Returns:
-            B with ``(1, D - mean) B (1, D - mean) = x M x``, shape ``(K + 1, K + 1)``.
-        """
+        """The form B with ``(1, D - mean) B (1, D - mean) = x M x``, where M is a form in x = (1, y)."""
         outer = np.zeros((self.n_features + 1, self.channels.n_channels + 1))
         outer[0, 0] = 1.0
         outer[1:, 1:] = self.matrix
@@ -81,10 +55,8 @@ class LinearMap:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists for a model file; a diagonal T is written as its diagonal."""
-        size = min(self.matrix.shape)
         diagonal = np.diagonal(self.matrix)
-        square = self.matrix.shape[0] == self.matrix.shape[1]
-        compact = square and np.array_equal(self.matrix, np.diag(diagonal)) and size > 0
+        compact = len(diagonal) > 0 and np.array_equal(self.matrix, np.diag(diagonal))
         return {
             "channels": self.channels.to_dict(),
             "mean": self.mean.tolist(),

@@ -43,26 +43,21 @@ class NormalEquations:
         return cls(np.zeros((n_columns, n_columns), order="F"), np.zeros(n_columns))
 
     def add(self, rows: FloatArray, labels: FloatArray, weights: FloatArray) -> None:
-        """Add weighted rows; ``rows`` is scaled in place and must not be used again.
-
-        Args:
-            rows: Design rows, shape ``(m, C)``, C-contiguous.
-            labels: Labels, shape ``(m,)``.
-            weights: Weights, shape ``(m,)``, not negative.
-        """
+        """Add weighted rows, shape ``(m, C)``; they are scaled in place and must not be used again."""
         root = np.sqrt(weights)
         rows *= root[:, None]
         scaled = labels * root
-        _add_products(rows, self.gram)
+        # C-contiguous rows are their own transpose in Fortran order, so nothing is copied.
+        assert rows.flags.c_contiguous and self.gram.flags.f_contiguous  # noqa: PT018
+        assert rows.dtype == np.float64 and self.gram.shape == (rows.shape[1],) * 2  # noqa: PT018
+        size, inner, one = ctypes.c_int(rows.shape[1]), ctypes.c_int(len(rows)), ctypes.c_double(1.0)
+        matrix, gram = rows.ctypes.data_as(_Pointer), self.gram.ctypes.data_as(_Pointer)
+        _DSYRK(b"U", b"N", size, inner, one, matrix, size, one, gram, size)
         self.moment += rows.T @ scaled
         self.constant += float(scaled @ scaled)
 
     def merge(self, other: NormalEquations) -> None:
-        """Add the sums over another part of the data.
-
-        Args:
-            other: Sums with the same columns.
-        """
+        """Add the sums over another part of the data."""
         self.gram += other.gram
         self.moment += other.moment
         self.constant += other.constant
@@ -78,27 +73,5 @@ class NormalEquations:
         return self.gram
 
     def loss(self, coefficients: FloatArray) -> float:
-        """Loss of some coefficients; needs the completed G.
-
-        Args:
-            coefficients: Shape ``(C,)``.
-        """
+        """Loss of some coefficients; needs the completed G."""
         return float(coefficients @ (self.gram @ coefficients) - 2.0 * self.moment @ coefficients + self.constant)
-
-
-def _add_products(rows: FloatArray, gram: FloatArray) -> None:
-    """Add the upper triangle of ``rows.T @ rows`` in place.
-
-    Args:
-        rows: Shape ``(m, C)``, C-contiguous: its transpose is Fortran-ordered without a copy.
-        gram: Shape ``(C, C)``, Fortran order.
-    """
-    m, columns = rows.shape
-    assert rows.flags.c_contiguous
-    assert gram.flags.f_contiguous
-    assert rows.dtype == gram.dtype == np.float64
-    assert gram.shape == (columns, columns)
-    size, inner, one = ctypes.c_int(columns), ctypes.c_int(m), ctypes.c_double(1.0)
-    _DSYRK(
-        b"U", b"N", size, inner, one, rows.ctypes.data_as(_Pointer), size, one, gram.ctypes.data_as(_Pointer), size
-    )  # fmt: skip

@@ -32,7 +32,7 @@ So the second round has products of three, and those of two with channels that o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,11 +68,7 @@ PER_SPECIES = 63
 def product_pool(
     statistics: PoolStatistics, *, most: int, selected: int = SELECTED
 ) -> tuple[dict[int, ChannelSet], IntArray]:
-    """Channels of the next pool.
-
-    Returns:
-        A channel set per species, and the columns there of the channels that were selected.
-    """
+    """Channel sets of the next pool, and the columns there of the channels that were selected."""
     starts, species = statistics.tables.channel_start, statistics.tables.species.tolist()
     limits = SizeLimits(total=max(selected, len(species)), per_species=PER_SPECIES)
     taken = select_channels(statistics, limits, restarts=RESTARTS).columns
@@ -80,41 +76,32 @@ def product_pool(
     parts = []
     for s, number in enumerate(species):
         low, high = int(starts[s]), int(starts[s + 1])
-        own = [int(c) - low for c in taken if low <= c < high]
-        order = [int(c) - low for c in leading if low <= c < high]
-        parts.append(_ranked(statistics.sets[number], own, order))
-    count = _fitting(parts, most)
+        channels = statistics.sets[number]
+        chosen = (taken[(low <= taken) & (taken < high)] - low).tolist()
+        order = (leading[(low <= leading) & (leading < high)] - low).tolist()
+        products = [c for c in chosen if c >= channels.n_simple]
+        factors = sorted(set().union(*(channels.factors(c) for c in products)))
+        # Simple channels that stay: those selected, the factors of selected products, then those that lead.
+        needed = dict.fromkeys([c for c in chosen if c < channels.n_simple] + factors)
+        parts.append((list(needed | dict.fromkeys(order))[: max(LEADING, len(needed))], products, chosen))
+    count = _fitting([(len(simple), len(products)) for simple, products, _ in parts], most)
     sets: dict[int, ChannelSet] = {}
     columns: list[int] = []
-    for s, (number, part) in enumerate(zip(species, parts, strict=True)):
+    for s, (number, (simple, products, chosen)) in enumerate(zip(species, parts, strict=True)):
         before = sum(own.n_channels for own in sets.values())
-        mean = statistics.mean[starts[s] : starts[s + 1]]
+        smaller, old = statistics.sets[number].subset(np.array(simple + products, dtype=np.int64))
+        place = {int(c): k for k, c in enumerate(old)}
+        columns += [before + place[c] for c in chosen]
+        factors = [place[c] for c in simple[:count]]
+        there = {tuple(sorted(pair)) for pair in smaller.products.tolist()}
+        wanted = [tuple(sorted((a, b))) for k, a in enumerate(factors) for b in factors[k:]]
+        wanted += [(a, place[p]) for p in products for a in factors]
+        pairs = np.array([pair for pair in wanted if pair not in there], dtype=np.int64).reshape(-1, 2)
         deviation = np.sqrt(np.maximum(np.diagonal(statistics.covariance[number]), 0.0))
         width = np.where(deviation > 0.0, WIDTH * deviation, 1.0)
-        sets[number], place = _with_products(statistics.sets[number], part, mean, width, count)
-        columns += [before + place[c] for c in part.selected]
+        mean = statistics.mean[starts[s] : starts[s + 1]]
+        sets[number] = smaller.with_products(pairs, mean[old][pairs], width[old][pairs])
     return sets, np.array(columns, dtype=np.int64)
-
-
-@dataclass(frozen=True)
-class _Ranked:
-    """What one species forms products of."""
-
-    selected: list[int]
-    """Selected channels."""
-    products: list[int]
-    """Those of them that are products."""
-    simple: list[int]
-    """Simple channels that stay: those selected, the factors of selected products, then those that lead."""
-
-
-def _ranked(channels: ChannelSet, selected: list[int], leading: Iterable[int]) -> _Ranked:
-    """Simple channels of one species, the most important first."""
-    products = [c for c in selected if c >= channels.n_simple]
-    factors = sorted(set().union(*(channels.factors(c) for c in products)))
-    needed = dict.fromkeys([c for c in selected if c < channels.n_simple] + factors)
-    most = max(LEADING, len(needed))
-    return _Ranked(selected, products, list(needed | dict.fromkeys(leading))[:most])
 
 
 def _leading(statistics: PoolStatistics) -> IntArray:
@@ -128,29 +115,13 @@ def _leading(statistics: PoolStatistics) -> IntArray:
     ).columns
 
 
-def _fitting(parts: Sequence[_Ranked], most: int) -> int:
-    """Of how many simple channels a species products may be formed."""
-    count = 0
-    while count < max(len(part.simple) for part in parts):
-        count += 1
-        sizes = [min(count, len(part.simple)) for part in parts]
-        if sum(k * (k + 1) // 2 + k * len(p.products) for k, p in zip(sizes, parts, strict=True)) > most:
+def _fitting(parts: Sequence[tuple[int, int]], most: int) -> int:
+    """Of how many simple channels a species products may be formed, given its simple channels and its products."""
+    for count in range(1, max(n_simple for n_simple, _ in parts) + 1):
+        sizes = [(min(count, n_simple), n_products) for n_simple, n_products in parts]
+        if sum(k * (k + 1) // 2 + k * n_products for k, n_products in sizes) > most:
             return count - 1
-    return count
-
-
-def _with_products(
-    channels: ChannelSet, part: _Ranked, mean: FloatArray, width: FloatArray, count: int
-) -> tuple[ChannelSet, dict[int, int]]:
-    """The next pool of one species, and which channel of it each channel of this one became."""
-    smaller, old = channels.subset(np.array(part.simple + part.products, dtype=np.int64))
-    place = {int(c): k for k, c in enumerate(old)}
-    factors = [place[c] for c in part.simple[:count]]
-    there = {tuple(sorted(pair)) for pair in smaller.products.tolist()}
-    wanted = [tuple(sorted((a, b))) for k, a in enumerate(factors) for b in factors[k:]]
-    wanted += [(a, place[p]) for p in part.products for a in factors]
-    pairs = np.array([pair for pair in wanted if pair not in there], dtype=np.int64).reshape(-1, 2)
-    return smaller.with_products(pairs, mean[old][pairs], width[old][pairs]), place
+    return max(n_simple for n_simple, _ in parts)
 
 
 LEAST_DEVIATION = 5e-4
@@ -200,11 +171,7 @@ def select_channels(
     dependent: float = DEPENDENT,
     progress: Callable[[int], None] | None = None,
 ) -> SelectionPath:
-    """Choose channels by energies and forces.
-
-    Args:
-        restarts: Random restarts of the swap search; the same data always give the same channels.
-    """
+    """Choose channels by energies and forces; the same data always give the same channels."""
     owner, equations, n_species = pool.owner, pool.equations, len(pool.sets)
     bounded = replace(limits, total=min(limits.total, limits.per_species * n_species))
     problem = ColumnProblem(
@@ -225,10 +192,9 @@ def select_channels(
 
 
 def feature_maps(pool: PoolStatistics, path: SelectionPath) -> dict[int, LinearMap]:
-    """Features of a selection, in order of the size of their linear coefficients.
+    """Linear map of each species, its features in order of the size of their linear coefficients.
 
-    Returns:
-        A linear map per species; where products are chosen, their factors are among its channels.
+    Where products are chosen, their factors are among the channels of the map.
     """
     maps = _unsorted_maps(pool, path)
     linear, found, begin = linear_terms(pool, path, maps), {}, 0
@@ -256,14 +222,11 @@ def _unsorted_maps(pool: PoolStatistics, path: SelectionPath) -> dict[int, Linea
 
 
 def decorrelated(matrix: FloatArray, gram: FloatArray) -> FloatArray:
-    """A map whose features have second moments closer to the identity, the fourth root of those of T.
+    """The map ``(T G T^T)^(-3/8) T``, whose features have second moments closer to the identity than those of T.
 
     Args:
         matrix: T, shape ``(d, K)``, features of comparable size.
         gram: Second moments of the K channels in the units of the loss, shape ``(K, K)``.
-
-    Returns:
-        ``(T G T^T)^(-3/8) T``, shape ``(d, K)``.
     """
     values, vectors = np.linalg.eigh(matrix @ gram @ matrix.T)
     kept = np.maximum(values, FLOOR * max(float(values[-1]), 1e-300))
@@ -272,15 +235,7 @@ def decorrelated(matrix: FloatArray, gram: FloatArray) -> FloatArray:
 
 
 def sized(matrix: FloatArray, covariance: FloatArray, norm: float) -> FloatArray:
-    """A map scaled so that the features of an atom have a given root-mean-square norm.
-
-    Args:
-        matrix: T, shape ``(d, K)``.
-        covariance: Covariance of the channels over the training atoms, shape ``(K, K)``.
-
-    Returns:
-        Shape ``(d, K)``; unchanged where nothing varies.
-    """
+    """A map scaled so that the features of an atom have a given root-mean-square norm, if they vary at all."""
     present = float(np.sqrt(max(np.einsum("dk,kl,dl->", matrix, covariance, matrix, optimize=True), 0.0)))
     return matrix * (norm / present) if present > 0.0 else matrix
 
@@ -317,20 +272,18 @@ def linear_terms(pool: PoolStatistics, path: SelectionPath, maps: dict[int, Line
 
 
 def eligible_columns(pool: PoolStatistics) -> BoolArray:
-    """Channels whose spread over the training atoms is worth standardising.
+    """Channels whose spread over the training atoms is worth standardising, shape ``(C,)``.
 
-    Returns:
-        Shape ``(C,)``. A species with no such channel keeps those that vary at all; rounding is no variation.
+    A species with no such channel keeps those that vary at all; rounding is no variation.
     """
     parts = []
     for number in pool.tables.species.tolist():
         deviation = np.sqrt(np.maximum(np.diagonal(pool.covariance[number]), 0.0))
         enough = deviation >= LEAST_DEVIATION
         channels = pool.sets[number]
-        if len(channels.products):
-            # A product of small factors is small, and worth as much as they are.
-            for k, factors in enumerate(channels.products, channels.n_simple):
-                enough[k] = enough[factors].all() and deviation[k] >= LEAST_SHARE * deviation[factors].prod()
+        # A product of small factors is small, and worth as much as they are.
+        for k, factors in enumerate(channels.products, channels.n_simple):
+            enough[k] = enough[factors].all() and deviation[k] >= LEAST_SHARE * deviation[factors].prod()
         if not enough.any():
             enough = deviation > ROUNDING
         if not enough.any():

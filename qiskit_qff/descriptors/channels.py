@@ -170,43 +170,54 @@ class ChannelSet:
     """How far from there they level off, positive, shape ``(n_products, 2)``."""
 
     def __post_init__(self) -> None:
-        """Check what the kernels rely on; they do not check bounds."""
-        n_slots = len(self.slot_species)
-        shapes = self.pair_rows.shape == (len(self.pair_species), 4) and self.slot_rows.shape == (n_slots, 4)
-        if not shapes or self.triples.ndim != 2 or self.triples.shape[1] != 3:
-            raise ConfigError(f"channel set of element {self.center}: radial rows or triples of a wrong shape.")
-        if np.any(np.diff(self.pair_species) < 0) or np.any(np.diff(self.slot_species) < 0):
-            raise ConfigError(f"channel set of element {self.center}: neighbour species must ascend.")
-        if not (np.isfinite(self.pair_rows).all() and np.isfinite(self.slot_rows).all()):
-            raise ConfigError(f"channel set of element {self.center}: a radial row is not finite.")
+        """Check what the kernels rely on; they do not check bounds.
+
+        Raises:
+            ConfigError: If anything does not fit.
+        """
+        n_slots, slots, degrees = len(self.slot_species), self.triples[:, :2], self.triples[:, 2]
         species = np.concatenate([[self.center], self.pair_species, self.slot_species])
-        if np.any(species < 1) or np.any(species >= len(chemical_symbols)):
-            raise ConfigError(f"channel set of element {self.center}: holds what is no atomic number.")
-        slots, degrees = self.triples[:, :2], self.triples[:, 2]
-        if np.any(slots < 0) or np.any(slots >= n_slots) or np.any(degrees < 0) or np.any(degrees > MAX_L):
-            raise ConfigError(f"channel set of element {self.center}: a three-body channel points nowhere.")
+        self._require(
+            self.pair_rows.shape == (len(self.pair_species), 4) and self.slot_rows.shape == (n_slots, 4),
+            "radial rows of a wrong shape",
+        )
+        self._require(
+            not (np.any(np.diff(self.pair_species) < 0) or np.any(np.diff(self.slot_species) < 0)),
+            "neighbour species must ascend",
+        )
+        self._require(
+            np.isfinite(self.pair_rows).all() and np.isfinite(self.slot_rows).all(), "a radial row is not finite"
+        )
+        self._require(np.all((species >= 1) & (species < len(chemical_symbols))), "holds what is no atomic number")
+        self._require(
+            np.all((slots >= 0) & (slots < n_slots)) and np.all((degrees >= 0) & (degrees <= MAX_L)),
+            "a three-body channel points nowhere",
+        )
         if self.angular is not None:
             degree = np.arange(self.angular.shape[-1])
             fits = self.angular.shape == (len(self.triples), len(degree)) and len(degree) > self.l_max
-            if not fits or self.angular[degree > degrees[:, None]].any() or not np.isfinite(self.angular).all():
-                raise ConfigError(f"channel set of element {self.center}: angular functions do not fit the channels.")
-        self._check_products()
-
-    def _check_products(self) -> None:
-        """Check what products multiply."""
-        fits = self.products.shape == self.offsets.shape == self.widths.shape and self.products.shape[1:] == (2,)
+            self._require(
+                fits and not self.angular[degree > degrees[:, None]].any() and np.isfinite(self.angular).all(),
+                "angular functions do not fit the channels",
+            )
         before = self.n_simple + np.arange(len(self.products))
-        if not fits or np.any(self.products < 0) or np.any(self.products >= before[:, None]):
-            raise ConfigError(f"channel set of element {self.center}: a product of channels that are not before it.")
+        self._require(
+            self.products.shape == self.offsets.shape == self.widths.shape
+            and np.all((self.products >= 0) & (self.products < before[:, None])),
+            "a product of channels that are not before it",
+        )
         orders = [1] * self.n_simple
         for one, other in self.products.tolist():
             orders.append(min(orders[one] + orders[other], MOST_FACTORS + 1))
-        if max(orders, default=1) > MOST_FACTORS:
-            raise ConfigError(
-                f"channel set of element {self.center}: a product of more than {MOST_FACTORS} channels in all."
-            )
-        if not (np.isfinite(self.offsets).all() and np.isfinite(self.widths).all() and np.all(self.widths > 0.0)):
-            raise ConfigError(f"channel set of element {self.center}: a product's offset or width is no such number.")
+        self._require(max(orders, default=1) <= MOST_FACTORS, f"a product of more than {MOST_FACTORS} channels in all")
+        self._require(
+            np.isfinite(self.offsets).all() and np.isfinite(self.widths).all() and np.all(self.widths > 0.0),
+            "a product's offset or width is no such number",
+        )
+
+    def _require(self, holds: np.bool_ | bool, problem: str) -> None:  # noqa: FBT001
+        if not holds:
+            raise ConfigError(f"channel set of element {self.center}: {problem}.")
 
     @property
     def n_simple(self) -> int:
@@ -224,14 +235,7 @@ class ChannelSet:
         return int(self.triples[:, 2].max()) if len(self.triples) else 0
 
     def angular_coefficients(self, l_max: int) -> FloatArray:
-        """Legendre coefficients of every three-body channel.
-
-        Args:
-            l_max: Highest degree, at least that of the channels.
-
-        Returns:
-            Shape ``(n_three, l_max + 1)``.
-        """
+        """Legendre coefficients of every three-body channel up to a degree, shape ``(n_three, l_max + 1)``."""
         if self.angular is None:
             return np.eye(l_max + 1)[self.triples[:, 2]]
         found = np.zeros((len(self.triples), l_max + 1))
@@ -246,16 +250,6 @@ class ChannelSet:
         first, second = (int(c) for c in self.products[channel - self.n_simple])
         return self.factors(first) | self.factors(second)
 
-    def _closed(self, indices: IntArray) -> IntArray:
-        """Some channels and all that they are products of, ascending."""
-        kept = np.zeros(self.n_channels, dtype=np.bool_)
-        kept[indices] = True
-        # Factors come before their product, so one pass from the last to the first finds them all.
-        for k in range(len(self.products) - 1, -1, -1):
-            if kept[self.n_simple + k]:
-                kept[self.products[k]] = True
-        return np.flatnonzero(kept)
-
     def subset(self, indices: IntArray) -> tuple[ChannelSet, IntArray]:
         """Keep some channels and what they are products of, drop the slots nobody uses.
 
@@ -266,7 +260,13 @@ class ChannelSet:
             The smaller set, and which channel of this set each of its channels is; those that are there only as
             factors of a product are among them.
         """
-        closed = self._closed(indices)
+        wanted = np.zeros(self.n_channels, dtype=np.bool_)
+        wanted[indices] = True
+        # Factors come before their product, so one pass from the last to the first finds them all.
+        for k in range(len(self.products) - 1, -1, -1):
+            if wanted[self.n_simple + k]:
+                wanted[self.products[k]] = True
+        closed = np.flatnonzero(wanted)
         n_two, n_simple = len(self.pair_species), self.n_simple
         two, three, many = (
             closed[(closed >= low) & (closed < high)]
@@ -297,13 +297,7 @@ class ChannelSet:
         return smaller, kept
 
     def with_products(self, products: IntArray, offsets: FloatArray, widths: FloatArray) -> ChannelSet:
-        """The same channels and some products more.
-
-        Args:
-            products: The two channels of each, shape ``(n, 2)``.
-            offsets: What is taken off them, shape ``(n, 2)``.
-            widths: How far from there they level off, shape ``(n, 2)``.
-        """
+        """The same channels and some products more."""
         return replace(
             self,
             products=np.concatenate([self.products, products]),
@@ -312,11 +306,7 @@ class ChannelSet:
         )
 
     def describe(self, channel: int) -> str:
-        """A channel in words, such as ``P-S two-body at 2.05 Å``.
-
-        Returns:
-            One line.
-        """
+        """A channel in words, such as ``P-S two-body at 2.05 Å``."""
         own = chemical_symbols[self.center]
         n_two = len(self.pair_species)
         if channel < n_two:
@@ -350,11 +340,7 @@ class ChannelSet:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ChannelSet:
-        """Read back what :meth:`to_dict` wrote.
-
-        Returns:
-            An equal channel set.
-        """
+        """Read back what :meth:`to_dict` wrote."""
         return cls(
             center=int(data["center"]),
             pair_species=np.asarray(data["pair_species"], dtype=np.int64),
@@ -370,14 +356,7 @@ class ChannelSet:
 
 
 def describe_radial(row: FloatArray) -> str:
-    """A radial function in words.
-
-    Args:
-        row: Shape ``(4,)``.
-
-    Returns:
-        For example ``at 2.05 Å (width 0.2 Å)`` or ``~(2.1 Å/r)^6``.
-    """
+    """A radial function in words, such as ``at 2.05 Å (width 0.2 Å)`` or ``~(2.1 Å/r)^6``."""
     if row[POWER] > 0:
         return f"~({row[LENGTH]:.2f} Å/r)^{row[POWER]:g}"
     width = np.sqrt(0.5 / row[SHARPNESS])

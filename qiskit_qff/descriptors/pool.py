@@ -2,9 +2,9 @@
 
 Two-body candidates of a pair are narrow Gaussians (finer near the bond), broad Gaussians and inverse
 powers; three-body candidates combine wide radial functions, and narrow ones that see bonded neighbours only, with
-functions of the angle. All radii scale with the
-shortest distance of the pair seen in the training structures, so C-H at 1.1 Å and La-O at 2.5 Å are both
-resolved without tuning. Broad, multi-scale candidates matter more than many fine ones.
+functions of the angle. All radii scale with the shortest distance of the pair seen in the training structures, so C-H
+at 1.1 Å and La-O at 2.5 Å are both resolved without tuning. Broad, multi-scale candidates matter more than many fine
+ones.
 """
 
 from __future__ import annotations
@@ -40,8 +40,6 @@ class PoolSettings:
     """Radial functions per neighbour species in the three-body channels."""
     l_max: int = 4
     """Highest degree of the three-body channels."""
-    angular: Literal["cosine_powers", "legendre"] = "cosine_powers"
-    """Functions of the angle; both sets are bases of the polynomials of degree l_max."""
     bonds: bool = True
     """Whether there are three-body channels of bonded neighbours."""
     radial_pairs: Literal["all", "same"] = "all"
@@ -60,14 +58,7 @@ class PoolSettings:
 
 
 def two_body_rows(settings: PoolSettings, shortest: float) -> FloatArray:
-    """Radial rows of the two-body candidates of one pair.
-
-    Args:
-        shortest: Shortest distance of the pair in Å.
-
-    Returns:
-        Shape ``(n_narrow + n_broad + n_powers, 4)``.
-    """
+    """Radial rows of the two-body candidates of one pair."""
     inner = 0.95 * shortest
     narrow = _spaced(inner, settings.r_cut, settings.n_narrow, stretch=1.5)
     gaps = np.gradient(narrow) if len(narrow) > 1 else np.ones_like(narrow)
@@ -83,14 +74,7 @@ def two_body_rows(settings: PoolSettings, shortest: float) -> FloatArray:
 
 
 def three_body_rows(settings: PoolSettings, shortest: float) -> FloatArray:
-    """Radial rows of the three-body slots of one pair.
-
-    Args:
-        shortest: Shortest distance of the pair in Å.
-
-    Returns:
-        Shape ``(n_radial, 4)``, and two more rows where there are channels of bonded neighbours.
-    """
+    """Radial rows of the three-body slots of one pair; those of bonded neighbours come last."""
     centers = np.linspace(0.8 * shortest, settings.r_cut - 0.5, settings.n_radial)
     wide = gaussian_rows(centers, np.full(settings.n_radial, THREE_BODY_WIDTH))
     if not settings.bonds:
@@ -107,9 +91,7 @@ def _couple(a: int, b: int, settings: PoolSettings) -> bool:
 
 
 def with_angular_functions(channels: ChannelSet, settings: PoolSettings) -> ChannelSet:
-    """The same couples of radial functions with the angular functions of the settings."""
-    if settings.angular == "legendre":
-        return channels
+    """The same couples of radial functions, but with powers of the cosine, a basis of the same polynomials."""
     rows = cosine_powers(settings.l_max)
     degrees = [int(np.flatnonzero(row)[-1]) for row in rows]
     count = len(channels.triples) // len(rows)
@@ -129,9 +111,6 @@ def build_channels(center: int, shortest: dict[int, float], settings: PoolSettin
     Args:
         shortest: Shortest distance in Å per neighbour atomic number; pairs that never come within the
             cutoff are absent and get no channels.
-
-    Returns:
-        The channel set.
     """
     neighbors = sorted(shortest)
     pairs = [two_body_rows(settings, shortest[t]) for t in neighbors]

@@ -379,7 +379,7 @@ def _with_angular_functions(statistics: PoolStatistics, settings: PoolSettings) 
     sums need not be made again; and those over pure degrees are the cheapest, because each needs its own harmonics
     only. The Gram matrix is changed in place.
     """
-    if settings.angular == "legendre" or settings.l_max == 0:
+    if settings.l_max == 0:
         return statistics
     rows, starts = cosine_powers(settings.l_max), statistics.tables.channel_start
     gram, moment, mean = statistics.equations.gram, statistics.equations.moment.copy(), statistics.mean.copy()

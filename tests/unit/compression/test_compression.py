@@ -10,14 +10,29 @@ from hypothesis import strategies as st
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.compression.normal_equations import NormalEquations
 from qiskit_qff.compression.search import ColumnProblem, SizeLimits, _Fit, select_columns, swap_columns
-from qiskit_qff.compression.selection import decorrelated, sized
+from qiskit_qff.compression.selection import (
+    LEAST_DEVIATION,
+    PoolStatistics,
+    decorrelated,
+    eligible_columns,
+    select_channels,
+    sized,
+)
+from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
+from qiskit_qff.errors import DataError
+
+SMALL = PoolSettings(n_narrow=2, n_broad=2, powers=(1.0,), n_radial=2, l_max=0)
 
 
-def accumulate(rows, labels, weights, parts):
+def accumulate(rows, labels, weights, parts=1):
+    """Sums of parts, each made on its own and then merged."""
     equations = NormalEquations.empty(rows.shape[1])
     for index in np.array_split(np.arange(len(rows)), parts):
-        equations.add(rows[index].copy(), labels[index], weights[index])
+        own = NormalEquations.empty(rows.shape[1])
+        for half in np.array_split(index, 2):
+            own.add(rows[half].copy(), labels[half], weights[half])
+        equations.merge(own)
     equations.symmetric()
     return equations
 
@@ -38,20 +53,10 @@ def test_sums_do_not_depend_on_the_parts(seed, parts, columns):
     assert equations.loss(beta) == pytest.approx(float(weights @ (rows @ beta - labels) ** 2), rel=1e-9)
 
 
-def test_merging_equals_adding(rng):
-    rows, labels, weights = rng.normal(size=(30, 6)), rng.normal(size=30), np.ones(30)
-    whole = accumulate(rows, labels, weights, 1)
-    first, second = (accumulate(rows[s], labels[s], weights[s], 1) for s in (slice(0, 11), slice(11, None)))
-    first.merge(second)
-    np.testing.assert_allclose(first.gram, whole.gram, rtol=1e-12)
-    np.testing.assert_allclose(first.moment, whole.moment, rtol=1e-12, atol=1e-12)
-    assert first.constant == pytest.approx(whole.constant)
-
-
 def test_each_step_takes_the_largest_exact_drop(rng):
     rows = rng.normal(size=(60, 12)) @ rng.normal(size=(12, 12))  # correlated columns
     labels = rng.normal(size=60)
-    equations = accumulate(rows, labels, np.ones(60), 1)
+    equations = accumulate(rows, labels, np.ones(60))
     path = select_columns(problem_of(equations, np.zeros(12, dtype=int), SizeLimits(5, 99)))
     chosen: list[int] = []
     for step, column in enumerate(path.columns):
@@ -69,28 +74,21 @@ def test_each_step_takes_the_largest_exact_drop(rng):
 def test_limits_per_species_and_one_channel_for_everybody(rng):
     rows = rng.normal(size=(80, 9))
     labels = rows[:, :3] @ np.array([5.0, 4.0, 3.0])  # species 0 explains everything
-    equations = accumulate(rows, labels, np.ones(80), 1)
+    equations = accumulate(rows, labels, np.ones(80))
     owner = np.repeat([0, 1, 2], 3)
     path = select_columns(problem_of(equations, owner, SizeLimits(4, 2)))
     assert np.bincount(owner[path.columns], minlength=3).tolist() == [2, 1, 1]
 
 
-def test_fold_and_pull_back(rng):
-    channels = build_channels(1, {1: 0.7}, PoolSettings(n_narrow=2, n_broad=2, powers=(1.0,), n_radial=2, l_max=0))
+def test_folded_forms_and_files(rng):
+    channels = build_channels(1, {1: 0.7}, SMALL)
     size = channels.n_channels
     linear_map = LinearMap(channels, rng.normal(size=size), rng.normal(size=(3, size)))
-    form = rng.normal(size=(4, 4))
-    form = form + form.T
-    values = rng.normal(size=(5, size))
-    y = linear_map.apply(values)
-    x = np.concatenate([np.ones((5, 1)), y], axis=1)
-    z = np.concatenate([np.ones((5, 1)), values - linear_map.mean], axis=1)
-    folded = linear_map.fold(form)
-    np.testing.assert_allclose(np.einsum("ia,ab,ib->i", z, folded, z), np.einsum("ia,ab,ib->i", x, form, x), rtol=1e-10)
-    step = 1e-6 * rng.normal(size=values.shape)
-    gradient = rng.normal(size=y.shape)
-    change = np.sum(gradient * (linear_map.apply(values + step) - y))
-    assert change == pytest.approx(np.sum(linear_map.pull_back(gradient) * step), rel=1e-6)
+    form, values = rng.normal(size=(4, 4)), rng.normal(size=(5, size))
+    x = np.column_stack([np.ones(5), linear_map.apply(values)])
+    z = np.column_stack([np.ones(5), values - linear_map.mean])
+    energies = np.einsum("ia,ab,ib->i", x, form, x)
+    np.testing.assert_allclose(np.einsum("ia,ab,ib->i", z, linear_map.fold(form + form.T), z), 2 * energies, rtol=1e-10)
     for one in (linear_map, LinearMap(channels, linear_map.mean, np.diag(rng.uniform(1, 2, size)))):
         np.testing.assert_array_equal(LinearMap.from_dict(one.to_dict()).matrix, one.matrix)
 
@@ -100,7 +98,7 @@ def test_swaps_only_improve_and_keeps_the_limits(seed):
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(60, 20)) @ rng.normal(size=(20, 20))
     labels = rng.normal(size=60)
-    equations = accumulate(rows, labels, np.ones(60), 1)
+    equations = accumulate(rows, labels, np.ones(60))
     owner = np.repeat([0, 1], 10)
     problem = problem_of(equations, owner, SizeLimits(6, 5))
     greedy = select_columns(problem).columns
@@ -133,7 +131,7 @@ def test_many_swaps_in_a_row_stay_exact():
     rng = np.random.default_rng(3)
     rows = rng.normal(size=(300, 120)) @ (rng.normal(size=(120, 120)) + 3.0 * np.eye(120))
     labels = rows @ rng.normal(size=120) + rng.normal(size=300)
-    problem = problem_of(accumulate(rows, labels, np.ones(300), 1), np.repeat([0, 1], 60), SizeLimits(40, 30))
+    problem = problem_of(accumulate(rows, labels, np.ones(300)), np.repeat([0, 1], 60), SizeLimits(40, 30))
     fit = _Fit(problem, np.arange(120), np.arange(40, 80))
     for _ in range(30):
         _, place, column = fit.best_swap()
@@ -151,7 +149,7 @@ def test_restarts_leave_the_first_minimum():
         rng = np.random.default_rng(seed)
         rows = rng.normal(size=(40, 12)) @ (rng.normal(size=(12, 16)) + 2.0)
         labels = rows[:, rng.choice(16, 5, replace=False)] @ rng.normal(size=5) + 0.5 * rng.normal(size=40)
-        equations = accumulate(rows, labels, np.ones(40), 1)
+        equations = accumulate(rows, labels, np.ones(40))
         problem = problem_of(equations, np.zeros(16, dtype=np.int64), SizeLimits(5, 5))
 
         def explained(columns, equations=equations):
@@ -191,3 +189,30 @@ def test_features_have_the_norm_asked_for(rng):
     y = (values - values.mean(axis=0)) @ matrix.T
     assert np.sqrt(np.mean(np.sum(y**2, axis=1))) == pytest.approx(0.25)
     np.testing.assert_array_equal(sized(matrix, np.zeros((4, 4)), 0.1), matrix)
+
+
+def statistics(deviations):
+    """One species whose channels have given deviations; the label is the channel that varies least."""
+    channels = build_channels(18, {18: 3.0}, SMALL)
+    deviations, rng = deviations[: channels.n_channels], np.random.default_rng(0)
+    rows = rng.normal(size=(50, channels.n_channels)) * deviations
+    labels = rows[:, int(np.argmin(deviations))] / deviations.min() + 0.1 * rng.normal(size=50)
+    covariance, tables = {18: np.diag(deviations**2)}, make_tables({18: channels}, 5.0)
+    equations = accumulate(rows, labels, np.ones(50))
+    return PoolStatistics({18: channels}, tables, np.zeros(channels.n_channels), covariance, equations)
+
+
+def test_channels_that_hardly_vary_are_not_chosen_however_well_they_would_fit():
+    deviations = np.full(20, 0.5)
+    deviations[3] = 0.2 * LEAST_DEVIATION
+    path = select_channels(statistics(deviations), SizeLimits(4, 7))
+    assert 3 not in path.columns
+    assert len(path.columns) == 4
+    # A species where nothing varies much keeps what it has.
+    assert eligible_columns(statistics(np.where(deviations == 0.5, 0.1, 0.05) * LEAST_DEVIATION)).all()
+
+
+def test_a_species_whose_surroundings_never_differ_is_refused():
+    """Rounding is no variation."""
+    with pytest.raises(DataError, match="same surroundings"):
+        eligible_columns(statistics(np.full(20, 1e-14)))

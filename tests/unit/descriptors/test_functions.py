@@ -6,6 +6,7 @@ import pytest
 from eightwise import eightwise
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.polynomial import legendre as polynomials
 from scipy.special import eval_legendre
 
 from qiskit_qff.descriptors.blocks import levelled
@@ -14,7 +15,10 @@ from qiskit_qff.descriptors.functions import (
     CORE_WIDTH,
     SQUARED_NORMS,
     core_distance,
+    cosine_power,
+    cosine_powers,
     cutoff_function,
+    describe_angular,
     fill_gradients,
     fill_harmonics,
     fill_polynomials,
@@ -109,6 +113,15 @@ def test_distance_levels_off_smoothly_below_the_core_radius():
     curvature = np.gradient(slope, r)
     assert np.abs(np.diff(curvature)).max() < 0.1  # no jump: twice differentiable
     assert np.all(np.diff(seen) >= 0)
+
+
+@pytest.mark.parametrize(("sign", "exponent"), [(1, 2), (-1, 2), (1, 4), (-1, 4), (1, 3)])
+def test_powers_of_the_cosine(sign, exponent):
+    x, row = np.linspace(-1.0, 1.0, 11), cosine_power(sign, exponent)
+    np.testing.assert_allclose(polynomials.legval(x, row), ((1.0 + sign * x) / 2.0) ** exponent, atol=1e-14)
+    assert describe_angular(row) == f"((1 {'+' if sign > 0 else '-'} cos θ)/2)^{exponent}"
+    basis = cosine_powers(exponent)
+    assert np.linalg.matrix_rank(basis) == len(basis)
 
 
 def test_no_core_no_change():
