@@ -59,7 +59,7 @@ def label(
     if retry_failed and not resume:
         raise ConfigError("--retry-failed: only together with --resume.")
     chosen = reference(calculator, options)
-    frames = [frame for path in structures for frame in read_source(path)]
+    frames = read_source(structures)
     ensure_sound(frames)
     if threads is None:
         asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]

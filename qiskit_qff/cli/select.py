@@ -53,7 +53,7 @@ def select(
         raise ConfigError(f"{out}: there is a file already; choose another --out, or overwrite it with --force.")
     field = ForceField.load(model_file(model))
     estimator = field.uncertainty(grade_limit=grade_limit)
-    frames = [frame for source in candidates for frame in read_source(source)]
+    frames = read_source(candidates)
     ensure_sound(frames)
     unseen = [index for index, frame in enumerate(frames) if not field.has_seen(frame)]
     if not unseen:

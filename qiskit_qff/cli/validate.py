@@ -27,12 +27,12 @@ def validate(
     json: JsonOption = False,
 ) -> None:
     """Check structures and labels; exit code 2 if they can't be read or can't be trained on."""
-    from qiskit_qff.structures.reading import read_frames, seen_path
+    from qiskit_qff.structures.reading import read_source
     from qiskit_qff.structures.validation import summarize, validate_frames
     from qiskit_qff.training.label_consistency import label_consistency
 
     output = Output(as_json=json)
-    frames = read_frames([seen_path(path) for path in data], strict=False)
+    frames = read_source(data, strict=False)
     defects, labels = validate_frames(frames), []
     if all(defect.severity == "warning" for defect in defects):
         labels = label_consistency(frames)

@@ -23,7 +23,7 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, all_changes
 from ase.calculators.cp2k import CP2K
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qiskit_qff.errors import ConfigError, MissingDependencyError
 
@@ -45,7 +45,7 @@ class Cp2kOptions(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    execution: ClassVar[frozenset[str]] = frozenset({"max_scf", "max_outer_scf", "wavefunction", "rough_eps_default"})
+    execution: ClassVar[frozenset[str]] = frozenset({"max_scf", "max_outer_scf"})
     """Settings that only decide whether and how fast a calculation ends; labels do not depend on them."""
 
     dispersion: Literal["D3(BJ)", "D3", "none"] = Field(default="D3(BJ)", description="dispersion correction of PBE")
@@ -72,16 +72,6 @@ class Cp2kOptions(BaseModel):
     )
     max_scf: int = Field(default=18, ge=1, description="iterations of an inner SCF loop")
     max_outer_scf: int = Field(default=6, ge=1, description="restarts of the SCF with a new preconditioner")
-    rough_eps_default: float | None = Field(
-        default=None,
-        gt=0.0,
-        description="converge with this EPS_DEFAULT first, then with eps_default; 1e-7 before 1e-10 saves a quarter of "
-        "the time in cells of 100 atoms",
-    )
-    wavefunction: FilePath | None = Field(
-        default=None,
-        description="a .wfn file of the same atoms in the same order to begin with, where there is no other",
-    )
 
     @classmethod
     def parse(cls, content: Any, *, where: str) -> Cp2kOptions:
@@ -185,18 +175,11 @@ class Cp2k(CP2K):
         if "numbers" in system_changes:
             self.label = "cp2k-" + hashlib.sha256(" ".join(symbols).encode()).hexdigest()[:8]
         wavefunction = self._folder / f"{self.label}-RESTART.wfn"
-        if self._force_env_id is None and self._options.wavefunction and not wavefunction.exists():
-            shutil.copyfile(self._options.wavefunction, wavefunction)
-        rough = self._options.rough_eps_default
-        stages = [] if rough is None else [self._options.model_copy(update={"eps_default": rough})]
+        self.parameters["inp"] = self._options.recipe(symbols)
         while True:
             is_warm = wavefunction.exists()
             try:
-                for stage in (*stages, self._options):
-                    self.parameters["inp"] = stage.recipe(symbols)
-                    if stages:
-                        self._release_force_env()  # each stage takes up the wavefunction that the other left on disk
-                    self._evaluate(atoms, properties, all_changes if stages else system_changes)
+                self._evaluate(atoms, properties, system_changes)
             except CalculationFailed:
                 self._stop()
                 wavefunction.unlink(missing_ok=True)

@@ -60,12 +60,9 @@ ATOM_RESULTS = ("charges", "magmoms")
 class Failure:
     """A frame without a label."""
 
-    index: int
-    """Its number among the frames, counted from 0."""
-    source: str
-    """File and frame that it came from."""
+    index: int  # among the frames, counted from 0
+    source: str  # file and frame that it came from
     reason: str
-    """What happened."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +70,10 @@ class LabelReport:
     """What became of the frames."""
 
     n_frames: int
-    """Frames asked for."""
-    n_labelled: int
-    """Frames labelled in this run."""
-    n_kept: int
-    """Frames that were labelled before."""
-    failures: tuple[Failure, ...]
-    """Frames without a label, in this run or, where not tried again, in an earlier one."""
-    seconds: tuple[float, ...]
-    """Time that each frame labelled in this run took, in s."""
+    n_labelled: int  # in this run
+    n_kept: int  # labelled before
+    failures: tuple[Failure, ...]  # in this run or, where not tried again, in an earlier one
+    seconds: tuple[float, ...]  # that each frame labelled in this run took
 
 
 def failures_path(out: Path) -> Path:

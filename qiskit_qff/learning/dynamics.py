@@ -5,9 +5,10 @@ uncertain frames of all runs, unlike each other, whether or not one of them is b
 evenly from the part inside the training data and held out.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from qiskit_qff.simulation.recording import CHECKPOINT, LOG, TRAJECTORY, read_ch
 from qiskit_qff.simulation.settings import MDSettings, default_timestep
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.validation import Defect, check_distances, check_geometry, is_sound
+from qiskit_qff.structures.validation import check_structure
 from qiskit_qff.training.selection import grade_candidates, select
 
 ROUND, ROLE = "learn_round", "learn_role"
@@ -39,16 +40,12 @@ MOST_INSIDE = 200
 """Frames inside the training data that a run offers, evenly spaced: neighbours in time are alike."""
 
 
-@dataclass(frozen=True, eq=False)
-class PlannedRun:
-    """One run of a round."""
+class PlannedRun(NamedTuple):
+    """One run of a round: its directory's name, the structure to begin from, and what to run."""
 
     name: str
-    """Its directory's name."""
     start: Frame
-    """Structure to begin from."""
     settings: MDSettings
-    """What to run."""
 
 
 def plan_runs(config: DynamicsConfig, starts: Sequence[Frame], *, round_: int, seed: int) -> list[PlannedRun]:
@@ -132,29 +129,25 @@ def _ended(path: Path, settings: MDSettings) -> tuple[int, ExtrapolationCounts] 
     return (checkpoint.step, counts) if counts.stopped or checkpoint.step == settings.steps else None
 
 
-@dataclass(frozen=True, eq=False)
-class Harvest:
+class Harvest(NamedTuple):
     """Frames of one run that may be labelled."""
 
-    outside: tuple[Frame, ...]
-    """Frames with an atom outside the training data, or the last good one of a run that exploded without."""
-    inside: tuple[Frame, ...]
-    """Frames from before any atom was outside, evenly spaced."""
-    n_refused: int
-    """Frames outside with atoms too close or numbers that are not finite."""
+    outside: tuple[Frame, ...]  # with an atom outside the training data, or the last good one of a run that exploded
+    inside: tuple[Frame, ...]  # from before any atom was outside, evenly spaced
+    n_refused: int  # frames outside that no structure could be
 
 
 def harvest(outcome: RunOutcome, directory: Path) -> Harvest:
     """Collect the frames of one run."""
     kept = _structures(directory / EXTRAPOLATING)
-    good = [frame for frame in kept if not any(unphysical(frame))]
+    good = [frame for frame in kept if not any(check_structure(frame))]
     limit_fs = np.inf if outcome.first_outside_ps is None else 1e3 * outcome.first_outside_ps
     cool = [
         frame
         for frame in _structures(directory / TRAJECTORY)
         if 0.0 < float(frame.tags["time_fs"]) < limit_fs
         and float(frame.tags["temperature_k"]) < HOT * outcome.temperature_k
-        and not any(unphysical(frame))
+        and not any(check_structure(frame))
     ]
     refused = len(kept) - len(good)
     if outcome.end != "done" and not good:
@@ -168,23 +161,6 @@ def evenly(frames: Sequence[Frame], count: int) -> list[Frame]:
     return [frames[k] for k in np.unique(np.linspace(0, len(frames) - 1, count + 1).round().astype(int)[1:])]
 
 
-def unphysical(frame: Frame) -> Iterator[Defect]:
-    """What no structure can have: numbers that are not finite, atoms far closer than their covalent radii allow."""
-    yield from check_geometry(frame)
-    if is_sound(frame):
-        yield from check_distances(frame)
-
-
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """The frames of a round that are labelled."""
-
-    frames: tuple[Frame, ...]
-    """Those to train on, the most informative first, then those to hold out."""
-    n_candidates: int
-    """New frames outside the training data."""
-
-
 def choose(
     harvests: Sequence[tuple[str, Harvest]],
     grader: UncertaintyEstimator,
@@ -193,8 +169,12 @@ def choose(
     round_: int,
     budget: int,
     known: Collection[str],
-) -> Choice:
-    """Choose what to label: greedy D-optimal design over all new frames of the runs."""
+) -> tuple[list[Frame], int]:
+    """Choose what to label: greedy D-optimal design over all new frames of the runs.
+
+    Returns:
+        Frames to train on, the most informative first, then those to hold out; and the number of new frames outside.
+    """
     taken = set(known)
     outside = _new([(name, frame) for name, found in harvests for frame in found.outside], taken)
     inside = {name: _new([(name, frame) for frame in found.inside], taken) for name, found in harvests}
@@ -211,7 +191,7 @@ def choose(
         for selected in select(graded, count):
             name, frame = pool[selected.candidate.index]
             chosen.append(_tagged(frame, name, round_, TRAIN))
-    return Choice((*chosen, *(_tagged(frame, name, round_, TEST) for name, frame in drawn)), len(outside))
+    return [*chosen, *(_tagged(frame, name, round_, TEST) for name, frame in drawn)], len(outside)
 
 
 def _new(frames: Sequence[tuple[str, Frame]], taken: set[str]) -> list[tuple[str, Frame]]:

@@ -18,24 +18,15 @@ def _metrics(data: Mapping[str, Any] | None) -> Metrics | None:
 class RunOutcome:
     """How one run of molecular dynamics ended."""
 
-    name: str
-    """Temperature and number, also its directory's name."""
-    temperature_k: float
-    """Of the thermostat, or of the initial velocities."""
+    name: str  # temperature and number, also the name of its directory
+    temperature_k: float  # of the thermostat, or of the initial velocities
     time_ps: float
-    """Time that it lasted."""
     asked_ps: float
-    """Time that it was to last."""
-    end: End
-    """``done``, ``outside`` where a grade passed its limit too far, or ``exploded``."""
-    first_outside_ps: float | None
-    """When a grade passed its limit for the first time; None where none did."""
-    outside: float
-    """Share of the graded structures with an atom outside."""
-    largest_ratio: float
-    """Largest grade in units of its limit."""
-    message: str = ""
-    """What an explosion said."""
+    end: End  # "outside" where a grade passed its limit too far
+    first_outside_ps: float | None  # when a grade first passed its limit
+    outside: float  # share of the graded structures with an atom outside
+    largest_ratio: float  # largest grade in units of its limit
+    message: str = ""  # what an explosion said
 
 
 @dataclass(frozen=True)
@@ -43,37 +34,21 @@ class RoundRecord:
     """One round: a model, what its dynamics met, what labels said about it."""
 
     round: int
-    """Counted from 0."""
-    n_train: int
-    """Frames that the model was trained on."""
-    kept_channels: bool
-    """Whether it kept the channels of the model before."""
+    n_train: int  # frames that the model was trained on
+    kept_channels: bool  # the channels are those of the model before
     runs: tuple[RunOutcome, ...]
-    """Its dynamics."""
-    n_candidates: int
-    """Frames outside the training data that dynamics kept."""
-    n_refused: int
-    """Of these, frames that no structure could be: atoms too close, numbers not finite."""
-    n_chosen: int
-    """Frames chosen to be labelled and trained on."""
-    n_drawn: int
-    """Frames drawn to be labelled and held out."""
-    n_failed: int
-    """Of the frames of this round, those that the calculator failed on."""
-    n_set_aside: int
-    """Labelled, but with forces too large to train on."""
-    n_labels: int
-    """Labels in all, after this round."""
-    label_seconds: float
-    """Time that the labels of this round took."""
-    chosen: Metrics | None
-    """Errors on the chosen frames, before anything was trained on them."""
-    drawn: Metrics | None
-    """Errors on the drawn frames."""
-    new: Metrics | None
-    """Errors on both together."""
-    held_out: Metrics | None
-    """Errors on all frames held out so far."""
+    n_candidates: int  # frames outside the training data that dynamics kept
+    n_refused: int  # of these, frames with atoms too close or numbers that are not finite
+    n_chosen: int  # chosen to be labelled and trained on
+    n_drawn: int  # drawn to be labelled and held out
+    n_failed: int  # chosen or drawn, but the calculator failed
+    n_set_aside: int  # labelled, but with forces too large to train on
+    n_labels: int  # labels in all, after this round
+    label_seconds: float  # time that the labels of this round took
+    chosen: Metrics | None  # errors on the chosen frames, before training on them
+    drawn: Metrics | None  # errors on the drawn frames
+    new: Metrics | None  # errors on both together
+    held_out: Metrics | None  # errors on all frames held out so far
 
     @property
     def is_calm(self) -> bool:
@@ -110,34 +85,10 @@ REASONS = {
 class Learnt:
     """What came out."""
 
-    reason: str
-    """Why it ended; one of :data:`REASONS`."""
-    rounds: tuple[RoundRecord, ...]
-    """All rounds, those of earlier processes included."""
-    models: tuple[Path, ...]
-    """Model of each round, and one more where labels came after the last."""
-    held_out: tuple[Metrics | None, ...]
-    """Errors of each of these models on all frames held out; None where there are none."""
+    reason: str  # one of REASONS
+    rounds: tuple[RoundRecord, ...]  # all rounds, those of earlier processes included
+    models: tuple[Path, ...]  # of each round, and one more where labels came after the last
+    held_out: tuple[Metrics | None, ...]  # errors of each model on all frames held out
     n_labels: int
-    """Labels in all."""
     n_train: int
-    """Frames that the last model was trained on."""
-    n_failed: int
-    """Frames that the calculator failed on."""
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read back what ``dataclasses.asdict`` made, with other entries beside.
-
-        Args:
-            data: the content of ``learn.json``.
-        """
-        return cls(
-            reason=str(data["reason"]),
-            rounds=tuple(RoundRecord.from_dict(record) for record in data["rounds"]),
-            models=tuple(map(Path, data["models"])),
-            held_out=tuple(map(_metrics, data["held_out"])),
-            n_labels=int(data["n_labels"]),
-            n_train=int(data["n_train"]),
-            n_failed=int(data["n_failed"]),
-        )
+    n_failed: int  # frames that the calculator failed on

@@ -75,8 +75,7 @@ def read_inputs(config: LearnConfig) -> Inputs:
     """Read and check all structures of a configuration."""
 
     def read(paths: str | list[str] | None) -> list[Frame]:
-        listed = [] if paths is None else [paths] if isinstance(paths, str) else paths
-        frames = [frame for path in listed for frame in read_source(path)]
+        frames = read_source(paths or [])
         ensure_sound(frames)
         return [replace(frame, positions=np.round(frame.positions, DIGITS), momenta=None) for frame in frames]
 
@@ -199,7 +198,7 @@ class _Run:
 
         def choice() -> dict[str, int]:
             found = [(run.name, harvest(run, place / MD / run.name)) for run in runs]
-            chosen = choose(
+            frames, n_candidates = choose(
                 found,
                 grader,
                 config.select,
@@ -207,8 +206,8 @@ class _Run:
                 budget=max(0, config.stop.labels - len(self.asked)),
                 known={frame_id(frame) for frame in self.asked},
             )
-            write_frames(place / CHOSEN, chosen.frames)
-            return {"n_candidates": chosen.n_candidates, "n_refused": sum(entry.n_refused for _, entry in found)}
+            write_frames(place / CHOSEN, frames)
+            return {"n_candidates": n_candidates, "n_refused": sum(entry.n_refused for _, entry in found)}
 
         counts = self.journal.once(f"choice {round_}", choice)
         asked = _read(place / CHOSEN)

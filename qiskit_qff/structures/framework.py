@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 
-from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
+from qiskit_qff.array_types import BoolArray, IntArray
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 
@@ -34,7 +34,7 @@ MOBILE = (3, 11, 19)
 Pair = tuple[int, int]
 
 
-def bonded(numbers: IntArray, near: NeighborList, *, within: float = BOND, mobile: Sequence[int] = MOBILE) -> BoolArray:
+def bonded(numbers: IntArray, near: NeighborList, *, within: float = BOND) -> BoolArray:
     """Which pairs of a neighbour list are bonds, by the rule of this module.
 
     Two atoms are bonded if they are closer than a multiple of the sum of their covalent radii, neither is a mobile ion,
@@ -47,12 +47,12 @@ def bonded(numbers: IntArray, near: NeighborList, *, within: float = BOND, mobil
         Shape ``(n_pairs,)``.
     """
     one, other = near.centers, near.neighbor
-    radii, rigid, light = covalent_radii[numbers], ~np.isin(numbers, mobile), np.isin(numbers, NONMETALS)
+    radii, rigid, light = covalent_radii[numbers], ~np.isin(numbers, MOBILE), np.isin(numbers, NONMETALS)
     found: BoolArray = near.distances < within * (radii[one] + radii[other])
     return found & rigid[one] & rigid[other] & (light[one] | light[other])
 
 
-def missing_bonds(frames: Sequence[Frame], *, mobile: Sequence[int] = MOBILE) -> dict[int, str]:
+def missing_bonds(frames: Sequence[Frame]) -> dict[int, str]:
     """Which frames lack bonds that most others of their composition have, and which bonds.
 
     Returns:
@@ -60,11 +60,11 @@ def missing_bonds(frames: Sequence[Frame], *, mobile: Sequence[int] = MOBILE) ->
     """
     groups: dict[bytes, list[int]] = {}
     for index, frame in enumerate(frames):
-        rigid = np.sort(frame.numbers[~np.isin(frame.numbers, mobile)])
+        rigid = np.sort(frame.numbers[~np.isin(frame.numbers, MOBILE)])
         groups.setdefault(rigid.tobytes(), []).append(index)
     found: dict[int, str] = {}
     for members in groups.values():
-        counts = {index: _bonds(frames[index], mobile) for index in members}
+        counts = {index: _count_bonds(frames[index]) for index in members}
         usual = _usual(list(counts.values()))
         for index, own in counts.items():
             lacking = [
@@ -77,10 +77,21 @@ def missing_bonds(frames: Sequence[Frame], *, mobile: Sequence[int] = MOBILE) ->
     return dict(sorted(found.items()))
 
 
-def whole_frames(frames: Sequence[Frame], *, mobile: Sequence[int] = MOBILE) -> list[Frame]:
+def whole_frames(frames: Sequence[Frame]) -> list[Frame]:
     """The frames that lack no bonds."""
-    broken = missing_bonds(frames, mobile=mobile)
+    broken = missing_bonds(frames)
     return [frame for index, frame in enumerate(frames) if index not in broken]
+
+
+def shortest_bonds(frame: Frame) -> dict[Pair, float]:
+    """Length of the shortest bond of every pair of elements, in Å, the lower atomic number first."""
+    near, pairs = _contacts(frame, BOND)
+    radii = covalent_radii[frame.numbers]
+    bonds = near.distances < BOND * (radii[near.centers] + radii[near.neighbor])
+    found: dict[Pair, float] = {}
+    for (a, b), length in zip(pairs[bonds].tolist(), near.distances[bonds].tolist(), strict=True):
+        found[a, b] = min(length, found.get((a, b), length))
+    return found
 
 
 def _usual(counts: Sequence[Counter[Pair]]) -> dict[Pair, int]:
@@ -95,42 +106,16 @@ def _usual(counts: Sequence[Counter[Pair]]) -> dict[Pair, int]:
     return usual
 
 
-def shortest_bonds(frame: Frame) -> dict[Pair, float]:
-    """Length of the shortest bond of every pair of elements, in Å, the lower atomic number first."""
-    pairs, shares, lengths = _contacts(frame, np.ones(frame.n_atoms, dtype=np.bool_), BOND)
-    kinds, place = np.unique(pairs, axis=0, return_inverse=True)
-    return {
-        (int(a), int(b)): float(lengths[(place.ravel() == k) & (shares < BOND)].min())
-        for k, (a, b) in enumerate(kinds)
-        if (shares[place.ravel() == k] < BOND).any()
-    }
+def _count_bonds(frame: Frame) -> Counter[Pair]:
+    """Number of bonds, stretched ones included, of the pairs of elements that have an unstretched one."""
+    near, pairs = _contacts(frame, STRETCHED)
+    bonding = {(a, b) for a, b in pairs[bonded(frame.numbers, near)].tolist()}
+    counts = Counter((a, b) for a, b in pairs[bonded(frame.numbers, near, within=STRETCHED)].tolist())
+    return Counter({pair: n // 2 for pair, n in counts.items() if pair in bonding})  # a full list has a bond twice
 
 
-def _bonds(frame: Frame, mobile: Sequence[int]) -> Counter[Pair]:
-    """Number of bonds per pair of elements, the lower atomic number first."""
-    rigid = ~np.isin(frame.numbers, mobile)
-    if not rigid.any():
-        return Counter()
-    pairs, shares, _ = _contacts(frame, rigid, STRETCHED)
-    within = (shares < STRETCHED) & np.isin(pairs, NONMETALS).any(axis=1)
-    kinds, place, twice = np.unique(pairs[within], axis=0, return_inverse=True, return_counts=True)
-    bonded = np.bincount(place.ravel()[shares[within] < BOND], minlength=len(kinds)) > 0
-    # A full list has every bond twice.
-    return Counter({(int(a), int(b)): int(n) // 2 for (a, b), n, has in zip(kinds, twice, bonded, strict=True) if has})
-
-
-def _contacts(frame: Frame, chosen: BoolArray, reach: float) -> tuple[IntArray, FloatArray, FloatArray]:
-    """Pairs of some atoms of a frame, every pair twice.
-
-    Args:
-        chosen: Which atoms, shape ``(n_atoms,)``.
-
-    Returns:
-        Atomic numbers, the lower one first, shape ``(n_pairs, 2)``; distances over the sums of the covalent radii;
-        distances in Å.
-    """
-    numbers = frame.numbers[chosen]
-    radii = covalent_radii[numbers]
-    near = neighbor_list(frame.positions[chosen], frame.cell, frame.pbc, 2.0 * reach * float(radii.max()))
-    shares = near.distances / (radii[near.centers] + radii[near.neighbor])
-    return np.sort(np.column_stack([numbers[near.centers], numbers[near.neighbor]]), axis=1), shares, near.distances
+def _contacts(frame: Frame, reach: float) -> tuple[NeighborList, IntArray]:
+    """Neighbours within the largest sum of covalent radii times ``reach``, and the elements of each pair, sorted."""
+    numbers = frame.numbers
+    near = neighbor_list(frame.positions, frame.cell, frame.pbc, 2.0 * reach * float(covalent_radii[numbers].max()))
+    return near, np.sort(np.column_stack([numbers[near.centers], numbers[near.neighbor]]), axis=1)

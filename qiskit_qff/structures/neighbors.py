@@ -133,18 +133,6 @@ _MARGIN = 1e-7  # Å; vesin's own rounding can't lose a pair that lies on the cu
 
 
 @dataclass(frozen=True, eq=False)
-class PairList:
-    """Who may come within the cutoff before the list is built anew."""
-
-    first: IntArray
-    """Where each centre's pairs begin, shape ``(n_atoms + 1,)``."""
-    neighbor: IntArray
-    """Index of the neighbour j, shape ``(n_pairs,)``."""
-    shifts: Int32Array
-    """Cell vectors added to the neighbour, shape ``(n_pairs, 3)``."""
-
-
-@dataclass(frozen=True, eq=False)
 class NeighborList:
     """All neighbours closer than the cutoff, in compressed sparse row form."""
 
@@ -176,13 +164,8 @@ class NeighborList:
 
     def copy(self) -> "NeighborList":
         """Independent copy, for lists of a :class:`VerletList` that must outlive its next update."""
-        return NeighborList(
-            first=self.first.copy(),
-            neighbor=self.neighbor.copy(),
-            vectors=self.vectors.copy(),
-            distances=self.distances.copy(),
-            shifts=self.shifts.copy(),
-        )
+        arrays = (self.first, self.neighbor, self.vectors, self.distances, self.shifts)
+        return NeighborList(*(array.copy() for array in arrays))
 
 
 def neighbor_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, cutoff: float) -> NeighborList:
@@ -214,7 +197,9 @@ class VerletList:
         self.skin = float(skin)
         self.n_builds = 0
         self._reference: tuple[FloatArray, FloatArray, BoolArray] | None = None
-        self._pairs: PairList | None = None
+        self._pairs: tuple[IntArray, IntArray, Int32Array] | None = (
+            None  # rows, neighbours, shifts within cutoff + skin
+        )
         self._buffers: tuple[IntArray, IntArray, FloatArray, FloatArray, Int32Array] | None = None
 
     def update(self, positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike) -> NeighborList:
@@ -233,22 +218,15 @@ class VerletList:
         assert self._pairs is not None
         assert self._buffers is not None
         first, neighbor, separations, distances, shifts = self._buffers
-        kept = self._pairs
         arguments = (
-            points, vectors, self.cutoff**2, kept.first, kept.neighbor, kept.shifts,
+            points, vectors, self.cutoff**2, *self._pairs,
             first, neighbor, separations, distances, shifts,
         )  # fmt: skip
         if len(points) >= LEAST_ATOMS and get_num_threads() >= LEAST_THREADS:
             count = on_free_threads(refresh_threaded, refresh, *arguments)
         else:
             count = refresh(*arguments)
-        return NeighborList(
-            first=first,
-            neighbor=neighbor[:count],
-            vectors=separations[:count],
-            distances=distances[:count],
-            shifts=shifts[:count],
-        )
+        return NeighborList(first, *(array[:count] for array in (neighbor, separations, distances, shifts)))
 
     def forget(self) -> None:
         """Give back the memory of the list; the next update builds it anew."""
@@ -284,9 +262,9 @@ class VerletList:
         reach = self.cutoff + self.skin + _MARGIN
         search = vesin.NeighborList(cutoff=reach, full_list=True, n_threads=get_num_threads())
         found, shifts = search.compute(points=points, box=cell, periodic=periods.copy(), quantities="PS", copy=False)
-        self._pairs = PairList(*_canonical(len(points), found.view(np.int64), shifts))
+        self._pairs = _canonical(len(points), found.view(np.int64), shifts)
         del found, shifts, search
-        n_pairs = len(self._pairs.neighbor)
+        n_pairs = len(self._pairs[1])
         self._buffers = (
             np.zeros(len(points) + 1, dtype=np.int64),
             np.empty(n_pairs, dtype=np.int64),

@@ -23,7 +23,7 @@ import os
 import re
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -73,19 +73,10 @@ def read_shipped(name: str = DEFAULT) -> list[Frame]:
     return read_frames(shipped_path(name))
 
 
-def read_source(source: str | Path) -> list[Frame]:
-    """The frames of a shipped set, or of a file."""
-    return read_shipped(str(source)) if is_shipped(source) else read_frames(source)
-
-
-def seen_path(source: str | Path) -> Path:
-    """The file that a source stands for."""
-    return shipped_path(str(source)) if is_shipped(source) else Path(source)
-
-
-def read_configured(paths: str | list[str]) -> list[Frame]:
-    """The frames of a configuration's data: one source, or several one after the other."""
-    return read_source(paths) if isinstance(paths, str) else read_frames([seen_path(path) for path in paths])
+def read_source(source: str | Path | Sequence[str | Path], *, strict: bool = True) -> list[Frame]:
+    """The frames of a shipped set or a file, or of several one after the other; see :func:`read_frames`."""
+    sources = [source] if isinstance(source, (str, Path)) else source
+    return read_frames([shipped_path(str(one)) if is_shipped(one) else Path(one) for one in sources], strict=strict)
 
 
 Source: TypeAlias = "str | os.PathLike[str] | Frame | Atoms | Structure | Molecule"

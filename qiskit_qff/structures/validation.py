@@ -36,8 +36,6 @@ LARGE_FORCE = 30.0
 """eV/Å; rattled covalent frameworks reach some 20. If typical forces are large, ten times those."""
 USUAL_FORCE = (0.05, 12.0)
 """Root mean square force component in eV/Å, from cold crystals to violently rattled molecules."""
-NET_FORCE = 0.02
-"""Net force per atom over the root mean square force; noise of integration grids reaches 0.003."""
 OUTLIER_SIGMA = 10.0
 """Energies farther from the median than this many robust standard deviations are outliers,"""
 OUTLIER_LEAST = 0.05
@@ -78,12 +76,11 @@ def validate_frames(frames: Sequence[Frame]) -> list[Defect]:
     Args:
         frames: Read with ``strict=False``, so that defects are reported here instead of on reading.
     """
-    defects = [defect for frame in frames for defect in _check_frame(frame)]
+    defects = [defect for frame in frames for defect in (*check_structure(frame), *_check_labels(frame))]
     sound = sound_frames(frames)
     forces = [float((frame.forces**2).mean()) for frame in sound if frame.forces is not None]
     typical = float(np.sqrt(np.median(forces))) if forces else 0.0
-    for frame in sound:
-        defects += [*check_distances(frame), *_check_forces(frame, typical)]
+    defects += [defect for frame in sound for defect in _check_forces(frame, typical)]
     defects += [*_check_size(frames), *_check_duplicates(sound), *_check_energies(sound)]
     order = {frame.where: place for place, frame in enumerate(frames)}
     for source in dict.fromkeys(frame.source for frame in sound):
@@ -97,23 +94,20 @@ def sound_frames(frames: Sequence[Frame]) -> list[Frame]:
     Args:
         frames: Read with ``strict=False``.
     """
-    return [frame for frame in frames if is_sound(frame) and all(d.code != "not-finite" for d in _check_frame(frame))]
+    return [f for f in frames if is_sound(f) and all(defect.code != "not-finite" for defect in _check_labels(f))]
 
 
 def ensure_trainable(frames: Sequence[Frame]) -> None:
     """Refuse data that can't be trained on: missing or non-finite labels, impossible geometry, too few frames."""
-    defects = [*_check_size(frames), *(defect for frame in frames for defect in _check_frame(frame))]
-    defects += [defect for frame in frames if is_sound(frame) for defect in check_distances(frame)]
+    defects = [*_check_size(frames)]
+    defects += [defect for frame in frames for defect in (*check_structure(frame), *_check_labels(frame))]
     _refuse(defects, "training")
 
 
 def ensure_sound(frames: Sequence[Frame]) -> None:
     """Refuse geometry that no energy can be evaluated for; labels may be missing."""
-    defects = [defect for frame in frames for defect in check_geometry(frame)]
-    defects += [
-        defect for frame in frames if is_sound(frame) for defect in check_distances(frame) if defect.code == "same-site"
-    ]
-    _refuse(defects, "evaluation")
+    defects = [defect for frame in frames for defect in check_structure(frame)]
+    _refuse([defect for defect in defects if defect.code != "close-atoms"], "evaluation")
 
 
 def _refuse(defects: Sequence[Defect], purpose: str) -> None:
@@ -125,45 +119,38 @@ def _refuse(defects: Sequence[Defect], purpose: str) -> None:
         raise DataError(f"not fit for {purpose}: {listed}{more} 'qff validate' lists everything.")
 
 
-def _error(code: str, frame: Frame, message: str, remedy: str, *, atom: int | None = None) -> Defect:
-    """An error in one frame."""
-    return Defect("error", code, frame.where, atom, message, remedy)
-
-
-def _warning(code: str, frame: Frame, message: str, remedy: str, *, atom: int | None = None) -> Defect:
-    """Something in one frame that deserves a look."""
-    return Defect("warning", code, frame.where, atom, message, remedy)
-
-
 def is_sound(frame: Frame) -> bool:
     """Whether positions and cell are finite and the cell has room for its atoms, so that distances mean something."""
     finite = np.isfinite(frame.positions).all() and np.isfinite(frame.cell).all()
     return bool(finite) and has_volume(frame) and not frame.volume < DENSEST * frame.n_atoms
 
 
-def _check_frame(frame: Frame) -> Iterator[Defect]:
-    """What can be said of a frame by itself without distances."""
-    yield from check_geometry(frame)
-    yield from _check_labels(frame)
+def check_structure(frame: Frame) -> Iterator[Defect]:
+    """What no structure can have: numbers that are not finite, no room, atoms far closer than their radii allow."""
+    yield from _check_geometry(frame)
+    if is_sound(frame):
+        yield from _check_distances(frame)
 
 
-def check_geometry(frame: Frame) -> Iterator[Defect]:
+def _check_geometry(frame: Frame) -> Iterator[Defect]:
     """Positions or cell that are not finite, and cells without volume."""
+    remedy = "Correct it or remove the frame."
     for atom in np.flatnonzero(~np.isfinite(frame.positions).all(axis=1)):
         message = f"position {frame.positions[atom].tolist()} is not finite"
-        yield _error("not-finite", frame, message, "Correct it or remove the frame.", atom=int(atom))
+        yield Defect("error", "not-finite", frame.where, int(atom), message, remedy)
     if not np.isfinite(frame.cell).all():
-        yield _error("not-finite", frame, "the cell is not finite", "Correct it or remove the frame.")
+        yield Defect("error", "not-finite", frame.where, None, "the cell is not finite", remedy)
     elif not has_volume(frame):
         message = f"the periodic cell vectors {frame.cell[frame.pbc].tolist()} enclose no volume"
-        yield _error("no-volume", frame, message, "Correct the cell, or switch off the periods that are none.")
+        remedy = "Correct the cell, or switch off the periods that are none."
+        yield Defect("error", "no-volume", frame.where, None, message, remedy)
     elif frame.volume < DENSEST * frame.n_atoms:
         message = f"the cell has {frame.volume / frame.n_atoms:.2g} Å³ per atom; solids and liquids have 5 to 60"
         remedy = "Check the unit of length (nm: multiply by 10) and the number of atoms."
-        yield _error("no-room", frame, message, remedy)
+        yield Defect("error", "no-room", frame.where, None, message, remedy)
 
 
-def check_distances(frame: Frame) -> Iterator[Defect]:
+def _check_distances(frame: Frame) -> Iterator[Defect]:
     """Atoms on one site, and atoms closer than their covalent radii allow; for each atom its closest neighbour."""
     radii = covalent_radii[frame.numbers]
     pairs = neighbor_list(frame.positions, frame.cell, frame.pbc, 2.0 * SUSPICIOUS * float(radii.max()))
@@ -184,36 +171,36 @@ def _close_pair(frame: Frame, i: int, j: int, distance: float, share: float) -> 
     other = "its own periodic image" if i == j else f"{second} atom {j}"
     if distance < SAME_SITE:
         message = f"{first} sits on the site of {other} ({distance:.3f} Å apart)"
-        return _error("same-site", frame, message, "Remove one of the two, or correct the cell.", atom=i)
+        return Defect("error", "same-site", frame.where, i, message, "Remove one of the two, or correct the cell.")
     message = f"{first} is {distance:.2f} Å from {other}, {share:.2f} of the sum of their covalent radii"
     if share < IMPOSSIBLE:
-        return _error("close-atoms", frame, message, "Check cell, periods and length unit.", atom=i)
-    return _warning("close-atoms", frame, message, "Keep it only if it was meant so close.", atom=i)
+        return Defect("error", "close-atoms", frame.where, i, message, "Check cell, periods and length unit.")
+    return Defect("warning", "close-atoms", frame.where, i, message, "Keep it only if it was meant so close.")
 
 
 def _check_labels(frame: Frame) -> Iterator[Defect]:
-    """Energy and forces that are missing, not finite or all zero, and such stresses."""
-    recompute = "Label the frame again or remove it."
+    """Energy and forces that are missing, and labels that are not finite."""
+    remedy = "Label the frame again or remove it."
     if frame.energy is None:
-        yield _error("missing-energy", frame, "no energy found under any usual name", recompute)
+        yield Defect("error", "missing-energy", frame.where, None, "no energy found under any usual name", remedy)
     elif not np.isfinite(frame.energy):
-        yield _error("not-finite", frame, f"the energy is {frame.energy}", recompute)
+        yield Defect("error", "not-finite", frame.where, None, f"the energy is {frame.energy}", remedy)
     if frame.stress is not None and not np.isfinite(frame.stress).all():
-        yield _error("not-finite", frame, "the stress is not finite", recompute)
+        yield Defect("error", "not-finite", frame.where, None, "the stress is not finite", remedy)
     if frame.forces is None:
-        yield _error("missing-forces", frame, "no forces found under any usual name", recompute)
+        yield Defect("error", "missing-forces", frame.where, None, "no forces found under any usual name", remedy)
         return
     for atom in np.flatnonzero(~np.isfinite(frame.forces).all(axis=1)):
         message = f"the force {frame.forces[atom].tolist()} is not finite"
-        yield _error("not-finite", frame, message, recompute, atom=int(atom))
+        yield Defect("error", "not-finite", frame.where, int(atom), message, remedy)
     if frame.n_atoms > 1 and not frame.forces.any():
         message = "all forces are exactly zero, as where they were not calculated"
         remedy = "Remove the forces or label the frame again, unless symmetry demands it."
-        yield _warning("zero-forces", frame, message, remedy)
+        yield Defect("warning", "zero-forces", frame.where, None, message, remedy)
 
 
 def _check_forces(frame: Frame, typical: float) -> Iterator[Defect]:
-    """Forces very large beside typical ones, and a net force beyond the noise of a calculation."""
+    """Forces very large beside typical ones."""
     if frame.forces is None:
         return
     limit = max(LARGE_FORCE, 10.0 * typical)
@@ -222,13 +209,7 @@ def _check_forces(frame: Frame, typical: float) -> Iterator[Defect]:
         symbol = chemical_symbols[int(frame.numbers[atom])]
         message = f"the force on {symbol} is {sizes[atom]:.1f} eV/Å, beyond {limit:.0f}"
         remedy = "Check the unit, and that this calculation converged."
-        yield _warning("large-force", frame, message, remedy, atom=int(atom))
-    net = float(np.linalg.norm(frame.forces.sum(axis=0))) / frame.n_atoms
-    own = float(np.sqrt((frame.forces**2).mean()))
-    if frame.n_atoms > 1 and net > max(NET_FORCE * own, 0.005):
-        message = f"the forces add up to {net * frame.n_atoms:.2f} eV/Å ({net:.3f} per atom) instead of zero"
-        remedy = "Check for fixed atoms set to zero, missing atoms or a coarse grid."
-        yield _warning("net-force", frame, message, remedy)
+        yield Defect("warning", "large-force", frame.where, int(atom), message, remedy)
 
 
 def _check_size(frames: Sequence[Frame]) -> Iterator[Defect]:
@@ -240,66 +221,52 @@ def _check_size(frames: Sequence[Frame]) -> Iterator[Defect]:
 
 
 def _check_duplicates(frames: Sequence[Frame]) -> Iterator[Defect]:
-    """Frames of exactly the same atoms and positions, with the same labels or with others."""
+    """Frames of exactly the same atoms and positions: copies, or worse, with labels that contradict each other."""
     seen: dict[str, Frame] = {}
     for frame in frames:
         original = seen.setdefault(frame_hash(frame), frame)
-        if original is not frame:
-            yield _duplicate(frame, original)
-
-
-def _duplicate(frame: Frame, original: Frame) -> Defect:
-    """The defect of a repeated structure: worse if its labels contradict the first ones."""
-    energy = force = 0.0
-    if frame.energy is not None and original.energy is not None:
-        energy = abs(frame.energy - original.energy) / frame.n_atoms
-    if frame.forces is not None and original.forces is not None:
-        force = float(np.abs(frame.forces - original.forces).max())
-    if energy > 1e-5 or force > 1e-3:
-        report = _error if energy > 0.01 or force > 0.1 else _warning
-        message = (
-            f"the same structure as {original.where}, but its energy differs by {1e3 * energy:.3g} meV/atom "
-            f"and a force by {1e3 * force:.3g} meV/Å"
-        )
-        return report("contradiction", frame, message, "Keep the one with the better settings.")
-    remedy = "Remove it: a copy on both sides of a split makes the test error too good."
-    return _warning("duplicate", frame, f"repeats {original.where}", remedy)
+        if original is frame:
+            continue
+        energy = force = 0.0
+        if frame.energy is not None and original.energy is not None:
+            energy = abs(frame.energy - original.energy) / frame.n_atoms
+        if frame.forces is not None and original.forces is not None:
+            force = float(np.abs(frame.forces - original.forces).max())
+        if energy > 1e-5 or force > 1e-3:
+            message = (
+                f"the same structure as {original.where}, but its energy differs by {1e3 * energy:.3g} meV/atom "
+                f"and a force by {1e3 * force:.3g} meV/Å"
+            )
+            severity: Severity = "error" if energy > 0.01 or force > 0.1 else "warning"
+            yield Defect(
+                severity, "contradiction", frame.where, None, message, "Keep the one with the better settings."
+            )
+        else:
+            remedy = "Remove it: a copy on both sides of a split makes the test error too good."
+            yield Defect("warning", "duplicate", frame.where, None, f"repeats {original.where}", remedy)
 
 
 def _check_energies(frames: Sequence[Frame]) -> Iterator[Defect]:
-    """Energies far from those of the same composition, or all the same."""
-    by_composition: dict[tuple[tuple[int, int], ...], list[Frame]] = {}
+    """Energies that stand apart from the others of their composition."""
+    by_composition: dict[str, list[tuple[Frame, float]]] = {}
     for frame in frames:
         if frame.energy is not None:
-            counts = Counter(frame.numbers.tolist())
-            by_composition.setdefault(tuple(sorted(counts.items())), []).append(frame)
+            by_composition.setdefault(formula(frame.numbers), []).append((frame, frame.energy / frame.n_atoms))
     for group in by_composition.values():
-        yield from _outliers(group)
-
-
-def _outliers(group: Sequence[Frame]) -> Iterator[Defect]:
-    """Energies of one composition that stand apart."""
-    energies = np.array([float(frame.energy or 0.0) / frame.n_atoms for frame in group])
-    if len(group) > 2 and np.ptp(energies) == 0.0:
-        first = group[0]
-        message = f"{len(group)} frames of one composition all have the energy {first.energy} eV"
-        yield _error("equal-energies", first, message, "Give each frame its own energy.")
-    if len(group) < 8:
-        return
-    middle = float(np.median(energies))
-    sigma = 1.4826 * float(np.median(np.abs(energies - middle)))
-    for frame, offset in zip(group, energies - middle, strict=True):
-        if abs(offset) > max(OUTLIER_SIGMA * sigma, OUTLIER_LEAST):
-            message = (
-                f"the energy is {offset:+.3f} eV/atom from the median of its composition, whose robust spread "
-                f"is {sigma:.3f}"
-            )
-            if abs(offset) > OUTLIER_IMPOSSIBLE:
-                remedy = "Remove it: another method, unit or a failed calculation."
-                yield _error("energy-outlier", frame, message, remedy)
-            else:
-                remedy = "Check that this calculation converged; remove it if not."
-                yield _warning("energy-outlier", frame, message, remedy)
+        if len(group) < 8:
+            continue
+        energies = np.array([energy for _, energy in group])
+        middle = float(np.median(energies))
+        sigma = 1.4826 * float(np.median(np.abs(energies - middle)))
+        for (frame, _), offset in zip(group, energies - middle, strict=True):
+            if abs(offset) > max(OUTLIER_SIGMA * sigma, OUTLIER_LEAST):
+                message = (
+                    f"the energy is {offset:+.3f} eV/atom from the median of its composition, whose robust spread "
+                    f"is {sigma:.3f}"
+                )
+                severity: Severity = "error" if abs(offset) > OUTLIER_IMPOSSIBLE else "warning"
+                remedy = "Check for another method or unit, or a failed calculation; remove it if it is one."
+                yield Defect(severity, "energy-outlier", frame.where, None, message, remedy)
 
 
 def _check_units(frames: Sequence[Frame], where: str) -> Iterator[Defect]:
@@ -347,29 +314,17 @@ class DataSummary:
     """What a data set consists of."""
 
     n_frames: int
-    """Number of frames."""
-    files: Mapping[str, int]
-    """Frames per file."""
-    compositions: Mapping[str, int]
-    """Frames per composition, for example ``Li27P12S44``."""
-    elements: Mapping[str, int]
-    """Frames that contain each element."""
-    n_labelled: Mapping[str, int]
-    """Frames with an ``energy``, with ``forces``, with a ``stress``."""
-    ranges: Mapping[str, tuple[float, float, float]]
-    """Smallest, median and largest value of each quantity that a frame has, by name and unit."""
-    energy_std_mev_per_atom: float | None
-    """Spread of the energy per atom about the mean of its composition, in meV/atom."""
-    force_std_mev_per_ang: float | None
-    """Root mean square of the force components, in meV/Å: the error of predicting zero."""
-    shortest_distances_ang: Mapping[str, float]
-    """Length of the shortest bond per pair of elements, in Å."""
-    group_tag: str | None
-    """Tag that divides the frames into groups, such as runs; None if there is none."""
-    is_time_ordered: bool
-    """Whether successive frames resemble each other far more than others do, as in a trajectory."""
-    lacking_bonds: Mapping[str, str]
-    """Frames that lack bonds which most others have, and which (:mod:`qiskit_qff.structures.framework`)."""
+    files: Mapping[str, int]  # frames per file
+    compositions: Mapping[str, int]  # frames per composition, for example Li27P12S44
+    elements: Mapping[str, int]  # frames that contain each element
+    n_labelled: Mapping[str, int]  # frames with an energy, with forces, with a stress
+    ranges: Mapping[str, tuple[float, float, float]]  # least, median and largest value by quantity and unit
+    energy_std_mev_per_atom: float | None  # about the mean of each composition
+    force_std_mev_per_ang: float | None  # root mean square component: the error of predicting zero
+    shortest_distances_ang: Mapping[str, float]  # the shortest bond per pair of elements
+    group_tag: str | None  # tag that divides the frames into groups, such as runs
+    is_time_ordered: bool  # as in a trajectory, where successive frames resemble each other
+    lacking_bonds: Mapping[str, str]  # which bonds a frame lacks that most others have, by frame
 
 
 def summarize(frames: Sequence[Frame]) -> DataSummary:

@@ -189,7 +189,7 @@ def test_cp2k_options_reach_the_recipe() -> None:
     assert "BASIS_SET DZVP-MOLOPT-SR-GTH\nPOTENTIAL GTH-PBE\n" in text
     assert not {"VDW_POTENTIAL", "XC_GRID", "STRESS_TENSOR"} & set(text.replace("&", " ").split())
     base = reference("cp2k")
-    assert reference("cp2k", {"max_scf": 50, "rough_eps_default": 1e-6}).settings_hash == base.settings_hash
+    assert reference("cp2k", {"max_scf": 50}).settings_hash == base.settings_hash
     assert reference("cp2k", {"cutoff": 301.0}).settings_hash != base.settings_hash
 
 
@@ -232,35 +232,12 @@ def test_cp2k_gives_what_its_input_file_gives_and_carries_the_wavefunction_over(
 
 @has_cp2k
 @pytest.mark.slow
-def test_converging_roughly_first_gives_the_same_label_in_fewer_iterations(tmp_path) -> None:
-    tight = {"cutoff": 200.0, "eps_scf": 1e-6, "eps_default": 1e-10}
-    labels = []
-    for stages in ({}, {"rough_eps_default": 1e-7}):
-        calculator = reference("cp2k", tight | stages).start(tmp_path)
-        labels.append(single_point(calculator, H2))
-        calculator.close()
-        (wavefunction,) = tmp_path.glob("*.wfn")
-        wavefunction.unlink()
-    plain, staged = labels
-    assert staged.get_potential_energy() == pytest.approx(plain.get_potential_energy(), abs=1e-6)
-    assert staged.get_forces() == pytest.approx(plain.get_forces(), abs=1e-4)
-    assert iterations(staged) < iterations(plain)
-
-
-@has_cp2k
-@pytest.mark.slow
 def test_a_wavefunction_that_leads_nowhere_is_tried_again_without(tmp_path) -> None:
     calculator = reference("cp2k").start(tmp_path)
     energy = single_point(calculator, H2).get_potential_energy()
     calculator.close()
     (wavefunction,) = tmp_path.glob("*.wfn")
-    kept = tmp_path / "kept.wfn"
-    wavefunction.rename(kept)
-    calculator = reference("cp2k", {"wavefunction": str(kept)}).start(tmp_path)
-    again = single_point(calculator, H2)
-    calculator.close()
-    assert iterations(again) < 4
-    wavefunction.write_bytes(kept.read_bytes()[:200])
+    wavefunction.write_bytes(wavefunction.read_bytes()[:200])
     calculator = reference("cp2k").start(tmp_path)
     assert single_point(calculator, H2).get_potential_energy() == pytest.approx(energy, abs=1e-4)
     calculator.close()

@@ -6,12 +6,13 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from qiskit_qff.learning.config import DynamicsConfig, SelectConfig
-from qiskit_qff.learning.dynamics import Harvest, choose, explore, harvest, plan_runs, unphysical
+from qiskit_qff.learning.dynamics import Harvest, choose, explore, harvest, plan_runs
 from qiskit_qff.learning.records import RunOutcome
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.simulation.extrapolation import EXTRAPOLATING
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.structures.validation import check_structure
 from qiskit_qff.training.trainer import fit, prepare, prepare_from_model
 
 SMALL = {
@@ -88,7 +89,7 @@ def test_frames_that_no_structure_could_be_are_refused_and_the_last_good_one_sta
 
     for k, atoms in enumerate((close, good)):
         atoms.info.update(step=10 * k, time_fs=20.0 * (k + 1), temperature_k=310.0)
-    assert any(unphysical(Frame.from_atoms(close)))
+    assert any(check_structure(Frame.from_atoms(close)))
     outcome = RunOutcome("300K-1", 300.0, 0.1, 1.0, "outside", 0.05, 0.5, 4.0)
     write(tmp_path / EXTRAPOLATING, [close, good], format="extxyz")
     found = harvest(outcome, tmp_path)
@@ -109,16 +110,16 @@ def test_the_choice_takes_what_is_new_once_and_keeps_to_its_budget(grader, few):
         config = SelectConfig(per_round=per_round, held_out=held_out)
         return choose(of, grader, config, round_=2, budget=budget, known=set())
 
-    everything = chosen()
-    assert everything.n_candidates == 4
-    roles = [frame.tags["learn_role"] for frame in everything.frames]
+    everything, n_candidates = chosen()
+    assert n_candidates == 4
+    roles = [frame.tags["learn_role"] for frame in everything]
     assert roles == ["train"] * 4 + ["test"] * 3
-    first = everything.frames[0]
+    first = everything[0]
     assert any(np.allclose(first.positions, frame.positions) for frame in far)  # not the one that was trained on
     assert (first.tags["learn_round"], first.tags["learn_run"]) == (2, "a")
-    assert [frame.tags["learn_run"] for frame in everything.frames[4:]] == ["a", "b", "a"]  # in turn
-    assert [len(chosen(per_round=4, budget=k).frames) for k in (0, 1, 5)] == [0, 1, 5]
-    assert [frame.tags["learn_role"] for frame in chosen(per_round=1, held_out=1).frames] == ["train", "test"]
+    assert [frame.tags["learn_run"] for frame in everything[4:]] == ["a", "b", "a"]  # in turn
+    assert [len(chosen(per_round=4, budget=k)[0]) for k in (0, 1, 5)] == [0, 1, 5]
+    assert [frame.tags["learn_role"] for frame in chosen(per_round=1, held_out=1)[0]] == ["train", "test"]
 
 
 def test_the_most_uncertain_frames_are_chosen_even_if_none_is_beyond_the_limit(field):
@@ -126,9 +127,9 @@ def test_the_most_uncertain_frames_are_chosen_even_if_none_is_beyond_the_limit(f
     blind = field.uncertainty(grade_limit=1e6)
     candidates = [*labelled(4, sigma=0.03, seed=5), *labelled(2, sigma=0.15, seed=6)]
     found = [("a", Harvest((), tuple(candidates), 0))]
-    chosen = choose(found, blind, SelectConfig(per_round=2, held_out=0), round_=0, budget=9, known=set())
-    assert chosen.n_candidates == 0
-    for frame in chosen.frames:
+    chosen, n_candidates = choose(found, blind, SelectConfig(per_round=2, held_out=0), round_=0, budget=9, known=set())
+    assert n_candidates == 0
+    for frame in chosen:
         assert any(np.allclose(frame.positions, wild.positions) for wild in candidates[4:])
 
 

@@ -125,9 +125,3 @@ def test_real_data_raises_no_false_alarm(real_data, name, is_ordered):
     (labels,) = label_consistency(frames)
     assert not labels.problem + labels.stress_problem
     assert labels.energy.value == pytest.approx(1.0, abs=0.3)
-
-
-# Labels.
-
-
-# Geometry.
