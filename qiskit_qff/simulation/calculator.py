@@ -30,23 +30,23 @@ SAME_SITE = 0.01
 
 
 class PotentialEnergy(Protocol):
-    """What one structure has in the eyes of a potential."""
+    """What a potential says of one structure: energies in eV, forces in eV/Å, and dE/d(strain) in eV."""
 
     @property
     def energy(self) -> float:
-        """Total energy in eV."""
+        """Of the whole structure."""
 
     @property
     def energies(self) -> FloatArray:
-        """Energy of each atom, shape ``(n_atoms,)``, in eV."""
+        """Of each atom, shape ``(n_atoms,)``."""
 
     @property
     def forces(self) -> FloatArray:
-        """Forces, shape ``(n_atoms, 3)``, in eV/Å."""
+        """Shape ``(n_atoms, 3)``."""
 
     @property
     def virial(self) -> FloatArray:
-        """Derivative of the energy with strain, shape ``(3, 3)``, in eV."""
+        """Shape ``(3, 3)``."""
 
 
 class Potential(Protocol):
@@ -61,12 +61,7 @@ class Potential(Protocol):
         """Reach of the interaction in Å."""
 
     def evaluate(
-        self,
-        numbers: IntArray,
-        positions: FloatArray,
-        cell: FloatArray,
-        pbc: BoolArray,
-        neighbors: NeighborList,
+        self, numbers: IntArray, positions: FloatArray, cell: FloatArray, pbc: BoolArray, neighbors: NeighborList
     ) -> PotentialEnergy:
         """Energies, forces and virial of one structure."""
 
@@ -95,7 +90,9 @@ class QFFCalculator(Calculator):
         """
         super().__init__()
         if isinstance(model, (str, Path)):
-            model = load_potential(model)
+            from qiskit_qff.model.force_field import ForceField
+
+            model = ForceField.load(Path(model) / "model.json" if Path(model).is_dir() else Path(model))
         self.force_field: Potential = model
         self._uncertainty = uncertainty
         self._estimator: UncertaintyEstimator | None = None
@@ -194,14 +191,6 @@ class QFFCalculator(Calculator):
         _check_separations(self._neighbors)
         prediction = self.force_field.evaluate(structure.numbers, structure.positions, cell, pbc, self._neighbors)
         self.results = _as_results(prediction, cell, pbc)
-
-
-def load_potential(path: str | Path) -> Potential:
-    """Read a model file, or ``model.json`` inside a directory."""
-    from qiskit_qff.model.force_field import ForceField
-
-    file = Path(path)
-    return ForceField.load(file / "model.json" if file.is_dir() else file)
 
 
 def estimator_of(potential: Potential) -> "UncertaintyEstimator":
