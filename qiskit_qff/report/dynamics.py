@@ -190,10 +190,7 @@ def _displacements(told: Mapping[str, Any], table: Mapping[str, FloatArray]) -> 
 def md_figure(log: Mapping[str, FloatArray], *, n_atoms: int, target_k: FloatArray | None = None) -> Figure:
     """Temperature and energies along a run; conserved quantity, pressure and volume where it has them.
 
-    Args:
-        log: columns of the log, each of shape ``(n_lines,)``.
-        n_atoms: to give energies per atom.
-        target_k: temperature of the thermostat in K, shape ``(n_lines,)``; None at constant energy.
+    The temperature of the thermostat has one entry a line of the log; None at constant energy.
     """
     time_ps, per_atom = log["time_fs"] / 1e3, 1e3 / n_atoms
     potential, kinetic, conserved = (
@@ -238,13 +235,7 @@ def md_figure(log: Mapping[str, FloatArray], *, n_atoms: int, target_k: FloatArr
 def radial_distribution_figure(
     r: FloatArray, curves: Mapping[str, FloatArray], *, reference: Mapping[str, FloatArray] | None = None
 ) -> Figure:
-    """Partial radial distribution functions, one small panel a pair of elements.
-
-    Args:
-        r: distances in Å, shape ``(n_bins,)``.
-        curves: g(r) by pair, each of shape ``(n_bins,)``.
-        reference: the same for a trajectory to compare with; mean absolute differences are written into the panels.
-    """
+    """Partial radial distribution functions, one small panel a pair, with differences from a reference if given."""
     n_columns = min(3, len(curves))
     n_rows = -(-len(curves) // n_columns)
     figure = Figure(figsize=(1.0 + 2.2 * n_columns, 0.8 + 1.7 * n_rows))
@@ -279,10 +270,7 @@ def displacement_figure(
 ) -> Figure:
     """Mean squared displacement of each element against the lag time, with the line of the diffusivity.
 
-    Args:
-        lag_ps: lag times in ps, shape ``(n_lags,)``.
-        curves: mean squared displacement by element in Å², each of shape ``(n_lags,)``.
-        fit: diffusivity in Å²/ps, its standard error, and the intercept in Å².
+    The fit is the diffusivity in Å²/ps, its standard error, and the intercept in Å².
     """
     figure = lines(lag_ps, curves, x_label="lag time (ps)", y_label="mean squared displacement (Å²)")
     axes = figure.axes[0]

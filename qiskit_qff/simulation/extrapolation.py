@@ -5,12 +5,14 @@ event is told once. Kept structures go to ``extrapolating.extxyz``, without ener
 labelled. At a restart the file and the counts go back to the checkpoint, like everything else.
 """
 
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
 import numpy as np
 from ase import Atoms
+from ase.io.extxyz import write_extxyz
 
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.uncertainty import Grades, UncertaintyEstimator
@@ -137,15 +139,10 @@ class ExtrapolationWatch:
 
 def _format(atoms: Atoms, grades: Grades, step: int, time_fs: float) -> str:
     """One frame of extended XYZ with a grade for every atom."""
-    atom = grades.worst
-    lattice = " ".join(f"{value:.10g}" for value in atoms.cell.array.ravel())
-    pbc = " ".join("T" if periodic else "F" for periodic in atoms.pbc)
-    cell = f'Lattice="{lattice}" ' if atoms.cell.rank else ""
-    header = (
-        f"{len(atoms)}\n{cell}Properties=species:S:1:pos:R:3:grade:R:1 step={step} time_fs={time_fs:.10g} "
-        f'largest_grade={grades.values[atom]:.6g} atom={atom} pbc="{pbc}"\n'
-    )
-    rows = zip(atoms.symbols, atoms.positions, grades.values, strict=True)
-    return header + "".join(
-        f"{symbol:2s} {x:14.8f} {y:14.8f} {z:14.8f} {grade:10.4f}\n" for symbol, (x, y, z), grade in rows
-    )
+    frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    frame.set_array("grade", grades.values)  # type: ignore[no-untyped-call]
+    largest = float(f"{grades.values[grades.worst]:.6g}")
+    frame.info = {"step": step, "time_fs": float(f"{time_fs:.10g}"), "largest_grade": largest, "atom": grades.worst}
+    text = io.StringIO()
+    write_extxyz(text, [frame], columns=["symbols", "positions", "grade"], write_results=False)
+    return text.getvalue()
