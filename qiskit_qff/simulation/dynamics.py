@@ -194,12 +194,12 @@ class Integrator:
     def exchanged_energy(self) -> float:
         """Energy in eV that thermostat and barostat have given to the atoms; NaN for Langevin dynamics."""
         match self.dynamics:
-            case VelocityVerlet():
-                return 0.0
-            case Bussi():
+            case Bussi():  # before VelocityVerlet, which it is a kind of
                 return float(self.dynamics.transferred_energy)
             case LangevinBAOAB():
                 return float("nan")
+            case VelocityVerlet():
+                return 0.0
         total = self.dynamics.atoms.get_total_energy()
         return float(total - self.dynamics.get_conserved_energy()) + self.restored_ev
 
