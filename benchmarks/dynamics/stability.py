@@ -118,12 +118,12 @@ def structure_and_transport(trajectory, log, frames, system, *, with_curves):
     row = {"heat": {"time_ps": averages(log["time_fs"] / 1e3), "temperature_k": averages(log["temperature_k"])}}
     settled = trajectory.after(0.1 * trajectory.times_ps[-1])
     if 3 in settled.numbers and settled.n_frames >= 100:
-        found, walk = transport(settled, "Li").tracer, mean_squared_displacements(settled)
+        found, walk = transport(settled, "Li"), mean_squared_displacements(settled)
         row["lithium"] = {
-            "cm2_per_s": None if found is None else found.value * CM2_PER_S,
-            "error_cm2_per_s": None if found is None else found.error * CM2_PER_S,
-            "lag_ps": walk.lag_ps.round(4).tolist(),
-            "msd_ang2": walk.curves["Li"].round(4).tolist(),
+            "cm2_per_s": None if found.diffusivity is None else found.diffusivity * CM2_PER_S,
+            "error_cm2_per_s": None if found.error is None else found.error * CM2_PER_S,
+            "lag_ps": walk["lag_ps"].round(4).tolist(),
+            "msd_ang2": walk["Li"].round(4).tolist(),
         }
     if system.has_reference:
         measured, expected = radial_distribution(settled), reference(frames)

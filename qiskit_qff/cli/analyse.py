@@ -119,21 +119,20 @@ def _analyse_one(
 ) -> dict[str, Any]:
     """One trajectory: its numbers, which are said, and its tables, which are written."""
     import numpy as np
+    from ase.io.cube import write_cube
 
     from qiskit_qff.simulation.analysis import ALL, RadialDistribution, radial_distribution_errors
     from qiskit_qff.simulation.analysis import analyse as analyse_trajectory
     from qiskit_qff.simulation.trajectory import read_trajectory
 
     with output.progress(f"reading {path.name}") as advance:
-        trajectory = read_trajectory(
-            path, frame_time_fs=frame_time_fs, skip_ps=skip_ps, progress=lambda done, total: advance("", done, total)
-        )
+        trajectory = read_trajectory(path, frame_time_fs=frame_time_fs, skip_ps=skip_ps)
         found = analyse_trajectory(trajectory, settings, progress=lambda stage: advance(stage, 1.0, 1.0))
     curves, told = dict(found.curves), dict(found.told)
     cautions = list(found.told["cautions"])
     if reference is not None and "rdf" in curves:
         (_, r), *pairs = curves["rdf"].items()
-        radial = RadialDistribution(r, dict(pairs), 0)
+        radial = RadialDistribution(r, dict(pairs), {})
         curves["rdf_reference"] = {"r_ang": reference.r, **reference.curves}
         errors = radial_distribution_errors(radial, reference)
         told |= {"rdf_mae": errors.get(ALL), "rdf_mae_partial": {n: e for n, e in errors.items() if n != ALL}}
@@ -146,7 +145,13 @@ def _analyse_one(
         values = np.column_stack(list(columns.values()))
         np.savetxt(directory / f"{name}.csv", values, fmt="%.8g", delimiter=",", header=header, comments="")
     if found.density is not None:
-        found.density.write_cube(directory / "sites.cube")
+        with (directory / "sites.cube").open("w", encoding="utf-8") as stream:
+            write_cube(
+                stream,
+                found.density.framework,
+                data=found.density.values,
+                comment=f"{settings.element} density in 1/Angstrom^3",
+            )
         told["sites"] = {"cube": "sites.cube"}
     _tell(told, output)
     return told
@@ -163,8 +168,6 @@ def _tell(told: Mapping[str, Any], output: Output) -> None:
     if "rdf_mae" in told:
         errors = {"all": told["rdf_mae"], **told["rdf_mae_partial"]}
         output.table("mean absolute difference of g(r)", ("pair", "MAE"), list(errors.items()))
-    if amplitudes := told["amplitudes_ang"]:
-        output.table("vibrations, rms distance from the mean position", ("element", "Å"), list(amplitudes.items()))
     for caution in told["cautions"]:
         output.say(f"caution      {caution}")
 

@@ -19,7 +19,7 @@ from qiskit_qff.report.page import Panel, Part, Section
 from qiskit_qff.report.record import reading
 from qiskit_qff.report.structure import MOST_ATOMS, structure_figure
 from qiskit_qff.simulation.analysis import Analysis, IonDensity
-from qiskit_qff.simulation.recording import LOG, TRAJECTORY, read_log
+from qiskit_qff.simulation.recording import LOG, TRAJECTORY, drift_mev_per_atom_per_ps, read_log
 from qiskit_qff.simulation.transport import Arrhenius, fit_arrhenius
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import iter_frames
@@ -35,10 +35,7 @@ _NUMBERS = {
     "density": ("density_g_per_cm3", "density_error_g_per_cm3", " g/cm³"),
     "diffusivity": ("diffusivity_cm2_per_s", "diffusivity_error_cm2_per_s", " cm²/s"),
     "upper bound of the diffusivity (95 %)": ("diffusivity_upper_cm2_per_s", None, " cm²/s"),
-    "charge diffusivity": ("charge_diffusivity_cm2_per_s", "charge_diffusivity_error_cm2_per_s", " cm²/s"),
-    "Haven ratio": ("haven_ratio", "haven_ratio_error", ""),
     "conductivity (Nernst-Einstein)": ("conductivity_s_per_cm", "conductivity_error_s_per_cm", " S/cm"),
-    "conductivity with correlations": ("charge_conductivity_s_per_cm", "charge_conductivity_error_s_per_cm", " S/cm"),
     "bonds in the first frame": ("n_bonds", None, ""),
     "broken in the last frame": ("broken_bonds", None, ""),
     "atoms lost": ("lost_atoms", None, ""),
@@ -47,11 +44,7 @@ _NUMBERS = {
 
 
 def md_part(directory: Path) -> Part | None:
-    """Log, structure, and the analysis beside them; None if ``qff md`` did not write this directory.
-
-    Args:
-        directory: what ``qff md`` wrote.
-    """
+    """Log, structure, and the analysis beside them; None if ``qff md`` did not write this directory."""
     if not (directory / LOG).is_file():
         return None
     log = read_log(directory / LOG)
@@ -73,11 +66,7 @@ def md_part(directory: Path) -> Part | None:
 
 
 def analysis_part(directory: Path) -> Part | None:
-    """What ``qff analyse`` wrote into a directory; None if it did not.
-
-    Args:
-        directory: perhaps holds ``analysis.json``.
-    """
+    """What ``qff analyse`` wrote into a directory; None if it did not."""
     if not (directory / ANALYSIS).is_file():
         return None
     return Part("analysis", "Trajectory analysis", _analysis_sections(directory))
@@ -183,13 +172,6 @@ def _md_panels(log: Mapping[str, FloatArray], told: Mapping[str, Any], first: Fr
     return tuple(panels)
 
 
-def drift_mev_per_atom_per_ps(log: Mapping[str, FloatArray], n_atoms: int) -> float:
-    """Slope of the conserved quantity in meV/atom/ps; NaN for too short a log."""
-    if len(log["step"]) < 3 or not np.isfinite(log["conserved_ev"]).all():
-        return math.nan
-    return float(np.polyfit(log["time_fs"] / 1e3, log["conserved_ev"], 1)[0]) * 1e3 / n_atoms
-
-
 def _displacements(told: Mapping[str, Any], table: Mapping[str, FloatArray]) -> Panel:
     """Mean squared displacements, and the line of the diffusivity."""
     (_, lag), *curves = table.items()
@@ -208,10 +190,7 @@ def _displacements(told: Mapping[str, Any], table: Mapping[str, FloatArray]) -> 
 def md_figure(log: Mapping[str, FloatArray], *, n_atoms: int, target_k: FloatArray | None = None) -> Figure:
     """Temperature and energies along a run; conserved quantity, pressure and volume where it has them.
 
-    Args:
-        log: columns of the log, each of shape ``(n_lines,)``.
-        n_atoms: to give energies per atom.
-        target_k: temperature of the thermostat in K, shape ``(n_lines,)``; None at constant energy.
+    The temperature of the thermostat has one entry a line of the log; None at constant energy.
     """
     time_ps, per_atom = log["time_fs"] / 1e3, 1e3 / n_atoms
     potential, kinetic, conserved = (
@@ -256,13 +235,7 @@ def md_figure(log: Mapping[str, FloatArray], *, n_atoms: int, target_k: FloatArr
 def radial_distribution_figure(
     r: FloatArray, curves: Mapping[str, FloatArray], *, reference: Mapping[str, FloatArray] | None = None
 ) -> Figure:
-    """Partial radial distribution functions, one small panel a pair of elements.
-
-    Args:
-        r: distances in Å, shape ``(n_bins,)``.
-        curves: g(r) by pair, each of shape ``(n_bins,)``.
-        reference: the same for a trajectory to compare with; mean absolute differences are written into the panels.
-    """
+    """Partial radial distribution functions, one small panel a pair, with differences from a reference if given."""
     n_columns = min(3, len(curves))
     n_rows = -(-len(curves) // n_columns)
     figure = Figure(figsize=(1.0 + 2.2 * n_columns, 0.8 + 1.7 * n_rows))
@@ -297,10 +270,7 @@ def displacement_figure(
 ) -> Figure:
     """Mean squared displacement of each element against the lag time, with the line of the diffusivity.
 
-    Args:
-        lag_ps: lag times in ps, shape ``(n_lags,)``.
-        curves: mean squared displacement by element in Å², each of shape ``(n_lags,)``.
-        fit: diffusivity in Å²/ps, its standard error, and the intercept in Å².
+    The fit is the diffusivity in Å²/ps, its standard error, and the intercept in Å².
     """
     figure = lines(lag_ps, curves, x_label="lag time (ps)", y_label="mean squared displacement (Å²)")
     axes = figure.axes[0]

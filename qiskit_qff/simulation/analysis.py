@@ -12,9 +12,8 @@ distance and for every number of atoms.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -40,12 +39,9 @@ from qiskit_qff.structures.neighbors import neighbor_list
 
 T = TypeVar("T")
 
-G_PER_CM3 = atomic_mass * 1e3 / 1e-24
-"""1 u/Å³ in g/cm³."""
-ALL = "all"
-"""Name of the radial distribution that does not tell elements apart."""
-LOST_ANG = 5.0
-"""An atom without any other this close, in Å, is lost."""
+G_PER_CM3 = atomic_mass * 1e3 / 1e-24  # 1 u/Å³ in g/cm³
+ALL = "all"  # name of the radial distribution that does not tell elements apart
+LOST_ANG = 5.0  # an atom without any other this close is lost
 # More evenly chosen frames than these change no radial distribution.
 _FRAMES = 2000
 # A shell ends where g(r) stays below a tenth of a uniform density for half an Å: the split first shell of a distorted
@@ -81,21 +77,11 @@ class AnalysisSettings:
 
 @dataclass(frozen=True, eq=False)
 class IonDensity:
-    """Where the ions of one element spend their time."""
+    """Number density of one element in 1/Å³ on the grid of fractional coordinates k/n; mean positions of the others."""
 
     element: str
-    """Chemical symbol."""
     values: FloatArray
-    """Number density on the grid of fractional coordinates k/n, shape ``(n_a, n_b, n_c)``, in 1/Å³."""
     framework: Atoms
-    """Mean positions of all other atoms, in the mean cell."""
-
-    def write_cube(self, path: Path) -> None:
-        """Write density and framework as a Gaussian cube file, which VESTA, VMD and ASE read; values in 1/Å³."""
-        from ase.io.cube import write_cube
-
-        with path.open("w", encoding="utf-8") as stream:
-            write_cube(stream, self.framework, data=self.values, comment=f"{self.element} density in 1/Angstrom^3")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,29 +99,14 @@ class Analysis:
 
 @dataclass(frozen=True, eq=False)
 class RadialDistribution:
-    """Radial distribution functions of one set of frames."""
+    """Radial distribution functions of one set of frames; all arrays have the shape ``(n_bins,)``."""
 
     r: FloatArray
-    """Centres of the shells, shape ``(n_bins,)``, in Å."""
+    """Centres of the shells in Å."""
     curves: Mapping[str, FloatArray]
-    """g(r) by pair, named like ``Li-S`` in order of atomic number, and ``all``; each shape ``(n_bins,)``."""
-    n_frames: int
-    """Number of frames averaged over."""
-    neighbors: Mapping[str, FloatArray] = field(default_factory=dict)
-    """Running coordination number by ordered pair: ``Li-S`` counts the S up to the end of a shell around a Li; each
-    shape ``(n_bins,)``."""
-
-
-@dataclass(frozen=True)
-class Shell:
-    """First coordination shell of one element around another."""
-
-    peak_ang: float
-    """Distance of the first peak of g(r) in Å."""
-    end_ang: float
-    """Where the shell ends in Å."""
-    neighbors: float
-    """Mean number of neighbours up to there."""
+    """g(r) by pair, named like ``Li-S`` in order of atomic number, and ``all``."""
+    neighbors: Mapping[str, FloatArray]
+    """Running coordination number by ordered pair: ``Li-S`` counts the S up to the end of a shell around a Li."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,13 +114,11 @@ class BondReport:
     """What became of the bonds of the first frame."""
 
     n_bonds: int
-    """Number of bonds in the first frame."""
+    # Fraction of them unbroken in each frame; 1 if there were none.
     persistence: FloatArray
-    """Fraction of them unbroken in each frame, shape ``(n_frames,)``; 1 if there were none."""
-    broken: tuple[tuple[int, int], ...]
-    """Pairs of atoms whose bond is broken in the last frame."""
-    lost: tuple[int, ...]
-    """Atoms that have no neighbour in the last frame, although they had one in the first."""
+    # Pairs whose bond is broken in the last frame, and atoms that have lost all neighbours by then.
+    broken: list[list[int]]
+    lost: list[int]
 
 
 def analyse(
@@ -177,28 +146,21 @@ def analyse(
         ends = radial.r + 0.5 * (radial.r[1] - radial.r[0])
         curves |= {"rdf": {"r_ang": radial.r, **radial.curves}, "coordination": {"r_ang": ends, **radial.neighbors}}
         told["rdf_peaks_ang"] = {name: float(radial.r[g.argmax()]) for name, g in radial.curves.items() if g.any()}
-        told["coordination"] = {name: vars(shell) for name, shell in coordination_shells(radial).items()}
-    displacements = attempt("displacements", lambda: mean_squared_displacements(trajectory, element))
-    if displacements is not None:
-        curves["msd"] = {"lag_ps": displacements.lag_ps, **displacements.curves}
-        told["msd_last_ang2"] = {name: float(curve[-1]) for name, curve in displacements.curves.items()}
+        told["coordination"] = coordination_shells(radial)
+    if displacements := attempt("displacements", lambda: mean_squared_displacements(trajectory, element)):
+        curves["msd"] = displacements
+        told["msd_last_ang2"] = {name: float(curve[-1]) for name, curve in list(displacements.items())[1:]}
     moving = attempt(
         f"diffusivity of {element}", lambda: transport(trajectory, element, fit_from_ps=settings.fit_from_ps)
     )
     told["diffusivity_element"] = element
     told |= _transport(moving, told["volume_ang3"], told["temperature_k"], settings.charge, cautions)
-    told["amplitudes_ang"] = _amplitudes(trajectory, element, diffuses=moving is not None and not moving.is_caged)
-    vibrations = attempt("vibrations", lambda: _vibrations(trajectory))
-    if vibrations is not None:
+    if vibrations := attempt("vibrations", lambda: _vibrations(trajectory)):
         curves["vdos"] = vibrations
         frequencies, fastest = vibrations["frequency_thz"], _FASTEST[bool((trajectory.numbers == 1).any())]
         peaks = {name: float(frequencies[curve.argmax()]) for name, curve in list(vibrations.items())[1:]}
         highest = float(frequencies[-1])
-        told["vibrations"] = {
-            "resolution_thz": float(frequencies[1]),
-            "highest_thz": highest,
-            "highest_peak_thz": peaks,
-        }
+        told["vibrations"] = {"highest_thz": highest, "highest_peak_thz": peaks}
         if highest < fastest:
             cautions.append(
                 f"velocities show vibrations up to {highest:.3g} THz; faster ones appear at wrong places. For all of "
@@ -249,11 +211,13 @@ def radial_distribution(trajectory: Trajectory, *, r_max: float = 6.0, n_bins: i
         f"{names[a]}-{names[b]}": pairs[a, b].cumsum() / (counts[a] * len(frames))
         for a, b in product(range(n), repeat=2)
     }
-    return RadialDistribution(0.5 * (edges[1:] + edges[:-1]), curves, len(frames), neighbors)
+    return RadialDistribution(0.5 * (edges[1:] + edges[:-1]), curves, neighbors)
 
 
-def coordination_shells(found: RadialDistribution) -> dict[str, Shell]:
+def coordination_shells(found: RadialDistribution) -> dict[str, dict[str, float]]:
     """First coordination shell of every ordered pair of elements, named like ``Li-S``: the neighbours S of a Li.
+
+    Of each, the distance of the peak and the end of the shell in Å, and the mean number of neighbours up to there.
 
     A shell ends where g(r) stays near zero. Where it never does, as around the ions of a melt, it ends at the lowest
     point between the first two peaks. Peaks are sought in g(r) smoothed over 0.1 Å, and count if they stand out by at
@@ -270,7 +234,11 @@ def coordination_shells(found: RadialDistribution) -> dict[str, Shell]:
         # A peak right at the end of the curve counts too: the shell before it is whole.
         peaks, _ = find_peaks(np.append(smooth, 0.0), prominence=0.1 * smooth.max())
         if len(peaks) and (end := _end_of_shell(curve, smooth, peaks.tolist(), step)) is not None:
-            shells[name] = Shell(float(found.r[peaks[0]]), float(found.r[end] + 0.5 * step), float(neighbors[end]))
+            shells[name] = {
+                "peak_ang": float(found.r[peaks[0]]),
+                "end_ang": float(found.r[end] + 0.5 * step),
+                "neighbors": float(neighbors[end]),
+            }
     return shells
 
 
@@ -324,8 +292,8 @@ def bond_report(trajectory: Trajectory, *, reach: float = LOST_ANG) -> BondRepor
     return BondReport(
         n_bonds=len(one),
         persistence=1.0 - broken.mean(axis=1) if len(one) else np.ones(trajectory.n_frames),
-        broken=tuple((int(i), int(j)) for i, j in zip(one[broken[-1]], other[broken[-1]], strict=True)),
-        lost=tuple(int(i) for i in np.flatnonzero(had & ~has)),
+        broken=np.stack([one, other], axis=1)[broken[-1]].tolist(),
+        lost=np.flatnonzero(had & ~has).tolist(),
     )
 
 
@@ -363,10 +331,9 @@ def _thermodynamics(trajectory: Trajectory, temperature_k: float | None, caution
 def _transport(
     moving: Transport | None, volume: float | None, temperature_k: float | None, charge: float, cautions: list[str]
 ) -> dict[str, Any]:
-    """Diffusivities and conductivities."""
-    told: dict[str, Any] = dict.fromkeys(
-        ("diffusivity_cm2_per_s", "diffusivity_error_cm2_per_s", "conductivity_s_per_cm", "haven_ratio", "is_caged")
-    )
+    """Diffusivity and conductivity."""
+    numbers = ("diffusivity_cm2_per_s", "diffusivity_error_cm2_per_s", "conductivity_s_per_cm", "is_caged")
+    told: dict[str, Any] = dict.fromkeys(numbers)
     if moving is None:
         return told
     cautions += moving.cautions
@@ -374,25 +341,18 @@ def _transport(
     told |= {"n_hops": moving.n_hops, "msd_intercept_ang2": moving.intercept_ang2}
     told["diffusivity_upper_cm2_per_s"] = None if moving.upper is None else moving.upper * CM2_PER_S
     told["diffusivity_fit_range_ps"] = moving.fit_range_ps
-    known = {"": moving.tracer}
-    if moving.haven_ratio is not None:
-        told["haven_ratio"], told["haven_ratio_error"] = moving.haven_ratio
-        known["charge_"] = moving.charge
-    has_conditions = volume is not None and temperature_k is not None
-    if moving.tracer is not None and not has_conditions:
+    if moving.diffusivity is None or moving.error is None or moving.interval is None:
+        return told
+    told["diffusivity_cm2_per_s"] = moving.diffusivity * CM2_PER_S
+    told["diffusivity_error_cm2_per_s"] = moving.error * CM2_PER_S
+    told["diffusivity_interval95_cm2_per_s"] = [CM2_PER_S * end for end in moving.interval]
+    if volume is None or temperature_k is None:
         cautions.append("no conductivity: it needs a volume and a temperature (--temperature)")
-    for name, found in known.items():
-        if found is None:
-            continue
-        told[f"{name}diffusivity_cm2_per_s"] = found.value * CM2_PER_S
-        told[f"{name}diffusivity_error_cm2_per_s"] = found.error * CM2_PER_S
-        told[f"{name}diffusivity_interval95_cm2_per_s"] = [CM2_PER_S * end for end in found.interval]
-        if volume is not None and temperature_k is not None:
-            per_unit = conductivity_s_per_cm(
-                1.0, n_ions=moving.n_ions, volume_ang3=volume, temperature_k=temperature_k, charge=charge
-            )
-            told[f"{name}conductivity_s_per_cm"] = found.value * per_unit
-            told[f"{name}conductivity_error_s_per_cm"] = found.error * per_unit
+        return told
+    for name, value in (("conductivity", moving.diffusivity), ("conductivity_error", moving.error)):
+        told[f"{name}_s_per_cm"] = conductivity_s_per_cm(
+            value, n_ions=moving.n_ions, volume_ang3=volume, temperature_k=temperature_k, charge=charge
+        )
     return told
 
 
@@ -404,18 +364,6 @@ def _largest_move(trajectory: Trajectory) -> float:
     cells = np.where(pbc[:, None], trajectory.cells[1:], np.eye(3))
     moves = np.einsum("tai,tij->taj", np.diff(trajectory.positions, axis=0), np.linalg.inv(cells))
     return float(np.abs(moves[:, :, pbc]).max())
-
-
-def _amplitudes(trajectory: Trajectory, element: str, *, diffuses: bool) -> dict[str, float]:
-    """Root mean squared distance from the mean position by element, in Å."""
-    positions = relative_to_framework(trajectory, element)
-    squares = ((positions - positions.mean(axis=0)) ** 2).sum(axis=2).mean(axis=0)
-    names = {chemical_symbols[number]: number for number in np.unique(trajectory.numbers)}
-    return {
-        name: float(np.sqrt(squares[trajectory.numbers == number].mean()))
-        for name, number in names.items()
-        if not (diffuses and name == element)
-    }
 
 
 def _vibrations(trajectory: Trajectory) -> dict[str, FloatArray]:

@@ -30,23 +30,23 @@ SAME_SITE = 0.01
 
 
 class PotentialEnergy(Protocol):
-    """What one structure has in the eyes of a potential."""
+    """What a potential says of one structure: energies in eV, forces in eV/Å, and dE/d(strain) in eV."""
 
     @property
     def energy(self) -> float:
-        """Total energy in eV."""
+        """Of the whole structure."""
 
     @property
     def energies(self) -> FloatArray:
-        """Energy of each atom, shape ``(n_atoms,)``, in eV."""
+        """Of each atom, shape ``(n_atoms,)``."""
 
     @property
     def forces(self) -> FloatArray:
-        """Forces, shape ``(n_atoms, 3)``, in eV/Å."""
+        """Shape ``(n_atoms, 3)``."""
 
     @property
     def virial(self) -> FloatArray:
-        """Derivative of the energy with strain, shape ``(3, 3)``, in eV."""
+        """Shape ``(3, 3)``."""
 
 
 class Potential(Protocol):
@@ -61,12 +61,7 @@ class Potential(Protocol):
         """Reach of the interaction in Å."""
 
     def evaluate(
-        self,
-        numbers: IntArray,
-        positions: FloatArray,
-        cell: FloatArray,
-        pbc: BoolArray,
-        neighbors: NeighborList,
+        self, numbers: IntArray, positions: FloatArray, cell: FloatArray, pbc: BoolArray, neighbors: NeighborList
     ) -> PotentialEnergy:
         """Energies, forces and virial of one structure."""
 
@@ -95,7 +90,9 @@ class QFFCalculator(Calculator):
         """
         super().__init__()
         if isinstance(model, (str, Path)):
-            model = load_potential(model)
+            from qiskit_qff.model.force_field import ForceField
+
+            model = ForceField.load(Path(model) / "model.json" if Path(model).is_dir() else Path(model))
         self.force_field: Potential = model
         self._uncertainty = uncertainty
         self._estimator: UncertaintyEstimator | None = None
@@ -121,14 +118,10 @@ class QFFCalculator(Calculator):
         return self._neighbors
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
-        """Which of positions, numbers, cell and pbc differ from those of the last calculation.
+        """Which of positions, numbers, cell and pbc differ at all from those of the last calculation.
 
         PERF: ASE's own comparison costs a quarter of a millisecond, twice a step; charges and magnetic
         moments, which it also compares, mean nothing here.
-
-        Args:
-            atoms: the structure.
-            tol: ignored; any difference counts.
         """
         del tol
         if self.atoms is None:
@@ -169,7 +162,13 @@ class QFFCalculator(Calculator):
     def _estimate(self) -> None:
         """Add uncertainties to the results."""
         if self._estimator is None:
-            self._estimator = estimator_of(self.force_field)
+            from qiskit_qff.model.fence import FencedForceField
+            from qiskit_qff.model.force_field import ForceField
+
+            field = self.force_field.field if isinstance(self.force_field, FencedForceField) else self.force_field
+            if not isinstance(field, ForceField):
+                raise ConfigError(f"{type(field).__name__} has no uncertainties; a ForceField does.")
+            self._estimator = field.uncertainty()
         kinds = species_index(self._known_numbers, self.force_field.species, where="structure")
         found = self._estimator.evaluate(kinds, self.neighbors)
         values = (found.energy_std, found.force_std, found.grades.values)
@@ -191,51 +190,20 @@ class QFFCalculator(Calculator):
         cell, pbc = structure.cell.array, structure.pbc
         self._neighbors = None  # none of an earlier structure, should this one be refused
         self._neighbors = self._verlet_list.update(structure.positions, cell, pbc)
-        _check_separations(self._neighbors)
+        if self._neighbors.n_pairs and self._neighbors.distances.min() < SAME_SITE:
+            pair = int(self._neighbors.distances.argmin())
+            center = int(np.searchsorted(self._neighbors.first, pair, side="right")) - 1
+            raise DataError(
+                f"atoms {center} and {self._neighbors.neighbor[pair]} are {self._neighbors.distances[pair]:.2g} Å "
+                "apart: two atoms on one site. Remove the duplicate, or check the cell."
+            )
         prediction = self.force_field.evaluate(structure.numbers, structure.positions, cell, pbc, self._neighbors)
-        self.results = _as_results(prediction, cell, pbc)
-
-
-def load_potential(path: str | Path) -> Potential:
-    """Read a model file, or ``model.json`` inside a directory."""
-    from qiskit_qff.model.force_field import ForceField
-
-    file = Path(path)
-    return ForceField.load(file / "model.json" if file.is_dir() else file)
-
-
-def estimator_of(potential: Potential) -> "UncertaintyEstimator":
-    """What tells uncertainties of a potential, within walls or without."""
-    from qiskit_qff.model.fence import FencedForceField
-    from qiskit_qff.model.force_field import ForceField
-
-    field = potential.field if isinstance(potential, FencedForceField) else potential
-    if not isinstance(field, ForceField):
-        raise ConfigError(f"{type(field).__name__} tells no uncertainties; a ForceField does.")
-    return field.uncertainty()
-
-
-def _check_separations(neighbors: NeighborList) -> None:
-    """Refuse two atoms on one site."""
-    if neighbors.n_pairs and neighbors.distances.min() < SAME_SITE:
-        pair = int(neighbors.distances.argmin())
-        center = int(np.searchsorted(neighbors.first, pair, side="right")) - 1
-        other, distance = int(neighbors.neighbor[pair]), neighbors.distances[pair]
-        raise DataError(
-            f"atoms {center} and {other} are {distance:.2g} Å apart: "
-            "two atoms on one site. Remove the duplicate, or check the cell."
-        )
-
-
-def _as_results(prediction: PotentialEnergy, cell: FloatArray, pbc: BoolArray) -> dict[str, Any]:
-    """Put a prediction into ASE's dictionary; a stress exists only where all directions are periodic."""
-    results: dict[str, Any] = {
-        "energy": prediction.energy,
-        "free_energy": prediction.energy,
-        "energies": prediction.energies,
-        "forces": prediction.forces,
-    }
-    if pbc.all():
-        stress = prediction.virial / abs(np.linalg.det(cell))
-        results["stress"] = stress.ravel()[[0, 4, 8, 5, 2, 1]]
-    return results
+        self.results = {
+            "energy": prediction.energy,
+            "free_energy": prediction.energy,
+            "energies": prediction.energies,
+            "forces": prediction.forces,
+        }
+        if pbc.all():
+            stress = prediction.virial / abs(np.linalg.det(cell))
+            self.results["stress"] = stress.ravel()[[0, 4, 8, 5, 2, 1]]

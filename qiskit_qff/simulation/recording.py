@@ -11,9 +11,9 @@ previous checkpoint or the new one.
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,90 +29,54 @@ from qiskit_qff.errors import DataError
 TRAJECTORY = "trajectory.extxyz"
 LOG = "log.csv"
 CHECKPOINT = "checkpoint.npz"
-FORMAT_VERSION = 2
-"""Of checkpoints."""
+FORMAT_VERSION = 2  # of checkpoints
 
 
-@dataclass(frozen=True)
-class LogEntry:
-    """One line of the log."""
-
-    step: int
-    """Number of steps done."""
-    time_fs: float
-    """Simulated time in fs."""
-    temperature_k: float
-    """Instantaneous temperature in K."""
-    potential_ev: float
-    """Potential energy in eV."""
-    kinetic_ev: float
-    """Kinetic energy in eV."""
-    total_ev: float
-    """Their sum in eV."""
-    conserved_ev: float
-    """Conserved quantity of the ensemble in eV, the thermostat's work included; NaN for Langevin dynamics."""
-    pressure_gpa: float
-    """Instantaneous pressure in GPa, kinetic part included; NaN unless periodic in all directions."""
-    volume_ang3: float
-    """Volume in Å³; NaN unless periodic in all directions."""
-    max_force_ev_per_ang: float
-    """Largest force on an atom in eV/Å."""
-
-
-LOG_COLUMNS = tuple(field.name for field in fields(LogEntry))
+# The conserved quantity includes the thermostat's work and is empty for Langevin dynamics; pressure, kinetic part
+# included, and volume are empty unless the structure is periodic in all directions.
+LOG_COLUMNS = (
+    *("step", "time_fs", "temperature_k", "potential_ev", "kinetic_ev", "total_ev", "conserved_ev"),
+    *("pressure_gpa", "volume_ang3", "max_force_ev_per_ang"),
+)
 
 
 class Recorder:
-    """The open trajectory and log of one run."""
+    """The growing files of one run."""
 
-    def __init__(self, directory: Path, *, file_sizes: Mapping[str, int] | None = None) -> None:
-        """Open the files: new and empty, or truncated to the sizes of a checkpoint.
-
-        Args:
-            file_sizes: length in bytes of each file at the checkpoint; None for a new run.
-        """
-        self._files: dict[str, IO[bytes]] = {}
+    def __init__(self, directory: Path, names: Sequence[str], sizes: Mapping[str, int]) -> None:
+        """Open the files, truncated to their sizes in bytes at a checkpoint; others are new and empty."""
+        self.files: dict[str, IO[bytes]] = {}
         with ExitStack() as opened:
-            for name in (TRAJECTORY, LOG):
-                size = None if file_sizes is None else file_sizes[name]
-                self._files[name] = opened.enter_context(open_at(directory / name, size))
-            opened.pop_all()  # both are open: keep them open
-        if file_sizes is None:
-            self._files[LOG].write((",".join(LOG_COLUMNS) + "\n").encode())
+            for name in names:
+                self.files[name] = opened.enter_context(_open_at(directory / name, sizes.get(name)))
+            self.close = opened.pop_all().close
+        if LOG not in sizes:
+            self.files[LOG].write((",".join(LOG_COLUMNS) + "\n").encode())
 
-    def write(self, atoms: Atoms, entry: LogEntry) -> None:
+    def write(self, atoms: Atoms, entry: Mapping[str, float]) -> None:
         """Add one frame and one log entry."""
         frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, momenta=atoms.get_momenta())
         # Sums over atoms differ between processes in the last bit, so they are rounded for files that do not.
-        tags = {"energy": entry.potential_ev, "time_fs": entry.time_fs, "temperature_k": entry.temperature_k}
-        frame.info = {"step": entry.step} | {name: float(f"{value:.10g}") for name, value in tags.items()}
+        tags = {"energy": entry["potential_ev"], "time_fs": entry["time_fs"], "temperature_k": entry["temperature_k"]}
+        frame.info = {"step": entry["step"]} | {name: float(f"{value:.10g}") for name, value in tags.items()}
         text = io.StringIO()
         write_extxyz(text, [frame], columns=["symbols", "positions", "momenta"], write_results=False)
-        cells = ("" if np.isnan(value) else f"{value:.12g}" for value in astuple(entry))
-        self._files[TRAJECTORY].write(text.getvalue().encode())
-        self._files[LOG].write((",".join(cells) + "\n").encode())
-        for stream in self._files.values():
+        cells = ("" if np.isnan(entry[name]) else f"{entry[name]:.12g}" for name in LOG_COLUMNS)
+        self.files[TRAJECTORY].write(text.getvalue().encode())
+        self.files[LOG].write((",".join(cells) + "\n").encode())
+        for stream in self.files.values():
             stream.flush()  # whole frames only: the files of a running or killed run can be read
 
     def sync(self) -> dict[str, int]:
         """Force everything to disk and return the length of each file in bytes."""
-        for stream in self._files.values():
+        for stream in self.files.values():
             stream.flush()
             os.fsync(stream.fileno())
-        return {name: stream.tell() for name, stream in self._files.items()}
-
-    def close(self) -> None:
-        """Close both files."""
-        for stream in self._files.values():
-            stream.close()
+        return {name: stream.tell() for name, stream in self.files.items()}
 
 
-def open_at(path: Path, size: int | None) -> IO[bytes]:
-    """Open a file for appending after truncating it.
-
-    Args:
-        size: length to keep in bytes; None for nothing.
-    """
+def _open_at(path: Path, size: int | None) -> IO[bytes]:
+    """Open a file for appending after truncating it to a size in bytes; None for nothing."""
     found = path.stat().st_size if path.exists() else 0
     if size is not None and found < size:
         raise DataError(
@@ -146,6 +110,13 @@ def read_log(path: Path) -> dict[str, FloatArray]:
     return {name: table[:, column] for column, name in enumerate(LOG_COLUMNS)}
 
 
+def drift_mev_per_atom_per_ps(log: Mapping[str, FloatArray], n_atoms: int) -> float:
+    """Slope of a straight line through the conserved quantity in meV/atom/ps; NaN for too short a log."""
+    if len(log["step"]) < 3 or not np.isfinite(log["conserved_ev"]).all():
+        return float("nan")
+    return float(np.polyfit(log["time_fs"] / 1e3, log["conserved_ev"], 1)[0]) * 1e3 / n_atoms
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """Everything that a run needs to continue.
@@ -155,28 +126,25 @@ class Checkpoint:
     """
 
     step: int
-    """Number of steps done."""
+    # In Å, not wrapped into the cell; momenta in ASE's units.
     positions: FloatArray
-    """Positions, shape ``(n_atoms, 3)``, in Å, not wrapped into the cell."""
     momenta: FloatArray
-    """Momenta, shape ``(n_atoms, 3)``, in ASE units."""
     cell: FloatArray
-    """Cell vectors as rows, shape ``(3, 3)``, in Å."""
+    # Energy in eV that thermostat and barostat have given to the atoms; 0 where it is not defined.
     exchanged_ev: float
-    """Energy in eV that thermostat and barostat have given to the atoms; 0 where it is not defined."""
+    # Of NumPy's bit generator.
     random_state: Mapping[str, Any]
-    """State of NumPy's bit generator."""
+    # Length in bytes of each growing file.
     file_sizes: Mapping[str, int]
-    """Length in bytes of each growing file at this step."""
+    # Settings, model and structure of the run.
     identity: Mapping[str, Any]
-    """Settings, model and structure of the run."""
-    watch: Mapping[str, Any] = field(default_factory=dict)
-    """State of the extrapolation watch; empty if there was none."""
+    # State of the extrapolation watch; empty if there was none.
+    watch: Mapping[str, Any]
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Replace a checkpoint atomically."""
-    values = {entry.name: getattr(checkpoint, entry.name) for entry in fields(checkpoint)}
+    values = dict(vars(checkpoint))
     arrays = {name: values.pop(name) for name in ("positions", "momenta", "cell")}
     content = io.BytesIO()
     np.savez(content, document=np.array(json.dumps({"format_version": FORMAT_VERSION, **values})), **arrays)
@@ -194,7 +162,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
                 f"{path}: checkpoint format {version}, expected {FORMAT_VERSION}: written by another version of "
                 "qiskit_qff. Use that version, or start the run anew with --restart."
             )
-        _check_arrays(arrays)
+        sizes = {name: int(size) for name, size in document["file_sizes"].items()}
+        _check(arrays, sizes)
         return Checkpoint(
             step=int(document["step"]),
             positions=arrays["positions"],
@@ -202,7 +171,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             cell=arrays["cell"],
             exchanged_ev=float(document["exchanged_ev"]),
             random_state=document["random_state"],
-            file_sizes=document["file_sizes"],
+            file_sizes=sizes,
             identity=document["identity"],
             watch=document["watch"],
         )
@@ -210,10 +179,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise DataError(f"{path}: damaged checkpoint ({error}). Start the run anew with --restart.") from error
 
 
-def _check_arrays(arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse arrays that describe no atoms."""
+def _check(arrays: Mapping[str, NDArray[Any]], sizes: Mapping[str, int]) -> None:
+    """Refuse arrays that describe no atoms, and a checkpoint that does not know its files."""
     n_atoms = len(np.atleast_1d(arrays["positions"]))
     for name, shape in (("positions", (n_atoms, 3)), ("momenta", (n_atoms, 3)), ("cell", (3, 3))):
         values = arrays[name]
         if values.shape != shape or values.dtype.kind != "f" or not np.isfinite(values).all():
             raise ValueError(f"'{name}' are not {shape} finite numbers")
+    if not {TRAJECTORY, LOG} <= set(sizes):
+        raise ValueError("no file sizes")

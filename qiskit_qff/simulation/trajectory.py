@@ -8,8 +8,8 @@ other. Between two frames an atom is taken to have moved by the nearest image of
 so frames must follow so closely that no atom moves by half a cell vector in between.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from ase.data import atomic_masses
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.reading import count_frames, iter_frames
+from qiskit_qff.structures.reading import read_frames
 
 # ASE's unit of velocity in Å/ps.
 _ANG_PER_PS = 1e3 * units.fs
@@ -29,20 +29,14 @@ _ANG_PER_PS = 1e3 * units.fs
 class Trajectory:
     """Frames of one simulation, in time order, in memory."""
 
-    numbers: IntArray
-    """Atomic numbers, shape ``(n_atoms,)``."""
-    positions: FloatArray
-    """Positions followed across borders, shape ``(n_frames, n_atoms, 3)``, in Å."""
-    cells: FloatArray
-    """Cell vectors as rows, shape ``(n_frames, 3, 3)``, in Å."""
+    numbers: IntArray  # shape (n_atoms,)
+    positions: FloatArray  # followed across borders, shape (n_frames, n_atoms, 3), in Å
+    cells: FloatArray  # cell vectors as rows, shape (n_frames, 3, 3), in Å
     pbc: BoolArray
-    """Which cell vectors are periods, shape ``(3,)``."""
+    # Of each frame in ps, Å/ps and K; None where the file does not say.
     times_ps: FloatArray | None
-    """Time of each frame, shape ``(n_frames,)``, in ps; None where the file does not say."""
     velocities: FloatArray | None = None
-    """Velocities, shape ``(n_frames, n_atoms, 3)``, in Å/ps; None where the file has none."""
     temperatures_k: FloatArray | None = None
-    """Temperature of each frame, shape ``(n_frames,)``, in K; None where the file does not say."""
 
     @property
     def n_frames(self) -> int:
@@ -60,15 +54,11 @@ class Trajectory:
         kept = times - times[0] >= time_ps - 1e-9
         if not kept.any():
             raise DataError(f"nothing is left after {time_ps} ps: the trajectory covers {np.ptp(times):g} ps.")
-        return Trajectory(
-            numbers=self.numbers,
-            positions=self.positions[kept],
-            cells=self.cells[kept],
-            pbc=self.pbc,
-            times_ps=times[kept],
-            velocities=None if self.velocities is None else self.velocities[kept],
-            temperatures_k=None if self.temperatures_k is None else self.temperatures_k[kept],
-        )
+        changed = {
+            name: None if (values := getattr(self, name)) is None else values[kept]
+            for name in ("positions", "cells", "times_ps", "velocities", "temperatures_k")
+        }
+        return replace(self, **changed)
 
     def require_times(self) -> FloatArray:
         """The times, in ps."""
@@ -89,57 +79,40 @@ class Trajectory:
         return float(steps.mean())
 
 
-def read_trajectory(
-    path: Path,
-    *,
-    frame_time_fs: float | None = None,
-    skip_ps: float = 0.0,
-    progress: Callable[[float, float], None] = lambda _done, _total: None,
-) -> Trajectory:
+def read_trajectory(path: Path, *, frame_time_fs: float | None = None, skip_ps: float = 0.0) -> Trajectory:
     """Read a trajectory; every frame must hold the same atoms in the same order.
 
     Args:
-        path: any structure file; trajectories of ``qff md`` carry their times.
+        path: any structure file; trajectories of ``qff md`` and LAMMPS carry their times.
         frame_time_fs: time between frames in fs, for files that do not carry it.
+        skip_ps: equilibration to leave out, in ps.
     """
-    total = count_frames(path)
-    positions, cells, times, velocities, temperatures = [], [], [], [], []
-    first: Frame | None = None
-    for index, frame in enumerate(iter_frames(path)):
-        first = frame if first is None else first
+    frames = read_frames(path)
+    first = frames[0]
+    for frame in frames:
         if not np.array_equal(frame.numbers, first.numbers) or not np.array_equal(frame.pbc, first.pbc):
             raise DataError(f"{frame.where}: other atoms or periods than in the first frame; not a trajectory.")
-        positions.append(frame.positions)
-        cells.append(frame.cell)
-        times.append(_time_ps(frame, index, frame_time_fs))
-        velocities.append(None if frame.momenta is None else velocities_of(frame.momenta, frame.numbers))
-        temperatures.append(_number(frame, "temperature_k"))
-        if index % 100 == 0:
-            progress(index, total)
-    if first is None:
-        raise DataError(f"{path}: has no frames.")
+    cells = np.array([frame.cell for frame in frames])
+    times = [_time_ps(frame, index, frame_time_fs) for index, frame in enumerate(frames)]
     whole = Trajectory(
         numbers=first.numbers,
-        positions=follow_across_borders(np.array(positions), np.array(cells), first.pbc),
-        cells=np.array(cells),
+        positions=follow_across_borders(np.array([frame.positions for frame in frames]), cells, first.pbc),
+        cells=cells,
         pbc=first.pbc,
         times_ps=_all_or_none(times),
-        velocities=_all_or_none(velocities),
-        temperatures_k=_all_or_none(temperatures),
-    )
+        velocities=_all_or_none([
+            None if frame.momenta is None else frame.momenta / atomic_masses[first.numbers][:, None] * _ANG_PER_PS
+            for frame in frames
+        ]),
+        temperatures_k=_all_or_none([_number(frame, "temperature_k") for frame in frames]),
+    )  # fmt: skip
     return whole.after(skip_ps) if skip_ps > 0.0 else whole
 
 
 def follow_across_borders(positions: FloatArray, cells: FloatArray, pbc: BoolArray) -> FloatArray:
-    """Undo the jumps of atoms that were put back into the cell.
+    """Undo the jumps of atoms that were put back into the cell; the first frame is unchanged.
 
-    Args:
-        positions: shape ``(n_frames, n_atoms, 3)``, in Å.
-        cells: shape ``(n_frames, 3, 3)``, in Å.
-        pbc: shape ``(3,)``.
-
-    Returns:
-        Continuous positions, shape ``(n_frames, n_atoms, 3)``; the first frame is unchanged.
+    Positions have the shape ``(n_frames, n_atoms, 3)``, cells ``(n_frames, 3, 3)``, both in Å.
     """
     complete = np.where(pbc[:, None], cells, np.eye(3))
     fractional = np.einsum("tai,tij->taj", positions, np.linalg.inv(complete))
@@ -147,12 +120,6 @@ def follow_across_borders(positions: FloatArray, cells: FloatArray, pbc: BoolArr
     images[1:] = -np.cumsum(np.round(np.diff(fractional, axis=0)) * pbc, axis=0)
     followed: FloatArray = positions + np.einsum("tai,tij->taj", images, complete)
     return followed
-
-
-def velocities_of(momenta: FloatArray, numbers: IntArray) -> FloatArray:
-    """Velocities in Å/ps from momenta in ASE's units; shapes ``(n_atoms, 3)`` and ``(n_atoms,)``."""
-    velocities: FloatArray = momenta / atomic_masses[numbers][:, None] * _ANG_PER_PS
-    return velocities
 
 
 def _all_or_none(values: Sequence[FloatArray | float | None]) -> FloatArray | None:

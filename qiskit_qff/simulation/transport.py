@@ -1,13 +1,12 @@
 r"""Diffusivity and conductivity of an ion that diffuses; an upper bound for one that stays in its cage.
 
-.. math:: D^* = \tfrac16 \frac{d}{dt} \langle |r_i(t_0 + t) - r_i(t_0)|^2 \rangle, \qquad
-          D_\sigma = \frac{1}{6 N} \frac{d}{dt} \langle |\textstyle\sum_i r_i(t_0 + t) - r_i(t_0)|^2 \rangle
+.. math:: D^* = \tfrac16 \frac{d}{dt} \langle |r_i(t_0 + t) - r_i(t_0)|^2 \rangle
 
-are the tracer diffusivity of one element and its charge diffusivity, which includes correlations between ions; their
-ratio is the Haven ratio. Positions are relative to the framework: the centre of mass of the other elements. kinisi
-estimates both, by Bayesian regression of the mean squared displacement with the covariance between lag times.
-Conductivities follow from the Nernst-Einstein relation, :math:`\sigma = N z^2 e^2 D / (V k_B T)`, and activation
-energies from :math:`\ln D = \ln D_0 - E_a / (k_B T)`.
+is the tracer diffusivity of one element, with positions relative to the framework: the centre of mass of the other
+elements. kinisi estimates it by Bayesian regression of the mean squared displacement with the covariance between lag
+times. Conductivities follow from the Nernst-Einstein relation, :math:`\sigma = N z^2 e^2 D / (V k_B T)`, and activation
+energies from :math:`\ln D = \ln D_0 - E_a / (k_B T)`. Correlations between ions (the Haven ratio) are left to kinisi's
+``JumpDiffusionAnalyzer``: their error is too large in runs of usual length.
 
 **Caged ions.** A regression always gives a number, and kinisi does not ask whether ions diffuse at all; that check is
 ours. It looks at the mean squared displacement over lag times from 5 % to 50 % of the trajectory: its exponent (1 for
@@ -20,8 +19,7 @@ References:
     how reliable a diffusivity is: doi:10.1038/s41524-018-0074-y.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,14 +31,10 @@ from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.errors import DataError, MissingDependencyError
 from qiskit_qff.simulation.trajectory import Trajectory
 
-#: 1 Å²/ps in cm²/s.
-CM2_PER_S = 1e-4
-#: 1 e²/(eV Å ps) in S/cm.
-S_PER_CM = elementary_charge / 1e-8 / 1e-12
-#: Lag times of the fit, in parts of the trajectory.
-FIT_RANGE = (0.05, 0.5)
-#: Length of a hop in Å, a usual distance between lithium sites.
-HOP_ANG = 3.0
+CM2_PER_S = 1e-4  # 1 Å²/ps in cm²/s
+S_PER_CM = elementary_charge / 1e-8 / 1e-12  # 1 e²/(eV Å ps) in S/cm
+FIT_RANGE = (0.05, 0.5)  # lag times of the fit, in parts of the trajectory
+HOP_ANG = 3.0  # a usual distance between lithium sites
 _FEWEST_FRAMES = 40
 # More frames and lags than these change no diffusivity.
 _FRAMES, _LAGS, _ORIGINS = 2000, 30, 5000
@@ -50,71 +44,41 @@ _CAGED, _SLOW, _BALLISTIC = 0.2, 0.7, 1.5
 _VIBRATION_ANG2 = 1.0
 # Hops that a diffusivity needs at least, and that a good one rests on.
 _FEWEST_HOPS, _ENOUGH_HOPS = 3.0, 30.0
-# Relative error of a Haven ratio that is still told.
-_WIDEST = 0.5
-
-
-@dataclass(frozen=True, eq=False)
-class Displacements:
-    """Mean squared displacements by element."""
-
-    lag_ps: FloatArray
-    """Lag times, shape ``(n_lags,)``, in ps, spaced geometrically."""
-    curves: Mapping[str, FloatArray]
-    """Mean squared displacement by element, each of shape ``(n_lags,)``, in Å²."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number from a posterior."""
-
-    value: float
-    """Mean."""
-    error: float
-    """Standard deviation."""
-    interval: tuple[float, float]
-    """95 % interval."""
 
 
 @dataclass(frozen=True)
 class Transport:
-    """How one element moves."""
+    """How one element moves; diffusivities in Å²/ps."""
 
     element: str
-    """Chemical symbol."""
     n_ions: int
-    """Number of its atoms."""
+    # Lag times that were looked at, in ps. The mean squared displacement grows as t^exponent over them, to msd_ang2.
     fit_range_ps: tuple[float, float]
-    """Lag times that were looked at, in ps."""
     exponent: float
-    """The mean squared displacement grows as this power of time over that range."""
     msd_ang2: float
-    """Mean squared displacement at the longest of them, in Å²."""
+    # Its growth, as a number of hops of 3 Å by all ions over the whole trajectory.
     n_hops: float
-    """Its growth, as a number of hops of 3 Å by all ions over the whole trajectory."""
     is_caged: bool
-    """Whether the ions stay in their cages."""
+    # Upper bound (95 %) for a caged ion.
     upper: float | None
-    """Upper bound of the tracer diffusivity of a caged ion (95 %), in Å²/ps; None for others."""
-    tracer: Estimate | None
-    """Tracer diffusivity in Å²/ps; None for an ion that does not diffuse."""
-    intercept_ang2: float | None
-    """Where the fitted line meets zero time, in Å²."""
-    charge: Estimate | None
-    """Charge diffusivity in Å²/ps; None for an ion that does not diffuse."""
+    # Posterior mean, standard deviation, 95 % interval, and intercept of the line in Å²; None without diffusion.
+    diffusivity: float | None = None
+    error: float | None = None
+    interval: tuple[float, float] | None = None
+    intercept_ang2: float | None = None
 
     @property
-    def cautions(self) -> tuple[str, ...]:
+    def cautions(self) -> list[str]:
         """What a reader should know before using these numbers."""
         name, power, found = self.element, f"as t^{self.exponent:.2f}", []
         hops = f"about {self.n_hops:.0f} hops of {HOP_ANG:g} Å"
-        reach = f"{self.msd_ang2:.2g} Å² after {self.fit_range_ps[1]:.3g} ps"
         if self.upper is not None:
+            reach = f"{self.msd_ang2:.2g} Å² after {self.fit_range_ps[1]:.3g} ps"
             found.append(
                 f"{name} stays in its cages: its mean squared displacement is {reach}, growing {power}, {hops} in all. "
                 f"D({name}) is below {self.upper * CM2_PER_S:.1g} cm²/s (95 %); no conductivity is given"
             )
-        elif self.tracer is None:
+        elif self.diffusivity is None:
             found.append(
                 f"the mean squared displacement of {name} grows {power}, faster than diffusion: free flight, or a "
                 "drift. No diffusivity is given"
@@ -127,32 +91,11 @@ class Transport:
                 )
             if self.n_hops < _ENOUGH_HOPS:
                 found.append(f"D({name}) rests on {hops}; run longer")
-            if self.haven_ratio is None:
-                found.append(
-                    "the error of the charge diffusivity is too large for a Haven ratio and a conductivity with "
-                    "correlations; they need a much longer run"
-                )
-        return tuple(found)
-
-    @property
-    def haven_ratio(self) -> tuple[float, float] | None:
-        """Tracer over charge diffusivity and its error; None where the error is above a half of it.
-
-        Below one where ions push each other along.
-        """
-        if self.tracer is None or self.charge is None:
-            return None
-        spread = float(np.hypot(self.tracer.error / self.tracer.value, self.charge.error / self.charge.value))
-        ratio = self.tracer.value / self.charge.value
-        return None if spread > _WIDEST else (ratio, ratio * spread)
+        return found
 
 
 def relative_to_framework(trajectory: Trajectory, element: str) -> FloatArray:
-    """Positions about the centre of mass of the other elements (of all atoms, where there is no other).
-
-    Returns:
-        Shape ``(n_frames, n_atoms, 3)``, in Å.
-    """
+    """Positions about the centre of mass of the other elements (of all atoms, where there is no other), in Å."""
     others = trajectory.numbers != atomic_numbers.get(element, 0)
     masses = np.where(others | ~others.any(), atomic_masses[trajectory.numbers], 0.0)
     centres = np.einsum("tai,a->ti", trajectory.positions, masses / masses.sum())
@@ -160,8 +103,12 @@ def relative_to_framework(trajectory: Trajectory, element: str) -> FloatArray:
     return relative
 
 
-def mean_squared_displacements(trajectory: Trajectory, element: str = "Li") -> Displacements:
-    """Mean squared displacement of every element about the framework, up to half the length of the trajectory."""
+def mean_squared_displacements(trajectory: Trajectory, element: str = "Li") -> dict[str, FloatArray]:
+    """Mean squared displacement of every element about the framework, up to half the length of the trajectory.
+
+    Returns:
+        ``lag_ps``, spaced geometrically, and by element the displacement in Å², each of shape ``(n_lags,)``.
+    """
     spacing = trajectory.spacing_ps()
     lags = np.append(0, _lags(1, max(1, trajectory.n_frames // 2), 3 * _LAGS))
     squares = _mean_squares(relative_to_framework(trajectory, element), lags)
@@ -169,7 +116,7 @@ def mean_squared_displacements(trajectory: Trajectory, element: str = "Li") -> D
         chemical_symbols[number]: squares[:, trajectory.numbers == number].mean(axis=1)
         for number in np.unique(trajectory.numbers)
     }
-    return Displacements(lag_ps=spacing * lags.astype(np.float64), curves=curves)
+    return {"lag_ps": spacing * lags, **curves}
 
 
 def transport(trajectory: Trajectory, element: str, *, fit_from_ps: float | None = None) -> Transport:
@@ -198,36 +145,20 @@ def transport(trajectory: Trajectory, element: str, *, fit_from_ps: float | None
     n_hops = n_ions * (late - early) * n_frames / (last - first) / HOP_ANG**2
     is_caged = exponent < _CAGED or late < _VIBRATION_ANG2 or n_hops < _FEWEST_HOPS
     upper = (late / late_ps + _FEWEST_HOPS * HOP_ANG**2 / (n_ions * length_ps)) / 6.0 if is_caged else None
-    tracer = charge = intercept = None
-    if not is_caged and exponent < _BALLISTIC:
-        stride = -(-n_frames // _FRAMES)
-        lags = _lags(max(1, first // stride), last // stride, _LAGS)
-        tracer, intercept, charge = _regression(ions[::stride], lags, stride * spacing)
-    return Transport(
-        element=element,
-        n_ions=n_ions,
-        fit_range_ps=(first * spacing, late_ps),
-        exponent=exponent,
-        msd_ang2=late,
-        n_hops=max(0.0, n_hops),
-        is_caged=is_caged,
-        upper=upper,
-        tracer=tracer,
-        intercept_ang2=intercept,
-        charge=charge,
-    )
+    known = (element, n_ions, (first * spacing, late_ps), exponent, late, max(0.0, n_hops), is_caged, upper)
+    if is_caged or exponent >= _BALLISTIC:
+        return Transport(*known)
+    stride = -(-n_frames // _FRAMES)
+    lags = _lags(max(1, first // stride), last // stride, _LAGS)
+    samples, intercept = _regression(ions[::stride], lags, stride * spacing)
+    low, high = np.percentile(samples, [2.5, 97.5]).tolist()
+    return Transport(*known, float(samples.mean()), float(samples.std(ddof=1)), (low, high), intercept)
 
 
 def conductivity_s_per_cm(
     diffusivity_ang2_per_ps: float, *, n_ions: int, volume_ang3: float, temperature_k: float, charge: float = 1.0
 ) -> float:
-    """Conductivity of Nernst and Einstein in S/cm.
-
-    Args:
-        diffusivity_ang2_per_ps: tracer or charge diffusivity in Å²/ps.
-        volume_ang3: in Å³.
-        temperature_k: in K.
-    """
+    """Conductivity of Nernst and Einstein in S/cm, of ions of a charge in elementary charges."""
     carriers = n_ions * charge**2 / (volume_ang3 * units.kB * temperature_k)
     return float(carriers * diffusivity_ang2_per_ps * S_PER_CM)
 
@@ -237,21 +168,16 @@ class Arrhenius:
     """A straight line through ln D against 1/T."""
 
     activation_ev: float
-    """Activation energy in eV."""
     activation_error_ev: float
-    """Its standard error in eV."""
     prefactor_cm2_per_s: float
-    """Diffusivity at infinite temperature in cm²/s."""
+    # Reduced chi square; NaN for two temperatures.
     chi_square: float
-    """Reduced chi square; NaN for two temperatures."""
+    # The points and their standard errors, in K and cm²/s, each of shape (n_points,).
     temperatures_k: FloatArray
-    """Temperatures in K, shape ``(n_points,)``."""
     diffusivities: FloatArray
-    """Diffusivities in cm²/s, shape ``(n_points,)``."""
     errors: FloatArray
-    """Their standard errors in cm²/s, shape ``(n_points,)``."""
+    # Of -Ea/kB in K and ln D0, widened where points scatter.
     covariance: FloatArray
-    """Of -Ea/kB in K and ln D0, shape ``(2, 2)``, widened where points scatter."""
 
     def diffusivity(self, temperature_k: float) -> tuple[float, float]:
         """Diffusivity in cm²/s at another temperature in K, and the standard error of its logarithm."""
@@ -263,11 +189,7 @@ class Arrhenius:
 def fit_arrhenius(
     temperatures_k: Sequence[float], diffusivities: Sequence[float], errors: Sequence[float]
 ) -> Arrhenius:
-    """Fit a straight line to the logarithms of diffusivities.
-
-    Args:
-        temperatures_k: in K, at least two different ones.
-    """
+    """Fit a straight line to the logarithms of diffusivities in cm²/s, at two temperatures at least."""
     temperatures, values, deviations = (
         np.asarray(x, dtype=np.float64) for x in (temperatures_k, diffusivities, errors)
     )
@@ -318,48 +240,35 @@ def _mean_squares(positions: FloatArray, lags: IntArray) -> FloatArray:
     return np.array(squares)
 
 
-def _regression(positions: FloatArray, lags: IntArray, spacing_ps: float) -> tuple[Estimate, float, Estimate]:
-    """Tracer diffusivity, intercept of its line, and charge diffusivity, by kinisi, in Å²/ps and Å²."""
+def _regression(positions: FloatArray, lags: IntArray, spacing_ps: float) -> tuple[FloatArray, float]:
+    """Posterior samples of the tracer diffusivity in Å²/ps, and the intercept of its line in Å², by kinisi."""
     try:
         import scipp as sc
-        from kinisi.analyze import DiffusionAnalyzer, JumpDiffusionAnalyzer
+        from kinisi.analyze import DiffusionAnalyzer
     except ImportError as error:
         raise MissingDependencyError("diffusivities need kinisi: pip install 'qiskit_qff[analysis]'.") from error
     # Positions are followed across borders and free of the framework's drift: a cell that nothing leaves keeps them so.
     size = 10.0 * (1.0 + float(np.abs(positions).max()))
     frames = [Atoms(f"H{positions.shape[1]}", frame, cell=[size] * 3, pbc=True) for frame in positions]
-    # NOTE: kinisi truncates lags over time step to integers, so time counts frames here.
-    options = {
-        "trajectory": frames,
-        "specie": "H",
-        "time_step": sc.scalar(1.0, unit="ps"),
-        "step_skip": sc.scalar(1),
-        "dt": sc.array(dims=["time interval"], values=lags.astype(np.float64), unit="ps"),
-        "progress": False,
-    }
-    begin = sc.scalar(float(lags[0]), unit="ps")
-    # Walkers start with no intercept: 500 steps of burn-in, kinisi's default, can be too few where ions rattle.
-    sampling = {"n_burn": 1000, "n_samples": 500, "progress": False, "random_state": np.random.RandomState(0)}
-    with _global_generator_kept():
-        single = DiffusionAnalyzer.from_ase(**options)
-        single.diffusion(begin, **sampling)
-        joint = JumpDiffusionAnalyzer.from_ase(**options)
-        joint.jump_diffusion(begin, **sampling)
-    unit = CM2_PER_S * spacing_ps
-    return _estimate(single.D.values / unit), float(single.intercept.values.mean()), _estimate(joint.D_J.values / unit)
-
-
-def _estimate(samples: FloatArray) -> Estimate:
-    """Mean, standard deviation and 95 % interval of samples of a posterior."""
-    low, high = np.percentile(samples, [2.5, 97.5])
-    return Estimate(float(samples.mean()), float(samples.std(ddof=1)), (float(low), float(high)))
-
-
-@contextmanager
-def _global_generator_kept() -> Iterator[None]:
-    """Undo what kinisi does to numpy's global random state."""
-    state = np.random.get_state()  # noqa: NPY002
+    state = np.random.get_state()  # noqa: NPY002 - which kinisi changes
     try:
-        yield
+        # NOTE: kinisi truncates lags over time step to integers, so time counts frames here.
+        found = DiffusionAnalyzer.from_ase(
+            trajectory=frames,
+            specie="H",
+            time_step=sc.scalar(1.0, unit="ps"),
+            step_skip=sc.scalar(1),
+            dt=sc.array(dims=["time interval"], values=lags.astype(np.float64), unit="ps"),
+            progress=False,
+        )
+        # Walkers start with no intercept: 500 steps of burn-in, kinisi's default, can be too few where ions rattle.
+        found.diffusion(
+            sc.scalar(float(lags[0]), unit="ps"),
+            n_burn=1000,
+            n_samples=500,
+            progress=False,
+            random_state=np.random.RandomState(0),
+        )
     finally:
         np.random.set_state(state)  # noqa: NPY002
+    return found.D.values / (CM2_PER_S * spacing_ps), float(found.intercept.values.mean())

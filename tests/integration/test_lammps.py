@@ -170,19 +170,15 @@ def test_npt_moves_the_cell_by_the_pressure_that_ase_sees(workplace, tmp_path, c
 
 
 @needs_lammps
-@pytest.mark.parametrize(
-    ("options", "processes"), [({"ensemble": "nvt", "thermostat": "nose-hoover"}, 1), ({"ensemble": "npt"}, 2)]
-)
-def test_a_run_goes_on_from_its_restart_file(workplace, tmp_path, capsys, options, processes):
-    prepare(workplace, tmp_path / "whole", capsys, steps=30, **options)
-    prepare(workplace, tmp_path / "parts", capsys, steps=30, **options)
+def test_a_run_goes_on_from_its_newest_restart_file(workplace, tmp_path, capsys):
+    prepare(workplace, tmp_path / "whole", capsys, steps=30, ensemble="npt")
+    prepare(workplace, tmp_path / "parts", capsys, steps=30, ensemble="npt")
     whole = start(tmp_path / "whole")
     first = start(tmp_path / "parts", "--steps", "17")
-    second = start(tmp_path / "parts", processes=processes)
+    second = start(tmp_path / "parts", processes=2)
     assert first["Step"][-1] == second["Step"][0] == 17
     for name in ("PotEng", "Temp", "Volume"):
         np.testing.assert_allclose(first[name], whole[name][:18], rtol=1e-10)
         np.testing.assert_allclose(second[name], whole[name][17:], rtol=1e-8)
-    if processes == 1:
-        again = start(tmp_path / "parts", "--fresh", "--steps", "1")
-        assert again["PotEng"][0] == whole["PotEng"][0]
+    again = start(tmp_path / "parts", "--fresh", "--steps", "1")
+    assert again["PotEng"][0] == whole["PotEng"][0]

@@ -65,10 +65,9 @@ def interrupt(arguments, out, how, *, after_bytes):
     return process.returncode, errors
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_saves_and_exits_with_130(workplace, tmp_path, capsys, how):
+def test_a_request_to_stop_saves_and_exits_with_130(workplace, tmp_path, capsys):
     out = tmp_path / "run"
-    code, errors = interrupt(command(workplace, out, steps=10**7), out, how, after_bytes=2500)
+    code, errors = interrupt(command(workplace, out, steps=10**7), out, signal.SIGTERM, after_bytes=2500)
     assert code == 130
     assert "the same command goes on from there" in errors
     assert "Traceback" not in errors
@@ -80,11 +79,10 @@ def test_ctrl_c_saves_and_exits_with_130(workplace, tmp_path, capsys, how):
 
 
 def test_annealing_goes_on_with_the_velocities_of_the_last_run(workplace, tmp_path, capsys):
-    heated = finish(command(workplace, tmp_path / "a", ensemble="nvt", to_temperature=60), capsys)
+    finish(command(workplace, tmp_path / "a", ensemble="nvt", to_temperature=60, steps=400), capsys)
     last = tmp_path / "a" / "trajectory.extxyz"
     finish(command(workplace, tmp_path / "b", structure=last, steps=10, keep_velocities=True, repeat=2), capsys)
     temperatures = [read_log(tmp_path / name / "log.csv")["temperature_k"] for name in "ab"]
-    assert heated["steps"] == STEPS
     assert temperatures[1][0] == pytest.approx(temperatures[0][-1], rel=0.04)  # 3 N - 3 degrees of freedom
     assert temperatures[1][0] != pytest.approx(30.0, rel=0.04)
 
@@ -100,23 +98,13 @@ def test_npt_tells_what_its_volume_rests_on(workplace, tmp_path, capsys):
         assert (f"by it the pressure here is {pressure:+.2g} GPa" in errors) == told
 
 
-def test_result_and_files(workplace, tmp_path, capsys):
-    out = tmp_path / "run"
-    result = finish(command(workplace, out, steps=200, ensemble="npt", pressure=0.1), capsys)
-    assert set(result) == {
-        "steps", "time_ps", "ensemble", "temperature_mean_k", "temperature_std_k", "drift_mev_per_atom_per_ps",
-        "pressure_mean_gpa", "ms_per_step", "resumed_from_step", "trajectory", "log", "plots", "settings",
-        "extrapolation", "fence",
-    }  # fmt: skip
-    assert (result["steps"], result["time_ps"], result["ensemble"]) == (200, 0.8, "npt")
-    assert result["resumed_from_step"] is None
-    assert result["plots"] == [str(out / "md.png")]
-    for path in (result["trajectory"], result["log"], *result["plots"]):
-        assert (tmp_path / path).stat().st_size > 0
-
-
 def test_analyse_reads_the_trajectory(workplace, tmp_path, capsys):
-    path = finish(command(workplace, tmp_path / "run", steps=200), capsys)["trajectory"]
+    result = finish(command(workplace, tmp_path / "run", steps=200), capsys)
+    assert (result["steps"], result["time_ps"], result["ensemble"]) == (200, 0.8, "nve")
+    assert result["resumed_from_step"] is None
+    path = result["trajectory"]
+    for written in (path, result["log"], *result["plots"]):
+        assert (tmp_path / written).stat().st_size > 0
     code, output, errors = call([*QFF, "analyse", path, "--element", "Ar", "--reference", path, "--json"], capsys)
     assert code == 0, errors
     numbers = json.loads(output.splitlines()[-1])

@@ -12,7 +12,7 @@ from scipy import constants
 
 from qiskit_qff.errors import DataError, MissingDependencyError
 from qiskit_qff.simulation.trajectory import Trajectory, follow_across_borders, read_trajectory
-from qiskit_qff.simulation.transport import conductivity_s_per_cm, mean_squared_displacements, transport
+from qiskit_qff.simulation.transport import conductivity_s_per_cm, fit_arrhenius, mean_squared_displacements, transport
 
 
 def trajectory(ions, *, heavy=20, spacing_ps=0.1):
@@ -37,18 +37,18 @@ class TestDisplacements:
         masses = atomic_masses[walk.numbers]
         r = walk.positions - (np.einsum("tai,a->ti", walk.positions, masses) / masses.sum())[:, None]
         result = mean_squared_displacements(walk)
-        lags = np.rint(result.lag_ps / 0.1).astype(int)
+        lags = np.rint(result["lag_ps"] / 0.1).astype(int)
         assert lags[0] == 0
         assert lags[-1] == 30
-        for lag, found in zip(lags, result.curves["Li"], strict=True):
+        for lag, found in zip(lags, result["Li"], strict=True):
             slow = ((r[lag:] - r[: len(r) - lag]) ** 2).sum(axis=2).mean()
             assert found == pytest.approx(slow, abs=1e-10)
 
     def test_drift_of_the_framework_does_not_count(self, rng):
         walk = trajectory(brownian(rng, n_frames=200))
         drifting = replace(walk, positions=walk.positions + 3.0 * rng.standard_normal((200, 1, 3)))
-        for name, curve in mean_squared_displacements(walk).curves.items():
-            np.testing.assert_allclose(mean_squared_displacements(drifting).curves[name], curve, atol=1e-8)
+        for name, curve in mean_squared_displacements(walk).items():
+            np.testing.assert_allclose(mean_squared_displacements(drifting)[name], curve, atol=1e-8)
 
     def test_times_must_be_there_and_even(self, rng):
         walk = trajectory(brownian(rng, n_frames=50))
@@ -66,36 +66,26 @@ class TestTransport:
         np.testing.assert_array_equal(np.random.get_state()[1], state[1])  # noqa: NPY002
         assert not found.is_caged
         assert found.exponent == pytest.approx(1.0, abs=0.25)
-        assert found.tracer.value == pytest.approx(exact, abs=4 * found.tracer.error)
-        assert 0.02 * exact < found.tracer.error < 0.2 * exact
-        assert found.tracer.interval[0] < found.tracer.value < found.tracer.interval[1]
-        assert found.charge.value == pytest.approx(exact, abs=4 * found.charge.error)
+        assert found.diffusivity == pytest.approx(exact, abs=4 * found.error)
+        assert 0.02 * exact < found.error < 0.2 * exact
+        assert found.interval[0] < found.diffusivity < found.interval[1]
         assert found.n_hops == pytest.approx(6 * exact * 40 * 100 / 9, rel=0.3)
         # The same numbers from the same trajectory.
-        assert transport(walk, "Li").tracer == found.tracer
+        assert transport(walk, "Li") == found
 
     def test_errors_are_the_spread_over_repetitions(self, rng):
         """Kinisi's errors err on the large side here, where lags begin late; they must not be too small."""
-        found = [transport(trajectory(brownian(rng, n_frames=200, n_ions=10)), "Li").tracer for _ in range(6)]
-        values, errors = np.array([[one.value, one.error] for one in found]).T
+        found = [transport(trajectory(brownian(rng, n_frames=200, n_ions=10)), "Li") for _ in range(6)]
+        values, errors = np.array([[one.diffusivity, one.error] for one in found]).T
         assert values.mean() == pytest.approx(0.45, abs=3 * errors.mean() / np.sqrt(6))
         assert 0.2 * errors.mean() < values.std(ddof=1) < 1.6 * errors.mean()
-
-    def test_pairs_of_ions_that_move_together(self, rng):
-        """Twice the charge diffusivity, a Haven ratio of a half."""
-        pairs = np.repeat(brownian(rng, n_frames=4000, n_ions=20), 2, axis=1)
-        found = transport(trajectory(pairs), "Li", fit_from_ps=2.0)
-        assert found.charge.value == pytest.approx(0.9, abs=3 * found.charge.error)
-        ratio, error = found.haven_ratio
-        assert ratio == pytest.approx(0.5, abs=2 * error)
-        assert error < 0.25
 
     @pytest.mark.parametrize("n_ions", [1, 4, 40])
     def test_an_ion_in_a_cage_has_a_bound_and_no_diffusivity(self, rng, n_ions):
         rattling = 10 * rng.random((1, n_ions, 3)) + 0.3 * rng.standard_normal((1000, n_ions, 3))
         found = transport(trajectory(rattling), "Li")
         assert found.is_caged
-        assert (found.tracer, found.charge, found.haven_ratio) == (None, None, None)
+        assert found.diffusivity is None
         (caution,) = found.cautions
         assert "stays in its cages" in caution
         assert "no conductivity" in caution
@@ -134,14 +124,14 @@ class TestTransport:
         found = transport(trajectory(flight), "Li")
         assert found.exponent == pytest.approx(2.0, abs=1e-6)
         assert not found.is_caged
-        assert (found.tracer, found.upper) == (None, None)
+        assert (found.diffusivity, found.upper) == (None, None)
         assert "faster than diffusion" in found.cautions[0]
 
     def test_rattling_about_a_walk_counts_as_intercept(self, rng):
         """And few hops are told."""
         walk = brownian(rng, n_ions=8, step=0.12, n_frames=400)
         found = transport(trajectory(walk + 0.5 * rng.standard_normal(walk.shape)), "Li")
-        assert found.tracer.value == pytest.approx(0.072, abs=3 * found.tracer.error)
+        assert found.diffusivity == pytest.approx(0.072, abs=3 * found.error)
         assert found.intercept_ang2 == pytest.approx(1.5, abs=1.0)
         assert any("rests on about" in caution for caution in found.cautions)
 
@@ -185,19 +175,7 @@ class TestTrajectory:
         start = np.where(pbc, np.floor(fractional[0]), 0.0)
         np.testing.assert_allclose(followed + np.einsum("ai,tij->taj", start, cells), walk, atol=1e-9)
 
-    def test_reads_times_and_leaves_out_the_beginning(self, tmp_path):
-        frames = [mixed_crystal(1) for _ in range(5)]
-        for k, atoms in enumerate(frames):
-            atoms.info["time_fs"] = 100.0 * k
-        write(tmp_path / "a.extxyz", frames)
-        trajectory = read_trajectory(tmp_path / "a.extxyz")
-        np.testing.assert_allclose(trajectory.times_ps, [0, 0.1, 0.2, 0.3, 0.4])
-        assert trajectory.after(0.2).n_frames == 3
-        assert read_trajectory(tmp_path / "a.extxyz", frame_time_fs=2.0).times_ps[-1] == pytest.approx(0.008)
-        with pytest.raises(DataError, match="nothing is left"):
-            trajectory.after(1.0)
-
-    def test_reads_velocities_and_temperatures_and_skips(self, tmp_path, rng):
+    def test_reads_times_velocities_and_temperatures_and_skips(self, tmp_path, rng):
         frames = [mixed_crystal(1) for _ in range(40)]
         for k, atoms in enumerate(frames):
             atoms.positions += 0.4 * k
@@ -205,14 +183,12 @@ class TestTrajectory:
             atoms.set_momenta(rng.standard_normal(atoms.positions.shape))
             atoms.info |= {"time_fs": 50.0 * k, "temperature_k": 300.0 + k}
         write(tmp_path / "a.extxyz", frames)
-        whole = read_trajectory(tmp_path / "a.extxyz").after(0.5)
-        skipped = read_trajectory(tmp_path / "a.extxyz", skip_ps=0.5)
-        assert whole.n_frames == 30
-        for name in ("positions", "times_ps", "velocities", "temperatures_k"):
-            np.testing.assert_array_equal(getattr(skipped, name), getattr(whole, name))
-        np.testing.assert_allclose(np.diff(whole.positions, axis=0), 0.4, atol=1e-7)
-        np.testing.assert_allclose(whole.velocities[3], frames[13].get_velocities() * 1000 * units.fs, atol=1e-6)
-        assert whole.temperatures_k[3] == 313.0
+        found = read_trajectory(tmp_path / "a.extxyz", skip_ps=0.5)
+        np.testing.assert_allclose(found.times_ps, 0.05 * np.arange(10, 40))
+        np.testing.assert_allclose(np.diff(found.positions, axis=0), 0.4, atol=1e-7)
+        np.testing.assert_allclose(found.velocities[3], frames[13].get_velocities() * 1000 * units.fs, atol=1e-6)
+        assert found.temperatures_k[3] == 313.0
+        assert read_trajectory(tmp_path / "a.extxyz", frame_time_fs=2.0).times_ps[-1] == pytest.approx(0.078)
         with pytest.raises(DataError, match="nothing is left"):
             read_trajectory(tmp_path / "a.extxyz", skip_ps=5.0)
 
@@ -220,3 +196,34 @@ class TestTrajectory:
         write(tmp_path / "a.extxyz", [mixed_crystal(1), mixed_crystal(1, seed=5)])
         with pytest.raises(DataError, match="other atoms"):
             read_trajectory(tmp_path / "a.extxyz")
+
+
+TEMPERATURES = np.array([500.0, 600.0, 750.0, 900.0])
+
+
+def exact(temperatures, activation=0.25, prefactor=3e-3):
+    return prefactor * np.exp(-activation / (units.kB * temperatures))
+
+
+class TestArrhenius:
+    @pytest.mark.parametrize("n_points", [2, 4])
+    def test_an_exact_line_is_found_again(self, n_points):
+        temperatures = TEMPERATURES[:n_points]
+        values = exact(temperatures, 0.4, 0.02)
+        fitted = fit_arrhenius(temperatures, values, 0.1 * values)
+        assert fitted.activation_ev == pytest.approx(0.4)
+        assert fitted.prefactor_cm2_per_s == pytest.approx(0.02)
+        assert fitted.diffusivity(300.0)[0] == pytest.approx(exact(300.0, 0.4, 0.02))
+
+    def test_error_bars_cover_the_truth(self, rng):
+        """Each D with an error bar that is itself estimated from ten blocks, as in practice."""
+        activation, at_300 = [], []
+        for _ in range(600):
+            blocks = exact(TEMPERATURES)[:, None] * (1 + 0.3 * rng.standard_normal((4, 10)))
+            fitted = fit_arrhenius(TEMPERATURES, blocks.mean(axis=1), blocks.std(axis=1, ddof=1) / np.sqrt(10))
+            value, error = fitted.diffusivity(300.0)
+            activation.append((fitted.activation_ev - 0.25) / fitted.activation_error_ev)
+            at_300.append(np.log(value / exact(300.0)) / error)
+        for scaled in (activation, at_300):
+            assert abs(np.mean(scaled)) < 0.15
+            assert 0.90 < np.mean(np.abs(scaled) < 2.0) < 0.99
