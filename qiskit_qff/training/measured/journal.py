@@ -107,12 +107,18 @@ class MeasuredAnswers:
                 self._random = None
             sample = self._loss.sample(angles, slopes=slopes)
             if self._journal is not None:
-                arrays = {key: getattr(sample, key) for key in ("parameters", "slopes", "slope_errors", "step")}
+                gradient, errors, step = (
+                    None if array is None else array.tolist()
+                    for array in (sample.slopes, sample.slope_errors, sample.step)
+                )
                 answer = _Answer(
-                    **{key: None if array is None else array.tolist() for key, array in arrays.items()},
+                    parameters=sample.parameters.tolist(),
                     loss=sample.loss,
                     std_error=sample.std_error,
                     cost=sample.cost,
+                    slopes=gradient,
+                    slope_errors=errors,
+                    step=step,
                     random=dict(self._rng.bit_generator.state),
                 )
                 self._journal.enter(name, answer.model_dump())
