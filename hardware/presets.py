@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 from qiskit_qff.errors import ConfigError, suggest
-from qiskit_qff.model.remote.run_directory import Settings
+from qiskit_qff.model.calibration_run import Settings
 
 PRESETS = Path(__file__).with_name("presets.toml")
 """Named settings."""

@@ -13,10 +13,8 @@ from pathlib import Path
 
 from hardware.presets import read_settings
 from qiskit_qff.errors import QFFError
+from qiskit_qff.model.calibration_run import calibration_cost, load_run, planned_run, sending_server, submit_missing
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.quantum_cost import calibration_cost
-from qiskit_qff.model.remote.jobs import planned_run, sending_server, submit_missing
-from qiskit_qff.model.remote.run_directory import load_run
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,8 +53,8 @@ def _submit(options: argparse.Namespace) -> None:
         names = ("shots", "mitigation", "dynamical_decoupling")
         settings = replace(settings, **{key: given for key in names if (given := getattr(options, key)) is not None})
         if options.dry_run:
-            told = calibration_cost(ForceField.load(options.model), settings)
-            _say(f"would send {told.in_words()}; nothing was sent or written")
+            _, words = calibration_cost(ForceField.load(options.model), settings)
+            _say(f"would send {words}; nothing was sent or written")
             return
         run = planned_run(options.model, options.out, settings, _say)
     with sending_server(run) as server:

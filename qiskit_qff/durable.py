@@ -253,6 +253,21 @@ class GrowingFile:
         self._stream.close()
 
 
+def read_journal(path: Path) -> dict[str, Any]:
+    """The last result of every step in a journal, empty where there is none; a line without its end was never there."""
+    content = path.read_bytes() if path.exists() else b""
+    entries = {}
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+        try:
+            entry = parse_json(line)
+            entries[entry["step"]] = entry["result"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path}, line {number}: is no entry of a journal ({error}); restore it from a copy, or begin anew."
+            ) from None
+    return entries
+
+
 class Journal:
     """The steps of a long run that are done, with their results: one JSON object per line.
 
@@ -261,19 +276,12 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         """Open or make it."""
-        self._path = path
-        self._entries: dict[str, Any] = {}
-        self._file = GrowingFile(path, self._read)
-
-    def _read(self, content: bytes) -> int:
-        whole = content.rfind(b"\n") + 1
-        for number, line in enumerate(content[:whole].splitlines(), start=1):
-            try:
-                entry = json.loads(line)
-                self._entries[entry["step"]] = entry["result"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"{self._path}, line {number}: is no entry of a journal ({error}).") from None
-        return whole
+        self._file = GrowingFile(path, lambda content: content.rfind(b"\n") + 1)
+        try:
+            self._entries = read_journal(path)
+        except BaseException:
+            self._file.close()
+            raise
 
     def get(self, step: str) -> Any:
         """The result of a step; None if it was not done."""
@@ -282,10 +290,14 @@ class Journal:
     def once(self, step: str, do: Callable[[], Any]) -> Any:
         """The result of a step: from the journal, or done now and entered."""
         if step not in self._entries:
-            line = json.dumps({"step": step, "result": do()}, allow_nan=False)
-            self._file.append(line.encode() + b"\n")
-            self._entries[step] = json.loads(line)["result"]
+            self.enter(step, do())
         return self._entries[step]
+
+    def enter(self, step: str, result: Any) -> None:
+        """Note the result of a step, which replaces an earlier one; on disk when this returns."""
+        line = json.dumps({"step": step, "result": result}, allow_nan=False)
+        self._file.append(line.encode() + b"\n")
+        self._entries[step] = json.loads(line)["result"]
 
     def close(self) -> None:
         """Close the file, which ends the lock."""

@@ -119,10 +119,9 @@ CASES += [
 ]
 CASES += [
     ("data.extxyz.xz", ["validate", "data.extxyz.xz"], lambda _: lzma.compress(b"8\n" * 999)[:-20]),
-    ("measured/journal.json", MEASURED, half),
-    ("measured/journal.json", MEASURED, changed("entries", 0, "angles", to=[1.0])),
-    ("measured/journal.json", MEASURED, changed("entries", 0, "random", to={})),
-    ("measured/journal.json", MEASURED, b"[]"),
+    ("measured/journal.jsonl", MEASURED, lambda content: content.replace(b'"parameters"', b'"angles"')),
+    ("measured/journal.jsonl", MEASURED, lambda content: content.replace(b"\n", b"}\n", 1)),
+    ("measured/journal.jsonl", MEASURED, b"[]\n"),
     ("dynamics/checkpoint.npz", MD, half),
     ("dynamics/checkpoint.npz", MD, b""),
     ("dynamics/trajectory.extxyz", MD, half),
@@ -140,7 +139,7 @@ SPOILT = [
     (MODEL, ["evaluate", "model", "data.extxyz"]),
     ("exact.yaml", [*TRAIN, "--dry-run"]),
     ("data.extxyz", ["validate", "data.extxyz"]),
-    ("measured/journal.json", MEASURED),
+    ("measured/journal.jsonl", MEASURED),
     ("dynamics/checkpoint.npz", MD),
     ("dynamics/log.csv", MD),
     ("run/run.json", CALIBRATE),
@@ -166,15 +165,15 @@ def refusal_problem(ended):
     return None if ended.code == 2 and lines[-1].startswith("qff: error: ") else f"{ended.code}: {lines[-1][:300]!r}"
 
 
-def give(workshop, path, command, content):
+def give(workshop, path, command, content, execute):
     """Put content in its place in a fresh copy of the inputs and have it read."""
     file = workshop.fresh(workshop.inputs.with_name("prepared")) / path
     before = file.read_bytes() if file.exists() else b""
     file.write_bytes(content(before) if callable(content) else content)
-    return qff(command, workshop.run, workshop.prints)
+    return execute(command, workshop.run, workshop.prints)
 
 
-def malformed(workshop, *, cases, spoilt, say=print):
+def malformed(workshop, *, cases, spoilt, execute=qff, say=print):
     """Two rows of the table: files made by hand, and so many spoilt at random of each kind."""
     prepared = workshop.inputs.with_name("prepared")  # apart from the inputs, which kills and other tests start from
     if not prepared.exists():
@@ -183,14 +182,14 @@ def malformed(workshop, *, cases, spoilt, say=print):
             workshop.do(command, prepared)
     problems, harmless, random_problems = [], 0, []
     for path, command, content in cases:
-        ended = give(workshop, path, command, content)
+        ended = give(workshop, path, command, content, execute)
         problem = refusal_problem(ended)
         say(f"{path}: {problem or ended.stderr.strip().splitlines()[-1][:150]}")
         problems += [f"{path}: {problem}"] if problem else []
     rng = random.Random(0)  # noqa: S311 - the same spoilt files in every run
     for path, command in SPOILT:
         for _ in range(spoilt):
-            ended = give(workshop, path, command, lambda content: spoil(content, rng))
+            ended = give(workshop, path, command, lambda content: spoil(content, rng), execute)
             harmless += ended.code == 0
             problem = None if ended.code == 0 and "Traceback" not in ended.stderr else refusal_problem(ended)
             random_problems += [f"{path}: {problem}"] if problem else []

@@ -15,8 +15,8 @@ from qiskit_qff.durable import locked_directory
 from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:
+    from qiskit_qff.model.calibration_run import Settings
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.model.remote.run_directory import Settings
     from qiskit_qff.structures.frame import Frame
 
 MOST_ATOMS = 10_000
@@ -55,9 +55,8 @@ def calibrate(
     Jobs on a device are written down before they are waited for: after a crash the same command goes on.
     """
     from qiskit_qff.evaluators.backends import NOISELESS
+    from qiskit_qff.model.calibration_run import Settings, calibrated_model, calibration_cost
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.model.quantum_cost import calibration_cost
-    from qiskit_qff.model.remote.run_directory import Settings, calibrated_model
 
     output = Output(as_json=json)
     _check_sources(model, backend=backend, source=source, run=run, dry_run=dry_run)
@@ -75,11 +74,9 @@ def calibrate(
             backend, shots, mitigation, decoupling, "batch", None if backend.startswith("ibm_") else seed
         )
         if dry_run:
-            told = calibration_cost(ForceField.load(path), settings)
-            output.say(f"would send {told.in_words()}; nothing was sent or written")
-            output.finish(
-                {key: getattr(told, key) for key in ("n_jobs", "n_circuits", "n_shots")} | {"qpu_seconds": told.seconds}
-            )
+            counts, words = calibration_cost(ForceField.load(path), settings)
+            output.say(f"would send {words}; nothing was sent or written")
+            output.finish(counts)
             return
         if backend in NOISELESS:
             calibrated, extra = _measure_directly(path, settings, output)
@@ -135,7 +132,7 @@ def _measure_in_jobs(
     path: Path, settings: "Settings", output: Output, *, out: Path, kept: Path | None
 ) -> tuple["ForceField", dict[str, Any]]:
     """Measure by jobs of a device or of what stands in for one."""
-    from qiskit_qff.model.remote.jobs import calibrate_by_jobs
+    from qiskit_qff.model.calibration_run import calibrate_by_jobs
 
     directory = out.with_suffix(".run") if kept is None and settings.seed is None else kept
     with _directory(directory) as place:

@@ -39,7 +39,7 @@ from qiskit_qff.training.measured.run import (
 )
 from qiskit_qff.training.pipeline import TrainedModel, TrainingData
 
-JOURNAL = "journal.json"
+JOURNAL = "journal.jsonl"
 STATEVECTOR_NOISE = (
     "statevector adds normal noise of the precision that the shots stand for, up to 2.4 times what such shots would "
     "give; aer and exact draw shots"

@@ -63,18 +63,6 @@ class MeasuredPredictions:
     """Circuits and shots in all."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """What one register adds to a frame: values and variances in eV and eV/Å, components in one row each."""
-
-    energy: float
-    energy_variance: float
-    forces: FloatArray
-    force_variances: FloatArray
-    virial: FloatArray
-    virial_variances: FloatArray
-
-
 def predict_measured(
     field: ForceField,
     frames: Sequence[Frame],
@@ -100,13 +88,13 @@ def predict_measured(
     """
     check_strategy(strategy)
     report = progress or _silent
-    species = _Measurement(field, evaluator_for, strategy, shots)
-    species.calibrate(report)
+    measurement = _Measurement(field, evaluator_for, strategy, shots)
+    measurement.calibrate(report)
     predictions = []
     for done, frame in enumerate(frames):
         report("frames", done, len(frames))
-        predictions.append(species.predict(frame))
-    return MeasuredPredictions(tuple(predictions), species.cost)
+        predictions.append(measurement.predict(frame))
+    return MeasuredPredictions(tuple(predictions), measurement.cost)
 
 
 def check_strategy(name: str) -> None:
@@ -145,17 +133,17 @@ class _Measurement:
         present = [key for key in self._bound if len(seen.amplitudes[key])]
         answers = self._measured(present, seen)
         parts = [self._part(key, seen, answers[key]) for key in present]
-        shape = (frame.n_atoms, 3)
+        values, variances = np.sum(parts, axis=0)
+        stds, shape = np.sqrt(variances), (frame.n_atoms, 3)
         stress, stress_std = None, None
         if frame.pbc.all():
-            virial = seen.virial_offset + np.sum([part.virial for part in parts], axis=0).reshape(3, 3)
-            spread = np.sqrt(np.sum([part.virial_variances for part in parts], axis=0)).reshape(3, 3)
-            stress, stress_std = virial / frame.volume, spread / frame.volume
+            stress = (seen.virial_offset + values[-9:].reshape(3, 3)) / frame.volume
+            stress_std = stds[-9:].reshape(3, 3) / frame.volume
         return MeasuredPrediction(
-            energy=seen.energy_offset + sum(part.energy for part in parts),
-            forces=seen.force_offset + np.sum([part.forces for part in parts], axis=0).reshape(shape),
-            energy_std=float(np.sqrt(sum(part.energy_variance for part in parts))),
-            force_std=np.sqrt(np.sum([part.force_variances for part in parts], axis=0)).reshape(shape),
+            energy=seen.energy_offset + float(values[0]),
+            forces=seen.force_offset + values[1:-9].reshape(shape),
+            energy_std=float(stds[0]),
+            force_std=stds[1:-9].reshape(shape),
             stress=stress,
             stress_std=stress_std,
         )
@@ -174,44 +162,37 @@ class _Measurement:
         self.cost += sum((total_cost(own) for own in answers), Cost())
         return dict(zip(plans, answers, strict=True))
 
-    def _part(self, key: RegisterKey, seen: Environments, answers: list[Evaluation]) -> _Part:
-        """What one register adds."""
+    def _part(self, key: RegisterKey, seen: Environments, answers: list[Evaluation]) -> tuple[FloatArray, FloatArray]:
+        """What one register adds: energy, forces and virial in one vector, and their variances."""
         if self._strategy == "environment":
             return self._part_by_environment(key, seen, answers)
-        operator = self._operators[key]
-        forces = operator.contract(seen.force_weights(key))
-        virial = operator.contract(seen.virial_weights(key))
-        weights = seen.energy_weights(key)
+        operator, weights = self._operators[key], seen.energy_weights(key)
         if self._strategy == "density":
             energy = density.contraction_of(self._bound[key], weights, answers)
         else:
             energy = operator.contract(weights[None])
-        return _Part(
-            energy=energy.values.item() + len(seen.amplitudes[key]) * self._origins[key],
-            energy_variance=energy.std_errors.item() ** 2,
-            forces=forces.values,
-            force_variances=forces.std_errors**2,
-            virial=virial.values,
-            virial_variances=virial.std_errors**2,
-        )
+        found = [energy, operator.contract(seen.force_weights(key)), operator.contract(seen.virial_weights(key))]
+        values = np.concatenate([np.ravel(one.values) for one in found])
+        values[0] += len(seen.amplitudes[key]) * self._origins[key]
+        return values, np.concatenate([np.ravel(one.std_errors) ** 2 for one in found])
 
-    def _part_by_environment(self, key: RegisterKey, seen: Environments, answers: list[Evaluation]) -> _Part:
-        """Every atom by itself."""
+    def _part_by_environment(
+        self, key: RegisterKey, seen: Environments, answers: list[Evaluation]
+    ) -> tuple[FloatArray, FloatArray]:
+        """The same, every atom by itself."""
         used = self._field.registers[key].n_features + 1
         measured = environment.gradients_of(self._bound[key], seen.amplitudes[key], answers, used=used)
-        gradients, gradient_variances = np.zeros((2, seen.force_offset.size))
+        gradients, variances = np.zeros((2, seen.force_offset.size))
         for atom, reach in enumerate(seen.reaches[key]):
             slopes, covariance = reach.rows, measured.covariances[atom]
             gradients[reach.coordinates] += slopes @ measured.gradients[atom]
-            gradient_variances[reach.coordinates] += np.einsum("aj,jk,ak->a", slopes, covariance, slopes, optimize=True)
+            variances[reach.coordinates] += np.einsum("aj,jk,ak->a", slopes, covariance, slopes, optimize=True)
         strains = seen.strains[key]
-        return _Part(
-            energy=float(measured.energies.sum()),
-            energy_variance=float(measured.energy_variances.sum()),
-            forces=-gradients,
-            force_variances=gradient_variances,
-            virial=np.einsum("iaj,ij->a", strains, measured.gradients),
-            virial_variances=np.einsum("iaj,ijk,iak->a", strains, measured.covariances, strains, optimize=True),
+        virial = np.einsum("iaj,ij->a", strains, measured.gradients)
+        virial_variances = np.einsum("iaj,ijk,iak->a", strains, measured.covariances, strains, optimize=True)
+        return (
+            np.concatenate([[measured.energies.sum()], -gradients, virial]),
+            np.concatenate([[measured.energy_variances.sum()], variances, virial_variances]),
         )
 
 

@@ -25,19 +25,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from qiskit.primitives import StatevectorEstimator
 
 from qiskit_qff.circuit.compiled import compile_program
 from qiskit_qff.errors import BackendError, DataError
-from qiskit_qff.evaluators.backends import NOISELESS, Device, check_noiseless, device_evaluator, find_device
+from qiskit_qff.evaluators.backends import NOISELESS, Device, device_evaluator, find_device
 from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
-from qiskit_qff.evaluators.protocol import TimingModel
 from qiskit_qff.evaluators.strategies.operator import n_circuits, operator_requests
 from qiskit_qff.evaluators.tasks import loader_task
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.placement import place_registers, rounds_of
-from qiskit_qff.model.remote.run_directory import Settings, plan_jobs
 from qiskit_qff.model.species_model import Register, RegisterKey
 from qiskit_qff.structures.frame import Frame
 
@@ -133,7 +130,7 @@ def quantum_costs(
     device = find_device(backend, n_qubits=field.n_qubits)
     counts = circuit_counts(field, atoms, n_frames=n_frames, rounds=rounds_of(place_registers(field, device)))
     evaluator = device_evaluator(device, shots=shots, preset=preset, rng=np.random.default_rng(0))
-    depths = _depths(field, evaluator)
+    depths = two_qubit_depths(field, evaluator)
     timing = device.timing(preset)
     per_job = JobLimits().sets_per_job(shots)
     costs = []
@@ -144,60 +141,6 @@ def quantum_costs(
             depth = depths["operator" if measures_operator else "loader"] if circuits else 0
             costs.append(QuantumCost(strategy, quantity, circuits, circuits * shots, seconds, depth))
     return tuple(costs)
-
-
-@dataclass(frozen=True)
-class CalibrationCost:
-    """What measuring M of every register takes, before anything is sent."""
-
-    settings: Settings
-    """What is measured."""
-    n_jobs: int
-    """Number of jobs."""
-    n_circuits: int
-    """Circuits of registers side by side, times their parameter sets."""
-    n_shots: int
-    """Executions in all, without what mitigation adds."""
-    two_qubit_depth: int
-    """Layers of two-qubit gates of the deepest transpiled circuit."""
-    seconds: float
-    """Estimated time on the processor in s, with what mitigation adds."""
-
-    def in_words(self) -> str:
-        """One line for people."""
-        asked = self.settings
-        return (
-            f"{self.n_jobs} jobs on {asked.backend}: {self.n_circuits} circuits, {self.n_shots} shots, two-qubit depth "
-            f"{self.two_qubit_depth}, {find_preset(asked.mitigation).description}"
-            f"{', dynamical decoupling' if asked.dynamical_decoupling else ''}; on a device about {self.seconds:.0f} s "
-            "of processor time (estimate; the provider's accounting decides)"
-        )
-
-
-def calibration_cost(field: ForceField, settings: Settings) -> CalibrationCost:
-    """Cost of measuring M of every register."""
-    preset = find_preset(settings.mitigation)
-    device, evaluator, timing = None, PrimitiveEvaluator(StatevectorEstimator()), TimingModel()
-    if settings.backend in NOISELESS:
-        check_noiseless(
-            settings.backend, mitigation=settings.mitigation, dynamical_decoupling=settings.dynamical_decoupling
-        )
-    else:
-        device = find_device(settings.backend, n_qubits=field.n_qubits)
-        timing = device.timing(preset)
-        evaluator = device_evaluator(
-            device,
-            shots=settings.shots,
-            preset=preset,
-            dynamical_decoupling=settings.dynamical_decoupling,
-            rng=np.random.default_rng(0),
-        )
-    jobs = plan_jobs(field, settings, place_registers(field, device))
-    circuits = sum(job.circuits for job in jobs)
-    shots = circuits * settings.shots
-    seconds = timing.seconds(shots=shots, jobs=len(jobs))
-    depth = _depths(field, evaluator)["operator"]
-    return CalibrationCost(settings, len(jobs), circuits, shots, depth, seconds)
 
 
 def evaluation_circuits(field: ForceField, frames: Sequence[Frame], strategy: str, device: Device | None) -> int:
@@ -215,7 +158,7 @@ def evaluation_circuits(field: ForceField, frames: Sequence[Frame], strategy: st
     return found
 
 
-def _depths(field: ForceField, evaluator: PrimitiveEvaluator) -> dict[str, int]:
+def two_qubit_depths(field: ForceField, evaluator: PrimitiveEvaluator) -> dict[str, int]:
     """Largest two-qubit depth of the circuits that measure an operator, and of those that load an environment."""
     depths = {"loader": 0, "operator": 0}
     # Registers of one circuit differ in their angles only, and these don't change the depth.

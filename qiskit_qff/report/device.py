@@ -14,9 +14,9 @@ from qiskit_qff.array_types import FloatArray
 from qiskit_qff.durable import read_json, write_atomically
 from qiskit_qff.errors import DataError
 from qiskit_qff.evaluators.protocol import Cost
+from qiskit_qff.model.calibration_run import calibrated_model
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.metrics import MEV_PER_EV, mean_absolute, root_mean_square
-from qiskit_qff.model.remote.run_directory import calibrated_model
 from qiskit_qff.report.figures import INK, PALETTE, STYLE, new_figure, parity
 from qiskit_qff.report.page import Panel, Part, Section
 from qiskit_qff.report.record import reading

@@ -9,8 +9,9 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
-from benchmarks.faults.kills import COMMANDS, Workshop, qff
+from benchmarks.faults.kills import COMMANDS, Ended, Workshop, qff
 from benchmarks.faults.malformed import CASES, malformed, spoil
+from qiskit_qff.cli.main import run
 from qiskit_qff.errors import QFFError
 from qiskit_qff.model.config import load_config
 from qiskit_qff.model.force_field import ForceField
@@ -18,7 +19,7 @@ from qiskit_qff.simulation.recording import read_checkpoint, read_log
 from qiskit_qff.simulation.trajectory import read_trajectory
 from qiskit_qff.structures.reading import read_frames
 
-KILLS = {"train": 1, "train --backend aer": 1, "md": 4, "label": 2, "calibrate": 2, "learn": 2}
+KILLS = {"train": 1, "train --backend aer": 1, "md": 2, "label": 1, "calibrate": 2, "learn": 1}
 READERS = {
     "run/model.json": ForceField.load,
     "config.yaml": load_config,
@@ -43,8 +44,13 @@ def test_commands_survive_kills(workshop, name) -> None:
 
 
 @pytest.mark.slow
-def test_malformed_input_is_refused(workshop) -> None:
-    made, _ = malformed(workshop, cases=CASES, spoilt=0)
+def test_malformed_input_is_refused(workshop, monkeypatch, capsys) -> None:
+    def execute(arguments, directory, _):
+        monkeypatch.chdir(directory)
+        code = run(arguments)
+        return Ended(code, *capsys.readouterr(), 0.0, 0)
+
+    made, _ = malformed(workshop, cases=CASES, spoilt=0, execute=execute, say=lambda _: None)
     assert made["problems"] == []
 
 
@@ -78,8 +84,6 @@ def test_a_token_in_reach_is_neither_printed_nor_written(workshop, tmp_path) -> 
 @pytest.fixture(scope="session")
 def files(trained):
     """A good file of each kind that commands leave behind."""
-    from qiskit_qff.cli.main import run
-
     md = ["--steps", "4", "--interval", "2", "--checkpoint", "2", "--out", str(trained / "md"), "--force"]
     assert run(["md", str(trained / "run"), str(trained / "data.extxyz"), *md]) == 0
     return trained

@@ -1,4 +1,4 @@
-"""``qff calibrate`` with jobs: the same run directory for fake and IBM devices, resumed, imported, partly usable."""
+"""``qff calibrate`` with jobs and the scripts of ``hardware/``: one run directory, resumed, imported, partly usable."""
 
 import json
 import shutil
@@ -12,13 +12,22 @@ from qiskit_aer import AerSimulator
 from qiskit_ibm_runtime.fake_provider import FakeTorino
 
 from hardware import collect, submit
+from hardware.presets import read_settings
 from qiskit_qff.cli.main import run as qff
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.evaluators.backends import find_device
 from qiskit_qff.evaluators.cutout import cut_out
 from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
+from qiskit_qff.model import calibration_run
+from qiskit_qff.model.calibration_run import (
+    JobFailedError,
+    LocalServer,
+    load_run,
+    measured_operators,
+    place_registers,
+    plan_jobs,
+)
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.remote import jobs, run_directory
-from qiskit_qff.model.remote.run_directory import load_run, measured_operators
-from qiskit_qff.model.remote.servers import JobFailedError, LocalServer
 
 SECRET = "planted-token-0123456789"
 
@@ -36,6 +45,43 @@ def assert_near_exact(field, *, scale=0.05):
     for register in field.registers.values():
         error = np.sqrt(np.mean((register.measured.matrix - register.circuit_matrix()) ** 2))
         assert 0 < error < scale * np.abs(register.weights).max()
+
+
+@pytest.mark.usefixtures("small_jobs")
+def test_a_run_is_sent_here_and_collected_elsewhere(model, tmp_path, capsys):
+    command = [str(model), "--out", str(tmp_path / "run"), "--backend", "fake_torino", "--preset", "quick"]
+    assert submit.main([*command, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    for word in ("circuits", "shots", "two-qubit depth", "processor time", "no mitigation"):
+        assert word in shown
+    assert not (tmp_path / "run").exists()
+    assert submit.main(command) == 0
+    assert collect.main([str(tmp_path / "run"), "--no-wait"]) == 3
+    assert "missing" in capsys.readouterr().out
+    shutil.move(tmp_path / "run", tmp_path / "elsewhere")
+    assert qff(["calibrate", "--from", str(tmp_path / "elsewhere"), "--out", str(tmp_path / "m.json")]) == 2
+    assert "hardware.collect" in capsys.readouterr().err
+    assert collect.main([str(tmp_path / "elsewhere")]) == 0
+    run = load_run(tmp_path / "elsewhere")
+    registers = run.field.registers
+    places = [qubit for tile in run.tiles.values() for qubit in tile.line.qubits]
+    assert len(set(places)) == len(places) == sum(register.n_qubits for register in registers.values())
+    # One circuit, and one PUB, a setting, whatever the number of registers.
+    (n_qubits,) = {register.n_qubits for register in registers.values()}
+    assert [len(row) for job in run.jobs for row in job.rows] == [len(registers)] * (n_qubits + 1)
+    assert qff(["calibrate", "--from", str(tmp_path / "elsewhere"), "--out", str(tmp_path / "m.json")]) == 0
+    assert_near_exact(ForceField.load(tmp_path / "m.json"))
+
+
+def test_jobs_stay_within_the_executions_that_a_server_takes(model):
+    field = ForceField.load(model)
+    tiles = place_registers(field, find_device("fake_torino", n_qubits=field.n_qubits))
+    settings = read_settings("quick", "fake_torino")
+    few, many = (plan_jobs(field, replace(settings, shots=shots), tiles) for shots in (1024, 5_000_000))
+    assert len(many) > len(few)
+    assert sum(job.circuits for job in many) == sum(job.circuits for job in few)
+    with pytest.raises(ConfigError, match="shots"):
+        plan_jobs(field, replace(settings, shots=100_000_000), tiles)
 
 
 def test_provenance_of_a_fake_device(model, tmp_path, capsys):
@@ -65,24 +111,19 @@ def test_provenance_of_a_fake_device(model, tmp_path, capsys):
         np.testing.assert_array_equal(register.measured.matrix, field.registers[key].measured.matrix)
 
 
-def test_what_hardware_collected_is_imported(model, tmp_path, capsys):
+def test_another_model_or_a_damaged_result_is_not_imported(model, tmp_path, capsys):
     directory, out = tmp_path / "run", tmp_path / "measured.json"
     assert submit.main([str(model), "--out", str(directory), "--backend", "aer", "--preset", "quick"]) == 0
-    assert qff(["calibrate", "--from", str(directory), "--out", str(out)]) == 2
-    assert "hardware.collect" in capsys.readouterr().err
     assert collect.main([str(directory)]) == 0
     capsys.readouterr()
-    assert qff(["calibrate", "--from", str(directory), "--out", str(out), "--json"]) == 0
-    summary = last_json(capsys.readouterr().out)["calibration"]
+    same = ["calibrate", str(model), "--from", str(directory), "--out"]
+    assert qff([*same, str(out), "--json"]) == 0
+    assert all(last_json(capsys.readouterr().out)["calibration"][s]["std_error_ev"] > 0 for s in ("Cu", "Au"))
     run, field = load_run(directory), ForceField.load(out)
     for key, operator in measured_operators(run).items():
         register = field.registers[key]
         np.testing.assert_array_equal(register.measured.matrix, operator.matrix)
-        assert set(register.measured.provenance.job_ids) <= set(run.submitted().values())
-    for symbol in ("Cu", "Au"):
-        assert summary[symbol]["std_error_ev"] > 0
-    same = ["calibrate", str(model), "--from", str(directory), "--out"]
-    assert qff([*same, str(tmp_path / "same.json")]) == 0
+        assert set(register.measured.provenance.job_ids) <= {run.state(job) for job in run.jobs}
     key, register = next(iter(ForceField.load(model).registers.items()))
     turned = replace(register, theta=register.theta + 0.1, balanced=False)
     ForceField.load(model).with_registers({key: turned}).save(tmp_path / "other.json")
@@ -98,7 +139,7 @@ def test_what_hardware_collected_is_imported(model, tmp_path, capsys):
 @pytest.fixture
 def small_jobs(monkeypatch):
     """A job for every circuit of registers side by side."""
-    monkeypatch.setattr(run_directory, "JobLimits", partial(JobLimits, parameter_sets=4))
+    monkeypatch.setattr(calibration_run, "JobLimits", partial(JobLimits, parameter_sets=4))
 
 
 @pytest.mark.usefixtures("small_jobs")
@@ -107,21 +148,21 @@ def test_a_failed_job_leaves_the_rest_usable_and_is_sent_again(model, tmp_path, 
     # Five qubits have room for one register at a time.
     command = ["calibrate", str(model), "--backend", "fake_manila", "--shots", "400"]
     command += ["--run", str(directory), "--out", str(out)]
-    simulate = LocalServer._simulate
+    simulate = LocalServer.result
 
-    def failing(self, job):
+    def failing(self, job_id, job, *, wait):
         if job.index == 0:
             raise JobFailedError("Job 1 ended as CANCELLED: by the owner")
-        return simulate(self, job)
+        return simulate(self, job_id, job, wait=wait)
 
-    monkeypatch.setattr(LocalServer, "_simulate", failing)
+    monkeypatch.setattr(LocalServer, "result", failing)
     assert qff(command) == 2
     error = capsys.readouterr().err
     assert "CANCELLED" in error
     assert "--from" in error
     assert not out.exists()
     first = load_run(directory)
-    assert set(first.submitted()) == {job.index for job in first.jobs[1:]}
+    assert [bool(first.state(job)) for job in first.jobs] == [False, *[True] * (len(first.jobs) - 1)]
     assert qff(["calibrate", "--from", str(directory), "--out", str(tmp_path / "part.json"), "--json"]) == 0
     captured = capsys.readouterr()
     assert last_json(captured.out)["missing"] == ["Cu"]
@@ -129,7 +170,7 @@ def test_a_failed_job_leaves_the_rest_usable_and_is_sent_again(model, tmp_path, 
     part = ForceField.load(tmp_path / "part.json").registers
     assert part[29, 0].measured is None
     assert all(register.measured is not None for (number, _), register in part.items() if number == 79)
-    monkeypatch.setattr(LocalServer, "_simulate", simulate)
+    monkeypatch.setattr(LocalServer, "result", simulate)
     assert qff([*command, "--mitigation", "readout"]) == 2
     assert "other settings" in capsys.readouterr().err
     assert qff(command) == 0
@@ -198,22 +239,22 @@ def service(monkeypatch):
 def test_ibm_device_is_resumed_without_paying_twice(model, tmp_path, capsys, monkeypatch, service):
     out = tmp_path / "measured.json"
     command = ["calibrate", str(model), "--backend", "ibm_tiny", "--shots", "2000", "--out", str(out)]
-    fetch = jobs.fetch
+    fetch = calibration_run.fetch
 
     def killed(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(jobs, "fetch", killed)
+    monkeypatch.setattr(calibration_run, "fetch", killed)
     assert qff(command) == 130
     directory = tmp_path / "measured.run"
     run = load_run(directory)
     # The ids were on disk before anything was waited for.
-    assert sorted(run.submitted().values()) == sorted(job.identity for job in service.sent)
+    assert [run.state(job) for job in run.jobs] == [job.identity for job in service.sent]
     # Registers are measured where the plan says.
     measured_on = [line.qubits for job in service.sent for row in job.lines for line in row]
-    assert set(measured_on) == {tile.line.qubits for tile in run.tiles().values()}
+    assert set(measured_on) == {tile.line.qubits for tile in run.tiles.values()}
     (directory / "journal.jsonl").write_text((directory / "journal.jsonl").read_text()[:-5])
-    monkeypatch.setattr(jobs, "fetch", fetch)
+    monkeypatch.setattr(calibration_run, "fetch", fetch)
     service.sent[0].lost = "ERROR"
     assert qff(command) == 2
     error = capsys.readouterr().err
@@ -237,6 +278,26 @@ def test_ibm_device_is_resumed_without_paying_twice(model, tmp_path, capsys, mon
     assert collect.main([str(tmp_path / "elsewhere")]) == 0
 
 
+@pytest.mark.usefixtures("small_jobs")
+@pytest.mark.parametrize("crash_at", [0, 1])
+def test_a_crash_between_sending_and_noting_pays_nothing_twice(model, tmp_path, monkeypatch, service, crash_at):
+    command = ["calibrate", str(model), "--backend", "ibm_tiny", "--shots", "100", "--out", str(tmp_path / "m.json")]
+    enter = calibration_run.Run.enter
+
+    def crashing(self, job, state):
+        if state and job.index == crash_at:
+            raise KeyboardInterrupt
+        enter(self, job, state)
+
+    monkeypatch.setattr(calibration_run.Run, "enter", crashing)
+    assert qff(command) == 130
+    assert len(service.sent) == crash_at + 1
+    monkeypatch.setattr(calibration_run.Run, "enter", enter)
+    assert qff(command) == 0
+    run = load_run(tmp_path / "m.run")
+    assert [run.state(job) for job in run.jobs] == [job.identity for job in service.sent]
+
+
 def test_tokens_do_not_come_through(model, tmp_path, capsys, monkeypatch, service):
     def unreachable(_, identity):
         raise ConnectionError(f"GET /jobs/{identity} with {SECRET}")
@@ -249,7 +310,7 @@ def test_tokens_do_not_come_through(model, tmp_path, capsys, monkeypatch, servic
     assert SECRET not in error
     # Being out of reach is no failure: the jobs are still known, and nothing is sent again.
     run = load_run(tmp_path / "m.run")
-    assert len(run.submitted()) == len(run.jobs)
+    assert all(run.state(job) for job in run.jobs)
     assert collect.main([str(tmp_path / "m.run")]) == 3
     shown = capsys.readouterr()
     assert SECRET not in shown.out + shown.err

@@ -48,7 +48,7 @@ def test_interrupted_run_says_how_to_go_on(config, tmp_path, capsys, monkeypatch
     assert run(["train", str(config), "--out", str(out)]) == 130
     assert f"qff train {out / 'config.yaml'} --out {out} --resume" in capsys.readouterr().err
     monkeypatch.undo()
-    assert {path.name for path in out.iterdir()} == {"config.yaml", "journal.json"}
+    assert {path.name for path in out.iterdir()} == {"config.yaml", "journal.jsonl"}
     assert run(["train", str(out / "config.yaml"), "--out", str(out), "--resume"]) == 0
 
 
@@ -63,7 +63,7 @@ def test_files_and_numbers_of_a_run(config, tmp_path, capsys):
         "model.json",
         "metrics.json",
         "config.yaml",
-        "journal.json",
+        "journal.jsonl",
         "figures",
         "report.html",
         "record.json",
@@ -75,7 +75,7 @@ def test_files_and_numbers_of_a_run(config, tmp_path, capsys):
     assert kept == {key: estimator[key] for key in kept}
     assert kept["optimizer"] == "spsa"
     assert len(estimator["losses"]) == len(estimator["exact_losses"]) == estimator["steps_done"] + 1 == 5
-    spent = sum(entry["cost"]["circuits"] for entry in json.loads((out / "journal.json").read_text())["entries"])
+    spent = sum(entry["cost"]["circuits"] for entry in json.loads((out / "journal.jsonl").read_text())["entries"])
     assert estimator["n_circuits"] == spent
     # Training goes on from a model, here without a backend's noise.
     again = ["--start", str(out), "--backend", "exact", "--optimizer", "l_bfgs_b", "--steps", "3"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +32,7 @@ from qiskit_qff.training.balance import (
     vector_slopes,
 )
 from qiskit_qff.training.loss import Progress
-from qiskit_qff.training.measured.journal import Document, Journal
+from qiskit_qff.training.measured.journal import Beginning, MeasuredAnswers
 from qiskit_qff.training.measured.loss import LossSample, MeasuredLoss
 from qiskit_qff.training.measured.optimizers import SPSA_CALIBRATION, optimise
 from qiskit_qff.training.objective import Objective, ParameterLayout, Restart, solve_weights
@@ -236,23 +236,23 @@ def train_measured(
     seed = int(rng.integers(2**31))
     loss, warm = machine.loss(objective, asked), start is not None
     begin = rng.normal(0.0, START_SPREAD, objective.layout.n_angles) if start is None else start
-    begun = _document(objective, asked, begin, seed)
-    journal = Journal(loss, begun, rng=shot_rng, path=run.journal, steps=asked.steps, resume=run.resume)
-    resumed = journal.resumed
     plan = _planned(loss, asked, machine)
-    run.on_plan(plan)
 
     def on_step(number: int, step: Step) -> None:
         run.on_step(number, step)
         progress(f"{asked.optimizer} steps", number, asked.steps)
 
-    training = _Run(objective, journal, asked, on_step)
-    began = training.step(journal.start, training.value(journal.start))
-    last = optimise(training, journal.start, asked, warm=warm, seed=seed, on_step=training.after_step)
-    kept, angles, sample = training.decide(last, warm=warm)
-    final = training.step(angles, sample.loss)
+    begun = _beginning(objective, asked, begin, seed)
+    answers = MeasuredAnswers(loss, begun, rng=shot_rng, path=run.journal, steps=asked.steps, resume=run.resume)
+    with closing(answers):
+        run.on_plan(plan)
+        training = _Run(objective, answers, asked, on_step)
+        began = training.step(answers.start, training.value(answers.start))
+        last = optimise(training, answers.start, asked, warm=warm, seed=seed, on_step=training.after_step)
+        kept, angles, sample = training.decide(last, warm=warm)
+        final = training.step(angles, sample.loss)
     steps = tuple(training.steps)
-    return MeasuredTraining(sample.parameters, began, steps, final, kept, plan, journal.spent, resumed)
+    return MeasuredTraining(sample.parameters, began, steps, final, kept, plan, answers.spent, answers.resumed)
 
 
 def measured_summary(measured: MeasuredTraining, config: TrainConfig) -> dict[str, Any]:
@@ -281,9 +281,13 @@ class _Run:
     """The state of one run; what optimisers ask goes through it to the journal."""
 
     def __init__(
-        self, objective: Objective, journal: Journal, asked: EstimatorConfig, on_step: Callable[[int, Step], None]
+        self,
+        objective: Objective,
+        answers: MeasuredAnswers,
+        asked: EstimatorConfig,
+        on_step: Callable[[int, Step], None],
     ) -> None:
-        self._objective, self._journal, self._asked, self._on_step = objective, journal, asked, on_step
+        self._objective, self._answers, self._asked, self._on_step = objective, answers, asked, on_step
         self._current: tuple[FloatArray, LossSample] | None = None
         self._path: list[FloatArray] = []
         self.steps: list[Step] = []
@@ -334,7 +338,7 @@ class _Run:
         blank = np.concatenate([self._placed(angles), np.zeros(layout.n_parameters - layout.n_angles)])
         exact = self._objective.fit_loss(solve_weights(self._objective, blank))
         error = 0.0 if self._current is None else self._current[1].std_error
-        return Step(loss, error, exact, self._journal.spent.circuits, self._journal.spent.shots)
+        return Step(loss, error, exact, self._answers.spent.circuits, self._answers.spent.shots)
 
     def decide(self, last: FloatArray, *, warm: bool) -> tuple[Kept, FloatArray, LossSample]:
         """The end of a run with the lowest loss, measured once more: the lowest of noisy losses is too low."""
@@ -342,7 +346,7 @@ class _Run:
         if (window := _averaged_steps(self._asked)) > 1:
             ends["average"] = np.mean(self._path[-window:], axis=0)
         if warm:
-            ends["start"] = self._journal.start
+            ends["start"] = self._answers.start
         kept: Kept = "last"
         if len(ends) > 1:
             losses = {name: self._measured(angles, slopes=False, at_end=True).loss for name, angles in ends.items()}
@@ -357,7 +361,7 @@ class _Run:
         return self._measured(angles, slopes=self._asked.optimizer != "spsa")
 
     def _measured(self, angles: FloatArray, *, slopes: bool, at_end: bool = False) -> LossSample:
-        sample = self._journal.sample(self._placed(angles), slopes=slopes, at_end=at_end)
+        sample = self._answers.sample(self._placed(angles), slopes=slopes, at_end=at_end)
         self._current = angles.copy(), sample
         return sample
 
@@ -392,13 +396,13 @@ def _times(cost: Cost, count: int) -> Cost:
     return Cost(cost.circuits * count, cost.shots * count, cost.seconds * count)
 
 
-def _document(objective: Objective, asked: EstimatorConfig, start: FloatArray, seed: int) -> Document:
-    """A journal without answers: what another session must share to go on with it, and where it begins."""
+def _beginning(objective: Objective, asked: EstimatorConfig, start: FloatArray, seed: int) -> Beginning:
+    """What another session must share to go on with the journal, and where it begins."""
     equations, layout = objective.statistics.equations, objective.layout
     settings = asked.model_dump(mode="json", exclude={"steps", "mode"})
     settings |= {"seed": seed, "circuits": sorted(set(map(str, layout.specs)))}
     sums = [float(np.trace(equations.gram)), float(np.abs(equations.moment).sum()), equations.constant]
-    return Document(settings=settings, data=sums, start=start.tolist())
+    return Beginning(settings=settings, data=sums, start=start.tolist())
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""``qff calibrate``, and the verbs that use what it wrote."""
+"""``qff calibrate`` and the verbs that use what it wrote; ``qff cost``."""
 
 import json
 
@@ -28,20 +28,8 @@ def test_calibrated_model_runs_everywhere(trained, tmp_path, capsys) -> None:
     assert run(["evaluate", str(out), data, "--json"]) == 0
     errors = last_json(capsys.readouterr().out)
     assert errors["force_std_mev_per_ang"] > 0
-    md = [
-        "md",
-        str(out),
-        data,
-        "--steps",
-        "20",
-        "--temperature",
-        "50",
-        "--ensemble",
-        "nve",
-        "--out",
-        str(tmp_path / "md"),
-        "--json",
-    ]
+    options = ["--steps", "20", "--temperature", "50", "--ensemble", "nve", "--json"]
+    md = ["md", str(out), data, "--out", str(tmp_path / "md"), *options]
     assert run(md) == 0
     captured = capsys.readouterr()
     result = last_json(captured.out)
@@ -51,9 +39,21 @@ def test_calibrated_model_runs_everywhere(trained, tmp_path, capsys) -> None:
     (note,) = [line for line in captured.err.splitlines() if line.startswith("calibrated model")]
     for word in ("Cu, Au", "exact", "10000000 shots", "mitigation none", "meV/Å"):
         assert word in note
-    md[1] = model
-    md[md.index(str(tmp_path / "md"))] = str(tmp_path / "exact")
-    assert run(md) == 0
+    assert run(["md", model, data, "--out", str(tmp_path / "exact"), *options]) == 0
     captured = capsys.readouterr()
     assert "calibration" not in last_json(captured.out)
     assert "calibrated model" not in captured.err
+
+
+def test_cost_lists_every_strategy(trained, capsys) -> None:
+    model = str(trained / "run")
+    assert run(["cost", model, "--backend", "aer", "--atoms", "Cu5Au3", "--frames", "9", "--json"]) == 0
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
+    assert result["atoms"] == {"29": 5, "79": 3}
+    assert {(entry["strategy"], entry["quantity"]) for entry in result["costs"]} == {
+        (strategy, quantity)
+        for strategy in ("environment", "density", "operator")
+        for quantity in ("once", "energy", "forces", "gradient")
+    }
+    assert "two-qubit depth" in captured.err

@@ -78,15 +78,6 @@ def test_model_file_keeps_the_measurement(field, frame, rng, tmp_path) -> None:
         assert again.registers[key].measured.provenance == register.measured.provenance
 
 
-def test_other_parameters_keep_other_measurements(field, rng) -> None:
-    noisy = sampled(field, rng)
-    key = (field.species[0], 0)
-    register = noisy.registers[key]
-    turned = replace(register, theta=register.theta + 0.1, balanced=False, measured=None)
-    changed = noisy.with_registers({key: turned})
-    assert [k for k, other in changed.registers.items() if other.measured is None] == [key]
-
-
 def test_an_error_of_the_first_entry_does_not_shift_energies(field, frame, rng) -> None:
     calibrated = sampled(field, rng)
     spoiled = {}

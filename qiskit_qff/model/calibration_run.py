@@ -1,0 +1,535 @@
+"""A calibration in jobs that outlives the process that started it: nothing is paid twice, and no paid job is lost.
+
+A run is a directory. ``run.json`` is the plan and never changes; ``model.json`` is a copy of the model;
+``journal.jsonl`` holds the state of every job; ``results/job_K.npz`` what it measured. A job is entered in the journal
+before it is sent, and its id before the next one is sent: a job whose id was lost is found by its tag. A job that
+failed is sent again by the next call. No token is ever written. ``qff calibrate`` and the scripts in ``hardware/`` are
+two doors to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from qiskit.primitives import StatevectorEstimator
+
+from qiskit_qff.durable import SUFFIX, Journal, atomic_file, read_arrays, read_journal, read_json, write_atomically
+from qiskit_qff.errors import BackendError, ConfigError
+from qiskit_qff.evaluators.backends import NOISELESS, Device, check_noiseless, device_evaluator, find_device
+from qiskit_qff.evaluators.cutout import QubitLine
+from qiskit_qff.evaluators.ibm_account import client_errors, connect, opened_mode, redact
+from qiskit_qff.evaluators.mitigation import find_preset
+from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator, split_joint
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, Request, TimingModel
+from qiskit_qff.evaluators.strategies.operator import assemble_operator, operator_requests
+from qiskit_qff.evaluators.z_strings import RESULT_ARRAYS, read_strings, string_set
+from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
+from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.placement import Tile, place_registers
+from qiskit_qff.model.quantum_cost import two_qubit_depths
+from qiskit_qff.model.species_model import RegisterKey
+
+FORMAT = 4
+"""Version of the run directory; older ones have another journal."""
+_LOST = {"ERROR", "CANCELLED"}
+"""States from which a job does not come back."""
+
+Say = Callable[[str], None]
+
+
+class JobFailedError(BackendError):
+    """A job that failed or was cancelled on the server: it has no result and never will."""
+
+
+# --- the plan ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured and how."""
+
+    backend: str
+    shots: int
+    """Executions per state."""
+    mitigation: str
+    """Preset of error mitigation."""
+    dynamical_decoupling: bool
+    mode: str
+    """``job``, ``batch`` or ``session``; local simulations ignore it."""
+    seed: int | None = None
+    """Seed of a local simulation; by default every run has noise of its own."""
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """Some joint circuits; each row has the requests of :func:`operator_plan` that share one, side by side."""
+
+    index: int
+    rows: tuple[tuple[int, ...], ...]
+    circuits: int
+    """Joint circuits times parameter sets."""
+
+    @property
+    def requests(self) -> tuple[int, ...]:
+        """All requests in the order of the rows."""
+        return tuple(index for row in self.rows for index in row)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A planned calibration in its directory."""
+
+    directory: Path
+    run_id: str
+    """Tag of all its jobs on the server."""
+    settings: Settings
+    field: ForceField
+    """The model that is calibrated."""
+    jobs: tuple[PlannedJob, ...]
+    backend: str
+    """What the device calls itself."""
+    date: str
+    """When the run was planned."""
+    tiles: Mapping[RegisterKey, Tile]
+    """Qubits of each register, with their error rates at that time."""
+    plan: tuple[tuple[RegisterKey, Request], ...]
+    """What has to be measured."""
+
+    def tag(self, job: PlannedJob) -> str:
+        """Tag under which the server knows a job."""
+        return f"{self.run_id}-{job.index}"
+
+    def result_path(self, job: PlannedJob) -> Path:
+        """File of a job's result."""
+        return self.directory / "results" / f"job_{job.index}.npz"
+
+    def state(self, job: PlannedJob) -> str | None:
+        """The server's id of a job; empty if it may have been sent and None if it has to be sent."""
+        found = read_journal(self.directory / "journal.jsonl").get(f"job {job.index}")
+        return None if found is None else str(found)
+
+    def enter(self, job: PlannedJob, state: str | None) -> None:
+        """Note the state of a job; on disk when this returns."""
+        with closing(Journal(self.directory / "journal.jsonl")) as journal:
+            journal.enter(f"job {job.index}", state)
+
+    def rows(self, job: PlannedJob) -> list[list[tuple[QubitLine | None, Request]]]:
+        """The joint circuits of a job: requests side by side, each with the qubits of its register."""
+        return [[(self.tiles[self.plan[i][0]].line, self.plan[i][1]) for i in row] for row in job.rows]
+
+
+def operator_plan(field: ForceField) -> tuple[tuple[RegisterKey, Request], ...]:
+    """What has to be measured to know M of every register, register by register."""
+    return tuple(
+        (key, request)
+        for key, register in field.registers.items()
+        for request in operator_requests(register.bound_program())
+    )
+
+
+def plan_jobs(
+    field: ForceField, settings: Settings, tiles: Mapping[RegisterKey, Tile], *, sets_per_job: int = 300
+) -> tuple[PlannedJob, ...]:
+    """Distribute what has to be measured over jobs of a limited number of circuits and executions."""
+    sets_per_job = min(sets_per_job, JobLimits().sets_per_job(settings.shots))
+    plan = operator_plan(field)
+    rows: dict[tuple[int, int], list[int]] = {}
+    seen: Counter[RegisterKey] = Counter()
+    for index, (key, _) in enumerate(plan):
+        rows.setdefault((tiles[key].round, seen[key]), []).append(index)
+        seen[key] += 1
+    jobs: list[PlannedJob] = []
+    members: list[tuple[int, ...]] = []
+    used = 0
+    for row in rows.values():
+        size = max(len(plan[index][1].parameters) for index in row)
+        if members and used + size > sets_per_job:
+            jobs.append(PlannedJob(len(jobs), tuple(members), used))
+            members, used = [], 0
+        members.append(tuple(row))
+        used += size
+    return (*jobs, PlannedJob(len(jobs), tuple(members), used))
+
+
+def calibration_cost(field: ForceField, settings: Settings) -> tuple[dict[str, float], str]:
+    """What measuring M of every register takes: jobs, circuits, shots and seconds, and the same in words."""
+    preset = find_preset(settings.mitigation)
+    device, evaluator, timing = None, PrimitiveEvaluator(StatevectorEstimator()), TimingModel()
+    if settings.backend in NOISELESS:
+        check_noiseless(
+            settings.backend, mitigation=settings.mitigation, dynamical_decoupling=settings.dynamical_decoupling
+        )
+    else:
+        device = find_device(settings.backend, n_qubits=field.n_qubits)
+        timing = device.timing(preset)
+        evaluator = _evaluator(settings, device, np.random.default_rng(0))
+    jobs = plan_jobs(field, settings, place_registers(field, device))
+    circuits = sum(job.circuits for job in jobs)
+    shots = circuits * settings.shots
+    seconds = timing.seconds(shots=shots, jobs=len(jobs))
+    words = (
+        f"{len(jobs)} jobs on {settings.backend}: {circuits} circuits, {shots} shots, two-qubit depth "
+        f"{two_qubit_depths(field, evaluator)['operator']}, {preset.description}"
+        f"{', dynamical decoupling' if settings.dynamical_decoupling else ''}; on a device about {seconds:.0f} s of "
+        "processor time (estimate; the provider's accounting decides)"
+    )
+    return {"n_jobs": len(jobs), "n_circuits": circuits, "n_shots": shots, "qpu_seconds": seconds}, words
+
+
+def planned_run(model: Path, directory: Path, settings: Settings, say: Say) -> Run:
+    """The run in the directory, if it is the same, or a new one, with what it costs."""
+    content, copy = model.read_bytes(), directory / "model.json"
+    if (directory / "run.json").exists():
+        run = load_run(directory)
+        if run.settings != settings or content != copy.read_bytes():
+            what = "another model" if run.settings == settings else "other settings"
+            raise ConfigError(f"{directory} holds a run of {what}; choose another --run, or import it with --from.")
+        say(f"going on with the run in {directory}")
+        return run
+    field = ForceField.load(model)
+    _, cost = calibration_cost(field, settings)  # refuses, before anything is written, what the device can't do
+    beginnings = {"model.json", "results"}  # of a run whose planning was interrupted
+    others = [path.name for path in directory.glob("*") if path.name not in beginnings and path.suffix != SUFFIX]
+    if others or (copy.exists() and copy.read_bytes() != content):
+        raise ConfigError(f"{directory} holds other files; choose a new directory for the run.")
+    device = find_device(settings.backend, n_qubits=field.n_qubits)
+    tiles = place_registers(field, device)
+    (directory / "results").mkdir(parents=True, exist_ok=True)
+    write_atomically(copy, content)
+    plan = {
+        "format": FORMAT,
+        "run_id": f"qff-{uuid.uuid4().hex[:12]}",
+        "model_sha256": hashlib.sha256(content).hexdigest(),
+        "settings": asdict(settings),
+        "backend": device.name,
+        "date": datetime.now(tz=UTC).isoformat(timespec="seconds"),
+        "tiles": [
+            {"register": key, "round": tile.round, "line": tile.line and asdict(tile.line)}
+            for key, tile in tiles.items()
+        ],
+        "jobs": [asdict(job) for job in plan_jobs(field, settings, tiles)],
+    }
+    write_atomically(directory / "run.json", json.dumps(plan, indent=1))
+    say(cost)
+    return load_run(directory)
+
+
+def load_run(directory: Path) -> Run:
+    """Read a run."""
+    path, model = directory / "run.json", directory / "model.json"
+    if not path.exists():
+        raise ConfigError(
+            f"{directory} holds no run (run.json is missing); start one with qff calibrate or hardware.submit MODEL."
+        )
+    try:
+        plan = read_json(path)
+        if plan["format"] != FORMAT:
+            raise ConfigError(
+                f"{path} has format {plan['format']}; this version reads {FORMAT}. Use the version of qiskit_qff that "
+                "wrote it."
+            )
+        if not model.exists() or hashlib.sha256(model.read_bytes()).hexdigest() != plan["model_sha256"]:
+            raise ConfigError(f"{model} is not the model that was submitted; restore the original.")
+        field = ForceField.load(model)
+        run = Run(
+            directory,
+            plan["run_id"],
+            Settings(**plan["settings"]),
+            field,
+            tuple(PlannedJob(job["index"], tuple(map(tuple, job["rows"])), job["circuits"]) for job in plan["jobs"]),
+            plan["backend"],
+            plan["date"],
+            {tuple(entry["register"]): Tile(entry["round"], _line(entry["line"])) for entry in plan["tiles"]},
+            operator_plan(field),
+        )
+        for job in run.jobs:
+            run.rows(job)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"{path} is damaged ({type(error).__name__}: {error}); restore it from a copy, or start a new run."
+        ) from error
+    return run
+
+
+def _line(entry: Mapping[str, Any] | None) -> QubitLine | None:
+    """Qubits and their error rates from JSON."""
+    if entry is None:
+        return None
+    qubits, bonds, readouts = (tuple(entry[name]) for name in ("qubits", "two_qubit_errors", "readout_errors"))
+    return QubitLine(qubits, bonds, readouts, float(entry["score"]))
+
+
+# --- where jobs run ---------------------------------------------------------------------------------------------------
+
+
+def _evaluator(settings: Settings, device: Device, rng: np.random.Generator, mode: Any = None) -> PrimitiveEvaluator:
+    """Evaluator with the settings of a run."""
+    return device_evaluator(
+        device,
+        shots=settings.shots,
+        preset=find_preset(settings.mitigation),
+        dynamical_decoupling=settings.dynamical_decoupling,
+        mode=mode,
+        rng=rng,
+    )
+
+
+class LocalServer:
+    """A simulated device: a job runs when its result is waited for, with a seed of its own."""
+
+    def __init__(self, run: Run) -> None:
+        """Serve a run."""
+        self._run = run
+
+    def submit(self, job: PlannedJob) -> str:
+        """Give a job its id."""
+        return f"local-{self._run.tag(job)}"
+
+    def find(self, _: PlannedJob) -> str | None:
+        """Nothing: a simulated job costs nothing, and is simply submitted again."""
+        return None
+
+    def result(self, _: str, job: PlannedJob, *, wait: bool) -> list[Any] | None:
+        """Data of all PUBs."""
+        if not wait:
+            return None
+        settings = self._run.settings
+        name = self._run.tag(job) if settings.seed is None else f"{settings.seed}-{job.index}"
+        rng = np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]))
+        evaluators: dict[tuple[int, ...], PrimitiveEvaluator] = {}
+        data = []
+        for line, request in (member for row in self._run.rows(job) for member in row):
+            size = int(request.task.circuit.num_qubits)
+            place = (size,) if line is None else line.qubits
+            if place not in evaluators:
+                evaluators[place] = _evaluator(settings, find_device(settings.backend, n_qubits=size, line=line), rng)
+            try:
+                with client_errors(f"Job {job.index + 1} failed"):
+                    (item,) = evaluators[place].submit_joint([[request]], [[None]], shots=settings.shots).result()
+            except BackendError as error:
+                raise JobFailedError(str(error)) from error
+            data.append(item.data)
+        return data
+
+
+class RuntimeServer:
+    """IBM Quantum, through the runtime client and its saved account."""
+
+    def __init__(self, run: Run, device: Device | None = None, *, mode: Any = None) -> None:
+        """Connect; a device is needed for submitting only."""
+        self._run, self._device, self._mode = run, device, mode
+        self._service = connect(f"The calibration in {run.directory}")
+
+    def submit(self, job: PlannedJob) -> str:
+        """Start a job under its tag and return its id at once."""
+        assert self._device is not None
+        evaluator = _evaluator(self._run.settings, self._device, np.random.default_rng(0), self._mode)
+        options: Any = evaluator.estimator.options
+        options.environment.job_tags = [self._run.run_id, self._run.tag(job)]
+        rows = self._run.rows(job)
+        requests, lines = ([[member[place] for member in row] for row in rows] for place in (1, 0))
+        with client_errors(f"Job {job.index + 1} could not be sent"):
+            return str(evaluator.submit_joint(requests, lines, shots=self._run.settings.shots).job_id())  # type: ignore[arg-type]
+
+    def find(self, job: PlannedJob) -> str | None:
+        """Id of a job that the service has under the job's tag, failed ones aside."""
+        with client_errors("The service could not be asked for jobs"):
+            found = self._service.jobs(job_tags=[self._run.tag(job)], limit=10)
+            return next((str(item.job_id()) for item in found if str(item.status()) not in _LOST), None)
+
+    def result(self, job_id: str, job: PlannedJob, *, wait: bool) -> list[Any] | None:
+        """Data of all PUBs; None if the job is not finished and need not be waited for."""
+        with client_errors(f"Job {job_id} (number {job.index + 1}) could not be read"):
+            remote = self._service.job(job_id)
+            if wait:
+                remote.wait_for_final_state()
+            status = str(remote.status())
+            if status in _LOST:
+                reason = redact(str(remote.error_message() or "no reason given"))
+                raise JobFailedError(f"Job {job_id} (number {job.index + 1}) ended as {status}: {reason}")
+            if status != "DONE":
+                return None
+            data = [SimpleNamespace(**dict(item.data.items())) for item in remote.result()]
+        rows = [[request for _, request in row] for row in self._run.rows(job)]
+        return [part for row, item in zip(rows, data, strict=True) for part in split_joint(item, row)]
+
+
+def collecting_server(run: Run) -> LocalServer | RuntimeServer:
+    """The server of a run, to fetch results from."""
+    return RuntimeServer(run) if run.settings.backend.startswith("ibm_") else LocalServer(run)
+
+
+@contextmanager
+def sending_server(run: Run) -> Iterator[LocalServer | RuntimeServer]:
+    """The server of a run, ready to take jobs, in the Session or Batch that the settings ask for."""
+    device = find_device(run.settings.backend, n_qubits=run.field.n_qubits)
+    if device.is_local:
+        yield LocalServer(run)
+        return
+    with opened_mode(device.backend, run.settings.mode) as mode:
+        yield RuntimeServer(run, device, mode=mode)
+
+
+# --- sending and fetching ---------------------------------------------------------------------------------------------
+
+
+def calibrate_by_jobs(model: Path, directory: Path, settings: Settings, say: Say) -> tuple[ForceField, Run]:
+    """The calibrated model, every operator measured in jobs, and the run; goes on where an earlier call left off."""
+    run = planned_run(model, directory, settings, say)
+    with sending_server(run) as server:
+        submit_missing(run, server, say)
+    if isinstance(server, RuntimeServer):
+        say(f"job ids are in {directory}; the same command goes on after an interruption")
+    missing = fetch(run, server, say, wait=True)
+    if missing:
+        numbers = ", ".join(str(index + 1) for index in missing)
+        raise BackendError(
+            f"jobs {numbers} of {len(run.jobs)} gave no result. The others are kept in {directory}: the same command "
+            f"sends the missing ones again, and 'qff calibrate --from {directory}' takes the registers that are "
+            "complete. (Without --run nothing is kept.)"
+        )
+    return calibrated_model(directory), run
+
+
+def submit_missing(run: Run, server: LocalServer | RuntimeServer, say: Say) -> None:
+    """Send every job that was not sent yet or has failed; jobs without an id are found by their tag."""
+    for job in run.jobs:
+        state = run.state(job)
+        if state or run.result_path(job).exists():
+            continue
+        found = None if state is None else server.find(job)
+        if found is None:
+            run.enter(job, "")
+            found = server.submit(job)
+        run.enter(job, found)
+        say(f"job {job.index + 1}/{len(run.jobs)}: {job.circuits} circuits, id {found}")
+
+
+def fetch(run: Run, server: LocalServer | RuntimeServer, say: Say, *, wait: bool) -> list[int]:
+    """Store the result of every job that is finished; returns the jobs that are missing."""
+    missing = []
+    for job in run.jobs:
+        if run.result_path(job).exists():
+            continue
+        state, data = run.state(job), None
+        try:
+            data = server.result(state, job, wait=wait) if state else None
+        except BackendError as error:
+            say(f"job {job.index + 1}: {error}")
+            if isinstance(error, JobFailedError):
+                run.enter(job, None)
+        if data is None:
+            missing.append(job.index)
+            continue
+        with atomic_file(run.result_path(job)) as stream:
+            arrays = {
+                f"{pub}_{name}": np.asarray(getattr(item, name))
+                for pub, item in enumerate(data)
+                for name in RESULT_ARRAYS
+                if hasattr(item, name)
+            }
+            np.savez(stream, **arrays)  # type: ignore[arg-type]
+        say(f"job {job.index + 1}/{len(run.jobs)} collected")
+    return missing
+
+
+# --- the calibrated model ---------------------------------------------------------------------------------------------
+
+
+def calibrated_model(directory: Path, *, field: ForceField | None = None) -> ForceField:
+    """The given model or the one of a run, with what was measured; registers that are not complete keep the exact M."""
+    run = load_run(directory)
+    chosen = run.field if field is None else field
+    ours, theirs = chosen.registers, run.field.registers
+    same = ours.keys() == theirs.keys() and all(
+        one.ansatz == theirs[key].ansatz
+        and np.array_equal(one.theta, theirs[key].theta)
+        and np.array_equal(one.weights, theirs[key].weights)
+        for key, one in ours.items()
+    )
+    if not same:
+        raise ConfigError(
+            f"The model has other circuits than the one that was measured in {directory}; "
+            f"leave MODEL out, or give the model that was submitted ({directory / 'model.json'} is a copy)."
+        )
+    measured = measured_operators(run)
+    if not measured:
+        raise ConfigError(
+            f"{directory}: no register is complete; fetch the results of its jobs first: "
+            f"python -m hardware.collect {directory}"
+        )
+    return chosen.with_registers({key: replace(ours[key], measured=one) for key, one in measured.items()})
+
+
+def measured_operators(run: Run) -> dict[RegisterKey, CalibratedOperator]:
+    """Measured operators of all registers whose jobs are complete."""
+    answers: dict[RegisterKey, list[Evaluation]] = {key: [] for key in run.field.registers}
+    ids: dict[RegisterKey, list[str]] = {key: [] for key in run.field.registers}
+    for job in run.jobs:
+        if not run.result_path(job).exists():
+            continue
+        job_id = run.state(job)
+        for index, answer in zip(job.requests, _answers(run, job), strict=True):
+            key = run.plan[index][0]
+            answers[key].append(answer)
+            if job_id and job_id not in ids[key]:
+                ids[key].append(job_id)
+    wanted = Counter(key for key, _ in run.plan)
+    return {
+        key: CalibratedOperator.of(
+            assemble_operator(run.field.registers[key].bound_program(), found), _provenance(run, key, ids[key])
+        )
+        for key, found in answers.items()
+        if len(found) == wanted[key]
+    }
+
+
+def _answers(run: Run, job: PlannedJob) -> list[Evaluation]:
+    """What a job found, request by request."""
+    path, shots = run.result_path(job), run.settings.shots
+    items: dict[int, dict[str, Any]] = {}
+    try:
+        for label, array in read_arrays(path).items():
+            pub, name = label.split("_", 1)
+            items.setdefault(int(pub), {})[name] = array
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged ({error}); delete it and collect again, the server has it.") from error
+    if len(items) != len(job.requests):
+        raise ConfigError(
+            f"{path}: {len(items)} answers to {len(job.requests)} requests of {run.directory}/run.json; one "
+            "of them was edited: restore it from a copy, or start a new run."
+        )
+    answers = []
+    for number, index in enumerate(job.requests):
+        strings = string_set(run.plan[index][1].task.readouts)
+        values, covariances = read_strings(SimpleNamespace(**items[number]), strings, shots)
+        answers.append(Evaluation(values, covariances, Cost(len(values), len(values) * shots)))
+    return answers
+
+
+def _provenance(run: Run, key: RegisterKey, job_ids: list[str]) -> Provenance:
+    """Where the measurement of a register comes from."""
+    settings, line = run.settings, run.tiles[key].line
+    return Provenance(
+        backend=run.backend,
+        shots=settings.shots,
+        mitigation=settings.mitigation,
+        date=run.date,
+        seed=settings.seed,
+        dynamical_decoupling=settings.dynamical_decoupling,
+        qubits=() if line is None else line.qubits,
+        two_qubit_errors=() if line is None else line.two_qubit_errors,
+        readout_errors=() if line is None else line.readout_errors,
+        job_ids=tuple(job_ids),
+    )
