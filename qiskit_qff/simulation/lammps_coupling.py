@@ -22,13 +22,13 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from qiskit_qff.array_types import FloatArray, Int32Array, IntArray
 from qiskit_qff.errors import SimulationError
 from qiskit_qff.model.fence import FencedForceField
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.neighbors import NeighborList
-from qiskit_qff.structures.point_neighbors import pairs_within, point_neighbors
 
 #: Name of the ``fix external`` in the input.
 FIX = "qff"
@@ -136,6 +136,59 @@ class ForceFieldCallback:
 def _has_moved(points: FloatArray, reference: FloatArray, most: float) -> bool:
     """Whether a point is farther from its reference than ``most``, in Å."""
     return bool((((points - reference) ** 2).sum(axis=1) > most * most).any())
+
+
+def point_neighbors(points: FloatArray, n_centers: int, cutoff: float) -> tuple[IntArray, IntArray]:
+    """Neighbours of the first points among all, in open space: ghosts stand for periodic images.
+
+    Args:
+        points: Shape ``(n, 3)``, in Å, all finite.
+        cutoff: In Å; pairs with ``r <= cutoff`` are listed.
+
+    Returns:
+        Where each centre's neighbours begin, shape ``(n_centers + 1,)``, and the neighbours' indices.
+    """
+    pairs = cKDTree(points[:n_centers]).sparse_distance_matrix(cKDTree(points), cutoff, output_type="ndarray")
+    pairs = pairs[pairs["i"] != pairs["j"]]
+    order = np.lexsort((pairs["j"], pairs["i"]))
+    first = np.searchsorted(pairs["i"], np.arange(n_centers + 1), sorter=order)
+    return first, pairs["j"][order].astype(np.int64)
+
+
+@numba.njit(cache=True)
+def pairs_within(
+    points: FloatArray, all_first: IntArray, all_neighbor: IntArray, square_cutoff: float,
+    first: IntArray, neighbor: IntArray, vectors: FloatArray, distances: FloatArray,
+) -> int:  # fmt: skip
+    """Keep the listed pairs that are within the cutoff now.
+
+    Args:
+        points: Shape ``(n, 3)``, in Å.
+        all_first: Rows of the list, shape ``(n_centers + 1,)``.
+        all_neighbor: Neighbours in the list, shape ``(n_pairs,)``.
+        square_cutoff: In Å².
+        first: Output rows, shape ``(n_centers + 1,)``.
+        neighbor: Output, room for ``n_pairs``.
+        vectors: Output vectors from the centre, room for ``(n_pairs, 3)``, in Å.
+        distances: Output lengths, room for ``n_pairs``, in Å.
+
+    Returns:
+        How many pairs were kept.
+    """
+    count = 0
+    for i in range(first.shape[0] - 1):
+        first[i] = count
+        for pair in range(all_first[i], all_first[i + 1]):
+            j = all_neighbor[pair]
+            x, y, z = points[j, 0] - points[i, 0], points[j, 1] - points[i, 1], points[j, 2] - points[i, 2]
+            square = x * x + y * y + z * z
+            if square < square_cutoff:
+                neighbor[count] = j
+                vectors[count, 0], vectors[count, 1], vectors[count, 2] = x, y, z
+                distances[count] = np.sqrt(square)
+                count += 1
+    first[first.shape[0] - 1] = count
+    return count
 
 
 class GhostForces:

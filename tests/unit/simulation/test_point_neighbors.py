@@ -1,33 +1,12 @@
-"""Neighbours of the first of many points, against a tree search; and the force field on them."""
+"""A force field on points whose periodic images are written out, as LAMMPS gives them."""
 
 import numpy as np
-import pytest
 from contracts.force_field.lennard_jones import mixed_crystal
 from contracts.force_field.quantum_model import small_quantum_model
-from scipy.spatial import cKDTree
 
+from qiskit_qff.simulation.lammps_coupling import pairs_within, point_neighbors
 from qiskit_qff.structures.frame import species_index
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
-from qiskit_qff.structures.point_neighbors import pairs_within, point_neighbors
-
-
-@pytest.mark.parametrize(
-    ("n_points", "box", "cutoff"),
-    [(50, 8.0, 3.0), (1000, 30.0, 3.0), (40, 500.0, 4.0), (300, (100.0, 1.0, 1.0), 2.0), (1, 5.0, 2.0), (2, 3.0, 4.0)],
-)
-def test_agrees_with_a_tree(rng, n_points, box, cutoff):
-    points = rng.random((n_points, 3)) * box
-    n_centers = max(1, n_points // 2)
-    first, neighbor = point_neighbors(points, n_centers, cutoff)
-    expected = cKDTree(points).query_ball_point(points[:n_centers], cutoff)
-    for i in range(n_centers):
-        assert sorted(neighbor[first[i] : first[i + 1]]) == sorted(set(expected[i]) - {i})
-
-
-def test_no_centers():
-    first, neighbor = point_neighbors(np.eye(3), 0, 2.0)
-    assert first.tolist() == [0]
-    assert len(neighbor) == 0
 
 
 def test_explicit_images_give_the_periodic_forces():
