@@ -146,7 +146,7 @@ def _analyse_one(
         np.savetxt(directory / f"{name}.csv", values, fmt="%.8g", delimiter=",", header=header, comments="")
     if found.density is not None:
         with (directory / "sites.cube").open("w", encoding="utf-8") as stream:
-            write_cube(
+            write_cube(  # type: ignore[no-untyped-call]
                 stream,
                 found.density.framework,
                 data=found.density.values,

@@ -140,7 +140,7 @@ class ExtrapolationWatch:
 def _format(atoms: Atoms, grades: Grades, step: int, time_fs: float) -> str:
     """One frame of extended XYZ with a grade for every atom."""
     frame = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-    frame.set_array("grade", grades.values)  # type: ignore[no-untyped-call]
+    frame.set_array("grade", grades.values)
     largest = float(f"{grades.values[grades.worst]:.6g}")
     frame.info = {"step": step, "time_fs": float(f"{time_fs:.10g}"), "largest_grade": largest, "atom": grades.worst}
     text = io.StringIO()

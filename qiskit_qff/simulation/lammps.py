@@ -213,7 +213,7 @@ def _run(directory: Path, options: argparse.Namespace, *, fence: bool) -> None:
     mpi = load_mpi()
     os.chdir(directory)
     # Processes share the cores, so one thread each is the default.
-    numba.set_num_threads(min(options.threads, int(numba.config.NUMBA_NUM_THREADS)))
+    numba.set_num_threads(min(options.threads, numba.get_num_threads()))
     restart = None if options.fresh else newest_restart(Path())
     variables = {"fresh": "1"} if restart is None else {"fresh": "0", "restart": restart.name}
     if options.steps is not None:

@@ -11,6 +11,7 @@ so frames must follow so closely that no atom moves by half a cell vector in bet
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import units
@@ -54,7 +55,7 @@ class Trajectory:
         kept = times - times[0] >= time_ps - 1e-9
         if not kept.any():
             raise DataError(f"nothing is left after {time_ps} ps: the trajectory covers {np.ptp(times):g} ps.")
-        changed = {
+        changed: dict[str, Any] = {
             name: None if (values := getattr(self, name)) is None else values[kept]
             for name in ("positions", "cells", "times_ps", "velocities", "temperatures_k")
         }

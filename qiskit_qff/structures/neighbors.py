@@ -164,8 +164,13 @@ class NeighborList:
 
     def copy(self) -> "NeighborList":
         """Independent copy, for lists of a :class:`VerletList` that must outlive its next update."""
-        arrays = (self.first, self.neighbor, self.vectors, self.distances, self.shifts)
-        return NeighborList(*(array.copy() for array in arrays))
+        return NeighborList(
+            self.first.copy(),
+            self.neighbor.copy(),
+            self.vectors.copy(),
+            self.distances.copy(),
+            self.shifts.copy(),
+        )
 
 
 def neighbor_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, cutoff: float) -> NeighborList:
@@ -226,7 +231,7 @@ class VerletList:
             count = on_free_threads(refresh_threaded, refresh, *arguments)
         else:
             count = refresh(*arguments)
-        return NeighborList(first, *(array[:count] for array in (neighbor, separations, distances, shifts)))
+        return NeighborList(first, neighbor[:count], separations[:count], distances[:count], shifts[:count])
 
     def forget(self) -> None:
         """Give back the memory of the list; the next update builds it anew."""
