@@ -79,7 +79,11 @@ class MeasuredAnswers:
             if not resume:
                 path.unlink(missing_ok=True)
             self._journal = Journal(path)
-            begun = self._begun(self._journal, begun)
+            try:
+                begun = self._begun(self._journal, begun)
+            except ConfigError:
+                self.close()
+                raise
         self.start: FloatArray = np.array(begun.start)
         """Angles to begin from."""
 
