@@ -118,7 +118,8 @@ def test_another_model_or_a_damaged_result_is_not_imported(model, tmp_path, caps
     capsys.readouterr()
     same = ["calibrate", str(model), "--from", str(directory), "--out"]
     assert qff([*same, str(out), "--json"]) == 0
-    assert all(last_json(capsys.readouterr().out)["calibration"][s]["std_error_ev"] > 0 for s in ("Cu", "Au"))
+    told = last_json(capsys.readouterr().out)["calibration"]
+    assert all(told[symbol]["std_error_ev"] > 0 for symbol in ("Cu", "Au"))
     run, field = load_run(directory), ForceField.load(out)
     for key, operator in measured_operators(run).items():
         register = field.registers[key]
