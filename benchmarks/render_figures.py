@@ -30,20 +30,20 @@ def register_figure():
     rows = render_quantum.read("register_size")["rows"]
     sizes = [row["n_qubits"] for row in rows]
     measured = np.array([row["measured_force_mae_mev_per_ang"] for row in rows])
-    figure = Figure(figsize=(6.6, 2.6), layout="constrained")
+    figure = Figure(figsize=(7.0, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(sizes, [row["force_mae_mev_per_ang"] for row in rows], "o-", color=PALETTE[0], label="exact")
     left.plot(sizes, measured.mean(axis=1), "s--", color=PALETTE[1], label="measured on the fake device")
     for draw_of_seed in measured.T:
         left.plot(sizes, draw_of_seed, ".", color=PALETTE[1], markersize=3)
-    left.set_ylabel("force MAE against DFT (meV/Å)")
+    left.set_ylabel("force MAE (meV/Å)")
     left.set_yscale("log")
     left.set_yticks([50, 100, 200, 400], ["50", "100", "200", "400"])
     left.yaxis.set_minor_formatter(NullFormatter())
     left.legend(fontsize=7)
     right.plot(sizes, [row["two_qubit_gates"] for row in rows], "o-", color=PALETTE[2], label="two-qubit gates")
     right.plot(sizes, [row["executions"] / 1000 for row in rows], "s--", color=PALETTE[3], label="thousand executions")
-    right.set_ylabel("a register's gates; executions")
+    right.set_ylabel("gates, executions")
     right.legend(fontsize=7)
     for axes in (left, right):
         axes.set_xlabel("qubits per register")
