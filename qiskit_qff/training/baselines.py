@@ -284,10 +284,10 @@ def fit_linear(
     for k, frame in enumerate(frames):
         progress("linear", k, len(frames))
         energy, others = source(frame)
-        padded = np.zeros((weights.n_rows(frame), count + references.count))
-        padded[:, :count] = others[: len(padded)]
+        rows = np.zeros((weights.n_rows(frame) + 1, count + references.count))
+        rows[:-1, :count], rows[-1, :count] = others[: len(rows) - 1], energy
         counts = np.array([np.count_nonzero(frame.numbers == z) for z in species], dtype=np.float64)
-        add_frame(equations, frame, (energy, padded), counts, references, weights)
+        add_frame(equations, frame, rows, counts, references, weights)
     progress("linear", len(frames), len(frames))
     gram, inner = equations.symmetric(), np.arange(count)
     gram[inner, inner] *= 1.0 + ridge

@@ -219,7 +219,7 @@ def fit_references(frames: Sequence[Frame], species: Sequence[int]) -> Reference
 def add_frame(
     equations: NormalEquations,
     frame: Frame,
-    rows: tuple[FloatArray, FloatArray],
+    rows: FloatArray,
     counts: FloatArray,
     references: References,
     weights: LossWeights,
@@ -228,15 +228,14 @@ def add_frame(
 
     Args:
         equations: Sums over ``C + r`` columns.
-        rows: Energy row, shape ``(C,)``, and those of forces and, where the loss has it, the virial, shape
-            ``(n_rows, C + r)``, whose last r columns are zero.
+        rows: Those of forces and, where the loss has it, the virial, whose last r columns are zero, then that of the
+            energy, whose last r columns are filled in here; shape ``(n_rows + 1, C + r)``. Overwritten.
         counts: Atoms of each species, shape ``(S,)``.
     """
-    energy_row, other_rows = rows
-    directions, label = energy_of(frame, counts, references)
+    rows[-1, rows.shape[1] - references.count :], label = energy_of(frame, counts, references)
     # PERF: forces and energy in one product, so that the Gram matrix passes through memory once.
     equations.add(
-        np.concatenate([other_rows, np.concatenate([energy_row, directions])[None, :]]),
+        rows,
         np.append(weights.row_labels(frame), label),
         np.append(weights.row_weights(frame), weights.energy_weight(frame.n_atoms)),
     )

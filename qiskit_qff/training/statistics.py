@@ -45,7 +45,7 @@ from qiskit_qff.training.loss import (
 
 SUMS_LIMIT = 256 * 2**20
 """Bytes that the sums of all threads may take together, unless those of one take more."""
-BLOCK = 128
+BLOCK = 64
 """Energies that are added to the Gram matrix at once."""
 MOMENT_BLOCK = 256
 """Atoms whose products are added to the moments at once."""
@@ -194,12 +194,7 @@ def channel_statistics(
     shared = replace(weights, energy_scale=weights.energy_scale * float(np.sqrt(1.0 + len(others) / len(frames))))
     sums = sum_frames(lambda: _PoolSums(tables, references, shared), frames, stage=stage, progress=progress)
     if others:
-        energies = sum_frames(
-            lambda: _EnergySums(tables, references, shared), others, stage="energies", progress=progress
-        )
-        energies.settle()
-        sums.merge(energies)
-        del energies  # a Gram matrix over the pool
+        _add_energies(sums, others, progress)
     sums.equations.symmetric()
     mean, covariance = sums.moments.mean(), sums.moments.covariance()
     return PoolStatistics(sets, tables, mean, covariance, eliminate_last(sums.equations, references.count))
@@ -255,8 +250,10 @@ class _Moments:
                 shift = self._shifts[s] = theirs
             # Deviations from their shift become deviations from ours, exactly.
             count, total, apart = other._counts[s], other._sums[s], theirs - shift
-            cross = np.outer(total, apart)
-            self._squares[s] += other._squares[s] + cross + cross.T + count * np.outer(apart, apart)
+            half = total + 0.5 * count * apart
+            # PERF: row by row; whole outer products would take as much memory as the squares, several times.
+            for k, squares in enumerate(other._squares[s]):
+                self._squares[s][k] += squares + half[k] * apart + apart[k] * half
             self._sums[s] += total + count * apart
             self._counts[s] += count
 
@@ -322,8 +319,8 @@ class _PoolSums:
     def add(self, frame: Frame) -> None:
         """Add energy, forces and, where it counts, stress."""
         kinds = species_index(frame.numbers, self.species, where=frame.where)
-        rows = np.empty(self.n_channels), np.empty((self.weights.n_rows(frame), len(self.equations.moment)))
-        values = _fill_rows(self.tables, frame, kinds, *rows)
+        rows = np.empty((self.weights.n_rows(frame) + 1, len(self.equations.moment)))
+        values = _fill_rows(self.tables, frame, kinds, rows[-1, : self.n_channels], rows[:-1])
         self.moments.add(kinds, values)
         counts = np.bincount(kinds, minlength=len(self.species)).astype(np.float64)
         add_frame(self.equations, frame, rows, counts, self.references, self.weights)
@@ -334,42 +331,29 @@ class _PoolSums:
         self.moments.merge(other.moments)
 
 
-class _EnergySums(_PoolSums):
-    """The same sums of frames whose forces are left out."""
+def _add_energies(sums: _PoolSums, frames: Sequence[Frame], progress: Progress) -> None:
+    """Add the energies and moments of frames whose forces are left out."""
+    tables, starts = sums.tables, sums.tables.channel_start
 
-    def __init__(self, tables: ChannelTables, references: References, weights: LossWeights) -> None:
-        super().__init__(tables, references, weights)
-        self._rows = np.zeros((BLOCK, len(self.equations.moment)))
-        self._labels, self._factors, self._used = np.empty(BLOCK), np.empty(BLOCK), 0
-
-    def add(self, frame: Frame) -> None:
-        """Add the energy."""
-        tables, starts, k = self.tables, self.tables.channel_start, self._used
-        kinds = species_index(frame.numbers, self.species, where=frame.where)
+    def evaluate(frame: Frame) -> tuple[IntArray, FloatArray]:
+        kinds = species_index(frame.numbers, sums.species, where=frame.where)
         near = neighbor_list(frame.positions, frame.cell, frame.pbc, tables.r_cut)
-        values = channel_values(tables, near.first, near.neighbor, near.vectors, near.distances, kinds)
-        self.moments.add(kinds, values)
-        for s in range(len(self.species)):
-            self._rows[k, starts[s] : starts[s + 1]] = values[kinds == s, : starts[s + 1] - starts[s]].sum(axis=0)
-        counts = np.bincount(kinds, minlength=len(self.species)).astype(np.float64)
-        self._rows[k, starts[-1] :], self._labels[k] = energy_of(frame, counts, self.references)
-        self._factors[k] = self.weights.energy_weight(frame.n_atoms)
-        self._used += 1
-        if self._used == BLOCK:
-            self.settle()
+        return kinds, channel_values(tables, near.first, near.neighbor, near.vectors, near.distances, kinds)
 
-    def settle(self) -> None:
-        """Add the energies that wait."""
-        # PERF: one product of many rows; row by row the Gram matrix would pass through memory every time.
-        used, self._used = self._used, 0
-        self.equations.add(self._rows[:used], self._labels[:used], self._factors[:used])
-
-    def merge(self, other: _PoolSums) -> None:
-        """Add the sums over other frames."""
-        for sums in (self, other):
-            if isinstance(sums, _EnergySums):
-                sums.settle()
-        super().merge(other)
+    # PERF: channels by threads, sums by one, so that no thread needs a Gram matrix; energies are few.
+    with threadpool_limits(1, "blas"), thread_pool(n_threads()) as executor:
+        for begin in range(0, len(frames), BLOCK):
+            block = frames[begin : begin + BLOCK]
+            rows, labels = np.zeros((len(block), len(sums.equations.moment))), np.empty(len(block))
+            for k, (kinds, values) in enumerate(executor.map(evaluate, block)):
+                progress("energies", begin + k, len(frames))
+                sums.moments.add(kinds, values)
+                for s in range(len(sums.species)):
+                    rows[k, starts[s] : starts[s + 1]] = values[kinds == s, : starts[s + 1] - starts[s]].sum(axis=0)
+                counts = np.bincount(kinds, minlength=len(sums.species)).astype(np.float64)
+                rows[k, starts[-1] :], labels[k] = energy_of(block[k], counts, sums.references)
+            sums.equations.add(rows, labels, np.array([sums.weights.energy_weight(frame.n_atoms) for frame in block]))
+    progress("energies", len(frames), len(frames))
 
 
 def _with_angular_functions(statistics: PoolStatistics, settings: PoolSettings) -> PoolStatistics:
@@ -499,12 +483,12 @@ class _QuadraticSums:
         """Add a frame."""
         kinds = species_index(frame.numbers, self.species, where=frame.where)
         near = neighbor_list(frame.positions, frame.cell, frame.pbc, self.tables.r_cut)
-        rows = np.empty(self.n_columns), np.empty((self.weights.n_rows(frame), len(self.equations.moment)))
-        forces, virial = np.split(rows[1], [3 * frame.n_atoms])
+        rows = np.empty((self.weights.n_rows(frame) + 1, len(self.equations.moment)))
+        energy, (forces, virial) = rows[-1, : self.n_columns], np.split(rows[:-1], [3 * frame.n_atoms])
         means, matrices, starts, sizes, registers, columns = self.design
         quadratic_design(
             self.tables, means, matrices, starts, sizes, registers, columns,
-            near.first, near.neighbor, near.vectors, near.distances, kinds, rows[0], forces, virial,
+            near.first, near.neighbor, near.vectors, near.distances, kinds, energy, forces, virial,
         )  # fmt: skip
         counts = np.bincount(kinds, minlength=len(self.species)).astype(np.float64)
         add_frame(self.equations, frame, rows, counts, self.references, self.weights)
