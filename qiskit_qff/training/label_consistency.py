@@ -65,6 +65,8 @@ _FORCE_UNITS = {
     "kJ/mol/nm": _KJ / 10,
     "meV/Å": 1e-3,
 }
+_GRADIENTS = "forces of the wrong sign (gradients instead of forces)"
+_PRESSURES = "the sign opposite to ASE's (pressure positive instead of stress)"
 _STRESS_UNITS = {"GPa": 1 / 160.21766, "kbar": 1 / 1602.1766, "Hartree/bohr³": _HARTREE / _BOHR**3}
 
 
@@ -196,9 +198,19 @@ def _compare(source: str, frames: list[Frame]) -> LabelConsistency:
         unchecked = "the energies differ too little, or for other reasons than the forces"
         factor = None
     elif factor.is_wrong:
-        problem = _named(factor, "energies differ by", _energy_guesses(frames))
+        problem = _named(
+            factor,
+            "energies differ by",
+            _energy_guesses(frames),
+            _GRADIENTS,
+        )
     if stress is not None and stress.is_wrong and factor is not None and not problem:
-        stress_problem = _named(stress, "stresses are", _stress_guesses(frames))
+        stress_problem = _named(
+            stress,
+            "stresses are",
+            _stress_guesses(frames),
+            _PRESSURES,
+        )
     return LabelConsistency(source, len(frames), factor, stress, problem, stress_problem, unchecked)
 
 
@@ -340,16 +352,16 @@ def _stress_guesses(frames: Sequence[Frame]) -> dict[str, float]:
     return guesses
 
 
-def _named(factor: Factor, relation: str, guesses: dict[str, float]) -> str:
-    """The problem in words; empty if no usual mistake explains the factor."""
+def _named(factor: Factor, relation: str, guesses: dict[str, float], negative: str) -> str:
+    """The problem in words.
+
+    Args:
+        negative: What a negative factor looks like.
+    """
     size = abs(factor.value)
     apart = {name: abs(np.log(size / guess)) for name, guess in guesses.items()}
     near = sorted((name for name in apart if apart[name] < np.log(NEAR)), key=lambda name: apart[name])
-    causes = [] if SMALLEST < size < LARGEST or not near else [" or ".join(near[:2])]
-    if factor.value < 0.0 and relation.startswith("energies"):
-        causes.insert(0, "forces of the wrong sign (gradients instead of forces)")
-    elif factor.value < 0.0:
-        causes.insert(0, "the sign opposite to ASE's (pressure positive instead of stress)")
-    if not causes:
-        return ""
+    causes = [negative] if factor.value < 0.0 else []
+    if not SMALLEST < size < LARGEST:
+        causes.append(" or ".join(near[:2]) or "units that don't belong together, though no usual pair of them")
     return f"{relation} {factor} times what the forces predict; this looks like {', and '.join(causes)}"
