@@ -8,9 +8,6 @@ structure gives the same sums to the last bit, whenever its list was built.
 A simulation uses :class:`VerletList`: pairs within ``cutoff + skin`` are found once by vesin and stay
 complete while no atom has moved by more than ``skin / 2`` (and the cell, if it changes, has not strained by
 as much); in between only the vectors are refreshed.
-
-With several threads rows are counted first, so that each thread knows where its rows go; the result is the same to
-the last bit.
 """
 
 from dataclasses import dataclass
@@ -22,13 +19,7 @@ from numba import get_num_threads, njit
 from numpy.typing import ArrayLike
 
 from qiskit_qff.array_types import BoolArray, FloatArray, Int32Array, IntArray
-from qiskit_qff.cores import on_free_threads
 from qiskit_qff.errors import DataError
-
-#: Fewer atoms than this are not worth waking threads for.
-LEAST_ATOMS = 500
-#: Counting first is half of the work once more: two threads gain nothing.
-LEAST_THREADS = 3
 
 
 @numba.njit(cache=True, nogil=True)
@@ -58,74 +49,19 @@ def refresh(
     count = 0
     for i in range(points.shape[0]):
         first[i] = count
-        count = _fill_row(
-            i, count, points, cell, cutoff_squared, all_first, all_neighbor, all_shifts, neighbor, vectors, distances,
-            shifts,
-        )  # fmt: skip
-    first[points.shape[0]] = count
-    return count
-
-
-@numba.njit(cache=True, parallel=True)
-def refresh_threaded(
-    points: FloatArray, cell: FloatArray, cutoff_squared: float, all_first: IntArray, all_neighbor: IntArray,
-    all_shifts: Int32Array,
-    first: IntArray, neighbor: IntArray, vectors: FloatArray, distances: FloatArray, shifts: Int32Array,
-) -> int:  # fmt: skip
-    """As :func:`refresh`, on as many threads as numba may use."""
-    n_atoms = points.shape[0]
-    first[0] = 0
-    for i in numba.prange(n_atoms):
-        count = 0
         for pair in range(all_first[i], all_first[i + 1]):
-            x, y, z = _vector(i, pair, points, cell, all_neighbor, all_shifts)
-            if x * x + y * y + z * z < cutoff_squared:
+            j = all_neighbor[pair]
+            a, b, c = all_shifts[pair, 0], all_shifts[pair, 1], all_shifts[pair, 2]
+            x = points[j, 0] - points[i, 0] + (a * cell[0, 0] + b * cell[1, 0] + c * cell[2, 0])
+            y = points[j, 1] - points[i, 1] + (a * cell[0, 1] + b * cell[1, 1] + c * cell[2, 1])
+            z = points[j, 2] - points[i, 2] + (a * cell[0, 2] + b * cell[1, 2] + c * cell[2, 2])
+            square = x * x + y * y + z * z
+            if square < cutoff_squared:
+                neighbor[count], distances[count] = j, np.sqrt(square)
+                vectors[count, 0], vectors[count, 1], vectors[count, 2] = x, y, z
+                shifts[count, 0], shifts[count, 1], shifts[count, 2] = a, b, c
                 count += 1
-        first[i + 1] = count
-    for i in range(n_atoms):
-        first[i + 1] += first[i]
-    for i in numba.prange(n_atoms):
-        _fill_row(
-            i, first[i], points, cell, cutoff_squared, all_first, all_neighbor, all_shifts, neighbor, vectors,
-            distances, shifts,
-        )  # fmt: skip
-    return int(first[n_atoms])
-
-
-@numba.njit(cache=True, inline="always")
-def _vector(
-    i: int, pair: int, points: FloatArray, cell: FloatArray, all_neighbor: IntArray, all_shifts: Int32Array
-) -> tuple[float, float, float]:
-    """From the centre to the neighbour's image."""
-    j = all_neighbor[pair]
-    a, b, c = all_shifts[pair, 0], all_shifts[pair, 1], all_shifts[pair, 2]
-    return (
-        points[j, 0] - points[i, 0] + (a * cell[0, 0] + b * cell[1, 0] + c * cell[2, 0]),
-        points[j, 1] - points[i, 1] + (a * cell[0, 1] + b * cell[1, 1] + c * cell[2, 1]),
-        points[j, 2] - points[i, 2] + (a * cell[0, 2] + b * cell[1, 2] + c * cell[2, 2]),
-    )
-
-
-@numba.njit(cache=True, inline="always")
-def _fill_row(
-    i: int, count: int, points: FloatArray, cell: FloatArray, cutoff_squared: float,
-    all_first: IntArray, all_neighbor: IntArray, all_shifts: Int32Array,
-    neighbor: IntArray, vectors: FloatArray, distances: FloatArray, shifts: Int32Array,
-) -> int:  # fmt: skip
-    """Write one row from place ``count`` on; gives the place after it."""
-    for pair in range(all_first[i], all_first[i + 1]):
-        x, y, z = _vector(i, pair, points, cell, all_neighbor, all_shifts)
-        square = x * x + y * y + z * z
-        if square < cutoff_squared:
-            neighbor[count] = all_neighbor[pair]
-            vectors[count, 0], vectors[count, 1], vectors[count, 2] = x, y, z
-            distances[count] = np.sqrt(square)
-            shifts[count, 0], shifts[count, 1], shifts[count, 2] = (
-                all_shifts[pair, 0],
-                all_shifts[pair, 1],
-                all_shifts[pair, 2],
-            )
-            count += 1
+    first[points.shape[0]] = count
     return count
 
 
@@ -223,14 +159,7 @@ class VerletList:
         assert self._pairs is not None
         assert self._buffers is not None
         first, neighbor, separations, distances, shifts = self._buffers
-        arguments = (
-            points, vectors, self.cutoff**2, *self._pairs,
-            first, neighbor, separations, distances, shifts,
-        )  # fmt: skip
-        if len(points) >= LEAST_ATOMS and get_num_threads() >= LEAST_THREADS:
-            count = on_free_threads(refresh_threaded, refresh, *arguments)
-        else:
-            count = refresh(*arguments)
+        count = refresh(points, vectors, self.cutoff**2, *self._pairs, first, neighbor, separations, distances, shifts)
         return NeighborList(first, neighbor[:count], separations[:count], distances[:count], shifts[:count])
 
     def forget(self) -> None:

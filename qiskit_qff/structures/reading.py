@@ -22,7 +22,6 @@ import lzma
 import os
 import re
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.resources import files
 from itertools import islice
@@ -112,18 +111,6 @@ def iter_frames(source: "Source | Iterable[Source]", *, strict: bool = True) -> 
             yield frame
         if empty:
             raise DataError(f"{item}: the file holds no frame. Check that it was written to the end.")
-
-
-def count_frames(path: Path) -> int:
-    """Number of frames of a file; of extended XYZ only the lines that announce atoms are looked at."""
-    if not _is_extxyz(path):
-        return sum(1 for _ in iter_frames(path, strict=False))
-    lines, count = _text_lines(path), 0
-    for head in lines:
-        if head.strip():
-            deque(islice(lines, _atom_count(head, f"{path}, frame {count}") + 1), maxlen=0)
-            count += 1
-    return count
 
 
 def check_numbers(frame: Frame) -> None:

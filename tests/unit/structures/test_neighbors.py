@@ -8,12 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qiskit_qff.structures.neighbors import (
-    LEAST_ATOMS,
     NeighborList,
     VerletList,
     neighbor_list,
-    refresh,
-    refresh_threaded,
 )
 
 
@@ -145,7 +142,6 @@ def test_one_atom_sees_its_own_images():
 
 def test_threads_do_not_change_a_bit(rng):
     atoms = ase.build.bulk("Cu", cubic=True).repeat((6, 6, 4))
-    assert len(atoms) >= LEAST_ATOMS
     atoms.positions += 0.2 * rng.random((len(atoms), 3))
     before, lists = numba.get_num_threads(), []
     try:
@@ -155,21 +151,6 @@ def test_threads_do_not_change_a_bit(rng):
     finally:
         numba.set_num_threads(before)
     assert_same(lists[0], lists[1])
-
-
-def test_refresh_on_threads_equals_refresh_on_one(rng):
-    atoms = ase.build.bulk("Cu", cubic=True).repeat((6, 6, 4))
-    kept = neighbor_list(atoms.positions, atoms.cell.array, True, 5.0)
-    points, cell = atoms.positions + 0.2 * rng.random((len(atoms), 3)), atoms.cell.array
-    outputs = []
-    for kernel in (refresh, refresh_threaded):
-        found = kept.copy()
-        lists = (kept.first, kept.neighbor, kept.shifts)
-        arrays = (found.first, found.neighbor, found.vectors, found.distances, found.shifts)
-        count = kernel(points, cell, 4.0**2, *lists, *arrays)
-        assert 0 < count < kept.n_pairs
-        outputs.append(NeighborList(found.first, *(array[:count] for array in arrays[1:])))
-    assert_same(*outputs)
 
 
 def test_atoms_many_cells_away_from_each_other():
