@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import read, write
 from hypothesis import settings
+from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
 from qiskit_qff.cli.main import run
@@ -36,6 +38,30 @@ circuit: {n_qubits: 3}
 optimizer: {restarts: 1, max_iterations: 20}
 max_parameters: 20
 """
+
+
+RENDER = Figure.savefig
+
+
+def blank(_, stream, **__):
+    """Write an empty picture. Figures are put together as ever; only matplotlib does not draw them."""
+    stream.write("<svg></svg>" if isinstance(stream, StringIO) else b"PNG")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def blank_figures() -> Iterator[None]:
+    """Figures of runs are not drawn: those of one ``qff train`` take five times as long as the training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", blank)
+        yield
+
+
+@pytest.fixture(scope="module")
+def drawn_figures() -> Iterator[None]:
+    """Figures are drawn: for the modules that look at pages."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", RENDER)
+        yield
 
 
 @pytest.fixture

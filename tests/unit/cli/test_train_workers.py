@@ -28,7 +28,7 @@ def labelled(atoms: Atoms) -> Atoms:
 
 def test_large_structures_on_threads_with_the_portable_threading_layer(trained, tmp_path):
     """Numba has no other where OpenMP and TBB are missing, and it aborts when threads share parallel kernels."""
-    small = read(trained / "data.extxyz", index=":8")
+    small = read(trained / "data.extxyz", index=":4")
     write(tmp_path / "data.extxyz", [labelled(atoms * (4, 4, 4)) for atoms in small])
     (tmp_path / "config.yaml").write_text((trained / "config.yaml").read_text())
     done = subprocess.run(

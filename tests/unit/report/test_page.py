@@ -14,6 +14,7 @@ from qiskit_qff.report.structure import structure_figure
 from qiskit_qff.report.training import errors_section
 from qiskit_qff.structures.reading import read_shipped
 
+pytestmark = pytest.mark.usefixtures("drawn_figures")
 VOID = {"meta", "br", "path", "use", "input"}
 SMALLEST = 11.0
 """Pixels of any text."""
