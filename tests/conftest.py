@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -68,6 +69,20 @@ def drawn_figures() -> Iterator[None]:
 def rng() -> np.random.Generator:
     """Random numbers that are the same in every run."""
     return np.random.default_rng(20240)
+
+
+@pytest.fixture
+def qff(capsys):
+    """Run ``qff`` with ``--json`` in this process: gives the JSON, if any, and what stderr says."""
+
+    def call(*words, code=0):
+        capsys.readouterr()
+        found = run([*map(str, words), "--json"])
+        output, errors = capsys.readouterr()
+        assert found == code, errors
+        return json.loads(output.splitlines()[-1]) if output else None, errors
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,7 @@ import pytest
 from fitting import fitted
 from qiskit.primitives import StatevectorEstimator
 
-from qiskit_qff.circuit.compiled import readout_jacobian
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.strategies.readouts import measure_registers
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.measured import predict_measured
 from qiskit_qff.structures.reading import iter_frames
@@ -47,14 +45,3 @@ def test_energies_forces_and_stresses_are_exact(trained_on, strategy) -> None:
     tolerance = 1e-8 * max(1.0, np.abs(exact.virial).max())
     assert np.abs(measured.frames[0].stress * frame.volume - exact.virial).max() < tolerance
     assert not measured.frames[0].stress_std.any()
-
-
-def test_theta_gradients_are_exact(trained_on) -> None:
-    field, frame = trained_on
-    for key, x in field.amplitudes(frame).items():
-        bound = field.registers[key].bound_program()
-        cotangents = bound.weights[:, None, None] * (x.T @ x)
-        exact = np.einsum("akij,kij->a", readout_jacobian(bound.program, bound.theta), cotangents)
-        evaluators = {bound.program.n_qubits: PrimitiveEvaluator(StatevectorEstimator())}
-        (measured,), _ = measure_registers(evaluators, [(bound.program, bound.theta)], slopes=True)
-        assert np.abs(measured.slopes(cotangents)[0] - exact).max() < 1e-8 * max(1.0, np.abs(exact).max())

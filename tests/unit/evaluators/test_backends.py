@@ -10,11 +10,7 @@ from qiskit_ibm_runtime.fake_provider import FakeEssexV2, FakeTorino
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.errors import BackendError
-from qiskit_qff.evaluators.backends import (
-    Device,
-    build_evaluator,
-    device_evaluator,
-)
+from qiskit_qff.evaluators.backends import Device, build_evaluator, device_evaluator
 from qiskit_qff.evaluators.cutout import best_line, cut_out
 from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.mitigation import device_noise_model, estimator_options, find_preset

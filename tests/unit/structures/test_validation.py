@@ -7,12 +7,7 @@ import pytest
 
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.reading import read_frames, read_shipped
-from qiskit_qff.structures.validation import (
-    ensure_sound,
-    ensure_trainable,
-    summarize,
-    validate_frames,
-)
+from qiskit_qff.structures.validation import ensure_sound, ensure_trainable, summarize, validate_frames
 from qiskit_qff.training.label_consistency import label_consistency
 
 

@@ -119,10 +119,7 @@ def test_two_energy_references_are_no_contradiction(alloys) -> None:
         (lambda good: good[:6], "too few"),
         (lambda good: [replace(frame, energy=good[k - 1].energy) for k, frame in enumerate(good)], "energies"),
         (lambda good: [good[0]] * 30, "energies"),
-        (
-            lambda good: [replace(frame, forces=good[k - 1].forces) for k, frame in enumerate(good)],
-            "explains only",
-        ),
+        (lambda good: [replace(frame, forces=good[k - 1].forces) for k, frame in enumerate(good)], "explains only"),
     ],
     ids=["few", "other energies", "one geometry", "other forces"],
 )
