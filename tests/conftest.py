@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
-from ase.calculators.emt import EMT
 from ase.io import read, write
+from fitting import copper_gold
 from hypothesis import settings
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
@@ -88,16 +87,7 @@ def qff(capsys):
 @pytest.fixture(scope="session")
 def alloy_frames() -> list[Atoms]:
     """Twelve rattled eight-atom cells of copper and gold, labelled by ASE's effective medium theory."""
-    random, frames = np.random.default_rng(3), []
-    for _ in range(12):
-        atoms = bulk("Cu", cubic=True) * (2, 1, 1)
-        atoms.symbols[[1, 4, 6]] = "Au"
-        atoms.set_cell(atoms.cell * random.uniform(1.02, 1.08), scale_atoms=True)
-        atoms.positions += random.normal(0.0, 0.08, (8, 3))
-        atoms.calc = EMT()
-        atoms.get_forces()
-        frames.append(atoms)
-    return frames
+    return copper_gold(12, seed=3, scale=(1.02, 1.08))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fitting import fitted
+from fitting import DESCRIPTOR, fitted
 from qiskit.primitives import StatevectorEstimator
 
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
@@ -17,7 +17,7 @@ from qiskit_qff.structures.reading import iter_frames
 pytestmark = pytest.mark.data
 
 SMALL = {
-    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+    "descriptor": DESCRIPTOR,
     "optimizer": {"restarts": 1, "max_iterations": 20},
 }
 

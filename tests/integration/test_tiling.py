@@ -107,12 +107,3 @@ def test_on_a_simulated_device_the_joint_cost_is_counted(rng) -> None:
     assert sum(one.cost.shots for one in measured) == 3 * SHOTS
     for bound, one in zip(bounds, measured, strict=True):
         assert np.abs(one.matrix - exact(bound)).max() < 0.1 * abs(bound.weights[0])
-
-
-def test_registers_with_exact_values_agree_on_every_backend(rng) -> None:
-    for n_qubits in (1, 2, 3):
-        bounds = registers(rng, 3, n_qubits)
-        for name in ("exact", "statevector"):
-            evaluator = build_evaluator(name, n_qubits=n_qubits, n_registers=3, rng=rng)
-            for bound, one in zip(bounds, measure_operators({n_qubits: evaluator}, bounds), strict=True):
-                np.testing.assert_allclose(one.matrix, exact(bound), atol=1e-8)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 from ase.io import read, write
+from fitting import DESCRIPTOR
 
 from qiskit_qff.cli.main import run
 from qiskit_qff.model.force_field import ForceField
@@ -13,7 +14,7 @@ from qiskit_qff.structures.framework import missing_bonds
 from qiskit_qff.structures.reading import read_frames, shipped_path
 
 SMALL = {
-    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+    "descriptor": DESCRIPTOR,
     "compression": {"search_rounds": 0},
     "optimizer": {"restarts": 1},
     "max_parameters": 30,

@@ -9,14 +9,13 @@ from hypothesis import strategies as st
 
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.compression.normal_equations import NormalEquations
-from qiskit_qff.compression.search import ColumnProblem, SizeLimits, _Fit, select_columns, swap_columns
+from qiskit_qff.compression.search import ColumnProblem, SizeLimits, select_columns, swap_columns
 from qiskit_qff.compression.selection import (
     LEAST_DEVIATION,
     PoolStatistics,
     decorrelated,
     eligible_columns,
     select_channels,
-    sized,
 )
 from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
@@ -126,22 +125,6 @@ def test_swaps_only_improve_and_keeps_the_limits(seed):
             assert all(error(np.append(rest, c)) >= error(chosen) * (1 - 1e-6) for c in allowed)
 
 
-def test_many_swaps_in_a_row_stay_exact():
-    """What is kept up to date over swaps is what solving from scratch gives."""
-    rng = np.random.default_rng(3)
-    rows = rng.normal(size=(300, 120)) @ (rng.normal(size=(120, 120)) + 3.0 * np.eye(120))
-    labels = rows @ rng.normal(size=120) + rng.normal(size=300)
-    problem = problem_of(accumulate(rows, labels, np.ones(300)), np.repeat([0, 1], 60), SizeLimits(40, 30))
-    fit = _Fit(problem, np.arange(120), np.arange(40, 80))
-    for _ in range(30):
-        _, place, column = fit.best_swap()
-        fit.swap(place, column)
-    kept = [a.copy() for a in (fit.inverse, fit.coefficients, fit.projected, fit.residual, fit.norms)]
-    fit.solve()
-    for ours, exact in zip(kept, (fit.inverse, fit.coefficients, fit.projected, fit.residual, fit.norms), strict=True):
-        np.testing.assert_allclose(ours, exact, atol=1e-8 * np.abs(exact).max())
-
-
 def test_restarts_leave_the_first_minimum():
     """Over some problems the search finds better columns than descent alone in most, and the best of all in most."""
     better = found = 0
@@ -180,15 +163,6 @@ def test_decorrelated_features_span_the_same_space(seed):
     turn = new @ np.linalg.inv(matrix)
     np.testing.assert_allclose(turn, turn.T, atol=1e-6 * np.abs(turn).max())
     assert (np.diagonal(turn) > 0.0).all()
-
-
-def test_features_have_the_norm_asked_for(rng):
-    values = rng.normal(size=(500, 4)) @ rng.normal(size=(4, 4))
-    covariance = np.cov(values.T, bias=True)
-    matrix = sized(rng.normal(size=(3, 4)), covariance, 0.25)
-    y = (values - values.mean(axis=0)) @ matrix.T
-    assert np.sqrt(np.mean(np.sum(y**2, axis=1))) == pytest.approx(0.25)
-    np.testing.assert_array_equal(sized(matrix, np.zeros((4, 4)), 0.1), matrix)
 
 
 def statistics(deviations):

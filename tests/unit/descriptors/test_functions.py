@@ -124,10 +124,6 @@ def test_powers_of_the_cosine(sign, exponent):
     assert np.linalg.matrix_rank(basis) == len(basis)
 
 
-def test_no_core_no_change():
-    assert eightwise(core_distance, [0.3], 0.0).tolist() == [[0.3], [1.0]]
-
-
 @pytest.mark.parametrize("width", [1e-3, 0.7, 1e3])
 def test_factors_of_products_level_off(width):
     """Odd, never beyond the width, and a straight line near zero."""

@@ -5,12 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
-from qiskit_ibm_runtime.fake_provider import FakeTorino
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.backends import build_evaluator
-from qiskit_qff.evaluators.cutout import cut_out
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import MeasurementTask, Request
@@ -56,16 +54,6 @@ def test_shots_also_limit_a_job():
     assert limits.sets_per_job(300) == 3
     with pytest.raises(ConfigError, match="1000 shots"):
         limits.sets_per_job(2000)
-
-
-def test_circuits_are_transpiled_once_for_the_device():
-    backend = cut_out(FakeTorino(), 2)
-    evaluator = PrimitiveEvaluator(StatevectorEstimator(), backend=backend)
-    first = evaluator.transpiled(loader_task(PROGRAM))
-    assert evaluator.transpiled(loader_task(PROGRAM)) is first
-    assert set(first.count_ops()) <= set(backend.target.operation_names)
-    result, exact = (e.evaluate([request_of(4)])[0] for e in (evaluator, ExactEvaluator()))
-    np.testing.assert_allclose(result.values, exact.values, atol=1e-10)
 
 
 def test_failed_extrapolation_falls_back_to_the_lowest_noise():

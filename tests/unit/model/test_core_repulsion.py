@@ -96,13 +96,6 @@ def test_reach_lies_below_training_distances_and_falls_back_to_radii(repulsion):
     np.testing.assert_array_equal(repulsion.scale, 1.0)
 
 
-def test_channels_level_off_below_training_distances(repulsion):
-    for (a, b), shortest in {(0, 0): 1.8, (0, 1): 1.3, (1, 1): 3.0, (1, 2): 2.4}.items():
-        assert repulsion.level[a, b] == pytest.approx(0.95 * shortest)
-    assert repulsion.level[0, 2] == repulsion.outer[0, 2]  # never seen
-    assert from_pairs(SPECIES, {(16, 16): 3.0}, cutoff=2.0).level[1, 1] == 1.9
-
-
 @pytest.mark.parametrize(("first", "second"), [(16, 16), (15, 15), (3, 15), (1, 1), (40, 8)])
 def test_no_two_atoms_fall_into_each_other(first, second):
     """At half of the sum of their covalent radii atoms are many kT of 3000 K (0.26 eV) up, seen or not."""

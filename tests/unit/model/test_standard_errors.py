@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fitting import fitted
+from fitting import DESCRIPTOR, fitted
 
 from qiskit_qff.evaluators.backends import build_evaluator
 from qiskit_qff.evaluators.protocol import Evaluation, Request
@@ -14,7 +14,7 @@ REPETITIONS = 200
 SHOTS = 400
 STRATEGIES = ("environment", "density", "operator")
 SMALL = {
-    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+    "descriptor": DESCRIPTOR,
     "circuit": {"n_qubits": 2},
     "optimizer": {"restarts": 1, "max_iterations": 20},
     "max_parameters": 8,

@@ -148,13 +148,6 @@ def test_pictures_have_words_and_the_page_its_landmarks(reader) -> None:
     assert sorted(reader.landmarks) == ["footer", "header", "main", "nav"]
 
 
-def test_several_runs_are_told_apart(part) -> None:
-    page = render({"one": [part], "two": [part]})
-    assert re.findall(r"<h2>([^<]+)</h2>", page)[:1] == ["one: Errors"]
-    assert "two: Facts" in page
-    assert "A &lt;model&gt; &amp; its errors, and 1 more run" in page
-
-
 def test_no_text_is_too_small_to_read(part, page) -> None:
     """Text of figures in points is its least height in pixels: no figure is shown smaller than it was drawn."""
     panels = [panel for section in part.sections for panel in section.panels]

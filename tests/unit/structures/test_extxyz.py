@@ -32,20 +32,6 @@ def text_of(header=HEADER, atoms=ATOMS, count=None):
     return "\n".join([str(count or len(atoms)), header, *atoms]) + "\n"
 
 
-def test_a_plain_frame(parse):
-    (frame,) = parse(text_of())
-    assert frame.symbols == ["H", "O"]
-    assert frame.energy == -1.5
-    assert frame.forces.tolist() == [[0.1, 0.2, 0.3], [-0.1, -0.2, -0.3]]
-    assert frame.pbc.all()
-    assert frame.where.endswith("a.xyz, frame 0")
-
-
-def test_frames_are_counted_and_blank_lines_between_them_skipped(parse):
-    frames = parse("\n" + text_of() + "\n\n" + text_of() + "  \n")
-    assert [frame.index for frame in frames] == [0, 1]
-
-
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(1, 1, 1), (1, 0, 1), (0, 0, 0)]), st.booleans())
 def test_reads_what_ase_writes_as_ase_reads_it(parse, seed, pbc, has_labels):

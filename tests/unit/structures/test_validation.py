@@ -1,13 +1,14 @@
 """Validation as a whole: each defect in its place, the gates, and real data without false alarms."""
 
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
 
 from qiskit_qff.errors import DataError
-from qiskit_qff.structures.reading import read_frames, read_shipped
-from qiskit_qff.structures.validation import ensure_sound, ensure_trainable, summarize, validate_frames
+from qiskit_qff.structures.reading import iter_frames
+from qiskit_qff.structures.validation import ensure_sound, summarize, validate_frames
 from qiskit_qff.training.label_consistency import label_consistency
 
 
@@ -77,17 +78,6 @@ def test_fractional_coordinates_stored_as_positions(many):
     assert "fractional" in next(d.remedy for d in validate_frames(inside) if d.code == "position-units")
 
 
-def test_gate_of_training_lists_the_first_errors(many):
-    ensure_trainable(many)
-    unlabelled = [replace(frame, energy=None, forces=None) for frame in many]
-    with pytest.raises(DataError) as caught:
-        ensure_trainable(unlabelled)
-    message = str(caught.value)
-    assert "salt.extxyz, frame 0: no energy found" in message
-    assert "and 19 more" in message
-    assert "\n" not in message
-
-
 def test_gate_of_evaluation_needs_no_labels(many):
     bare = [replace(frame, energy=None, forces=None, stress=None) for frame in many]
     ensure_sound(bare[:1])
@@ -99,12 +89,6 @@ def test_gate_of_evaluation_needs_no_labels(many):
         ensure_sound([replace(bare[0], cell=np.ones((3, 3)))])
 
 
-def test_shipped_data_has_no_defect():
-    frames = read_shipped()
-    assert validate_frames(frames) == []
-    assert summarize(frames).group_tag == "replica"
-
-
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "is_ordered"),
@@ -114,7 +98,7 @@ def test_shipped_data_has_no_defect():
     ],
 )  # fmt: skip
 def test_real_data_raises_no_false_alarm(real_data, name, is_ordered):
-    frames = read_frames(real_data(name), strict=False)
+    frames = list(islice(iter_frames(real_data(name), strict=False), 120))
     assert validate_frames(frames) == []
     assert summarize(frames).is_time_ordered is is_ordered
     (labels,) = label_consistency(frames)

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fitting import DESCRIPTOR, silent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qiskit_qff import ForceField
 from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.exact import ExactEvaluator
-from qiskit_qff.model.config import EstimatorConfig, parse_config
+from qiskit_qff.model.config import parse_config
 from qiskit_qff.training.balance import (
     HALF,
     BalancedObjective,
@@ -22,12 +22,11 @@ from qiskit_qff.training.balance import (
     readout_vector,
     reduced_parameters,
 )
-from qiskit_qff.training.measured.run import Machine, train_measured
 from qiskit_qff.training.trainer import fit, prepare
 
 CONFIG = parse_config(
     {
-        "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+        "descriptor": DESCRIPTOR,
         "circuit": {"n_qubits": 2},
         "optimizer": {"restarts": 2, "max_iterations": 30},
         "max_parameters": 14,
@@ -35,10 +34,6 @@ CONFIG = parse_config(
     where="test",
 )
 QUICK = {"restarts": 2, "max_iterations": 30}
-
-
-def silent(*_):
-    """Report nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -172,23 +167,6 @@ def test_derivatives(prepared):
         np.testing.assert_allclose((there - back) / 2e-5, slopes[:, k], atol=1e-7)
 
 
-def test_as_many_parameters_as_a_linear_model(prepared, field):
-    """One per channel, and the reference energies: counted, and the rank of what the parameters can do."""
-    layout = prepared.objective.layout
-    features = sum(m.compression.n_features for m in field.models)
-    assert field.n_trainable == layout.n_trainable == features + layout.n_references <= CONFIG.max_parameters
-    ledger = field.ledger.to_dict()
-    counted = ledger["angles"] + ledger["weights"] - ledger["tied"] + ledger["reference_energies"]
-    assert counted == ledger["n_trainable"]
-    assert len({register.n_features for register in field.registers.values()}) > 1  # full ones, and one not full
-    balanced, reduced = reduced_parameters(prepared.objective, fit_parameters(prepared))
-    point = reduced + 0.1 * np.random.default_rng(4).normal(size=len(reduced)) * np.abs(reduced).max()
-    steps = 1e-5 * np.abs(reduced).max() * np.eye(len(reduced))
-    vectors = [[prepared.objective.operator_vector(balanced.parameters(point + s * d)) for d in steps] for s in (1, -1)]
-    changes = np.subtract(*vectors)
-    assert np.linalg.matrix_rank(changes / np.linalg.norm(changes, axis=1, keepdims=True), tol=1e-7) == len(reduced)
-
-
 def fit_parameters(prepared):
     runs = minimise_balanced(prepared.objective, **QUICK, rng=np.random.default_rng(0), progress=silent)
     return runs[0].parameters
@@ -223,17 +201,3 @@ def test_a_file_says_what_is_tied(field, tmp_path):
     moved = field.with_registers({key: freed})
     assert freed.n_trainable == register.ansatz.n_angles + 1
     assert moved.n_trainable == field.n_trainable + freed.n_trainable - register.n_features
-
-
-def test_measured_training_keeps_the_balance(prepared):
-    """Adam lowers the loss, and what it finds is balanced."""
-    objective = prepared.objective
-    asked = EstimatorConfig(backend="exact", optimizer="adam", steps=15)
-    evaluators = {spec.n_qubits: ExactEvaluator() for spec in objective.layout.specs}
-    run = train_measured(
-        objective, Machine(evaluators), asked, start=None,
-        rng=np.random.default_rng(0), shot_rng=np.random.default_rng(1),
-    )  # fmt: skip
-    assert run.final.loss < 0.9 * run.start.loss
-    trained = prepared.force_field(run.parameters)
-    assert trained.n_trainable == objective.layout.n_trainable

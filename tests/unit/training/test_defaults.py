@@ -1,8 +1,5 @@
 """What the data decide where the configuration leaves it open."""
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
 
 from qiskit_qff.model.config import parse_config
@@ -47,9 +44,3 @@ def test_products_of_channels_follow_the_data_unless_they_were_given(frames, giv
         found = resolve_config(config, [frame] * number)[0]
         assert found.descriptor.products == expected
         assert resolve_config(found, [frame] * (2 * count))[0].descriptor.products == expected
-
-
-def test_only_the_number_of_atoms_counts(frames):
-    config = parse_config({}, where="test")
-    moved = [replace(f, positions=f.positions + np.array([0.1, 0.0, 0.0]), energy=None) for f in frames]
-    assert resolve_config(config, frames)[0] == resolve_config(config, moved)[0]

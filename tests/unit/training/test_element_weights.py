@@ -2,7 +2,7 @@
 
 import numpy as np
 from ase.data import atomic_numbers
-from fitting import fitted
+from fitting import fitted, silent
 
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.reading import read_shipped
@@ -42,7 +42,7 @@ def test_training_on_from_a_model_weighs_them_too():
     errors = {}
     for given in ({}, {"Li": 100.0}):
         config = parse_config(SMALL | {"loss": {"element_weights": given}}, where="test")
-        prepared, _ = prepare_from_model(frames, config, first, progress=lambda *_: None)
+        prepared, _ = prepare_from_model(frames, config, first, progress=silent)
         field = fit(prepared, rng=np.random.default_rng(0)).force_field
         errors[bool(given)] = lithium_error(field, frames)
     assert errors[True] < 0.7 * errors[False]

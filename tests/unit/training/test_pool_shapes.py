@@ -1,15 +1,12 @@
 """Sums over pure degrees, turned into those over other angular functions, equal sums made with these functions."""
 
 import numpy as np
+from fitting import silent
 
 from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.pool import PoolSettings
 from qiskit_qff.training.loss import LossWeights, eliminate_last, fit_references
 from qiskit_qff.training.statistics import _PoolSums, find_shortest, pool_statistics
-
-
-def silent(*_):
-    """Report nothing."""
 
 
 def test_reshaped_sums_equal_direct_ones(frames):

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 from contracts.force_field.quantum_model import SMALL, labelled_frames
+from fitting import silent
 
 from qiskit_qff.compression.selection import product_pool
 from qiskit_qff.errors import ConfigError
@@ -23,10 +24,6 @@ from qiskit_qff.training.statistics import (
 from qiskit_qff.training.trainer import prepare
 
 CONFIG = TrainConfig.model_validate(SMALL)
-
-
-def silent(stage, done, total):
-    """Report nothing."""
 
 
 class Slow:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fitting import fitted
+from fitting import DESCRIPTOR, fitted, silent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -17,7 +17,7 @@ from qiskit_qff.training.trainer import prepare
 
 SCALE = 0.5
 SMALL = {
-    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+    "descriptor": DESCRIPTOR,
     "circuit": {"n_qubits": 3},
     "optimizer": {"restarts": 1, "max_iterations": 60},
     "max_parameters": 20,
@@ -26,10 +26,6 @@ SMALL = {
 
 def config(scale=SCALE, **loss):
     return parse_config(SMALL | {"loss": {"stress_scale_mev_per_ang3": scale, **loss}}, where="test")
-
-
-def silent(*_):
-    """Report nothing."""
 
 
 def loss_by_hand(field, frames, weights):
