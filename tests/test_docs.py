@@ -97,15 +97,7 @@ def test_concepts(tmp_path) -> None:
 def test_every_tutorial_is_followed() -> None:
     """A new one needs a test above."""
     pages = {path.stem for path in TUTORIALS.glob("*.md")} - {"index", "hardware"}
-    assert pages == {
-        "first_force_field",
-        "own_vasp_data",
-        "lithium_into_a_mof",
-        "active_learning",
-        "ibm_device",
-        "lammps",
-        "properties",
-    }
+    assert not [page for page in pages if f"def test_{page}" not in Path(__file__).read_text()]
 
 
 def test_quoted_messages_are_those_of_the_code() -> None:

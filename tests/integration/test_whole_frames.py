@@ -17,13 +17,13 @@ SMALL = {
     "descriptor": DESCRIPTOR,
     "compression": {"search_rounds": 0},
     "optimizer": {"restarts": 1},
-    "max_parameters": 30,
+    "max_parameters": 12,
 }
 
 
 def test_frames_that_came_apart_are_neither_trained_on_nor_held_out(tmp_path, capsys):
     data, out = tmp_path / "data.extxyz", tmp_path / "run"
-    write(data, read(shipped_path("limof5"), ":24"))
+    write(data, read(shipped_path("limof5"), ":16"))
     frames = read_frames(data)
     broken = missing_bonds(frames)
     whole = [frame for index, frame in enumerate(frames) if index not in broken]

@@ -42,16 +42,6 @@ def problem_of(equations, owner, limits):
     return ColumnProblem(equations.gram, equations.moment, equations.constant, owner, eligible, limits)
 
 
-@given(seed=st.integers(0, 10_000), parts=st.integers(1, 5), columns=st.sampled_from([1, 7, 513, 600]))
-def test_sums_do_not_depend_on_the_parts(seed, parts, columns):
-    rng = np.random.default_rng(seed)
-    rows, labels, weights = rng.normal(size=(20, columns)), rng.normal(size=20), rng.uniform(0, 2, 20)
-    equations = accumulate(rows, labels, weights, parts)
-    np.testing.assert_allclose(equations.gram, rows.T @ (weights[:, None] * rows), atol=1e-12 * 20)
-    beta = rng.normal(size=columns)
-    assert equations.loss(beta) == pytest.approx(float(weights @ (rows @ beta - labels) ** 2), rel=1e-9)
-
-
 def test_each_step_takes_the_largest_exact_drop(rng):
     rows = rng.normal(size=(60, 12)) @ rng.normal(size=(12, 12))  # correlated columns
     labels = rng.normal(size=60)
@@ -68,15 +58,6 @@ def test_each_step_takes_the_largest_exact_drop(rng):
         assert column == int(np.argmin(scores))
         assert path.losses[step] * equations.constant == pytest.approx(min(scores), rel=1e-8)
         chosen.append(int(column))
-
-
-def test_limits_per_species_and_one_channel_for_everybody(rng):
-    rows = rng.normal(size=(80, 9))
-    labels = rows[:, :3] @ np.array([5.0, 4.0, 3.0])  # species 0 explains everything
-    equations = accumulate(rows, labels, np.ones(80))
-    owner = np.repeat([0, 1, 2], 3)
-    path = select_columns(problem_of(equations, owner, SizeLimits(4, 2)))
-    assert np.bincount(owner[path.columns], minlength=3).tolist() == [2, 1, 1]
 
 
 def test_folded_forms_and_files(rng):

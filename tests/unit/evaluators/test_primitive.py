@@ -8,7 +8,6 @@ from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.backends import build_evaluator
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import MeasurementTask, Request
@@ -92,13 +91,3 @@ def test_z_strings_reproduce_the_covariance_of_counts(spec, rng):
     found = strings.readout_covariances(values.values, np.sqrt((1 - values.values**2) / shots), shots)
     (sampled,) = SampledEvaluator(rng, shots=shots).evaluate([request])
     np.testing.assert_allclose(found, sampled.covariances, atol=0.02 * np.abs(found).max())
-
-
-def test_local_jobs_differ_and_repeat_with_the_seed():
-    def run(seed):
-        evaluator = build_evaluator("aer", n_qubits=2, shots=200, rng=np.random.default_rng(seed))
-        return [evaluator.evaluate([request_of(1)])[0].values for _ in range(2)]
-
-    first, second = run(1), run(1)
-    np.testing.assert_array_equal(first, second)
-    assert not np.array_equal(first[0], first[1])

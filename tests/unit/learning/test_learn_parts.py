@@ -2,14 +2,17 @@
 
 import numpy as np
 import pytest
+from ase.io import write
 from fitting import DESCRIPTOR, copper_gold, silent
 
 from qiskit_qff.learning.config import DynamicsConfig, SelectConfig
 from qiskit_qff.learning.dynamics import Harvest, choose, explore, harvest, plan_runs
+from qiskit_qff.learning.records import RunOutcome
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.simulation.extrapolation import EXTRAPOLATING
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.structures.validation import check_structure
 from qiskit_qff.training.trainer import fit, prepare, prepare_from_model
 
 SMALL = {
@@ -63,6 +66,29 @@ def test_dynamics_end_where_a_grade_is_too_far_and_keep_what_came_before(field, 
     found = harvest(outcome, tmp_path / "run")
     assert [frame.energy for frame in (*found.outside, *found.inside)] == [None] * (len(kept) + len(found.inside))
     assert all(0.0 < frame.tags["time_fs"] < kept[0].tags["time_fs"] for frame in found.inside)
+
+
+def test_frames_that_no_structure_could_be_are_refused_and_the_last_good_one_stands_in(few, tmp_path):
+    positions = few[0].positions.copy()
+    positions[1] = positions[0] + [0.9, 0.0, 0.0]
+    close = few[0].to_atoms()
+    close.positions = positions
+    close.calc = None
+    good = few[1].to_atoms()
+    good.calc = None
+    for k, atoms in enumerate((close, good)):
+        atoms.info.update(step=10 * k, time_fs=20.0 * (k + 1), temperature_k=310.0)
+    assert any(check_structure(Frame.from_atoms(close)))
+    outcome = RunOutcome("300K-1", 300.0, 0.1, 1.0, "outside", 0.05, 0.5, 4.0)
+    write(tmp_path / EXTRAPOLATING, [close, good], format="extxyz")
+    found = harvest(outcome, tmp_path)
+    assert (len(found.outside), found.n_refused) == (1, 1)
+    assert np.allclose(found.outside[0].positions, good.positions)
+    write(tmp_path / EXTRAPOLATING, [close], format="extxyz")
+    write(tmp_path / "trajectory.extxyz", [close, good], format="extxyz")
+    found = harvest(outcome, tmp_path)
+    assert (len(found.outside), found.n_refused, found.inside) == (1, 1, ())
+    assert np.allclose(found.outside[0].positions, good.positions)
 
 
 def test_the_choice_takes_what_is_new_once_and_keeps_to_its_budget(grader, few):

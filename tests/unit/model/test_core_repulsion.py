@@ -88,14 +88,6 @@ def test_slopes_are_derivatives_and_curvatures_do_not_jump(repulsion):
     assert jumps[1] < 0.55 * jumps[0]
 
 
-def test_reach_lies_below_training_distances_and_falls_back_to_radii(repulsion):
-    assert repulsion.outer[0, 1] == pytest.approx(0.95 * 1.3)
-    assert repulsion.outer[0, 0] == pytest.approx(0.95 * 0.9 * 0.62)  # H-H was only ever seen far apart
-    assert repulsion.outer[0, 2] == pytest.approx(0.95 * 0.9 * (0.31 + 1.75))
-    assert np.all(repulsion.inner < repulsion.outer)
-    np.testing.assert_array_equal(repulsion.scale, 1.0)
-
-
 @pytest.mark.parametrize(("first", "second"), [(16, 16), (15, 15), (3, 15), (1, 1), (40, 8)])
 def test_no_two_atoms_fall_into_each_other(first, second):
     """At half of the sum of their covalent radii atoms are many kT of 3000 K (0.26 eV) up, seen or not."""

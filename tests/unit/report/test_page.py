@@ -8,7 +8,7 @@ import pytest
 from matplotlib.text import Text
 
 from qiskit_qff.model.metrics import Comparison, measure
-from qiskit_qff.report.figures import INK, lines, parity_energy
+from qiskit_qff.report.figures import INK, lines
 from qiskit_qff.report.page import Panel, Part, Section, render
 from qiskit_qff.report.structure import structure_figure
 from qiskit_qff.report.training import errors_section
@@ -182,23 +182,3 @@ def test_text_has_contrast_in_light_and_dark(page) -> None:
             for ground in ("ground", "panel"):
                 light, dark = sorted((luminance(colours[text]), luminance(colours[ground])), reverse=True)
                 assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
-
-
-@pytest.fixture
-def compositions() -> Comparison:
-    """Two compositions, 40 eV/atom apart."""
-    energies = np.array([-300.0, -300.01, -340.0, -340.02])
-    nothing = np.empty((0, 3))
-    return Comparison(4, 8, energies, energies + 0.001, nothing, nothing, np.empty(0, int), compositions=tuple("aabb"))
-
-
-def shown(figure) -> np.ndarray:
-    return np.concatenate([points.get_offsets() for points in figure.axes[0].collections])
-
-
-def test_energies_are_shown_about_the_mean_of_their_composition(compositions) -> None:
-    sets = {"train": compositions, "test": compositions}
-    found = shown(parity_energy(sets))
-    np.testing.assert_allclose(found[:4, 0], [5.0, -5.0, 10.0, -10.0], atol=1e-6)
-    np.testing.assert_allclose(found[:, 1] - found[:, 0], 1.0, atol=1e-6)
-    assert "composition mean" in parity_energy(sets).axes[0].get_xlabel()

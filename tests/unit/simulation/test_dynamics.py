@@ -95,16 +95,6 @@ def test_langevin_kinetic_energy_is_maxwell_boltzmann(tmp_path):
     assert kinetic.var() == pytest.approx(1.5, rel=0.25)
 
 
-def test_another_model_or_structure_is_not_continued(tmp_path, crystal):
-    run_dynamics(crystal, LennardJones(), BASE, tmp_path, model_digest="a")
-    with pytest.raises(ConfigError, match="another model"):
-        run_dynamics(crystal, LennardJones(), BASE, tmp_path, model_digest="b")
-    moved = crystal.copy()
-    moved.positions[0] += 0.1
-    with pytest.raises(ConfigError, match="another structure"):
-        run_dynamics(moved, LennardJones(), BASE, tmp_path, model_digest="a")
-
-
 def test_lost_atom_stops_the_run(tmp_path):
     dimer = Atoms("ArKr", positions=[[0, 0, 0], [3.9, 0, 0]])
     flying = MDSettings(temperature_k=2000.0, steps=4000, timestep_fs=2.0, ensemble="nve", interval=10)

@@ -157,11 +157,6 @@ class TestTrajectory:
         with pytest.raises(DataError, match="nothing is left"):
             read_trajectory(tmp_path / "a.extxyz", skip_ps=5.0)
 
-    def test_other_atoms_are_refused(self, tmp_path):
-        write(tmp_path / "a.extxyz", [mixed_crystal(1), mixed_crystal(1, seed=5)])
-        with pytest.raises(DataError, match="other atoms"):
-            read_trajectory(tmp_path / "a.extxyz")
-
 
 TEMPERATURES = np.array([500.0, 600.0, 750.0, 900.0])
 

@@ -22,24 +22,6 @@ def card():
     return (shipped_path().parent / "README.md").read_text()
 
 
-FRAMEWORK = {"Zn": 8, "C": 48, "H": 24, "O": 26}
-
-
-def test_composition_and_cell(frames):
-    assert len(frames) >= 80
-    loadings = Counter()
-    for frame in frames:
-        counts = Counter(frame.symbols)
-        loadings[counts.pop("Li", 0)] += 1
-        assert counts == FRAMEWORK
-        assert frame.pbc.all()
-        assert frame.volume == pytest.approx(2 * 12.916**3)
-        assert set(frame.tags) >= {"replica", "chunk", "snapshot", "temperature_K", "rattle", "level"}
-    assert set(loadings) == {0, 2, 4}
-    assert {frame.tags["temperature_K"] for frame in frames} == {300.0, 450.0, 600.0, 900.0}
-    assert len({frame.positions.tobytes() for frame in frames}) == len(frames)
-
-
 def test_figures_of_the_card(frames, card):
     forces = np.concatenate([frame.forces.ravel() for frame in frames])
     energies = np.array([frame.energy / frame.n_atoms for frame in frames if frame.n_atoms == 110])

@@ -10,7 +10,6 @@ from fitting import fitted
 from qiskit_qff.cli.main import run
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.reading import read_shipped
-from qiskit_qff.training.trainer import prepare
 
 SMALL = {
     "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "n_radial": 2, "l_max": 1, "products": 0},
@@ -45,15 +44,6 @@ def test_a_feature_counts_one_whatever_the_register(results, n_qubits):
         held = [register.n_features for register in model.registers]
         assert held == [largest] * (count // largest) + [count % largest] * (count % largest > 0)
         assert {register.n_qubits for register in model.registers} == {n_qubits}
-
-
-def test_large_coefficients_come_first(frames):
-    """Registers of one species hold features in the order of their linear coefficients."""
-    objective = prepare(frames, config_of(2)).objective
-    _, coefficients, _ = objective.linear_solution()
-    for s in range(len(objective.statistics.species)):
-        own = np.concatenate([coefficients[r] for r in np.flatnonzero(objective.statistics.owners == s)])
-        assert np.all(np.diff(np.abs(own)) <= 1e-3 * np.abs(own).max())
 
 
 def test_registers_of_every_size_fit_alike(results):

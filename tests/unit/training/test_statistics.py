@@ -14,7 +14,6 @@ from qiskit_qff.structures.frame import species_of
 from qiskit_qff.training.defaults import fit_pool, register_sizes
 from qiskit_qff.training.loss import LossWeights
 from qiskit_qff.training.statistics import (
-    SUMS_LIMIT,
     channel_statistics,
     find_shortest,
     pool_statistics,
@@ -54,12 +53,6 @@ def test_an_error_on_one_thread_ends_all_at_once():
     with pytest.raises(ConfigError, match="five"):
         sum_frames(Slow, [None] * 400, stage="slow", progress=fail, threads=2)
     assert Slow.begun < 20
-
-
-@pytest.mark.parametrize(("n_bytes", "parts"), [(8, 4), (SUMS_LIMIT // 2, 2), (2 * SUMS_LIMIT, 1)])
-def test_large_sums_are_held_by_fewer_threads(n_bytes, parts):
-    total = sum_frames(lambda: Slow(n_bytes), [None] * 8, stage="slow", progress=silent, threads=4)
-    assert (total.count, total.parts) == (8, parts)
 
 
 def test_merged_sums_equal_serial_ones(monkeypatch):

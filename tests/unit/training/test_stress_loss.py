@@ -104,9 +104,3 @@ def test_training_on_stresses_lowers_their_error(frames) -> None:
         errors[scale] = stress_error(result.force_field, seen), stress_error(result.force_field, test)
     assert errors[0.1][0] < 0.7 * errors[None][0]
     assert errors[0.1][1] < errors[None][1]
-
-
-def test_labels_that_are_not_fitted_change_nothing(frames) -> None:
-    bare = [replace(frame, stress=None) for frame in frames]
-    one, other = (fitted(some, config(None), rng=np.random.default_rng(0)) for some in (frames, bare))
-    np.testing.assert_array_equal(one.restarts[0].parameters, other.restarts[0].parameters)
