@@ -110,3 +110,17 @@ def fewer_shipped(tmp_path_factory) -> Iterator[None]:
         ours = ("shipped", reading.DEFAULT)
         patch.setattr(reading, "shipped_path", lambda name=reading.DEFAULT: path if name in ours else original(name))
         yield
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """Path of a measurement data set by name; the test is skipped where it is absent."""
+
+    def find(name: str) -> Path:
+        default = Path(__file__).resolve().parents[2] / "shared" / "data"
+        path = Path(os.environ.get("QFF_DATA", default)) / f"{name}.extxyz.xz"
+        if not path.is_file():
+            pytest.skip(f"measurement data {path.name} is not here")
+        return path
+
+    return find

@@ -113,16 +113,6 @@ def test_quoted_messages_are_those_of_the_code() -> None:
         assert normalised(bare) in known or re.fullmatch(rf"[{GAP}: ]*(?:{parts})[{GAP}. ]*", bare), heading
 
 
-def test_every_message_is_listed_once() -> None:
-    from error_messages import messages
-
-    found = messages()
-    assert len(found) > 200
-    assert len(set(found)) == len(found)
-    for some in ("Your account has no backend", "atoms announced in line", "the simulation exploded"):
-        assert any(some in message.text for message in found), some
-
-
 def test_every_key_of_a_model_file_is_documented(trained) -> None:
     text = (DOCS / "reference" / "formats.md").read_text()
     document = json.loads((trained / "run" / "model.json").read_text())

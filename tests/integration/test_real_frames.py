@@ -1,8 +1,6 @@
 """On real frames: circuits on a StatevectorEstimator give what the kernels give."""
 
-import os
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,13 +21,9 @@ SMALL = {
 
 
 @pytest.fixture(scope="module", params=["lips83", "uio66"])
-def trained_on(request):
+def trained_on(request, real_data):
     """A small model trained on four frames of a data set, and the fifth frame."""
-    default = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    path = Path(os.environ.get("QFF_DATA", default)) / f"{request.param}.extxyz.xz"
-    if not path.is_file():
-        pytest.skip(f"measurement data {path.name} is not here")
-    *training, unseen = islice(iter_frames(path), 5)
+    *training, unseen = islice(iter_frames(real_data(request.param)), 5)
     return fitted(training, TrainConfig.model_validate(SMALL), rng=np.random.default_rng(0)).force_field, unseen
 
 

@@ -13,7 +13,7 @@ from qiskit_qff.simulation.extrapolation import EXTRAPOLATING
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.validation import check_structure
-from qiskit_qff.training.trainer import fit, prepare, prepare_from_model
+from qiskit_qff.training.trainer import fit, prepare
 
 SMALL = {
     "descriptor": DESCRIPTOR,
@@ -120,15 +120,3 @@ def test_the_most_uncertain_frames_are_chosen_even_if_none_is_beyond_the_limit(f
     assert n_candidates == 0
     for frame in chosen:
         assert any(np.allclose(frame.positions, wild.positions) for wild in candidates[4:])
-
-
-def test_keeping_channels(field, few):
-    config = parse_config(SMALL, where="test")
-    more = [*few, *labelled(3, sigma=0.1, seed=5)]
-    prepared, _ = prepare_from_model(more, config, field, progress=silent)
-    result = fit(prepared, rng=np.random.default_rng(0))
-    assert [m.compression for m in result.force_field.models] == [m.compression for m in field.models]
-    # Domains and the core repulsion are those of the new frames.
-    grades = [f.uncertainty().grade(more[-1]) for f in (field, result.force_field)]
-    assert grades[1].values.max() < grades[0].values.max()
-    assert not grades[1].outside.any()

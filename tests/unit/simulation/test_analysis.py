@@ -10,14 +10,12 @@ from ase.data import atomic_masses
 from ase.geometry.analysis import get_rdf
 from contracts.force_field.lennard_jones import mixed_crystal
 
-from qiskit_qff.errors import DataError
 from qiskit_qff.simulation.analysis import (
     AnalysisSettings,
     analyse,
     bond_report,
     coordination_shells,
     radial_distribution,
-    radial_distribution_errors,
 )
 from qiskit_qff.simulation.trajectory import Trajectory, follow_across_borders
 
@@ -70,27 +68,6 @@ class TestRadialDistribution:
         assert shells["Li-F"]["neighbors"] == pytest.approx(6.0, rel=0.01)
         assert shells["F-Li"]["neighbors"] == pytest.approx(6.0 * n_li / 108, rel=0.01)
         assert result.neighbors["Li-F"][-1] * n_li == pytest.approx(result.neighbors["F-Li"][-1] * 108)
-
-    @pytest.mark.parametrize("stretch", [0.0, 0.2])
-    def test_the_first_shell_of_a_rigid_crystal_ends_where_nothing_is(self, stretch):
-        """CsPbI3: six I around Pb, with four short and two long bonds too; no second Pb-I peak lies within 6 Å."""
-        atoms = bulk("Pb", "sc", a=6.3)
-        atoms += Atoms("Cs", positions=[[3.15, 3.15, 3.15]])
-        atoms += Atoms("I3", positions=[[3.15 + stretch, 0, 0], [0, 3.15, 0], [0, 0, 3.15]])
-        shells = coordination_shells(radial_distribution(trajectory_of([atoms * 2])))
-        assert shells["Pb-I"]["neighbors"] == pytest.approx(6.0)
-        assert shells["I-Pb"]["neighbors"] == pytest.approx(2.0)
-        assert 3.1 + stretch < shells["Pb-I"]["end_ang"] < 4.0
-        if not stretch:
-            assert shells["Cs-I"]["neighbors"] == pytest.approx(12.0)
-
-    def test_errors_between_two(self):
-        a, b = (radial_distribution(trajectory_of([mixed_crystal(3, rattle=x)])) for x in (0.1, 0.3))
-        assert set(radial_distribution_errors(a, a).values()) == {0.0}
-        errors = radial_distribution_errors(a, b)
-        assert errors["all"] == pytest.approx(np.abs(a.curves["all"] - b.curves["all"]).mean())
-        with pytest.raises(DataError, match="r_max"):
-            radial_distribution_errors(a, radial_distribution(trajectory_of([mixed_crystal(3)]), r_max=5.0))
 
 
 class TestVibrationsAndDensity:

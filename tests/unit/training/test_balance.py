@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fitting import DESCRIPTOR, silent
+from fitting import DESCRIPTOR
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +18,6 @@ from qiskit_qff.training.balance import (
     BalancedRegister,
     balanced_angles,
     balancing_slopes,
-    minimise_balanced,
     readout_vector,
     reduced_parameters,
 )
@@ -33,7 +32,6 @@ CONFIG = parse_config(
     },
     where="test",
 )
-QUICK = {"restarts": 2, "max_iterations": 30}
 
 
 @pytest.fixture(scope="module")
@@ -165,26 +163,6 @@ def test_derivatives(prepared):
         assert gradient[k] == pytest.approx(rise, rel=1e-5, abs=1e-7 * np.abs(gradient).max())
         there, back = (balanced.operator_vector(point + side * step) for side in (1, -1))
         np.testing.assert_allclose((there - back) / 2e-5, slopes[:, k], atol=1e-7)
-
-
-def fit_parameters(prepared):
-    runs = minimise_balanced(prepared.objective, **QUICK, rng=np.random.default_rng(0), progress=silent)
-    return runs[0].parameters
-
-
-def test_energies_are_those_of_the_formula(prepared, field):
-    """A register's energy is linear in its features, and a small square with the sign of the weight."""
-    objective, parameters = prepared.objective, fit_parameters(prepared)
-    assert objective.fit_loss(parameters) < 0.02 * objective.statistics.equations.constant
-    rng = np.random.default_rng(1)
-    for register in field.registers.values():
-        x = np.zeros(2**register.n_qubits)
-        x[0], x[1 : register.n_features + 1] = 1.0, 0.1 * rng.normal(size=register.n_features)
-        matrix = register.operator_matrix()
-        beta, weight = 2.0 * matrix[0, 1:], float(register.weights[0])
-        np.testing.assert_allclose(matrix[register.n_features + 1 :], 0.0, atol=1e-12 * abs(weight))
-        along = float(beta @ x[1:])
-        assert x @ matrix @ x == pytest.approx(0.5 * weight + along + 0.5 * along**2 / weight)
 
 
 def test_a_file_says_what_is_tied(field, tmp_path):

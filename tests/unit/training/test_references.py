@@ -4,14 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from fitting import DESCRIPTOR, silent
+from fitting import DESCRIPTOR
 
 from qiskit_qff.errors import ModelFileError
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.balance import BalancedObjective
-from qiskit_qff.training.baselines import LINEAR, gather
 from qiskit_qff.training.loss import composition_directions, fit_references
 from qiskit_qff.training.trainer import fit, prepare
 
@@ -106,17 +105,6 @@ def test_ledger_counts_the_independent_numbers(frames, varied, circuit, several,
     )
     scaled = slopes / np.linalg.norm(slopes, axis=1, keepdims=True)
     assert np.linalg.matrix_rank(scaled, tol=1e-7) == field.n_trainable
-
-
-def test_every_baseline_counts_alike(frames, varied):
-    for data, count in ((frames[:8], 1), (varied, 2)):
-        shared = gather(data, parse_config(CONFIG, where="test"), progress=silent)
-        for name, fit_one in LINEAR.items():
-            model = fit_one(shared, silent)
-            assert model.reference_energies == count, name
-            assert model.n_trainable <= 16
-            if name == "linear_selected":
-                assert model.coefficients == 16 - count
 
 
 def test_files_from_before_count_one_per_species(frames, tmp_path):

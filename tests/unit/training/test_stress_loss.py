@@ -41,10 +41,6 @@ def loss_by_hand(field, frames, weights):
     return total / len(frames)
 
 
-def stress_error(field, frames):
-    return np.sqrt(np.mean([(field.predict(f).stress(f.volume) - f.stress) ** 2 for f in frames]))
-
-
 @pytest.mark.parametrize("scale", [None, SCALE])
 @pytest.mark.parametrize("labelled", [10, 4])
 def test_loss_from_sums_equals_loss_from_predictions(frames, scale, labelled, rng) -> None:
@@ -94,13 +90,3 @@ def test_loss_does_not_depend_on_the_axes(some, seed) -> None:
     assert other.constant == pytest.approx(one.constant, rel=1e-9)
     np.testing.assert_allclose(other.gram, one.gram, atol=1e-9 * np.abs(one.gram).max())
     np.testing.assert_allclose(other.moment, one.moment, atol=1e-9 * np.abs(one.moment).max())
-
-
-def test_training_on_stresses_lowers_their_error(frames) -> None:
-    seen, test = frames[:7], frames[7:]
-    errors = {}
-    for scale in (None, 0.1):
-        result = fitted(seen, config(scale, shots=None), rng=np.random.default_rng(0))
-        errors[scale] = stress_error(result.force_field, seen), stress_error(result.force_field, test)
-    assert errors[0.1][0] < 0.7 * errors[None][0]
-    assert errors[0.1][1] < errors[None][1]
