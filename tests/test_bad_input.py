@@ -1,6 +1,5 @@
 """Bad input: exit code 2, one clear line with place and remedy, no traceback, nothing half-written."""
 
-import json
 import lzma
 import re
 import subprocess
@@ -128,33 +127,6 @@ def test_files_that_are_empty_cut_off_or_absent(trained, tmp_path, capsys) -> No
 def test_wrong_config(tmp_path, capsys, text, words) -> None:
     (tmp_path / "wrong.yaml").write_text(text)
     refused(capsys, tmp_path, train(tmp_path / "wrong.yaml", tmp_path), r"wrong\.yaml", *words)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"version": 999}, ("999", "upgrade")),
-        ({"version": "one"}, ("version",)),
-        ({"format": "something else"}, ("not a model",)),
-        ({"species": [{"number": 3}]}, ("damaged|edited",)),
-        ({"r_cut": None}, ("damaged|edited",)),
-    ],
-)
-def test_wrong_model_file(trained, tmp_path, capsys, change, words) -> None:
-    document = json.loads((trained / "run" / "model.json").read_text()) | change
-    (tmp_path / "odd.json").write_text(json.dumps(document))
-    for arguments in (
-        ["info", tmp_path / "odd.json"],
-        ["evaluate", tmp_path / "odd.json", trained / "data.extxyz"],
-        ["md", tmp_path / "odd.json", trained / "data.extxyz", "--steps", "3", "--out", tmp_path / "out"],
-    ):
-        refused(capsys, tmp_path, arguments, r"odd\.json", *words)
-
-
-def test_truncated_model_file(trained, tmp_path, capsys) -> None:
-    text = (trained / "run" / "model.json").read_text()
-    (tmp_path / "cut.json").write_text(text[: len(text) // 2])
-    refused(capsys, tmp_path, ["info", tmp_path / "cut.json"], r"cut\.json", "JSON")
 
 
 def test_budget_exceeded(trained, tmp_path, capsys) -> None:

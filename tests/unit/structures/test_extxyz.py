@@ -5,13 +5,12 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from ase import Atoms
 from ase.io import read, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qiskit_qff.errors import DataError
-from qiskit_qff.structures.reading import count_frames, read_frames
+from qiskit_qff.structures.reading import read_frames
 
 HEADER = 'Lattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3:forces:R:3 energy=-1.5'
 ATOMS = ["H 0 0 0 0.1 0.2 0.3", "O 0 0 1 -0.1 -0.2 -0.3"]
@@ -76,16 +75,3 @@ def test_a_damaged_file_is_read_or_refused_but_never_breaks_the_reader(parse, da
     damaged = text[:start] + data.draw(st.text(max_size=8)) + text[stop:]
     with suppress(DataError):
         assert all(frame.n_atoms > 0 for frame in parse(damaged))
-
-
-def test_momenta_are_read_and_frames_counted_without_parsing(tmp_path, rng):
-    frames = []
-    for count in (2, 3, 5):
-        atoms = Atoms("H" * count, positions=rng.random((count, 3)), cell=np.eye(3), pbc=True)
-        atoms.set_momenta(rng.standard_normal((count, 3)))
-        frames.append(atoms)
-    for name in ("a.extxyz", "a.extxyz.gz", "a.traj"):
-        write(tmp_path / name, frames)
-        assert count_frames(tmp_path / name) == 3
-        for frame, atoms in zip(read_frames(tmp_path / name), frames, strict=True):
-            np.testing.assert_allclose(frame.momenta, atoms.get_momenta(), atol=1e-7)

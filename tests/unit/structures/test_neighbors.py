@@ -12,8 +12,6 @@ from qiskit_qff.structures.neighbors import (
     NeighborList,
     VerletList,
     neighbor_list,
-    refresh,
-    refresh_threaded,
 )
 
 
@@ -98,25 +96,6 @@ def test_list_kept_over_moves_and_strains_equals_a_fresh_one(box, seed):
         cell = cell @ strain
 
 
-def test_list_is_rebuilt_only_when_needed():
-    atoms = ase.build.bulk("NaCl", "rocksalt", a=5.64, cubic=True)
-    kept = VerletList(5.0, skin=0.5)
-    kept.update(atoms.positions, atoms.cell, atoms.pbc)
-    moved = atoms.positions.copy()
-    moved[3, 0] += 0.24
-    kept.update(moved, atoms.cell, atoms.pbc)
-    kept.update(moved * 1.001, atoms.cell.array * 1.001, atoms.pbc)
-    assert kept.n_builds == 1
-    moved[3, 0] += 0.02
-    kept.update(moved, atoms.cell, atoms.pbc)
-    assert kept.n_builds == 2
-    kept.update(moved * 0.8, atoms.cell.array * 0.8, atoms.pbc)
-    assert kept.n_builds == 3
-    kept.update(moved[:5], atoms.cell, atoms.pbc)
-    kept.update(moved[:5], atoms.cell, [True, True, False])
-    assert kept.n_builds == 5
-
-
 def test_threads_do_not_change_a_bit(rng):
     atoms = ase.build.bulk("Cu", cubic=True).repeat((6, 6, 4))
     assert len(atoms) >= LEAST_ATOMS
@@ -129,18 +108,3 @@ def test_threads_do_not_change_a_bit(rng):
     finally:
         numba.set_num_threads(before)
     assert_same(lists[0], lists[1])
-
-
-def test_refresh_on_threads_equals_refresh_on_one(rng):
-    atoms = ase.build.bulk("Cu", cubic=True).repeat((6, 6, 4))
-    kept = neighbor_list(atoms.positions, atoms.cell.array, True, 5.0)
-    points, cell = atoms.positions + 0.2 * rng.random((len(atoms), 3)), atoms.cell.array
-    outputs = []
-    for kernel in (refresh, refresh_threaded):
-        found = kept.copy()
-        lists = (kept.first, kept.neighbor, kept.shifts)
-        arrays = (found.first, found.neighbor, found.vectors, found.distances, found.shifts)
-        count = kernel(points, cell, 4.0**2, *lists, *arrays)
-        assert 0 < count < kept.n_pairs
-        outputs.append(NeighborList(found.first, *(array[:count] for array in arrays[1:])))
-    assert_same(*outputs)

@@ -45,13 +45,6 @@ def test_vasp_with_all_steps(tmp_path, salts, vasprun):
     assert_alike(read_frames(path), salts)
 
 
-def test_vasp_compressed(tmp_path, salts, vasprun):
-    path = tmp_path / "vasprun.relax1.xml.gz"
-    with gzip.open(path, "wt") as handle:
-        handle.write(vasprun(salts))
-    assert_alike(read_frames(path), salts)
-
-
 def test_vasp_agrees_with_pymatgen(tmp_path, salts, vasprun):
     from pymatgen.io.vasp import Vasprun
 

@@ -1,7 +1,6 @@
 """The shipped data set is what its card says."""
 
 import itertools
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -34,23 +33,6 @@ def test_figures_of_the_card(frames, card):
 @pytest.fixture(scope="module")
 def electrolyte():
     return read_shipped("li6ps5cl")
-
-
-def test_electrolyte_is_one_trajectory(electrolyte, card):
-    assert len(electrolyte) >= 50
-    for k, frame in enumerate(electrolyte):
-        assert Counter(frame.symbols) == {"Li": 48, "P": 8, "S": 40, "Cl": 8}
-        assert frame.volume == pytest.approx(19.718 * 9.859**2)
-        assert frame.tags["time_fs"] == pytest.approx(2.0 * frame.tags["step"])
-        assert np.abs(frame.forces.sum(axis=0)).max() < 0.05
-        if k and frame.tags["step"] == electrolyte[k - 1].tags["step"] + 1:
-            moved = np.linalg.norm(frame.positions - electrolyte[k - 1].positions, axis=1)
-            assert 0.0 < moved.max() < 0.2
-    times = [frame.tags["time_fs"] for frame in electrolyte]
-    assert times == sorted(set(times))
-    for part in ("equilibration", "trajectory"):
-        own = [frame for frame in electrolyte if frame.tags["part"] == part]
-        assert f"| {part} | {len(own)} | {own[0].tags['time_fs']:.0f} to {own[-1].tags['time_fs']:.0f} fs |" in card
 
 
 def test_forces_of_the_trajectory_are_slopes_of_its_energies(electrolyte):

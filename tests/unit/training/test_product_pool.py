@@ -2,30 +2,22 @@
 
 from dataclasses import replace
 from functools import partial
-from itertools import combinations_with_replacement
 
 import numpy as np
 import pytest
 from fitting import fitted, silent
 
-from qiskit_qff.compression import selection as module
-from qiskit_qff.compression.search import SizeLimits
-from qiskit_qff.compression.selection import product_pool, select_channels
 from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.pool import PoolSettings
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.training import defaults
 from qiskit_qff.training.baselines import gather, linear_selected
 from qiskit_qff.training.loss import LossWeights
-from qiskit_qff.training.statistics import channel_rows, channel_statistics, find_shortest, pool_statistics
+from qiskit_qff.training.statistics import channel_rows, find_shortest, pool_statistics
 
 SPECIES, WEIGHTS = (10, 18), LossWeights()
 SETTINGS = PoolSettings(r_cut=4.5, n_narrow=4, n_broad=2, powers=(2.0, 6.0), n_radial=2, l_max=1, bonds=False)
 DESCRIPTOR = {"r_cut": 4.5, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1}
-
-
-def sums(frames, sets):
-    return channel_statistics(frames, sets, r_cut=4.5, weights=WEIGHTS, progress=silent)
 
 
 @pytest.fixture(scope="module")
@@ -49,44 +41,6 @@ def bent(frames, simple):
         forces = others[: 3 * frame.n_atoms, -1]
         labelled.append(replace(frame, energy=3.0 * energy[-1], forces=3.0 * forces.reshape(-1, 3)))
     return labelled
-
-
-@pytest.fixture(scope="module")
-def pool(bent, simple):
-    """Sums over the simple channels of those frames."""
-    return sums(bent, simple.sets)
-
-
-@pytest.fixture
-def few(monkeypatch):
-    """Sizes that a small pool can show."""
-    monkeypatch.setattr(module, "LEADING", 7)
-
-
-@pytest.mark.usefixtures("few")
-def test_all_products_of_the_selected_channels_are_there(pool):
-    sets, start = product_pool(pool, most=10_000, selected=10)
-    path = select_channels(pool, SizeLimits(10, 63), restarts=module.RESTARTS)
-    starts = pool.tables.channel_start
-    names = [pool.sets[z].describe(int(c - starts[s])) for s, z in enumerate(SPECIES)
-             for c in path.columns if starts[s] <= c < starts[s + 1]]  # fmt: skip
-    bounds = np.cumsum([0, *(sets[z].n_channels for z in SPECIES)])
-    found = [
-        sets[SPECIES[s]].describe(int(c - bounds[s])) for s in (0, 1) for c in start if bounds[s] <= c < bounds[s + 1]
-    ]
-    assert found == names
-    for s, z in enumerate(SPECIES):
-        mine = [int(c - bounds[s]) for c in start if bounds[s] <= c < bounds[s + 1]]
-        there = {tuple(sorted(pair)) for pair in sets[z].products.tolist()}
-        assert set(combinations_with_replacement(sorted(mine), 2)) <= there
-        assert len(there) == len(sets[z].products)
-
-
-@pytest.mark.usefixtures("few")
-@pytest.mark.parametrize("most", [0, 1, 17, 60])
-def test_no_more_products_than_asked_for(pool, most):
-    sets, _ = product_pool(pool, most=most, selected=10)
-    assert sum(len(s.products) for s in sets.values()) <= most
 
 
 def test_a_product_is_found(bent, monkeypatch):
