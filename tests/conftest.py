@@ -115,9 +115,9 @@ def trained(alloy_frames, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def fewer_shipped(tmp_path_factory) -> Iterator[None]:
-    """``shipped`` stands for every fifth of its frames, so that pages that train on it are followed quickly."""
+    """``shipped`` stands for every third of its frames, so that pages that train on it are followed quickly."""
     path = tmp_path_factory.mktemp("shipped") / "limof5.extxyz.xz"
-    write(path, read(reading.shipped_path(), "::5"), format="extxyz")
+    write(path, read(reading.shipped_path(), "::3"), format="extxyz")
     original = reading.shipped_path
     with pytest.MonkeyPatch.context() as patch:
         ours = ("shipped", reading.DEFAULT)
