@@ -1,17 +1,20 @@
 """Fixtures shared by all tests."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
-from ase.calculators.emt import EMT
 from ase.io import read, write
+from fitting import copper_gold
 from hypothesis import settings
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from threadpoolctl import threadpool_limits
 
 from qiskit_qff.cli.main import run
@@ -38,25 +41,66 @@ max_parameters: 20
 """
 
 
+def pytest_configure(config):
+    """Files are given to processes in the order below, not by their numbers of tests."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first: else one process ends with them while the others have nothing left."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+RENDER = Figure.savefig
+
+
+def blank(figure, stream, **_):
+    """Write a picture of nothing but words. Figures are put together as ever; only matplotlib does not draw them."""
+    words = " | ".join(text.get_text() for text in figure.findobj(Text))
+    stream.write(f"<svg><!-- {words} --></svg>" if isinstance(stream, StringIO) else b"PNG")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def blank_figures() -> Iterator[None]:
+    """Figures of runs are not drawn: those of one ``qff train`` take five times as long as the training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", blank)
+        yield
+
+
+@pytest.fixture(scope="module")
+def drawn_figures() -> Iterator[None]:
+    """Figures are drawn: for the modules that look at pages."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", RENDER)
+        yield
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """Random numbers that are the same in every run."""
     return np.random.default_rng(20240)
 
 
+@pytest.fixture
+def qff(capsys):
+    """Run ``qff`` with ``--json`` in this process: gives the JSON, if any, and what stderr says."""
+
+    def call(*words, code=0):
+        capsys.readouterr()
+        found = run([*map(str, words), "--json"])
+        output, errors = capsys.readouterr()
+        assert found == code, errors
+        return json.loads(output.splitlines()[-1]) if output else None, errors
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def alloy_frames() -> list[Atoms]:
     """Twelve rattled eight-atom cells of copper and gold, labelled by ASE's effective medium theory."""
-    random, frames = np.random.default_rng(3), []
-    for _ in range(12):
-        atoms = bulk("Cu", cubic=True) * (2, 1, 1)
-        atoms.symbols[[1, 4, 6]] = "Au"
-        atoms.set_cell(atoms.cell * random.uniform(1.02, 1.08), scale_atoms=True)
-        atoms.positions += random.normal(0.0, 0.08, (8, 3))
-        atoms.calc = EMT()
-        atoms.get_forces()
-        frames.append(atoms)
-    return frames
+    return copper_gold(12, seed=3, scale=(1.02, 1.08))
 
 
 @pytest.fixture(scope="session")
@@ -79,3 +123,17 @@ def fewer_shipped(tmp_path_factory) -> Iterator[None]:
         ours = ("shipped", reading.DEFAULT)
         patch.setattr(reading, "shipped_path", lambda name=reading.DEFAULT: path if name in ours else original(name))
         yield
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """Path of a measurement data set by name; the test is skipped where it is absent."""
+
+    def find(name: str) -> Path:
+        default = Path(__file__).resolve().parents[2] / "shared" / "data"
+        path = Path(os.environ.get("QFF_DATA", default)) / f"{name}.extxyz.xz"
+        if not path.is_file():
+            pytest.skip(f"measurement data {path.name} is not here")
+        return path
+
+    return find

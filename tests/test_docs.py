@@ -97,15 +97,7 @@ def test_concepts(tmp_path) -> None:
 def test_every_tutorial_is_followed() -> None:
     """A new one needs a test above."""
     pages = {path.stem for path in TUTORIALS.glob("*.md")} - {"index", "hardware"}
-    assert pages == {
-        "first_force_field",
-        "own_vasp_data",
-        "lithium_into_a_mof",
-        "active_learning",
-        "ibm_device",
-        "lammps",
-        "properties",
-    }
+    assert not [page for page in pages if f"def test_{page}" not in Path(__file__).read_text()]
 
 
 def test_quoted_messages_are_those_of_the_code() -> None:
@@ -119,16 +111,6 @@ def test_quoted_messages_are_those_of_the_code() -> None:
     for heading in quoted:
         bare = heading.strip()
         assert normalised(bare) in known or re.fullmatch(rf"[{GAP}: ]*(?:{parts})[{GAP}. ]*", bare), heading
-
-
-def test_every_message_is_listed_once() -> None:
-    from error_messages import messages
-
-    found = messages()
-    assert len(found) > 200
-    assert len(set(found)) == len(found)
-    for some in ("Your account has no backend", "atoms announced in line", "the simulation exploded"):
-        assert any(some in message.text for message in found), some
 
 
 def test_every_key_of_a_model_file_is_documented(trained) -> None:

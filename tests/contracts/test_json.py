@@ -5,8 +5,6 @@ tried with ``--json``.
 """
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -83,11 +81,3 @@ def test_stdout_is_one_json_object(words, places, tmp_path, capsys) -> None:
     assert isinstance(result, dict)
     assert result
     assert "Traceback" not in captured.err
-
-
-def test_the_process_itself(places) -> None:
-    command = [sys.executable, "-m", "qiskit_qff", "validate", str(places["data"]), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["trainable"]
-    assert done.stdout.count("\n") == 1
-    assert "composition" in done.stderr

@@ -9,13 +9,11 @@ from ase import Atoms, units
 from ase.io import write
 from ase.io.cube import read_cube
 
-from qiskit_qff.cli.main import run
-
 ACTIVATION, PREFACTOR = 0.15, 2e-3  # eV, cm²/s
 CELL = 12.0
 
 
-def walk(path, temperature, rng, *, n_frames=250, spacing_fs=100.0, tags=True):
+def walk(path, temperature, rng, *, n_frames=250, spacing_fs=100.0):
     """Li atoms that walk at random among heavy atoms at rest, put back into the cell."""
     diffusivity = PREFACTOR * np.exp(-ACTIVATION / (units.kB * temperature)) * 1e4  # Å²/ps
     step = np.sqrt(2.0 * diffusivity * spacing_fs / 1e3)
@@ -26,24 +24,12 @@ def walk(path, temperature, rng, *, n_frames=250, spacing_fs=100.0, tags=True):
         atoms = Atoms("Li12U6", positions=np.vstack([lithium, heavy]), cell=CELL * np.eye(3), pbc=True)
         atoms.wrap()
         atoms.set_velocities(rng.standard_normal((18, 3)))
-        if tags:
-            atoms.info |= {"time_fs": spacing_fs * index, "temperature_k": temperature + rng.standard_normal()}
+        atoms.info |= {"time_fs": spacing_fs * index, "temperature_k": temperature + rng.standard_normal()}
         frames.append(atoms)
         lithium = lithium + step * rng.standard_normal((12, 3))
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path, frames)
     return diffusivity * 1e-4
-
-
-def analyse(capsys, *arguments):
-    code = run(["analyse", *map(str, arguments)])
-    output, errors = capsys.readouterr()
-    return code, json.loads(output.splitlines()[-1]) if code == 0 else None, errors
-
-
-def run_plainly(capsys, *arguments):
-    code = run(["analyse", *map(str, arguments)])
-    return code, *capsys.readouterr()
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +40,10 @@ def walks(tmp_path_factory):
     return folder, exact
 
 
-def test_one_trajectory(walks, tmp_path, capsys):
+def test_one_trajectory(walks, tmp_path, qff):
     folder, exact = walks
     out = tmp_path / "out"
-    code, found, errors = analyse(capsys, folder / "at700/trajectory.extxyz.gz", "--out", out, "--json")
-    assert code == 0, errors
+    found, errors = qff("analyse", folder / "at700/trajectory.extxyz.gz", "--out", out)
     low, high = found["diffusivity_interval95_cm2_per_s"]
     assert low < found["diffusivity_cm2_per_s"] < high
     assert found["diffusivity_cm2_per_s"] == pytest.approx(exact[700], abs=5 * found["diffusivity_error_cm2_per_s"])
@@ -79,25 +64,24 @@ def test_one_trajectory(walks, tmp_path, capsys):
     assert "<svg" in (out / "analysis.html").read_text()
 
 
-def test_several_give_an_activation_energy(walks, tmp_path, capsys):
+def test_several_give_an_activation_energy(walks, tmp_path, qff):
     folder, exact = walks
     paths = [folder / f"at{t}/trajectory.extxyz.gz" for t in exact]
-    code, found, errors = analyse(capsys, *paths, "--out", tmp_path / "out", "--json")
-    assert code == 0, errors
+    found, _ = qff("analyse", *paths, "--out", tmp_path / "out")
     line = found["arrhenius"]
     assert line["activation_ev"] == pytest.approx(ACTIVATION, abs=4 * line["activation_error_ev"])
     assert line["activation_error_ev"] < 0.05
     at_300 = PREFACTOR * np.exp(-ACTIVATION / (units.kB * 300.0))
     assert np.log(line["extrapolated_cm2_per_s"] / at_300) == pytest.approx(0.0, abs=4 * line["extrapolated_log_error"])
     assert [one["n_frames"] for one in found["trajectories"]] == [250, 250, 250]
-    assert run(["report", str(tmp_path / "out"), "--out", str(tmp_path / "page.html")]) == 0
+    qff("report", tmp_path / "out", "--out", tmp_path / "page.html")
     told = f"Ea = {line['activation_ev']:.3f} ± {line['activation_error_ev']:.3f} eV"
     assert told in (tmp_path / "page.html").read_text()
     for name in ("arrhenius.png", "analysis.html", "at500/rdf.png", "at1000/sites.cube"):
         assert (tmp_path / "out" / name).stat().st_size > 0
 
 
-def test_a_caged_ion_gets_a_bound_and_every_caution_is_everywhere(tmp_path, capsys, rng):
+def test_a_caged_ion_gets_a_bound_and_every_caution_is_everywhere(tmp_path, qff, rng):
     sites, heavy = CELL * rng.random((6, 3)), CELL * rng.random((6, 3))
     frames = []
     for index in range(200):
@@ -105,8 +89,7 @@ def test_a_caged_ion_gets_a_bound_and_every_caution_is_everywhere(tmp_path, caps
         frames.append(Atoms("Li6U6", positions=moved, cell=CELL * np.eye(3), pbc=True))
         frames[-1].info |= {"time_fs": 100.0 * index, "temperature_k": 300.0 + index}
     write(tmp_path / "a.extxyz", frames)
-    code, found, errors = analyse(capsys, tmp_path / "a.extxyz", "--out", tmp_path / "out", "--json")
-    assert code == 0, errors
+    found, printed = qff("analyse", tmp_path / "a.extxyz", "--out", tmp_path / "out")
     assert found["is_caged"] is True
     for name in ("diffusivity_cm2_per_s", "conductivity_s_per_cm", "vibrations"):
         assert found[name] is None
@@ -114,7 +97,6 @@ def test_a_caged_ion_gets_a_bound_and_every_caution_is_everywhere(tmp_path, caps
     cautions = "\n".join(found["cautions"])
     for words in ("Li stays in its cages", "temperature changes by +160 K", "no vibrations: the frames carry no velo"):
         assert words in cautions
-    _, printed, _ = run_plainly(capsys, tmp_path / "a.extxyz", "--out", tmp_path / "out")
     page = html.unescape((tmp_path / "out" / "analysis.html").read_text())
     for caution in found["cautions"]:
         assert f"caution      {caution}" in printed

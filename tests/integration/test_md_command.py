@@ -1,6 +1,5 @@
 """``qff md`` as its own process: killed, interrupted, exploded, and what it prints."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from ase.io import read, write
 from contracts.force_field.lennard_jones import mixed_crystal
 from contracts.force_field.quantum_model import small_quantum_model
 
-from qiskit_qff.cli.main import run
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.calculator import QFFCalculator
 from qiskit_qff.simulation.recording import read_log
@@ -32,28 +30,14 @@ def workplace(tmp_path_factory):
 
 def command(workplace, out, *, structure="crystal.extxyz", steps=STEPS, **options):
     choices = {"temperature": 30, "timestep": 4, "ensemble": "nve", "interval": 10, "checkpoint": 100, **options}
-    arguments = []
-    for name, value in choices.items():
-        arguments += [f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", str(value)]
-    files = [str(workplace / "model.json"), str(workplace / structure)]
-    return [*QFF, "md", *files, "--steps", str(steps), "--out", str(out), *arguments, "--json"]
-
-
-def call(arguments, capsys):
-    """Run in this process, which spares the imports of a new one; gives exit code, stdout and stderr."""
-    code = run(arguments[len(QFF) :])
-    return code, *capsys.readouterr()
-
-
-def finish(arguments, capsys):
-    code, output, errors = call(arguments, capsys)
-    assert code == 0, errors
-    return json.loads(output.splitlines()[-1])
+    words = [word for name, value in choices.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    return ["md", str(workplace / "model.json"), str(workplace / structure), "--steps", str(steps), "--out", str(out),
+            *(word for word in words if word != "True")]  # fmt: skip
 
 
 def interrupt(arguments, out, how, *, after_bytes):
     """Start a run, and send it a signal once its log has grown."""
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*QFF, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     log, deadline = out / "log.csv", time.monotonic() + 60
     start = log.stat().st_size if log.exists() else 0
     while process.poll() is None and time.monotonic() < deadline:
@@ -65,66 +49,62 @@ def interrupt(arguments, out, how, *, after_bytes):
     return process.returncode, errors
 
 
-def test_a_request_to_stop_saves_and_exits_with_130(workplace, tmp_path, capsys):
+def test_a_request_to_stop_saves_and_exits_with_130(workplace, tmp_path, qff):
     out = tmp_path / "run"
     code, errors = interrupt(command(workplace, out, steps=10**7), out, signal.SIGTERM, after_bytes=2500)
     assert code == 130
     assert "the same command goes on from there" in errors
     assert "Traceback" not in errors
     stopped_at = int(errors.split("stopped at step ")[1].split(";")[0])
-    result = finish(command(workplace, out, steps=stopped_at + 5), capsys)
+    result, _ = qff(*command(workplace, out, steps=stopped_at + 5))
     assert result["resumed_from_step"] == stopped_at
     steps = [frame.info["step"] for frame in read(out / "trajectory.extxyz", index=":")]
     assert steps == list(range(0, stopped_at + 6, 10))
 
 
-def test_annealing_goes_on_with_the_velocities_of_the_last_run(workplace, tmp_path, capsys):
-    finish(command(workplace, tmp_path / "a", ensemble="nvt", to_temperature=60, steps=400), capsys)
+def test_annealing_goes_on_with_the_velocities_of_the_last_run(workplace, tmp_path, qff):
+    qff(*command(workplace, tmp_path / "a", ensemble="nvt", to_temperature=60, steps=400))
     last = tmp_path / "a" / "trajectory.extxyz"
-    finish(command(workplace, tmp_path / "b", structure=last, steps=10, keep_velocities=True, repeat=2), capsys)
+    qff(*command(workplace, tmp_path / "b", structure=last, steps=10, keep_velocities=True, repeat=2))
     temperatures = [read_log(tmp_path / name / "log.csv")["temperature_k"] for name in "ab"]
     assert temperatures[1][0] == pytest.approx(temperatures[0][-1], rel=0.04)  # 3 N - 3 degrees of freedom
     assert temperatures[1][0] != pytest.approx(30.0, rel=0.04)
 
 
-def test_npt_tells_what_its_volume_rests_on(workplace, tmp_path, capsys):
+def test_npt_tells_what_its_volume_rests_on(workplace, tmp_path, qff):
     force_field, atoms = ForceField.load(workplace / "model.json"), read(workplace / "crystal.extxyz")
     atoms.calc = QFFCalculator(force_field)
     pressure = -atoms.get_stress()[:3].mean() / units.GPa
     for ensemble, told in (("npt", True), ("nvt", False)):
         out = tmp_path / ensemble
-        code, _, errors = call(command(workplace, out, ensemble=ensemble, steps=2), capsys)
-        assert code == 0
+        _, errors = qff(*command(workplace, out, ensemble=ensemble, steps=2))
         assert (f"by it the pressure here is {pressure:+.2g} GPa" in errors) == told
 
 
-def test_analyse_reads_the_trajectory(workplace, tmp_path, capsys):
-    result = finish(command(workplace, tmp_path / "run", steps=200), capsys)
+def test_analyse_reads_the_trajectory(workplace, tmp_path, qff):
+    result, _ = qff(*command(workplace, tmp_path / "run", steps=200))
     assert (result["steps"], result["time_ps"], result["ensemble"]) == (200, 0.8, "nve")
     assert result["resumed_from_step"] is None
     path = result["trajectory"]
     for written in (path, result["log"], *result["plots"]):
         assert (tmp_path / written).stat().st_size > 0
-    code, output, errors = call([*QFF, "analyse", path, "--element", "Ar", "--reference", path, "--json"], capsys)
-    assert code == 0, errors
-    numbers = json.loads(output.splitlines()[-1])
+    numbers, errors = qff("analyse", path, "--element", "Ar", "--reference", path)
     assert numbers["rdf_mae"] == 0.0
     assert numbers["n_frames"] == 21
     assert numbers["diffusivity_cm2_per_s"] is None  # too short, and said so
     assert "no diffusivity of Ar" in errors
     assert (tmp_path / "run" / "analysis" / "rdf.png").exists()
-    longer = finish(command(workplace, tmp_path / "run", steps=1200), capsys)
+    longer, _ = qff(*command(workplace, tmp_path / "run", steps=1200))
     assert longer["resumed_from_step"] == 200
-    numbers = finish([*QFF, "analyse", path, "--element", "Kr", "--skip", "0.4", "--json"], capsys)
+    numbers, _ = qff("analyse", path, "--element", "Kr", "--skip", 0.4)
     assert numbers["is_caged"] is True  # of a crystal
     assert numbers["diffusivity_upper_cm2_per_s"] > 0.0
     assert numbers["conductivity_s_per_cm"] is None
     assert numbers["lost_atoms"] == 0
 
 
-def test_explosion_exits_with_1_and_keeps_the_checkpoint(workplace, tmp_path, capsys):
+def test_explosion_exits_with_1_and_keeps_the_checkpoint(workplace, tmp_path, qff):
     out = tmp_path / "run"
-    code, _, errors = call(command(workplace, out, temperature=3000, timestep=40), capsys)
-    assert code == 1
+    _, errors = qff(*command(workplace, out, temperature=3000, timestep=40), code=1)
     assert "exploded" in errors
     assert (out / "checkpoint.npz").exists()

@@ -1,11 +1,8 @@
 """``qff md`` with a watch for extrapolation: what it tells, keeps and stops for, restarts included."""
 
-import json
-
 import pytest
 from ase.io import read, write
 
-from qiskit_qff.cli.main import run
 from qiskit_qff.cli.md import EXIT_EXTRAPOLATION
 from qiskit_qff.structures.reading import read_frames
 
@@ -22,25 +19,21 @@ def workplace(trained, tmp_path_factory):
 
 
 @pytest.fixture
-def md(trained, workplace, capsys):
-    def command(out, *options, structure="start", steps=60):
-        arguments = ["md", str(trained / "run"), str(workplace / f"{structure}.extxyz"), "--steps", str(steps)]
-        arguments += ["--timestep", "2", "--interval", "20", "--checkpoint", "20", "--temperature", "50"]
-        code = run([*arguments, "--out", str(out), "--json", *options])
-        output, errors = capsys.readouterr()
-        return code, json.loads(output.splitlines()[-1]) if output else None, errors
+def md(trained, workplace, qff):
+    def command(out, *options, structure="start", steps=60, code=0):
+        arguments = ["md", trained / "run", workplace / f"{structure}.extxyz", "--steps", steps, "--out", out]
+        arguments += ["--timestep", 2, "--interval", 20, "--checkpoint", 20, "--temperature", 50]
+        return qff(*arguments, *options, code=code)
 
     return command
 
 
 def test_warns_by_default_once_per_event_and_counts(md, tmp_path):
-    code, result, errors = md(tmp_path / "known", "--grade-limit", "50")
-    assert code == 0
+    result, errors = md(tmp_path / "known", "--grade-limit", "50")
     assert result["extrapolation"]["checks"] == 7  # steps 0, 10, ..., 60
     assert result["extrapolation"]["outside"] == result["extrapolation"]["events"] == 0
     assert "is outside the training data" not in errors
-    code, result, errors = md(tmp_path / "unknown", "--grade-limit", "0.01")
-    assert code == 0
+    result, errors = md(tmp_path / "unknown", "--grade-limit", "0.01")
     seen = result["extrapolation"]
     assert (seen["outside"], seen["events"], seen["first_step"]) == (7, 1, 0)
     assert errors.count("outside the training data: extrapolation grade") == 1
@@ -61,7 +54,7 @@ def test_kept_frames_have_no_labels_and_survive_a_restart(md, tmp_path):
     md(tmp_path / "parts", *options, steps=125)
     with (tmp_path / "parts" / "extrapolating.extxyz").open("a") as stream:  # what a kill left behind
         stream.write("32\nLattice=")
-    _, result, _ = md(tmp_path / "parts", *options, steps=240)
+    result, _ = md(tmp_path / "parts", *options, steps=240)
     assert result["resumed_from_step"] == 125
     kept = [(tmp_path / name / "extrapolating.extxyz").read_bytes() for name in ("whole", "parts")]
     assert kept[0] == kept[1]
@@ -72,11 +65,11 @@ def test_kept_frames_have_no_labels_and_survive_a_restart(md, tmp_path):
 
 
 def test_stop_ends_with_its_exit_code_and_can_be_taken_up(md, tmp_path):
-    code, result, errors = md(tmp_path / "run", "--on-extrapolation", "stop", structure="squeezed")
-    assert code == EXIT_EXTRAPOLATION == 3
+    assert EXIT_EXTRAPOLATION == 3
+    result, errors = md(tmp_path / "run", "--on-extrapolation", "stop", structure="squeezed", code=3)
     assert result["extrapolation"]["stopped"]
     assert result["steps"] == 0
     assert "higher --grade-limit" in errors
-    code, result, _ = md(tmp_path / "run", "--grade-limit", "1e6", structure="squeezed", steps=1)
-    assert (code, result["resumed_from_step"], result["steps"]) == (0, 0, 1)
+    result, _ = md(tmp_path / "run", "--grade-limit", "1e6", structure="squeezed", steps=1)
+    assert (result["resumed_from_step"], result["steps"]) == (0, 1)
     assert (result["extrapolation"]["stopped"], result["extrapolation"]["events"]) == (False, 1)

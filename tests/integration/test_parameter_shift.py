@@ -78,11 +78,7 @@ def test_the_gradient_of_any_number_of_registers_is_one_job_of_seven_sets_in_thr
 
 @pytest.mark.parametrize(
     ("spec", "backend", "shots", "repetitions"),
-    [
-        (SPECS[0], "exact", 400, 300),
-        (SPECS[3], "exact", 4000, 200),
-        (SPECS[0], "aer", 400, 20),
-    ],
+    [(SPECS[0], "exact", 400, 300), (SPECS[3], "exact", 4000, 200), (SPECS[0], "aer", 400, 20)],
     ids=str,
 )
 def test_reported_errors_are_the_real_ones(rng, spec, backend, shots, repetitions):

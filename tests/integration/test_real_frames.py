@@ -1,17 +1,13 @@
 """On real frames: circuits on a StatevectorEstimator give what the kernels give."""
 
-import os
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
-from fitting import fitted
+from fitting import DESCRIPTOR, fitted
 from qiskit.primitives import StatevectorEstimator
 
-from qiskit_qff.circuit.compiled import readout_jacobian
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.strategies.readouts import measure_registers
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.measured import predict_measured
 from qiskit_qff.structures.reading import iter_frames
@@ -19,19 +15,15 @@ from qiskit_qff.structures.reading import iter_frames
 pytestmark = pytest.mark.data
 
 SMALL = {
-    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+    "descriptor": DESCRIPTOR,
     "optimizer": {"restarts": 1, "max_iterations": 20},
 }
 
 
 @pytest.fixture(scope="module", params=["lips83", "uio66"])
-def trained_on(request):
+def trained_on(request, real_data):
     """A small model trained on four frames of a data set, and the fifth frame."""
-    default = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    path = Path(os.environ.get("QFF_DATA", default)) / f"{request.param}.extxyz.xz"
-    if not path.is_file():
-        pytest.skip(f"measurement data {path.name} is not here")
-    *training, unseen = islice(iter_frames(path), 5)
+    *training, unseen = islice(iter_frames(real_data(request.param)), 5)
     return fitted(training, TrainConfig.model_validate(SMALL), rng=np.random.default_rng(0)).force_field, unseen
 
 
@@ -47,14 +39,3 @@ def test_energies_forces_and_stresses_are_exact(trained_on, strategy) -> None:
     tolerance = 1e-8 * max(1.0, np.abs(exact.virial).max())
     assert np.abs(measured.frames[0].stress * frame.volume - exact.virial).max() < tolerance
     assert not measured.frames[0].stress_std.any()
-
-
-def test_theta_gradients_are_exact(trained_on) -> None:
-    field, frame = trained_on
-    for key, x in field.amplitudes(frame).items():
-        bound = field.registers[key].bound_program()
-        cotangents = bound.weights[:, None, None] * (x.T @ x)
-        exact = np.einsum("akij,kij->a", readout_jacobian(bound.program, bound.theta), cotangents)
-        evaluators = {bound.program.n_qubits: PrimitiveEvaluator(StatevectorEstimator())}
-        (measured,), _ = measure_registers(evaluators, [(bound.program, bound.theta)], slopes=True)
-        assert np.abs(measured.slopes(cotangents)[0] - exact).max() < 1e-8 * max(1.0, np.abs(exact).max())

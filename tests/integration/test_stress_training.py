@@ -38,47 +38,41 @@ def test_errors_of_stresses_fall_and_are_those_of_the_model(trained, fitted) -> 
     assert 1e3 * np.sqrt(np.mean(np.square(upper))) == pytest.approx(after["test"][ERROR], rel=1e-9)
 
 
-def test_npt_and_training_say_which_models_know_stresses(trained, fitted, tmp_path, capsys) -> None:
-    structure = tmp_path / "start.extxyz"
+def test_npt_and_training_say_which_models_know_stresses(trained, fitted, tmp_path, capsys, qff) -> None:
+    structure, config = tmp_path / "start.extxyz", trained / "config.yaml"
     write(structure, read(trained / "data.extxyz", "0"))
-    options = ["--temperature", "30", "--steps", "2", "--timestep", "1", "--ensemble", "npt"]
+    options = ["--temperature", 30, "--steps", 2, "--timestep", 1, "--ensemble", "npt"]
     for model, told, other in (
         (fitted, "this model was fitted to stresses, too; by it the pressure here is", "not to stresses"),
         (trained / "run", "fitted to energies and forces, not to stresses; by it the pressure here is", "too"),
     ):
         for verb in ("md", "lammps"):
-            out = tmp_path / f"{model.parent.name}-{verb}"
-            assert run([verb, str(model), str(structure), *options, "--out", str(out)]) == 0
-            errors = capsys.readouterr().err
+            _, errors = qff(verb, model, structure, *options, "--out", tmp_path / f"{model.parent.name}-{verb}")
             assert told in errors
             assert other not in errors
     advice, count = "stresses of 9 of 9 training frames are not fitted", "stresses fitted: of 9 of 9 training frames"
-    for scale, said in (([], (True, False)), (["--stress-scale", "2"], (False, True))):
-        source = str(trained / "config.yaml")
-        assert run(["train", source, *scale, "--out", str(tmp_path / "none"), "--dry-run"]) == 0
-        errors = capsys.readouterr().err
+    for scale, said in (([], (True, False)), (["--stress-scale", 2], (False, True))):
+        _, errors = qff("train", config, *scale, "--out", tmp_path / "none", "--dry-run")
         assert (advice in errors, count in errors) == said
     for model, words, scale in ((fitted, "and to stresses (0.5 meV/Å³)", 0.5), (trained / "run", "forces\n", None)):
         assert run(["info", str(model)]) == 0
-        assert f"fitted to energies and forces{', ' if scale else ''}"[:-2] in (out := capsys.readouterr().out)
+        out = capsys.readouterr().out
+        assert "fitted to energies and forces" in out
         assert words in out
-        assert run(["info", str(model), "--json"]) == 0
-        assert json.loads(capsys.readouterr().out)["stress_scale_mev_per_ang3"] == scale
+        assert qff("info", model)[0]["stress_scale_mev_per_ang3"] == scale
 
 
-def test_baselines_beside_it_are_fitted_to_stresses_too(trained, fitted, capsys) -> None:
-    source = str(fitted / "config.yaml")
+def test_baselines_beside_it_are_fitted_to_stresses_too(trained, fitted, qff) -> None:
+    linear = ["--models", "linear_selected"]
     errors = {}
-    for scale in ("0.5", "1e6"):
-        command = ["baseline", source, "--stress-scale", scale, "--models", "linear_selected"]
-        assert run([*command, "--json"]) == 0
-        errors[scale] = json.loads(capsys.readouterr().out.splitlines()[-1])["models"]["linear_selected"]["test"]
+    for scale in (0.5, 1e6):
+        result, _ = qff("baseline", fitted / "config.yaml", "--stress-scale", scale, *linear)
+        errors[scale] = result["models"]["linear_selected"]["test"]
     # With a scale so large stresses count for nothing. What that does to them is in the unit tests.
-    assert errors["1e6"]["force_rmse_mev_per_ang"] != errors["0.5"]["force_rmse_mev_per_ang"]
+    assert errors[1e6]["force_rmse_mev_per_ang"] != errors[0.5]["force_rmse_mev_per_ang"]
     # A model of energies and forces alone is no match for them, nor the other way round.
     for config, against, remedy in (
         (fitted / "config.yaml", trained / "run", "leave --stress-scale out"),
         (trained / "config.yaml", fitted, "give --stress-scale 0.5"),
     ):
-        assert run(["baseline", str(config), "--against", str(against), "--models", "linear_selected"]) == 2
-        assert remedy in capsys.readouterr().err
+        assert remedy in qff("baseline", config, "--against", against, *linear, code=2)[1]

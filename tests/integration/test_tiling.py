@@ -9,7 +9,6 @@ from qiskit_ibm_runtime.fake_provider import FakeKingston, FakeMiami, FakeTorino
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, angles_for_vector, build_program
 from qiskit_qff.errors import BackendError
-from qiskit_qff.evaluators.backends import build_evaluator
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.strategies.operator import assemble_pairs, measure_operators, pair_requests
 from qiskit_qff.evaluators.tiling import TiledEvaluator, tile
@@ -97,22 +96,3 @@ def test_a_joint_circuit_measures_what_separate_ones_do(rng) -> None:
         kept = errors > 1e-12
         scores += ((one.matrix - exact(bound))[kept] / errors[kept]).tolist()
     assert 0.6 < np.sqrt(np.mean(np.square(scores))) < 1.5
-
-
-def test_on_a_simulated_device_the_joint_cost_is_counted(rng) -> None:
-    bounds = registers(rng, 5)
-    evaluator = build_evaluator("fake_torino", n_qubits=2, n_registers=5, shots=SHOTS, mitigation="readout", rng=rng)
-    measured = measure_operators({2: evaluator}, bounds, shots=SHOTS)
-    assert sum(one.cost.circuits for one in measured) == 3
-    assert sum(one.cost.shots for one in measured) == 3 * SHOTS
-    for bound, one in zip(bounds, measured, strict=True):
-        assert np.abs(one.matrix - exact(bound)).max() < 0.1 * abs(bound.weights[0])
-
-
-def test_registers_with_exact_values_agree_on_every_backend(rng) -> None:
-    for n_qubits in (1, 2, 3):
-        bounds = registers(rng, 3, n_qubits)
-        for name in ("exact", "statevector"):
-            evaluator = build_evaluator(name, n_qubits=n_qubits, n_registers=3, rng=rng)
-            for bound, one in zip(bounds, measure_operators({n_qubits: evaluator}, bounds), strict=True):
-                np.testing.assert_allclose(one.matrix, exact(bound), atol=1e-8)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 from ase.io import read, write
+from fitting import DESCRIPTOR
 
 from qiskit_qff.cli.main import run
 from qiskit_qff.model.force_field import ForceField
@@ -13,16 +14,16 @@ from qiskit_qff.structures.framework import missing_bonds
 from qiskit_qff.structures.reading import read_frames, shipped_path
 
 SMALL = {
-    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+    "descriptor": DESCRIPTOR,
     "compression": {"search_rounds": 0},
     "optimizer": {"restarts": 1},
-    "max_parameters": 30,
+    "max_parameters": 12,
 }
 
 
 def test_frames_that_came_apart_are_neither_trained_on_nor_held_out(tmp_path, capsys):
     data, out = tmp_path / "data.extxyz", tmp_path / "run"
-    write(data, read(shipped_path("limof5"), ":24"))
+    write(data, read(shipped_path("limof5"), ":16"))
     frames = read_frames(data)
     broken = missing_bonds(frames)
     whole = [frame for index, frame in enumerate(frames) if index not in broken]

@@ -98,11 +98,3 @@ def test_products_of_channels(trained, reader, tmp_path) -> None:
     assert [m.label_free - n.label_free for m, n in zip(again.models, field.models, strict=True)] == [
         10 + 2 * m.compression.n_features for m in field.models
     ]
-
-
-def test_the_core_is_reached(trained) -> None:
-    """Else the test above would say nothing of it."""
-    field, frame = ForceField.load(trained / "run" / "model.json"), closer(read_frames(trained / "data.extxyz")[2])
-    core = field.repulsion
-    without = replace(field, repulsion=replace(core, height=0.0, inner=0.01 * core.inner, outer=0.02 * core.outer))
-    assert abs(field.predict(frame).energy - without.predict(frame).energy) > 0.1

@@ -1,5 +1,7 @@
 """A small quantum force field of argon and krypton, trained in a second on Lennard-Jones labels."""
 
+from functools import cache
+
 import numpy as np
 from contracts.force_field.contract import evaluate
 from contracts.force_field.lennard_jones import LennardJones, mixed_crystal
@@ -33,6 +35,7 @@ def labelled_frames(n_frames=12):
     return frames
 
 
+@cache
 def small_quantum_model():
     config = TrainConfig.model_validate(SMALL)
     return fitted(labelled_frames(), config, rng=np.random.default_rng(0)).force_field

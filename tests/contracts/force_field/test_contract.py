@@ -64,6 +64,7 @@ def test_forces_with_core_repulsion(quantum):
     """In the high part, and in the low one, where channels have levelled off."""
     for distance in (1.5, 2.5):
         contract.check_forces(quantum, squeezed(distance))
+    contract.check_virial(quantum, squeezed(1.5))
     assert 1.5 < quantum.repulsion.outer.min() < 2.5 < quantum.repulsion.level.min()
 
 

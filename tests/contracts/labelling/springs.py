@@ -48,16 +48,3 @@ class Springs(Calculator):
             "charges": np.arange(len(atoms)) * 0.1,
             "scf_iterations": os.getpid(),
         }
-
-
-def not_a_calculator():
-    """Gives something else."""
-    return 3
-
-
-class Broken(Springs):
-    """A calculator with a bug."""
-
-    def calculate(self, *_arguments, **_keywords):
-        """Ask for what is not there."""
-        self.no_such_thing()

@@ -9,7 +9,6 @@ from qiskit_qff.circuit.ansatz import (
     AnsatzSpec,
     angles_for_vector,
     build_program,
-    diagonal_observable,
     z_diagonals,
     z_supports,
 )
@@ -41,9 +40,3 @@ def test_z_strings_come_in_the_documented_order():
     diagonals = z_diagonals(3, 8)
     np.testing.assert_array_equal(diagonals @ diagonals.T, 8 * np.eye(8))
     np.testing.assert_array_equal(diagonals[1], [1, -1] * 4)
-
-
-def test_observables_have_the_readout_diagonals(rng):
-    diagonal = rng.normal(size=8)
-    np.testing.assert_allclose(np.diag(diagonal_observable(diagonal).to_matrix()).real, diagonal, atol=1e-13)
-    assert diagonal_observable(np.zeros(4)).num_qubits == 2

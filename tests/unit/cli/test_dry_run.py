@@ -1,7 +1,5 @@
 """``--dry-run``: says what the command would do, checks what it would check, and leaves no trace."""
 
-import json
-
 import pytest
 
 from qiskit_qff.cli.main import run
@@ -12,17 +10,11 @@ from qiskit_qff.structures.reading import read_shipped
 @pytest.fixture
 def quiet(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return [str(trained / "run"), str(trained / "data.extxyz")]
+    return [trained / "run", trained / "data.extxyz"]
 
 
-def result(capsys, arguments) -> dict:
-    assert run([*arguments, "--json"]) == 0
-    return json.loads(capsys.readouterr().out.splitlines()[-1])
-
-
-def test_dynamics(quiet, tmp_path, capsys) -> None:
-    command = ["md", *quiet, "--steps", "40", "--interval", "10", "--repeat", "2", "--out", "md"]
-    told = result(capsys, [*command, "--dry-run"])
+def test_dynamics(quiet, tmp_path, qff) -> None:
+    told, _ = qff("md", *quiet, "--steps", 40, "--interval", 10, "--repeat", 2, "--out", "md", "--dry-run")
     assert list(tmp_path.iterdir()) == []
     assert (told["steps"], told["done"], told["n_atoms"], told["n_frames"]) == (40, 0, 64, 5)
     assert told["time_ps"] == pytest.approx(0.04)
@@ -31,11 +23,11 @@ def test_dynamics(quiet, tmp_path, capsys) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["operator", "density", "environment"])
-def test_evaluation_counts_the_circuits_that_it_takes(quiet, tmp_path, capsys, strategy) -> None:
-    command = ["evaluate", *quiet, "--backend", "statevector", "--shots", "100", "--strategy", strategy]
-    told = result(capsys, [*command, "--dry-run"])
+def test_evaluation_counts_the_circuits_that_it_takes(quiet, tmp_path, qff, strategy) -> None:
+    command = ["evaluate", *quiet, "--backend", "statevector", "--shots", 100, "--strategy", strategy]
+    told, _ = qff(*command, "--dry-run")
     assert list(tmp_path.iterdir()) == []
-    taken = result(capsys, command)
+    taken, _ = qff(*command)
     assert told["n_frames"] == taken["n_frames"]
     # Registers that are not full have fewer eigenstates.
     assert taken["n_circuits"] <= told["n_circuits"] <= (1.5 if strategy == "density" else 1) * taken["n_circuits"]
@@ -43,11 +35,11 @@ def test_evaluation_counts_the_circuits_that_it_takes(quiet, tmp_path, capsys, s
 
 
 @pytest.mark.parametrize("backend", ["statevector", "fake_manila"])
-def test_calibration_counts_the_circuits_that_it_takes(quiet, tmp_path, capsys, backend) -> None:
-    command = ["calibrate", quiet[0], "--backend", backend, "--shots", "64", "--out", "measured.json"]
-    told = result(capsys, [*command, "--dry-run"])
+def test_calibration_counts_the_circuits_that_it_takes(quiet, tmp_path, qff, backend) -> None:
+    command = ["calibrate", quiet[0], "--backend", backend, "--shots", 64, "--out", "measured.json"]
+    told, _ = qff(*command, "--dry-run")
     assert list(tmp_path.iterdir()) == []
-    taken = result(capsys, command)
+    taken, _ = qff(*command)
     assert (told["n_circuits"], told["n_shots"]) == (taken["n_circuits"], taken["n_shots"])
     assert told["qpu_seconds"] > 0.0
 

@@ -99,19 +99,6 @@ def test_json_goes_last_and_alone(capsys) -> None:
     assert "1.235" in captured.err
 
 
-def test_new_directory_appears_whole(tmp_path) -> None:
-    target = tmp_path / "deep" / "run"
-    check_output_directory(target, owned={"model.json"}, force=False)
-    with staged_directory(target) as staging:
-        (staging / "model.json").write_text("{}")
-        (staging / "figures").mkdir()
-        (staging / "figures" / "a.png").write_text("x")
-        assert not target.exists()
-    assert (target / "figures" / "a.png").read_text() == "x"
-    assert [path.name for path in target.parent.iterdir()] == ["run"]
-    assert target.stat().st_mode & 0o777 == 0o755
-
-
 def write_model(target: Path, *, text: str, fail: object = None) -> None:
     with staged_directory(target) as staging:
         (staging / "model.json").write_text(text)

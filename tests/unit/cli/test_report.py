@@ -10,6 +10,7 @@ from ase.io import read, write
 
 from qiskit_qff.cli.main import run
 
+pytestmark = pytest.mark.usefixtures("drawn_figures")
 LEARN = """
 start: {start}
 label: {{calculator: emt}}

@@ -52,8 +52,7 @@ def test_bad_data_exits_with_two_and_names_every_place(bad_file, capsys):
 
 
 @pytest.mark.parametrize(
-    ("energy", "force", "cause"),
-    [(1.0, -1.0, "forces of the wrong sign"), (1 / 27.2114, 1.0, "energies in Hartree")],
+    ("energy", "force", "cause"), [(1.0, -1.0, "forces of the wrong sign"), (1 / 27.2114, 1.0, "energies in Hartree")]
 )
 def test_energies_that_contradict_the_forces_exit_with_two(tmp_path, capsys, energy, force, cause):
     path = tmp_path / "wrong.extxyz"

@@ -9,12 +9,9 @@ from hypothesis import strategies as st
 from numpy.polynomial import legendre as polynomials
 from scipy.special import eval_legendre
 
-from qiskit_qff.descriptors.blocks import levelled
 from qiskit_qff.descriptors.eights import LANES, exponential, load, logarithm
 from qiskit_qff.descriptors.functions import (
-    CORE_WIDTH,
     SQUARED_NORMS,
-    core_distance,
     cosine_power,
     cosine_powers,
     cutoff_function,
@@ -103,18 +100,6 @@ def test_harmonic_gradient_matches_finite_difference(v):
     np.testing.assert_allclose(harmonics(v)[1], numeric, atol=1e-7)
 
 
-def test_distance_levels_off_smoothly_below_the_core_radius():
-    start = 2.5
-    r = np.linspace(1.5, 3.0, 3001)
-    seen, slope = eightwise(core_distance, r, start)
-    np.testing.assert_array_equal(seen[r >= start], r[r >= start])
-    assert seen[0] == pytest.approx(start * (1 - CORE_WIDTH / 2))
-    np.testing.assert_allclose(np.gradient(seen, r)[2:-2], slope[2:-2], atol=1e-4)
-    curvature = np.gradient(slope, r)
-    assert np.abs(np.diff(curvature)).max() < 0.1  # no jump: twice differentiable
-    assert np.all(np.diff(seen) >= 0)
-
-
 @pytest.mark.parametrize(("sign", "exponent"), [(1, 2), (-1, 2), (1, 4), (-1, 4), (1, 3)])
 def test_powers_of_the_cosine(sign, exponent):
     x, row = np.linspace(-1.0, 1.0, 11), cosine_power(sign, exponent)
@@ -122,22 +107,6 @@ def test_powers_of_the_cosine(sign, exponent):
     assert describe_angular(row) == f"((1 {'+' if sign > 0 else '-'} cos θ)/2)^{exponent}"
     basis = cosine_powers(exponent)
     assert np.linalg.matrix_rank(basis) == len(basis)
-
-
-def test_no_core_no_change():
-    assert eightwise(core_distance, [0.3], 0.0).tolist() == [[0.3], [1.0]]
-
-
-@pytest.mark.parametrize("width", [1e-3, 0.7, 1e3])
-def test_factors_of_products_level_off(width):
-    """Odd, never beyond the width, and a straight line near zero."""
-    v = np.concatenate([np.linspace(-3.0, 3.0, 60) * width, [-1e6, 1e6, 1e-4 * width]])
-    value, slope = eightwise(levelled, v, width)
-    mirrored, same = eightwise(levelled, -v, width)
-    assert np.all(np.abs(value) <= width * (1 + 1e-12))
-    np.testing.assert_array_equal([mirrored, same], [-value, slope])
-    assert np.all((slope >= 0.0) & (slope <= 1.0))
-    assert value[-1] == pytest.approx(1e-4 * width, rel=1e-7)
 
 
 @numba.njit

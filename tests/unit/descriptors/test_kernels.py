@@ -1,7 +1,5 @@
 """Channels, design rows and the sweep of dynamics against direct sums and finite differences of a rattled salt."""
 
-from dataclasses import replace
-
 import numba
 import numpy as np
 import pytest
@@ -237,13 +235,3 @@ def test_subsets_and_files_keep_values_and_factors(chosen):
     before, after = (channel_values(make_tables({11: z, 17: other}, CUTOFF), *inputs(atoms)) for z in (whole, again))
     sodium = atoms.numbers == 11
     np.testing.assert_allclose(after[sodium, : len(kept)], before[sodium][:, kept], rtol=1e-12, atol=1e-14)
-
-
-def test_narrow_functions_of_bonds_make_channels_with_each_other():
-    settings = PoolSettings(r_cut=3.6, n_narrow=2, n_broad=2, powers=(2.0,), n_radial=2, l_max=4)
-    for changed in (settings, replace(settings, bonds=False), replace(settings, radial_pairs="same")):
-        channels = build_channels(11, SHORTEST[11], changed)
-        assert channels.n_channels == changed.n_channels(2)
-        wide = np.isclose(channels.slot_rows[:, 1], 0.5 / 0.75**2)
-        assert wide.sum() == 2 * changed.n_radial
-        assert (wide[channels.triples[:, 0]] == wide[channels.triples[:, 1]]).all()

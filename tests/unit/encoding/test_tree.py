@@ -9,7 +9,6 @@ from qiskit.transpiler import CouplingMap, generate_preset_pass_manager
 
 from qiskit_qff.encoding.preparation import vector_angles, vector_circuit
 from qiskit_qff.encoding.tree import (
-    amplitude_vectors,
     dead_amplitudes,
     loader_angles,
     loader_circuit,
@@ -29,14 +28,6 @@ def random_vectors(n_amplitudes, seed, *, batch=3, zeros=0):
         vectors[:, pair : pair + 2] = 0.0
     vectors[:, 0] = 1.0
     return vectors
-
-
-def test_amplitudes_keep_the_norm(rng):
-    features = rng.normal(size=(5, 6))
-    vectors = amplitude_vectors(features)
-    unit, norms = normalise(vectors)
-    np.testing.assert_allclose(norms**2, 1 + (features**2).sum(axis=1))
-    np.testing.assert_allclose(unit * norms[:, None], vectors)
 
 
 @pytest.mark.parametrize("n_amplitudes", [2, 3, 5, 8, 11, 16, 27, 32])
@@ -85,12 +76,3 @@ def test_jacobian_equals_finite_differences(n_amplitudes, seed, zeros):
         difference = (loader_angles(layout, vectors + shift) - loader_angles(layout, vectors - shift)) / (2 * step)
         alive = ~dead[:, index]
         np.testing.assert_allclose(jacobian[alive][:, :, index], difference[alive], atol=1e-5)
-
-
-def test_jacobian_is_zero_along_the_vector_and_in_dead_branches():
-    layout = tree_layout(8)
-    vectors = np.array([[1.0, 0.5, 0.0, 0.0, 0.0, -0.3, 0.0, 0.0]])
-    jacobian = loader_jacobian(layout, vectors)
-    np.testing.assert_allclose(np.einsum("bgj,bj->bg", jacobian, vectors), 0.0, atol=1e-14)
-    np.testing.assert_array_equal(dead_amplitudes(layout, vectors)[0], [0, 0, 1, 1, 0, 0, 1, 1])
-    assert not jacobian[0, :, [2, 3, 6, 7]].any()

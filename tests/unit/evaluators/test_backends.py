@@ -9,12 +9,7 @@ from qiskit_ibm_runtime.executor_estimator import Estimator
 from qiskit_ibm_runtime.fake_provider import FakeEssexV2, FakeTorino
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
-from qiskit_qff.errors import BackendError
-from qiskit_qff.evaluators.backends import (
-    Device,
-    build_evaluator,
-    device_evaluator,
-)
+from qiskit_qff.evaluators.backends import build_evaluator
 from qiskit_qff.evaluators.cutout import best_line, cut_out
 from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.mitigation import device_noise_model, estimator_options, find_preset
@@ -36,27 +31,6 @@ def test_the_best_line_is_connected_and_better_than_others(torino, n_qubits):
         assert bond in edges or bond[::-1] in edges
     assert max(line.two_qubit_errors) < np.median([entry.error for entry in torino.target["cz"].values()])
     assert np.median(line.readout_errors) < np.median([entry.error for entry in torino.target["measure"].values()])
-
-
-def test_circuits_take_the_line_of_a_device(torino):
-    line = best_line(torino.target, 3)
-    device = Device("ibm_torino", torino, line, is_local=False)
-    evaluator = device_evaluator(device, shots=10, preset=find_preset("none"), rng=np.random.default_rng(0))
-    task = loader_task(build_program(AnsatzSpec("ry_tree", "rank_one", 8)))
-    assert tuple(evaluator.transpiled(task).layout.initial_index_layout(filter_ancillas=True)) == line.qubits
-
-
-def test_cut_out_keeps_the_errors_of_its_qubits(torino):
-    small = cut_out(torino, 4)
-    assert small.num_qubits == 4
-    first, second = small.line.qubits[:2]
-    expected = torino.target["cz"].get((first, second)) or torino.target["cz"][second, first]
-    found = small.target["cz"].get((0, 1)) or small.target["cz"][1, 0]
-    assert found.error == expected.error
-    assert small.target["measure"][0,].error == torino.target["measure"][first,].error
-    assert "if_else" not in small.target.operation_names
-    with pytest.raises(BackendError):
-        small.run([])
 
 
 def test_old_devices_run_with_the_gates_of_today(rng):

@@ -5,12 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
-from qiskit_ibm_runtime.fake_provider import FakeTorino
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.backends import build_evaluator
-from qiskit_qff.evaluators.cutout import cut_out
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import MeasurementTask, Request
@@ -58,16 +55,6 @@ def test_shots_also_limit_a_job():
         limits.sets_per_job(2000)
 
 
-def test_circuits_are_transpiled_once_for_the_device():
-    backend = cut_out(FakeTorino(), 2)
-    evaluator = PrimitiveEvaluator(StatevectorEstimator(), backend=backend)
-    first = evaluator.transpiled(loader_task(PROGRAM))
-    assert evaluator.transpiled(loader_task(PROGRAM)) is first
-    assert set(first.count_ops()) <= set(backend.target.operation_names)
-    result, exact = (e.evaluate([request_of(4)])[0] for e in (evaluator, ExactEvaluator()))
-    np.testing.assert_allclose(result.values, exact.values, atol=1e-10)
-
-
 def test_failed_extrapolation_falls_back_to_the_lowest_noise():
     data = SimpleNamespace(
         evs=np.array([[0.6], [0.3], [np.nan]]),
@@ -104,13 +91,3 @@ def test_z_strings_reproduce_the_covariance_of_counts(spec, rng):
     found = strings.readout_covariances(values.values, np.sqrt((1 - values.values**2) / shots), shots)
     (sampled,) = SampledEvaluator(rng, shots=shots).evaluate([request])
     np.testing.assert_allclose(found, sampled.covariances, atol=0.02 * np.abs(found).max())
-
-
-def test_local_jobs_differ_and_repeat_with_the_seed():
-    def run(seed):
-        evaluator = build_evaluator("aer", n_qubits=2, shots=200, rng=np.random.default_rng(seed))
-        return [evaluator.evaluate([request_of(1)])[0].values for _ in range(2)]
-
-    first, second = run(1), run(1)
-    np.testing.assert_array_equal(first, second)
-    assert not np.array_equal(first[0], first[1])

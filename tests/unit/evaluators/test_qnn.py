@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from contracts.force_field.quantum_model import small_quantum_model
 from qiskit.primitives import StatevectorEstimator
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, build_program
@@ -39,9 +38,3 @@ def test_values_and_gradients_agree(spec, rng):
     program = build_program(spec)
     bound = BoundProgram(program, rng.normal(size=program.n_angles), rng.normal(size=program.n_readouts))
     agree(to_qnn(bound, StatevectorEstimator()), bound, rng)
-
-
-def test_registers_of_a_force_field_are_networks(rng):
-    field = small_quantum_model()
-    key = next(iter(field.registers))
-    agree(field.to_qnn(key, StatevectorEstimator()), field.registers[key].bound_program(), rng)

@@ -1,6 +1,5 @@
 """Labelling in worker processes that crash, hang and are killed: nothing finished is lost, nothing is dropped."""
 
-import json
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,7 +11,6 @@ from ase.build import bulk
 from ase.io import read, write
 from contracts.labelling.springs import CRASH, FAIL, HANG, NAN
 
-from qiskit_qff.cli.main import run
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.labelling.label import failures_path, frame_id, label_frames, settings_path, work_path
 from qiskit_qff.labelling.reference import reference
@@ -156,26 +154,22 @@ def test_a_worker_that_does_not_start_ends_nothing_else(tmp_path, monkeypatch) -
     assert 0 not in killed
 
 
-def test_the_command_says_what_became_of_the_frames(tmp_path, capsys) -> None:
+def test_the_command_says_what_became_of_the_frames(tmp_path, qff) -> None:
     structures = [bulk("Cu", cubic=True), bulk("Si"), bulk("Au", cubic=True)]
     for seed, atoms in enumerate(structures):
         atoms.rattle(0.05, seed=seed)
-    data, out, failed = (str(tmp_path / name) for name in ("in.extxyz", "out.extxyz", "out.failures.extxyz"))
+    data, out, failed = (tmp_path / name for name in ("in.extxyz", "out.extxyz", "out.failures.extxyz"))
     write(data, structures)
-    command = ["label", data, "--calculator", "emt", "--out", out, "--json"]
-    assert run(command) == 1
-    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    command = ["label", data, "--calculator", "emt", "--out", out]
+    result, _ = qff(*command, code=1)
     assert (result["n_frames"], result["n_labelled"], result["n_failed"]) == (3, 2, 1)
     assert result["failures"][0]["index"] == 1
     assert "Si" in result["failures"][0]["reason"]
-    assert result["failures_file"] == failed
-    assert run(command) == 2
-    assert "--resume" in capsys.readouterr().err
-    assert run([*command, "--resume"]) == 1
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["n_kept"] == 2
-    assert run(["report", str(tmp_path)]) == 0
+    assert result["failures_file"] == str(failed)
+    assert "--resume" in qff(*command, code=2)[1]
+    assert qff(*command, "--resume", code=1)[0]["n_kept"] == 2
+    qff("report", tmp_path)
     assert "No EMT-potential for Si" in (tmp_path / "report.html").read_text()
-    capsys.readouterr()
-    for both in (data, failed):
-        assert run(["label", both, "--calculator", "emt", "--out", data if both == data else out, "--resume"]) == 2
-        assert "read and written at once" in capsys.readouterr().err
+    for read_from, written in ((data, data), (failed, out)):
+        _, errors = qff("label", read_from, "--calculator", "emt", "--out", written, "--resume", code=2)
+        assert "read and written at once" in errors

@@ -116,23 +116,14 @@ def test_a_program_that_is_not_set_up_stops_the_run(tmp_path, monkeypatch) -> No
 
 def test_a_calculator_of_ones_own(tmp_path, monkeypatch) -> None:
     """A file in the current directory is enough, and the YAML file holds the factory's arguments."""
-    (tmp_path / "own_model.py").write_text(
+    (tmp_path / "own.py").write_text(
         "from ase.calculators.lj import LennardJones\ndef heavy(scale):\n    return LennardJones(sigma=scale, rc=6.0)\n"
     )
-    (tmp_path / "options.yaml").write_text("scale: 2.0\n")
+    (tmp_path / "own.yaml").write_text("scale: 2.0\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     write("in.extxyz", silicon().to_atoms())
-    command = [
-        "label",
-        "in.extxyz",
-        "--calculator",
-        "own_model:heavy",
-        "--options",
-        "options.yaml",
-        "--out",
-        "o.extxyz",
-    ]
+    command = ["label", "in.extxyz", "--calculator", "own:heavy", "--options", "own.yaml", "--out", "o.extxyz"]
     assert run([*command, "--dry-run"]) == 0
     assert not Path("o.extxyz").exists()
     assert run(command) == 0

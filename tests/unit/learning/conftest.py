@@ -2,10 +2,9 @@
 
 import json
 
-import numpy as np
 import pytest
-from ase.build import bulk
 from ase.io import write
+from fitting import DESCRIPTOR, copper_gold
 
 CONFIG = {
     "start": "start.extxyz",
@@ -14,7 +13,7 @@ CONFIG = {
     "select": {"per_round": 4, "held_out": 2, "break_at": 1.1},
     "stop": {"rounds": 2},
     "train": {
-        "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+        "descriptor": DESCRIPTOR,
         "compression": {"search_rounds": 0},
         "circuit": {"n_qubits": 3},
         "optimizer": {"restarts": 1, "max_iterations": 20},
@@ -24,21 +23,10 @@ CONFIG = {
 }
 
 
-def copper_gold(count, seed=0):
-    rng, frames = np.random.default_rng(seed), []
-    for _ in range(count):
-        atoms = bulk("Cu", cubic=True) * (2, 1, 1)
-        atoms.symbols[[1, 4, 6]] = "Au"
-        atoms.set_cell(atoms.cell * 1.05, scale_atoms=True)
-        atoms.positions += rng.normal(0.0, 0.06, (8, 3))
-        frames.append(atoms)
-    return frames
-
-
 @pytest.fixture
 def workplace(tmp_path):
     """A directory with ``start.extxyz`` and, written by the call, ``learn.yaml``; gives the path of that."""
-    write(tmp_path / "start.extxyz", copper_gold(5))
+    write(tmp_path / "start.extxyz", [atoms.copy() for atoms in copper_gold(5, sigma=0.06)])
 
     def configure(**changes):
         config = json.loads(json.dumps(CONFIG))

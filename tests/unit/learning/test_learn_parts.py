@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from ase.build import bulk
-from ase.calculators.emt import EMT
+from ase.io import write
+from fitting import DESCRIPTOR, copper_gold, silent
 
 from qiskit_qff.learning.config import DynamicsConfig, SelectConfig
 from qiskit_qff.learning.dynamics import Harvest, choose, explore, harvest, plan_runs
@@ -13,10 +13,10 @@ from qiskit_qff.simulation.extrapolation import EXTRAPOLATING
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.validation import check_structure
-from qiskit_qff.training.trainer import fit, prepare, prepare_from_model
+from qiskit_qff.training.trainer import fit, prepare
 
 SMALL = {
-    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+    "descriptor": DESCRIPTOR,
     "compression": {"search_rounds": 0},
     "circuit": {"n_qubits": 3},
     "optimizer": {"restarts": 1, "max_iterations": 30},
@@ -24,17 +24,8 @@ SMALL = {
 }
 
 
-def labelled(count, *, sigma, seed=0):
-    rng, frames = np.random.default_rng(seed), []
-    for _ in range(count):
-        atoms = bulk("Cu", cubic=True) * (2, 1, 1)
-        atoms.symbols[[1, 4, 6]] = "Au"
-        atoms.set_cell(atoms.cell * 1.05, scale_atoms=True)
-        atoms.positions += rng.normal(0.0, sigma, (8, 3))
-        atoms.calc = EMT()
-        atoms.get_forces()
-        frames.append(Frame.from_atoms(atoms))
-    return frames
+def labelled(count, **options):
+    return [Frame.from_atoms(atoms) for atoms in copper_gold(count, **options)]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +47,7 @@ def grader(field):
 def run(field, grader, frame, directory, *, break_at, temperature=300.0, timestep=2.0):
     config = DynamicsConfig(temperatures_k=(temperature,), time_ps=0.2 * timestep, timestep_fs=timestep, interval=2)
     (plan,) = plan_runs(config, [frame], round_=0, seed=0)
-    return explore(plan, field, grader, directory, model_digest="m", break_at=break_at, progress=lambda *_: None)
+    return explore(plan, field, grader, directory, model_digest="m", break_at=break_at, progress=silent)
 
 
 def test_dynamics_end_where_a_grade_is_too_far_and_keep_what_came_before(field, grader, few, tmp_path):
@@ -85,8 +76,6 @@ def test_frames_that_no_structure_could_be_are_refused_and_the_last_good_one_sta
     close.calc = None
     good = few[1].to_atoms()
     good.calc = None
-    from ase.io import write
-
     for k, atoms in enumerate((close, good)):
         atoms.info.update(step=10 * k, time_fs=20.0 * (k + 1), temperature_k=310.0)
     assert any(check_structure(Frame.from_atoms(close)))
@@ -131,15 +120,3 @@ def test_the_most_uncertain_frames_are_chosen_even_if_none_is_beyond_the_limit(f
     assert n_candidates == 0
     for frame in chosen:
         assert any(np.allclose(frame.positions, wild.positions) for wild in candidates[4:])
-
-
-def test_keeping_channels(field, few):
-    config = parse_config(SMALL, where="test")
-    more = [*few, *labelled(3, sigma=0.1, seed=5)]
-    prepared, _ = prepare_from_model(more, config, field, progress=lambda *_: None)
-    result = fit(prepared, rng=np.random.default_rng(0))
-    assert [m.compression for m in result.force_field.models] == [m.compression for m in field.models]
-    # Domains and the core repulsion are those of the new frames.
-    grades = [f.uncertainty().grade(more[-1]) for f in (field, result.force_field)]
-    assert grades[1].values.max() < grades[0].values.max()
-    assert not grades[1].outside.any()

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.model.config import TrainConfig, choices, commented_yaml, config_schema, parse_config
+from qiskit_qff.model.config import TrainConfig, commented_yaml, config_schema, parse_config
 
 SCHEMA = config_schema()
 
@@ -49,29 +49,6 @@ def accepted_by_us(data: object) -> bool:
 )
 def test_schema_and_package_agree(data) -> None:
     assert accepted_by_schema(data) == accepted_by_us(data)
-
-
-def test_both_refuse_something() -> None:
-    assert accepted_by_us({})
-    assert not accepted_by_schema({"dta": {}})
-
-
-def test_schema_is_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(SCHEMA)
-
-
-def test_everything_is_described() -> None:
-    for section in SCHEMA["$defs"].values():
-        assert section["description"]
-        for name, entry in section["properties"].items():
-            assert len(entry.get("description", "")) > 10, name
-
-
-def test_choices_in_words() -> None:
-    assert choices({"type": "integer", "minimum": 2, "maximum": 6}) == ">= 2, <= 6"
-    assert choices({"enum": ["a", "b"]}) == "one of a, b"
-    assert choices({"anyOf": [{"type": "number", "exclusiveMinimum": 0.0}, {"type": "null"}]}) == "> 0, or null"
-    assert choices({"type": "string"}) == ""
 
 
 def test_text_keeps_the_values_and_shows_the_notes() -> None:

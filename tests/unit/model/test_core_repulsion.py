@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,16 +33,6 @@ def reference_zbl(r, z1, z2):
     return 14.399645 * z1 * z2 / r * phi
 
 
-def all_pairs(positions):
-    """A full neighbour list of a free cluster by brute force."""
-    n = len(positions)
-    neighbor = np.array([[j for j in range(n) if j != i] for i in range(n)])
-    vectors = (positions[neighbor] - positions[:, None]).reshape(-1, 3)
-    first = np.arange(n + 1) * (n - 1)
-    distances = np.linalg.norm(vectors, axis=1)
-    return SimpleNamespace(first=first, neighbor=neighbor.ravel(), vectors=vectors, distances=distances)
-
-
 def along(repulsion, first, second, r):
     """Energies of one pair of atomic numbers at some distances, and their slopes."""
     a, b = (np.full(len(r), repulsion.species.index(z)) for z in (first, second))
@@ -54,12 +43,6 @@ def along(repulsion, first, second, r):
 def repulsion():
     shortest = {(1, 1): 1.8, (16, 1): 1.3, (16, 16): 3.0, (40, 16): 2.4}
     return from_pairs(SPECIES, shortest)
-
-
-@pytest.fixture
-def cluster():
-    positions = np.array([[0.0, 0.0, 0.0], [0.7, 0.1, 0.2], [0.2, 1.3, -0.1], [5.0, 5.0, 5.0], [1.1, 0.9, 0.8]])
-    return np.array([0, 1, 2, 1, 1]), positions
 
 
 def test_unswitched_core_is_the_universal_potential(repulsion):
@@ -105,21 +88,6 @@ def test_slopes_are_derivatives_and_curvatures_do_not_jump(repulsion):
     assert jumps[1] < 0.55 * jumps[0]
 
 
-def test_reach_lies_below_training_distances_and_falls_back_to_radii(repulsion):
-    assert repulsion.outer[0, 1] == pytest.approx(0.95 * 1.3)
-    assert repulsion.outer[0, 0] == pytest.approx(0.95 * 0.9 * 0.62)  # H-H was only ever seen far apart
-    assert repulsion.outer[0, 2] == pytest.approx(0.95 * 0.9 * (0.31 + 1.75))
-    assert np.all(repulsion.inner < repulsion.outer)
-    np.testing.assert_array_equal(repulsion.scale, 1.0)
-
-
-def test_channels_level_off_below_training_distances(repulsion):
-    for (a, b), shortest in {(0, 0): 1.8, (0, 1): 1.3, (1, 1): 3.0, (1, 2): 2.4}.items():
-        assert repulsion.level[a, b] == pytest.approx(0.95 * shortest)
-    assert repulsion.level[0, 2] == repulsion.outer[0, 2]  # never seen
-    assert from_pairs(SPECIES, {(16, 16): 3.0}, cutoff=2.0).level[1, 1] == 1.9
-
-
 @pytest.mark.parametrize(("first", "second"), [(16, 16), (15, 15), (3, 15), (1, 1), (40, 8)])
 def test_no_two_atoms_fall_into_each_other(first, second):
     """At half of the sum of their covalent radii atoms are many kT of 3000 K (0.26 eV) up, seen or not."""
@@ -127,34 +95,6 @@ def test_no_two_atoms_fall_into_each_other(first, second):
         repulsion = from_pairs(sorted({first, second}), {(first, second): shortest})
         half = 0.5 * (covalent_radii[first] + covalent_radii[second])
         assert along(repulsion, first, second, np.array([half]))[0][0] > 4.0
-
-
-def test_forces_are_the_gradient(repulsion, cluster):
-    index, positions = cluster
-    _, forces, _ = repulsion.evaluate(index, all_pairs(positions))
-    step = 1e-5
-    for i in range(len(positions)):
-        for k in range(3):
-            energy = []
-            for sign in (1, -1):
-                moved = positions.copy()
-                moved[i, k] += sign * step
-                energy.append(repulsion.evaluate(index, all_pairs(moved))[0].sum())
-            assert -(energy[0] - energy[1]) / (2 * step) == pytest.approx(forces[i, k], rel=1e-6, abs=1e-6)
-
-
-def test_virial_is_the_strain_derivative(repulsion, cluster):
-    index, positions = cluster
-    virial = repulsion.evaluate(index, all_pairs(positions))[2]
-    numeric = np.zeros((3, 3))
-    for k, m in np.ndindex(3, 3):
-        strain = np.zeros((3, 3))
-        strain[k, m] = 1e-6
-        up, down = (
-            repulsion.evaluate(index, all_pairs(positions @ (np.eye(3) + s * strain).T))[0].sum() for s in (1, -1)
-        )
-        numeric[k, m] = (up - down) / 2e-6
-    np.testing.assert_allclose(virial, 0.5 * (numeric + numeric.T), rtol=1e-6, atol=1e-5)
 
 
 def test_channels_of_older_models_level_off_where_their_wall_begins(repulsion):

@@ -1,7 +1,5 @@
 """Walls around the training domain: nothing inside, conservative and smooth outside, and holding what falls."""
 
-import json
-
 import numba
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ from contracts.force_field.lennard_jones import mixed_crystal
 from contracts.force_field.quantum_model import labelled_frames, small_quantum_model
 from eightwise import eightwise
 
-from qiskit_qff.cli.main import run
 from qiskit_qff.descriptors.eights import load, store
 from qiskit_qff.descriptors.quadratic import WIDTH, Fence, fence_energy
 from qiskit_qff.model.fence import FencedForceField
@@ -107,12 +104,11 @@ def test_energy_is_conserved_at_the_walls(field, fenced):
     assert np.ptp(energies) < 0.02 * np.ptp([atoms.get_kinetic_energy(), *walls])
 
 
-def test_qff_md_runs_within_walls_and_does_not_go_on_without(field, tmp_path, capsys):
+def test_qff_md_runs_within_walls_and_does_not_go_on_without(field, tmp_path, qff):
     field.save(tmp_path / "model.json")
     mixed_crystal(2, rattle=0.1).write(tmp_path / "start.extxyz")
-    arguments = ["md", str(tmp_path / "model.json"), str(tmp_path / "start.extxyz"), "--out", str(tmp_path / "run")]
-    assert run([*arguments, "--steps", "10", "--temperature", "20", "--json"]) == 0
-    done = json.loads(capsys.readouterr().out.splitlines()[-1])
+    arguments = ["md", tmp_path / "model.json", tmp_path / "start.extxyz", "--out", tmp_path / "run"]
+    done, _ = qff(*arguments, "--steps", 10, "--temperature", 20)
     assert (done["steps"], done["fence"]) == (10, True)
-    assert run([*arguments, "--no-fence", "--steps", "20", "--temperature", "20"]) == 2
-    assert "another model" in capsys.readouterr().err
+    _, error = qff(*arguments, "--no-fence", "--steps", 20, "--temperature", 20, code=2)
+    assert "another model" in error

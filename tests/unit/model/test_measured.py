@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from qiskit.primitives import StatevectorEstimator
 
-from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
+from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.measured import predict_measured
@@ -70,22 +70,6 @@ def test_noiseless_strategies_equal_the_force_field(field, frames, strategy, eva
         assert prediction.energy_std == 0.0
         assert not prediction.force_std.any()
     assert measured.cost.circuits > 0
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_error_bars_cover_the_errors(field, frames, strategy, rng) -> None:
-    exact = field.predict(frames[0])
-    ratios = []
-    for _ in range(10):
-        measured = predict_measured(
-            field,
-            frames[:1],
-            evaluator_for=lambda *_: SampledEvaluator(rng, shots=20_000),
-            strategy=strategy,
-            shots=20_000,
-        ).frames[0]
-        ratios.append(((measured.forces - exact.forces) / measured.force_std).ravel())
-    assert 0.6 < np.sqrt(np.mean(np.square(ratios))) < 1.4
 
 
 def test_an_environment_feels_its_neighbours_only(field, frames) -> None:

@@ -7,9 +7,8 @@ import pytest
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import SamplerV2
 from qiskit_ibm_runtime.executor_estimator import Estimator
-from qiskit_ibm_runtime.fake_provider import FakeMiami, FakeTorino
+from qiskit_ibm_runtime.fake_provider import FakeTorino
 
-from qiskit_qff.evaluators.backends import find_device
 from qiskit_qff.evaluators.mitigation import estimator_options, find_preset
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import TimingModel
@@ -86,14 +85,3 @@ def test_time_and_depth_on_a_fake_device(field) -> None:
     # Registers that find no room on a small device take another round.
     rounds = len(field.registers)
     assert costs("none", 1000, "fake_manila")["operator", "once"].circuits == rounds * (field.n_qubits + 1)
-
-
-def test_square_lattices_wait_longer_between_shots(field) -> None:
-    assert find_device("fake_miami", n_qubits=2).repetition_delay == FakeMiami().default_rep_delay == 4e-3
-    assert find_device("aer", n_qubits=2).repetition_delay == TimingModel().repetition_delay
-    (once,) = (
-        cost
-        for cost in quantum_costs(field, {29: 5}, backend="fake_miami", n_frames=1, shots=4096)
-        if (cost.strategy, cost.quantity) == ("operator", "once")
-    )
-    assert once.seconds == pytest.approx(4e-3 * once.shots + TimingModel().job_overhead, rel=0.1)

@@ -14,7 +14,7 @@ from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.metrics import Deviations, coverage, cross_checked_coverage
 from qiskit_qff.simulation.calculator import UNCERTAINTIES, QFFCalculator
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.training.posterior import linear_covariance, posterior_of
+from qiskit_qff.training.posterior import linear_covariance
 from qiskit_qff.training.trainer import prepare
 
 
@@ -64,15 +64,6 @@ def test_the_covariance_is_what_the_loss_leaves_open(rng):
     changes[:, statistics.starts[-1] :] = draws[:, n_features:] @ statistics.references.directions
     rise = np.einsum("ki,ij,kj->k", changes, statistics.equations.gram, changes).mean()
     assert rise == pytest.approx(n_features + statistics.references.count, rel=0.05)
-
-
-def test_the_posterior_does_not_depend_on_who_sums():
-    frames = labelled_frames()
-    prepared = prepare(frames, parse_config(SMALL, where="test"))
-    arguments = (frames, prepared.maps, prepared.objective.statistics)
-    parts = posterior_of(*arguments, r_cut=4.0, progress=lambda *_: None, threads=3)
-    for name in ("edges", "counts", "reach"):
-        np.testing.assert_allclose(getattr(parts, name), getattr(prepared.posterior, name), rtol=1e-6, atol=1e-9)
 
 
 def test_the_edge_holds_the_training_atoms(estimator, training_frames):
@@ -150,16 +141,6 @@ def test_both_grow_outside_the_training_data(estimator, training_frames):
     assert found[-1].grades.outside.any()
 
 
-def test_atoms_closer_than_any_in_training_stand_out(estimator, training_frames):
-    frame = training_frames[0]
-    positions = frame.positions.copy()
-    near = frame.to_atoms().get_distances(0, range(1, frame.n_atoms), mic=True).argmin() + 1
-    positions[0] += 0.5 * frame.to_atoms().get_distance(0, near, mic=True, vector=True)
-    grades = estimator.grade(replace(frame, positions=positions))
-    assert grades.outside[[0, near]].any()
-    assert grades.worst in {0, near}
-
-
 def test_the_calculator_gives_the_same_numbers_where_asked(field, estimator, training_frames):
     frame, atoms = training_frames[0], training_frames[0].to_atoms()
     wanted = estimator.frame(frame)
@@ -207,13 +188,6 @@ def test_normal_errors_are_covered_after_scaling(rng):
     np.testing.assert_allclose(found.energies, found.nominal, atol=0.06)
     assert found.force_rank > 0.3
     assert (coverage(deviations).forces < found.nominal - 0.05).all()
-
-
-def test_training_scales_to_held_out_frames_and_reports_coverage(trained, field):
-    told = json.loads((trained / "run" / "metrics.json").read_text())["uncertainty"]
-    assert told["factor"] == pytest.approx(field.posterior.factor)
-    assert told["n_frames"] == field.posterior.n_held_out == 3
-    assert (np.diff(told["forces"]) >= 0).all()
 
 
 # Files

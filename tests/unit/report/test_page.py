@@ -8,12 +8,13 @@ import pytest
 from matplotlib.text import Text
 
 from qiskit_qff.model.metrics import Comparison, measure
-from qiskit_qff.report.figures import INK, lines, parity_energy
+from qiskit_qff.report.figures import INK, lines
 from qiskit_qff.report.page import Panel, Part, Section, render
 from qiskit_qff.report.structure import structure_figure
 from qiskit_qff.report.training import errors_section
 from qiskit_qff.structures.reading import read_shipped
 
+pytestmark = pytest.mark.usefixtures("drawn_figures")
 VOID = {"meta", "br", "path", "use", "input"}
 SMALLEST = 11.0
 """Pixels of any text."""
@@ -147,13 +148,6 @@ def test_pictures_have_words_and_the_page_its_landmarks(reader) -> None:
     assert sorted(reader.landmarks) == ["footer", "header", "main", "nav"]
 
 
-def test_several_runs_are_told_apart(part) -> None:
-    page = render({"one": [part], "two": [part]})
-    assert re.findall(r"<h2>([^<]+)</h2>", page)[:1] == ["one: Errors"]
-    assert "two: Facts" in page
-    assert "A &lt;model&gt; &amp; its errors, and 1 more run" in page
-
-
 def test_no_text_is_too_small_to_read(part, page) -> None:
     """Text of figures in points is its least height in pixels: no figure is shown smaller than it was drawn."""
     panels = [panel for section in part.sections for panel in section.panels]
@@ -188,23 +182,3 @@ def test_text_has_contrast_in_light_and_dark(page) -> None:
             for ground in ("ground", "panel"):
                 light, dark = sorted((luminance(colours[text]), luminance(colours[ground])), reverse=True)
                 assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
-
-
-@pytest.fixture
-def compositions() -> Comparison:
-    """Two compositions, 40 eV/atom apart."""
-    energies = np.array([-300.0, -300.01, -340.0, -340.02])
-    nothing = np.empty((0, 3))
-    return Comparison(4, 8, energies, energies + 0.001, nothing, nothing, np.empty(0, int), compositions=tuple("aabb"))
-
-
-def shown(figure) -> np.ndarray:
-    return np.concatenate([points.get_offsets() for points in figure.axes[0].collections])
-
-
-def test_energies_are_shown_about_the_mean_of_their_composition(compositions) -> None:
-    sets = {"train": compositions, "test": compositions}
-    found = shown(parity_energy(sets))
-    np.testing.assert_allclose(found[:4, 0], [5.0, -5.0, 10.0, -10.0], atol=1e-6)
-    np.testing.assert_allclose(found[:, 1] - found[:, 0], 1.0, atol=1e-6)
-    assert "composition mean" in parity_energy(sets).axes[0].get_xlabel()

@@ -1,11 +1,8 @@
 """``record.json``: what is written is read back, rounded; large sets keep some atoms."""
 
-import json
-
 import numpy as np
 import pytest
 
-from qiskit_qff.errors import DataError
 from qiskit_qff.model.metrics import Comparison
 from qiskit_qff.report.record import MOST_FORCES, Example, Record, environment
 from qiskit_qff.structures.frame import Frame
@@ -88,13 +85,3 @@ def test_environment_names_no_machine() -> None:
     words = " ".join(f"{name} {value}" for name, value in environment().items())
     assert {"qiskit_qff", "Python", "numpy", "qiskit"} <= set(environment())
     assert platform.node() not in words
-
-
-def test_a_composition_for_each_energy(tmp_path) -> None:
-    Record(comparisons={"test": comparison(7)}).write(tmp_path)
-    path = tmp_path / "record.json"
-    data = json.loads(path.read_text())
-    data["sets"]["test"]["compositions"].pop()
-    path.write_text(json.dumps(data))
-    with pytest.raises(DataError, match="2 compositions for 3 energies"):
-        Record.read(tmp_path)

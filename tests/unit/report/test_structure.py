@@ -6,7 +6,6 @@ from ase.build import molecule
 
 from qiskit_qff.report.structure import structure_figure, whole
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.reading import read_shipped
 
 
 def test_a_molecule_across_the_border_is_drawn_whole() -> None:
@@ -21,17 +20,6 @@ def test_a_molecule_across_the_border_is_drawn_whole() -> None:
     assert len(bonds) == 8
     middle = drawn.cell.scaled_positions(drawn.positions.mean(axis=0))
     assert ((middle >= 0.0) & (middle < 1.0)).all()
-
-
-def test_bonds_of_the_framework_only() -> None:
-    frame = read_shipped()[0]
-    drawn, bonds = whole(frame)
-    symbols = np.array(frame.symbols)
-    kinds = {"-".join(sorted(symbols[pair])) for pair in bonds}
-    assert {"C-C", "C-H", "C-O", "O-Zn"} <= kinds
-    assert not any("Li" in kind for kind in kinds)
-    lengths = np.linalg.norm(drawn.positions[bonds[:, 0]] - drawn.positions[bonds[:, 1]], axis=1)
-    assert lengths.max() < 2.5
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.0])

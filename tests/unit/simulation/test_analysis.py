@@ -10,14 +10,12 @@ from ase.data import atomic_masses
 from ase.geometry.analysis import get_rdf
 from contracts.force_field.lennard_jones import mixed_crystal
 
-from qiskit_qff.errors import DataError
 from qiskit_qff.simulation.analysis import (
     AnalysisSettings,
     analyse,
     bond_report,
     coordination_shells,
     radial_distribution,
-    radial_distribution_errors,
 )
 from qiskit_qff.simulation.trajectory import Trajectory, follow_across_borders
 
@@ -54,13 +52,6 @@ class TestRadialDistribution:
         for curve in result.curves.values():
             np.testing.assert_allclose(curve[3:], 1.0, atol=0.05)
 
-    def test_crystal_shells_hold_the_coordination_number(self):
-        atoms = bulk("Cu", a=3.6, cubic=True) * 2
-        result = radial_distribution(trajectory_of([atoms]), r_max=3.0, n_bins=30)
-        density = (len(atoms) - 1) / atoms.get_volume()
-        shells = 4 / 3 * np.pi * ((result.r + 0.05) ** 3 - (result.r - 0.05) ** 3)
-        assert (result.curves["Cu-Cu"] * density * shells).sum() == pytest.approx(12.0)
-
     def test_coordination_of_a_warm_crystal(self):
         """Rock salt: 6 unlike neighbours within the first shell, counted by ordered pair also where numbers differ."""
         atoms = bulk("LiF", "rocksalt", a=4.0, cubic=True) * 3
@@ -77,45 +68,6 @@ class TestRadialDistribution:
         assert shells["Li-F"]["neighbors"] == pytest.approx(6.0, rel=0.01)
         assert shells["F-Li"]["neighbors"] == pytest.approx(6.0 * n_li / 108, rel=0.01)
         assert result.neighbors["Li-F"][-1] * n_li == pytest.approx(result.neighbors["F-Li"][-1] * 108)
-
-    @pytest.mark.parametrize("stretch", [0.0, 0.2])
-    def test_the_first_shell_of_a_rigid_crystal_ends_where_nothing_is(self, stretch):
-        """CsPbI3: six I around Pb, with four short and two long bonds too; no second Pb-I peak lies within 6 Å."""
-        atoms = bulk("Pb", "sc", a=6.3)
-        atoms += Atoms("Cs", positions=[[3.15, 3.15, 3.15]])
-        atoms += Atoms("I3", positions=[[3.15 + stretch, 0, 0], [0, 3.15, 0], [0, 0, 3.15]])
-        shells = coordination_shells(radial_distribution(trajectory_of([atoms * 2])))
-        assert shells["Pb-I"]["neighbors"] == pytest.approx(6.0)
-        assert shells["I-Pb"]["neighbors"] == pytest.approx(2.0)
-        assert 3.1 + stretch < shells["Pb-I"]["end_ang"] < 4.0
-        if not stretch:
-            assert shells["Cs-I"]["neighbors"] == pytest.approx(12.0)
-
-    def test_the_shell_of_a_melt_ends_at_the_lowest_point(self):
-        """No gap behind the peak: a gas of I around Pb of which six are drawn to 3 Å."""
-        generator, frames = np.random.default_rng(2), []
-        for _ in range(200):
-            around = generator.standard_normal((6, 3))
-            near = around / np.linalg.norm(around, axis=1)[:, None] * generator.normal(3.0, 0.15, (6, 1))
-            far = generator.standard_normal((60, 3))
-            far = far / np.linalg.norm(far, axis=1)[:, None] * (3.6 + 4.0 * generator.random((60, 1)) ** 0.4)
-            positions = np.vstack([np.zeros((1, 3)), near, far]) + 8.0
-            frames.append(Atoms("PbI66", positions=positions, cell=[16.0] * 3, pbc=True))
-        shell = coordination_shells(radial_distribution(trajectory_of(frames)))["Pb-I"]
-        assert 3.3 < shell["end_ang"] < 4.0
-        assert shell["neighbors"] == pytest.approx(6.0, rel=0.05)
-
-    def test_errors_between_two(self):
-        a, b = (radial_distribution(trajectory_of([mixed_crystal(3, rattle=x)])) for x in (0.1, 0.3))
-        assert set(radial_distribution_errors(a, a).values()) == {0.0}
-        errors = radial_distribution_errors(a, b)
-        assert errors["all"] == pytest.approx(np.abs(a.curves["all"] - b.curves["all"]).mean())
-        with pytest.raises(DataError, match="r_max"):
-            radial_distribution_errors(a, radial_distribution(trajectory_of([mixed_crystal(3)]), r_max=5.0))
-
-    def test_molecule_has_no_density(self):
-        with pytest.raises(DataError, match="periodic"):
-            radial_distribution(trajectory_of([molecule("H2O")]))
 
 
 class TestVibrationsAndDensity:
@@ -171,10 +123,3 @@ class TestBonds:
         assert report.persistence[1] < 1.0
         assert all(oxygen in pair for pair in report.broken)
         assert report.lost == [len(before) - 1]
-
-    def test_bonds_across_the_border_last(self):
-        atoms = bulk("Si", cubic=True)
-        report = bond_report(trajectory_of([atoms, atoms]))
-        assert report.n_bonds == 16
-        assert report.broken == []
-        assert report.persistence.tolist() == [1.0, 1.0]

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from ase import Atoms
 from ase.calculators.fd import calculate_numerical_stress
 from ase.calculators.test import gradient_test
 from contracts.force_field.lennard_jones import LennardJones, mixed_crystal
@@ -33,11 +32,3 @@ def test_kept_neighbors_give_the_forces_of_new_ones(crystal):
         fresh.calc = QFFCalculator(LennardJones())
         np.testing.assert_array_equal(crystal.get_forces(), fresh.get_forces())
     assert crystal.calc._verlet_list.n_builds < 5
-
-
-def test_free_atom_and_changing_number_of_atoms():
-    calculator = QFFCalculator(LennardJones())
-    for n in (1, 3, 2):
-        atoms = Atoms(f"Ar{n}", positions=4.0 * np.eye(3)[:n], calculator=calculator)
-        assert atoms.get_forces().shape == (n, 3)
-    assert calculator.n_neighbors.tolist() == [1, 1]

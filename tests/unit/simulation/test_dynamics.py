@@ -1,6 +1,5 @@
 """Molecular dynamics: ensembles, conserved quantities, ramps, restarts and the watch over a run."""
 
-import csv
 from dataclasses import replace
 
 import numpy as np
@@ -94,28 +93,6 @@ def test_langevin_kinetic_energy_is_maxwell_boltzmann(tmp_path):
     # Gamma distribution of 3N - 3 = 3 degrees of freedom: mean 3/2, variance 3/2.
     assert kinetic.mean() == pytest.approx(1.5, rel=0.1)
     assert kinetic.var() == pytest.approx(1.5, rel=0.25)
-
-
-def test_trajectory_and_log_agree(tmp_path, crystal):
-    summary = run_dynamics(crystal, LennardJones(), replace(BASE, ensemble="nve"), tmp_path)
-    frames = read(summary.trajectory, index=":")
-    with summary.log.open() as stream:
-        rows = list(csv.DictReader(stream))
-    assert [frame.info["step"] for frame in frames] == [int(row["step"]) for row in rows] == list(range(0, 61, 10))
-    for frame, row in zip(frames, rows, strict=True):
-        assert frame.get_potential_energy() == pytest.approx(float(row["potential_ev"]))
-        assert frame.get_kinetic_energy() == pytest.approx(float(row["kinetic_ev"]), rel=1e-5)
-    np.testing.assert_allclose(frames[0].positions, crystal.positions, atol=1e-7)
-
-
-def test_another_model_or_structure_is_not_continued(tmp_path, crystal):
-    run_dynamics(crystal, LennardJones(), BASE, tmp_path, model_digest="a")
-    with pytest.raises(ConfigError, match="another model"):
-        run_dynamics(crystal, LennardJones(), BASE, tmp_path, model_digest="b")
-    moved = crystal.copy()
-    moved.positions[0] += 0.1
-    with pytest.raises(ConfigError, match="another structure"):
-        run_dynamics(moved, LennardJones(), BASE, tmp_path, model_digest="a")
 
 
 def test_lost_atom_stops_the_run(tmp_path):

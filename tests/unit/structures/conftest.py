@@ -1,6 +1,5 @@
-"""Small labelled structures, VASP's XML, and the real data where it is at hand."""
+"""Small labelled structures and VASP's XML."""
 
-import os
 from pathlib import Path
 from runpy import run_path
 
@@ -46,17 +45,3 @@ def vasprun():
     """The writer of VASP's XML that the documentation gives to those who have no VASP data."""
     path = Path(__file__).parents[3] / "docs" / "tutorials" / "example_vasp.py"
     return run_path(str(path))["vasprun_text"]
-
-
-@pytest.fixture
-def real_data():
-    """Path of a measurement data set by name; the test is skipped where it is absent."""
-
-    def find(name: str) -> Path:
-        default = Path(__file__).resolve().parents[3].parent / "shared" / "data"
-        path = Path(os.environ.get("QFF_DATA", default)) / f"{name}.extxyz.xz"
-        if not path.is_file():
-            pytest.skip(f"measurement data {path.name} is not here")
-        return path
-
-    return find

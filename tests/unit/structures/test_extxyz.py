@@ -5,7 +5,6 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from ase import Atoms
 from ase.io import read, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,20 +29,6 @@ def parse(tmp_path_factory):
 
 def text_of(header=HEADER, atoms=ATOMS, count=None):
     return "\n".join([str(count or len(atoms)), header, *atoms]) + "\n"
-
-
-def test_a_plain_frame(parse):
-    (frame,) = parse(text_of())
-    assert frame.symbols == ["H", "O"]
-    assert frame.energy == -1.5
-    assert frame.forces.tolist() == [[0.1, 0.2, 0.3], [-0.1, -0.2, -0.3]]
-    assert frame.pbc.all()
-    assert frame.where.endswith("a.xyz, frame 0")
-
-
-def test_frames_are_counted_and_blank_lines_between_them_skipped(parse):
-    frames = parse("\n" + text_of() + "\n\n" + text_of() + "  \n")
-    assert [frame.index for frame in frames] == [0, 1]
 
 
 @settings(max_examples=40, deadline=None)
@@ -90,15 +75,3 @@ def test_a_damaged_file_is_read_or_refused_but_never_breaks_the_reader(parse, da
     damaged = text[:start] + data.draw(st.text(max_size=8)) + text[stop:]
     with suppress(DataError):
         assert all(frame.n_atoms > 0 for frame in parse(damaged))
-
-
-def test_momenta_are_read_and_frames_counted_without_parsing(tmp_path, rng):
-    frames = []
-    for count in (2, 3, 5):
-        atoms = Atoms("H" * count, positions=rng.random((count, 3)), cell=np.eye(3), pbc=True)
-        atoms.set_momenta(rng.standard_normal((count, 3)))
-        frames.append(atoms)
-    for name in ("a.extxyz", "a.extxyz.gz", "a.traj"):
-        write(tmp_path / name, frames)
-        for frame, atoms in zip(read_frames(tmp_path / name), frames, strict=True):
-            np.testing.assert_allclose(frame.momenta, atoms.get_momenta(), atol=1e-7)

@@ -1,7 +1,6 @@
 """A frame and its ways in from ASE and pymatgen and back."""
 
 import numpy as np
-from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
@@ -39,16 +38,6 @@ def test_forces_are_those_calculated_not_those_of_constrained_atoms():
     atoms.calc = EMT()
     atoms.get_forces()
     assert np.abs(Frame.from_atoms(atoms).forces[0]).max() > 0.01
-
-
-def test_free_energy_is_only_a_fall_back():
-    atoms = Atoms("He")
-    atoms.info.update(free_energy=-2.0)
-    assert Frame.from_atoms(atoms).energy == -2.0
-    atoms.info.update(energy=-1.0)
-    frame = Frame.from_atoms(atoms)
-    assert frame.energy == -1.0
-    assert frame.tags == {"free_energy": -2.0}
 
 
 def test_pymatgen_structure_with_labels():

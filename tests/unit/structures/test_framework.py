@@ -61,14 +61,6 @@ def test_order_place_orientation_and_ions_do_not_matter(seed, broken):
     assert list(missing_bonds(frames)) == ([1] if broken else [])
 
 
-def test_metal_atoms_have_no_bonds_with_each_other():
-    near = Atoms("Zr2O", positions=[[0, 0, 0], [3.5, 0, 0], [1.75, 1.2, 0]], cell=[12.0] * 3, pbc=True)
-    far = near.copy()
-    far.positions[1] += [0.8, 0.0, 0.0]
-    far.positions[2] += [0.4, -0.2, 0.0]
-    assert missing_bonds([frame_of(a) for a in (near, near, near, far)]) == {}
-
-
 def test_zinc_that_left_its_node_is_found_in_the_shipped_set():
     frames = read_shipped()
     found = missing_bonds(frames)

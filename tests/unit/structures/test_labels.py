@@ -21,12 +21,6 @@ def test_energy_names(name):
     assert labels({name: np.array([-1.5])}).energy == -1.5
 
 
-def test_plain_energy_wins():
-    found = labels({"free_energy": 3.0, "REF_energy": 2.0, "energy": 1.0})
-    assert found.energy == 1.0
-    assert found.tags == {"free_energy": 3.0, "REF_energy": 2.0}
-
-
 @pytest.mark.parametrize("name", ["forces", "force", "REF_forces", "dft_force"])
 def test_force_names(name):
     assert labels(arrays={name: [[1, 2, 3]]}).forces.tolist() == [[1, 2, 3]]
@@ -36,15 +30,6 @@ def test_virial_is_turned_into_a_stress():
     virial = np.diag([1.0, 2.0, 3.0])
     np.testing.assert_allclose(labels({"virial": virial}).stress, -virial / 10.0)
     np.testing.assert_allclose(labels({"stress": virial, "virial": virial}).stress, virial)
-
-
-def test_virial_without_a_cell_means_nothing():
-    assert labels({"virial": np.eye(3)}, volume=float("nan")).stress is None
-
-
-def test_absent_labels_are_none():
-    found = labels({"energy": None, "stress": None})
-    assert (found.energy, found.forces, found.stress) == (None, None, None)
 
 
 def test_voigt_and_skew_tensors_become_symmetric():

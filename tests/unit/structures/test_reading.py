@@ -45,13 +45,6 @@ def test_vasp_with_all_steps(tmp_path, salts, vasprun):
     assert_alike(read_frames(path), salts)
 
 
-def test_vasp_compressed(tmp_path, salts, vasprun):
-    path = tmp_path / "vasprun.relax1.xml.gz"
-    with gzip.open(path, "wt") as handle:
-        handle.write(vasprun(salts))
-    assert_alike(read_frames(path), salts)
-
-
 def test_vasp_agrees_with_pymatgen(tmp_path, salts, vasprun):
     from pymatgen.io.vasp import Vasprun
 
@@ -129,13 +122,3 @@ def test_unreadable_files_are_named_with_a_remedy(tmp_path, make, message):
         read_frames(path)
     assert str(path) in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
-
-
-@pytest.mark.data
-def test_real_files(real_data):
-    for name, frames, atoms in [("lips83", 800, 83), ("uio66", 15, 114), ("limof5", 23, 110)]:
-        found = read_frames(real_data(name))
-        assert len(found) == frames
-        assert {frame.n_atoms for frame in found} == {atoms}
-        assert all(frame.energy is not None and frame.forces is not None for frame in found)
-    assert found[0].tags["replica"] == "A"

@@ -5,18 +5,15 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qiskit_qff.errors import DataError
 from qiskit_qff.structures.splitting import (
     balanced_split,
     block_split,
     is_time_ordered,
     near_copies,
     random_split,
-    tag_groups,
 )
 
 
@@ -61,15 +58,6 @@ def test_balanced_split_takes_equal_shares(groups, fraction, seed):
         assert abs(held_out[group] - min(exact, size - 1)) < 1 + 1e-6
 
 
-def test_shares_of_the_shipped_replicas():
-    groups = ["A"] * 12 + ["B"] * 2 + ["C"] * 9
-    counts = [Counter(groups[i] for i in balanced_split(groups, 0.2, rng(seed)).test) for seed in range(20)]
-    assert {sum(count.values()) for count in counts} == {5}
-    assert {count["A"] for count in counts} <= {2, 3}
-    assert {count["B"] for count in counts} == {0, 1}
-    assert {count["C"] for count in counts} <= {1, 2}
-
-
 @given(st.integers(0, 99))
 def test_units_are_never_parted(seed):
     groups = ["A"] * 12 + ["B"] * 8
@@ -79,13 +67,6 @@ def test_units_are_never_parted(seed):
     test_units = {units[index] for index in split.test}
     assert not test_units & {units[index] for index in split.train}
     assert 4 <= len(split.test) <= 8
-
-
-def test_tag_groups(salts):
-    tagged = [replace(frame, tags={"replica": "AB"[frame.index % 2]}) for frame in salts]
-    assert tag_groups(tagged, "replica") == ["A", "B"] * 3
-    with pytest.raises(DataError, match=r"salt\.extxyz, frame 0: has no tag 'chunk' \(its tags: replica\)"):
-        tag_groups(tagged, "chunk")
 
 
 def test_near_copies_share_a_unit(salts, make_salt):

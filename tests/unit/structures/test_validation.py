@@ -1,40 +1,19 @@
-"""Validation as a whole: each defect in its place, the gates, and real data without false alarms."""
+"""Validation as a whole: each defect in its place, and real data without false alarms."""
 
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
 
-from qiskit_qff.errors import DataError
-from qiskit_qff.structures.reading import read_frames, read_shipped
-from qiskit_qff.structures.validation import (
-    ensure_sound,
-    ensure_trainable,
-    summarize,
-    validate_frames,
-)
+from qiskit_qff.structures.reading import iter_frames
+from qiskit_qff.structures.validation import summarize, validate_frames
 from qiskit_qff.training.label_consistency import label_consistency
 
 
 @pytest.fixture
 def many(make_salt):
     return [make_salt(seed=seed, index=seed, tags={"run": "AB"[seed % 2], "step": seed}) for seed in range(12)]
-
-
-def test_good_data(many):
-    assert validate_frames(many) == []
-    summary = summarize(many)
-    assert summary.n_frames == 12
-    assert summary.n_labelled == {"energy": 12, "forces": 12, "stress": 12}
-    assert summary.compositions == {"Na4Cl4": 12}
-    assert summary.elements == {"Na": 12, "Cl": 12}
-    assert summary.files == {"salt.extxyz": 12}
-    assert summary.ranges["atoms"] == (8, 8, 8)
-    assert summary.ranges["volume, Å³/atom"][1] == pytest.approx(5.64**3 / 8, rel=0.1)
-    assert summary.energy_std_mev_per_atom == pytest.approx(50 / 8, rel=0.5)
-    assert summary.force_std_mev_per_ang == pytest.approx(500, rel=0.2)
-    assert 2.0 < summary.shortest_distances_ang["Na-Cl"] < 2.9
-    assert not summary.is_time_ordered
 
 
 def test_every_defect_in_its_place(many):
@@ -82,34 +61,6 @@ def test_fractional_coordinates_stored_as_positions(many):
     assert "fractional" in next(d.remedy for d in validate_frames(inside) if d.code == "position-units")
 
 
-def test_gate_of_training_lists_the_first_errors(many):
-    ensure_trainable(many)
-    unlabelled = [replace(frame, energy=None, forces=None) for frame in many]
-    with pytest.raises(DataError) as caught:
-        ensure_trainable(unlabelled)
-    message = str(caught.value)
-    assert "salt.extxyz, frame 0: no energy found" in message
-    assert "and 19 more" in message
-    assert "\n" not in message
-
-
-def test_gate_of_evaluation_needs_no_labels(many):
-    bare = [replace(frame, energy=None, forces=None, stress=None) for frame in many]
-    ensure_sound(bare[:1])
-    positions = bare[3].positions
-    positions[5] = positions[3]
-    with pytest.raises(DataError, match=r"not fit for evaluation: salt\.extxyz, frame 3, atom 3: \w+ sits on"):
-        ensure_sound([*bare, replace(bare[3], positions=positions)])
-    with pytest.raises(DataError, match="enclose no volume"):
-        ensure_sound([replace(bare[0], cell=np.ones((3, 3)))])
-
-
-def test_shipped_data_has_no_defect():
-    frames = read_shipped()
-    assert validate_frames(frames) == []
-    assert summarize(frames).group_tag == "replica"
-
-
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "is_ordered"),
@@ -119,7 +70,7 @@ def test_shipped_data_has_no_defect():
     ],
 )  # fmt: skip
 def test_real_data_raises_no_false_alarm(real_data, name, is_ordered):
-    frames = read_frames(real_data(name), strict=False)
+    frames = list(islice(iter_frames(real_data(name), strict=False), 120))
     assert validate_frames(frames) == []
     assert summarize(frames).is_time_ordered is is_ordered
     (labels,) = label_consistency(frames)

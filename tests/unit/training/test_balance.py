@@ -4,41 +4,34 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fitting import DESCRIPTOR
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qiskit_qff import ForceField
 from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.exact import ExactEvaluator
-from qiskit_qff.model.config import EstimatorConfig, parse_config
+from qiskit_qff.model.config import parse_config
 from qiskit_qff.training.balance import (
     HALF,
     BalancedObjective,
     BalancedRegister,
     balanced_angles,
     balancing_slopes,
-    minimise_balanced,
     readout_vector,
     reduced_parameters,
 )
-from qiskit_qff.training.measured.run import Machine, train_measured
 from qiskit_qff.training.trainer import fit, prepare
 
 CONFIG = parse_config(
     {
-        "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+        "descriptor": DESCRIPTOR,
         "circuit": {"n_qubits": 2},
         "optimizer": {"restarts": 2, "max_iterations": 30},
         "max_parameters": 14,
     },
     where="test",
 )
-QUICK = {"restarts": 2, "max_iterations": 30}
-
-
-def silent(*_):
-    """Report nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -172,43 +165,6 @@ def test_derivatives(prepared):
         np.testing.assert_allclose((there - back) / 2e-5, slopes[:, k], atol=1e-7)
 
 
-def test_as_many_parameters_as_a_linear_model(prepared, field):
-    """One per channel, and the reference energies: counted, and the rank of what the parameters can do."""
-    layout = prepared.objective.layout
-    features = sum(m.compression.n_features for m in field.models)
-    assert field.n_trainable == layout.n_trainable == features + layout.n_references <= CONFIG.max_parameters
-    ledger = field.ledger.to_dict()
-    counted = ledger["angles"] + ledger["weights"] - ledger["tied"] + ledger["reference_energies"]
-    assert counted == ledger["n_trainable"]
-    assert len({register.n_features for register in field.registers.values()}) > 1  # full ones, and one not full
-    balanced, reduced = reduced_parameters(prepared.objective, fit_parameters(prepared))
-    point = reduced + 0.1 * np.random.default_rng(4).normal(size=len(reduced)) * np.abs(reduced).max()
-    steps = 1e-5 * np.abs(reduced).max() * np.eye(len(reduced))
-    vectors = [[prepared.objective.operator_vector(balanced.parameters(point + s * d)) for d in steps] for s in (1, -1)]
-    changes = np.subtract(*vectors)
-    assert np.linalg.matrix_rank(changes / np.linalg.norm(changes, axis=1, keepdims=True), tol=1e-7) == len(reduced)
-
-
-def fit_parameters(prepared):
-    runs = minimise_balanced(prepared.objective, **QUICK, rng=np.random.default_rng(0), progress=silent)
-    return runs[0].parameters
-
-
-def test_energies_are_those_of_the_formula(prepared, field):
-    """A register's energy is linear in its features, and a small square with the sign of the weight."""
-    objective, parameters = prepared.objective, fit_parameters(prepared)
-    assert objective.fit_loss(parameters) < 0.02 * objective.statistics.equations.constant
-    rng = np.random.default_rng(1)
-    for register in field.registers.values():
-        x = np.zeros(2**register.n_qubits)
-        x[0], x[1 : register.n_features + 1] = 1.0, 0.1 * rng.normal(size=register.n_features)
-        matrix = register.operator_matrix()
-        beta, weight = 2.0 * matrix[0, 1:], float(register.weights[0])
-        np.testing.assert_allclose(matrix[register.n_features + 1 :], 0.0, atol=1e-12 * abs(weight))
-        along = float(beta @ x[1:])
-        assert x @ matrix @ x == pytest.approx(0.5 * weight + along + 0.5 * along**2 / weight)
-
-
 def test_a_file_says_what_is_tied(field, tmp_path):
     """Counted alike after loading; what is not balanced is refused; registers of their own weight count it."""
     path = tmp_path / "model.json"
@@ -223,17 +179,3 @@ def test_a_file_says_what_is_tied(field, tmp_path):
     moved = field.with_registers({key: freed})
     assert freed.n_trainable == register.ansatz.n_angles + 1
     assert moved.n_trainable == field.n_trainable + freed.n_trainable - register.n_features
-
-
-def test_measured_training_keeps_the_balance(prepared):
-    """Adam lowers the loss, and what it finds is balanced."""
-    objective = prepared.objective
-    asked = EstimatorConfig(backend="exact", optimizer="adam", steps=15)
-    evaluators = {spec.n_qubits: ExactEvaluator() for spec in objective.layout.specs}
-    run = train_measured(
-        objective, Machine(evaluators), asked, start=None,
-        rng=np.random.default_rng(0), shot_rng=np.random.default_rng(1),
-    )  # fmt: skip
-    assert run.final.loss < 0.9 * run.start.loss
-    trained = prepared.force_field(run.parameters)
-    assert trained.n_trainable == objective.layout.n_trainable

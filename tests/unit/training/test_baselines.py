@@ -4,20 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fitting import DESCRIPTOR, silent
 from sklearn.linear_model import LinearRegression
 
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.training.baselines import LINEAR, FeatureRows, fit_linear, gather
 
 CONFIG = {
-    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+    "descriptor": DESCRIPTOR,
     "circuit": {"n_qubits": 3},
     "max_parameters": 20,
 }
-
-
-def silent(stage, done, total):
-    """Report nothing."""
 
 
 @pytest.fixture(scope="module", params=[None, 2.0], ids=["forces", "stresses"])

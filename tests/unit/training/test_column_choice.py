@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fitting import silent
 
 from qiskit_qff.compression.normal_equations import NormalEquations
-from qiskit_qff.compression.search import ColumnProblem, SizeLimits, select_columns
+from qiskit_qff.compression.search import SizeLimits
 from qiskit_qff.compression.selection import eligible_columns, select_channels
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.frame import species_of
@@ -28,10 +29,6 @@ SMALL = {
 def greedy(config):
     """The configuration without random restarts of the search."""
     return config.model_copy(update={"compression": config.compression.model_copy(update={"search_rounds": 0})})
-
-
-def silent(*_):
-    """Report nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -114,23 +111,3 @@ def test_columns_that_cancel_are_left_where_noise_would_cost_more(config, pool):
     noiseless = config.model_copy(update={"loss": config.loss.model_copy(update={"shots": None})})
     other = choose_channels(changed, greedy(noiseless), limits)
     assert other.columns.tolist() == plain.columns.tolist()
-
-
-def test_little_noise_changes_nothing(config, pool):
-    limits = SizeLimits(total=12, per_species=7)
-    plain = select_channels(pool, limits)
-    found = noise_of_choice(pool, plain, config)
-    assert found.noise <= MUCH * found.loss
-    chosen = choose_channels(pool, greedy(config), limits)
-    assert chosen.columns.tolist() == plain.columns.tolist()
-
-
-def test_first_columns_that_depend_on_others_are_passed_over():
-    rows = np.random.default_rng(0).normal(size=(50, 4))
-    rows[:, 1] = rows[:, 0] + 1e-3 * rows[:, 1]
-    labels = rows @ [1.0, 0.0, 2.0, 3.0]
-    problem = ColumnProblem(
-        rows.T @ rows, rows.T @ labels, float(labels @ labels), np.zeros(4, dtype=np.int64), np.ones(4, dtype=np.bool_),
-        SizeLimits(total=3, per_species=3), dependent=1e-2,
-    )  # fmt: skip
-    assert select_columns(problem, first=(0, 1, 2)).columns.tolist() == [0, 2, 3]

@@ -1,8 +1,5 @@
 """What the data decide where the configuration leaves it open."""
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
 
 from qiskit_qff.model.config import parse_config
@@ -10,46 +7,27 @@ from qiskit_qff.training.defaults import ATOMS_PER_ELEMENT, PRODUCT_ATOMS, PRODU
 
 
 @pytest.mark.parametrize(
-    ("given", "many", "few"),
+    ("names", "given", "many", "few"),
     [
-        ({}, (6.0, 7), (5.0, 5)),
-        ({"r_cut": 4.5}, (4.5, 5), (4.5, 5)),
-        ({"r_cut": 5.0}, (5.0, 5), (5.0, 5)),
-        ({"n_radial": 4}, (6.0, 4), (5.0, 4)),
-        ({"l_max": 2}, (6.0, 7), (5.0, 5)),
+        (("r_cut", "n_radial"), {}, (6.0, 7), (5.0, 5)),
+        (("r_cut", "n_radial"), {"r_cut": 4.5}, (4.5, 5), (4.5, 5)),
+        (("r_cut", "n_radial"), {"r_cut": 5.0}, (5.0, 5), (5.0, 5)),
+        (("r_cut", "n_radial"), {"n_radial": 4}, (6.0, 4), (5.0, 4)),
+        (("r_cut", "n_radial"), {"l_max": 2}, (6.0, 7), (5.0, 5)),
+        (("products",), {}, (PRODUCTS,), (0,)),
+        (("products",), {"products": 0}, (0,), (0,)),
+        (("products",), {"products": 1}, (1,), (1,)),
+        (("products",), {"r_cut": 5.0}, (PRODUCTS,), (0,)),
     ],
 )
-def test_the_cutoff_follows_the_data_unless_it_was_given(frames, given, many, few):
+def test_descriptors_follow_the_data_unless_they_were_given(frames, names, given, many, few):
     frame, config = frames[0], parse_config({"descriptor": given}, where="test")
-    count = -(-ATOMS_PER_ELEMENT * len(set(frame.symbols)) // frame.n_atoms)
+    atoms = PRODUCT_ATOMS if names == ("products",) else ATOMS_PER_ELEMENT * len(set(frame.symbols))
+    count = -(-atoms // frame.n_atoms)
     for number, expected in ((count, many), (count - 1, few)):
         found = resolve_config(config, [frame] * number)[0]
-        assert (found.descriptor.r_cut, found.descriptor.n_radial) == expected
+        assert tuple(getattr(found.descriptor, name) for name in names) == expected
         # What is written down is read back as given, and stays.
         again = parse_config(found.model_dump(mode="json"), where="test")
         assert resolve_config(again, [frame])[0].descriptor == found.descriptor
         assert resolve_config(found, [frame] * (2 * count))[0] == found
-
-
-@pytest.mark.parametrize(
-    ("given", "many", "few"),
-    [
-        ({}, PRODUCTS, 0),
-        ({"descriptor": {"products": 0}}, 0, 0),
-        ({"descriptor": {"products": 1}}, 1, 1),
-        ({"descriptor": {"r_cut": 5.0}}, PRODUCTS, 0),
-    ],
-)
-def test_products_of_channels_follow_the_data_unless_they_were_given(frames, given, many, few):
-    frame, config = frames[0], parse_config(given, where="test")
-    count = -(-PRODUCT_ATOMS // frame.n_atoms)
-    for number, expected in ((count, many), (count - 1, few)):
-        found = resolve_config(config, [frame] * number)[0]
-        assert found.descriptor.products == expected
-        assert resolve_config(found, [frame] * (2 * count))[0].descriptor.products == expected
-
-
-def test_only_the_number_of_atoms_counts(frames):
-    config = parse_config({}, where="test")
-    moved = [replace(f, positions=f.positions + np.array([0.1, 0.0, 0.0]), energy=None) for f in frames]
-    assert resolve_config(config, frames)[0] == resolve_config(config, moved)[0]

@@ -80,15 +80,6 @@ def test_wrong_labels_are_refused_and_named(alloys, factors, words) -> None:
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["limof5", "li6ps5cl"])
-@pytest.mark.parametrize("factors", [{"forces": -1.0}, {"energy": 1 / HARTREE}, {"forces": BOHR / HARTREE}])
-def test_twenty_frames_of_real_data_are_enough(name, factors) -> None:
-    frames = read_shipped(name)
-    some = [frames[k] for k in np.linspace(0, len(frames) - 1, 20).astype(int)]
-    with pytest.raises(DataError, match="this looks like"):
-        check_label_consistency(converted(some, **factors))
-
-
 @pytest.mark.parametrize(("factor", "word"), [(-1.0, "opposite to ASE's"), (160.2, "GPa"), (-1602.0, "kbar")])
 def test_wrong_stresses_are_refused_where_they_are_used(alloys, factor, word) -> None:
     wrong = converted(alloys, stress=factor)
@@ -120,10 +111,7 @@ def test_two_energy_references_are_no_contradiction(alloys) -> None:
         (lambda good: good[:6], "too few"),
         (lambda good: [replace(frame, energy=good[k - 1].energy) for k, frame in enumerate(good)], "energies"),
         (lambda good: [good[0]] * 30, "energies"),
-        (
-            lambda good: [replace(frame, forces=good[k - 1].forces) for k, frame in enumerate(good)],
-            "explains only",
-        ),
+        (lambda good: [replace(frame, forces=good[k - 1].forces) for k, frame in enumerate(good)], "explains only"),
     ],
     ids=["few", "other energies", "one geometry", "other forces"],
 )

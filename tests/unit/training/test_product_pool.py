@@ -2,34 +2,22 @@
 
 from dataclasses import replace
 from functools import partial
-from itertools import combinations_with_replacement
 
 import numpy as np
 import pytest
-from fitting import fitted
+from fitting import fitted, silent
 
-from qiskit_qff.compression import selection as module
-from qiskit_qff.compression.search import SizeLimits
-from qiskit_qff.compression.selection import product_pool, select_channels
 from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.pool import PoolSettings
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.training import defaults
 from qiskit_qff.training.baselines import gather, linear_selected
 from qiskit_qff.training.loss import LossWeights
-from qiskit_qff.training.statistics import channel_rows, channel_statistics, find_shortest, pool_statistics
+from qiskit_qff.training.statistics import channel_rows, find_shortest, pool_statistics
 
 SPECIES, WEIGHTS = (10, 18), LossWeights()
 SETTINGS = PoolSettings(r_cut=4.5, n_narrow=4, n_broad=2, powers=(2.0, 6.0), n_radial=2, l_max=1, bonds=False)
 DESCRIPTOR = {"r_cut": 4.5, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1}
-
-
-def silent(*_):
-    pass
-
-
-def sums(frames, sets):
-    return channel_statistics(frames, sets, r_cut=4.5, weights=WEIGHTS, progress=silent)
 
 
 @pytest.fixture(scope="module")
@@ -53,77 +41,6 @@ def bent(frames, simple):
         forces = others[: 3 * frame.n_atoms, -1]
         labelled.append(replace(frame, energy=3.0 * energy[-1], forces=3.0 * forces.reshape(-1, 3)))
     return labelled
-
-
-@pytest.fixture(scope="module")
-def pool(bent, simple):
-    """Sums over the simple channels of those frames."""
-    return sums(bent, simple.sets)
-
-
-@pytest.fixture
-def few(monkeypatch):
-    """Sizes that a small pool can show."""
-    monkeypatch.setattr(module, "LEADING", 7)
-
-
-@pytest.mark.usefixtures("few")
-def test_all_products_of_the_selected_channels_are_there(pool):
-    sets, start = product_pool(pool, most=10_000, selected=10)
-    path = select_channels(pool, SizeLimits(10, 63), restarts=module.RESTARTS)
-    starts = pool.tables.channel_start
-    names = [pool.sets[z].describe(int(c - starts[s])) for s, z in enumerate(SPECIES)
-             for c in path.columns if starts[s] <= c < starts[s + 1]]  # fmt: skip
-    bounds = np.cumsum([0, *(sets[z].n_channels for z in SPECIES)])
-    found = [
-        sets[SPECIES[s]].describe(int(c - bounds[s])) for s in (0, 1) for c in start if bounds[s] <= c < bounds[s + 1]
-    ]
-    assert found == names
-    for s, z in enumerate(SPECIES):
-        mine = [int(c - bounds[s]) for c in start if bounds[s] <= c < bounds[s + 1]]
-        there = {tuple(sorted(pair)) for pair in sets[z].products.tolist()}
-        assert set(combinations_with_replacement(sorted(mine), 2)) <= there
-        assert len(there) == len(sets[z].products)
-
-
-@pytest.mark.usefixtures("few")
-def test_the_next_round_multiplies_the_products_that_were_selected(bent, pool):
-    sets, start = product_pool(pool, most=10_000, selected=10)
-    second = replace(sums(bent, sets), start=start)
-    path = select_channels(second, SizeLimits(10, 63), restarts=module.RESTARTS)
-    starts = second.tables.channel_start
-    chosen = [second.sets[z].describe(int(c - starts[s])) for s, z in enumerate(SPECIES) for c in path.columns
-              if starts[s] + second.sets[z].n_simple <= c < starts[s + 1]]  # fmt: skip
-    assert chosen
-    third, _ = product_pool(second, most=10_000, selected=10)
-    everything = [third[z].describe(k) for z in SPECIES for k in range(third[z].n_channels)]
-    assert set(chosen) <= set(everything)
-    for name in chosen:
-        assert sum(f"({name})" in other for other in everything) > 3
-    for z in SPECIES:
-        assert third[z].factors(third[z].n_channels - 1) <= set(range(third[z].n_simple))
-
-
-@pytest.mark.usefixtures("few")
-@pytest.mark.parametrize("most", [0, 1, 17, 60])
-def test_no_more_products_than_asked_for(pool, most):
-    sets, _ = product_pool(pool, most=most, selected=10)
-    assert sum(len(s.products) for s in sets.values()) <= most
-
-
-@pytest.mark.usefixtures("few")
-def test_selection_begins_where_the_smaller_pool_ended(bent, pool):
-    """More columns can only help, and a smaller limit does without the start."""
-    limits = SizeLimits(10, 63)
-    sets, start = product_pool(pool, most=10_000, selected=10)
-    larger = replace(sums(bent, sets), start=start)
-
-    def loss(columns):
-        gram, moment = larger.equations.gram[np.ix_(columns, columns)], larger.equations.moment[columns]
-        return larger.equations.constant - moment @ np.linalg.lstsq(gram, moment, rcond=None)[0]
-
-    assert loss(select_channels(larger, limits).columns) < loss(start)
-    assert len(select_channels(larger, replace(limits, total=6)).columns) == 6
 
 
 def test_a_product_is_found(bent, monkeypatch):

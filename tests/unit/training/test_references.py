@@ -1,22 +1,21 @@
 """Reference energies: as many as the compositions determine, and the ledger counts the numbers there really are."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from fitting import DESCRIPTOR
 
 from qiskit_qff.errors import ModelFileError
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.balance import BalancedObjective
-from qiskit_qff.training.baselines import LINEAR, gather
 from qiskit_qff.training.loss import composition_directions, fit_references
 from qiskit_qff.training.trainer import fit, prepare
 
 CONFIG = {
-    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+    "descriptor": DESCRIPTOR,
     "circuit": {"n_qubits": 3},
     "optimizer": {"restarts": 1, "max_iterations": 15},
     "max_parameters": 16,
@@ -108,23 +107,6 @@ def test_ledger_counts_the_independent_numbers(frames, varied, circuit, several,
     assert np.linalg.matrix_rank(scaled, tol=1e-7) == field.n_trainable
 
 
-def test_every_baseline_counts_alike(frames, varied):
-    for data, count in ((frames[:8], 1), (varied, 2)):
-        shared = gather(data, parse_config(CONFIG, where="test"), progress=lambda *_: None)
-        for name, fit_one in LINEAR.items():
-            model = fit_one(shared, lambda *_: None)
-            assert model.reference_energies == count, name
-            assert model.n_trainable <= 16
-            if name == "linear_selected":
-                assert model.coefficients == 16 - count
-
-
-def test_one_composition_leaves_a_channel_more(frames, varied):
-    config = parse_config(CONFIG, where="test")
-    features = [sum(m.n_features for m in prepare(data, config).maps.values()) for data in (frames[:8], varied)]
-    assert features == [16 - 1, 16 - 2]
-
-
 def test_files_from_before_count_one_per_species(frames, tmp_path):
     field = fit(prepare(frames[:6], parse_config(CONFIG, where="test")), rng=np.random.default_rng(0)).force_field
     field.save(tmp_path / "new.json")
@@ -140,11 +122,3 @@ def test_files_from_before_count_one_per_species(frames, tmp_path):
         (tmp_path / "bad.json").write_text(json.dumps(document | {"fitted_references": count}))
         with pytest.raises(ModelFileError, match="reference energies"):
             ForceField.load(tmp_path / "bad.json")
-
-
-def test_another_composition_takes_the_smallest_energies(frames):
-    """Energies of compositions that training has not seen stay finite and of the size of the known ones."""
-    field = fit(prepare(frames[:6], parse_config(CONFIG, where="test")), rng=np.random.default_rng(0)).force_field
-    per_atom = [f.energy / f.n_atoms for f in frames]
-    fewer = without(frames[7], np.random.default_rng(0), 3)
-    assert abs(field.predict(replace(fewer, energy=None)).energy / fewer.n_atoms) < 3.0 * np.abs(per_atom).max() + 1.0

@@ -1,16 +1,12 @@
 """Registers of every size: what they count, that they fit alike, and that what is large is said to be so."""
 
-import json
-
 import numpy as np
 import pytest
 from ase.io import write
 from fitting import fitted
 
-from qiskit_qff.cli.main import run
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.reading import read_shipped
-from qiskit_qff.training.trainer import prepare
 
 SMALL = {
     "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "n_radial": 2, "l_max": 1, "products": 0},
@@ -47,15 +43,6 @@ def test_a_feature_counts_one_whatever_the_register(results, n_qubits):
         assert {register.n_qubits for register in model.registers} == {n_qubits}
 
 
-def test_large_coefficients_come_first(frames):
-    """Registers of one species hold features in the order of their linear coefficients."""
-    objective = prepare(frames, config_of(2)).objective
-    _, coefficients, _ = objective.linear_solution()
-    for s in range(len(objective.statistics.species)):
-        own = np.concatenate([coefficients[r] for r in np.flatnonzero(objective.statistics.owners == s)])
-        assert np.all(np.diff(np.abs(own)) <= 1e-3 * np.abs(own).max())
-
-
 def test_registers_of_every_size_fit_alike(results):
     losses = np.array([result.loss for result in results.values()])
     assert losses.max() < 1.01 * losses.min()
@@ -64,25 +51,23 @@ def test_registers_of_every_size_fit_alike(results):
     assert spread < 0.1
 
 
-def test_more_parameters_than_the_claim_are_trained_and_said_to_be_more(frames, tmp_path, capsys):
+def test_more_parameters_than_the_claim_are_trained_and_said_to_be_more(frames, tmp_path, qff):
     large, small = (
         fitted(frames[:3], config_of(2, most), rng=np.random.default_rng(0)).force_field for most in (120, 99)
     )
     assert (large.n_trainable, small.n_trainable) == (120, 99)
     write(tmp_path / "data.extxyz", [frame.to_atoms() for frame in frames[:2]])
     for name, field in (("large", large), ("small", small)):
-        model = str(tmp_path / f"{name}.json")
+        model = tmp_path / f"{name}.json"
         field.save(model)
         for command in (
             ["info", model],
-            ["evaluate", model, str(tmp_path / "data.extxyz")],
-            ["calibrate", model, "--backend", "exact", "--out", str(tmp_path / f"{name}_measured.json")],
+            ["evaluate", model, tmp_path / "data.extxyz"],
+            ["calibrate", model, "--backend", "exact", "--out", tmp_path / f"{name}_measured.json"],
         ):
-            assert run([*command, "--json"]) == 0
-            captured = capsys.readouterr()
-            told = json.loads(captured.out.splitlines()[-1])
+            told, words = qff(*command)
+            words = " ".join(words.split())
             assert (told["n_trainable"], told["beyond_claim"]) == (field.n_trainable, name == "large")
-            words = " ".join(captured.err.split())
             assert f"{field.n_trainable} trainable parameters" in words
             assert ("more than the 99 of the package's claim" in words) == (name == "large")
             if command[0] == "info":

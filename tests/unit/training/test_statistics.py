@@ -1,68 +1,24 @@
 """Sums over frames on several threads, against those of one."""
 
-import time
-
 import numpy as np
 import pytest
 from contracts.force_field.quantum_model import SMALL, labelled_frames
+from fitting import silent
 
 from qiskit_qff.compression.selection import product_pool
-from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.structures.frame import species_of
 from qiskit_qff.training.defaults import fit_pool, register_sizes
 from qiskit_qff.training.loss import LossWeights
 from qiskit_qff.training.statistics import (
-    SUMS_LIMIT,
     channel_statistics,
     find_shortest,
     pool_statistics,
     quadratic_statistics,
-    sum_frames,
 )
 from qiskit_qff.training.trainer import prepare
 
 CONFIG = TrainConfig.model_validate(SMALL)
-
-
-def silent(stage, done, total):
-    """Report nothing."""
-
-
-class Slow:
-    """Sums that take their time and count what was added to all of them."""
-
-    begun = 0
-
-    def __init__(self, n_bytes=8):
-        self.n_bytes, self.count, self.parts = n_bytes, 0, 1
-
-    def add(self, _):
-        Slow.begun += 1
-        self.count += 1
-        time.sleep(0.01)
-
-    def merge(self, other):
-        self.count += other.count
-        self.parts += other.parts
-
-
-def test_an_error_on_one_thread_ends_all_at_once():
-    Slow.begun = 0
-
-    def fail(stage, done, total):
-        if (stage, done, total) == ("slow", 5, 400):
-            raise ConfigError("five is too many")
-
-    with pytest.raises(ConfigError, match="five"):
-        sum_frames(Slow, [None] * 400, stage="slow", progress=fail, threads=2)
-    assert Slow.begun < 20
-
-
-@pytest.mark.parametrize(("n_bytes", "parts"), [(8, 4), (SUMS_LIMIT // 2, 2), (2 * SUMS_LIMIT, 1)])
-def test_large_sums_are_held_by_fewer_threads(n_bytes, parts):
-    total = sum_frames(lambda: Slow(n_bytes), [None] * 8, stage="slow", progress=silent, threads=4)
-    assert (total.count, total.parts) == (8, parts)
 
 
 def test_merged_sums_equal_serial_ones(monkeypatch):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fitting import fitted
+from fitting import DESCRIPTOR, fitted, silent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -17,7 +17,7 @@ from qiskit_qff.training.trainer import prepare
 
 SCALE = 0.5
 SMALL = {
-    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
+    "descriptor": DESCRIPTOR,
     "circuit": {"n_qubits": 3},
     "optimizer": {"restarts": 1, "max_iterations": 60},
     "max_parameters": 20,
@@ -26,10 +26,6 @@ SMALL = {
 
 def config(scale=SCALE, **loss):
     return parse_config(SMALL | {"loss": {"stress_scale_mev_per_ang3": scale, **loss}}, where="test")
-
-
-def silent(*_):
-    """Report nothing."""
 
 
 def loss_by_hand(field, frames, weights):
@@ -43,10 +39,6 @@ def loss_by_hand(field, frames, weights):
         if weights.stress_scale is not None and frame.stress is not None:
             total += np.mean((found.stress(frame.volume) - frame.stress) ** 2) / weights.stress_scale**2
     return total / len(frames)
-
-
-def stress_error(field, frames):
-    return np.sqrt(np.mean([(field.predict(f).stress(f.volume) - f.stress) ** 2 for f in frames]))
 
 
 @pytest.mark.parametrize("scale", [None, SCALE])
@@ -98,19 +90,3 @@ def test_loss_does_not_depend_on_the_axes(some, seed) -> None:
     assert other.constant == pytest.approx(one.constant, rel=1e-9)
     np.testing.assert_allclose(other.gram, one.gram, atol=1e-9 * np.abs(one.gram).max())
     np.testing.assert_allclose(other.moment, one.moment, atol=1e-9 * np.abs(one.moment).max())
-
-
-def test_training_on_stresses_lowers_their_error(frames) -> None:
-    seen, test = frames[:7], frames[7:]
-    errors = {}
-    for scale in (None, 0.1):
-        result = fitted(seen, config(scale, shots=None), rng=np.random.default_rng(0))
-        errors[scale] = stress_error(result.force_field, seen), stress_error(result.force_field, test)
-    assert errors[0.1][0] < 0.7 * errors[None][0]
-    assert errors[0.1][1] < errors[None][1]
-
-
-def test_labels_that_are_not_fitted_change_nothing(frames) -> None:
-    bare = [replace(frame, stress=None) for frame in frames]
-    one, other = (fitted(some, config(None), rng=np.random.default_rng(0)) for some in (frames, bare))
-    np.testing.assert_array_equal(one.restarts[0].parameters, other.restarts[0].parameters)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fitting import fitted
+from fitting import silent
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec
 from qiskit_qff.compression.search import SizeLimits
@@ -13,11 +13,10 @@ from qiskit_qff.descriptors.pool import PoolSettings
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.metrics import compare_model
 from qiskit_qff.training.balance import minimise_balanced
-from qiskit_qff.training.defaults import resolve_config
 from qiskit_qff.training.loss import LossWeights
-from qiskit_qff.training.objective import Objective, ParameterLayout, minimise
+from qiskit_qff.training.objective import Objective, ParameterLayout
 from qiskit_qff.training.statistics import find_shortest, pool_statistics, quadratic_statistics
-from qiskit_qff.training.trainer import fit, prepare, sum_pool
+from qiskit_qff.training.trainer import fit, prepare
 
 SMALL = {
     "descriptor": {"r_cut": 4.5, "n_narrow": 6, "n_broad": 3, "n_radial": 2, "l_max": 2},
@@ -25,10 +24,6 @@ SMALL = {
     "max_parameters": 24,
 }
 WEIGHTS = LossWeights()
-
-
-def silent(*_):
-    pass
 
 
 def small_config(**changes):
@@ -63,17 +58,6 @@ def layout_for(statistics, *, n_amplitudes=4, balanced=False, **changes):
     return ParameterLayout(specs, tuple(statistics.sizes.tolist()), statistics.references.count, balanced=balanced)
 
 
-def test_a_pool_summed_beforehand_changes_nothing(frames):
-    config, species = small_config(), (10, 18)
-    pool = sum_pool(
-        frames, species, find_shortest(frames, species, 4.5, silent), resolve_config(config, frames)[0], WEIGHTS, silent
-    )
-    for limit in (24, 12):
-        smaller = config.model_copy(update={"max_parameters": limit})
-        ours, theirs = prepare(frames, smaller, pool=pool), prepare(frames, smaller)
-        np.testing.assert_array_equal(ours.objective.gram, theirs.objective.gram)
-
-
 def test_energies_of_further_frames_count_without_their_forces(frames):
     species, cut = (10, 18), 5
     shortest = find_shortest(frames, species, 4.5, silent)
@@ -95,29 +79,6 @@ def test_energies_of_further_frames_count_without_their_forces(frames):
     many = LossWeights(energy_scale=1e6, force_scale=0.1)
     ours, theirs = sums(frames[:cut], frames[cut:], many), sums(frames[:cut], (), many)
     np.testing.assert_allclose(ours.equations.gram, theirs.equations.gram, rtol=1e-9, atol=1e-12 * largest)
-
-
-def test_loss_from_sums_equals_loss_from_predictions(frames):
-    config = small_config()
-    result = fitted(frames, config, rng=np.random.default_rng(0))
-    total = 0.0
-    for frame in frames:
-        predicted = result.force_field.predict(frame)
-        labels = frame.forces - frame.forces.mean(axis=0)
-        total += ((predicted.energy - frame.energy) / frame.n_atoms / WEIGHTS.energy_scale) ** 2
-        total += np.mean((predicted.forces - labels) ** 2) / WEIGHTS.force_scale**2
-    # The sums carry a Tikhonov term of 1e-7 of the diagonal.
-    assert result.loss == pytest.approx(total / len(frames), rel=1e-3, abs=1e-4)
-
-
-def test_training_learns_and_respects_its_bound(frames):
-    result = fitted(frames[:8], small_config(), rng=np.random.default_rng(1))
-    assert result.bound <= result.loss + 1e-9
-    assert result.force_field.n_trainable <= 24
-    test = frames[8:]
-    errors = np.concatenate([(result.force_field.predict(f).forces - f.forces).ravel() for f in test])
-    reference = np.concatenate([f.forces.ravel() for f in test])
-    assert np.sqrt(np.mean(errors**2)) < 0.3 * np.sqrt(np.mean(reference**2))
 
 
 BRICKWORK = {"family": "brickwork_cz", "readout": "z_diagonal", "layers": 2, "n_readouts": 3}
@@ -146,55 +107,6 @@ def test_balanced_training_begins_at_the_linear_model_and_only_improves(statisti
     begin = min(run.losses[0] for run in runs)
     assert begin <= 1.2 * linear + 0.05
     assert objective.bound()[0] <= runs[0].losses[-1] <= begin
-
-
-def test_other_circuits_only_improve_too(statistics):
-    objective = Objective(statistics, layout_for(statistics, **BRICKWORK))
-    runs = minimise(objective, restarts=2, max_iterations=60, rng=np.random.default_rng(0), progress=silent)
-    assert all(np.all(np.diff(run.losses) < 0) for run in runs)
-    assert objective.bound()[0] <= runs[0].losses[-1]
-
-
-def test_entries_between_registers_are_those_that_are_left_out(frames, maps, statistics):
-    """Statistics of registers are those of one register per species without some columns."""
-    whole = quadratic_statistics(frames, maps, registers_of(maps, 99), r_cut=4.5, weights=WEIGHTS, progress=silent)
-    chosen = []
-    for s, z in enumerate(whole.species):
-        size, begin = int(whole.sizes[s]), 0
-        place = np.zeros((size, size), dtype=np.int64)
-        place[np.triu_indices(size)] = whole.starts[s] + np.arange(size * (size + 1) // 2)
-        for count in registers_of(maps, 3)[z]:
-            used = np.concatenate([[0], 1 + begin + np.arange(count)])
-            rows, columns = np.triu_indices(count + 1)
-            chosen.append(place[used[rows], used[columns]])
-            begin += count
-    chosen = np.concatenate([*chosen, np.arange(whole.starts[-1], len(whole.equations.moment))])
-    gram = whole.equations.gram[np.ix_(chosen, chosen)]
-    np.testing.assert_allclose(statistics.equations.gram, gram, atol=1e-12 * np.abs(gram).max())
-    np.testing.assert_allclose(statistics.equations.moment, whole.equations.moment[chosen], atol=1e-10)
-    np.testing.assert_array_equal(statistics.owners, [s for s, z in enumerate(maps) for _ in registers_of(maps, 3)[z]])
-
-
-def test_statistics_do_not_depend_on_the_order_of_frames(frames, maps, statistics):
-    other = quadratic_statistics(frames[::-1], maps, registers_of(maps, 3), r_cut=4.5, weights=WEIGHTS, progress=silent)
-    np.testing.assert_allclose(other.equations.gram, statistics.equations.gram, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize(
-    "circuit",
-    [
-        {"family": "ry_tree"},
-        {"family": "brickwork_cz", "readout": "z_diagonal", "n_qubits": 2, "layers": 2, "n_readouts": 3},
-        {"family": "brickwork_rzz", "readout": "z_diagonal", "n_qubits": 2, "layers": 1, "n_readouts": 2},
-        {"family": "brickwork_cz", "readout": "rank_one", "n_qubits": 3, "layers": 2},
-    ],
-    ids=lambda circuit: f"{circuit['family']} {circuit.get('readout', 'rank_one')}",
-)
-def test_every_family_trains_within_its_budget(frames, circuit):
-    result = fitted(frames, small_config(circuit=circuit), rng=np.random.default_rng(0))
-    assert result.force_field.n_trainable <= 24
-    zero = np.mean([np.mean(f.forces**2) for f in frames]) / WEIGHTS.force_scale**2
-    assert result.loss < 0.8 * zero
 
 
 def test_the_linear_model_has_the_loss_of_the_normal_equations(frames) -> None:
