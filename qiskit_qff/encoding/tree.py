@@ -9,13 +9,10 @@ dimensionless.
 The state is split qubit by qubit, from the most significant one down: level l turns qubit n-1-l by an angle that
 depends on the l qubits above it, dividing the weight of each branch between its two halves,
 
-.. math:: \varphi = 2\,\mathrm{atan2}(r_{right}, r_{left}),\qquad
-          \mathrm d\varphi = 2\,(r_{left}\,\mathrm dr_{right} - r_{right}\,\mathrm dr_{left})
-          / (r_{left}^2 + r_{right}^2),
+.. math:: \varphi = 2\,\mathrm{atan2}(r_{right}, r_{left}),
 
-with r the norm of a half (on the last level the signed amplitude). A branch of weight zero has the angle 0, which says
-nothing about the state (see :func:`dead_amplitudes`). Branches outside the first ``n_amplitudes`` basis states carry no
-weight and need no gate; a last branch of which only the left half is inside must have the angle 0
+with r the norm of a half (on the last level the signed amplitude). A branch of weight zero has the angle 0. Branches
+outside the first ``n_amplitudes`` basis states carry no weight and need no gate; a last branch of which only the left half is inside must have the angle 0
 (:attr:`TreeLayout.half_levels`).
 
 Each level is a multiplexor: RY gates with CZ gates between them. A CZ flips the sign of every rotation that follows it
@@ -44,7 +41,7 @@ import numpy as np
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
 
-from qiskit_qff.array_types import BoolArray, FloatArray
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError
 
 _SEARCH_STEPS = 20_000
@@ -77,19 +74,6 @@ def amplitude_vectors(features: FloatArray, *, n_qubits: int | None = None) -> F
     vectors[:, 0] = 1.0
     vectors[:, 1 : n_features + 1] = features
     return vectors
-
-
-def normalise(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Unit vectors ``(batch, 2**n)`` and norms ``(batch,)`` of amplitude vectors, none of them zero."""
-    norms = np.linalg.norm(vectors, axis=1)
-    bad = ~(np.isfinite(norms) & (norms > 0.0))
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise ConfigError(
-            f"Amplitude vector {row} of {len(vectors)} has norm {norms[row]}; a state needs a finite vector "
-            "that is not zero. Check the features of that atom for NaN."
-        )
-    return vectors / norms[:, None], norms
 
 
 @dataclass(frozen=True)
@@ -197,50 +181,6 @@ def loader_angles(layout: TreeLayout, amplitudes: FloatArray) -> FloatArray:
         branch_angles = 2.0 * np.arctan2(right, left)[:, : len(multiplexor.masks)]
         angles[:, place] = branch_angles @ multiplexor.inverse_walsh.T
     return angles
-
-
-def loader_jacobian(layout: TreeLayout, amplitudes: FloatArray) -> FloatArray:
-    """Derivative of the gate angles with respect to the amplitudes.
-
-    Args:
-        amplitudes: Shape ``(batch, 2**n_qubits)``, of any norm.
-
-    Returns:
-        Radians per unit of amplitude, shape ``(batch, n_gates, 2**n_qubits)``; zero beyond ``n_amplitudes``,
-        and in branches of weight zero.
-    """
-    _check(layout, amplitudes)
-    radii = _radii(layout, amplitudes)
-    batch, size = amplitudes.shape
-    jacobian = np.zeros((batch, layout.n_gates, size))
-    for level, (place, multiplexor) in enumerate(zip(layout.places, layout.levels, strict=True)):
-        width = size >> level
-        left, right = radii[level + 1][:, 0::2], radii[level + 1][:, 1::2]
-        weight = left**2 + right**2
-        rate = np.divide(2.0, weight, out=np.zeros_like(weight), where=weight > 0.0)
-        slopes = np.repeat(np.stack([-right * rate, left * rate], axis=-1).reshape(batch, -1), width // 2, axis=1)
-        if width > 2:
-            # d r / d x_j = x_j / r for a norm, 1 for a signed amplitude.
-            norms = np.repeat(radii[level + 1], width // 2, axis=1)
-            slopes *= np.divide(amplitudes, norms, out=np.zeros_like(amplitudes), where=norms > 0.0)
-        branch = np.arange(size) // width
-        inside = branch < len(multiplexor.masks)
-        jacobian[:, place, inside] = multiplexor.inverse_walsh[:, branch[inside]] * slopes[:, None, inside]
-    jacobian[:, :, layout.n_amplitudes :] = 0.0
-    return jacobian
-
-
-def dead_amplitudes(layout: TreeLayout, amplitudes: FloatArray) -> BoolArray:
-    """Amplitudes in branches of weight zero: the angles do not respond to them, though the energy may.
-
-    Returns:
-        True where a derivative has to be found another way, shape ``(batch, 2**n_qubits)``; False beyond
-        ``n_amplitudes``, where the amplitude is fixed to zero.
-    """
-    pairs = amplitudes.reshape(len(amplitudes), -1, 2)
-    dead = np.repeat((pairs == 0.0).all(axis=2), 2, axis=1)
-    dead[:, layout.n_amplitudes :] = False
-    return np.asarray(dead)
 
 
 def _radii(layout: TreeLayout, amplitudes: FloatArray) -> list[FloatArray]:

@@ -1,4 +1,4 @@
-r"""The circuits that are run, state preparation and U joined, and the parameter sets that give exact derivatives.
+r"""The circuits that are run: state preparation and U joined.
 
 Every rotation of U gets a parameter of its own (``rotation[r]``), whatever the program's θ are, so that the
 two-term parameter shift holds for each of them; the angles follow as :math:`A\theta + b`. Two preparations:
@@ -6,16 +6,6 @@ two-term parameter shift holds for each of them; the angles follow as :math:`A\t
 - *loader*: the rotation tree, any real state; parameters ``phi``;
 - *pair*: the states :math:`(|j\rangle \pm |k\rangle)/\sqrt 2` of one difference mask :math:`j \oplus k`, and all basis
   states; one RY per qubit (``beta``) and a chain of CNOT gates over the qubits of the mask, one fewer than it has.
-
-Parameter shift: for a gate :math:`e^{-i\alpha P/2}` with :math:`P^2 = 1`, and any observable,
-
-.. math:: \frac{\partial f}{\partial\alpha} = \tfrac12\left[f(\alpha + \tfrac\pi2) - f(\alpha - \tfrac\pi2)\right].
-
-It needs no small step, so it works with shots and with the angle resolution of a device.
-
-References:
-    Schuld, Bergholm, Gogolin, Izaac, Killoran, "Evaluating analytic gradients on quantum hardware",
-    Phys. Rev. A 99, 032331 (2019), https://doi.org/10.1103/PhysRevA.99.032331
 """
 
 from __future__ import annotations
@@ -73,32 +63,6 @@ def pair_angles(n_qubits: int, first: int, mask: int, sign: float) -> FloatArray
     if qubits:
         angles[qubits[0]] = sign * np.pi / 2
     return np.asarray(angles)
-
-
-def shifted_parameters(parameters: FloatArray, columns: range) -> FloatArray:
-    """Copies of the parameter sets with one angle shifted by +π/2 and by -π/2.
-
-    Returns:
-        Shape ``(batch * len(columns) * 2, n_parameters)``: all shifts of the first set, then of the second; + before -.
-    """
-    batch, n_parameters = parameters.shape
-    shifted = np.repeat(parameters, 2 * len(columns), axis=0).reshape(batch, len(columns), 2, n_parameters)
-    for position, column in enumerate(columns):
-        shifted[:, position, 0, column] += np.pi / 2
-        shifted[:, position, 1, column] -= np.pi / 2
-    return shifted.reshape(-1, n_parameters)
-
-
-def shift_derivatives(values: FloatArray, *, n_columns: int) -> FloatArray:
-    """Derivatives ``(batch, n_columns, ...)`` per radian from the values at :func:`shifted_parameters`."""
-    pairs = values.reshape(-1, n_columns, 2, *values.shape[1:])
-    return np.asarray(0.5 * (pairs[:, :, 0] - pairs[:, :, 1]))
-
-
-def shift_variances(variances: FloatArray, *, n_columns: int) -> FloatArray:
-    """Variances of :func:`shift_derivatives` from those of the values, in the same order and shapes."""
-    pairs = variances.reshape(-1, n_columns, 2, *variances.shape[1:])
-    return np.asarray(0.25 * (pairs[:, :, 0] + pairs[:, :, 1]))
 
 
 def _join(preparation: QuantumCircuit, program: CircuitProgram) -> MeasurementTask:

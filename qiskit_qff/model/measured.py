@@ -3,7 +3,7 @@ r"""Energies, forces and stresses of a force field from expectation values that 
 =================  ============================================  ===================================================
 strategy           energies                                      forces and stress
 =================  ============================================  ===================================================
-``environment``    one parameter set per atom                    parameter shift on every atom's encoding angles
+``environment``    one parameter set per atom                    two parameter sets per feature of every atom
 ``density``        at most 2^n parameter sets per frame          from M, measured as by ``operator``
 ``operator``       from M, measured once for all frames          from M
 =================  ============================================  ===================================================
@@ -181,18 +181,19 @@ class _Measurement:
     ) -> tuple[FloatArray, FloatArray]:
         """The same, every atom by itself."""
         used = self._field.registers[key].n_features + 1
-        measured = environment.gradients_of(self._bound[key], seen.amplitudes[key], answers, used=used)
-        gradients, variances = np.zeros((2, seen.force_offset.size))
+        energies, gradients = environment.gradients_of(self._bound[key], seen.amplitudes[key], answers, used=used)
+        slopes, variances = gradients.values, gradients.std_errors**2
+        forces, force_variances = np.zeros((2, seen.force_offset.size))
         for atom, reach in enumerate(seen.reaches[key]):
-            slopes, covariance = reach.rows, measured.covariances[atom]
-            gradients[reach.coordinates] += slopes @ measured.gradients[atom]
-            variances[reach.coordinates] += np.einsum("aj,jk,ak->a", slopes, covariance, slopes, optimize=True)
-        strains = seen.strains[key]
-        virial = np.einsum("iaj,ij->a", strains, measured.gradients)
-        virial_variances = np.einsum("iaj,ijk,iak->a", strains, measured.covariances, strains, optimize=True)
+            forces[reach.coordinates] -= reach.rows @ slopes[atom]
+            force_variances[reach.coordinates] += reach.rows**2 @ variances[atom]
+        virial, virial_variances = (
+            np.einsum("iaj,ij->a", strains, part)
+            for strains, part in ((seen.strains[key], slopes), (seen.strains[key] ** 2, variances))
+        )
         return (
-            np.concatenate([[measured.energies.sum()], -gradients, virial]),
-            np.concatenate([[measured.energy_variances.sum()], variances, virial_variances]),
+            np.concatenate([[energies.values.sum()], forces, virial]),
+            np.concatenate([[np.sum(energies.std_errors**2)], force_variances, virial_variances]),
         )
 
 

@@ -14,8 +14,8 @@ strategy           once            energy         all forces           training 
 
 parameter sets times measurement settings; where a readout is not of rank one, D (D + 1) / 2 pair states stand in the
 place of the n + 1 settings. The gradient is that of a loss of energies and forces, all angles of a register shifted in
-turn and those of different registers at the same time; its residuals are included. An environment with exact zeros
-among its amplitudes needs a few circuits more than stated; by ``density`` atoms in equal surroundings need fewer.
+turn and those of different registers at the same time; its residuals are included. By ``density`` atoms in equal
+surroundings need fewer circuits than stated.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _of_register(register: Register, n_atoms: int, n_frames: int) -> dict[str, t
     size = bound.program.n_amplitudes
     once = n_circuits(bound)
     shifted = 2 * len(compile_program(bound.program).gates.rotations) + 1
-    forces = n_atoms * (2 * size - 1)
+    forces = n_atoms * (2 * register.n_features + 1)
     return {
         "environment": (0, n_atoms, forces, n_frames * forces * shifted),
         "density": (once, min(n_atoms + 1, size) if n_atoms else 0, 0, once * shifted),

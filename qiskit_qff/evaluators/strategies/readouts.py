@@ -13,6 +13,10 @@ for solving readout weights, *checked* for judging them. With derivatives, rank-
 circuit: a rotation by α turns the real u by α/2, so that :math:`u_+ + u_- = \sqrt2\,u` for every pair of shifts, a
 second u from the 2 R shifted sets. Otherwise the programmed angles are measured twice, with half the shots each where
 nothing else is measured.
+
+References:
+    Schuld, Bergholm, Gogolin, Izaac, Killoran, "Evaluating analytic gradients on quantum hardware",
+    Phys. Rev. A 99, 032331 (2019), https://doi.org/10.1103/PhysRevA.99.032331
 """
 
 from __future__ import annotations
@@ -36,7 +40,6 @@ from qiskit_qff.evaluators.strategies.operator import (
     programmed_vector,
     vector_tasks,
 )
-from qiskit_qff.evaluators.tasks import shift_derivatives, shift_variances, shifted_parameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,16 +78,15 @@ class MeasuredRegister:
     def derivatives(self) -> FloatArray:
         """dM_k/dθ, shape ``(n_angles, n_readouts, 2**n, 2**n)``."""
         assert self.shifted is not None
-        slopes = shift_derivatives(self.shifted.matrices, n_columns=len(self.angle_matrix))[0]
-        return np.asarray(np.tensordot(self.angle_matrix.T, slopes, axes=1))
+        ahead, behind = self.shifted.matrices[0::2], self.shifted.matrices[1::2]
+        return np.asarray(np.tensordot(self.angle_matrix.T, 0.5 * (ahead - behind), axes=1))
 
     def slopes(self, cotangents: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Derivatives of ``sum_k Tr(W_k M_k)`` by θ and their variances, ``(n_angles,)`` each, for symmetric W_k."""
         assert self.shifted is not None
         values, variances = self.shifted.contract(cotangents)
-        count = len(self.angle_matrix)
-        slopes = shift_derivatives(values, n_columns=count)[0] @ self.angle_matrix
-        return slopes, shift_variances(variances, n_columns=count)[0] @ self.angle_matrix**2
+        slopes = 0.5 * (values[0::2] - values[1::2]) @ self.angle_matrix
+        return slopes, 0.25 * (variances[0::2] + variances[1::2]) @ self.angle_matrix**2
 
 
 def measure_registers(
@@ -140,7 +142,8 @@ class _Plan:
         gates = compile_program(program).gates
         plain = gates.rotation_angles(theta)[None]
         n_plain = 2 if twice and not (slopes and is_rank_one(program)) else 1
-        shifted = shifted_parameters(plain, range(plain.shape[1])) if slopes else plain[:0]
+        shifts = np.kron(np.eye(plain.shape[1]), [[0.5 * np.pi], [-0.5 * np.pi]])
+        shifted = plain + shifts if slopes else plain[:0]
         sets = np.vstack([np.repeat(plain, n_plain, axis=0), shifted])
         return cls(_untied(program), gates.angle_matrix, sets, n_plain)
 
