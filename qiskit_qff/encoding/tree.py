@@ -12,7 +12,8 @@ depends on the l qubits above it, dividing the weight of each branch between its
 .. math:: \varphi = 2\,\mathrm{atan2}(r_{right}, r_{left}),
 
 with r the norm of a half (on the last level the signed amplitude). A branch of weight zero has the angle 0. Branches
-outside the first ``n_amplitudes`` basis states carry no weight and need no gate; a last branch of which only the left half is inside must have the angle 0
+outside the first ``n_amplitudes`` basis states carry no weight and need no gate; a last branch of which only the left
+half is inside must have the angle 0
 (:attr:`TreeLayout.half_levels`).
 
 Each level is a multiplexor: RY gates with CZ gates between them. A CZ flips the sign of every rotation that follows it
