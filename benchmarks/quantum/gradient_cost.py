@@ -57,7 +57,7 @@ def theirs(field, amplitudes, estimator):
         layout = tree_layout(program.n_amplitudes)
         if program not in joined:
             joined[program] = loader_circuit(program.n_amplitudes).compose(program.circuit)
-        observable = diagonal_observable(program.weighted_diagonal(bound.weights))
+        observable = diagonal_observable(bound.weights @ program.readouts)
         values = [[*row, *bound.theta] for row in loader_angles(layout, x)]
         count = len(values)
         job = gradient.run([joined[program]] * count, [observable] * count, values, [angles] * count)

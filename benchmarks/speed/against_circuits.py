@@ -56,7 +56,7 @@ class Circuits:
             loader = loader_circuit(bound.program.n_amplitudes)
             ansatz = bound.program.circuit
             circuit = loader.compose(ansatz.assign_parameters(dict(zip(ansatz.parameters, bound.theta, strict=True))))
-            observable = diagonal_observable(bound.program.weighted_diagonal(bound.weights))
+            observable = diagonal_observable(bound.weights @ bound.program.readouts)
             angles, squares = loader_angles(layout, amplitudes), (amplitudes**2).sum(axis=1)
             order = [list(loader.parameters).index(parameter) for parameter in circuit.parameters]
             self.parts.append((circuit, observable, angles[:, order], squares))

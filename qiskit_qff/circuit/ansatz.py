@@ -80,14 +80,6 @@ class CircuitProgram:
         """Number of readout observables, and of their weights."""
         return len(self.readouts)
 
-    def observables(self) -> list[SparsePauliOp]:
-        """One observable per readout, as sums of Z strings on all qubits of the circuit."""
-        return [diagonal_observable(diagonal) for diagonal in self.readouts]
-
-    def weighted_diagonal(self, weights: FloatArray) -> FloatArray:
-        """Diagonal of ``O = sum_k w_k diag(r_k)`` in units of the weights (eV), shape ``(2**n_qubits,)``."""
-        return np.asarray(weights @ self.readouts)
-
 
 @dataclass(frozen=True, eq=False)
 class BoundProgram:

@@ -8,23 +8,16 @@ many repetitions.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.circuit.compiled import GateTable, gate_table
+from qiskit_qff.circuit.compiled import gates_of
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, MeasurementTask, Request, TimingModel
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, Request, TimingModel
 
 _CHUNK = 1024
 """Parameter sets whose gates are held in memory at a time."""
-
-
-@lru_cache(maxsize=1024)
-def _gates(task: MeasurementTask) -> GateTable:
-    """Gates of a task, read once."""
-    return gate_table(task.circuit)
 
 
 class ExactEvaluator:
@@ -82,7 +75,7 @@ class SampledEvaluator:
 
 def _probabilities(request: Request) -> Iterator[tuple[slice, FloatArray]]:
     """Probabilities of all basis states, shape ``(n_sets, 2**n)``, some parameter sets at a time."""
-    gates = _gates(request.task)
+    gates = gates_of(request.task)
     for start in range(0, max(1, len(request.parameters)), _CHUNK):
         part = slice(start, start + _CHUNK)
         states = gates.run(gates.rotation_angles(request.parameters[part]), np.zeros(1, dtype=np.int64))

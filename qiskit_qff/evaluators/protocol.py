@@ -69,8 +69,6 @@ class MeasurementTask:
     """Without measurement; its ``parameters``, in Qiskit's order, are the columns of parameter arrays."""
     readouts: FloatArray
     """Diagonals of the readout observables, shape ``(n_readouts, 2**n_qubits)``."""
-    n_preparation: int
-    """Number of leading parameters that belong to the state preparation; the others are angles of U."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from qiskit.circuit import ParameterVector
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import CircuitProgram
-from qiskit_qff.circuit.compiled import compile_program, untied_circuit
+from qiskit_qff.circuit.compiled import gates_of, untied_circuit
 from qiskit_qff.encoding.tree import loader_angles, loader_circuit, tree_layout
 from qiskit_qff.evaluators.protocol import MeasurementTask
 
@@ -48,7 +48,7 @@ def loader_parameters(program: CircuitProgram, states: FloatArray, theta: FloatA
 
 def with_rotations(program: CircuitProgram, preparation: FloatArray, theta: FloatArray) -> FloatArray:
     """Preparation parameters followed by the rotation angles of U, shape ``(batch, n_parameters)``."""
-    rotations = compile_program(program).gates.rotation_angles(theta)
+    rotations = gates_of(program).rotation_angles(theta)
     return np.hstack([preparation, np.broadcast_to(rotations, (len(preparation), len(rotations)))])
 
 
@@ -68,7 +68,7 @@ def pair_angles(n_qubits: int, first: int, mask: int, sign: float) -> FloatArray
 def _join(preparation: QuantumCircuit, program: CircuitProgram) -> MeasurementTask:
     """Preparation followed by U; Qiskit sorts parameters by name, so the preparation's come first."""
     circuit = preparation.compose(untied_circuit(program.circuit, name="rotation"))
-    return MeasurementTask(circuit, program.readouts, int(preparation.num_parameters))
+    return MeasurementTask(circuit, program.readouts)
 
 
 def _bits(mask: int) -> list[int]:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qiskit_qff.circuit.compiled import compile_program
+from qiskit_qff.circuit.compiled import gates_of
 from qiskit_qff.errors import BackendError, DataError
 from qiskit_qff.evaluators.backends import NOISELESS, Device, device_evaluator, find_device
 from qiskit_qff.evaluators.mitigation import find_preset
@@ -91,7 +91,7 @@ def _of_register(register: Register, n_atoms: int, n_frames: int) -> dict[str, t
     bound = register.bound_program()
     size = bound.program.n_amplitudes
     once = n_circuits(bound)
-    shifted = 2 * len(compile_program(bound.program).gates.rotations) + 1
+    shifted = 2 * len(gates_of(bound.program).rotations) + 1
     forces = n_atoms * (2 * register.n_features + 1)
     return {
         "environment": (0, n_atoms, forces, n_frames * forces * shifted),

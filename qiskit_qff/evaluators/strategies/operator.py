@@ -30,7 +30,7 @@ from qiskit import QuantumCircuit
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import BoundProgram, CircuitProgram, z_diagonals
-from qiskit_qff.circuit.compiled import circuit_matrix, compile_program, untied_circuit
+from qiskit_qff.circuit.compiled import circuit_matrix, gates_of, untied_circuit
 from qiskit_qff.encoding.preparation import vector_angles, vector_circuit
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Measured, MeasurementTask, Request, total_cost
@@ -219,7 +219,7 @@ def is_rank_one(program: CircuitProgram) -> bool:
     return (
         program.n_readouts == 1
         and np.array_equal(program.readouts[0], first)
-        and compile_program(program).gates.is_real
+        and gates_of(program).is_real
     )
 
 
@@ -244,11 +244,11 @@ def _settings(prepare: QuantumCircuit) -> tuple[MeasurementTask, ...]:
     """Z on all qubits, then X on each qubit with Z on the others."""
     n_qubits = prepare.num_qubits
     strings = z_diagonals(n_qubits, 2**n_qubits)[1:]
-    tasks = [MeasurementTask(prepare, strings, 0)]
+    tasks = [MeasurementTask(prepare, strings)]
     for qubit in range(n_qubits):
         rotated = prepare.copy()
         rotated.h(qubit)
-        tasks.append(MeasurementTask(rotated, strings, 0))
+        tasks.append(MeasurementTask(rotated, strings))
     return tuple(tasks)
 
 

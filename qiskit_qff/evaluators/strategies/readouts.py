@@ -29,7 +29,7 @@ import numpy as np
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import BoundProgram, CircuitProgram
-from qiskit_qff.circuit.compiled import compile_program, untied_circuit
+from qiskit_qff.circuit.compiled import gates_of, untied_circuit
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request, total_cost
 from qiskit_qff.evaluators.strategies.operator import (
     MeasuredVectors,
@@ -139,7 +139,7 @@ class _Plan:
     @classmethod
     def of(cls, program: CircuitProgram, theta: FloatArray, *, slopes: bool, twice: bool) -> _Plan:
         """Programmed and shifted sets; what has noise must be known twice."""
-        gates = compile_program(program).gates
+        gates = gates_of(program)
         plain = gates.rotation_angles(theta)[None]
         n_plain = 2 if twice and not (slopes and is_rank_one(program)) else 1
         shifts = np.kron(np.eye(plain.shape[1]), [[0.5 * np.pi], [-0.5 * np.pi]])
@@ -155,7 +155,7 @@ class _Plan:
 
     def _repeated(self, request: Request) -> Request:
         """The states of a preparation circuit at every set, all states of the first set first."""
-        states = request.parameters[:, : request.task.n_preparation]
+        states = request.parameters[:, : -self.rotations.shape[1]]
         prepared = np.tile(states, (len(self.rotations), 1))
         return Request(request.task, np.hstack([prepared, np.repeat(self.rotations, len(states), axis=0)]))
 

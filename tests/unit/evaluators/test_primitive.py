@@ -97,7 +97,7 @@ def test_z_strings_reproduce_the_covariance_of_counts(spec, rng):
     request = request_of(2, program=build_program(spec))
     strings = string_set(request.task.readouts)
     diagonals = np.array([np.diag(observable.to_matrix()).real for observable in strings.observables()])
-    task = MeasurementTask(request.task.circuit, diagonals, request.task.n_preparation)
+    task = MeasurementTask(request.task.circuit, diagonals)
     exact, values = ExactEvaluator().evaluate([request, Request(task, request.parameters)])
     np.testing.assert_allclose(strings.readout_values(values.values), exact.values, atol=1e-12)
     shots = 10**6
