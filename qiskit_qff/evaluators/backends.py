@@ -63,6 +63,7 @@ def build_evaluator(
     shots: int | None = None,
     mitigation: str = "none",
     dynamical_decoupling: bool = False,
+    mode: Any = None,
     rng: np.random.Generator,
 ) -> Evaluator:
     """Evaluator for a backend of the given name.
@@ -74,6 +75,7 @@ def build_evaluator(
         shots: Executions per circuit; None for exact values, which only ``exact`` and ``statevector`` give.
         mitigation: Preset of error mitigation, for backends that run the runtime's Estimator.
         dynamical_decoupling: Whether to decouple idle qubits, for the same backends.
+        mode: ``Session`` or ``Batch`` of a real device.
         rng: Source of randomness of simulated shots.
 
     Raises:
@@ -84,24 +86,18 @@ def build_evaluator(
     if name in NOISELESS:
         check_noiseless(name, mitigation=mitigation, dynamical_decoupling=dynamical_decoupling)
         return _side_by_side(_simple_evaluator(name, shots, rng), n_registers)
-    if n_registers > 1 and name not in SIMULATORS:
-        return tiled_evaluator(
-            name,
-            n_qubits=n_qubits,
-            n_registers=n_registers,
-            shots=shots,
-            preset=preset,
-            dynamical_decoupling=dynamical_decoupling,
-            rng=rng,
+    whole = find_device(name, n_qubits=n_qubits)
+
+    def evaluator_on(line: QubitLine | None) -> PrimitiveEvaluator:
+        device = whole if line is None else find_device(name, n_qubits=n_qubits, line=line)
+        return device_evaluator(
+            device, shots=shots, preset=preset, dynamical_decoupling=dynamical_decoupling, mode=mode, rng=rng
         )
-    alone = device_evaluator(
-        find_device(name, n_qubits=n_qubits),
-        shots=shots,
-        preset=preset,
-        dynamical_decoupling=dynamical_decoupling,
-        rng=rng,
-    )
-    return _side_by_side(alone, n_registers)
+
+    alone = evaluator_on(None)  # refuses what the device can't do before anything is paid
+    if n_registers == 1 or whole.line is None:
+        return _side_by_side(alone, n_registers)
+    return TiledEvaluator(device_tiling(whole, n_qubits, n_registers), evaluator_on, is_joint=not whole.is_local)
 
 
 def _side_by_side(evaluator: Evaluator, n_registers: int) -> Evaluator:
@@ -129,32 +125,6 @@ def evaluators_for(
         dynamical_decoupling=dynamical_decoupling,
         rng=rng,
     )
-
-
-def tiled_evaluator(
-    name: str,
-    *,
-    n_qubits: int,
-    n_registers: int,
-    shots: int | None,
-    preset: MitigationPreset,
-    dynamical_decoupling: bool = False,
-    mode: Any = None,
-    rng: np.random.Generator,
-) -> TiledEvaluator:
-    """Evaluator of registers side by side on tiles of ``fake_NAME`` or ``ibm_NAME``; see :func:`device_evaluator`."""
-    whole = find_device(name, n_qubits=n_qubits)
-    is_local = whole.is_local
-
-    def evaluator_on(line: QubitLine | None) -> PrimitiveEvaluator:
-        device = find_device(name, n_qubits=n_qubits, line=line) if is_local else whole
-        return device_evaluator(
-            device, shots=shots, preset=preset, dynamical_decoupling=dynamical_decoupling, mode=mode, rng=rng
-        )
-
-    tiling = device_tiling(whole, n_qubits, n_registers)
-    evaluator_on(tiling.rounds[0][0])  # refuses what the device can't do before anything is paid
-    return TiledEvaluator(tiling, evaluator_on, is_joint=not is_local)
 
 
 def device_tiling(device: Device, n_qubits: int, n_registers: int) -> Tiling:

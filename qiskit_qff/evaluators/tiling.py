@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from operator import itemgetter
 
 import numpy as np
 from qiskit.transpiler import Target
@@ -79,20 +78,31 @@ class TiledEvaluator:
     def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
         """Expectation values for all requests."""
         rows = joint_rows(self.tiling, requests)
+        placed = [replace(request, line=self.tiling.place(request.register)[1]) for request in requests]
         if self.is_joint:
-            lines = [[self.tiling.place(requests[index].register)[1] for index in row] for row in rows]
             runner = self._on(None)
             assert isinstance(runner, PrimitiveEvaluator)
-            parts = runner.evaluate_joint([[requests[index] for index in row] for row in rows], lines, shots=shots)
-            joint = [pair for row, part in zip(rows, parts, strict=True) for pair in zip(row, part, strict=True)]
-            return [one for _, one in sorted(joint, key=itemgetter(0))]
+            parts = runner.evaluate_joint([[placed[index] for index in row] for row in rows], shots=shots)
+            found = {
+                index: one for row, part in zip(rows, parts, strict=True) for index, one in zip(row, part, strict=True)
+            }
+            return [found[index] for index in range(len(requests))]
+        found = self._by_tile(placed, shots)
+        for row in rows:
+            longest = max(row, key=lambda index: found[index].cost.circuits)
+            found |= {index: replace(found[index], cost=Cost()) for index in row if index != longest}
+        return [found[index] for index in range(len(requests))]
+
+    def _by_tile(self, requests: Sequence[Request], shots: int | None) -> dict[int, Evaluation]:
+        """Answers by the place of their request, each register simulated on its own tile.
+
+        PERF: registers of one circuit on the same qubits are parameter sets of one request, and so of one PUB.
+        """
         members: dict[QubitLine | None, dict[MeasurementTask, list[int]]] = {}
         for index, request in enumerate(requests):
-            line = self.tiling.place(request.register)[1]
-            members.setdefault(line, {}).setdefault(request.task, []).append(index)
+            members.setdefault(request.line, {}).setdefault(request.task, []).append(index)
         found: dict[int, Evaluation] = {}
         for line, tasks in members.items():
-            # PERF: registers of one circuit on the same qubits are parameter sets of one request, and so of one PUB.
             merged = [
                 Request(task, np.vstack([requests[index].parameters for index in own])) for task, own in tasks.items()
             ]
@@ -100,10 +110,7 @@ class TiledEvaluator:
             for own, whole in zip(tasks.values(), wholes, strict=True):
                 pieces = whole.split([len(requests[index].parameters) for index in own])
                 found |= dict(zip(own, pieces, strict=True))
-        for row in rows:
-            longest = max(row, key=lambda index: found[index].cost.circuits)
-            found |= {index: replace(found[index], cost=Cost()) for index in row if index != longest}
-        return [found[index] for index in range(len(requests))]
+        return found
 
     def _on(self, line: QubitLine | None) -> Evaluator:
         """What runs circuits on a tile, or joint circuits."""

@@ -19,6 +19,8 @@ from qiskit_qff.model.species_model import RegisterKey
 class Tile:
     """Where a register is measured."""
 
+    register: RegisterKey
+    """Which one."""
     round: int
     """Registers of the same round share a circuit."""
     line: QubitLine | None
@@ -40,13 +42,13 @@ def place_registers(field: ForceField, device: Device | None = None) -> dict[Reg
         bounds = [field.registers[key].bound_program() for key in keys]
         ordered = [keys[index] for index in largest_first(range(len(keys)), bounds)]
         if device is None or device.line is None:
-            tiles |= {key: Tile(first_round, None) for key in ordered}
+            tiles |= {key: Tile(key, first_round, None) for key in ordered}
             first_round += 1
             continue
         tiling = device_tiling(device, size, len(keys))
         for place, key in enumerate(ordered):
             number, line = tiling.place(place)
-            tiles[key] = Tile(first_round + number, line)
+            tiles[key] = Tile(key, first_round + number, line)
         first_round += len(tiling.rounds)
     return {key: tiles[key] for key in field.registers}
 

@@ -182,8 +182,8 @@ def test_a_failed_job_leaves_the_rest_usable_and_is_sent_again(model, tmp_path, 
 class RemoteJob:
     """What the service tells of a job that a simulator ran."""
 
-    def __init__(self, identity, tags, job, lines):
-        self.identity, self.tags, self.job, self.lines, self.lost = identity, tags, job, lines, ""
+    def __init__(self, identity, tags, job, rows):
+        self.identity, self.tags, self.job, self.rows, self.lost = identity, tags, job, rows, ""
 
     def job_id(self):
         return self.identity
@@ -225,9 +225,9 @@ def service(monkeypatch):
     Service.sent = []
     send = PrimitiveEvaluator.submit_joint
 
-    def recorded(self, rows, lines, *, shots):
-        tags, job = list(self.estimator.options.environment.job_tags), send(self, rows, lines, shots=shots)
-        Service.sent.append(RemoteJob(f"remote-{len(Service.sent)}", tags, job, lines))
+    def recorded(self, rows, *, shots):
+        tags, job = list(self.estimator.options.environment.job_tags), send(self, rows, shots=shots)
+        Service.sent.append(RemoteJob(f"remote-{len(Service.sent)}", tags, job, rows))
         return Service.sent[-1]
 
     monkeypatch.setattr(PrimitiveEvaluator, "submit_joint", recorded)
@@ -252,7 +252,7 @@ def test_ibm_device_is_resumed_without_paying_twice(model, tmp_path, capsys, mon
     # The ids were on disk before anything was waited for.
     assert [run.state(job) for job in run.jobs] == [job.identity for job in service.sent]
     # Registers are measured where the plan says.
-    measured_on = [line.qubits for job in service.sent for row in job.lines for line in row]
+    measured_on = [request.line.qubits for job in service.sent for row in job.rows for request in row]
     assert set(measured_on) == {tile.line.qubits for tile in run.tiles.values()}
     (directory / "journal.jsonl").write_text((directory / "journal.jsonl").read_text()[:-5])
     monkeypatch.setattr(calibration_run, "fetch", fetch)

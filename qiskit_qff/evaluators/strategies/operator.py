@@ -216,11 +216,7 @@ def is_rank_one(program: CircuitProgram) -> bool:
     """Whether M is w u u^T with a real u: one readout, the projector on the first basis state, of a real circuit."""
     first = np.zeros(2**program.n_qubits)
     first[0] = 1.0
-    return (
-        program.n_readouts == 1
-        and np.array_equal(program.readouts[0], first)
-        and gates_of(program).is_real
-    )
+    return program.n_readouts == 1 and np.array_equal(program.readouts[0], first) and gates_of(program).is_real
 
 
 def programmed_vector(bound: BoundProgram) -> FloatArray:

@@ -83,7 +83,7 @@ def test_failed_extrapolation_falls_back_to_the_lowest_noise():
             return SimpleNamespace(result=lambda: results)
 
     (result,) = PrimitiveEvaluator(Canned(), gaussian_noise=False).evaluate([request_of(1)], shots=1000)
-    fallback = string_set(PROGRAM.readouts).readout_values(np.array([[0.6, 0.2, 0.1]]))
+    fallback = string_set(request_of(1).task).readout_values(np.array([[0.6, 0.2, 0.1]]))
     np.testing.assert_allclose(result.values, fallback)
     # The second string counts the step to the next noise factor as an error.
     assert result.std_errors[0, 2] == pytest.approx(np.hypot(0.02, 0.1), rel=0.05)
@@ -95,7 +95,7 @@ def test_failed_extrapolation_falls_back_to_the_lowest_noise():
 )
 def test_z_strings_reproduce_the_covariance_of_counts(spec, rng):
     request = request_of(2, program=build_program(spec))
-    strings = string_set(request.task.readouts)
+    strings = string_set(request.task)
     diagonals = np.array([np.diag(observable.to_matrix()).real for observable in strings.observables()])
     task = MeasurementTask(request.task.circuit, diagonals)
     exact, values = ExactEvaluator().evaluate([request, Request(task, request.parameters)])

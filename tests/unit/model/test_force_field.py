@@ -61,7 +61,9 @@ def test_energy_is_what_the_circuits_measure(force_field, frames):
         for x in vectors[:4]:
             norm = np.linalg.norm(x)
             state = Statevector(x / norm).evolve(circuit)
-            readouts = [state.expectation_value(observable).real for observable in map(diagonal_observable, program.readouts)]
+            readouts = [
+                state.expectation_value(observable).real for observable in map(diagonal_observable, program.readouts)
+            ]
             measured = norm**2 * float(register.weights @ readouts)
             assert measured == pytest.approx(x @ register.operator_matrix() @ x, abs=1e-10)
 
