@@ -14,7 +14,7 @@ not independent.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -24,7 +24,12 @@ from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError, suggest
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request, total_cost
 from qiskit_qff.evaluators.strategies import density, environment
-from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, evaluate_side_by_side, measure_operators
+from qiskit_qff.evaluators.strategies.operator import (
+    MeasuredOperator,
+    evaluate_side_by_side,
+    exact_operator,
+    measure_operators,
+)
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.sensitivity import Environments, environments
 from qiskit_qff.model.species_model import RegisterKey
@@ -88,13 +93,30 @@ def predict_measured(
     """
     check_strategy(strategy)
     report = progress or _silent
-    measurement = _Measurement(field, evaluator_for, strategy, shots)
-    measurement.calibrate(report)
+    sizes = Counter(register.n_qubits for register in field.registers.values())
+    evaluators = {size: evaluator_for(size, count) for size, count in sizes.items()}
+    operators: dict[RegisterKey, MeasuredOperator] = {}
+    if strategy != "environment":
+        report("operators", 0, 1)
+        bounds = {key: register.bound_program() for key, register in field.registers.items()}
+        operators = dict(zip(bounds, measure_operators(evaluators, list(bounds.values()), shots=shots), strict=True))
+        report("operators", 1, 1)
+    measurement = _Measurement(field, strategy, operators, evaluators, shots)
     predictions = []
     for done, frame in enumerate(frames):
         report("frames", done, len(frames))
         predictions.append(measurement.predict(frame))
-    return MeasuredPredictions(tuple(predictions), measurement.cost)
+    cost = sum((operator.cost for operator in operators.values()), measurement.cost)
+    return MeasuredPredictions(tuple(predictions), cost)
+
+
+def predict_by_operators(
+    field: ForceField, frames: Sequence[Frame], operators: Mapping[RegisterKey, MeasuredOperator]
+) -> list[MeasuredPrediction]:
+    """What operators that were measured before say of frames; other registers are exact."""
+    exact = {key: exact_operator(register.circuit_matrix()) for key, register in field.registers.items()}
+    measurement = _Measurement(field, "operator", exact | dict(operators), {}, None)
+    return [measurement.predict(frame) for frame in frames]
 
 
 def check_strategy(name: str) -> None:
@@ -104,28 +126,21 @@ def check_strategy(name: str) -> None:
 
 
 class _Measurement:
-    """Evaluators, circuits and, where the strategy measures them, matrices of all registers."""
+    """Circuits and, where the strategy measures them, matrices of all registers."""
 
     def __init__(
-        self, field: ForceField, evaluator_for: EvaluatorFactory, strategy: Strategy, shots: int | None
+        self,
+        field: ForceField,
+        strategy: Strategy,
+        operators: Mapping[RegisterKey, MeasuredOperator],
+        evaluators: Mapping[int, Evaluator],
+        shots: int | None,
     ) -> None:
         self.cost = Cost()
-        self._field, self._strategy, self._shots = field, strategy, shots
+        self._field, self._strategy, self._operators = field, strategy, operators
+        self._evaluators, self._shots = evaluators, shots
         self._bound = {key: register.bound_program() for key, register in field.registers.items()}
         self._origins = {key: register.origin() for key, register in field.registers.items()}
-        sizes = Counter(bound.program.n_qubits for bound in self._bound.values())
-        self._evaluators = {size: evaluator_for(size, count) for size, count in sizes.items()}
-        self._operators: dict[RegisterKey, MeasuredOperator] = {}
-
-    def calibrate(self, report: Callable[[str, int, int], None]) -> None:
-        """Measure M of every register, unless each atom is measured by itself."""
-        if self._strategy == "environment":
-            return
-        report("operators", 0, 1)
-        measured = measure_operators(self._evaluators, list(self._bound.values()), shots=self._shots)
-        self._operators = dict(zip(self._bound, measured, strict=True))
-        self.cost += sum((operator.cost for operator in measured), Cost())
-        report("operators", 1, 1)
 
     def predict(self, frame: Frame) -> MeasuredPrediction:
         """Sum over registers, reference energies and core repulsion."""
@@ -184,9 +199,9 @@ class _Measurement:
         energies, gradients = environment.gradients_of(self._bound[key], seen.amplitudes[key], answers, used=used)
         slopes, variances = gradients.values, gradients.std_errors**2
         forces, force_variances = np.zeros((2, seen.force_offset.size))
-        for atom, reach in enumerate(seen.reaches[key]):
-            forces[reach.coordinates] -= reach.rows @ slopes[atom]
-            force_variances[reach.coordinates] += reach.rows**2 @ variances[atom]
+        for atom, (coordinates, rows) in enumerate(seen.reaches[key]):
+            forces[coordinates] -= rows @ slopes[atom]
+            force_variances[coordinates] += rows**2 @ variances[atom]
         virial, virial_variances = (
             np.einsum("iaj,ij->a", strains, part)
             for strains, part in ((seen.strains[key], slopes), (seen.strains[key] ** 2, variances))

@@ -136,6 +136,11 @@ def vector_operator(
     return MeasuredOperator(weight * np.outer(kept, kept), half + half.transpose(0, 2, 1), variances, cost, modes)
 
 
+def exact_operator(matrix: FloatArray) -> MeasuredOperator:
+    """A matrix without errors."""
+    return MeasuredOperator(matrix, np.zeros((0, *matrix.shape)), np.zeros(0), Cost())
+
+
 def pair_requests(bound: BoundProgram) -> list[Request]:
     """What has to be measured to know any M: one request per preparation circuit of pair states."""
     program = bound.program
