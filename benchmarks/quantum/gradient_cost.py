@@ -24,9 +24,10 @@ from qiskit_machine_learning.gradients import ParamShiftEstimatorGradient
 from qiskit_qff import train
 from qiskit_qff.circuit.ansatz import diagonal_observable
 from qiskit_qff.encoding.tree import loader_angles, loader_circuit, tree_layout
+from qiskit_qff.evaluators.cutout import ANYWHERE
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.strategies.readouts import measure_registers
-from qiskit_qff.evaluators.tiling import TiledEvaluator, without_device
+from qiskit_qff.evaluators.tiling import TiledEvaluator
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.reading import read_frames
 
@@ -38,7 +39,7 @@ def ours(field, amplitudes, evaluator):
     """Derivatives of the energy by all angles, and what was executed."""
     bounds = {key: register.bound_program() for key, register in field.registers.items()}
     (size,) = {bound.program.n_qubits for bound in bounds.values()}
-    tiled = TiledEvaluator(without_device(len(bounds)), lambda _: evaluator)
+    tiled = TiledEvaluator([ANYWHERE] * len(bounds), lambda _: evaluator)
     circuits = [(bound.program, bound.theta) for bound in bounds.values()]
     measured, cost = measure_registers({size: tiled}, circuits, slopes=True)
     return {

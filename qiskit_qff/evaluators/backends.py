@@ -21,13 +21,13 @@ from qiskit.primitives import StatevectorEstimator
 from qiskit.providers import BackendV2
 
 from qiskit_qff.errors import BackendError, ConfigError, suggest
-from qiskit_qff.evaluators.cutout import QubitLine, best_line, cut_out
+from qiskit_qff.evaluators.cutout import ANYWHERE, Place, QubitLine, best_line, cut_out
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.ibm_account import client_errors, connect
 from qiskit_qff.evaluators.mitigation import MitigationPreset, estimator_options, find_preset
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import DEFAULT_REPETITION_DELAY, Evaluator, TimingModel
-from qiskit_qff.evaluators.tiling import TiledEvaluator, Tiling, tile, without_device
+from qiskit_qff.evaluators.tiling import TiledEvaluator, tile
 
 SIMULATORS = ("exact", "statevector", "aer")
 """Backends without noise of their own."""
@@ -97,14 +97,14 @@ def build_evaluator(
     alone = evaluator_on(None)  # refuses what the device can't do before anything is paid
     if n_registers == 1 or whole.line is None:
         return _side_by_side(alone, n_registers)
-    return TiledEvaluator(device_tiling(whole, n_qubits, n_registers), evaluator_on, is_joint=not whole.is_local)
+    return TiledEvaluator(places_on(whole, n_qubits, n_registers), evaluator_on, is_joint=not whole.is_local)
 
 
 def _side_by_side(evaluator: Evaluator, n_registers: int) -> Evaluator:
     """One evaluator for several registers, which simulates them one by one and counts joint circuits."""
     if n_registers == 1:
         return evaluator
-    return TiledEvaluator(without_device(n_registers), lambda _: evaluator)
+    return TiledEvaluator([ANYWHERE] * n_registers, lambda _: evaluator)
 
 
 def evaluators_for(
@@ -127,8 +127,8 @@ def evaluators_for(
     )
 
 
-def device_tiling(device: Device, n_qubits: int, n_registers: int) -> Tiling:
-    """Tiles of a fake or real device for registers of one size."""
+def places_on(device: Device, n_qubits: int, n_registers: int) -> list[Place]:
+    """Places on a fake or real device for registers of one size."""
     backend = _fake_backend(device.name) if device.is_local else device.backend
     with client_errors(f"'{device.name}' did not describe its qubits"):
         return tile(backend.target, n_qubits, n_registers)

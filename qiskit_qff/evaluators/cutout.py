@@ -50,6 +50,20 @@ class QubitLine:
     """Expected error of a circuit, the quantity that is minimised."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a register is measured."""
+
+    round: int = 0
+    """Registers of the same round are measured side by side in one circuit."""
+    line: QubitLine | None = None
+    """Its qubits; None where they are not chosen."""
+
+
+ANYWHERE = Place()
+"""On qubits that nobody chose, beside all other registers."""
+
+
 class CutOutBackend(BackendV2):
     """A device that consists of some qubits of another one, with their errors; to be simulated, not run."""
 

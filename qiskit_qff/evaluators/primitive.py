@@ -135,7 +135,7 @@ class PrimitiveEvaluator:
 
     def _pub(self, row: Row) -> tuple[QuantumCircuit, ObservablesArray, Any]:
         """One circuit for all registers of a row, the observables of all of them, and all angles."""
-        prepared = [self._prepare(request.task, request.line or self.line) for request in row]
+        prepared = [self._prepare(request.task, request.place.line or self.line) for request in row]
         observables = ObservablesArray.coerce([[one] for _, own in prepared for one in own])
         if len(row) == 1:
             return prepared[0][0], observables, row[0].parameters

@@ -15,7 +15,7 @@ import numpy as np
 from qiskit import QuantumCircuit
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.evaluators.cutout import QubitLine
+from qiskit_qff.evaluators.cutout import ANYWHERE, Place
 
 DEFAULT_REPETITION_DELAY = 250e-6
 """What IBM documents for its Eagle and Heron processors, in s; Nighthawk ones state 1 to 4 ms."""
@@ -81,8 +81,8 @@ class Request:
     """Radians, shape ``(batch, n_parameters)``."""
     register: int = 0
     """Which of several registers, measured side by side, it belongs to."""
-    line: QubitLine | None = None
-    """Where on a device it is measured; by default where the evaluator finds best."""
+    place: Place = ANYWHERE
+    """Where on a device that is; by default where the evaluator finds best."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,14 +27,16 @@ from qiskit.primitives import StatevectorEstimator
 from qiskit_qff.durable import SUFFIX, Journal, atomic_file, read_arrays, read_journal, read_json, write_atomically
 from qiskit_qff.errors import BackendError, ConfigError
 from qiskit_qff.evaluators.backends import NOISELESS, Device, check_noiseless, device_evaluator, find_device
+from qiskit_qff.evaluators.cutout import ANYWHERE, Place
 from qiskit_qff.evaluators.ibm_account import client_errors, connect, opened_mode, redact
 from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator, read_row
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Request, TimingModel
 from qiskit_qff.evaluators.strategies.operator import assemble_operator, operator_requests
+from qiskit_qff.evaluators.tiling import joint_rows
 from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.placement import Tile, place_registers
+from qiskit_qff.model.placement import place_registers
 from qiskit_qff.model.quantum_cost import two_qubit_depths
 from qiskit_qff.model.species_model import RegisterKey
 
@@ -91,7 +93,7 @@ class Plan(BaseModel):
     settings: Settings
     date: str
     """When the run was planned."""
-    tiles: tuple[Tile, ...]
+    places: tuple[tuple[RegisterKey, Place], ...]
     """Qubits of each register, with their error rates at that time."""
     jobs: tuple[PlannedJob, ...]
 
@@ -111,18 +113,13 @@ class Run:
         return self.plan.jobs
 
     @cached_property
-    def tiles(self) -> dict[RegisterKey, Tile]:
-        """Where each register is measured."""
-        return {tile.register: tile for tile in self.plan.tiles}
-
-    @cached_property
-    def requests(self) -> list[tuple[RegisterKey, Request]]:
-        """What has to be measured, each on the qubits of its register."""
-        return [(key, replace(request, line=self.tiles[key].line)) for key, request in operator_plan(self.field)]
+    def requests(self) -> list[Request]:
+        """What has to be measured, and where."""
+        return operator_plan(self.field, dict(self.plan.places))
 
     def rows(self, job: PlannedJob) -> list[list[Request]]:
         """The joint circuits of a job."""
-        return [[self.requests[index][1] for index in row] for row in job.rows]
+        return [[self.requests[index] for index in row] for row in job.rows]
 
     def tag(self, job: PlannedJob) -> str:
         """Tag under which the server knows a job."""
@@ -143,32 +140,25 @@ class Run:
             journal.enter(f"job {job.index}", state)
 
 
-def operator_plan(field: ForceField) -> list[tuple[RegisterKey, Request]]:
+def operator_plan(field: ForceField, places: Mapping[RegisterKey, Place]) -> list[Request]:
     """What has to be measured to know M of every register, register by register."""
     return [
-        (key, request)
-        for key, register in field.registers.items()
+        replace(request, register=number, place=places[key])
+        for number, (key, register) in enumerate(field.registers.items())
         for request in operator_requests(register.bound_program())
     ]
 
 
-def plan_jobs(field: ForceField, settings: Settings, tiles: Mapping[RegisterKey, Tile]) -> tuple[PlannedJob, ...]:
+def plan_jobs(field: ForceField, settings: Settings, places: Mapping[RegisterKey, Place]) -> tuple[PlannedJob, ...]:
     """Distribute what has to be measured over jobs of a limited number of circuits and executions."""
-    sets_per_job = min(MOST_SETS, JobLimits().sets_per_job(settings.shots))
-    rows: dict[tuple[int, int], list[int]] = {}
-    sizes: Counter[tuple[int, int]] = Counter()
-    seen: Counter[RegisterKey] = Counter()
-    for index, (key, request) in enumerate(operator_plan(field)):
-        row = tiles[key].round, seen[key]
-        rows.setdefault(row, []).append(index)
-        sizes[row] = max(sizes[row], len(request.parameters))
-        seen[key] += 1
+    sets_per_job, requests = min(MOST_SETS, JobLimits().sets_per_job(settings.shots)), operator_plan(field, places)
     jobs = [PlannedJob(0, (), 0)]
-    for row, members in rows.items():
-        if jobs[-1].rows and jobs[-1].circuits + sizes[row] > sets_per_job:
+    for row in joint_rows(requests):
+        size = max(len(requests[index].parameters) for index in row)
+        if jobs[-1].rows and jobs[-1].circuits + size > sets_per_job:
             jobs.append(PlannedJob(len(jobs), (), 0))
         last = jobs.pop()
-        jobs.append(PlannedJob(last.index, (*last.rows, tuple(members)), last.circuits + sizes[row]))
+        jobs.append(PlannedJob(last.index, (*last.rows, tuple(row)), last.circuits + size))
     return tuple(jobs)
 
 
@@ -213,7 +203,7 @@ def planned_run(model: Path, directory: Path, settings: Settings, say: Say) -> R
     others = [path.name for path in directory.glob("*") if path.name not in beginnings and path.suffix != SUFFIX]
     if others or (copy.exists() and copy.read_bytes() != content):
         raise ConfigError(f"{directory} holds other files; choose a new directory for the run.")
-    tiles = place_registers(field, find_device(settings.backend, n_qubits=field.n_qubits))
+    places = place_registers(field, find_device(settings.backend, n_qubits=field.n_qubits))
     (directory / "results").mkdir(parents=True, exist_ok=True)
     write_atomically(copy, content)
     plan = Plan(
@@ -222,8 +212,8 @@ def planned_run(model: Path, directory: Path, settings: Settings, say: Say) -> R
         model_sha256=hashlib.sha256(content).hexdigest(),
         settings=settings,
         date=datetime.now(tz=UTC).isoformat(timespec="seconds"),
-        tiles=tuple(tiles.values()),
-        jobs=plan_jobs(field, settings, tiles),
+        places=tuple(places.items()),
+        jobs=plan_jobs(field, settings, places),
     )
     write_atomically(directory / "run.json", plan.model_dump_json(indent=1))
     say(cost)
@@ -292,12 +282,12 @@ class LocalServer:
         evaluators: dict[tuple[int, ...], PrimitiveEvaluator] = {}
         answers = []
         for request in (one for row in self._run.rows(job) for one in row):
-            size, line = int(request.task.circuit.num_qubits), request.line
+            size, line = int(request.task.circuit.num_qubits), request.place.line
             place = (size,) if line is None else line.qubits
             if place not in evaluators:
                 evaluators[place] = _evaluator(settings, find_device(settings.backend, n_qubits=size, line=line), rng)
             try:
-                answers += evaluators[place].evaluate([replace(request, line=None)])
+                answers += evaluators[place].evaluate([replace(request, place=ANYWHERE)])
             except BackendError as error:
                 raise JobFailedError(f"Job {job.index + 1} failed: {error}") from error
         return answers
@@ -453,23 +443,23 @@ def calibrated_model(directory: Path, *, field: ForceField | None = None) -> For
 
 def measured_operators(run: Run) -> dict[RegisterKey, CalibratedOperator]:
     """Measured operators of all registers whose jobs are complete."""
-    answers: dict[RegisterKey, list[Evaluation]] = {key: [] for key in run.field.registers}
-    ids: dict[RegisterKey, dict[str, None]] = {key: {} for key in run.field.registers}
+    answers: list[list[Evaluation]] = [[] for _ in run.field.registers]
+    ids: list[dict[str, None]] = [{} for _ in run.field.registers]
     for job in run.jobs:
         if not run.result_path(job).exists():
             continue
         job_id, members = run.state(job), [index for row in job.rows for index in row]
         for index, answer in zip(members, _answers(run, job, len(members)), strict=True):
-            key = run.requests[index][0]
-            answers[key].append(answer)
+            number = run.requests[index].register
+            answers[number].append(answer)
             if job_id:
-                ids[key][job_id] = None
-    wanted = Counter(key for key, _ in run.requests)
-    settings, operators = run.plan.settings, {}
-    for key, found in answers.items():
-        if len(found) != wanted[key]:
+                ids[number][job_id] = None
+    wanted = Counter(request.register for request in run.requests)
+    settings, places, operators = run.plan.settings, dict(run.plan.places), {}
+    for number, (key, register) in enumerate(run.field.registers.items()):
+        if len(answers[number]) != wanted[number]:
             continue
-        line = run.tiles[key].line
+        line = places[key].line
         origin = Provenance(
             backend=settings.backend,
             shots=settings.shots,
@@ -480,9 +470,9 @@ def measured_operators(run: Run) -> dict[RegisterKey, CalibratedOperator]:
             qubits=() if line is None else line.qubits,
             two_qubit_errors=() if line is None else line.two_qubit_errors,
             readout_errors=() if line is None else line.readout_errors,
-            job_ids=tuple(ids[key]),
+            job_ids=tuple(ids[number]),
         )
-        operator = assemble_operator(run.field.registers[key].bound_program(), found)
+        operator = assemble_operator(register.bound_program(), answers[number])
         operators[key] = CalibratedOperator.of(operator, origin)
     return operators
 

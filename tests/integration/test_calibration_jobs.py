@@ -64,7 +64,7 @@ def test_a_run_is_sent_here_and_collected_elsewhere(model, tmp_path, capsys):
     assert collect.main([str(tmp_path / "elsewhere")]) == 0
     run = load_run(tmp_path / "elsewhere")
     registers = run.field.registers
-    places = [qubit for tile in run.tiles.values() for qubit in tile.line.qubits]
+    places = [qubit for _, place in run.plan.places for qubit in place.line.qubits]
     assert len(set(places)) == len(places) == sum(register.n_qubits for register in registers.values())
     # One circuit, and one PUB, a setting, whatever the number of registers.
     (n_qubits,) = {register.n_qubits for register in registers.values()}
@@ -252,8 +252,8 @@ def test_ibm_device_is_resumed_without_paying_twice(model, tmp_path, capsys, mon
     # The ids were on disk before anything was waited for.
     assert [run.state(job) for job in run.jobs] == [job.identity for job in service.sent]
     # Registers are measured where the plan says.
-    measured_on = [request.line.qubits for job in service.sent for row in job.rows for request in row]
-    assert set(measured_on) == {tile.line.qubits for tile in run.tiles.values()}
+    measured_on = [request.place.line.qubits for job in service.sent for row in job.rows for request in row]
+    assert set(measured_on) == {place.line.qubits for _, place in run.plan.places}
     (directory / "journal.jsonl").write_text((directory / "journal.jsonl").read_text()[:-5])
     monkeypatch.setattr(calibration_run, "fetch", fetch)
     service.sent[0].lost = "ERROR"

@@ -430,5 +430,9 @@ def _opened(asked: EstimatorConfig, layout: ParameterLayout, rng: np.random.Gene
             )
             for size, count in counts.items()
         }
-        rounds = {size: len(one.tiling.rounds) for size, one in evaluators.items() if isinstance(one, TiledEvaluator)}
+        rounds = {
+            size: 1 + max(place.round for place in one.places)
+            for size, one in evaluators.items()
+            if isinstance(one, TiledEvaluator)
+        }
         yield Machine(evaluators, rounds, timing)
