@@ -24,8 +24,8 @@ from qiskit_machine_learning.gradients import ParamShiftEstimatorGradient
 from qiskit_qff import train
 from qiskit_qff.circuit.ansatz import diagonal_observable
 from qiskit_qff.encoding.tree import loader_angles, loader_circuit, tree_layout
-from qiskit_qff.evaluators.cutout import ANYWHERE
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
+from qiskit_qff.evaluators.protocol import ANYWHERE
 from qiskit_qff.evaluators.strategies.readouts import measure_registers
 from qiskit_qff.evaluators.tiling import TiledEvaluator
 from qiskit_qff.model.config import parse_config

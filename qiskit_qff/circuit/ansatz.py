@@ -40,13 +40,19 @@ MAX_QUBITS, MAX_LAYERS = 10, 1000
 
 
 @dataclass(frozen=True, eq=False)
-class CircuitProgram:
-    """A parametrised circuit U(θ) without measurements and its Z-diagonal readouts."""
+class MeasurementTask:
+    """A parametrised circuit and what is measured at its end."""
 
     circuit: QuantumCircuit
-    """U, with the parameters ``theta[0]``, ``theta[1]``, ...; no measurement."""
+    """Without measurement; its ``parameters``, in Qiskit's order, are the columns of parameter arrays."""
     readouts: FloatArray
     """Diagonals r_k of the readout observables, shape ``(n_readouts, 2**n_qubits)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class CircuitProgram(MeasurementTask):
+    """U(θ) with the parameters ``theta[0]``, ``theta[1]``, ... and its Z-diagonal readouts."""
+
     n_amplitudes: int
     """Number of basis states on which input states live: the first ones, d + 1 of them."""
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -25,7 +25,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import CircuitInstruction, Parameter, ParameterExpression, ParameterVector
 
 from qiskit_qff.array_types import ComplexArray, FloatArray, IntArray
-from qiskit_qff.circuit.ansatz import CircuitProgram
+from qiskit_qff.circuit.ansatz import CircuitProgram, MeasurementTask
 from qiskit_qff.errors import ConfigError
 
 AnyArray = NDArray[np.inexact[Any]]
@@ -214,19 +214,10 @@ def _run_gates(kinds, qubits, matrices, columns):  # type: ignore[no-untyped-def
             _apply_gate(columns[item], kinds[gate], qubits[gate, 0], qubits[gate, 1], matrices[item, gate])
 
 
-class HasCircuit(Protocol):
-    """A program or a measurement task."""
-
-    @property
-    def circuit(self) -> QuantumCircuit:
-        """Without measurement."""
-        ...  # pragma: no cover
-
-
 @lru_cache(maxsize=1024)
-def gates_of(program: HasCircuit) -> GateTable:
-    """Gates of a program or task, read once."""
-    return gate_table(program.circuit)
+def gates_of(task: MeasurementTask) -> GateTable:
+    """Gates of a task, a program for example, read once."""
+    return gate_table(task.circuit)
 
 
 def circuit_matrix(program: CircuitProgram, theta: FloatArray) -> AnyArray:

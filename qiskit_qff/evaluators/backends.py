@@ -21,12 +21,12 @@ from qiskit.primitives import StatevectorEstimator
 from qiskit.providers import BackendV2
 
 from qiskit_qff.errors import BackendError, ConfigError, suggest
-from qiskit_qff.evaluators.cutout import ANYWHERE, Place, QubitLine, best_line, cut_out
+from qiskit_qff.evaluators.cutout import best_line, cut_out
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.ibm_account import client_errors, connect
 from qiskit_qff.evaluators.mitigation import MitigationPreset, estimator_options, find_preset
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.protocol import DEFAULT_REPETITION_DELAY, Evaluator, TimingModel
+from qiskit_qff.evaluators.protocol import ANYWHERE, DEFAULT_REPETITION_DELAY, Evaluator, Place, QubitLine, TimingModel
 from qiskit_qff.evaluators.tiling import TiledEvaluator, tile
 
 SIMULATORS = ("exact", "statevector", "aer")

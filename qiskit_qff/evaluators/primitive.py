@@ -23,12 +23,11 @@ from qiskit.quantum_info import SparsePauliOp
 from qiskit.transpiler import generate_preset_pass_manager
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.circuit.ansatz import diagonal_observable
+from qiskit_qff.circuit.ansatz import MeasurementTask, diagonal_observable
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.cutout import QubitLine
 from qiskit_qff.evaluators.ibm_account import client_errors
 from qiskit_qff.evaluators.mitigation import device_noise_model
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, MeasurementTask, Request, TimingModel
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, QubitLine, Request, TimingModel, check_shots
 from qiskit_qff.evaluators.z_strings import RESULT_ARRAYS, read_readouts, read_strings, string_set
 
 Row = Sequence[Request]
@@ -96,7 +95,9 @@ class PrimitiveEvaluator:
         The first answer of each row carries what the row cost.
         """
         used = self.shots if shots is None else shots
-        self._check_shots(used)
+        if used is None and not self.gaussian_noise:
+            raise ConfigError("This estimator samples: state the number of shots per circuit.")
+        check_shots(used)
         counts, padded = [_n_sets(row) for row in rows], [_padded(row) for row in rows]
         jobs = _jobs(counts, self.limits.sets_per_job(used))
         found: list[list[list[Answer]]] = [[] for _ in rows]
@@ -146,13 +147,6 @@ class PrimitiveEvaluator:
             whole.compose(circuit.assign_parameters(dict(zip(circuit.parameters, own, strict=True))), inplace=True)
             values[own] = request.parameters
         return whole, observables, values
-
-    def _check_shots(self, shots: int | None) -> None:
-        """Refuse numbers of shots that cannot be run."""
-        if shots is None and not self.gaussian_noise:
-            raise ConfigError("This estimator samples: state the number of shots per circuit.")
-        if shots is not None and shots < 1:
-            raise ConfigError(f"The number of shots must be positive; {shots} was given.")
 
     def _prepare(self, task: MeasurementTask, line: QubitLine | None) -> tuple[QuantumCircuit, list[SparsePauliOp]]:
         """The circuit of a task, transpiled once for a line of qubits, and its observables one by one."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from qiskit import QuantumCircuit
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.evaluators.cutout import ANYWHERE, Place
+from qiskit_qff.circuit.ansatz import MeasurementTask
+from qiskit_qff.errors import ConfigError
 
 DEFAULT_REPETITION_DELAY = 250e-6
 """What IBM documents for its Eagle and Heron processors, in s; Nighthawk ones state 1 to 4 ms."""
@@ -62,14 +62,32 @@ class TimingModel:
         return jobs * self.job_overhead + shots * self.mitigation_factor * per_shot
 
 
-@dataclass(frozen=True, eq=False)
-class MeasurementTask:
-    """A circuit that prepares a state and processes it, and the readouts at its end."""
+@dataclass(frozen=True)
+class QubitLine:
+    """A chain of connected qubits of a device."""
 
-    circuit: QuantumCircuit
-    """Without measurement; its ``parameters``, in Qiskit's order, are the columns of parameter arrays."""
-    readouts: FloatArray
-    """Diagonals of the readout observables, shape ``(n_readouts, 2**n_qubits)``."""
+    qubits: tuple[int, ...]
+    """Physical qubits, in the order of the chain."""
+    two_qubit_errors: tuple[float, ...]
+    """Error of the gate on each bond."""
+    readout_errors: tuple[float, ...]
+    """Readout error of each qubit."""
+    score: float
+    """Expected error of a circuit, the quantity that is minimised."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a register is measured."""
+
+    round: int = 0
+    """Registers of the same round are measured side by side in one circuit."""
+    line: QubitLine | None = None
+    """Its qubits; None where they are not chosen."""
+
+
+ANYWHERE = Place()
+"""On qubits that nobody chose, beside all other registers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,3 +160,9 @@ class Evaluator(Protocol):
 def total_cost(evaluations: Sequence[Evaluation]) -> Cost:
     """Sum of the costs."""
     return sum((evaluation.cost for evaluation in evaluations), Cost())
+
+
+def check_shots(shots: int | None) -> None:
+    """Refuse numbers of shots that are not positive."""
+    if shots is not None and shots < 1:
+        raise ConfigError(f"The number of shots must be positive; {shots} was given.")

@@ -18,10 +18,9 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.circuit.ansatz import CircuitProgram
+from qiskit_qff.circuit.ansatz import CircuitProgram, MeasurementTask
 from qiskit_qff.circuit.compiled import gates_of, untied_circuit
 from qiskit_qff.encoding.tree import loader_angles, loader_circuit, tree_layout
-from qiskit_qff.evaluators.protocol import MeasurementTask
 
 
 @lru_cache(maxsize=64)

@@ -18,10 +18,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from qiskit.transpiler import Target
 
+from qiskit_qff.circuit.ansatz import MeasurementTask
 from qiskit_qff.errors import BackendError
-from qiskit_qff.evaluators.cutout import Place, QubitLine, chains
+from qiskit_qff.evaluators.cutout import chains
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, MeasurementTask, Request
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Place, QubitLine, Request
 
 
 def tile(target: Target, n_qubits: int, n_registers: int) -> list[Place]:

@@ -20,9 +20,8 @@ import numpy as np
 from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_qff.array_types import FloatArray, IntArray
-from qiskit_qff.circuit.ansatz import walsh_signs
+from qiskit_qff.circuit.ansatz import MeasurementTask, walsh_signs
 from qiskit_qff.errors import BackendError
-from qiskit_qff.evaluators.protocol import MeasurementTask
 
 Arrays = Mapping[str, FloatArray]
 """Data of a PUB by name, shape ``(n_observables, batch)``; of noise factors with one more axis."""

@@ -27,11 +27,10 @@ from qiskit.primitives import StatevectorEstimator
 from qiskit_qff.durable import SUFFIX, Journal, atomic_file, read_arrays, read_journal, read_json, write_atomically
 from qiskit_qff.errors import BackendError, ConfigError
 from qiskit_qff.evaluators.backends import NOISELESS, Device, check_noiseless, device_evaluator, find_device
-from qiskit_qff.evaluators.cutout import ANYWHERE, Place
 from qiskit_qff.evaluators.ibm_account import client_errors, connect, opened_mode, redact
 from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator, read_row
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, Request, TimingModel
+from qiskit_qff.evaluators.protocol import ANYWHERE, Cost, Evaluation, Place, Request, TimingModel
 from qiskit_qff.evaluators.strategies.operator import assemble_operator, operator_requests
 from qiskit_qff.evaluators.tiling import joint_rows
 from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance

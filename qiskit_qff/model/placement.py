@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from qiskit_qff.evaluators.backends import Device, places_on
-from qiskit_qff.evaluators.cutout import ANYWHERE, Place
+from qiskit_qff.evaluators.protocol import ANYWHERE, Place
 from qiskit_qff.evaluators.strategies.operator import largest_first
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.species_model import RegisterKey

@@ -29,11 +29,11 @@ import numpy as np
 from qiskit import QuantumCircuit
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.circuit.ansatz import BoundProgram, CircuitProgram, z_diagonals
+from qiskit_qff.circuit.ansatz import BoundProgram, CircuitProgram, MeasurementTask, z_diagonals
 from qiskit_qff.circuit.compiled import circuit_matrix, gates_of, untied_circuit
 from qiskit_qff.encoding.preparation import vector_angles, vector_circuit
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Measured, MeasurementTask, Request, total_cost
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Measured, Request, total_cost
 from qiskit_qff.evaluators.tasks import pair_angles, pair_task, with_rotations
 
 MOST_STEPS = 100
