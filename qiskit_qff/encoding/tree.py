@@ -59,21 +59,11 @@ def qubits_for(n_amplitudes: int) -> int:
     return (n_amplitudes - 1).bit_length()
 
 
-def amplitude_vectors(features: FloatArray, *, n_qubits: int | None = None) -> FloatArray:
-    """Vectors ``x = (1, y, 0...)``, shape ``(batch, 2**n_qubits)``, for features y ``(batch, d)``.
-
-    The register is the smallest that fits unless ``n_qubits`` is given.
-    """
-    batch, n_features = features.shape
-    qubits = qubits_for(n_features + 1) if n_qubits is None else n_qubits
-    if n_features + 1 > 2**qubits:
-        raise ConfigError(
-            f"{n_features} features and the constant need {qubits_for(n_features + 1)} qubits, not {qubits}. "
-            "Select fewer channels or use more qubits."
-        )
-    vectors = np.zeros((batch, 2**qubits))
+def amplitude_vectors(features: FloatArray, *, n_qubits: int) -> FloatArray:
+    """Vectors ``x = (1, y, 0...)``, shape ``(batch, 2**n_qubits)``, for features y ``(batch, d)``."""
+    vectors = np.zeros((len(features), 2**n_qubits))
     vectors[:, 0] = 1.0
-    vectors[:, 1 : n_features + 1] = features
+    vectors[:, 1 : features.shape[1] + 1] = features
     return vectors
 
 

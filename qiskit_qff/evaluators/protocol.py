@@ -36,6 +36,10 @@ class Cost:
         """Cost of both."""
         return Cost(self.circuits + other.circuits, self.shots + other.shots, self.seconds + other.seconds)
 
+    def __mul__(self, count: float) -> Cost:
+        """So many of them, or a share."""
+        return Cost(round(self.circuits * count), round(self.shots * count), self.seconds * count)
+
 
 @dataclass(frozen=True)
 class TimingModel:
@@ -126,14 +130,11 @@ class Evaluation:
     def split(self, counts: Sequence[int]) -> list[Evaluation]:
         """The batch in parts of some lengths, each with its share of the cost."""
         stops = np.cumsum(counts)
-        shares = [count / max(1, len(self.values)) for count in counts]
+        parts = [slice(stop - count, stop) for count, stop in zip(counts, stops, strict=True)]
+        share = 1.0 / max(1, len(self.values))
         return [
-            Evaluation(
-                self.values[stop - count : stop],
-                self.covariances[stop - count : stop],
-                Cost(round(self.cost.circuits * share), round(self.cost.shots * share), self.cost.seconds * share),
-            )
-            for count, stop, share in zip(counts, stops, shares, strict=True)
+            Evaluation(self.values[part], self.covariances[part], self.cost * (count * share))
+            for part, count in zip(parts, counts, strict=True)
         ]
 
 

@@ -4,7 +4,7 @@ Every rotation of U gets a parameter of its own (``rotation[r]``), whatever the 
 two-term parameter shift holds for each of them; the angles follow as :math:`A\theta + b`. Two preparations:
 
 - *loader*: the rotation tree, any real state; parameters ``phi``;
-- *pair*: the states :math:`(|j\rangle \pm |k\rangle)/\sqrt 2` of one difference mask :math:`j \oplus k`, and all basis
+- *pair*: the states :math:`(|j\rangle + |k\rangle)/\sqrt 2` of one difference mask :math:`j \oplus k`, and all basis
   states; one RY per qubit (``beta``) and a chain of CNOT gates over the qubits of the mask, one fewer than it has.
 """
 
@@ -51,8 +51,8 @@ def with_rotations(program: CircuitProgram, preparation: FloatArray, theta: Floa
     return np.hstack([preparation, np.broadcast_to(rotations, (len(preparation), len(rotations)))])
 
 
-def pair_angles(n_qubits: int, first: int, mask: int, sign: float) -> FloatArray:
-    r"""Angles ``beta`` of :math:`(|j\rangle + s|j \oplus mask\rangle)/\sqrt 2`, or of the basis state if mask is 0."""
+def pair_angles(n_qubits: int, first: int, mask: int) -> FloatArray:
+    r"""Angles ``beta`` of :math:`(|j\rangle + |j \oplus mask\rangle)/\sqrt 2`, or of the basis state if mask is 0."""
     bits = np.array([first >> qubit & 1 for qubit in range(n_qubits)], dtype=float)
     qubits = _bits(mask)
     # The CNOT chain adds to each qubit of the mask what its predecessor holds at the end: take it off beforehand.
@@ -60,7 +60,7 @@ def pair_angles(n_qubits: int, first: int, mask: int, sign: float) -> FloatArray
         bits[target] = (bits[target] + bits[control]) % 2
     angles = np.pi * bits
     if qubits:
-        angles[qubits[0]] = sign * np.pi / 2
+        angles[qubits[0]] = np.pi / 2
     return np.asarray(angles)
 
 

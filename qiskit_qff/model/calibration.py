@@ -9,7 +9,6 @@ and atoms are not independent, because they share one :math:`\delta M`.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -21,7 +20,7 @@ from qiskit_qff.evaluators.protocol import Cost
 from qiskit_qff.evaluators.strategies.operator import measure_operators
 from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.measured import EvaluatorFactory, MeasuredPrediction, predict_by_operators
+from qiskit_qff.model.measured import EvaluatorFactory, MeasuredPrediction, evaluators_of, predict_by_operators
 from qiskit_qff.model.metrics import MEV_PER_EV, root_mean_square, six_components
 from qiskit_qff.structures.frame import Frame
 
@@ -44,9 +43,7 @@ def calibrate(
     """
     registers = field.registers
     bounds = [register.bound_program() for register in registers.values()]
-    sizes = Counter(bound.program.n_qubits for bound in bounds)
-    evaluators = {size: evaluator_for(size, count) for size, count in sizes.items()}
-    operators = measure_operators(evaluators, bounds, shots=provenance.shots)
+    operators = measure_operators(evaluators_of(field, evaluator_for), bounds, shots=provenance.shots)
     changed = {
         key: replace(register, measured=CalibratedOperator.of(operator, provenance))
         for (key, register), operator in zip(registers.items(), operators, strict=True)

@@ -93,8 +93,7 @@ def predict_measured(
     """
     check_strategy(strategy)
     report = progress or _silent
-    sizes = Counter(register.n_qubits for register in field.registers.values())
-    evaluators = {size: evaluator_for(size, count) for size, count in sizes.items()}
+    evaluators = evaluators_of(field, evaluator_for)
     operators: dict[RegisterKey, MeasuredOperator] = {}
     if strategy != "environment":
         report("operators", 0, 1)
@@ -108,6 +107,12 @@ def predict_measured(
         predictions.append(measurement.predict(frame))
     cost = sum((operator.cost for operator in operators.values()), measurement.cost)
     return MeasuredPredictions(tuple(predictions), cost)
+
+
+def evaluators_of(field: ForceField, evaluator_for: EvaluatorFactory) -> dict[int, Evaluator]:
+    """Evaluators of all registers of a force field, by number of qubits."""
+    sizes = Counter(register.n_qubits for register in field.registers.values())
+    return {size: evaluator_for(size, count) for size, count in sizes.items()}
 
 
 def predict_by_operators(

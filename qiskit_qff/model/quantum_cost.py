@@ -31,7 +31,7 @@ from qiskit_qff.errors import BackendError, DataError
 from qiskit_qff.evaluators.backends import NOISELESS, Device, device_evaluator, find_device
 from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
-from qiskit_qff.evaluators.strategies.operator import n_circuits, operator_requests
+from qiskit_qff.evaluators.strategies.operator import operator_requests
 from qiskit_qff.evaluators.tasks import loader_task
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.placement import place_registers, rounds_of
@@ -90,7 +90,7 @@ def _of_register(register: Register, n_atoms: int, n_frames: int) -> dict[str, t
     """Circuits of one register by itself, in the order of :data:`QUANTITIES`."""
     bound = register.bound_program()
     size = bound.program.n_amplitudes
-    once = n_circuits(bound)
+    once = sum(len(request.parameters) for request in operator_requests(bound))
     shifted = 2 * len(gates_of(bound.program).rotations) + 1
     forces = n_atoms * (2 * register.n_features + 1)
     return {

@@ -85,7 +85,7 @@ class TrainingPlan:
     @property
     def total(self) -> Cost:
         """The whole run."""
-        return self.before + _times(self.step, self.n_steps) + self.after
+        return self.before + self.step * self.n_steps + self.after
 
 
 @dataclass(frozen=True)
@@ -379,10 +379,10 @@ def _planned(loss: MeasuredLoss, asked: EstimatorConfig, machine: Machine) -> Tr
     """Count what a run will measure."""
     value, full = (loss.cost(slopes=slopes, n_circuits=machine.n_circuits) for slopes in (False, True))
     n_ends = 1 + (_averaged_steps(asked) > 1) + (asked.start != "scratch")
-    after = full + _times(value, n_ends if n_ends > 1 else 0)
+    after = full + value * (n_ends if n_ends > 1 else 0)
     if asked.optimizer == "spsa":
         calibration = 0 if asked.learning_rate is not None else SPSA_CALIBRATION
-        return TrainingPlan(_times(value, 2), _times(value, 1 + calibration), after, asked.steps)
+        return TrainingPlan(value * 2, value * (1 + calibration), after, asked.steps)
     return TrainingPlan(full, full, after, asked.steps)
 
 
@@ -390,11 +390,6 @@ def _averaged_steps(asked: EstimatorConfig) -> int:
     """Number of last steps whose angles are averaged."""
     part = AVERAGED_PART.get(asked.optimizer)
     return 1 if part is None else max(1, asked.steps // part)
-
-
-def _times(cost: Cost, count: int) -> Cost:
-    """So many of them."""
-    return Cost(cost.circuits * count, cost.shots * count, cost.seconds * count)
 
 
 def _beginning(objective: Objective, asked: EstimatorConfig, start: FloatArray, seed: int) -> dict[str, Any]:
