@@ -23,7 +23,7 @@ from qiskit_machine_learning.gradients import ParamShiftEstimatorGradient
 
 from qiskit_qff import train
 from qiskit_qff.circuit.ansatz import diagonal_observable
-from qiskit_qff.encoding.tree import loader_angles, loader_circuit, tree_layout
+from qiskit_qff.encoding.tree import loader_angles, loader_circuit
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import ANYWHERE
 from qiskit_qff.evaluators.strategies.readouts import measure_registers
@@ -55,7 +55,7 @@ def theirs(field, amplitudes, estimator):
     for key, register in field.registers.items():
         bound, x = register.bound_program(), amplitudes[key]
         program, angles = bound.program, list(bound.program.circuit.parameters)
-        layout = tree_layout(program.n_amplitudes)
+        layout = program.n_amplitudes
         if program not in joined:
             joined[program] = loader_circuit(program.n_amplitudes).compose(program.circuit)
         observable = diagonal_observable(bound.weights @ program.readouts)

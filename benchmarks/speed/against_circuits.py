@@ -33,7 +33,7 @@ from qiskit_aer.primitives import EstimatorV2
 
 from qiskit_qff import train
 from qiskit_qff.circuit.ansatz import diagonal_observable
-from qiskit_qff.encoding.tree import loader_angles, loader_circuit, tree_layout
+from qiskit_qff.encoding.tree import loader_angles, loader_circuit
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.strategies.environment import gradient_requests, gradients_of
 from qiskit_qff.model.config import OptimizerConfig, TrainConfig
@@ -52,7 +52,7 @@ class Circuits:
         self.parts = []
         for key, amplitudes in field.amplitudes(frame).items():
             bound = field.registers[key].bound_program()
-            layout = tree_layout(bound.program.n_amplitudes)
+            layout = bound.program.n_amplitudes
             loader = loader_circuit(bound.program.n_amplitudes)
             ansatz = bound.program.circuit
             circuit = loader.compose(ansatz.assign_parameters(dict(zip(ansatz.parameters, bound.theta, strict=True))))

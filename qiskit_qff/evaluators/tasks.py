@@ -20,7 +20,7 @@ from qiskit.circuit import ParameterVector
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import CircuitProgram, MeasurementTask
 from qiskit_qff.circuit.compiled import gates_of, untied_circuit
-from qiskit_qff.encoding.tree import loader_angles, loader_circuit, tree_layout
+from qiskit_qff.encoding.tree import loader_angles, loader_circuit
 
 
 @lru_cache(maxsize=64)
@@ -42,7 +42,7 @@ def pair_task(program: CircuitProgram, mask: int) -> MeasurementTask:
 
 def loader_parameters(program: CircuitProgram, states: FloatArray, theta: FloatArray) -> FloatArray:
     """Parameters of :func:`loader_task` for states of any norm, ``(batch, 2**n)``."""
-    return with_rotations(program, loader_angles(tree_layout(program.n_amplitudes), states), theta)
+    return with_rotations(program, loader_angles(program.n_amplitudes, states), theta)
 
 
 def with_rotations(program: CircuitProgram, preparation: FloatArray, theta: FloatArray) -> FloatArray:

@@ -12,7 +12,6 @@ from qiskit_qff.encoding.tree import (
     loader_angles,
     loader_circuit,
     qubits_for,
-    tree_layout,
 )
 
 
@@ -31,7 +30,7 @@ def random_vectors(n_amplitudes, seed, *, batch=3, zeros=0):
 def test_loader_prepares_its_vector_signs_included(n_amplitudes):
     circuit = loader_circuit(n_amplitudes)
     vectors = random_vectors(n_amplitudes, 7, zeros=2)
-    for vector, angles in zip(vectors, loader_angles(tree_layout(n_amplitudes), vectors), strict=True):
+    for vector, angles in zip(vectors, loader_angles(n_amplitudes, vectors), strict=True):
         prepared = Statevector(circuit.assign_parameters(angles))
         np.testing.assert_allclose(prepared.data, vector / np.linalg.norm(vector), atol=1e-12)
 
