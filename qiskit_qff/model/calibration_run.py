@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -337,33 +337,14 @@ class RuntimeServer:
         ]
 
 
-def collecting_server(run: Run) -> LocalServer | RuntimeServer:
-    """The server of a run, to fetch results from."""
-    return RuntimeServer(run) if run.plan.settings.backend.startswith("ibm_") else LocalServer(run)
-
-
-@contextmanager
-def sending_server(run: Run) -> Iterator[LocalServer | RuntimeServer]:
-    """The server of a run, ready to take jobs, in the Session or Batch that the settings ask for."""
-    device = find_device(run.plan.settings.backend, n_qubits=run.field.n_qubits)
-    if device.is_local:
-        yield LocalServer(run)
-        return
-    with opened_mode(device.backend, run.plan.settings.mode) as mode:
-        yield RuntimeServer(run, device, mode=mode)
-
-
 # --- sending and fetching ---------------------------------------------------------------------------------------------
 
 
 def calibrate_by_jobs(model: Path, directory: Path, settings: Settings, say: Say) -> tuple[ForceField, Run]:
     """The calibrated model, every operator measured in jobs, and the run; goes on where an earlier call left off."""
     run = planned_run(model, directory, settings, say)
-    with sending_server(run) as server:
-        submit_missing(run, server, say)
-    if isinstance(server, RuntimeServer):
-        say(f"job ids are in {directory}; the same command goes on after an interruption")
-    missing = fetch(run, server, say, wait=True)
+    submit_missing(run, say)
+    missing = fetch(run, say, wait=True)
     if missing:
         numbers = ", ".join(str(index + 1) for index in missing)
         raise BackendError(
@@ -374,22 +355,29 @@ def calibrate_by_jobs(model: Path, directory: Path, settings: Settings, say: Say
     return calibrated_model(directory), run
 
 
-def submit_missing(run: Run, server: LocalServer | RuntimeServer, say: Say) -> None:
-    """Send every job that was not sent yet or has failed; jobs without an id are found by their tag."""
-    for job in run.jobs:
-        state = run.state(job)
-        if state or run.result_path(job).exists():
-            continue
-        found = None if state is None else server.find(job)
-        if found is None:
-            run.enter(job, "")
-            found = server.submit(job)
-        run.enter(job, found)
-        say(f"job {job.index + 1}/{len(run.jobs)}: {job.circuits} circuits, id {found}")
+def submit_missing(run: Run, say: Say) -> None:
+    """Send every job that was not sent yet or has failed, in the Session or Batch that the settings ask for."""
+    settings = run.plan.settings
+    device = find_device(settings.backend, n_qubits=run.field.n_qubits)
+    with opened_mode(device.backend, "job" if device.is_local else settings.mode) as mode:
+        server = LocalServer(run) if device.is_local else RuntimeServer(run, device, mode=mode)
+        for job in run.jobs:
+            state = run.state(job)
+            if state or run.result_path(job).exists():
+                continue
+            found = None if state is None else server.find(job)  # its id may have been lost
+            if found is None:
+                run.enter(job, "")
+                found = server.submit(job)
+            run.enter(job, found)
+            say(f"job {job.index + 1}/{len(run.jobs)}: {job.circuits} circuits, id {found}")
+    if not device.is_local:
+        say(f"job ids are in {run.directory}; the same command goes on after an interruption")
 
 
-def fetch(run: Run, server: LocalServer | RuntimeServer, say: Say, *, wait: bool) -> list[int]:
+def fetch(run: Run, say: Say, *, wait: bool) -> list[int]:
     """Store the result of every job that is finished; returns the jobs that are missing."""
+    server = RuntimeServer(run) if run.plan.settings.backend.startswith("ibm_") else LocalServer(run)
     missing = []
     for job in run.jobs:
         if run.result_path(job).exists():
