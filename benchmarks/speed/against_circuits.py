@@ -8,8 +8,9 @@ One frame of lips83, 83 atoms, one thread, processor time, medians of runs in tu
 observable per atom and register, all in one job of qiskit's `StatevectorEstimator` or Aer's `EstimatorV2` (exact,
 precision 0), and the same with one parametrised circuit for all atoms in a register. Ours: the quadratic forms x^T M x.
 
-`forces`: ours is everything, from positions to energies, forces and virial. Theirs is dE/dx alone, by parameter shift
-on the loader's angles (the strategy `environment`), measured on a few atoms of each species and scaled to all.
+`forces`: ours is everything, from positions to energies, forces and virial. Theirs is dE/dx alone, from two
+states per feature (the strategy `environment`), measured on a few atoms of each species and scaled to all. The recorded
+results shifted the loader's angles instead, which took as many circuits.
 
 Energies and derivatives agree to 1e-8, or the script fails.
 """
