@@ -36,22 +36,17 @@ Answer = tuple[FloatArray, FloatArray]
 """Readout values of a request, and their covariances."""
 
 
-@dataclass(frozen=True)
-class JobLimits:
-    """How much fits into one job."""
+MOST_SETS, MOST_EXECUTIONS = 10_000, 10_000_000
+"""Parameter sets of a job over all PUBs, and shots over all parameter sets."""
 
-    parameter_sets: int = 10_000
-    """Parameter sets per job, over all PUBs."""
-    executions: int = 10_000_000
-    """Shots per job, over all parameter sets."""
 
-    def sets_per_job(self, shots: int | None) -> int:
-        """Parameter sets that fit into a job with so many shots each."""
-        if shots is None:
-            return self.parameter_sets
-        if shots > self.executions:
-            raise ConfigError(f"A job takes at most {self.executions} shots; {shots} per circuit were asked for.")
-        return min(self.parameter_sets, self.executions // shots)
+def sets_per_job(shots: int | None, *, most: int = MOST_SETS) -> int:
+    """Parameter sets that fit into a job with so many shots each."""
+    if shots is None:
+        return most
+    if shots > MOST_EXECUTIONS:
+        raise ConfigError(f"A job takes at most {MOST_EXECUTIONS} shots; {shots} per circuit were asked for.")
+    return min(most, MOST_EXECUTIONS // shots)
 
 
 @dataclass(eq=False)
@@ -66,8 +61,8 @@ class PrimitiveEvaluator:
     """Executions per parameter set; None asks for exact values, which only simulators give."""
     gaussian_noise: bool | None = None
     """Whether the estimator adds independent normal noise instead of sampling shots; found out by default."""
-    limits: JobLimits = field(default_factory=JobLimits)
-    """What fits into one job."""
+    most_sets: int = MOST_SETS
+    """Parameter sets of one job."""
     timing: TimingModel = field(default_factory=TimingModel)
     """For the estimate of processor time."""
     line: QubitLine | None = None
@@ -99,7 +94,7 @@ class PrimitiveEvaluator:
             raise ConfigError("This estimator samples: state the number of shots per circuit.")
         check_shots(used)
         counts, padded = [_n_sets(row) for row in rows], [_padded(row) for row in rows]
-        jobs = _jobs(counts, self.limits.sets_per_job(used))
+        jobs = _jobs(counts, sets_per_job(used, most=self.most_sets))
         found: list[list[list[Answer]]] = [[] for _ in rows]
         for job in jobs:
             # The runtime's local mode gives all PUBs of a job one seed, and their noise would be correlated.
@@ -243,7 +238,7 @@ def _reseed(estimator: Any, seed: int) -> None:
         raise ConfigError(f"{type(estimator).__name__} cannot be seeded; pass rng=None and seed it yourself.")
 
 
-def _jobs(counts: Sequence[int], sets_per_job: int) -> list[list[tuple[int, slice]]]:
+def _jobs(counts: Sequence[int], most_sets: int) -> list[list[tuple[int, slice]]]:
     """Cut rows of so many parameter sets, in order, into jobs of a limited number: index of the row, and its sets."""
     jobs: list[list[tuple[int, slice]]] = []
     room = 0
@@ -252,7 +247,7 @@ def _jobs(counts: Sequence[int], sets_per_job: int) -> list[list[tuple[int, slic
         while start < count:
             if room == 0:
                 jobs.append([])
-                room = sets_per_job
+                room = most_sets
             stop = min(count, start + room)
             jobs[-1].append((row, slice(start, stop)))
             room -= stop - start

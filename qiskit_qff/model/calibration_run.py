@@ -29,7 +29,7 @@ from qiskit_qff.errors import BackendError, ConfigError
 from qiskit_qff.evaluators.backends import NOISELESS, Device, check_noiseless, device_evaluator, find_device
 from qiskit_qff.evaluators.ibm_account import client_errors, connect, opened_mode, redact
 from qiskit_qff.evaluators.mitigation import find_preset
-from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator, read_row
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator, read_row, sets_per_job
 from qiskit_qff.evaluators.protocol import ANYWHERE, Cost, Evaluation, Place, Request, TimingModel
 from qiskit_qff.evaluators.strategies.operator import assemble_operator, operator_requests
 from qiskit_qff.evaluators.tiling import joint_rows
@@ -150,11 +150,11 @@ def operator_plan(field: ForceField, places: Mapping[RegisterKey, Place]) -> lis
 
 def plan_jobs(field: ForceField, settings: Settings, places: Mapping[RegisterKey, Place]) -> tuple[PlannedJob, ...]:
     """Distribute what has to be measured over jobs of a limited number of circuits and executions."""
-    sets_per_job, requests = min(MOST_SETS, JobLimits().sets_per_job(settings.shots)), operator_plan(field, places)
+    most_sets, requests = sets_per_job(settings.shots, most=MOST_SETS), operator_plan(field, places)
     jobs = [PlannedJob(0, (), 0)]
     for row in joint_rows(requests):
         size = max(len(requests[index].parameters) for index in row)
-        if jobs[-1].rows and jobs[-1].circuits + size > sets_per_job:
+        if jobs[-1].rows and jobs[-1].circuits + size > most_sets:
             jobs.append(PlannedJob(len(jobs), (), 0))
         last = jobs.pop()
         jobs.append(PlannedJob(last.index, (*last.rows, tuple(row)), last.circuits + size))

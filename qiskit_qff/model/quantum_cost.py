@@ -30,7 +30,7 @@ from qiskit_qff.circuit.compiled import gates_of
 from qiskit_qff.errors import BackendError, DataError
 from qiskit_qff.evaluators.backends import NOISELESS, Device, device_evaluator, find_device
 from qiskit_qff.evaluators.mitigation import find_preset
-from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator, sets_per_job
 from qiskit_qff.evaluators.strategies.operator import operator_requests
 from qiskit_qff.evaluators.tasks import loader_task
 from qiskit_qff.model.force_field import ForceField
@@ -132,7 +132,7 @@ def quantum_costs(
     evaluator = device_evaluator(device, shots=shots, preset=preset, rng=np.random.default_rng(0))
     depths = two_qubit_depths(field, evaluator)
     timing = device.timing(preset)
-    per_job = JobLimits().sets_per_job(shots)
+    per_job = sets_per_job(shots)
     costs = []
     for strategy, quantities in counts.items():
         for quantity, circuits in quantities.items():

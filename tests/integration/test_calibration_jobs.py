@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from qiskit_qff.cli.main import run as qff
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.backends import find_device
 from qiskit_qff.evaluators.cutout import cut_out
-from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.model import calibration_run
 from qiskit_qff.model.calibration_run import (
     JobFailedError,
@@ -140,7 +139,7 @@ def test_another_model_or_a_damaged_result_is_not_imported(model, tmp_path, caps
 @pytest.fixture
 def small_jobs(monkeypatch):
     """A job for every circuit of registers side by side."""
-    monkeypatch.setattr(calibration_run, "JobLimits", partial(JobLimits, parameter_sets=4))
+    monkeypatch.setattr(calibration_run, "MOST_SETS", 4)
 
 
 @pytest.mark.usefixtures("small_jobs")

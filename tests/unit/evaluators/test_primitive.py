@@ -12,7 +12,7 @@ from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.backends import build_evaluator
 from qiskit_qff.evaluators.cutout import cut_out
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
-from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator, sets_per_job
 from qiskit_qff.evaluators.protocol import MeasurementTask, Request
 from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
 from qiskit_qff.evaluators.z_strings import string_set
@@ -42,7 +42,7 @@ class CountingEstimator(StatevectorEstimator):
 
 def test_requests_share_jobs_and_are_cut_at_the_limit():
     estimator = CountingEstimator()
-    evaluator = PrimitiveEvaluator(estimator, limits=JobLimits(parameter_sets=5))
+    evaluator = PrimitiveEvaluator(estimator, most_sets=5)
     requests = [request_of(3), request_of(6, seed=2), request_of(1, seed=3)]
     results = evaluator.evaluate(requests)
     assert estimator.jobs == [[3, 2], [4, 1]]
@@ -51,11 +51,10 @@ def test_requests_share_jobs_and_are_cut_at_the_limit():
 
 
 def test_shots_also_limit_a_job():
-    limits = JobLimits(parameter_sets=100, executions=1000)
-    assert limits.sets_per_job(None) == 100
-    assert limits.sets_per_job(300) == 3
-    with pytest.raises(ConfigError, match="1000 shots"):
-        limits.sets_per_job(2000)
+    assert sets_per_job(None, most=100) == 100
+    assert sets_per_job(3_000_000) == 3
+    with pytest.raises(ConfigError, match="10000000 shots"):
+        sets_per_job(20_000_000)
 
 
 def test_circuits_are_transpiled_once_for_the_device():
