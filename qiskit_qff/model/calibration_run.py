@@ -35,8 +35,7 @@ from qiskit_qff.evaluators.strategies.operator import assemble_operator, operato
 from qiskit_qff.evaluators.tiling import joint_rows
 from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.placement import place_registers
-from qiskit_qff.model.quantum_cost import two_qubit_depths
+from qiskit_qff.model.quantum_cost import place_registers, two_qubit_depths
 from qiskit_qff.model.species_model import RegisterKey
 
 MOST_SETS = 300
