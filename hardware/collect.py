@@ -16,7 +16,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from qiskit_qff.errors import QFFError
-from qiskit_qff.model.calibration_run import collecting_server, fetch, load_run, measured_operators
+from qiskit_qff.model.calibration_run import fetch, load_run, measured_operators
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _collect(directory: Path, *, wait: bool) -> int:
     """Fetch and report; exit code 3 while jobs are missing."""
     run = load_run(directory)
-    missing = fetch(run, collecting_server(run), lambda text: print(text, flush=True), wait=wait)
+    missing = fetch(run, lambda text: print(text, flush=True), wait=wait)
     registers = run.field.registers
     errors: dict[str, list[float]] = {}
     for key, operator in measured_operators(run).items():

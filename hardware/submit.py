@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hardware.presets import read_settings
 from qiskit_qff.errors import QFFError
-from qiskit_qff.model.calibration_run import calibration_cost, load_run, planned_run, sending_server, submit_missing
+from qiskit_qff.model.calibration_run import calibration_cost, load_run, planned_run, submit_missing
 from qiskit_qff.model.force_field import ForceField
 
 
@@ -57,8 +57,7 @@ def _submit(options: argparse.Namespace) -> None:
             _say(f"would send {words}; nothing was sent or written")
             return
         run = planned_run(options.model, options.out, settings, _say)
-    with sending_server(run) as server:
-        submit_missing(run, server, _say)
+    submit_missing(run, _say)
     _say(f"All {len(run.jobs)} jobs are submitted. Collect them with: python -m hardware.collect {options.out}")
 
 

@@ -32,8 +32,6 @@ from numpy.typing import NDArray
 from qiskit_qff.errors import ConfigError, DataError
 
 MEGABYTE = 1024 * 1024
-DIGITS = 40
-"""Of whole numbers in JSON: as many as states of random generators have."""
 _NO_ARCHIVE = (
     zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, LookupError, ArithmeticError,
     TypeError, AttributeError, MemoryError, tokenize.TokenError,
@@ -51,7 +49,7 @@ def parse_json(content: bytes | str) -> Any:
     """The same for content that was read already."""
     try:
         text = content if isinstance(content, str) else content.decode("utf-8")
-        return json.loads(text, parse_constant=_not_finite, parse_float=_finite, parse_int=_whole)
+        return json.loads(text, parse_constant=_not_finite, parse_float=_finite)
     except RecursionError:
         raise ValueError("lists are nested too deeply") from None
 
@@ -112,12 +110,6 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         _not_finite(text)
     return number
-
-
-def _whole(text: str) -> int:
-    if len(text) > DIGITS:
-        raise ValueError(f"a whole number of {len(text)} digits")
-    return int(text)
 
 
 SUFFIX = ".partial"

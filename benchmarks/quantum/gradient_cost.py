@@ -23,10 +23,11 @@ from qiskit_machine_learning.gradients import ParamShiftEstimatorGradient
 
 from qiskit_qff import train
 from qiskit_qff.circuit.ansatz import diagonal_observable
-from qiskit_qff.encoding.tree import loader_angles, loader_circuit, tree_layout
+from qiskit_qff.encoding.tree import loader_angles, loader_circuit
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
+from qiskit_qff.evaluators.protocol import ANYWHERE
 from qiskit_qff.evaluators.strategies.readouts import measure_registers
-from qiskit_qff.evaluators.tiling import TiledEvaluator, without_device
+from qiskit_qff.evaluators.tiling import TiledEvaluator
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.reading import read_frames
 
@@ -38,7 +39,7 @@ def ours(field, amplitudes, evaluator):
     """Derivatives of the energy by all angles, and what was executed."""
     bounds = {key: register.bound_program() for key, register in field.registers.items()}
     (size,) = {bound.program.n_qubits for bound in bounds.values()}
-    tiled = TiledEvaluator(without_device(len(bounds)), lambda _: evaluator)
+    tiled = TiledEvaluator([ANYWHERE] * len(bounds), lambda _: evaluator)
     circuits = [(bound.program, bound.theta) for bound in bounds.values()]
     measured, cost = measure_registers({size: tiled}, circuits, slopes=True)
     return {
@@ -54,10 +55,10 @@ def theirs(field, amplitudes, estimator):
     for key, register in field.registers.items():
         bound, x = register.bound_program(), amplitudes[key]
         program, angles = bound.program, list(bound.program.circuit.parameters)
-        layout = tree_layout(program.n_amplitudes)
+        layout = program.n_amplitudes
         if program not in joined:
             joined[program] = loader_circuit(program.n_amplitudes).compose(program.circuit)
-        observable = diagonal_observable(program.weighted_diagonal(bound.weights))
+        observable = diagonal_observable(bound.weights @ program.readouts)
         values = [[*row, *bound.theta] for row in loader_angles(layout, x)]
         count = len(values)
         job = gradient.run([joined[program]] * count, [observable] * count, values, [angles] * count)

@@ -32,7 +32,7 @@ from qiskit.circuit import ParameterExpression, ParameterVector
 from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_qff.array_types import FloatArray, IntArray
-from qiskit_qff.encoding.tree import loader_angles, loader_circuit, qubits_for, tree_layout
+from qiskit_qff.encoding.tree import loader_angles, loader_circuit, qubits_for, tied_gates
 from qiskit_qff.errors import ConfigError
 
 MAX_QUBITS, MAX_LAYERS = 10, 1000
@@ -40,13 +40,19 @@ MAX_QUBITS, MAX_LAYERS = 10, 1000
 
 
 @dataclass(frozen=True, eq=False)
-class CircuitProgram:
-    """A parametrised circuit U(θ) without measurements and its Z-diagonal readouts."""
+class MeasurementTask:
+    """A parametrised circuit and what is measured at its end."""
 
     circuit: QuantumCircuit
-    """U, with the parameters ``theta[0]``, ``theta[1]``, ...; no measurement."""
+    """Without measurement; its ``parameters``, in Qiskit's order, are the columns of parameter arrays."""
     readouts: FloatArray
     """Diagonals r_k of the readout observables, shape ``(n_readouts, 2**n_qubits)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class CircuitProgram(MeasurementTask):
+    """U(θ) with the parameters ``theta[0]``, ``theta[1]``, ... and its Z-diagonal readouts."""
+
     n_amplitudes: int
     """Number of basis states on which input states live: the first ones, d + 1 of them."""
 
@@ -79,14 +85,6 @@ class CircuitProgram:
     def n_readouts(self) -> int:
         """Number of readout observables, and of their weights."""
         return len(self.readouts)
-
-    def observables(self) -> list[SparsePauliOp]:
-        """One observable per readout, as sums of Z strings on all qubits of the circuit."""
-        return [diagonal_observable(diagonal) for diagonal in self.readouts]
-
-    def weighted_diagonal(self, weights: FloatArray) -> FloatArray:
-        """Diagonal of ``O = sum_k w_k diag(r_k)`` in units of the weights (eV), shape ``(2**n_qubits,)``."""
-        return np.asarray(weights @ self.readouts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,29 +187,22 @@ def angles_for_vector(spec: AnsatzSpec, vector: FloatArray) -> FloatArray:
         raise ConfigError(f"A readout vector needs a direction; one of norm {norm} was given.")
     padded = np.zeros((1, 2**spec.n_qubits))
     padded[0, : spec.n_amplitudes] = vector
-    gates = loader_angles(tree_layout(spec.n_amplitudes), padded)[0]
-    return -np.delete(gates, _tied_gates(spec.n_amplitudes))
-
-
-def _tied_gates(n_amplitudes: int) -> IntArray:
-    """The last gate of each half level of the tree: its last branch must keep the angle 0."""
-    layout = tree_layout(n_amplitudes)
-    return np.array([layout.places[level].stop - 1 for level in layout.half_levels], dtype=np.int64)
+    gates = loader_angles(spec.n_amplitudes, padded)[0]
+    return -np.delete(gates, [place for place, _ in tied_gates(spec.n_amplitudes)])
 
 
 def _tree(n_amplitudes: int, layers: int) -> QuantumCircuit:
     """Inverse of the tree that prepares the readout vector, with θ minus its free angles: free gates are RY(θ)."""
     del layers
-    layout = tree_layout(n_amplitudes)
-    rows = np.eye(layout.n_gates)
-    for level in layout.half_levels:
-        place, signs = layout.places[level], layout.levels[level].walsh[-1]
-        rows[place.stop - 1, place] = [*(-signs[:-1] / signs[-1]), 0.0]
-    rows = np.delete(rows, _tied_gates(n_amplitudes), axis=1)
+    loader, tied = loader_circuit(n_amplitudes), tied_gates(n_amplitudes)
+    rows = np.eye(loader.num_parameters)
+    for place, factors in tied:
+        rows[place, place] = 0.0
+        rows[place, place - len(factors) : place] = factors
+    rows = np.delete(rows, [place for place, _ in tied], axis=1)
     parameters = list(ParameterVector("theta", rows.shape[1]))
     angles = iter([_linear(row, parameters) for row in rows[::-1]])
-    circuit = QuantumCircuit(layout.n_qubits)
-    loader = loader_circuit(n_amplitudes)
+    circuit = QuantumCircuit(loader.num_qubits)
     for entry in reversed(loader.data):
         qubits = [loader.find_bit(qubit).index for qubit in entry.qubits]
         if len(qubits) == 2:

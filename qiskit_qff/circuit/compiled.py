@@ -25,7 +25,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import CircuitInstruction, Parameter, ParameterExpression, ParameterVector
 
 from qiskit_qff.array_types import ComplexArray, FloatArray, IntArray
-from qiskit_qff.circuit.ansatz import CircuitProgram
+from qiskit_qff.circuit.ansatz import CircuitProgram, MeasurementTask
 from qiskit_qff.errors import ConfigError
 
 AnyArray = NDArray[np.inexact[Any]]
@@ -214,42 +214,15 @@ def _run_gates(kinds, qubits, matrices, columns):  # type: ignore[no-untyped-def
             _apply_gate(columns[item], kinds[gate], qubits[gate, 0], qubits[gate, 1], matrices[item, gate])
 
 
-@dataclass(frozen=True, eq=False)
-class CompiledProgram:
-    """A program's gates as arrays, and the rows of U that its readouts need."""
-
-    gates: GateTable
-    """Gates read from the circuit."""
-    states: IntArray
-    """Basis states z on which some readout is not zero, shape ``(n_rows,)``."""
-    readouts: FloatArray
-    """Readout diagonals on these states, shape ``(n_readouts, n_rows)``."""
-
-    def rotation_angles(self, theta: FloatArray) -> FloatArray:
-        """Angles of the rotations, shape ``(1, n_rotations)``."""
-        expected = self.gates.angle_matrix.shape[1]
-        if theta.shape != (expected,):
-            raise ConfigError(f"{expected} angles are expected; an array of shape {theta.shape} was given.")
-        return self.gates.rotation_angles(theta)[None]
-
-    def quadratic_forms(self, readouts: FloatArray, angles: FloatArray) -> FloatArray:
-        """``Re sum_z r_k[z] U_z^dagger U_z``, shape ``(batch, n_readouts, 2**n, 2**n)``."""
-        rows = self.gates.run(angles, self.states, transposed=True)[:, None]
-        weighted = rows.conj() * readouts[:, None, :]
-        return np.ascontiguousarray((weighted @ rows.swapaxes(-1, -2)).real)
-
-
-@lru_cache(maxsize=256)
-def compile_program(program: CircuitProgram) -> CompiledProgram:
-    """Read a program's circuit once; later calls return the same object."""
-    states = np.flatnonzero(np.any(program.readouts != 0.0, axis=0))
-    return CompiledProgram(gate_table(program.circuit), states, np.ascontiguousarray(program.readouts[:, states]))
+@lru_cache(maxsize=1024)
+def gates_of(task: MeasurementTask) -> GateTable:
+    """Gates of a task, a program for example, read once."""
+    return gate_table(task.circuit)
 
 
 def circuit_matrix(program: CircuitProgram, theta: FloatArray) -> AnyArray:
     """U(θ), shape ``(2**n, 2**n)``, real where all gates are."""
-    compiled = compile_program(program)
-    return np.asarray(compiled.gates.run(compiled.rotation_angles(theta), np.arange(2**program.n_qubits))[0])
+    return np.asarray(gates_of(program).run(_angles(program, theta), np.arange(2**program.n_qubits))[0])
 
 
 def readout_matrices(program: CircuitProgram, theta: FloatArray) -> FloatArray:
@@ -261,15 +234,12 @@ def readout_matrices(program: CircuitProgram, theta: FloatArray) -> FloatArray:
     Returns:
         Symmetric matrices, dimensionless, shape ``(n_readouts, 2**n, 2**n)``.
     """
-    compiled = compile_program(program)
-    return np.asarray(compiled.quadratic_forms(compiled.readouts, compiled.rotation_angles(theta))[0])
+    return np.asarray(_quadratic_forms(program, program.readouts, _angles(program, theta))[0])
 
 
 def operator_matrix(program: CircuitProgram, theta: FloatArray, weights: FloatArray) -> FloatArray:
     """M = sum_k w_k M_k in eV, shape ``(2**n, 2**n)``."""
-    compiled = compile_program(program)
-    diagonal = program.weighted_diagonal(weights)[compiled.states]
-    return np.asarray(compiled.quadratic_forms(diagonal[None], compiled.rotation_angles(theta))[0, 0])
+    return np.asarray(_quadratic_forms(program, (weights @ program.readouts)[None], _angles(program, theta))[0, 0])
 
 
 def readout_jacobian(program: CircuitProgram, theta: FloatArray) -> FloatArray:
@@ -281,8 +251,22 @@ def readout_jacobian(program: CircuitProgram, theta: FloatArray) -> FloatArray:
     Returns:
         Per radian, shape ``(n_angles, n_readouts, 2**n, 2**n)``.
     """
-    compiled = compile_program(program)
-    angles = compiled.rotation_angles(theta)
+    angles = _angles(program, theta)
     shifts = 0.5 * np.pi * np.eye(angles.shape[1])
-    ahead, behind = (compiled.quadratic_forms(compiled.readouts, angles + sign * shifts) for sign in (1.0, -1.0))
-    return np.asarray(np.tensordot(compiled.gates.angle_matrix.T, 0.5 * (ahead - behind), axes=1))
+    ahead, behind = (_quadratic_forms(program, program.readouts, angles + sign * shifts) for sign in (1.0, -1.0))
+    return np.asarray(np.tensordot(gates_of(program).angle_matrix.T, 0.5 * (ahead - behind), axes=1))
+
+
+def _angles(program: CircuitProgram, theta: FloatArray) -> FloatArray:
+    """Angles of the rotations, shape ``(1, n_rotations)``."""
+    if theta.shape != (program.n_angles,):
+        raise ConfigError(f"{program.n_angles} angles are expected; an array of shape {theta.shape} was given.")
+    return gates_of(program).rotation_angles(theta)[None]
+
+
+def _quadratic_forms(program: CircuitProgram, readouts: FloatArray, angles: FloatArray) -> FloatArray:
+    """``Re sum_z r_k[z] U_z^dagger U_z``, shape ``(batch, n_readouts, 2**n, 2**n)``."""
+    states = np.flatnonzero(readouts.any(axis=0))
+    rows = gates_of(program).run(angles, states, transposed=True)[:, None]
+    weighted = rows.conj() * readouts[:, None, states]
+    return np.ascontiguousarray((weighted @ rows.swapaxes(-1, -2)).real)

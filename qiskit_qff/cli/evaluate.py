@@ -345,7 +345,7 @@ def _rehearse(
 
     from qiskit_qff.evaluators.backends import NOISELESS, build_evaluator, find_device
     from qiskit_qff.evaluators.mitigation import find_preset
-    from qiskit_qff.evaluators.primitive import JobLimits
+    from qiskit_qff.evaluators.primitive import sets_per_job
     from qiskit_qff.model.quantum_cost import evaluation_circuits
     from qiskit_qff.structures.frame import species_index
 
@@ -370,7 +370,7 @@ def _rehearse(
     result |= {"n_circuits": circuits, "n_shots": circuits * (shots or 0)}
     words = f"by {strategy}: at most {circuits} circuits, {result['n_shots']} shots"
     if device is not None:
-        jobs = -(-circuits // JobLimits().sets_per_job(shots or 1))
+        jobs = -(-circuits // sets_per_job(shots or 1))
         result["qpu_seconds"] = device.timing(find_preset(mitigation)).seconds(shots=result["n_shots"], jobs=jobs)
         words += f"; on a device about {result['qpu_seconds']:.0f} s of processor time (estimate)"
     output.say(f"{words}; nothing was run")

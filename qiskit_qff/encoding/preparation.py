@@ -23,7 +23,7 @@ from qiskit.circuit import ParameterVector
 from scipy.linalg import cossin, null_space
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.encoding.tree import loader_angles, loader_circuit, tree_layout
+from qiskit_qff.encoding.tree import loader_angles, loader_circuit
 from qiskit_qff.errors import ConfigError
 
 _BELL = np.array([[0, 1, 1, 0], [1, 0, 0, -1], [1, 0, 0, 1], [0, 1, -1, 0]]).T * np.sqrt(0.5)
@@ -61,7 +61,7 @@ def vector_angles(vector: FloatArray) -> FloatArray:
         raise ConfigError(f"A vector to prepare needs a direction; one of norm {norm} was given.")
     if len(vector) != 8:
         n_qubits = len(vector).bit_length() - 1
-        return np.asarray(loader_angles(tree_layout(2**n_qubits), vector[None])[0])
+        return np.asarray(loader_angles(2**n_qubits, vector[None])[0])
     outer, lengths, inner = np.linalg.svd(vector.reshape(2, 4) / norm, full_matrices=False)
     if np.linalg.det(outer) < 0.0:
         outer[:, 1], inner[1] = -outer[:, 1], -inner[1]

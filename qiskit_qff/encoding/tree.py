@@ -9,14 +9,12 @@ dimensionless.
 The state is split qubit by qubit, from the most significant one down: level l turns qubit n-1-l by an angle that
 depends on the l qubits above it, dividing the weight of each branch between its two halves,
 
-.. math:: \varphi = 2\,\mathrm{atan2}(r_{right}, r_{left}),\qquad
-          \mathrm d\varphi = 2\,(r_{left}\,\mathrm dr_{right} - r_{right}\,\mathrm dr_{left})
-          / (r_{left}^2 + r_{right}^2),
+.. math:: \varphi = 2\,\mathrm{atan2}(r_{right}, r_{left}),
 
-with r the norm of a half (on the last level the signed amplitude). A branch of weight zero has the angle 0, which says
-nothing about the state (see :func:`dead_amplitudes`). Branches outside the first ``n_amplitudes`` basis states carry no
-weight and need no gate; a last branch of which only the left half is inside must have the angle 0
-(:attr:`TreeLayout.half_levels`).
+with r the norm of a half (on the last level the signed amplitude). A branch of weight zero has the angle 0. Branches
+outside the first ``n_amplitudes`` basis states carry no weight and need no gate; a last branch of which only the left
+half is inside must have the angle 0
+(:func:`tied_gates`).
 
 Each level is a multiplexor: RY gates with CZ gates between them. A CZ flips the sign of every rotation that follows it
 when its control is 1, so the gate with *mask* k acts with the sign :math:`(-1)^{p \cdot k}` for the pattern p of the
@@ -36,15 +34,14 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
 
-from qiskit_qff.array_types import BoolArray, FloatArray
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError
 
 _SEARCH_STEPS = 20_000
@@ -61,103 +58,45 @@ def qubits_for(n_amplitudes: int) -> int:
     return (n_amplitudes - 1).bit_length()
 
 
-def amplitude_vectors(features: FloatArray, *, n_qubits: int | None = None) -> FloatArray:
-    """Vectors ``x = (1, y, 0...)``, shape ``(batch, 2**n_qubits)``, for features y ``(batch, d)``.
-
-    The register is the smallest that fits unless ``n_qubits`` is given.
-    """
-    batch, n_features = features.shape
-    qubits = qubits_for(n_features + 1) if n_qubits is None else n_qubits
-    if n_features + 1 > 2**qubits:
-        raise ConfigError(
-            f"{n_features} features and the constant need {qubits_for(n_features + 1)} qubits, not {qubits}. "
-            "Select fewer channels or use more qubits."
-        )
-    vectors = np.zeros((batch, 2**qubits))
+def amplitude_vectors(features: FloatArray, *, n_qubits: int) -> FloatArray:
+    """Vectors ``x = (1, y, 0...)``, shape ``(batch, 2**n_qubits)``, for features y ``(batch, d)``."""
+    vectors = np.zeros((len(features), 2**n_qubits))
     vectors[:, 0] = 1.0
-    vectors[:, 1 : n_features + 1] = features
+    vectors[:, 1 : features.shape[1] + 1] = features
     return vectors
 
 
-def normalise(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Unit vectors ``(batch, 2**n)`` and norms ``(batch,)`` of amplitude vectors, none of them zero."""
-    norms = np.linalg.norm(vectors, axis=1)
-    bad = ~(np.isfinite(norms) & (norms > 0.0))
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise ConfigError(
-            f"Amplitude vector {row} of {len(vectors)} has norm {norms[row]}; a state needs a finite vector "
-            "that is not zero. Check the features of that atom for NaN."
-        )
-    return vectors / norms[:, None], norms
+@lru_cache(maxsize=128)
+def tree_masks(n_amplitudes: int) -> tuple[tuple[int, ...], ...]:
+    """Masks of all RY gates in circuit order, level by level, root first; level l turns qubit n - 1 - l.
 
-
-@dataclass(frozen=True)
-class Multiplexor:
-    """RY on a qubit, controlled by all qubits above it, for the control patterns 0, 1, ... that can occur.
-
-    Bit i of a pattern or mask is qubit ``target + 1 + i``.
+    Bit i of a mask is the i-th qubit above the one that is turned. A level has as many gates as branches inside.
     """
-
-    target: int
-    """Qubit that is turned."""
-    masks: tuple[int, ...]
-    """Mask k of each RY gate, in circuit order; as many as there are patterns."""
-
-    @cached_property
-    def walsh(self) -> FloatArray:
-        """Signs with which gate angles add up to pattern angles, shape ``(n_patterns, n_gates)``."""
-        overlap = np.bitwise_count(np.arange(len(self.masks))[:, None] & np.asarray(self.masks)[None, :])
-        signs = np.where(overlap % 2 == 1, -1.0, 1.0)
-        return signs * signs[:, -1:]
-
-    @cached_property
-    def inverse_walsh(self) -> FloatArray:
-        """Inverse of :attr:`walsh`: pattern angles to gate angles, shape ``(n_gates, n_patterns)``."""
-        return np.asarray(np.linalg.inv(self.walsh))
-
-
-@dataclass(frozen=True)
-class TreeLayout:
-    """Gates of the rotation tree over the first ``n_amplitudes`` basis states."""
-
-    n_amplitudes: int
-    """Number of basis states that the tree can reach."""
-    levels: tuple[Multiplexor, ...]
-    """Root first; level l turns qubit ``n_qubits - 1 - l``."""
-
-    @property
-    def n_qubits(self) -> int:
-        """Number of qubits."""
-        return len(self.levels)
-
-    @property
-    def n_gates(self) -> int:
-        """Number of RY gates: ``n_amplitudes - 1`` and one more per half level."""
-        return int(self.places[-1].stop)
-
-    @cached_property
-    def places(self) -> tuple[slice, ...]:
-        """Where each level's angles are among all."""
-        stops = np.cumsum([0, *(len(level.masks) for level in self.levels)]).tolist()
-        return tuple(slice(start, stop) for start, stop in pairwise(stops))
-
-    @cached_property
-    def half_levels(self) -> tuple[int, ...]:
-        """Levels whose last branch has only its left half inside, so that its angle must be 0."""
-        widths = [2 ** (self.n_qubits - level - 1) for level in range(self.n_qubits)]
-        return tuple(level for level, width in enumerate(widths) if -(-self.n_amplitudes // width) % 2 == 1)
+    n_qubits = qubits_for(n_amplitudes)
+    return tuple(_short_path(-(-n_amplitudes // 2 ** (n_qubits - level))) for level in range(n_qubits))
 
 
 @lru_cache(maxsize=128)
-def tree_layout(n_amplitudes: int) -> TreeLayout:
-    """The tree over the first ``n_amplitudes`` basis states of the smallest register that holds them."""
-    n_qubits = qubits_for(n_amplitudes)
-    branches = [-(-n_amplitudes // 2 ** (n_qubits - level)) for level in range(n_qubits)]
-    return TreeLayout(
-        n_amplitudes,
-        tuple(Multiplexor(n_qubits - 1 - level, _short_path(count)) for level, count in enumerate(branches)),
-    )
+def _walsh(masks: tuple[int, ...]) -> tuple[FloatArray, FloatArray]:
+    """Signs with which a level's gate angles add up to branch angles, ``(n_branches, n_gates)``, and their inverse."""
+    overlap = np.bitwise_count(np.arange(len(masks))[:, None] & np.asarray(masks)[None, :])
+    signs = np.where(overlap % 2 == 1, -1.0, 1.0)
+    signs *= signs[:, -1:]
+    return signs, np.asarray(np.linalg.inv(signs))
+
+
+def tied_gates(n_amplitudes: int) -> list[tuple[int, FloatArray]]:
+    """Gates whose angle is a sum of those before it in their level: their places, and the factors in these sums.
+
+    They are the last ones of levels whose last branch has only its left half inside, so that its angle is 0.
+    """
+    found, stop, masks = [], 0, tree_masks(n_amplitudes)
+    for level, own in enumerate(masks):
+        stop += len(own)
+        if -(-n_amplitudes // 2 ** (len(masks) - level - 1)) % 2 == 1:
+            signs = _walsh(own)[0][-1]
+            found.append((stop - 1, -signs[:-1] / signs[-1]))
+    return found
 
 
 def loader_circuit(n_amplitudes: int, *, name: str = "phi") -> QuantumCircuit:
@@ -166,22 +105,22 @@ def loader_circuit(n_amplitudes: int, *, name: str = "phi") -> QuantumCircuit:
     Every RY gate has a parameter of its own, so the circuit is transpiled once for all states, and every derivative
     follows from the two-term parameter shift. Parameter ``name[g]`` is the g-th of :func:`loader_angles`.
     """
-    layout = tree_layout(n_amplitudes)
-    angles = iter(ParameterVector(name, layout.n_gates))
-    circuit = QuantumCircuit(layout.n_qubits, name="loader")
-    for level in layout.levels:
-        previous = level.masks[0]
-        for mask in level.masks:
+    masks = tree_masks(n_amplitudes)
+    angles = iter(ParameterVector(name, sum(map(len, masks))))
+    circuit = QuantumCircuit(len(masks), name="loader")
+    for target, own in zip(range(len(masks) - 1, -1, -1), masks, strict=True):
+        previous = own[0]
+        for mask in own:
             for bit in range((previous ^ mask).bit_length()):
                 if (previous ^ mask) >> bit & 1:
-                    circuit.cz(level.target + 1 + bit, level.target)
-            circuit.ry(next(angles), level.target)
+                    circuit.cz(target + 1 + bit, target)
+            circuit.ry(next(angles), target)
             previous = mask
     return circuit
 
 
-def loader_angles(layout: TreeLayout, amplitudes: FloatArray) -> FloatArray:
-    """Gate angles that prepare the normalised amplitudes, signs included.
+def loader_angles(n_amplitudes: int, amplitudes: FloatArray) -> FloatArray:
+    """Gate angles of :func:`loader_circuit` that prepare the normalised amplitudes, signs included.
 
     Args:
         amplitudes: Shape ``(batch, 2**n_qubits)``, of any norm, zero beyond ``n_amplitudes``.
@@ -189,80 +128,18 @@ def loader_angles(layout: TreeLayout, amplitudes: FloatArray) -> FloatArray:
     Returns:
         Angles in radians, shape ``(batch, n_gates)``.
     """
-    _check(layout, amplitudes)
-    radii = _radii(layout, amplitudes)
-    angles = np.empty((len(amplitudes), layout.n_gates))
-    for level, (place, multiplexor) in enumerate(zip(layout.places, layout.levels, strict=True)):
-        left, right = radii[level + 1][:, 0::2], radii[level + 1][:, 1::2]
-        branch_angles = 2.0 * np.arctan2(right, left)[:, : len(multiplexor.masks)]
-        angles[:, place] = branch_angles @ multiplexor.inverse_walsh.T
-    return angles
-
-
-def loader_jacobian(layout: TreeLayout, amplitudes: FloatArray) -> FloatArray:
-    """Derivative of the gate angles with respect to the amplitudes.
-
-    Args:
-        amplitudes: Shape ``(batch, 2**n_qubits)``, of any norm.
-
-    Returns:
-        Radians per unit of amplitude, shape ``(batch, n_gates, 2**n_qubits)``; zero beyond ``n_amplitudes``,
-        and in branches of weight zero.
-    """
-    _check(layout, amplitudes)
-    radii = _radii(layout, amplitudes)
-    batch, size = amplitudes.shape
-    jacobian = np.zeros((batch, layout.n_gates, size))
-    for level, (place, multiplexor) in enumerate(zip(layout.places, layout.levels, strict=True)):
-        width = size >> level
-        left, right = radii[level + 1][:, 0::2], radii[level + 1][:, 1::2]
-        weight = left**2 + right**2
-        rate = np.divide(2.0, weight, out=np.zeros_like(weight), where=weight > 0.0)
-        slopes = np.repeat(np.stack([-right * rate, left * rate], axis=-1).reshape(batch, -1), width // 2, axis=1)
-        if width > 2:
-            # d r / d x_j = x_j / r for a norm, 1 for a signed amplitude.
-            norms = np.repeat(radii[level + 1], width // 2, axis=1)
-            slopes *= np.divide(amplitudes, norms, out=np.zeros_like(amplitudes), where=norms > 0.0)
-        branch = np.arange(size) // width
-        inside = branch < len(multiplexor.masks)
-        jacobian[:, place, inside] = multiplexor.inverse_walsh[:, branch[inside]] * slopes[:, None, inside]
-    jacobian[:, :, layout.n_amplitudes :] = 0.0
-    return jacobian
-
-
-def dead_amplitudes(layout: TreeLayout, amplitudes: FloatArray) -> BoolArray:
-    """Amplitudes in branches of weight zero: the angles do not respond to them, though the energy may.
-
-    Returns:
-        True where a derivative has to be found another way, shape ``(batch, 2**n_qubits)``; False beyond
-        ``n_amplitudes``, where the amplitude is fixed to zero.
-    """
-    pairs = amplitudes.reshape(len(amplitudes), -1, 2)
-    dead = np.repeat((pairs == 0.0).all(axis=2), 2, axis=1)
-    dead[:, layout.n_amplitudes :] = False
-    return np.asarray(dead)
-
-
-def _radii(layout: TreeLayout, amplitudes: FloatArray) -> list[FloatArray]:
-    """Weights of the branches per level, root first; the last entry holds the signed amplitudes."""
-    radii = [amplitudes]
-    for _ in range(layout.n_qubits):
-        radii.append(np.hypot(radii[-1][:, 0::2], radii[-1][:, 1::2]))
-    return radii[::-1]
-
-
-def _check(layout: TreeLayout, amplitudes: FloatArray) -> None:
-    """Refuse amplitudes that the tree cannot prepare."""
-    expected = 2**layout.n_qubits
-    if amplitudes.ndim != 2 or amplitudes.shape[1] != expected:
+    masks = tree_masks(n_amplitudes)
+    if amplitudes.shape[1:] != (2 ** len(masks),) or np.any(amplitudes[:, n_amplitudes:]):
         raise ConfigError(
-            f"Amplitudes for {layout.n_qubits} qubits have shape (batch, {expected}); {amplitudes.shape} was given."
+            f"A tree over {n_amplitudes} amplitudes takes vectors of {2 ** len(masks)} that are zero beyond the first "
+            f"{n_amplitudes}; shape {amplitudes.shape} was given."
         )
-    if np.any(amplitudes[:, layout.n_amplitudes :]):
-        raise ConfigError(
-            f"The tree reaches the first {layout.n_amplitudes} of {expected} amplitudes, but a later one is "
-            "not zero. Build the tree with more amplitudes."
-        )
+    weights, levels = amplitudes, []
+    for own in reversed(masks):
+        left, right = weights[:, 0::2], weights[:, 1::2]
+        levels.append(2.0 * np.arctan2(right, left)[:, : len(own)] @ _walsh(own)[1].T)
+        weights = np.hypot(left, right)
+    return np.hstack(levels[::-1])
 
 
 @lru_cache(maxsize=512)

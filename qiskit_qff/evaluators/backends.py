@@ -21,13 +21,13 @@ from qiskit.primitives import StatevectorEstimator
 from qiskit.providers import BackendV2
 
 from qiskit_qff.errors import BackendError, ConfigError, suggest
-from qiskit_qff.evaluators.cutout import QubitLine, best_line, cut_out
+from qiskit_qff.evaluators.cutout import best_line, cut_out
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.ibm_account import client_errors, connect
 from qiskit_qff.evaluators.mitigation import MitigationPreset, estimator_options, find_preset
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.protocol import DEFAULT_REPETITION_DELAY, Evaluator, TimingModel
-from qiskit_qff.evaluators.tiling import TiledEvaluator, Tiling, tile, without_device
+from qiskit_qff.evaluators.protocol import ANYWHERE, DEFAULT_REPETITION_DELAY, Evaluator, Place, QubitLine, TimingModel
+from qiskit_qff.evaluators.tiling import TiledEvaluator, tile
 
 SIMULATORS = ("exact", "statevector", "aer")
 """Backends without noise of their own."""
@@ -63,6 +63,7 @@ def build_evaluator(
     shots: int | None = None,
     mitigation: str = "none",
     dynamical_decoupling: bool = False,
+    mode: Any = None,
     rng: np.random.Generator,
 ) -> Evaluator:
     """Evaluator for a backend of the given name.
@@ -74,6 +75,7 @@ def build_evaluator(
         shots: Executions per circuit; None for exact values, which only ``exact`` and ``statevector`` give.
         mitigation: Preset of error mitigation, for backends that run the runtime's Estimator.
         dynamical_decoupling: Whether to decouple idle qubits, for the same backends.
+        mode: ``Session`` or ``Batch`` of a real device.
         rng: Source of randomness of simulated shots.
 
     Raises:
@@ -84,31 +86,25 @@ def build_evaluator(
     if name in NOISELESS:
         check_noiseless(name, mitigation=mitigation, dynamical_decoupling=dynamical_decoupling)
         return _side_by_side(_simple_evaluator(name, shots, rng), n_registers)
-    if n_registers > 1 and name not in SIMULATORS:
-        return tiled_evaluator(
-            name,
-            n_qubits=n_qubits,
-            n_registers=n_registers,
-            shots=shots,
-            preset=preset,
-            dynamical_decoupling=dynamical_decoupling,
-            rng=rng,
+    whole = find_device(name, n_qubits=n_qubits)
+
+    def evaluator_on(line: QubitLine | None) -> PrimitiveEvaluator:
+        device = whole if line is None else find_device(name, n_qubits=n_qubits, line=line)
+        return device_evaluator(
+            device, shots=shots, preset=preset, dynamical_decoupling=dynamical_decoupling, mode=mode, rng=rng
         )
-    alone = device_evaluator(
-        find_device(name, n_qubits=n_qubits),
-        shots=shots,
-        preset=preset,
-        dynamical_decoupling=dynamical_decoupling,
-        rng=rng,
-    )
-    return _side_by_side(alone, n_registers)
+
+    alone = evaluator_on(None)  # refuses what the device can't do before anything is paid
+    if n_registers == 1 or whole.line is None:
+        return _side_by_side(alone, n_registers)
+    return TiledEvaluator(places_on(whole, n_qubits, n_registers), evaluator_on, is_joint=not whole.is_local)
 
 
 def _side_by_side(evaluator: Evaluator, n_registers: int) -> Evaluator:
     """One evaluator for several registers, which simulates them one by one and counts joint circuits."""
     if n_registers == 1:
         return evaluator
-    return TiledEvaluator(without_device(n_registers), lambda _: evaluator)
+    return TiledEvaluator([ANYWHERE] * n_registers, lambda _: evaluator)
 
 
 def evaluators_for(
@@ -131,34 +127,8 @@ def evaluators_for(
     )
 
 
-def tiled_evaluator(
-    name: str,
-    *,
-    n_qubits: int,
-    n_registers: int,
-    shots: int | None,
-    preset: MitigationPreset,
-    dynamical_decoupling: bool = False,
-    mode: Any = None,
-    rng: np.random.Generator,
-) -> TiledEvaluator:
-    """Evaluator of registers side by side on tiles of ``fake_NAME`` or ``ibm_NAME``; see :func:`device_evaluator`."""
-    whole = find_device(name, n_qubits=n_qubits)
-    is_local = whole.is_local
-
-    def evaluator_on(line: QubitLine | None) -> PrimitiveEvaluator:
-        device = find_device(name, n_qubits=n_qubits, line=line) if is_local else whole
-        return device_evaluator(
-            device, shots=shots, preset=preset, dynamical_decoupling=dynamical_decoupling, mode=mode, rng=rng
-        )
-
-    tiling = device_tiling(whole, n_qubits, n_registers)
-    evaluator_on(tiling.rounds[0][0])  # refuses what the device can't do before anything is paid
-    return TiledEvaluator(tiling, evaluator_on, is_joint=not is_local)
-
-
-def device_tiling(device: Device, n_qubits: int, n_registers: int) -> Tiling:
-    """Tiles of a fake or real device for registers of one size."""
+def places_on(device: Device, n_qubits: int, n_registers: int) -> list[Place]:
+    """Places on a fake or real device for registers of one size."""
     backend = _fake_backend(device.name) if device.is_local else device.backend
     with client_errors(f"'{device.name}' did not describe its qubits"):
         return tile(backend.target, n_qubits, n_registers)

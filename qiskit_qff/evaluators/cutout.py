@@ -11,7 +11,6 @@ qubits. The same choice serves a real device, as the layout of its circuits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +21,7 @@ from qiskit.providers import BackendV2, Options, QubitProperties
 from qiskit.transpiler import InstructionProperties, Target
 
 from qiskit_qff.errors import BackendError
+from qiskit_qff.evaluators.protocol import QubitLine
 
 _OLD_GATES: dict[str, dict[str, Gate]] = {
     "u1": {"rz": RZGate(Parameter("phi"))},
@@ -34,20 +34,6 @@ BOND_USES = 10.0
 """How often a circuit is taken to use each bond of its line."""
 _BROKEN = 0.5
 """Error rate from which a gate or readout counts as broken."""
-
-
-@dataclass(frozen=True)
-class QubitLine:
-    """A chain of connected qubits of a device."""
-
-    qubits: tuple[int, ...]
-    """Physical qubits, in the order of the chain."""
-    two_qubit_errors: tuple[float, ...]
-    """Error of the gate on each bond."""
-    readout_errors: tuple[float, ...]
-    """Readout error of each qubit."""
-    score: float
-    """Expected error of a circuit, the quantity that is minimised."""
 
 
 class CutOutBackend(BackendV2):

@@ -8,23 +8,15 @@ many repetitions.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.circuit.compiled import GateTable, gate_table
-from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, MeasurementTask, Request, TimingModel
+from qiskit_qff.circuit.compiled import gates_of
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, Request, TimingModel, check_shots
 
 _CHUNK = 1024
 """Parameter sets whose gates are held in memory at a time."""
-
-
-@lru_cache(maxsize=1024)
-def _gates(task: MeasurementTask) -> GateTable:
-    """Gates of a task, read once."""
-    return gate_table(task.circuit)
 
 
 class ExactEvaluator:
@@ -36,7 +28,7 @@ class ExactEvaluator:
 
     def __init__(self, *, shots: int | None = None) -> None:
         """Executions per parameter set whose covariances are wanted; values without errors by default."""
-        _check_shots(shots)
+        check_shots(shots)
         self._shots = shots
 
     def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
@@ -60,7 +52,7 @@ class SampledEvaluator:
 
     def __init__(self, rng: np.random.Generator, *, shots: int) -> None:
         """Executions per parameter set, drawn from ``rng``."""
-        _check_shots(shots)
+        check_shots(shots)
         self._rng = rng
         self._shots = shots
 
@@ -82,7 +74,7 @@ class SampledEvaluator:
 
 def _probabilities(request: Request) -> Iterator[tuple[slice, FloatArray]]:
     """Probabilities of all basis states, shape ``(n_sets, 2**n)``, some parameter sets at a time."""
-    gates = _gates(request.task)
+    gates = gates_of(request.task)
     for start in range(0, max(1, len(request.parameters)), _CHUNK):
         part = slice(start, start + _CHUNK)
         states = gates.run(gates.rotation_angles(request.parameters[part]), np.zeros(1, dtype=np.int64))
@@ -94,9 +86,3 @@ def _covariances(probabilities: FloatArray, readouts: FloatArray) -> FloatArray:
     means = probabilities @ readouts.T
     squares = np.einsum("bz,kz,lz->bkl", probabilities, readouts, readouts, optimize=True)
     return np.asarray(squares - means[:, :, None] * means[:, None, :])
-
-
-def _check_shots(shots: int | None) -> None:
-    """Refuse numbers of shots that are not positive."""
-    if shots is not None and shots < 1:
-        raise ConfigError(f"The number of shots must be positive; {shots} was given.")

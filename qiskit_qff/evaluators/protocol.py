@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from qiskit import QuantumCircuit
 
 from qiskit_qff.array_types import FloatArray
+from qiskit_qff.circuit.ansatz import MeasurementTask
+from qiskit_qff.errors import ConfigError
 
 DEFAULT_REPETITION_DELAY = 250e-6
 """What IBM documents for its Eagle and Heron processors, in s; Nighthawk ones state 1 to 4 ms."""
@@ -34,6 +35,10 @@ class Cost:
     def __add__(self, other: Cost) -> Cost:
         """Cost of both."""
         return Cost(self.circuits + other.circuits, self.shots + other.shots, self.seconds + other.seconds)
+
+    def __mul__(self, count: float) -> Cost:
+        """So many of them, or a share."""
+        return Cost(round(self.circuits * count), round(self.shots * count), self.seconds * count)
 
 
 @dataclass(frozen=True)
@@ -61,16 +66,32 @@ class TimingModel:
         return jobs * self.job_overhead + shots * self.mitigation_factor * per_shot
 
 
-@dataclass(frozen=True, eq=False)
-class MeasurementTask:
-    """A circuit that prepares a state and processes it, and the readouts at its end."""
+@dataclass(frozen=True)
+class QubitLine:
+    """A chain of connected qubits of a device."""
 
-    circuit: QuantumCircuit
-    """Without measurement; its ``parameters``, in Qiskit's order, are the columns of parameter arrays."""
-    readouts: FloatArray
-    """Diagonals of the readout observables, shape ``(n_readouts, 2**n_qubits)``."""
-    n_preparation: int
-    """Number of leading parameters that belong to the state preparation; the others are angles of U."""
+    qubits: tuple[int, ...]
+    """Physical qubits, in the order of the chain."""
+    two_qubit_errors: tuple[float, ...]
+    """Error of the gate on each bond."""
+    readout_errors: tuple[float, ...]
+    """Readout error of each qubit."""
+    score: float
+    """Expected error of a circuit, the quantity that is minimised."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a register is measured."""
+
+    round: int = 0
+    """Registers of the same round are measured side by side in one circuit."""
+    line: QubitLine | None = None
+    """Its qubits; None where they are not chosen."""
+
+
+ANYWHERE = Place()
+"""On qubits that nobody chose, beside all other registers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +103,8 @@ class Request:
     """Radians, shape ``(batch, n_parameters)``."""
     register: int = 0
     """Which of several registers, measured side by side, it belongs to."""
+    place: Place = ANYWHERE
+    """Where on a device that is; by default where the evaluator finds best."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,14 +130,11 @@ class Evaluation:
     def split(self, counts: Sequence[int]) -> list[Evaluation]:
         """The batch in parts of some lengths, each with its share of the cost."""
         stops = np.cumsum(counts)
-        shares = [count / max(1, len(self.values)) for count in counts]
+        parts = [slice(stop - count, stop) for count, stop in zip(counts, stops, strict=True)]
+        share = 1.0 / max(1, len(self.values))
         return [
-            Evaluation(
-                self.values[stop - count : stop],
-                self.covariances[stop - count : stop],
-                Cost(round(self.cost.circuits * share), round(self.cost.shots * share), self.cost.seconds * share),
-            )
-            for count, stop, share in zip(counts, stops, shares, strict=True)
+            Evaluation(self.values[part], self.covariances[part], self.cost * (count * share))
+            for part, count in zip(parts, counts, strict=True)
         ]
 
 
@@ -141,3 +161,9 @@ class Evaluator(Protocol):
 def total_cost(evaluations: Sequence[Evaluation]) -> Cost:
     """Sum of the costs."""
     return sum((evaluation.cost for evaluation in evaluations), Cost())
+
+
+def check_shots(shots: int | None) -> None:
+    """Refuse numbers of shots that are not positive."""
+    if shots is not None and shots < 1:
+        raise ConfigError(f"The number of shots must be positive; {shots} was given.")

@@ -37,7 +37,7 @@ def to_qnn(bound: BoundProgram, estimator: BaseEstimatorV2, *, precision: float 
     return EstimatorQNN(
         circuit=loader.compose(bound.program.circuit),
         estimator=estimator,
-        observables=[diagonal_observable(bound.program.weighted_diagonal(bound.weights))],
+        observables=[diagonal_observable(bound.weights @ bound.program.readouts)],
         input_params=inputs,
         weight_params=weights,
         gradient=ParamShiftEstimatorGradient(estimator),

@@ -1,21 +1,11 @@
-r"""The circuits that are run, state preparation and U joined, and the parameter sets that give exact derivatives.
+r"""The circuits that are run: state preparation and U joined.
 
 Every rotation of U gets a parameter of its own (``rotation[r]``), whatever the program's θ are, so that the
 two-term parameter shift holds for each of them; the angles follow as :math:`A\theta + b`. Two preparations:
 
 - *loader*: the rotation tree, any real state; parameters ``phi``;
-- *pair*: the states :math:`(|j\rangle \pm |k\rangle)/\sqrt 2` of one difference mask :math:`j \oplus k`, and all basis
+- *pair*: the states :math:`(|j\rangle + |k\rangle)/\sqrt 2` of one difference mask :math:`j \oplus k`, and all basis
   states; one RY per qubit (``beta``) and a chain of CNOT gates over the qubits of the mask, one fewer than it has.
-
-Parameter shift: for a gate :math:`e^{-i\alpha P/2}` with :math:`P^2 = 1`, and any observable,
-
-.. math:: \frac{\partial f}{\partial\alpha} = \tfrac12\left[f(\alpha + \tfrac\pi2) - f(\alpha - \tfrac\pi2)\right].
-
-It needs no small step, so it works with shots and with the angle resolution of a device.
-
-References:
-    Schuld, Bergholm, Gogolin, Izaac, Killoran, "Evaluating analytic gradients on quantum hardware",
-    Phys. Rev. A 99, 032331 (2019), https://doi.org/10.1103/PhysRevA.99.032331
 """
 
 from __future__ import annotations
@@ -28,10 +18,9 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.circuit.ansatz import CircuitProgram
-from qiskit_qff.circuit.compiled import compile_program, untied_circuit
-from qiskit_qff.encoding.tree import loader_angles, loader_circuit, tree_layout
-from qiskit_qff.evaluators.protocol import MeasurementTask
+from qiskit_qff.circuit.ansatz import CircuitProgram, MeasurementTask
+from qiskit_qff.circuit.compiled import gates_of, untied_circuit
+from qiskit_qff.encoding.tree import loader_angles, loader_circuit
 
 
 @lru_cache(maxsize=64)
@@ -53,17 +42,17 @@ def pair_task(program: CircuitProgram, mask: int) -> MeasurementTask:
 
 def loader_parameters(program: CircuitProgram, states: FloatArray, theta: FloatArray) -> FloatArray:
     """Parameters of :func:`loader_task` for states of any norm, ``(batch, 2**n)``."""
-    return with_rotations(program, loader_angles(tree_layout(program.n_amplitudes), states), theta)
+    return with_rotations(program, loader_angles(program.n_amplitudes, states), theta)
 
 
 def with_rotations(program: CircuitProgram, preparation: FloatArray, theta: FloatArray) -> FloatArray:
     """Preparation parameters followed by the rotation angles of U, shape ``(batch, n_parameters)``."""
-    rotations = compile_program(program).gates.rotation_angles(theta)
+    rotations = gates_of(program).rotation_angles(theta)
     return np.hstack([preparation, np.broadcast_to(rotations, (len(preparation), len(rotations)))])
 
 
-def pair_angles(n_qubits: int, first: int, mask: int, sign: float) -> FloatArray:
-    r"""Angles ``beta`` of :math:`(|j\rangle + s|j \oplus mask\rangle)/\sqrt 2`, or of the basis state if mask is 0."""
+def pair_angles(n_qubits: int, first: int, mask: int) -> FloatArray:
+    r"""Angles ``beta`` of :math:`(|j\rangle + |j \oplus mask\rangle)/\sqrt 2`, or of the basis state if mask is 0."""
     bits = np.array([first >> qubit & 1 for qubit in range(n_qubits)], dtype=float)
     qubits = _bits(mask)
     # The CNOT chain adds to each qubit of the mask what its predecessor holds at the end: take it off beforehand.
@@ -71,40 +60,14 @@ def pair_angles(n_qubits: int, first: int, mask: int, sign: float) -> FloatArray
         bits[target] = (bits[target] + bits[control]) % 2
     angles = np.pi * bits
     if qubits:
-        angles[qubits[0]] = sign * np.pi / 2
+        angles[qubits[0]] = np.pi / 2
     return np.asarray(angles)
-
-
-def shifted_parameters(parameters: FloatArray, columns: range) -> FloatArray:
-    """Copies of the parameter sets with one angle shifted by +π/2 and by -π/2.
-
-    Returns:
-        Shape ``(batch * len(columns) * 2, n_parameters)``: all shifts of the first set, then of the second; + before -.
-    """
-    batch, n_parameters = parameters.shape
-    shifted = np.repeat(parameters, 2 * len(columns), axis=0).reshape(batch, len(columns), 2, n_parameters)
-    for position, column in enumerate(columns):
-        shifted[:, position, 0, column] += np.pi / 2
-        shifted[:, position, 1, column] -= np.pi / 2
-    return shifted.reshape(-1, n_parameters)
-
-
-def shift_derivatives(values: FloatArray, *, n_columns: int) -> FloatArray:
-    """Derivatives ``(batch, n_columns, ...)`` per radian from the values at :func:`shifted_parameters`."""
-    pairs = values.reshape(-1, n_columns, 2, *values.shape[1:])
-    return np.asarray(0.5 * (pairs[:, :, 0] - pairs[:, :, 1]))
-
-
-def shift_variances(variances: FloatArray, *, n_columns: int) -> FloatArray:
-    """Variances of :func:`shift_derivatives` from those of the values, in the same order and shapes."""
-    pairs = variances.reshape(-1, n_columns, 2, *variances.shape[1:])
-    return np.asarray(0.25 * (pairs[:, :, 0] + pairs[:, :, 1]))
 
 
 def _join(preparation: QuantumCircuit, program: CircuitProgram) -> MeasurementTask:
     """Preparation followed by U; Qiskit sorts parameters by name, so the preparation's come first."""
     circuit = preparation.compose(untied_circuit(program.circuit, name="rotation"))
-    return MeasurementTask(circuit, program.readouts, int(preparation.num_parameters))
+    return MeasurementTask(circuit, program.readouts)
 
 
 def _bits(mask: int) -> list[int]:

@@ -11,42 +11,22 @@ counted is that of the joint circuits.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from operator import itemgetter
 
 import numpy as np
 from qiskit.transpiler import Target
 
+from qiskit_qff.circuit.ansatz import MeasurementTask
 from qiskit_qff.errors import BackendError
-from qiskit_qff.evaluators.cutout import QubitLine, chains
+from qiskit_qff.evaluators.cutout import chains
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, MeasurementTask, Request
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Place, QubitLine, Request
 
 
-@dataclass(frozen=True)
-class Tiling:
-    """Tiles of a device, in the order in which registers take them."""
-
-    rounds: tuple[tuple[QubitLine | None, ...], ...]
-    """Tiles of each joint circuit, None where qubits are not chosen; rounds run one after the other."""
-
-    def place(self, register: int) -> tuple[int, QubitLine | None]:
-        """Round and tile of a register."""
-        for number, tiles in enumerate(self.rounds):
-            if register < len(tiles):
-                return number, tiles[register]
-            register -= len(tiles)
-        raise BackendError("there are more registers than tiles; make the tiling for all of them.")
-
-
-def without_device(n_registers: int) -> Tiling:
-    """Registers side by side on a simulator without noise, where any qubit is as good as another."""
-    return Tiling(((None,) * n_registers,))
-
-
-def tile(target: Target, n_qubits: int, n_registers: int) -> Tiling:
-    """Choose tiles for registers of one size."""
+def tile(target: Target, n_qubits: int, n_registers: int) -> list[Place]:
+    """Places for registers of one size, the best tile of every round first."""
     candidates, neighbors = chains(target, n_qubits)
     chosen: list[QubitLine] = []
     for is_spaced in (True, False):
@@ -60,16 +40,16 @@ def tile(target: Target, n_qubits: int, n_registers: int) -> Tiling:
                 blocked.update(line.qubits)
                 if is_spaced:
                     blocked.update(n for qubit in line.qubits for n in neighbors[qubit])
-    ordered = tuple(sorted(chosen, key=lambda line: line.score))
-    full, rest = divmod(n_registers, len(ordered))
-    return Tiling((ordered,) * full + ((ordered[:rest],) if rest else ()))
+    ordered = sorted(chosen, key=lambda line: line.score)
+    return [Place(number // len(ordered), ordered[number % len(ordered)]) for number in range(n_registers)]
 
 
 @dataclass(eq=False)
 class TiledEvaluator:
     """Answers requests of many registers, each on its tile; :attr:`Request.register` says whose they are."""
 
-    tiling: Tiling
+    places: Sequence[Place]
+    """Where each register is measured."""
     evaluator_on: Callable[[QubitLine | None], Evaluator]
     """Makes what runs circuits on a tile: of a simulated device a small device of its own."""
     is_joint: bool = False
@@ -78,21 +58,34 @@ class TiledEvaluator:
 
     def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
         """Expectation values for all requests."""
-        rows = joint_rows(self.tiling, requests)
+        if any(request.register >= len(self.places) for request in requests):
+            raise BackendError("there are more registers than places; make the evaluator for all of them.")
+        placed = [replace(request, place=self.places[request.register]) for request in requests]
+        rows = joint_rows(placed)
         if self.is_joint:
-            lines = [[self.tiling.place(requests[index].register)[1] for index in row] for row in rows]
             runner = self._on(None)
             assert isinstance(runner, PrimitiveEvaluator)
-            parts = runner.evaluate_joint([[requests[index] for index in row] for row in rows], lines, shots=shots)
-            joint = [pair for row, part in zip(rows, parts, strict=True) for pair in zip(row, part, strict=True)]
-            return [one for _, one in sorted(joint, key=itemgetter(0))]
+            parts = runner.evaluate_joint([[placed[index] for index in row] for row in rows], shots=shots)
+            found = {
+                index: one for row, part in zip(rows, parts, strict=True) for index, one in zip(row, part, strict=True)
+            }
+            return [found[index] for index in range(len(requests))]
+        found = self._by_tile(placed, shots)
+        for row in rows:
+            longest = max(row, key=lambda index: found[index].cost.circuits)
+            found |= {index: replace(found[index], cost=Cost()) for index in row if index != longest}
+        return [found[index] for index in range(len(requests))]
+
+    def _by_tile(self, requests: Sequence[Request], shots: int | None) -> dict[int, Evaluation]:
+        """Answers by the place of their request, each register simulated on its own tile.
+
+        PERF: registers of one circuit on the same qubits are parameter sets of one request, and so of one PUB.
+        """
         members: dict[QubitLine | None, dict[MeasurementTask, list[int]]] = {}
         for index, request in enumerate(requests):
-            line = self.tiling.place(request.register)[1]
-            members.setdefault(line, {}).setdefault(request.task, []).append(index)
+            members.setdefault(request.place.line, {}).setdefault(request.task, []).append(index)
         found: dict[int, Evaluation] = {}
         for line, tasks in members.items():
-            # PERF: registers of one circuit on the same qubits are parameter sets of one request, and so of one PUB.
             merged = [
                 Request(task, np.vstack([requests[index].parameters for index in own])) for task, own in tasks.items()
             ]
@@ -100,10 +93,7 @@ class TiledEvaluator:
             for own, whole in zip(tasks.values(), wholes, strict=True):
                 pieces = whole.split([len(requests[index].parameters) for index in own])
                 found |= dict(zip(own, pieces, strict=True))
-        for row in rows:
-            longest = max(row, key=lambda index: found[index].cost.circuits)
-            found |= {index: replace(found[index], cost=Cost()) for index in row if index != longest}
-        return [found[index] for index in range(len(requests))]
+        return found
 
     def _on(self, line: QubitLine | None) -> Evaluator:
         """What runs circuits on a tile, or joint circuits."""
@@ -113,15 +103,14 @@ class TiledEvaluator:
         return self._evaluators[key]
 
 
-def joint_rows(tiling: Tiling, requests: Sequence[Request]) -> list[list[int]]:
+def joint_rows(requests: Sequence[Request]) -> list[list[int]]:
     """Indices of the requests that one circuit answers, one list a circuit: the k-th of every register of a round.
 
     The circuit is run with as many parameter sets as the longest of them has.
     """
     rows: dict[tuple[int, int], list[int]] = {}
-    seen: dict[int, int] = {}
+    seen: Counter[int] = Counter()
     for index, request in enumerate(requests):
-        number = seen.get(request.register, 0)
-        seen[request.register] = number + 1
-        rows.setdefault((tiling.place(request.register)[0], number), []).append(index)
+        rows.setdefault((request.place.round, seen[request.register]), []).append(index)
+        seen[request.register] += 1
     return list(rows.values())

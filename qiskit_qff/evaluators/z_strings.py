@@ -12,15 +12,19 @@ and scaled to the errors that the estimator reports, which include the price of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_qff.array_types import FloatArray, IntArray
-from qiskit_qff.circuit.ansatz import walsh_signs
+from qiskit_qff.circuit.ansatz import MeasurementTask, walsh_signs
 from qiskit_qff.errors import BackendError
+
+Arrays = Mapping[str, FloatArray]
+"""Data of a PUB by name, shape ``(n_observables, batch)``; of noise factors with one more axis."""
 
 RESULT_ARRAYS = ("evs", "stds", "evs_noise_factors", "stds_noise_factors", "twirl_stds")
 """What the data of a PUB may hold: values, errors, and what error mitigation adds."""
@@ -63,8 +67,10 @@ class StringSet:
         return np.asarray(scaled @ covariances @ scaled.transpose(0, 2, 1))
 
 
-def string_set(readouts: FloatArray) -> StringSet:
-    """Z strings for readouts given by their diagonals, shape ``(n_readouts, 2**n_qubits)``."""
+@lru_cache(maxsize=1024)
+def string_set(task: MeasurementTask) -> StringSet:
+    """Z strings for the readouts of a task."""
+    readouts = task.readouts
     size = readouts.shape[1]
     spectrum = readouts @ walsh_signs(np.arange(size), size) / size
     spectrum[np.abs(spectrum) < 1e-13 * np.abs(readouts).max()] = 0.0
@@ -75,13 +81,13 @@ def string_set(readouts: FloatArray) -> StringSet:
     return StringSet(size.bit_length() - 1, masks, spectrum[:, masks], spectrum[:, 0])
 
 
-def read_strings(data: Any, strings: StringSet, shots: int) -> tuple[FloatArray, FloatArray]:
+def read_strings(data: Arrays, strings: StringSet, shots: int) -> tuple[FloatArray, FloatArray]:
     """Readouts ``(batch, n_readouts)`` and their covariances from ``evs`` and ``stds`` ``(n_strings, batch)``."""
     values, errors = _finite(data, shots)
     return strings.readout_values(values), strings.readout_covariances(values, errors, shots)
 
 
-def read_readouts(data: Any, shots: int | None) -> tuple[FloatArray, FloatArray]:
+def read_readouts(data: Arrays, shots: int | None) -> tuple[FloatArray, FloatArray]:
     """The same from readouts that an estimator measured one by one with independent normal noise, or exactly."""
     values, errors = _finite(data, shots)
     # StatevectorEstimator adds noise of the requested precision, but reports a standard error of zero.
@@ -89,24 +95,23 @@ def read_readouts(data: Any, shots: int | None) -> tuple[FloatArray, FloatArray]
     return values, errors[:, :, None] ** 2 * np.eye(errors.shape[1])
 
 
-def _finite(data: Any, shots: int | None) -> tuple[FloatArray, FloatArray]:
+def _finite(data: Arrays, shots: int | None) -> tuple[FloatArray, FloatArray]:
     """Values and errors ``(batch, n_observables)``; failed extrapolations replaced by the lowest noise factor."""
-    values, errors = np.array(data.evs, dtype=float).T, np.array(data.stds, dtype=float).T
-    if getattr(data, "twirl_stds", None) is not None:
+    values, errors = data["evs"].T.astype(float), data["stds"].T.astype(float)
+    if "twirl_stds" in data:
         # Random circuits differ by more than their shots, above all under PEC: the larger error is the honest one.
-        errors = np.fmax(errors, np.array(data.twirl_stds, dtype=float).T)
+        errors = np.fmax(errors, data["twirl_stds"].T)
     bad = ~(np.isfinite(values) & np.isfinite(errors))
     if not bad.any():
         return values, errors
-    if getattr(data, "evs_noise_factors", None) is None:
+    if "evs_noise_factors" not in data:
         raise BackendError(
             f"{int(bad.sum())} of {bad.size} expectation values came back without a finite value or error. "
             "Use another mitigation preset or more shots."
         )
-    levels = np.asarray(data.evs_noise_factors, dtype=float).swapaxes(0, 1)
-    raw_errors = np.asarray(data.stds_noise_factors, dtype=float).swapaxes(0, 1)[..., 0]
+    levels, level_errors = (data[name].swapaxes(0, 1) for name in ("evs_noise_factors", "stds_noise_factors"))
     floor = 0.0 if shots is None else 1.0 / np.sqrt(shots)
     # The bias that extrapolation would have removed is unknown: its size at the next noise factor counts as an error.
     step = levels[..., 1] - levels[..., 0]
-    fallback = np.hypot(np.nan_to_num(raw_errors, nan=floor, posinf=floor), step)
+    fallback = np.hypot(np.nan_to_num(level_errors[..., 0], nan=floor, posinf=floor), step)
     return np.where(bad, levels[..., 0], values), np.where(bad, fallback, errors)

@@ -25,8 +25,8 @@ from qiskit_qff.evaluators.strategies.operator import (
 )
 
 Design = Literal["settings", "pairs", "signed_pairs", "first_column"]
-"""How M was measured: n + 1 settings of its vector, or pair states; in files of version 0.1 also pair states with both
-signs, or those of the first column alone."""
+"""How M was measured: n + 1 settings of its vector, or pair states; in files of version 0.1 also in two ways of which
+only M itself is read, not its errors."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,12 @@ class CalibratedOperator:
         size = 2**bound.program.n_qubits
         if len(self.matrix) != size:
             raise ConfigError(f"A measured M of {size} rows is expected; {len(self.matrix)} were found.")
-        if self.design in {"settings", "first_column"}:
+        if self.design in {"signed_pairs", "first_column"}:
+            unknown = np.full(1, np.nan)
+            return MeasuredOperator(self.matrix, np.ones((1, size, size)), unknown, Cost())
+        if self.design == "settings":
             return self._by_vector(bound)
-        response = pair_response(bound.program, signed=self.design == "signed_pairs")
+        response = pair_response(bound.program)
         if self.variances.shape != (len(response),):
             raise ConfigError(f"{len(response)} variances of M are expected; shape {self.variances.shape} was found.")
         return MeasuredOperator(self.matrix, response, self.variances, Cost())
@@ -113,12 +116,11 @@ class CalibratedOperator:
         row = int(np.argmax(np.abs(np.diagonal(self.matrix))))
         length = np.sqrt(weight * self.matrix[row, row])
         vector = np.sign(weight) * self.matrix[row] / length if length > 0.0 else programmed_vector(bound)
-        modes = _first_column_modes(bound, vector) if self.design == "first_column" else self.modes
-        if modes is None or modes.shape != (len(self.variances), len(self.matrix)):
+        if self.modes is None or self.modes.shape != (len(self.variances), len(self.matrix)):
             raise ConfigError(
                 f"A measured vector of {len(self.matrix)} amplitudes with its errors is expected; measure it again."
             )
-        return vector_operator(bound, vector, modes, self.variances, Cost())
+        return vector_operator(bound, vector, self.modes, self.variances, Cost())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists for a model file."""
@@ -141,19 +143,3 @@ class CalibratedOperator:
             provenance=Provenance.from_dict(data["provenance"]),
             modes=np.asarray(data["modes"], dtype=np.float64) if "modes" in data else None,
         )
-
-
-def _first_column_modes(bound: BoundProgram, vector: FloatArray) -> FloatArray:
-    """Changes of u by the values in ``|0>`` and ``(|0> ± |k>)/√2``, as version 0.1 measured trees of one vector.
-
-    The column is ``w u_0 u``: u is its direction. States were in the order of the CNOT gates that they need.
-    """
-    size, count = len(vector), bound.program.n_amplitudes
-    order = sorted(range(1, count), key=lambda k: k.bit_count() > 1)
-    column = np.zeros((2 * count - 1, size))
-    column[0, 0] = 1.0
-    for place, k in enumerate(order):
-        column[1 + 2 * place, k], column[2 + 2 * place, k] = 0.5, -0.5
-    across = np.eye(size) - np.outer(vector, vector)
-    scale = float(bound.weights[0]) * vector[0]
-    return column @ across / (scale or 1.0)

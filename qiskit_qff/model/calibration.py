@@ -9,35 +9,20 @@ and atoms are not independent, because they share one :math:`\delta M`.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
 
-from qiskit_qff.array_types import FloatArray
 from qiskit_qff.evaluators.protocol import Cost
 from qiskit_qff.evaluators.strategies.operator import measure_operators
 from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.measured import EvaluatorFactory, MeasuredPrediction
+from qiskit_qff.model.measured import EvaluatorFactory, MeasuredPrediction, evaluators_of, predict_by_operators
 from qiskit_qff.model.metrics import MEV_PER_EV, root_mean_square, six_components
-from qiskit_qff.model.sensitivity import environments
 from qiskit_qff.structures.frame import Frame
-
-
-@dataclass(frozen=True, eq=False)
-class PredictionError:
-    """Standard errors of one frame's prediction that come from the calibration."""
-
-    energy_std: float
-    """Of the total energy, in eV."""
-    force_std: FloatArray
-    """Of the forces, shape ``(n_atoms, 3)``, in eV/Å."""
-    stress_std: FloatArray | None
-    """Of the stress, shape ``(3, 3)``, in eV/Å³; None unless all three directions are periodic."""
 
 
 def calibrate(
@@ -58,9 +43,7 @@ def calibrate(
     """
     registers = field.registers
     bounds = [register.bound_program() for register in registers.values()]
-    sizes = Counter(bound.program.n_qubits for bound in bounds)
-    evaluators = {size: evaluator_for(size, count) for size, count in sizes.items()}
-    operators = measure_operators(evaluators, bounds, shots=provenance.shots)
+    operators = measure_operators(evaluators_of(field, evaluator_for), bounds, shots=provenance.shots)
     changed = {
         key: replace(register, measured=CalibratedOperator.of(operator, provenance))
         for (key, register), operator in zip(registers.items(), operators, strict=True)
@@ -73,24 +56,14 @@ def is_calibrated(field: ForceField) -> bool:
     return any(register.measured is not None for register in field.registers.values())
 
 
-def calibration_errors(field: ForceField, frames: Sequence[Frame]) -> list[PredictionError]:
-    """Standard errors of energies, forces and stresses from the uncertainty of the measured M."""
+def calibration_errors(field: ForceField, frames: Sequence[Frame]) -> list[MeasuredPrediction]:
+    """Energies, forces and stresses with their standard errors from the uncertainty of the measured M."""
     operators = {
         key: register.measured.operator(register.bound_program())
         for key, register in field.registers.items()
         if register.measured is not None
     }
-    errors = []
-    for frame in frames:
-        seen = environments(field, frame)
-        energy, forces, virial = 0.0, np.zeros(3 * frame.n_atoms), np.zeros(9)
-        for key, operator in operators.items():
-            energy += float(operator.contract(seen.energy_weights(key)[None]).std_errors[0]) ** 2
-            forces += operator.contract(seen.force_weights(key)).std_errors ** 2
-            virial += operator.contract(seen.virial_weights(key)).std_errors ** 2
-        stress = np.sqrt(virial).reshape(3, 3) / frame.volume if frame.pbc.all() else None
-        errors.append(PredictionError(float(np.sqrt(energy)), np.sqrt(forces).reshape(frame.n_atoms, 3), stress))
-    return errors
+    return predict_by_operators(field, frames, operators)
 
 
 def calibration_summary(field: ForceField) -> dict[str, Any]:
@@ -118,7 +91,7 @@ def calibration_summary(field: ForceField) -> dict[str, Any]:
     return summary
 
 
-def spread(errors: Sequence[MeasuredPrediction | PredictionError], frames: Sequence[Frame]) -> dict[str, float]:
+def spread(errors: Sequence[MeasuredPrediction], frames: Sequence[Frame]) -> dict[str, float]:
     """Root mean square of the standard errors of energies per atom, forces and labelled stresses, in meV and Å."""
     per_atom = np.array([e.energy_std / f.n_atoms for e, f in zip(errors, frames, strict=True)])
     found = {

@@ -10,38 +10,36 @@ two doors to it.
 from __future__ import annotations
 
 import hashlib
-import json
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 from qiskit.primitives import StatevectorEstimator
 
 from qiskit_qff.durable import SUFFIX, Journal, atomic_file, read_arrays, read_journal, read_json, write_atomically
 from qiskit_qff.errors import BackendError, ConfigError
 from qiskit_qff.evaluators.backends import NOISELESS, Device, check_noiseless, device_evaluator, find_device
-from qiskit_qff.evaluators.cutout import QubitLine
 from qiskit_qff.evaluators.ibm_account import client_errors, connect, opened_mode, redact
 from qiskit_qff.evaluators.mitigation import find_preset
-from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator, split_joint
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, Request, TimingModel
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator, read_row, sets_per_job
+from qiskit_qff.evaluators.protocol import ANYWHERE, Cost, Evaluation, Place, Request, TimingModel
 from qiskit_qff.evaluators.strategies.operator import assemble_operator, operator_requests
-from qiskit_qff.evaluators.z_strings import RESULT_ARRAYS, read_strings, string_set
+from qiskit_qff.evaluators.tiling import joint_rows
 from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.placement import Tile, place_registers
-from qiskit_qff.model.quantum_cost import two_qubit_depths
+from qiskit_qff.model.quantum_cost import place_registers, two_qubit_depths
 from qiskit_qff.model.species_model import RegisterKey
 
-FORMAT = 4
-"""Version of the run directory; older ones have another journal."""
+MOST_SETS = 300
+"""Most joint circuits times parameter sets of a job."""
 _LOST = {"ERROR", "CANCELLED"}
 """States from which a job does not come back."""
 
@@ -80,10 +78,22 @@ class PlannedJob:
     circuits: int
     """Joint circuits times parameter sets."""
 
-    @property
-    def requests(self) -> tuple[int, ...]:
-        """All requests in the order of the rows."""
-        return tuple(index for row in self.rows for index in row)
+
+class Plan(BaseModel):
+    """What ``run.json`` holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: Literal[5]
+    """Version of the run directory; older ones hold raw results."""
+    run_id: str
+    """Tag of all its jobs on the server."""
+    model_sha256: str
+    settings: Settings
+    date: str
+    """When the run was planned."""
+    places: tuple[tuple[RegisterKey, Place], ...]
+    """Qubits of each register, with their error rates at that time."""
+    jobs: tuple[PlannedJob, ...]
 
 
 @dataclass(frozen=True)
@@ -91,24 +101,27 @@ class Run:
     """A planned calibration in its directory."""
 
     directory: Path
-    run_id: str
-    """Tag of all its jobs on the server."""
-    settings: Settings
+    plan: Plan
     field: ForceField
     """The model that is calibrated."""
-    jobs: tuple[PlannedJob, ...]
-    backend: str
-    """What the device calls itself."""
-    date: str
-    """When the run was planned."""
-    tiles: Mapping[RegisterKey, Tile]
-    """Qubits of each register, with their error rates at that time."""
-    plan: tuple[tuple[RegisterKey, Request], ...]
-    """What has to be measured."""
+
+    @property
+    def jobs(self) -> tuple[PlannedJob, ...]:
+        """All jobs."""
+        return self.plan.jobs
+
+    @cached_property
+    def requests(self) -> list[Request]:
+        """What has to be measured, and where."""
+        return operator_plan(self.field, dict(self.plan.places))
+
+    def rows(self, job: PlannedJob) -> list[list[Request]]:
+        """The joint circuits of a job."""
+        return [[self.requests[index] for index in row] for row in job.rows]
 
     def tag(self, job: PlannedJob) -> str:
         """Tag under which the server knows a job."""
-        return f"{self.run_id}-{job.index}"
+        return f"{self.plan.run_id}-{job.index}"
 
     def result_path(self, job: PlannedJob) -> Path:
         """File of a job's result."""
@@ -124,42 +137,27 @@ class Run:
         with closing(Journal(self.directory / "journal.jsonl")) as journal:
             journal.enter(f"job {job.index}", state)
 
-    def rows(self, job: PlannedJob) -> list[list[tuple[QubitLine | None, Request]]]:
-        """The joint circuits of a job: requests side by side, each with the qubits of its register."""
-        return [[(self.tiles[self.plan[i][0]].line, self.plan[i][1]) for i in row] for row in job.rows]
 
-
-def operator_plan(field: ForceField) -> tuple[tuple[RegisterKey, Request], ...]:
+def operator_plan(field: ForceField, places: Mapping[RegisterKey, Place]) -> list[Request]:
     """What has to be measured to know M of every register, register by register."""
-    return tuple(
-        (key, request)
-        for key, register in field.registers.items()
+    return [
+        replace(request, register=number, place=places[key])
+        for number, (key, register) in enumerate(field.registers.items())
         for request in operator_requests(register.bound_program())
-    )
+    ]
 
 
-def plan_jobs(
-    field: ForceField, settings: Settings, tiles: Mapping[RegisterKey, Tile], *, sets_per_job: int = 300
-) -> tuple[PlannedJob, ...]:
+def plan_jobs(field: ForceField, settings: Settings, places: Mapping[RegisterKey, Place]) -> tuple[PlannedJob, ...]:
     """Distribute what has to be measured over jobs of a limited number of circuits and executions."""
-    sets_per_job = min(sets_per_job, JobLimits().sets_per_job(settings.shots))
-    plan = operator_plan(field)
-    rows: dict[tuple[int, int], list[int]] = {}
-    seen: Counter[RegisterKey] = Counter()
-    for index, (key, _) in enumerate(plan):
-        rows.setdefault((tiles[key].round, seen[key]), []).append(index)
-        seen[key] += 1
-    jobs: list[PlannedJob] = []
-    members: list[tuple[int, ...]] = []
-    used = 0
-    for row in rows.values():
-        size = max(len(plan[index][1].parameters) for index in row)
-        if members and used + size > sets_per_job:
-            jobs.append(PlannedJob(len(jobs), tuple(members), used))
-            members, used = [], 0
-        members.append(tuple(row))
-        used += size
-    return (*jobs, PlannedJob(len(jobs), tuple(members), used))
+    most_sets, requests = sets_per_job(settings.shots, most=MOST_SETS), operator_plan(field, places)
+    jobs = [PlannedJob(0, (), 0)]
+    for row in joint_rows(requests):
+        size = max(len(requests[index].parameters) for index in row)
+        if jobs[-1].rows and jobs[-1].circuits + size > most_sets:
+            jobs.append(PlannedJob(len(jobs), (), 0))
+        last = jobs.pop()
+        jobs.append(PlannedJob(last.index, (*last.rows, tuple(row)), last.circuits + size))
+    return tuple(jobs)
 
 
 def calibration_cost(field: ForceField, settings: Settings) -> tuple[dict[str, float], str]:
@@ -192,8 +190,8 @@ def planned_run(model: Path, directory: Path, settings: Settings, say: Say) -> R
     content, copy = model.read_bytes(), directory / "model.json"
     if (directory / "run.json").exists():
         run = load_run(directory)
-        if run.settings != settings or content != copy.read_bytes():
-            what = "another model" if run.settings == settings else "other settings"
+        if run.plan.settings != settings or content != copy.read_bytes():
+            what = "another model" if run.plan.settings == settings else "other settings"
             raise ConfigError(f"{directory} holds a run of {what}; choose another --run, or import it with --from.")
         say(f"going on with the run in {directory}")
         return run
@@ -203,24 +201,19 @@ def planned_run(model: Path, directory: Path, settings: Settings, say: Say) -> R
     others = [path.name for path in directory.glob("*") if path.name not in beginnings and path.suffix != SUFFIX]
     if others or (copy.exists() and copy.read_bytes() != content):
         raise ConfigError(f"{directory} holds other files; choose a new directory for the run.")
-    device = find_device(settings.backend, n_qubits=field.n_qubits)
-    tiles = place_registers(field, device)
+    places = place_registers(field, find_device(settings.backend, n_qubits=field.n_qubits))
     (directory / "results").mkdir(parents=True, exist_ok=True)
     write_atomically(copy, content)
-    plan = {
-        "format": FORMAT,
-        "run_id": f"qff-{uuid.uuid4().hex[:12]}",
-        "model_sha256": hashlib.sha256(content).hexdigest(),
-        "settings": asdict(settings),
-        "backend": device.name,
-        "date": datetime.now(tz=UTC).isoformat(timespec="seconds"),
-        "tiles": [
-            {"register": key, "round": tile.round, "line": tile.line and asdict(tile.line)}
-            for key, tile in tiles.items()
-        ],
-        "jobs": [asdict(job) for job in plan_jobs(field, settings, tiles)],
-    }
-    write_atomically(directory / "run.json", json.dumps(plan, indent=1))
+    plan = Plan(
+        format=5,
+        run_id=f"qff-{uuid.uuid4().hex[:12]}",
+        model_sha256=hashlib.sha256(content).hexdigest(),
+        settings=settings,
+        date=datetime.now(tz=UTC).isoformat(timespec="seconds"),
+        places=tuple(places.items()),
+        jobs=plan_jobs(field, settings, places),
+    )
+    write_atomically(directory / "run.json", plan.model_dump_json(indent=1))
     say(cost)
     return load_run(directory)
 
@@ -233,41 +226,18 @@ def load_run(directory: Path) -> Run:
             f"{directory} holds no run (run.json is missing); start one with qff calibrate or hardware.submit MODEL."
         )
     try:
-        plan = read_json(path)
-        if plan["format"] != FORMAT:
-            raise ConfigError(
-                f"{path} has format {plan['format']}; this version reads {FORMAT}. Use the version of qiskit_qff that "
-                "wrote it."
-            )
-        if not model.exists() or hashlib.sha256(model.read_bytes()).hexdigest() != plan["model_sha256"]:
+        plan = Plan.model_validate(read_json(path))
+        if not model.exists() or hashlib.sha256(model.read_bytes()).hexdigest() != plan.model_sha256:
             raise ConfigError(f"{model} is not the model that was submitted; restore the original.")
-        field = ForceField.load(model)
-        run = Run(
-            directory,
-            plan["run_id"],
-            Settings(**plan["settings"]),
-            field,
-            tuple(PlannedJob(job["index"], tuple(map(tuple, job["rows"])), job["circuits"]) for job in plan["jobs"]),
-            plan["backend"],
-            plan["date"],
-            {tuple(entry["register"]): Tile(entry["round"], _line(entry["line"])) for entry in plan["tiles"]},
-            operator_plan(field),
-        )
+        run = Run(directory, plan, ForceField.load(model))
         for job in run.jobs:
             run.rows(job)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, ValueError) as error:
         raise ConfigError(
-            f"{path} is damaged ({type(error).__name__}: {error}); restore it from a copy, or start a new run."
+            f"{path} is damaged or of another version ({type(error).__name__}: {error}); restore it from a copy, or "
+            "start a new run."
         ) from error
     return run
-
-
-def _line(entry: Mapping[str, Any] | None) -> QubitLine | None:
-    """Qubits and their error rates from JSON."""
-    if entry is None:
-        return None
-    qubits, bonds, readouts = (tuple(entry[name]) for name in ("qubits", "two_qubit_errors", "readout_errors"))
-    return QubitLine(qubits, bonds, readouts, float(entry["score"]))
 
 
 # --- where jobs run ---------------------------------------------------------------------------------------------------
@@ -300,27 +270,25 @@ class LocalServer:
         """Nothing: a simulated job costs nothing, and is simply submitted again."""
         return None
 
-    def result(self, _: str, job: PlannedJob, *, wait: bool) -> list[Any] | None:
-        """Data of all PUBs."""
+    def result(self, _: str, job: PlannedJob, *, wait: bool) -> list[Evaluation] | None:
+        """Answers to the requests of all rows."""
         if not wait:
             return None
-        settings = self._run.settings
+        settings = self._run.plan.settings
         name = self._run.tag(job) if settings.seed is None else f"{settings.seed}-{job.index}"
         rng = np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]))
         evaluators: dict[tuple[int, ...], PrimitiveEvaluator] = {}
-        data = []
-        for line, request in (member for row in self._run.rows(job) for member in row):
-            size = int(request.task.circuit.num_qubits)
+        answers = []
+        for request in (one for row in self._run.rows(job) for one in row):
+            size, line = int(request.task.circuit.num_qubits), request.place.line
             place = (size,) if line is None else line.qubits
             if place not in evaluators:
                 evaluators[place] = _evaluator(settings, find_device(settings.backend, n_qubits=size, line=line), rng)
             try:
-                with client_errors(f"Job {job.index + 1} failed"):
-                    (item,) = evaluators[place].submit_joint([[request]], [[None]], shots=settings.shots).result()
+                answers += evaluators[place].evaluate([replace(request, place=ANYWHERE)])
             except BackendError as error:
-                raise JobFailedError(str(error)) from error
-            data.append(item.data)
-        return data
+                raise JobFailedError(f"Job {job.index + 1} failed: {error}") from error
+        return answers
 
 
 class RuntimeServer:
@@ -334,13 +302,12 @@ class RuntimeServer:
     def submit(self, job: PlannedJob) -> str:
         """Start a job under its tag and return its id at once."""
         assert self._device is not None
-        evaluator = _evaluator(self._run.settings, self._device, np.random.default_rng(0), self._mode)
+        settings = self._run.plan.settings
+        evaluator = _evaluator(settings, self._device, np.random.default_rng(0), self._mode)
         options: Any = evaluator.estimator.options
-        options.environment.job_tags = [self._run.run_id, self._run.tag(job)]
-        rows = self._run.rows(job)
-        requests, lines = ([[member[place] for member in row] for row in rows] for place in (1, 0))
+        options.environment.job_tags = [self._run.plan.run_id, self._run.tag(job)]
         with client_errors(f"Job {job.index + 1} could not be sent"):
-            return str(evaluator.submit_joint(requests, lines, shots=self._run.settings.shots).job_id())  # type: ignore[arg-type]
+            return str(evaluator.submit_joint(self._run.rows(job), shots=settings.shots).job_id())
 
     def find(self, job: PlannedJob) -> str | None:
         """Id of a job that the service has under the job's tag, failed ones aside."""
@@ -348,8 +315,8 @@ class RuntimeServer:
             found = self._service.jobs(job_tags=[self._run.tag(job)], limit=10)
             return next((str(item.job_id()) for item in found if str(item.status()) not in _LOST), None)
 
-    def result(self, job_id: str, job: PlannedJob, *, wait: bool) -> list[Any] | None:
-        """Data of all PUBs; None if the job is not finished and need not be waited for."""
+    def result(self, job_id: str, job: PlannedJob, *, wait: bool) -> list[Evaluation] | None:
+        """Answers to the requests of all rows; None if the job is not finished and need not be waited for."""
         with client_errors(f"Job {job_id} (number {job.index + 1}) could not be read"):
             remote = self._service.job(job_id)
             if wait:
@@ -360,25 +327,13 @@ class RuntimeServer:
                 raise JobFailedError(f"Job {job_id} (number {job.index + 1}) ended as {status}: {reason}")
             if status != "DONE":
                 return None
-            data = [SimpleNamespace(**dict(item.data.items())) for item in remote.result()]
-        rows = [[request for _, request in row] for row in self._run.rows(job)]
-        return [part for row, item in zip(rows, data, strict=True) for part in split_joint(item, row)]
-
-
-def collecting_server(run: Run) -> LocalServer | RuntimeServer:
-    """The server of a run, to fetch results from."""
-    return RuntimeServer(run) if run.settings.backend.startswith("ibm_") else LocalServer(run)
-
-
-@contextmanager
-def sending_server(run: Run) -> Iterator[LocalServer | RuntimeServer]:
-    """The server of a run, ready to take jobs, in the Session or Batch that the settings ask for."""
-    device = find_device(run.settings.backend, n_qubits=run.field.n_qubits)
-    if device.is_local:
-        yield LocalServer(run)
-        return
-    with opened_mode(device.backend, run.settings.mode) as mode:
-        yield RuntimeServer(run, device, mode=mode)
+            results = remote.result()
+        shots = self._run.plan.settings.shots
+        return [
+            Evaluation(values, covariances, Cost(len(values), len(values) * shots))
+            for row, item in zip(self._run.rows(job), results, strict=True)
+            for values, covariances in read_row(item.data, row, shots)
+        ]
 
 
 # --- sending and fetching ---------------------------------------------------------------------------------------------
@@ -387,11 +342,8 @@ def sending_server(run: Run) -> Iterator[LocalServer | RuntimeServer]:
 def calibrate_by_jobs(model: Path, directory: Path, settings: Settings, say: Say) -> tuple[ForceField, Run]:
     """The calibrated model, every operator measured in jobs, and the run; goes on where an earlier call left off."""
     run = planned_run(model, directory, settings, say)
-    with sending_server(run) as server:
-        submit_missing(run, server, say)
-    if isinstance(server, RuntimeServer):
-        say(f"job ids are in {directory}; the same command goes on after an interruption")
-    missing = fetch(run, server, say, wait=True)
+    submit_missing(run, say)
+    missing = fetch(run, say, wait=True)
     if missing:
         numbers = ", ".join(str(index + 1) for index in missing)
         raise BackendError(
@@ -402,43 +354,46 @@ def calibrate_by_jobs(model: Path, directory: Path, settings: Settings, say: Say
     return calibrated_model(directory), run
 
 
-def submit_missing(run: Run, server: LocalServer | RuntimeServer, say: Say) -> None:
-    """Send every job that was not sent yet or has failed; jobs without an id are found by their tag."""
-    for job in run.jobs:
-        state = run.state(job)
-        if state or run.result_path(job).exists():
-            continue
-        found = None if state is None else server.find(job)
-        if found is None:
-            run.enter(job, "")
-            found = server.submit(job)
-        run.enter(job, found)
-        say(f"job {job.index + 1}/{len(run.jobs)}: {job.circuits} circuits, id {found}")
+def submit_missing(run: Run, say: Say) -> None:
+    """Send every job that was not sent yet or has failed, in the Session or Batch that the settings ask for."""
+    settings = run.plan.settings
+    device = find_device(settings.backend, n_qubits=run.field.n_qubits)
+    with opened_mode(device.backend, "job" if device.is_local else settings.mode) as mode:
+        server = LocalServer(run) if device.is_local else RuntimeServer(run, device, mode=mode)
+        for job in run.jobs:
+            state = run.state(job)
+            if state or run.result_path(job).exists():
+                continue
+            found = None if state is None else server.find(job)  # its id may have been lost
+            if found is None:
+                run.enter(job, "")
+                found = server.submit(job)
+            run.enter(job, found)
+            say(f"job {job.index + 1}/{len(run.jobs)}: {job.circuits} circuits, id {found}")
+    if not device.is_local:
+        say(f"job ids are in {run.directory}; the same command goes on after an interruption")
 
 
-def fetch(run: Run, server: LocalServer | RuntimeServer, say: Say, *, wait: bool) -> list[int]:
+def fetch(run: Run, say: Say, *, wait: bool) -> list[int]:
     """Store the result of every job that is finished; returns the jobs that are missing."""
+    server = RuntimeServer(run) if run.plan.settings.backend.startswith("ibm_") else LocalServer(run)
     missing = []
     for job in run.jobs:
         if run.result_path(job).exists():
             continue
-        state, data = run.state(job), None
+        state, answers = run.state(job), None
         try:
-            data = server.result(state, job, wait=wait) if state else None
+            answers = server.result(state, job, wait=wait) if state else None
         except BackendError as error:
             say(f"job {job.index + 1}: {error}")
             if isinstance(error, JobFailedError):
                 run.enter(job, None)
-        if data is None:
+        if answers is None:
             missing.append(job.index)
             continue
         with atomic_file(run.result_path(job)) as stream:
-            arrays = {
-                f"{pub}_{name}": np.asarray(getattr(item, name))
-                for pub, item in enumerate(data)
-                for name in RESULT_ARRAYS
-                if hasattr(item, name)
-            }
+            arrays = {f"values_{number}": one.values for number, one in enumerate(answers)}
+            arrays |= {f"covariances_{number}": one.covariances for number, one in enumerate(answers)}
             np.savez(stream, **arrays)  # type: ignore[arg-type]
         say(f"job {job.index + 1}/{len(run.jobs)} collected")
     return missing
@@ -474,62 +429,47 @@ def calibrated_model(directory: Path, *, field: ForceField | None = None) -> For
 
 def measured_operators(run: Run) -> dict[RegisterKey, CalibratedOperator]:
     """Measured operators of all registers whose jobs are complete."""
-    answers: dict[RegisterKey, list[Evaluation]] = {key: [] for key in run.field.registers}
-    ids: dict[RegisterKey, list[str]] = {key: [] for key in run.field.registers}
+    answers: list[list[Evaluation]] = [[] for _ in run.field.registers]
+    ids: list[dict[str, None]] = [{} for _ in run.field.registers]
     for job in run.jobs:
         if not run.result_path(job).exists():
             continue
-        job_id = run.state(job)
-        for index, answer in zip(job.requests, _answers(run, job), strict=True):
-            key = run.plan[index][0]
-            answers[key].append(answer)
-            if job_id and job_id not in ids[key]:
-                ids[key].append(job_id)
-    wanted = Counter(key for key, _ in run.plan)
-    return {
-        key: CalibratedOperator.of(
-            assemble_operator(run.field.registers[key].bound_program(), found), _provenance(run, key, ids[key])
+        job_id, members = run.state(job), [index for row in job.rows for index in row]
+        for index, answer in zip(members, _answers(run, job, len(members)), strict=True):
+            number = run.requests[index].register
+            answers[number].append(answer)
+            if job_id:
+                ids[number][job_id] = None
+    wanted = Counter(request.register for request in run.requests)
+    settings, places, operators = run.plan.settings, dict(run.plan.places), {}
+    for number, (key, register) in enumerate(run.field.registers.items()):
+        if len(answers[number]) != wanted[number]:
+            continue
+        line = places[key].line
+        origin = Provenance(
+            backend=settings.backend,
+            shots=settings.shots,
+            mitigation=settings.mitigation,
+            date=run.plan.date,
+            seed=settings.seed,
+            dynamical_decoupling=settings.dynamical_decoupling,
+            qubits=() if line is None else line.qubits,
+            two_qubit_errors=() if line is None else line.two_qubit_errors,
+            readout_errors=() if line is None else line.readout_errors,
+            job_ids=tuple(ids[number]),
         )
-        for key, found in answers.items()
-        if len(found) == wanted[key]
-    }
+        operator = assemble_operator(register.bound_program(), answers[number])
+        operators[key] = CalibratedOperator.of(operator, origin)
+    return operators
 
 
-def _answers(run: Run, job: PlannedJob) -> list[Evaluation]:
+def _answers(run: Run, job: PlannedJob, count: int) -> list[Evaluation]:
     """What a job found, request by request."""
-    path, shots = run.result_path(job), run.settings.shots
-    items: dict[int, dict[str, Any]] = {}
+    path = run.result_path(job)
     try:
-        for label, array in read_arrays(path).items():
-            pub, name = label.split("_", 1)
-            items.setdefault(int(pub), {})[name] = array
-    except ValueError as error:
+        arrays = read_arrays(path)
+        pairs = [(arrays[f"values_{number}"], arrays[f"covariances_{number}"]) for number in range(count)]
+    except (ValueError, KeyError) as error:
         raise ConfigError(f"{path} is damaged ({error}); delete it and collect again, the server has it.") from error
-    if len(items) != len(job.requests):
-        raise ConfigError(
-            f"{path}: {len(items)} answers to {len(job.requests)} requests of {run.directory}/run.json; one "
-            "of them was edited: restore it from a copy, or start a new run."
-        )
-    answers = []
-    for number, index in enumerate(job.requests):
-        strings = string_set(run.plan[index][1].task.readouts)
-        values, covariances = read_strings(SimpleNamespace(**items[number]), strings, shots)
-        answers.append(Evaluation(values, covariances, Cost(len(values), len(values) * shots)))
-    return answers
-
-
-def _provenance(run: Run, key: RegisterKey, job_ids: list[str]) -> Provenance:
-    """Where the measurement of a register comes from."""
-    settings, line = run.settings, run.tiles[key].line
-    return Provenance(
-        backend=run.backend,
-        shots=settings.shots,
-        mitigation=settings.mitigation,
-        date=run.date,
-        seed=settings.seed,
-        dynamical_decoupling=settings.dynamical_decoupling,
-        qubits=() if line is None else line.qubits,
-        two_qubit_errors=() if line is None else line.two_qubit_errors,
-        readout_errors=() if line is None else line.readout_errors,
-        job_ids=tuple(job_ids),
-    )
+    shots = run.plan.settings.shots
+    return [Evaluation(*pair, Cost(len(pair[0]), len(pair[0]) * shots)) for pair in pairs]

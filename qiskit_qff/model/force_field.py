@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.cores import n_cores, thread_pool
@@ -44,39 +44,6 @@ VERSION = 7
 circuit per species and are read as one register each."""
 MAX_BYTES = 64 * 1024 * 1024
 """Larger files are refused: a real one takes a few hundred kilobytes."""
-
-Model = TypeVar("Model")
-
-
-def write_model(path: Path, content: Mapping[str, Any], *, replace: bool = True) -> None:
-    """Write a model; the file appears whole or not at all."""
-    document = {"format": FORMAT, "version": VERSION, **content}
-    try:
-        text = json.dumps(document, indent=1, allow_nan=False)
-    except ValueError as error:
-        raise ModelFileError(f"{path}: the model holds a number that is not finite; it was not written.") from error
-    write_atomically(path, text + "\n", replace=replace)
-
-
-def read_model(path: Path, build: Callable[[Mapping[str, Any]], Model]) -> Model:
-    """Read a model."""
-    document = _read_document(path)
-    version = document.get("version")
-    if not isinstance(version, int) or version < 1:
-        raise ModelFileError(f"{path}: has no valid version number (found {version!r}); train the model again.")
-    if version > VERSION:
-        raise ModelFileError(
-            f"{path}: is a model of format version {version}, this package reads up to {VERSION}; "
-            "upgrade it with 'pip install --upgrade qiskit_qff'."
-        )
-    try:
-        return build(document)
-    except QFFError as error:
-        raise ModelFileError(f"{path}: {error}") from error
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
-        raise ModelFileError(
-            f"{path}: is damaged or was edited ({type(error).__name__}: {error}); restore it or train again."
-        ) from error
 
 
 def _read_document(path: Path) -> dict[str, Any]:
@@ -365,7 +332,12 @@ class ForceField:
             path: Where to.
             replace: Whether a file that is there already is replaced; else FileExistsError is raised.
         """
-        write_model(Path(path), self.to_dict(), replace=replace)
+        document = {"format": FORMAT, "version": VERSION, **self.to_dict()}
+        try:
+            text = json.dumps(document, indent=1, allow_nan=False)
+        except ValueError as error:
+            raise ModelFileError(f"{path}: the model holds a number that is not finite; it was not written.") from error
+        write_atomically(Path(path), text + "\n", replace=replace)
 
     @classmethod
     def load(cls, path: str | Path) -> ForceField:
@@ -374,4 +346,20 @@ class ForceField:
         Raises:
             ModelFileError: If it is missing, malformed, or of a newer format.
         """
-        return read_model(Path(path), cls.from_dict)
+        document = _read_document(Path(path))
+        version = document.get("version")
+        if not isinstance(version, int) or version < 1:
+            raise ModelFileError(f"{path}: has no valid version number (found {version!r}); train the model again.")
+        if version > VERSION:
+            raise ModelFileError(
+                f"{path}: is a model of format version {version}, this package reads up to {VERSION}; "
+                "upgrade it with 'pip install --upgrade qiskit_qff'."
+            )
+        try:
+            return cls.from_dict(document)
+        except QFFError as error:
+            raise ModelFileError(f"{path}: {error}") from error
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
+            raise ModelFileError(
+                f"{path}: is damaged or was edited ({type(error).__name__}: {error}); restore it or train again."
+            ) from error

@@ -3,7 +3,7 @@ r"""Energies, forces and stresses of a force field from expectation values that 
 =================  ============================================  ===================================================
 strategy           energies                                      forces and stress
 =================  ============================================  ===================================================
-``environment``    one parameter set per atom                    parameter shift on every atom's encoding angles
+``environment``    one parameter set per atom                    two parameter sets per feature of every atom
 ``density``        at most 2^n parameter sets per frame          from M, measured as by ``operator``
 ``operator``       from M, measured once for all frames          from M
 =================  ============================================  ===================================================
@@ -14,7 +14,7 @@ not independent.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -24,7 +24,12 @@ from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError, suggest
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request, total_cost
 from qiskit_qff.evaluators.strategies import density, environment
-from qiskit_qff.evaluators.strategies.operator import MeasuredOperator, evaluate_side_by_side, measure_operators
+from qiskit_qff.evaluators.strategies.operator import (
+    MeasuredOperator,
+    evaluate_side_by_side,
+    exact_operator,
+    measure_operators,
+)
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.sensitivity import Environments, environments
 from qiskit_qff.model.species_model import RegisterKey
@@ -88,13 +93,35 @@ def predict_measured(
     """
     check_strategy(strategy)
     report = progress or _silent
-    measurement = _Measurement(field, evaluator_for, strategy, shots)
-    measurement.calibrate(report)
+    evaluators = evaluators_of(field, evaluator_for)
+    operators: dict[RegisterKey, MeasuredOperator] = {}
+    if strategy != "environment":
+        report("operators", 0, 1)
+        bounds = {key: register.bound_program() for key, register in field.registers.items()}
+        operators = dict(zip(bounds, measure_operators(evaluators, list(bounds.values()), shots=shots), strict=True))
+        report("operators", 1, 1)
+    measurement = _Measurement(field, strategy, operators, evaluators, shots)
     predictions = []
     for done, frame in enumerate(frames):
         report("frames", done, len(frames))
         predictions.append(measurement.predict(frame))
-    return MeasuredPredictions(tuple(predictions), measurement.cost)
+    cost = sum((operator.cost for operator in operators.values()), measurement.cost)
+    return MeasuredPredictions(tuple(predictions), cost)
+
+
+def evaluators_of(field: ForceField, evaluator_for: EvaluatorFactory) -> dict[int, Evaluator]:
+    """Evaluators of all registers of a force field, by number of qubits."""
+    sizes = Counter(register.n_qubits for register in field.registers.values())
+    return {size: evaluator_for(size, count) for size, count in sizes.items()}
+
+
+def predict_by_operators(
+    field: ForceField, frames: Sequence[Frame], operators: Mapping[RegisterKey, MeasuredOperator]
+) -> list[MeasuredPrediction]:
+    """What operators that were measured before say of frames; other registers are exact."""
+    exact = {key: exact_operator(register.circuit_matrix()) for key, register in field.registers.items()}
+    measurement = _Measurement(field, "operator", exact | dict(operators), {}, None)
+    return [measurement.predict(frame) for frame in frames]
 
 
 def check_strategy(name: str) -> None:
@@ -104,28 +131,21 @@ def check_strategy(name: str) -> None:
 
 
 class _Measurement:
-    """Evaluators, circuits and, where the strategy measures them, matrices of all registers."""
+    """Circuits and, where the strategy measures them, matrices of all registers."""
 
     def __init__(
-        self, field: ForceField, evaluator_for: EvaluatorFactory, strategy: Strategy, shots: int | None
+        self,
+        field: ForceField,
+        strategy: Strategy,
+        operators: Mapping[RegisterKey, MeasuredOperator],
+        evaluators: Mapping[int, Evaluator],
+        shots: int | None,
     ) -> None:
         self.cost = Cost()
-        self._field, self._strategy, self._shots = field, strategy, shots
+        self._field, self._strategy, self._operators = field, strategy, operators
+        self._evaluators, self._shots = evaluators, shots
         self._bound = {key: register.bound_program() for key, register in field.registers.items()}
         self._origins = {key: register.origin() for key, register in field.registers.items()}
-        sizes = Counter(bound.program.n_qubits for bound in self._bound.values())
-        self._evaluators = {size: evaluator_for(size, count) for size, count in sizes.items()}
-        self._operators: dict[RegisterKey, MeasuredOperator] = {}
-
-    def calibrate(self, report: Callable[[str, int, int], None]) -> None:
-        """Measure M of every register, unless each atom is measured by itself."""
-        if self._strategy == "environment":
-            return
-        report("operators", 0, 1)
-        measured = measure_operators(self._evaluators, list(self._bound.values()), shots=self._shots)
-        self._operators = dict(zip(self._bound, measured, strict=True))
-        self.cost += sum((operator.cost for operator in measured), Cost())
-        report("operators", 1, 1)
 
     def predict(self, frame: Frame) -> MeasuredPrediction:
         """Sum over registers, reference energies and core repulsion."""
@@ -181,18 +201,19 @@ class _Measurement:
     ) -> tuple[FloatArray, FloatArray]:
         """The same, every atom by itself."""
         used = self._field.registers[key].n_features + 1
-        measured = environment.gradients_of(self._bound[key], seen.amplitudes[key], answers, used=used)
-        gradients, variances = np.zeros((2, seen.force_offset.size))
-        for atom, reach in enumerate(seen.reaches[key]):
-            slopes, covariance = reach.rows, measured.covariances[atom]
-            gradients[reach.coordinates] += slopes @ measured.gradients[atom]
-            variances[reach.coordinates] += np.einsum("aj,jk,ak->a", slopes, covariance, slopes, optimize=True)
-        strains = seen.strains[key]
-        virial = np.einsum("iaj,ij->a", strains, measured.gradients)
-        virial_variances = np.einsum("iaj,ijk,iak->a", strains, measured.covariances, strains, optimize=True)
+        energies, gradients = environment.gradients_of(self._bound[key], seen.amplitudes[key], answers, used=used)
+        slopes, variances = gradients.values, gradients.std_errors**2
+        forces, force_variances = np.zeros((2, seen.force_offset.size))
+        for atom, (coordinates, rows) in enumerate(seen.reaches[key]):
+            forces[coordinates] -= rows @ slopes[atom]
+            force_variances[coordinates] += rows**2 @ variances[atom]
+        virial, virial_variances = (
+            np.einsum("iaj,ij->a", strains, part)
+            for strains, part in ((seen.strains[key], slopes), (seen.strains[key] ** 2, variances))
+        )
         return (
-            np.concatenate([[measured.energies.sum()], -gradients, virial]),
-            np.concatenate([[measured.energy_variances.sum()], variances, virial_variances]),
+            np.concatenate([[energies.values.sum()], forces, virial]),
+            np.concatenate([[np.sum(energies.std_errors**2)], force_variances, virial_variances]),
         )
 
 

@@ -14,8 +14,8 @@ strategy           once            energy         all forces           training 
 
 parameter sets times measurement settings; where a readout is not of rank one, D (D + 1) / 2 pair states stand in the
 place of the n + 1 settings. The gradient is that of a loss of energies and forces, all angles of a register shifted in
-turn and those of different registers at the same time; its residuals are included. An environment with exact zeros
-among its amplitudes needs a few circuits more than stated; by ``density`` atoms in equal surroundings need fewer.
+turn and those of different registers at the same time; its residuals are included. By ``density`` atoms in equal
+surroundings need fewer circuits than stated.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qiskit_qff.circuit.compiled import compile_program
+from qiskit_qff.circuit.compiled import gates_of
 from qiskit_qff.errors import BackendError, DataError
-from qiskit_qff.evaluators.backends import NOISELESS, Device, device_evaluator, find_device
+from qiskit_qff.evaluators.backends import NOISELESS, Device, device_evaluator, find_device, places_on
 from qiskit_qff.evaluators.mitigation import find_preset
-from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
-from qiskit_qff.evaluators.strategies.operator import n_circuits, operator_requests
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator, sets_per_job
+from qiskit_qff.evaluators.protocol import ANYWHERE, Place
+from qiskit_qff.evaluators.strategies.operator import largest_first, operator_requests
 from qiskit_qff.evaluators.tasks import loader_task
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.placement import place_registers, rounds_of
 from qiskit_qff.model.species_model import Register, RegisterKey
 from qiskit_qff.structures.frame import Frame
 
@@ -60,29 +60,50 @@ class QuantumCost:
     """Layers of two-qubit gates of the deepest transpiled circuit; 0 where none runs."""
 
 
+def place_registers(field: ForceField, device: Device | None = None) -> dict[RegisterKey, Place]:
+    """Places of all registers: the ones with the largest readouts get the best qubits.
+
+    Args:
+        device: The device; None for simulators without noise, on which all registers of a size fit side by side.
+    """
+    by_size: dict[int, list[RegisterKey]] = {}
+    for key, register in field.registers.items():
+        by_size.setdefault(register.n_qubits, []).append(key)
+    places: dict[RegisterKey, Place] = {}
+    for size, keys in by_size.items():
+        bounds = [field.registers[key].bound_program() for key in keys]
+        ordered = [keys[index] for index in largest_first(range(len(keys)), bounds)]
+        chosen = [ANYWHERE] * len(keys) if device is None or device.line is None else places_on(device, size, len(keys))
+        first = 1 + max((place.round for place in places.values()), default=-1)
+        places |= {key: Place(first + place.round, place.line) for key, place in zip(ordered, chosen, strict=True)}
+    return {key: places[key] for key in field.registers}
+
+
 def circuit_counts(
     field: ForceField,
     atoms: Mapping[int, int],
     *,
     n_frames: int,
-    rounds: Sequence[Sequence[RegisterKey]] | None = None,
+    places: Mapping[RegisterKey, Place] | None = None,
 ) -> dict[str, dict[str, int]]:
     """Circuits by strategy and quantity.
 
     Args:
-        rounds: Registers that share a circuit; by default all registers of a size.
+        places: Where registers are measured; by default all registers of a size share a circuit.
     """
     unknown = sorted(set(atoms) - set(field.species))
     if unknown:
         raise DataError(f"The model knows the atomic numbers {field.species}; {unknown} were given.")
     counts = {strategy: dict.fromkeys(QUANTITIES, 0) for strategy in ("environment", "density", "operator")}
-    registers = field.registers
-    for members in rounds_of(place_registers(field)) if rounds is None else rounds:
-        alone = [_of_register(registers[key], atoms.get(key[0], 0), n_frames) for key in members]
+    registers, rounds = field.registers, dict[int, list[dict[str, tuple[int, int, int, int]]]]()
+    for key, place in (places or place_registers(field)).items():
+        alone = _of_register(registers[key], atoms.get(key[0], 0), n_frames)
+        rounds.setdefault(place.round, []).append(alone)
+    for members in rounds.values():
         for strategy, quantities in counts.items():
-            for place, quantity in enumerate(QUANTITIES):
+            for index, quantity in enumerate(QUANTITIES):
                 # Registers with less to do wait for the others.
-                quantities[quantity] += max(counted[strategy][place] for counted in alone)
+                quantities[quantity] += max(alone[strategy][index] for alone in members)
     return counts
 
 
@@ -90,9 +111,9 @@ def _of_register(register: Register, n_atoms: int, n_frames: int) -> dict[str, t
     """Circuits of one register by itself, in the order of :data:`QUANTITIES`."""
     bound = register.bound_program()
     size = bound.program.n_amplitudes
-    once = n_circuits(bound)
-    shifted = 2 * len(compile_program(bound.program).gates.rotations) + 1
-    forces = n_atoms * (2 * size - 1)
+    once = sum(len(request.parameters) for request in operator_requests(bound))
+    shifted = 2 * len(gates_of(bound.program).rotations) + 1
+    forces = n_atoms * (2 * register.n_features + 1)
     return {
         "environment": (0, n_atoms, forces, n_frames * forces * shifted),
         "density": (once, min(n_atoms + 1, size) if n_atoms else 0, 0, once * shifted),
@@ -128,11 +149,11 @@ def quantum_costs(
         raise BackendError(f"Backend '{backend}' takes no processor time; choose a device, for example fake_torino.")
     preset = find_preset(mitigation)
     device = find_device(backend, n_qubits=field.n_qubits)
-    counts = circuit_counts(field, atoms, n_frames=n_frames, rounds=rounds_of(place_registers(field, device)))
+    counts = circuit_counts(field, atoms, n_frames=n_frames, places=place_registers(field, device))
     evaluator = device_evaluator(device, shots=shots, preset=preset, rng=np.random.default_rng(0))
     depths = two_qubit_depths(field, evaluator)
     timing = device.timing(preset)
-    per_job = JobLimits().sets_per_job(shots)
+    per_job = sets_per_job(shots)
     costs = []
     for strategy, quantities in counts.items():
         for quantity, circuits in quantities.items():
@@ -149,11 +170,11 @@ def evaluation_circuits(field: ForceField, frames: Sequence[Frame], strategy: st
     Args:
         device: Where they run; None for a simulator without noise.
     """
-    found, rounds = 0, rounds_of(place_registers(field, device))
+    found, places = 0, place_registers(field, device)
     if strategy != "environment":
-        found += circuit_counts(field, {}, n_frames=1, rounds=rounds)[strategy]["once"]
+        found += circuit_counts(field, {}, n_frames=1, places=places)[strategy]["once"]
     for frame in frames:
-        counts = circuit_counts(field, Counter(frame.numbers.tolist()), n_frames=1, rounds=rounds)[strategy]
+        counts = circuit_counts(field, Counter(frame.numbers.tolist()), n_frames=1, places=places)[strategy]
         found += max(counts["energy"], counts["forces"])  # by environment the forces' circuits hold the energy's
     return found
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray, IntArray
-from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.design_rows import channel_jacobian
 from qiskit_qff.encoding.tree import amplitude_vectors
 from qiskit_qff.model.force_field import ForceField
@@ -25,33 +24,14 @@ from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 
 
 @dataclass(frozen=True, eq=False)
-class Reach:
-    """The atoms whose motion one environment feels; a handful, however large the frame."""
-
-    atoms: IntArray
-    """Their indices, all different, the atom at the centre among them, shape ``(k,)``."""
-    slopes: FloatArray
-    """dx/dR in 1/Å, shape ``(k, 3, 2**n)``."""
-
-    @property
-    def coordinates(self) -> IntArray:
-        """Places of their Cartesian components among all of the frame, shape ``(3 k,)``."""
-        return (3 * self.atoms[:, None] + np.arange(3)).ravel()
-
-    @property
-    def rows(self) -> FloatArray:
-        """The slopes with one row a component, shape ``(3 k, 2**n)``."""
-        return self.slopes.reshape(-1, self.slopes.shape[-1])
-
-
-@dataclass(frozen=True, eq=False)
 class Environments:
     """The atoms of one frame as the circuits see them."""
 
     amplitudes: dict[RegisterKey, FloatArray]
     """x of the atoms in each register, shape ``(n_s, 2**n)``, in the order of the frame."""
-    reaches: dict[RegisterKey, tuple[Reach, ...]]
-    """dx/dR of the same atoms, where it is not zero."""
+    reaches: dict[RegisterKey, list[tuple[IntArray, FloatArray]]]
+    """dx/dR of the same atoms in 1/Å, where it is not zero: indices of Cartesian components among all of the frame, all
+    different, shape ``(3 k,)``, and a row for each of them, shape ``(3 k, 2**n)``; k is a handful in any frame."""
     strains: dict[RegisterKey, FloatArray]
     """dx/dε of the same atoms for a symmetric strain, shape ``(n_s, 9, 2**n)``."""
     energy_offset: float
@@ -76,8 +56,8 @@ class Environments:
         """W with ``F_a = Tr(M W_a)``, symmetric, shape ``(3 n_atoms, 2**n, 2**n)``, in 1/Å."""
         size = self.amplitudes[register].shape[1]
         half = np.zeros((self.force_offset.size, size, size))
-        for reach, x in zip(self.reaches[register], self.amplitudes[register], strict=True):
-            half[reach.coordinates] -= reach.rows[:, :, None] * x
+        for (coordinates, rows), x in zip(self.reaches[register], self.amplitudes[register], strict=True):
+            half[coordinates] -= rows[:, :, None] * x
         return np.asarray(half + half.transpose(0, 2, 1))
 
     def virial_weights(self, register: RegisterKey) -> FloatArray:
@@ -92,13 +72,20 @@ def environments(field: ForceField, frame: Frame) -> Environments:
     neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, field.cutoff)
     core_energies, core_forces, core_virial = field.repulsion.evaluate(kinds, neighbors)
     references = np.array([model.reference_energy for model in field.models])
+    values, jacobian = channel_jacobian(
+        field.folded.tables, neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds
+    )
     amplitudes, reaches, strains = {}, {}, {}
     for s, model in enumerate(field.models):
-        features, slopes, strained = _of_species(field, s, kinds, neighbors)
+        compression, atoms = model.compression, np.flatnonzero(kinds == s)
+        n_channels = compression.channels.n_channels
+        features = compression.apply(values[atoms, :n_channels])
+        moved = [_moved(neighbors, jacobian, compression.matrix, atom) for atom in atoms.tolist()]
         for k, (register, place) in enumerate(zip(model.registers, model.slices, strict=True)):
             key, size = (model.number, k), 2**register.n_qubits
             amplitudes[key] = amplitude_vectors(features[:, place], n_qubits=register.n_qubits)
-            reaches[key] = tuple(Reach(atoms, _padded(rows[..., place], size)) for atoms, rows in slopes)
+            reaches[key] = [(coordinates, _padded(rows[:, place], size)) for coordinates, rows, _ in moved]
+            strained = np.array([strain for *_, strain in moved]).reshape(len(atoms), 9, features.shape[1])
             strains[key] = _padded(strained[..., place], size)
     return Environments(
         amplitudes=amplitudes,
@@ -117,30 +104,18 @@ def _padded(slopes: FloatArray, size: int) -> FloatArray:
     return padded
 
 
-def _of_species(
-    field: ForceField, s: int, kinds: IntArray, neighbors: NeighborList
-) -> tuple[FloatArray, list[tuple[IntArray, FloatArray]], FloatArray]:
-    """Features of the atoms of one species and their derivatives with respect to positions and strain."""
-    model = field.models[s]
-    sets = {m.number: m.compression.channels for m in field.models}
-    tables = make_tables(sets, field.cutoff, core_start=field.repulsion.level)
-    atoms = np.flatnonzero(kinds == s)
-    n_channels, size = model.compression.channels.n_channels, model.compression.n_features
-    values, jacobian = channel_jacobian(
-        tables, neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds
-    )
-    reaches = []
-    strains = np.zeros((len(atoms), 3, 3, size))
-    for row, atom in enumerate(atoms):
-        low, high = neighbors.first[atom], neighbors.first[atom + 1]
-        others = neighbors.neighbor[low:high]
-        moved = jacobian[low:high, :, :n_channels] @ model.compression.matrix.T
-        # A neighbour may be an image of the atom itself or appear several times: add, never assign.
-        touched, place = np.unique(np.append(others, atom), return_inverse=True)
-        slopes = np.zeros((len(touched), 3, size))
-        np.add.at(slopes, place[:-1], moved)
-        slopes[place[-1]] -= moved.sum(axis=0)
-        reaches.append((touched, slopes))
-        strains[row] = np.einsum("pcj,pd->cdj", moved, neighbors.vectors[low:high])
-    symmetric = 0.5 * (strains + strains.transpose(0, 2, 1, 3))
-    return model.compression.apply(values[atoms, :n_channels]), reaches, symmetric.reshape(len(atoms), 9, size)
+def _moved(
+    neighbors: NeighborList, jacobian: FloatArray, matrix: FloatArray, atom: int
+) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Cartesian components that an atom's features y depend on, dy/dR, and dy/dε of a symmetric strain, ``(9, d)``."""
+    own = slice(neighbors.first[atom], neighbors.first[atom + 1])
+    moved = jacobian[own, :, : matrix.shape[1]] @ matrix.T
+    # A neighbour may be an image of the atom itself or appear several times: add, never assign.
+    touched, place = np.unique(np.append(neighbors.neighbor[own], atom), return_inverse=True)
+    by_atom = np.zeros((len(touched), *moved.shape[1:]))
+    np.add.at(by_atom, place[:-1], moved)
+    by_atom[place[-1]] -= moved.sum(axis=0)
+    strain = np.einsum("pcj,pd->cdj", moved, neighbors.vectors[own])
+    coordinates = (3 * touched[:, None] + np.arange(3)).ravel()
+    symmetric = 0.5 * (strain + strain.transpose(1, 0, 2))
+    return coordinates, by_atom.reshape(len(coordinates), -1), symmetric.reshape(9, -1)

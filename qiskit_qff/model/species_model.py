@@ -181,26 +181,11 @@ class SpeciesModel:
         :mod:`~qiskit_qff.model.uncertainty`.
         """
         compression = LinearMap.from_dict(data["compression"])
-        registers = (
-            tuple(Register.from_dict(entry) for entry in data["registers"])
-            if "registers" in data
-            else (_single_register(data, compression.n_features),)
-        )
+        whole = {**data, "n_features": compression.n_features, "balanced": data.get("balanced", False)}
+        registers = tuple(Register.from_dict(entry) for entry in data.get("registers", [whole]))
         return cls(
             number=int(data["number"]),
             compression=compression,
             registers=registers,
             reference_energy=float(data["reference_energy"]),
         )
-
-
-def _single_register(data: Mapping[str, Any], n_features: int) -> Register:
-    """The register of a species in a file of versions 1 to 5."""
-    return Register(
-        n_features=n_features,
-        ansatz=AnsatzSpec(**data["ansatz"]),
-        theta=np.asarray(data["theta"], dtype=np.float64),
-        weights=np.asarray(data["weights"], dtype=np.float64),
-        balanced=bool(data.get("balanced", False)),
-        measured=CalibratedOperator.from_dict(data["measured"]) if "measured" in data else None,
-    )

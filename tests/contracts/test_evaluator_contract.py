@@ -55,7 +55,7 @@ def requests(request):
     theta = rng.normal(size=program.n_angles)
     states = np.zeros((3, 4))
     states[:, : program.n_amplitudes] = rng.normal(size=(3, program.n_amplitudes))
-    pairs = np.array([pair_angles(2, 0, 3, sign) for sign in (1.0, -1.0)])
+    pairs = np.array([pair_angles(2, first, 3) for first in (0, 2)])
     return [
         Request(loader_task(program), loader_parameters(program, states, theta)),
         Request(pair_task(program, 3), with_rotations(program, pairs, theta)),

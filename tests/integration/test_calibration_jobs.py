@@ -2,7 +2,6 @@
 
 import shutil
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from hardware.presets import read_settings
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.backends import find_device
 from qiskit_qff.evaluators.cutout import cut_out
-from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.model import calibration_run
 from qiskit_qff.model.calibration_run import (
     JobFailedError,
@@ -38,7 +37,7 @@ def model(trained):
 @pytest.fixture
 def small_jobs(monkeypatch):
     """A job for every circuit of registers side by side."""
-    monkeypatch.setattr(calibration_run, "JobLimits", partial(JobLimits, parameter_sets=4))
+    monkeypatch.setattr(calibration_run, "MOST_SETS", 4)
 
 
 def assert_near_exact(field, *, scale=0.05):
@@ -64,7 +63,7 @@ def test_a_run_is_sent_here_and_collected_elsewhere(model, tmp_path, capsys, qff
     assert collect.main([str(elsewhere)]) == 0
     run = load_run(elsewhere)
     registers = run.field.registers
-    places = [qubit for tile in run.tiles.values() for qubit in tile.line.qubits]
+    places = [qubit for _, place in run.plan.places for qubit in place.line.qubits]
     assert len(set(places)) == len(places) == sum(register.n_qubits for register in registers.values())
     # One circuit, and one PUB, a setting, whatever the number of registers.
     (n_qubits,) = {register.n_qubits for register in registers.values()}
@@ -163,8 +162,8 @@ def test_a_failed_job_leaves_the_rest_usable_and_is_sent_again(model, tmp_path, 
 class RemoteJob:
     """What the service tells of a job that a simulator ran."""
 
-    def __init__(self, identity, tags, job, lines):
-        self.identity, self.tags, self.job, self.lines, self.lost = identity, tags, job, lines, ""
+    def __init__(self, identity, tags, job, rows):
+        self.identity, self.tags, self.job, self.rows, self.lost = identity, tags, job, rows, ""
 
     def job_id(self):
         return self.identity
@@ -206,9 +205,9 @@ def service(monkeypatch):
     Service.sent = []
     send = PrimitiveEvaluator.submit_joint
 
-    def recorded(self, rows, lines, *, shots):
-        tags, job = list(self.estimator.options.environment.job_tags), send(self, rows, lines, shots=shots)
-        Service.sent.append(RemoteJob(f"remote-{len(Service.sent)}", tags, job, lines))
+    def recorded(self, rows, *, shots):
+        tags, job = list(self.estimator.options.environment.job_tags), send(self, rows, shots=shots)
+        Service.sent.append(RemoteJob(f"remote-{len(Service.sent)}", tags, job, rows))
         return Service.sent[-1]
 
     monkeypatch.setattr(PrimitiveEvaluator, "submit_joint", recorded)
@@ -236,8 +235,8 @@ def test_ibm_device_is_resumed_without_paying_twice(command, tmp_path, qff, monk
     # The ids were on disk before anything was waited for.
     assert [run.state(job) for job in run.jobs] == [job.identity for job in service.sent]
     # Registers are measured where the plan says.
-    measured_on = [line.qubits for job in service.sent for row in job.lines for line in row]
-    assert set(measured_on) == {tile.line.qubits for tile in run.tiles.values()}
+    measured_on = [request.place.line.qubits for job in service.sent for row in job.rows for request in row]
+    assert set(measured_on) == {place.line.qubits for _, place in run.plan.places}
     (directory / "journal.jsonl").write_text((directory / "journal.jsonl").read_text()[:-5])
     monkeypatch.setattr(calibration_run, "fetch", fetch)
     service.sent[0].lost = "ERROR"

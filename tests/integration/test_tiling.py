@@ -10,6 +10,7 @@ from qiskit_ibm_runtime.fake_provider import FakeKingston, FakeMiami, FakeTorino
 from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, angles_for_vector, build_program
 from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
+from qiskit_qff.evaluators.protocol import Request
 from qiskit_qff.evaluators.strategies.operator import assemble_pairs, measure_operators, pair_requests
 from qiskit_qff.evaluators.tiling import TiledEvaluator, tile
 
@@ -39,15 +40,16 @@ def test_tiles_are_disjoint_chains_of_the_device(device, pairs, threes) -> None:
     target = device().target
     bonds = {frozenset(pair) for pair in target.build_coupling_map().get_edges()}
     for n_qubits, at_least in ((2, pairs), (3, threes)):
-        tiling = tile(target, n_qubits, at_least)
-        assert len(tiling.rounds) == 1
-        used = [qubit for line in tiling.rounds[0] for qubit in line.qubits]
+        places = tile(target, n_qubits, at_least)
+        assert {place.round for place in places} == {0}
+        lines = [place.line for place in places]
+        used = [qubit for line in lines for qubit in line.qubits]
         assert len(used) == len(set(used)) == n_qubits * at_least
-        for line in tiling.rounds[0]:
+        for line in lines:
             assert all(frozenset(pair) in bonds for pair in zip(line.qubits[:-1], line.qubits[1:], strict=True))
-        scores = [line.score for line in tiling.rounds[0]]
+        scores = [line.score for line in lines]
         assert scores == sorted(scores)  # the first register, the one with the largest coefficients, has the best tile
-    few = tile(target, 2, 6).rounds[0]
+    few = [place.line for place in tile(target, 2, 6)]
     touching = [
         (a, b)
         for a in few
@@ -58,12 +60,12 @@ def test_tiles_are_disjoint_chains_of_the_device(device, pairs, threes) -> None:
 
 
 def test_registers_that_do_not_fit_take_another_round() -> None:
-    tiling = tile(FakeTorino().target, 2, 100)
-    assert sum(len(tiles) for tiles in tiling.rounds) == 100
-    assert len(tiling.rounds) > 1
-    assert tiling.place(99)[0] == len(tiling.rounds) - 1
+    places = tile(FakeTorino().target, 2, 100)
+    assert len(places) == 100
+    assert places[99].round > 0
+    assert places[0].line == next(place.line for place in places if place.round == 1)
     with pytest.raises(BackendError, match="more registers"):
-        tiling.place(100)
+        TiledEvaluator(places, lambda _: None).evaluate([Request(None, None, register=100)])
 
 
 def test_a_joint_circuit_measures_what_separate_ones_do(rng) -> None:

@@ -3,7 +3,6 @@
 import json
 from contextlib import contextmanager
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -96,15 +95,14 @@ def test_all_jobs_of_a_device_share_one_session(config, tmp_path, monkeypatch):
         opened.append(mode)
         yield "the session"
 
-    def tiled(name, *, n_registers, shots, mode, rng, **_):
+    def built(name, *, n_registers, shots, mode, rng, **_):
         used.append((name, n_registers, mode))
-        sampled = SampledEvaluator(rng, shots=shots)
-        return SimpleNamespace(evaluate=sampled.evaluate, tiling=SimpleNamespace(rounds=[()]))
+        return SampledEvaluator(rng, shots=shots)
 
     device = replace(find_device("aer", n_qubits=2), is_local=False)
     monkeypatch.setattr(measured_run, "find_device", lambda *_, **__: device)
     monkeypatch.setattr(measured_run, "opened_mode", session)
-    monkeypatch.setattr(measured_run, "tiled_evaluator", tiled)
+    monkeypatch.setattr(measured_run, "build_evaluator", built)
     monkeypatch.setattr(measured_run, "check_backend", lambda _: None)
     arguments = ["--backend", "ibm_test", "--mode", "session", "--shots", "16", "--steps", "1"]
     assert run(["train", str(config), "--out", str(tmp_path / "out"), *arguments]) == 0

@@ -24,16 +24,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import combinations
 
 import numpy as np
 from qiskit import QuantumCircuit
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.circuit.ansatz import BoundProgram, CircuitProgram, z_diagonals
-from qiskit_qff.circuit.compiled import circuit_matrix, compile_program, untied_circuit
+from qiskit_qff.circuit.ansatz import BoundProgram, CircuitProgram, MeasurementTask, z_diagonals
+from qiskit_qff.circuit.compiled import circuit_matrix, gates_of, untied_circuit
 from qiskit_qff.encoding.preparation import vector_angles, vector_circuit
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Measured, MeasurementTask, Request, total_cost
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Measured, Request, total_cost
 from qiskit_qff.evaluators.tasks import pair_angles, pair_task, with_rotations
 
 MOST_STEPS = 100
@@ -110,11 +111,6 @@ def operator_requests(bound: BoundProgram) -> list[Request]:
     return vector_requests(bound) if is_rank_one(bound.program) else pair_requests(bound)
 
 
-def n_circuits(bound: BoundProgram) -> int:
-    """Circuits that measure M of one register."""
-    return sum(len(request.parameters) for request in operator_requests(bound))
-
-
 def assemble_operator(bound: BoundProgram, results: Sequence[Evaluation]) -> MeasuredOperator:
     """M from the answers to :func:`operator_requests`, in the same order."""
     if not is_rank_one(bound.program):
@@ -136,12 +132,17 @@ def vector_operator(
     return MeasuredOperator(weight * np.outer(kept, kept), half + half.transpose(0, 2, 1), variances, cost, modes)
 
 
+def exact_operator(matrix: FloatArray) -> MeasuredOperator:
+    """A matrix without errors."""
+    return MeasuredOperator(matrix, np.zeros((0, *matrix.shape)), np.zeros(0), Cost())
+
+
 def pair_requests(bound: BoundProgram) -> list[Request]:
     """What has to be measured to know any M: one request per preparation circuit of pair states."""
     program = bound.program
     return [
         Request(pair_task(program, mask), with_rotations(program, angles, bound.theta))
-        for mask, angles in _pair_design(program.n_amplitudes, program.n_qubits, signed=False)[0]
+        for mask, angles in _pair_design(program.n_amplitudes, program.n_qubits)[0]
     ]
 
 
@@ -154,46 +155,32 @@ def assemble_pairs(bound: BoundProgram, results: Sequence[Evaluation]) -> Measur
     return MeasuredOperator(np.tensordot(values, response, axes=1), response, variances, total_cost(results))
 
 
-def pair_response(program: CircuitProgram, *, signed: bool = False) -> FloatArray:
-    """Change of M by a unit of the value of each pair state, shape ``(n_states, 2**n, 2**n)``.
-
-    ``signed`` pairs, with both signs, are what older model files were calibrated with.
-    """
-    return _pair_design(program.n_amplitudes, program.n_qubits, signed=signed)[1]
+def pair_response(program: CircuitProgram) -> FloatArray:
+    """Change of M by a unit of the value of each pair state, shape ``(n_states, 2**n, 2**n)``."""
+    return _pair_design(program.n_amplitudes, program.n_qubits)[1]
 
 
 @lru_cache(maxsize=32)
-def _pair_design(n_amplitudes: int, n_qubits: int, *, signed: bool) -> tuple[list[tuple[int, FloatArray]], FloatArray]:
+def _pair_design(n_amplitudes: int, n_qubits: int) -> tuple[list[tuple[int, FloatArray]], FloatArray]:
     """Difference mask of each preparation circuit with the angles ``beta`` of its states, and the response of M."""
-    members: dict[int, list[tuple[int, int, float]]] = {0: [(j, 0, 1.0) for j in range(n_amplitudes)]}
-    for j in range(n_amplitudes):
-        for k in range(j + 1, n_amplitudes):
-            mask = j ^ k
-            first = j if not j & mask & -mask else k
-            # One qubit in superposition needs no CNOT: those states share the circuit of the basis states.
-            group = 0 if mask.bit_count() == 1 else mask
-            members.setdefault(group, []).extend((first, mask, sign) for sign in ((1.0, -1.0) if signed else (1.0,)))
+    members: dict[int, list[tuple[int, int]]] = {0: [(j, 0) for j in range(n_amplitudes)]}
+    for j, k in combinations(range(n_amplitudes), 2):
+        mask = j ^ k
+        first = j if not j & mask & -mask else k
+        # One qubit in superposition needs no CNOT: those states share the circuit of the basis states.
+        members.setdefault(0 if mask.bit_count() == 1 else mask, []).append((first, mask))
     groups = [
-        (group, np.array([pair_angles(n_qubits, first, mask, sign) for first, mask, sign in entries]))
+        (group, np.array([pair_angles(n_qubits, first, mask) for first, mask in entries]))
         for group, entries in members.items()
     ]
-    states = np.array([_pair_state(n_amplitudes, *entry) for entries in members.values() for entry in entries])
+    basis = np.eye(2**n_qubits)[:, :n_amplitudes]
+    pairs = [basis[first] + (mask > 0) * basis[first ^ mask] for entries in members.values() for first, mask in entries]
+    states = np.array(pairs) / np.linalg.norm(pairs, axis=1, keepdims=True)
     rows, columns = np.triu_indices(n_amplitudes)
     products = states[:, rows] * states[:, columns] * np.where(rows == columns, 1.0, 2.0)
-    solution = np.linalg.solve(products.T @ products, products.T) if signed else np.linalg.inv(products)
     response = np.zeros((len(states), 2**n_qubits, 2**n_qubits))
-    response[:, rows, columns] = response[:, columns, rows] = solution.T
+    response[:, rows, columns] = response[:, columns, rows] = np.linalg.inv(products).T
     return groups, response
-
-
-def _pair_state(n_amplitudes: int, first: int, mask: int, sign: float) -> FloatArray:
-    """Amplitudes of a basis or pair state, up to its sign."""
-    state = np.zeros(n_amplitudes)
-    state[first] = 1.0
-    if mask:
-        state[first ^ mask] = sign
-        state /= np.sqrt(2.0)
-    return state
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,11 +203,7 @@ def is_rank_one(program: CircuitProgram) -> bool:
     """Whether M is w u u^T with a real u: one readout, the projector on the first basis state, of a real circuit."""
     first = np.zeros(2**program.n_qubits)
     first[0] = 1.0
-    return (
-        program.n_readouts == 1
-        and np.array_equal(program.readouts[0], first)
-        and compile_program(program).gates.is_real
-    )
+    return program.n_readouts == 1 and np.array_equal(program.readouts[0], first) and gates_of(program).is_real
 
 
 def programmed_vector(bound: BoundProgram) -> FloatArray:
@@ -244,11 +227,11 @@ def _settings(prepare: QuantumCircuit) -> tuple[MeasurementTask, ...]:
     """Z on all qubits, then X on each qubit with Z on the others."""
     n_qubits = prepare.num_qubits
     strings = z_diagonals(n_qubits, 2**n_qubits)[1:]
-    tasks = [MeasurementTask(prepare, strings, 0)]
+    tasks = [MeasurementTask(prepare, strings)]
     for qubit in range(n_qubits):
         rotated = prepare.copy()
         rotated.h(qubit)
-        tasks.append(MeasurementTask(rotated, strings, 0))
+        tasks.append(MeasurementTask(rotated, strings))
     return tuple(tasks)
 
 

@@ -13,22 +13,27 @@ for solving readout weights, *checked* for judging them. With derivatives, rank-
 circuit: a rotation by α turns the real u by α/2, so that :math:`u_+ + u_- = \sqrt2\,u` for every pair of shifts, a
 second u from the 2 R shifted sets. Otherwise the programmed angles are measured twice, with half the shots each where
 nothing else is measured.
+
+References:
+    Schuld, Bergholm, Gogolin, Izaac, Killoran, "Evaluating analytic gradients on quantum hardware",
+    Phys. Rev. A 99, 032331 (2019), https://doi.org/10.1103/PhysRevA.99.032331
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import BoundProgram, CircuitProgram
-from qiskit_qff.circuit.compiled import compile_program, untied_circuit
+from qiskit_qff.circuit.compiled import gates_of, untied_circuit
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request, total_cost
 from qiskit_qff.evaluators.strategies.operator import (
     MeasuredVectors,
+    evaluate_side_by_side,
     fit_vectors,
     is_rank_one,
     pair_requests,
@@ -36,7 +41,6 @@ from qiskit_qff.evaluators.strategies.operator import (
     programmed_vector,
     vector_tasks,
 )
-from qiskit_qff.evaluators.tasks import shift_derivatives, shift_variances, shifted_parameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,16 +79,15 @@ class MeasuredRegister:
     def derivatives(self) -> FloatArray:
         """dM_k/dθ, shape ``(n_angles, n_readouts, 2**n, 2**n)``."""
         assert self.shifted is not None
-        slopes = shift_derivatives(self.shifted.matrices, n_columns=len(self.angle_matrix))[0]
-        return np.asarray(np.tensordot(self.angle_matrix.T, slopes, axes=1))
+        ahead, behind = self.shifted.matrices[0::2], self.shifted.matrices[1::2]
+        return np.asarray(np.tensordot(self.angle_matrix.T, 0.5 * (ahead - behind), axes=1))
 
     def slopes(self, cotangents: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Derivatives of ``sum_k Tr(W_k M_k)`` by θ and their variances, ``(n_angles,)`` each, for symmetric W_k."""
         assert self.shifted is not None
         values, variances = self.shifted.contract(cotangents)
-        count = len(self.angle_matrix)
-        slopes = shift_derivatives(values, n_columns=count)[0] @ self.angle_matrix
-        return slopes, shift_variances(variances, n_columns=count)[0] @ self.angle_matrix**2
+        slopes = 0.5 * (values[0::2] - values[1::2]) @ self.angle_matrix
+        return slopes, 0.25 * (variances[0::2] + variances[1::2]) @ self.angle_matrix**2
 
 
 def measure_registers(
@@ -95,19 +98,16 @@ def measure_registers(
     shots: int | None = None,
 ) -> tuple[list[MeasuredRegister], Cost]:
     """Measure every M_k of several programs at their angles side by side, one job for all circuits of a size."""
-    found: dict[int, MeasuredRegister] = {}
-    costs: list[Evaluation] = []
-    for size, evaluator in evaluators.items():
-        members = [index for index, (program, _) in enumerate(circuits) if program.n_qubits == size]
-        plans = [_Plan.of(*circuits[index], slopes=slopes, twice=shots is not None) for index in members]
-        requests = [replace(one, register=place) for place, plan in enumerate(plans) for one in plan.requests()]
-        answers = evaluator.evaluate(requests, shots=shots_per_set(shots, slopes=slopes))
-        costs += answers
-        rest = iter(answers)
-        own = [[next(rest) for _ in plan.requests()] for plan in plans]
-        for index, plan, part, vectors in zip(members, plans, own, _fitted(plans, own), strict=True):
-            found[index] = plan.read(part, vectors)
-    return [found[index] for index in range(len(circuits))], total_cost(costs)
+    plans = [_Plan.of(*circuit, slopes=slopes, twice=shots is not None) for circuit in circuits]
+    answers = evaluate_side_by_side(
+        evaluators,
+        [plan.bound(plan.rotations[0]) for plan in plans],
+        [plan.requests() for plan in plans],
+        shots=shots_per_set(shots, slopes=slopes),
+    )
+    vectors = _fitted(plans, answers)
+    registers = [plan.read(own, found) for plan, own, found in zip(plans, answers, vectors, strict=True)]
+    return registers, sum((total_cost(own) for own in answers), Cost())
 
 
 def shots_per_set(shots: int | None, *, slopes: bool) -> int | None:
@@ -137,10 +137,11 @@ class _Plan:
     @classmethod
     def of(cls, program: CircuitProgram, theta: FloatArray, *, slopes: bool, twice: bool) -> _Plan:
         """Programmed and shifted sets; what has noise must be known twice."""
-        gates = compile_program(program).gates
+        gates = gates_of(program)
         plain = gates.rotation_angles(theta)[None]
         n_plain = 2 if twice and not (slopes and is_rank_one(program)) else 1
-        shifted = shifted_parameters(plain, range(plain.shape[1])) if slopes else plain[:0]
+        shifts = np.kron(np.eye(plain.shape[1]), [[0.5 * np.pi], [-0.5 * np.pi]])
+        shifted = plain + shifts if slopes else plain[:0]
         sets = np.vstack([np.repeat(plain, n_plain, axis=0), shifted])
         return cls(_untied(program), gates.angle_matrix, sets, n_plain)
 
@@ -148,11 +149,11 @@ class _Plan:
         """One request per setting or preparation circuit."""
         if is_rank_one(self.program):
             return [Request(task, self.rotations) for task in vector_tasks(self.program)]
-        return [self._repeated(request) for request in pair_requests(self._bound(self.rotations[0]))]
+        return [self._repeated(request) for request in pair_requests(self.bound(self.rotations[0]))]
 
     def _repeated(self, request: Request) -> Request:
         """The states of a preparation circuit at every set, all states of the first set first."""
-        states = request.parameters[:, : request.task.n_preparation]
+        states = request.parameters[:, : -self.rotations.shape[1]]
         prepared = np.tile(states, (len(self.rotations), 1))
         return Request(request.task, np.hstack([prepared, np.repeat(self.rotations, len(states), axis=0)]))
 
@@ -168,9 +169,9 @@ class _Plan:
 
     def programmed(self) -> FloatArray:
         """U of every set on a perfect device, shape ``(n_sets, 2**n)``."""
-        return np.array([programmed_vector(self._bound(angles)) for angles in self.rotations])
+        return np.array([programmed_vector(self.bound(angles)) for angles in self.rotations])
 
-    def _bound(self, rotations: FloatArray) -> BoundProgram:
+    def bound(self, rotations: FloatArray) -> BoundProgram:
         """The circuit at some rotation angles."""
         return BoundProgram(self.program, rotations, np.ones(self.program.n_readouts))
 
@@ -205,22 +206,23 @@ def _fitted(plans: Sequence[_Plan], answers: Sequence[Sequence[Evaluation]]) -> 
 
     PERF: all registers and parameter sets in one fit; one by one took most of the time of a training step.
     """
-    chosen = [k for k, plan in enumerate(plans) if is_rank_one(plan.program)]
     found: list[MeasuredVectors | None] = [None] * len(plans)
-    if not chosen:
-        return found
-    settings = [
-        Evaluation(
-            np.concatenate([answers[k][setting].values for k in chosen]),
-            np.concatenate([answers[k][setting].covariances for k in chosen]),
-            Cost(),
-        )
-        for setting in range(len(answers[chosen[0]]))
-    ]
-    whole, start = fit_vectors(np.concatenate([plans[k].programmed() for k in chosen]), settings), 0
-    for k in chosen:
-        stop = start + len(plans[k].rotations)
-        found[k], start = whole[start:stop], stop
+    for size in {plan.program.n_qubits for plan in plans}:
+        chosen = [k for k, p in enumerate(plans) if p.program.n_qubits == size and is_rank_one(p.program)]
+        settings = [
+            Evaluation(
+                np.concatenate([one.values for one in setting]),
+                np.concatenate([one.covariances for one in setting]),
+                Cost(),
+            )
+            for setting in zip(*(answers[k] for k in chosen), strict=True)
+        ]
+        start = 0
+        if chosen:
+            whole = fit_vectors(np.concatenate([plans[k].programmed() for k in chosen]), settings)
+        for k in chosen:
+            stop = start + len(plans[k].rotations)
+            found[k], start = whole[start:stop], stop
     return found
 
 

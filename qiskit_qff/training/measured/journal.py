@@ -7,11 +7,12 @@ from the journal, without a circuit, until the journal ends. All that is lost by
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.durable import Journal
@@ -23,32 +24,8 @@ _SAME_DATA = 1e-6
 """Relative difference of sums over the data up to which they count as the same, computed on another machine."""
 _SAME_ANGLES = 1e-7
 """Largest difference in radians between an angle asked for and the one in the journal."""
-
-
-class Beginning(BaseModel):
-    """First line of a journal: what another session must share to go on with it."""
-
-    model_config = ConfigDict(extra="forbid")
-    settings: dict[str, Any]
-    """Backend, shots, optimiser and whatever else decides which questions are asked."""
-    data: list[float]
-    """A few sums over the training data."""
-    start: list[float]
-    """Angles to begin from; kept, because on another machine they would differ in the last digits."""
-
-
-class _Answer(BaseModel):
-    """Every other line: a measurement, and the state of the generator of simulated shots after it."""
-
-    model_config = ConfigDict(extra="forbid")
-    parameters: list[float]
-    loss: float
-    std_error: float
-    cost: Cost
-    slopes: list[float] | None
-    slope_errors: list[float] | None
-    step: list[float] | None
-    random: dict[str, Any]
+_UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+"""What an entry raises that no version of this module wrote."""
 
 
 class MeasuredAnswers:
@@ -57,21 +34,29 @@ class MeasuredAnswers:
     def __init__(
         self,
         loss: MeasuredLoss,
-        begun: Beginning,
+        begun: Mapping[str, Any],
         *,
         rng: np.random.Generator,
         path: Path | None,
         steps: int,
         resume: bool,
     ) -> None:
-        """Begin, or go on with the file; without a path nothing is kept."""
+        """Begin, or go on with the file; without a path nothing is kept.
+
+        Args:
+            begun: What another session must share to go on, and where it begins: ``settings``, by name whatever decides
+                which questions are asked; ``data``, a few sums over the training data; ``start``, the angles to begin
+                from, kept because on another machine they would differ in the last digits.
+        """
         self._loss, self._rng, self._path, self._steps = loss, rng, path, steps
-        self._random: dict[str, Any] | None = None
+        self._random: Any = None
         self._position = 0
         self.resumed = 0
         """Answers that came from the file."""
         self.spent = Cost()
         """Cost of all answers given."""
+        self.start: FloatArray = np.array(begun["start"], dtype=float)
+        """Angles to begin from."""
         self._journal = None
         if path is not None:
             if resume and not path.is_file():
@@ -80,12 +65,10 @@ class MeasuredAnswers:
                 path.unlink(missing_ok=True)
             self._journal = Journal(path)
             try:
-                begun = self._begun(self._journal, begun)
+                self._check_beginning(self._journal.once("begin", lambda: begun), begun)
             except ConfigError:
                 self.close()
                 raise
-        self.start: FloatArray = np.array(begun.start)
-        """Angles to begin from."""
 
     def close(self) -> None:
         """Close the file."""
@@ -106,26 +89,15 @@ class MeasuredAnswers:
             if self._random is not None:  # go on with the shots where the file ends
                 try:
                     self._rng.bit_generator.state = self._random
-                except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+                except _UNREADABLE as error:
                     raise self._damaged(error) from error
                 self._random = None
             sample = self._loss.sample(angles, slopes=slopes)
             if self._journal is not None:
-                gradient, errors, step = (
-                    None if array is None else array.tolist()
-                    for array in (sample.slopes, sample.slope_errors, sample.step)
-                )
-                answer = _Answer(
-                    parameters=sample.parameters.tolist(),
-                    loss=sample.loss,
-                    std_error=sample.std_error,
-                    cost=sample.cost,
-                    slopes=gradient,
-                    slope_errors=errors,
-                    step=step,
-                    random=dict(self._rng.bit_generator.state),
-                )
-                self._journal.enter(name, answer.model_dump())
+                values = vars(sample).items()
+                entry = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in values}
+                random = dict(self._rng.bit_generator.state)
+                self._journal.enter(name, entry | {"cost": asdict(sample.cost), "random": random})
         self._position += 1
         self.spent += sample.cost
         return sample
@@ -133,43 +105,46 @@ class MeasuredAnswers:
     def _stored(self, stored: Any, name: str, angles: FloatArray, *, slopes: bool) -> LossSample:
         """A sample from the file; refused if it answers another question."""
         try:
-            answer = _Answer.model_validate(stored)
-        except ValidationError as error:
+            self._random, cost = stored["random"], Cost(**stored["cost"])
+            parameters = np.array(stored["parameters"], dtype=float)
+            gradient = [
+                None if stored[key] is None else np.array(stored[key], dtype=float)
+                for key in ("slopes", "slope_errors", "step")
+            ]
+            sample = LossSample(parameters, float(stored["loss"]), float(stored["std_error"]), cost, *gradient)
+        except _UNREADABLE as error:
             raise self._damaged(error) from error
-        parameters = np.array(answer.parameters)
-        same = len(parameters) == self._loss.objective.layout.n_parameters and np.allclose(
+        same = parameters.shape == (self._loss.objective.layout.n_parameters,) and np.allclose(
             parameters[: len(angles)], angles, rtol=0.0, atol=_SAME_ANGLES
         )
-        if not same or slopes is (answer.slopes is None):
+        if not same or slopes is (sample.slopes is None):
             raise ConfigError(
                 f"{self._path}: {name} is about other angles than the optimiser asks for now. Another version of the "
                 "libraries measured it; continue on that one, or begin anew without --resume."
             )
-        self._random = answer.random
-        gradient = [None if v is None else np.array(v) for v in (answer.slopes, answer.slope_errors, answer.step)]
-        return LossSample(parameters, answer.loss, answer.std_error, answer.cost, *gradient)
+        return sample
 
-    def _begun(self, journal: Journal, begun: Beginning) -> Beginning:
-        """The first line of the file; refused if it began another run, naming what differs."""
+    def _check_beginning(self, stored: Any, begun: Mapping[str, Any]) -> None:
+        """Take the start of the file; refused if it began another run, naming what differs."""
         try:
-            stored = Beginning.model_validate(journal.once("begin", begun.model_dump))
-        except ValidationError as error:
+            settings, data = dict(stored["settings"]), np.array(stored["data"], dtype=float)
+            self.start = np.array(stored["start"], dtype=float)
+        except _UNREADABLE as error:
             raise self._damaged(error) from error
-        for key, value in begun.settings.items():
-            if (before := stored.settings.get(key)) != value:
+        for key, value in begun["settings"].items():
+            if (before := settings.get(key)) != value:
                 raise ConfigError(
                     f"{self._path}: was begun with {key} = {before!r}, now it is {value!r}; "
                     "resume with the same settings, or begin anew without --resume."
                 )
-        if len(stored.data) != len(begun.data) or not np.allclose(stored.data, begun.data, rtol=_SAME_DATA):
+        if data.shape != (len(begun["data"]),) or not np.allclose(data, begun["data"], rtol=_SAME_DATA):
             raise ConfigError(
                 f"{self._path}: was begun with other training data or channels; begin anew without --resume."
             )
-        return stored
 
     def _damaged(self, error: Exception) -> ConfigError:
         """The error for a file that is no journal of this version."""
         return ConfigError(
-            f"{self._path}: is no training journal of this version, or is damaged ({str(error).splitlines()[0]}); "
+            f"{self._path}: is no training journal of this version, or is damaged ({type(error).__name__}: {error}); "
             "restore it, or start without --resume."
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +17,11 @@ import numpy as np
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import angles_for_vector
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.backends import SIMULATORS, build_evaluator, find_device, tiled_evaluator
+from qiskit_qff.evaluators.backends import NOISELESS, build_evaluator, find_device
 from qiskit_qff.evaluators.ibm_account import opened_mode
 from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.evaluators.protocol import Cost, Evaluator, TimingModel
+from qiskit_qff.evaluators.tiling import TiledEvaluator
 from qiskit_qff.model.config import START_WORDS, EstimatorConfig, TrainConfig
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
@@ -32,7 +33,7 @@ from qiskit_qff.training.balance import (
     vector_slopes,
 )
 from qiskit_qff.training.loss import Progress
-from qiskit_qff.training.measured.journal import Beginning, MeasuredAnswers
+from qiskit_qff.training.measured.journal import MeasuredAnswers
 from qiskit_qff.training.measured.loss import LossSample, MeasuredLoss
 from qiskit_qff.training.measured.optimizers import SPSA_CALIBRATION, optimise
 from qiskit_qff.training.objective import Objective, ParameterLayout, Restart, solve_weights
@@ -84,7 +85,7 @@ class TrainingPlan:
     @property
     def total(self) -> Cost:
         """The whole run."""
-        return self.before + _times(self.step, self.n_steps) + self.after
+        return self.before + self.step * self.n_steps + self.after
 
 
 @dataclass(frozen=True)
@@ -378,10 +379,10 @@ def _planned(loss: MeasuredLoss, asked: EstimatorConfig, machine: Machine) -> Tr
     """Count what a run will measure."""
     value, full = (loss.cost(slopes=slopes, n_circuits=machine.n_circuits) for slopes in (False, True))
     n_ends = 1 + (_averaged_steps(asked) > 1) + (asked.start != "scratch")
-    after = full + _times(value, n_ends if n_ends > 1 else 0)
+    after = full + value * (n_ends if n_ends > 1 else 0)
     if asked.optimizer == "spsa":
         calibration = 0 if asked.learning_rate is not None else SPSA_CALIBRATION
-        return TrainingPlan(_times(value, 2), _times(value, 1 + calibration), after, asked.steps)
+        return TrainingPlan(value * 2, value * (1 + calibration), after, asked.steps)
     return TrainingPlan(full, full, after, asked.steps)
 
 
@@ -391,56 +392,42 @@ def _averaged_steps(asked: EstimatorConfig) -> int:
     return 1 if part is None else max(1, asked.steps // part)
 
 
-def _times(cost: Cost, count: int) -> Cost:
-    """So many of them."""
-    return Cost(cost.circuits * count, cost.shots * count, cost.seconds * count)
-
-
-def _beginning(objective: Objective, asked: EstimatorConfig, start: FloatArray, seed: int) -> Beginning:
+def _beginning(objective: Objective, asked: EstimatorConfig, start: FloatArray, seed: int) -> dict[str, Any]:
     """What another session must share to go on with the journal, and where it begins."""
     equations, layout = objective.statistics.equations, objective.layout
     settings = asked.model_dump(mode="json", exclude={"steps", "mode"})
     settings |= {"seed": seed, "circuits": sorted(set(map(str, layout.specs)))}
     sums = [float(np.trace(equations.gram)), float(np.abs(equations.moment).sum()), equations.constant]
-    return Beginning(settings=settings, data=sums, start=start.tolist())
+    return {"settings": settings, "data": sums, "start": start.tolist()}
 
 
 @contextmanager
 def _opened(asked: EstimatorConfig, layout: ParameterLayout, rng: np.random.Generator) -> Iterator[Machine]:
     """What measures all registers, in one session of the device where that is asked for."""
     assert asked.backend is not None
-    counts, preset = Counter(spec.n_qubits for spec in layout.specs), find_preset(asked.mitigation)
-    if asked.backend in SIMULATORS:
-        yield Machine(
-            {
-                size: build_evaluator(
-                    asked.backend,
-                    n_qubits=size,
-                    n_registers=count,
-                    shots=asked.shots,
-                    mitigation=asked.mitigation,
-                    dynamical_decoupling=asked.dynamical_decoupling,
-                    rng=rng,
-                )
-                for size, count in counts.items()
-            },
-            timing=TimingModel(mitigation_factor=preset.time_factor),
-        )
-        return
-    device = find_device(asked.backend, n_qubits=min(counts))
-    with opened_mode(device.backend, "job" if device.is_local else asked.mode) as mode:
-        tiled = {
-            size: tiled_evaluator(
+    counts, timing = Counter(spec.n_qubits for spec in layout.specs), TimingModel()
+    mode: AbstractContextManager[Any] = nullcontext()
+    if asked.backend not in NOISELESS:
+        device = find_device(asked.backend, n_qubits=min(counts))
+        mode = opened_mode(device.backend, "job" if device.is_local else asked.mode)
+        timing = device.timing(find_preset(asked.mitigation))
+    with mode as opened:
+        evaluators = {
+            size: build_evaluator(
                 asked.backend,
                 n_qubits=size,
                 n_registers=count,
                 shots=asked.shots,
-                preset=preset,
+                mitigation=asked.mitigation,
                 dynamical_decoupling=asked.dynamical_decoupling,
-                mode=mode,
+                mode=opened,
                 rng=rng,
             )
             for size, count in counts.items()
         }
-        rounds = {size: len(evaluator.tiling.rounds) for size, evaluator in tiled.items()}
-        yield Machine(dict(tiled), rounds, device.timing(preset))
+        rounds = {
+            size: 1 + max(place.round for place in one.places)
+            for size, one in evaluators.items()
+            if isinstance(one, TiledEvaluator)
+        }
+        yield Machine(evaluators, rounds, timing)

@@ -9,13 +9,9 @@ from qiskit.transpiler import CouplingMap, generate_preset_pass_manager
 
 from qiskit_qff.encoding.preparation import vector_angles, vector_circuit
 from qiskit_qff.encoding.tree import (
-    dead_amplitudes,
     loader_angles,
     loader_circuit,
-    loader_jacobian,
-    normalise,
     qubits_for,
-    tree_layout,
 )
 
 
@@ -33,10 +29,10 @@ def random_vectors(n_amplitudes, seed, *, batch=3, zeros=0):
 @pytest.mark.parametrize("n_amplitudes", [2, 3, 5, 8, 11, 16, 27, 32])
 def test_loader_prepares_its_vector_signs_included(n_amplitudes):
     circuit = loader_circuit(n_amplitudes)
-    vectors, _ = normalise(random_vectors(n_amplitudes, 7, zeros=2))
-    for vector, angles in zip(vectors, loader_angles(tree_layout(n_amplitudes), vectors), strict=True):
+    vectors = random_vectors(n_amplitudes, 7, zeros=2)
+    for vector, angles in zip(vectors, loader_angles(n_amplitudes, vectors), strict=True):
         prepared = Statevector(circuit.assign_parameters(angles))
-        np.testing.assert_allclose(prepared.data, vector, atol=1e-12)
+        np.testing.assert_allclose(prepared.data, vector / np.linalg.norm(vector), atol=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
@@ -58,21 +54,3 @@ def test_a_vector_of_three_qubits_takes_three_gates_on_a_line(n_qubits, tree, sh
         placed = line.run(circuit)
         assert placed.num_nonlocal_gates() <= gates
         assert placed.depth(lambda gate: gate.operation.num_qubits == 2) <= gates
-
-
-@settings(max_examples=25, deadline=None)
-@given(n_amplitudes=st.integers(2, 33), seed=st.integers(0, 2**31), zeros=st.integers(0, 8))
-def test_jacobian_equals_finite_differences(n_amplitudes, seed, zeros):
-    layout = tree_layout(n_amplitudes)
-    vectors = random_vectors(n_amplitudes, seed, zeros=zeros)
-    # Close to an empty branch the angles turn fast: keep away from it, except at exact zeros.
-    vectors = np.where(np.abs(vectors) < 0.05, 0.05 * (vectors != 0.0), vectors)
-    jacobian = loader_jacobian(layout, vectors)
-    dead = dead_amplitudes(layout, vectors)
-    step = 1e-7
-    for index in range(n_amplitudes):
-        shift = np.zeros_like(vectors)
-        shift[:, index] = step
-        difference = (loader_angles(layout, vectors + shift) - loader_angles(layout, vectors - shift)) / (2 * step)
-        alive = ~dead[:, index]
-        np.testing.assert_allclose(jacobian[alive][:, :, index], difference[alive], atol=1e-5)

@@ -9,7 +9,7 @@ from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
-from qiskit_qff.evaluators.primitive import JobLimits, PrimitiveEvaluator
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator, sets_per_job
 from qiskit_qff.evaluators.protocol import MeasurementTask, Request
 from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
 from qiskit_qff.evaluators.z_strings import string_set
@@ -39,7 +39,7 @@ class CountingEstimator(StatevectorEstimator):
 
 def test_requests_share_jobs_and_are_cut_at_the_limit():
     estimator = CountingEstimator()
-    evaluator = PrimitiveEvaluator(estimator, limits=JobLimits(parameter_sets=5))
+    evaluator = PrimitiveEvaluator(estimator, most_sets=5)
     requests = [request_of(3), request_of(6, seed=2), request_of(1, seed=3)]
     results = evaluator.evaluate(requests)
     assert estimator.jobs == [[3, 2], [4, 1]]
@@ -48,11 +48,10 @@ def test_requests_share_jobs_and_are_cut_at_the_limit():
 
 
 def test_shots_also_limit_a_job():
-    limits = JobLimits(parameter_sets=100, executions=1000)
-    assert limits.sets_per_job(None) == 100
-    assert limits.sets_per_job(300) == 3
-    with pytest.raises(ConfigError, match="1000 shots"):
-        limits.sets_per_job(2000)
+    assert sets_per_job(None, most=100) == 100
+    assert sets_per_job(3_000_000) == 3
+    with pytest.raises(ConfigError, match="10000000 shots"):
+        sets_per_job(20_000_000)
 
 
 def test_failed_extrapolation_falls_back_to_the_lowest_noise():
@@ -70,7 +69,7 @@ def test_failed_extrapolation_falls_back_to_the_lowest_noise():
             return SimpleNamespace(result=lambda: results)
 
     (result,) = PrimitiveEvaluator(Canned(), gaussian_noise=False).evaluate([request_of(1)], shots=1000)
-    fallback = string_set(PROGRAM.readouts).readout_values(np.array([[0.6, 0.2, 0.1]]))
+    fallback = string_set(request_of(1).task).readout_values(np.array([[0.6, 0.2, 0.1]]))
     np.testing.assert_allclose(result.values, fallback)
     # The second string counts the step to the next noise factor as an error.
     assert result.std_errors[0, 2] == pytest.approx(np.hypot(0.02, 0.1), rel=0.05)
@@ -82,9 +81,9 @@ def test_failed_extrapolation_falls_back_to_the_lowest_noise():
 )
 def test_z_strings_reproduce_the_covariance_of_counts(spec, rng):
     request = request_of(2, program=build_program(spec))
-    strings = string_set(request.task.readouts)
+    strings = string_set(request.task)
     diagonals = np.array([np.diag(observable.to_matrix()).real for observable in strings.observables()])
-    task = MeasurementTask(request.task.circuit, diagonals, request.task.n_preparation)
+    task = MeasurementTask(request.task.circuit, diagonals)
     exact, values = ExactEvaluator().evaluate([request, Request(task, request.parameters)])
     np.testing.assert_allclose(strings.readout_values(values.values), exact.values, atol=1e-12)
     shots = 10**6

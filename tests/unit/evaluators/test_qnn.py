@@ -6,27 +6,28 @@ from qiskit.primitives import StatevectorEstimator
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, build_program
 from qiskit_qff.circuit.compiled import operator_matrix, readout_jacobian
-from qiskit_qff.encoding.tree import loader_angles, loader_jacobian, normalise, tree_layout
+from qiskit_qff.encoding.tree import loader_angles
 from qiskit_qff.evaluators.qnn import to_qnn
 
 pytest.importorskip("qiskit_machine_learning")
 
 
 def agree(network, bound, rng):
-    program, layout = bound.program, tree_layout(bound.program.n_amplitudes)
+    program = bound.program
     x = np.zeros((2, 2**program.n_qubits))
     x[:, : program.n_amplitudes] = rng.normal(size=(2, program.n_amplitudes))
-    x = normalise(x)[0]
-    angles, matrix = loader_angles(layout, x), operator_matrix(program, bound.theta, bound.weights)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    angles, matrix = loader_angles(program.n_amplitudes, x), operator_matrix(program, bound.theta, bound.weights)
     values = np.einsum("bi,ij,bj->b", x, matrix, x)
     np.testing.assert_allclose(network.forward(angles, bound.theta)[:, 0], values, atol=1e-8)
     by_input, by_theta = network.backward(angles, bound.theta)
     slopes = np.einsum("k,akij,bi,bj->ba", bound.weights, readout_jacobian(program, bound.theta), x, x)
     np.testing.assert_allclose(by_theta[:, 0], slopes, atol=1e-8)
     # Moving x along itself turns no angle.
-    gradients = np.einsum("bg,bgj->bj", by_input[:, 0], loader_jacobian(layout, x))
-    expected = 2 * (x @ matrix - values[:, None] * x)
-    np.testing.assert_allclose(gradients[:, : program.n_amplitudes], expected[:, : program.n_amplitudes], atol=1e-8)
+    step = 1e-6 * np.where(np.arange(x.shape[1]) < program.n_amplitudes, rng.normal(size=x.shape), 0.0)
+    turned = loader_angles(program.n_amplitudes, x + step) - loader_angles(program.n_amplitudes, x - step)
+    expected = np.sum(4 * (x @ matrix - values[:, None] * x) * step, axis=1)
+    np.testing.assert_allclose(np.sum(by_input[:, 0] * turned, axis=1), expected, atol=1e-13)
 
 
 @pytest.mark.parametrize(

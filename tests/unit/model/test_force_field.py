@@ -7,6 +7,7 @@ import pytest
 from fitting import fitted
 from qiskit.quantum_info import Statevector
 
+from qiskit_qff.circuit.ansatz import diagonal_observable
 from qiskit_qff.errors import ModelFileError
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.force_field import ForceField
@@ -51,7 +52,9 @@ def test_energy_is_what_the_circuits_measure(force_field, frames):
         for x in vectors[:4]:
             norm = np.linalg.norm(x)
             state = Statevector(x / norm).evolve(circuit)
-            readouts = [state.expectation_value(observable).real for observable in program.observables()]
+            readouts = [
+                state.expectation_value(observable).real for observable in map(diagonal_observable, program.readouts)
+            ]
             measured = norm**2 * float(register.weights @ readouts)
             assert measured == pytest.approx(x @ register.operator_matrix() @ x, abs=1e-10)
 

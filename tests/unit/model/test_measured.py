@@ -49,8 +49,8 @@ def test_slopes_and_strains_are_the_derivatives_of_the_amplitudes(field, frames,
             found = seen.strains[key]
             if kind == "slopes":
                 found = np.zeros((len(numeric), 3 * frame.n_atoms, numeric.shape[1]))
-                for row, reach in zip(found, seen.reaches[key], strict=True):
-                    row[reach.coordinates] = reach.rows
+                for row, (coordinates, slopes) in zip(found, seen.reaches[key], strict=True):
+                    row[coordinates] = slopes
             tolerance = 1e-6 if kind == "slopes" else 1e-5
             assert found[:, 3 * first + second] == pytest.approx(numeric, abs=tolerance)
 
@@ -76,8 +76,8 @@ def test_an_environment_feels_its_neighbours_only(field, frames) -> None:
     large = Frame.from_atoms(frames[0].to_atoms() * (4, 4, 4))
     seen = environments(field, large)
     for reaches in seen.reaches.values():
-        for reach in reaches:
-            assert len(reach.atoms) == len(set(reach.atoms.tolist())) < large.n_atoms / 4
+        for coordinates, _ in reaches:
+            assert len(coordinates) == len(set(coordinates.tolist())) < 3 * large.n_atoms / 4
     (measured,) = predict_measured(
         field, [large], evaluator_for=lambda *_: ExactEvaluator(), strategy="operator"
     ).frames

@@ -132,7 +132,7 @@ def test_it_is_written_as_a_file_of_today(loaded, tmp_path):
 
 
 @pytest.mark.parametrize("document", ["balanced"], indirect=True)
-def test_calibrations_by_the_first_column_are_read(document, tmp_path):
+def test_calibrations_by_the_first_column_are_read_without_their_errors(document, tmp_path):
     """|0> and (|0> ± |k>)/√2 gave the first column of M = w u u^T, and with it all of M."""
     origin = {"backend": "fake_torino", "shots": 4096, "mitigation": "none", "date": "2025-01-01T00:00:00+00:00"}
     for entry in document["species"]:
@@ -147,12 +147,4 @@ def test_calibrations_by_the_first_column_are_read(document, tmp_path):
     plain = field.with_registers({key: replace(one, measured=None) for key, one in field.registers.items()})
     np.testing.assert_allclose(field.predict(frame).forces, plain.predict(frame).forces, atol=1e-9)
     (errors,) = calibration_errors(field, [frame])
-    assert (errors.force_std > 0.0).any()
-    for register in field.registers.values():
-        operator, weight = register.measured.operator(register.bound_program()), register.weights[0]
-        values, step = np.diagonal(operator.matrix), 1e-6
-        column = operator.matrix[0].copy()
-        column[1] += 0.5 * step  # the second state is (|0> + |1>)/√2
-        vector = column / np.linalg.norm(column)
-        moved = (weight * np.outer(vector, vector) - operator.matrix) / step
-        np.testing.assert_allclose(operator.response[1], moved, atol=1e-4 * np.abs(values).max())
+    assert np.isnan(errors.force_std).all()
