@@ -17,8 +17,9 @@ from qiskit_qff.cli.evaluate import evaluate
 from qiskit_qff.cli.export import export
 from qiskit_qff.cli.info import info
 from qiskit_qff.cli.label import label
+from qiskit_qff.cli.lammps import lammps
 from qiskit_qff.cli.learn import learn
-from qiskit_qff.cli.md import lammps, md
+from qiskit_qff.cli.md import md
 from qiskit_qff.cli.report import report
 from qiskit_qff.cli.select import select
 from qiskit_qff.cli.train import train
