@@ -107,14 +107,16 @@ class RunOptions:
         repeated: Atoms = atoms * self.repeat
         return repeated
 
-    def settings(self, start: "Frame", **more: Any) -> "MDSettings":
+    def settings(
+        self, start: "Frame", *, to_temperature_k: float | None = None, keep_velocities: bool = False
+    ) -> "MDSettings":
         """The settings of a run that begins with a structure."""
         from qiskit_qff.simulation.settings import MDSettings, default_timestep
 
         chosen = {field.name: getattr(self, field.name) for field in fields(MDSettings) if hasattr(self, field.name)}
         if self.timestep_fs is None:
             chosen["timestep_fs"] = default_timestep(start.numbers.tolist())
-        return MDSettings(**chosen | more)
+        return MDSettings(**chosen, to_temperature_k=to_temperature_k, keep_velocities=keep_velocities)
 
     def potential(self, field: "ForceField", start: "Frame", output: Output) -> "ForceField | FencedForceField":
         """The force field with or without walls around the training data, and remarks on walls and volume."""

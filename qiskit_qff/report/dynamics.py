@@ -18,13 +18,13 @@ from qiskit_qff.report.figures import INK, PALETTE, STYLE, lines, new_figure
 from qiskit_qff.report.page import Panel, Part, Section
 from qiskit_qff.report.record import reading
 from qiskit_qff.report.structure import MOST_ATOMS, structure_figure
-from qiskit_qff.simulation.analysis import Analysis, IonDensity
+from qiskit_qff.simulation.analysis import CUBE
 from qiskit_qff.simulation.recording import LOG, TRAJECTORY, drift_mev_per_atom_per_ps, read_log
 from qiskit_qff.simulation.transport import Arrhenius, fit_arrhenius
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import iter_frames
 
-SUMMARY, ANALYSIS, CUBE, REFERENCE = "md.json", "analysis.json", "sites.cube", "rdf_reference"
+SUMMARY, ANALYSIS, REFERENCE = "md.json", "analysis.json", "rdf_reference"
 # Lines with more points than this are drawn thinner, below a running mean over this fraction of the run.
 _MANY_POINTS, _MEAN_FRACTION = 400, 0.05
 _NUMBERS = {
@@ -72,33 +72,6 @@ def analysis_part(directory: Path) -> Part | None:
     return Part("analysis", "Trajectory analysis", _analysis_sections(directory))
 
 
-def analysis_section(title: str, found: Analysis) -> Section:
-    """One trajectory under a heading."""
-    told, curves = found.told, found.curves
-    panels = []
-    if "rdf" in curves:
-        (_, r), *pairs = curves["rdf"].items()
-        reference = curves.get(REFERENCE)
-        shared = {name: curve for name, curve in pairs if reference is None or name in reference} or dict(pairs)
-        expected = None if reference is None else {name: reference[name] for name in shared if name in reference}
-        caption = "Partial radial distribution functions." + (" Grey: the reference." if expected else "")
-        figure = radial_distribution_figure(r, shared, reference=expected or None)
-        panels.append(Panel("rdf", caption, caption, figure))
-    if "msd" in curves:
-        panels.append(_displacements(told, curves["msd"]))
-    if "vdos" in curves:
-        (_, frequency), *modes = curves["vdos"].items()
-        caption = "Vibrational density of states by element; all together hold 3N − 3 modes."
-        figure = lines(frequency, dict(modes), x_label="frequency (THz)", y_label="modes per THz")
-        panels.append(Panel("vibrations", caption, caption, figure))
-    if found.density is not None:
-        caption = f"Where {told['diffusivity_element']} is: its density seen along the cell vectors."
-        figure = _density_figure(found.density.values, found.density.framework.cell.array)
-        panels.append(Panel("sites", caption, caption, figure))
-    data = {"told": told, "facts": analysis_facts(told)}
-    return Section(title, "analysis.html", data, tuple(panels))
-
-
 def analysis_facts(told: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Numbers of an analysis with units and errors."""
     rows = []
@@ -117,26 +90,43 @@ def _analysis_sections(directory: Path) -> tuple[Section, ...]:
     with reading(directory / ANALYSIS, remedy="Run qff analyse again."):
         told = read_json(directory / ANALYSIS)
         if "trajectories" not in told:
-            return (_read_analysis("Structure and transport", told, directory),)
-        sections = [_read_analysis(one["name"], one, directory / one["name"]) for one in told["trajectories"]]
+            return (_analysis_section("Structure and transport", told, directory),)
+        sections = [_analysis_section(one["name"], one, directory / one["name"]) for one in told["trajectories"]]
         return (_activation_section(told), *sections)
 
 
-def _read_analysis(title: str, told: Mapping[str, Any], directory: Path) -> Section:
+def _analysis_section(title: str, told: Mapping[str, Any], directory: Path) -> Section:
     """One trajectory, from its files."""
-    curves: dict[str, Mapping[str, FloatArray]] = {}
+    curves: dict[str, dict[str, FloatArray]] = {}
     for name in ("rdf", REFERENCE, "msd", "vdos"):
         if (path := directory / f"{name}.csv").is_file():
             with path.open(encoding="utf-8") as stream:
                 names = stream.readline().strip().split(",")
-                columns = np.loadtxt(stream, delimiter=",", ndmin=2).T
-            curves[name] = dict(zip(names, columns, strict=True))
-    density = None
+                curves[name] = dict(zip(names, np.loadtxt(stream, delimiter=",", ndmin=2).T, strict=True))
+    panels = []
+    if "rdf" in curves:
+        (_, r), *pairs = curves["rdf"].items()
+        reference = curves.get(REFERENCE)
+        shared = {name: curve for name, curve in pairs if reference is None or name in reference} or dict(pairs)
+        expected = None if reference is None else {name: reference[name] for name in shared if name in reference}
+        caption = "Partial radial distribution functions." + (" Grey: the reference." if expected else "")
+        figure = radial_distribution_figure(r, shared, reference=expected or None)
+        panels.append(Panel("rdf", caption, caption, figure))
+    if "msd" in curves:
+        panels.append(_displacements(told, curves["msd"]))
+    if "vdos" in curves:
+        (_, frequency), *modes = curves["vdos"].items()
+        caption = "Vibrational density of states by element; all together hold 3N − 3 modes."
+        figure = lines(frequency, dict(modes), x_label="frequency (THz)", y_label="modes per THz")
+        panels.append(Panel("vibrations", caption, caption, figure))
     if (path := directory / CUBE).is_file():
         with path.open(encoding="utf-8") as stream:
             cube = read_cube(stream)  # type: ignore[no-untyped-call]
-        density = IonDensity(told["diffusivity_element"], cube["data"], cube["atoms"])
-    return analysis_section(title, Analysis(told, curves, density))
+        caption = f"Where {told['diffusivity_element']} is: its density seen along the cell vectors."
+        figure = _density_figure(cube["data"], cube["atoms"].cell.array)
+        panels.append(Panel("sites", caption, caption, figure))
+    data = {"told": told, "facts": analysis_facts(told)}
+    return Section(title, "analysis.html", data, tuple(panels))
 
 
 def _activation_section(told: Mapping[str, Any]) -> Section:
