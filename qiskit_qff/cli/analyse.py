@@ -1,6 +1,5 @@
 """``qff analyse``: structure, transport and vibrations of trajectories, and the activation energy over several."""
 
-import json as jsonlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from qiskit_qff.cli.options import ForceOption, JsonOption
-from qiskit_qff.cli.output import Output, check_output_directory, plain, staged_directory
+from qiskit_qff.cli.output import Output, check_output_directory, json_text, staged_directory
 from qiskit_qff.errors import ConfigError
 
 OWN_FILES = (
@@ -92,7 +91,7 @@ def analyse(
             results.append({"name": name, "trajectory": path, **found.told})
         result = results[0] if len(results) == 1 else _several(results, output)
         result |= {"plots": _write_page(staging, target, result), "report": target / "analysis.html"}
-        (staging / "analysis.json").write_text(jsonlib.dumps(plain(result), indent=1) + "\n", encoding="utf-8")
+        (staging / "analysis.json").write_text(json_text(result), encoding="utf-8")
     output.say(f"written      {target}")
     output.finish(result)
 
@@ -136,7 +135,7 @@ def _write_page(directory: Path, target: Path, result: Mapping[str, Any]) -> lis
     from qiskit_qff.report.figures import save
     from qiskit_qff.report.page import write_page
 
-    (directory / "analysis.json").write_text(jsonlib.dumps(plain(result)), encoding="utf-8")
+    (directory / "analysis.json").write_text(json_text(result), encoding="utf-8")
     parts = read_run(directory)
     for section in parts[0].sections:
         inside = section.title if (directory / section.title).is_dir() else ""

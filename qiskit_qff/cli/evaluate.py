@@ -1,6 +1,5 @@
 """``qff evaluate``: energy, force and stress errors on labelled structures, exact or through an Estimator."""
 
-import json as json_text
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +17,7 @@ from qiskit_qff.cli.options import (
     SeedOption,
     model_file,
 )
-from qiskit_qff.cli.output import Output, check_output_directory, plain, staged_directory
+from qiskit_qff.cli.output import Output, check_output_directory, json_text, staged_directory
 from qiskit_qff.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -333,5 +332,5 @@ def _write(out: Path, frames: "Sequence[Frame]", comparisons: "dict[str, Compari
         environment=environment(),
     )
     with staged_directory(out) as staging:
-        (staging / EVALUATION).write_text(json_text.dumps(plain(told), indent=1) + "\n", encoding="utf-8")
+        (staging / EVALUATION).write_text(json_text(told), encoding="utf-8")
         record.write(staging)

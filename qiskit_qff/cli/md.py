@@ -1,7 +1,6 @@
 """``qff md``: molecular dynamics with a trained model, restartable, within walls around the training data."""
 
 import hashlib
-import json as jsonlib
 import math
 import signal
 import time
@@ -23,7 +22,7 @@ from qiskit_qff.cli.options import (
     model_file,
     spread,
 )
-from qiskit_qff.cli.output import Output, check_output_directory, plain
+from qiskit_qff.cli.output import Output, check_output_directory, json_text
 from qiskit_qff.durable import locked_directory, write_atomically
 from qiskit_qff.errors import ConfigError, SimulationError
 
@@ -282,7 +281,7 @@ def _tell(
     save(md_figure(log, n_atoms=n_atoms, target_k=target), figure)
     told = {name: value for name, value in asdict(summary).items() if name != "completed"}
     result = told | extra | {"plots": [figure], "settings": asdict(settings)}
-    write_atomically(out / SUMMARY, jsonlib.dumps(plain(result), indent=1) + "\n")
+    write_atomically(out / SUMMARY, json_text(result))
     output.say(f"{summary.steps} steps, {summary.time_ps:g} ps of {summary.ensemble} for {n_atoms} atoms")
     output.say(f"temperature  {summary.temperature_mean_k:.1f} ± {summary.temperature_std_k:.1f} K")
     for value, words in (

@@ -1,6 +1,5 @@
 """What the verbs that train share: the configuration of a run, and what they show and write of it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import yaml
 from qiskit_qff import __version__
 from qiskit_qff.cli.evaluate import metrics_table
 from qiskit_qff.cli.info import print_ledger
-from qiskit_qff.cli.output import Output, plain
+from qiskit_qff.cli.output import Output, json_text
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost
 from qiskit_qff.model.config import TrainConfig, load_config, parse_config, with_absolute_paths
@@ -98,7 +97,7 @@ def write_results(trained: TrainedModel, directory: Path) -> None:
     """Write model, errors, configuration and report into an empty directory."""
     result = trained.result
     result.force_field.save(directory / MODEL)
-    (directory / METRICS).write_text(json.dumps(plain(summary(trained)), indent=1) + "\n", encoding="utf-8")
+    (directory / METRICS).write_text(json_text(summary(trained)), encoding="utf-8")
     (directory / CONFIG).write_text(config_text(trained.config), encoding="utf-8")
     name = list(trained.comparisons)[-1]
     members, words = (trained.data.held_out, "held out") if name == "test" else (trained.data.training, "trained on")
