@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_masses, chemical_symbols, covalent_radii
-from ase.io.cube import write_cube
+from ase.io.cube import read_cube, write_cube
 from scipy.constants import atomic_mass
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, label
 from scipy.signal import find_peaks, welch
@@ -98,6 +98,21 @@ class Analysis:
             words = f"{self.told['diffusivity_element']} density in 1/Angstrom^3"
             with (directory / CUBE).open("w", encoding="utf-8") as stream:
                 write_cube(stream, framework, data=values, comment=words)
+
+    @classmethod
+    def read(cls, directory: Path, told: dict[str, Any]) -> Self:
+        """The analysis of these numbers, with the files that :meth:`write` wrote."""
+        curves: dict[str, Mapping[str, FloatArray]] = {}
+        for name in ("rdf", "rdf_reference", "msd", "vdos"):
+            if (path := directory / f"{name}.csv").is_file():
+                with path.open(encoding="utf-8") as stream:
+                    names = stream.readline().strip().split(",")
+                    curves[name] = dict(zip(names, np.loadtxt(stream, delimiter=",", ndmin=2).T, strict=True))
+        if not (directory / CUBE).is_file():
+            return cls(told, curves, None)
+        with (directory / CUBE).open(encoding="utf-8") as stream:
+            cube = read_cube(stream)
+        return cls(told, curves, (cube["data"], cube["atoms"]))
 
 
 @dataclass(frozen=True, eq=False)
