@@ -13,6 +13,7 @@ from qiskit_qff.cli.options import (
     ForceOption,
     JsonOption,
     MaxParametersOption,
+    SourceArgument,
     SplitOption,
     StressScaleOption,
     TestFractionOption,
@@ -37,13 +38,7 @@ FORCE, ENERGY = "force_mae_mev_per_ang", "energy_mae_mev_per_atom"
 
 
 def baseline(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="SOURCE",
-            help="Data file, 'shipped' (Li-MOF-5), 'li6ps5cl', or a configuration ending in .yaml, as for qff train.",
-        ),
-    ],
+    source: SourceArgument,
     *,
     out: Annotated[Path | None, typer.Option("--out", help="Directory for baselines.json; made when missing.")] = None,
     against: Annotated[

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.options import DecouplingOption, DryRunOption, JsonOption, SeedOption, model_file
+from qiskit_qff.cli.options import DecouplingOption, DryRunOption, JsonOption, MitigationOption, SeedOption, model_file
 from qiskit_qff.cli.output import Output
 from qiskit_qff.durable import locked_directory
 from qiskit_qff.errors import ConfigError
@@ -45,7 +45,7 @@ def calibrate(
         ),
     ] = None,
     shots: Annotated[int, typer.Option("--shots", min=1, help="Shots per circuit.")] = 4096,
-    mitigation: Annotated[str, typer.Option("--mitigation", help="Error mitigation preset.")] = "none",
+    mitigation: MitigationOption = "none",
     decoupling: DecouplingOption = False,
     seed: SeedOption = 0,
     dry_run: DryRunOption = False,

@@ -13,6 +13,7 @@ from qiskit_qff.cli.options import (
     DryRunOption,
     ForceOption,
     JsonOption,
+    MitigationOption,
     ModelArgument,
     SeedOption,
     model_file,
@@ -43,9 +44,7 @@ def evaluate(
         str,
         typer.Option("--strategy", help="environment, density or operator; not used by exact."),
     ] = "operator",
-    mitigation: Annotated[
-        str, typer.Option("--mitigation", help="Error mitigation preset; not used by exact.")
-    ] = "none",
+    mitigation: MitigationOption = "none",
     decoupling: DecouplingOption = False,
     shots: Annotated[
         int | None,

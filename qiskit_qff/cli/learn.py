@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qiskit_qff.cli.options import CalculatorOption, ForceOption, JsonOption, OutOption
+from qiskit_qff.cli.options import CalculatorOption, DryRunOption, ForceOption, JsonOption, OutOption
 from qiskit_qff.cli.output import Output, check_output_directory, json_text
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
@@ -28,9 +28,7 @@ def learn(
     *,
     out: OutOption,
     calculator: CalculatorOption | None = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, show the configuration, run nothing.")
-    ] = False,
+    dry_run: DryRunOption = False,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:

@@ -15,6 +15,7 @@ import typer
 from qiskit_qff.cli.options import (
     DryRunOption,
     ForceOption,
+    GradeLimitOption,
     JsonOption,
     ModelArgument,
     OutOption,
@@ -154,12 +155,7 @@ def md(
             f"or stop with exit code {EXIT_EXTRAPOLATION}.",
         ),
     ] = None,
-    grade_limit: Annotated[
-        float | None,
-        typer.Option(
-            "--grade-limit", help="Largest extrapolation grade, 1 at the edge of the training data; default 1.2."
-        ),
-    ] = None,
+    grade_limit: GradeLimitOption = None,
     dry_run: DryRunOption = False,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew even if there is a checkpoint.")] = False,
     force: ForceOption = False,

@@ -50,6 +50,17 @@ TrainingSeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of 
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, say what would be done and what it takes, and stop.")
 ]
+SourceArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="SOURCE", help="Data file, 'shipped' (Li-MOF-5), 'li6ps5cl', or a configuration ending in .yaml."
+    ),
+]
+GradeLimitOption = Annotated[
+    float | None,
+    typer.Option("--grade-limit", help="Largest extrapolation grade, 1 at the edge of the training data; default 1.2."),
+]
+MitigationOption = Annotated[str, typer.Option("--mitigation", help="Error mitigation preset; not used by exact.")]
 DecouplingOption = Annotated[
     bool,
     typer.Option(

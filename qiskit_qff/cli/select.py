@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qiskit_qff.cli.options import JsonOption, ModelArgument, model_file
+from qiskit_qff.cli.options import GradeLimitOption, JsonOption, ModelArgument, model_file
 from qiskit_qff.cli.output import Output, check_frames_file
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError, DataError
@@ -26,12 +26,7 @@ def select(
     *,
     count: Annotated[int, typer.Option("--n", help="How many frames to select.")],
     out: Annotated[Path, typer.Option("--out", help="File to write them to, extended XYZ.")],
-    grade_limit: Annotated[
-        float | None,
-        typer.Option(
-            "--grade-limit", help="Largest grade that counts as known, 1 at the edge of the training data; default 1.2."
-        ),
-    ] = None,
+    grade_limit: GradeLimitOption = None,
     only_outside: Annotated[
         bool, typer.Option("--only-outside", help="Leave out frames without an atom above the limit.")
     ] = False,

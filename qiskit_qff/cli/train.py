@@ -15,6 +15,7 @@ from qiskit_qff.cli.options import (
     GroupOption,
     JsonOption,
     MaxParametersOption,
+    SourceArgument,
     SplitOption,
     StressScaleOption,
     TestFractionOption,
@@ -37,13 +38,7 @@ STATEVECTOR_NOISE = (
 
 
 def train(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="SOURCE",
-            help="Data file, 'shipped' (Li-MOF-5), 'li6ps5cl', or a configuration ending in .yaml.",
-        ),
-    ],
+    source: SourceArgument,
     *,
     out: Annotated[
         Path | None, typer.Option("--out", help="Directory to write to; made when missing. Required for training.")

@@ -30,7 +30,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms, units
@@ -43,7 +43,7 @@ from ase.md.verlet import VelocityVerlet
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError, DataError, SimulationError
-from qiskit_qff.simulation.calculator import Potential, QFFCalculator
+from qiskit_qff.simulation.calculator import QFFCalculator
 from qiskit_qff.simulation.extrapolation import EXTRAPOLATING, ExtrapolationCounts, ExtrapolationWatch
 from qiskit_qff.simulation.recording import (
     CHECKPOINT,
@@ -57,6 +57,9 @@ from qiskit_qff.simulation.recording import (
     write_checkpoint,
 )
 from qiskit_qff.simulation.settings import MDSettings
+
+if TYPE_CHECKING:
+    from qiskit_qff.simulation.calculator import Potential
 
 MAX_STEP_ANG = 0.5  # a run counts as exploded when an atom moves farther than this in one step
 _REMEDY = (
@@ -106,7 +109,7 @@ class MDSummary:
 
 def run_dynamics(
     atoms: Atoms,
-    potential: Potential,
+    potential: "Potential",
     settings: MDSettings,
     directory: Path,
     *,
@@ -260,7 +263,7 @@ class _Run:
     def __init__(
         self,
         atoms: Atoms,
-        potential: Potential,
+        potential: "Potential",
         settings: MDSettings,
         *,
         identity: Mapping[str, Any],
