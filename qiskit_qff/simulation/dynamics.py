@@ -228,33 +228,28 @@ def build_integrator(atoms: Atoms, settings: MDSettings, *, rng: np.random.Gener
     # ASE's chains thermalise 3N degrees of freedom, of which 3N - 3 move; at this temperature the moving ones get what
     # they should have.
     chain_temperature = temperature * (len(atoms) - 1) / len(atoms)
+    dynamics: Any
     if settings.ensemble == "nve":
-        return Integrator(VelocityVerlet(atoms, timestep))
-    if settings.ensemble == "npt":
+        dynamics = VelocityVerlet(atoms, timestep)
+    elif settings.ensemble == "npt":
         kind = IsotropicMTKNPT if settings.barostat == "isotropic" else MTKNPT
-        return Integrator(
-            kind(
-                atoms,
-                timestep,
-                temperature_K=chain_temperature,
-                pressure_au=settings.pressure_gpa * units.GPa,
-                tdamp=relaxation,
-                pdamp=settings.barostat_time_fs * units.fs,
-            )
+        pressure, damping = settings.pressure_gpa * units.GPa, settings.barostat_time_fs * units.fs
+        dynamics = kind(
+            atoms, timestep, temperature_K=chain_temperature, pressure_au=pressure, tdamp=relaxation, pdamp=damping
         )
-    if settings.thermostat == "nose-hoover":
-        return Integrator(NoseHooverChainNVT(atoms, timestep, chain_temperature, relaxation))
-    if settings.thermostat == "langevin":
+    elif settings.thermostat == "nose-hoover":
+        dynamics = NoseHooverChainNVT(atoms, timestep, chain_temperature, relaxation)
+    elif settings.thermostat == "langevin":
         atoms.set_constraint(FixCom())
         # PERF: hydrostatic only spares a matrix exponential a step; the cell is fixed.
-        return Integrator(
-            LangevinBAOAB(atoms, timestep, temperature_K=temperature, T_tau=relaxation, hydrostatic=True, rng=rng)
+        dynamics = LangevinBAOAB(
+            atoms, timestep, temperature_K=temperature, T_tau=relaxation, hydrostatic=True, rng=rng
         )
-    bussi = Bussi(atoms, timestep, temperature, relaxation, rng=rng)
-    bussi.ndof = 3 * len(atoms) - 3
-    integrator = Integrator(bussi)
-    integrator.set_temperature(temperature)
-    return integrator
+    else:
+        dynamics = Bussi(atoms, timestep, temperature, relaxation, rng=rng)
+        dynamics.ndof = 3 * len(atoms) - 3
+        dynamics.target_kinetic_energy = 0.5 * units.kB * temperature * dynamics.ndof
+    return Integrator(dynamics)
 
 
 class _Run:
