@@ -13,19 +13,21 @@ from qiskit_qff.cli.options import (
     ForceOption,
     JsonOption,
     MaxParametersOption,
+    SourceArgument,
     SplitOption,
     StressScaleOption,
     TestFractionOption,
     TrainingSeedOption,
     model_file,
 )
-from qiskit_qff.cli.output import Output, check_output_directory, plain, staged_directory
+from qiskit_qff.cli.output import Output, check_output_directory, json_text, staged_directory
 from qiskit_qff.errors import ConfigError, MissingDependencyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.model.metrics import Comparison
     from qiskit_qff.training.baselines import Baseline
     from qiskit_qff.training.pipeline import TrainingData
 
@@ -36,13 +38,7 @@ FORCE, ENERGY = "force_mae_mev_per_ang", "energy_mae_mev_per_atom"
 
 
 def baseline(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="SOURCE",
-            help="Data file, 'shipped' (Li-MOF-5), 'li6ps5cl', or a configuration ending in .yaml, as for qff train.",
-        ),
-    ],
+    source: SourceArgument,
     *,
     out: Annotated[Path | None, typer.Option("--out", help="Directory for baselines.json; made when missing.")] = None,
     against: Annotated[
@@ -94,7 +90,7 @@ def baseline(
     summary = {"models": rows, "best_baseline": best, "skipped": skipped, **about}
     if out is not None:
         with staged_directory(out) as staging:
-            _write(summary, staging / RESULTS)
+            (staging / RESULTS).write_text(json_text(summary), encoding="utf-8")
     _tell(summary, output)
     if out is not None:
         output.say(f"written: {out / RESULTS}")
@@ -105,15 +101,17 @@ def _compare(
     data: "TrainingData", names: tuple[str, ...], quantum: "ForceField | None", output: Output
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Fit and measure: what JSON says of every model, and why baselines were skipped."""
-    from qiskit_qff.model.metrics import compare, compare_model, measure
+    from qiskit_qff.model.metrics import compare_model
     from qiskit_qff.training.baselines import LINEAR, gather, snap_baseline
 
     rows: dict[str, dict[str, Any]] = {}
     skipped: dict[str, str] = {}
+    limit, mine = data.config.max_parameters, None
     if quantum is not None:
-        errors = measure(compare_model(quantum, data.held_out)).to_dict()
-        ledger = quantum.ledger.to_dict()
-        rows[QUANTUM] = _row("the quantum model", ledger, errors, limit=data.config.max_parameters)
+        rows[QUANTUM] = _row(
+            "the quantum model", quantum.ledger.to_dict(), compare_model(quantum, data.held_out), limit=limit
+        )
+        mine = rows[QUANTUM]["test"]
     with output.progress("baselines") as advance:
         maps = None if quantum is None else {model.number: model.compression for model in quantum.models}
         gathered = gather(data.training, data.config, maps=maps, progress=advance)
@@ -130,32 +128,36 @@ def _compare(
                 model = fits[name](gathered, advance)
             except MissingDependencyError as error:
                 skipped[name] = str(error)
+                output.note(f"{name}: skipped: {error}")
                 continue
             seconds = round(time.perf_counter() - begin, 2)
-            found = [model.predict(frame) for frame in data.held_out]
-            pairs = compare(data.held_out, energies=[e for e, _ in found], forces=[f for _, f in found])
-            row = _row(model.words, model.ledger(), measure(pairs).to_dict(), limit=data.config.max_parameters)
-            rows[name] = {**row, "seconds": seconds}
-            if quantum is not None:
-                mine, theirs = rows[QUANTUM]["test"], row["test"]
-                rows[name]["quantum_over_this"] = {
-                    "force_mae": mine[FORCE] / theirs[FORCE],
-                    "energy_mae": mine[ENERGY] / theirs[ENERGY],
-                }
-    for name, reason in skipped.items():
-        output.note(f"{name}: skipped: {reason}")
+            rows[name] = _row(model.words, model.ledger(), _errors(model, data), limit=limit) | {"seconds": seconds}
+            if mine is not None:
+                theirs = rows[name]["test"]
+                ratios = {"force_mae": mine[FORCE] / theirs[FORCE], "energy_mae": mine[ENERGY] / theirs[ENERGY]}
+                rows[name]["quantum_over_this"] = ratios
     return rows, skipped
 
 
-def _row(words: str, ledger: dict[str, Any], errors: dict[str, Any], *, limit: int) -> dict[str, Any]:
+def _errors(model: "Baseline", data: "TrainingData") -> "Comparison":
+    """Predictions of a baseline beside labels, on frames held out."""
+    from qiskit_qff.model.metrics import compare
+
+    found = [model.predict(frame) for frame in data.held_out]
+    return compare(data.held_out, energies=[e for e, _ in found], forces=[f for _, f in found])
+
+
+def _row(words: str, ledger: dict[str, Any], errors: "Comparison", *, limit: int) -> dict[str, Any]:
     """What JSON says of one model."""
+    from qiskit_qff.model.metrics import measure
+
     count = ledger["n_trainable"]
     return {
         "description": words,
         "n_trainable": count,
         "within_limit": count <= limit,
         "ledger": ledger,
-        "test": errors,
+        "test": measure(errors).to_dict(),
     }
 
 
@@ -174,11 +176,6 @@ def _check_comparable(against: Path, quantum: "ForceField", data: "TrainingData"
         words = "not fitted to stresses, the baselines would be" if theirs is None else "fitted to stresses, too"
         remedy = "leave --stress-scale out" if theirs is None else f"give --stress-scale {theirs:g}"
         raise ConfigError(f"--against {against}: it was {words}; to compare like with like, {remedy}.")
-
-
-def _write(summary: dict[str, Any], path: Path) -> None:
-    """Write the comparison."""
-    path.write_text(json.dumps(plain(summary), indent=1) + "\n", encoding="utf-8")
 
 
 def _tell(summary: dict[str, Any], output: Output) -> None:

@@ -2,14 +2,14 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.options import DecouplingOption, DryRunOption, JsonOption, SeedOption, model_file
+from qiskit_qff.cli.options import DecouplingOption, DryRunOption, JsonOption, MitigationOption, SeedOption, model_file
 from qiskit_qff.cli.output import Output
 from qiskit_qff.durable import locked_directory
 from qiskit_qff.errors import ConfigError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_ATOMS = 10_000
 """Largest frame whose standard errors are told: beyond it they take longer than many steps of dynamics."""
+_EXISTS = "{} exists; choose another --out, a calibration is never overwritten."
 
 
 def calibrate(
@@ -44,7 +45,7 @@ def calibrate(
         ),
     ] = None,
     shots: Annotated[int, typer.Option("--shots", min=1, help="Shots per circuit.")] = 4096,
-    mitigation: Annotated[str, typer.Option("--mitigation", help="Error mitigation preset.")] = "none",
+    mitigation: MitigationOption = "none",
     decoupling: DecouplingOption = False,
     seed: SeedOption = 0,
     dry_run: DryRunOption = False,
@@ -60,31 +61,29 @@ def calibrate(
 
     output = Output(as_json=json)
     _check_sources(model, backend=backend, source=source, run=run, dry_run=dry_run)
-    _check_out(out)
-    path = None if model is None else model_file(model)
-    extra: dict[str, Any] = {}
+    if out.exists():
+        raise ConfigError(_EXISTS.format(out))
+    if not out.parent.is_dir():
+        raise ConfigError(f"{out.parent} is no directory; make it first, or choose another --out.")
     if source is not None:
-        calibrated = calibrated_model(source, field=None if path is None else ForceField.load(path))
-        extra = {"run": source}
+        field = None if model is None else ForceField.load(model_file(model))
+        _finish(calibrated_model(source, field=field), out, {"run": source}, output)
+        return
+    assert model is not None
+    assert backend is not None
+    path = model_file(model)
+    # A device has no seed.
+    settings = Settings(backend, shots, mitigation, decoupling, "batch", None if backend.startswith("ibm_") else seed)
+    if dry_run:
+        counts, words = calibration_cost(ForceField.load(path), settings)
+        output.say(f"would send {words}; nothing was sent or written")
+        output.finish(counts)
+        return
+    if backend in NOISELESS:
+        calibrated, extra = _measure_directly(path, settings, output)
     else:
-        assert path is not None
-        assert backend is not None
-        # A device has no seed.
-        settings = Settings(
-            backend, shots, mitigation, decoupling, "batch", None if backend.startswith("ibm_") else seed
-        )
-        if dry_run:
-            counts, words = calibration_cost(ForceField.load(path), settings)
-            output.say(f"would send {words}; nothing was sent or written")
-            output.finish(counts)
-            return
-        if backend in NOISELESS:
-            calibrated, extra = _measure_directly(path, settings, output)
-        else:
-            calibrated, extra = _measure_in_jobs(path, settings, output, out=out, kept=run)
-        extra["seed"] = seed
-    _save(calibrated, out)
-    _tell(calibrated, out, extra, output)
+        calibrated, extra = _measure_in_jobs(path, settings, output, out=out, kept=run)
+    _finish(calibrated, out, extra | {"seed": seed}, output)
 
 
 def _check_sources(
@@ -131,44 +130,34 @@ def _measure_directly(path: Path, settings: "Settings", output: Output) -> tuple
 def _measure_in_jobs(
     path: Path, settings: "Settings", output: Output, *, out: Path, kept: Path | None
 ) -> tuple["ForceField", dict[str, Any]]:
-    """Measure by jobs of a device or of what stands in for one."""
+    """Measure by jobs of a device or of what stands in for one, in a directory that may be gone afterwards."""
     from qiskit_qff.model.calibration_run import calibrate_by_jobs
 
     directory = out.with_suffix(".run") if kept is None and settings.seed is None else kept
-    with _directory(directory) as place:
+    with ExitStack() as stack:
+        if directory is not None:
+            stack.enter_context(locked_directory(directory, option="--run"))
+        place = directory or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qff-calibrate-")))
         calibrated, run = calibrate_by_jobs(path, place, settings, output.note)
     circuits = sum(job.circuits for job in run.jobs)
     spent = {"n_circuits": circuits, "n_settings": circuits, "n_shots": circuits * settings.shots}
     return calibrated, {**spent, "run": directory}
 
 
-@contextmanager
-def _directory(kept: Path | None) -> Iterator[Path]:
-    """The directory of the run: the given one, or one that is gone afterwards."""
-    if kept is not None:
-        with locked_directory(kept, option="--run"):
-            yield kept
-        return
-    with tempfile.TemporaryDirectory(prefix="qff-calibrate-") as name:
-        yield Path(name)
+def _finish(field: "ForceField", out: Path, extra: dict[str, Any], output: Output) -> None:
+    """Write the calibrated model; say what was measured, what was not, and where it was written."""
+    from ase.data import chemical_symbols
 
+    from qiskit_qff.model.calibration import calibration_summary
+    from qiskit_qff.model.ledger import parameter_count, parameters_in_words
 
-def _save(field: "ForceField", out: Path) -> None:
-    """Write the calibrated model."""
     try:
         field.save(out, replace=False)
     except FileExistsError:
-        raise _exists(out) from None
-
-
-def _tell(field: "ForceField", out: Path, extra: dict[str, Any], output: Output) -> None:
-    """Say what was measured, what was not, and where it was written."""
-    from ase.data import chemical_symbols
-
-    from qiskit_qff.model.ledger import parameter_count, parameters_in_words
-
+        raise ConfigError(_EXISTS.format(out)) from None
     output.say(parameters_in_words(field.n_trainable))
-    summary = print_calibration(field, output)
+    summary = calibration_summary(field)
+    print_calibration(summary, output)
     left = Counter(chemical_symbols[z] for (z, _), register in field.registers.items() if register.measured is None)
     if left:
         words = ", ".join(f"{symbol} ({count} registers)" for symbol, count in left.items())
@@ -180,31 +169,10 @@ def _tell(field: "ForceField", out: Path, extra: dict[str, Any], output: Output)
     output.finish({"model": out, **counted, **extra, "calibration": summary, "missing": list(left)})
 
 
-def _check_out(out: Path) -> None:
-    """Refuse, before anything is paid, a file that cannot be written or would be lost."""
-    if out.exists():
-        raise _exists(out)
-    if not out.parent.is_dir():
-        raise ConfigError(f"{out.parent} is no directory; make it first, or choose another --out.")
-
-
-def _exists(out: Path) -> ConfigError:
-    """The error for a file that would be lost."""
-    return ConfigError(f"{out} exists; choose another --out, a calibration is never overwritten.")
-
-
-def print_calibration(field: "ForceField", output: Output) -> dict[str, Any]:
-    """What was measured for each element, as a table and for JSON; empty where the model is not calibrated."""
-    from qiskit_qff.model.calibration import calibration_summary
-
-    summary = calibration_summary(field)
-    if summary:
-        print_summary(summary, output)
-    return summary
-
-
-def print_summary(summary: Mapping[str, Mapping[str, Any]], output: Output) -> None:
-    """A summary of :func:`~qiskit_qff.model.calibration.calibration_summary` as a table."""
+def print_calibration(summary: Mapping[str, Mapping[str, Any]], output: Output) -> None:
+    """A summary of :func:`~qiskit_qff.model.calibration.calibration_summary` as a table; nothing for an empty one."""
+    if not summary:
+        return
     output.table(
         "M measured on a backend, used for energies and forces (eV)",
         ("element", "backend", "shots", "mitigation", "date", "std error of M", "off the exact M"),
@@ -220,8 +188,11 @@ def print_summary(summary: Mapping[str, Mapping[str, Any]], output: Output) -> N
     )
     for symbol, entry in summary.items():
         if entry["qubits"]:
+            readout, gates = (
+                f"{100 * min(errors):.2g} to {100 * max(errors):.2g} %" if errors else "unknown"
+                for errors in (entry["readout_errors"], entry["two_qubit_errors"])
+            )
             line = ", ".join(map(str, entry["qubits"]))
-            readout, gates = (_percent(entry[key]) for key in ("readout_errors", "two_qubit_errors"))
             output.say(f"  {symbol}: qubits {line}; errors of readout {readout}, of two-qubit gates {gates}")
 
 
@@ -234,18 +205,13 @@ def calibration_extra(field: "ForceField", frames: Sequence["Frame"]) -> dict[st
     return {**spread(calibration_errors(field, frames), frames), "calibration": calibration_summary(field)}
 
 
-def calibration_note(potential: object, frame: "Frame") -> tuple[str, dict[str, Any]]:
-    """One line for a run with a calibrated model, and the same for JSON.
-
-    Returns:
-        Empty text and nothing where nothing was measured.
-    """
+def calibration_note(field: "ForceField", frame: "Frame") -> tuple[str, dict[str, Any]]:
+    """One line for a run with a calibrated model, and the same for JSON; empty where nothing was measured."""
     from qiskit_qff.model.calibration import calibration_summary
-    from qiskit_qff.model.force_field import ForceField
 
-    if not isinstance(potential, ForceField) or not (summary := calibration_summary(potential)):
+    if not (summary := calibration_summary(field)):
         return "", {}
-    known = calibration_extra(potential, [frame]) if frame.n_atoms <= MOST_ATOMS else {"calibration": summary}
+    known = calibration_extra(field, [frame]) if frame.n_atoms <= MOST_ATOMS else {"calibration": summary}
     origins = {
         f"{entry['backend']}, {entry['date']}, {entry['shots']} shots, mitigation {entry['mitigation']}"
         + (", dynamical decoupling" if entry["dynamical_decoupling"] else "")
@@ -254,8 +220,3 @@ def calibration_note(potential: object, frame: "Frame") -> tuple[str, dict[str, 
     error = known.get("force_std_mev_per_ang")
     precision = "" if error is None else f"; standard error of the first frame's forces {error:.4g} meV/Å (rms)"
     return f"calibrated model ({', '.join(summary)}): {'; '.join(sorted(origins))}{precision}", known
-
-
-def _percent(errors: Sequence[float]) -> str:
-    """Range of some error rates."""
-    return f"{100 * min(errors):.2g} to {100 * max(errors):.2g} %" if errors else "unknown"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qiskit_qff.cli.options import JsonOption, ModelArgument, model_file
+from qiskit_qff.cli.options import JsonOption, MitigationOption, ModelArgument, model_file
 from qiskit_qff.cli.output import Output
 from qiskit_qff.errors import ConfigError
 
@@ -23,7 +23,7 @@ def cost(
     ] = "100",
     frames: Annotated[int, typer.Option("--frames", min=1, help="Training frames of the gradient.")] = 600,
     shots: Annotated[int, typer.Option("--shots", min=1, help="Shots per circuit.")] = 4096,
-    mitigation: Annotated[str, typer.Option("--mitigation", help="Error mitigation preset.")] = "none",
+    mitigation: MitigationOption = "none",
     json: JsonOption = False,
 ) -> None:
     """Say what energies, forces and a training gradient would cost on a backend."""

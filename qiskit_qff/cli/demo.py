@@ -1,6 +1,5 @@
 """``qff demo``: the main job on the shipped data, from ab initio frames to device forces, dynamics and a report."""
 
-import json as jsonlib
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qiskit_qff.cli.options import ForceOption, JsonOption, OutOption
-from qiskit_qff.cli.output import Output, check_output_directory, plain, staged_directory
+from qiskit_qff.cli.output import Output, check_output_directory, json_text, staged_directory
 
 if TYPE_CHECKING:
     from qiskit_qff.model.force_field import ForceField
@@ -102,8 +101,7 @@ def _dynamics(field: "ForceField", start: "Frame", directory: Path, output: Outp
         output.say(f"dynamics stopped early: it left what the training frames cover. {error}")
         return {"completed": False, "error": str(error)}
     told = {name: value for name, value in asdict(done).items() if name not in {"trajectory", "log"}}
-    summary = plain(told | {"settings": asdict(settings)})
-    (directory / SUMMARY).write_text(jsonlib.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    (directory / SUMMARY).write_text(json_text(told | {"settings": asdict(settings)}), encoding="utf-8")
     output.say(
         f"{done.steps} steps of 0.5 fs at constant energy: {done.temperature_mean_k:.0f} ± "
         f"{done.temperature_std_k:.0f} K, drift {done.drift_mev_per_atom_per_ps:+.3f} meV/atom/ps, "

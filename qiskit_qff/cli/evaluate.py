@@ -1,30 +1,30 @@
 """``qff evaluate``: energy, force and stress errors on labelled structures, exact or through an Estimator."""
 
-import json as json_text
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.calibrate import calibration_extra, print_summary
+from qiskit_qff.cli.calibrate import calibration_extra, print_calibration
 from qiskit_qff.cli.options import (
     DataArgument,
     DecouplingOption,
     DryRunOption,
     ForceOption,
     JsonOption,
+    MitigationOption,
     ModelArgument,
     SeedOption,
     model_file,
 )
-from qiskit_qff.cli.output import Output, check_output_directory, plain, staged_directory
+from qiskit_qff.cli.output import Output, check_output_directory, json_text, staged_directory
 from qiskit_qff.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from qiskit_qff.array_types import FloatArray
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.model.measured import Strategy
+    from qiskit_qff.model.measured import EvaluatorFactory
     from qiskit_qff.model.metrics import Comparison, Metrics
     from qiskit_qff.structures.frame import Frame
 
@@ -44,9 +44,7 @@ def evaluate(
         str,
         typer.Option("--strategy", help="environment, density or operator; not used by exact."),
     ] = "operator",
-    mitigation: Annotated[
-        str, typer.Option("--mitigation", help="Error mitigation preset; not used by exact.")
-    ] = "none",
+    mitigation: MitigationOption = "none",
     decoupling: DecouplingOption = False,
     shots: Annotated[
         int | None,
@@ -71,61 +69,66 @@ def evaluate(
     json: JsonOption = False,
 ) -> None:
     """Compare a model with ab initio labels."""
+    import numpy as np
+
+    from qiskit_qff.evaluators.backends import evaluators_for
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.model.ledger import parameter_count, parameters_in_words
     from qiskit_qff.model.metrics import measure
     from qiskit_qff.report.record import EVALUATION, NOT_IN_TRAINING, RECORD
-    from qiskit_qff.structures.reading import read_source
-    from qiskit_qff.structures.validation import ensure_sound
 
     output = Output(as_json=json)
+    is_exact = backend == "exact" and shots is None
     _check_choices(backend, strategy, mitigation, dynamical_decoupling=decoupling)
-    if uncertainty and (backend != "exact" or shots is not None):
+    if uncertainty and not is_exact:
         raise ConfigError("--uncertainty is that of the model itself: leave --backend and --shots out.")
     if out is not None:
         check_output_directory(out, owned=(EVALUATION, RECORD, "report.html"), force=force)
     field = ForceField.load(model_file(model))
     if uncertainty:
         field.uncertainty()  # refuses a model without a posterior before any work is done
-    frames = read_source(data)
-    ensure_sound(frames)
-    frames, seen = _sorted_out(field, frames, output, held_out=held_out)
+    frames, seen = _read(field, data, output, held_out=held_out)
+    rng = np.random.default_rng(seed)
+    factory = evaluators_for(backend, shots=shots, mitigation=mitigation, dynamical_decoupling=decoupling, rng=rng)
     if dry_run:
-        asked = {"backend": backend, "strategy": strategy, "mitigation": mitigation}
-        _rehearse(field, frames, output, decoupling=decoupling, shots=shots, **asked)
+        used = None if is_exact else factory
+        _tell_plan(field, frames, output, backend, strategy, mitigation, factory=used, shots=shots)
         return
-    extra: dict[str, Any] = parameter_count(field.n_trainable)
-    extra |= {"n_frames_seen_in_training": None if seen is None else sum(seen)}
-    if backend == "exact" and shots is None:
-        predictions = _predict(field, frames, output)
-        extra |= calibration_extra(field, frames)
+    if is_exact:
+        predictions, measurement = _predict(field, frames, output), calibration_extra(field, frames)
     else:
-        predictions, measured = _measure(
-            field,
-            frames,
-            output,
-            backend=backend,
-            strategy=strategy,  # type: ignore[arg-type]  # checked by predict_measured
-            mitigation=mitigation,
-            decoupling=decoupling,
-            shots=shots,
-            seed=seed,
-        )
-        extra |= measured
+        predictions, measurement = _measure(field, frames, factory, strategy, shots, output)
+        measurement |= {"backend": backend, "strategy": strategy, "mitigation": mitigation}
+        measurement |= {"dynamical_decoupling": decoupling, "seed": seed}
     output.say(parameters_in_words(field.n_trainable))
-    comparison = _compare(frames, predictions, shift_energy=shift_energy)
+    comparisons = _compare(frames, predictions, seen, shift_energy=shift_energy)
+    metrics = {name: measure(found, shift_energy=shift_energy) for name, found in comparisons.items()}
+    result = metrics["all"].to_dict() | parameter_count(field.n_trainable) | measurement
+    result["n_frames_seen_in_training"] = sum(seen) if seen else None
     if uncertainty:
-        extra |= {"uncertainty": _print_uncertainty(field, frames, comparison, output)}
-    unseen = None
-    if seen is not None and 0 < sum(seen) < len(frames):
-        kept = [k for k, known in enumerate(seen) if not known]
-        unseen = _compare([frames[k] for k in kept], [predictions[k] for k in kept], shift_energy=shift_energy)
-        extra |= {"unseen": measure(unseen, shift_energy=shift_energy).to_dict()}
+        result["uncertainty"] = _tell_uncertainty(field, frames, comparisons["all"], output)
+    if NOT_IN_TRAINING in metrics:
+        result["unseen"] = metrics[NOT_IN_TRAINING].to_dict()
     if out is not None:
-        known = {"all": comparison} | ({} if unseen is None else {NOT_IN_TRAINING: unseen})
-        _write(out, frames, known, extra, data=data, shift_energy=shift_energy)
+        _write(out, frames, comparisons, {"data": data.name, **result})
         output.note(f"kept in {out}: qff report {out}")
-    _report(comparison, unseen, extra, output, shift_energy=shift_energy)
+    _tell(metrics, sum(seen), measurement, output)
+    output.finish(result)
+
+
+def _tell(metrics: "dict[str, Metrics]", n_seen: int, measurement: dict[str, Any], output: Output) -> None:
+    """Print the errors, and how the values were measured."""
+    metrics_table(metrics, output)
+    if n_seen:
+        output.note(
+            f"the model was trained on {n_seen} of these {metrics['all'].n_frames} frames: errors over all of them are "
+            "too small. --held-out leaves them out"
+        )
+    for key, value in measurement.items():
+        if key == "calibration":
+            print_calibration(value, output)
+        else:
+            output.say(f"{key}: {value}")
 
 
 def _predict(field: "ForceField", frames: Sequence["Frame"], output: Output) -> "list[Predicted]":
@@ -140,35 +143,45 @@ def _predict(field: "ForceField", frames: Sequence["Frame"], output: Output) -> 
     return predictions
 
 
-def _compare(frames: Sequence["Frame"], predictions: "Sequence[Predicted]", *, shift_energy: bool) -> "Comparison":
-    """Predictions beside labels."""
+def _compare(
+    frames: Sequence["Frame"], predictions: "Sequence[Predicted]", seen: Sequence[bool], *, shift_energy: bool
+) -> "dict[str, Comparison]":
+    """Predictions beside labels, of all frames and, where they are only some, of those not trained on."""
     from qiskit_qff.model.metrics import compare
+    from qiskit_qff.report.record import NOT_IN_TRAINING
 
-    return compare(
-        frames,
-        energies=[energy for energy, _, _ in predictions],
-        forces=[forces for _, forces, _ in predictions],
-        stresses=[stress for _, _, stress in predictions],
-        shift_energy=shift_energy,
-    )
+    chosen = {"all": list(zip(frames, predictions, strict=True))}
+    if 0 < sum(seen) < len(frames):
+        chosen[NOT_IN_TRAINING] = [pair for pair, known in zip(chosen["all"], seen, strict=True) if not known]
+    return {
+        name: compare(
+            [frame for frame, _ in pairs],
+            energies=[energy for _, (energy, _, _) in pairs],
+            forces=[forces for _, (_, forces, _) in pairs],
+            stresses=[stress for _, (_, _, stress) in pairs],
+            shift_energy=shift_energy,
+        )
+        for name, pairs in chosen.items()
+    }
 
 
-def _sorted_out(
-    field: "ForceField", frames: "list[Frame]", output: Output, *, held_out: bool
-) -> "tuple[list[Frame], list[bool] | None]":
-    """The frames to evaluate, and which of them the model was trained on; None where its file does not say."""
-    if not field.training_hashes:
-        if held_out:
-            raise ConfigError("--held-out: the model file does not say which frames it was trained on. Train again.")
-        return frames, None
-    seen = [field.has_seen(frame) for frame in frames]
-    if held_out:
-        kept = [frame for frame, known in zip(frames, seen, strict=True) if not known]
-        if not kept:
-            raise DataError(f"--held-out: the model was trained on all {len(frames)} frames; give others.")
-        output.note(f"left out: {sum(seen)} of {len(frames)} frames that the model was trained on")
-        return kept, [False] * len(kept)
-    return frames, seen
+def _read(field: "ForceField", data: Path, output: Output, *, held_out: bool) -> "tuple[list[Frame], list[bool]]":
+    """The frames to evaluate, and which of them the model was trained on; nothing where its file does not say."""
+    from qiskit_qff.structures.reading import read_source
+    from qiskit_qff.structures.validation import ensure_sound
+
+    frames = read_source(data)
+    ensure_sound(frames)
+    seen = [field.has_seen(frame) for frame in frames] if field.training_hashes else []
+    if not held_out:
+        return frames, seen
+    if not seen:
+        raise ConfigError("--held-out: the model file does not say which frames it was trained on. Train again.")
+    kept = [frame for frame, known in zip(frames, seen, strict=True) if not known]
+    if not kept:
+        raise DataError(f"--held-out: the model was trained on all {len(frames)} frames; give others.")
+    output.note(f"left out: {sum(seen)} of {len(frames)} frames that the model was trained on")
+    return kept, [False] * len(kept)
 
 
 def metrics_table(named: dict[str, "Metrics"], output: Output) -> None:
@@ -196,16 +209,7 @@ def metrics_table(named: dict[str, "Metrics"], output: Output) -> None:
         output.table(
             f"forces by element, {name} (meV/Å)",
             ("element", "atoms", "MAE", "RMSE", "RMS of the labels"),
-            [
-                (
-                    symbol,
-                    errors.n_atoms,
-                    errors.force_mae_mev_per_ang,
-                    errors.force_rmse_mev_per_ang,
-                    errors.force_reference_rms_mev_per_ang,
-                )
-                for symbol, errors in last.species.items()
-            ],
+            [(symbol, *vars(errors).values()) for symbol, errors in last.species.items()],
         )
 
 
@@ -224,80 +228,30 @@ def _check_choices(backend: str, strategy: str, mitigation: str, *, dynamical_de
 def _measure(
     field: "ForceField",
     frames: Sequence["Frame"],
-    output: Output,
-    *,
-    backend: str,
-    strategy: "Strategy",
-    mitigation: str,
-    decoupling: bool,
+    factory: "EvaluatorFactory",
+    strategy: Any,
     shots: int | None,
-    seed: int,
+    output: Output,
 ) -> "tuple[list[Predicted], dict[str, Any]]":
     """Energy, forces and stress of each frame through an Estimator, and what they cost."""
-    import numpy as np
-
-    from qiskit_qff.evaluators.backends import evaluators_for
     from qiskit_qff.model.calibration import is_calibrated, spread
     from qiskit_qff.model.measured import predict_measured
 
-    rng = np.random.default_rng(seed)
     if is_calibrated(field):
-        output.note(f"the model's own calibration is not used here: its circuits are measured anew on {backend}")
+        output.note("the model's own calibration is not used here: its circuits are measured anew")
     with output.progress("measuring") as advance:
         measured = predict_measured(
-            field,
-            frames,
-            evaluator_for=evaluators_for(
-                backend, shots=shots, mitigation=mitigation, dynamical_decoupling=decoupling, rng=rng
-            ),
-            strategy=strategy,
-            shots=shots,
-            progress=advance,
+            field, frames, evaluator_for=factory, strategy=strategy, shots=shots, progress=advance
         )
-    predictions: list[Predicted] = [(found.energy, found.forces, found.stress) for found in measured.frames]
-    extra = {
+    return [(found.energy, found.forces, found.stress) for found in measured.frames], {
         **spread(measured.frames, frames),
         "n_circuits": measured.cost.circuits,
         "n_shots": measured.cost.shots,
         "qpu_seconds": measured.cost.seconds,
-        "backend": backend,
-        "strategy": strategy,
-        "mitigation": mitigation,
-        "dynamical_decoupling": decoupling,
-        "seed": seed,
     }
-    return predictions, extra
 
 
-def _report(
-    comparison: "Comparison",
-    unseen: "Comparison | None",
-    extra: dict[str, Any],
-    output: Output,
-    *,
-    shift_energy: bool,
-) -> None:
-    """Tell the errors, and what the backend did if one was used."""
-    from qiskit_qff.model.metrics import measure
-    from qiskit_qff.report.record import NOT_IN_TRAINING
-
-    metrics = measure(comparison, shift_energy=shift_energy)
-    more = {} if unseen is None else {NOT_IN_TRAINING: measure(unseen, shift_energy=shift_energy)}
-    metrics_table({"all": metrics} | more, output)
-    if seen := extra["n_frames_seen_in_training"]:
-        output.note(
-            f"the model was trained on {seen} of these {metrics.n_frames} frames: errors over all of them are too "
-            "small. --held-out leaves them out"
-        )
-    for key, value in extra.items():
-        if key == "calibration":
-            print_summary(value, output)
-        elif key not in {"uncertainty", "unseen", "n_trainable", "beyond_claim"}:
-            output.say(f"{key}: {value}")
-    output.finish({**metrics.to_dict(), **extra})
-
-
-def _print_uncertainty(
+def _tell_uncertainty(
     field: "ForceField", frames: Sequence["Frame"], comparison: "Comparison", output: Output
 ) -> dict[str, Any]:
     """Tell how uncertainties compare with errors, and which frames are outside the training data."""
@@ -329,21 +283,19 @@ def _print_uncertainty(
     }
 
 
-def _rehearse(
+def _tell_plan(
     field: "ForceField",
     frames: "Sequence[Frame]",
     output: Output,
-    *,
     backend: str,
     strategy: str,
-    shots: int | None,
     mitigation: str,
-    decoupling: bool,
+    *,
+    factory: "EvaluatorFactory | None",
+    shots: int | None,
 ) -> None:
     """Check model, data and backend, and say what would be measured; measure nothing."""
-    import numpy as np
-
-    from qiskit_qff.evaluators.backends import NOISELESS, build_evaluator, find_device
+    from qiskit_qff.evaluators.backends import NOISELESS, find_device
     from qiskit_qff.evaluators.mitigation import find_preset
     from qiskit_qff.evaluators.primitive import sets_per_job
     from qiskit_qff.model.quantum_cost import evaluation_circuits
@@ -353,50 +305,31 @@ def _rehearse(
         species_index(frame.numbers, field.species, where=frame.where)
     result: dict[str, Any] = {"n_frames": len(frames), "n_atoms": sum(frame.n_atoms for frame in frames)}
     output.say(f"would evaluate {result['n_frames']} frames, {result['n_atoms']} atoms in all, on {backend}")
-    if backend == "exact" and shots is None:
-        output.say("by exact linear algebra, without a circuit")
-        output.finish(result)
-        return
-    build_evaluator(
-        backend,
-        n_qubits=field.n_qubits,
-        shots=shots,
-        mitigation=mitigation,
-        dynamical_decoupling=decoupling,
-        rng=np.random.default_rng(0),
-    )
-    device = None if backend in NOISELESS else find_device(backend, n_qubits=field.n_qubits)
-    circuits = evaluation_circuits(field, frames, strategy, device)
-    result |= {"n_circuits": circuits, "n_shots": circuits * (shots or 0)}
-    words = f"by {strategy}: at most {circuits} circuits, {result['n_shots']} shots"
-    if device is not None:
-        jobs = -(-circuits // sets_per_job(shots or 1))
-        result["qpu_seconds"] = device.timing(find_preset(mitigation)).seconds(shots=result["n_shots"], jobs=jobs)
-        words += f"; on a device about {result['qpu_seconds']:.0f} s of processor time (estimate)"
-    output.say(f"{words}; nothing was run")
+    words = "by exact linear algebra, without a circuit"
+    if factory is not None:
+        factory(field.n_qubits, 1)  # refuses what the backend can't do
+        device = None if backend in NOISELESS else find_device(backend, n_qubits=field.n_qubits)
+        circuits = evaluation_circuits(field, frames, strategy, device)
+        result |= {"n_circuits": circuits, "n_shots": circuits * (shots or 0)}
+        words = f"by {strategy}: at most {circuits} circuits, {result['n_shots']} shots"
+        if device is not None:
+            jobs, timing = -(-circuits // sets_per_job(shots or 1)), find_preset(mitigation)
+            result["qpu_seconds"] = device.timing(timing).seconds(shots=result["n_shots"], jobs=jobs)
+            words += f"; on a device about {result['qpu_seconds']:.0f} s of processor time (estimate)"
+        words += "; nothing was run"
+    output.say(words)
     output.finish(result)
 
 
-def _write(
-    out: Path,
-    frames: "Sequence[Frame]",
-    comparisons: "Mapping[str, Comparison]",
-    extra: Mapping[str, Any],
-    *,
-    data: Path,
-    shift_energy: bool,
-) -> None:
+def _write(out: Path, frames: "Sequence[Frame]", comparisons: "dict[str, Comparison]", told: dict[str, Any]) -> None:
     """Write errors, predictions and one structure, in the form that ``qff report`` reads."""
-    from qiskit_qff.model.metrics import measure
     from qiskit_qff.report.record import EVALUATION, Example, Record, environment
 
-    metrics = measure(comparisons["all"], shift_energy=shift_energy)
     record = Record(
         comparisons=comparisons,
         example=Example.typical(frames, comparisons["all"], words="evaluated"),
         environment=environment(),
     )
-    told = plain({"data": data.name, **metrics.to_dict(), **extra})
     with staged_directory(out) as staging:
-        (staging / EVALUATION).write_text(json_text.dumps(told, indent=1) + "\n", encoding="utf-8")
+        (staging / EVALUATION).write_text(json_text(told), encoding="utf-8")
         record.write(staging)

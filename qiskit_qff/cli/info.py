@@ -21,6 +21,7 @@ def info(
 ) -> None:
     """Show the parameter ledger, the channels and the circuits of a model."""
     from qiskit_qff.circuit.ansatz import build_program
+    from qiskit_qff.model.calibration import calibration_summary
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.model.ledger import parameter_count
     from qiskit_qff.report.circuits import channels_in_words, circuit_costs, draw
@@ -40,7 +41,8 @@ def info(
     scale = field.stress_scale
     output.say(f"cutoff: {field.cutoff:g} Å")
     output.say("fitted to energies and forces" + ("" if scale is None else f", and to stresses ({scale:g} meV/Å³)"))
-    calibration = print_calibration(field, output)
+    calibration = calibration_summary(field)
+    print_calibration(calibration, output)
     domain = _print_posterior(field, output)
     if channels:
         for symbol, lines in words.items():

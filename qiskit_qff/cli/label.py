@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qiskit_qff.cli.options import CalculatorOption, JsonOption
+from qiskit_qff.cli.options import CalculatorOption, DryRunOption, JsonOption
 from qiskit_qff.cli.output import Output, check_frames_file
 from qiskit_qff.cores import n_cores
 from qiskit_qff.errors import ConfigError
@@ -36,9 +36,7 @@ def label(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="With --resume, try failed frames again.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check structures and settings, set the calculator up, and stop.")
-    ] = False,
+    dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
     """Label structures, written one by one: a kill loses only the frames at hand. Exit code 1 if some failed."""

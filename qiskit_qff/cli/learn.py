@@ -1,12 +1,14 @@
 """``qff learn``: molecular dynamics, labels and training in turn, until the model stays inside what it knows."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qiskit_qff.cli.options import CalculatorOption, ForceOption, JsonOption, OutOption
-from qiskit_qff.cli.output import Output, check_output_directory
+from qiskit_qff.cli.options import CalculatorOption, DryRunOption, ForceOption, JsonOption, OutOption
+from qiskit_qff.cli.output import Output, check_output_directory, json_text
+from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,9 +28,7 @@ def learn(
     *,
     out: OutOption,
     calculator: CalculatorOption | None = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, show the configuration, run nothing.")
-    ] = False,
+    dry_run: DryRunOption = False,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -114,11 +114,6 @@ def _write_page(records: "list[RoundRecord]", learnt: "Learnt | None", reference
 
 def _finish(config: "LearnConfig", learnt: "Learnt", reference: "Reference", out: Path, output: Output) -> None:
     """Write the summary and tell the result."""
-    import json
-    from dataclasses import asdict
-
-    from qiskit_qff.cli.output import plain
-    from qiskit_qff.durable import write_atomically
     from qiskit_qff.learning.records import REASONS
 
     _write_page(list(learnt.rounds), learnt, reference, out)
@@ -132,7 +127,7 @@ def _finish(config: "LearnConfig", learnt: "Learnt", reference: "Reference", out
         "level": reference.level,
         "settings": reference.settings_hash,
     }
-    write_atomically(out / SUMMARY, json.dumps(plain(result), indent=1) + "\n")
+    write_atomically(out / SUMMARY, json_text(result))
     output.say(f"ended        {REASONS[learnt.reason]}")
     output.say(f"labels       {learnt.n_labels}, {learnt.n_failed} failed; last model trained on {learnt.n_train}")
     if (final := learnt.held_out[-1]) is not None:

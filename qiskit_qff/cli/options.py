@@ -1,7 +1,10 @@
 """Options that several verbs share, so that they are spelt and explained alike everywhere."""
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,6 +50,17 @@ TrainingSeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of 
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, say what would be done and what it takes, and stop.")
 ]
+SourceArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="SOURCE", help="Data file, 'shipped' (Li-MOF-5), 'li6ps5cl', or a configuration ending in .yaml."
+    ),
+]
+GradeLimitOption = Annotated[
+    float | None,
+    typer.Option("--grade-limit", help="Largest extrapolation grade, 1 at the edge of the training data; default 1.2."),
+]
+MitigationOption = Annotated[str, typer.Option("--mitigation", help="Error mitigation preset; not used by exact.")]
 DecouplingOption = Annotated[
     bool,
     typer.Option(
@@ -69,3 +83,29 @@ DataArgument = Annotated[
 def model_file(path: Path) -> Path:
     """The model file itself: ``model.json`` inside, where a directory was given."""
     return path / "model.json" if path.is_dir() else path
+
+
+def spread(options: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one option for each field of a dataclass, in the place of its parameter of that type."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        fields = inspect.signature(options).parameters
+        parameters: dict[str, inspect.Parameter] = {}
+        for parameter in inspect.signature(command).parameters.values():
+            if parameter.annotation is options:
+                place = parameter.name
+                parameters |= {name: field.replace(kind=field.KEYWORD_ONLY) for name, field in fields.items()}
+            else:
+                parameters[parameter.name] = parameter
+
+        @functools.wraps(command)
+        def spread_out(**given: Any) -> None:
+            chosen = options(**{name: given.pop(name) for name in fields})
+            command(**{place: chosen}, **given)
+
+        del spread_out.__wrapped__  # its parameters are not those of the command line
+        spread_out.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
+        spread_out.__annotations__ = {name: parameter.annotation for name, parameter in parameters.items()}
+        return spread_out
+
+    return decorate

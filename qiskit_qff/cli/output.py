@@ -141,6 +141,11 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def json_text(value: Any) -> str:
+    """The value as JSON for a file that people may open."""
+    return json.dumps(plain(value), indent=1) + "\n"
+
+
 def _cell(value: object) -> str:
     """A table entry as text; numbers with four significant digits."""
     if value is None:

@@ -3,18 +3,18 @@
 import io
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qiskit_qff.cli.options import JsonOption, ModelArgument, model_file
+from qiskit_qff.cli.options import GradeLimitOption, JsonOption, ModelArgument, model_file
 from qiskit_qff.cli.output import Output, check_frames_file
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from qiskit_qff.structures.frame import Frame
-    from qiskit_qff.training.selection import Candidate, Selected
+    from qiskit_qff.training.selection import Selected
 
 
 def select(
@@ -26,12 +26,7 @@ def select(
     *,
     count: Annotated[int, typer.Option("--n", help="How many frames to select.")],
     out: Annotated[Path, typer.Option("--out", help="File to write them to, extended XYZ.")],
-    grade_limit: Annotated[
-        float | None,
-        typer.Option(
-            "--grade-limit", help="Largest grade that counts as known, 1 at the edge of the training data; default 1.2."
-        ),
-    ] = None,
+    grade_limit: GradeLimitOption = None,
     only_outside: Annotated[
         bool, typer.Option("--only-outside", help="Leave out frames without an atom above the limit.")
     ] = False,
@@ -69,13 +64,14 @@ def select(
     pool = outside if only_outside else graded
     if only_outside and len(outside) < count:
         output.note(f"only {len(outside)} of {len(frames)} frames have an atom outside the training data")
-    chosen = take(pool, min(count, len(pool)) if only_outside else count) if pool else []
+    taken = take(pool, min(count, len(pool)) if only_outside else count) if pool else []
+    chosen = [(frames[selected.candidate.index], selected) for selected in taken]
     if chosen:
-        _write([(frames[s.candidate.index], s) for s in chosen], out)
+        _write(chosen, out)
     elif out.exists():
         out.unlink()  # of an earlier selection, with --force: nobody should label it again
         output.note(f"removed: {out}, of an earlier selection")
-    _tell(chosen, frames, outside, out if chosen else None, output)
+    _tell(chosen, len(frames), len(outside), out if chosen else None, output)
 
 
 def _write(chosen: "list[tuple[Frame, Selected]]", out: Path) -> None:
@@ -94,40 +90,37 @@ def _write(chosen: "list[tuple[Frame, Selected]]", out: Path) -> None:
 
 
 def _tell(
-    chosen: "list[Selected]", frames: "list[Frame]", outside: "list[Candidate]", out: Path | None, output: Output
+    chosen: "list[tuple[Frame, Selected]]", n_candidates: int, n_outside: int, out: Path | None, output: Output
 ) -> None:
     """The table and the JSON object."""
-    rows = [_row(frames[s.candidate.index], s) for s in chosen]
+    rows = [
+        {
+            "source": frame.source,
+            "frame": frame.index,
+            "largest_grade": float(grades.values[grades.worst]),
+            "limit": grades.limit,
+            "atom": grades.worst,
+            "element": frame.symbols[grades.worst],
+            "n_outside": int(grades.outside.sum()),
+            "gain": selected.gain,
+            "gain_alone": selected.first_gain,
+        }
+        for frame, selected in chosen
+        for grades in [selected.candidate.grades]
+    ]
     output.table(
-        f"{len(chosen)} of {len(frames)} frames, in the order of their worth",
+        f"{len(chosen)} of {n_candidates} frames, in the order of their worth",
         ("file", "frame", "largest grade", "limit", "atom", "element", "atoms outside", "gain", "gain alone"),
         [tuple(row.values()) for row in rows],
     )
-    output.say(f"{len(outside)} of {len(frames)} candidates have an atom outside the training data")
+    output.say(f"{n_outside} of {n_candidates} candidates have an atom outside the training data")
     output.say(f"written: {out}" if out else "none is outside: nothing written")
     output.finish(
         {
             "selected": rows,
-            "indices": [s.candidate.index for s in chosen],
-            "n_candidates": len(frames),
-            "n_outside": len(outside),
+            "indices": [selected.candidate.index for _, selected in chosen],
+            "n_candidates": n_candidates,
+            "n_outside": n_outside,
             "file": out,
         }
     )
-
-
-def _row(frame: "Frame", selected: "Selected") -> dict[str, Any]:
-    """What there is to say of one frame."""
-    grades = selected.candidate.grades
-    atom = grades.worst
-    return {
-        "source": frame.source,
-        "frame": frame.index,
-        "largest_grade": float(grades.values[atom]),
-        "limit": grades.limit,
-        "atom": atom,
-        "element": frame.symbols[atom],
-        "n_outside": int(grades.outside.sum()),
-        "gain": selected.gain,
-        "gain_alone": selected.first_gain,
-    }

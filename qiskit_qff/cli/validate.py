@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from qiskit_qff.structures.validation import DataSummary, Defect
     from qiskit_qff.training.label_consistency import LabelConsistency
 
-_SHOWN = 3
+_SHOWN, _MOST_FORMULAS = 3, 10
 
 
 def validate(
@@ -98,11 +98,17 @@ def _tell_summary(summary: "DataSummary", output: Output) -> None:
     """Print what the data set consists of."""
     for name, count in summary.files.items():
         output.say(f"{name}: {_count(count, 'frame')}")
-    output.table("composition", ["formula", "frames"], _most(summary.compositions))
+    ranked = sorted(summary.compositions.items(), key=lambda item: -item[1])
+    rest = ranked[_MOST_FORMULAS:]
+    others = [(f"{len(rest)} others", sum(count for _, count in rest))] if rest else []
+    output.table("composition", ["formula", "frames"], [*ranked[:_MOST_FORMULAS], *others])
     output.say(f"elements: {', '.join(summary.elements)}")
     told = ", ".join(f"{name} in {count} of {summary.n_frames}" for name, count in summary.n_labelled.items())
     output.say(f"labels: {told}")
-    rows = [[name, *map(_digits, found)] for name, found in summary.ranges.items()]
+    rows = [
+        [name, *(f"{value:.0f}" if value == int(value) else f"{value:.3f}" for value in found)]
+        for name, found in summary.ranges.items()
+    ]
     output.table("ranges", ["quantity", "lowest", "median", "highest"], rows)
     if summary.energy_std_mev_per_atom is not None and summary.force_std_mev_per_ang is not None:
         output.say(
@@ -142,20 +148,6 @@ def _tell_defects(defects: "list[Defect]", n_errors: int, output: Output, *, sho
             output.say(f"  ... and {len(alike) - shown} more; --all lists them.")
     found = f"{_count(n_errors, 'error')}, {_count(len(defects) - n_errors, 'warning')}"
     output.say(f"{'not fit' if n_errors else 'fit'} for training: {found}")
-
-
-def _most(counts: Any, limit: int = 10) -> list[list[object]]:
-    """The most frequent entries, and how many more there are."""
-    ranked = sorted(counts.items(), key=lambda item: -item[1])
-    rows: list[list[object]] = [[name, count] for name, count in ranked[:limit]]
-    if len(ranked) > limit:
-        rows.append([f"{len(ranked) - limit} others", sum(count for _, count in ranked[limit:])])
-    return rows
-
-
-def _digits(value: float) -> str:
-    """Number with enough digits to tell small from large, and no more."""
-    return f"{value:.0f}" if value == int(value) else f"{value:.3f}"
 
 
 def _count(number: int, noun: str) -> str:

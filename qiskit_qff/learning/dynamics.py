@@ -82,13 +82,14 @@ def explore(
 ) -> RunOutcome:
     """Run, or go on with, the dynamics of a directory."""
     settings, exploded = plan.settings, ""
-    ended = _ended(directory / CHECKPOINT, settings)
-    if ended is None:
-        watch = ExtrapolationWatch(
-            grader, action="save", interval=GRADE_INTERVAL, break_at=break_at, save_every=SAVE_EVERY
-        )
+    watch = ExtrapolationWatch(grader, action="save", interval=GRADE_INTERVAL, break_at=break_at, save_every=SAVE_EVERY)
+    before = read_checkpoint(directory / CHECKPOINT) if (directory / CHECKPOINT).exists() else None
+    steps, counts = 0, watch.counts
+    if before is not None:
+        steps, counts = before.step, ExtrapolationCounts(**before.watch["counts"])
+    if before is None or not (counts.stopped or steps == settings.steps):  # it has not ended yet
         try:
-            summary = run_dynamics(
+            steps = run_dynamics(
                 plan.start.to_atoms(),
                 field,
                 settings,
@@ -96,15 +97,12 @@ def explore(
                 model_digest=model_digest,
                 progress=progress,
                 extrapolation=watch,
-            )
-            steps = summary.steps
+            ).steps
         except (SimulationError, DataError) as error:
             if not watch.counts.checks:  # it never began: files are damaged
                 raise
             exploded, steps = str(error), int(read_log(directory / LOG)["step"][-1])
         counts = watch.counts
-    else:
-        steps, counts = ended
     end: End = "exploded" if exploded else "outside" if counts.stopped else "done"
     first = counts.first_step
     return RunOutcome(
@@ -118,15 +116,6 @@ def explore(
         largest_ratio=min(counts.largest_ratio, 1e6),
         message=exploded,
     )
-
-
-def _ended(path: Path, settings: MDSettings) -> tuple[int, ExtrapolationCounts] | None:
-    """Steps and counts of a run that has ended already, by its checkpoint."""
-    if not path.exists():
-        return None
-    checkpoint = read_checkpoint(path)
-    counts = ExtrapolationCounts(**checkpoint.watch["counts"])
-    return (checkpoint.step, counts) if counts.stopped or checkpoint.step == settings.steps else None
 
 
 class Harvest(NamedTuple):

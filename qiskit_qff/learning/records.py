@@ -10,10 +10,6 @@ from qiskit_qff.model.metrics import Metrics
 End = Literal["done", "outside", "exploded"]
 
 
-def _metrics(data: Mapping[str, Any] | None) -> Metrics | None:
-    return None if data is None else Metrics.from_dict(data)
-
-
 @dataclass(frozen=True)
 class RunOutcome:
     """How one run of molecular dynamics ended."""
@@ -68,7 +64,8 @@ class RoundRecord:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read back what ``dataclasses.asdict`` made."""
-        errors = {name: _metrics(data[name]) for name in ("chosen", "drawn", "new", "held_out")}
+        names = ("chosen", "drawn", "new", "held_out")
+        errors = {name: None if data[name] is None else Metrics.from_dict(data[name]) for name in names}
         runs = tuple(RunOutcome(**run) for run in data["runs"])
         return cls(**{**data, **errors, "runs": runs})
 

@@ -33,14 +33,8 @@ from qiskit_qff.structures.reading import read_frames, read_source
 from qiskit_qff.structures.validation import ensure_sound
 from qiskit_qff.training.pipeline import train
 
-JOURNAL, LABELS, MODEL, ROUNDS, CHOSEN, MD = (
-    "journal.jsonl",
-    "labels.extxyz",
-    "model.json",
-    "rounds",
-    "chosen.extxyz",
-    "md",
-)
+JOURNAL, LABELS, MODEL = "journal.jsonl", "labels.extxyz", "model.json"
+ROUNDS, CHOSEN, MD = "rounds", "chosen.extxyz", "md"
 KEEP_CHANNELS_BELOW = 1.25
 """Channels are chosen anew once there are so many times the frames that they were chosen by: choosing takes most of the
 time of a training, and a few more frames rarely change it."""
@@ -292,7 +286,7 @@ class _Run:
 
     def dynamics(self, round_: int, field: ForceField, grader: UncertaintyEstimator) -> list[RunOutcome]:
         """The runs of a round."""
-        config, place = self.config, self.place(round_)
+        place = self.place(round_)
         digest = hashlib.sha256((place / MODEL).read_bytes()).hexdigest()
 
         def run(plan: PlannedRun) -> dict[str, Any]:
@@ -302,15 +296,13 @@ class _Run:
                 grader,
                 place / MD / plan.name,
                 model_digest=digest,
-                break_at=config.select.break_at,
+                break_at=self.config.select.break_at,
                 progress=lambda words, n, total: self.progress(f"round {round_}, {plan.name}", n, total, detail=words),
             )
             return asdict(outcome)
 
-        return [
-            RunOutcome(**self.journal.once(f"dynamics {round_} {plan.name}", partial(run, plan)))
-            for plan in plan_runs(config.md, self.inputs.md, round_=round_, seed=config.seed)
-        ]
+        plans = plan_runs(self.config.md, self.inputs.md, round_=round_, seed=self.config.seed)
+        return [RunOutcome(**self.journal.once(f"dynamics {round_} {plan.name}", partial(run, plan))) for plan in plans]
 
     def adopt_labels(self) -> None:
         """Take over labels of the start that the same calculator with the same settings has made before."""

@@ -1,9 +1,10 @@
 """What a device measured: forces beside the exact ones (``device.json``), and the operators of calibrated models."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -19,7 +20,6 @@ from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.metrics import MEV_PER_EV, mean_absolute, root_mean_square
 from qiskit_qff.report.figures import INK, PALETTE, STYLE, new_figure, parity
 from qiskit_qff.report.page import Panel, Part, Section
-from qiskit_qff.report.record import reading
 
 DEVICE = "device.json"
 FORMAT, FORMAT_VERSION = "qiskit_qff device forces", 1
@@ -84,28 +84,24 @@ def write_device_forces(directory: Path, measured: Sequence[DeviceForces], *, te
     write_atomically(directory / DEVICE, json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n")
 
 
-def device_part(directory: Path) -> Part | None:
-    """Table and figures of measured forces; None if there are none in this directory."""
-    path = directory / DEVICE
-    if not path.is_file():
-        return None
-    with reading(path, remedy="Delete it to do without its figures."):
-        told = read_json(path)
-        if (told["format"], told["version"]) != (FORMAT, FORMAT_VERSION):
-            raise DataError(f"{path}: {told['format']} of version {told['version']} can't be read. Upgrade qiskit_qff.")
-        arrays = ("exact", "forces", "std_errors")
-        measured = [
-            DeviceForces(
-                name=str(entry["name"]),
-                cost=Cost(**entry["cost"]),
-                **{name: np.array(entry[name], dtype=float).reshape(-1, 3) for name in arrays},
-            )
-            for entry in told["measurements"]
-        ]
-        first, last, text = measured[0], measured[-1], tuple(map(str, told["text"]))
+def device_part(told: Mapping[str, Any], directory: Path) -> Part:
+    """Table and figures of measured forces."""
+    if (told["format"], told["version"]) != (FORMAT, FORMAT_VERSION):
+        raise DataError(
+            f"{directory / DEVICE}: {told['format']} of version {told['version']} can't be read. Upgrade qiskit_qff."
+        )
+    measured = [
+        DeviceForces(
+            name=str(entry["name"]),
+            cost=Cost(**entry["cost"]),
+            **{name: np.array(entry[name], dtype=float).reshape(-1, 3) for name in ("exact", "forces", "std_errors")},
+        )
+        for entry in told["measurements"]
+    ]
+    first, last = measured[0], measured[-1]
     caption = "How far measured force components are off the exact ones, with the reported standard errors as bars."
     alt = f"{caption} Mean absolute deviation {first.mae:.0f} meV/Å for {first.name}, {last.mae:.0f} for {last.name}."
-    title, data = "Forces on a noisy device", {"text": text, "measured": measured}
+    title, data = "Forces on a noisy device", {"text": tuple(map(str, told["text"])), "measured": measured}
     panel = Panel("device_parity", caption, alt, device_figure(measured))
     return Part("device", title, (Section(title, "device.html", data, (panel,)),))
 

@@ -1,8 +1,9 @@
 """Any directory that ``qff`` wrote, recognised by its files, and several of them on one page."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -13,7 +14,7 @@ from qiskit_qff.durable import read_json
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.learning.records import REASONS, RoundRecord
 from qiskit_qff.model.metrics import MEV_PER_EV, Metrics
-from qiskit_qff.report.device import calibration_part, device_part
+from qiskit_qff.report.device import DEVICE, calibration_part, device_part
 from qiskit_qff.report.dynamics import analysis_part, md_part
 from qiskit_qff.report.figures import INK, PALETTE, STYLE, plain_log_labels, save
 from qiskit_qff.report.page import Panel, Part, Section, write_page
@@ -23,9 +24,6 @@ from qiskit_qff.report.training import errors_section, example_sections, trainin
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
 
-LEARNT = "learn.json"
-_INSIDE = ("md",)
-"""Runs that other runs keep inside, such as the dynamics of ``qff demo``."""
 _SETTINGS = ".settings.yaml"
 _NOISE = {
     "backend": "backend",
@@ -47,12 +45,14 @@ def read_run(directory: Path) -> list[Part]:
     """Everything that a directory holds, in the order of a page."""
     if not directory.is_dir():
         raise ConfigError(f"{directory}: no such directory. Name what qff train, md, analyse, label, ... wrote to.")
-    kinds = (
-        training_part, learning_part, _evaluation_part, _baselines_part, device_part, analysis_part, calibration_part
-    )  # fmt: skip
-    found = [read(directory) for read in kinds]
+    found = [training_part(directory)]
+    for name, (part, remedy) in _PARTS.items():
+        if (path := directory / name).is_file():
+            with reading(path, remedy=remedy):
+                found.append(part(read_json(path), directory))
+    found += [analysis_part(directory), calibration_part(directory)]
     found += [_labels_part(path) for path in _labelled_files(directory)]
-    found += [md_part(place) for place in (directory, *(directory / name for name in _INSIDE))]
+    found += [md_part(directory), md_part(directory / "md")]  # such as the dynamics of qff demo
     parts = [part for part in found if part is not None]
     if not parts:
         raise ConfigError(
@@ -72,18 +72,13 @@ def write_report(directory: Path, page: Path, *, figures: Path | None = None) ->
             save(panel.figure, figures / f"{panel.name}.png")
 
 
-def _evaluation_part(directory: Path) -> Part | None:
+def _evaluation_part(told: Mapping[str, Any], directory: Path) -> Part:
     """Errors on a labelled set, and what a backend did if one was used."""
-    path = directory / EVALUATION
-    if not path.is_file():
-        return None
-    with reading(path, remedy="Evaluate again."):
-        told = read_json(path)
-        metrics = {"all": Metrics.from_dict(told)}
-        if "unseen" in told:
-            metrics[NOT_IN_TRAINING] = Metrics.from_dict(told["unseen"])
-        name, seen = str(told.get("data", "all")), told.get("n_frames_seen_in_training")
-        noise = [(words, told[key]) for key, words in _NOISE.items() if told.get(key) is not None]
+    metrics = {"all": Metrics.from_dict(told)}
+    if "unseen" in told:
+        metrics[NOT_IN_TRAINING] = Metrics.from_dict(told["unseen"])
+    name, seen = str(told.get("data", "all")), told.get("n_frames_seen_in_training")
+    noise = [(words, told[key]) for key, words in _NOISE.items() if told.get(key) is not None]
     record = Record.read(directory)
     missing = () if record is not None else ("No parity plots: the predictions (record.json) are gone.",)
     record = record or Record()
@@ -110,46 +105,45 @@ def _evaluation_part(directory: Path) -> Part | None:
     )
 
 
-def _baselines_part(directory: Path) -> Part | None:
+def _baselines_part(told: Mapping[str, Any], _directory: Path) -> Part:
     """Classical models beside the quantum one."""
-    path = directory / BASELINES
-    if not path.is_file():
-        return None
-    with reading(path, remedy="Run qff baseline again."):
-        told = read_json(path)
-        rows = [
-            (
-                entry["description"] if entry["within_limit"] else f"{entry['description']} (beyond the limit)",
-                entry["n_trainable"],
-                entry["test"]["energy_mae_mev_per_atom"],
-                entry["test"]["force_mae_mev_per_ang"],
-                entry.get("quantum_over_this", {}).get("force_mae"),
-            )
-            for entry in told["models"].values()
-        ]
-        data = {
-            "rows": rows,
-            "limit": told["max_parameters"],
-            "n_train": len(told["train_frames"]),
-            "n_test": len(told["test_frames"]),
-            "skipped": dict(told.get("skipped", {})),
-        }
-        footer = f"Baselines: qiskit_qff {told['version']}; seed {told['seed']}."
+    rows = [
+        (
+            entry["description"] if entry["within_limit"] else f"{entry['description']} (beyond the limit)",
+            entry["n_trainable"],
+            entry["test"]["energy_mae_mev_per_atom"],
+            entry["test"]["force_mae_mev_per_ang"],
+            entry.get("quantum_over_this", {}).get("force_mae"),
+        )
+        for entry in told["models"].values()
+    ]
+    data = {
+        "rows": rows,
+        "limit": told["max_parameters"],
+        "n_train": len(told["train_frames"]),
+        "n_test": len(told["test_frames"]),
+        "skipped": dict(told.get("skipped", {})),
+    }
     section = Section("Baselines", "baselines.html", data)
+    footer = f"Baselines: qiskit_qff {told['version']}; seed {told['seed']}."
     return Part("baselines", "Classical baselines", (section,), footer=footer)
 
 
-def learning_part(directory: Path) -> Part | None:
-    """Rounds, dynamics and errors of active learning; None if ``qff learn`` did not come to its end here."""
-    path = directory / LEARNT
-    if not path.is_file():
-        return None
-    with reading(path, remedy="The same qff learn command writes it again."):
-        told = read_json(path)
-        rounds = tuple(RoundRecord.from_dict(record) for record in told["rounds"])
-        held_out = [None if errors is None else Metrics.from_dict(errors) for errors in told["held_out"]]
-        state = f"It ended because: {REASONS[told['reason']]}."
-        return learning_page(rounds, held_out, labels=f"labels by {told['calculator']} ({told['level']})", state=state)
+def _learning_part(told: Mapping[str, Any], _directory: Path) -> Part:
+    """Rounds, dynamics and errors of active learning that came to its end."""
+    rounds = tuple(RoundRecord.from_dict(record) for record in told["rounds"])
+    held_out = [None if errors is None else Metrics.from_dict(errors) for errors in told["held_out"]]
+    state = f"It ended because: {REASONS[told['reason']]}."
+    return learning_page(rounds, held_out, labels=f"labels by {told['calculator']} ({told['level']})", state=state)
+
+
+_PARTS: dict[str, tuple[Callable[[Any, Path], Part], str]] = {
+    "learn.json": (_learning_part, "The same qff learn command writes it again."),
+    EVALUATION: (_evaluation_part, "Evaluate again."),
+    BASELINES: (_baselines_part, "Run qff baseline again."),
+    DEVICE: (device_part, "Delete it to do without its figures."),
+}
+"""What files of verbs become, and what to do about one that is damaged."""
 
 
 def learning_page(

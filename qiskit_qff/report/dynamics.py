@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.io.cube import read_cube
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,13 +17,12 @@ from qiskit_qff.report.figures import INK, PALETTE, STYLE, lines, new_figure
 from qiskit_qff.report.page import Panel, Part, Section
 from qiskit_qff.report.record import reading
 from qiskit_qff.report.structure import MOST_ATOMS, structure_figure
-from qiskit_qff.simulation.analysis import Analysis, IonDensity
+from qiskit_qff.simulation.analysis import Analysis
 from qiskit_qff.simulation.recording import LOG, TRAJECTORY, drift_mev_per_atom_per_ps, read_log
 from qiskit_qff.simulation.transport import Arrhenius, fit_arrhenius
-from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import iter_frames
 
-SUMMARY, ANALYSIS, CUBE, REFERENCE = "md.json", "analysis.json", "sites.cube", "rdf_reference"
+SUMMARY, ANALYSIS = "md.json", "analysis.json"
 # Lines with more points than this are drawn thinner, below a running mean over this fraction of the run.
 _MANY_POINTS, _MEAN_FRACTION = 400, 0.05
 _NUMBERS = {
@@ -54,22 +52,39 @@ def md_part(directory: Path) -> Part | None:
     first = None if path is None else next(iter_frames(path), None)
     with reading(directory / SUMMARY, remedy="Delete it, or run qff md again."):
         told = dict(read_json(directory / SUMMARY)) if (directory / SUMMARY).is_file() else {}
-        seed = (told.get("settings") or {}).get("seed")
-        panels = _md_panels(log, told, first)
+        settings, target = told.get("settings") or {}, None
+        if settings and settings.get("ensemble") != "nve":
+            ends = (settings["temperature_k"], settings.get("to_temperature_k") or settings["temperature_k"])
+            target = np.interp(log["step"], [0, settings.get("ramp_steps") or settings["steps"]], ends)
+        figure = md_figure(log, n_atoms=1 if first is None else first.n_atoms, target_k=target)
+    caption = "Temperature, energies, the quantity that the ensemble conserves, and pressure along the run."
+    alt = f"{caption} Mean temperature {log['temperature_k'].mean():.0f} K."
+    panels = [Panel("md", caption, alt, figure)]
+    if first is not None and first.n_atoms <= MOST_ATOMS:
+        caption = f"The first structure of the trajectory, {first.n_atoms} atoms."
+        panels.append(Panel("structure", caption, caption, structure_figure(first)))
     missing = () if first else ("No structure and no energies per atom: the trajectory is gone.",)
-    analysed = (directory / "analysis" / ANALYSIS).is_file()
-    data = {"log": log, "told": told, "first": first, "analysed": analysed}
-    section = Section("Molecular dynamics", "md.html", data, panels)
-    more = _analysis_sections(directory / "analysis") if analysed else ()
-    footer = "" if seed is None else f"Dynamics: seed {seed}."
-    return Part("molecular dynamics", section.title, (section, *more), missing=missing, footer=footer)
+    more = analysis_part(directory / "analysis")
+    data = {"log": log, "told": told, "first": first, "analysed": more is not None}
+    section = Section("Molecular dynamics", "md.html", data, tuple(panels))
+    sections = (section, *(more.sections if more else ()))
+    footer = f"Dynamics: seed {settings['seed']}." if "seed" in settings else ""
+    return Part("molecular dynamics", section.title, sections, missing=missing, footer=footer)
 
 
 def analysis_part(directory: Path) -> Part | None:
     """What ``qff analyse`` wrote into a directory; None if it did not."""
-    if not (directory / ANALYSIS).is_file():
+    path, title = directory / ANALYSIS, "Trajectory analysis"
+    if not path.is_file():
         return None
-    return Part("analysis", "Trajectory analysis", _analysis_sections(directory))
+    with reading(path, remedy="Run qff analyse again."):
+        told = read_json(path)
+        if "trajectories" not in told:
+            one = analysis_section("Structure and transport", Analysis.read(directory, told))
+            return Part("analysis", title, (one,))
+        several = [(one["name"], Analysis.read(directory / one["name"], one)) for one in told["trajectories"]]
+        sections = [analysis_section(name, found) for name, found in several]
+        return Part("analysis", title, (_activation_section(told), *sections))
 
 
 def analysis_section(title: str, found: Analysis) -> Section:
@@ -78,7 +93,7 @@ def analysis_section(title: str, found: Analysis) -> Section:
     panels = []
     if "rdf" in curves:
         (_, r), *pairs = curves["rdf"].items()
-        reference = curves.get(REFERENCE)
+        reference = curves.get("rdf_reference")
         shared = {name: curve for name, curve in pairs if reference is None or name in reference} or dict(pairs)
         expected = None if reference is None else {name: reference[name] for name in shared if name in reference}
         caption = "Partial radial distribution functions." + (" Grey: the reference." if expected else "")
@@ -92,8 +107,9 @@ def analysis_section(title: str, found: Analysis) -> Section:
         figure = lines(frequency, dict(modes), x_label="frequency (THz)", y_label="modes per THz")
         panels.append(Panel("vibrations", caption, caption, figure))
     if found.density is not None:
+        values, framework = found.density
         caption = f"Where {told['diffusivity_element']} is: its density seen along the cell vectors."
-        figure = _density_figure(found.density.values, found.density.framework.cell.array)
+        figure = _density_figure(values, framework.cell.array)
         panels.append(Panel("sites", caption, caption, figure))
     data = {"told": told, "facts": analysis_facts(told)}
     return Section(title, "analysis.html", data, tuple(panels))
@@ -112,33 +128,6 @@ def analysis_facts(told: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple(rows)
 
 
-def _analysis_sections(directory: Path) -> tuple[Section, ...]:
-    """One section a trajectory, and the activation energy over several."""
-    with reading(directory / ANALYSIS, remedy="Run qff analyse again."):
-        told = read_json(directory / ANALYSIS)
-        if "trajectories" not in told:
-            return (_read_analysis("Structure and transport", told, directory),)
-        sections = [_read_analysis(one["name"], one, directory / one["name"]) for one in told["trajectories"]]
-        return (_activation_section(told), *sections)
-
-
-def _read_analysis(title: str, told: Mapping[str, Any], directory: Path) -> Section:
-    """One trajectory, from its files."""
-    curves: dict[str, Mapping[str, FloatArray]] = {}
-    for name in ("rdf", REFERENCE, "msd", "vdos"):
-        if (path := directory / f"{name}.csv").is_file():
-            with path.open(encoding="utf-8") as stream:
-                names = stream.readline().strip().split(",")
-                columns = np.loadtxt(stream, delimiter=",", ndmin=2).T
-            curves[name] = dict(zip(names, columns, strict=True))
-    density = None
-    if (path := directory / CUBE).is_file():
-        with path.open(encoding="utf-8") as stream:
-            cube = read_cube(stream)  # type: ignore[no-untyped-call]
-        density = IonDensity(told["diffusivity_element"], cube["data"], cube["atoms"])
-    return analysis_section(title, Analysis(told, curves, density))
-
-
 def _activation_section(told: Mapping[str, Any]) -> Section:
     """What several trajectories tell together."""
     title, line = "Activation energy", told["arrhenius"]
@@ -153,23 +142,6 @@ def _activation_section(told: Mapping[str, Any]) -> Section:
     figure = arrhenius_figure(fitted, extrapolate_k=line["extrapolated_k"], element=element)
     data = {"cautions": told["cautions"], "facts": analysis_facts(line)}
     return Section(title, "activation.html", data, (Panel("arrhenius", caption, caption, figure),))
-
-
-def _md_panels(log: Mapping[str, FloatArray], told: Mapping[str, Any], first: Frame | None) -> tuple[Panel, ...]:
-    """The log as curves, and the first structure."""
-    target, settings = None, told.get("settings")
-    if settings and settings.get("ensemble") != "nve":
-        start = settings["temperature_k"]
-        end = settings.get("to_temperature_k") or start
-        target = np.interp(log["step"], [0, settings.get("ramp_steps") or settings["steps"]], [start, end])
-    caption = "Temperature, energies, the quantity that the ensemble conserves, and pressure along the run."
-    alt = f"{caption} Mean temperature {log['temperature_k'].mean():.0f} K."
-    figure = md_figure(log, n_atoms=1 if first is None else first.n_atoms, target_k=target)
-    panels = [Panel("md", caption, alt, figure)]
-    if first is not None and first.n_atoms <= MOST_ATOMS:
-        caption = f"The first structure of the trajectory, {first.n_atoms} atoms."
-        panels.append(Panel("structure", caption, caption, structure_figure(first)))
-    return tuple(panels)
 
 
 def _displacements(told: Mapping[str, Any], table: Mapping[str, FloatArray]) -> Panel:

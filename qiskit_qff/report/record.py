@@ -10,12 +10,13 @@ import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qiskit_qff import __version__
 from qiskit_qff.array_types import FloatArray
@@ -59,24 +60,14 @@ class Example:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers."""
-        assert self.frame.forces is not None
-        return {
-            "words": self.words,
-            "numbers": self.frame.numbers.tolist(),
-            "positions": _rounded(self.frame.positions, 4),
-            "cell": _rounded(self.frame.cell, 6),
-            "pbc": self.frame.pbc.tolist(),
-            "forces": _rounded(self.frame.forces, 4),
-            "predicted": _rounded(self.predicted, 4),
-        }
+        arrays = {name: getattr(self.frame, name) for name in ("numbers", "positions", "cell", "pbc", "forces")}
+        return {"words": self.words, **_rounded({**arrays, "predicted": self.predicted})}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read back."""
-        numbers, positions, cell, pbc, forces = (
-            np.array(data[name]) for name in ("numbers", "positions", "cell", "pbc", "forces")
-        )
-        frame = Frame(numbers, positions, cell, pbc, forces=forces)
+        numbers, positions, cell, pbc = (np.array(data[name]) for name in ("numbers", "positions", "cell", "pbc"))
+        frame = Frame(numbers, positions, cell, pbc, forces=np.array(data["forces"]))
         return cls(str(data["words"]), frame, np.array(data["predicted"], dtype=float).reshape(-1, 3))
 
 
@@ -140,32 +131,24 @@ def environment() -> dict[str, str]:
     return {"qiskit_qff": __version__, "Python": platform.python_version(), **packages}
 
 
-_DIGITS = {"energies": 7, "forces": 4, "stresses": 7}
-_DIGITS |= {f"predicted_{name}": digits for name, digits in _DIGITS.items()}
+_COMPARED = ("energies", "predicted_energies", "forces", "predicted_forces", "stresses", "predicted_stresses")
+_DIGITS = {"positions": 4, "cell": 6, "forces": 4, "predicted": 4, "predicted_forces": 4}
+"""Decimals of arrays; others are energies and stresses, of which seven are kept."""
 
 
 def _comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
     """Plain numbers, rounded, of at most :data:`MOST_FORCES` atoms."""
     n_rows = len(comparison.forces)
     kept = np.unique(np.linspace(0, max(n_rows - 1, 0), min(n_rows, MOST_FORCES)).astype(int))
-    fewer = replace(
-        comparison,
-        species=comparison.species[kept],
-        forces=comparison.forces[kept],
-        predicted_forces=comparison.predicted_forces[kept],
-    )
-    return {
-        "n_frames": fewer.n_frames,
-        "n_atoms": fewer.n_atoms,
-        "compositions": list(fewer.compositions),
-        "species": fewer.species.tolist(),
-        **{name: _rounded(getattr(fewer, name), digits) for name, digits in _DIGITS.items()},
-    }
+    arrays = {name: getattr(comparison, name) for name in ("species", *_COMPARED)}
+    arrays |= {name: arrays[name][kept] for name in ("species", "forces", "predicted_forces")}
+    counts = {"n_frames": comparison.n_frames, "n_atoms": comparison.n_atoms}
+    return {**counts, "compositions": list(comparison.compositions), **_rounded(arrays)}
 
 
 def _comparison_from_dict(data: Mapping[str, Any]) -> Comparison:
     """Read back; records of older versions have no stresses and no compositions."""
-    arrays = {name: np.array(data.get(name, []), dtype=float) for name in _DIGITS}
+    arrays = {name: np.array(data.get(name, []), dtype=float) for name in _COMPARED}
     compositions = tuple(map(str, data.get("compositions", ())))
     if compositions and len(compositions) != len(arrays["energies"]):
         raise ValueError(f"{len(compositions)} compositions for {len(arrays['energies'])} energies")
@@ -179,6 +162,9 @@ def _comparison_from_dict(data: Mapping[str, Any]) -> Comparison:
     )
 
 
-def _rounded(values: FloatArray, digits: int) -> list[Any]:
+def _rounded(arrays: Mapping[str, NDArray[Any]]) -> dict[str, list[Any]]:
     """Nested lists of rounded numbers."""
-    return list((np.round(values, digits) + 0.0).tolist())
+    return {
+        name: (np.round(values, _DIGITS.get(name, 7)) + 0.0 if values.dtype.kind == "f" else values).tolist()
+        for name, values in arrays.items()
+    }

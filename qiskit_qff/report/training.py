@@ -58,8 +58,10 @@ def training_part(directory: Path) -> Part | None:
     settings = yaml.safe_dump(config, sort_keys=False, allow_unicode=True).rstrip()
     made_by = {"versions": dict(record.environment), "seed": seed, "settings": settings}
     name, shown = list(metrics.items())[-1]
-    versions = record.environment or environment()
-    made = f"{'Made' if record.environment else 'Drawn'} with"
+    versions = ", ".join(f"{package} {it}" for package, it in (record.environment or environment()).items())
+    costs = circuit_costs(field)
+    drawings = {f"U on {spec.n_qubits} qubits": draw(build_program(spec).circuit) for spec, *_ in costs}
+    ledger = {"ledger": field.ledger, "field": field, "channels": channels_in_words(field)}
     return Part(
         kind="training",
         title=f"Quantum force field for {' '.join(entry.symbol for entry in field.ledger.species)}",
@@ -73,11 +75,11 @@ def training_part(directory: Path) -> Part | None:
             _training_section(losses, record),
             _uncertainty_section(field, coverage, record.example),
             *backend,
-            _ledger_section(field),
-            _circuits_section(field),
+            Section("Parameter ledger", "ledger.html", ledger),
+            Section("Circuits", "circuits.html", {"costs": costs, "drawings": drawings}),
             Section("Environment", "environment.html", made_by),
         ),
-        footer=f"{made} {', '.join(f'{package} {it}' for package, it in versions.items())}; seed {seed}.",
+        footer=f"{'Made' if record.environment else 'Drawn'} with {versions}; seed {seed}.",
     )
 
 
@@ -242,19 +244,6 @@ def _uncertainty_section(field: ForceField, coverage: Coverage | None, example: 
         figure = parity(atoms, x_label=words, y_label="error of the force (meV/Å)", log=True)
         panels.append(Panel("uncertainty", caption, f"Scatter plot: {caption}", figure))
     return Section("Uncertainty", "uncertainty.html", data, tuple(panels))
-
-
-def _ledger_section(field: ForceField) -> Section:
-    """Every number that was fitted, every one that was not, and the channels in words."""
-    data = {"ledger": field.ledger, "field": field, "channels": channels_in_words(field)}
-    return Section("Parameter ledger", "ledger.html", data)
-
-
-def _circuits_section(field: ForceField) -> Section:
-    """The circuits of the registers, with their two-qubit gates on a heavy-hex device."""
-    costs = circuit_costs(field)
-    drawings = {f"U on {spec.n_qubits} qubits": draw(build_program(spec).circuit) for spec, *_ in costs}
-    return Section("Circuits", "circuits.html", {"costs": costs, "drawings": drawings})
 
 
 def _number(value: float | None) -> float:

@@ -14,11 +14,13 @@ distance and for every number of atoms.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_masses, chemical_symbols, covalent_radii
+from ase.io.cube import read_cube, write_cube
 from scipy.constants import atomic_mass
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, label
 from scipy.signal import find_peaks, welch
@@ -39,6 +41,7 @@ from qiskit_qff.structures.neighbors import neighbor_list
 
 T = TypeVar("T")
 
+CUBE = "sites.cube"
 G_PER_CM3 = atomic_mass * 1e3 / 1e-24  # 1 u/Å³ in g/cm³
 ALL = "all"  # name of the radial distribution that does not tell elements apart
 LOST_ANG = 5.0  # an atom without any other this close is lost
@@ -59,44 +62,6 @@ _FASTEST = {True: 115.0, False: 50.0}
 _RESOLUTION_THZ, _FEWEST_FOR_VIBRATIONS = 0.25, 16
 
 
-@dataclass(frozen=True)
-class AnalysisSettings:
-    """What to look for."""
-
-    element: str = "Li"
-    """The mobile element."""
-    r_max: float = 6.0
-    """Reach of radial distributions in Å."""
-    fit_from_ps: float | None = None
-    """Shortest lag time of the fit of the diffusivity in ps; default 5 % of the trajectory."""
-    temperature_k: float | None = None
-    """Temperature in K, where frames do not say."""
-    charge: float = 1.0
-    """Charge of a mobile ion in elementary charges."""
-
-
-@dataclass(frozen=True, eq=False)
-class IonDensity:
-    """Number density of one element in 1/Å³ on the grid of fractional coordinates k/n; mean positions of the others."""
-
-    element: str
-    values: FloatArray
-    framework: Atoms
-
-
-@dataclass(frozen=True, eq=False)
-class Analysis:
-    """What a trajectory tells."""
-
-    told: Mapping[str, Any]
-    """Numbers, named with their units as in the JSON of ``qff analyse``; None where there is none. ``cautions`` says
-    what is missing and why, and what makes numbers doubtful."""
-    curves: Mapping[str, Mapping[str, FloatArray]]
-    """Columns of tables: ``rdf``, ``coordination``, ``msd``, ``vdos``, those that the trajectory carries."""
-    density: IonDensity | None
-    """Density of the mobile element on a grid."""
-
-
 @dataclass(frozen=True, eq=False)
 class RadialDistribution:
     """Radial distribution functions of one set of frames; all arrays have the shape ``(n_bins,)``."""
@@ -107,6 +72,47 @@ class RadialDistribution:
     """g(r) by pair, named like ``Li-S`` in order of atomic number, and ``all``."""
     neighbors: Mapping[str, FloatArray]
     """Running coordination number by ordered pair: ``Li-S`` counts the S up to the end of a shell around a Li."""
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """What a trajectory tells."""
+
+    told: dict[str, Any]
+    """Numbers, named with their units as in the JSON of ``qff analyse``; None where there is none. ``cautions`` says
+    what is missing and why, and what makes numbers doubtful."""
+    curves: dict[str, Mapping[str, FloatArray]]
+    """Columns of tables: ``rdf``, ``coordination``, ``msd``, ``vdos``, those that the trajectory carries."""
+    density: tuple[FloatArray, Atoms] | None
+    """Number density of the mobile element in 1/Å³ on the grid of fractional coordinates k/n, and mean positions of the
+    other elements."""
+
+    def write(self, directory: Path) -> None:
+        """Write the tables as CSV, and the density as ``sites.cube``."""
+        for name, columns in self.curves.items():
+            values = np.column_stack(list(columns.values()))
+            header = ",".join(columns)
+            np.savetxt(directory / f"{name}.csv", values, fmt="%.8g", delimiter=",", header=header, comments="")
+        if self.density is not None:
+            values, framework = self.density
+            words = f"{self.told['diffusivity_element']} density in 1/Angstrom^3"
+            with (directory / CUBE).open("w", encoding="utf-8") as stream:
+                write_cube(stream, framework, data=values, comment=words)
+
+    @classmethod
+    def read(cls, directory: Path, told: dict[str, Any]) -> Self:
+        """The analysis of these numbers, with the files that :meth:`write` wrote."""
+        curves: dict[str, Mapping[str, FloatArray]] = {}
+        for name in ("rdf", "rdf_reference", "msd", "vdos"):
+            if (path := directory / f"{name}.csv").is_file():
+                with path.open(encoding="utf-8") as stream:
+                    names = stream.readline().strip().split(",")
+                    curves[name] = dict(zip(names, np.loadtxt(stream, delimiter=",", ndmin=2).T, strict=True))
+        if not (directory / CUBE).is_file():
+            return cls(told, curves, None)
+        with (directory / CUBE).open(encoding="utf-8") as stream:
+            cube = read_cube(stream)
+        return cls(told, curves, (cube["data"], cube["atoms"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,9 +128,27 @@ class BondReport:
 
 
 def analyse(
-    trajectory: Trajectory, settings: AnalysisSettings, *, progress: Callable[[str], None] = lambda _stage: None
+    trajectory: Trajectory,
+    element: str = "Li",
+    *,
+    r_max: float = 6.0,
+    fit_from_ps: float | None = None,
+    temperature_k: float | None = None,
+    charge: float = 1.0,
+    reference: RadialDistribution | None = None,
+    progress: Callable[[str], None] = lambda _stage: None,
 ) -> Analysis:
-    """Read everything off a trajectory."""
+    """Read everything off a trajectory.
+
+    Args:
+        element: the mobile element.
+        r_max: reach of radial distributions in Å.
+        fit_from_ps: shortest lag time of the fit of the diffusivity in ps; default 5 % of the trajectory.
+        temperature_k: temperature in K, where frames do not say.
+        charge: charge of a mobile ion in elementary charges.
+        reference: radial distributions to compare with, with the same reach.
+        progress: told each stage.
+    """
     cautions: list[str] = []
 
     def attempt(name: str, make: Callable[[], T]) -> T | None:
@@ -138,23 +162,26 @@ def analyse(
 
     told: dict[str, Any] = {"n_frames": trajectory.n_frames, "n_atoms": trajectory.n_atoms}
     told["time_ps"] = None if trajectory.times_ps is None else float(np.ptp(trajectory.times_ps))
-    told |= _thermodynamics(trajectory, settings.temperature_k, cautions)
+    told |= _thermodynamics(trajectory, temperature_k, cautions)
     curves: dict[str, Mapping[str, FloatArray]] = {}
-    element = settings.element
-    radial = attempt("radial distributions", lambda: radial_distribution(trajectory, r_max=settings.r_max))
+    radial = attempt("radial distributions", lambda: radial_distribution(trajectory, r_max=r_max))
     if radial is not None:
         ends = radial.r + 0.5 * (radial.r[1] - radial.r[0])
         curves |= {"rdf": {"r_ang": radial.r, **radial.curves}, "coordination": {"r_ang": ends, **radial.neighbors}}
         told["rdf_peaks_ang"] = {name: float(radial.r[g.argmax()]) for name, g in radial.curves.items() if g.any()}
         told["coordination"] = coordination_shells(radial)
+        if reference is not None:
+            curves["rdf_reference"] = {"r_ang": reference.r, **reference.curves}
+            errors = radial_distribution_errors(radial, reference)
+            told |= {"rdf_mae": errors.pop(ALL, None), "rdf_mae_partial": errors}
+            if alone := sorted((radial.curves.keys() ^ reference.curves.keys()) - {ALL}):
+                cautions.append(f"pairs in only one of trajectory and reference, not compared: {', '.join(alone)}")
     if displacements := attempt("displacements", lambda: mean_squared_displacements(trajectory, element)):
         curves["msd"] = displacements
         told["msd_last_ang2"] = {name: float(curve[-1]) for name, curve in list(displacements.items())[1:]}
-    moving = attempt(
-        f"diffusivity of {element}", lambda: transport(trajectory, element, fit_from_ps=settings.fit_from_ps)
-    )
+    moving = attempt(f"diffusivity of {element}", lambda: transport(trajectory, element, fit_from_ps=fit_from_ps))
     told["diffusivity_element"] = element
-    told |= _transport(moving, told["volume_ang3"], told["temperature_k"], settings.charge, cautions)
+    told |= _transport(moving, told["volume_ang3"], told["temperature_k"], charge, cautions)
     if vibrations := attempt("vibrations", lambda: _vibrations(trajectory)):
         curves["vdos"] = vibrations
         frequencies, fastest = vibrations["frequency_thz"], _FASTEST[bool((trajectory.numbers == 1).any())]
@@ -170,6 +197,7 @@ def analyse(
     bonds = bond_report(trajectory)
     told |= {"n_bonds": bonds.n_bonds, "broken_bonds": len(bonds.broken), "lost_atoms": len(bonds.lost)}
     told |= {"bond_persistence_min": float(bonds.persistence.min()), "cautions": cautions}
+    told["sites"] = None if density is None else {"cube": CUBE}
     missing = dict.fromkeys(("rdf_peaks_ang", "coordination", "msd_last_ang2", "vibrations"))
     return Analysis(missing | told, curves, density)
 
@@ -391,7 +419,7 @@ def _vibrations(trajectory: Trajectory) -> dict[str, FloatArray]:
     return {"frequency_thz": frequencies, **{name: curve * (modes / total) for name, curve in power.items()}}
 
 
-def _ion_density(trajectory: Trajectory, element: str) -> IonDensity:
+def _ion_density(trajectory: Trajectory, element: str) -> tuple[FloatArray, Atoms]:
     """Number density of one element about the framework, counted in fractional coordinates and smeared.
 
     The Gaussian is round in orthogonal cells, and skewed like the cell in others.
@@ -414,4 +442,4 @@ def _ion_density(trajectory: Trajectory, element: str) -> IonDensity:
     framework = Atoms(trajectory.numbers[~chosen], cell=cell, pbc=True)
     framework.set_scaled_positions(fractional[:, ~chosen].mean(axis=0))
     framework.wrap()
-    return IonDensity(element, smooth / (trajectory.n_frames * voxel), framework)
+    return smooth / (trajectory.n_frames * voxel), framework

@@ -8,62 +8,29 @@ Units are ASE's: eV, Å, stress in eV/Å³ with ASE's sign (tension positive), V
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
+from qiskit_qff.array_types import IntArray
 from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.structures.frame import species_index
 from qiskit_qff.structures.neighbors import NeighborList, VerletList
 
 if TYPE_CHECKING:
+    from qiskit_qff.model.fence import FencedForceField
+    from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.model.uncertainty import UncertaintyEstimator
+
+    Potential = ForceField | FencedForceField
 
 #: Standard deviations of the energy (eV) and of the force components of each atom (eV/Å), and extrapolation grades:
 #: :mod:`qiskit_qff.model.uncertainty`.
 UNCERTAINTIES = ("energy_std", "force_std", "extrapolation_grade")
 #: Two atoms closer than this sit on one site, in Å.
 SAME_SITE = 0.01
-
-
-class PotentialEnergy(Protocol):
-    """What a potential says of one structure: energies in eV, forces in eV/Å, and dE/d(strain) in eV."""
-
-    @property
-    def energy(self) -> float:
-        """Of the whole structure."""
-
-    @property
-    def energies(self) -> FloatArray:
-        """Of each atom, shape ``(n_atoms,)``."""
-
-    @property
-    def forces(self) -> FloatArray:
-        """Shape ``(n_atoms, 3)``."""
-
-    @property
-    def virial(self) -> FloatArray:
-        """Shape ``(3, 3)``."""
-
-
-class Potential(Protocol):
-    """A force field: :class:`~qiskit_qff.model.force_field.ForceField`, or a reference in a test."""
-
-    @property
-    def species(self) -> tuple[int, ...]:
-        """Atomic numbers that it knows."""
-
-    @property
-    def cutoff(self) -> float:
-        """Reach of the interaction in Å."""
-
-    def evaluate(
-        self, numbers: IntArray, positions: FloatArray, cell: FloatArray, pbc: BoolArray, neighbors: NeighborList
-    ) -> PotentialEnergy:
-        """Energies, forces and virial of one structure."""
 
 
 class QFFCalculator(Calculator):

@@ -28,10 +28,9 @@ References:
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms, units
@@ -44,7 +43,7 @@ from ase.md.verlet import VelocityVerlet
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError, DataError, SimulationError
-from qiskit_qff.simulation.calculator import Potential, QFFCalculator
+from qiskit_qff.simulation.calculator import QFFCalculator
 from qiskit_qff.simulation.extrapolation import EXTRAPOLATING, ExtrapolationCounts, ExtrapolationWatch
 from qiskit_qff.simulation.recording import (
     CHECKPOINT,
@@ -59,13 +58,16 @@ from qiskit_qff.simulation.recording import (
 )
 from qiskit_qff.simulation.settings import MDSettings
 
+if TYPE_CHECKING:
+    from qiskit_qff.simulation.calculator import Potential
+
 MAX_STEP_ANG = 0.5  # a run counts as exploded when an atom moves farther than this in one step
 _REMEDY = (
     "Use a shorter time step or a lower temperature, or train on data that cover these structures; "
     "the last checkpoint is kept."
 )
 # Settings that may change when a run continues: they do not touch the physics.
-_FREE_SETTINGS = ("steps", "checkpoint_interval")
+_FREE_SETTINGS = {"steps", "checkpoint_interval"}
 # Momenta that count as zero, in ASE's units: they move a hydrogen atom by 1e-10 Å/fs.
 _AT_REST = 1e-9
 
@@ -107,7 +109,7 @@ class MDSummary:
 
 def run_dynamics(
     atoms: Atoms,
-    potential: Potential,
+    potential: "Potential",
     settings: MDSettings,
     directory: Path,
     *,
@@ -138,16 +140,17 @@ def run_dynamics(
         raise ConfigError("molecular dynamics needs at least two atoms: the centre of mass is kept at rest.")
     if settings.ensemble == "npt" and not atoms.pbc.all():
         raise DataError("npt needs a structure that is periodic in all three directions; use nvt or nve.")
-    run = _Run(atoms, potential, settings, directory, model_digest=model_digest, guard=extrapolation)
+    path = directory / CHECKPOINT
+    checkpoint = read_checkpoint(path) if path.exists() else None
     begin = time.perf_counter()
+    run = _Run(atoms, potential, settings, identity=_identity(atoms, settings, model_digest), watch=extrapolation)
     try:
-        resumed = run.begin()
+        run.begin(directory, checkpoint)
         first_step = run.step
         completed = run.advance(progress, should_stop)
     finally:
         run.close()
-    n_done = run.step - first_step
-    log = read_log(directory / LOG)
+    n_done, log = run.step - first_step, read_log(directory / LOG)
     temperatures = log["temperature_k"]
     return MDSummary(
         completed=completed,
@@ -159,7 +162,7 @@ def run_dynamics(
         drift_mev_per_atom_per_ps=drift_mev_per_atom_per_ps(log, len(atoms)),
         pressure_mean_gpa=float(log["pressure_gpa"].mean()),
         ms_per_step=1e3 * (time.perf_counter() - begin) / n_done if n_done else float("nan"),
-        resumed_from_step=resumed,
+        resumed_from_step=None if checkpoint is None else checkpoint.step,
         trajectory=directory / TRAJECTORY,
         log=directory / LOG,
         extrapolation=None if extrapolation is None else extrapolation.counts,
@@ -225,57 +228,45 @@ def build_integrator(atoms: Atoms, settings: MDSettings, *, rng: np.random.Gener
     # ASE's chains thermalise 3N degrees of freedom, of which 3N - 3 move; at this temperature the moving ones get what
     # they should have.
     chain_temperature = temperature * (len(atoms) - 1) / len(atoms)
+    dynamics: Any
     if settings.ensemble == "nve":
-        return Integrator(VelocityVerlet(atoms, timestep))
-    if settings.ensemble == "npt":
+        dynamics = VelocityVerlet(atoms, timestep)
+    elif settings.ensemble == "npt":
         kind = IsotropicMTKNPT if settings.barostat == "isotropic" else MTKNPT
-        return Integrator(
-            kind(
-                atoms,
-                timestep,
-                temperature_K=chain_temperature,
-                pressure_au=settings.pressure_gpa * units.GPa,
-                tdamp=relaxation,
-                pdamp=settings.barostat_time_fs * units.fs,
-            )
+        pressure, damping = settings.pressure_gpa * units.GPa, settings.barostat_time_fs * units.fs
+        dynamics = kind(
+            atoms, timestep, temperature_K=chain_temperature, pressure_au=pressure, tdamp=relaxation, pdamp=damping
         )
-    if settings.thermostat == "nose-hoover":
-        return Integrator(NoseHooverChainNVT(atoms, timestep, chain_temperature, relaxation))
-    if settings.thermostat == "langevin":
+    elif settings.thermostat == "nose-hoover":
+        dynamics = NoseHooverChainNVT(atoms, timestep, chain_temperature, relaxation)
+    elif settings.thermostat == "langevin":
         atoms.set_constraint(FixCom())
         # PERF: hydrostatic only spares a matrix exponential a step; the cell is fixed.
-        return Integrator(
-            LangevinBAOAB(atoms, timestep, temperature_K=temperature, T_tau=relaxation, hydrostatic=True, rng=rng)
+        dynamics = LangevinBAOAB(
+            atoms, timestep, temperature_K=temperature, T_tau=relaxation, hydrostatic=True, rng=rng
         )
-    bussi = Bussi(atoms, timestep, temperature, relaxation, rng=rng)
-    bussi.ndof = 3 * len(atoms) - 3
-    integrator = Integrator(bussi)
-    integrator.set_temperature(temperature)
-    return integrator
+    else:
+        dynamics = Bussi(atoms, timestep, temperature, relaxation, rng=rng)
+        dynamics.ndof = 3 * len(atoms) - 3
+        dynamics.target_kinetic_energy = 0.5 * units.kB * temperature * dynamics.ndof
+    return Integrator(dynamics)
 
 
 class _Run:
-    """One run at work: the moving atoms, the integrator, and the files that are open."""
+    """A run at work: the moving atoms and their integrator, and, once it has begun, its open files."""
 
     def __init__(
         self,
         atoms: Atoms,
-        potential: Potential,
+        potential: "Potential",
         settings: MDSettings,
-        directory: Path,
         *,
-        model_digest: str,
-        guard: ExtrapolationWatch | None,
+        identity: Mapping[str, Any],
+        watch: ExtrapolationWatch | None,
     ) -> None:
-        self.step, self._stopped = 0, False
-        self._settings, self._directory, self._guard = settings, directory, guard
-        self._identity: dict[str, Any] = {
-            "settings": {name: value for name, value in asdict(settings).items() if name not in _FREE_SETTINGS},
-            "model": model_digest,
-            "structure": _digest(atoms, velocities=settings.keep_velocities),
-        }
-        if settings.to_temperature_k is not None:
-            self._identity["settings"]["steps"] = settings.steps  # a ramp ends at the last step
+        """Put the force field on a copy of the atoms, and remember what they must not lose."""
+        self.step, self.stopped, self.close = 0, False, lambda: None
+        self._settings, self._identity, self._watch = settings, identity, watch
         self._rng = np.random.default_rng(settings.seed)
         self._atoms = atoms.copy()
         self._atoms.set_constraint()
@@ -283,22 +274,16 @@ class _Run:
         self._atoms.get_potential_energy()  # also checks the structure
         self._bonded = self._atoms.calc.n_neighbors > 0
         self._volume = float(atoms.get_volume()) if atoms.pbc.all() else 0.0
-        self._hottest_k = max(settings.temperature_k, settings.to_temperature_k or 0.0)
-        if settings.keep_velocities:
-            self._hottest_k = max(self._hottest_k, temperature_of(atoms))
-        self._integrator: Integrator
-        self._recorder: Recorder
-        self._files = ExitStack()
+        started_k = temperature_of(atoms) if settings.keep_velocities else 0.0
+        self._hottest_k = max(settings.temperature_k, settings.to_temperature_k or 0.0, started_k)
 
-    def begin(self) -> int | None:
-        """Continue from the checkpoint, or start anew where there is none; returns the checkpoint's step."""
-        path = self._directory / CHECKPOINT
-        if path.exists():
-            checkpoint = read_checkpoint(path)
-            self._check_identity(path, checkpoint)
-            self._restore(checkpoint, path)
-            return self.step
-        if self._settings.keep_velocities:
+    def begin(self, directory: Path, checkpoint: Checkpoint | None) -> None:
+        """Start, or continue from a checkpoint."""
+        self._path, watch = directory / CHECKPOINT, self._watch
+        if checkpoint is not None:
+            _check_identity(self._path, checkpoint, self._identity, self._settings.steps)
+            self._restore(checkpoint)
+        elif self._settings.keep_velocities:
             Stationary(self._atoms, preserve_temperature=False)
             if not np.abs(self._atoms.get_momenta()).max() > _AT_REST:
                 raise ConfigError(
@@ -308,17 +293,28 @@ class _Run:
         else:
             assign_velocities(self._atoms, self._settings.temperature_k, rng=self._rng)
         self._integrator = build_integrator(self._atoms, self._settings, rng=self._rng)
-        self._open({})
-        self._record()
-        self._stopped = self._extrapolates()
-        self._save()
-        return None
+        sizes = {} if checkpoint is None else checkpoint.file_sizes
+        names = [TRAJECTORY, LOG]
+        if EXTRAPOLATING in sizes or (watch is not None and watch.saves):
+            names.append(EXTRAPOLATING)
+        elif checkpoint is None:
+            (directory / EXTRAPOLATING).unlink(missing_ok=True)  # of a run that is begun anew
+        if checkpoint is not None:
+            self._integrator.restore_exchanged(checkpoint.exchanged_ev)
+            if watch is not None and checkpoint.watch:
+                watch.restore(checkpoint.watch)
+        self._recorder = Recorder(directory, names, sizes)
+        self.close = self._recorder.close
+        if checkpoint is None:
+            self._record()
+            self.stopped = self._extrapolates()
+            self._save()
 
     def advance(self, progress: Progress, should_stop: Callable[[], bool]) -> bool:
         """Do the remaining steps; returns whether all were done."""
         settings = self._settings
         begin, first_step = time.perf_counter(), self.step
-        while self.step < settings.steps and not self._stopped:
+        while self.step < settings.steps and not self.stopped:
             if settings.to_temperature_k is not None:
                 self._integrator.set_temperature(settings.temperature_at(self.step))
             self._integrator.dynamics.step()
@@ -328,86 +324,46 @@ class _Run:
                 now = self._record()
                 pace = 1e3 * (time.perf_counter() - begin) / (self.step - first_step)
                 progress(f"{now:.0f} K, {pace:.2f} ms/step", self.step, settings.steps)
-            self._stopped = self._extrapolates()
-            if self._stopped or self.step % settings.checkpoint_interval == 0 or self.step == settings.steps:
+            self.stopped = self._extrapolates()
+            if self.stopped or self.step % settings.checkpoint_interval == 0 or self.step == settings.steps:
                 self._save()
             elif should_stop():
                 self._save()
                 return False
-        return not self._stopped
+        return not self.stopped
 
-    def _open(self, sizes: Mapping[str, int]) -> None:
-        """Open the files, truncated to their sizes at a checkpoint."""
-        names = [TRAJECTORY, LOG]
-        if EXTRAPOLATING in sizes or (self._guard is not None and self._guard.saves):
-            names.append(EXTRAPOLATING)
-        elif not sizes:
-            (self._directory / EXTRAPOLATING).unlink(missing_ok=True)  # of a run that is begun anew
-        self._recorder = Recorder(self._directory, names, sizes)
-        self._files.callback(self._recorder.close)
-
-    def close(self) -> None:
-        """Close the files."""
-        self._files.close()
-
-    def _check_identity(self, path: Path, checkpoint: Checkpoint) -> None:
-        """Refuse to continue another run."""
-        advice = "Choose another --out, or begin anew with --restart."
-        for name in ("model", "structure"):
-            if checkpoint.identity.get(name) != self._identity[name]:
-                raise ConfigError(f"{path}: the run there was started with another {name}. {advice}")
-        before: Mapping[str, Any] = checkpoint.identity.get("settings", {})
-        for name, value in self._identity["settings"].items():
-            if before.get(name) != value:
-                raise ConfigError(
-                    f"{path}: the run there was started with {name}={before.get(name)}, not {value}. {advice}"
-                )
-        if checkpoint.step > self._settings.steps:
-            raise ConfigError(
-                f"{path}: the run there has done {checkpoint.step} steps already, more than {self._settings.steps}. "
-                f"{advice}"
-            )
-
-    def _restore(self, checkpoint: Checkpoint, path: Path) -> None:
-        """Take up atoms, integrator, random numbers and files."""
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        """Take up atoms and random numbers."""
         try:
             self._atoms.set_cell(checkpoint.cell)
             self._atoms.positions[:] = checkpoint.positions
             self._atoms.set_momenta(checkpoint.momenta)
             self._rng.bit_generator.state = dict(checkpoint.random_state)
         except (KeyError, ValueError, TypeError) as error:
-            raise DataError(f"{path}: damaged checkpoint ({error}). Start the run anew with --restart.") from error
-        self._integrator = build_integrator(self._atoms, self._settings, rng=self._rng)
-        self._integrator.restore_exchanged(float(checkpoint.exchanged_ev))
-        if self._guard is not None and checkpoint.watch:
-            self._guard.restore(checkpoint.watch)
-        self._open(checkpoint.file_sizes)
+            raise DataError(
+                f"{self._path}: damaged checkpoint ({error}). Start the run anew with --restart."
+            ) from error
         self.step = checkpoint.step
 
     def _save(self) -> None:
         """Force the files to disk, then write a checkpoint that knows their length."""
-        exchanged = self._integrator.exchanged_energy()
-        write_checkpoint(
-            self._directory / CHECKPOINT,
-            Checkpoint(
-                step=self.step,
-                positions=self._atoms.get_positions(),
-                momenta=self._atoms.get_momenta(),
-                cell=self._atoms.cell.array,
-                exchanged_ev=0.0 if np.isnan(exchanged) else exchanged,
-                random_state=self._rng.bit_generator.state,
-                file_sizes=self._recorder.sync(),
-                identity=self._identity,
-                watch={} if self._guard is None else self._guard.state(),
-            ),
+        checkpoint = Checkpoint(
+            step=self.step,
+            positions=self._atoms.get_positions(),
+            momenta=self._atoms.get_momenta(),
+            cell=self._atoms.cell.array,
+            exchanged_ev=float(np.nan_to_num(self._integrator.exchanged_energy())),
+            random_state=self._rng.bit_generator.state,
+            file_sizes=self._recorder.sync(),
+            identity=self._identity,
+            watch={} if self._watch is None else self._watch.state(),
         )
+        write_checkpoint(self._path, checkpoint)
 
     def _extrapolates(self) -> bool:
         """Whether the extrapolation watch wants the run to stop here."""
-        if self._guard is None:
-            return False
-        file = self._recorder.files.get(EXTRAPOLATING)
-        return self._guard.check(self._atoms, self.step, self.step * self._settings.timestep_fs, file)
+        file, time_fs = self._recorder.files.get(EXTRAPOLATING), self.step * self._settings.timestep_fs
+        return self._watch is not None and self._watch.check(self._atoms, self.step, time_fs, file)
 
     def _record(self) -> float:
         """Write a frame and a log entry, and check that no atom is lost; returns the temperature in K."""
@@ -455,10 +411,31 @@ class _Run:
             raise SimulationError(f"step {self.step}: the simulation exploded: {reason}. {_REMEDY}")
 
 
-def _digest(atoms: Atoms, *, velocities: bool) -> str:
-    """Identifies the initial structure, with or without its velocities."""
-    digest = hashlib.sha256()
-    arrays = (atoms.numbers.astype(np.int64), atoms.positions, atoms.cell.array, atoms.pbc)
-    for array in (*arrays, atoms.get_momenta()) if velocities else arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+def _identity(atoms: Atoms, settings: MDSettings, model: str) -> dict[str, Any]:
+    """What must be the same when a run goes on: its settings, its model, and the structure that it began with."""
+    arrays = [atoms.numbers.astype(np.int64), atoms.positions, atoms.cell.array, atoms.pbc]
+    if settings.keep_velocities:
+        arrays.append(atoms.get_momenta())
+    structure = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
+    # A ramp ends at the last step.
+    free = _FREE_SETTINGS if settings.to_temperature_k is None else _FREE_SETTINGS - {"steps"}
+    kept = {name: value for name, value in asdict(settings).items() if name not in free}
+    return {"settings": kept, "model": model, "structure": structure}
+
+
+def _check_identity(path: Path, checkpoint: Checkpoint, identity: Mapping[str, Any], steps: int) -> None:
+    """Refuse to continue another run."""
+    advice = "Choose another --out, or begin anew with --restart."
+    for name in ("model", "structure"):
+        if checkpoint.identity.get(name) != identity[name]:
+            raise ConfigError(f"{path}: the run there was started with another {name}. {advice}")
+    before: Mapping[str, Any] = checkpoint.identity.get("settings", {})
+    for name, value in identity["settings"].items():
+        if before.get(name) != value:
+            raise ConfigError(
+                f"{path}: the run there was started with {name}={before.get(name)}, not {value}. {advice}"
+            )
+    if checkpoint.step > steps:
+        raise ConfigError(
+            f"{path}: the run there has done {checkpoint.step} steps already, more than {steps}. {advice}"
+        )

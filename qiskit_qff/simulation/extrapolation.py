@@ -110,13 +110,12 @@ class ExtrapolationWatch:
 
     def _count(self, grades: Grades, step: int) -> None:
         """Add one structure."""
-        counts = self.counts
+        counts, atom = self.counts, int(np.argmax(grades.values))
+        largest = float(grades.values[atom])
         counts.checks += 1
-        largest = int(np.argmax(grades.values))
         counts.largest_ratio = max(counts.largest_ratio, float(grades.values.max() / grades.limit))
-        if grades.values[largest] > counts.largest_grade:
-            counts.largest_grade = float(grades.values[largest])
-            counts.largest_grade_step, counts.largest_grade_atom = step, largest
+        if largest > counts.largest_grade:
+            counts.largest_grade, counts.largest_grade_step, counts.largest_grade_atom = largest, step, atom
         if grades.outside.any():
             counts.outside += 1
             counts.first_step = step if counts.first_step is None else counts.first_step

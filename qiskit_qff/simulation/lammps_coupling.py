@@ -204,10 +204,9 @@ class GhostForces:
         self._comm = mpi.COMM_WORLD
         self._tags: IntArray = np.full(1, -1, dtype=np.int64)
         self._n_local = -1
-        self._order: IntArray
+        self._order: IntArray  # of the ghosts, by owner
+        self._ends: IntArray  # of each owner's part of them
         self._receiver: IntArray
-        self._send_counts: IntArray
-        self._receive_counts: IntArray
 
     def update(self, tags: IntArray, n_local: int) -> bool:
         """Learn who owns the ghosts, when any process has other atoms than before; all processes call it together.
@@ -230,67 +229,37 @@ class GhostForces:
         Args:
             forces: On own atoms, then on ghosts, shape ``(n, 3)``, in eV/Å; the first ``n_local`` rows are updated.
         """
-        ghosts = forces[self._n_local :]
-        if self._comm.size == 1:
-            _add_rows(forces, self._receiver, ghosts)
-            return
-        received = _exchange(self._comm, ghosts[self._order], self._send_counts, self._receive_counts, self._mpi.DOUBLE)
-        _add_rows(forces, self._receiver, received)
+        _add_rows(forces, self._receiver, self._exchange(forces[self._n_local :][self._order], self._ends))
 
     def _ask_directory(self) -> None:
         """Find process and row of every ghost's atom, and tell the owners which rows will come."""
         own, ghosts = self._tags[: self._n_local], self._tags[self._n_local :]
-        if self._comm.size == 1:
-            by_tag = np.argsort(own, kind="stable")
-            self._receiver = by_tag[np.searchsorted(own, ghosts, sorter=by_tag)]
-            return
-        size, integer = self._comm.size, self._mpi.INT64_T
+        size, rank = self._comm.size, self._comm.rank
         # 1. Every process reports its atoms to the directory.
-        order, counts = _sort_by_process(own % size, size)
-        expected = _counts(self._comm, counts)
-        entries = np.stack([own, np.full(len(own), self._comm.rank), np.arange(len(own))], axis=1)[order]
-        entries = _exchange(self._comm, entries, counts, expected, integer)
+        entries = np.stack([own, np.full(len(own), rank), np.arange(len(own))], axis=1)
+        order, ends = _by_process(own % size, size)
+        entries = self._exchange(entries[order], ends)
         entries = entries[np.argsort(entries[:, 0], kind="stable")]
         # 2. Every process asks for its ghosts.
-        asked, ask_counts = _sort_by_process(ghosts % size, size)
-        question_counts = _counts(self._comm, ask_counts)
-        questions = _exchange(self._comm, ghosts[asked][:, None], ask_counts, question_counts, integer)
-        answers = entries[np.searchsorted(entries[:, 0], questions[:, 0]), 1:]
+        order, ends = _by_process(ghosts % size, size)
+        questions = self._comm.alltoall(np.split(ghosts[order], ends))
+        answers = [entries[np.searchsorted(entries[:, 0], asked), 1:] for asked in questions]
         owner = np.empty((len(ghosts), 2), dtype=np.int64)
-        owner[asked] = _exchange(self._comm, answers, question_counts, ask_counts, integer)
+        owner[order] = np.concatenate(self._comm.alltoall(answers))
         # 3. Every process tells the owners the rows to which its forces belong.
-        self._order, self._send_counts = _sort_by_process(owner[:, 0], size)
-        self._receive_counts = _counts(self._comm, self._send_counts)
-        rows = owner[self._order, 1:]
-        self._receiver = _exchange(self._comm, rows, self._send_counts, self._receive_counts, integer)[:, 0].copy()
+        self._order, self._ends = _by_process(owner[:, 0], size)
+        self._receiver = self._exchange(owner[self._order, 1], self._ends)
+
+    def _exchange(self, rows: NDArray[Any], ends: IntArray) -> NDArray[Any]:
+        """Send each process its part of the rows, and give those received, in the order of their senders."""
+        if self._comm.size == 1:
+            return rows
+        return np.concatenate(self._comm.alltoall(np.split(rows, ends)))
 
 
-def _sort_by_process(process: IntArray, size: int) -> tuple[IntArray, IntArray]:
-    """Order in which entries are sent, and how many go to each process."""
-    return np.argsort(process, kind="stable"), np.bincount(process, minlength=size).astype(np.int64)
-
-
-def _counts(comm: Any, counts: IntArray) -> IntArray:
-    """How many entries each process sends to this one."""
-    received = np.empty_like(counts)
-    comm.Alltoall(counts, received)
-    return received
-
-
-def _exchange(comm: Any, rows: NDArray[Any], counts: IntArray, expected: IntArray, kind: Any) -> NDArray[Any]:
-    """Send rows to all processes, in their order, and give those received, in the order of their senders."""
-    width = rows.shape[1]
-    received = np.empty((int(expected.sum()), width), dtype=rows.dtype)
-    comm.Alltoallv(
-        [np.ascontiguousarray(rows), (counts * width, _offsets(counts) * width), kind],
-        [received, (expected * width, _offsets(expected) * width), kind],
-    )
-    return received
-
-
-def _offsets(counts: IntArray) -> IntArray:
-    """Where each process's entries begin."""
-    return np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
+def _by_process(process: IntArray, size: int) -> tuple[IntArray, IntArray]:
+    """Order in which entries are sent, and where the part of each process but the last ends."""
+    return np.argsort(process, kind="stable"), np.cumsum(np.bincount(process, minlength=size))[:-1].astype(np.int64)
 
 
 @numba.njit(cache=True)

@@ -164,27 +164,20 @@ def read_checkpoint(path: Path) -> Checkpoint:
             )
         sizes = {name: int(size) for name, size in document["file_sizes"].items()}
         _check(arrays, sizes)
-        return Checkpoint(
-            step=int(document["step"]),
-            positions=arrays["positions"],
-            momenta=arrays["momenta"],
-            cell=arrays["cell"],
-            exchanged_ev=float(document["exchanged_ev"]),
-            random_state=document["random_state"],
-            file_sizes=sizes,
-            identity=document["identity"],
-            watch=document["watch"],
-        )
+        positions, momenta, cell = (arrays[name] for name in ("positions", "momenta", "cell"))
+        step, exchanged_ev = int(document["step"]), float(document["exchanged_ev"])
+        kept = (document["random_state"], sizes, document["identity"], document["watch"])
+        return Checkpoint(step, positions, momenta, cell, exchanged_ev, *kept)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: damaged checkpoint ({error}). Start the run anew with --restart.") from error
 
 
 def _check(arrays: Mapping[str, NDArray[Any]], sizes: Mapping[str, int]) -> None:
     """Refuse arrays that describe no atoms, and a checkpoint that does not know its files."""
+    if not {TRAJECTORY, LOG} <= set(sizes):
+        raise ValueError("no file sizes")
     n_atoms = len(np.atleast_1d(arrays["positions"]))
     for name, shape in (("positions", (n_atoms, 3)), ("momenta", (n_atoms, 3)), ("cell", (3, 3))):
         values = arrays[name]
         if values.shape != shape or values.dtype.kind != "f" or not np.isfinite(values).all():
             raise ValueError(f"'{name}' are not {shape} finite numbers")
-    if not {TRAJECTORY, LOG} <= set(sizes):
-        raise ValueError("no file sizes")

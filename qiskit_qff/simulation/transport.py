@@ -19,8 +19,9 @@ References:
     how reliable a diffusivity is: doi:10.1038/s41524-018-0074-y.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
@@ -35,6 +36,7 @@ CM2_PER_S = 1e-4  # 1 Å²/ps in cm²/s
 S_PER_CM = elementary_charge / 1e-8 / 1e-12  # 1 e²/(eV Å ps) in S/cm
 FIT_RANGE = (0.05, 0.5)  # lag times of the fit, in parts of the trajectory
 HOP_ANG = 3.0  # a usual distance between lithium sites
+EXTRAPOLATED_K = 300.0  # temperature that diffusivities at several temperatures are extrapolated to
 _FEWEST_FRAMES = 40
 # More frames and lags than these change no diffusivity.
 _FRAMES, _LAGS, _ORIGINS = 2000, 30, 5000
@@ -222,6 +224,43 @@ def fit_arrhenius(
         errors=deviations,
         covariance=covariance,
     )
+
+
+def activation(results: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any] | None, list[str]]:
+    """Activation energy and extrapolated diffusivity of the trajectories that show diffusion.
+
+    Args:
+        results: numbers of each trajectory, and its name, as in the JSON of ``qff analyse``.
+
+    Returns:
+        Numbers by their names in JSON, None without enough temperatures; and cautions.
+    """
+    points, cautions = [], []
+    for one in results:
+        point = tuple(one[key] for key in ("temperature_k", "diffusivity_cm2_per_s", "diffusivity_error_cm2_per_s"))
+        if None in point[:2]:
+            cautions.append(
+                f"{one['name']} is left out of the Arrhenius line: no diffusion, or no temperature (--temperature)"
+            )
+        else:
+            points.append(point)
+    try:
+        fitted = fit_arrhenius(*([point[column] for point in points] for column in range(3)))
+    except DataError as error:
+        return None, [*cautions, f"no activation energy: {error}"]
+    value, spread = fitted.diffusivity(EXTRAPOLATED_K)
+    return {
+        "activation_ev": fitted.activation_ev,
+        "activation_error_ev": fitted.activation_error_ev,
+        "prefactor_cm2_per_s": fitted.prefactor_cm2_per_s,
+        "reduced_chi_square": fitted.chi_square,
+        "n_temperatures": len(points),
+        "points": points,
+        "extrapolated_k": EXTRAPOLATED_K,
+        "extrapolated_cm2_per_s": value,
+        "extrapolated_log_error": spread,
+        "extrapolated_interval_cm2_per_s": (value * np.exp(-spread), value * np.exp(spread)),
+    }, cautions
 
 
 def _lags(first: int, last: int, count: int) -> IntArray:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from qiskit_qff.evaluators.protocol import Cost
-from qiskit_qff.report.device import DeviceForces, device_part, write_device_forces
+from qiskit_qff.report.device import DeviceForces, write_device_forces
+from qiskit_qff.report.directory import read_run
 from qiskit_qff.report.page import render
 
 
@@ -23,10 +24,9 @@ def test_figures_of_merit_of_normal_noise(rng):
 
 
 def test_kept_beside_a_run_and_shown(rng, tmp_path):
-    assert device_part(tmp_path) is None
     measured = [entry("plain", 0.05, rng), entry("<mitigated>", 0.02, rng)]
     write_device_forces(tmp_path, measured, text="why")
-    part = device_part(tmp_path)
+    (part,) = read_run(tmp_path)
     again = part.sections[0].data["measured"]
     assert [one.mae for one in again] == pytest.approx([one.mae for one in measured], abs=0.05)
     assert [one.cost for one in again] == [one.cost for one in measured]

