@@ -31,8 +31,9 @@ def test_large_structures_on_threads_with_the_portable_threading_layer(trained, 
     small = read(trained / "data.extxyz", index=":4")
     write(tmp_path / "data.extxyz", [labelled(atoms * (4, 4, 4)) for atoms in small])
     (tmp_path / "config.yaml").write_text((trained / "config.yaml").read_text())
+    script = "from qiskit_qff import load_config, train; train(config=load_config('config.yaml'))"
     done = subprocess.run(
-        [sys.executable, "-m", "qiskit_qff", "train", "config.yaml", "--out", "run"],
+        [sys.executable, "-c", script],
         cwd=tmp_path, capture_output=True, text=True, check=False,
         env=os.environ | {"NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "3", "OMP_NUM_THREADS": "2"},
     )  # fmt: skip
