@@ -34,9 +34,8 @@ settings.load_profile("qff")
 
 SMALL_CONFIG = """
 data: {path: data.extxyz, test_fraction: 0.25}
-descriptor: {r_cut: 4.0, n_narrow: 4, n_broad: 2, powers: [2, 6], n_radial: 2, l_max: 1}
+descriptor: {r_cut: 4.0, n_radial: 2, l_max: 1}
 circuit: {n_qubits: 3}
-optimizer: {restarts: 1, max_iterations: 20}
 max_parameters: 20
 """
 

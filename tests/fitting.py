@@ -6,7 +6,7 @@ from ase.calculators.emt import EMT
 
 from qiskit_qff.training.trainer import TrainingResult, fit, prepare
 
-DESCRIPTOR = {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1}
+DESCRIPTOR = {"r_cut": 4.0, "n_radial": 2, "l_max": 1}
 """A pool of few channels."""
 
 

@@ -27,7 +27,7 @@ from qiskit_qff.training.trainer import fit, prepare, sum_pool
 RESULT = Path(__file__).parents[1] / "results" / "parameters.json"
 SIZES = (25, 50, 99, 200, 300, 500)
 ERRORS = ("force_mae_mev_per_ang", "force_rmse_mev_per_ang", "energy_mae_mev_per_atom", "energy_rmse_mev_per_atom")
-TINY = {"descriptor": {"n_radial": 2, "l_max": 1}, "compression": {"search_rounds": 1}}
+TINY = {"descriptor": {"n_radial": 2, "l_max": 1}}
 
 
 def silent(*_):

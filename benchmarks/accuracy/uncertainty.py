@@ -25,8 +25,7 @@ from qiskit_qff.structures.reading import read_frames, read_shipped
 RESULT = Path(__file__).parents[1] / "results" / "uncertainty.json"
 ALL = {"data": {"split": "none"}}
 SMALL = {
-    "descriptor": {"r_cut": 4.0, "n_narrow": 3, "n_broad": 2, "powers": [2], "n_radial": 2, "l_max": 1},
-    "optimizer": {"restarts": 2, "max_iterations": 10},
+    "descriptor": {"r_cut": 4.0, "n_radial": 2, "l_max": 1},
     "max_parameters": 30,
 }
 MELTS = ("li7p3s11_melt", "li4p2s6_melt")

@@ -54,7 +54,6 @@ def limof5(arguments):
         "md": {"structures": "md.extxyz", "temperatures_k": [300.0], "repeats": 3, "time_ps": arguments.ps},
         "select": {"per_round": 12, "held_out": 3},
         "stop": {"rounds": arguments.rounds, "labels": arguments.labels},
-        "train": {"compression": {"search_rounds": 5}, "optimizer": {"restarts": 2}},
     }
     return start, start[:3], config
 
@@ -71,8 +70,7 @@ def copper_gold():
         "md": {"structures": "md.extxyz", "time_ps": 0.5},
         "stop": {"rounds": 2},
         "train": {
-            "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1},
-            "compression": {"search_rounds": 0},
+            "descriptor": {"r_cut": 4.0, "n_radial": 2, "l_max": 1},
             "max_parameters": 20,
         },
     }

@@ -53,7 +53,7 @@ KINDS = ("nvt", "nve", "npt", "supercell")
 COOL = {"temperature_K": 300.0}
 SHARE = {"npt": 0.2}
 """How much shorter than the others some runs are."""
-SMALL = {"max_parameters": 40, "optimizer": {"restarts": 1}, "descriptor": {"r_cut": 4.5, "l_max": 1}}
+SMALL = {"max_parameters": 40, "descriptor": {"r_cut": 4.5, "l_max": 1}}
 
 
 @dataclass(frozen=True)

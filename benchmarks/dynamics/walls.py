@@ -22,7 +22,7 @@ from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.fence import FencedForceField
 
 RESULTS = Path(__file__).parents[1] / "results" / "walls.json"
-SMALL = {"max_parameters": 40, "optimizer": {"restarts": 1}, "descriptor": {"r_cut": 4.5, "l_max": 1}}
+SMALL = {"max_parameters": 40, "descriptor": {"r_cut": 4.5, "l_max": 1}}
 BLOCK_FS = 50.0
 
 

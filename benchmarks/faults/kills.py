@@ -39,8 +39,8 @@ CONTEXT.set_forkserver_preload([
     "qiskit_ibm_runtime.fake_provider", "qiskit_ibm_runtime.executor_estimator", "ase.calculators.emt",
 ])  # fmt: skip
 
-POOL = "descriptor: {r_cut: 4.0, n_narrow: 4, n_broad: 2, powers: [2, 6], n_radial: 2, l_max: 1}"
-FITTING = f"{POOL}\noptimizer: {{restarts: 1, max_iterations: 10}}\nmax_parameters: 20\n"
+POOL = "descriptor: {r_cut: 4.0, n_radial: 2, l_max: 1}"
+FITTING = f"{POOL}\nmax_parameters: 20\n"
 CONFIGURATIONS = {
     "exact.yaml": f"data: {{path: data.extxyz, test_fraction: 0.25}}\n{FITTING}",
     "measured.yaml": f"""
@@ -57,7 +57,6 @@ md: {temperatures_k: [300], time_ps: 0.2, timestep_fs: 2.0, interval: 10}
 select: {per_round: 2, held_out: 1}
 stop: {rounds: 1}
 train:
-  compression: {search_rounds: 0}
 """
     + "".join(f"  {line}\n" for line in FITTING.splitlines()),
 }

@@ -37,7 +37,7 @@ from qiskit_qff.circuit.ansatz import diagonal_observable
 from qiskit_qff.encoding.tree import loader_angles, loader_circuit
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.strategies.environment import gradient_requests, gradients_of
-from qiskit_qff.model.config import OptimizerConfig, TrainConfig
+from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.reading import read_frames, read_shipped
 
@@ -183,7 +183,7 @@ def main():
     if arguments.model:
         field = ForceField.load(arguments.model)
     else:
-        config = TrainConfig(max_parameters=40, optimizer=OptimizerConfig(restarts=1)) if arguments.smoke else None
+        config = TrainConfig(max_parameters=40) if arguments.smoke else None
         field = train(frames[: 10 if arguments.smoke else 600], config).force_field
     result = measure(field, frames[0], *((1, 1) if arguments.smoke else (arguments.repeats, 4)))
     print(json.dumps(result, indent=1))

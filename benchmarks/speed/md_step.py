@@ -31,7 +31,6 @@ from ase.io.lammpsdata import write_lammps_data
 from ase.md.verlet import VelocityVerlet
 
 from qiskit_qff import TrainConfig, train
-from qiskit_qff.model.config import OptimizerConfig
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.calculator import QFFCalculator
 from qiskit_qff.simulation.dynamics import assign_velocities
@@ -251,7 +250,7 @@ def main():
     if arguments.model:
         field = ForceField.load(arguments.model)
     else:
-        config = TrainConfig(max_parameters=40, optimizer=OptimizerConfig(restarts=1)) if arguments.smoke else None
+        config = TrainConfig(max_parameters=40) if arguments.smoke else None
         field = train(training, config).force_field
     size = {"repeats": 1, "steps": 3} if arguments.smoke else {"repeats": arguments.repeats, "steps": arguments.steps}
     result = measure(field, training, test, **size)

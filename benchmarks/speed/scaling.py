@@ -29,7 +29,7 @@ import numba
 import numpy as np
 
 from qiskit_qff import train
-from qiskit_qff.model.config import OptimizerConfig, TrainConfig
+from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.lammps import mpi_launcher
 from qiskit_qff.structures.neighbors import VerletList
@@ -218,7 +218,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         model = arguments.model or Path(name) / "model.json"
         if not arguments.model:
-            config = TrainConfig(max_parameters=40, optimizer=OptimizerConfig(restarts=1)) if arguments.smoke else None
+            config = TrainConfig(max_parameters=40) if arguments.smoke else None
             train(frames[: 10 if arguments.smoke else 600], config).force_field.save(model)
         structure = Path(name) / "frame.extxyz"
         atoms.write(structure)

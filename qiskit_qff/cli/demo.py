@@ -24,13 +24,12 @@ MD_DIRECTORY = "md"
 def demo(
     *,
     out: OutOption = Path("qff-demo"),
-    fast: Annotated[bool, typer.Option("--fast", help="A shorter form: one start, fewer steps.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="A shorter form: fewer steps of dynamics.")] = False,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Train on the shipped Li-MOF-5 data, measure forces on a fake device, run dynamics, and write a report."""
     from qiskit_qff.cli import training_run as run
-    from qiskit_qff.model.config import OptimizerConfig, TrainConfig
     from qiskit_qff.report.device import DEVICE, write_device_forces
     from qiskit_qff.report.directory import write_report
     from qiskit_qff.training.pipeline import train
@@ -39,9 +38,8 @@ def demo(
     begin = time.perf_counter()
     check_output_directory(out, owned=(*run.OWN_FILES, MD_DIRECTORY, DEVICE), force=force)
     output.say("Li4@MOF-5: 110 atoms, 5 elements, PBE-D3 energies and forces (shipped with the package)")
-    optimizer = OptimizerConfig(restarts=1, max_iterations=50) if fast else OptimizerConfig()
     with output.progress("training") as advance:
-        trained = train("shipped", TrainConfig(optimizer=optimizer), progress=advance)
+        trained = train("shipped", progress=advance)
     run.tell(trained, output)
     field, frame = trained.force_field, trained.data.held_out[0]
     with output.progress("measuring forces"):

@@ -50,7 +50,6 @@ def train(
     stress_scale: StressScaleOption = None,
     max_parameters: MaxParametersOption = None,
     cutoff: CutoffOption = None,
-    restarts: Annotated[int | None, typer.Option("--restarts", help="Starts of the optimiser; default 3.")] = None,
     seed: TrainingSeedOption = None,
     backend: Annotated[
         str | None,

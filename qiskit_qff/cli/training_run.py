@@ -32,7 +32,6 @@ SETTINGS = {
     "stress_scale": "loss.stress_scale_mev_per_ang3",
     "max_parameters": "max_parameters",
     "seed": "seed",
-    "restarts": "optimizer.restarts",
 }
 """Settings that parameters of commands give, by the name of the parameter."""
 ESTIMATOR = ("backend", "shots", "optimizer", "steps", "start", "mitigation", "mode")

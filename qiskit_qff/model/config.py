@@ -102,15 +102,15 @@ START_WORDS = ("scratch", "exact")
 REMOVED = {
     "descriptor.angular": "always powers of (1 ± cos θ)/2",
     "descriptor.bonds": "always on",
+    "descriptor.n_narrow": "always 14",
+    "descriptor.n_broad": "always 6",
+    "descriptor.powers": "always 1, 2, 4, 6, 9 and 12",
     "descriptor.max_pool": "always 8000",
     "descriptor.max_products": "always 2500",
-    "compression.method": "always forward selection",
-    "compression.search_seed": "the same data always give the same channels",
-    "compression.decorrelate": "always on",
-    "compression.feature_norm": "always 0.03",
+    "compression": "always forward selection on up to 100 frames, then 30 random restarts of the swap search",
     "loss.force_noise_mev_per_ang": "lower the element's weight in loss.element_weights instead",
     "loss.remove_net_force": "always on",
-    "optimizer.tolerance": "always 1e-6",
+    "optimizer": "always the best of 3 starts of at most 300 steps",
     "estimator.slope_shots": "gradients and losses are measured together, with estimator.shots",
     "estimator.candidates": "one random start is enough",
 }
@@ -158,9 +158,6 @@ class DescriptorConfig(Section):
         le=12.0,
         description="cutoff radius in Å; default: 5, or 6 with at least 1,800 training atoms per element",
     )
-    n_narrow: int = Field(default=14, ge=2, description="narrow two-body Gaussians per pair of species")
-    n_broad: int = Field(default=6, ge=2, description="broad two-body Gaussians per pair of species")
-    powers: tuple[float, ...] = Field(default=(1, 2, 4, 6, 9, 12), description="two-body inverse powers")
     n_radial: int | None = Field(
         default=None,
         ge=2,
@@ -173,15 +170,6 @@ class DescriptorConfig(Section):
         le=4,
         description="rounds in which products of channels join the pool; default: 0, or 2 with at least 1,000 training "
         "atoms",
-    )
-
-
-class CompressionConfig(Section):
-    """How channels are chosen."""
-
-    selection_frames: int = Field(default=100, ge=1, description="most frames whose forces channels are chosen by")
-    search_rounds: int = Field(
-        default=30, ge=0, description="random restarts of the swap search that follows greedy selection of channels"
     )
 
 
@@ -238,13 +226,6 @@ class LossConfig(Section):
         return value
 
 
-class OptimizerConfig(Section):
-    """How long and how often the circuit is optimised."""
-
-    restarts: int = Field(default=3, ge=1, description="starts of which the best solution is kept")
-    max_iterations: int = Field(default=300, ge=1, description="most iterations of a start")
-
-
 class EstimatorConfig(Section):
     """Training whose losses and gradients a backend measures; without a backend they are computed."""
 
@@ -274,10 +255,8 @@ class TrainConfig(Section):
 
     data: DataConfig = DataConfig()
     descriptor: DescriptorConfig = DescriptorConfig()
-    compression: CompressionConfig = CompressionConfig()
     circuit: CircuitConfig = CircuitConfig()
     loss: LossConfig = LossConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
     estimator: EstimatorConfig = EstimatorConfig()
     max_parameters: int = Field(
         default=99,
@@ -399,7 +378,7 @@ def _explain(root: type[BaseModel], item: Any, options: Mapping[str, str]) -> st
         message = item["msg"].removeprefix("Value error, ")
         return f"{options.get(name, name)}: {message} (given: {reprlib.repr(item['input'])})"
     if (old := name.removeprefix("train.")) in REMOVED:
-        return f"'{name}' was removed: {REMOVED[old]}; delete this line"
+        return f"'{name}' was removed: {REMOVED[old]}; delete it"
     known = _keys_of(root, place[:-1])
     near = difflib.get_close_matches(str(place[-1]), known, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"

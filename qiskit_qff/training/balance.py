@@ -36,7 +36,14 @@ from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector, build_program
 from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
 from qiskit_qff.training.loss import Progress
-from qiskit_qff.training.objective import PERTURBATION, Objective, Restart, levenberg_marquardt
+from qiskit_qff.training.objective import (
+    MAX_ITERATIONS,
+    PERTURBATION,
+    RESTARTS,
+    Objective,
+    Restart,
+    levenberg_marquardt,
+)
 
 HALF = np.sqrt(0.5)
 """Constant amplitude of a balanced readout vector."""
@@ -360,7 +367,12 @@ def reduced_parameters(objective: Objective, parameters: FloatArray) -> tuple[Ba
 
 
 def minimise_balanced(
-    objective: Objective, *, restarts: int, max_iterations: int, rng: np.random.Generator, progress: Progress
+    objective: Objective,
+    *,
+    rng: np.random.Generator,
+    progress: Progress,
+    restarts: int = RESTARTS,
+    max_iterations: int = MAX_ITERATIONS,
 ) -> list[Restart]:
     """Optimise balanced readouts: from the linear model, with the signs that are best one at a time.
 

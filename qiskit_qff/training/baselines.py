@@ -36,7 +36,7 @@ from qiskit_qff.training.defaults import resolve_config, size_limits
 from qiskit_qff.training.loss import LossWeights, Progress, add_frame, check_labels, fit_references, reference_count
 from qiskit_qff.training.objective import RIDGE, solve_scaled
 from qiskit_qff.training.statistics import channel_rows, find_shortest
-from qiskit_qff.training.trainer import check_reach, choose_channels, sum_pool
+from qiskit_qff.training.trainer import SEARCH_RESTARTS, check_reach, choose_channels, sum_pool
 
 MOST_DEGREE = 8
 """Largest 2J of SNAP that is tried."""
@@ -164,7 +164,7 @@ def linear_selected(data: BaselineData, progress: Progress) -> Baseline:
             "species; raise it, or leave the baseline out with --models."
         )
     limits = SizeLimits(total=data.budget, per_species=data.budget)
-    path = select_channels(data.pool, limits, restarts=data.config.compression.search_rounds)
+    path = select_channels(data.pool, limits, restarts=SEARCH_RESTARTS)
     words = "linear, selected channels, full budget"
     return _linear(data, "linear_selected", words, feature_maps(data.pool, path), progress)
 

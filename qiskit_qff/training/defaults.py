@@ -175,9 +175,6 @@ def _pool_settings(descriptor: ResolvedDescriptor, n_radial: int, radial_pairs: 
     """The pool of a configuration with some number of radial functions."""
     return PoolSettings(
         r_cut=descriptor.r_cut,
-        n_narrow=descriptor.n_narrow,
-        n_broad=descriptor.n_broad,
-        powers=descriptor.powers,
         n_radial=n_radial,
         l_max=descriptor.l_max,
         radial_pairs=radial_pairs,
@@ -190,9 +187,9 @@ def _first_within(choices: Sequence[PoolSettings], n_species: int) -> PoolSettin
         size = n_species * settings.n_channels(n_species)
         if size <= MAX_POOL:
             return settings
-    fewer = "n_radial, " if settings.n_radial > 2 else ""
+    fewer = "n_radial or " if settings.n_radial > 2 else ""
     raise ConfigError(
         f"descriptor: {n_species} elements make a pool of at least {size:,} channels (n_radial {settings.n_radial}, "
         f"l_max {settings.l_max}; its Gram matrix takes {8 * size**2 / 1e9:.1f} GB), more than {MAX_POOL:,}. "
-        f"Lower {fewer}l_max, n_narrow or n_broad, or give fewer powers."
+        f"Lower {fewer}l_max."
     )

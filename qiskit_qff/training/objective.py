@@ -36,6 +36,10 @@ from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
 from qiskit_qff.training.loss import Progress
 from qiskit_qff.training.statistics import QuadraticStatistics
 
+RESTARTS = 3
+"""Starts of which the best solution is kept."""
+MAX_ITERATIONS = 300
+"""Most steps of a start."""
 TOLERANCE = 1e-6
 """A start ends when five steps together lower the loss by less than this fraction."""
 HOPELESS = 20.0
@@ -67,7 +71,12 @@ class Restart:
 
 
 def minimise(
-    objective: Objective, *, restarts: int, max_iterations: int, rng: np.random.Generator, progress: Progress
+    objective: Objective,
+    *,
+    rng: np.random.Generator,
+    progress: Progress,
+    restarts: int = RESTARTS,
+    max_iterations: int = MAX_ITERATIONS,
 ) -> list[Restart]:
     """Optimise from several starts.
 

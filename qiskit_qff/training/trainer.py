@@ -112,6 +112,10 @@ def prepare_from_model(
     return prepared, parameters
 
 
+SELECTION_FRAMES = 100
+"""Most frames whose forces channels are chosen by."""
+SEARCH_RESTARTS = 30
+"""Random restarts of the swap search that follows greedy selection of channels."""
 MAX_PRODUCTS = 2500
 """Most products in the pool; 12,000 of them in three rounds gave no smaller error on lips83 (65.1 meV/Å for 63.9)."""
 LABELS_PER_CHANNEL = 10
@@ -286,13 +290,11 @@ def prepare(
 
 def fit(prepared: PreparedTraining, *, rng: np.random.Generator, progress: Progress | None = None) -> TrainingResult:
     """Optimise the circuit on computed losses."""
-    objective, settings, report = prepared.objective, prepared.config.optimizer, progress or _silent
+    objective, report = prepared.objective, progress or _silent
     search = minimise_balanced if objective.layout.balanced else minimise
     # PERF: matrices of a hundred rows; several BLAS threads spent 10 to 20 s waiting for each other, one needs 2 s.
     with threadpool_limits(1, "blas"):
-        runs = search(
-            objective, restarts=settings.restarts, max_iterations=settings.max_iterations, rng=rng, progress=report
-        )
+        runs = search(objective, rng=rng, progress=report)
     return prepared.result(runs)
 
 
@@ -319,7 +321,7 @@ def sum_pool(
     weights: LossWeights,
     progress: Progress,
 ) -> PoolStatistics:
-    """Pool statistics over at most ``selection_frames`` evenly chosen frames, and the energies of all others.
+    """Pool statistics over at most :data:`SELECTION_FRAMES` evenly chosen frames, and the energies of all others.
 
     Products of the best channels join the pool in as many rounds as the configuration says.
 
@@ -327,7 +329,7 @@ def sum_pool(
         shortest: Shortest distance of every pair, shape ``(S, S)``, in Å.
     """
     settings = fit_pool(config.descriptor, species)
-    count = min(len(frames), config.compression.selection_frames)
+    count = min(len(frames), SELECTION_FRAMES)
     places = {int(k) for k in np.linspace(0, len(frames) - 1, count).round()}
     known = set(species_of([frames[k] for k in places]))
     # A species that only some frames contain must be in the pool's sums too.
@@ -354,13 +356,13 @@ def choose_channels(
     pool: PoolStatistics, config: TrainConfig, limits: SizeLimits, *, progress: Progress | None = None
 ) -> SelectionPath:
     """Select channels, again where shot noise would cost much."""
-    report, restarts = progress or _silent, config.compression.search_rounds
+    report = progress or _silent
 
     def selected(**options: float) -> SelectionPath:
         path = select_channels(
-            pool, limits, restarts=restarts, progress=lambda k: report("channels", k, restarts), **options
+            pool, limits, restarts=SEARCH_RESTARTS, progress=lambda k: report("channels", k, SEARCH_RESTARTS), **options
         )
-        report("channels", restarts, restarts)
+        report("channels", SEARCH_RESTARTS, SEARCH_RESTARTS)
         return path
 
     best = selected()

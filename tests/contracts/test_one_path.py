@@ -13,7 +13,7 @@ from qiskit_qff.cli.main import run
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.training import defaults
 
-MISSING_SECTIONS = "data: {path: alloy.extxyz}\ndescriptor: {l_max: 1, n_narrow: 4}\nmax_parameters: 15\n"
+MISSING_SECTIONS = "data: {path: alloy.extxyz}\ndescriptor: {l_max: 1}\nmax_parameters: 15\n"
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +51,8 @@ def test_a_data_file_with_options(data, tmp_path, qff, monkeypatch, name, cutoff
     monkeypatch.setattr(defaults, "ATOMS_PER_ELEMENT", 200)
     monkeypatch.setattr(defaults, "PRODUCT_ATOMS", 200)
     path, config = data / f"{name}.extxyz", tmp_path / "run" / "config.yaml"
-    options = ["--max-parameters", 15, "--seed", 3, "--restarts", 1, "--split", "block"]
-    settings = {"max_parameters": 15, "seed": 3, "optimizer": {"restarts": 1}, "data": {"split": "block"}}
+    options = ["--max-parameters", 15, "--seed", 3, "--split", "block"]
+    settings = {"max_parameters": 15, "seed": 3, "data": {"split": "block"}}
     told, _ = qff("train", path, "--out", tmp_path / "run", *options)
     trained = train(path, TrainConfig.model_validate(settings))
     assert written(tmp_path / "run") == saved(trained, tmp_path)

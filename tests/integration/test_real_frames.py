@@ -16,7 +16,6 @@ pytestmark = pytest.mark.data
 
 SMALL = {
     "descriptor": DESCRIPTOR,
-    "optimizer": {"restarts": 1, "max_iterations": 20},
 }
 
 

@@ -15,7 +15,7 @@ from qiskit_qff.training.measured import run as measured_run
 
 CONFIG = """
 data: {path: data.extxyz, test_fraction: 0.25}
-descriptor: {r_cut: 4.0, n_narrow: 4, n_broad: 2, powers: [2, 6], n_radial: 2, l_max: 1}
+descriptor: {r_cut: 4.0, n_radial: 2, l_max: 1}
 circuit: {n_qubits: 2}
 estimator: {backend: exact, shots: 200, optimizer: adam, steps: 40}
 max_parameters: 14

@@ -15,8 +15,6 @@ from qiskit_qff.structures.reading import read_frames, shipped_path
 
 SMALL = {
     "descriptor": DESCRIPTOR,
-    "compression": {"search_rounds": 0},
-    "optimizer": {"restarts": 1},
     "max_parameters": 12,
 }
 

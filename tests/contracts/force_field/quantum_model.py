@@ -11,7 +11,7 @@ from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.structures.frame import Frame
 
 SMALL = {
-    "descriptor": {"r_cut": 5.0, "n_narrow": 4, "n_broad": 4, "n_radial": 2, "l_max": 2},
+    "descriptor": {"r_cut": 5.0, "n_radial": 2, "l_max": 2},
     "circuit": {"n_qubits": 3},
 }
 

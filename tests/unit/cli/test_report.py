@@ -17,10 +17,8 @@ label: {{calculator: emt}}
 md: {{temperatures_k: [300], time_ps: 0.1, timestep_fs: 2.0, interval: 10}}
 stop: {{rounds: 1}}
 train:
-  descriptor: {{r_cut: 4.0, n_narrow: 4, n_broad: 2, powers: [2, 6], n_radial: 2, l_max: 1}}
-  compression: {{search_rounds: 0}}
+  descriptor: {{r_cut: 4.0, n_radial: 2, l_max: 1}}
   circuit: {{n_qubits: 3}}
-  optimizer: {{restarts: 1, max_iterations: 20}}
   max_parameters: 20
 """
 OPTIONS = ["--temperature", "100", "--steps", "30", "--interval", "1", "--ensemble", "nve"]

@@ -110,13 +110,13 @@ def test_retraining_replaces_its_own_files_of_the_same_data_only(trained, tmp_pa
     assert "test" in json.loads((out / "metrics.json").read_text())
     before = (out / "model.json").read_bytes()
     write(other, read(trained / "data.extxyz", ":9"))
-    _, message = qff("train", other, "--out", out, "--restarts", 1, code=2)
+    _, message = qff("train", other, "--out", out, code=2)
     assert "a model of Cu Au, trained on" in message
     assert "data.extxyz" in message
     (out / "notes.txt").write_text("mine")
     assert "notes.txt" in qff("train", config, "--out", out, code=2)[1]
     assert (out / "model.json").read_bytes() == before
-    qff("train", other, "--out", out, "--restarts", 1, "--force")
+    qff("train", other, "--out", out, "--force")
     assert (out / "model.json").read_bytes() != before
     assert (out / "notes.txt").read_text() == "mine"
 
@@ -150,7 +150,7 @@ def test_a_large_gap_between_the_errors_is_remarked_on(trained, tmp_path, qff) -
         atoms.set_cell(0.9 * atoms.cell, scale_atoms=True)
         atoms.get_forces()
     write(tmp_path / "data.extxyz", frames)
-    options = ["--split", "block", "--restarts", 1, "--r-cut", 4, "--out", tmp_path / "run"]
+    options = ["--split", "block", "--r-cut", 4, "--out", tmp_path / "run"]
     assert "times that of training frames" in qff("train", tmp_path / "data.extxyz", *options)[1]
 
 

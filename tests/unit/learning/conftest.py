@@ -14,9 +14,7 @@ CONFIG = {
     "stop": {"rounds": 2},
     "train": {
         "descriptor": DESCRIPTOR,
-        "compression": {"search_rounds": 0},
         "circuit": {"n_qubits": 3},
-        "optimizer": {"restarts": 1, "max_iterations": 20},
         "max_parameters": 20,
     },
     "seed": 4,

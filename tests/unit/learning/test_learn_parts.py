@@ -17,9 +17,7 @@ from qiskit_qff.training.trainer import fit, prepare
 
 SMALL = {
     "descriptor": DESCRIPTOR,
-    "compression": {"search_rounds": 0},
     "circuit": {"n_qubits": 3},
-    "optimizer": {"restarts": 1, "max_iterations": 30},
     "max_parameters": 20,
 }
 

@@ -29,7 +29,6 @@ def accepted_by_us(data: object) -> bool:
         TrainConfig().model_dump(mode="json"),
         {"data": {"path": ["a.extxyz", "b.extxyz"], "split": "block"}, "loss": {"shots": None}},
         {"loss": {"element_weights": {"Zn": 0.5}}},
-        {"descriptor": {"powers": [1, 2.5]}},
         {"dta": {}},
         {"data": {"pth": "a"}},
         {"data": {"split": "blok"}},
@@ -64,6 +63,6 @@ def test_text_keeps_the_values_and_shows_the_notes() -> None:
 
 def test_removed_settings_say_what_holds_now():
     old = {"descriptor": {"bonds": False}, "optimizer": {"tolerance": 1e-5}}
-    with pytest.raises(ConfigError, match=r"'descriptor.bonds' was removed: always on; delete this line") as caught:
+    with pytest.raises(ConfigError, match=r"'descriptor.bonds' was removed: always on; delete it") as caught:
         parse_config(old, where="old.yaml")
-    assert "'optimizer.tolerance' was removed: always 1e-6" in str(caught.value)
+    assert "'optimizer' was removed: always the best of 3 starts" in str(caught.value)

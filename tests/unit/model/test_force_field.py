@@ -14,8 +14,7 @@ from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.reading import read_shipped
 
 CONFIG = {
-    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "n_radial": 2, "l_max": 1},
-    "optimizer": {"restarts": 1, "max_iterations": 30},
+    "descriptor": {"r_cut": 4.0, "n_radial": 2, "l_max": 1},
     "max_parameters": 40,
 }
 

@@ -17,7 +17,6 @@ STRATEGIES = ("environment", "density", "operator")
 SMALL = {
     "descriptor": DESCRIPTOR,
     "circuit": {"n_qubits": 2},
-    "optimizer": {"restarts": 1, "max_iterations": 20},
     "max_parameters": 8,
 }
 

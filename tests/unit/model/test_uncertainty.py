@@ -43,7 +43,7 @@ def strained(frame, size):
 
 
 SMALL = {
-    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "n_radial": 2, "l_max": 1},
+    "descriptor": {"r_cut": 4.0, "n_radial": 2, "l_max": 1},
     "loss": {"shots": None},
     "max_parameters": 20,
 }

@@ -27,7 +27,6 @@ CONFIG = parse_config(
     {
         "descriptor": DESCRIPTOR,
         "circuit": {"n_qubits": 2},
-        "optimizer": {"restarts": 2, "max_iterations": 30},
         "max_parameters": 14,
     },
     where="test",

@@ -12,6 +12,7 @@ from qiskit_qff.compression.selection import eligible_columns, select_channels
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.frame import species_of
 from qiskit_qff.structures.reading import read_shipped
+from qiskit_qff.training import trainer
 from qiskit_qff.training.balance import BalancedRegister
 from qiskit_qff.training.defaults import resolve_config
 from qiskit_qff.training.loss import LossWeights
@@ -22,13 +23,7 @@ SMALL = {
     "max_parameters": 40,
     "descriptor": {"r_cut": 4.0, "l_max": 1, "n_radial": 2},
     "loss": {"shots": 4096},
-    "compression": {"search_rounds": 0},
 }
-
-
-def greedy(config):
-    """The configuration without random restarts of the search."""
-    return config.model_copy(update={"compression": config.compression.model_copy(update={"search_rounds": 0})})
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +88,14 @@ def cancelling(pool, size):
     return replace(pool, equations=equations, start=np.array([first, second])), {first, second}, third
 
 
-def test_columns_that_cancel_are_left_where_noise_would_cost_more(config, pool):
+def test_columns_that_cancel_are_left_where_noise_would_cost_more(config, pool, monkeypatch):
+    monkeypatch.setattr(trainer, "SEARCH_RESTARTS", 0)
     changed, pair, third = cancelling(pool, 1e4)
     species = len(pool.tables.species)
     # Two features each: the readout of a single one is an eigenvector's, without noise.
     limits = SizeLimits(total=2 * species, per_species=2, least=2)
     plain = select_channels(changed, limits)
-    chosen = choose_channels(changed, greedy(config), limits)
+    chosen = choose_channels(changed, config, limits)
     before, after = (noise_of_choice(changed, path, config) for path in (plain, chosen))
     assert pair <= set(plain.columns.tolist())
     assert third in chosen.columns
@@ -109,5 +105,5 @@ def test_columns_that_cancel_are_left_where_noise_would_cost_more(config, pool):
     assert after.reachable < 0.5 * before.reachable
     assert after.trained < 0.5 * before.trained
     noiseless = config.model_copy(update={"loss": config.loss.model_copy(update={"shots": None})})
-    other = choose_channels(changed, greedy(noiseless), limits)
+    other = choose_channels(changed, noiseless, limits)
     assert other.columns.tolist() == plain.columns.tolist()

@@ -10,7 +10,7 @@ from qiskit_qff.structures.reading import read_shipped
 from qiskit_qff.training.loss import LossWeights
 from qiskit_qff.training.trainer import fit, prepare, prepare_from_model
 
-SMALL = {"max_parameters": 40, "optimizer": {"restarts": 1}, "descriptor": {"r_cut": 4.0, "l_max": 1}}
+SMALL = {"max_parameters": 40, "descriptor": {"r_cut": 4.0, "l_max": 1}}
 
 
 def lithium_error(field, frames):

@@ -25,8 +25,7 @@ CIRCUITS = {
 
 def small_config(circuit=TREE, **changes):
     small = {
-        "descriptor": {"r_cut": 4.5, "n_narrow": 6, "n_broad": 3, "n_radial": 2, "l_max": 2},
-        "optimizer": {"restarts": 1, "max_iterations": 20},
+        "descriptor": {"r_cut": 4.5, "n_radial": 2, "l_max": 2},
         "loss": {"shots": None},
         "circuit": circuit,
         "max_parameters": 40 if circuit["n_qubits"] == 2 and len(circuit) > 1 else 14,

@@ -17,7 +17,7 @@ from qiskit_qff.training.statistics import channel_rows, find_shortest, pool_sta
 
 SPECIES, WEIGHTS = (10, 18), LossWeights()
 SETTINGS = PoolSettings(r_cut=4.5, n_narrow=4, n_broad=2, powers=(2.0, 6.0), n_radial=2, l_max=1, bonds=False)
-DESCRIPTOR = {"r_cut": 4.5, "n_narrow": 4, "n_broad": 2, "powers": [2, 6], "n_radial": 2, "l_max": 1}
+DESCRIPTOR = {"r_cut": 4.5, "n_radial": 2, "l_max": 1}
 
 
 @pytest.fixture(scope="module")

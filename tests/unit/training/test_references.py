@@ -17,7 +17,6 @@ from qiskit_qff.training.trainer import fit, prepare
 CONFIG = {
     "descriptor": DESCRIPTOR,
     "circuit": {"n_qubits": 3},
-    "optimizer": {"restarts": 1, "max_iterations": 15},
     "max_parameters": 16,
 }
 CIRCUITS = {

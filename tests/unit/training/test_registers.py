@@ -9,8 +9,7 @@ from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.reading import read_shipped
 
 SMALL = {
-    "descriptor": {"r_cut": 4.0, "n_narrow": 4, "n_broad": 2, "n_radial": 2, "l_max": 1, "products": 0},
-    "optimizer": {"restarts": 1},
+    "descriptor": {"r_cut": 4.0, "n_radial": 2, "l_max": 1, "products": 0},
 }
 
 

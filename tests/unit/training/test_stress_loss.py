@@ -19,7 +19,6 @@ SCALE = 0.5
 SMALL = {
     "descriptor": DESCRIPTOR,
     "circuit": {"n_qubits": 3},
-    "optimizer": {"restarts": 1, "max_iterations": 60},
     "max_parameters": 20,
 }
 

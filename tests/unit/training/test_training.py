@@ -19,8 +19,7 @@ from qiskit_qff.training.statistics import find_shortest, pool_statistics, quadr
 from qiskit_qff.training.trainer import fit, prepare
 
 SMALL = {
-    "descriptor": {"r_cut": 4.5, "n_narrow": 6, "n_broad": 3, "n_radial": 2, "l_max": 2},
-    "optimizer": {"restarts": 2, "max_iterations": 60},
+    "descriptor": {"r_cut": 4.5, "n_radial": 2, "l_max": 2},
     "max_parameters": 24,
 }
 WEIGHTS = LossWeights()
