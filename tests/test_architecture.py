@@ -138,7 +138,7 @@ def test_every_benchmark_has_a_smoke_run() -> None:
         assert '"--smoke"' in path.read_text(), path
 
 
-ON_THE_WAY = 46
+ON_THE_WAY = 42
 """Files between `qff train` and model.json; aim: 25. Lower it whenever it falls."""
 
 

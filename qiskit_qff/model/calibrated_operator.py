@@ -14,15 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.circuit.ansatz import BoundProgram
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.protocol import Cost
-from qiskit_qff.evaluators.strategies.operator import (
-    MeasuredOperator,
-    pair_response,
-    programmed_vector,
-    vector_operator,
-)
 
 Design = Literal["settings", "pairs", "signed_pairs", "first_column"]
 """How M was measured: n + 1 settings of its vector, or pair states; in files of version 0.1 also in two ways of which
@@ -88,39 +80,16 @@ class CalibratedOperator:
         if self.design not in get_args(Design):
             raise ConfigError(f"M was measured by an unknown design '{self.design}'; measure it again.")
 
-    @classmethod
-    def of(cls, measured: MeasuredOperator, provenance: Provenance) -> CalibratedOperator:
-        """A measurement with its origin."""
-        design: Design = "pairs" if measured.modes is None else "settings"
-        matrix = 0.5 * (measured.matrix + measured.matrix.T)
-        return cls(matrix, measured.variances, design, provenance, measured.modes)
-
-    def operator(self, bound: BoundProgram) -> MeasuredOperator:
-        """The measurement, ready to propagate its errors."""
-        size = 2**bound.program.n_qubits
+    def check(self, n_qubits: int, n_amplitudes: int) -> None:
+        """Refuse what was not measured of a register of this size."""
+        size, n_errors = 2**n_qubits, len(self.variances)
         if len(self.matrix) != size:
             raise ConfigError(f"A measured M of {size} rows is expected; {len(self.matrix)} were found.")
-        if self.design in {"signed_pairs", "first_column"}:
-            unknown = np.full(1, np.nan)
-            return MeasuredOperator(self.matrix, np.ones((1, size, size)), unknown, Cost())
-        if self.design == "settings":
-            return self._by_vector(bound)
-        response = pair_response(bound.program)
-        if self.variances.shape != (len(response),):
-            raise ConfigError(f"{len(response)} variances of M are expected; shape {self.variances.shape} was found.")
-        return MeasuredOperator(self.matrix, response, self.variances, Cost())
-
-    def _by_vector(self, bound: BoundProgram) -> MeasuredOperator:
-        """The measurement of a rank-one readout."""
-        weight = float(bound.weights[0])
-        row = int(np.argmax(np.abs(np.diagonal(self.matrix))))
-        length = np.sqrt(weight * self.matrix[row, row])
-        vector = np.sign(weight) * self.matrix[row] / length if length > 0.0 else programmed_vector(bound)
-        if self.modes is None or self.modes.shape != (len(self.variances), len(self.matrix)):
-            raise ConfigError(
-                f"A measured vector of {len(self.matrix)} amplitudes with its errors is expected; measure it again."
-            )
-        return vector_operator(bound, vector, self.modes, self.variances, Cost())
+        if self.design == "settings" and (self.modes is None or self.modes.shape != (n_errors, size)):
+            raise ConfigError(f"A measured vector of {size} amplitudes with its errors is expected; measure it again.")
+        n_states = n_amplitudes * (n_amplitudes + 1) // 2
+        if self.design == "pairs" and self.variances.shape != (n_states,):
+            raise ConfigError(f"{n_states} variances of M are expected; shape {self.variances.shape} was found.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists for a model file."""

@@ -17,11 +17,18 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from qiskit_qff.evaluators.protocol import Cost
-from qiskit_qff.evaluators.strategies.operator import measure_operators
-from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
+from qiskit_qff.evaluators.strategies.operator import (
+    MeasuredOperator,
+    measure_operators,
+    pair_response,
+    programmed_vector,
+    vector_operator,
+)
+from qiskit_qff.model.calibrated_operator import CalibratedOperator, Design, Provenance
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.measured import EvaluatorFactory, MeasuredPrediction, evaluators_of, predict_by_operators
 from qiskit_qff.model.metrics import MEV_PER_EV, root_mean_square, six_components
+from qiskit_qff.model.species_model import Register
 from qiskit_qff.structures.frame import Frame
 
 
@@ -45,10 +52,32 @@ def calibrate(
     bounds = [register.bound_program() for register in registers.values()]
     operators = measure_operators(evaluators_of(field, evaluator_for), bounds, shots=provenance.shots)
     changed = {
-        key: replace(register, measured=CalibratedOperator.of(operator, provenance))
+        key: replace(register, measured=calibrated(operator, provenance))
         for (key, register), operator in zip(registers.items(), operators, strict=True)
     }
     return field.with_registers(changed), sum((operator.cost for operator in operators), Cost())
+
+
+def calibrated(measured: MeasuredOperator, provenance: Provenance) -> CalibratedOperator:
+    """A measurement with its origin, in the form that a model file keeps."""
+    design: Design = "pairs" if measured.modes is None else "settings"
+    matrix = 0.5 * (measured.matrix + measured.matrix.T)
+    return CalibratedOperator(matrix, measured.variances, design, provenance, measured.modes)
+
+
+def measured_operator(register: Register) -> MeasuredOperator:
+    """The measurement that a calibrated register holds, ready to propagate its errors."""
+    kept, bound = register.measured, register.bound_program()
+    assert kept is not None  # callers ask for calibrated registers only
+    if kept.design in {"signed_pairs", "first_column"}:
+        return MeasuredOperator(kept.matrix, np.ones((1, *kept.matrix.shape)), np.full(1, np.nan), Cost())
+    if kept.modes is None:
+        return MeasuredOperator(kept.matrix, pair_response(bound.program), kept.variances, Cost())
+    weight = float(bound.weights[0])
+    row = int(np.argmax(np.abs(np.diagonal(kept.matrix))))
+    length = np.sqrt(weight * kept.matrix[row, row])
+    vector = np.sign(weight) * kept.matrix[row] / length if length > 0.0 else programmed_vector(bound)
+    return vector_operator(bound, vector, kept.modes, kept.variances, Cost())
 
 
 def is_calibrated(field: ForceField) -> bool:
@@ -59,9 +88,7 @@ def is_calibrated(field: ForceField) -> bool:
 def calibration_errors(field: ForceField, frames: Sequence[Frame]) -> list[MeasuredPrediction]:
     """Energies, forces and stresses with their standard errors from the uncertainty of the measured M."""
     operators = {
-        key: register.measured.operator(register.bound_program())
-        for key, register in field.registers.items()
-        if register.measured is not None
+        key: measured_operator(register) for key, register in field.registers.items() if register.measured is not None
     }
     return predict_by_operators(field, frames, operators)
 
@@ -74,7 +101,7 @@ def calibration_summary(field: ForceField) -> dict[str, Any]:
         for register in model.registers:
             if register.measured is not None:
                 upper = np.triu_indices(register.n_features + 1)
-                errors = register.measured.operator(register.bound_program()).entry_errors()[upper]
+                errors = measured_operator(register).entry_errors()[upper]
                 deviation = (register.measured.matrix - register.circuit_matrix())[upper]
                 parts.append((register.measured.provenance, errors, deviation))
         if parts:

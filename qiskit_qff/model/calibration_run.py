@@ -34,6 +34,7 @@ from qiskit_qff.evaluators.protocol import ANYWHERE, Cost, Evaluation, Place, Re
 from qiskit_qff.evaluators.strategies.operator import assemble_operator, operator_requests
 from qiskit_qff.evaluators.tiling import joint_rows
 from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
+from qiskit_qff.model.calibration import calibrated
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.quantum_cost import place_registers, two_qubit_depths
 from qiskit_qff.model.species_model import RegisterKey
@@ -459,7 +460,7 @@ def measured_operators(run: Run) -> dict[RegisterKey, CalibratedOperator]:
             job_ids=tuple(ids[number]),
         )
         operator = assemble_operator(register.bound_program(), answers[number])
-        operators[key] = CalibratedOperator.of(operator, origin)
+        operators[key] = calibrated(operator, origin)
     return operators
 
 

@@ -62,7 +62,7 @@ class Register:
         if self.balanced and abs(self.origin() - 0.5 * total) > 1e-6 * abs(total):
             raise ConfigError("the readout of a register is said to be balanced and is not.")
         if self.measured is not None:
-            self.measured.operator(self.bound_program())
+            self.measured.check(self.n_qubits, self.ansatz.n_amplitudes)
 
     @property
     def n_qubits(self) -> int:

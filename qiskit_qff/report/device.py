@@ -15,6 +15,7 @@ from qiskit_qff.array_types import FloatArray
 from qiskit_qff.durable import read_json, write_atomically
 from qiskit_qff.errors import DataError
 from qiskit_qff.evaluators.protocol import Cost
+from qiskit_qff.model.calibration import measured_operator
 from qiskit_qff.model.calibration_run import calibrated_model
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.metrics import MEV_PER_EV, mean_absolute, root_mean_square
@@ -156,7 +157,7 @@ def _calibration_section(name: str, field: ForceField) -> Section:
         exact = np.concatenate([r.circuit_matrix()[part] for (r, _), part in zip(known, above, strict=True)])
         found = np.concatenate([m.matrix[part] for (_, m), part in zip(known, above, strict=True)])
         errors = np.concatenate([
-            m.operator(r.bound_program()).entry_errors()[part] for (r, m), part in zip(known, above, strict=True)
+            measured_operator(r).entry_errors()[part] for (r, _), part in zip(known, above, strict=True)
         ])  # fmt: skip
         symbol, origin = chemical_symbols[model.number], known[0][1].provenance
         groups[symbol] = exact, found, errors
