@@ -35,9 +35,8 @@ def lines():
         "",
         (
             "The model of `qff train DATA` with nothing else said, which holds a fifth of the frames given out again; "
-            "several draws: mean, lowest and highest. Training times are upper bounds, on two cores with other work "
-            "beside (47 s and 960 MiB for lips83 on idle ones); the first run after an installation, here the first "
-            "row, also compiles kernels for about a minute. `benchmarks/default_model.py`"
+            "several draws: mean, lowest and highest. Training is timed on two cores, from the command to its end; the "
+            "first run after an installation also compiles kernels, for about a minute. `benchmarks/default_model.py`"
         ),
     ]
     step = json.loads((RESULTS / "md_step.json").read_text())

@@ -1,5 +1,6 @@
 """``qff calibrate``: measure a model's operators on a backend once; dynamics then runs on what was measured."""
 
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 
 MOST_ATOMS = 10_000
 """Largest frame whose standard errors are told: beyond it they take longer than many steps of dynamics."""
-_EXISTS = "{} exists; choose another --out, a calibration is never overwritten."
+
+
+def _taken(out: Path) -> ConfigError:
+    """The error for an output file that is there."""
+    return ConfigError(f"{out} exists; choose another --out, a calibration is never overwritten.")
 
 
 def calibrate(
@@ -36,7 +41,11 @@ def calibrate(
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="RUN", help="Measure nothing: take what a run of hardware/ or --run holds."),
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Use the results in this run directory (from --run or hardware/) instead of measuring.",
+        ),
     ] = None,
     run: Annotated[
         Path | None,
@@ -62,7 +71,7 @@ def calibrate(
     output = Output(as_json=json)
     _check_sources(model, backend=backend, source=source, run=run, dry_run=dry_run)
     if out.exists():
-        raise ConfigError(_EXISTS.format(out))
+        raise _taken(out)
     if not out.parent.is_dir():
         raise ConfigError(f"{out.parent} is no directory; make it first, or choose another --out.")
     if source is not None:
@@ -154,7 +163,7 @@ def _finish(field: "ForceField", out: Path, extra: dict[str, Any], output: Outpu
     try:
         field.save(out, replace=False)
     except FileExistsError:
-        raise ConfigError(_EXISTS.format(out)) from None
+        raise _taken(out) from None
     output.say(parameters_in_words(field.n_trainable))
     summary = calibration_summary(field)
     print_calibration(summary, output)
@@ -217,6 +226,7 @@ def calibration_note(field: "ForceField", frame: "Frame") -> tuple[str, dict[str
         + (", dynamical decoupling" if entry["dynamical_decoupling"] else "")
         for entry in summary.values()
     }
-    error = known.get("force_std_mev_per_ang")
-    precision = "" if error is None else f"; standard error of the first frame's forces {error:.4g} meV/Å (rms)"
+    error: Any = known.get("force_std_mev_per_ang")
+    told = "unknown" if error is None or not math.isfinite(error) else f"{error:.4g} meV/Å (rms)"
+    precision = "" if error is None else f"; standard error of the first frame's forces: {told}"
     return f"calibrated model ({', '.join(summary)}): {'; '.join(sorted(origins))}{precision}", known

@@ -80,8 +80,8 @@ class RunOptions:
         bool | None,
         typer.Option(
             "--fence/--no-fence",
-            help="Soft walls around the training data, not felt inside; default: on if the model file has the range of "
-            "its training data.",
+            help="Restraint that keeps atoms within the training data, zero inside it; default: on if the model file "
+            "has the range of its training data.",
         ),
     ] = None
     seed: SeedOption = 0
@@ -113,7 +113,8 @@ class RunOptions:
         """The settings of a run that begins with a structure."""
         from qiskit_qff.simulation.settings import MDSettings, default_timestep
 
-        chosen = {field.name: getattr(self, field.name) for field in fields(MDSettings) if hasattr(self, field.name)}
+        own = {"to_temperature_k", "keep_velocities"}  # of qff md alone
+        chosen = {field.name: getattr(self, field.name) for field in fields(MDSettings) if field.name not in own}
         if self.timestep_fs is None:
             chosen["timestep_fs"] = default_timestep(start.numbers.tolist())
         return MDSettings(**chosen, to_temperature_k=to_temperature_k, keep_velocities=keep_velocities)
@@ -128,7 +129,10 @@ class RunOptions:
             return FencedForceField.of(field) if self.fence else field
         potential = within_walls(field)
         if potential is field:
-            output.note("no walls around the training data: the model file is from before them")
+            output.note(
+                "no restraint: this older model file does not hold the range of its training data; train again to "
+                "have one"
+            )
         return potential
 
 
@@ -236,8 +240,8 @@ def _warn_of_volume(field: "ForceField", start: "Frame", pressure_gpa: float, ou
         else "Trust that volume if the training data hold several, or train on stresses (--stress-scale)"
     )
     output.note(
-        f"this model was fitted {fitted}; by it the pressure here is {pressure:+.2g} GPa with atoms at rest, and npt "
-        f"changes the volume until, heat included, it is {pressure_gpa:g} GPa. {advice}"
+        f"this model was fitted {fitted}; for this cell it gives {pressure:+.2g} GPa with atoms at rest, and npt "
+        f"changes the volume until the pressure, thermal motion included, is {pressure_gpa:g} GPa. {advice}"
     )
 
 

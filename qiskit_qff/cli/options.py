@@ -60,7 +60,12 @@ GradeLimitOption = Annotated[
     float | None,
     typer.Option("--grade-limit", help="Largest extrapolation grade, 1 at the edge of the training data; default 1.2."),
 ]
-MitigationOption = Annotated[str, typer.Option("--mitigation", help="Error mitigation preset; not used by exact.")]
+MitigationOption = Annotated[
+    str,
+    typer.Option(
+        "--mitigation", help="Error mitigation, for example none or readout; exact and statevector take none alone."
+    ),
+]
 DecouplingOption = Annotated[
     bool,
     typer.Option(

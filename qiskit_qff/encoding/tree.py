@@ -102,8 +102,8 @@ def tied_gates(n_amplitudes: int) -> list[tuple[int, FloatArray]]:
 def loader_circuit(n_amplitudes: int, *, name: str = "phi") -> QuantumCircuit:
     """Circuit that prepares ``sum_j x_j |j>`` over the first ``n_amplitudes`` basis states from |0...0>.
 
-    Every RY gate has a parameter of its own, so the circuit is transpiled once for all states, and every derivative
-    follows from the two-term parameter shift. Parameter ``name[g]`` is the g-th of :func:`loader_angles`.
+    Every RY gate has a parameter of its own, so the circuit is transpiled once for all states.
+    Parameter ``name[g]`` is the g-th of :func:`loader_angles`.
     """
     masks = tree_masks(n_amplitudes)
     angles = iter(ParameterVector(name, sum(map(len, masks))))

@@ -91,7 +91,7 @@ class Place:
 
 
 ANYWHERE = Place()
-"""On qubits that nobody chose, beside all other registers."""
+"""Default placement: qubits not chosen, all registers in one circuit."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from qiskit_qff.labelling.reference import Reference, reference
-from qiskit_qff.model.config import Section, TrainConfig, parse_section, read_yaml
+from qiskit_qff.model.config import Section, TrainConfig, parse_section, read_yaml, without_removed
 from qiskit_qff.structures.reading import is_shipped
 
 
@@ -135,6 +135,8 @@ def load_learn_config(path: Path, *, calculator: str | None = None) -> LearnConf
     content = read_yaml(path)
     if calculator is not None and isinstance(content, dict) and isinstance(content.setdefault("label", {}), dict):
         content["label"]["calculator"] = calculator
+    if isinstance(content, dict) and isinstance(content.get("train"), dict):
+        content["train"] = without_removed(content["train"], where=f"{path}, train")
     config = parse_section(LearnConfig, content, where=str(path))
     base = path.absolute().parent
     label, md = config.label, config.md

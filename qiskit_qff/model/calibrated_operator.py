@@ -86,7 +86,10 @@ class CalibratedOperator:
         if len(self.matrix) != size:
             raise ConfigError(f"A measured M of {size} rows is expected; {len(self.matrix)} were found.")
         if self.design == "settings" and (self.modes is None or self.modes.shape != (n_errors, size)):
-            raise ConfigError(f"A measured vector of {size} amplitudes with its errors is expected; measure it again.")
+            raise ConfigError(
+                f"The calibration in this model file is incomplete: {size} amplitudes with their errors are expected. "
+                "Calibrate again."
+            )
         n_states = n_amplitudes * (n_amplitudes + 1) // 2
         if self.design == "pairs" and self.variances.shape != (n_states,):
             raise ConfigError(f"{n_states} variances of M are expected; shape {self.variances.shape} was found.")

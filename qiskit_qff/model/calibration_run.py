@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from qiskit.primitives import StatevectorEstimator
 
 from qiskit_qff.durable import SUFFIX, Journal, atomic_file, read_arrays, read_journal, read_json, write_atomically
@@ -33,6 +33,7 @@ from qiskit_qff.evaluators.primitive import PrimitiveEvaluator, read_row, sets_p
 from qiskit_qff.evaluators.protocol import ANYWHERE, Cost, Evaluation, Place, Request, TimingModel
 from qiskit_qff.evaluators.strategies.operator import assemble_operator, operator_requests
 from qiskit_qff.evaluators.tiling import joint_rows
+from qiskit_qff.evaluators.z_strings import RESULT_ARRAYS
 from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
 from qiskit_qff.model.calibration import calibrated
 from qiskit_qff.model.force_field import ForceField
@@ -41,6 +42,8 @@ from qiskit_qff.model.species_model import RegisterKey
 
 MOST_SETS = 300
 """Most joint circuits times parameter sets of a job."""
+FORMAT = 5
+"""Version of the run directory; older ones hold other results."""
 _LOST = {"ERROR", "CANCELLED"}
 """States from which a job does not come back."""
 
@@ -84,8 +87,8 @@ class Plan(BaseModel):
     """What ``run.json`` holds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    format: Literal[5]
-    """Version of the run directory; older ones hold raw results."""
+    format: int
+    """Version of the run directory."""
     run_id: str
     """Tag of all its jobs on the server."""
     model_sha256: str
@@ -206,7 +209,7 @@ def planned_run(model: Path, directory: Path, settings: Settings, say: Say) -> R
     (directory / "results").mkdir(parents=True, exist_ok=True)
     write_atomically(copy, content)
     plan = Plan(
-        format=5,
+        format=FORMAT,
         run_id=f"qff-{uuid.uuid4().hex[:12]}",
         model_sha256=hashlib.sha256(content).hexdigest(),
         settings=settings,
@@ -227,17 +230,24 @@ def load_run(directory: Path) -> Run:
             f"{directory} holds no run (run.json is missing); start one with qff calibrate or hardware.submit MODEL."
         )
     try:
-        plan = Plan.model_validate(read_json(path))
+        content = read_json(path)
+        if (found := content.get("format")) != FORMAT:
+            raise ConfigError(
+                f"{directory} is a run of format {found}; this version reads format {FORMAT}. Use the version of "
+                "qiskit_qff that wrote it."
+            )
+        plan = Plan.model_validate(content)
         if not model.exists() or hashlib.sha256(model.read_bytes()).hexdigest() != plan.model_sha256:
             raise ConfigError(f"{model} is not the model that was submitted; restore the original.")
         run = Run(directory, plan, ForceField.load(model))
         for job in run.jobs:
             run.rows(job)
-    except (KeyError, IndexError, ValueError) as error:
-        raise ConfigError(
-            f"{path} is damaged or of another version ({type(error).__name__}: {error}); restore it from a copy, or "
-            "start a new run."
-        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"{path} is damaged ({place}: {first['msg']}); restore it from a copy.") from error
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise ConfigError(f"{path} is damaged ({error}); restore it from a copy.") from error
     return run
 
 
@@ -329,12 +339,28 @@ class RuntimeServer:
             if status != "DONE":
                 return None
             results = remote.result()
+        # As they came, before they are read: they are paid, and the service does not keep them for ever.
+        raw = self._run.result_path(job).with_suffix(".raw.npz")
+        with atomic_file(raw) as stream:
+            found = (
+                (f"{n}_{name}", getattr(one.data, name, None))
+                for n, one in enumerate(results)
+                for name in RESULT_ARRAYS
+            )
+            arrays = {name: np.asarray(values) for name, values in found if values is not None}
+            np.savez(stream, **arrays)  # type: ignore[arg-type]
         shots = self._run.plan.settings.shots
-        return [
-            Evaluation(values, covariances, Cost(len(values), len(values) * shots))
-            for row, item in zip(self._run.rows(job), results, strict=True)
-            for values, covariances in read_row(item.data, row, shots)
-        ]
+        try:
+            return [
+                Evaluation(values, covariances, Cost(len(values), len(values) * shots))
+                for row, item in zip(self._run.rows(job), results, strict=True)
+                for values, covariances in read_row(item.data, row, shots)
+            ]
+        except BackendError as error:
+            raise BackendError(
+                f"{error} The job is done and paid: its raw results are kept in {raw}; to measure these registers "
+                "otherwise, start a new run with another --mitigation."
+            ) from error
 
 
 # --- sending and fetching ---------------------------------------------------------------------------------------------

@@ -99,22 +99,48 @@ SplitName = Literal["random", "block", "balanced", "none"]
 START_WORDS = ("scratch", "exact")
 """Values of ``estimator.start`` that are no path of a model file."""
 
-REMOVED = {
-    "descriptor.angular": "always powers of (1 ± cos θ)/2",
-    "descriptor.bonds": "always on",
-    "descriptor.n_narrow": "always 14",
-    "descriptor.n_broad": "always 6",
-    "descriptor.powers": "always 1, 2, 4, 6, 9 and 12",
-    "descriptor.max_pool": "always 8000",
-    "descriptor.max_products": "always 2500",
-    "compression": "always forward selection on up to 100 frames, then 30 random restarts of the swap search",
-    "loss.force_noise_mev_per_ang": "lower the element's weight in loss.element_weights instead",
-    "loss.remove_net_force": "always on",
-    "optimizer": "always the best of 3 starts of at most 300 steps",
-    "estimator.slope_shots": "gradients and losses are measured together, with estimator.shots",
-    "estimator.candidates": "one random start is enough",
+REMOVED: dict[str, tuple[str, Any]] = {
+    "descriptor.angular": ("powers of (1 ± cos θ)/2", "powers"),
+    "descriptor.bonds": ("on", True),
+    "descriptor.n_narrow": ("14", 14),
+    "descriptor.n_broad": ("6", 6),
+    "descriptor.powers": ("1, 2, 4, 6, 9 and 12", [1.0, 2.0, 4.0, 6.0, 9.0, 12.0]),
+    "descriptor.max_pool": ("8000", 8000),
+    "descriptor.max_products": ("2500", 2500),
+    "compression.method": ("forward selection", None),
+    "compression.selection_frames": ("at most 100 frames", 100),
+    "compression.search_rounds": ("30 restarts of the swap search", 30),
+    "compression.search_seed": ("the same, so that the same data give the same channels", 0),
+    "compression.decorrelate": ("on", True),
+    "compression.feature_norm": ("0.03", 0.03),
+    "loss.force_noise_mev_per_ang": ("none; lower the element's weight in loss.element_weights instead", None),
+    "loss.remove_net_force": ("on", True),
+    "optimizer.restarts": ("the best of 3 starts", 3),
+    "optimizer.max_iterations": ("at most 300 steps", 300),
+    "optimizer.tolerance": ("1e-6", 1e-6),
+    "estimator.slope_shots": ("those of estimator.shots, gradients and losses together", None),
+    "estimator.candidates": ("one random start", 1),
 }
-"""Settings of earlier versions, and what holds now."""
+"""Settings of earlier versions: what holds now, in words and as the value that files may still have."""
+
+
+def without_removed(data: dict[str, Any], *, where: str) -> dict[str, Any]:
+    """The configuration of an earlier version without settings that became constants.
+
+    Raises:
+        ConfigError: If one of them had another value than holds now.
+    """
+    kept = {name: dict(section) if isinstance(section, dict) else section for name, section in data.items()}
+    wrong = []
+    for name, (words, constant) in REMOVED.items():
+        section, _, key = name.partition(".")
+        values = kept.get(section)
+        if isinstance(values, dict) and key in values and values.pop(key) != constant:
+            wrong.append(f"'{name}' is no longer a setting; it is always {words}. Delete it")
+    if wrong:
+        raise ConfigError(f"{where}: {'; '.join(wrong)}.")
+    return {name: section for name, section in kept.items() if name in TrainConfig.model_fields or section != {}}
+
 
 SectionType = TypeVar("SectionType", bound="Section")
 
@@ -343,7 +369,8 @@ def read_yaml(path: str | Path) -> Any:
 
 def parse_config(data: Any, *, where: str, options: Mapping[str, str] | None = None) -> TrainConfig:
     """Check a configuration that is already a mapping."""
-    return parse_section(TrainConfig, data, where=where, options=options)
+    kept = without_removed(data, where=where) if isinstance(data, dict) else data
+    return parse_section(TrainConfig, kept, where=where, options=options)
 
 
 def parse_section(
@@ -377,8 +404,6 @@ def _explain(root: type[BaseModel], item: Any, options: Mapping[str, str]) -> st
     if kind != "extra_forbidden":
         message = item["msg"].removeprefix("Value error, ")
         return f"{options.get(name, name)}: {message} (given: {reprlib.repr(item['input'])})"
-    if (old := name.removeprefix("train.")) in REMOVED:
-        return f"'{name}' was removed: {REMOVED[old]}; delete it"
     known = _keys_of(root, place[:-1])
     near = difflib.get_close_matches(str(place[-1]), known, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"

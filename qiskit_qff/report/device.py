@@ -1,8 +1,9 @@
 """What a device measured: forces beside the exact ones (``device.json``), and the operators of calibrated models."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,8 @@ def write_device_forces(directory: Path, measured: Sequence[DeviceForces], *, te
     write_atomically(directory / DEVICE, json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n")
 
 
-def device_part(told: Mapping[str, Any], directory: Path) -> Part:
-    """Table and figures of measured forces."""
+def device_part(told: Mapping[str, Any], directory: Path) -> Callable[[], Part]:
+    """Table and figures of measured forces: read here, drawn by what is returned."""
     if (told["format"], told["version"]) != (FORMAT, FORMAT_VERSION):
         raise DataError(
             f"{directory / DEVICE}: {told['format']} of version {told['version']} can't be read. Upgrade qiskit_qff."
@@ -99,10 +100,15 @@ def device_part(told: Mapping[str, Any], directory: Path) -> Part:
         )
         for entry in told["measurements"]
     ]
+    return partial(_device_page, measured, tuple(map(str, told["text"])))
+
+
+def _device_page(measured: Sequence[DeviceForces], text: tuple[str, ...]) -> Part:
+    """Measured forces, drawn."""
     first, last = measured[0], measured[-1]
     caption = "How far measured force components are off the exact ones, with the reported standard errors as bars."
     alt = f"{caption} Mean absolute deviation {first.mae:.0f} meV/Å for {first.name}, {last.mae:.0f} for {last.name}."
-    title, data = "Forces on a noisy device", {"text": tuple(map(str, told["text"])), "measured": measured}
+    title, data = "Forces on a noisy device", {"text": text, "measured": measured}
     panel = Panel("device_parity", caption, alt, device_figure(measured))
     return Part("device", title, (Section(title, "device.html", data, (panel,)),))
 

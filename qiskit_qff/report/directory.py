@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def read_run(directory: Path) -> list[Part]:
     for name, (part, remedy) in _PARTS.items():
         if (path := directory / name).is_file():
             with reading(path, remedy=remedy):
-                found.append(part(read_json(path), directory))
+                draw = part(read_json(path), directory)
+            found.append(draw())  # outside: an error in a figure is no damage to the file
     found += [analysis_part(directory), calibration_part(directory)]
     found += [_labels_part(path) for path in _labelled_files(directory)]
     found += [md_part(directory), md_part(directory / "md")]  # such as the dynamics of qff demo
@@ -72,11 +74,16 @@ def write_report(directory: Path, page: Path, *, figures: Path | None = None) ->
             save(panel.figure, figures / f"{panel.name}.png")
 
 
-def _evaluation_part(told: Mapping[str, Any], directory: Path) -> Part:
+def _evaluation_part(told: Mapping[str, Any], directory: Path) -> Callable[[], Part]:
     """Errors on a labelled set, and what a backend did if one was used."""
     metrics = {"all": Metrics.from_dict(told)}
     if "unseen" in told:
         metrics[NOT_IN_TRAINING] = Metrics.from_dict(told["unseen"])
+    return partial(_evaluation_page, told, metrics, directory)
+
+
+def _evaluation_page(told: Mapping[str, Any], metrics: Mapping[str, Metrics], directory: Path) -> Part:
+    """The same, drawn."""
     name, seen = str(told.get("data", "all")), told.get("n_frames_seen_in_training")
     noise = [(words, told[key]) for key, words in _NOISE.items() if told.get(key) is not None]
     record = Record.read(directory)
@@ -105,7 +112,7 @@ def _evaluation_part(told: Mapping[str, Any], directory: Path) -> Part:
     )
 
 
-def _baselines_part(told: Mapping[str, Any], _directory: Path) -> Part:
+def _baselines_part(told: Mapping[str, Any], _directory: Path) -> Callable[[], Part]:
     """Classical models beside the quantum one."""
     rows = [
         (
@@ -126,24 +133,25 @@ def _baselines_part(told: Mapping[str, Any], _directory: Path) -> Part:
     }
     section = Section("Baselines", "baselines.html", data)
     footer = f"Baselines: qiskit_qff {told['version']}; seed {told['seed']}."
-    return Part("baselines", "Classical baselines", (section,), footer=footer)
+    return partial(Part, "baselines", "Classical baselines", (section,), footer=footer)
 
 
-def _learning_part(told: Mapping[str, Any], _directory: Path) -> Part:
+def _learning_part(told: Mapping[str, Any], _directory: Path) -> Callable[[], Part]:
     """Rounds, dynamics and errors of active learning that came to its end."""
     rounds = tuple(RoundRecord.from_dict(record) for record in told["rounds"])
     held_out = [None if errors is None else Metrics.from_dict(errors) for errors in told["held_out"]]
     state = f"It ended because: {REASONS[told['reason']]}."
-    return learning_page(rounds, held_out, labels=f"labels by {told['calculator']} ({told['level']})", state=state)
+    labels = f"labels by {told['calculator']} ({told['level']})"
+    return partial(learning_page, rounds, held_out, labels=labels, state=state)
 
 
-_PARTS: dict[str, tuple[Callable[[Any, Path], Part], str]] = {
+_PARTS: dict[str, tuple[Callable[[Any, Path], Callable[[], Part]], str]] = {
     "learn.json": (_learning_part, "The same qff learn command writes it again."),
     EVALUATION: (_evaluation_part, "Evaluate again."),
     BASELINES: (_baselines_part, "Run qff baseline again."),
     DEVICE: (device_part, "Delete it to do without its figures."),
 }
-"""What files of verbs become, and what to do about one that is damaged."""
+"""How the file of a verb is read, which gives what draws its part, and what to do about one that is damaged."""
 
 
 def learning_page(

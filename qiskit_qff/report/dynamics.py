@@ -56,7 +56,7 @@ def md_part(directory: Path) -> Part | None:
         if settings and settings.get("ensemble") != "nve":
             ends = (settings["temperature_k"], settings.get("to_temperature_k") or settings["temperature_k"])
             target = np.interp(log["step"], [0, settings.get("ramp_steps") or settings["steps"]], ends)
-        figure = md_figure(log, n_atoms=1 if first is None else first.n_atoms, target_k=target)
+    figure = md_figure(log, n_atoms=1 if first is None else first.n_atoms, target_k=target)
     caption = "Temperature, energies, the quantity that the ensemble conserves, and pressure along the run."
     alt = f"{caption} Mean temperature {log['temperature_k'].mean():.0f} K."
     panels = [Panel("md", caption, alt, figure)]
@@ -79,12 +79,12 @@ def analysis_part(directory: Path) -> Part | None:
         return None
     with reading(path, remedy="Run qff analyse again."):
         told = read_json(path)
-        if "trajectories" not in told:
-            one = analysis_section("Structure and transport", Analysis.read(directory, told))
-            return Part("analysis", title, (one,))
-        several = [(one["name"], Analysis.read(directory / one["name"], one)) for one in told["trajectories"]]
-        sections = [analysis_section(name, found) for name, found in several]
-        return Part("analysis", title, (_activation_section(told), *sections))
+        several = "trajectories" in told
+        places = {one["name"]: (directory / one["name"], one) for one in told["trajectories"]} if several else {}
+        places = places or {"Structure and transport": (directory, told)}
+        found = {name: Analysis.read(*place) for name, place in places.items()}
+    sections = [analysis_section(name, one) for name, one in found.items()]
+    return Part("analysis", title, (*([_activation_section(told)] if several else []), *sections))
 
 
 def analysis_section(title: str, found: Analysis) -> Section:

@@ -121,7 +121,7 @@ def reading(path: Path, *, remedy: str) -> Iterator[None]:
     """Content that is not what the writer of a file would write becomes an error that names the file."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
         raise DataError(f"{path}: damaged or edited ({error}). {remedy}") from error
 
 

@@ -142,8 +142,8 @@ def run_dynamics(
         raise DataError("npt needs a structure that is periodic in all three directions; use nvt or nve.")
     path = directory / CHECKPOINT
     checkpoint = read_checkpoint(path) if path.exists() else None
-    begin = time.perf_counter()
     run = _Run(atoms, potential, settings, identity=_identity(atoms, settings, model_digest), watch=extrapolation)
+    begin = time.perf_counter()
     try:
         run.begin(directory, checkpoint)
         first_step = run.step

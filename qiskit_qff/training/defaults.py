@@ -187,9 +187,10 @@ def _first_within(choices: Sequence[PoolSettings], n_species: int) -> PoolSettin
         size = n_species * settings.n_channels(n_species)
         if size <= MAX_POOL:
             return settings
-    fewer = "n_radial or " if settings.n_radial > 2 else ""
+    lower = [name for name, least in (("n_radial", 2), ("l_max", 0)) if getattr(settings, name) > least]
+    remedy = f"Lower {' or '.join(lower)}." if lower else "These are too many elements for one model."
     raise ConfigError(
         f"descriptor: {n_species} elements make a pool of at least {size:,} channels (n_radial {settings.n_radial}, "
         f"l_max {settings.l_max}; its Gram matrix takes {8 * size**2 / 1e9:.1f} GB), more than {MAX_POOL:,}. "
-        f"Lower {fewer}l_max."
+        f"{remedy}"
     )

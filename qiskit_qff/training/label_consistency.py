@@ -363,5 +363,5 @@ def _named(factor: Factor, relation: str, guesses: dict[str, float], negative: s
     near = sorted((name for name in apart if apart[name] < np.log(NEAR)), key=lambda name: apart[name])
     causes = [negative] if factor.value < 0.0 else []
     if not SMALLEST < size < LARGEST:
-        causes.append(" or ".join(near[:2]) or "units that don't belong together, though no usual pair of them")
+        causes.append(" or ".join(near[:2]) or "different units, though no common pair of units has this ratio")
     return f"{relation} {factor} times what the forces predict; this looks like {', and '.join(causes)}"

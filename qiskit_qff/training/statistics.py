@@ -345,7 +345,11 @@ def _add_energies(sums: _PoolSums, frames: Sequence[Frame], progress: Progress) 
         for begin in range(0, len(frames), BLOCK):
             block = frames[begin : begin + BLOCK]
             rows, labels = np.zeros((len(block), len(sums.equations.moment))), np.empty(len(block))
-            for k, (kinds, values) in enumerate(executor.map(evaluate, block)):
+            # A few frames ahead, not the whole block: channels of a large frame take tens of MiB.
+            few = 2 * n_threads()
+            parts = (executor.map(evaluate, block[start : start + few]) for start in range(0, len(block), few))
+            ahead = itertools.chain.from_iterable(parts)
+            for k, (kinds, values) in enumerate(ahead):
                 progress("energies", begin + k, len(frames))
                 sums.moments.add(kinds, values)
                 for s in range(len(sums.species)):

@@ -78,7 +78,7 @@ def test_npt_tells_what_its_volume_rests_on(workplace, tmp_path, qff):
     for ensemble, told in (("npt", True), ("nvt", False)):
         out = tmp_path / ensemble
         _, errors = qff(*command(workplace, out, ensemble=ensemble, steps=2))
-        assert (f"by it the pressure here is {pressure:+.2g} GPa" in errors) == told
+        assert (f"for this cell it gives {pressure:+.2g} GPa" in errors) == told
 
 
 def test_analyse_reads_the_trajectory(workplace, tmp_path, qff):

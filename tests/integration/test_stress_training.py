@@ -43,8 +43,8 @@ def test_npt_and_training_say_which_models_know_stresses(trained, fitted, tmp_pa
     write(structure, read(trained / "data.extxyz", "0"))
     options = ["--temperature", 30, "--steps", 2, "--timestep", 1, "--ensemble", "npt"]
     for model, told, other in (
-        (fitted, "this model was fitted to stresses, too; by it the pressure here is", "not to stresses"),
-        (trained / "run", "fitted to energies and forces, not to stresses; by it the pressure here is", "too"),
+        (fitted, "this model was fitted to stresses, too; for this cell it gives", "not to stresses"),
+        (trained / "run", "fitted to energies and forces, not to stresses; for this cell it gives", "too"),
     ):
         for verb in ("md", "lammps"):
             _, errors = qff(verb, model, structure, *options, "--out", tmp_path / f"{model.parent.name}-{verb}")

@@ -25,7 +25,7 @@ _SAME_DATA = 1e-6
 _SAME_ANGLES = 1e-7
 """Largest difference in radians between an angle asked for and the one in the journal."""
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
-"""What an entry raises that no version of this module wrote."""
+"""Exceptions that a damaged journal entry can raise."""
 
 
 class MeasuredAnswers:

@@ -70,7 +70,7 @@ def test_shipped_sets_are_checked_and_good(name) -> None:
         ({"forces": BOHR / HARTREE}, "forces in Hartree/bohr"),
         ({"forces": -BOHR / HARTREE}, "gradients instead of forces), and forces in Hartree/bohr"),
         ({"energy": 1 / HARTREE, "forces": BOHR / HARTREE}, "energies in Hartree and forces in Hartree/bohr"),
-        ({"energy": 5.0}, "no usual pair"),
+        ({"energy": 5.0}, "no common pair of units"),
         ({"energy": 96.485, "forces": 964.85}, "energies in kJ/mol and forces in kJ/mol/nm"),
     ],
 )
