@@ -139,7 +139,8 @@ def without_removed(data: dict[str, Any], *, where: str) -> dict[str, Any]:
             wrong.append(f"'{name}' is no longer a setting; it is always {words}. Delete it")
     if wrong:
         raise ConfigError(f"{where}: {'; '.join(wrong)}.")
-    return {name: section for name, section in kept.items() if name in TrainConfig.model_fields or section != {}}
+    emptied = {name.partition(".")[0] for name in REMOVED} - TrainConfig.model_fields.keys()
+    return {name: section for name, section in kept.items() if name not in emptied or section}
 
 
 SectionType = TypeVar("SectionType", bound="Section")
