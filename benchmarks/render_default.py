@@ -45,8 +45,8 @@ def lines():
         f"{step['calculator_ms']:.2f} ms on one core ({step['ase_ms']:.2f} inside ASE). At the same cutoff of "
         f"{step['cutoff_ang']:g} Å, in the same run, LAMMPS takes {step['snap_over_calculator']:.1f} times as long "
         f"with `pair_style snap`, 2J = 6, and {step['pod_over_calculator']:.1f} times with `pair_style pod` of "
-        f"{step['pod_coefficients']} coefficients, fitted by `fitpod`; shortest of {step['repeats']} repeats on busy "
-        "cores. `benchmarks/speed/md_step.py`"
+        f"{step['pod_coefficients']} coefficients, fitted by `fitpod`; shortest of {step['repeats']} repeats. "
+        "`benchmarks/speed/md_step.py`"
     )
     return found
 
