@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from qiskit_qff.circuit.ansatz import register_ansatz
     from qiskit_qff.errors import QFFError
     from qiskit_qff.model.config import TrainConfig, load_config
     from qiskit_qff.model.force_field import ForceField
@@ -31,6 +32,7 @@ __all__ = [
     "load_config",
     "read_frames",
     "read_shipped",
+    "register_ansatz",
     "train",
 ]
 
@@ -43,6 +45,7 @@ _HOMES = {
     "load_config": "qiskit_qff.model.config",
     "read_frames": "qiskit_qff.structures.reading",
     "read_shipped": "qiskit_qff.structures.reading",
+    "register_ansatz": "qiskit_qff.circuit.ansatz",
     "train": "qiskit_qff.training.pipeline",
 }
 

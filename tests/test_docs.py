@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from documentation import Reader, captured
 
+from qiskit_qff.circuit import ansatz
 from qiskit_qff.cli.main import run
 from qiskit_qff.structures.reading import read_frames
 
@@ -86,6 +87,14 @@ def test_properties(tmp_path) -> None:
     assert reader.follow(TUTORIALS / "properties.md") == 8
     relaxed = reader.names["relaxed"]
     assert relaxed["model"].get_volume() == pytest.approx(relaxed["EMT"].get_volume(), rel=0.01)
+
+
+@pytest.mark.slow
+def test_own_ansatz(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(ansatz, "FAMILIES", dict(ansatz.FAMILIES))
+    reader = Reader(tmp_path)
+    assert reader.follow(TUTORIALS / "own_ansatz.md") == 3
+    assert reader.names["field"].models[0].registers[0].ansatz.family == "ring"
 
 
 @pytest.mark.slow

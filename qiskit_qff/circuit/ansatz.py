@@ -1,6 +1,6 @@
 r"""Ansatz families: which shallow circuit stands between the encoded environment and its readout.
 
-A family is a function that draws a circuit, its entry in :data:`FAMILIES` makes it a choice. All else follows from the
+A family is a function that draws a circuit, and :func:`register_ansatz` makes one a choice. All else follows from the
 circuit: matrices, derivatives, parameter counts, what a device runs.
 
 ``ry_tree``
@@ -12,6 +12,8 @@ circuit: matrices, derivatives, parameter counts, what a device runs.
 ``brickwork_rzz``
     The same with RZZ(θ) instead of CZ, ``layers (n - 1)`` angles more; U is complex and the operator is
     :math:`\mathrm{Re}\,U^\dagger O U`.
+``real_amplitudes``, ``efficient_su2``, ``excitation_preserving``
+    Those of :mod:`qiskit.circuit.library` with ``layers`` repetitions, entangled along a line.
 
 A circuit is measured in one setting: the energy operator of a register is :math:`M = U^\dagger(\theta)\, O\, U(\theta)`
 with :math:`O = \sum_k w_k\, \mathrm{diag}(r_k)`. Readout ``rank_one`` is the projector on the first basis state,
@@ -20,15 +22,17 @@ with :math:`O = \sum_k w_k\, \mathrm{diag}(r_k)`. Readout ``rank_one`` is the pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from importlib.metadata import entry_points
 from itertools import combinations
 from typing import Protocol
 
 import numpy as np
-from qiskit import QuantumCircuit
+from qiskit import QuantumCircuit, transpile
 from qiskit.circuit import ParameterExpression, ParameterVector
+from qiskit.circuit.library import efficient_su2, excitation_preserving, real_amplitudes
 from qiskit.quantum_info import SparsePauliOp
 
 from qiskit_qff.array_types import FloatArray, IntArray
@@ -102,11 +106,44 @@ class Ansatz(Protocol):
     """Draws U(θ) on the smallest register that holds the amplitudes."""
 
     def __call__(self, n_amplitudes: int, layers: int) -> QuantumCircuit:
-        """Circuit without measurement, of gates that :mod:`qiskit_qff.circuit.compiled` knows.
+        """Circuit of ``ceil(log2(n_amplitudes))`` qubits without measurement, of any gates of Qiskit.
 
         Its ``parameters``, in Qiskit's order, are θ; angles of gates are affine functions of them.
         """
         ...  # pragma: no cover
+
+
+def register_ansatz(name: str, ansatz: Ansatz) -> None:
+    """Make a circuit of your own a choice of ``circuit.family``, in configurations and in model files.
+
+    A package can also name it as an entry point of the group ``qiskit_qff.ansatz``; it is then found by itself, from
+    the command line too.
+
+    Args:
+        name: What configurations and model files call it.
+
+    Raises:
+        ConfigError: If the name belongs to another ansatz.
+    """
+    if FAMILIES.setdefault(name, ansatz) is not ansatz:
+        raise ConfigError(f"The ansatz '{name}' exists already; choose another name.")
+
+
+def find_ansatz(name: str) -> Ansatz:
+    """The ansatz of a name.
+
+    Raises:
+        ConfigError: If nobody has registered it.
+    """
+    if name not in FAMILIES:
+        found = entry_points(group="qiskit_qff.ansatz", name=name)
+        if not found:
+            raise ConfigError(
+                f"Unknown ansatz family '{name}'; choose one of {', '.join(FAMILIES)}, or register your own with "
+                "qiskit_qff.register_ansatz or as an entry point of the group 'qiskit_qff.ansatz'."
+            )
+        register_ansatz(name, next(iter(found)).load())
+    return FAMILIES[name]
 
 
 @dataclass(frozen=True)
@@ -114,7 +151,7 @@ class AnsatzSpec:
     """Choice of an ansatz family, its readout and its size."""
 
     family: str
-    """Gate layout, a key of :data:`FAMILIES`."""
+    """Name of an ansatz, see :func:`find_ansatz`."""
     readout: str
     """What is measured, ``rank_one`` or ``z_diagonal``."""
     n_amplitudes: int
@@ -126,9 +163,9 @@ class AnsatzSpec:
 
     def __post_init__(self) -> None:
         """Check the choice."""
-        for name, value, known in (("ansatz family", self.family, FAMILIES), ("readout", self.readout, READOUTS)):
-            if value not in known:
-                raise ConfigError(f"Unknown {name} '{value}'; choose one of {', '.join(known)}.")
+        find_ansatz(self.family)
+        if self.readout not in READOUTS:
+            raise ConfigError(f"Unknown readout '{self.readout}'; choose one of {', '.join(READOUTS)}.")
         if not (2 <= self.n_amplitudes <= 2**MAX_QUBITS and 0 <= self.layers <= MAX_LAYERS):
             raise ConfigError(
                 f"An ansatz has 2 to {2**MAX_QUBITS} amplitudes and at most {MAX_LAYERS} layers; {self.n_amplitudes} "
@@ -139,7 +176,7 @@ class AnsatzSpec:
         if not 1 <= self.n_readouts <= 2**self.n_qubits:
             raise ConfigError(f"n_readouts lies between 1 and {2**self.n_qubits}; {self.n_readouts} was given.")
         if self.family != "ry_tree" and self.layers < 1:
-            raise ConfigError(f"A brickwork needs at least 1 layer; {self.layers} was given.")
+            raise ConfigError(f"Ansatz '{self.family}' needs at least 1 layer; {self.layers} was given.")
 
     @property
     def n_qubits(self) -> int:
@@ -160,8 +197,15 @@ class AnsatzSpec:
 @lru_cache(maxsize=128)
 def build_program(spec: AnsatzSpec) -> CircuitProgram:
     """Circuit and readouts of an ansatz; the same object for the same choice."""
-    circuit = FAMILIES[spec.family](spec.n_amplitudes, spec.layers)
-    circuit.name = spec.family
+    circuit = find_ansatz(spec.family)(spec.n_amplitudes, spec.layers)
+    if circuit.num_qubits != spec.n_qubits:
+        raise ConfigError(
+            f"Ansatz '{spec.family}' drew {circuit.num_qubits} qubits for {spec.n_amplitudes} amplitudes; "
+            f"{spec.n_qubits} are expected."
+        )
+    if not {entry.operation.name for entry in circuit.data} <= {*GATES, "barrier"}:
+        circuit = transpile(circuit, basis_gates=list(GATES), optimization_level=0)
+    circuit.name, circuit.global_phase = spec.family, 0.0  # no expectation value depends on the phase
     readouts = (
         np.eye(1, 2**spec.n_qubits) if spec.readout == "rank_one" else z_diagonals(spec.n_qubits, spec.n_readouts)
     )
@@ -239,6 +283,11 @@ def _brickwork(n_amplitudes: int, layers: int, *, has_angles: bool) -> QuantumCi
     return circuit
 
 
+def _of_library(draw: Callable[..., QuantumCircuit], n_amplitudes: int, layers: int) -> QuantumCircuit:
+    """A circuit of Qiskit's library."""
+    return draw(qubits_for(n_amplitudes), entanglement="linear", reps=layers)
+
+
 def z_supports(n_qubits: int) -> list[tuple[int, ...]]:
     """Qubits of every Z string in the order in which readouts take them: by their number, then by their extent."""
     supports: list[tuple[int, ...]] = [()]
@@ -269,11 +318,16 @@ def diagonal_observable(diagonal: FloatArray) -> SparsePauliOp:
     return SparsePauliOp.from_sparse_list(terms or [("", [], 0.0)], num_qubits=n_qubits)
 
 
-FAMILIES: Mapping[str, Ansatz] = {
+FAMILIES: dict[str, Ansatz] = {
     "ry_tree": _tree,
     "brickwork_cz": partial(_brickwork, has_angles=False),
     "brickwork_rzz": partial(_brickwork, has_angles=True),
+    "real_amplitudes": partial(_of_library, real_amplitudes),
+    "efficient_su2": partial(_of_library, efficient_su2),
+    "excitation_preserving": partial(_of_library, excitation_preserving),
 }
-"""Circuits by name, as configurations and model files have them."""
+"""Circuits by name, as configurations and model files have them; :func:`register_ansatz` adds to them."""
+GATES = ("rx", "ry", "rz", "rzz", "x", "h", "cz", "cx")
+"""Gates of which programs are made; others are translated to these."""
 READOUTS = ("rank_one", "z_diagonal")
 """What can be measured, by name."""

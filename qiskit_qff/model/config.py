@@ -203,20 +203,33 @@ class DescriptorConfig(Section):
 class CircuitConfig(Section):
     """The circuit of a register and its readout."""
 
-    family: Literal["ry_tree", "brickwork_cz", "brickwork_rzz"] = Field(
+    family: str = Field(
         default="ry_tree",
-        description="a tree prepares any real vector: one parameter per feature; a brickwork has a fixed number of "
-        "angles per register",
+        description="ry_tree prepares any real vector: one parameter per feature; others have a fixed number of angles "
+        "per register: brickwork_cz, brickwork_rzz, real_amplitudes, efficient_su2, excitation_preserving, or the name "
+        "of an ansatz of your own (register_ansatz)",
     )
     readout: Literal["rank_one", "z_diagonal"] = Field(
         default="rank_one",
-        description="one weight on |0...0> ('rank_one'), or n_readouts weights on Z strings, for a brickwork",
+        description="one weight on |0...0> ('rank_one'), or n_readouts weights on Z strings; ry_tree has rank_one",
     )
     n_qubits: int = Field(
         default=2, ge=1, le=6, description="qubits of a register, which holds up to 2^n - 1 features of an element"
     )
-    layers: int = Field(default=4, ge=1, description="entangling layers of a brickwork")
+    layers: int = Field(default=4, ge=1, description="entangling layers; ry_tree has none")
     n_readouts: int = Field(default=4, ge=1, description="Z-diagonal readout weights per register")
+
+    @field_validator("family")
+    @classmethod
+    def _known_family(cls, value: str) -> str:
+        if value != "ry_tree":
+            from qiskit_qff.circuit.ansatz import find_ansatz  # Qiskit takes a second
+
+            try:
+                find_ansatz(value)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        return value
 
 
 class LossConfig(Section):
@@ -297,7 +310,9 @@ class TrainConfig(Section):
     def _readout_fits_family(self) -> Self:
         circuit = self.circuit
         if circuit.family == "ry_tree" and circuit.readout != "rank_one":
-            raise ValueError("circuit.readout 'z_diagonal' goes with a brickwork family; 'ry_tree' has 'rank_one'")
+            raise ValueError(
+                "circuit.family 'ry_tree' has circuit.readout 'rank_one'; choose another family for 'z_diagonal'"
+            )
         if circuit.readout == "z_diagonal" and circuit.n_readouts > 2**circuit.n_qubits:
             raise ValueError(
                 f"circuit.n_readouts is {circuit.n_readouts}, but {circuit.n_qubits} qubits have only "
