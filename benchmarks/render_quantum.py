@@ -238,11 +238,11 @@ def readme_lines():
         return []
     chosen = {row["set"]: row for row in record["rows"] if row["mitigation"] == "readout"}  # the most shots of each set
     parts = [
-        f"{name} {row['force_mae_mev_per_ang']:.0f} meV/Å, {row['rise_percent']['mean']:+.1f} %"
+        f"{name} {row['force_mae_mev_per_ang']:.0f} meV/Å, {row['rise_percent']['mean']:+.1f} % ({row['shots']:,})"
         for name, row in chosen.items()
     ]
     row = next(iter(chosen.values()))
-    where = f"`{row['backend']}` in {row['circuits']} circuits of {row['shots']:,} shots"
+    where = f"`{row['backend']}` in {row['circuits']} circuits (of so many shots)"
     text = f"- Force MAE against DFT, and its change when the model is measured on {where}: {'; '.join(parts)}. "
     return [text + "`benchmarks/quantum/fake_device.py`"]
 

@@ -12,6 +12,7 @@ square of deviations in units of the reported standard errors, over all forces o
 import argparse
 import json
 import os
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,14 @@ def cases(name, options):
             yield options.backend, preset, options.shots[0]
 
 
+def merged(rows):
+    """The rows, and those of the record that measured another set, backend, preset or number of shots."""
+    kind = itemgetter("set", "backend", "mitigation", "shots")
+    known = json.loads(RESULT.read_text())["rows"] if RESULT.exists() else []
+    found = {kind(row): row for row in [*known, *rows]}
+    return sorted(found.values(), key=lambda row: (SETS.index(row["set"]), row["backend"], row["shots"]))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("QFF_DATA", "../shared/data")))
@@ -113,7 +122,7 @@ def main():
             rows.append({"set": name, "n_trainable": field.n_trainable, "n_judged": len(frames)} | row)
             print(rows[-1], flush=True)
             if not options.smoke:
-                RESULT.write_text(json.dumps({"seeds": options.seeds, "rows": rows}, indent=1) + "\n")
+                RESULT.write_text(json.dumps({"seeds": options.seeds, "rows": merged(rows)}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
