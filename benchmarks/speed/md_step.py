@@ -13,6 +13,7 @@ start, in one process and on one thread; shortest times over the repeats. Times 
 # ruff: noqa: E402
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -40,6 +41,8 @@ from qiskit_qff.structures.reading import read_frames, read_shipped
 
 RESULTS = Path(__file__).parents[1] / "results"
 SKIN, TWOJMAX, N_BISPECTRUM = 1.0, 6, 30
+ATTEMPTS = 5
+"""Times that a POD is fitted at most."""
 POD_TWO_BODY, POD_THREE_BODY, POD_DEGREE = 8, 6, 4  # 3 (1 + 3 * 8 + 6 * 6 * 5) = 615 coefficients for three elements
 
 
@@ -125,13 +128,19 @@ error_analysis_for_training_data_set 0
 error_analysis_for_test_data_set 0
 basename_for_output_files fitted
 """)
-    instance = start_lammps(["-screen", "none", "-log", "none"], load_mpi())
-    before = Path.cwd()
-    os.chdir(folder)  # where fitpod writes
-    instance.command("units metal")
-    instance.command("fitpod param.pod data.pod")
-    instance.close()
-    os.chdir(before)
+    with contextlib.chdir(folder):  # where fitpod writes
+        for attempt in range(ATTEMPTS):
+            instance = start_lammps(["-screen", "none", "-log", "none"], load_mpi())
+            instance.command("units metal")
+            try:
+                instance.command("fitpod param.pod data.pod")
+                break
+            except Exception as error:
+                # NOTE: now and then fitpod asks for a random amount of memory, also a negative one.
+                if attempt + 1 == ATTEMPTS or "allocate" not in str(error):
+                    raise
+            finally:
+                instance.close()
     coefficients = folder / "fitted_coefficients.pod"
     count = sum(_is_number(line) for line in coefficients.read_text().splitlines())
     return f"pair_style pod\npair_coeff * * {folder / 'param.pod'} {coefficients} {names}\n", count
