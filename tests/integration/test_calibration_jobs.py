@@ -11,7 +11,7 @@ from qiskit_ibm_runtime.fake_provider import FakeTorino
 
 from hardware import collect, submit
 from hardware.presets import read_settings
-from qiskit_qff.errors import ConfigError
+from qiskit_qff.errors import BackendError, ConfigError
 from qiskit_qff.evaluators.backends import find_device
 from qiskit_qff.evaluators.cutout import cut_out
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
@@ -277,6 +277,27 @@ def test_a_crash_between_sending_and_noting_pays_nothing_twice(command, tmp_path
     qff(*command)
     run = load_run(tmp_path / "m.run")
     assert [run.state(job) for job in run.jobs] == [job.identity for job in service.sent]
+
+
+def test_a_paid_result_that_cannot_be_read_is_kept_as_it_came(command, tmp_path, qff, monkeypatch, service):
+    def unreadable(*_, **__):
+        raise BackendError("values are not finite.")
+
+    monkeypatch.setattr(calibration_run, "read_row", unreadable)
+    _, error = qff(*command, code=2)
+    assert "values are not finite. The job is done and paid: its raw results are kept in" in error
+    directory, n_sent = tmp_path / "m.run", len(service.sent)
+    assert {path.name for path in (directory / "results").iterdir()} == {f"job_{k}.raw.npz" for k in range(n_sent)}
+    assert "evs" in " ".join(np.load(directory / "results" / "job_0.raw.npz").files)
+
+
+def test_a_run_of_another_format_names_both(model, tmp_path, qff):
+    directory = tmp_path / "run"
+    assert submit.main([str(model), "--out", str(directory), "--backend", "aer", "--preset", "quick"]) == 0
+    plan = directory / "run.json"
+    plan.write_text(plan.read_text().replace('"format": 5', '"format": 4'))
+    message = qff("calibrate", model, "--from", directory, "--out", tmp_path / "x.json", code=2)[1]
+    assert "is a run of format 4; this version reads format 5" in message
 
 
 def test_tokens_do_not_come_through(command, tmp_path, capsys, qff, monkeypatch, service):
