@@ -108,15 +108,15 @@ def shots_section():
         ),
         "",
     ]
-    if found := record.get("standard_errors"):
+    for found in record.get("standard_errors", {}).values():
         energy, force = found["energy"], found["force"]
         lines += [
             (
                 f"Reported standard errors: over {found['repetitions']} calibrations of a model of "
                 f"{found['n_registers']} registers on `{found['backend']}`, {found['shots']} shots a setting, energies "
-                f"scatter by {energy['spread']:.2f} and forces by {force['spread']:.2f} of what is reported. Without "
-                f"mitigation the noise of the device shifts their mean by {energy['bias']:.1f} and {force['bias']:.1f} "
-                "of these errors, which more shots do not lower. `benchmarks/quantum/shots.py --backend "
+                f"scatter by {energy['spread']:.2f} and forces by {force['spread']:.2f} of what is reported. The "
+                f"mean, without mitigation, is off by {energy['bias']:.2f} and {force['bias']:.2f} of these errors."
+                " `benchmarks/quantum/shots.py --backend "
                 f"{found['backend']}`"
             ),
             "",

@@ -157,7 +157,7 @@ def main():
         print(json.dumps(row, indent=1))
         if not options.smoke:
             content = json.loads(RESULT.read_text())
-            content["standard_errors"] = row
+            content["standard_errors"] = content.get("standard_errors", {}) | {options.backend: row}
             RESULT.write_text(json.dumps(content, indent=1) + "\n")
         return
     if options.smoke:
