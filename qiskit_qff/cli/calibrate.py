@@ -226,7 +226,8 @@ def calibration_note(field: "ForceField", frame: "Frame") -> tuple[str, dict[str
         + (", dynamical decoupling" if entry["dynamical_decoupling"] else "")
         for entry in summary.values()
     }
-    error: Any = known.get("force_std_mev_per_ang")
-    told = "unknown" if error is None or not math.isfinite(error) else f"{error:.4g} meV/Å (rms)"
-    precision = "" if error is None else f"; standard error of the first frame's forces: {told}"
+    precision, error = "", known.get("force_std_mev_per_ang")
+    if isinstance(error, float):  # not asked of large frames
+        told = f"{error:.4g} meV/Å (rms)" if math.isfinite(error) else "unknown"
+        precision = f"; standard error of the first frame's forces: {told}"
     return f"calibrated model ({', '.join(summary)}): {'; '.join(sorted(origins))}{precision}", known
