@@ -5,8 +5,8 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
 DEPTH_ROWS = {
-    "loader + tree rank one": "`environment`, `density`: loader and tree",
-    "worst pair state + tree rank one": "`operator`: pair state and tree (default)",
+    "loader + tree rank one": "loader and tree",
+    "worst pair state + tree rank one": "pair state and tree",
     "loader + brickwork cz, 4 layers": "loader and brickwork CZ, 4 layers",
     "worst pair state + brickwork cz, 4 layers": "pair state and brickwork CZ, 4 layers",
     "worst pair state + brickwork rzz, 4 layers": "pair state and brickwork RZZ, 4 layers",
@@ -22,31 +22,6 @@ def read(name):
 def big(number):
     """A count in digits up to a million, in powers of ten beyond."""
     return f"{number:,}" if number < 10_000_000 else f"{number:.1e}"
-
-
-def counts_section():
-    record = read("circuit_counts")
-    if record is None:
-        return []
-    lines = [
-        "## Circuits of a frame",
-        "",
-        "Distinct states times settings, counted while lips83 cells were predicted.",
-        "",
-    ]
-    lines += [
-        "| atoms | `environment` | `density`: calibration, then a frame | `operator`: calibration, then a frame |"
-    ]
-    lines += ["|---|---|---|---|"]
-    for row in record["rows"]:
-        lines.append(
-            f"| {row['n_atoms']:,} | {row['environment']['energy']:,} | {row['density']['once']}, "
-            f"{row['density']['energy']} | {row['operator']['once']}, {row['operator']['energy']} |"
-        )
-    first = record["rows"][0]
-    limit = 2 ** first["n_qubits"] * first["n_registers"]
-    lines += ["", f"At most 2^n per register is {limit} here. `benchmarks/quantum/circuit_counts.py`", ""]
-    return lines
 
 
 def depth_section():
@@ -79,31 +54,22 @@ def shots_section():
     if record is None:
         return []
     lines = ["## Shots for 1 meV/atom and for 50 meV/Å", ""]
-    lines += [
-        "| data, training | force MAE | energy MAE | strategy | circuits | shots each, energy | shots each, force |"
-    ]
-    lines += ["|---|---|---|---|---|---|---|"]
+    lines += ["| data, training | force MAE | energy MAE | circuits | shots each, energy | shots each, force |"]
+    lines += ["|---|---|---|---|---|---|"]
     for row in record["rows"]:
-        for strategy in ("environment", "density", "operator"):
-            found = row[strategy]
-            lines.append(
-                f"| {row['set']}, {row['training']} | {row['force_mae_mev_per_ang']:.1f} | "
-                f"{row['energy_mae_mev_per_atom']:.2f} | `{strategy}` | {found['circuits']} | "
-                f"{big(found['energy']['shots'])} | {big(found['force']['shots'])} |"
-            )
-    sampled = [
-        row[s]["force_error_of_samples_mev_per_ang"]
-        for row in record["rows"]
-        for s in ("environment", "operator")
-        if "force_error_of_samples_mev_per_ang" in row[s]
-    ]
+        found = row["operator"]
+        lines.append(
+            f"| {row['set']}, {row['training']} | {row['force_mae_mev_per_ang']:.1f} | "
+            f"{row['energy_mae_mev_per_atom']:.2f} | {found['circuits']} | "
+            f"{big(found['energy']['shots'])} | {big(found['force']['shots'])} |"
+        )
+    sampled = [row["operator"]["force_error_of_samples_mev_per_ang"] for row in record["rows"]]
     lines += [
         "",
         (
             "`plain`: features of order one and comparable variance; `lambda`: the same, the noise of 4096 shots "
-            "counted as loss; `basis`: features decorrelated and small; `frugal`: both. Circuits are those of one "
-            "frame, of the calibration for `operator`; forces of `density` are those of `operator`. From the closed "
-            f"form; predictions sampled with the shots for 50 meV/Å had errors of {min(sampled):.0f} to "
+            "counted as loss; `basis`: features decorrelated and small; `frugal`: both. Circuits are those of a "
+            f"calibration. From the closed form; predictions sampled with the shots for 50 meV/Å had errors of {min(sampled):.0f} to "
             f"{max(sampled):.0f} meV/Å (root mean square; few draws). `benchmarks/quantum/shots.py`"
         ),
         "",
@@ -196,13 +162,6 @@ def register_section():
 def summary_lines():
     """What the README says of it."""
     lines = []
-    if record := read("circuit_counts"):
-        rows = record["rows"]
-        lines.append(
-            f"- Circuits for the energy of a frame of {', '.join(str(row['n_atoms']) for row in rows)} atoms: "
-            f"{', '.join(str(row['density']['energy']) for row in rows)} by `density`, none by `operator` after "
-            f"{rows[0]['operator']['once']} once. `benchmarks/quantum/circuit_counts.py`"
-        )
     if record := read("shots"):
         trained = {r["training"]: r for r in record["rows"] if r["set"] == "lips83"}
         names = {
@@ -218,7 +177,7 @@ def summary_lines():
             if key in trained
         ]
         lines.append(
-            "- Shots a state for force errors of 50 meV/Å by `operator` (lips83, 99 parameters): "
+            "- Shots a state for force errors of 50 meV/Å (lips83, 99 parameters): "
             f"{', '.join(parts)}. `benchmarks/quantum/shots.py`"
         )
     lines += readme_lines()
@@ -250,7 +209,6 @@ def readme_lines():
 def sections():
     """All of it, for RESULTS.md."""
     return [
-        *counts_section(),
         *shots_section(),
         *device_section(),
         *register_section(),

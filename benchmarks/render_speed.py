@@ -36,12 +36,11 @@ def lines():
             "two at a time. `benchmarks/speed/scaling.py`"
         )
     if circuits := read("against_circuits"):
-        energy, force = (circuits[part]["times_slower_than_compiled"] for part in ("energies", "forces"))
+        energy = circuits["energies"]["times_slower_than_compiled"]
         found.append(
             f"- Against simulators of circuits ({circuits['n_qubits']} qubits, exact, one core): energies by one "
             f"circuit per atom take {energy['statevector_one_circuit_per_atom']:,.0f} (`StatevectorEstimator`) and "
-            f"{energy['aer_one_circuit_per_atom']:,.0f} (Aer) times as long as the compiled forms, and dE/dx by "
-            f"parameter shift {force['statevector_parameter_shift']:,.0f} and {force['aer_parameter_shift']:,.0f} "
-            "times as long as all forces. `benchmarks/speed/against_circuits.py`"
+            f"{energy['aer_one_circuit_per_atom']:,.0f} (Aer) times as long as the compiled forms. "
+            "`benchmarks/speed/against_circuits.py`"
         )
     return found

@@ -135,16 +135,14 @@ def test_budget_exceeded(trained, tmp_path, capsys) -> None:
     refused(capsys, tmp_path, train(tmp_path / "large.yaml", tmp_path), "40", "parameters", "layers|qubits|readouts")
 
 
-def test_unknown_backend_strategy_and_mitigation(trained, tmp_path, capsys) -> None:
+def test_unknown_backend_and_mitigation(trained, tmp_path, capsys) -> None:
     arguments = ["evaluate", trained / "run", trained / "data.extxyz", "--backend"]
     refused(capsys, tmp_path, [*arguments, "fake_torinoo", "--shots", "10"], "fake_torinoo", "fake_torino")
-    refused(capsys, tmp_path, [*arguments, "statevector", "--strategy", "magic"], "magic", "operator")
     refused(capsys, tmp_path, [*arguments, "aer", "--shots", "10", "--mitigation", "hope"], "hope", "none")
     refused(capsys, tmp_path, [*arguments, "aer"], "shots")
     decoupled = ["--shots", "10", "--dynamical-decoupling"]
     refused(capsys, tmp_path, [*arguments, "aer", *decoupled], "aer", "durations|how long", "fake_torino")
     # Words that exact values have no use for are checked all the same.
-    refused(capsys, tmp_path, [*arguments, "exact", "--strategy", "operater"], "operater", "mean operator")
     refused(capsys, tmp_path, [*arguments, "exact", "--mitigation", "zen"], "zen", "mean zne")
     for noiseless in ("exact", "statevector"):
         refused(capsys, tmp_path, [*arguments, noiseless, "--mitigation", "zne"], noiseless, "no noise")

@@ -22,7 +22,7 @@ from qiskit.transpiler import CouplingMap, generate_preset_pass_manager
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.encoding.tree import loader_circuit
-from qiskit_qff.evaluators.tasks import loader_task, pair_task
+from qiskit_qff.evaluators.tasks import pair_task
 
 
 def devices():
@@ -53,7 +53,7 @@ def circuits(n_qubits):
     for name, spec in specs.items():
         program = build_program(spec)
         found[name] = program.circuit
-        found[f"loader + {name}"] = loader_task(program).circuit
+        found[f"loader + {name}"] = loader_circuit(size).compose(program.circuit)
         found[f"worst pair state + {name}"] = pair_task(program, size - 1).circuit
     return found
 

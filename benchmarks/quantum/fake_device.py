@@ -3,7 +3,7 @@
     python benchmarks/quantum/fake_device.py [--backend fake_torino] [--shots 4096 16384] [--seeds 5] [--smoke]
 
 Each model is the one that `qff train DATA` makes with nothing else said; it is judged on frames that the run held out.
-All registers are measured side by side on tiles of the device by the strategy `operator`, n + 1 settings, with readout
+All registers are measured side by side on tiles of the device in n + 1 settings, with readout
 mitigation; one set also with the other presets, and without noise of the device. Claim: the mean absolute error of
 forces against DFT rises by at most 5 %. Noise is the mean absolute deviation from the exact model; z is the root mean
 square of deviations in units of the reported standard errors, over all forces of all seeds.

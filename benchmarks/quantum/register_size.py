@@ -3,7 +3,7 @@
     python benchmarks/quantum/register_size.py [--backend fake_torino] [--shots 4096] [--seeds 2] [--smoke]
 
 Claim: the size of the registers brings no accuracy; small ones are what makes the model measurable. 99 parameters on
-lips83 (200 frames to train on, 20 held out), strategy `operator` with readout mitigation, all registers side by side on
+lips83 (200 frames to train on, 20 held out), readout mitigation, all registers side by side on
 tiles of the device. Noise is the mean absolute deviation of forces from those of the noiseless model; two-qubit gates
 are those of a register's preparation on a line.
 """

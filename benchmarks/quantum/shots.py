@@ -1,4 +1,4 @@
-"""Shots for 1 meV/atom and for 50 meV/Å, by strategy, from the closed form and confirmed by sampling.
+"""Shots for 1 meV/atom and for 50 meV/Å, from the closed form and confirmed by sampling.
 
     python benchmarks/quantum/shots.py [--sets lips83 limof5] [--draws 5] [--smoke]
     python benchmarks/quantum/shots.py --backend fake_torino [--smoke]
@@ -7,7 +7,7 @@ Trainings of the same data and budget: `plain` (features of comparable variance,
 `lambda` (the same features, the noise of 4096 shots counted as loss: the λ term), `basis` (features decorrelated and
 small, noise not counted) and `frugal` (both; what the package does). Claim: the same force error is measured with at
 least 10 times fewer shots than `plain`, at most 5 % of accuracy lost. "Shots" are those of one circuit; "total" counts
-all circuits: of the calibration for `operator`, of one frame otherwise.
+all circuits of the calibration.
 
 With `--backend`: whether the standard errors that are reported are the real ones. A small model of the shipped set is
 calibrated 200 times; `spread` is the standard deviation of energies and forces over these calibrations in units of
@@ -29,8 +29,9 @@ from qiskit_qff import train
 from qiskit_qff.compression import selection
 from qiskit_qff.evaluators.backends import build_evaluator
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
+from qiskit_qff.model.calibrated_operator import Provenance
+from qiskit_qff.model.calibration import calibrate, calibration_errors
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.model.measured import predict_measured
 from qiskit_qff.structures.reading import read_frames, read_shipped
 
 RESULT = Path(__file__).parents[1] / "results" / "shots.json"
@@ -38,7 +39,6 @@ ENERGY, FORCE = 1e-3, 50e-3  # eV/atom, eV/Å
 PLAIN = {"EXPONENT": 0.0, "FEATURE_NORM": 5.6}  # sqrt(31): 31 features have unit variance each
 TRAININGS = {"plain": (PLAIN, None), "lambda": (PLAIN, 4096), "basis": ({}, None), "frugal": ({}, 4096)}
 """Constants of the features' basis that differ from the package's, and shots that count as loss."""
-STRATEGIES = ("environment", "density", "operator")
 
 
 def data(name, data_dir, smoke):
@@ -52,40 +52,38 @@ def data(name, data_dir, smoke):
     return frames[: 12 if smoke else 200], frames[600:620], {}
 
 
-def deviations(predictions, frames):
+def deviations(errors, frames):
     """Root mean square standard errors: energy per atom and force component, in eV and eV/Å."""
-    energy = np.sqrt(
-        np.mean([(p.energy_std / f.n_atoms) ** 2 for p, f in zip(predictions.frames, frames, strict=True)])
-    )
-    force = np.sqrt(np.mean([np.mean(p.force_std**2) for p in predictions.frames]))
+    energy = np.sqrt(np.mean([(e.energy_std / f.n_atoms) ** 2 for e, f in zip(errors, frames, strict=True)]))
+    force = np.sqrt(np.mean([np.mean(e.force_std**2) for e in errors]))
     return float(energy), float(force)
 
 
-def needed(field, frames, strategy):
+def measured(field, evaluator_for, shots):
+    """The model with measured operators, and what that cost."""
+    return calibrate(field, evaluator_for=evaluator_for, provenance=Provenance("", shots, "none", ""))
+
+
+def needed(field, frames):
     """Shots a circuit, and shots in all, for both targets."""
     shots = 1000
-    expected = predict_measured(
-        field, frames, evaluator_for=lambda *_: ExactEvaluator(shots=shots), strategy=strategy, shots=shots
-    )
-    energy, force = deviations(expected, frames)
-    circuits = expected.cost.circuits / (1 if strategy == "operator" else len(frames))
+    model, cost = measured(field, lambda *_: ExactEvaluator(shots=shots), shots)
+    energy, force = deviations(calibration_errors(model, frames), frames)
     found = {}
     for target, deviation, limit in (("energy", energy, ENERGY), ("force", force, FORCE)):
         each = max(1, round(shots * (deviation / limit) ** 2))
-        found[target] = {"shots": each, "total": round(each * circuits)}
-    return {"circuits": round(circuits), **found}
+        found[target] = {"shots": each, "total": each * cost.circuits}
+    return {"circuits": cost.circuits, **found}
 
 
-def confirmed(field, frames, strategy, shots, draws):
+def confirmed(field, frames, shots, draws):
     """Root mean square force error of sampled predictions with so many shots, in meV/Å: should be the target."""
     exact = [field.predict(frame).forces for frame in frames]
     errors = []
     for seed in range(draws):
         evaluator = SampledEvaluator(np.random.default_rng(seed), shots=shots)
-        measured = predict_measured(
-            field, frames, evaluator_for=lambda *_, e=evaluator: e, strategy=strategy, shots=shots
-        )
-        errors += [np.mean((p.forces - e) ** 2) for p, e in zip(measured.frames, exact, strict=True)]
+        model, _ = measured(field, lambda *_, e=evaluator: e, shots)
+        errors += [np.mean((model.predict(f).forces - e) ** 2) for f, e in zip(frames, exact, strict=True)]
     return 1e3 * float(np.sqrt(np.mean(errors)))
 
 
@@ -129,13 +127,15 @@ def standard_errors(backend, repetitions, shots):
             made[n_qubits] = Repeated(evaluator, repetitions)
         return made[n_qubits]
 
-    exact, found = field.predict(test[0]), []
+    exact, found, stds = field.predict(test[0]), [], []
     for _ in range(repetitions):
-        found += predict_measured(field, test[:1], evaluator_for=evaluator_for, strategy="operator", shots=shots).frames
+        model, _ = measured(field, evaluator_for, shots)
+        found.append(model.predict(test[0]))
+        stds += calibration_errors(model, test[:1])
     row = {"backend": backend, "repetitions": repetitions, "shots": shots, "n_registers": len(field.registers)}
     for name, true in (("energy", exact.energy), ("force", exact.forces)):
         values = np.array([getattr(one, "forces" if name == "force" else name) for one in found])
-        errors = np.array([getattr(one, f"{name}_std") for one in found])
+        errors = np.array([getattr(one, f"{name}_std") for one in stds])
         row[name] = {
             "spread": float(np.sqrt(np.mean(np.var(values, axis=0, ddof=1) / np.mean(errors**2, axis=0)))),
             "bias": float(np.sqrt(np.mean((values.mean(axis=0) - true) ** 2 / np.mean(errors**2, axis=0)))),
@@ -149,7 +149,7 @@ def main():
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("QFF_DATA", "../shared/data")))
     parser.add_argument("--sets", nargs="+", default=["lips83", "limof5"], choices=["lips83", "limof5"])
     parser.add_argument("--draws", type=int, default=5, help="sampled predictions that confirm each closed form")
-    parser.add_argument("--smoke", action="store_true", help="the shipped set and strategy operator, nothing written")
+    parser.add_argument("--smoke", action="store_true", help="the shipped set, nothing written")
     parser.add_argument("--backend", help="check the reported standard errors on this backend, and nothing else")
     options = parser.parse_args()
     if options.backend:
@@ -183,15 +183,10 @@ def main():
             row["largest_weight_ev"] = max(
                 float(np.abs(register.weights).max()) for register in field.registers.values()
             )
-            for strategy in ("operator",) if options.smoke else STRATEGIES:
-                some = test[:1] if strategy == "environment" else test[:5]
-                found = needed(field, some, strategy)
-                if strategy != "density":  # its forces are those of `operator`
-                    shots = found["force"]["shots"]
-                    draws = 1 if strategy == "environment" else options.draws
-                    found["force_error_of_samples_mev_per_ang"] = confirmed(field, some, strategy, shots, draws)
-                row[strategy] = found
-                print(name, label, strategy, found, flush=True)
+            found = needed(field, test[:5])
+            draws = confirmed(field, test[:5], found["force"]["shots"], options.draws)
+            row["operator"] = found | {"force_error_of_samples_mev_per_ang": draws}
+            print(name, label, found, flush=True)
             print(f"{name} {label}: force MAE {force:.1f} meV/Å, energy MAE {energy:.2f} meV/atom", flush=True)
             rows.append(row)
     if options.smoke:

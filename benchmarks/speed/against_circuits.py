@@ -8,11 +8,7 @@ One frame of lips83, 83 atoms, one thread, processor time, medians of runs in tu
 observable per atom and register, all in one job of qiskit's `StatevectorEstimator` or Aer's `EstimatorV2` (exact,
 precision 0), and the same with one parametrised circuit for all atoms in a register. Ours: the quadratic forms x^T M x.
 
-`forces`: ours is everything, from positions to energies, forces and virial. Theirs is dE/dx alone, from two
-states per feature (the strategy `environment`), measured on a few atoms of each species and scaled to all. The recorded
-results shifted the loader's angles instead, which took as many circuits.
-
-Energies and derivatives agree to 1e-8, or the script fails.
+Energies agree to 1e-8, or the script fails.
 """
 # ruff: noqa: E402
 
@@ -35,8 +31,6 @@ from qiskit_aer.primitives import EstimatorV2
 from qiskit_qff import train
 from qiskit_qff.circuit.ansatz import diagonal_observable
 from qiskit_qff.encoding.tree import loader_angles, loader_circuit
-from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.strategies.environment import gradient_requests, gradients_of
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.reading import read_frames, read_shipped
@@ -127,47 +121,17 @@ def energies(field, frame, repeats):
     return {"largest_difference_ev": difference, **summary(in_turns(works, repeats))}
 
 
-def forces(field, frame, repeats, atoms_per_species):
-    estimators = {
-        "statevector_parameter_shift": StatevectorEstimator(),
-        "aer_parameter_shift": EstimatorV2(options={"default_precision": 0.0}),
-    }
-    amplitudes, matrices, scale, works = field.amplitudes(frame), matrices_of(field), {}, {}
-    difference = 0.0
-    for name, estimator in estimators.items():
-        for key, register in field.registers.items():
-            few = amplitudes[key][:atoms_per_species]
-
-            def work(register=register, few=few, estimator=estimator):
-                evaluator = PrimitiveEvaluator(estimator)
-                bound = register.bound_program()
-                used = bound.program.n_amplitudes
-                answers = evaluator.evaluate(gradient_requests(bound, few, used=used))
-                return gradients_of(bound, few, answers, used=used)[1].values[:, 1:]
-
-            difference = max(difference, check(work(), 2.0 * (few @ matrices[key])[:, 1:], "derivatives"))
-            works[f"{name} {key}"] = work
-            scale[f"{name} {key}"] = len(amplitudes[key]) / len(few)
-    works["compiled"] = lambda: field.predict(frame)
-    medians = in_turns(works, repeats)
-    whole = {"compiled": medians["compiled"]}
-    for name in estimators:
-        whole[name] = sum(value * scale[key] for key, value in medians.items() if key.startswith(name))
-    return {"largest_difference_ev": difference, "atoms_per_species": atoms_per_species, **summary(whole)}
-
-
 def summary(medians):
     slower = {name: value / medians["compiled"] for name, value in medians.items() if name != "compiled"}
     return {"ms": medians, "times_slower_than_compiled": slower}
 
 
-def measure(field, frame, repeats, atoms_per_species):
+def measure(field, frame, repeats):
     return {
         "n_atoms": frame.n_atoms,
         "n_qubits": field.n_qubits,
         "repeats": repeats,
         "energies": energies(field, frame, repeats),
-        "forces": forces(field, frame, repeats, atoms_per_species),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared with other jobs",
     }
 
@@ -185,7 +149,7 @@ def main():
     else:
         config = TrainConfig(max_parameters=40) if arguments.smoke else None
         field = train(frames[: 10 if arguments.smoke else 600], config).force_field
-    result = measure(field, frames[0], *((1, 1) if arguments.smoke else (arguments.repeats, 4)))
+    result = measure(field, frames[0], 1 if arguments.smoke else arguments.repeats)
     print(json.dumps(result, indent=1))
     if not arguments.smoke:
         RESULTS.mkdir(exist_ok=True)

@@ -71,15 +71,16 @@ def measure_forces(
     import numpy as np
 
     from qiskit_qff.evaluators.backends import evaluators_for
-    from qiskit_qff.model.measured import predict_measured
+    from qiskit_qff.model.calibrated_operator import Provenance
+    from qiskit_qff.model.calibration import calibrate, calibration_errors
     from qiskit_qff.report.device import DeviceForces
 
     exact, measured = field.predict(frame).forces, []
     for name, mitigation in WAYS:
         evaluators = evaluators_for(backend, shots=shots, mitigation=mitigation, rng=np.random.default_rng(seed))
-        done = predict_measured(field, [frame], evaluator_for=evaluators, strategy="operator", shots=shots)
-        (prediction,) = done.frames
-        measured.append(DeviceForces(name, exact, prediction.forces, prediction.force_std, done.cost))
+        noisy, cost = calibrate(field, evaluator_for=evaluators, provenance=Provenance(backend, shots, mitigation, ""))
+        (errors,) = calibration_errors(noisy, [frame])
+        measured.append(DeviceForces(name, exact, noisy.predict(frame).forces, errors.force_std, cost))
     return tuple(measured)
 
 

@@ -23,8 +23,8 @@ from qiskit_qff.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from qiskit_qff.array_types import FloatArray
+    from qiskit_qff.model.calibration import EvaluatorFactory
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.model.measured import EvaluatorFactory
     from qiskit_qff.model.metrics import Comparison, Metrics
     from qiskit_qff.structures.frame import Frame
 
@@ -40,10 +40,6 @@ def evaluate(
         str,
         typer.Option("--backend", help="exact, statevector, aer, fake_NAME or ibm_NAME."),
     ] = "exact",
-    strategy: Annotated[
-        str,
-        typer.Option("--strategy", help="environment, density or operator; not used by exact."),
-    ] = "operator",
     mitigation: MitigationOption = "none",
     decoupling: DecouplingOption = False,
     shots: Annotated[
@@ -79,7 +75,7 @@ def evaluate(
 
     output = Output(as_json=json)
     is_exact = backend == "exact" and shots is None
-    _check_choices(backend, strategy, mitigation, dynamical_decoupling=decoupling)
+    _check_choices(backend, mitigation, dynamical_decoupling=decoupling)
     if uncertainty and not is_exact:
         raise ConfigError("--uncertainty is that of the model itself: leave --backend and --shots out.")
     if out is not None:
@@ -92,13 +88,14 @@ def evaluate(
     factory = evaluators_for(backend, shots=shots, mitigation=mitigation, dynamical_decoupling=decoupling, rng=rng)
     if dry_run:
         used = None if is_exact else factory
-        _tell_plan(field, frames, output, backend, strategy, mitigation, factory=used, shots=shots)
+        _tell_plan(field, frames, output, backend, mitigation, factory=used, shots=shots)
         return
     if is_exact:
         predictions, measurement = _predict(field, frames, output), calibration_extra(field, frames)
     else:
-        predictions, measurement = _measure(field, frames, factory, strategy, shots, output)
-        measurement |= {"backend": backend, "strategy": strategy, "mitigation": mitigation}
+        measured, measurement = _measure(field, frames, factory, shots, output)
+        predictions = _predict(measured, frames, output)
+        measurement |= {"backend": backend, "mitigation": mitigation}
         measurement |= {"dynamical_decoupling": decoupling, "seed": seed}
     output.say(parameters_in_words(field.n_trainable))
     comparisons = _compare(frames, predictions, seen, shift_energy=shift_energy)
@@ -213,41 +210,32 @@ def metrics_table(named: dict[str, "Metrics"], output: Output) -> None:
         )
 
 
-def _check_choices(backend: str, strategy: str, mitigation: str, *, dynamical_decoupling: bool) -> None:
+def _check_choices(backend: str, mitigation: str, *, dynamical_decoupling: bool) -> None:
     """Refuse unknown words, also where they would have no effect, before any file is read."""
     from qiskit_qff.evaluators.backends import NOISELESS, check_noiseless
     from qiskit_qff.evaluators.mitigation import find_preset
-    from qiskit_qff.model.measured import check_strategy
 
-    check_strategy(strategy)
     find_preset(mitigation)
     if backend in NOISELESS:
         check_noiseless(backend, mitigation=mitigation, dynamical_decoupling=dynamical_decoupling)
 
 
 def _measure(
-    field: "ForceField",
-    frames: Sequence["Frame"],
-    factory: "EvaluatorFactory",
-    strategy: Any,
-    shots: int | None,
-    output: Output,
-) -> "tuple[list[Predicted], dict[str, Any]]":
-    """Energy, forces and stress of each frame through an Estimator, and what they cost."""
-    from qiskit_qff.model.calibration import is_calibrated, spread
-    from qiskit_qff.model.measured import predict_measured
+    field: "ForceField", frames: Sequence["Frame"], factory: "EvaluatorFactory", shots: int | None, output: Output
+) -> "tuple[ForceField, dict[str, Any]]":
+    """The model with operators that a backend has measured, what they cost, and the errors that come of them."""
+    from qiskit_qff.model.calibrated_operator import Provenance
+    from qiskit_qff.model.calibration import calibrate, calibration_errors, is_calibrated, spread
 
     if is_calibrated(field):
         output.note("the model's own calibration is not used here: its circuits are measured anew")
-    with output.progress("measuring") as advance:
-        measured = predict_measured(
-            field, frames, evaluator_for=factory, strategy=strategy, shots=shots, progress=advance
-        )
-    return [(found.energy, found.forces, found.stress) for found in measured.frames], {
-        **spread(measured.frames, frames),
-        "n_circuits": measured.cost.circuits,
-        "n_shots": measured.cost.shots,
-        "qpu_seconds": measured.cost.seconds,
+    with output.progress("measuring"):
+        measured, cost = calibrate(field, evaluator_for=factory, provenance=Provenance("", shots, "", ""))
+    return measured, {
+        **spread(calibration_errors(measured, frames), frames),
+        "n_circuits": cost.circuits,
+        "n_shots": cost.shots,
+        "qpu_seconds": cost.seconds,
     }
 
 
@@ -288,7 +276,6 @@ def _tell_plan(
     frames: "Sequence[Frame]",
     output: Output,
     backend: str,
-    strategy: str,
     mitigation: str,
     *,
     factory: "EvaluatorFactory | None",
@@ -298,7 +285,7 @@ def _tell_plan(
     from qiskit_qff.evaluators.backends import NOISELESS, find_device
     from qiskit_qff.evaluators.mitigation import find_preset
     from qiskit_qff.evaluators.primitive import sets_per_job
-    from qiskit_qff.model.quantum_cost import evaluation_circuits
+    from qiskit_qff.model.quantum_cost import circuit_counts, place_registers
     from qiskit_qff.structures.frame import species_index
 
     for frame in frames:
@@ -309,9 +296,9 @@ def _tell_plan(
     if factory is not None:
         factory(field.n_qubits, 1)  # refuses what the backend can't do
         device = None if backend in NOISELESS else find_device(backend, n_qubits=field.n_qubits)
-        circuits = evaluation_circuits(field, frames, strategy, device)
+        circuits = circuit_counts(field, place_registers(field, device))["calibration"]
         result |= {"n_circuits": circuits, "n_shots": circuits * (shots or 0)}
-        words = f"by {strategy}: at most {circuits} circuits, {result['n_shots']} shots"
+        words = f"by measuring M of every register: {circuits} circuits, {result['n_shots']} shots"
         if device is not None:
             jobs, timing = -(-circuits // sets_per_job(shots or 1)), find_preset(mitigation)
             result["qpu_seconds"] = device.timing(timing).seconds(shots=result["n_shots"], jobs=jobs)

@@ -1,11 +1,9 @@
-r"""The circuits that are run: state preparation and U joined.
+r"""The circuits that measure M where the readout is not of rank one: preparation of pair states and U joined.
 
 Every rotation of U gets a parameter of its own (``rotation[r]``), whatever the program's θ are, so that the
-two-term parameter shift holds for each of them; the angles follow as :math:`A\theta + b`. Two preparations:
-
-- *loader*: the rotation tree, any real state; parameters ``phi``;
-- *pair*: the states :math:`(|j\rangle + |k\rangle)/\sqrt 2` of one difference mask :math:`j \oplus k`, and all basis
-  states; one RY per qubit (``beta``) and a chain of CNOT gates over the qubits of the mask, one fewer than it has.
+two-term parameter shift holds for each of them; the angles follow as :math:`A\theta + b`. One circuit prepares the
+states :math:`(|j\rangle + |k\rangle)/\sqrt 2` of one difference mask :math:`j \oplus k`, and all basis states: one RY
+per qubit (``beta``) and a chain of CNOT gates over the qubits of the mask, one fewer than it has.
 """
 
 from __future__ import annotations
@@ -20,13 +18,6 @@ from qiskit.circuit import ParameterVector
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import CircuitProgram, MeasurementTask
 from qiskit_qff.circuit.compiled import gates_of, untied_circuit
-from qiskit_qff.encoding.tree import loader_angles, loader_circuit
-
-
-@lru_cache(maxsize=64)
-def loader_task(program: CircuitProgram) -> MeasurementTask:
-    """Task that prepares any state over the program's amplitudes; parameters ``phi``, then ``rotation``."""
-    return _join(loader_circuit(program.n_amplitudes), program)
 
 
 @lru_cache(maxsize=1024)
@@ -38,11 +29,6 @@ def pair_task(program: CircuitProgram, mask: int) -> MeasurementTask:
     for control, target in pairwise(_bits(mask)):
         circuit.cx(control, target)
     return _join(circuit, program)
-
-
-def loader_parameters(program: CircuitProgram, states: FloatArray, theta: FloatArray) -> FloatArray:
-    """Parameters of :func:`loader_task` for states of any norm, ``(batch, 2**n)``."""
-    return with_rotations(program, loader_angles(program.n_amplitudes, states), theta)
 
 
 def with_rotations(program: CircuitProgram, preparation: FloatArray, theta: FloatArray) -> FloatArray:

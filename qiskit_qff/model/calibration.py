@@ -9,14 +9,19 @@ and atoms are not independent, because they share one :math:`\delta M`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
+from scipy.linalg import block_diag
 
-from qiskit_qff.evaluators.protocol import Cost
+from qiskit_qff.array_types import FloatArray
+from qiskit_qff.descriptors.design_rows import STRAIN_COLUMNS, STRAIN_ROWS, quadratic_design
+from qiskit_qff.evaluators.protocol import Cost, Evaluator
 from qiskit_qff.evaluators.strategies.operator import (
     MeasuredOperator,
     measure_operators,
@@ -26,10 +31,25 @@ from qiskit_qff.evaluators.strategies.operator import (
 )
 from qiskit_qff.model.calibrated_operator import CalibratedOperator, Design, Provenance
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.measured import EvaluatorFactory, MeasuredPrediction, evaluators_of, predict_by_operators
 from qiskit_qff.model.metrics import MEV_PER_EV, root_mean_square, six_components
 from qiskit_qff.model.species_model import Register
-from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.frame import Frame, species_index
+from qiskit_qff.structures.neighbors import neighbor_list
+
+EvaluatorFactory = Callable[[int, int], Evaluator]
+"""Makes an evaluator for registers of a number of qubits; the second number says how many registers there are."""
+
+
+@dataclass(frozen=True, eq=False)
+class StandardErrors:
+    """Standard errors of one frame."""
+
+    energy_std: float
+    """Of the energy in eV."""
+    force_std: FloatArray
+    """Of the forces, shape ``(n_atoms, 3)``, in eV/Å."""
+    stress_std: FloatArray | None
+    """Of the stress, shape ``(3, 3)``, in eV/Å³; None unless all three directions are periodic."""
 
 
 def calibrate(
@@ -50,7 +70,9 @@ def calibrate(
     """
     registers = field.registers
     bounds = [register.bound_program() for register in registers.values()]
-    operators = measure_operators(evaluators_of(field, evaluator_for), bounds, shots=provenance.shots)
+    counts = Counter(register.n_qubits for register in registers.values())
+    evaluators = {n_qubits: evaluator_for(n_qubits, count) for n_qubits, count in counts.items()}
+    operators = measure_operators(evaluators, bounds, shots=provenance.shots)
     changed = {
         key: replace(register, measured=calibrated(operator, provenance))
         for (key, register), operator in zip(registers.items(), operators, strict=True)
@@ -85,12 +107,50 @@ def is_calibrated(field: ForceField) -> bool:
     return any(register.measured is not None for register in field.registers.values())
 
 
-def calibration_errors(field: ForceField, frames: Sequence[Frame]) -> list[MeasuredPrediction]:
-    """Energies, forces and stresses with their standard errors from the uncertainty of the measured M."""
-    operators = {
-        key: measured_operator(register) for key, register in field.registers.items() if register.measured is not None
-    }
-    return predict_by_operators(field, frames, operators)
+def calibration_errors(field: ForceField, frames: Sequence[Frame]) -> list[StandardErrors]:
+    """Standard errors of energies, forces and stresses from the uncertainty of the measured M.
+
+    Energies and forces are linear in the entries of M, and so in the independent errors of its measurement.
+    """
+    maps = [model.compression for model in field.models]
+    places = [(s, own.start, own.stop - own.start) for s, m in enumerate(field.models) for own in m.slices]
+    columns = [0, *accumulate((size + 1) * (size + 2) // 2 for _, _, size in places)]
+    design = (
+        np.concatenate([m.mean for m in maps]),
+        np.concatenate([m.matrix.ravel() for m in maps]),
+        np.array([0, *accumulate(m.matrix.size for m in maps)]),
+        np.array([m.n_features for m in maps]),
+        np.array(places),
+        np.array(columns),
+    )
+    response = block_diag(*[_entry_errors(register) for register in field.registers.values()])
+    found = []
+    for frame in frames:
+        kinds = species_index(frame.numbers, field.species, where=frame.where)
+        near = neighbor_list(frame.positions, frame.cell, frame.pbc, field.cutoff)
+        rows = np.empty((7 + 3 * frame.n_atoms, columns[-1]))
+        quadratic_design(
+            field.folded.tables, *design, near.first, near.neighbor, near.vectors, near.distances, kinds,
+            rows[0], rows[7:], rows[1:7],
+        )  # fmt: skip
+        errors = np.linalg.norm(rows @ response, axis=1)
+        stress = None
+        if frame.pbc.all():
+            stress = np.empty((3, 3))
+            stress[STRAIN_ROWS, STRAIN_COLUMNS] = stress[STRAIN_COLUMNS, STRAIN_ROWS] = errors[1:7] / frame.volume
+        found.append(StandardErrors(float(errors[0]), errors[7:].reshape(-1, 3), stress))
+    return found
+
+
+def _entry_errors(register: Register) -> FloatArray:
+    """Change of the entries on and above the diagonal of M by each independent error, in eV; M_00 is not measured."""
+    rows, columns = np.triu_indices(register.n_features + 1)
+    if register.measured is None:
+        return np.zeros((len(rows), 0))
+    operator = measured_operator(register)
+    errors = (np.sqrt(operator.variances)[:, None] * operator.response[:, rows, columns]).T
+    errors[0] = 0.0
+    return np.asarray(errors)
 
 
 def calibration_summary(field: ForceField) -> dict[str, Any]:
@@ -118,7 +178,7 @@ def calibration_summary(field: ForceField) -> dict[str, Any]:
     return summary
 
 
-def spread(errors: Sequence[MeasuredPrediction], frames: Sequence[Frame]) -> dict[str, float]:
+def spread(errors: Sequence[StandardErrors], frames: Sequence[Frame]) -> dict[str, float]:
     """Root mean square of the standard errors of energies per atom, forces and labelled stresses, in meV and Å."""
     per_atom = np.array([e.energy_std / f.n_atoms for e, f in zip(errors, frames, strict=True)])
     found = {

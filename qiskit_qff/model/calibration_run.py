@@ -37,7 +37,7 @@ from qiskit_qff.evaluators.z_strings import RESULT_ARRAYS
 from qiskit_qff.model.calibrated_operator import CalibratedOperator, Provenance
 from qiskit_qff.model.calibration import calibrated
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.quantum_cost import place_registers, two_qubit_depths
+from qiskit_qff.model.quantum_cost import place_registers, two_qubit_depth
 from qiskit_qff.model.species_model import RegisterKey
 
 MOST_SETS = 300
@@ -182,7 +182,7 @@ def calibration_cost(field: ForceField, settings: Settings) -> tuple[dict[str, f
     seconds = timing.seconds(shots=shots, jobs=len(jobs))
     words = (
         f"{len(jobs)} jobs on {settings.backend}: {circuits} circuits, {shots} shots, two-qubit depth "
-        f"{two_qubit_depths(field, evaluator)['operator']}, {preset.description}"
+        f"{two_qubit_depth(field, evaluator)}, {preset.description}"
         f"{', dynamical decoupling' if settings.dynamical_decoupling else ''}; on a device about {seconds:.0f} s of "
         "processor time (estimate; the provider's accounting decides)"
     )

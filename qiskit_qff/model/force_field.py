@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.cores import n_cores, thread_pool
@@ -33,10 +33,6 @@ from qiskit_qff.model.species_model import Register, RegisterKey, SpeciesModel
 from qiskit_qff.model.uncertainty import LIMIT, Posterior, UncertaintyEstimator
 from qiskit_qff.structures.frame import Frame, is_among, species_index
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
-
-if TYPE_CHECKING:
-    from qiskit.primitives import BaseEstimatorV2
-    from qiskit_machine_learning.neural_networks import EstimatorQNN
 
 FORMAT = "qiskit_qff model"
 VERSION = 7
@@ -256,29 +252,6 @@ class ForceField:
             for k, (register, place) in enumerate(zip(m.registers, m.slices, strict=True)):
                 encoded[m.number, k] = amplitude_vectors(features[:, place], n_qubits=register.n_qubits)
         return encoded
-
-    def to_qnn(self, register: RegisterKey, estimator: BaseEstimatorV2, *, precision: float = 0.0) -> EstimatorQNN:
-        """A register as a network of qiskit-machine-learning; see :mod:`~qiskit_qff.evaluators.qnn`.
-
-        Args:
-            register: Atomic number, and place of the register.
-            estimator: Any Estimator primitive.
-            precision: Target standard error of an expectation value; 0 for exact simulators.
-
-        Returns:
-            Inputs are the loader's angles, weights are θ, the output is ``x^T M x / |x|^2`` in eV; readout weights are
-            constants of its observable.
-
-        Raises:
-            ConfigError: If the model has no such register.
-            MissingDependencyError: If qiskit-machine-learning is not installed.
-        """
-        from qiskit_qff.evaluators.qnn import to_qnn
-
-        if register not in self.registers:
-            known = ", ".join(f"{m.number} (0 to {len(m.registers) - 1})" for m in self.models)
-            raise ConfigError(f"there is no register {register}; atomic numbers and their registers: {known}.")
-        return to_qnn(self.registers[register].bound_program(), estimator, precision=precision)
 
     def with_registers(self, changed: Mapping[RegisterKey, Register]) -> ForceField:
         """The same force field with other registers, by atomic number and place."""

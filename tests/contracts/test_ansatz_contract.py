@@ -14,8 +14,9 @@ from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.backends import evaluators_for
+from qiskit_qff.model.calibrated_operator import Provenance
+from qiskit_qff.model.calibration import calibrate
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.model.measured import predict_measured
 
 
 def mixed(n_amplitudes, layers):
@@ -86,11 +87,11 @@ def test_it_trains_and_is_measured_as_it_is_computed(family, alloy_frames, tmp_p
     trained.force_field.save(tmp_path / "model.json")
     field, (frame,) = ForceField.load(tmp_path / "model.json"), read_frames(alloy_frames[:1])
     exact = field.predict(frame)
-    for strategy in ("operator", "density", "environment"):
-        evaluators = evaluators_for("statevector", shots=None, mitigation="none", rng=np.random.default_rng(0))
-        (found,) = predict_measured(field, [frame], evaluator_for=evaluators, strategy=strategy, shots=None).frames
-        assert found.energy == pytest.approx(exact.energy, abs=1e-8)
-        np.testing.assert_allclose(found.forces, exact.forces, atol=1e-8)
+    evaluators = evaluators_for("statevector", shots=None, rng=np.random.default_rng(0))
+    measured, _ = calibrate(field, evaluator_for=evaluators, provenance=Provenance("statevector", None, "none", ""))
+    found = measured.predict(frame)
+    assert found.energy == pytest.approx(exact.energy, abs=1e-8)
+    np.testing.assert_allclose(found.forces, exact.forces, atol=1e-8)
 
 
 def test_the_command_line_finds_it_as_an_entry_point(alloy_frames, tmp_path, qff, monkeypatch) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from circuits import loaded
 from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
@@ -11,7 +12,7 @@ from qiskit_qff.evaluators.backends import build_evaluator
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import Request
-from qiskit_qff.evaluators.tasks import loader_parameters, loader_task, pair_angles, pair_task, with_rotations
+from qiskit_qff.evaluators.tasks import pair_angles, pair_task, with_rotations
 
 SHOTS = 500
 PROGRAMS = [
@@ -57,7 +58,7 @@ def requests(request):
     states[:, : program.n_amplitudes] = rng.normal(size=(3, program.n_amplitudes))
     pairs = np.array([pair_angles(2, first, 3) for first in (0, 2)])
     return [
-        Request(loader_task(program), loader_parameters(program, states, theta)),
+        loaded(program, states, theta),
         Request(pair_task(program, 3), with_rotations(program, pairs, theta)),
     ]
 

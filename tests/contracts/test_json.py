@@ -22,7 +22,7 @@ CHEAP: dict[str, str] = {
     "evaluate": "{model} {data}",
     "info": "{model}",
     "baseline": "{config} --models linear_selected",
-    "cost": "{model} --backend aer --atoms Cu5Au3",
+    "cost": "{model} --backend aer",
     "calibrate": "{model} --backend exact --out {new}.json",
     "md": "{model} {alloy} --steps 4 --out {new}",
     "learn": "{learn} --out {new} --dry-run",

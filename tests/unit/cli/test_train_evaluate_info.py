@@ -38,18 +38,15 @@ def test_train_writes_everything(trained, metrics) -> None:
     assert not list(trained.glob(".run*"))
 
 
-def test_strategies_agree_and_shots_add_keys(trained, tmp_path, qff) -> None:
+def test_a_statevector_agrees_and_shots_add_keys(trained, tmp_path, qff) -> None:
     write(tmp_path / "two.extxyz", read(trained / "data.extxyz", ":2"))
     arguments = ["evaluate", trained / "run" / "model.json", tmp_path / "two.extxyz"]
     exact, _ = qff(*arguments)
     assert set(exact) >= METRIC_KEYS | STRESS_KEYS
     assert not SHOT_KEYS & set(exact)
-    for strategy in ("environment", "density", "operator"):
-        measured, _ = qff(*arguments, "--backend", "statevector", "--strategy", strategy)
-        for key in METRIC_KEYS | STRESS_KEYS:
-            assert measured[key] == pytest.approx(exact[key], abs=1e-7)
-        noisy, _ = qff(*arguments, "--backend", "statevector", "--strategy", strategy, "--shots", 1000)
-        assert min(noisy[key] for key in SHOT_KEYS) > 0
+    measured, _ = qff(*arguments, "--backend", "statevector")
+    for key in METRIC_KEYS | STRESS_KEYS:
+        assert measured[key] == pytest.approx(exact[key], abs=1e-7)
     sampled, _ = qff(*arguments, "--backend", "exact", "--shots", 1000000, "--seed", 1)
     assert min(sampled[key] for key in (*SHOT_KEYS, "qpu_seconds", "stress_std_mev_per_ang3")) > 0
     deviation = abs(sampled["energy_mae_mev_per_atom"] - exact["energy_mae_mev_per_atom"])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from circuits import loaded
 from qiskit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_aer import AerSimulator
@@ -13,8 +14,6 @@ from qiskit_qff.evaluators.backends import build_evaluator
 from qiskit_qff.evaluators.cutout import best_line, cut_out
 from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.mitigation import device_noise_model, estimator_options, find_preset
-from qiskit_qff.evaluators.protocol import Request
-from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +40,7 @@ def test_old_devices_run_with_the_gates_of_today(rng):
     assert small.target["sx"][0,].error == old["u2"][first,].error
     assert small.target["rz"][0,].error == 0.0
     program = build_program(AnsatzSpec("ry_tree", "rank_one", 4))
-    parameters = loader_parameters(program, rng.normal(size=(2, 4)), rng.normal(size=program.n_angles))
-    request = Request(loader_task(program), parameters)
+    request = loaded(program, rng.normal(size=(2, 4)), rng.normal(size=program.n_angles))
     (found,) = build_evaluator("fake_essex", n_qubits=2, shots=4000, rng=rng).evaluate([request])
     (exact,) = ExactEvaluator().evaluate([request])
     assert np.abs(found.values - exact.values).max() < 0.15
@@ -54,12 +52,12 @@ def test_decoupling_is_run_where_gates_have_durations(rng):
         assert evaluator.estimator.options.dynamical_decoupling.enable
 
 
-def loaded(n_amplitudes):
+def tree_request(n_amplitudes):
     """A tree behind the loader of some random states."""
     rng = np.random.default_rng(0)
     program = build_program(AnsatzSpec("ry_tree", "rank_one", n_amplitudes))
     states = rng.normal(size=(6, n_amplitudes))
-    return Request(loader_task(program), loader_parameters(program, states, rng.normal(size=program.n_angles)))
+    return loaded(program, states, rng.normal(size=program.n_angles))
 
 
 def deviation(name, request, mitigation):
@@ -71,7 +69,7 @@ def deviation(name, request, mitigation):
 
 
 def test_mitigation_lowers_the_error_of_a_noisy_device():
-    request = loaded(4)
+    request = tree_request(4)
     plain = deviation("fake_jakarta", request, "none")
     for preset in ("readout", "zne", "pec"):
         assert deviation("fake_jakarta", request, preset) < 0.6 * plain, preset
@@ -79,7 +77,7 @@ def test_mitigation_lowers_the_error_of_a_noisy_device():
 
 @pytest.mark.parametrize("mitigation", ["readout", "zne", "pec"])
 def test_circuits_of_one_qubit_are_mitigated(mitigation):
-    assert deviation("fake_torino", loaded(2), mitigation) < 0.02
+    assert deviation("fake_torino", tree_request(2), mitigation) < 0.02
 
 
 def test_derived_noise_sits_on_the_qubits_of_its_gate(torino):

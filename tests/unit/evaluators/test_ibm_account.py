@@ -5,6 +5,7 @@ import traceback
 
 import numpy as np
 import pytest
+from circuits import loaded
 from qiskit.primitives import BaseEstimatorV2
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
@@ -12,8 +13,6 @@ from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators.backends import build_evaluator
 from qiskit_qff.evaluators.ibm_account import HIDDEN, redact
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.protocol import Request
-from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
 
 IN_ENVIRONMENT = "planted/in env+ironment"
 SAVED = "planted-in-the-store"
@@ -94,7 +93,7 @@ def test_errors_of_jobs(stage):
             return Job()
 
     program = build_program(AnsatzSpec("ry_tree", "rank_one", 4))
-    request = Request(loader_task(program), loader_parameters(program, np.ones((1, 4)), np.zeros(program.n_angles)))
+    request = loaded(program, np.ones((1, 4)), np.zeros(program.n_angles))
     evaluator = PrimitiveEvaluator(Estimator(), gaussian_noise=False)
     message = refusal(lambda: evaluator.evaluate([request], shots=10))
     assert ("no time left" if stage == "run" else "calibration") in message

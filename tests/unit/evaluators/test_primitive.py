@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from circuits import loaded
 from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
@@ -11,7 +12,6 @@ from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator, sets_per_job
 from qiskit_qff.evaluators.protocol import MeasurementTask, Request
-from qiskit_qff.evaluators.tasks import loader_parameters, loader_task
 from qiskit_qff.evaluators.z_strings import string_set
 
 PROGRAM = build_program(AnsatzSpec("brickwork_cz", "z_diagonal", 4, layers=1, n_readouts=3))
@@ -21,7 +21,7 @@ def request_of(batch, seed=1, program=PROGRAM):
     rng = np.random.default_rng(seed)
     states = np.zeros((batch, 2**program.n_qubits))
     states[:, : program.n_amplitudes] = rng.normal(size=(batch, program.n_amplitudes))
-    return Request(loader_task(program), loader_parameters(program, states, rng.normal(size=program.n_angles)))
+    return loaded(program, states, rng.normal(size=program.n_angles))
 
 
 class CountingEstimator(StatevectorEstimator):

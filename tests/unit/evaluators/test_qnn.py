@@ -1,15 +1,30 @@
-"""The EstimatorQNN of qiskit-machine-learning has our values and gradients."""
+"""A register as an EstimatorQNN of qiskit-machine-learning has our values and gradients."""
 
 import numpy as np
 import pytest
 from qiskit.primitives import StatevectorEstimator
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, build_program
+from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, build_program, diagonal_observable
 from qiskit_qff.circuit.compiled import operator_matrix, readout_jacobian
-from qiskit_qff.encoding.tree import loader_angles
-from qiskit_qff.evaluators.qnn import to_qnn
+from qiskit_qff.encoding.tree import loader_angles, loader_circuit
 
-pytest.importorskip("qiskit_machine_learning")
+networks = pytest.importorskip("qiskit_machine_learning.neural_networks")
+gradients = pytest.importorskip("qiskit_machine_learning.gradients")
+
+
+def network_of(bound, estimator):
+    """Inputs are the loader's angles, weights are θ; the output is the energy of a normalised state."""
+    loader = loader_circuit(bound.program.n_amplitudes)
+    return networks.EstimatorQNN(
+        circuit=loader.compose(bound.program.circuit),
+        estimator=estimator,
+        observables=[diagonal_observable(bound.weights @ bound.program.readouts)],
+        input_params=list(loader.parameters),
+        weight_params=list(bound.program.circuit.parameters),
+        gradient=gradients.ParamShiftEstimatorGradient(estimator),
+        input_gradients=True,
+        default_precision=0.0,
+    )
 
 
 def agree(network, bound, rng):
@@ -38,4 +53,4 @@ def agree(network, bound, rng):
 def test_values_and_gradients_agree(spec, rng):
     program = build_program(spec)
     bound = BoundProgram(program, rng.normal(size=program.n_angles), rng.normal(size=program.n_readouts))
-    agree(to_qnn(bound, StatevectorEstimator()), bound, rng)
+    agree(network_of(bound, StatevectorEstimator()), bound, rng)
