@@ -164,10 +164,10 @@ def _compare(
 
 def _read(field: "ForceField", data: Path, output: Output, *, held_out: bool) -> "tuple[list[Frame], list[bool]]":
     """The frames to evaluate, and which of them the model was trained on; nothing where its file does not say."""
-    from qiskit_qff.structures.reading import read_source
+    from qiskit_qff.structures.reading import read_frames
     from qiskit_qff.structures.validation import ensure_sound
 
-    frames = read_source(data)
+    frames = read_frames(data)
     ensure_sound(frames)
     seen = [field.has_seen(frame) for frame in frames] if field.training_hashes else []
     if not held_out:

@@ -42,7 +42,7 @@ def label(
     """Label structures, written one by one: a kill loses only the frames at hand. Exit code 1 if some failed."""
     from qiskit_qff.labelling.label import failures_path, label_frames, work_path
     from qiskit_qff.labelling.reference import reference
-    from qiskit_qff.structures.reading import read_source
+    from qiskit_qff.structures.reading import read_frames
     from qiskit_qff.structures.validation import ensure_sound
 
     output = Output(as_json=json)
@@ -57,7 +57,7 @@ def label(
     if retry_failed and not resume:
         raise ConfigError("--retry-failed: only together with --resume.")
     chosen = reference(calculator, options)
-    frames = read_source(structures)
+    frames = read_frames(structures)
     ensure_sound(frames)
     if threads is None:
         asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]

@@ -88,10 +88,10 @@ class RunOptions:
 
     def read(self, structure: str) -> "Frame":
         """The frame of a file, or of the shipped data."""
-        from qiskit_qff.structures.reading import read_source
+        from qiskit_qff.structures.reading import read_frames
         from qiskit_qff.structures.validation import ensure_sound
 
-        frames = read_source(structure)
+        frames = read_frames(structure)
         if not -len(frames) <= self.frame < len(frames):
             raise ConfigError(f"--frame {self.frame}: {structure} has {len(frames)} frames, 0 to {len(frames) - 1}.")
         ensure_sound([frames[self.frame]])

@@ -35,7 +35,7 @@ def select(
 ) -> None:
     """Choose frames to label: far from the training data, and unlike each other."""
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.structures.reading import read_source
+    from qiskit_qff.structures.reading import read_frames
     from qiskit_qff.structures.validation import ensure_sound
     from qiskit_qff.training.selection import grade_candidates
     from qiskit_qff.training.selection import select as take
@@ -48,7 +48,7 @@ def select(
         raise ConfigError(f"{out}: there is a file already; choose another --out, or overwrite it with --force.")
     field = ForceField.load(model_file(model))
     estimator = field.uncertainty(grade_limit=grade_limit)
-    frames = read_source(candidates)
+    frames = read_frames(candidates)
     ensure_sound(frames)
     unseen = [index for index, frame in enumerate(frames) if not field.has_seen(frame)]
     if not unseen:

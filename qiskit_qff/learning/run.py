@@ -29,7 +29,7 @@ from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.metrics import Metrics, compare_model, measure
 from qiskit_qff.model.uncertainty import UncertaintyEstimator
 from qiskit_qff.structures.frame import Frame, species_of
-from qiskit_qff.structures.reading import read_frames, read_source
+from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.validation import ensure_sound
 from qiskit_qff.training.pipeline import train
 
@@ -69,7 +69,7 @@ def read_inputs(config: LearnConfig) -> Inputs:
     """Read and check all structures of a configuration."""
 
     def read(paths: str | list[str] | None) -> list[Frame]:
-        frames = read_source(paths or [])
+        frames = read_frames(paths or [])
         ensure_sound(frames)
         return [replace(frame, positions=np.round(frame.positions, DIGITS), momenta=None) for frame in frames]
 

@@ -223,8 +223,6 @@ class Frame:
     @property
     def symbols(self) -> list[str]:
         """Chemical symbols, one per atom."""
-        from ase.data import chemical_symbols
-
         return [chemical_symbols[number] for number in self.numbers]
 
     @property
@@ -248,7 +246,10 @@ class Frame:
             DataError: if the labels have impossible shapes.
         """
         where = f"{source or 'structure'}, frame {index}"
-        results = _current_results(atoms)
+        held = getattr(atoms.calc, "results", None)
+        known = {} if not held or atoms.calc.check_state(atoms) else held
+        names = ("energy", "free_energy", "forces", "stress")
+        results = {name: known[name] for name in names if known.get(name) is not None}
         values = {**atoms.info, **{name: value for name, value in results.items() if name != "forces"}}
         arrays = {**atoms.arrays, **({"forces": results["forces"]} if "forces" in results else {})}
         cell, pbc = np.array(atoms.cell.array), np.array(atoms.pbc)
@@ -259,7 +260,7 @@ class Frame:
             positions=atoms.positions,
             cell=cell,
             pbc=pbc,
-            momenta=_momenta(atoms),
+            momenta=atoms.arrays.get("momenta"),
             source=source,
             index=index,
             tags=scalar_tags({name: value for name, value in values.items() if name not in used}),
@@ -276,23 +277,14 @@ class Frame:
         Raises:
             DataError: on partial occupancies, or labels of impossible shapes.
         """
-        from ase import Atoms
+        from pymatgen.io.ase import AseAtomsAdaptor
 
         if not structure.is_ordered:
             raise DataError(
                 f"{source or 'structure'}, frame {index}: sites are partially occupied. Order the structure first "
                 "(pymatgen's OrderDisorderedStructureTransformation)."
             )
-        lattice = getattr(structure, "lattice", None)
-        atoms = Atoms(numbers=[site.specie.Z for site in structure], positions=structure.cart_coords, info={})
-        if lattice is not None:
-            atoms.set_cell(lattice.matrix)
-            atoms.set_pbc(lattice.pbc)
-        atoms.info.update(structure.properties)
-        for name, values in structure.site_properties.items():
-            if all(value is not None for value in values):
-                atoms.arrays[name] = np.array(values)
-        return cls.from_atoms(atoms, source=source, index=index)
+        return cls.from_atoms(AseAtomsAdaptor.get_atoms(structure, msonable=False), source=source, index=index)
 
     def to_atoms(self) -> Atoms:
         """ASE Atoms; labels sit in a SinglePointCalculator, tags in ``info``."""
@@ -321,36 +313,10 @@ def scalar_tags(values: Mapping[str, Any]) -> dict[str, Tag]:
     return tags
 
 
-def _momenta(atoms: Atoms) -> FloatArray | None:
-    """Momenta as they are, or from the column ``vel`` that LAMMPS writes, in Å/ps with ``units metal``."""
-    from ase import units
-
-    if "vel" not in atoms.arrays or "momenta" in atoms.arrays:
-        return atoms.arrays.get("momenta")
-    momenta: FloatArray = atoms.arrays["vel"] * atoms.get_masses()[:, None] / (1e3 * units.fs)
-    return momenta
-
-
-def _current_results(atoms: Atoms) -> dict[str, Any]:
-    """Energy, free energy, forces and stress that the attached calculator holds for exactly these atoms."""
-    calculator = atoms.calc
-    held = getattr(calculator, "results", None)
-    if not held or calculator.check_state(atoms):
-        return {}
-    names = ("energy", "free_energy", "forces", "stress")
-    return {name: held[name] for name in names if held.get(name) is not None}
-
-
 def _find_labels(
     values: Mapping[str, Any], arrays: Mapping[str, Any], *, volume: float, where: str
 ) -> tuple[dict[str, Any], set[str]]:
-    """Energy, forces and stress among global values and per-atom arrays, and the names they were found under.
-
-    Args:
-        values: global properties by name, for example ``energy`` and ``stress``.
-        arrays: per-atom properties by name, for example ``forces``.
-        volume: of the cell in Å³, NaN where there is none; needed only to turn a virial into a stress.
-    """
+    """Energy, forces and stress among global values and per-atom arrays, and the names they were found under."""
     energy, stress, virial = (_first(names, values) for names in (ENERGY_NAMES, STRESS_NAMES, VIRIAL_NAMES))
     forces = _first(FORCE_NAMES, arrays)
     found: dict[str, Any] = {}

@@ -83,17 +83,6 @@ def whole_frames(frames: Sequence[Frame]) -> list[Frame]:
     return [frame for index, frame in enumerate(frames) if index not in broken]
 
 
-def shortest_bonds(frame: Frame) -> dict[Pair, float]:
-    """Length of the shortest bond of every pair of elements, in Å, the lower atomic number first."""
-    near, pairs = _contacts(frame, BOND)
-    radii = covalent_radii[frame.numbers]
-    bonds = near.distances < BOND * (radii[near.centers] + radii[near.neighbor])
-    found: dict[Pair, float] = {}
-    for (a, b), length in zip(pairs[bonds].tolist(), near.distances[bonds].tolist(), strict=True):
-        found[a, b] = min(length, found.get((a, b), length))
-    return found
-
-
 def _usual(counts: Sequence[Counter[Pair]]) -> dict[Pair, int]:
     """The counts that most frames share, of pairs that have any; of a single frame none, for there is no other."""
     if len(counts) < 2:

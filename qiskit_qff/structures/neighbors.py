@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 import vesin
-from numba import get_num_threads, njit
 from numpy.typing import ArrayLike
 
 from qiskit_qff.array_types import BoolArray, FloatArray, Int32Array, IntArray
@@ -28,20 +27,7 @@ def refresh(
     all_shifts: Int32Array,
     first: IntArray, neighbor: IntArray, vectors: FloatArray, distances: FloatArray, shifts: Int32Array,
 ) -> int:  # fmt: skip
-    """Copy the pairs now within the cutoff to the outputs, with fresh vectors.
-
-    Args:
-        points: Positions in Å, shape ``(n, 3)``.
-        cell: Cell vectors in Å, shape ``(3, 3)``.
-        cutoff_squared: In Å².
-        all_first: Rows of the kept list, shape ``(n + 1,)``.
-        all_neighbor: Its neighbours, shape ``(n_kept,)``.
-        all_shifts: Its shifts, shape ``(n_kept, 3)``.
-        first: Output rows, shape ``(n + 1,)``.
-        neighbor: Output, room for ``n_kept``.
-        vectors: Output in Å, room for ``(n_kept, 3)``.
-        distances: Output in Å, room for ``n_kept``.
-        shifts: Output, room for ``(n_kept, 3)``.
+    """Copy the pairs now within the cutoff to the outputs ``first`` to ``shifts``, with fresh vectors.
 
     Returns:
         How many pairs there are.
@@ -98,16 +84,6 @@ class NeighborList:
         """Index of the centre i of each pair, shape ``(n_pairs,)``."""
         return np.repeat(np.arange(self.n_atoms), np.diff(self.first))
 
-    def copy(self) -> "NeighborList":
-        """Independent copy, for lists of a :class:`VerletList` that must outlive its next update."""
-        return NeighborList(
-            self.first.copy(),
-            self.neighbor.copy(),
-            self.vectors.copy(),
-            self.distances.copy(),
-            self.shifts.copy(),
-        )
-
 
 def neighbor_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, cutoff: float) -> NeighborList:
     """Full neighbour list of one structure.
@@ -127,8 +103,7 @@ class VerletList:
     PERF: a build takes as long as three steps of a small structure, so the default skin is wide: with 1 Å an MD step of
     lips83 at 300 K takes 0.75 ms, with 0.5 Å 0.86 ms, with 1.5 Å 0.78 ms.
 
-    The lists that :meth:`update` returns are views of buffers that the next call overwrites; ``copy()``
-    those that must last.
+    The lists that :meth:`update` returns are views of buffers that the next call overwrites.
     """
 
     def __init__(self, cutoff: float, skin: float = 1.0) -> None:
@@ -138,9 +113,8 @@ class VerletList:
         self.skin = float(skin)
         self.n_builds = 0
         self._reference: tuple[FloatArray, FloatArray, BoolArray] | None = None
-        self._pairs: tuple[IntArray, IntArray, Int32Array] | None = (
-            None  # rows, neighbours, shifts within cutoff + skin
-        )
+        # Rows, neighbours and shifts within cutoff + skin.
+        self._pairs: tuple[IntArray, IntArray, Int32Array] | None = None
         self._buffers: tuple[IntArray, IntArray, FloatArray, FloatArray, Int32Array] | None = None
 
     def update(self, positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike) -> NeighborList:
@@ -184,7 +158,7 @@ class VerletList:
             inverse = np.linalg.solve(cell, old_cell)  # F⁻¹ in the row convention: cell F⁻¹ = old_cell
             growth = float(np.linalg.norm(inverse, 2))
             points = points @ inverse
-        moved = _largest_move(points, old_points)
+        moved = float(np.sqrt(((points - old_points) ** 2).sum(axis=1).max(initial=0.0)))
         # NOTE: written so that a NaN counts as incomplete; _build then reports the atom.
         return bool(self.cutoff * growth + 2.0 * moved <= self.cutoff + self.skin)
 
@@ -194,7 +168,7 @@ class VerletList:
         # PERF: a list takes about 3 kB an atom; the old one goes before the new one comes, and so does vesin's copy.
         self.forget()
         reach = self.cutoff + self.skin + _MARGIN
-        search = vesin.NeighborList(cutoff=reach, full_list=True, n_threads=get_num_threads())
+        search = vesin.NeighborList(cutoff=reach, full_list=True, n_threads=numba.get_num_threads())
         found, shifts = search.compute(points=points, box=cell, periodic=periods.copy(), quantities="PS", copy=False)
         self._pairs = _canonical(len(points), found.view(np.int64), shifts)
         del found, shifts, search
@@ -238,13 +212,12 @@ def _check_geometry(points: FloatArray, cell: FloatArray, periods: BoolArray) ->
     """Refuse what no neighbour search can handle."""
     if points.ndim != 2 or points.shape[1] != 3:
         raise DataError(f"positions should have shape (n_atoms, 3), found {points.shape}.")
-    if not np.isfinite(cell).all():
-        raise DataError("the cell holds a number that is not finite; check the structure or the barostat.")
-    if not np.isfinite(points).all():
-        atom = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
+    if not (np.isfinite(cell).all() and np.isfinite(points).all()):
+        wrong = np.flatnonzero(~np.isfinite(points).all(axis=1))
+        place = f"the position of atom {wrong[0]}" if len(wrong) else "the cell"
         raise DataError(
-            f"atom {atom}: position {points[atom].tolist()} is not finite. In a structure file correct it; "
-            "in a simulation the forces blew up: use a shorter time step or a better model."
+            f"{place} is not finite. In a structure file correct it; in a simulation the forces or the barostat blew "
+            "up: use a shorter time step or a better model."
         )
     spanned = cell[periods]
     lengths = np.linalg.norm(spanned, axis=1)
@@ -254,17 +227,3 @@ def _check_geometry(points: FloatArray, cell: FloatArray, periods: BoolArray) ->
             f"the periodic cell vectors {spanned.tolist()} enclose no volume. "
             "Give three independent vectors or switch off the period of those that are missing."
         )
-
-
-@njit(cache=True)
-def _largest_move(points: FloatArray, reference: FloatArray) -> float:  # pragma: no cover
-    """Largest distance of an atom from its reference position, in Å; NaN if a position is."""
-    largest = 0.0
-    for i in range(points.shape[0]):
-        square = 0.0
-        for k in range(3):
-            square += (points[i, k] - reference[i, k]) ** 2
-        if np.isnan(square):
-            return square
-        largest = max(largest, square)
-    return float(np.sqrt(largest))

@@ -5,8 +5,8 @@ ASE reads the files: extended XYZ (``.xyz``, ``.extxyz``, also compressed as ``.
 are taken as the file gives them: for VASP that is the energy extrapolated to zero smearing, as ASE reports it.
 
 Only frames of extended XYZ are cut out of the stream here and given to ASE one by one: ASE's reader seeks every frame
-in the file, which unpacks a compressed file anew each time (800 frames of 83 atoms: 75 s instead of 1 s), and its
-errors name neither frame nor line.
+in the file, which unpacks a compressed file anew each time (800 frames of 83 atoms: 75 s instead of 1 s), and ends
+silently at an empty line.
 
 Shipped data sets, labelled by density functional theory, are read by name. ``limof5``, lithium in the framework MOF-5,
 is what ``shipped`` means wherever data are asked for; ``li6ps5cl``, the solid electrolyte, goes by its own name. So
@@ -20,9 +20,9 @@ import gzip
 import io
 import lzma
 import os
-import re
+import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -72,22 +72,22 @@ def read_shipped(name: str = DEFAULT) -> list[Frame]:
     return read_frames(shipped_path(name))
 
 
-def read_source(source: str | Path | Sequence[str | Path], *, strict: bool = True) -> list[Frame]:
-    """The frames of a shipped set or a file, or of several one after the other; see :func:`read_frames`."""
-    sources = [source] if isinstance(source, (str, Path)) else source
-    return read_frames([shipped_path(str(one)) if is_shipped(one) else Path(one) for one in sources], strict=strict)
-
-
 Source: TypeAlias = "str | os.PathLike[str] | Frame | Atoms | Structure | Molecule"
 
 _COMPRESSED: dict[str, Callable[..., IO[str]]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
+_DAMAGE = (
+    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RuntimeError, SyntaxError,
+    OSError, EOFError, MemoryError, lzma.LZMAError, zlib.error, sqlite3.Error,
+)  # fmt: skip
+"""What ASE's readers raise for a damaged file."""
 
 
 def read_frames(source: "Source | Iterable[Source]", *, strict: bool = True) -> list[Frame]:
-    """All frames of a file, of several files, or of ASE and pymatgen objects, in their order.
+    """All frames of a file or shipped set, of several, or of ASE and pymatgen objects, in their order.
 
     Args:
-        source: a path, a ``Frame``, ``ase.Atoms``, pymatgen ``Structure`` or ``Molecule``, or several.
+        source: a path, the name of a shipped set, a ``Frame``, ``ase.Atoms``, pymatgen ``Structure`` or ``Molecule``,
+            or several.
         strict: refuse numbers that are not finite and periodic cells without volume. Validation switches
             this off, to list every such place instead of the first.
 
@@ -106,40 +106,30 @@ def iter_frames(source: "Source | Iterable[Source]", *, strict: bool = True) -> 
         empty = True
         for frame in _frames_of(item, position):
             if strict:
-                check_numbers(frame)
+                for atom, problem in number_problems(frame):
+                    place = frame.where if atom is None else f"{frame.where}, atom {atom}"
+                    raise DataError(f"{place}: {problem} 'qff validate' lists all such places.")
             empty = False
             yield frame
         if empty:
             raise DataError(f"{item}: the file holds no frame. Check that it was written to the end.")
 
 
-def check_numbers(frame: Frame) -> None:
-    """Refuse a frame that holds something that is no number, or a periodic cell without volume."""
+def number_problems(frame: Frame) -> Iterator[tuple[int | None, str]]:
+    """Numbers that are not finite, and periodic cells without volume: the atom, if one is meant, and what is wrong."""
     for name, values in (("position", frame.positions), ("force", frame.forces)):
-        if values is not None and not np.isfinite(values).all():
-            atom = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
-            raise DataError(
-                f"{frame.where}, atom {atom}: {name} {values[atom].tolist()} is not finite. "
-                "Correct it or remove the frame; 'qff validate' lists all such places."
-            )
+        if values is not None:
+            for atom in np.flatnonzero(~np.isfinite(values).all(axis=1)):
+                found = f"the {name} {values[atom].tolist()} is not finite."
+                yield int(atom), f"{found} Correct it or remove the frame."
     for name, value in (("cell", frame.cell), ("energy", frame.energy), ("stress", frame.stress)):
         if value is not None and not np.isfinite(value).all():
-            raise DataError(
-                f"{frame.where}: the {name} is not finite. "
-                "Correct it or remove the frame; 'qff validate' lists all such places."
-            )
-    if not has_volume(frame):
-        raise DataError(
-            f"{frame.where}: the periodic cell vectors enclose no volume. "
-            "Correct the cell, or switch off the periods that are none."
-        )
-
-
-def has_volume(frame: Frame) -> bool:
-    """Whether the periodic cell vectors are linearly independent; true without periods."""
+            yield None, f"the {name} is not finite. Correct it or remove the frame."
     spanned = frame.cell[frame.pbc]
-    lengths = np.linalg.norm(spanned, axis=1)
-    return not len(spanned) or bool(np.linalg.det(spanned @ spanned.T) > 1e-12 * np.prod(lengths**2))
+    size = np.prod(np.linalg.norm(spanned, axis=1))
+    if len(spanned) and np.isfinite(spanned).all() and not np.linalg.det(spanned @ spanned.T) > 1e-12 * size**2:
+        found = f"the periodic cell vectors {spanned.tolist()} enclose no volume."
+        yield None, f"{found} Correct the cell, or switch off the periods that are none."
 
 
 def _is_atoms(item: Any) -> bool:
@@ -155,7 +145,7 @@ def _is_pymatgen(item: Any) -> bool:
 def _frames_of(item: Any, position: int) -> Iterator[Frame]:
     """Frames of one source."""
     if isinstance(item, (str, os.PathLike)):
-        path = Path(item)
+        path = shipped_path(str(item)) if is_shipped(str(item)) else Path(item)
         for index, atoms in enumerate(_structures_of(path)):
             if not len(atoms):
                 raise DataError(f"{path}, frame {index}: no atoms. Remove the frame.")
@@ -175,132 +165,49 @@ def _frames_of(item: Any, position: int) -> Iterator[Frame]:
 
 def _structures_of(path: Path) -> Iterator["Atoms"]:
     """Structures of a file."""
+    from ase.io import ParseError, iread
     from ase.io.formats import UnknownFileTypeError
 
     try:
         with path.open("rb") as handle:
             if not handle.read(1):
                 raise DataError(f"{path}: the file is empty. Check that it was written to the end.")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file. Check the path; relative paths start at {Path.cwd()}.") from None
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise DataError(f"{path}: can't be read ({error.strerror or error}). Name a structure file.") from None
+    name, opener = path.name.lower(), _COMPRESSED.get(path.suffix.lower(), open)
+    plain = name.removesuffix(path.suffix.lower()) if path.suffix.lower() in _COMPRESSED else name
+    known = {".xml": "vasp-xml", ".traj": "traj"}.get(Path(plain).suffix)
     index = 0
     try:
-        for atoms in _extxyz(path) if _is_extxyz(path) else _other_format(path):
+        is_extxyz = plain.endswith((".xyz", ".extxyz", ".exyz"))
+        other = iread(str(path), ":", format=known, do_not_split_by_at_sign=True)
+        for atoms in _extxyz(path, opener) if is_extxyz else other:
             yield atoms
             index += 1
-    except DataError:
-        raise
     except UnknownFileTypeError:
         raise DataError(
             f"{path}: unknown format. Use extended XYZ (.xyz, .extxyz), vasprun.xml, .traj, .db, or a format "
             "that ASE reads, with its usual file name."
         ) from None
-    except Exception as error:  # noqa: BLE001 - ASE raises whatever its code meets in a damaged file
+    except (*_DAMAGE, ParseError) as error:
+        what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise DataError(
             f"{path}, frame {index}: can't be read, the file is damaged, cut short or of another format "
-            f"({_what(error)}). Write or copy it again."
+            f"({what}). Write or copy it again."
         ) from None
 
 
-def _other_format(path: Path) -> Iterator["Atoms"]:
-    """Structures of a file that is no extended XYZ; key-value pairs of a database become tags."""
-    name = _plain_name(path)
-    if name.endswith(".db"):
-        from ase.db import connect
-
-        for row in connect(str(path), type="db", use_lock_file=False).select():
-            atoms = row.toatoms()
-            atoms.info.update(row.key_value_pairs)
-            yield atoms
-        return
-    from ase.io import iread
-
-    known = {".xml": "vasp-xml", ".traj": "traj"}.get(Path(name).suffix)
-    yield from iread(str(path), ":", format=known, do_not_split_by_at_sign=True)
-
-
-def _extxyz(path: Path) -> Iterator["Atoms"]:
+def _extxyz(path: Path, opener: Callable[..., IO[str]]) -> Iterator["Atoms"]:
     """Structures of a file of extended XYZ, as it streams in."""
     from ase.io.extxyz import read_xyz
 
-    lines, line, index = _text_lines(path), 0, 0
-    for head in lines:
-        line += 1
-        if not head.strip():
-            continue
-        where = f"{path}, frame {index}"
-        n_atoms = _atom_count(head, f"{where}, line {line}")
-        block = list(islice(lines, n_atoms + 1))
-        if len(block) <= n_atoms:
-            raise DataError(
-                f"{where}: {n_atoms} atoms announced in line {line}, but the file ends after "
-                f"{max(0, len(block) - 1)} of them. The file is cut short: copy it again, or remove this last frame."
-            )
-        if re.search(r"Properties=\S*:\d{5,}", block[0]):  # ASE would first make room for so many columns
-            raise DataError(f"{where}, line {line + 1}: Properties announces over 9999 columns. Correct their number.")
-        try:
-            (atoms,) = read_xyz(io.StringIO("".join([head, *block])), slice(None))
-        except Exception as error:  # noqa: BLE001 - ASE raises whatever its code meets in a damaged frame
-            raise DataError(
-                f"{where}, lines {line} to {line + n_atoms + 1}: can't be read ({_what(error)}). Correct the atom "
-                "lines, or Lattice, pbc and Properties in the second line (Properties=species:S:1:pos:R:3:forces:R:3)."
-            ) from None
-        yield atoms
-        line += n_atoms + 1
-        index += 1
-
-
-def _atom_count(head: str, where: str) -> int:
-    """The number of atoms that a frame begins with."""
-    word = head.strip()
-    if word.isdecimal() and int(word[:16]) > 0 and len(word) < 16:
-        return int(word)
-    raise DataError(
-        f"{where}: expected the number of atoms, found {word[:60]!r}. Either this is no extended XYZ "
-        "file, or the frame before has more or fewer atom lines than it announces."
-    )
-
-
-def _plain_name(path: Path) -> str:
-    """The file's name in lower case, without the suffix of a compression."""
-    name = path.name.lower()
-    for suffix in _COMPRESSED:
-        name = name.removesuffix(suffix)
-    return name
-
-
-def _is_extxyz(path: Path) -> bool:
-    """Whether the name is one of extended XYZ."""
-    return _plain_name(path).endswith((".xyz", ".extxyz", ".exyz"))
-
-
-def _text_lines(path: Path) -> Iterator[str]:
-    """Lines of a file, decompressed on the fly by its suffix ``.xz``, ``.gz`` or ``.bz2``."""
-    opener: Callable[..., IO[str]] = _COMPRESSED.get(path.suffix.lower(), open)
-    try:
-        with opener(path, mode="rt", encoding="utf-8") as handle:
-            yield from handle
-    except EOFError:
-        raise DataError(f"{path}: the file is truncated. Copy or download it again.") from None
-    except (lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: not a valid {path.suffix} file ({error}). Copy it again.") from None
-    except UnicodeDecodeError:
-        raise DataError(
-            f"{path}: this is no text file. Give it the suffix of its format (.traj, .db, .xz, .gz ...)."
-        ) from None
-    except OSError as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: OSError) -> DataError:
-    """The error for a file that the system won't open."""
-    if isinstance(error, FileNotFoundError):
-        return DataError(f"{path}: no such file. Check the path; relative paths start at {Path.cwd()}.")
-    if isinstance(error, IsADirectoryError):
-        return DataError(f"{path}: this is a folder. Name the structure file in it.")
-    return DataError(f"{path}: can't be read ({error.strerror or error}).")
-
-
-def _what(error: Exception) -> str:
-    """What ASE's reader met, on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    with opener(path, mode="rt", encoding="utf-8") as lines:
+        for head in lines:
+            if head.strip():
+                count = int(head)
+                block = [head, *islice(lines, count + 1)]
+                if len(block) < count + 2:
+                    raise EOFError(f"{count} atoms announced, but the file ends after {max(0, len(block) - 2)}")
+                yield from read_xyz(io.StringIO("".join(block)), slice(None))

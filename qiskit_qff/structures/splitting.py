@@ -6,19 +6,20 @@ random choice in equal shares from each. Copies of one geometry (rattled, or nei
 one unit and stay on one side. Indices are always returned in ascending order.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
-from qiskit_qff.array_types import FloatArray, IntArray
+from qiskit_qff.array_types import IntArray
 from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.structures.frame import Frame
 
 GROUP_TAGS = ("replica", "config_type", "source")
 """Tags by which the field's data sets tell runs or kinds of structures apart, the finest first."""
-
-_BLOCK = 256  # frames whose distances to all others are in memory at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,37 +111,16 @@ def near_copies(frames: Sequence[Frame], *, tolerance: float = 0.12) -> list[int
     Args:
         tolerance: in Å; the default joins copies rattled by up to about 0.05 Å per axis and direction.
     """
-    units = np.arange(len(frames))
-    for members in same_atoms(frames):
-        points = np.array([frames[index].positions.ravel() for index in members])
-        for start, block in distance_rows(points - points.mean(axis=0)):
-            for row, column in np.argwhere(block < tolerance):
-                one, other = units[members[start + row]], units[members[column]]
-                if one != other:
-                    units[units == other] = one
-    _, numbered = np.unique(units, return_inverse=True)
-    return [int(unit) for unit in numbered]
-
-
-def same_atoms(frames: Sequence[Frame]) -> list[list[int]]:
-    """Indices of frames that hold the same atoms in the same order, with the same periodicity."""
-    groups: dict[bytes, list[int]] = {}
+    units, groups = np.zeros(len(frames), dtype=np.int64), dict[bytes, list[int]]()
     for index, frame in enumerate(frames):
         groups.setdefault(frame.numbers.tobytes() + frame.pbc.tobytes(), []).append(index)
-    return list(groups.values())
-
-
-def distance_rows(points: FloatArray) -> Iterator[tuple[int, FloatArray]]:
-    """Root mean square distances block by block: the first row's index and a block, shape ``(rows, n)``, in Å.
-
-    PERF: as one matrix product per block, n² distances of n frames take n² · 3 n_atoms multiplications.
-    """
-    squares = (points**2).sum(axis=1)
-    n_atoms = points.shape[1] // 3
-    for start in range(0, len(points), _BLOCK):
-        rows = points[start : start + _BLOCK]
-        product = squares[start : start + _BLOCK, None] + squares[None, :] - 2.0 * rows @ points.T
-        yield start, np.sqrt(np.maximum(product, 0.0) / n_atoms)
+    for members in groups.values():
+        points = np.array([frames[index].positions.ravel() for index in members])
+        reach = tolerance * np.sqrt(points.shape[1] / 3)
+        near = cKDTree(points - points.mean(axis=0)).query_pairs(reach, output_type="ndarray")
+        pairs = coo_array((np.ones(len(near)), near.T), shape=(len(members), len(members)))
+        units[members] = units.max() + 1 + connected_components(pairs, directed=False)[1]
+    return [int(unit) for unit in units]
 
 
 def is_time_ordered(frames: Sequence[Frame]) -> bool:

@@ -10,20 +10,20 @@ Hartree 1/27.2, forces in Hartree/bohr 51.4. The stress of the same model tests 
 
 The model is crude, so f of good data is 0.7 to 1.2 (twelve data sets of crystals, melts and frameworks, 20 frames and
 more). Therefore only a negative factor, or one below :data:`SMALLEST` or above :data:`LARGEST`, is held against the
-data, and only where the regression leaves no doubt. Errors of the prediction pull f towards zero; the opposite bound is
-f over r². Where the data are too few, or the model too poor, nothing is said.
+data, and only where the regression leaves no doubt. Where the data are too few, or the model too poor, nothing is said.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from scipy.stats import t as student
+from ase import units
 
-from qiskit_qff.array_types import BoolArray, FloatArray
+from qiskit_qff.array_types import FloatArray
 from qiskit_qff.compression.normal_equations import NormalEquations
 from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.descriptors.design_rows import STRAIN_COLUMNS, STRAIN_ROWS
@@ -40,69 +40,28 @@ LEAST, MOST = 12, 200
 """Fewest and most frames to take of as many as there are."""
 FEWEST = 5
 """Degrees of freedom below which a regression says nothing."""
-MOST_ELEMENTS = 8
-"""With more, the model would have too many channels."""
 RIDGE = 1e-3
 """Tikhonov term, as a fraction of the diagonal."""
 SMALLEST, LARGEST = 1.0 / 3.0, 1.5
 """Factors between these are not held against the data; errors of the model lower a factor more than they raise it."""
 EXPLAINED = 0.5
 """Part of the variance of forces, and of energies, that has to be explained before anything is concluded."""
-DOUBT = 1e-4
-"""Probability of a mistake that is still too large."""
-NEAR = 1.6
-"""A factor so close, up or down, to that of a pair of units is theirs."""
-_SEPARATE = 20  # frames of a file from which on it is checked by itself
-_FILES = 3  # that are checked by themselves at most
+SIGMAS = 8.0
+"""Standard errors between a factor and a bound that leave no doubt."""
+_SEPARATE, _FILES = 20, 3  # at most so many files of at least so many frames are checked each by itself
 
-_BOHR, _HARTREE, _KCAL, _KJ = 0.529177210903, 27.211386245988, 0.0433641042, 0.0103642697
-_ENERGY_UNITS = {"Hartree": _HARTREE, "Rydberg": _HARTREE / 2, "kcal/mol": _KCAL, "kJ/mol": _KJ, "meV": 1e-3}
-_FORCE_UNITS = {
-    "Hartree/bohr": _HARTREE / _BOHR,
-    "Rydberg/bohr": _HARTREE / 2 / _BOHR,
-    "kcal/mol/Å": _KCAL,
-    "kJ/mol/Å": _KJ,
-    "kJ/mol/nm": _KJ / 10,
-    "meV/Å": 1e-3,
+_CAUSES = {
+    "energies in Hartree": 1 / units.Hartree,
+    "energies in kcal/mol": units.mol / units.kcal,
+    "energies in kJ/mol": units.mol / units.kJ,
+    "forces in Hartree/bohr": units.Hartree / units.Bohr,
+    "forces in kcal/mol/Å": units.kcal / units.mol,
+    "forces in meV/Å": 1e-3,
+    "energies in Hartree and forces in Hartree/bohr": 1 / units.Bohr,
+    "energies in kJ/mol and forces in kJ/mol/nm": 0.1,
 }
-_GRADIENTS = "forces of the wrong sign (gradients instead of forces)"
-_PRESSURES = "the sign opposite to ASE's (pressure positive instead of stress)"
-_STRESS_UNITS = {"GPa": 1 / 160.21766, "kbar": 1 / 1602.1766, "Hartree/bohr³": _HARTREE / _BOHR**3}
-
-
-@dataclass(frozen=True)
-class Factor:
-    """What labels are multiplied by, in comparison with a prediction."""
-
-    value: float
-    """Slope of the regression."""
-    error: float
-    """Its standard error."""
-    r_squared: float
-    """Square of the correlation."""
-    dof: int
-    """Degrees of freedom left."""
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether the regression explains enough, and its sign is beyond doubt."""
-        return self.r_squared > EXPLAINED and self._doubt(abs(self.value)) < DOUBT
-
-    @property
-    def is_wrong(self) -> bool:
-        """Whether the factor is beyond doubt negative, or farther from 1 than a crude model explains."""
-        if not self.is_clear:
-            return False
-        size = abs(self.value)
-        too_small = size / self.r_squared < SMALLEST and self._doubt(SMALLEST - size) < DOUBT
-        return self.value < 0.0 or too_small or (size > LARGEST and self._doubt(size - LARGEST) < DOUBT)
-
-    def _doubt(self, distance: float) -> float:
-        """Probability that the factor is off by at least so much by chance, towards one side."""
-        return float(student.sf(distance / max(self.error, 1e-300), self.dof))
-
-    def __str__(self) -> str:
-        return f"{self.value:.3g} ± {self.error:.1g}"
+"""Likely causes of a wrong factor, and the factor they make."""
+_STRESS_CAUSES = {"stresses in GPa": 1 / units.GPa, "stresses in kbar": 10 / units.GPa}
 
 
 @dataclass(frozen=True)
@@ -110,12 +69,12 @@ class LabelConsistency:
     """What the labels of some frames say about each other."""
 
     source: str
-    """File, or what else the frames have in common."""
+    """File, or ``data`` for frames of several."""
     n_frames: int
     """Frames that were looked at."""
-    energy: Factor | None
+    energy_factor: float | None = None
     """Energies over those that the forces predict; None if not determined."""
-    stress: Factor | None
+    stress_factor: float | None = None
     """Stresses over those that the forces predict; None if not determined."""
     problem: str = ""
     """What is wrong with energies and forces; empty if nothing was found."""
@@ -144,26 +103,18 @@ def check_label_consistency(frames: Sequence[Frame], *, stresses: bool = False) 
     for one in found:
         problem = one.problem or (one.stress_problem if stresses else "")
         if problem:
-            raise DataError(f"{one.source}: {problem}. Convert them; 'qff validate' says more.")
+            raise DataError(f"{one.source}: {problem} 'qff validate' says more.")
     return found
 
 
 def label_consistency(frames: Sequence[Frame]) -> list[LabelConsistency]:
-    """Compare the labels of every larger file by itself, for units belong to files, and of all other files together."""
-    labelled = [frame for frame in frames if _is_labelled(frame)]
+    """Compare the labels, file by file where there are a few large ones, for units belong to files."""
+    labelled = [f for f in frames if f.energy is not None and f.forces is not None and f.n_atoms > 1]
     counts = Counter(frame.source for frame in labelled)
-    alone = {source for source, count in counts.most_common(_FILES) if count >= _SEPARATE or len(counts) == 1}
-    groups = {source or "data": [frame for frame in labelled if frame.source == source] for source in sorted(alone)}
-    if rest := [frame for frame in labelled if frame.source not in alone]:
-        groups["other files" if groups else "data"] = rest
-    return [_compare(source, _sample(members)) for source, members in groups.items()]
-
-
-def _is_labelled(frame: Frame) -> bool:
-    """Whether energy and forces are there and finite."""
-    if frame.energy is None or frame.forces is None or frame.n_atoms < 2:
-        return False
-    return bool(np.isfinite(frame.energy) and np.isfinite(frame.forces).all())
+    if len(counts) > _FILES or min(counts.values(), default=0) < _SEPARATE:
+        counts = Counter([""]) if len(counts) > 1 else counts
+    groups = {source: [frame for frame in labelled if source in {"", frame.source}] for source in sorted(counts)}
+    return [_compare(source or "data", _sample(members)) for source, members in groups.items()]
 
 
 def _sample(frames: Sequence[Frame]) -> list[Frame]:
@@ -175,52 +126,30 @@ def _sample(frames: Sequence[Frame]) -> list[Frame]:
 
 def _compare(source: str, frames: list[Frame]) -> LabelConsistency:
     """Fit the forces of some frames, and compare energies and stresses with what the fit predicts."""
-    species = species_of(frames)
-    directions = composition_directions(compositions(frames, species))
-
-    def nothing(reason: str) -> LabelConsistency:
-        return LabelConsistency(source, len(frames), None, None, unchecked=reason)
-
-    if len(frames) - directions.shape[1] - 1 < FEWEST:
-        return nothing(f"{len(frames)} frames are too few")
-    if len(species) > MOST_ELEMENTS:
-        return nothing(f"more than {MOST_ELEMENTS} elements")
-    model = _force_model(frames, species)
-    if model is None:
-        return nothing("too few forces")
-    predictions, explained = model
+    species, found = species_of(frames), partial(LabelConsistency, source, len(frames))
+    if len(frames) - composition_directions(compositions(frames, species)).shape[1] - 1 < FEWEST:
+        return found(unchecked=f"{len(frames)} frames are too few")
+    energies, virials, explained = _predict_by_forces(frames, species)
     if explained < EXPLAINED:
-        return nothing(f"a simple model explains only {100 * max(explained, 0.0):.0f} % of the forces")
-    factor = _energy_factor(frames, species, np.array([energy for energy, _ in predictions]))
-    stress = _stress_factor(frames, [virial for _, virial in predictions])
-    problem = stress_problem = unchecked = ""
-    if factor is None or not factor.is_clear:
-        unchecked = "the energies differ too little, or for other reasons than the forces"
-        factor = None
-    elif factor.is_wrong:
-        problem = _named(
-            factor,
-            "energies differ by",
-            _energy_guesses(frames),
-            _GRADIENTS,
-        )
-    if stress is not None and stress.is_wrong and factor is not None and not problem:
-        stress_problem = _named(
-            stress,
-            "stresses are",
-            _stress_guesses(frames),
-            _PRESSURES,
-        )
-    return LabelConsistency(source, len(frames), factor, stress, problem, stress_problem, unchecked)
+        return found(unchecked=f"a simple model explains only {100 * max(explained, 0.0):.0f} % of the forces")
+    energy = _energy_factor(frames, species, energies)
+    if energy is None:
+        return found(unchecked="the energies differ too little, or for other reasons than the forces")
+    factor, is_wrong = energy
+    if is_wrong:
+        causes = _CAUSES | {"energies per atom": 1.0 / float(np.mean([frame.n_atoms for frame in frames]))}
+        negative = "forces of the wrong sign (gradients instead of forces)"
+        return found(factor, problem=f"energies differ by {_words(factor, causes, negative)}")
+    stress = _stress_factor(frames, virials)
+    if stress is None or not stress[1]:
+        return found(factor, stress and stress[0])
+    causes = _STRESS_CAUSES | {"virials instead of stresses": float(np.median([frame.volume for frame in frames]))}
+    negative = "the sign opposite to ASE's (pressure positive instead of stress)"
+    return found(factor, stress[0], stress_problem=f"stresses are {_words(stress[0], causes, negative)}")
 
 
-def _force_model(
-    frames: Sequence[Frame], species: tuple[int, ...]
-) -> tuple[list[tuple[float, FloatArray]], float] | None:
-    """Energies and virials by a linear model of the forces, and the part of their variance that it explains.
-
-    None if there are fewer than two forces for each channel.
-    """
+def _predict_by_forces(frames: Sequence[Frame], species: tuple[int, ...]) -> tuple[FloatArray, list[FloatArray], float]:
+    """Energies and virials by a linear model of the forces, and the part of their variance that it explains."""
     settings = PoolSettings(
         n_narrow=0, n_broad=5, powers=(1.0, 4.0, 9.0), n_radial=2 if len(species) < 6 else 1, l_max=2, bonds=False,
         radial_pairs="same",
@@ -236,7 +165,7 @@ def _force_model(
     n_channels = int(tables.channel_start[-1])
     n_forces = 3 * sum(frame.n_atoms for frame in frames)
     if n_forces < 2 * n_channels or not n_channels:
-        return None
+        return np.zeros(len(frames)), [], 0.0
     weights, equations, rows = LossWeights(), NormalEquations.empty(n_channels), []
     for frame in frames:
         energy, others = channel_rows(tables, frame)
@@ -248,120 +177,73 @@ def _force_model(
     gram[np.diag_indices_from(gram)] /= 1.0 + RIDGE
     left = equations.loss(coefficients) / max(equations.constant, 1e-300)
     explained = 1.0 - left * n_forces / (n_forces - n_channels)
-    return [(float(energy @ coefficients), virial @ coefficients) for energy, virial in rows], explained
+    energies = np.array([float(energy @ coefficients) for energy, _ in rows])
+    return energies, [virial @ coefficients for _, virial in rows], explained
 
 
-def _energy_factor(frames: Sequence[Frame], species: tuple[int, ...], predicted: FloatArray) -> Factor | None:
+def _energy_factor(
+    frames: Sequence[Frame], species: tuple[int, ...], predicted: FloatArray
+) -> tuple[float, bool] | None:
     """Regress energies per atom on predicted ones, beside what forces can't tell, and without outliers."""
     counts = compositions(frames, species)
     size = counts.sum(axis=1)
-    others = np.column_stack([(counts / size[:, None]) @ composition_directions(counts), *_volumes(frames)])
-    labels = np.array([frame.energy for frame in frames], dtype=np.float64) / size
-    x, y = _without(others, predicted / size), _without(others, labels)
-    kept = _inliers(x) & _inliers(y)
-    # Two kinds of frames whose energies are far apart may have two references: only differences inside each count.
-    others = np.column_stack([others, *_largest_gap(y, kept)])[kept]
-    fitted = int(np.linalg.matrix_rank(others, tol=1e-8 * np.sqrt(len(others))))
-    return _regress(_without(others, (predicted / size)[kept]), _without(others, labels[kept]), fitted)
+    beside = (counts / size[:, None]) @ composition_directions(counts)
+    # Forces act at a fixed cell, so an energy that depends on the volume alone leaves no trace in them.
+    volumes = np.array([frame.volume for frame in frames]) / size
+    offsets = volumes / volumes.mean() - 1.0
+    if np.isfinite(offsets).all() and (spread := float(offsets.std())) > 1e-4:
+        beside = np.column_stack([beside, offsets / spread, (offsets / spread) ** 2])
+    energies = np.array([frame.energy for frame in frames], dtype=np.float64)
+    values = np.column_stack([predicted, energies]) / size[:, None]
+    left = np.abs(_without(beside, values))
+    kept = (left <= 5.0 * 1.4826 * np.median(left, axis=0)).all(axis=1)
+    x, y = _without(beside[kept], values[kept]).T
+    return _regress(x, y, int(np.linalg.matrix_rank(beside[kept])))
 
 
-def _volumes(frames: Sequence[Frame]) -> Iterator[FloatArray]:
-    """Volumes per atom and their squares where cells differ.
-
-    Forces act at a fixed cell, so an energy that depends on the volume alone leaves no trace in them.
-    """
-    volumes = np.array([frame.volume / frame.n_atoms for frame in frames])
-    spread = float(np.std(volumes))
-    if np.isfinite(volumes).all() and spread > 1e-4 * float(np.mean(volumes)):
-        offsets = (volumes - np.mean(volumes)) / spread
-        yield offsets
-        yield offsets**2
-
-
-def _stress_factor(frames: Sequence[Frame], virials: Sequence[FloatArray]) -> Factor | None:
-    """Regress stress components, less their mean over the frames and less the pressure, on predicted ones."""
+def _stress_factor(frames: Sequence[Frame], virials: Sequence[FloatArray]) -> tuple[float, bool] | None:
+    """Regress stress components, less the pressure and less their mean over the frames, on predicted ones."""
+    order = (STRAIN_ROWS, STRAIN_COLUMNS)
     known = [
-        (frame, virial)
+        (virial / frame.volume, frame.stress[order])
         for frame, virial in zip(frames, virials, strict=True)
-        if frame.stress is not None and frame.pbc.all() and np.isfinite(frame.stress).all() and frame.stress.any()
+        if frame.stress is not None and frame.pbc.all() and frame.stress.any()
     ]
     if len(known) < FEWEST:
         return None
-    order = (STRAIN_ROWS, STRAIN_COLUMNS)
-    predicted = _offsets(np.array([virial / frame.volume for frame, virial in known]))
-    labels = _offsets(np.array([frame.stress[order] for frame, _ in known if frame.stress is not None]))
-    return _regress(predicted, labels, len(known) + 6)
-
-
-def _offsets(stresses: FloatArray) -> FloatArray:
-    """Six components of every frame, less the pressure and less their mean over the frames, flat."""
-    pressure = np.zeros_like(stresses)
-    pressure[:, :3] = stresses[:, :3].mean(axis=1, keepdims=True)
-    deviators = stresses - pressure
-    offsets: FloatArray = deviators - deviators.mean(axis=0)
-    return offsets.ravel()
+    pairs = np.array(known)
+    pairs[..., :3] -= pairs[..., :3].mean(axis=-1, keepdims=True)
+    x, y = (pairs - pairs.mean(axis=0)).transpose(1, 0, 2).reshape(2, -1)
+    return _regress(x, y, len(known) + 6)
 
 
 def _without(others: FloatArray, values: FloatArray) -> FloatArray:
-    """What is left of values after a least-squares fit by other columns."""
+    """What is left of values, shape ``(n, 2)``, after a least-squares fit by other columns, less the median."""
     left: FloatArray = values - others @ np.linalg.lstsq(others, values, rcond=None)[0]
-    return left
+    return left - np.median(left, axis=0)
 
 
-def _inliers(values: FloatArray) -> BoolArray:
-    """Which values are within five robust standard deviations of the median."""
-    offsets = np.abs(values - np.median(values))
-    near: BoolArray = offsets <= 5.0 * 1.4826 * np.median(offsets)
-    return near
+def _regress(x: FloatArray, y: FloatArray, fitted: int) -> tuple[float, bool] | None:
+    """Slope of y over x, and whether it is wrong beyond doubt; None if it is not clear.
 
-
-def _largest_gap(values: FloatArray, kept: BoolArray) -> Iterator[FloatArray]:
-    """A column of zeros and ones for the sides of the largest gap, if it spans a third of the range."""
-    ordered = np.sort(values[kept])
-    gaps = np.diff(ordered)
-    if len(gaps) and gaps.max() > (ordered[-1] - ordered[0]) / 3.0:
-        yield (values > ordered[int(gaps.argmax())]).astype(np.float64)
-
-
-def _regress(x: FloatArray, y: FloatArray, fitted: int) -> Factor | None:
-    """Slope of y over x, both without means; None of too few values or of values that don't differ."""
+    Errors of the prediction pull the slope towards zero; the opposite bound is the slope over r².
+    """
     dof = len(x) - fitted - 1
     xx, xy, yy = float(x @ x), float(x @ y), float(y @ y)
     if dof < FEWEST or xx < 1e-14 * len(x) or yy < 1e-24 * len(y):
         return None
-    slope = xy / xx
-    error = float(np.sqrt(max(yy - slope * xy, 0.0) / dof / xx))
-    return Factor(slope, error, xy**2 / (xx * yy), dof)
+    slope, r_squared = xy / xx, xy**2 / (xx * yy)
+    size, doubt = abs(slope), SIGMAS * float(np.sqrt(max(yy - slope * xy, 0.0) / dof / xx))
+    if r_squared < EXPLAINED or size < doubt:
+        return None
+    too_small = size / r_squared < SMALLEST and size + doubt < SMALLEST
+    return slope, slope < 0.0 or too_small or size - doubt > LARGEST
 
 
-def _energy_guesses(frames: Sequence[Frame]) -> dict[str, float]:
-    """Factors by what would explain them."""
-    guesses = {f"energies in {unit}": 1.0 / factor for unit, factor in _ENERGY_UNITS.items()}
-    guesses |= {f"forces in {unit}": factor for unit, factor in _FORCE_UNITS.items()}
-    guesses["forces in eV/bohr"] = 1.0 / _BOHR
-    guesses["energies in Hartree and forces in Hartree/bohr"] = 1.0 / _BOHR
-    guesses["energies in kJ/mol and forces in kJ/mol/nm"] = 0.1
-    guesses["energies per atom"] = 1.0 / float(np.mean([frame.n_atoms for frame in frames]))
-    return guesses
-
-
-def _stress_guesses(frames: Sequence[Frame]) -> dict[str, float]:
-    """Factors by what would explain them."""
-    guesses = {f"stresses in {unit}": 1.0 / factor for unit, factor in _STRESS_UNITS.items()}
-    guesses["virials instead of stresses"] = float(np.median([frame.volume for frame in frames]))
-    return guesses
-
-
-def _named(factor: Factor, relation: str, guesses: dict[str, float], negative: str) -> str:
-    """The problem in words.
-
-    Args:
-        negative: What a negative factor looks like.
-    """
-    size = abs(factor.value)
-    apart = {name: abs(np.log(size / guess)) for name, guess in guesses.items()}
-    near = sorted((name for name in apart if apart[name] < np.log(NEAR)), key=lambda name: apart[name])
-    causes = [negative] if factor.value < 0.0 else []
+def _words(factor: float, causes: dict[str, float], negative: str) -> str:
+    """The problem in words, with the two likeliest causes."""
+    looks, size = [negative] if factor < 0.0 else [], abs(factor)
     if not SMALLEST < size < LARGEST:
-        causes.append(" or ".join(near[:2]) or "different units, though no common pair of units has this ratio")
-    return f"{relation} {factor} times what the forces predict; this looks like {', and '.join(causes)}"
+        near = sorted(causes, key=lambda name: abs(np.log(size / causes[name])))
+        looks.append(" or ".join(near[:2]))
+    return f"{factor:.3g} times what the forces predict; this looks like {', and '.join(looks)}. Convert them."

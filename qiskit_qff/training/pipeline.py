@@ -28,7 +28,7 @@ from qiskit_qff.model.metrics import (
 )
 from qiskit_qff.structures.frame import Frame, frame_hash
 from qiskit_qff.structures.framework import whole_frames
-from qiskit_qff.structures.reading import read_frames, read_source
+from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.splitting import (
     Split,
     balanced_split,
@@ -234,14 +234,14 @@ def _read(data: Data | None, config: TrainConfig) -> tuple[TrainConfig, list[Fra
     if data is None:
         if config.data.path is None:
             raise ConfigError("data.path is null: that run was trained on frames given in Python. Name a data file.")
-        return config, read_source(config.data.path)
+        return config, read_frames(config.data.path)
     paths = [data] if isinstance(data, (str, Path)) else data
     listed = list(paths) if isinstance(paths, Sequence) else []
     names = [str(item) for item in listed if isinstance(item, (str, Path))]
     if names and len(names) == len(listed):
         own = config.data.model_copy(update={"path": names[0] if len(names) == 1 else names})
         config = with_absolute_paths(config.model_copy(update={"data": own}), Path())
-        return config, read_source(config.data.path or [])
+        return config, read_frames(config.data.path or [])
     own = config.data.model_copy(update={"path": None})
     return config.model_copy(update={"data": own}), read_frames(data)
 

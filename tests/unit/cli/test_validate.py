@@ -70,9 +70,9 @@ def test_labels_that_were_not_compared_are_said_to_be(tmp_path, capsys):
     write(path, [frame.to_atoms() for frame in read_shipped()[:5]], format="extxyz")
     assert run(["validate", str(path), "--json"]) == 0
     out, err = capsys.readouterr()
-    assert f"energies against forces, {path}: not checked: 5 frames are too few" in err
+    assert f"energies of {path}, 5 frames: not checked: 5 frames are too few" in err
     (labels,) = json.loads(out)["labels"]
-    assert labels["energy"] is None
+    assert labels["energy_factor"] is None
 
 
 def test_frames_that_came_apart_are_told(capsys):
