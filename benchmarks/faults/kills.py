@@ -171,7 +171,7 @@ def picture(path):
 def arrays(path):
     """All arrays of a file, or the momenta of a checkpoint."""
     if path.name == "checkpoint.npz":
-        return read_checkpoint(path).momenta.tolist()
+        return read_checkpoint(path)["momenta"].tolist()
     with np.load(path, allow_pickle=False) as held:
         return {name: held[name].tolist() for name in held.files}
 

@@ -35,7 +35,7 @@ from qiskit_qff import TrainConfig, train
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.calculator import QFFCalculator
 from qiskit_qff.simulation.dynamics import assign_velocities
-from qiskit_qff.simulation.lammps import load_mpi, start_lammps
+from qiskit_qff.simulation.lammps import start_lammps
 from qiskit_qff.structures.neighbors import VerletList
 from qiskit_qff.structures.reading import read_frames, read_shipped
 
@@ -130,7 +130,7 @@ basename_for_output_files fitted
 """)
     with contextlib.chdir(folder):  # where fitpod writes
         for attempt in range(ATTEMPTS):
-            instance = start_lammps(["-screen", "none", "-log", "none"], load_mpi())
+            instance = start_lammps(["-screen", "none", "-log", "none"])
             instance.command("units metal")
             try:
                 instance.command("fitpod param.pod data.pod")
@@ -160,7 +160,7 @@ def started(folder, atoms, species, potential):
     with (folder / "start.data").open("w") as stream:
         write_lammps_data(stream, atoms, specorder=symbols_of(species), velocities=True, units="metal")
     masses = "\n".join(f"mass {k} {atomic_masses[z]}" for k, z in enumerate(species, start=1))
-    instance = start_lammps(["-screen", "none", "-log", "none"], load_mpi())
+    instance = start_lammps(["-screen", "none", "-log", "none"])
     instance.commands_string(f"""\
 units metal
 atom_style atomic

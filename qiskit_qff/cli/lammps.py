@@ -3,7 +3,6 @@
 import shlex
 import sys
 from dataclasses import asdict
-from importlib.util import find_spec
 
 from qiskit_qff.cli.md import RunOptions, StructureArgument
 from qiskit_qff.cli.options import ForceOption, JsonOption, ModelArgument, OutOption, model_file, spread
@@ -22,20 +21,17 @@ def lammps(
 ) -> None:
     """Write a LAMMPS input, data file and runner for a trained model; any number of processes can run it."""
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.simulation.lammps import FILES, INSTALL, RUNNER, mpi_launcher, write_run
+    from qiskit_qff.simulation.lammps import FILES, RUNNER, mpi_launcher, write_run
 
     output = Output(as_json=json)
     start = options.read(structure)
     settings = options.settings(start)
-    atoms = options.atoms(start)
+    atoms = start.to_atoms() * options.repeat
     check_output_directory(out, owned=FILES, force=force)
     field = ForceField.load(model_file(model))
-    fence = options.potential(field, start, output) is not field
+    fence = options.potential(field, output) is not field
     with staged_directory(out) as staging:
         write_run(staging, field, atoms, settings, fence=fence)
-    missing = [name for name in ("lammps", "mpi4py") if find_spec(name) is None]
-    if missing:
-        output.note(f"not installed here: {', '.join(missing)}; before running: {INSTALL}")
     runner = [sys.executable, str(out / RUNNER)]
     alone, parallel = shlex.join(runner), shlex.join([mpi_launcher(), "-n", "4", *runner])
     output.say(f"{settings.steps} steps of {settings.ensemble} for {len(atoms)} atoms, written to {out}")

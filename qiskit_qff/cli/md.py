@@ -1,9 +1,8 @@
-"""``qff md``: molecular dynamics with a trained model, restartable, within walls around the training data."""
+"""``qff md``: molecular dynamics with a trained model, restartable, with a restraint to the training data."""
 
 import hashlib
 import math
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qiskit_qff.cli.options import (
-    DryRunOption,
     ForceOption,
     GradeLimitOption,
     JsonOption,
@@ -28,11 +26,8 @@ from qiskit_qff.durable import locked_directory, write_atomically
 from qiskit_qff.errors import ConfigError, SimulationError
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
     from qiskit_qff.model.fence import FencedForceField
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.simulation.calculator import Potential
     from qiskit_qff.simulation.dynamics import MDSummary
     from qiskit_qff.simulation.settings import MDSettings
     from qiskit_qff.structures.frame import Frame
@@ -97,34 +92,24 @@ class RunOptions:
         ensure_sound([frames[self.frame]])
         return frames[self.frame]
 
-    def atoms(self, start: "Frame", *, keep_velocities: bool = False) -> "Atoms":
-        """The supercell, with the velocities of the structure if they are to be kept."""
-        atoms = start.to_atoms()
-        if keep_velocities:
-            if start.momenta is None or not start.momenta.any():
-                raise ConfigError(f"--keep-velocities: {start.where} has none; take a frame of a run that wrote them.")
-            atoms.set_momenta(start.momenta)  # type: ignore[no-untyped-call]
-        repeated: Atoms = atoms * self.repeat
-        return repeated
-
-    def settings(
-        self, start: "Frame", *, to_temperature_k: float | None = None, keep_velocities: bool = False
-    ) -> "MDSettings":
+    def settings(self, start: "Frame", *, to_temperature_k: float | None = None) -> "MDSettings":
         """The settings of a run that begins with a structure."""
         from qiskit_qff.simulation.settings import MDSettings, default_timestep
 
-        own = {"to_temperature_k", "keep_velocities"}  # of qff md alone
-        chosen = {field.name: getattr(self, field.name) for field in fields(MDSettings) if field.name not in own}
-        if self.timestep_fs is None:
-            chosen["timestep_fs"] = default_timestep(start.numbers.tolist())
-        return MDSettings(**chosen, to_temperature_k=to_temperature_k, keep_velocities=keep_velocities)
+        own: dict[str, Any] = {field.name: getattr(self, field.name, None) for field in fields(MDSettings)}
+        own |= {"to_temperature_k": to_temperature_k}
+        own["timestep_fs"] = self.timestep_fs or default_timestep(start.numbers.tolist())
+        return MDSettings(**own)
 
-    def potential(self, field: "ForceField", start: "Frame", output: Output) -> "ForceField | FencedForceField":
-        """The force field with or without walls around the training data, and remarks on walls and volume."""
+    def potential(self, field: "ForceField", output: Output) -> "ForceField | FencedForceField":
+        """The force field with or without the restraint, and remarks on restraint and volume."""
         from qiskit_qff.model.fence import FencedForceField, within_walls
 
-        if self.ensemble == "npt" and start.pbc.all():
-            _warn_of_volume(field, start, self.pressure_gpa, output)
+        if self.ensemble == "npt" and field.stress_scale is None:
+            output.note(
+                "this model was fitted to energies and forces, not to stresses: trust the volume that npt ends at if "
+                "the training data hold several, or train with --stress-scale"
+            )
         if self.fence is not None:
             return FencedForceField.of(field) if self.fence else field
         potential = within_walls(field)
@@ -147,10 +132,6 @@ def md(
         float | None,
         typer.Option("--to-temperature", help="Heat or cool linearly, to this temperature in K at the last step."),
     ] = None,
-    keep_velocities: Annotated[
-        bool,
-        typer.Option("--keep-velocities", help="Start with the velocities of STRUCTURE (anneal in several runs)."),
-    ] = False,
     on_extrapolation: Annotated[
         str | None,
         typer.Option(
@@ -160,7 +141,6 @@ def md(
         ),
     ] = None,
     grade_limit: GradeLimitOption = None,
-    dry_run: DryRunOption = False,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew even if there is a checkpoint.")] = False,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -176,13 +156,13 @@ def md(
     output = Output(as_json=json)
     check_output_directory(out, owned=OWN_FILES, force=force or (out / CHECKPOINT).exists())
     start = options.read(structure)
-    atoms = options.atoms(start, keep_velocities=keep_velocities)
-    settings = options.settings(start, to_temperature_k=to_temperature, keep_velocities=keep_velocities)
+    atoms = start.to_atoms() * options.repeat
+    settings = options.settings(start, to_temperature_k=to_temperature)
     if options.timestep_fs is None:
         step = settings.timestep_fs
         output.note(f"time step {step:g} fs ({'hydrogen is present' if step < 1 else 'no hydrogen'})")
     field = ForceField.load(model_file(model))
-    potential = options.potential(field, start, output)
+    potential = options.potential(field, output)
     is_fenced = potential is not field
     watch = None
     if field.posterior is not None or on_extrapolation is not None or grade_limit is not None:
@@ -192,9 +172,6 @@ def md(
     # The cell as given: its copies have the same errors, because they share one M.
     note, calibration = calibration_note(field, start)
     species_index(start.numbers, potential.species, where=start.where)
-    if dry_run:
-        _tell_plan(potential, atoms, settings, out, output)
-        return
     if note:
         output.note(note)
     with locked_directory(out):
@@ -217,7 +194,7 @@ def md(
             except SimulationError as error:
                 output.note(f"qff: error: {error}")
                 raise typer.Exit(1) from error
-        stopped = summary.extrapolation is not None and summary.extrapolation.stopped
+        stopped = summary.extrapolation is not None and summary.extrapolation["stopped"]
         if stopped:
             output.note(f"stopped at step {summary.steps}: outside the training data; a higher --grade-limit goes on")
         elif not summary.completed:
@@ -226,23 +203,6 @@ def md(
         _tell(summary, calibration | {"fence": is_fenced}, settings, out, output, n_atoms=len(atoms))
     if stopped:
         raise typer.Exit(EXIT_EXTRAPOLATION)
-
-
-def _warn_of_volume(field: "ForceField", start: "Frame", pressure_gpa: float, output: Output) -> None:
-    """Say, before npt begins, what the volume that it ends at rests on."""
-    from ase.units import GPa
-
-    pressure = -float(field.predict(start).stress(start.volume).trace()) / 3.0 / GPa
-    fitted = "to stresses, too" if field.stress_scale is not None else "to energies and forces, not to stresses"
-    advice = (
-        "How wrong they are, qff evaluate says"
-        if field.stress_scale is not None
-        else "Trust that volume if the training data hold several, or train on stresses (--stress-scale)"
-    )
-    output.note(
-        f"this model was fitted {fitted}; for this cell it gives {pressure:+.2g} GPa with atoms at rest, and npt "
-        f"changes the volume until the pressure, thermal motion included, is {pressure_gpa:g} GPa. {advice}"
-    )
 
 
 @contextmanager
@@ -261,13 +221,7 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
 
 
 def _tell(
-    summary: "MDSummary",
-    extra: dict[str, Any],
-    settings: "MDSettings",
-    out: Path,
-    output: Output,
-    *,
-    n_atoms: int,
+    summary: "MDSummary", extra: dict[str, Any], settings: "MDSettings", out: Path, output: Output, *, n_atoms: int
 ) -> None:
     """Draw the log, write the summary and report the result."""
     import numpy as np
@@ -279,8 +233,7 @@ def _tell(
     log, figure = read_log(summary.log), out / FIGURE
     target = None if settings.ensemble == "nve" else np.array([settings.temperature_at(int(n)) for n in log["step"]])
     save(md_figure(log, n_atoms=n_atoms, target_k=target), figure)
-    told = {name: value for name, value in asdict(summary).items() if name != "completed"}
-    result = told | extra | {"plots": [figure], "settings": asdict(settings)}
+    result = asdict(summary) | extra | {"plots": [figure], "settings": asdict(settings)}
     write_atomically(out / SUMMARY, json_text(result))
     output.say(f"{summary.steps} steps, {summary.time_ps:g} ps of {summary.ensemble} for {n_atoms} atoms")
     output.say(f"temperature  {summary.temperature_mean_k:.1f} ± {summary.temperature_std_k:.1f} K")
@@ -292,49 +245,11 @@ def _tell(
         if math.isfinite(value):
             output.say(words.format(value))
     if (counts := summary.extrapolation) is not None:
-        saved = f", {counts.saved} of them saved" if counts.saved else ""
+        saved = f", {counts['saved']} of them saved" if counts["saved"] else ""
         output.say(
-            f"extrapolation  {counts.outside} of {counts.checks} graded structures outside the training data{saved}"
-        )
-        output.say(
-            f"               largest grade {counts.largest_grade:.2f}, atom {counts.largest_grade_atom} at step "
-            f"{counts.largest_grade_step}"
+            f"extrapolation  {counts['outside']} of {counts['checks']} graded structures outside the training data"
+            f"{saved}; largest grade {counts['largest_grade']:.2f}, atom {counts['largest_grade_atom']} at step "
+            f"{counts['largest_grade_step']}"
         )
     output.say(f"written      {summary.trajectory}, {summary.log}, {figure}")
     output.finish(result)
-
-
-def _tell_plan(potential: "Potential", atoms: "Atoms", settings: "MDSettings", out: Path, output: Output) -> None:
-    """Say what would be simulated and how long it would take; write nothing."""
-    from qiskit_qff.simulation.calculator import QFFCalculator
-    from qiskit_qff.simulation.recording import CHECKPOINT, read_checkpoint
-
-    atoms.calc = QFFCalculator(potential)
-    largest = float(abs(atoms.get_forces()).max())  # type: ignore[no-untyped-call]
-    atoms.positions += 1e-6
-    begin = time.perf_counter()
-    atoms.get_forces()  # type: ignore[no-untyped-call]
-    seconds = time.perf_counter() - begin
-    checkpoint = out / CHECKPOINT
-    done = read_checkpoint(checkpoint).step if checkpoint.exists() else 0
-    left = max(settings.steps - done, 0)
-    n_frames = settings.steps // settings.interval + 1
-    output.say(f"would run    {left} steps of {settings.timestep_fs:g} fs of {settings.ensemble}, {len(atoms)} atoms")
-    if done:
-        output.say(f"             continuing from step {done} of the run in {out}")
-    output.say(f"forces       largest component of the first structure {largest:.3g} eV/Å")
-    output.say(f"time         {1e3 * seconds:.2f} ms a step here, about {left * seconds / 60:.2g} min in all")
-    output.say(f"trajectory   {n_frames} frames; nothing was written")
-    output.finish(
-        {
-            "steps": left,
-            "done": done,
-            "n_atoms": len(atoms),
-            "time_ps": 1e-3 * settings.steps * settings.timestep_fs,
-            "n_frames": n_frames,
-            "largest_force_ev_per_ang": largest,
-            "ms_per_step": 1e3 * seconds,
-            "seconds": left * seconds,
-            "settings": asdict(settings),
-        }
-    )

@@ -19,7 +19,7 @@ from qiskit_qff.learning.records import End, RunOutcome
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.uncertainty import UncertaintyEstimator
 from qiskit_qff.simulation.dynamics import run_dynamics
-from qiskit_qff.simulation.extrapolation import EXTRAPOLATING, ExtrapolationCounts, ExtrapolationWatch
+from qiskit_qff.simulation.extrapolation import EXTRAPOLATING, ExtrapolationWatch
 from qiskit_qff.simulation.recording import CHECKPOINT, LOG, TRAJECTORY, read_checkpoint, read_log
 from qiskit_qff.simulation.settings import MDSettings, default_timestep
 from qiskit_qff.structures.frame import Frame
@@ -86,8 +86,8 @@ def explore(
     before = read_checkpoint(directory / CHECKPOINT) if (directory / CHECKPOINT).exists() else None
     steps, counts = 0, watch.counts
     if before is not None:
-        steps, counts = before.step, ExtrapolationCounts(**before.watch["counts"])
-    if before is None or not (counts.stopped or steps == settings.steps):  # it has not ended yet
+        steps, counts = before["step"], before["watch"]
+    if before is None or not (counts["stopped"] or steps == settings.steps):  # it has not ended yet
         try:
             steps = run_dynamics(
                 plan.start.to_atoms(),
@@ -99,12 +99,12 @@ def explore(
                 extrapolation=watch,
             ).steps
         except (SimulationError, DataError) as error:
-            if not watch.counts.checks:  # it never began: files are damaged
+            if not watch.counts["checks"]:  # it never began: files are damaged
                 raise
             exploded, steps = str(error), int(read_log(directory / LOG)["step"][-1])
         counts = watch.counts
-    end: End = "exploded" if exploded else "outside" if counts.stopped else "done"
-    first = counts.first_step
+    end: End = "exploded" if exploded else "outside" if counts["stopped"] else "done"
+    first = counts["first_step"]
     return RunOutcome(
         name=plan.name,
         temperature_k=settings.temperature_k,
@@ -112,8 +112,8 @@ def explore(
         asked_ps=settings.steps * settings.timestep_fs / 1e3,
         end=end,
         first_outside_ps=None if first is None else first * settings.timestep_fs / 1e3,
-        outside=counts.outside / max(counts.checks, 1),
-        largest_ratio=min(counts.largest_ratio, 1e6),
+        outside=counts["outside"] / max(counts["checks"], 1),
+        largest_ratio=min(counts["largest_ratio"], 1e6),
         message=exploded,
     )
 

@@ -20,7 +20,7 @@ from ase.calculators.lammps import Prism
 from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.descriptors.design_rows import STRAIN_COLUMNS, STRAIN_ROWS
 from qiskit_qff.errors import DataError, MissingDependencyError
-from qiskit_qff.simulation.lammps import INSTALL, load_mpi, start_lammps
+from qiskit_qff.simulation.lammps import INSTALL, start_lammps
 from qiskit_qff.structures.frame import Frame, species_index
 
 TENSOR = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
@@ -57,7 +57,7 @@ class BispectrumRows:
             radii: A pair's cutoff is the sum of its two species' radii, shape ``(S,)``, in Å.
         """
         self._species, self._r_cut = species, 2.0 * max(radii)
-        self._lammps = start_lammps(["-log", "none", "-screen", "none"], load_mpi())
+        self._lammps = start_lammps(["-log", "none", "-screen", "none"])
         if not self._lammps.has_style("compute", "snap"):
             raise MissingDependencyError(f"this LAMMPS has no package ML-SNAP (compute snap): {INSTALL}")
         self._components = n_components(twojmax)

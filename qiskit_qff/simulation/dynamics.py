@@ -44,12 +44,11 @@ from ase.md.verlet import VelocityVerlet
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError, DataError, SimulationError
 from qiskit_qff.simulation.calculator import QFFCalculator
-from qiskit_qff.simulation.extrapolation import EXTRAPOLATING, ExtrapolationCounts, ExtrapolationWatch
+from qiskit_qff.simulation.extrapolation import EXTRAPOLATING, ExtrapolationWatch
 from qiskit_qff.simulation.recording import (
     CHECKPOINT,
     LOG,
     TRAJECTORY,
-    Checkpoint,
     Recorder,
     drift_mev_per_atom_per_ps,
     read_checkpoint,
@@ -68,8 +67,6 @@ _REMEDY = (
 )
 # Settings that may change when a run continues: they do not touch the physics.
 _FREE_SETTINGS = {"steps", "checkpoint_interval"}
-# Momenta that count as zero, in ASE's units: they move a hydrogen atom by 1e-10 Å/fs.
-_AT_REST = 1e-9
 
 Progress = Callable[[str, int, int], None]
 """Takes a few words, the steps done and the total number of steps."""
@@ -77,7 +74,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class MDSummary:
-    """What a run did, restarts included."""
+    """What a run did, restarts included; ``md.json`` holds it."""
 
     completed: bool
     """Whether all steps were done; False if the run was asked to stop."""
@@ -103,8 +100,8 @@ class MDSummary:
     """The trajectory, extended XYZ."""
     log: Path
     """The log, CSV."""
-    extrapolation: ExtrapolationCounts | None = None
-    """What the extrapolation watch has seen; None if there was none."""
+    extrapolation: Mapping[str, Any] | None = None
+    """Counts of the extrapolation watch; None if there was none."""
 
 
 def run_dynamics(
@@ -162,7 +159,7 @@ def run_dynamics(
         drift_mev_per_atom_per_ps=drift_mev_per_atom_per_ps(log, len(atoms)),
         pressure_mean_gpa=float(log["pressure_gpa"].mean()),
         ms_per_step=1e3 * (time.perf_counter() - begin) / n_done if n_done else float("nan"),
-        resumed_from_step=None if checkpoint is None else checkpoint.step,
+        resumed_from_step=None if checkpoint is None else first_step,
         trajectory=directory / TRAJECTORY,
         log=directory / LOG,
         extrapolation=None if extrapolation is None else extrapolation.counts,
@@ -187,69 +184,31 @@ def assign_velocities(atoms: Atoms, temperature_k: float, *, rng: np.random.Gene
     atoms.set_momenta(atoms.get_momenta() * np.sqrt(temperature_k / temperature_of(atoms)))
 
 
-@dataclass
-class Integrator:
-    """One of ASE's integrators at work, and the energy that its thermostat and barostat exchange with the atoms."""
-
-    dynamics: Any
-    restored_ev: float = 0.0  # energy that chains gave to the atoms before the last restart, in eV
-
-    def exchanged_energy(self) -> float:
-        """Energy in eV that thermostat and barostat have given to the atoms; NaN for Langevin dynamics."""
-        match self.dynamics:
-            case Bussi():  # before VelocityVerlet, which it is a kind of
-                return float(self.dynamics.transferred_energy)
-            case LangevinBAOAB():
-                return float("nan")
-            case VelocityVerlet():
-                return 0.0
-        total = self.dynamics.atoms.get_total_energy()
-        return float(total - self.dynamics.get_conserved_energy()) + self.restored_ev
-
-    def restore_exchanged(self, energy_ev: float) -> None:
-        """Continue the account of a run that was interrupted."""
-        if isinstance(self.dynamics, Bussi):
-            self.dynamics.transferred_energy = energy_ev
-        else:
-            self.restored_ev = energy_ev - self.exchanged_energy()
-
-    def set_temperature(self, temperature_k: float) -> None:
-        """Change the temperature of a stochastic thermostat, in K."""
-        if isinstance(self.dynamics, Bussi):
-            self.dynamics.target_kinetic_energy = 0.5 * units.kB * temperature_k * self.dynamics.ndof
-        else:
-            self.dynamics.set_temperature(temperature_k)
-
-
-def build_integrator(atoms: Atoms, settings: MDSettings, *, rng: np.random.Generator) -> Integrator:
+def build_integrator(atoms: Atoms, settings: MDSettings, *, rng: np.random.Generator) -> Any:
     """Set up ASE's integrator for an ensemble."""
     timestep, relaxation = settings.timestep_fs * units.fs, settings.thermostat_time_fs * units.fs
     temperature = settings.temperature_k
     # ASE's chains thermalise 3N degrees of freedom, of which 3N - 3 move; at this temperature the moving ones get what
     # they should have.
     chain_temperature = temperature * (len(atoms) - 1) / len(atoms)
-    dynamics: Any
     if settings.ensemble == "nve":
-        dynamics = VelocityVerlet(atoms, timestep)
-    elif settings.ensemble == "npt":
+        return VelocityVerlet(atoms, timestep)
+    if settings.ensemble == "npt":
         kind = IsotropicMTKNPT if settings.barostat == "isotropic" else MTKNPT
         pressure, damping = settings.pressure_gpa * units.GPa, settings.barostat_time_fs * units.fs
-        dynamics = kind(
+        return kind(
             atoms, timestep, temperature_K=chain_temperature, pressure_au=pressure, tdamp=relaxation, pdamp=damping
         )
-    elif settings.thermostat == "nose-hoover":
-        dynamics = NoseHooverChainNVT(atoms, timestep, chain_temperature, relaxation)
-    elif settings.thermostat == "langevin":
+    if settings.thermostat == "nose-hoover":
+        return NoseHooverChainNVT(atoms, timestep, chain_temperature, relaxation)
+    if settings.thermostat == "langevin":
         atoms.set_constraint(FixCom())
         # PERF: hydrostatic only spares a matrix exponential a step; the cell is fixed.
-        dynamics = LangevinBAOAB(
-            atoms, timestep, temperature_K=temperature, T_tau=relaxation, hydrostatic=True, rng=rng
-        )
-    else:
-        dynamics = Bussi(atoms, timestep, temperature, relaxation, rng=rng)
-        dynamics.ndof = 3 * len(atoms) - 3
-        dynamics.target_kinetic_energy = 0.5 * units.kB * temperature * dynamics.ndof
-    return Integrator(dynamics)
+        return LangevinBAOAB(atoms, timestep, temperature_K=temperature, T_tau=relaxation, hydrostatic=True, rng=rng)
+    dynamics = Bussi(atoms, timestep, temperature, relaxation, rng=rng)
+    dynamics.ndof = 3 * len(atoms) - 3
+    dynamics.target_kinetic_energy = 0.5 * units.kB * temperature * dynamics.ndof
+    return dynamics
 
 
 class _Run:
@@ -265,7 +224,8 @@ class _Run:
         watch: ExtrapolationWatch | None,
     ) -> None:
         """Put the force field on a copy of the atoms, and remember what they must not lose."""
-        self.step, self.stopped, self.close = 0, False, lambda: None
+        self.step, self.close = 0, lambda: None
+        self._stopped, self._restored_ev = False, 0.0
         self._settings, self._identity, self._watch = settings, identity, watch
         self._rng = np.random.default_rng(settings.seed)
         self._atoms = atoms.copy()
@@ -274,91 +234,102 @@ class _Run:
         self._atoms.get_potential_energy()  # also checks the structure
         self._bonded = self._atoms.calc.n_neighbors > 0
         self._volume = float(atoms.get_volume()) if atoms.pbc.all() else 0.0
-        started_k = temperature_of(atoms) if settings.keep_velocities else 0.0
-        self._hottest_k = max(settings.temperature_k, settings.to_temperature_k or 0.0, started_k)
 
-    def begin(self, directory: Path, checkpoint: Checkpoint | None) -> None:
+    def begin(self, directory: Path, checkpoint: Mapping[str, Any] | None) -> None:
         """Start, or continue from a checkpoint."""
         self._path, watch = directory / CHECKPOINT, self._watch
-        if checkpoint is not None:
-            _check_identity(self._path, checkpoint, self._identity, self._settings.steps)
-            self._restore(checkpoint)
-        elif self._settings.keep_velocities:
-            Stationary(self._atoms, preserve_temperature=False)
-            if not np.abs(self._atoms.get_momenta()).max() > _AT_REST:
-                raise ConfigError(
-                    "the structure has no velocities to start with. Take a frame of a run that wrote them, or draw "
-                    "them."
-                )
-        else:
-            assign_velocities(self._atoms, self._settings.temperature_k, rng=self._rng)
-        self._integrator = build_integrator(self._atoms, self._settings, rng=self._rng)
-        sizes = {} if checkpoint is None else checkpoint.file_sizes
+        sizes: Mapping[str, int] = {} if checkpoint is None else checkpoint["file_sizes"]
         names = [TRAJECTORY, LOG]
         if EXTRAPOLATING in sizes or (watch is not None and watch.saves):
             names.append(EXTRAPOLATING)
-        elif checkpoint is None:
+        if checkpoint is None:
+            assign_velocities(self._atoms, self._settings.temperature_k, rng=self._rng)
+            self._dynamics = build_integrator(self._atoms, self._settings, rng=self._rng)
             (directory / EXTRAPOLATING).unlink(missing_ok=True)  # of a run that is begun anew
-        if checkpoint is not None:
-            self._integrator.restore_exchanged(checkpoint.exchanged_ev)
-            if watch is not None and checkpoint.watch:
-                watch.restore(checkpoint.watch)
+        else:
+            _check_identity(self._path, checkpoint, self._identity, self._settings.steps)
+            self._restore(checkpoint)
         self._recorder = Recorder(directory, names, sizes)
         self.close = self._recorder.close
         if checkpoint is None:
             self._record()
-            self.stopped = self._extrapolates()
+            self._stopped = self._extrapolates()
             self._save()
 
     def advance(self, progress: Progress, should_stop: Callable[[], bool]) -> bool:
         """Do the remaining steps; returns whether all were done."""
         settings = self._settings
         begin, first_step = time.perf_counter(), self.step
-        while self.step < settings.steps and not self.stopped:
+        while self.step < settings.steps and not self._stopped:
             if settings.to_temperature_k is not None:
-                self._integrator.set_temperature(settings.temperature_at(self.step))
-            self._integrator.dynamics.step()
+                self._set_temperature(settings.temperature_at(self.step))
+            self._dynamics.step()
             self.step += 1
             self._check_motion()
             if self.step % settings.interval == 0:
                 now = self._record()
                 pace = 1e3 * (time.perf_counter() - begin) / (self.step - first_step)
                 progress(f"{now:.0f} K, {pace:.2f} ms/step", self.step, settings.steps)
-            self.stopped = self._extrapolates()
-            if self.stopped or self.step % settings.checkpoint_interval == 0 or self.step == settings.steps:
+            self._stopped = self._extrapolates()
+            if self._stopped or self.step % settings.checkpoint_interval == 0 or self.step == settings.steps:
                 self._save()
             elif should_stop():
                 self._save()
                 return False
-        return not self.stopped
+        return not self._stopped
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        """Take up atoms and random numbers."""
+    def _restore(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take up atoms, random numbers, the energy of the thermostat, and the counts of the watch."""
         try:
-            self._atoms.set_cell(checkpoint.cell)
-            self._atoms.positions[:] = checkpoint.positions
-            self._atoms.set_momenta(checkpoint.momenta)
-            self._rng.bit_generator.state = dict(checkpoint.random_state)
+            self._atoms.set_cell(checkpoint["cell"])
+            self._atoms.positions[:] = checkpoint["positions"]
+            self._atoms.set_momenta(checkpoint["momenta"])
+            self._rng.bit_generator.state = checkpoint["random_state"]
         except (KeyError, ValueError, TypeError) as error:
             raise DataError(
                 f"{self._path}: damaged checkpoint ({error}). Start the run anew with --restart."
             ) from error
-        self.step = checkpoint.step
+        self.step = checkpoint["step"]
+        self._dynamics = build_integrator(self._atoms, self._settings, rng=self._rng)
+        if isinstance(self._dynamics, Bussi):
+            self._dynamics.transferred_energy = checkpoint["exchanged_ev"]
+        else:
+            self._restored_ev = checkpoint["exchanged_ev"] - self._exchanged_ev()
+        if self._watch is not None:
+            self._watch.counts |= checkpoint["watch"] | {"stopped": False}
 
     def _save(self) -> None:
         """Force the files to disk, then write a checkpoint that knows their length."""
-        checkpoint = Checkpoint(
-            step=self.step,
-            positions=self._atoms.get_positions(),
-            momenta=self._atoms.get_momenta(),
-            cell=self._atoms.cell.array,
-            exchanged_ev=float(np.nan_to_num(self._integrator.exchanged_energy())),
-            random_state=self._rng.bit_generator.state,
-            file_sizes=self._recorder.sync(),
-            identity=self._identity,
-            watch={} if self._watch is None else self._watch.state(),
-        )
-        write_checkpoint(self._path, checkpoint)
+        state = {
+            "step": self.step,
+            "positions": self._atoms.get_positions(),
+            "momenta": self._atoms.get_momenta(),
+            "cell": self._atoms.cell.array,
+            "exchanged_ev": float(np.nan_to_num(self._exchanged_ev())),
+            "random_state": self._rng.bit_generator.state,
+            "file_sizes": self._recorder.sync(),
+            "identity": self._identity,
+            "watch": {} if self._watch is None else self._watch.counts,
+        }
+        write_checkpoint(self._path, state)
+
+    def _exchanged_ev(self) -> float:
+        """Energy in eV that thermostat and barostat have given to the atoms; NaN for Langevin dynamics."""
+        match self._dynamics:
+            case Bussi():  # before VelocityVerlet, which it is a kind of
+                return float(self._dynamics.transferred_energy)
+            case LangevinBAOAB():
+                return float("nan")
+            case VelocityVerlet():
+                return 0.0
+        return float(self._atoms.get_total_energy() - self._dynamics.get_conserved_energy()) + self._restored_ev
+
+    def _set_temperature(self, temperature_k: float) -> None:
+        """Change the temperature of a stochastic thermostat."""
+        if isinstance(self._dynamics, Bussi):
+            self._dynamics.target_kinetic_energy = 0.5 * units.kB * temperature_k * self._dynamics.ndof
+        else:
+            self._dynamics.set_temperature(temperature_k)
 
     def _extrapolates(self) -> bool:
         """Whether the extrapolation watch wants the run to stop here."""
@@ -380,7 +351,7 @@ class _Run:
                 "potential_ev": potential,
                 "kinetic_ev": kinetic,
                 "total_ev": potential + kinetic,
-                "conserved_ev": potential + kinetic - self._integrator.exchanged_energy(),
+                "conserved_ev": potential + kinetic - self._exchanged_ev(),
                 "pressure_gpa": -float(stress[:3].mean()) / units.GPa,
                 "volume_ang3": float(atoms.get_volume()) if is_periodic else np.nan,
                 "max_force_ev_per_ang": float(np.linalg.norm(atoms.get_forces(), axis=1).max()),
@@ -396,16 +367,17 @@ class _Run:
 
     def _check_motion(self) -> None:
         """Check velocities, temperature and volume after each step."""
-        moves: FloatArray = np.linalg.norm(self._atoms.get_velocities(), axis=1)
-        moves *= self._settings.timestep_fs * units.fs
-        now, limit, reason = temperature_of(self._atoms), 5.0 * self._hottest_k + 1000.0, ""
+        settings = self._settings
+        moves: FloatArray = np.linalg.norm(self._atoms.get_velocities(), axis=1) * settings.timestep_fs * units.fs
+        hottest = max(settings.temperature_k, settings.to_temperature_k or 0.0)
+        now, limit, reason = temperature_of(self._atoms), 5.0 * hottest + 1000.0, ""
         # NOTE: the comparisons are written so that NaN fails them.
         if not moves.max() <= MAX_STEP_ANG:
             atom = int(np.argmax(np.where(np.isfinite(moves), moves, np.inf)))
             reason = f"atom {atom} ({self._atoms.symbols[atom]}) moves {moves[atom]:.3g} Å in one step"
         elif not now <= limit:
             reason = f"temperature {now:.0f} K is above the limit of {limit:.0f} K"
-        elif self._settings.ensemble == "npt" and not 0.5 <= (ratio := self._atoms.get_volume() / self._volume) <= 2.0:
+        elif settings.ensemble == "npt" and not 0.5 <= (ratio := self._atoms.get_volume() / self._volume) <= 2.0:
             reason = f"volume is {ratio:.2f} times that of the start"
         if reason:
             raise SimulationError(f"step {self.step}: the simulation exploded: {reason}. {_REMEDY}")
@@ -414,28 +386,22 @@ class _Run:
 def _identity(atoms: Atoms, settings: MDSettings, model: str) -> dict[str, Any]:
     """What must be the same when a run goes on: its settings, its model, and the structure that it began with."""
     arrays = [atoms.numbers.astype(np.int64), atoms.positions, atoms.cell.array, atoms.pbc]
-    if settings.keep_velocities:
-        arrays.append(atoms.get_momenta())
     structure = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
     # A ramp ends at the last step.
     free = _FREE_SETTINGS if settings.to_temperature_k is None else _FREE_SETTINGS - {"steps"}
     kept = {name: value for name, value in asdict(settings).items() if name not in free}
-    return {"settings": kept, "model": model, "structure": structure}
+    return {"model": model, "structure": structure, **kept}
 
 
-def _check_identity(path: Path, checkpoint: Checkpoint, identity: Mapping[str, Any], steps: int) -> None:
+def _check_identity(path: Path, checkpoint: Mapping[str, Any], identity: Mapping[str, Any], steps: int) -> None:
     """Refuse to continue another run."""
     advice = "Choose another --out, or begin anew with --restart."
-    for name in ("model", "structure"):
-        if checkpoint.identity.get(name) != identity[name]:
-            raise ConfigError(f"{path}: the run there was started with another {name}. {advice}")
-    before: Mapping[str, Any] = checkpoint.identity.get("settings", {})
-    for name, value in identity["settings"].items():
+    before = checkpoint["identity"]
+    for name, value in identity.items():
         if before.get(name) != value:
-            raise ConfigError(
-                f"{path}: the run there was started with {name}={before.get(name)}, not {value}. {advice}"
-            )
-    if checkpoint.step > steps:
+            what = f"another {name}" if name in {"model", "structure"} else f"{name}={before.get(name)}, not {value}"
+            raise ConfigError(f"{path}: the run there was started with {what}. {advice}")
+    if checkpoint["step"] > steps:
         raise ConfigError(
-            f"{path}: the run there has done {checkpoint.step} steps already, more than {steps}. {advice}"
+            f"{path}: the run there has done {checkpoint['step']} steps already, more than {steps}. {advice}"
         )

