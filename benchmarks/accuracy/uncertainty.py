@@ -40,14 +40,14 @@ def read(folder, name):
 
 
 def judge(found, factor):
-    at = {level: int(np.argmin(np.abs(found.nominal - level))) for level in (0.5, 0.683, 0.9, 0.954, 0.99)}
+    at = {level: int(np.argmin(np.abs(found["nominal"] - level))) for level in (0.5, 0.683, 0.9, 0.954, 0.99)}
     return {
         "factor": factor,
-        "forces": {str(level): float(found.forces[k]) for level, k in at.items()},
-        "energies": {str(level): float(found.energies[k]) for level, k in at.items()},
-        "rank_correlation": found.force_rank,
-        "force_std_mev_per_ang": found.force_std_mev_per_ang,
-        "energy_std_mev_per_atom": found.energy_std_mev_per_atom,
+        "forces": {str(level): float(found["forces"][k]) for level, k in at.items()},
+        "energies": {str(level): float(found["energies"][k]) for level, k in at.items()},
+        "rank_correlation": found["force_rank_correlation"],
+        "force_std_mev_per_ang": found["force_std_mev_per_ang"],
+        "energy_std_mev_per_atom": found["energy_std_mev_per_atom"],
     }
 
 

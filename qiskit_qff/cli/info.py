@@ -29,14 +29,22 @@ def info(
     output = Output(as_json=json)
     field = ForceField.load(model_file(model))
     costs, words = circuit_costs(field), channels_in_words(field)
+    circuits = [
+        {
+            "family": spec.family,
+            "n_qubits": spec.n_qubits,
+            "n_registers": count,
+            "two_qubit_gates_of_u": gates,
+            "two_qubit_depth_of_u": depth,
+            "two_qubit_depth": whole,
+        }
+        for spec, count, gates, depth, whole in costs
+    ]
     print_ledger(field, output)
     output.table(
         "circuits (on a heavy-hex device)",
-        ("family", "readout", "qubits", "registers", "two-qubit gates", "depth of U", "with loader"),
-        [
-            (spec.family, spec.readout, spec.n_qubits, count, gates, depth, whole)
-            for spec, count, gates, depth, whole in costs
-        ],
+        ("family", "qubits", "registers", "two-qubit gates", "depth of U", "with loader"),
+        [tuple(circuit.values()) for circuit in circuits],
     )
     scale = field.stress_scale
     output.say(f"cutoff: {field.cutoff:g} Å")
@@ -60,20 +68,10 @@ def info(
             "n_registers": len(field.registers),
             "n_qubits": field.n_qubits,
             "two_qubit_depth": max(whole for *_, whole in costs),
-            "two_qubit_gates": max(gates for _, _, gates, _, _ in costs),
+            "two_qubit_gates": max(gates for _, _, gates, *_ in costs),
             "r_cut": field.cutoff,
             "stress_scale_mev_per_ang3": scale,
-            "circuits": [
-                {
-                    "family": spec.family,
-                    "n_qubits": spec.n_qubits,
-                    "n_registers": count,
-                    "two_qubit_gates_of_u": gates,
-                    "two_qubit_depth_of_u": depth,
-                    "two_qubit_depth": whole,
-                }
-                for spec, count, gates, depth, whole in costs
-            ],
+            "circuits": circuits,
             "channels": words,
             "calibration": calibration or None,
             "uncertainty": domain,

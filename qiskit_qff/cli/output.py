@@ -5,18 +5,14 @@ so that quick work says nothing and long work does not look stuck.
 """
 
 import json
-import math
 import os
 import shutil
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
-
-import numpy as np
 
 from qiskit_qff.durable import SUFFIX, locked_directory, made_directory, sync_directory
 from qiskit_qff.errors import ConfigError
@@ -32,12 +28,12 @@ class Advance(Protocol):
         """Note that so much of ``total`` is done; 1 where it is a fraction."""
 
 
-@dataclass(frozen=True)
 class Output:
     """Where the words of one command go."""
 
-    as_json: bool = False
-    """Whether stdout is kept for one JSON object, so that readable results go to stderr."""
+    def __init__(self, *, as_json: bool = False) -> None:
+        """Keep stdout for one JSON object, so that readable results go to stderr, or not."""
+        self.as_json = as_json
 
     def say(self, text: str = "") -> None:
         """A line of the result."""
@@ -64,7 +60,7 @@ class Output:
         """End with the result as one JSON object on stdout, when ``--json`` was given."""
         if self.as_json:
             sys.stdout.flush()
-            print(json.dumps(plain(result), allow_nan=False), flush=True)
+            print(json.dumps(_plain(result), allow_nan=False), flush=True)
 
     @contextmanager
     def progress(self, task: str, *, every: float = SECONDS_BETWEEN_LINES) -> Iterator[Advance]:
@@ -124,26 +120,17 @@ def _share(done: float, total: float) -> str:
     return f"{min(max(done / total, 0.0), 1.0) if total > 0.0 else 0.0:.0%}{counted}"
 
 
-def plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """The value in JSON's own types: arrays as lists, paths as text, NaN and infinity as null."""
-    if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
-    if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
+    from pydantic import TypeAdapter
+
+    adapter: TypeAdapter[Any] = TypeAdapter(Any, config={"ser_json_inf_nan": "null"})
+    return adapter.dump_python(value, mode="json", fallback=lambda array: array.tolist())
 
 
 def json_text(value: Any) -> str:
     """The value as JSON for a file that people may open."""
-    return json.dumps(plain(value), indent=1) + "\n"
+    return json.dumps(_plain(value), indent=1) + "\n"
 
 
 def _cell(value: object) -> str:

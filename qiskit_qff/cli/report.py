@@ -17,7 +17,7 @@ def report(
     directories: Annotated[
         list[Path],
         typer.Argument(
-            metavar="DIR...", help="Directories of qff train, evaluate, baseline, calibrate, md, analyse, label, learn."
+            metavar="DIR...", help="Directories of qff train, evaluate, baseline, calibrate, md, analyse, learn."
         ),
     ],
     *,
@@ -40,8 +40,6 @@ def report(
     parts = [(name, part) for name, several in runs.items() for part in several]
     for name, part in parts:
         output.say(f"{name}: {part.kind}, {len(part.sections)} section{'' if len(part.sections) == 1 else 's'}")
-        for line in part.missing:
-            output.note(f"{name}: {line}")
     size = target.stat().st_size
     output.say(f"written: {target} ({size / 1e6:.2f} MB)")
     output.finish({
@@ -51,7 +49,6 @@ def report(
             {"name": name, "kind": part.kind, "sections": [section.title for section in part.sections]}
             for name, part in parts
         ],
-        "missing": [f"{name}: {line}" for name, part in parts for line in part.missing],
     })  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """``qff train``: from a data file, or a configuration, to a directory with a model and its errors."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qiskit_qff import __version__
+from qiskit_qff.cli.evaluate import metrics_table, tell_coverage
+from qiskit_qff.cli.info import print_ledger
 from qiskit_qff.cli.options import (
     CutoffOption,
     DryRunOption,
@@ -22,15 +25,33 @@ from qiskit_qff.cli.options import (
     TrainingSeedOption,
     model_file,
 )
-from qiskit_qff.cli.output import Output, check_output_directory, staged_directory
+from qiskit_qff.cli.output import Output, check_output_directory, json_text, staged_directory
 from qiskit_qff.durable import locked_directory, write_atomically
 from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:
+    from qiskit_qff.evaluators.protocol import Cost
     from qiskit_qff.model.config import EstimatorConfig, TrainConfig
+    from qiskit_qff.structures.frame import Frame
     from qiskit_qff.training.measured.run import BackendRun, TrainingPlan
-    from qiskit_qff.training.pipeline import TrainingData
+    from qiskit_qff.training.pipeline import TrainedModel, TrainingData
 
+JOURNAL, REPORT = "journal.jsonl", "report.html"
+OWN_FILES = ("model.json", "metrics.json", "config.yaml", "record.json", REPORT, "figures")
+"""What a run writes; the last one did so in older versions."""
+SETTINGS = {
+    "split": "data.split",
+    "test_fraction": "data.test_fraction",
+    "group": "data.group",
+    "framework": "data.framework",
+    "cutoff": "descriptor.r_cut",
+    "stress_scale": "loss.stress_scale_mev_per_ang3",
+    "max_parameters": "max_parameters",
+    "seed": "seed",
+}
+"""Settings that parameters of commands give, by the name of the parameter."""
+ESTIMATOR = ("backend", "shots", "optimizer", "steps", "start", "mitigation", "mode")
+"""Parameters that give the setting of the same name in the section ``estimator``."""
 STATEVECTOR_NOISE = (
     "statevector adds normal noise of the precision that the shots stand for, up to 2.4 times what such shots would "
     "give; aer and exact draw shots"
@@ -82,15 +103,17 @@ def train(
 ) -> None:
     """Train a force field and report its errors on held-out frames."""
     parameters = dict(locals())
-    from qiskit_qff.cli import training_run as run
-    from qiskit_qff.report.directory import write_report
     from qiskit_qff.report.record import CONFIG, MODEL
+    from qiskit_qff.training.measured.run import check_backend
     from qiskit_qff.training.pipeline import read_training_data
     from qiskit_qff.training.pipeline import train as train_model
 
-    output = Output(as_json=json)
-    config = _configuration(source, parameters)
+    output, config = Output(as_json=json), configuration(source, parameters)
     measures = config.estimator.backend is not None
+    if measures:
+        check_backend(config)
+    elif used := [_option(name) for name in (*ESTIMATOR, "resume") if parameters[name]]:
+        raise ConfigError(f"{', '.join(used)}: only for training on a backend; add --backend, for example aer.")
     if write_config is not None:
         _write_commented_config(write_config, config, output, force=force)
         return
@@ -109,39 +132,54 @@ def train(
             if measures:
                 output.note(f"what was measured is kept: qff train {out / CONFIG} --out {out} --resume")
             raise
-        run.write_results(trained, staging)
-        write_report(staging, staging / run.REPORT, figures=staging / run.FIGURES)
-    run.tell(trained, output)
-    output.say(f"written: {', '.join(str(out / name) for name in run.OWN_FILES)}")
-    output.finish({"model": out / MODEL, **run.summary(trained)})
+        write_results(trained, staging)
+        write_report(staging)
+    tell(trained, output)
+    output.say(f"written: {', '.join(str(out / name) for name in OWN_FILES[:-1])}")
+    output.finish({"model": out / MODEL, **summary(trained)})
 
 
-def _configuration(source: Path, parameters: dict[str, Any]) -> "TrainConfig":
-    """The settings of the run; refuses, before any data is read, what training on a backend could not do."""
-    from qiskit_qff.cli.training_run import ESTIMATOR, configuration, option_of
-    from qiskit_qff.model.config import START_WORDS
-    from qiskit_qff.training.measured.run import check_backend
+def configuration(source: Path, parameters: Mapping[str, Any]) -> "TrainConfig":
+    """The configuration of a run.
 
-    start = parameters["start"]
-    if start is not None and start not in START_WORDS:
-        parameters = parameters | {"start": str(model_file(Path(start)).absolute())}
-    config = configuration(source, parameters)
-    if config.estimator.backend is not None:
-        check_backend(config)
-    elif used := [option_of(name) for name in (*ESTIMATOR, "resume") if parameters[name]]:
-        raise ConfigError(f"{', '.join(used)}: only for training on a backend; add --backend, for example aer.")
-    return config
+    Args:
+        parameters: Of the command, by name; those in :data:`SETTINGS` and :data:`ESTIMATOR` are applied if not None.
+    """
+    from qiskit_qff.model.config import START_WORDS, TrainConfig, load_config, parse_config, with_absolute_paths
+    from qiskit_qff.structures.reading import is_shipped
+
+    if source.suffix.lower() in {".yaml", ".yml"}:
+        base = load_config(source)
+    elif is_shipped(source) or source.exists():
+        config = TrainConfig()
+        named = config.model_copy(update={"data": config.data.model_copy(update={"path": str(source)})})
+        base = with_absolute_paths(named, Path())
+    else:
+        raise ConfigError(f"{source}: there is no such file. Give a data file, or a configuration ending in .yaml.")
+    settings, options = base.model_dump(mode="json"), {}
+    for parameter, name in (SETTINGS | {name: f"estimator.{name}" for name in ESTIMATOR}).items():
+        if (value := parameters.get(parameter)) is not None:
+            if parameter == "start" and value not in START_WORDS:
+                value = str(model_file(Path(value)).absolute())
+            section, _, key = name.rpartition(".")
+            (settings[section] if section else settings)[key] = value
+            options[name] = _option(parameter)
+    return parse_config(settings, where=str(source), options=options)
+
+
+def _option(parameter: str) -> str:
+    """How the option of a parameter is spelt."""
+    return "--r-cut" if parameter == "cutoff" else f"--{parameter.replace('_', '-')}"
 
 
 def _begin_on_backend(out: Path, config: "TrainConfig", output: Output, *, resume: bool) -> "BackendRun":
     """Put the configuration into the directory, so that the run can be resumed; its cost and every step are told."""
-    from qiskit_qff.cli.training_run import JOURNAL, config_text
     from qiskit_qff.report.record import CONFIG
     from qiskit_qff.training.measured.run import BackendRun
 
     if not resume:
         (out / JOURNAL).unlink(missing_ok=True)
-    write_atomically(out / CONFIG, config_text(config))
+    write_atomically(out / CONFIG, _config_text(config))
     return BackendRun(
         journal=out / JOURNAL,
         resume=resume,
@@ -155,21 +193,16 @@ def _begin_on_backend(out: Path, config: "TrainConfig", output: Output, *, resum
 
 def _write_commented_config(path: Path, config: "TrainConfig", output: Output, *, force: bool) -> None:
     """Write the settings of a run as YAML with a comment at every key."""
-    from qiskit_qff.cli.training_run import CONFIG_SUFFIXES
     from qiskit_qff.model.config import commented_yaml
-    from qiskit_qff.structures.validation import formula
     from qiskit_qff.training.pipeline import read_training_data
 
-    data = read_training_data(config=config)
-    if path.suffix.lower() not in CONFIG_SUFFIXES or path.is_dir():
+    if path.suffix.lower() not in {".yaml", ".yml"} or path.is_dir():
         raise ConfigError(f"--write-config {path}: name a file that ends in .yaml.")
     if path.exists() and not force:
         raise ConfigError(f"--write-config {path}: exists. Choose another name, or add --force to replace it.")
-    if not path.parent.is_dir():
-        raise ConfigError(f"--write-config {path}: {path.parent} is no directory; make it first.")
+    data = read_training_data(config=config)
     heading = (
-        f"Training configuration of qiskit_qff {__version__} for {len(data.frames)} frames of "
-        f"{formula(data.frames[0].numbers)}{', ...' if len(data.frames) > 1 else ''}.\n\n"
+        f"Training configuration of qiskit_qff {__version__} for {len(data.frames)} frames.\n\n"
         f"Train with   qff train {path.name} --out run\n\n"
         "Relative paths start at the directory of this file. Lines may be removed: what is missing has its default."
     )
@@ -180,20 +213,15 @@ def _write_commented_config(path: Path, config: "TrainConfig", output: Output, *
 
 def _check_out(out: Path, config: "TrainConfig", *, resume: bool, force: bool) -> None:
     """Keep other files, the model of other data, and what was measured from being replaced."""
-    from ase.data import chemical_symbols
-
-    from qiskit_qff.cli.training_run import JOURNAL, OWN_FILES
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.report.record import MODEL
 
     check_output_directory(out, owned=(*OWN_FILES, JOURNAL), force=force)
     if (out / MODEL).is_file() and not force:
-        earlier = ForceField.load(out / MODEL)
-        trained_on = earlier.metadata.get("config", {}).get("data", {}).get("path")
+        trained_on = ForceField.load(out / MODEL).metadata.get("config", {}).get("data", {}).get("path")
         if trained_on != config.data.path:
-            elements = " ".join(chemical_symbols[number] for number in earlier.species)
             raise ConfigError(
-                f"--out {out}: holds a model of {elements}, trained on {trained_on or 'frames given in Python'}. "
+                f"--out {out}: holds a model trained on {trained_on or 'frames given in Python'}. "
                 "Choose another directory, or add --force to replace it."
             )
     if resume and not (out / JOURNAL).is_file():
@@ -207,11 +235,10 @@ def _check_out(out: Path, config: "TrainConfig", *, resume: bool, force: bool) -
 
 def _show_plan(data: "TrainingData", output: Output) -> None:
     """Show the settings of a run, the reasons for those that the data decided, and what a backend would cost."""
-    from qiskit_qff.cli.training_run import config_text, tell_data
     from qiskit_qff.training.measured.run import plan_backend_training
 
     config, settings = data.config, data.config.model_dump(mode="json")
-    output.say(config_text(config))
+    output.say(_config_text(config))
     for name, reason in data.reasons.items():
         section, _, key = name.partition(".")
         output.say(f"{name} = {settings[section][key]}: {reason}")
@@ -226,12 +253,111 @@ def _show_plan(data: "TrainingData", output: Output) -> None:
 
 def _tell_plan(plan: "TrainingPlan", asked: "EstimatorConfig", output: Output) -> None:
     """Say what a step and the run will cost, before anything runs."""
-    from qiskit_qff.cli.training_run import cost_in_words
-
     step = {"spsa": "two losses", "l_bfgs_b": "a loss and a gradient, more where its line search goes on"}
     each = step.get(asked.optimizer, "a loss and a gradient")
     output.say(f"{asked.backend}, {asked.optimizer}, mitigation {asked.mitigation}; a step is {each}")
     if asked.backend == "statevector" and asked.shots is not None:
         output.say(STATEVECTOR_NOISE)
-    output.say(f"one step: {cost_in_words(plan.step)}")
-    output.say(f"start, {plan.n_steps} steps and end: {cost_in_words(plan.total)}")
+    output.say(f"one step: {_cost_in_words(plan.step)}")
+    output.say(f"start, {plan.n_steps} steps and end: {_cost_in_words(plan.total)}")
+
+
+def _cost_in_words(cost: "Cost") -> str:
+    """Circuits, shots and seconds of training on a backend."""
+    if not cost.shots:
+        return f"{cost.circuits:,} circuits, exact values"
+    return f"{cost.circuits:,} circuits, {cost.shots:,} shots, about {cost.seconds:,.0f} s on a processor"
+
+
+def tell_data(data: "TrainingData", output: Output) -> None:
+    """Remark on frames that were left out and on stresses that are, or could be, fitted."""
+    if data.n_broken:
+        output.note(f"left out for broken frameworks: {data.n_broken} of {data.n_broken + len(data.frames)} frames")
+    frames, count = data.training, _count_stresses(data.training)
+    if data.config.loss.stress_scale_mev_per_ang3 is not None:
+        output.note(f"stresses fitted: of {count} of {len(frames)} training frames")
+    elif count:
+        output.note(
+            f"stresses of {count} of {len(frames)} training frames are not fitted; for simulations at constant "
+            "pressure, and if the calculation was converged for them, fit them: --stress-scale 2 (meV/Å³)"
+        )
+
+
+def _count_stresses(frames: "Sequence[Frame]") -> int:
+    """Frames whose stress can be fitted: those with three periods."""
+    return sum(frame.stress is not None and bool(frame.pbc.all()) for frame in frames)
+
+
+def write_results(trained: "TrainedModel", directory: Path) -> None:
+    """Write model, errors, configuration and predictions into an empty directory."""
+    from qiskit_qff.report.record import CONFIG, METRICS, MODEL, Record, environment
+
+    trained.force_field.save(directory / MODEL)
+    (directory / METRICS).write_text(json_text(summary(trained)), encoding="utf-8")
+    (directory / CONFIG).write_text(_config_text(trained.config), encoding="utf-8")
+    losses = tuple(tuple(run.losses.tolist()) for run in trained.result.restarts)
+    Record(comparisons=trained.comparisons, losses=losses, environment=environment()).write(directory)
+
+
+def write_report(directory: Path) -> None:
+    """Write the page of all that is in a directory."""
+    from qiskit_qff.report.directory import read_run
+    from qiskit_qff.report.page import write_page
+
+    write_page({"": read_run(directory)}, directory / REPORT)
+
+
+def summary(trained: "TrainedModel") -> dict[str, Any]:
+    """The results as plain data: what ``metrics.json`` and ``--json`` say."""
+    from qiskit_qff.model.ledger import parameter_count
+    from qiskit_qff.training.measured.run import measured_summary
+
+    result, posterior, uncertainty = trained.result, trained.force_field.posterior, None
+    fitted = 0 if trained.config.loss.stress_scale_mev_per_ang3 is None else _count_stresses(trained.data.training)
+    if trained.coverage is not None and posterior is not None:
+        uncertainty = {"factor": posterior.factor, "n_frames": posterior.n_held_out, **trained.coverage}
+    return {
+        **parameter_count(result.force_field.n_trainable),
+        "ledger": result.force_field.ledger.to_dict(),
+        **{name: metrics.to_dict() for name, metrics in trained.metrics.items()},
+        "loss": result.loss,
+        "linear_loss": result.linear_loss,
+        "bound": result.bound,
+        "gap": result.gap,
+        "stresses_fitted": fitted,
+        "train_frames": trained.split.train,
+        "test_frames": trained.split.test,
+        "seed": trained.config.seed,
+        "seconds": round(trained.seconds, 2),
+        "version": __version__,
+        "uncertainty": uncertainty,
+    } | ({} if trained.measured is None else {"estimator": measured_summary(trained.measured, trained.config)})
+
+
+def _config_text(config: "TrainConfig") -> str:
+    """The configuration as YAML that ``qff train`` reads back."""
+    import yaml
+
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def tell(trained: "TrainedModel", output: Output) -> None:
+    """Print ledger, errors and the distance from the bound."""
+    print_ledger(trained.force_field, output)
+    if (measured := trained.measured) is not None:
+        start, final = measured.start, measured.final
+        output.say(
+            f"loss on the backend: {start.loss:.4g} at the start, {final.loss:.4g} ± {final.std_error:.2g} after "
+            f"{len(measured.steps)} steps (exact: {start.exact_loss:.4g}, {final.exact_loss:.4g}); "
+            f"{_cost_in_words(measured.cost)}"
+        )
+    metrics_table(trained.metrics, output)
+    if trained.remark is not None:
+        output.note(trained.remark)
+    result = trained.result
+    output.say(
+        f"loss per frame: {result.loss:.4g} (linear {result.linear_loss:.4g}, "
+        f"bound that no circuit can beat {result.bound:.4g})"
+    )
+    if trained.coverage is not None:
+        tell_coverage(trained.coverage, output)

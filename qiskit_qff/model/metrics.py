@@ -28,8 +28,8 @@ from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.validation import formula
 
 MEV_PER_EV = 1000.0
-LEVELS = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.683, 0.8, 0.9, 0.954, 0.99])
-"""Nominal coverages of intervals around a prediction."""
+LEVELS, ONE_SIGMA = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.683, 0.8, 0.9, 0.954, 0.99]), 6
+"""Nominal coverages of intervals around a prediction, and which of them is that of one standard deviation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,16 +64,6 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class SpeciesErrors:
-    """Force errors on the atoms of one element."""
-
-    n_atoms: int  # with a reference force, over all frames
-    force_mae_mev_per_ang: float
-    force_rmse_mev_per_ang: float
-    force_reference_rms_mev_per_ang: float  # of the reference force components: the error of predicting zero
-
-
-@dataclass(frozen=True)
 class Metrics:
     """The errors of a model on a data set, under the names that ``--json`` prints; NaN where there are no labels."""
 
@@ -84,7 +74,7 @@ class Metrics:
     force_mae_mev_per_ang: float
     force_rmse_mev_per_ang: float
     energy_shifted: bool = False  # whether one constant per composition was removed from the energies
-    species: Mapping[str, SpeciesErrors] = field(default_factory=dict)  # by chemical symbol
+    species: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # force errors by chemical symbol
     stress_mae_mev_per_ang3: float | None = None  # None without reference stresses
     stress_rmse_mev_per_ang3: float | None = None
 
@@ -95,10 +85,9 @@ class Metrics:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read back what :meth:`to_dict` gave, perhaps through JSON, where null stands for NaN."""
-        known = {entry.name for entry in fields(cls)} - {"species"}
-        numbers: dict[str, Any] = {name: np.nan if v is None else v for name, v in data.items() if name in known}
-        species = {symbol: SpeciesErrors(**entry) for symbol, entry in data.get("species", {}).items()}
-        return cls(**numbers, species=species)
+        names = {entry.name for entry in fields(cls)}
+        known: dict[str, Any] = {name: np.nan if value is None else value for name, value in data.items()}
+        return cls(**{name: known[name] for name in names & set(known)})
 
 
 def compare(
@@ -124,8 +113,8 @@ def compare(
     if not frames:
         raise DataError("no frames to compare with. Give a file that holds at least one.")
     with_energy = [index for index, frame in enumerate(frames) if frame.energy is not None]
-    with_forces = [index for index, frame in enumerate(frames) if frame.forces is not None]
-    if not with_energy and not with_forces:
+    labelled = [(frame, own) for frame, own in zip(frames, forces, strict=True) if frame.forces is not None]
+    if not with_energy and not labelled:
         raise DataError(
             f"{frames[0].where}: no frame has an energy or forces to compare with. "
             "Add them (extxyz: energy=... and a forces column), or use a labelled file."
@@ -137,14 +126,15 @@ def compare(
     reference = np.array([(frames[index].energy or 0.0) / frames[index].n_atoms for index in with_energy])
     if shift_energy:
         predicted = predicted - composition_means(compositions, predicted - reference)
+    nothing = np.empty((0, 3))
     return Comparison(
         n_frames=len(frames),
         n_atoms=sum(frame.n_atoms for frame in frames),
         energies=reference,
         predicted_energies=predicted,
-        forces=_stack([frames[index].forces for index in with_forces]),
-        predicted_forces=_stack([forces[index] for index in with_forces]),
-        species=np.concatenate([frames[i].numbers for i in with_forces]) if with_forces else np.empty(0, int),
+        forces=np.concatenate([nothing, *(frame.forces for frame, _ in labelled if frame.forces is not None)]),
+        predicted_forces=np.concatenate([nothing, *(own for _, own in labelled)]),
+        species=np.concatenate([np.empty(0, int), *(frame.numbers for frame, _ in labelled)]),
         stresses=six_components([label for label, _ in known]),
         predicted_stresses=six_components([stress for _, stress in known]),
         compositions=compositions,
@@ -227,16 +217,16 @@ def root_mean_square(errors: FloatArray) -> float:
     return float(np.sqrt(np.mean(errors**2))) if errors.size else float("nan")
 
 
-def _species_errors(comparison: Comparison, number: int) -> SpeciesErrors:
-    """Force errors on the atoms of one atomic number."""
+def _species_errors(comparison: Comparison, number: int) -> dict[str, float]:
+    """Force errors on the atoms of one atomic number; the RMS of the labels is the error of predicting zero."""
     chosen = comparison.species == number
     errors = comparison.force_errors[chosen]
-    return SpeciesErrors(
-        n_atoms=int(chosen.sum()),
-        force_mae_mev_per_ang=mean_absolute(errors),
-        force_rmse_mev_per_ang=root_mean_square(errors),
-        force_reference_rms_mev_per_ang=MEV_PER_EV * root_mean_square(comparison.forces[chosen]),
-    )
+    return {
+        "n_atoms": int(chosen.sum()),
+        "force_mae_mev_per_ang": mean_absolute(errors),
+        "force_rmse_mev_per_ang": root_mean_square(errors),
+        "force_reference_rms_mev_per_ang": MEV_PER_EV * root_mean_square(comparison.forces[chosen]),
+    }
 
 
 def composition_means(compositions: Sequence[str], values: FloatArray) -> FloatArray:
@@ -245,54 +235,10 @@ def composition_means(compositions: Sequence[str], values: FloatArray) -> FloatA
     return np.array((np.bincount(group, weights=values) / np.bincount(group))[group])
 
 
-def _stack(arrays: Sequence[FloatArray | None]) -> FloatArray:
-    """Rows of all arrays below each other, shape ``(n_rows, 3)``."""
-    present = [np.asarray(array, dtype=np.float64) for array in arrays if array is not None]
-    return np.concatenate(present) if present else np.empty((0, 3))
-
-
 def six_components(tensors: Sequence[FloatArray]) -> FloatArray:
     """Symmetric tensors as xx, yy, zz, yz, xz, xy, shape ``(n_tensors, 6)``."""
     rows = [full_3x3_to_voigt_6_stress(tensor) for tensor in tensors]  # type: ignore[no-untyped-call]
     return np.array(rows).reshape(-1, 6)
-
-
-@dataclass(frozen=True, eq=False)
-class Coverage:
-    """Which share of the errors stays within intervals that should hold a given share."""
-
-    nominal: FloatArray  # shares that a normal distribution would have, shape ``(k,)``
-    forces: FloatArray  # observed shares of force components
-    energies: FloatArray  # observed shares of energies
-    force_rank: float  # rank correlation between uncertainty and root mean square error of the force on an atom
-    force_std_mev_per_ang: float  # root mean square uncertainty of force components
-    energy_std_mev_per_atom: float  # root mean square uncertainty of energies
-    n_energies: int
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain data for metrics.json."""
-        return {
-            "nominal": self.nominal,
-            "forces": self.forces,
-            "energies": self.energies,
-            "force_rank_correlation": self.force_rank,
-            "force_std_mev_per_ang": self.force_std_mev_per_ang,
-            "energy_std_mev_per_atom": self.energy_std_mev_per_atom,
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read back what ``metrics.json`` holds."""
-        nominal, forces, energies = (np.array(data[name], dtype=float) for name in ("nominal", "forces", "energies"))
-        return cls(
-            nominal=nominal,
-            forces=forces,
-            energies=energies,
-            force_rank=float("nan") if data["force_rank_correlation"] is None else data["force_rank_correlation"],
-            force_std_mev_per_ang=data["force_std_mev_per_ang"],
-            energy_std_mev_per_atom=data["energy_std_mev_per_atom"],
-            n_energies=data["n_frames"],
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,7 +281,7 @@ def deviations_of(
     )
 
 
-def cross_checked_coverage(deviations: Deviations) -> Coverage:
+def cross_checked_coverage(deviations: Deviations) -> dict[str, Any]:
     """Coverage of each half of at least two held-out frames with the factor of the other half, in turns."""
     force_std, energy_std = deviations.forces.copy(), deviations.energies.copy()
     for half in (0, 1):
@@ -346,20 +292,20 @@ def cross_checked_coverage(deviations: Deviations) -> Coverage:
     return coverage(replace(deviations, forces=force_std, energies=energy_std))
 
 
-def coverage(deviations: Deviations) -> Coverage:
-    """Coverage of standard deviations as they are."""
+def coverage(deviations: Deviations) -> dict[str, Any]:
+    """Which shares of the errors stay within intervals that should hold nominal shares, under the names of JSON."""
     reach = norm.ppf(0.5 + 0.5 * LEVELS)
     force_std, energy_std = deviations.forces, deviations.energies
     with np.errstate(divide="ignore", invalid="ignore"):  # a fit without any error expects none
         per_force = np.abs(deviations.force_errors) / force_std[:, None]
         per_energy = np.abs(deviations.energy_errors) / energy_std
     sizes = np.sqrt((deviations.force_errors**2).mean(axis=1))
-    return Coverage(
-        nominal=LEVELS,
-        forces=np.array([(per_force < z).mean() for z in reach]),
-        energies=np.array([(per_energy < z).mean() for z in reach]),
-        force_rank=float(spearmanr(force_std, sizes).statistic),
-        force_std_mev_per_ang=MEV_PER_EV * root_mean_square(force_std),
-        energy_std_mev_per_atom=MEV_PER_EV * root_mean_square(energy_std),
-        n_energies=len(energy_std),
-    )
+    return {
+        "nominal": LEVELS,
+        "forces": np.array([(per_force < z).mean() for z in reach]),
+        "energies": np.array([(per_energy < z).mean() for z in reach]),
+        # Between the uncertainty and the root mean square error of the force on an atom.
+        "force_rank_correlation": float(spearmanr(force_std, sizes).statistic),
+        "force_std_mev_per_ang": MEV_PER_EV * root_mean_square(force_std),
+        "energy_std_mev_per_atom": MEV_PER_EV * root_mean_square(energy_std),
+    }

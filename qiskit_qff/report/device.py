@@ -1,11 +1,9 @@
 """What a device measured: forces beside the exact ones (``device.json``), and the operators of calibrated models."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -22,6 +20,7 @@ from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.metrics import MEV_PER_EV, mean_absolute, root_mean_square
 from qiskit_qff.report.figures import INK, PALETTE, STYLE, new_figure, parity
 from qiskit_qff.report.page import Panel, Part, Section
+from qiskit_qff.report.record import reading
 
 DEVICE = "device.json"
 FORMAT, FORMAT_VERSION = "qiskit_qff device forces", 1
@@ -86,30 +85,26 @@ def write_device_forces(directory: Path, measured: Sequence[DeviceForces], *, te
     write_atomically(directory / DEVICE, json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n")
 
 
-def device_part(told: Mapping[str, Any], directory: Path) -> Callable[[], Part]:
-    """Table and figures of measured forces: read here, drawn by what is returned."""
-    if (told["format"], told["version"]) != (FORMAT, FORMAT_VERSION):
-        raise DataError(
-            f"{directory / DEVICE}: {told['format']} of version {told['version']} can't be read. Upgrade qiskit_qff."
-        )
-    measured = [
-        DeviceForces(
-            name=str(entry["name"]),
-            cost=Cost(**entry["cost"]),
-            **{name: np.array(entry[name], dtype=float).reshape(-1, 3) for name in ("exact", "forces", "std_errors")},
-        )
-        for entry in told["measurements"]
-    ]
-    return partial(_device_page, measured, tuple(map(str, told["text"])))
-
-
-def _device_page(measured: Sequence[DeviceForces], text: tuple[str, ...]) -> Part:
-    """Measured forces, drawn."""
-    first, last = measured[0], measured[-1]
+def device_part(directory: Path) -> Part | None:
+    """Table and figure of measured forces; None where there are none."""
+    if not (path := directory / DEVICE).is_file():
+        return None
+    with reading(path, remedy="Delete it to do without its figures."):
+        told = read_json(path)
+        if (told["format"], told["version"]) != (FORMAT, FORMAT_VERSION):
+            raise DataError(f"{path}: {told['format']} of version {told['version']} can't be read. Upgrade qiskit_qff.")
+        measured = [
+            DeviceForces(
+                name=str(one["name"]),
+                cost=Cost(**one["cost"]),
+                **{key: np.array(one[key], dtype=float).reshape(-1, 3) for key in ("exact", "forces", "std_errors")},
+            )
+            for one in told["measurements"]
+        ]
+        text = tuple(map(str, told["text"]))
     caption = "How far measured force components are off the exact ones, with the reported standard errors as bars."
-    alt = f"{caption} Mean absolute deviation {first.mae:.0f} meV/Å for {first.name}, {last.mae:.0f} for {last.name}."
     title, data = "Forces on a noisy device", {"text": text, "measured": measured}
-    panel = Panel("device_parity", caption, alt, device_figure(measured))
+    panel = Panel("device_parity", caption, device_figure(measured))
     return Part("device", title, (Section(title, "device.html", data, (panel,)),))
 
 
@@ -174,5 +169,5 @@ def _calibration_section(name: str, field: ForceField) -> Section:
         "the device did what the circuit says."
     )
     figure = parity(groups, x_label="exact entry of M (eV)", y_label="measured (eV)")
-    panel = Panel("calibration", caption, f"Scatter plot along the diagonal. {caption}", figure)
+    panel = Panel("calibration", caption, figure)
     return Section(f"Calibration: {name}", "calibration.html", {"rows": rows}, (panel,))

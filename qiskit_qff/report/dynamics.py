@@ -16,7 +16,6 @@ from qiskit_qff.errors import DataError
 from qiskit_qff.report.figures import INK, PALETTE, STYLE, lines, new_figure
 from qiskit_qff.report.page import Panel, Part, Section
 from qiskit_qff.report.record import reading
-from qiskit_qff.report.structure import MOST_ATOMS, structure_figure
 from qiskit_qff.simulation.analysis import Analysis
 from qiskit_qff.simulation.recording import LOG, TRAJECTORY, drift_mev_per_atom_per_ps, read_log
 from qiskit_qff.simulation.transport import Arrhenius, fit_arrhenius
@@ -58,18 +57,12 @@ def md_part(directory: Path) -> Part | None:
             target = np.interp(log["step"], [0, settings.get("ramp_steps") or settings["steps"]], ends)
     figure = md_figure(log, n_atoms=1 if first is None else first.n_atoms, target_k=target)
     caption = "Temperature, energies, the quantity that the ensemble conserves, and pressure along the run."
-    alt = f"{caption} Mean temperature {log['temperature_k'].mean():.0f} K."
-    panels = [Panel("md", caption, alt, figure)]
-    if first is not None and first.n_atoms <= MOST_ATOMS:
-        caption = f"The first structure of the trajectory, {first.n_atoms} atoms."
-        panels.append(Panel("structure", caption, caption, structure_figure(first)))
-    missing = () if first else ("No structure and no energies per atom: the trajectory is gone.",)
+    lead = () if first else ("No energies per atom: the trajectory is gone.",)
     more = analysis_part(directory / "analysis")
     data = {"log": log, "told": told, "first": first, "analysed": more is not None}
-    section = Section("Molecular dynamics", "md.html", data, tuple(panels))
+    section = Section("Molecular dynamics", "md.html", data, (Panel("md", caption, figure),))
     sections = (section, *(more.sections if more else ()))
-    footer = f"Dynamics: seed {settings['seed']}." if "seed" in settings else ""
-    return Part("molecular dynamics", section.title, sections, missing=missing, footer=footer)
+    return Part("molecular dynamics", section.title, sections, lead=lead)
 
 
 def analysis_part(directory: Path) -> Part | None:
@@ -98,19 +91,19 @@ def analysis_section(title: str, found: Analysis) -> Section:
         expected = None if reference is None else {name: reference[name] for name in shared if name in reference}
         caption = "Partial radial distribution functions." + (" Grey: the reference." if expected else "")
         figure = radial_distribution_figure(r, shared, reference=expected or None)
-        panels.append(Panel("rdf", caption, caption, figure))
+        panels.append(Panel("rdf", caption, figure))
     if "msd" in curves:
         panels.append(_displacements(told, curves["msd"]))
     if "vdos" in curves:
         (_, frequency), *modes = curves["vdos"].items()
         caption = "Vibrational density of states by element; all together hold 3N − 3 modes."
         figure = lines(frequency, dict(modes), x_label="frequency (THz)", y_label="modes per THz")
-        panels.append(Panel("vibrations", caption, caption, figure))
+        panels.append(Panel("vibrations", caption, figure))
     if found.density is not None:
         values, framework = found.density
         caption = f"Where {told['diffusivity_element']} is: its density seen along the cell vectors."
         figure = _density_figure(values, framework.cell.array)
-        panels.append(Panel("sites", caption, caption, figure))
+        panels.append(Panel("sites", caption, figure))
     data = {"told": told, "facts": analysis_facts(told)}
     return Section(title, "analysis.html", data, tuple(panels))
 
@@ -141,7 +134,7 @@ def _activation_section(told: Mapping[str, Any]) -> Section:
     fitted = fit_arrhenius(*zip(*line["points"], strict=True))
     figure = arrhenius_figure(fitted, extrapolate_k=line["extrapolated_k"], element=element)
     data = {"cautions": told["cautions"], "facts": analysis_facts(line)}
-    return Section(title, "activation.html", data, (Panel("arrhenius", caption, caption, figure),))
+    return Section(title, "activation.html", data, (Panel("arrhenius", caption, figure),))
 
 
 def _displacements(told: Mapping[str, Any], table: Mapping[str, FloatArray]) -> Panel:
@@ -155,7 +148,7 @@ def _displacements(told: Mapping[str, Any], table: Mapping[str, FloatArray]) -> 
         fit = (1e4 * value, 1e4 * error, told["msd_intercept_ang2"])
         caption += " Dashed: the fit of the diffusivity and its standard error."
     span = tuple(told["diffusivity_fit_range_ps"]) if fit else None
-    return Panel("msd", caption, caption, displacement_figure(lag, dict(curves), fit=fit, fit_range_ps=span, note=note))
+    return Panel("msd", caption, displacement_figure(lag, dict(curves), fit=fit, fit_range_ps=span, note=note))
 
 
 @rc_context(STYLE)

@@ -16,11 +16,11 @@ from ase.data import chemical_symbols
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import NullFormatter
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.durable import atomic_file
-from qiskit_qff.model.metrics import MEV_PER_EV, Comparison, SpeciesErrors, composition_means, mean_absolute
+from qiskit_qff.model.metrics import MEV_PER_EV, Comparison, composition_means, mean_absolute
 
 Points = tuple[FloatArray, FloatArray] | tuple[FloatArray, FloatArray, FloatArray]
 """x and y of the points of one colour, of any equal shapes, and perhaps standard errors of y."""
@@ -54,7 +54,7 @@ STYLE: Any = {
 
 
 @rc_context(STYLE)
-def parity(groups: Mapping[str, Points], *, x_label: str, y_label: str, log: bool = False) -> Figure:
+def parity(groups: Mapping[str, Points], *, x_label: str, y_label: str) -> Figure:
     """Two values that should be equal against each other, with the diagonal."""
     figure, axes = new_figure(height=4.0)
     for colour, (label, (x, y, *errors)) in zip(cycle(PALETTE), groups.items(), strict=False):
@@ -64,14 +64,7 @@ def parity(groups: Mapping[str, Points], *, x_label: str, y_label: str, log: boo
         size, alpha = (14.0, 0.8) if x.size < 500 else (3.0, 0.35)
         axes.scatter(x, y, s=size, color=colour, alpha=alpha, linewidths=0, label=label, rasterized=x.size >= 500)
     low, high = (ends(axes.get_xlim()[k], axes.get_ylim()[k]) for k, ends in ((0, min), (1, max)))
-    if log:
-        axes.set(xscale="log", yscale="log")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_locator(NullLocator())
-    else:
-        axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     axes.axline((high / 2, high / 2), (high, high), color=INK, linewidth=0.8, zorder=0)
     axes.set(xlabel=x_label, ylabel=y_label)
     # Above the axes, where no point can be below it, with points that can be seen.
@@ -110,23 +103,6 @@ def parity_forces(comparison: Comparison) -> Figure:
         label = f"{chemical_symbols[number]}: {mean_absolute(comparison.force_errors[chosen]):.0f} meV/Å"
         groups[label] = comparison.forces[chosen], comparison.predicted_forces[chosen]
     return parity(groups, x_label="ab initio force component (eV/Å)", y_label="predicted (eV/Å)")
-
-
-@rc_context(STYLE)
-def errors_by_element(species: Mapping[str, SpeciesErrors]) -> Figure:
-    """Root mean square force errors beside the size of the forces themselves, by element."""
-    figure, axes = new_figure()
-    places = np.arange(len(species))
-    sizes = [entry.force_reference_rms_mev_per_ang for entry in species.values()]
-    errors = [entry.force_rmse_mev_per_ang for entry in species.values()]
-    axes.bar(places - 0.2, sizes, width=0.38, color=INK, alpha=0.3, label="forces, RMS")
-    bars = axes.bar(places + 0.2, errors, width=0.38, color=PALETTE[1], label="error, RMSE")
-    axes.bar_label(bars, [f"{e / s:.0%}" if s else "" for e, s in zip(errors, sizes, strict=True)], padding=2)
-    axes.set_xticks(places, list(species))
-    axes.set(ylabel="meV/Å")
-    axes.grid(visible=False, axis="x")
-    axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    return figure
 
 
 @rc_context(STYLE)

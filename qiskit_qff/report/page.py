@@ -1,8 +1,7 @@
 """One self-contained HTML page of sections, readable in light and dark, on a phone, and without a network.
 
 A section names a template of ``templates/``, which holds its words and tables, and brings the data that the template
-shows; figures become inline SVG whose ink follows the reader's colour scheme, each with a text that says what it shows
-to those who can't see it. The page holds no script.
+shows; figures become inline SVG whose ink follows the reader's colour scheme. The page holds no script.
 """
 
 import re
@@ -29,8 +28,7 @@ class Panel:
     """A figure with its caption."""
 
     name: str  # for a file of its own
-    caption: str
-    alt: str  # what the figure shows, for readers who can't see it
+    caption: str  # also read out to those who can't see the figure
     figure: Figure
 
 
@@ -54,8 +52,6 @@ class Part:
     lead: tuple[str, ...] = ()  # opening paragraphs
     verdict: tuple[str, str] | None = None  # what the model is good for, and what not; None where nobody can tell
     tiles: tuple[tuple[str, str], ...] = ()  # headline numbers: value with unit, and what it is
-    footer: str = ""  # such as versions and seeds
-    missing: tuple[str, ...] = ()  # what can't be shown, and why
 
 
 def render(runs: Mapping[str, Sequence[Part]]) -> str:
@@ -63,14 +59,13 @@ def render(runs: Mapping[str, Sequence[Part]]) -> str:
     parts = [(name if len(runs) > 1 else "", part) for name, several in runs.items() for part in several]
     sections = [(f"{name}: {section.title}" if name else section.title, section) for name, part in parts
                 for section in part.sections]  # fmt: skip
-    others = len(runs) - 1
-    heading = parts[0][1].title + (f", and {others} more run{'' if others == 1 else 's'}" if others else "")
+    heading = parts[0][1].title + (f", and {len(runs) - 1} more" if len(runs) > 1 else "")
     drawn = "Page drawn with " + ", ".join(f"{name} {version}" for name, version in environment().items()) + "."
     return _templates().get_template("page.html").render(
         title=heading,
         parts=parts,
         sections=list(zip(numbered([_anchor(words) for words, _ in sections]), sections, strict=True)),
-        footers=[*dict.fromkeys(part.footer for _, part in parts if part.footer), drawn],
+        footer=drawn,
     )  # fmt: skip
 
 
@@ -97,7 +92,7 @@ def inline_svg(panel: Panel, key: str) -> Markup:
     return Markup(  # noqa: S704 - matplotlib's own SVG, and words that are escaped
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'viewBox="0 0 {width:g} {height:g}" style="min-width:{width:.0f}px;max-width:{_ENLARGED * width:.0f}px" '
-        f'role="img" aria-label="{escape(panel.alt)}">{svg[svg.index(">") + 1 :]}'
+        f'role="img" aria-label="{escape(panel.caption)}">{svg[svg.index(">") + 1 :]}'
     )
 
 

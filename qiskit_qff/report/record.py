@@ -1,4 +1,4 @@
-"""What a page is drawn from beside model and metrics: ``record.json`` with predictions, losses, a structure, versions.
+"""What a page is drawn from beside model and metrics: ``record.json`` with predictions, losses, versions.
 
 ``record.json`` is written into a run's directory so that its report can be drawn again without the data. It holds
 plain numbers, rounded to 0.1 µeV/atom, 0.1 meV/Å and 0.1 µeV/Å³; of sets with more atoms than :data:`MOST_FORCES` the
@@ -8,7 +8,7 @@ numbers.
 
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -16,59 +16,19 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qiskit_qff import __version__
-from qiskit_qff.array_types import FloatArray
 from qiskit_qff.durable import read_json
 from qiskit_qff.errors import DataError
 from qiskit_qff.model.metrics import Comparison
-from qiskit_qff.structures.frame import Frame
 
 MODEL, METRICS, CONFIG, RECORD = "model.json", "metrics.json", "config.yaml", "record.json"
 """What ``qff train`` writes; ``qff evaluate --out`` writes the last one too."""
 EVALUATION, BASELINES = "evaluation.json", "baselines.json"
-NOT_IN_TRAINING = "not in training"
-"""Name of the frames that a model has not seen, where others of the set were trained on."""
-FORMAT, FORMAT_VERSION = "qiskit_qff record", 1
+FORMAT, FORMAT_VERSION = "qiskit_qff record", 2
 MOST_FORCES = 10_000
 """Atoms of one set whose forces are kept."""
 _REPORTED_PACKAGES = ("numpy", "scipy", "qiskit", "qiskit-aer", "qiskit-ibm-runtime", "ase", "numba")
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """One structure with its reference forces and the model's."""
-
-    words: str  # which one it is
-    frame: Frame  # atoms, cell and reference forces
-    predicted: FloatArray  # the model's forces, shape ``(n_atoms, 3)``, in eV/Å
-
-    @classmethod
-    def typical(cls, frames: Sequence[Frame], comparison: Comparison, *, words: str) -> Self | None:
-        """The frame whose force error is the median, of frames that are such as ``held out``; None without forces."""
-        labels = [frame.forces for frame in frames if frame.forces is not None]
-        if not frames or len(labels) < len(frames):
-            return None
-        ends = np.cumsum([frame.n_atoms for frame in frames])
-        parts = np.split(comparison.predicted_forces, ends[:-1])
-        errors = [float(np.abs(part - label).mean()) for part, label in zip(parts, labels, strict=True)]
-        index = int(np.argsort(errors, kind="stable")[len(errors) // 2])
-        frame = frames[index]
-        place = f"frame {frame.index} of {Path(frame.source).name}" if frame.source else f"frame {frame.index}"
-        return cls(f"{place}, {words}, mean force error {1e3 * errors[index]:.0f} meV/Å", frame, parts[index])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers."""
-        arrays = {name: getattr(self.frame, name) for name in ("numbers", "positions", "cell", "pbc", "forces")}
-        return {"words": self.words, **_rounded({**arrays, "predicted": self.predicted})}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read back."""
-        numbers, positions, cell, pbc = (np.array(data[name]) for name in ("numbers", "positions", "cell", "pbc"))
-        frame = Frame(numbers, positions, cell, pbc, forces=np.array(data["forces"]))
-        return cls(str(data["words"]), frame, np.array(data["predicted"], dtype=float).reshape(-1, 3))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +37,6 @@ class Record:
 
     comparisons: Mapping[str, Comparison] = field(default_factory=dict)  # by set; forces perhaps of some atoms only
     losses: tuple[tuple[float, ...], ...] = ()  # along each start of the optimiser
-    selection: tuple[float, ...] | None = None  # share of the squared error left after each channel, from 1
-    example: Example | None = None
     environment: Mapping[str, str] = field(default_factory=dict)  # versions by package
 
     def write(self, directory: Path) -> None:
@@ -88,9 +46,7 @@ class Record:
             "version": FORMAT_VERSION,
             "environment": dict(self.environment),
             "losses": [[float(f"{loss:.7g}") for loss in losses] for losses in self.losses],
-            "selection": None if self.selection is None else [float(f"{value:.6g}") for value in self.selection],
             "sets": {name: _comparison_to_dict(comparison) for name, comparison in self.comparisons.items()},
-            "example": None if self.example is None else self.example.to_dict(),
         }
         text = json.dumps(content, separators=(",", ":"), allow_nan=False)
         (directory / RECORD).write_text(text + "\n", encoding="utf-8")
@@ -110,8 +66,6 @@ class Record:
             return cls(
                 comparisons={name: _comparison_from_dict(entry) for name, entry in data["sets"].items()},
                 losses=tuple(tuple(map(float, losses)) for losses in data["losses"]),
-                selection=None if data["selection"] is None else tuple(map(float, data["selection"])),
-                example=None if data["example"] is None else Example.from_dict(data["example"]),
                 environment={str(name): str(value) for name, value in data["environment"].items()},
             )
 
@@ -131,19 +85,20 @@ def environment() -> dict[str, str]:
     return {"qiskit_qff": __version__, "Python": platform.python_version(), **packages}
 
 
-_COMPARED = ("energies", "predicted_energies", "forces", "predicted_forces", "stresses", "predicted_stresses")
-_DIGITS = {"positions": 4, "cell": 6, "forces": 4, "predicted": 4, "predicted_forces": 4}
-"""Decimals of arrays; others are energies and stresses, of which seven are kept."""
+_FORCES = {"forces", "predicted_forces"}
+_COMPARED = ("energies", "predicted_energies", *sorted(_FORCES), "stresses", "predicted_stresses")
 
 
 def _comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
     """Plain numbers, rounded, of at most :data:`MOST_FORCES` atoms."""
     n_rows = len(comparison.forces)
     kept = np.unique(np.linspace(0, max(n_rows - 1, 0), min(n_rows, MOST_FORCES)).astype(int))
-    arrays = {name: getattr(comparison, name) for name in ("species", *_COMPARED)}
-    arrays |= {name: arrays[name][kept] for name in ("species", "forces", "predicted_forces")}
-    counts = {"n_frames": comparison.n_frames, "n_atoms": comparison.n_atoms}
-    return {**counts, "compositions": list(comparison.compositions), **_rounded(arrays)}
+    content = {name: getattr(comparison, name) for name in ("n_frames", "n_atoms", "compositions")}
+    for name in _COMPARED:
+        values = getattr(comparison, name)
+        rounded = np.round(values[kept], 4) if name in _FORCES else np.round(values, 7)
+        content[name] = (rounded + 0.0).tolist()  # no -0.0
+    return content | {"species": comparison.species[kept].tolist()}
 
 
 def _comparison_from_dict(data: Mapping[str, Any]) -> Comparison:
@@ -160,11 +115,3 @@ def _comparison_from_dict(data: Mapping[str, Any]) -> Comparison:
         compositions=compositions,
         **arrays | {name: arrays[name].reshape(-1, width) for name, width in columns.items()},
     )
-
-
-def _rounded(arrays: Mapping[str, NDArray[Any]]) -> dict[str, list[Any]]:
-    """Nested lists of rounded numbers."""
-    return {
-        name: (np.round(values, _DIGITS.get(name, 7)) + 0.0 if values.dtype.kind == "f" else values).tolist()
-        for name, values in arrays.items()
-    }

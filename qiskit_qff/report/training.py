@@ -1,4 +1,4 @@
-"""A training run on the page: verdict, errors, forces on a structure, training, uncertainty, ledger, circuits."""
+"""A training run on the page: verdict, errors, training, uncertainty, ledger, circuits."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,15 +12,12 @@ from qiskit_qff.circuit.ansatz import build_program
 from qiskit_qff.durable import read_json, read_yaml
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.ledger import parameters_in_words
-from qiskit_qff.model.metrics import MEV_PER_EV, Comparison, Coverage, Metrics, mean_absolute
+from qiskit_qff.model.metrics import MEV_PER_EV, ONE_SIGMA, Comparison, Metrics, mean_absolute
 from qiskit_qff.model.uncertainty import LIMIT
 from qiskit_qff.report.circuits import channels_in_words, circuit_costs, draw
-from qiskit_qff.report.figures import Points, errors_by_element, lines, parity, parity_energy, parity_forces
+from qiskit_qff.report.figures import Points, lines, parity, parity_energy, parity_forces
 from qiskit_qff.report.page import Panel, Part, Section
-from qiskit_qff.report.record import CONFIG, METRICS, MODEL, RECORD, Example, Record, environment, reading
-from qiskit_qff.report.structure import MOST_ATOMS, structure_figure
-
-_MAGNIFIED = 5.0
+from qiskit_qff.report.record import CONFIG, METRICS, MODEL, Record, reading
 
 # Force errors as a share of the forces' own size (RMSE over RMS). These are rules of thumb for a page, not limits of
 # the method: each step up loses what depends on finer differences of forces.
@@ -36,71 +33,61 @@ def training_part(directory: Path) -> Part | None:
     """Everything that a training run says; None if ``qff train`` did not write this directory."""
     if not all((directory / name).is_file() for name in (MODEL, METRICS, CONFIG)):
         return None
-    field = ForceField.load(directory / MODEL)
+    field, record = ForceField.load(directory / MODEL), Record.read(directory)
     with reading(directory / CONFIG, remedy="Train again."):
         # As it stands: runs of older versions have settings that this one does not know.
         config = read_yaml(directory / CONFIG)
         seed, split, path = config["seed"], config["data"]["split"], config["data"]["path"]
         names = [Path(one).name for one in ([path] if isinstance(path, str) else path or [])]
         config["data"]["path"] = ", ".join(names) or "frames given in Python"
-    record = Record.read(directory)
-    missing = () if record else (f"No parity plots, structure and curves: the run kept no {RECORD}. Train again.",)
-    record = record or Record()
     with reading(directory / METRICS, remedy="Train again."):
         told = read_json(directory / METRICS)
         metrics = {name: Metrics.from_dict(told[name]) for name in ("train", "test") if name in told}
         linear = Metrics.from_dict(told["linear_test"]) if told.get("linear_test") else None
-        losses = {name: _number(told[name]) for name in ("linear_loss", "loss", "bound")}
-        found, seconds, stresses = told.get("uncertainty"), _number(told["seconds"]), bool(told.get("stresses_fitted"))
-        coverage = None if found is None else Coverage.from_dict(found)
+        losses = {name: told[name] for name in ("linear_loss", "loss", "bound")}
+        tiles = _tiles(field, metrics, linear, losses, seconds=told["seconds"])
+        uncertainty, stresses = _uncertainty_section(field, told.get("uncertainty")), bool(told.get("stresses_fitted"))
         n_train, n_test = len(told["train_frames"]), len(told["test_frames"])
         backend = [_backend_section(told["estimator"], losses["bound"])] if told.get("estimator") else []
+    lead = [f"Trained on {n_train} frames, {n_test} held out (split: {split}); data: {config['data']['path']}."]
+    if record is None:
+        lead.append("No parity plots and curves: the run kept no record.json. Train again.")
+    record = record or Record()
     settings = yaml.safe_dump(config, sort_keys=False, allow_unicode=True).rstrip()
-    made_by = {"versions": dict(record.environment), "seed": seed, "settings": settings}
-    name, shown = list(metrics.items())[-1]
-    versions = ", ".join(f"{package} {it}" for package, it in (record.environment or environment()).items())
     costs = circuit_costs(field)
     drawings = {f"U on {spec.n_qubits} qubits": draw(build_program(spec).circuit) for spec, *_ in costs}
     ledger = {"ledger": field.ledger, "field": field, "channels": channels_in_words(field)}
     return Part(
         kind="training",
         title=f"Quantum force field for {' '.join(entry.symbol for entry in field.ledger.species)}",
-        lead=(f"Trained on {n_train} frames, {n_test} held out (split: {split}); data: {config['data']['path']}.",),
-        missing=missing,
-        verdict=verdict(shown, stresses=stresses) if name == "test" else None,
-        tiles=_tiles(field, name, shown, linear, losses, seconds=seconds),
+        lead=tuple(lead),
+        verdict=verdict(metrics["test"], stresses=stresses) if "test" in metrics else None,
+        tiles=tiles,
         sections=(
             errors_section(record.comparisons, metrics, linear),
-            *example_sections(record.example),
             _training_section(losses, record),
-            _uncertainty_section(field, coverage, record.example),
+            uncertainty,
             *backend,
             Section("Parameter ledger", "ledger.html", ledger),
             Section("Circuits", "circuits.html", {"costs": costs, "drawings": drawings}),
-            Section("Environment", "environment.html", made_by),
+            Section(
+                "Environment", "environment.html", {"versions": record.environment, "seed": seed, "settings": settings}
+            ),
         ),
-        footer=f"{'Made' if record.environment else 'Drawn'} with {versions}; seed {seed}.",
     )
 
 
 def verdict(errors: Metrics, *, stresses: bool) -> tuple[str, str] | None:
     """What a model with these errors on held-out frames is good for, and what not; None where forces are not known."""
-    atoms = sum(entry.n_atoms for entry in errors.species.values())
+    atoms = sum(entry["n_atoms"] for entry in errors.species.values())
     if not atoms:
         return None
-    square = sum(entry.n_atoms * entry.force_reference_rms_mev_per_ang**2 for entry in errors.species.values()) / atoms
+    square = sum(e["n_atoms"] * e["force_reference_rms_mev_per_ang"] ** 2 for e in errors.species.values()) / atoms
     share = errors.force_rmse_mev_per_ang / np.sqrt(square) if square > 0.0 else np.inf
     good, bad = next(((good, bad) for limit, good, bad in _USES if share < limit), _HOPELESS)
     more = [bad, "structures unlike the training data (watch the extrapolation grade)"]
     if not stresses:
         more.append("pressures and changes of the cell (no stresses were fitted)")
-    weak = [
-        symbol
-        for symbol, entry in errors.species.items()
-        if share < _USES[-1][0] and entry.force_rmse_mev_per_ang > _USES[-1][0] * entry.force_reference_rms_mev_per_ang
-    ]
-    if weak:
-        more.append(f"details of {', '.join(weak)}, whose forces are wrong by more than half of their size")
     return f"{good}: the force error (RMSE) is {share:.0%} of the forces' size", "; ".join(more)
 
 
@@ -110,17 +97,14 @@ def errors_section(
     """Tables and parity plots of sets by name; forces and the linear model's errors are those of the last set."""
     last = list(metrics)[-1]
     panels = []
-    if metrics[last].species:
-        caption = f"Size of the forces and of their errors by element, {last}."
-        panels.append(Panel("elements", caption, caption, errors_by_element(metrics[last].species)))
     if comparisons and all(comparison.energies.size for comparison in comparisons.values()):
         caption = "Predicted energies per atom against ab initio ones, relative to their mean."
-        panels.insert(0, Panel("parity_energy", caption, f"Scatter plot: {caption}", parity_energy(comparisons)))
+        panels.append(Panel("parity_energy", caption, parity_energy(comparisons)))
     if last in comparisons and comparisons[last].forces.size:
         shown = comparisons[last]
         part = f"; {len(shown.forces)} of {shown.n_atoms} atoms" if len(shown.forces) < shown.n_atoms else ""
         caption = f"Predicted force components against ab initio ones, {last}{part}, with the MAE of each element."
-        panels.insert(-1, Panel("parity_forces", caption, f"Scatter plot: {caption}", parity_forces(shown)))
+        panels.append(Panel("parity_forces", caption, parity_forces(shown)))
     stresses: dict[str, Points] = {
         f"{name}: MAE {mean_absolute(c.stress_errors):.2g} meV/Å³": (
             MEV_PER_EV * c.stresses, MEV_PER_EV * c.predicted_stresses
@@ -131,34 +115,21 @@ def errors_section(
     if stresses:
         caption = "Stress components against ab initio ones, tension positive; 1 GPa is 6.24 meV/Å³."
         figure = parity(stresses, x_label="ab initio stress component (meV/Å³)", y_label="predicted (meV/Å³)")
-        panels.append(Panel("parity_stresses", caption, f"Scatter plot: {caption}", figure))
+        panels.append(Panel("parity_stresses", caption, figure))
     sets = dict(metrics) if linear is None else {**metrics, f"{last}, linear model": linear}
     return Section("Errors", "errors.html", {"sets": sets, "last": last, "shown": metrics[last]}, tuple(panels))
 
 
-def example_sections(example: Example | None) -> tuple[Section, ...]:
-    """One structure with reference and predicted forces; empty where there is none, or it is too large to draw."""
-    if example is None or example.frame.n_atoms > MOST_ATOMS:
-        return ()
-    assert example.frame.forces is not None
-    error = _MAGNIFIED * (example.predicted - example.frame.forces)
-    reference, name = {"ab initio": example.frame.forces}, f"error × {_MAGNIFIED:g}"
-    drawn = {
-        "forces": ("Forces ab initio and by the model.", {**reference, "model": example.predicted}),
-        "force_errors": (f"Errors of the forces, {_MAGNIFIED:g} times longer.", {**reference, name: error}),
-    }
-    words = f"Structure of {example.frame.n_atoms} atoms with an arrow on each."
-    panels = tuple(
-        Panel(key, caption, f"{words} {caption}", structure_figure(example.frame, kinds))
-        for key, (caption, kinds) in drawn.items()
-    )
-    return (Section("Forces on a structure", "structure.html", {"words": example.words}, panels),)
-
-
 def _tiles(
-    field: ForceField, name: str, shown: Metrics, linear: Metrics | None, losses: Mapping[str, float], *, seconds: float
+    field: ForceField,
+    metrics: Mapping[str, Metrics],
+    linear: Metrics | None,
+    losses: Mapping[str, float],
+    *,
+    seconds: float,
 ) -> tuple[tuple[str, str], ...]:
     """Headline numbers, with those of the linear model on the same channels beside them."""
+    name, shown = list(metrics.items())[-1]
     force = "" if linear is None else f"; linear model {linear.force_mae_mev_per_ang:.0f}"
     energy = "" if linear is None else f"; linear model {linear.energy_mae_mev_per_atom:.2f}"
     count, _, words = parameters_in_words(field.n_trainable).partition(" ")
@@ -173,22 +144,14 @@ def _tiles(
 
 
 def _training_section(losses: Mapping[str, float], record: Record) -> Section:
-    """How the loss fell, how far the bound is, and what each channel was worth."""
+    """How the loss fell, and how far the bound is."""
     panels = []
     if record.losses:
         curves = {f"start {number + 1}": np.array(values) for number, values in enumerate(record.losses)}
         level = (losses["bound"], "bound (any M)")
         figure = lines(None, curves, x_label="iteration", y_label="loss", level=level, log=True)
         caption = "Loss along each start of the optimiser; dashed: no circuit can be better with these channels."
-        alt = f"Loss falls to {losses['loss']:.3g}; the bound is {losses['bound']:.3g}."
-        panels.append(Panel("training", caption, alt, figure))
-    if record.selection is not None:
-        left = np.array(record.selection)
-        words = "squared error left (fraction)"
-        figure = lines(None, {"all elements": left}, x_label="channels selected", y_label=words, log=True)
-        caption = "Squared error that a linear model leaves after each channel that forward selection takes."
-        alt = f"{len(left) - 1} channels leave {left[-1]:.2%} of the squared error."
-        panels.append(Panel("selection", caption, alt, figure))
+        panels.append(Panel("training", caption, figure))
     return Section("Training", "training.html", {"losses": losses}, tuple(panels))
 
 
@@ -204,48 +167,25 @@ def _backend_section(told: Mapping[str, Any], bound: float) -> Section:
         f"{told['steps_done']} steps of {told['optimizer']}, mitigation: {told['mitigation']}. The angles kept are "
         f"{kept.get(told['kept'], told['kept'])}; their loss was measured once more."
     )
-    alt = f"Loss falls from {told['losses'][0]:.3g} to {told['final_loss']:.3g} as measured."
     costs = {
         "one step, as planned": (told["circuits_per_step"], told["shots_per_step"], told.get("seconds_per_step")),
         "the whole run": (told["n_circuits"], told["n_shots"], told["estimated_seconds"]),
     }
-    panel = Panel("learning_curve", caption, alt, figure)
+    panel = Panel("learning_curve", caption, figure)
     return Section(f"Training on {told['backend']}", "backend_training.html", {"costs": costs}, (panel,))
 
 
-def _uncertainty_section(field: ForceField, coverage: Coverage | None, example: Example | None) -> Section:
-    """Grades, the scaling of the uncertainties, coverage, and errors against uncertainties."""
+def _uncertainty_section(field: ForceField, coverage: Mapping[str, Any] | None) -> Section:
+    """Grades, the scaling of the uncertainties, and coverage."""
     posterior = field.posterior
     counts = [] if posterior is None else posterior.counts.tolist()
     rows = [(chemical_symbols[model.number], count) for model, count in zip(field.models, counts, strict=False)]
     data: dict[str, Any] = {"atoms": rows, "limit": LIMIT, "posterior": posterior, "coverage": coverage}
-    if posterior is None or coverage is None or not posterior.n_held_out:
-        return Section("Uncertainty", "uncertainty.html", data | {"coverage": None})
-    levels = [int(np.argmin(np.abs(coverage.nominal - level))) for level in (0.5, 0.683, 0.9, 0.954, 0.99)]
-    shown = (coverage.nominal, coverage.forces, coverage.energies)
-    data["rows"] = [tuple(100 * float(shares[k]) for shares in shown) for k in levels]
-    curves: dict[str, Points] = {
-        "forces": (100 * coverage.nominal, 100 * coverage.forces),
-        f"energies of {coverage.n_energies} frames": (100 * coverage.nominal, 100 * coverage.energies),
-    }
+    if posterior is None or coverage is None:
+        return Section("Uncertainty", "uncertainty.html", data)
+    nominal, forces, energies = (100 * np.array(coverage[key]) for key in ("nominal", "forces", "energies"))
+    data["within"] = forces[ONE_SIGMA], energies[ONE_SIGMA]
+    curves: dict[str, Points] = {"forces": (nominal, forces), "energies": (nominal, energies)}
     caption = "Share of errors within intervals around the prediction, against the share that they should hold."
-    alt = f"Intervals for 68 % hold {coverage.forces[levels[1]]:.0%} of force errors."
     figure = parity(curves, x_label="nominal coverage (%)", y_label="errors within the interval (%)")
-    panels = [Panel("coverage", caption, alt, figure)]
-    if example is not None and example.frame.forces is not None:
-        numbers = example.frame.numbers
-        errors = MEV_PER_EV * np.sqrt(np.mean((example.predicted - example.frame.forces) ** 2, axis=1))
-        std = MEV_PER_EV * field.uncertainty().frame(example.frame).force_std
-        atoms: dict[str, Points] = {
-            chemical_symbols[z]: (std[numbers == z], errors[numbers == z]) for z in np.unique(numbers)
-        }
-        caption = "Force errors of the atoms of the structure above against the uncertainties that the model gives."
-        words = "uncertainty of the model (meV/Å)"
-        figure = parity(atoms, x_label=words, y_label="error of the force (meV/Å)", log=True)
-        panels.append(Panel("uncertainty", caption, f"Scatter plot: {caption}", figure))
-    return Section("Uncertainty", "uncertainty.html", data, tuple(panels))
-
-
-def _number(value: float | None) -> float:
-    """A number of metrics.json, where null stands for none."""
-    return float("nan") if value is None else float(value)
+    return Section("Uncertainty", "uncertainty.html", data, (Panel("coverage", caption, figure),))

@@ -2,12 +2,9 @@ r"""Classical models of at most as many parameters, fitted to the same frames wi
 
 .. math:: E = \sum_s n_s e_s + \sum_c \beta_c X_c,\qquad F = -\sum_c \beta_c\,\partial X_c/\partial R
 
-with X some descriptors summed over the atoms of a species: the circuit's own features, as many selected channels as the
-budget allows, or LAMMPS's bispectrum (SNAP). Coefficients and reference energies together minimise the training loss.
-
-Each model may use the whole budget: where the circuit spends a weight per species, the linear model spends one more
-channel. Channels are chosen by the same search, from the same pool, on the same frames; only *how many* differs. Every
-number fitted to a label is trainable; discrete choices made against labels are listed beside.
+with X some descriptors summed over the atoms of a species: as many selected channels as the budget allows, or LAMMPS's
+bispectrum (SNAP). Coefficients and reference energies together minimise the training loss, and all of them count as
+trainable; which channels, cutoffs and neighbour weights are best is a discrete choice.
 """
 
 from __future__ import annotations
@@ -15,43 +12,44 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from ase.data import covalent_radii
+from ase.stress import voigt_6_to_full_3x3_stress
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.compression.linear_map import LinearMap
-from qiskit_qff.compression.normal_equations import NormalEquations
-from qiskit_qff.compression.search import SizeLimits
-from qiskit_qff.compression.selection import PoolStatistics, feature_maps, select_channels
-from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.errors import BudgetError
-from qiskit_qff.model.config import ResolvedConfig, TrainConfig
-from qiskit_qff.model.core_repulsion import CoreRepulsion
+from qiskit_qff.model.config import CircuitConfig, ResolvedConfig
+from qiskit_qff.model.evaluation import Prediction
 from qiskit_qff.structures.frame import Frame, species_index, species_of
-from qiskit_qff.structures.neighbors import neighbor_list
-from qiskit_qff.training.defaults import resolve_config, size_limits
-from qiskit_qff.training.loss import LossWeights, Progress, add_frame, check_labels, fit_references, reference_count
-from qiskit_qff.training.objective import RIDGE, solve_scaled
-from qiskit_qff.training.statistics import channel_rows, find_shortest
-from qiskit_qff.training.trainer import SEARCH_RESTARTS, check_reach, choose_channels, sum_pool
+from qiskit_qff.training.loss import LossWeights, Progress, check_labels, reference_count
+from qiskit_qff.training.trainer import LinearModel, prepare
 
 MOST_DEGREE = 8
 """Largest 2J of SNAP that is tried."""
 TRIAL_FRAMES = 10
 """Frames that cutoffs and neighbour weights of SNAP are chosen by."""
-SNAP_RIDGE = 1e-10
-"""Tikhonov term; bispectrum components are nearly dependent, and a larger one costs accuracy."""
+RCOND = 1e-8
+"""Relative size of singular values that count as zero: bispectrum components are nearly dependent."""
 
 
-class RowSource(Protocol):
-    """Descriptors of a frame in the form that a linear model needs."""
+def linear_baseline(frames: Sequence[Frame], config: ResolvedConfig, progress: Progress) -> tuple[LinearModel, int]:
+    """The linear model on as many selected channels as the budget allows, and how many parameters it has."""
+    loss = config.loss.model_copy(update={"shots": None})  # nothing is measured
+    settings = config.model_copy(update={"loss": loss, "circuit": CircuitConfig()})
+    prepared = prepare(frames, settings, progress=progress)
+    field = prepared.force_field(np.zeros(prepared.objective.layout.n_parameters))
+    count = sum(own.n_features for own in prepared.maps.values()) + prepared.objective.layout.n_references
+    return prepared.linear_model(field), count
+
+
+class BispectrumRows(Protocol):
+    """Bispectrum components of frames, which some program computes."""
 
     @property
     def n_columns(self) -> int:
-        """Number of descriptors of all species together."""
+        """Components of all species together."""
 
     def __call__(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
         """Sums over atoms, and end to end minus their gradient and their derivative by strain.
@@ -60,165 +58,74 @@ class RowSource(Protocol):
             Shapes ``(C,)`` and ``(3 n + 6, C)``, the last six rows as xx, yy, zz, yz, xz, xy.
         """
 
-
-class SnapRows(RowSource, Protocol):
-    """Rows of bispectrum components, which some program computes."""
-
     def close(self) -> None:
         """End the program."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Baseline:
-    """A fitted classical model."""
+class Snap:
+    """A linear model on bispectrum components."""
 
-    name: str
-    """Its key in results."""
-    words: str
-    """What it is, in a few words."""
-    coefficients: int
-    """Coefficients that were fitted."""
-    reference_energies: int
-    """Reference energies that the training compositions tell apart, as the quantum model counts them."""
-    choices: int
-    """Discrete choices made against the labels, such as selected channels."""
-    predict: Callable[[Frame], tuple[float, FloatArray]]
-    """Energy in eV and forces, shape ``(n, 3)``, in eV/Å, of a frame."""
+    def __init__(self, frames: Sequence[Frame], rows: BispectrumRows, weights: LossWeights, progress: Progress) -> None:
+        """Fit coefficients and reference energies by weighted least squares."""
+        self._rows, self._species = rows, species_of(frames)
+        blocks, labels = [], []
+        for k, frame in enumerate(frames):
+            progress("SNAP", k, len(frames))
+            energy, others = rows(frame)
+            n_rows = weights.n_rows(frame)
+            counts = np.zeros((n_rows + 1, len(self._species)))
+            counts[-1] = [np.count_nonzero(frame.numbers == z) for z in self._species]
+            root = np.sqrt(np.append(weights.row_weights(frame), weights.energy_weight(frame.n_atoms)))
+            blocks.append(root[:, None] * np.hstack([np.vstack([others[:n_rows], energy]), counts]))
+            labels.append(root * np.append(weights.row_labels(frame), frame.energy or 0.0))
+        design, label = np.concatenate(blocks), np.concatenate(labels)
+        sizes = np.maximum(np.linalg.norm(design, axis=0), 1e-300)
+        solution = np.linalg.lstsq(design / sizes, label, rcond=RCOND)[0] / sizes
+        self.loss = float(np.sum((design @ solution - label) ** 2)) / len(frames)
+        self._coefficients, self._references = np.split(solution, [rows.n_columns])
 
-    @property
-    def n_trainable(self) -> int:
-        """All numbers fitted to an energy, a force or a stress."""
-        return self.coefficients + self.reference_energies
-
-    def ledger(self) -> dict[str, Any]:
-        """Totals for JSON, under the names of the quantum model's ledger where they mean the same."""
-        return {
-            "coefficients": self.coefficients,
-            "reference_energies": self.reference_energies,
-            "n_trainable": self.n_trainable,
-            "not_trained": {"selected_channels": self.choices},
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class BaselineData:
-    """What all baselines share."""
-
-    frames: list[Frame]
-    """Training frames."""
-    config: ResolvedConfig
-    """What ``qff train`` would be asked for."""
-    species: tuple[int, ...]
-    """Atomic numbers, ascending."""
-    pool: PoolStatistics
-    """Sums over the pool of channels."""
-    weights: LossWeights
-    """The loss."""
-    repulsion: CoreRepulsion
-    """Core repulsion without a trainable parameter."""
-    maps: dict[int, LinearMap]
-    """The circuit's own features."""
-
-    @property
-    def budget(self) -> int:
-        """Coefficients that the limit leaves beside the reference energies."""
-        return self.config.max_parameters - reference_count(self.frames, self.species)
-
-
-def gather(
-    frames: Sequence[Frame],
-    config: TrainConfig,
-    *,
-    maps: dict[int, LinearMap] | None = None,
-    progress: Progress,
-) -> BaselineData:
-    """Sum up the pool, and choose channels as the circuit would.
-
-    Args:
-        config: What ``qff train`` would be asked for.
-        maps: Features of a trained model; found anew by default.
-    """
-    weights = LossWeights.of(config)
-    check_labels(frames, weights)
-    settings, _ = resolve_config(config, frames)
-    species, r_cut = species_of(frames), settings.descriptor.r_cut
-    limits = size_limits(settings, species, reference_count(frames, species))
-    shortest = find_shortest(frames, species, r_cut, progress)
-    check_reach(species, shortest, r_cut)
-    pool = sum_pool(frames, species, shortest, settings, weights, progress)
-    repulsion = CoreRepulsion.from_shortest_distances(species, shortest, cutoff=r_cut)
-    own = feature_maps(pool, choose_channels(pool, settings, limits)) if maps is None else maps
-    return BaselineData(list(frames), settings, species, pool, weights, repulsion, own)
-
-
-def linear_same_channels(data: BaselineData, progress: Progress) -> Baseline:
-    """Linear in the circuit's own features."""
-    return _linear(data, "linear_same_channels", "linear, the circuit's channels", data.maps, progress)
-
-
-def linear_selected(data: BaselineData, progress: Progress) -> Baseline:
-    """Linear in as many selected channels as the budget allows."""
-    if data.budget < len(data.species):
-        raise BudgetError(
-            f"max_parameters is {data.config.max_parameters}: not enough for a linear model of {len(data.species)} "
-            "species; raise it, or leave the baseline out with --models."
-        )
-    limits = SizeLimits(total=data.budget, per_species=data.budget)
-    path = select_channels(data.pool, limits, restarts=SEARCH_RESTARTS)
-    words = "linear, selected channels, full budget"
-    return _linear(data, "linear_selected", words, feature_maps(data.pool, path), progress)
-
-
-LINEAR: dict[str, Callable[[BaselineData, Progress], Baseline]] = {
-    "linear_same_channels": linear_same_channels,
-    "linear_selected": linear_selected,
-}
-"""Baselines on channels, by name."""
+    def predict(self, frame: Frame) -> Prediction:
+        """Evaluate one structure; its energy comes as one number."""
+        energy, others = self._rows(frame)
+        constant = self._references[species_index(frame.numbers, self._species, where=frame.where)].sum()
+        found = others @ self._coefficients
+        virial = voigt_6_to_full_3x3_stress(found[-6:])  # type: ignore[no-untyped-call]
+        return Prediction(np.array([energy @ self._coefficients + constant]), found[:-6].reshape(-1, 3), virial)
 
 
 def snap_baseline(
-    data: BaselineData,
-    bispectrum: Callable[..., SnapRows],
+    frames: Sequence[Frame],
+    config: ResolvedConfig,
+    bispectrum: Callable[..., BispectrumRows],
     n_components: Callable[[int], int],
     progress: Progress,
-) -> Baseline:
-    """Linear SNAP, the largest that keeps to the budget.
+) -> tuple[Snap, int, str]:
+    """Linear SNAP, the largest that keeps to the budget: the model, how many parameters it has, and its size in words.
 
-    Pair cutoffs and neighbour weights are no fitted numbers but choices, and decide more than 2J does: on Li-MOF-5 the
-    loss of 2J = 4 lies between 25 and 256. So they are chosen among some patterns, by the loss on some training frames,
-    and listed as choices.
+    Pair cutoffs and neighbour weights decide more than 2J does: on Li-MOF-5 the loss of 2J = 4 lies between 25 and 256.
+    So they are chosen among some patterns, by the loss on some training frames.
 
     Args:
         bispectrum: Makes rows from species, ``twojmax``, ``radii`` and ``neighbor_weights``.
+        n_components: Number of components of a species by ``twojmax``.
     """
-    degree = largest_degree(len(data.species), data.budget, n_components)
+    weights, species = LossWeights.of(config), species_of(frames)
+    check_labels(frames, weights)
+    n_references = reference_count(frames, species)
+    sizes = {d: len(species) * n_components(d) + n_references for d in range(1, MOST_DEGREE + 1)}
+    degree = max((d for d, size in sizes.items() if size <= config.max_parameters), default=0)
     if not degree:
-        raise BudgetError(f"max_parameters is {data.config.max_parameters}: not enough for SNAP; raise it.")
-    keep = np.linspace(0, len(data.frames) - 1, min(TRIAL_FRAMES, len(data.frames))).round().astype(int)
-    some = [data.frames[k] for k in keep]
-
-    def rows(pattern: dict[str, tuple[float, ...]]) -> SnapRows:
-        return bispectrum(data.species, twojmax=degree, **pattern)
+        raise BudgetError(f"max_parameters is {config.max_parameters}: not enough for SNAP; raise it.")
+    places = np.linspace(0, len(frames) - 1, min(TRIAL_FRAMES, len(frames))).round().astype(int)
+    some = [frames[k] for k in places]
 
     def trial_loss(pattern: dict[str, tuple[float, ...]]) -> float:
-        with closing(rows(pattern)) as source:
-            return fit_linear(some, source, data, progress=lambda *_: None, ridge=SNAP_RIDGE)[2]
+        with closing(bispectrum(species, twojmax=degree, **pattern)) as rows:
+            return Snap(some, rows, weights, lambda *_: None).loss
 
-    source = rows(min(_snap_patterns(data.species, data.config.descriptor.r_cut), key=trial_loss))
-    coefficients, references, _ = fit_linear(data.frames, source, data, progress=progress, ridge=SNAP_RIDGE)
-    return Baseline(
-        name="snap",
-        words=f"linear SNAP, 2J = {degree}",
-        coefficients=source.n_columns,
-        reference_energies=reference_count(data.frames, data.species),
-        choices=2 * len(data.species),
-        predict=lambda frame: _predicted(frame, source, data.species, coefficients, references),
-    )
-
-
-def largest_degree(n_species: int, budget: int, n_components: Callable[[int], int]) -> int:
-    """Largest 2J whose linear model keeps to a limit; 0 where none does."""
-    return max((d for d in range(1, MOST_DEGREE + 1) if n_species * n_components(d) <= budget), default=0)
+    best = min(_snap_patterns(species, config.descriptor.r_cut), key=trial_loss)
+    rows = bispectrum(species, twojmax=degree, **best)
+    return Snap(frames, rows, weights, progress), sizes[degree], f"linear SNAP, 2J = {degree}"
 
 
 def _snap_patterns(species: tuple[int, ...], r_cut: float) -> list[dict[str, tuple[float, ...]]]:
@@ -235,94 +142,3 @@ def _snap_patterns(species: tuple[int, ...], r_cut: float) -> list[dict[str, tup
         {"radii": tuple(radii.tolist()), "neighbor_weights": tuple(weights.tolist())}
         for radii, weights in itertools.product(reaches, weightings)
     ]
-
-
-class FeatureRows:
-    """Rows of features: centred, and with most of their correlations taken out, as the circuit has them.
-
-    On the channels as they are the ridge alone raised the force error on UiO-66 by 7 %.
-    """
-
-    def __init__(self, maps: dict[int, LinearMap], r_cut: float, *, core_start: FloatArray | None = None) -> None:
-        """Lay the features of all species end to end.
-
-        Args:
-            r_cut: Cutoff radius in Å.
-            core_start: Distance in Å per pair of species below which channels level off, shape ``(S, S)``.
-        """
-        self._maps = maps
-        self._tables = make_tables({z: m.channels for z, m in maps.items()}, r_cut, core_start=core_start)
-
-    @property
-    def n_columns(self) -> int:
-        """Number of features of all species together."""
-        return sum(m.n_features for m in self._maps.values())
-
-    def __call__(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
-        """Feature sums, and end to end minus their gradient and their derivative by strain."""
-        energy, others = channel_rows(self._tables, frame)
-        starts, sums, slopes = self._tables.channel_start, [], []
-        for s, (z, own) in enumerate(self._maps.items()):
-            place = slice(int(starts[s]), int(starts[s + 1]))
-            count = np.count_nonzero(frame.numbers == z)
-            sums.append(own.matrix @ (energy[place] - count * own.mean))
-            slopes.append(others[:, place] @ own.matrix.T)
-        return np.concatenate(sums), np.concatenate(slopes, axis=1)
-
-
-def fit_linear(
-    frames: Sequence[Frame], source: RowSource, data: BaselineData, *, progress: Progress, ridge: float = RIDGE
-) -> tuple[FloatArray, FloatArray, float]:
-    """Coefficients and reference energies that minimise the loss.
-
-    Returns:
-        Coefficients, shape ``(C,)``, reference energies, shape ``(S,)``, in eV, and the loss per frame.
-    """
-    species, weights = data.species, data.weights
-    references, count = fit_references(frames, species), source.n_columns
-    equations = NormalEquations.empty(count + references.count)
-    for k, frame in enumerate(frames):
-        progress("linear", k, len(frames))
-        energy, others = source(frame)
-        rows = np.zeros((weights.n_rows(frame) + 1, count + references.count))
-        rows[:-1, :count], rows[-1, :count] = others[: len(rows) - 1], energy
-        counts = np.array([np.count_nonzero(frame.numbers == z) for z in species], dtype=np.float64)
-        add_frame(equations, frame, rows, counts, references, weights)
-    progress("linear", len(frames), len(frames))
-    gram, inner = equations.symmetric(), np.arange(count)
-    gram[inner, inner] *= 1.0 + ridge
-    solution = solve_scaled(gram, equations.moment)
-    loss = equations.loss(solution) / len(frames)
-    return solution[:count], references.energies(solution[count:]), loss
-
-
-def _linear(data: BaselineData, name: str, words: str, maps: dict[int, LinearMap], progress: Progress) -> Baseline:
-    """Linear in some features, with the core repulsion of the quantum model, which is zero on all training frames."""
-    r_cut, repulsion = data.config.descriptor.r_cut, data.repulsion
-    coefficients, references, _ = fit_linear(data.frames, FeatureRows(maps, r_cut), data, progress=progress)
-    source = FeatureRows(maps, r_cut, core_start=repulsion.level)
-
-    def predict(frame: Frame) -> tuple[float, FloatArray]:
-        energy, forces = _predicted(frame, source, data.species, coefficients, references)
-        kinds = species_index(frame.numbers, repulsion.species, where=frame.where)
-        core, push, _ = repulsion.evaluate(kinds, neighbor_list(frame.positions, frame.cell, frame.pbc, r_cut))
-        return energy + float(core.sum()), forces + push
-
-    return Baseline(
-        name=name,
-        words=words,
-        coefficients=source.n_columns,
-        reference_energies=reference_count(data.frames, data.species),
-        choices=source.n_columns,
-        predict=predict,
-    )
-
-
-def _predicted(
-    frame: Frame, source: RowSource, species: tuple[int, ...], coefficients: FloatArray, references: FloatArray
-) -> tuple[float, FloatArray]:
-    """Energy in eV and forces in eV/Å of a linear model."""
-    energy, others = source(frame)
-    constant = float(references[species_index(frame.numbers, species, where=frame.where)].sum())
-    forces: FloatArray = (others[: 3 * frame.n_atoms] @ coefficients).reshape(-1, 3)
-    return constant + float(energy @ coefficients), forces

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -19,7 +19,6 @@ from qiskit_qff.model.config import ResolvedConfig, ResolvedData, TrainConfig, w
 from qiskit_qff.model.force_field import SEEN_FRAMES, ForceField
 from qiskit_qff.model.metrics import (
     Comparison,
-    Coverage,
     Metrics,
     compare_model,
     cross_checked_coverage,
@@ -97,7 +96,7 @@ class TrainedModel:
     """Errors by the same names, and as ``linear_test`` those of the linear model on the same channels, held out."""
     measured: MeasuredTraining | None = None
     """How training on a backend went; None where losses were computed."""
-    coverage: Coverage | None = None
+    coverage: dict[str, Any] | None = None
     """How far uncertainties can be trusted; None where nothing was held out."""
 
     @property
@@ -248,7 +247,7 @@ def _read(data: Data | None, config: TrainConfig) -> tuple[TrainConfig, list[Fra
 
 def _scaled(
     model: ForceField, held_out: Sequence[Frame], comparison: Comparison | None, report: Progress
-) -> tuple[ForceField, Coverage | None]:
+) -> tuple[ForceField, dict[str, Any] | None]:
     """Scale uncertainties to the errors of held-out frames; one frame can't be judged by another."""
     if comparison is None or len(held_out) < 2 or model.posterior is None:
         return model, None

@@ -21,7 +21,7 @@ CHEAP: dict[str, str] = {
     "train": "{config} --out {new}",
     "evaluate": "{model} {data}",
     "info": "{model}",
-    "baseline": "{config} --models linear_selected",
+    "baseline": "{config} --models linear",
     "cost": "{model} --backend aer",
     "calibrate": "{model} --backend exact --out {new}.json",
     "md": "{model} {alloy} --steps 4 --out {new}",

@@ -13,16 +13,6 @@ def quiet(trained, tmp_path, monkeypatch):
     return [trained / "run", trained / "data.extxyz"]
 
 
-def test_evaluation_counts_the_circuits_that_it_takes(quiet, tmp_path, qff) -> None:
-    command = ["evaluate", *quiet, "--backend", "statevector", "--shots", 100]
-    told, _ = qff(*command, "--dry-run")
-    assert list(tmp_path.iterdir()) == []
-    taken, _ = qff(*command)
-    assert told["n_frames"] == taken["n_frames"]
-    assert taken["n_circuits"] == told["n_circuits"]
-    assert told["n_shots"] == 100 * told["n_circuits"]
-
-
 @pytest.mark.parametrize("backend", ["statevector", "fake_manila"])
 def test_calibration_counts_the_circuits_that_it_takes(quiet, tmp_path, qff, backend) -> None:
     command = ["calibrate", quiet[0], "--backend", backend, "--shots", 64, "--out", "measured.json"]

@@ -32,8 +32,8 @@ def test_errors_by_hand() -> None:
     assert metrics.energy_rmse_mev_per_atom == pytest.approx(math.sqrt(250.0))
     assert metrics.force_mae_mev_per_ang == pytest.approx(300 / 18)
     assert metrics.force_rmse_mev_per_ang == pytest.approx(300 / math.sqrt(18))
-    assert metrics.species["O"].force_rmse_mev_per_ang == pytest.approx(300 / math.sqrt(6))
-    assert metrics.species["H"].force_mae_mev_per_ang == 0.0
+    assert metrics.species["O"]["force_rmse_mev_per_ang"] == pytest.approx(300 / math.sqrt(6))
+    assert metrics.species["H"]["force_mae_mev_per_ang"] == 0.0
 
 
 def test_shift_removes_one_constant_per_composition() -> None:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from qiskit_qff.evaluators.protocol import Cost
-from qiskit_qff.report import device
 from qiskit_qff.report.device import DeviceForces, write_device_forces
 from qiskit_qff.report.directory import read_run
 from qiskit_qff.report.page import render
@@ -35,13 +34,3 @@ def test_kept_beside_a_run_and_shown(rng, tmp_path):
     assert "&lt;mitigated&gt;" in page
     assert "<p>why</p>" in page
     assert f"{again[0].mae:.4g}" in page
-
-
-def test_an_error_in_a_figure_is_no_damage_to_the_file(rng, tmp_path, monkeypatch):
-    def fails(*_):
-        raise ValueError("of the figure")
-
-    write_device_forces(tmp_path, (entry("plain", 0.05, rng),), text="why")
-    monkeypatch.setattr(device, "device_figure", fails)
-    with pytest.raises(ValueError, match=r"^of the figure$"):
-        read_run(tmp_path)

@@ -10,9 +10,7 @@ from matplotlib.text import Text
 from qiskit_qff.model.metrics import Comparison, measure
 from qiskit_qff.report.figures import INK, lines
 from qiskit_qff.report.page import Panel, Part, Section, render
-from qiskit_qff.report.structure import structure_figure
 from qiskit_qff.report.training import errors_section
-from qiskit_qff.structures.reading import read_shipped
 
 pytestmark = pytest.mark.usefixtures("drawn_figures")
 VOID = {"meta", "br", "path", "use", "input"}
@@ -83,9 +81,7 @@ def comparison(n_frames: int, n_atoms: int) -> Comparison:
 @pytest.fixture(scope="module")
 def part() -> Part:
     sets = {"train": comparison(20, 30), "test": comparison(5, 30)}
-    shipped = read_shipped()[0]
-    structure = structure_figure(shipped, {"ab initio": shipped.forces, "model": 0.9 * shipped.forces})
-    panel = Panel("structure", "A structure.", 'forces "drawn"', structure)
+    losses = lines(None, {"start 1": np.array([5.0, 0.02])}, x_label="iteration", y_label="loss", log=True)
     return Part(
         kind="training",
         title="A <model> & its errors",
@@ -94,10 +90,13 @@ def part() -> Part:
         tiles=(("95 of 99", "parameters"),),
         sections=(
             errors_section(sets, {name: measure(one) for name, one in sets.items()}),
-            Section("Errors", "structure.html", {"words": "frame 3"}, (panel,)),
-            Section("Facts", "facts.html", {"title": "Numbers", "facts": [("x", 12.3456), ("q: ─<■>─", None)]}),
+            Section(
+                "Errors",
+                "facts.html",
+                {"title": "Numbers", "facts": [("x", 12.3456), ("q: ─<■>─", None)]},
+                (Panel("loss", 'losses "drawn"', losses),),
+            ),
         ),
-        footer="versions",
     )
 
 
@@ -130,7 +129,7 @@ def test_text_is_escaped_and_figures_have_words(page) -> None:
     assert "A &lt;model&gt; &amp; its errors" in page
     assert "a &lt; b" in page
     assert "q: ─&lt;■&gt;─" in page
-    assert 'aria-label="forces &quot;drawn&quot;"' in page
+    assert 'aria-label="losses &quot;drawn&quot;"' in page
     assert "12.35" in page
     assert INK not in "".join(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL))
     assert re.search(r"<b>Good for</b> a referee\..*<b>Not for</b> a newcomer\.", page, flags=re.DOTALL)
@@ -155,11 +154,9 @@ def test_no_text_is_too_small_to_read(part, page) -> None:
         panel.figure.canvas.draw()
         texts = [text for text in panel.figure.findobj(Text) if text.get_text()]
         assert min(text.get_fontsize() for text in texts) >= SMALLEST, panel.name
+        assert not [text for text in texts if "^" in text.get_text()]  # exponents are smaller
         width = 72 * panel.figure.get_figwidth()
         assert f"min-width:{width:.0f}px" in page
-    losses = lines(None, {"start 1": np.array([5.0, 0.02])}, x_label="iteration", y_label="loss", log=True)
-    losses.canvas.draw()
-    assert not [text for text in losses.findobj(Text) if "^" in text.get_text()]  # exponents are smaller
     style = page[page.index("<style>") : page.index("</style>")]
     sizes = [16.0 * float(rem) for rem in re.findall(r"font-size: ([\d.]+)rem", style)]
     sizes += [float(size) for size in re.findall(r"font: (\d+)px", style)]

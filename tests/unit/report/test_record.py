@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from qiskit_qff.model.metrics import Comparison
-from qiskit_qff.report.record import MOST_FORCES, Example, Record, environment
-from qiskit_qff.structures.frame import Frame
+from qiskit_qff.report.record import MOST_FORCES, Record, environment
 
 
 def comparison(n_atoms: int) -> Comparison:
@@ -25,33 +24,15 @@ def comparison(n_atoms: int) -> Comparison:
     )
 
 
-def frames(n_frames: int) -> list[Frame]:
-    rng = np.random.default_rng(5)
-    return [
-        Frame([3, 8], rng.normal(size=(2, 3)), 5 * np.eye(3), [True] * 3, forces=rng.normal(size=(2, 3)), index=k)
-        for k in range(n_frames)
-    ]
-
-
 def test_read_back(tmp_path) -> None:
-    members = frames(3)
-    predicted = np.concatenate([frame.forces + 0.1 * (frame.index + 1) for frame in members])
-    labels = np.concatenate([frame.forces for frame in members])
-    found = Comparison(3, 6, np.zeros(3), np.zeros(3), labels, predicted, np.tile([3, 8], 3))
-    example = Example.typical(members, found, words="held out")
-    assert example.frame.index == 1  # errors are 100, 200, 300 meV/Å
-    assert example.words == "frame 1, held out, mean force error 200 meV/Å"
     record = Record(
-        comparisons={"train": comparison(7), "test": found},
+        comparisons={"train": comparison(7), "test": comparison(9)},
         losses=((3.0, 2.0), (4.0, 1.5, 1.25)),
-        selection=(1.0, 0.5),
-        example=example,
         environment=environment(),
     )
     record.write(tmp_path)
     again = Record.read(tmp_path)
     assert again.losses == record.losses
-    assert again.selection == record.selection
     assert again.environment == record.environment
     assert list(again.comparisons) == ["train", "test"]
     for name, one in record.comparisons.items():
@@ -62,10 +43,6 @@ def test_read_back(tmp_path) -> None:
         np.testing.assert_array_equal(other.species, one.species)
         np.testing.assert_allclose(other.stresses, one.stresses, atol=1e-7)
         np.testing.assert_allclose(other.predicted_stresses, one.predicted_stresses, atol=1e-7)
-    np.testing.assert_allclose(again.example.predicted, example.predicted, atol=6e-5)
-    np.testing.assert_allclose(again.example.frame.cell, example.frame.cell)
-    again.write(tmp_path)
-    assert Record.read(tmp_path).losses == record.losses
 
 
 def test_large_sets_keep_some_atoms(tmp_path) -> None:

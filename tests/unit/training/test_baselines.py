@@ -1,4 +1,4 @@
-"""Baselines against dense least squares, and forces against finite differences of energies."""
+"""Baselines: the linear model keeps to the budget, and SNAP's fit is weighted least squares."""
 
 from dataclasses import replace
 
@@ -7,53 +7,63 @@ import pytest
 from fitting import DESCRIPTOR, silent
 from sklearn.linear_model import LinearRegression
 
+from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.training.baselines import LINEAR, FeatureRows, fit_linear, gather
+from qiskit_qff.structures.frame import species_of
+from qiskit_qff.training.baselines import Snap, linear_baseline
+from qiskit_qff.training.defaults import resolve_config
+from qiskit_qff.training.loss import LossWeights
+from qiskit_qff.training.statistics import channel_rows
+from qiskit_qff.training.trainer import prepare
 
-CONFIG = {
-    "descriptor": DESCRIPTOR,
-    "circuit": {"n_qubits": 3},
-    "max_parameters": 20,
-}
-
-
-@pytest.fixture(scope="module", params=[None, 2.0], ids=["forces", "stresses"])
-def data(frames, request):
-    loss = {"stress_scale_mev_per_ang3": request.param}
-    return gather(frames, parse_config(CONFIG | {"loss": loss}, where="test"), progress=silent)
+CONFIG = {"descriptor": DESCRIPTOR, "circuit": {"n_qubits": 3}, "max_parameters": 20}
 
 
-def test_linear_is_weighted_least_squares(data) -> None:
-    source = FeatureRows(data.maps, 4.0)
-    coefficients, references, loss = fit_linear(data.frames, source, data, progress=silent, ridge=0.0)
-    blocks, labels, weights = [], [], []
-    for frame in data.frames:
-        energy, others = source(frame)
-        counts, used = [np.count_nonzero(frame.numbers == z) for z in data.species], data.weights.n_rows(frame)
+class Channels:
+    """Rows of channels in the place of bispectrum components."""
+
+    def __init__(self, maps) -> None:
+        self.n_columns = sum(own.channels.n_channels for own in maps.values())
+        self.tables = make_tables({number: own.channels for number, own in maps.items()}, 4.0)
+
+    def __call__(self, frame):
+        return channel_rows(self.tables, frame)
+
+
+@pytest.mark.parametrize("scale", [None, 2.0])
+def test_snap_is_weighted_least_squares(frames, scale) -> None:
+    config = parse_config(CONFIG | {"loss": {"stress_scale_mev_per_ang3": scale}}, where="test")
+    weights, species, rows = LossWeights.of(config), species_of(frames), Channels(prepare(frames, config).maps)
+    model = Snap(frames, rows, weights, silent)
+    blocks, labels, factors = [], [], []
+    for frame in frames:
+        energy, others = rows(frame)
+        counts, used = [np.count_nonzero(frame.numbers == z) for z in species], weights.n_rows(frame)
         blocks += [np.append(energy, counts)[None], np.pad(others[:used], ((0, 0), (0, len(counts))))]
-        labels += [[frame.energy], data.weights.row_labels(frame)]
-        weights += [[data.weights.energy_weight(frame.n_atoms)], data.weights.row_weights(frame)]
-    design, label, weight = np.concatenate(blocks), np.concatenate(labels), np.concatenate(weights)
-    dense = LinearRegression(fit_intercept=False).fit(design, label, sample_weight=weight)
-    error = design @ np.concatenate([coefficients, references]) - label
-    assert loss == pytest.approx(weight @ error**2 / len(data.frames), rel=1e-6)
-    assert weight @ error**2 == pytest.approx(weight @ (dense.predict(design) - label) ** 2, rel=1e-6)
-    np.testing.assert_allclose(coefficients, dense.coef_[: len(coefficients)], rtol=1e-4, atol=1e-6)
+        labels += [[frame.energy], weights.row_labels(frame)]
+        factors += [[weights.energy_weight(frame.n_atoms)], weights.row_weights(frame)]
+    design, label, factor = np.concatenate(blocks), np.concatenate(labels), np.concatenate(factors)
+    dense = LinearRegression(fit_intercept=False).fit(design, label, sample_weight=factor)
+    assert model.loss == pytest.approx(factor @ (dense.predict(design) - label) ** 2 / len(frames), rel=1e-4)
+    found = [model.predict(frame) for frame in frames]
+    loss = sum(
+        weights.energy_weight(f.n_atoms) * (p.energy - f.energy) ** 2
+        + weights.force_weights(f.numbers) @ (p.forces.ravel() - weights.force_labels(f)) ** 2
+        for p, f in zip(found, frames, strict=True)
+    )
+    assert loss / len(frames) <= model.loss * (1.0 + 1e-9)
+    assert (loss / len(frames) == pytest.approx(model.loss)) == (scale is None)
 
 
-@pytest.mark.parametrize("name", LINEAR)
-def test_budget_and_forces(data, name, rng) -> None:
-    model, frame = LINEAR[name](data, silent), data.frames[1]
-    assert model.ledger()["n_trainable"] == model.n_trainable <= 20
-    direction, step = rng.normal(size=frame.positions.shape), 4e-4
-
-    def rise(width):
-        there, back = (replace(frame, positions=frame.positions + side * width * direction) for side in (1, -1))
-        return model.predict(there)[0] - model.predict(back)[0]
-
-    # Fourth order, so that the step may be wide.
-    slope = (8.0 * rise(step) - rise(2.0 * step)) / (12.0 * step)
-    forces = model.predict(frame)[1]
-    assert np.vdot(forces, direction) == pytest.approx(-slope, rel=3e-5, abs=1e-6)
-    np.testing.assert_allclose(forces.sum(axis=0), 0.0, atol=1e-9)
+def test_linear_keeps_to_the_budget(frames, rng) -> None:
+    config, _ = resolve_config(parse_config(CONFIG, where="test"), frames)
+    model, count = linear_baseline(frames, config, silent)
+    assert count == 20
+    frame = frames[1]
+    forces = model.predict(frame).forces
     assert np.abs(forces - frame.forces).mean() < 0.5 * np.abs(frame.forces).mean()
+    direction, step = rng.normal(size=frame.positions.shape), 1e-4
+    there, back = (
+        model.predict(replace(frame, positions=frame.positions + side * step * direction)).energy for side in (1, -1)
+    )
+    assert np.vdot(forces, direction) == pytest.approx((back - there) / (2.0 * step), rel=1e-4)
