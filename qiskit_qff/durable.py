@@ -4,9 +4,9 @@ A file is written beside its place, forced to disk and renamed, and the rename i
 there is the old file or the new one. Locks are the kernel's (``flock``) and end with the process that holds them, so a
 killed process leaves nothing to clean up.
 
-Readers of JSON, YAML and arrays expect damaged or hostile files: nothing in a file is executed, and files beyond a size
-are refused. Every reader raises ``ValueError`` with the reason whatever the file holds; the caller, who knows what the
-file is for, says what to do about it. What the operating system refuses stays an ``OSError``.
+Readers of JSON, YAML and arrays expect damaged files, and execute nothing in them. Every reader raises ``ValueError``
+with the reason whatever the file holds; the caller, who knows what the file is for, says what to do about it. What the
+operating system refuses stays an ``OSError``.
 """
 
 import contextlib
@@ -41,8 +41,10 @@ claims more than there can be."""
 
 
 def read_json(path: Path, *, max_bytes: int = 256 * MEGABYTE) -> Any:
-    """The content of a JSON file; NaN, infinity and endless numbers are refused."""
-    return parse_json(_content(path, max_bytes))
+    """The content of a JSON file that is not too large; NaN, infinity and endless numbers are refused."""
+    if path.stat().st_size > max_bytes:
+        raise ValueError(f"larger than {max_bytes} bytes")
+    return parse_json(path.read_bytes())
 
 
 def parse_json(content: bytes | str) -> Any:
@@ -54,7 +56,7 @@ def parse_json(content: bytes | str) -> Any:
         raise ValueError("lists are nested too deeply") from None
 
 
-def read_yaml(path: Path, *, max_bytes: int = MEGABYTE) -> Any:
+def read_yaml(path: Path) -> Any:
     """The content of a YAML file of plain data."""
     import yaml
 
@@ -72,33 +74,21 @@ def read_yaml(path: Path, *, max_bytes: int = MEGABYTE) -> Any:
             return super().construct_mapping(node, deep)
 
     try:
-        return yaml.load(_content(path, max_bytes).decode("utf-8"), Loader=UniqueKeys)  # noqa: S506 - a safe loader
+        return yaml.load(path.read_bytes().decode("utf-8"), Loader=UniqueKeys)  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
     except (RecursionError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
-def read_arrays(path: Path, *, max_bytes: int = 1024 * MEGABYTE) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of an ``.npz`` file."""
-    content = _content(path, max_bytes)
+    content = BytesIO(path.read_bytes())
     try:
-        with zipfile.ZipFile(BytesIO(content)) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > max_bytes:
-                raise ValueError(f"unpacks to more than {max_bytes} bytes")
-        with np.load(BytesIO(content), allow_pickle=False) as arrays:
+        with np.load(content, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except _NO_ARCHIVE as error:
         raise ValueError(f"no whole archive of arrays ({type(error).__name__}: {error})") from error
-
-
-def _content(path: Path, max_bytes: int) -> bytes:
-    """All of a file that is not too large."""
-    with path.open("rb") as stream:
-        content = stream.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise ValueError(f"larger than {max_bytes} bytes")
-    return content
 
 
 def _not_finite(text: str) -> NoReturn:

@@ -65,8 +65,6 @@ def label(
     output.say(
         f"labelling    {len(frames)} frames with {chosen.name}: {chosen.level} (settings {chosen.settings_hash})"
     )
-    if chosen.caution:
-        output.note(chosen.caution)
     chosen.check()
     if dry_run:
         output.say(
@@ -96,7 +94,7 @@ def _tell(report: "LabelReport", chosen: "Reference", out: Path, output: Output)
     if mean is not None:
         output.say(f"time         {mean:.3g} s per frame, longest {max(report.seconds):.3g} s")
     for failure in report.failures[:_SHOWN]:
-        output.note(f"frame {failure.index} ({failure.source}): {failure.reason}")
+        output.note(f"frame {failure['index']} ({failure['source']}): {failure['reason']}")
     if len(report.failures) > _SHOWN:
         output.note(f"... and {len(report.failures) - _SHOWN} more")
     if out.exists():

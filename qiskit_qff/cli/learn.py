@@ -49,8 +49,6 @@ def learn(
             "train.loss.stress_scale_mev_per_ang3 is set, but labels would have no stress; set label.options.stress: "
             "true, or leave the scale out"
         )
-    if reference.caution:
-        output.note(reference.caution)
     reference.check()
     inputs = read_inputs(config)
     output.say(f"labels       {reference.name}: {reference.level} (settings {reference.settings_hash})")

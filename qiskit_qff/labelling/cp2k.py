@@ -29,9 +29,6 @@ from qiskit_qff.errors import ConfigError, MissingDependencyError
 
 HARTREE = 27.211386245988
 """eV; CODATA 2018."""
-FINE_GRID = 600.0
-"""Cutoff in Ry from which on, without smoothing, CP2K's pressure needs no caution: Li6PS5Cl has the same at 600 Ry and
-1200 Ry to 0.001 GPa."""
 SMOOTHING = "&XC_GRID\nXC_DERIV NN10_SMOOTH\nXC_SMOOTH_RHO NN10\n&END XC_GRID"
 
 
@@ -68,7 +65,8 @@ class Cp2kOptions(BaseModel):
         default=None, ge=1, description="2S + 1; None: 1 for an even number of electrons, else 2 with spin polarisation"
     )
     stress: bool = Field(
-        default=False, description="compute the stress as well; right only with smooth_xc: false and a fine grid"
+        default=False,
+        description="compute the stress as well; its pressure is right only with smooth_xc: false and cutoff: 600",
     )
     max_scf: int = Field(default=18, ge=1, description="iterations of an inner SCF loop")
     max_outer_scf: int = Field(default=6, ge=1, description="restarts of the SCF with a new preconditioner")
@@ -81,31 +79,14 @@ class Cp2kOptions(BaseModel):
         except ValidationError as error:
             problem = error.errors()[0]
             key = ".".join(str(part) for part in problem["loc"])
-            words = f"{key}: found {problem['input']!r}, but {problem['msg'][0].lower()}{problem['msg'][1:]}"
-            if problem["type"] == "extra_forbidden":
-                words = f"unknown key {key!r}. Known keys: {', '.join(cls.model_fields)}"
-            raise ConfigError(f"{where}: {words}.") from None
+            found = f"{key}: {problem['msg']}, found {problem['input']!r}"
+            raise ConfigError(f"{where}: {found}. Known keys: {', '.join(cls.model_fields)}.") from None
 
     @property
     def level(self) -> str:
         """The level of theory in a few words."""
         dispersion = "" if self.dispersion == "none" else f"-{self.dispersion}"
         return f"PBE{dispersion}/{self.basis} {self.cutoff:g} Ry"
-
-    @property
-    def caution(self) -> str | None:
-        """A warning that a coarse or smoothed grid shifts the pressure; None where it does not.
-
-        CP2K strains the grid with the cell, so the grid's part of the energy counts as pressure. In Li6PS5Cl that is
-        +3.36 GPa at 300 Ry with ``smooth_xc``, the same along every axis and nothing off the diagonal (the data card).
-        """
-        if not self.stress or (not self.smooth_xc and self.cutoff >= FINE_GRID):
-            return None
-        return (
-            f"stress: true on a grid of {self.cutoff:g} Ry{' with smooth_xc' if self.smooth_xc else ''}: the pressure "
-            "will be off by some GPa (3.4 in Li6PS5Cl at 300 Ry with smooth_xc), the rest of the stress will not; give "
-            f"smooth_xc: false and cutoff: {FINE_GRID:g}, or label some frames so and subtract the mean difference"
-        )
 
     def recipe(self, symbols: Sequence[str]) -> str:
         """The CP2K input without cell and coordinates, which ASE adds."""

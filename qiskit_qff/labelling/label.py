@@ -1,8 +1,8 @@
 """Labels structures one by one in worker processes: what is done stays, and failures are kept apart with their reason.
 
-A frame is known by a hash of its atoms and cell, so frames may be added or reordered between runs. A file belongs to
-one set of settings: energies of different ones are never mixed. A calculator that crashes or hangs costs its frame; a
-new worker takes the next one.
+A frame is known by a hash of its atoms and cell, so frames may be added or reordered between runs, and one given twice
+is labelled once. A file belongs to one set of settings: energies of different ones are never mixed. A calculator that
+crashes or hangs costs its frame; a new worker takes the next one.
 """
 
 import hashlib
@@ -12,12 +12,10 @@ import multiprocessing.connection
 import os
 import shutil
 import signal
-import sys
 import threading
 import time
 import traceback
-from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, suppress
@@ -42,8 +40,6 @@ from qiskit_qff.labelling.cp2k import Cp2k
 from qiskit_qff.labelling.reference import Reference
 from qiskit_qff.structures.frame import Frame, Tag, symmetric_tensor
 
-Progress = Callable[[int, int, int], None]
-"""Takes the number of frames done, of those failed, and of all."""
 DIGITS = 8
 """Decimals of a position in Å that the file keeps; frames are labelled as they are written."""
 FAILURES = (RuntimeError, OSError, ValueError, LookupError, ArithmeticError, SubprocessError)
@@ -57,28 +53,19 @@ ATOM_RESULTS = ("charges", "magmoms")
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A frame without a label."""
-
-    index: int  # among the frames, counted from 0
-    source: str  # file and frame that it came from
-    reason: str
-
-
-@dataclass(frozen=True)
 class LabelReport:
     """What became of the frames."""
 
-    n_frames: int
+    n_frames: int  # without repeated ones
     n_labelled: int  # in this run
     n_kept: int  # labelled before
-    failures: tuple[Failure, ...]  # in this run or, where not tried again, in an earlier one
+    failures: tuple[dict[str, Any], ...]  # ``index``, ``source`` and ``reason``, also of earlier runs
     seconds: tuple[float, ...]  # that each frame labelled in this run took
 
 
 def failures_path(out: Path) -> Path:
     """The file beside the labels that holds the frames that failed."""
-    return out.with_name(f"{out.name.removesuffix('.extxyz').removesuffix('.xyz')}.failures.extxyz")
+    return out.with_name(f"{out.stem}.failures.extxyz")
 
 
 def work_path(out: Path) -> Path:
@@ -115,33 +102,35 @@ class LabelFile:
     def __init__(self, path: Path) -> None:
         """Open or make the file."""
         self.path = path
-        self.frames: list[tuple[dict[str, Any], bytes]] = []
-        """Key-value pairs and text of each frame."""
+        self.headers: dict[str, dict[str, Any]] = {}
+        """Key-value pairs of each frame, by its id."""
+        self._texts: dict[str, bytes] = {}
         self._file = GrowingFile(path, self._read)
-
-    @property
-    def keys(self) -> list[str]:
-        """The id of each frame."""
-        return [str(header.get("label_id", "")) for header, _ in self.frames]
 
     def append(self, atoms: Atoms) -> None:
         """Write one frame and force it to disk."""
         text = as_text(atoms).encode()
         self._file.append(text)
-        self.frames.append((key_val_str_to_dict(text.split(b"\n", 2)[1].decode()), text))
+        self._take(text)
 
-    def keep(self, order: Sequence[int]) -> None:
-        """Keep these frames in this order, and close the file; it is the old or the new one at any moment."""
-        if list(order) != list(range(len(self.frames))):
-            self.frames = [self.frames[n] for n in order]
-            write_atomically(self.path, b"".join(text for _, text in self.frames))
-        self.close()
+    def keep(self, order: Sequence[str]) -> None:
+        """Keep these frames in this order; the file is the old or the new one at any moment."""
+        content = b"".join(self._texts[key] for key in order)
+        if content != self.path.read_bytes():
+            write_atomically(self.path, content)
+        if not content:
+            self.path.unlink()
 
     def close(self) -> None:
-        """Close the file; an empty one is removed."""
-        if not self.frames:
-            self.path.unlink(missing_ok=True)
+        """Close the file."""
         self._file.close()
+
+    def _take(self, text: bytes) -> None:
+        header = key_val_str_to_dict(text.split(b"\n", 2)[1].decode("utf-8", errors="replace"))
+        if "label_id" not in header:
+            raise DataError(f"{self.path}: holds frames that are no labels of qff. Name another --out.")
+        key = str(header["label_id"])
+        self.headers[key], self._texts[key] = header, text
 
     def _read(self, content: bytes) -> int:
         """Take in the whole frames and give their length in bytes."""
@@ -158,7 +147,7 @@ class LabelFile:
             if len(block) < int(head) + 2 or not block[-1].endswith(b"\n"):
                 break
             text = b"".join(block)
-            self.frames.append((key_val_str_to_dict(block[1].decode("utf-8", errors="replace")), text))
+            self._take(text)
             size, begin = size + len(text), begin + len(block)
         return size
 
@@ -172,30 +161,26 @@ def label_frames(
     threads: int = 1,
     timeout: float | None = None,
     retry_failed: bool = False,
-    progress: Progress | None = None,
+    progress: Callable[[int, int, int], None] | None = None,
 ) -> LabelReport:
     """Label what is not labelled yet, and write it to a file, its settings beside it.
 
     Args:
         timeout: seconds that one frame may take; None for any.
+        progress: takes the number of frames done, of those failed, and of all.
     """
-    frames = [replace(frame, positions=np.round(frame.positions, DIGITS)) for frame in frames]
-    seen: Counter[str] = Counter()
-    keys = []
-    for own in map(frame_id, frames):
-        seen[own] += 1
-        keys.append(own if seen[own] == 1 else f"{own}-{seen[own]}")
+    given: dict[str, tuple[int, Frame]] = {}
+    for n, frame in enumerate(frames):
+        rounded = replace(frame, positions=np.round(frame.positions, DIGITS))
+        given.setdefault(frame_id(rounded), (n, rounded))
     with ExitStack() as stack:
         done, failed = (stack.enter_context(closing(LabelFile(path))) for path in (out, failures_path(out)))
         _ensure_same_settings(done, reference)
-        have = set(done.keys)
-        known = {key: header for key, (header, _) in zip(failed.keys, failed.frames, strict=True) if key not in have}
-        old = [n for n, key in enumerate(keys) if key in known and not retry_failed]
-        failures = [
-            Failure(n, str(known[keys[n]].get("label_source", "")), str(known[keys[n]].get("failure"))) for n in old
-        ]
-        tasks = [n for n, key in enumerate(keys) if key not in have and n not in set(old)]
-        if tasks and not done.frames:
+        have = given.keys() & done.headers.keys()
+        tasks = {key: frame for key, (_, frame) in given.items() if key not in have}
+        if not retry_failed:
+            tasks = {key: frame for key, frame in tasks.items() if key not in failed.headers}
+        if tasks and not done.headers:
             head = f"# Settings of {out.name}: --calculator {reference.name}, hash {reference.settings_hash}\n"
             text = yaml.safe_dump(dict(reference.settings), sort_keys=False, allow_unicode=True)
             write_atomically(settings_path(out), head + text)
@@ -204,55 +189,55 @@ def label_frames(
             for number in range(min(workers, len(tasks)))
         ]
         seconds: list[float] = []
-        outcomes = _outcomes(crew, [(n, frames[n], keys[n]) for n in tasks])
-        for n, outcome, took in stack.enter_context(closing(outcomes)):
-            origin = _origin(frames[n])
+        for n, (key, outcome, took) in enumerate(stack.enter_context(closing(_outcomes(crew, tasks))), start=1):
+            atoms = outcome if isinstance(outcome, Atoms) else _unlabelled(tasks[key]).to_atoms()
             tags: dict[str, Tag] = {
                 "label_calculator": reference.name,
                 "label_level": reference.level,
                 "label_settings": reference.settings_hash,
-                "label_source": origin,
-                "label_id": keys[n],
+                "label_source": f"{Path(tasks[key].source).name} frame {tasks[key].index}".strip(),
+                "label_id": key,
                 "label_qff": __version__,
                 "label_wall_s": round(took, 3),
             }
+            atoms.info |= tags
             if isinstance(outcome, Atoms):
-                outcome.info |= {**tags, "label_finished": datetime.now(UTC).isoformat(timespec="seconds")}
-                done.append(outcome)
+                atoms.info["label_finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+                done.append(atoms)
                 seconds.append(took)
             else:
-                bare = _unlabelled(frames[n]).to_atoms()
-                bare.info |= {**tags, "failure": outcome}
-                failed.append(bare)
-                failures.append(Failure(n, origin, outcome))
+                atoms.info["failure"] = outcome
+                failed.append(atoms)
             if progress is not None:
-                progress(len(seconds) + len(failures) - len(old), len(failures), len(tasks))
+                progress(n, n - len(seconds), len(tasks))
         # Labels get the order of the frames; failures that were made good or repeated are dropped.
-        place = {key: number for number, key in enumerate(keys)}
-        done.keep(sorted(range(len(done.keys)), key=lambda n: (place.get(done.keys[n], len(keys)), n)))
-        last = {key: n for n, key in enumerate(failed.keys) if key not in set(done.keys)}
-        failed.keep(sorted(last.values()))
-        if not last:
-            _tidy(work_path(out))
+        done.keep(sorted(done.headers, key=lambda key: given[key][0] if key in given else len(frames)))
+        still = [key for key in failed.headers if key not in done.headers]
+        failed.keep(still)
+        if not still:
+            shutil.rmtree(work_path(out), ignore_errors=True)
+    failures = [(given[key][0], failed.headers[key]) for key in given if key in still]
     return LabelReport(
-        n_frames=len(frames),
+        n_frames=len(given),
         n_labelled=len(seconds),
-        n_kept=len(set(keys) & have),
-        failures=tuple(sorted(failures, key=lambda failure: failure.index)),
+        n_kept=len(have),
+        failures=tuple(
+            {"index": n, "source": str(header["label_source"]), "reason": str(header["failure"])}
+            for n, header in failures
+        ),
         seconds=tuple(seconds),
     )
 
 
 def _ensure_same_settings(file: LabelFile, reference: Reference) -> None:
     """Refuse to mix labels of different settings."""
-    for number, (header, _) in enumerate(file.frames):
-        found = header.get("label_settings")
+    for header in file.headers.values():
+        found, level = header.get("label_settings"), header.get("label_level")
         if found != reference.settings_hash:
-            level = header.get("label_level", "labels of unknown origin")
             raise ConfigError(
-                f"{file.path}, frame {number}: was labelled with other settings ({level}; hash {found}) than "
-                f"asked for ({reference.level}; hash {reference.settings_hash}). Energies of both must not be mixed: "
-                "use the same --calculator and --options, or another --out."
+                f"{file.path}: was labelled with other settings ({level}; hash {found}) than asked for "
+                f"({reference.level}; hash {reference.settings_hash}). Energies of both must not be mixed: use the "
+                "same --calculator and --options, or another --out."
             )
 
 
@@ -262,41 +247,27 @@ def _unlabelled(frame: Frame) -> Frame:
     return replace(frame, energy=None, forces=None, stress=None, tags=own)
 
 
-def _origin(frame: Frame) -> str:
-    """The file's name, without its directory, and the frame's number in it."""
-    return f"{Path(frame.source).name} frame {frame.index}" if frame.source else f"frame {frame.index}"
-
-
-def _tidy(directory: Path) -> None:
-    """Remove the workers' logs, and what is empty without them."""
-    for log in directory.glob(f"*/{LOG}"):
-        log.unlink()
-    for place in (*directory.glob("*"), directory):
-        with suppress(OSError):
-            place.rmdir()
-
-
 # --- worker processes -------------------------------------------------------------------------------------------------
 
 
 def _outcomes(
-    crew: Sequence["_Worker"], tasks: Sequence[tuple[int, Frame, str]]
-) -> Generator[tuple[int, Atoms | str, float], None, None]:
-    """Number, labelled frame or reason of failure, and seconds of each task, in the order in which they end."""
+    crew: Sequence["_Worker"], tasks: Mapping[str, Frame]
+) -> Generator[tuple[str, Atoms | str, float], None, None]:
+    """Id, labelled frame or reason of failure, and seconds of each task, in the order in which they end."""
     free: SimpleQueue[_Worker] = SimpleQueue()
     for worker in crew:
         free.put(worker)
 
-    def work(index: int, frame: Frame, key: str) -> tuple[int, Atoms | str, float]:
+    def work(key: str, frame: Frame) -> tuple[str, Atoms | str, float]:
         worker = free.get()
         try:
-            return index, *worker.label(frame, key)
+            return key, *worker.label(frame, key)
         finally:
             free.put(worker)
 
     with ThreadPoolExecutor(max(1, len(crew))) as pool:
         try:
-            for future in as_completed([pool.submit(work, *task) for task in tasks]):
+            for future in as_completed([pool.submit(work, *task) for task in tasks.items()]):
                 yield future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -444,11 +415,8 @@ def single_point(calculator: Any, frame: Frame) -> Atoms:
 
 def _version(calculator: Any) -> str:
     """Program or package and version, for example ``Cp2k 2023.1 (qiskit_qff 0.1.0)``."""
-    own = getattr(calculator, "version", None)
-    if own is None and hasattr(getattr(calculator, "profile", None), "version"):
-        with suppress(OSError, SubprocessError, AttributeError):  # it is a program even if it does not say
-            own = calculator.profile.version()
+    words = [type(calculator).__name__, str(getattr(calculator, "version", None) or "")]
     package = type(calculator).__module__.partition(".")[0]
     with suppress(PackageNotFoundError):
-        package = f"{package} {getattr(sys.modules[package], '__version__', None) or version(package)}"
-    return f"{type(calculator).__name__} {own} ({package})" if own else f"{type(calculator).__name__} ({package})"
+        package = f"{package} {version(package)}"
+    return f"{' '.join(words).strip()} ({package})"

