@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from qiskit_qff.structures.reading import read_frames, read_shipped
     from qiskit_qff.training.pipeline import train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ForceField",

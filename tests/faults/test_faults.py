@@ -1,4 +1,4 @@
-"""A handful of the faults of ``benchmarks/faults``, kills and malformed files, and a planted token."""
+"""A handful of the faults of ``benchmarks``, kills and malformed files, and a planted token."""
 
 import base64
 import json
@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
+from kills import COMMANDS, Ended, Workshop, qff
+from malformed import CASES, malformed, spoil
 
-from benchmarks.faults.kills import COMMANDS, Ended, Workshop, qff
-from benchmarks.faults.malformed import CASES, malformed, spoil
 from qiskit_qff.cli.main import run
 from qiskit_qff.errors import QFFError
 from qiskit_qff.model.config import load_config

@@ -1,0 +1,94 @@
+"""Whether the standard errors that a calibration reports are the real ones.
+
+    python benchmarks/standard_errors.py [--backends aer fake_torino] [--repetitions 200] [--smoke]
+
+A small model of the shipped set is calibrated many times. `spread` is the standard deviation of energies and forces
+over these calibrations in units of their reported errors, claimed to be 1 within 10 %, and `bias` the error of their
+mean in the same units: the noise of the device, which more shots do not lower.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+
+import models
+import numpy as np
+
+from qiskit_qff import train
+from qiskit_qff.evaluators.backends import build_evaluator
+from qiskit_qff.model.calibration import calibration_errors
+from qiskit_qff.model.config import parse_config
+from qiskit_qff.structures.reading import read_shipped
+
+SHOTS = 400
+
+
+class Repeated:
+    """All repetitions of a measurement in one job, because a job of Aer costs far more than its circuits."""
+
+    def __init__(self, evaluator, repetitions):
+        self.evaluator, self.repetitions, self.answers = evaluator, repetitions, None
+
+    def evaluate(self, requests, *, shots=None):
+        """The next repetition of the answers."""
+        if self.answers is None:
+            many = [replace(one, parameters=np.tile(one.parameters, (self.repetitions, 1))) for one in requests]
+            results = self.evaluator.evaluate(many, shots=shots)
+            cut = [
+                one.split([len(request.parameters)] * self.repetitions)
+                for one, request in zip(results, requests, strict=True)
+            ]
+            self.answers = iter(zip(*cut, strict=True))
+        return list(next(self.answers))
+
+
+def standard_errors(backend, repetitions, shots):
+    """Spread and bias of energies and forces over repeated calibrations, in units of their reported errors."""
+    shipped = read_shipped()
+    order = np.random.default_rng(0).permutation(len(shipped))
+    frames = [shipped[k] for k in order]
+    config = parse_config({"data": {"split": "none"}, "max_parameters": 30}, where="benchmark")
+    field, test = train(frames[5:25], config).force_field, frames[:1]
+    made, rng = {}, np.random.default_rng(0)
+
+    def evaluator_for(n_qubits, n_registers):
+        if n_qubits not in made:
+            evaluator = build_evaluator(backend, n_qubits=n_qubits, n_registers=n_registers, shots=shots, rng=rng)
+            made[n_qubits] = Repeated(evaluator, repetitions)
+        return made[n_qubits]
+
+    exact, found, stds = field.predict(test[0]), [], []
+    for _ in range(repetitions):
+        model, _ = measured(field, evaluator_for, shots)
+        found.append(model.predict(test[0]))
+        stds += calibration_errors(model, test[:1])
+    row = {"backend": backend, "repetitions": repetitions, "shots": shots, "n_registers": len(field.registers)}
+    for name, true in (("energy", exact.energy), ("force", exact.forces)):
+        values = np.array([getattr(one, "forces" if name == "force" else name) for one in found])
+        errors = np.array([getattr(one, f"{name}_std") for one in stds])
+        row[name] = {
+            "spread": float(np.sqrt(np.mean(np.var(values, axis=0, ddof=1) / np.mean(errors**2, axis=0)))),
+            "bias": float(np.sqrt(np.mean((values.mean(axis=0) - true) ** 2 / np.mean(errors**2, axis=0)))),
+            "std_error": float(np.sqrt(np.mean(errors**2))),
+        }
+    return row
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backends", nargs="+", default=["aer", "fake_torino"])
+    parser.add_argument("--repetitions", type=int, default=200)
+    parser.add_argument("--smoke", action="store_true", help="a few repetitions on Aer, nothing written")
+    given = parser.parse_args()
+    if given.smoke:
+        given.backends, given.repetitions = ["aer"], 20
+    rows = []
+    for backend in given.backends:
+        rows.append(standard_errors(backend, given.repetitions, SHOTS))
+        print(json.dumps(rows[-1]), flush=True)
+        if not given.smoke:
+            models.record("standard_errors", {"rows": rows})
+
+
+if __name__ == "__main__":
+    main()
