@@ -16,11 +16,17 @@ import numpy as np
 
 from qiskit_qff import train
 from qiskit_qff.evaluators.backends import build_evaluator
-from qiskit_qff.model.calibration import calibration_errors
+from qiskit_qff.model.calibrated_operator import Provenance
+from qiskit_qff.model.calibration import calibrate, calibration_errors
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.reading import read_shipped
 
 SHOTS = 400
+
+
+def measured(field, evaluator_for, shots):
+    """The model with measured operators, and what that cost."""
+    return calibrate(field, evaluator_for=evaluator_for, provenance=Provenance("", shots, "none", ""))
 
 
 class Repeated:
