@@ -18,7 +18,6 @@ import json
 import os
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import models
@@ -84,12 +83,11 @@ def run(folder, start, md, config, keep):
     (folder / "learn.yaml").write_text(json.dumps(config))  # JSON is YAML
     settings = load_learn_config(folder / "learn.yaml")
     reference = settings.label.reference()
-    records, begin = [], time.perf_counter()
+    begin = time.perf_counter()
 
-    def after_round(record):
-        records.append(record)
-        print(json.dumps(asdict(record)), flush=True)
-        keep({"finished": False, "rounds": [asdict(r) for r in records]})
+    def after_round(records):
+        print(json.dumps(records[-1]), flush=True)
+        keep({"finished": False, "rounds": records})
 
     learnt = learn(
         settings,
@@ -101,12 +99,12 @@ def run(folder, start, md, config, keep):
     )
     return {
         "finished": True,
-        "reason": learnt.reason,
-        "rounds": [asdict(record) for record in learnt.rounds],
-        "held_out_by_model": [None if e is None else asdict(e) for e in learnt.held_out],
-        "n_labels": learnt.n_labels,
-        "n_train": learnt.n_train,
-        "n_failed": learnt.n_failed,
+        "reason": learnt["reason"],
+        "rounds": learnt["rounds"],
+        "held_out_by_model": learnt["held_out"],
+        "n_labels": learnt["n_labels"],
+        "n_train": learnt["n_train"],
+        "n_failed": learnt["n_failed"],
         "seconds_last_process": round(time.perf_counter() - begin, 1),
         "level": reference.level,
         "label_settings": reference.settings_hash,

@@ -1,6 +1,6 @@
 """``qff learn``: molecular dynamics, labels and training in turn, until the model stays inside what it knows."""
 
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +14,7 @@ from qiskit_qff.errors import ConfigError
 if TYPE_CHECKING:
     from qiskit_qff.labelling.reference import Reference
     from qiskit_qff.learning.config import LearnConfig
-    from qiskit_qff.learning.records import Learnt, RoundRecord
+    from qiskit_qff.learning.run import Record
 
 PAGE, SUMMARY, FIGURE, CONFIG = "learning.html", "learn.json", "learning.png", "config.yaml"
 OWN_FILES = (
@@ -66,12 +66,10 @@ def learn(
         output.finish({"config": config.model_dump(mode="json"), "settings": reference.settings_hash})
         return
     out.mkdir(parents=True, exist_ok=True)
-    records: list[RoundRecord] = []
 
-    def after_round(record: "RoundRecord") -> None:
-        records.append(record)
-        output.say(_round_line(record))
-        _write_page(records, None, reference, out)
+    def after_round(records: "list[Record]") -> None:
+        output.say(_round_line(records[-1]))
+        _write_page(records, (), "The run is at work.", reference, out)
 
     try:
         with output.progress("active learning") as advance:
@@ -79,45 +77,10 @@ def learn(
     except KeyboardInterrupt:
         output.note("stopped; the same command goes on from there")
         raise
-    _finish(config, learnt, reference, out, output)
-
-
-def _round_line(record: "RoundRecord") -> str:
-    """A round in one line."""
-    error = "" if record.new is None else f" show a force error of {record.new.force_mae_mev_per_ang:.0f} meV/Å"
-    return (
-        f"round {record.round:3d}    {record.n_train} frames, {'same' if record.kept_channels else 'new'} channels; "
-        f"shortest run {record.shortest_ps:.3g} of {record.runs[0].asked_ps:g} ps, "
-        f"largest grade {record.largest_ratio:.2f} of its limit; "
-        f"{record.n_chosen} + {record.n_drawn} labels{error}{f' ({record.n_failed} failed)' if record.n_failed else ''}"
-    )
-
-
-def _write_page(records: "list[RoundRecord]", learnt: "Learnt | None", reference: "Reference", out: Path) -> None:
-    """The page and its figure."""
-    from qiskit_qff.learning.records import REASONS
-    from qiskit_qff.report.directory import learning_page
-    from qiskit_qff.report.figures import save
-    from qiskit_qff.report.page import write_page
-
-    part = learning_page(
-        records,
-        () if learnt is None else learnt.held_out,
-        labels=f"labels by {reference.name} ({reference.level})",
-        state="The run is at work." if learnt is None else f"It ended because: {REASONS[learnt.reason]}.",
-    )
-    write_page({"": [part]}, out / PAGE)
-    save(part.sections[0].panels[0].figure, out / FIGURE)
-
-
-def _finish(config: "LearnConfig", learnt: "Learnt", reference: "Reference", out: Path, output: Output) -> None:
-    """Write the summary and tell the result."""
-    from qiskit_qff.learning.records import REASONS
-
-    _write_page(list(learnt.rounds), learnt, reference, out)
+    state = f"It ended because: {learnt['reason_in_words']}."
+    _write_page(learnt["rounds"], learnt["held_out"], state, reference, out)
     write_atomically(out / CONFIG, _as_yaml(config))
-    result = asdict(learnt) | {
-        "reason_in_words": REASONS[learnt.reason],
+    result = learnt | {
         "model": out / "model.json",
         "labels": out / "labels.extxyz",
         "report": out / PAGE,
@@ -126,15 +89,42 @@ def _finish(config: "LearnConfig", learnt: "Learnt", reference: "Reference", out
         "settings": reference.settings_hash,
     }
     write_atomically(out / SUMMARY, json_text(result))
-    output.say(f"ended        {REASONS[learnt.reason]}")
-    output.say(f"labels       {learnt.n_labels}, {learnt.n_failed} failed; last model trained on {learnt.n_train}")
-    if (final := learnt.held_out[-1]) is not None:
+    output.say(f"ended        {learnt['reason_in_words']}")
+    output.say(
+        f"labels       {learnt['n_labels']}, {learnt['n_failed']} failed; last model trained on {learnt['n_train']}"
+    )
+    if (final := learnt["held_out"][-1]) is not None:
         output.say(
-            f"held out     {final.n_frames} frames: energy MAE {final.energy_mae_mev_per_atom:.2f} meV/atom, "
-            f"force MAE {final.force_mae_mev_per_ang:.1f} meV/Å"
+            f"held out     {final['n_frames']} frames: energy MAE {final['energy_mae_mev_per_atom']:.2f} meV/atom, "
+            f"force MAE {final['force_mae_mev_per_ang']:.1f} meV/Å"
         )
     output.say(f"written      {', '.join(str(out / name) for name in ('model.json', 'labels.extxyz', SUMMARY, PAGE))}")
     output.finish(result)
+
+
+def _round_line(record: "Record") -> str:
+    """A round in one line."""
+    new, failed = record["new"], f" ({record['n_failed']} failed)" if record["n_failed"] else ""
+    shown = "" if new is None else f" show a force error of {new['force_mae_mev_per_ang']:.0f} meV/Å"
+    return (
+        f"round {record['round']:3d}    {record['n_train']} frames; "
+        f"shortest run {record['shortest_ps']:.3g} of {record['runs'][0]['asked_ps']:g} ps, "
+        f"largest grade {record['largest_ratio']:.2f} of its limit; {record['n_chosen']} + {record['n_drawn']} labels"
+        f"{shown}{failed}"
+    )
+
+
+def _write_page(
+    records: "list[Record]", held_out: "Sequence[Record | None]", state: str, reference: "Reference", out: Path
+) -> None:
+    """The page and its figure."""
+    from qiskit_qff.report.directory import learning_page
+    from qiskit_qff.report.figures import save
+    from qiskit_qff.report.page import write_page
+
+    part = learning_page(records, held_out, labels=f"labels by {reference.name} ({reference.level})", state=state)
+    write_page({"": [part]}, out / PAGE)
+    save(part.sections[0].panels[0].figure, out / FIGURE)
 
 
 def _as_yaml(config: "LearnConfig") -> str:

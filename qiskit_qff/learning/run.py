@@ -9,10 +9,10 @@ last model.
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -23,11 +23,11 @@ from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.labelling.label import DIGITS, LabelFile, as_text, frame_id, label_frames
 from qiskit_qff.labelling.reference import Reference
 from qiskit_qff.learning.config import LearnConfig
-from qiskit_qff.learning.dynamics import ROLE, ROUND, TEST, TRAIN, PlannedRun, choose, explore, harvest, plan_runs
-from qiskit_qff.learning.records import Learnt, RoundRecord, RunOutcome
+from qiskit_qff.learning.dynamics import ROLE, ROUND, TEST, TRAIN, choose, explore, harvest, plan_runs
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.metrics import Metrics, compare_model, measure
+from qiskit_qff.model.metrics import compare_model, measure
 from qiskit_qff.model.uncertainty import UncertaintyEstimator
+from qiskit_qff.simulation.settings import MDSettings
 from qiskit_qff.structures.frame import Frame, species_of
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.validation import ensure_sound
@@ -35,34 +35,25 @@ from qiskit_qff.training.pipeline import train
 
 JOURNAL, LABELS, MODEL = "journal.jsonl", "labels.extxyz", "model.json"
 ROUNDS, CHOSEN, MD = "rounds", "chosen.extxyz", "md"
-KEEP_CHANNELS_BELOW = 1.25
-"""Channels are chosen anew once there are so many times the frames that they were chosen by: choosing takes most of the
-time of a training, and a few more frames rarely change it."""
+REASONS = {
+    "calm": "all runs stayed inside the training data and went to their end",
+    "accurate": "the error on new labels is below the limit",
+    "labels": "as many labels as allowed",
+    "rounds": "as many rounds as allowed",
+}
+
+Record = dict[str, Any]
+"""One round in numbers: its runs, counts of frames and labels, and errors on labels that the model has not seen."""
+Progress = Callable[..., None]
+"""Told the step at hand, how much of it is done and in all, and as ``detail`` something to see meanwhile."""
 
 
-class Progress(Protocol):
-    """Told how far the step at hand is."""
-
-    def __call__(self, stage: str, done: float, total: float = 1.0, *, detail: str = "") -> None:
-        """Note progress: the step in a few words, how much of it is done and in all, and something to see meanwhile."""
-
-
-@dataclass(frozen=True, eq=False)
-class Inputs:
+class Inputs(NamedTuple):
     """The structures that a run begins with."""
 
-    start: tuple[Frame, ...]
-    """Frames to train the first model on, tagged."""
-    test: tuple[Frame, ...]
-    """Frames held out from the beginning, tagged."""
-    md: tuple[Frame, ...]
-    """Frames that dynamics begin from."""
-
-    @property
-    def digest(self) -> str:
-        """What identifies all of them."""
-        keys = [[frame_id(frame) for frame in group] for group in (self.start, self.test, self.md)]
-        return hashlib.sha256(repr(keys).encode()).hexdigest()
+    start: list[Frame]  # to train the first model on, tagged
+    test: list[Frame]  # held out from the beginning, tagged
+    md: list[Frame]  # that dynamics begin from
 
 
 def read_inputs(config: LearnConfig) -> Inputs:
@@ -97,7 +88,7 @@ def read_inputs(config: LearnConfig) -> Inputs:
                 f"{frame.where}: holds {chemical_symbols[unknown[0]]}, which no frame of 'start' does. "
                 "Add frames with this element there."
             )
-    return Inputs(tuple(start.values()), tuple(test.values()), tuple(md))
+    return Inputs(list(start.values()), list(test.values()), md)
 
 
 def learn(
@@ -107,56 +98,64 @@ def learn(
     directory: Path,
     *,
     progress: Progress,
-    after_round: Callable[[RoundRecord], None] | None = None,
-) -> Learnt:
-    """Learn, or go on learning, in a directory."""
+    after_round: Callable[[list[Record]], None] | None = None,
+) -> Record:
+    """Learn, or go on learning, in a directory.
+
+    Returns:
+        Why it ended, all rounds, the models, and the errors of each on all frames held out.
+    """
     with closing(Journal(directory / JOURNAL)) as journal:
         run = _Run(config, inputs, reference, directory, journal, progress)
         run.begin()
-        records: list[RoundRecord] = []
-        reason = None
-        while reason is None:
+        records: list[Record] = []
+        while (reason := _reason_to_stop(config, records, n_asked=len(run.asked))) is None:
             records.append(run.round(len(records)))
             if after_round is not None:
-                after_round(records[-1])
-            reason = _reason_to_stop(config, records, n_asked=len(run.asked))
+                after_round(records)
         return run.finish(reason, records)
 
 
-def _reason_to_stop(config: LearnConfig, records: list[RoundRecord], *, n_asked: int) -> str | None:
+def _reason_to_stop(config: LearnConfig, records: list[Record], *, n_asked: int) -> str | None:
     """Why it is enough; None where it is not."""
-    stop, last = config.stop, records[-1]
+    if not records:
+        return None
+    stop, new = config.stop, records[-1]["new"]
     recent = records[-stop.calm_rounds :]
-    if len(recent) == stop.calm_rounds and all(record.is_calm for record in recent):
+    if len(recent) == stop.calm_rounds and all(
+        run["end"] == "done" and not run["outside"] for record in recent for run in record["runs"]
+    ):
         return "calm"
     limit = stop.force_mae_mev_per_ang
-    if limit is not None and last.new is not None and last.new.force_mae_mev_per_ang < limit:
+    if limit is not None and new is not None and new["force_mae_mev_per_ang"] < limit:
         return "accurate"
     if n_asked >= stop.labels:  # labels that failed have spent the budget too
         return "labels"
     return "rounds" if len(records) >= stop.rounds else None
 
 
-@dataclass(eq=False)
 class _Run:
     """A run at work: its directory, its journal, and what has been read of it."""
 
-    config: LearnConfig
-    inputs: Inputs
-    reference: Reference
-    directory: Path
-    journal: Journal
-    progress: Progress
-
-    def __post_init__(self) -> None:
-        """Nothing is labelled yet."""
-        self.asked: list[Frame] = [*self.inputs.start, *self.inputs.test]
+    def __init__(
+        self,
+        config: LearnConfig,
+        inputs: Inputs,
+        reference: Reference,
+        directory: Path,
+        journal: Journal,
+        progress: Progress,
+    ) -> None:
+        self.config, self.inputs, self.reference = config, inputs, reference
+        self.directory, self.journal, self.progress = directory, journal, progress
+        self.asked: list[Frame] = [*inputs.start, *inputs.test]
         self.labels: list[Frame] = []
 
     def begin(self) -> None:
         """Make sure that the directory is this run's, and that the frames of the start are labelled."""
+        keys = [[frame_id(frame) for frame in group] for group in self.inputs]
         identity = self.config.identity() | {
-            "structures": self.inputs.digest,
+            "structures": hashlib.sha256(repr(keys).encode()).hexdigest(),
             "label settings": self.reference.settings_hash,
         }
         begun = self.journal.once("begin", lambda: {"identity": identity, "version": __version__})["identity"]
@@ -176,24 +175,26 @@ class _Run:
                 f"{self.directory / 'labels.failures.extxyz'}."
             )
 
-    def round(self, round_: int) -> RoundRecord:
+    def round(self, round_: int) -> Record:
         """One round, or what is left of it."""
         step = f"round {round_}"
         if self.journal.get(step) is not None:  # of an earlier process
             self.asked += _read(self.place(round_) / CHOSEN)
-        return RoundRecord.from_dict(self.journal.once(step, lambda: asdict(self.new_round(round_))))
+        record: Record = self.journal.once(step, lambda: self.new_round(round_))
+        return record
 
-    def new_round(self, round_: int) -> RoundRecord:
+    def new_round(self, round_: int) -> Record:
         """Train, run, choose, label, and compare the model with labels that it has not seen."""
         config, place = self.config, self.place(round_)
-        trained, field = self.model(round_)
+        n_train, field = self.model(round_)
         grader = field.uncertainty(grade_limit=config.select.grade_limit)
         runs = self.dynamics(round_, field, grader)
 
-        def choice() -> dict[str, int]:
-            found = [(run.name, harvest(run, place / MD / run.name)) for run in runs]
+        def choice() -> int:
+            found = [harvest(run, place / MD / run["name"]) for run in runs]
             frames, n_candidates = choose(
-                found,
+                [frame for outside, _ in found for frame in outside],
+                [frame for _, inside in found for frame in inside],
                 grader,
                 config.select,
                 round_=round_,
@@ -201,9 +202,9 @@ class _Run:
                 known={frame_id(frame) for frame in self.asked},
             )
             write_frames(place / CHOSEN, frames)
-            return {"n_candidates": n_candidates, "n_refused": sum(entry.n_refused for _, entry in found)}
+            return n_candidates
 
-        counts = self.journal.once(f"choice {round_}", choice)
+        n_candidates = self.journal.once(f"choice {round_}", choice)
         asked = _read(place / CHOSEN)
         self.asked += asked
         self.label(f"round {round_}: labels")
@@ -211,26 +212,26 @@ class _Run:
         drawn = [frame for frame in mine if frame.tags[ROLE] == TEST]
         usable = [frame for frame in mine if frame.tags[ROLE] == TRAIN and self.is_usable(frame)]
         n_drawn = sum(frame.tags[ROLE] == TEST for frame in asked)
-        return RoundRecord(
-            round=round_,
-            n_train=int(trained["n_train"]),
-            kept_channels=bool(trained["kept_channels"]),
-            runs=tuple(runs),
-            n_candidates=int(counts["n_candidates"]),
-            n_refused=int(counts["n_refused"]),
-            n_chosen=len(asked) - n_drawn,
-            n_drawn=n_drawn,
-            n_failed=len(asked) - len(mine),
-            n_set_aside=len(mine) - len(drawn) - len(usable),
-            n_labels=len(self.labels),
-            label_seconds=sum(float(frame.tags["label_wall_s"]) for frame in mine),
-            chosen=_errors(field, usable),
-            drawn=_errors(field, drawn),
-            new=_errors(field, [*usable, *drawn]),
-            held_out=_errors(field, self.held_out(round_)),
-        )
+        return {
+            "round": round_,
+            "n_train": n_train,  # frames that the model was trained on
+            "runs": runs,
+            "shortest_ps": min(run["time_ps"] for run in runs),
+            "largest_ratio": max(run["largest_ratio"] for run in runs),
+            "n_candidates": n_candidates,  # frames outside the training data that dynamics kept
+            "n_chosen": len(asked) - n_drawn,
+            "n_drawn": n_drawn,  # chosen to be held out
+            "n_failed": len(asked) - len(mine),
+            "n_set_aside": len(mine) - len(drawn) - len(usable),  # labelled, but with forces too large to train on
+            "n_labels": len(self.labels),  # in all
+            "label_seconds": sum(float(frame.tags["label_wall_s"]) for frame in mine),
+            "chosen": _errors(field, usable),
+            "drawn": _errors(field, drawn),
+            "new": _errors(field, [*usable, *drawn]),
+            "held_out": _errors(field, self.held_out(round_)),
+        }
 
-    def finish(self, reason: str, records: list[RoundRecord]) -> Learnt:
+    def finish(self, reason: str, records: list[Record]) -> Record:
         """Train on the labels of the last round, and compare all models on all frames held out."""
         last = len(records) - 1
         self.label("labels")
@@ -239,70 +240,60 @@ class _Run:
         models = [self.place(k) / MODEL for k in range(n_models)]
         write_atomically(self.directory / MODEL, models[-1].read_bytes())
         held_out = self.held_out(last)
-        return Learnt(
-            reason=reason,
-            rounds=tuple(records),
-            models=tuple(models),
-            held_out=tuple(_errors(field, held_out) for field in fields),
-            n_labels=len(self.labels),
-            n_train=len(self.training(n_models - 2)),
-            n_failed=len(self.asked) - len(self.labels),
-        )
+        return {
+            "reason": reason,
+            "reason_in_words": REASONS[reason],
+            "rounds": records,
+            "models": models,
+            "held_out": [_errors(field, held_out) for field in fields],
+            "n_labels": len(self.labels),
+            "n_train": len(self.training(n_models - 2)),
+            "n_failed": len(self.asked) - len(self.labels),
+        }
 
     def place(self, round_: int) -> Path:
         """Directory of a round."""
         return self.directory / ROUNDS / f"{round_:03d}"
 
-    def model(self, round_: int) -> tuple[dict[str, Any], ForceField]:
-        """The journal's entry of a model and the model, trained if it is not there."""
+    def model(self, round_: int) -> tuple[int, ForceField]:
+        """The model of a round, trained if it is not there, and the number of frames it was trained on."""
         path = self.place(round_) / MODEL
 
-        def fit() -> dict[str, Any]:
+        def fit() -> int:
             self.label("labels")  # those of rounds that an earlier process did have not been read yet
-            frames = self.training(round_ - 1)
-            old = self.journal.get(f"model {round_ - 1}")
-            keep = old is not None and len(frames) < KEEP_CHANNELS_BELOW * int(old["chosen_by"])
+            frames, settings = self.training(round_ - 1), self.config.train
             trained = train(
                 frames,
-                self.config.train.model_copy(
-                    update={"data": self.config.train.data.model_copy(update={"split": "none"})}
-                ),
+                settings.model_copy(update={"data": settings.data.model_copy(update={"split": "none"})}),
                 rng=np.random.default_rng([self.config.seed, round_]),
                 progress=lambda stage, n, total: self.progress(f"model {round_}: {stage}", n, max(total, 1)),
-                channels_of=ForceField.load(self.place(round_ - 1) / MODEL) if keep else None,
             )
             path.parent.mkdir(parents=True, exist_ok=True)
             trained.force_field.save(path)
-            return {
-                "n_train": len(frames),
-                "kept_channels": keep,
-                "chosen_by": int(old["chosen_by"]) if keep else len(frames),
-                "loss": float(trained.result.loss),
-                "n_trainable": trained.force_field.n_trainable,
-            }
+            return len(frames)
 
-        entry: dict[str, Any] = self.journal.once(f"model {round_}", fit)
-        return entry, ForceField.load(path)
+        n_train: int = self.journal.once(f"model {round_}", fit)
+        return n_train, ForceField.load(path)
 
-    def dynamics(self, round_: int, field: ForceField, grader: UncertaintyEstimator) -> list[RunOutcome]:
+    def dynamics(self, round_: int, field: ForceField, grader: UncertaintyEstimator) -> list[Record]:
         """The runs of a round."""
         place = self.place(round_)
         digest = hashlib.sha256((place / MODEL).read_bytes()).hexdigest()
 
-        def run(plan: PlannedRun) -> dict[str, Any]:
-            outcome = explore(
-                plan,
+        def run(name: str, start: Frame, settings: MDSettings) -> Record:
+            return explore(
+                start,
+                settings,
                 field,
                 grader,
-                place / MD / plan.name,
+                place / MD / name,
                 model_digest=digest,
                 break_at=self.config.select.break_at,
-                progress=lambda words, n, total: self.progress(f"round {round_}, {plan.name}", n, total, detail=words),
+                progress=lambda words, n, total: self.progress(f"round {round_}, {name}", n, total, detail=words),
             )
-            return asdict(outcome)
 
         plans = plan_runs(self.config.md, self.inputs.md, round_=round_, seed=self.config.seed)
-        return [RunOutcome(**self.journal.once(f"dynamics {round_} {plan.name}", partial(run, plan))) for plan in plans]
+        return [self.journal.once(f"dynamics {round_} {plan[0]}", partial(run, *plan)) for plan in plans]
 
     def adopt_labels(self) -> None:
         """Take over labels of the start that the same calculator with the same settings has made before."""
@@ -351,9 +342,9 @@ class _Run:
         return [frame for frame in self.labels if frame.tags[ROLE] == TEST and int(frame.tags[ROUND]) <= round_]
 
 
-def _errors(field: ForceField, frames: Sequence[Frame]) -> Metrics | None:
+def _errors(field: ForceField, frames: Sequence[Frame]) -> Record | None:
     """Errors of a model on labelled frames; None without frames."""
-    return measure(compare_model(field, frames)) if frames else None
+    return asdict(measure(compare_model(field, frames))) if frames else None
 
 
 def write_frames(path: Path, frames: Sequence[Frame]) -> None:

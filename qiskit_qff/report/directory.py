@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -9,7 +10,6 @@ from matplotlib.ticker import MaxNLocator
 
 from qiskit_qff.durable import read_json
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.learning.records import REASONS, RoundRecord
 from qiskit_qff.model.metrics import Metrics
 from qiskit_qff.report.device import calibration_part, device_part
 from qiskit_qff.report.dynamics import analysis_part, md_part
@@ -98,11 +98,9 @@ def _learning_part(directory: Path) -> Part | None:
         return None
     with reading(path, remedy="The same qff learn command writes it again."):
         told = read_json(path)
-        rounds = tuple(RoundRecord.from_dict(record) for record in told["rounds"])
-        held_out = [None if errors is None else Metrics.from_dict(errors) for errors in told["held_out"]]
-        state = f"It ended because: {REASONS[told['reason']]}."
+        state = f"It ended because: {told['reason_in_words']}."
         labels = f"labels by {told['calculator']} ({told['level']})"
-    return learning_page(rounds, held_out, labels=labels, state=state)
+        return learning_page(told["rounds"], told["held_out"], labels=labels, state=state)
 
 
 PARTS = (
@@ -119,19 +117,21 @@ PARTS = (
 
 
 def learning_page(
-    rounds: Sequence[RoundRecord], held_out: Sequence[Metrics | None], *, labels: str, state: str
+    rounds: Sequence[dict[str, Any]], held_out: Sequence[dict[str, Any] | None], *, labels: str, state: str
 ) -> Part:
     """Active learning, of a finished run or of one at work."""
     last = rounds[-1]
-    final = next((errors for errors in reversed(held_out) if errors is not None), last.held_out)
+    final = next((errors for errors in reversed(held_out) if errors is not None), last["held_out"])
     tiles = [
         (str(len(rounds)), "rounds"),
-        (str(last.n_labels), labels),
-        (f"{last.shortest_ps:.3g} ps", "shortest run of the last round"),
+        (str(last["n_labels"]), labels),
+        (f"{last['shortest_ps']:.3g} ps", "shortest run of the last round"),
     ]
     if final is not None:
-        tiles.append((f"{final.force_mae_mev_per_ang:.0f} meV/Å", f"force MAE on {final.n_frames} frames held out"))
-        tiles.append((f"{final.energy_mae_mev_per_atom:.2f} meV/atom", "energy MAE on them"))
+        tiles.append(
+            (f"{final['force_mae_mev_per_ang']:.0f} meV/Å", f"force MAE on {final['n_frames']} frames held out")
+        )
+        tiles.append((f"{final['energy_mae_mev_per_atom']:.2f} meV/atom", "energy MAE on them"))
     caption = (
         "Above: how long the runs of each round lasted before a grade passed its limit too far. Middle: the largest "
         "extrapolation grade, in units of its limit. Below: force errors on labels that the model has not seen."
@@ -146,30 +146,32 @@ def learning_page(
 
 
 @rc_context(STYLE)
-def learning_figure(rounds: Sequence[RoundRecord], held_out: Sequence[Metrics | None] = ()) -> Figure:
+def learning_figure(rounds: Sequence[dict[str, Any]], held_out: Sequence[dict[str, Any] | None] = ()) -> Figure:
     """By round: time that the dynamics lasted, largest grade, force errors."""
     figure = Figure(figsize=(4.6, 7.0))
     above, middle, below = figure.subplots(3, 1, sharex=True)
-    for index, temperature in enumerate(dict.fromkeys(run.temperature_k for record in rounds for run in record.runs)):
-        points = [(k.round, run.time_ps) for k in rounds for run in k.runs if run.temperature_k == temperature]
+    for index, temperature in enumerate(dict.fromkeys(run["temperature_k"] for k in rounds for run in k["runs"])):
+        points = [
+            (k["round"], run["time_ps"]) for k in rounds for run in k["runs"] if run["temperature_k"] == temperature
+        ]
         colour = PALETTE[index % len(PALETTE)]
         above.plot(*zip(*points, strict=True), "o", color=colour, markersize=5, label=f"{temperature:g} K")
-    above.axhline(rounds[0].runs[0].asked_ps, color=INK, linestyle="--", linewidth=1.0, label="asked for")
+    above.axhline(rounds[0]["runs"][0]["asked_ps"], color=INK, linestyle="--", linewidth=1.0, label="asked for")
     above.set(ylabel="dynamics lasted\n(ps)", yscale="log")
     above.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), columnspacing=0.8, handletextpad=0.3)
-    ratios = [min(record.largest_ratio, 1e3) for record in rounds]
-    middle.plot([record.round for record in rounds], ratios, "o-", color=PALETTE[0])
+    ratios = [min(record["largest_ratio"], 1e3) for record in rounds]
+    middle.plot([record["round"] for record in rounds], ratios, "o-", color=PALETTE[0])
     middle.axhline(1.0, color=INK, linestyle="--", linewidth=1.0)
     middle.set(ylabel="largest grade\n(its limit = 1)", yscale="log")
     plain_log_labels(above)
     plain_log_labels(middle)
-    curves: dict[str, Sequence[Metrics | None]] = {
-        "chosen frames, before training on them": [record.chosen for record in rounds],
-        "drawn frames of the round": [record.drawn for record in rounds],
+    curves: dict[str, Sequence[dict[str, Any] | None]] = {
+        "chosen frames, before training on them": [record["chosen"] for record in rounds],
+        "drawn frames of the round": [record["drawn"] for record in rounds],
         "all frames held out": held_out,
     }
     for colour, (name, errors) in zip(PALETTE, curves.items(), strict=False):
-        known = [(k, found.force_mae_mev_per_ang) for k, found in enumerate(errors) if found is not None]
+        known = [(k, found["force_mae_mev_per_ang"]) for k, found in enumerate(errors) if found is not None]
         if known:
             below.plot(*zip(*known, strict=True), "o-", color=colour, label=name, markersize=4)
     below.set(xlabel="round", ylabel="force MAE\n(meV/Å)", ylim=(0.0, None))

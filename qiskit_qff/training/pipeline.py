@@ -40,7 +40,7 @@ from qiskit_qff.structures.validation import ensure_trainable
 from qiskit_qff.training.defaults import Reasons, resolve_config, resolve_split
 from qiskit_qff.training.label_consistency import check_label_consistency
 from qiskit_qff.training.loss import LossWeights, Progress, check_labels
-from qiskit_qff.training.trainer import TrainingResult, fit, prepare, prepare_from_model
+from qiskit_qff.training.trainer import TrainingResult, fit, prepare
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -172,7 +172,6 @@ def train(
     rng: np.random.Generator | None = None,
     progress: Progress | None = None,
     backend: BackendRun | None = None,
-    channels_of: ForceField | None = None,
 ) -> TrainedModel:
     """Train a force field, as ``qff train`` does.
 
@@ -183,7 +182,6 @@ def train(
         rng: Source of every random choice; from ``config.seed`` by default.
         progress: Called with a stage's name, work done and work in all.
         backend: Journal and callbacks of training on a backend, where ``config.estimator.backend`` names one.
-        channels_of: A model whose channels are kept; chosen by the data by default.
 
     Raises:
         QFFError: From any step.
@@ -195,14 +193,9 @@ def train(
     found = read_training_data(data, config, rng=rng)
     training, measured = found.training, None
     if found.config.estimator.backend is not None:
-        if channels_of is not None:
-            raise ConfigError("to train a model's parameters on a backend, name its file as estimator.start.")
         from qiskit_qff.training.measured.run import BackendRun, train_on_backend
 
         result, measured = train_on_backend(training, found.config, backend or BackendRun(), rng=rng, progress=report)
-    elif channels_of is not None:
-        prepared, _ = prepare_from_model(training, found.config, channels_of, progress=report)
-        result = fit(prepared, rng=rng, progress=report)
     else:
         result = fit(prepare(training, found.config, progress=report), rng=rng, progress=report)
     seconds = time.perf_counter() - begin
