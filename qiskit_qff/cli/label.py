@@ -54,8 +54,6 @@ def label(
     for path in written:
         if path.exists() and not resume:
             raise ConfigError(f"{path}: already exists. Continue it with --resume, or choose another --out.")
-    if retry_failed and not resume:
-        raise ConfigError("--retry-failed: only together with --resume.")
     chosen = reference(calculator, options)
     frames = read_frames(structures)
     ensure_sound(frames)
@@ -73,15 +71,12 @@ def label(
         output.finish({"n_frames": len(frames), "settings": chosen.settings_hash, "level": chosen.level})
         return
     output.note(f"the calculator works in {work_path(out)}")  # on stderr, which is not held back in a log
-    try:
-        with output.progress("labelling") as advance:
-            report = label_frames(
-                frames, chosen, out, workers=workers, threads=threads, timeout=timeout, retry_failed=retry_failed,
-                progress=lambda n, bad, total: advance("", n, total, detail=f"{bad} failed"),
-            )  # fmt: skip
-    except KeyboardInterrupt:
-        output.note(f"what was finished is in {out}; the same command with --resume continues")
-        raise
+    output.note("what is finished stays when it is stopped: the same command with --resume continues")
+    with output.progress("labelling") as advance:
+        report = label_frames(
+            frames, chosen, out, workers=workers, threads=threads, timeout=timeout, retry_failed=retry_failed,
+            progress=lambda n, bad, total: advance("", n, total, detail=f"{bad} failed"),
+        )  # fmt: skip
     _tell(report, chosen, out, output)
 
 
@@ -95,8 +90,6 @@ def _tell(report: "LabelReport", chosen: "Reference", out: Path, output: Output)
         output.say(f"time         {mean:.3g} s per frame, longest {max(report.seconds):.3g} s")
     for failure in report.failures[:_SHOWN]:
         output.note(f"frame {failure['index']} ({failure['source']}): {failure['reason']}")
-    if len(report.failures) > _SHOWN:
-        output.note(f"... and {len(report.failures) - _SHOWN} more")
     if out.exists():
         output.say(f"written      {out}")
     if report.failures:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qiskit_qff.cli.options import CalculatorOption, DryRunOption, ForceOption, JsonOption, OutOption
+from qiskit_qff.cli.options import DryRunOption, ForceOption, JsonOption, OutOption
 from qiskit_qff.cli.output import Output, check_output_directory, json_text
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from qiskit_qff.learning.config import LearnConfig
     from qiskit_qff.learning.run import Record
 
-PAGE, SUMMARY, FIGURE, CONFIG = "learning.html", "learn.json", "learning.png", "config.yaml"
+PAGE, SUMMARY, CONFIG = "learning.html", "learn.json", "config.yaml"
 OWN_FILES = (
     "journal.jsonl", "labels.extxyz", "labels.failures.extxyz", "labels.settings.yaml", ".labels.extxyz.work", "rounds",
-    "model.json", PAGE, SUMMARY, FIGURE, CONFIG,
+    "model.json", PAGE, SUMMARY, CONFIG,
 )  # fmt: skip
 
 
@@ -27,7 +27,6 @@ def learn(
     source: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration, YAML.")],
     *,
     out: OutOption,
-    calculator: CalculatorOption | None = None,
     dry_run: DryRunOption = False,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -41,7 +40,7 @@ def learn(
     from qiskit_qff.learning.run import read_inputs
 
     output = Output(as_json=json)
-    config = load_learn_config(source, calculator=calculator)
+    config = load_learn_config(source)
     check_output_directory(out, owned=OWN_FILES, force=force or (out / "journal.jsonl").exists())
     reference = config.label.reference()
     if config.train.loss.stress_scale_mev_per_ang3 is not None and reference.settings.get("stress") is False:
@@ -117,14 +116,12 @@ def _round_line(record: "Record") -> str:
 def _write_page(
     records: "list[Record]", held_out: "Sequence[Record | None]", state: str, reference: "Reference", out: Path
 ) -> None:
-    """The page and its figure."""
+    """The page of a run."""
     from qiskit_qff.report.directory import learning_page
-    from qiskit_qff.report.figures import save
     from qiskit_qff.report.page import write_page
 
     part = learning_page(records, held_out, labels=f"labels by {reference.name} ({reference.level})", state=state)
     write_page({"": [part]}, out / PAGE)
-    save(part.sections[0].panels[0].figure, out / FIGURE)
 
 
 def _as_yaml(config: "LearnConfig") -> str:

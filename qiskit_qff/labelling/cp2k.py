@@ -14,7 +14,6 @@ import shutil
 import warnings
 from collections.abc import Sequence
 from importlib.resources import files
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -214,14 +213,10 @@ def _tail(path: Path, start: int) -> str:
 
 
 def _last_words(text: str) -> str:
-    """The reason of an abort as CP2K frames it, or the last line that says anything."""
-    if "[ABORT]" in text:
-        lines = text[text.index("[ABORT]") :].splitlines()[1:12]
-        # A drawing takes the first eleven columns; the last words are the place in the source.
-        framed = [line[11:].strip(" *") for line in takewhile(lambda line: "****" not in line, lines)]
-        return " ".join(words for words in framed if words)
-    spoken = [line.strip() for line in text.splitlines() if line.strip(" *-")]
-    return f"stopped after {spoken[-1][:200]!r}" if spoken else "stopped without a word"
+    """The reason of an abort, or the last line that says anything."""
+    lines = [words for line in text.splitlines() if (words := line.strip(" *-"))] or ["stopped without a word"]
+    begin = next((n for n, line in enumerate(lines) if "[ABORT]" in line), len(lines) - 1)
+    return " ".join(lines[begin:])[:300]
 
 
 def mulliken_charges(text: str) -> NDArray[np.float64]:

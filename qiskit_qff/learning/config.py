@@ -126,15 +126,9 @@ class LearnConfig(Section):
         return flat
 
 
-def load_learn_config(path: Path, *, calculator: str | None = None) -> LearnConfig:
-    """Read and check a YAML file; paths in it begin at its directory.
-
-    Args:
-        calculator: takes the place of ``label.calculator``.
-    """
+def load_learn_config(path: Path) -> LearnConfig:
+    """Read and check a YAML file; paths in it begin at its directory."""
     content = read_yaml(path)
-    if calculator is not None and isinstance(content, dict) and isinstance(content.setdefault("label", {}), dict):
-        content["label"]["calculator"] = calculator
     if isinstance(content, dict) and isinstance(content.get("train"), dict):
         content["train"] = without_removed(content["train"], where=f"{path}, train")
     config = parse_section(LearnConfig, content, where=str(path))

@@ -168,8 +168,6 @@ def test_the_command_says_what_became_of_the_frames(tmp_path, qff) -> None:
     assert result["failures_file"] == str(failed)
     assert "--resume" in qff(*command, code=2)[1]
     assert qff(*command, "--resume", code=1)[0]["n_kept"] == 2
-    qff("report", tmp_path)
-    assert "No EMT-potential for Si" in (tmp_path / "report.html").read_text()
     for read_from, written in ((data, data), (failed, out)):
         _, errors = qff("label", read_from, "--calculator", "emt", "--out", written, "--resume", code=2)
         assert "read and written at once" in errors

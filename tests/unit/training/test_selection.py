@@ -94,12 +94,6 @@ def test_command_writes_the_frames_it_names(trained, known, tmp_path, qff, rng):
     np.testing.assert_allclose(written[0].positions, squeezed.positions, atol=1e-7)
     assert written[0].info["selected_from"].endswith("frame 3")
     assert "--force" in qff(*arguments, out, "--n", 1, code=2)[1]  # never overwrites unasked
-    assert qff(*arguments, out, "--n", 5, "--only-outside", "--force")[0]["indices"] == [3]
-    # Nothing outside: no empty file to label, nor that of the last selection.
-    write(candidates, [frame.to_atoms() for frame in near])
-    result, _ = qff(*arguments, out, "--n", 1, "--only-outside", "--force")
-    assert (result["selected"], result["file"]) == ([], None)
-    assert not out.exists()
     for same in (candidates, tmp_path / "." / "candidates.extxyz"):
         assert "read and written at once" in qff(*arguments, same, "--n", 1, "--force", code=2)[1]
     assert candidates.exists()
