@@ -234,7 +234,7 @@ def difference(found, expected):
 
 # --- the commands -----------------------------------------------------------------------------------------------------
 
-MD = ["md", "model", "data.extxyz", "--out", "out", "--steps", "120", "--interval", "5", "--checkpoint", "20",
+MD = ["md", "model", "data.extxyz", "--out", "out", "--steps", "60", "--interval", "5", "--checkpoint", "10",
       "--timestep", "2", "--on-extrapolation", "save", "--grade-limit", "0.5", "--json"]  # fmt: skip
 COMMANDS = {
     "train": ["train", "exact.yaml", "--out", "out", "--json"],

@@ -15,7 +15,7 @@ from ase.units import GPa
 
 from qiskit_qff import train
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.model.metrics import compare, measure
+from qiskit_qff.model.metrics import compare_model, measure
 from qiskit_qff.structures.reading import read_frames, read_shipped
 
 BLOCKS = {
@@ -44,9 +44,7 @@ def name_of(scale):
 
 def errors(field, frames):
     """Errors of energies, forces and stresses, and by how much the mean stress along the axes is off."""
-    found = [field.predict(frame) for frame in frames]
-    stresses = [p.stress(f.volume) for p, f in zip(found, frames, strict=True)]
-    pairs = compare(frames, energies=[p.energy for p in found], forces=[p.forces for p in found], stresses=stresses)
+    pairs = compare_model(field, frames)
     metrics = measure(pairs)
     off = 1e3 * (pairs.predicted_stresses - pairs.stresses)[:, :3].mean(axis=1)
     known = {key: round(getattr(metrics, key), 4) for key in (*ERRORS, STRESS)}

@@ -11,30 +11,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qiskit_qff.circuit.ansatz import register_ansatz
-    from qiskit_qff.errors import QFFError
-    from qiskit_qff.model.config import TrainConfig, load_config
-    from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.simulation.calculator import QFFCalculator
-    from qiskit_qff.structures.frame import Frame
-    from qiskit_qff.structures.reading import read_frames, read_shipped
-    from qiskit_qff.training.pipeline import train
+    from qiskit_qff.circuit.ansatz import register_ansatz as register_ansatz
+    from qiskit_qff.errors import QFFError as QFFError
+    from qiskit_qff.model.config import TrainConfig as TrainConfig
+    from qiskit_qff.model.config import load_config as load_config
+    from qiskit_qff.model.force_field import ForceField as ForceField
+    from qiskit_qff.simulation.calculator import QFFCalculator as QFFCalculator
+    from qiskit_qff.structures.frame import Frame as Frame
+    from qiskit_qff.structures.reading import read_frames as read_frames
+    from qiskit_qff.structures.reading import read_shipped as read_shipped
+    from qiskit_qff.training.pipeline import train as train
 
 __version__ = "0.2.0"
-
-__all__ = [
-    "ForceField",
-    "Frame",
-    "QFFCalculator",
-    "QFFError",
-    "TrainConfig",
-    "__version__",
-    "load_config",
-    "read_frames",
-    "read_shipped",
-    "register_ansatz",
-    "train",
-]
 
 _HOMES = {
     "ForceField": "qiskit_qff.model.force_field",
@@ -48,6 +36,8 @@ _HOMES = {
     "register_ansatz": "qiskit_qff.circuit.ansatz",
     "train": "qiskit_qff.training.pipeline",
 }
+
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:

@@ -114,13 +114,14 @@ def trained(alloy_frames, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def fewer_shipped(tmp_path_factory) -> Iterator[None]:
-    """``shipped`` stands for every third of its frames, so that pages that train on it are followed quickly."""
+    """``shipped`` stands for every third of its frames, too few for products: pages that train on it are quick."""
     path = tmp_path_factory.mktemp("shipped") / "limof5.extxyz.xz"
     write(path, read(reading.shipped_path(), "::3"), format="extxyz")
     original = reading.shipped_path
     with pytest.MonkeyPatch.context() as patch:
         ours = ("shipped", reading.DEFAULT)
         patch.setattr(reading, "shipped_path", lambda name=reading.DEFAULT: path if name in ours else original(name))
+        patch.setattr("qiskit_qff.training.defaults.PRODUCT_ATOMS", 10**6)
         yield
 
 

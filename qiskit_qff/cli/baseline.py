@@ -13,10 +13,6 @@ from qiskit_qff.cli.options import (
     JsonOption,
     MaxParametersOption,
     SourceArgument,
-    SplitOption,
-    StressScaleOption,
-    TestFractionOption,
-    TrainingSeedOption,
     model_file,
 )
 from qiskit_qff.cli.output import Output, check_output_directory, json_text, staged_directory
@@ -44,21 +40,16 @@ def baseline(
     models: Annotated[
         str, typer.Option("--models", help="Which baselines, separated by commas; all by default.")
     ] = ",".join(NAMES),
-    split: SplitOption = None,
-    test_fraction: TestFractionOption = None,
-    stress_scale: StressScaleOption = None,
     max_parameters: MaxParametersOption = None,
-    seed: TrainingSeedOption = None,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Fit classical models of at most as many parameters to the same frames, and compare."""
-    parameters = dict(locals())
     from qiskit_qff.cli.train import configuration, tell_data
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.training.pipeline import read_training_data
 
-    output, config = Output(as_json=json), configuration(source, parameters)
+    output, config = Output(as_json=json), configuration(source, {"max_parameters": max_parameters})
     names = tuple(name.strip() for name in models.split(",") if name.strip())
     if unknown := [name for name in names if name not in NAMES]:
         raise ConfigError(f"--models: '{', '.join(unknown)}' is unknown; choose from {', '.join(NAMES)}.")

@@ -8,7 +8,6 @@ import typer
 
 from qiskit_qff.cli.calibrate import calibration_extra, print_calibration
 from qiskit_qff.cli.options import (
-    DataArgument,
     DecouplingOption,
     ForceOption,
     JsonOption,
@@ -29,7 +28,13 @@ if TYPE_CHECKING:
 
 def evaluate(
     model: ModelArgument,
-    data: DataArgument,
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="Structures: extxyz (.xz, .gz), vasprun.xml, .db, .traj, ..., 'shipped', 'li6ps5cl'.",
+        ),
+    ],
     *,
     backend: Annotated[
         str,
@@ -65,7 +70,7 @@ def evaluate(
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.model.ledger import parameter_count, parameters_in_words
     from qiskit_qff.model.metrics import compare_model, measure
-    from qiskit_qff.report.record import EVALUATION, RECORD, Record, environment
+    from qiskit_qff.report.record import EVALUATION, RECORD, write_record
 
     output = Output(as_json=json)
     is_exact = backend == "exact" and shots is None
@@ -97,7 +102,7 @@ def evaluate(
     if out is not None:
         with staged_directory(out) as staging:
             (staging / EVALUATION).write_text(json_text({"data": data.name, **result}), encoding="utf-8")
-            Record(comparisons={"all": comparison}, environment=environment()).write(staging)
+            write_record(staging, {"all": comparison})
         output.note(f"kept in {out}: qff report {out}")
     metrics_table({"all": metrics}, output)
     if n_seen:

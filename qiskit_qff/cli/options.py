@@ -25,28 +25,9 @@ ForceOption = Annotated[
     bool,
     typer.Option("--force", help="Write into a directory that holds other files."),
 ]
-FrameworkOption = Annotated[
-    str | None,
-    typer.Option("--framework", help="any (default), or whole: leave out frames whose framework lacks bonds."),
-]
-StressScaleOption = Annotated[
-    float | None,
-    typer.Option(
-        "--stress-scale",
-        help="Fit stresses, where frames have some: error in meV/Å³ that counts as one unit; 2 is a good start. "
-        "For constant pressure. Default: they are not fitted.",
-    ),
-]
-SplitOption = Annotated[str | None, typer.Option("--split", help="random, block (the last frames), balanced, or none.")]
-TestFractionOption = Annotated[
-    float | None, typer.Option("--test-fraction", help="Share of the frames held out; default 0.2.")
-]
-GroupOption = Annotated[str | None, typer.Option("--group", help="Frame tag that split 'balanced' draws from evenly.")]
 MaxParametersOption = Annotated[
     int | None, typer.Option("--max-parameters", help="Limit on trainable parameters; default 99.")
 ]
-CutoffOption = Annotated[float | None, typer.Option("--r-cut", help="Cutoff radius in Å.")]
-TrainingSeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Check everything, say what would be done and what it takes, and stop.")
 ]
@@ -75,13 +56,6 @@ DecouplingOption = Annotated[
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]
 ModelArgument = Annotated[
     Path, typer.Argument(metavar="MODEL", help="Model file (model.json), or the directory that holds it.")
-]
-DataArgument = Annotated[
-    Path,
-    typer.Argument(
-        metavar="DATA",
-        help="Structures: extxyz (.xz, .gz), vasprun.xml, .db, .traj, ..., 'shipped', 'li6ps5cl'.",
-    ),
 ]
 
 

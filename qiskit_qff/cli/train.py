@@ -11,18 +11,11 @@ from qiskit_qff import __version__
 from qiskit_qff.cli.evaluate import metrics_table, tell_coverage
 from qiskit_qff.cli.info import print_ledger
 from qiskit_qff.cli.options import (
-    CutoffOption,
     DryRunOption,
     ForceOption,
-    FrameworkOption,
-    GroupOption,
     JsonOption,
     MaxParametersOption,
     SourceArgument,
-    SplitOption,
-    StressScaleOption,
-    TestFractionOption,
-    TrainingSeedOption,
     model_file,
 )
 from qiskit_qff.cli.output import Output, check_output_directory, json_text, staged_directory
@@ -52,10 +45,6 @@ SETTINGS = {
 """Settings that parameters of commands give, by the name of the parameter."""
 ESTIMATOR = ("backend", "shots", "optimizer", "steps", "start", "mitigation", "mode")
 """Parameters that give the setting of the same name in the section ``estimator``."""
-STATEVECTOR_NOISE = (
-    "statevector adds normal noise of the precision that the shots stand for, up to 2.4 times what such shots would "
-    "give; aer and exact draw shots"
-)
 
 
 def train(
@@ -64,14 +53,30 @@ def train(
     out: Annotated[
         Path | None, typer.Option("--out", help="Directory to write to; made when missing. Required for training.")
     ] = None,
-    split: SplitOption = None,
-    test_fraction: TestFractionOption = None,
-    group: GroupOption = None,
-    framework: FrameworkOption = None,
-    stress_scale: StressScaleOption = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="random, block (the last frames), balanced, or none.")
+    ] = None,
+    test_fraction: Annotated[
+        float | None, typer.Option("--test-fraction", help="Share of the frames held out; default 0.2.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option("--group", help="Frame tag that split 'balanced' draws from evenly.")
+    ] = None,
+    framework: Annotated[
+        str | None,
+        typer.Option("--framework", help="any (default), or whole: leave out frames whose framework lacks bonds."),
+    ] = None,
+    stress_scale: Annotated[
+        float | None,
+        typer.Option(
+            "--stress-scale",
+            help="Fit stresses, where frames have some: error in meV/Å³ that counts as one unit; 2 is a good start. "
+            "For constant pressure. Default: they are not fitted.",
+        ),
+    ] = None,
     max_parameters: MaxParametersOption = None,
-    cutoff: CutoffOption = None,
-    seed: TrainingSeedOption = None,
+    cutoff: Annotated[float | None, typer.Option("--r-cut", help="Cutoff radius in Å.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")] = None,
     backend: Annotated[
         str | None,
         typer.Option("--backend", help="Measure losses on exact, statevector, aer, fake_NAME or ibm_NAME."),
@@ -256,8 +261,6 @@ def _tell_plan(plan: "TrainingPlan", asked: "EstimatorConfig", output: Output) -
     step = {"spsa": "two losses", "l_bfgs_b": "a loss and a gradient, more where its line search goes on"}
     each = step.get(asked.optimizer, "a loss and a gradient")
     output.say(f"{asked.backend}, {asked.optimizer}, mitigation {asked.mitigation}; a step is {each}")
-    if asked.backend == "statevector" and asked.shots is not None:
-        output.say(STATEVECTOR_NOISE)
     output.say(f"one step: {_cost_in_words(plan.step)}")
     output.say(f"start, {plan.n_steps} steps and end: {_cost_in_words(plan.total)}")
 
@@ -290,13 +293,12 @@ def _count_stresses(frames: "Sequence[Frame]") -> int:
 
 def write_results(trained: "TrainedModel", directory: Path) -> None:
     """Write model, errors, configuration and predictions into an empty directory."""
-    from qiskit_qff.report.record import CONFIG, METRICS, MODEL, Record, environment
+    from qiskit_qff.report.record import CONFIG, METRICS, MODEL, write_record
 
     trained.force_field.save(directory / MODEL)
     (directory / METRICS).write_text(json_text(summary(trained)), encoding="utf-8")
     (directory / CONFIG).write_text(_config_text(trained.config), encoding="utf-8")
-    losses = tuple(tuple(run.losses.tolist()) for run in trained.result.restarts)
-    Record(comparisons=trained.comparisons, losses=losses, environment=environment()).write(directory)
+    write_record(directory, trained.comparisons, losses=[run.losses.tolist() for run in trained.result.restarts])
 
 
 def write_report(directory: Path) -> None:

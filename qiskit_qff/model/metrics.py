@@ -90,53 +90,42 @@ class Metrics:
         return cls(**{name: known[name] for name in names & set(known)})
 
 
-def compare(
-    frames: Sequence[Frame],
-    *,
-    energies: Sequence[float],
-    forces: Sequence[FloatArray],
-    stresses: Sequence[FloatArray | None] | None = None,
-    shift_energy: bool = False,
-) -> Comparison:
+def compare(frames: Sequence[Frame], predictions: Sequence[Prediction], *, shift_energy: bool = False) -> Comparison:
     """Put predictions beside the labels of the frames.
 
     Args:
         frames: the labelled structures.
-        energies: predicted total energy of each frame, in eV.
-        forces: predicted forces of each frame, shape ``(n_atoms, 3)``, in eV/Å.
-        stresses: predicted stress of each frame, shape ``(3, 3)``, in eV/Å³, None for frames that have none.
-        shift_energy: remove the mean error per atom of each composition from its predictions.
+        predictions: one a frame.
+        shift_energy: remove the mean error per atom of each composition from the predicted energies.
 
     Raises:
         DataError: if there are no frames, or none has an energy or forces.
     """
     if not frames:
         raise DataError("no frames to compare with. Give a file that holds at least one.")
-    with_energy = [index for index, frame in enumerate(frames) if frame.energy is not None]
-    labelled = [(frame, own) for frame, own in zip(frames, forces, strict=True) if frame.forces is not None]
-    if not with_energy and not labelled:
+    pairs = list(zip(frames, predictions, strict=True))
+    energies = [(f.energy / f.n_atoms, p.energy / f.n_atoms) for f, p in pairs if f.energy is not None]
+    forces = [(f.forces, p.forces, f.numbers) for f, p in pairs if f.forces is not None]
+    stresses = [(f.stress, p.stress(f.volume)) for f, p in pairs if f.stress is not None and f.pbc.all()]
+    if not energies and not forces:
         raise DataError(
             f"{frames[0].where}: no frame has an energy or forces to compare with. "
             "Add them (extxyz: energy=... and a forces column), or use a labelled file."
         )
-    pairs = [(f.stress, s) for f, s in zip(frames, stresses or [], strict=bool(stresses)) if f.stress is not None]
-    known = [(label, stress) for label, stress in pairs if stress is not None]
-    predicted = np.array([energies[index] / frames[index].n_atoms for index in with_energy])
-    compositions = tuple(formula(frames[index].numbers) for index in with_energy)
-    reference = np.array([(frames[index].energy or 0.0) / frames[index].n_atoms for index in with_energy])
+    compositions = tuple(formula(frame.numbers) for frame in frames if frame.energy is not None)
+    reference, predicted = np.array(energies).reshape(-1, 2).T
     if shift_energy:
         predicted = predicted - composition_means(compositions, predicted - reference)
-    nothing = np.empty((0, 3))
     return Comparison(
         n_frames=len(frames),
         n_atoms=sum(frame.n_atoms for frame in frames),
         energies=reference,
         predicted_energies=predicted,
-        forces=np.concatenate([nothing, *(frame.forces for frame, _ in labelled if frame.forces is not None)]),
-        predicted_forces=np.concatenate([nothing, *(own for _, own in labelled)]),
-        species=np.concatenate([np.empty(0, int), *(frame.numbers for frame, _ in labelled)]),
-        stresses=six_components([label for label, _ in known]),
-        predicted_stresses=six_components([stress for _, stress in known]),
+        forces=np.concatenate([np.empty((0, 3)), *(label for label, _, _ in forces)]),
+        predicted_forces=np.concatenate([np.empty((0, 3)), *(found for _, found, _ in forces)]),
+        species=np.concatenate([np.empty(0, int), *(numbers for _, _, numbers in forces)]),
+        stresses=six_components([label for label, _ in stresses]),
+        predicted_stresses=six_components([found for _, found in stresses]),
         compositions=compositions,
     )
 
@@ -155,13 +144,7 @@ def compare_model(
     shift_energy: bool = False,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Comparison:
-    """Predictions of a model beside the labels of the frames.
-
-    Args:
-        model: the model.
-        frames: the labelled structures.
-        shift_energy: remove the mean error per atom of each composition from its predictions.
-        progress: called with a stage's name, frames done and frames in all.
+    """Predictions of a model beside the labels of the frames, as :func:`compare` has them.
 
     Raises:
         DataError: if a frame holds an element that the model does not know, or no frame has labels.
@@ -170,14 +153,7 @@ def compare_model(
     for done, frame in enumerate(frames, start=1):
         predictions.append(model.predict(frame))
         progress("evaluating", done, len(frames))
-    pairs = zip(predictions, frames, strict=True)
-    return compare(
-        frames,
-        energies=[prediction.energy for prediction in predictions],
-        forces=[prediction.forces for prediction in predictions],
-        stresses=[prediction.stress(frame.volume) if frame.pbc.all() else None for prediction, frame in pairs],
-        shift_energy=shift_energy,
-    )
+    return compare(frames, predictions, shift_energy=shift_energy)
 
 
 def measure(comparison: Comparison, *, shift_energy: bool = False) -> Metrics:
@@ -187,9 +163,8 @@ def measure(comparison: Comparison, *, shift_energy: bool = False) -> Metrics:
         comparison: labels and predictions.
         shift_energy: whether the comparison was made with the energies shifted; only recorded.
     """
-    energy_errors, force_errors, stress_errors = (
-        comparison.energy_errors, comparison.force_errors, comparison.stress_errors
-    )  # fmt: skip
+    energy_errors, force_errors = comparison.energy_errors, comparison.force_errors
+    stress_errors = comparison.stress_errors
     return Metrics(
         n_frames=comparison.n_frames,
         n_atoms=comparison.n_atoms,

@@ -15,12 +15,11 @@ from qiskit_qff.report.device import calibration_part, device_part
 from qiskit_qff.report.dynamics import analysis_part, md_part
 from qiskit_qff.report.figures import INK, PALETTE, STYLE, plain_log_labels
 from qiskit_qff.report.page import Panel, Part, Section
-from qiskit_qff.report.record import BASELINES, EVALUATION, Record, reading
+from qiskit_qff.report.record import BASELINES, EVALUATION, read_record, reading
 from qiskit_qff.report.training import errors_section, training_part
 
 _NOISE = {
     "backend": "backend",
-    "strategy": "strategy",
     "mitigation": "error mitigation",
     "dynamical_decoupling": "dynamical decoupling",
     "n_circuits": "circuits",
@@ -56,12 +55,12 @@ def _evaluation_part(directory: Path) -> Part | None:
         told = read_json(path)
         metrics, name = Metrics.from_dict(told), str(told.get("data", "all"))
         noise = [(words, told[key]) for key, words in _NOISE.items() if told.get(key) is not None]
-    record, lead = Record.read(directory), [f"Evaluated on {metrics.n_frames} frames of {name}."]
+    (comparisons, *_), lead = read_record(directory), [f"Evaluated on {metrics.n_frames} frames of {name}."]
     if seen := told.get("n_frames_seen_in_training"):
         lead.append(f"The model was trained on {seen} of them, so these errors are too small.")
-    if record is None:
+    if not comparisons:
         lead.append("No parity plots: the predictions (record.json) are gone.")
-    sections = [errors_section({} if record is None else record.comparisons, {"all": metrics})]
+    sections = [errors_section(comparisons, {"all": metrics})]
     if noise:
         sections.append(Section("Noise and shots", "facts.html", {"title": "Measurement", "facts": noise}))
     tiles = (
@@ -133,8 +132,8 @@ def learning_page(
         )
         tiles.append((f"{final['energy_mae_mev_per_atom']:.2f} meV/atom", "energy MAE on them"))
     caption = (
-        "Above: how long the runs of each round lasted before a grade passed its limit too far. Middle: the largest "
-        "extrapolation grade, in units of its limit. Below: force errors on labels that the model has not seen."
+        "Above: how long the runs of each round lasted before a grade passed its limit too far. Below: force errors on "
+        "labels that the model has not seen."
     )
     panel = Panel("learning", caption, learning_figure(rounds, held_out))
     section = Section("By round", "rounds.html", {"rounds": rounds}, (panel,))
@@ -147,9 +146,9 @@ def learning_page(
 
 @rc_context(STYLE)
 def learning_figure(rounds: Sequence[dict[str, Any]], held_out: Sequence[dict[str, Any] | None] = ()) -> Figure:
-    """By round: time that the dynamics lasted, largest grade, force errors."""
-    figure = Figure(figsize=(4.6, 7.0))
-    above, middle, below = figure.subplots(3, 1, sharex=True)
+    """By round: time that the dynamics lasted, and force errors."""
+    figure = Figure(figsize=(4.6, 5.2))
+    above, below = figure.subplots(2, 1, sharex=True)
     for index, temperature in enumerate(dict.fromkeys(run["temperature_k"] for k in rounds for run in k["runs"])):
         points = [
             (k["round"], run["time_ps"]) for k in rounds for run in k["runs"] if run["temperature_k"] == temperature
@@ -159,12 +158,7 @@ def learning_figure(rounds: Sequence[dict[str, Any]], held_out: Sequence[dict[st
     above.axhline(rounds[0]["runs"][0]["asked_ps"], color=INK, linestyle="--", linewidth=1.0, label="asked for")
     above.set(ylabel="dynamics lasted\n(ps)", yscale="log")
     above.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), columnspacing=0.8, handletextpad=0.3)
-    ratios = [min(record["largest_ratio"], 1e3) for record in rounds]
-    middle.plot([record["round"] for record in rounds], ratios, "o-", color=PALETTE[0])
-    middle.axhline(1.0, color=INK, linestyle="--", linewidth=1.0)
-    middle.set(ylabel="largest grade\n(its limit = 1)", yscale="log")
     plain_log_labels(above)
-    plain_log_labels(middle)
     curves: dict[str, Sequence[dict[str, Any] | None]] = {
         "chosen frames, before training on them": [record["chosen"] for record in rounds],
         "drawn frames of the round": [record["drawn"] for record in rounds],

@@ -8,12 +8,11 @@ numbers.
 
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -31,43 +30,40 @@ MOST_FORCES = 10_000
 _REPORTED_PACKAGES = ("numpy", "scipy", "qiskit", "qiskit-aer", "qiskit-ibm-runtime", "ase", "numba")
 
 
-@dataclass(frozen=True, eq=False)
-class Record:
-    """The content of ``record.json``."""
+def write_record(
+    directory: Path, comparisons: Mapping[str, Comparison], *, losses: Sequence[Sequence[float]] = ()
+) -> None:
+    """Write ``record.json``.
 
-    comparisons: Mapping[str, Comparison] = field(default_factory=dict)  # by set; forces perhaps of some atoms only
-    losses: tuple[tuple[float, ...], ...] = ()  # along each start of the optimiser
-    environment: Mapping[str, str] = field(default_factory=dict)  # versions by package
+    Args:
+        comparisons: By set.
+        losses: Along each start of the optimiser.
+    """
+    content = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "environment": environment(),
+        "losses": [[float(f"{loss:.7g}") for loss in one] for one in losses],
+        "sets": {name: _comparison_to_dict(comparison) for name, comparison in comparisons.items()},
+    }
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    (directory / RECORD).write_text(text + "\n", encoding="utf-8")
 
-    def write(self, directory: Path) -> None:
-        """Write ``record.json``."""
-        content = {
-            "format": FORMAT,
-            "version": FORMAT_VERSION,
-            "environment": dict(self.environment),
-            "losses": [[float(f"{loss:.7g}") for loss in losses] for losses in self.losses],
-            "sets": {name: _comparison_to_dict(comparison) for name, comparison in self.comparisons.items()},
-        }
-        text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-        (directory / RECORD).write_text(text + "\n", encoding="utf-8")
 
-    @classmethod
-    def read(cls, directory: Path) -> Self | None:
-        """Read ``record.json``; None if there is none."""
-        path = directory / RECORD
-        if not path.is_file():
-            return None
-        with reading(path, remedy="Delete it to do without its figures."):
-            data = read_json(path)
-            if data["format"] != FORMAT:
-                raise DataError(f"{path}: not a record of a run (format {data['format']!r}). Delete it to do without.")
-            if data["version"] > FORMAT_VERSION:
-                raise DataError(f"{path}: version {data['version']}, this qiskit_qff reads {FORMAT_VERSION}; upgrade.")
-            return cls(
-                comparisons={name: _comparison_from_dict(entry) for name, entry in data["sets"].items()},
-                losses=tuple(tuple(map(float, losses)) for losses in data["losses"]),
-                environment={str(name): str(value) for name, value in data["environment"].items()},
-            )
+def read_record(directory: Path) -> tuple[dict[str, Comparison], list[list[float]], dict[str, str]]:
+    """Comparisons by set, losses of each start and versions by package; all empty where there is no ``record.json``."""
+    path = directory / RECORD
+    if not path.is_file():
+        return {}, [], {}
+    with reading(path, remedy="Delete it to do without its figures."):
+        data = read_json(path)
+        if data["format"] != FORMAT:
+            raise DataError(f"{path}: not a record of a run (format {data['format']!r}). Delete it to do without.")
+        if data["version"] > FORMAT_VERSION:
+            raise DataError(f"{path}: version {data['version']}, this qiskit_qff reads {FORMAT_VERSION}; upgrade.")
+        losses = [list(map(float, one)) for one in data["losses"]]
+        comparisons = {name: _comparison_from_dict(entry) for name, entry in data["sets"].items()}
+        return comparisons, losses, {str(name): str(value) for name, value in data["environment"].items()}
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """A training run on the page: verdict, errors, training, uncertainty, ledger, circuits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from qiskit_qff.model.uncertainty import LIMIT
 from qiskit_qff.report.circuits import channels_in_words, circuit_costs, draw
 from qiskit_qff.report.figures import Points, lines, parity, parity_energy, parity_forces
 from qiskit_qff.report.page import Panel, Part, Section
-from qiskit_qff.report.record import CONFIG, METRICS, MODEL, Record, reading
+from qiskit_qff.report.record import CONFIG, METRICS, MODEL, read_record, reading
 
 # Force errors as a share of the forces' own size (RMSE over RMS). These are rules of thumb for a page, not limits of
 # the method: each step up loses what depends on finer differences of forces.
@@ -33,7 +33,7 @@ def training_part(directory: Path) -> Part | None:
     """Everything that a training run says; None if ``qff train`` did not write this directory."""
     if not all((directory / name).is_file() for name in (MODEL, METRICS, CONFIG)):
         return None
-    field, record = ForceField.load(directory / MODEL), Record.read(directory)
+    field, (comparisons, curves, versions) = ForceField.load(directory / MODEL), read_record(directory)
     with reading(directory / CONFIG, remedy="Train again."):
         # As it stands: runs of older versions have settings that this one does not know.
         config = read_yaml(directory / CONFIG)
@@ -50,9 +50,8 @@ def training_part(directory: Path) -> Part | None:
         n_train, n_test = len(told["train_frames"]), len(told["test_frames"])
         backend = [_backend_section(told["estimator"], losses["bound"])] if told.get("estimator") else []
     lead = [f"Trained on {n_train} frames, {n_test} held out (split: {split}); data: {config['data']['path']}."]
-    if record is None:
+    if not comparisons:
         lead.append("No parity plots and curves: the run kept no record.json. Train again.")
-    record = record or Record()
     settings = yaml.safe_dump(config, sort_keys=False, allow_unicode=True).rstrip()
     costs = circuit_costs(field)
     drawings = {f"U on {spec.n_qubits} qubits": draw(build_program(spec).circuit) for spec, *_ in costs}
@@ -64,15 +63,13 @@ def training_part(directory: Path) -> Part | None:
         verdict=verdict(metrics["test"], stresses=stresses) if "test" in metrics else None,
         tiles=tiles,
         sections=(
-            errors_section(record.comparisons, metrics, linear),
-            _training_section(losses, record),
+            errors_section(comparisons, metrics, linear),
+            _training_section(losses, curves),
             uncertainty,
             *backend,
             Section("Parameter ledger", "ledger.html", ledger),
             Section("Circuits", "circuits.html", {"costs": costs, "drawings": drawings}),
-            Section(
-                "Environment", "environment.html", {"versions": record.environment, "seed": seed, "settings": settings}
-            ),
+            Section("Environment", "environment.html", {"versions": versions, "seed": seed, "settings": settings}),
         ),
     )
 
@@ -143,11 +140,11 @@ def _tiles(
     )
 
 
-def _training_section(losses: Mapping[str, float], record: Record) -> Section:
+def _training_section(losses: Mapping[str, float], starts: Sequence[Sequence[float]]) -> Section:
     """How the loss fell, and how far the bound is."""
     panels = []
-    if record.losses:
-        curves = {f"start {number + 1}": np.array(values) for number, values in enumerate(record.losses)}
+    if starts:
+        curves = {f"start {number + 1}": np.array(values) for number, values in enumerate(starts)}
         level = (losses["bound"], "bound (any M)")
         figure = lines(None, curves, x_label="iteration", y_label="loss", level=level, log=True)
         caption = "Loss along each start of the optimiser; dashed: no circuit can be better with these channels."

@@ -11,9 +11,6 @@ References:
 
 from __future__ import annotations
 
-import ctypes
-from typing import Any
-
 import numpy as np
 from ase.calculators.lammps import Prism
 
@@ -60,14 +57,8 @@ class BispectrumRows:
         self._lammps = start_lammps(["-log", "none", "-screen", "none"])
         if not self._lammps.has_style("compute", "snap"):
             raise MissingDependencyError(f"this LAMMPS has no package ML-SNAP (compute snap): {INSTALL}")
-        self._components = n_components(twojmax)
         numbers = " ".join(f"{number:.10g}" for number in (*radii, *neighbor_weights))
         self._compute = f"compute rows all snap 1.0 {RFAC0} {twojmax} {numbers}"
-
-    @property
-    def n_columns(self) -> int:
-        """Components of all species together."""
-        return self._components * len(self._species)
 
     def __call__(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
         """Component sums, shape ``(C,)``, and, end to end, minus their gradient in 1/Å and their derivative by strain.
@@ -89,10 +80,6 @@ class BispectrumRows:
         strained = -np.einsum("abc,ad,be->dec", table[1 + size :, :-1][TENSOR], back, back)
         return table[0, :-1].copy(), np.concatenate([forces, strained[STRAIN_ROWS, STRAIN_COLUMNS]])
 
-    def close(self) -> None:
-        """End LAMMPS."""
-        self._lammps.close()
-
     def _set_up(self, prism: Prism, frame: Frame, kinds: IntArray) -> None:
         """Build the frame inside LAMMPS and compute."""
         command = self._lammps.command
@@ -109,7 +96,11 @@ class BispectrumRows:
         ):
             command(line)
         positions = prism.vector_to_lammps(frame.positions, wrap=True)
-        _create_atoms(self._lammps, kinds + 1, positions)
+        count = frame.n_atoms
+        places = positions.ravel().tolist()
+        made = self._lammps.create_atoms(count, list(range(1, count + 1)), (kinds + 1).tolist(), places)
+        if made != count:
+            raise DataError(f"LAMMPS took {made} of {count} atoms; is the cell degenerate?")
         for line in (
             "mass * 1.0",
             f"pair_style zero {self._r_cut:.10g} nocoeff",
@@ -120,16 +111,3 @@ class BispectrumRows:
             "run 0 post no",
         ):
             command(line)
-
-
-def _create_atoms(lammps: Any, types: IntArray, positions: FloatArray) -> None:
-    """Give LAMMPS atoms that are numbered from 1 in their order."""
-    count = len(types)
-    made = lammps.create_atoms(
-        count,
-        (ctypes.c_int * count)(*range(1, count + 1)),
-        (ctypes.c_int * count)(*types.tolist()),
-        (ctypes.c_double * (3 * count))(*positions.ravel().tolist()),
-    )
-    if made != count:
-        raise DataError(f"LAMMPS took {made} of {count} atoms; is the cell degenerate?")

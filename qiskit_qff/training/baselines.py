@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from contextlib import closing
-from typing import Protocol
 
 import numpy as np
 from ase.data import covalent_radii
@@ -30,6 +28,9 @@ MOST_DEGREE = 8
 """Largest 2J of SNAP that is tried."""
 TRIAL_FRAMES = 10
 """Frames that cutoffs and neighbour weights of SNAP are chosen by."""
+Rows = Callable[[Frame], tuple[FloatArray, FloatArray]]
+"""Bispectrum components of a frame: sums over atoms, shape ``(C,)``, and end to end minus their gradient and their
+derivative by strain, shape ``(3 n + 6, C)``, the last six rows as xx, yy, zz, yz, xz, xy."""
 RCOND = 1e-8
 """Relative size of singular values that count as zero: bispectrum components are nearly dependent."""
 
@@ -44,28 +45,10 @@ def linear_baseline(frames: Sequence[Frame], config: ResolvedConfig, progress: P
     return prepared.linear_model(field), count
 
 
-class BispectrumRows(Protocol):
-    """Bispectrum components of frames, which some program computes."""
-
-    @property
-    def n_columns(self) -> int:
-        """Components of all species together."""
-
-    def __call__(self, frame: Frame) -> tuple[FloatArray, FloatArray]:
-        """Sums over atoms, and end to end minus their gradient and their derivative by strain.
-
-        Returns:
-            Shapes ``(C,)`` and ``(3 n + 6, C)``, the last six rows as xx, yy, zz, yz, xz, xy.
-        """
-
-    def close(self) -> None:
-        """End the program."""
-
-
 class Snap:
     """A linear model on bispectrum components."""
 
-    def __init__(self, frames: Sequence[Frame], rows: BispectrumRows, weights: LossWeights, progress: Progress) -> None:
+    def __init__(self, frames: Sequence[Frame], rows: Rows, weights: LossWeights, progress: Progress) -> None:
         """Fit coefficients and reference energies by weighted least squares."""
         self._rows, self._species = rows, species_of(frames)
         blocks, labels = [], []
@@ -82,7 +65,7 @@ class Snap:
         sizes = np.maximum(np.linalg.norm(design, axis=0), 1e-300)
         solution = np.linalg.lstsq(design / sizes, label, rcond=RCOND)[0] / sizes
         self.loss = float(np.sum((design @ solution - label) ** 2)) / len(frames)
-        self._coefficients, self._references = np.split(solution, [rows.n_columns])
+        self._coefficients, self._references = np.split(solution, [-len(self._species)])
 
     def predict(self, frame: Frame) -> Prediction:
         """Evaluate one structure; its energy comes as one number."""
@@ -96,7 +79,7 @@ class Snap:
 def snap_baseline(
     frames: Sequence[Frame],
     config: ResolvedConfig,
-    bispectrum: Callable[..., BispectrumRows],
+    bispectrum: Callable[..., Rows],
     n_components: Callable[[int], int],
     progress: Progress,
 ) -> tuple[Snap, int, str]:
@@ -120,8 +103,7 @@ def snap_baseline(
     some = [frames[k] for k in places]
 
     def trial_loss(pattern: dict[str, tuple[float, ...]]) -> float:
-        with closing(bispectrum(species, twojmax=degree, **pattern)) as rows:
-            return Snap(some, rows, weights, lambda *_: None).loss
+        return Snap(some, bispectrum(species, twojmax=degree, **pattern), weights, lambda *_: None).loss
 
     best = min(_snap_patterns(species, config.descriptor.r_cut), key=trial_loss)
     rows = bispectrum(species, twojmax=degree, **best)

@@ -19,7 +19,7 @@ from qiskit_qff.simulation.recording import read_checkpoint, read_log
 from qiskit_qff.simulation.trajectory import read_trajectory
 from qiskit_qff.structures.reading import read_frames
 
-KILLS = {"train": 1, "train --backend aer": 1, "md": 2, "label": 1, "calibrate": 2, "learn": 1}
+KILLS = {"train": 1, "train --backend aer": 1, "md": 2, "label": 1, "calibrate": 1, "learn": 1}
 READERS = {
     "run/model.json": ForceField.load,
     "config.yaml": load_config,

@@ -36,8 +36,8 @@ output.finish({{"a": 1}})
 """
 
 
-def on_a_terminal(script: str, *, both: bool) -> tuple[str, str]:
-    """Run a script with stderr, or both streams, on a pseudo-terminal; gives stdout's pipe and the terminal."""
+def on_a_terminal(script: str) -> tuple[str, str]:
+    """Run a script with stderr on a pseudo-terminal; gives stdout's pipe and the terminal."""
     ours, theirs = pty.openpty()
     shown = bytearray()
 
@@ -52,11 +52,11 @@ def on_a_terminal(script: str, *, both: bool) -> tuple[str, str]:
     listener = threading.Thread(target=listen)
     environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "120"}
     with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=theirs if both else subprocess.PIPE, stderr=theirs, env=environment
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=theirs, env=environment
     ) as process:
         os.close(theirs)
         listener.start()
-        written = b"" if process.stdout is None else process.stdout.read()
+        written = process.stdout.read()
         assert process.wait() == 0
     listener.join()
     os.close(ours)
@@ -65,7 +65,7 @@ def on_a_terminal(script: str, *, both: bool) -> tuple[str, str]:
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_terminal_gets_a_bar_and_stdout_stays_clean(as_json) -> None:
-    written, shown = on_a_terminal(WORK.format(as_json=as_json), both=False)
+    written, shown = on_a_terminal(WORK.format(as_json=as_json))
     assert written == ('{"a": 1}\n' if as_json else "a result\n")
     assert re.search(r"working: stage .*?\(\d of 20\) .*?0:00:0\d", shown)
     assert "a note" in shown

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ase.calculators.emt import EMT
 from ase.io import read, write
 
 from qiskit_qff.cli.main import run
@@ -131,18 +130,6 @@ def test_errors_on_frames_that_were_trained_on_are_told_apart(trained, metrics, 
     assert "trained on all 9 frames" in qff("evaluate", model, tmp_path / "seen.extxyz", "--held-out", code=2)[1]
 
 
-def test_a_large_gap_between_the_errors_is_remarked_on(trained, tmp_path, qff) -> None:
-    """Held-out cells that are squeezed far beyond those of training."""
-    frames = read(trained / "data.extxyz", ":9")
-    for atoms in frames[-2:]:
-        atoms.calc = EMT()
-        atoms.set_cell(0.9 * atoms.cell, scale_atoms=True)
-        atoms.get_forces()
-    write(tmp_path / "data.extxyz", frames)
-    options = ["--split", "block", "--r-cut", 4, "--out", tmp_path / "run"]
-    assert "times that of training frames" in qff("train", tmp_path / "data.extxyz", *options)[1]
-
-
 def test_failed_training_leaves_nothing(trained, tmp_path, monkeypatch, qff) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -150,13 +137,3 @@ def test_failed_training_leaves_nothing(trained, tmp_path, monkeypatch, qff) -> 
     monkeypatch.setattr(page, "write_page", full)
     qff("train", trained / "config.yaml", "--out", tmp_path / "a" / "b", code=2)
     assert list(Path(tmp_path).iterdir()) == []
-
-
-def test_dynamical_decoupling_reaches_the_device(trained, tmp_path, qff) -> None:
-    write(tmp_path / "one.extxyz", read(trained / "data.extxyz", ":1"))
-    arguments = ["evaluate", trained / "run", tmp_path / "one.extxyz", "--backend", "fake_torino", "--shots", 200]
-    found = [qff(*arguments, *extra)[0] for extra in ([], ["--dynamical-decoupling"], ["--dynamical-decoupling"])]
-    assert [result["dynamical_decoupling"] for result in found] == [False, True, True]
-    # The same seed: other circuits ran with decoupling, and the same ones twice.
-    forces = [result[FORCE_MAE] for result in found]
-    assert forces[0] != forces[1] == forces[2]

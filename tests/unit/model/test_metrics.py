@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from qiskit_qff.model.evaluation import Prediction
 from qiskit_qff.model.metrics import compare, measure
 from qiskit_qff.structures.frame import Frame
 
@@ -21,11 +22,16 @@ def water(energy: float | None, forces: np.ndarray | None) -> Frame:
     )
 
 
+def predicted(energy: float, forces: np.ndarray | None = None, virial: np.ndarray | None = None) -> Prediction:
+    nothing = np.zeros((3, 3))
+    return Prediction(np.array([energy]), nothing if forces is None else forces, nothing if virial is None else virial)
+
+
 def test_errors_by_hand() -> None:
     frames = [water(-3.0, np.zeros((3, 3))), water(-6.0, np.zeros((3, 3)))]
     forces = np.zeros((3, 3))
     forces[0, 0] = 0.3
-    metrics = measure(compare(frames, energies=[-2.97, -6.06], forces=[forces, np.zeros((3, 3))]))
+    metrics = measure(compare(frames, [predicted(-2.97, forces), predicted(-6.06)]))
     assert metrics.n_frames == 2
     assert metrics.n_atoms == 6
     assert metrics.energy_mae_mev_per_atom == pytest.approx(15.0)
@@ -45,8 +51,9 @@ def test_shift_removes_one_constant_per_composition() -> None:
         energy=-1.0,
     )
     frames = [water(-3.0, None), water(-6.0, None), other]
-    plain = measure(compare(frames, energies=[0.0, -2.7, 5.0], forces=[np.zeros((3, 3))] * 3))
-    shifted = compare(frames, energies=[0.0, -2.7, 5.0], forces=[np.zeros((3, 3))] * 3, shift_energy=True)
+    found = [predicted(energy) for energy in (0.0, -2.7, 5.0)]
+    plain = measure(compare(frames, found))
+    shifted = compare(frames, found, shift_energy=True)
     assert plain.energy_mae_mev_per_atom > 1000
     assert shifted.energy_errors == pytest.approx([-50.0, 50.0, 0.0])
 
@@ -54,10 +61,10 @@ def test_shift_removes_one_constant_per_composition() -> None:
 def test_stress_errors_by_hand() -> None:
     label = np.diag([0.01, 0.02, 0.03])
     frame = Frame(np.array([1]), np.zeros((1, 3)), np.eye(3) * 4.0, np.ones(3, dtype=bool), energy=-1.0, stress=label)
-    predicted = label + np.array([[0, 0.003, 0], [0.003, 0, 0], [0, 0, -0.006]])
-    values = {"energies": [-1.0, -3.0], "forces": [np.zeros((1, 3)), np.zeros((3, 3))]}
-    metrics = measure(compare([frame, water(-3.0, None)], stresses=[predicted, None], **values))
+    found = label + np.array([[0, 0.003, 0], [0.003, 0, 0], [0, 0, -0.006]])
+    water_frame, energy = water(-3.0, None), predicted(-3.0)
+    metrics = measure(compare([frame, water_frame], [predicted(-1.0, virial=64.0 * found), energy]))
     assert metrics.stress_mae_mev_per_ang3 == pytest.approx(9 / 6)
     assert metrics.stress_rmse_mev_per_ang3 == pytest.approx(math.sqrt(45 / 6))
-    without = measure(compare([frame, water(-3.0, None)], **values))
+    without = measure(compare([water_frame], [energy]))
     assert not [key for key in without.to_dict() if key.startswith("stress")]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qiskit_qff.model.metrics import Comparison
-from qiskit_qff.report.record import MOST_FORCES, Record, environment
+from qiskit_qff.report.record import MOST_FORCES, environment, read_record, write_record
 
 
 def comparison(n_atoms: int) -> Comparison:
@@ -25,18 +25,13 @@ def comparison(n_atoms: int) -> Comparison:
 
 
 def test_read_back(tmp_path) -> None:
-    record = Record(
-        comparisons={"train": comparison(7), "test": comparison(9)},
-        losses=((3.0, 2.0), (4.0, 1.5, 1.25)),
-        environment=environment(),
-    )
-    record.write(tmp_path)
-    again = Record.read(tmp_path)
-    assert again.losses == record.losses
-    assert again.environment == record.environment
-    assert list(again.comparisons) == ["train", "test"]
-    for name, one in record.comparisons.items():
-        other = again.comparisons[name]
+    sets, losses = {"train": comparison(7), "test": comparison(9)}, [[3.0, 2.0], [4.0, 1.5, 1.25]]
+    write_record(tmp_path, sets, losses=losses)
+    again, *others = read_record(tmp_path)
+    assert others == [losses, environment()]
+    assert list(again) == ["train", "test"]
+    for name, one in sets.items():
+        other = again[name]
         np.testing.assert_allclose(other.energies, one.energies, atol=1e-7)
         assert other.compositions == one.compositions
         np.testing.assert_allclose(other.predicted_forces, one.predicted_forces, atol=6e-5)
@@ -47,8 +42,8 @@ def test_read_back(tmp_path) -> None:
 
 def test_large_sets_keep_some_atoms(tmp_path) -> None:
     large = comparison(3 * MOST_FORCES)
-    Record(comparisons={"test": large}).write(tmp_path)
-    kept = Record.read(tmp_path).comparisons["test"]
+    write_record(tmp_path, {"test": large})
+    kept = read_record(tmp_path)[0]["test"]
     assert len(kept.forces) == len(kept.species) == MOST_FORCES
     assert kept.n_atoms == 3 * MOST_FORCES
     assert (tmp_path / "record.json").stat().st_size < 700_000

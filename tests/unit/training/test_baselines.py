@@ -23,7 +23,6 @@ class Channels:
     """Rows of channels in the place of bispectrum components."""
 
     def __init__(self, maps) -> None:
-        self.n_columns = sum(own.channels.n_channels for own in maps.values())
         self.tables = make_tables({number: own.channels for number, own in maps.items()}, 4.0)
 
     def __call__(self, frame):
