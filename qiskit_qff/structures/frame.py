@@ -267,25 +267,6 @@ class Frame:
             **labels,
         )
 
-    @classmethod
-    def from_pymatgen(cls, structure: Any, *, source: str = "", index: int = 0) -> Self:
-        """Frame from a pymatgen Structure or Molecule.
-
-        Labels are looked for in ``structure.properties`` (energy, stress in eV/Å³) and in
-        ``structure.site_properties`` (forces); use :func:`dataclasses.replace` to add others.
-
-        Raises:
-            DataError: on partial occupancies, or labels of impossible shapes.
-        """
-        from pymatgen.io.ase import AseAtomsAdaptor
-
-        if not structure.is_ordered:
-            raise DataError(
-                f"{source or 'structure'}, frame {index}: sites are partially occupied. Order the structure first "
-                "(pymatgen's OrderDisorderedStructureTransformation)."
-            )
-        return cls.from_atoms(AseAtomsAdaptor.get_atoms(structure, msonable=False), source=source, index=index)
-
     def to_atoms(self) -> Atoms:
         """ASE Atoms; labels sit in a SinglePointCalculator, tags in ``info``."""
         from ase import Atoms

@@ -1,4 +1,4 @@
-"""Reading structures with their labels, from files of any common format and from ASE and pymatgen objects.
+"""Reading structures with their labels, from files of any common format and from ASE objects.
 
 ASE reads the files: extended XYZ (``.xyz``, ``.extxyz``, also compressed as ``.xz``, ``.gz``, ``.bz2``), VASP
 (``vasprun*.xml``, all ionic steps), its own ``.traj`` and ``.db``, and every other format that it recognises. Energies
@@ -35,7 +35,6 @@ from qiskit_qff.structures.frame import Frame
 
 if TYPE_CHECKING:
     from ase import Atoms
-    from pymatgen.core.structure import Molecule, Structure
 
 DEFAULT: Final = "limof5"
 """The set that ``shipped`` stands for."""
@@ -72,7 +71,7 @@ def read_shipped(name: str = DEFAULT) -> list[Frame]:
     return read_frames(shipped_path(name))
 
 
-Source: TypeAlias = "str | os.PathLike[str] | Frame | Atoms | Structure | Molecule"
+Source: TypeAlias = "str | os.PathLike[str] | Frame | Atoms"
 
 _COMPRESSED: dict[str, Callable[..., IO[str]]] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
 _DAMAGE = (
@@ -83,13 +82,11 @@ _DAMAGE = (
 
 
 def read_frames(source: "Source | Iterable[Source]", *, strict: bool = True) -> list[Frame]:
-    """All frames of a file or shipped set, of several, or of ASE and pymatgen objects, in their order.
+    """All frames of a file or shipped set, of several, or of ASE objects, in their order.
 
     Args:
-        source: a path, the name of a shipped set, a ``Frame``, ``ase.Atoms``, pymatgen ``Structure`` or ``Molecule``,
-            or several.
-        strict: refuse numbers that are not finite and periodic cells without volume. Validation switches
-            this off, to list every such place instead of the first.
+        source: a path, the name of a shipped set, a ``Frame``, ``ase.Atoms``, or several.
+        strict: refuse numbers that are not finite and periodic cells without volume.
 
     Raises:
         DataError: if a file is absent, empty or damaged; names file, frame, atom and remedy.
@@ -99,8 +96,8 @@ def read_frames(source: "Source | Iterable[Source]", *, strict: bool = True) -> 
 
 def iter_frames(source: "Source | Iterable[Source]", *, strict: bool = True) -> Iterator[Frame]:
     """The same as :func:`read_frames`, one frame after the other, so that no more than one is held in memory."""
-    # NOTE: Atoms and Structure are iterables themselves, of atoms and of sites.
-    one = isinstance(source, (str, os.PathLike, Frame)) or _is_atoms(source) or _is_pymatgen(source)
+    # NOTE: Atoms are an iterable themselves, of atoms.
+    one = isinstance(source, (str, os.PathLike, Frame)) or _is_atoms(source)
     items: Iterable[Any] = source if isinstance(source, Iterable) and not one else [source]
     for position, item in enumerate(items):
         empty = True
@@ -137,11 +134,6 @@ def _is_atoms(item: Any) -> bool:
     return hasattr(item, "get_chemical_symbols")
 
 
-def _is_pymatgen(item: Any) -> bool:
-    """Whether this is a pymatgen Structure or Molecule, told without importing pymatgen."""
-    return hasattr(item, "sites") and hasattr(item, "cart_coords")
-
-
 def _frames_of(item: Any, position: int) -> Iterator[Frame]:
     """Frames of one source."""
     if isinstance(item, (str, os.PathLike)):
@@ -154,12 +146,10 @@ def _frames_of(item: Any, position: int) -> Iterator[Frame]:
         yield item
     elif _is_atoms(item):
         yield Frame.from_atoms(item, index=position)
-    elif _is_pymatgen(item):
-        yield Frame.from_pymatgen(item, index=position)
     else:
         raise DataError(
             f"item {position}: {type(item).__name__} is no structure. "
-            "Pass paths, Frame, ase.Atoms, or pymatgen Structure or Molecule objects."
+            "Pass paths, Frame or ase.Atoms; pymatgen's AseAtomsAdaptor.get_atoms converts its structures."
         )
 
 

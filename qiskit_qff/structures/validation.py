@@ -142,12 +142,6 @@ def _check_labels(frame: Frame) -> Iterator[Defect]:
         yield Defect("error", "missing-energy", frame.where, None, f"no energy {remedy}")
     if frame.forces is None:
         yield Defect("error", "missing-forces", frame.where, None, f"no forces {remedy}")
-    elif frame.n_atoms > 1 and not frame.forces.any():
-        message = (
-            "all forces are exactly zero, as where they were not calculated. Remove the forces or label the frame "
-            "again, unless symmetry demands it."
-        )
-        yield Defect("warning", "zero-forces", frame.where, None, message)
 
 
 def _check_forces(frames: Sequence[Frame]) -> Iterator[Defect]:

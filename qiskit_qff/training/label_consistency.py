@@ -6,7 +6,7 @@ energy per element, a function of the volume, which forces don't show, and a fac
 .. math:: E_k = \sum_s n_{ks} e_s + e(V_k) + f\,\hat E_k + \varepsilon_k,
 
 and f is 1 if energies are in eV, forces in eV/Å and forces minus the gradient. Negated forces make it -1, energies in
-Hartree 1/27.2, forces in Hartree/bohr 51.4. The stress of the same model tests unit and sign of stress labels.
+Hartree 1/27.2, forces in Hartree/bohr 51.4.
 
 The model is crude, so f of good data is 0.7 to 1.2 (twelve data sets of crystals, melts and frameworks, 20 frames and
 more). Therefore only a negative factor, or one below :data:`SMALLEST` or above :data:`LARGEST`, is held against the
@@ -26,7 +26,6 @@ from ase import units
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.compression.normal_equations import NormalEquations
 from qiskit_qff.descriptors.channels import make_tables
-from qiskit_qff.descriptors.design_rows import STRAIN_COLUMNS, STRAIN_ROWS
 from qiskit_qff.descriptors.pool import PoolSettings, build_channels
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.frame import Frame, species_of
@@ -61,7 +60,6 @@ _CAUSES = {
     "energies in kJ/mol and forces in kJ/mol/nm": 0.1,
 }
 """Likely causes of a wrong factor, and the factor they make."""
-_STRESS_CAUSES = {"stresses in GPa": 1 / units.GPa, "stresses in kbar": 10 / units.GPa}
 
 
 @dataclass(frozen=True)
@@ -74,24 +72,19 @@ class LabelConsistency:
     """Frames that were looked at."""
     energy_factor: float | None = None
     """Energies over those that the forces predict; None if not determined."""
-    stress_factor: float | None = None
-    """Stresses over those that the forces predict; None if not determined."""
     problem: str = ""
     """What is wrong with energies and forces; empty if nothing was found."""
-    stress_problem: str = ""
-    """What is wrong with the stresses; empty if nothing was found."""
     unchecked: str = ""
     """Why nothing could be concluded about energies and forces; empty where something was."""
 
 
-def check_label_consistency(frames: Sequence[Frame], *, stresses: bool = False) -> list[LabelConsistency]:
+def check_label_consistency(frames: Sequence[Frame]) -> list[LabelConsistency]:
     """Refuse frames whose forces have the wrong sign, or whose energies and forces are in units that don't match.
 
     Takes 1 to 4 s a file of 100-atom frames, whatever their number. Where the data can't tell, nothing happens.
 
     Args:
         frames: Frames fit for training, with energies and forces.
-        stresses: Whether stress labels are to be used, so that they have to match too.
 
     Returns:
         What was found, per file.
@@ -101,9 +94,8 @@ def check_label_consistency(frames: Sequence[Frame], *, stresses: bool = False) 
     """
     found = label_consistency(frames)
     for one in found:
-        problem = one.problem or (one.stress_problem if stresses else "")
-        if problem:
-            raise DataError(f"{one.source}: {problem} 'qff validate' says more.")
+        if one.problem:
+            raise DataError(f"{one.source}: {one.problem} 'qff validate' says more.")
     return found
 
 
@@ -125,11 +117,11 @@ def _sample(frames: Sequence[Frame]) -> list[Frame]:
 
 
 def _compare(source: str, frames: list[Frame]) -> LabelConsistency:
-    """Fit the forces of some frames, and compare energies and stresses with what the fit predicts."""
+    """Fit the forces of some frames, and compare energies with what the fit predicts."""
     species, found = species_of(frames), partial(LabelConsistency, source, len(frames))
     if len(frames) - composition_directions(compositions(frames, species)).shape[1] - 1 < FEWEST:
         return found(unchecked=f"{len(frames)} frames are too few")
-    energies, virials, explained = _predict_by_forces(frames, species)
+    energies, explained = _predict_by_forces(frames, species)
     if explained < EXPLAINED:
         return found(unchecked=f"a simple model explains only {100 * max(explained, 0.0):.0f} % of the forces")
     energy = _energy_factor(frames, species, energies)
@@ -138,18 +130,12 @@ def _compare(source: str, frames: list[Frame]) -> LabelConsistency:
     factor, is_wrong = energy
     if is_wrong:
         causes = _CAUSES | {"energies per atom": 1.0 / float(np.mean([frame.n_atoms for frame in frames]))}
-        negative = "forces of the wrong sign (gradients instead of forces)"
-        return found(factor, problem=f"energies differ by {_words(factor, causes, negative)}")
-    stress = _stress_factor(frames, virials)
-    if stress is None or not stress[1]:
-        return found(factor, stress and stress[0])
-    causes = _STRESS_CAUSES | {"virials instead of stresses": float(np.median([frame.volume for frame in frames]))}
-    negative = "the sign opposite to ASE's (pressure positive instead of stress)"
-    return found(factor, stress[0], stress_problem=f"stresses are {_words(stress[0], causes, negative)}")
+        return found(factor, problem=_words(factor, causes))
+    return found(factor)
 
 
-def _predict_by_forces(frames: Sequence[Frame], species: tuple[int, ...]) -> tuple[FloatArray, list[FloatArray], float]:
-    """Energies and virials by a linear model of the forces, and the part of their variance that it explains."""
+def _predict_by_forces(frames: Sequence[Frame], species: tuple[int, ...]) -> tuple[FloatArray, float]:
+    """Energies by a linear model of the forces, and the part of their variance that it explains."""
     settings = PoolSettings(
         n_narrow=0, n_broad=5, powers=(1.0, 4.0, 9.0), n_radial=2 if len(species) < 6 else 1, l_max=2, bonds=False,
         radial_pairs="same",
@@ -165,11 +151,11 @@ def _predict_by_forces(frames: Sequence[Frame], species: tuple[int, ...]) -> tup
     n_channels = int(tables.channel_start[-1])
     n_forces = 3 * sum(frame.n_atoms for frame in frames)
     if n_forces < 2 * n_channels or not n_channels:
-        return np.zeros(len(frames)), [], 0.0
+        return np.zeros(len(frames)), 0.0
     weights, equations, rows = LossWeights(), NormalEquations.empty(n_channels), []
     for frame in frames:
         energy, others = channel_rows(tables, frame)
-        rows.append((energy, others[3 * frame.n_atoms :].copy()))
+        rows.append(energy)
         equations.add(others[: 3 * frame.n_atoms], weights.force_labels(frame), np.ones(3 * frame.n_atoms))
     gram = equations.symmetric()
     gram[np.diag_indices_from(gram)] *= 1.0 + RIDGE
@@ -177,8 +163,7 @@ def _predict_by_forces(frames: Sequence[Frame], species: tuple[int, ...]) -> tup
     gram[np.diag_indices_from(gram)] /= 1.0 + RIDGE
     left = equations.loss(coefficients) / max(equations.constant, 1e-300)
     explained = 1.0 - left * n_forces / (n_forces - n_channels)
-    energies = np.array([float(energy @ coefficients) for energy, _ in rows])
-    return energies, [virial @ coefficients for _, virial in rows], explained
+    return np.array([float(energy @ coefficients) for energy in rows]), explained
 
 
 def _energy_factor(
@@ -195,32 +180,17 @@ def _energy_factor(
         beside = np.column_stack([beside, offsets / spread, (offsets / spread) ** 2])
     energies = np.array([frame.energy for frame in frames], dtype=np.float64)
     values = np.column_stack([predicted, energies]) / size[:, None]
-    left = np.abs(_without(beside, values))
+    left = _without(beside, values)
+    left = np.abs(left - np.median(left, axis=0))
     kept = (left <= 5.0 * 1.4826 * np.median(left, axis=0)).all(axis=1)
     x, y = _without(beside[kept], values[kept]).T
     return _regress(x, y, int(np.linalg.matrix_rank(beside[kept])))
 
 
-def _stress_factor(frames: Sequence[Frame], virials: Sequence[FloatArray]) -> tuple[float, bool] | None:
-    """Regress stress components, less the pressure and less their mean over the frames, on predicted ones."""
-    order = (STRAIN_ROWS, STRAIN_COLUMNS)
-    known = [
-        (virial / frame.volume, frame.stress[order])
-        for frame, virial in zip(frames, virials, strict=True)
-        if frame.stress is not None and frame.pbc.all() and frame.stress.any()
-    ]
-    if len(known) < FEWEST:
-        return None
-    pairs = np.array(known)
-    pairs[..., :3] -= pairs[..., :3].mean(axis=-1, keepdims=True)
-    x, y = (pairs - pairs.mean(axis=0)).transpose(1, 0, 2).reshape(2, -1)
-    return _regress(x, y, len(known) + 6)
-
-
 def _without(others: FloatArray, values: FloatArray) -> FloatArray:
-    """What is left of values, shape ``(n, 2)``, after a least-squares fit by other columns, less the median."""
+    """What is left of values, shape ``(n, 2)``, after a least-squares fit by other columns."""
     left: FloatArray = values - others @ np.linalg.lstsq(others, values, rcond=None)[0]
-    return left - np.median(left, axis=0)
+    return left
 
 
 def _regress(x: FloatArray, y: FloatArray, fitted: int) -> tuple[float, bool] | None:
@@ -240,10 +210,12 @@ def _regress(x: FloatArray, y: FloatArray, fitted: int) -> tuple[float, bool] | 
     return slope, slope < 0.0 or too_small or size - doubt > LARGEST
 
 
-def _words(factor: float, causes: dict[str, float], negative: str) -> str:
+def _words(factor: float, causes: dict[str, float]) -> str:
     """The problem in words, with the two likeliest causes."""
-    looks, size = [negative] if factor < 0.0 else [], abs(factor)
+    looks = ["forces of the wrong sign (gradients instead of forces)"] if factor < 0.0 else []
+    size = abs(factor)
     if not SMALLEST < size < LARGEST:
         near = sorted(causes, key=lambda name: abs(np.log(size / causes[name])))
         looks.append(" or ".join(near[:2]))
-    return f"{factor:.3g} times what the forces predict; this looks like {', and '.join(looks)}. Convert them."
+    found = f"energies differ by {factor:.3g} times what the forces predict; this looks like {', and '.join(looks)}."
+    return f"{found} Convert them."

@@ -1,10 +1,9 @@
-"""A frame and its ways in from ASE and pymatgen and back."""
+"""A frame and its way in from ASE and back."""
 
 import numpy as np
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
-from pymatgen.core import Lattice, Molecule, Structure
 
 from qiskit_qff.structures.frame import Frame
 
@@ -38,28 +37,3 @@ def test_forces_are_those_calculated_not_those_of_constrained_atoms():
     atoms.calc = EMT()
     atoms.get_forces()
     assert np.abs(Frame.from_atoms(atoms).forces[0]).max() > 0.01
-
-
-def test_pymatgen_structure_with_labels():
-    structure = Structure(
-        Lattice.from_parameters(4.0, 4.1, 4.2, 80, 90, 100),
-        ["Na+", "Cl-"],
-        [[0, 0, 0], [0.5, 0.5, 0.5]],
-        site_properties={"forces": [[0, 0, 1.0], [0, 0, -1.0]]},
-        properties={"energy": -3.5, "stress": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "replica": "B"},
-    )
-    frame = Frame.from_pymatgen(structure, source="x", index=2)
-    assert frame.symbols == ["Na", "Cl"]
-    assert frame.energy == -3.5
-    assert frame.forces[1, 2] == -1.0
-    np.testing.assert_array_equal(frame.stress, [[1, 6, 5], [6, 2, 4], [5, 4, 3]])
-    np.testing.assert_allclose(frame.positions, structure.cart_coords)
-    assert frame.tags == {"replica": "B"}
-    assert frame.pbc.all()
-
-
-def test_pymatgen_molecule_has_no_periods():
-    frame = Frame.from_pymatgen(Molecule(["O", "H"], [[0, 0, 0], [0, 0, 0.96]]))
-    assert not frame.pbc.any()
-    assert np.isnan(frame.volume)
-    assert frame.forces is None

@@ -45,18 +45,6 @@ def test_vasp_with_all_steps(tmp_path, salts, vasprun):
     assert_alike(read_frames(path), salts)
 
 
-def test_vasp_agrees_with_pymatgen(tmp_path, salts, vasprun):
-    from pymatgen.io.vasp import Vasprun
-
-    path = tmp_path / "vasprun.xml"
-    path.write_text(vasprun(salts))
-    run = Vasprun(path, parse_dos=False, parse_eigen=False, parse_potcar_file=False)
-    for frame, step in zip(read_frames(path), run.ionic_steps, strict=True):
-        np.testing.assert_allclose(frame.forces, step["forces"])
-        np.testing.assert_allclose(frame.stress, -np.array(step["stress"]) / 1602.176634, atol=1e-9)
-        assert frame.energy == pytest.approx(step["e_0_energy"])
-
-
 def test_trajectory(tmp_path, salts):
     path = tmp_path / "run.traj"
     write(path, [frame.to_atoms() for frame in salts])

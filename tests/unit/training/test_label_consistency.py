@@ -25,21 +25,12 @@ def labelled(count: int, *, seed: int = 1, n_gold: int = 3) -> list[Frame]:
         atoms.positions += rng.normal(0, 0.12, (8, 3))
         atoms.calc = EMT()
         atoms.get_forces()
-        atoms.get_stress()
         frames.append(Frame.from_atoms(atoms, source="emt.xyz", index=index))
     return frames
 
 
-def converted(frames, *, energy=1.0, forces=1.0, stress=1.0):
-    return [
-        replace(
-            frame,
-            energy=frame.energy * energy,
-            forces=frame.forces * forces,
-            stress=None if frame.stress is None else frame.stress * stress,
-        )
-        for frame in frames
-    ]
+def converted(frames, *, energy=1.0, forces=1.0):
+    return [replace(frame, energy=frame.energy * energy, forces=frame.forces * forces) for frame in frames]
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +39,14 @@ def alloys() -> list[Frame]:
 
 
 def test_good_labels_are_near_one(alloys) -> None:
-    (found,) = check_label_consistency(alloys, stresses=True)
+    (found,) = check_label_consistency(alloys)
     assert found.energy_factor == pytest.approx(1.0, abs=0.1)
-    assert found.stress_factor == pytest.approx(1.0, abs=0.1)
     assert not found.unchecked
 
 
 @pytest.mark.parametrize("name", ["limof5", "li6ps5cl", "limof5_nodes"])
 def test_shipped_sets_are_checked_and_good(name) -> None:
-    (found,) = check_label_consistency(read_shipped(name), stresses=True)
+    (found,) = check_label_consistency(read_shipped(name))
     assert 0.5 < found.energy_factor < 1.5
 
 
@@ -77,15 +67,6 @@ def test_wrong_labels_are_refused_and_named(alloys, factors, words) -> None:
     with pytest.raises(DataError, match=r"^emt\.xyz: energies differ by .* times what the forces predict") as caught:
         check_label_consistency(converted(alloys, **factors))
     assert words in str(caught.value)
-
-
-@pytest.mark.parametrize(("factor", "word"), [(-1.0, "opposite to ASE's"), (160.2, "GPa"), (-1602.0, "kbar")])
-def test_wrong_stresses_are_refused_where_they_are_used(alloys, factor, word) -> None:
-    wrong = converted(alloys, stress=factor)
-    (found,) = check_label_consistency(wrong)
-    assert word in found.stress_problem
-    with pytest.raises(DataError, match="stresses are"):
-        check_label_consistency(wrong, stresses=True)
 
 
 def test_an_energy_of_the_volume_alone_is_no_contradiction(alloys) -> None:
