@@ -44,7 +44,7 @@ from qiskit_qff.simulation.dynamics import run_dynamics
 from qiskit_qff.simulation.recording import read_log
 from qiskit_qff.simulation.settings import MDSettings
 from qiskit_qff.simulation.trajectory import Trajectory, read_trajectory
-from qiskit_qff.simulation.transport import CM2_PER_S, mean_squared_displacements, transport
+from qiskit_qff.simulation.transport import mean_squared_displacements, transport
 from qiskit_qff.structures.framework import missing_bonds
 from qiskit_qff.structures.reading import NAMES, read_frames, read_shipped
 
@@ -105,7 +105,7 @@ def reference(frames):
     """Radial distributions of the ab initio frames, those of its equilibration left out."""
     frames = [f for f in frames if f.tags.get("part") != "equilibration"]
     positions, cells = np.array([f.positions for f in frames]), np.array([f.cell for f in frames])
-    return radial_distribution(Trajectory(frames[0].numbers, positions, cells, frames[0].pbc, times_ps=None))
+    return radial_distribution(Trajectory(frames[0].numbers, positions, cells, frames[0].pbc, times_ps=None))[0]
 
 
 def averages(values, count=50):
@@ -120,18 +120,18 @@ def structure_and_transport(trajectory, log, frames, system, *, with_curves):
     if 3 in settled.numbers and settled.n_frames >= 100:
         found, walk = transport(settled, "Li"), mean_squared_displacements(settled)
         row["lithium"] = {
-            "cm2_per_s": None if found.diffusivity is None else found.diffusivity * CM2_PER_S,
-            "error_cm2_per_s": None if found.error is None else found.error * CM2_PER_S,
+            "cm2_per_s": found["diffusivity_cm2_per_s"],
+            "error_cm2_per_s": found["diffusivity_error_cm2_per_s"],
             "lag_ps": walk["lag_ps"].round(4).tolist(),
             "msd_ang2": walk["Li"].round(4).tolist(),
         }
     if system.has_reference:
-        measured, expected = radial_distribution(settled), reference(frames)
+        measured, expected = radial_distribution(settled)[0], reference(frames)
         row["rdf_mae"] = radial_distribution_errors(measured, expected)
         if with_curves:
-            pairs = {name: [found.curves[name].round(3).tolist() for found in (measured, expected)]
-                     for name in measured.curves if name != "all"}  # fmt: skip
-            row["rdf"] = {"r_ang": measured.r.round(4).tolist(), "pairs": pairs}
+            pairs = {name: [found[name].round(3).tolist() for found in (measured, expected)]
+                     for name in measured if name not in {"r_ang", "all"}}  # fmt: skip
+            row["rdf"] = {"r_ang": measured["r_ang"].round(4).tolist(), "pairs": pairs}
     return row
 
 
@@ -173,9 +173,9 @@ def run_one(name, system, potential, frames, starts, work, *, kind, seed, ps):
         "time_ps": summary.time_ps,
         "temperature_k": summary.temperature_mean_k,
         "drift_mev_per_atom_per_ps": drift if np.isfinite(drift) else None,
-        "n_bonds": bonds.n_bonds,
-        "fewest_bonds": float(bonds.persistence.min()),
-        "survived": bool(bonds.persistence.min() == 1.0),
+        "n_bonds": bonds["n_bonds"],
+        "fewest_bonds": bonds["bond_persistence_min"],
+        "survived": bonds["bond_persistence_min"] == 1.0,
     }
     if kind == "npt":
         row |= volume_of(trajectory.cells, atoms.get_volume())

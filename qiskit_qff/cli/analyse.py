@@ -38,12 +38,6 @@ def analyse(
         typer.Option("--temperature", help="Temperature in K, if TRAJ has none; once for each TRAJ, in order."),
     ] = None,
     charge: Annotated[float, typer.Option("--charge", help="Charge of a mobile ion, for the conductivity.")] = 1.0,
-    fit_from: Annotated[
-        float | None,
-        typer.Option(
-            "--fit-from", min=0.0, help="Shortest lag time of the fit of D, in ps; default: 5 % of the trajectory."
-        ),
-    ] = None,
     r_max: Annotated[float, typer.Option("--r-max", min=0.1, help="Largest distance of the RDFs in Å.")] = 6.0,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -67,7 +61,7 @@ def analyse(
         for path, stem in zip(trajectories, stems, strict=True)
     ])  # fmt: skip
     check_output_directory(target, owned=(*OWN_FILES, *names), force=force)
-    expected = None if reference is None else radial_distribution(read_trajectory(reference), r_max=r_max)
+    expected = None if reference is None else radial_distribution(read_trajectory(reference), r_max=r_max)[0]
     with staged_directory(target) as staging:
         results: list[dict[str, Any]] = []
         for index, (name, path) in enumerate(zip(names, trajectories, strict=True)):
@@ -80,7 +74,6 @@ def analyse(
                     read_trajectory(path, frame_time_fs=frame_time, skip_ps=skip),
                     element,
                     r_max=r_max,
-                    fit_from_ps=fit_from,
                     temperature_k=temperature[index] if temperature else None,
                     charge=charge,
                     reference=expected,

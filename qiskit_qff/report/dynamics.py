@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qiskit_qff.array_types import FloatArray
@@ -16,20 +15,18 @@ from qiskit_qff.errors import DataError
 from qiskit_qff.report.figures import INK, PALETTE, STYLE, lines, new_figure
 from qiskit_qff.report.page import Panel, Part, Section
 from qiskit_qff.report.record import reading
-from qiskit_qff.simulation.analysis import Analysis
+from qiskit_qff.simulation.analysis import Analysis, Table
 from qiskit_qff.simulation.recording import LOG, TRAJECTORY, drift_mev_per_atom_per_ps, read_log
-from qiskit_qff.simulation.transport import Arrhenius, fit_arrhenius
+from qiskit_qff.simulation.transport import arrhenius_diffusivity
 from qiskit_qff.structures.reading import iter_frames
 
 SUMMARY, ANALYSIS = "md.json", "analysis.json"
-# Lines with more points than this are drawn thinner, below a running mean over this fraction of the run.
-_MANY_POINTS, _MEAN_FRACTION = 400, 0.05
 _NUMBERS = {
     "frames": ("n_frames", None, ""),
     "atoms": ("n_atoms", None, ""),
     "time": ("time_ps", None, " ps"),
     "temperature": ("temperature_k", None, " K"),
-    "density": ("density_g_per_cm3", "density_error_g_per_cm3", " g/cm³"),
+    "density": ("density_g_per_cm3", None, " g/cm³"),
     "diffusivity": ("diffusivity_cm2_per_s", "diffusivity_error_cm2_per_s", " cm²/s"),
     "upper bound of the diffusivity (95 %)": ("diffusivity_upper_cm2_per_s", None, " cm²/s"),
     "conductivity (Nernst-Einstein)": ("conductivity_s_per_cm", "conductivity_error_s_per_cm", " S/cm"),
@@ -72,12 +69,13 @@ def analysis_part(directory: Path) -> Part | None:
         return None
     with reading(path, remedy="Run qff analyse again."):
         told = read_json(path)
-        several = "trajectories" in told
-        places = {one["name"]: (directory / one["name"], one) for one in told["trajectories"]} if several else {}
-        places = places or {"Structure and transport": (directory, told)}
-        found = {name: Analysis.read(*place) for name, place in places.items()}
-    sections = [analysis_section(name, one) for name, one in found.items()]
-    return Part("analysis", title, (*([_activation_section(told)] if several else []), *sections))
+        if "trajectories" not in told:
+            sections = [analysis_section("Structure and transport", Analysis.read(directory, told))]
+        else:
+            sections = [_activation_section(told)]
+            for one in told["trajectories"]:
+                sections.append(analysis_section(one["name"], Analysis.read(directory / one["name"], one)))
+    return Part("analysis", title, tuple(sections))
 
 
 def analysis_section(title: str, found: Analysis) -> Section:
@@ -85,15 +83,15 @@ def analysis_section(title: str, found: Analysis) -> Section:
     told, curves = found.told, found.curves
     panels = []
     if "rdf" in curves:
-        (_, r), *pairs = curves["rdf"].items()
         reference = curves.get("rdf_reference")
-        shared = {name: curve for name, curve in pairs if reference is None or name in reference} or dict(pairs)
-        expected = None if reference is None else {name: reference[name] for name in shared if name in reference}
-        caption = "Partial radial distribution functions." + (" Grey: the reference." if expected else "")
-        figure = radial_distribution_figure(r, shared, reference=expected or None)
+        caption = "Partial radial distribution functions." + (" Grey: the reference." if reference else "")
+        figure = radial_distribution_figure(curves["rdf"], reference=reference)
         panels.append(Panel("rdf", caption, figure))
     if "msd" in curves:
-        panels.append(_displacements(told, curves["msd"]))
+        caption = "Mean squared displacements by element, relative to the framework."
+        if told["diffusivity_cm2_per_s"] is not None:
+            caption += " Dashed: the fit of the diffusivity and its standard error."
+        panels.append(Panel("msd", caption, displacement_figure(told, curves["msd"])))
     if "vdos" in curves:
         (_, frequency), *modes = curves["vdos"].items()
         caption = "Vibrational density of states by element; all together hold 3N − 3 modes."
@@ -131,24 +129,10 @@ def _activation_section(told: Mapping[str, Any]) -> Section:
         f"Diffusivity of {element} against inverse temperature, with a line fitted to ln D; the band is one standard "
         "error, the open square the extrapolation."
     )
-    fitted = fit_arrhenius(*zip(*line["points"], strict=True))
-    figure = arrhenius_figure(fitted, extrapolate_k=line["extrapolated_k"], element=element)
     data = {"cautions": told["cautions"], "facts": analysis_facts(line)}
-    return Section(title, "activation.html", data, (Panel("arrhenius", caption, figure),))
-
-
-def _displacements(told: Mapping[str, Any], table: Mapping[str, FloatArray]) -> Panel:
-    """Mean squared displacements, and the line of the diffusivity."""
-    (_, lag), *curves = table.items()
-    caption = "Mean squared displacements by element, relative to the framework."
-    fit, note = None, ""
-    if (value := told["diffusivity_cm2_per_s"]) is not None:
-        error = told["diffusivity_error_cm2_per_s"]
-        note = f"D({told['diffusivity_element']}) = ({value:.2g} ± {error:.1g}) cm²/s"
-        fit = (1e4 * value, 1e4 * error, told["msd_intercept_ang2"])
-        caption += " Dashed: the fit of the diffusivity and its standard error."
-    span = tuple(told["diffusivity_fit_range_ps"]) if fit else None
-    return Panel("msd", caption, displacement_figure(lag, dict(curves), fit=fit, fit_range_ps=span, note=note))
+    return Section(
+        title, "activation.html", data, (Panel("arrhenius", caption, arrhenius_figure(line, element)),)
+    )
 
 
 @rc_context(STYLE)
@@ -161,113 +145,90 @@ def md_figure(log: Mapping[str, FloatArray], *, n_atoms: int, target_k: FloatArr
     potential, kinetic, conserved = (
         (log[f"{name}_ev"] - log[f"{name}_ev"][0]) * per_atom for name in ("potential", "kinetic", "conserved")
     )
-    shown = ["temperature", "energy"]
-    shown += ["conserved"] * bool(np.isfinite(conserved).all())
-    shown += ["pressure"] * bool(np.isfinite(log["pressure_gpa"]).all())
-    shown += ["volume"] * bool(np.ptp(log["volume_ang3"]) > 0.0)
+    drift, pressure = drift_mev_per_atom_per_ps(log, n_atoms), log["pressure_gpa"]
+    shown = {
+        "T (K)": (f"{log['temperature_k'].mean():.0f} ± {log['temperature_k'].std():.0f} K", [log["temperature_k"]]),
+        "energy\n(meV/atom)": ("potential and, in orange, kinetic", [potential, kinetic]),
+        "conserved\n(meV/atom)": (f"drift {drift:+.2g} meV/atom/ps", [conserved]),
+        "p (GPa)": (f"mean {pressure.mean():.3g} GPa", [pressure]),
+    }
+    if np.ptp(log["volume_ang3"]) > 0.0:
+        shown["V (Å³)"] = ("", [log["volume_ang3"]])
+    shown = {label: panel for label, panel in shown.items() if np.isfinite(panel[1][0]).all()}
     figure = Figure(figsize=(4.2, 0.6 + 1.5 * len(shown)))
-    panels = dict(zip(shown, figure.subplots(len(shown), 1, sharex=True), strict=True))
-    axes = panels["temperature"]
-    _noisy_line(axes, time_ps, log["temperature_k"])
+    panels = figure.subplots(len(shown), 1, sharex=True)
+    for axes, (label, (title, curves)) in zip(panels, shown.items(), strict=True):
+        for colour, curve in zip(PALETTE, curves, strict=False):
+            axes.plot(time_ps, curve, color=colour, linewidth=0.9)
+        axes.set_ylabel(label)
+        axes.set_title(title, loc="left")
     if target_k is not None:
-        axes.plot(time_ps, target_k, color=INK, linestyle="--", linewidth=1.0)
-    axes.set_ylabel("T (K)")
-    axes.set_title(f"{log['temperature_k'].mean():.0f} ± {log['temperature_k'].std():.0f} K", loc="left")
-    axes = panels["energy"]
-    axes.plot(time_ps, potential, color=PALETTE[0], linewidth=0.9, label="potential")
-    axes.plot(time_ps, kinetic, color=PALETTE[1], linewidth=0.9, label="kinetic")
-    axes.set_ylabel("energy\n(meV/atom)")
-    axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.1)
-    if axes := panels.get("conserved"):
-        axes.plot(time_ps, conserved, color=PALETTE[2], linewidth=0.9)
-        slope = drift_mev_per_atom_per_ps(log, n_atoms)
-        axes.plot(time_ps, conserved.mean() + slope * (time_ps - time_ps.mean()), "--", color=INK, linewidth=1.0)
-        axes.set_title(f"drift {slope:+.2g} meV/atom/ps", loc="left")
-        axes.set_ylabel("conserved\n(meV/atom)")
-    if axes := panels.get("pressure"):
-        _noisy_line(axes, time_ps, log["pressure_gpa"])
-        axes.set_ylabel("p (GPa)")
-        axes.set_title(f"mean {log['pressure_gpa'].mean():.3g} GPa", loc="left")
-    if axes := panels.get("volume"):
-        axes.plot(time_ps, log["volume_ang3"], color=PALETTE[1], linewidth=1.0)
-        axes.set_ylabel("V (Å³)")
-    panels[shown[-1]].set_xlabel("time (ps)")
+        panels[0].plot(time_ps, target_k, color=INK, linestyle="--", linewidth=1.0)
+    panels[-1].set_xlabel("time (ps)")
     figure.align_ylabels()
     return figure
 
 
 @rc_context(STYLE)
-def radial_distribution_figure(
-    r: FloatArray, curves: Mapping[str, FloatArray], *, reference: Mapping[str, FloatArray] | None = None
-) -> Figure:
+def radial_distribution_figure(curves: Table, *, reference: Table | None = None) -> Figure:
     """Partial radial distribution functions, one small panel a pair, with differences from a reference if given."""
-    n_columns = min(3, len(curves))
-    n_rows = -(-len(curves) // n_columns)
+    pairs = [name for name in curves if name != "r_ang" and (reference is None or name in reference)]
+    n_columns = max(1, min(3, len(pairs)))
+    n_rows = max(1, -(-len(pairs) // n_columns))
     figure = Figure(figsize=(1.0 + 2.2 * n_columns, 0.8 + 1.7 * n_rows))
-    panels = figure.subplots(n_rows, n_columns, sharex=True, squeeze=False)
-    for axes, (pair, values) in zip(panels.flat, curves.items(), strict=False):
+    panels = figure.subplots(n_rows, n_columns, sharex=True, squeeze=False).ravel()
+    for axes, pair in zip(panels, pairs, strict=False):
         note = pair
         if reference is not None:
-            axes.fill_between(r, reference[pair], color=INK, alpha=0.25, linewidth=0, label="reference")
-            note += f"   MAE {np.abs(values - reference[pair]).mean():.3f}"
-        axes.plot(r, values, color=PALETTE[0], linewidth=1.2, label="this run")
+            axes.fill_between(curves["r_ang"], reference[pair], color=INK, alpha=0.25, linewidth=0)
+            note += f"   MAE {np.abs(curves[pair] - reference[pair]).mean():.3f}"
+        axes.plot(curves["r_ang"], curves[pair], color=PALETTE[0], linewidth=1.2)
         axes.set_title(note, loc="left")
         axes.axhline(1.0, color=INK, linewidth=0.6, linestyle=":")
         axes.set_ylim(bottom=0.0)
-    for index in range(len(curves), n_rows * n_columns):
-        panels.flat[index].set_visible(False)
-        panels.flat[index - n_columns].tick_params(labelbottom=True)  # it is now the lowest of its column
-    if reference is not None:
-        figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    for index in range(len(pairs), len(panels)):
+        panels[index].set_visible(False)
+        panels[index - n_columns].tick_params(labelbottom=True)  # it is now the lowest of its column
     figure.supxlabel("r (Å)")
     figure.supylabel("g(r)")
     return figure
 
 
 @rc_context(STYLE)
-def displacement_figure(
-    lag_ps: FloatArray,
-    curves: Mapping[str, FloatArray],
-    *,
-    fit: tuple[float, float, float] | None = None,
-    fit_range_ps: tuple[float, ...] | None = None,
-    note: str = "",
-) -> Figure:
-    """Mean squared displacement of each element against the lag time, with the line of the diffusivity.
+def displacement_figure(told: Mapping[str, Any], table: Table) -> Figure:
+    """Mean squared displacement of each element against the lag time, with the line of the diffusivity if there is one.
 
-    The fit is the diffusivity in Å²/ps, its standard error, and the intercept in Å².
+    The numbers are named as in the JSON of ``qff analyse``.
     """
-    figure = lines(lag_ps, curves, x_label="lag time (ps)", y_label="mean squared displacement (Å²)")
+    (_, lag_ps), *curves = table.items()
+    figure = lines(lag_ps, dict(curves), x_label="lag time (ps)", y_label="mean squared displacement (Å²)")
     axes = figure.axes[0]
-    if fit is not None and fit_range_ps is not None:
-        span = np.asarray(fit_range_ps)
-        diffusivity, error, intercept = fit
-        middle, width = intercept + 6.0 * diffusivity * span, 6.0 * error * span
+    if (value := told["diffusivity_cm2_per_s"]) is not None:
+        span, error = np.asarray(told["diffusivity_fit_range_ps"]), told["diffusivity_error_cm2_per_s"]
+        middle, width = told["msd_intercept_ang2"] + 6e4 * value * span, 6e4 * error * span  # 1 cm²/s = 1e4 Å²/ps
         axes.plot(span, middle, color=INK, linestyle="--", linewidth=1.2)
         axes.fill_between(span, middle - width, middle + width, color=INK, alpha=0.15, linewidth=0)
+        axes.set_title(f"D({told['diffusivity_element']}) = ({value:.2g} ± {error:.1g}) cm²/s", loc="left")
     axes.set(xlim=(0.0, None), ylim=(0.0, None))
-    axes.set_title(note, loc="left")
     return figure
 
 
 @rc_context(STYLE)
-def arrhenius_figure(fitted: Arrhenius, *, extrapolate_k: float, element: str) -> Figure:
-    """Diffusivities against 1/T with their error bars, the line, and its band of one standard error."""
+def arrhenius_figure(line: Mapping[str, Any], element: str) -> Figure:
+    """Diffusivities against 1/T with their error bars, the line of ``fit_arrhenius``, and its band of one error."""
     figure, axes = new_figure()
-    coldest = min(extrapolate_k, float(fitted.temperatures_k.min()))
-    inverse = np.linspace(0.95e3 / fitted.temperatures_k.max(), 1.02e3 / coldest, 100)
-    values, errors = np.array([fitted.diffusivity(1e3 / x) for x in inverse]).T
-    axes.fill_between(inverse, values * np.exp(-errors), values * np.exp(errors), color=INK, alpha=0.15, linewidth=0)
+    temperatures, diffusivities, errors = np.array(line["points"]).T
+    inverse = np.linspace(0.95e3 / temperatures.max(), 1.02e3 / min(line["extrapolated_k"], temperatures.min()), 100)
+    values, spreads = np.array([arrhenius_diffusivity(line, 1e3 / x) for x in inverse]).T
+    axes.fill_between(inverse, values * np.exp(-spreads), values * np.exp(spreads), color=INK, alpha=0.15, linewidth=0)
     axes.plot(inverse, values, color=INK, linestyle="--", linewidth=1.1)
-    points = (1e3 / fitted.temperatures_k, fitted.diffusivities)
-    axes.errorbar(*points, yerr=fitted.errors, fmt="o", color=PALETTE[0], capsize=3)
-    value, error = fitted.diffusivity(extrapolate_k)
-    spread = [[value * (1.0 - np.exp(-error))], [value * (np.exp(error) - 1.0)]]
-    axes.errorbar([1e3 / extrapolate_k], [value], yerr=spread, fmt="s", color=PALETTE[1], capsize=3, mfc="none")
+    axes.errorbar(1e3 / temperatures, diffusivities, yerr=errors, fmt="o", color=PALETTE[0], capsize=3)
+    value, spread = line["extrapolated_cm2_per_s"], line["extrapolated_log_error"]
+    axes.plot([1e3 / line["extrapolated_k"]], [value], "s", color=PALETTE[1], mfc="none")
     axes.set(xlabel="1000 / T (1/K)", ylabel=f"D({element}) (cm²/s)", yscale="log")
     axes.set_title(
-        f"Ea = {fitted.activation_ev:.3f} ± {fitted.activation_error_ev:.3f} eV\n{extrapolate_k:g} K: {value:.1e} "
-        f"(× or ÷ {np.exp(error):.2g})",
+        f"Ea = {line['activation_ev']:.3f} ± {line['activation_error_ev']:.3f} eV\n"
+        f"{line['extrapolated_k']:g} K: {value:.1e} (× or ÷ {np.exp(spread):.2g})",
         loc="left",
     )
     return figure
@@ -289,14 +250,3 @@ def _density_figure(values: FloatArray, cell: FloatArray) -> Figure:
         panel.grid(visible=False)
         panel.set_title(f"along {'abc'[axis]}", loc="left")
     return figure
-
-
-def _noisy_line(axes: Axes, x: FloatArray, values: FloatArray) -> None:
-    """A fluctuating quantity: every value faint, and its running mean, once there are many."""
-    many = len(values) > _MANY_POINTS
-    axes.plot(x, values, color=PALETTE[0], linewidth=0.5 if many else 1.0, alpha=0.35 if many else 1.0)
-    if many:
-        width = max(3, int(_MEAN_FRACTION * len(values)))
-        running = np.convolve(values, np.full(width, 1.0 / width), mode="valid")
-        offset = (len(values) - len(running)) // 2
-        axes.plot(x[offset : offset + len(running)], running, color=PALETTE[0], linewidth=1.6)

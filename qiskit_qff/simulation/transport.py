@@ -20,7 +20,6 @@ References:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -48,54 +47,6 @@ _VIBRATION_ANG2 = 1.0
 _FEWEST_HOPS, _ENOUGH_HOPS = 3.0, 30.0
 
 
-@dataclass(frozen=True)
-class Transport:
-    """How one element moves; diffusivities in Å²/ps."""
-
-    element: str
-    n_ions: int
-    # Lag times that were looked at, in ps. The mean squared displacement grows as t^exponent over them, to msd_ang2.
-    fit_range_ps: tuple[float, float]
-    exponent: float
-    msd_ang2: float
-    # Its growth, as a number of hops of 3 Å by all ions over the whole trajectory.
-    n_hops: float
-    is_caged: bool
-    # Upper bound (95 %) for a caged ion.
-    upper: float | None
-    # Posterior mean, standard deviation, 95 % interval, and intercept of the line in Å²; None without diffusion.
-    diffusivity: float | None = None
-    error: float | None = None
-    interval: tuple[float, float] | None = None
-    intercept_ang2: float | None = None
-
-    @property
-    def cautions(self) -> list[str]:
-        """What a reader should know before using these numbers."""
-        name, power, found = self.element, f"as t^{self.exponent:.2f}", []
-        hops = f"about {self.n_hops:.0f} hops of {HOP_ANG:g} Å"
-        if self.upper is not None:
-            reach = f"{self.msd_ang2:.2g} Å² after {self.fit_range_ps[1]:.3g} ps"
-            found.append(
-                f"{name} stays in its cages: its mean squared displacement is {reach}, growing {power}, {hops} in all. "
-                f"D({name}) is below {self.upper * CM2_PER_S:.1g} cm²/s (95 %); no conductivity is given"
-            )
-        elif self.diffusivity is None:
-            found.append(
-                f"the mean squared displacement of {name} grows {power}, faster than diffusion: free flight, or a "
-                "drift. No diffusivity is given"
-            )
-        else:
-            if self.exponent < _SLOW:
-                found.append(
-                    f"the mean squared displacement of {name} grows {power}, slower than diffusion: D still depends on "
-                    "the length of the run. Run longer"
-                )
-            if self.n_hops < _ENOUGH_HOPS:
-                found.append(f"D({name}) rests on {hops}; run longer")
-        return found
-
-
 def relative_to_framework(trajectory: Trajectory, element: str) -> FloatArray:
     """Positions about the centre of mass of the other elements (of all atoms, where there is no other), in Å."""
     others = trajectory.numbers != atomic_numbers.get(element, 0)
@@ -121,11 +72,20 @@ def mean_squared_displacements(trajectory: Trajectory, element: str = "Li") -> d
     return {"lag_ps": spacing * lags, **curves}
 
 
-def transport(trajectory: Trajectory, element: str, *, fit_from_ps: float | None = None) -> Transport:
+def transport(
+    trajectory: Trajectory, element: str, *, temperature_k: float | None = None, charge: float = 1.0
+) -> dict[str, Any]:
     """Whether an element diffuses, and how fast.
 
     Args:
-        fit_from_ps: shortest lag time of the fit in ps; default 5 % of the trajectory.
+        temperature_k: in K, for the conductivity.
+        charge: of an ion, in elementary charges.
+
+    Returns:
+        Named as in the JSON of ``qff analyse``: the lag times looked at; the exponent of the mean squared displacement
+        over them, and its growth as a number of hops of 3 Å by all ions over the whole trajectory; for a caged ion an
+        upper bound (95 %); for a diffusing one the posterior's mean, standard deviation and 95 % interval, and the
+        intercept of the line; and ``cautions``.
     """
     chosen = trajectory.numbers == atomic_numbers.get(element, 0)
     if not chosen.any():
@@ -133,134 +93,119 @@ def transport(trajectory: Trajectory, element: str, *, fit_from_ps: float | None
     spacing, n_frames, n_ions = trajectory.spacing_ps(), trajectory.n_frames, int(chosen.sum())
     if n_frames < _FEWEST_FRAMES:
         raise DataError(f"{n_frames} frames are too few for a diffusivity; at least {_FEWEST_FRAMES} are needed.")
-    first = max(1, round(FIT_RANGE[0] * n_frames if fit_from_ps is None else fit_from_ps / spacing))
-    last = int(FIT_RANGE[1] * n_frames)
-    if 2 * first > last:
-        raise DataError(
-            f"a fit from {first * spacing:g} ps needs a trajectory of {4 * first * spacing:g} ps at least; fit from an "
-            "earlier time (--fit-from), or run longer."
-        )
+    first, last = max(1, round(FIT_RANGE[0] * n_frames)), int(FIT_RANGE[1] * n_frames)
     ions = relative_to_framework(trajectory, element)[:, chosen]
     early, late = _mean_squares(ions, np.array([first, last])).mean(axis=1).tolist()
     exponent = float(np.log(late / early) / np.log(last / first)) if early > 0.0 else 0.0
-    length_ps, late_ps = n_frames * spacing, last * spacing
+    late_ps, power = last * spacing, f"as t^{exponent:.2f}"
     n_hops = n_ions * (late - early) * n_frames / (last - first) / HOP_ANG**2
-    is_caged = exponent < _CAGED or late < _VIBRATION_ANG2 or n_hops < _FEWEST_HOPS
-    upper = (late / late_ps + _FEWEST_HOPS * HOP_ANG**2 / (n_ions * length_ps)) / 6.0 if is_caged else None
-    known = (element, n_ions, (first * spacing, late_ps), exponent, late, max(0.0, n_hops), is_caged, upper)
-    if is_caged or exponent >= _BALLISTIC:
-        return Transport(*known)
+    hops = f"about {max(0.0, n_hops):.0f} hops of {HOP_ANG:g} Å"
+    cautions: list[str] = []
+    told: dict[str, Any] = {"n_ions": n_ions, "is_caged": False, "msd_exponent": exponent, "n_hops": max(0.0, n_hops)}
+    told |= {"diffusivity_fit_range_ps": (first * spacing, late_ps), "cautions": cautions}
+    told |= {f"diffusivity{kind}_cm2_per_s": None for kind in ("", "_error", "_interval95", "_upper")}
+    if exponent < _CAGED or late < _VIBRATION_ANG2 or n_hops < _FEWEST_HOPS:
+        upper = (late / late_ps + _FEWEST_HOPS * HOP_ANG**2 / (n_ions * n_frames * spacing)) / 6.0 * CM2_PER_S
+        cautions.append(
+            f"{element} stays in its cages: its mean squared displacement is {late:.2g} Å² after {late_ps:.3g} ps, "
+            f"growing {power}, {hops} in all. D({element}) is below {upper:.1g} cm²/s (95 %); no conductivity is given"
+        )
+        return told | {"is_caged": True, "diffusivity_upper_cm2_per_s": upper}
+    if exponent >= _BALLISTIC:
+        cautions.append(
+            f"the mean squared displacement of {element} grows {power}, faster than diffusion: free flight, or a "
+            "drift. No diffusivity is given"
+        )
+        return told
+    if exponent < _SLOW:
+        cautions.append(
+            f"the mean squared displacement of {element} grows {power}, slower than diffusion: D still depends on "
+            "the length of the run. Run longer"
+        )
+    if n_hops < _ENOUGH_HOPS:
+        cautions.append(f"D({element}) rests on {hops}; run longer")
     stride = -(-n_frames // _FRAMES)
     lags = _lags(max(1, first // stride), last // stride, _LAGS)
     samples, intercept = _regression(ions[::stride], lags, stride * spacing)
-    low, high = np.percentile(samples, [2.5, 97.5]).tolist()
-    return Transport(*known, float(samples.mean()), float(samples.std(ddof=1)), (low, high), intercept)
+    value, error = float(samples.mean()), float(samples.std(ddof=1))
+    told |= {"diffusivity_cm2_per_s": value, "diffusivity_error_cm2_per_s": error, "msd_intercept_ang2": intercept}
+    told["diffusivity_interval95_cm2_per_s"] = np.percentile(samples, [2.5, 97.5]).tolist()
+    if temperature_k is None or not trajectory.pbc.all():
+        cautions.append("no conductivity: it needs a volume and a temperature (--temperature)")
+        return told
+    volume = float(np.abs(np.linalg.det(trajectory.cells)).mean())
+    siemens = conductivity_s_per_cm(1.0, n_ions=n_ions, volume_ang3=volume, temperature_k=temperature_k, charge=charge)
+    return told | {"conductivity_s_per_cm": siemens * value, "conductivity_error_s_per_cm": siemens * error}
 
 
 def conductivity_s_per_cm(
-    diffusivity_ang2_per_ps: float, *, n_ions: int, volume_ang3: float, temperature_k: float, charge: float = 1.0
+    diffusivity_cm2_per_s: float, *, n_ions: int, volume_ang3: float, temperature_k: float, charge: float = 1.0
 ) -> float:
     """Conductivity of Nernst and Einstein in S/cm, of ions of a charge in elementary charges."""
     carriers = n_ions * charge**2 / (volume_ang3 * units.kB * temperature_k)
-    return float(carriers * diffusivity_ang2_per_ps * S_PER_CM)
+    return float(carriers * diffusivity_cm2_per_s / CM2_PER_S * S_PER_CM)
 
 
-@dataclass(frozen=True, eq=False)
-class Arrhenius:
-    """A straight line through ln D against 1/T."""
+def fit_arrhenius(points: Sequence[tuple[float, float, float]]) -> dict[str, Any]:
+    """Fit a straight line to ln D against 1/T, and extrapolate it.
 
-    activation_ev: float
-    activation_error_ev: float
-    prefactor_cm2_per_s: float
-    # Reduced chi square; NaN for two temperatures.
-    chi_square: float
-    # The points and their standard errors, in K and cm²/s, each of shape (n_points,).
-    temperatures_k: FloatArray
-    diffusivities: FloatArray
-    errors: FloatArray
-    # Of -Ea/kB in K and ln D0, widened where points scatter.
-    covariance: FloatArray
+    Args:
+        points: temperatures in K, diffusivities and their standard errors in cm²/s; two temperatures at least.
 
-    def diffusivity(self, temperature_k: float) -> tuple[float, float]:
-        """Diffusivity in cm²/s at another temperature in K, and the standard error of its logarithm."""
-        at = np.array([1.0 / temperature_k, 1.0])
-        logarithm = np.log(self.prefactor_cm2_per_s) - self.activation_ev / (units.kB * temperature_k)
-        return float(np.exp(logarithm)), float(np.sqrt(at @ self.covariance @ at))
-
-
-def fit_arrhenius(
-    temperatures_k: Sequence[float], diffusivities: Sequence[float], errors: Sequence[float]
-) -> Arrhenius:
-    """Fit a straight line to the logarithms of diffusivities in cm²/s, at two temperatures at least."""
-    temperatures, values, deviations = (
-        np.asarray(x, dtype=np.float64) for x in (temperatures_k, diffusivities, errors)
-    )
+    Returns:
+        Named as in the JSON of ``qff analyse``. ``covariance`` is that of -Ea/kB in K and ln D0, widened where the
+        points scatter by more than their errors.
+    """
+    temperatures, values, errors = np.array(points, dtype=np.float64).reshape(-1, 3).T
     if len(np.unique(temperatures)) < 2:
         raise DataError("an activation energy needs diffusivities at two temperatures at least.")
-    bad = np.flatnonzero(~((temperatures > 0.0) & (values > 0.0) & (deviations > 0.0)))
-    if len(bad):
-        at = int(bad[0])
-        raise DataError(
-            f"D = ({values[at]:.2g} ± {deviations[at]:.2g}) cm²/s at {temperatures[at]:g} K has no logarithm with an "
-            "error; run longer, or leave this temperature out."
-        )
-    inverse, logarithms, weights = 1.0 / temperatures, np.log(values), values / deviations
-    # A fit about the weighted mean of 1/T is well conditioned; its two errors are independent.
-    centre = float(np.average(inverse, weights=weights**2))
-    line, covariance = np.polyfit(inverse - centre, logarithms, 1, w=weights, cov="unscaled")
-    freedom = len(values) - 2
-    residuals = weights * (logarithms - np.polyval(line, inverse - centre))
+    weights, freedom = values / errors, len(values) - 2
+    line, covariance = np.polyfit(1.0 / temperatures, np.log(values), 1, w=weights, cov="unscaled")
+    residuals = weights * (np.log(values) - np.polyval(line, 1.0 / temperatures))
     chi_square = float((residuals**2).sum() / freedom) if freedom else float("nan")
-    shift = np.array([[1.0, 0.0], [-centre, 1.0]])  # from (slope, value at the centre) to (slope, value at 1/T = 0)
-    slope, at_infinity = shift @ line
-    covariance = shift @ covariance @ shift.T * max(1.0, chi_square if freedom else 1.0)
-    return Arrhenius(
-        activation_ev=float(-slope * units.kB),
-        activation_error_ev=float(np.sqrt(covariance[0, 0]) * units.kB),
-        prefactor_cm2_per_s=float(np.exp(at_infinity)),
-        chi_square=chi_square,
-        temperatures_k=temperatures,
-        diffusivities=values,
-        errors=deviations,
-        covariance=covariance,
-    )
+    covariance *= max(1.0, chi_square if freedom else 1.0)
+    found = {
+        "activation_ev": float(-line[0] * units.kB),
+        "activation_error_ev": float(np.sqrt(covariance[0, 0]) * units.kB),
+        "prefactor_cm2_per_s": float(np.exp(line[1])),
+        "reduced_chi_square": chi_square,
+        "n_temperatures": len(values),
+        "points": [tuple(point) for point in points],
+        "covariance": covariance.tolist(),
+        "extrapolated_k": EXTRAPOLATED_K,
+    }
+    value, spread = arrhenius_diffusivity(found, EXTRAPOLATED_K)
+    interval = (value * np.exp(-spread), value * np.exp(spread))
+    found |= {"extrapolated_cm2_per_s": value, "extrapolated_log_error": spread}
+    return found | {"extrapolated_interval_cm2_per_s": interval}
+
+
+def arrhenius_diffusivity(line: Mapping[str, Any], temperature_k: float) -> tuple[float, float]:
+    """Diffusivity in cm²/s on a line of :func:`fit_arrhenius`, and the standard error of its logarithm."""
+    at = np.array([1.0 / temperature_k, 1.0])
+    value = line["prefactor_cm2_per_s"] * np.exp(-line["activation_ev"] / (units.kB * temperature_k))
+    return float(value), float(np.sqrt(at @ np.array(line["covariance"]) @ at))
 
 
 def activation(results: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any] | None, list[str]]:
-    """Activation energy and extrapolated diffusivity of the trajectories that show diffusion.
+    """The Arrhenius line of the trajectories that show diffusion, None without enough temperatures; and cautions.
 
     Args:
         results: numbers of each trajectory, and its name, as in the JSON of ``qff analyse``.
-
-    Returns:
-        Numbers by their names in JSON, None without enough temperatures; and cautions.
     """
     points, cautions = [], []
     for one in results:
-        point = tuple(one[key] for key in ("temperature_k", "diffusivity_cm2_per_s", "diffusivity_error_cm2_per_s"))
-        if None in point[:2]:
+        point = [one[key] for key in ("temperature_k", "diffusivity_cm2_per_s", "diffusivity_error_cm2_per_s")]
+        if None in point:
             cautions.append(
                 f"{one['name']} is left out of the Arrhenius line: no diffusion, or no temperature (--temperature)"
             )
         else:
-            points.append(point)
+            points.append((point[0], point[1], point[2]))
     try:
-        fitted = fit_arrhenius(*([point[column] for point in points] for column in range(3)))
+        return fit_arrhenius(points), cautions
     except DataError as error:
         return None, [*cautions, f"no activation energy: {error}"]
-    value, spread = fitted.diffusivity(EXTRAPOLATED_K)
-    return {
-        "activation_ev": fitted.activation_ev,
-        "activation_error_ev": fitted.activation_error_ev,
-        "prefactor_cm2_per_s": fitted.prefactor_cm2_per_s,
-        "reduced_chi_square": fitted.chi_square,
-        "n_temperatures": len(points),
-        "points": points,
-        "extrapolated_k": EXTRAPOLATED_K,
-        "extrapolated_cm2_per_s": value,
-        "extrapolated_log_error": spread,
-        "extrapolated_interval_cm2_per_s": (value * np.exp(-spread), value * np.exp(spread)),
-    }, cautions
 
 
 def _lags(first: int, last: int, count: int) -> IntArray:
@@ -280,7 +225,7 @@ def _mean_squares(positions: FloatArray, lags: IntArray) -> FloatArray:
 
 
 def _regression(positions: FloatArray, lags: IntArray, spacing_ps: float) -> tuple[FloatArray, float]:
-    """Posterior samples of the tracer diffusivity in Å²/ps, and the intercept of its line in Å², by kinisi."""
+    """Posterior samples of the tracer diffusivity in cm²/s, and the intercept of its line in Å², by kinisi."""
     try:
         import scipp as sc
         from kinisi.analyze import DiffusionAnalyzer
@@ -310,4 +255,4 @@ def _regression(positions: FloatArray, lags: IntArray, spacing_ps: float) -> tup
         )
     finally:
         np.random.set_state(state)  # noqa: NPY002
-    return found.D.values / (CM2_PER_S * spacing_ps), float(found.intercept.values.mean())
+    return found.D.values / spacing_ps, float(found.intercept.values.mean())

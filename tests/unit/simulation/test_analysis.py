@@ -32,13 +32,13 @@ def trajectory_of(frames, *, spacing_ps=0.1):
 class TestRadialDistribution:
     def test_agrees_with_ase(self):
         atoms = mixed_crystal(4, rattle=0.15)
-        ours = radial_distribution(trajectory_of([atoms]), r_max=8.0, n_bins=80)
+        ours, _ = radial_distribution(trajectory_of([atoms]), r_max=8.0, n_bins=80)
         n = len(atoms)
         reference, r = get_rdf(atoms, 8.0, 80)
-        np.testing.assert_allclose(r, ours.r)
-        np.testing.assert_allclose(ours.curves["all"] * (n - 1) / n, reference, atol=0.02)
+        np.testing.assert_allclose(r, ours["r_ang"])
+        np.testing.assert_allclose(ours["all"] * (n - 1) / n, reference, atol=0.02)
         reference, _ = get_rdf(atoms, 8.0, 80, elements=[18, 36])
-        partial = ours.curves["Ar-Kr"]
+        partial = ours["Ar-Kr"]
         np.testing.assert_allclose(partial, reference * partial.sum() / reference.sum(), atol=0.02)
 
     def test_ideal_gas_is_one_beyond_half_the_cell(self, rng):
@@ -46,10 +46,10 @@ class TestRadialDistribution:
             Atoms("Li20S12", positions=rng.random((32, 3)) @ np.diag([6.0, 7.0, 8.0]), cell=[6, 7, 8], pbc=True)
             for _ in range(400)
         ]
-        result = radial_distribution(trajectory_of(frames), r_max=6.0, n_bins=12)
-        assert set(result.curves) == {"Li-Li", "Li-S", "S-S", "all"}
-        for curve in result.curves.values():
-            np.testing.assert_allclose(curve[3:], 1.0, atol=0.05)
+        curves, _ = radial_distribution(trajectory_of(frames), r_max=6.0, n_bins=12)
+        assert set(curves) == {"r_ang", "Li-Li", "Li-S", "S-S", "all"}
+        for name in curves.keys() - {"r_ang"}:
+            np.testing.assert_allclose(curves[name][3:], 1.0, atol=0.05)
 
     def test_coordination_of_a_warm_crystal(self):
         """Rock salt: 6 unlike neighbours within the first shell, counted by ordered pair also where numbers differ."""
@@ -60,28 +60,28 @@ class TestRadialDistribution:
         frames = [atoms.copy() for _ in range(5)]
         for frame in frames:
             frame.positions += 0.1 * generator.standard_normal(frame.positions.shape)
-        result = radial_distribution(trajectory_of(frames), r_max=5.0, n_bins=100)
-        shells = coordination_shells(result)
+        curves, neighbors = radial_distribution(trajectory_of(frames), r_max=5.0, n_bins=100)
+        shells = coordination_shells(curves, neighbors)
         assert shells["Li-F"]["peak_ang"] == pytest.approx(2.0, abs=0.1)
         assert 2.3 < shells["Li-F"]["end_ang"] < 3.2
         assert shells["Li-F"]["neighbors"] == pytest.approx(6.0, rel=0.01)
         assert shells["F-Li"]["neighbors"] == pytest.approx(6.0 * n_li / 108, rel=0.01)
-        assert result.neighbors["Li-F"][-1] * n_li == pytest.approx(result.neighbors["F-Li"][-1] * 108)
+        assert neighbors["Li-F"][-1] * n_li == pytest.approx(neighbors["F-Li"][-1] * 108)
 
 
 class TestVibrationsAndDensity:
     def test_modes_of_two_oscillators(self, rng):
         """Li at 10 THz and F at 4 THz: peaks where they belong, three modes each, at once 3N - 3 in all."""
-        times = np.arange(4000) * 0.01
+        times = np.arange(2000) * 0.01
         phases = 2 * np.pi * rng.random((2, 20, 3))
         velocities = [
             np.cos(2 * np.pi * frequency * times[:, None, None] + phase) / np.sqrt(atomic_masses[number])
             for number, frequency, phase in ((3, 10.0, phases[0]), (9, 4.0, phases[1]))
         ]
         atoms = Atoms("Li20F20", positions=10 * rng.random((40, 3)), cell=[10] * 3, pbc=True)
-        still = trajectory_of([atoms] * 4000, spacing_ps=0.01)
+        still = trajectory_of([atoms] * 2000, spacing_ps=0.01)
         still = replace(still, velocities=np.concatenate(velocities, axis=1))
-        found = analyse(still)
+        found = analyse(still, r_max=2.0)
         table = found.curves["vdos"]
         assert found.told["vibrations"]["highest_peak_thz"] == pytest.approx({"Li": 10.0, "F": 4.0}, abs=0.25)
         assert found.told["vibrations"]["highest_thz"] == pytest.approx(50.0)
@@ -97,7 +97,7 @@ class TestVibrationsAndDensity:
             frame.wrap()
         positions = np.array([frame.positions for frame in frames])
         followed = follow_across_borders(positions, np.tile(atoms.cell.array, (3000, 1, 1)), atoms.pbc)
-        found = analyse(replace(trajectory_of(frames), positions=followed))
+        found = analyse(replace(trajectory_of(frames), positions=followed), r_max=2.0)
         values, framework = found.density
         cell = framework.cell.array
         assert values.mean() * np.linalg.det(cell) == pytest.approx(2.0)
@@ -113,13 +113,10 @@ class TestBonds:
         before.set_cell([12, 12, 12])
         before.pbc = True
         before += Atoms("Li", positions=[[2.0, 2.0, 0.0]])
-        oxygen = int(np.flatnonzero(before.numbers == 8)[0])
         after = before.copy()
-        after.positions[oxygen, 0] += 2.0
+        after.positions[before.numbers == 8, 0] += 2.0
         after.positions[-1] = [6.0, 6.0, 6.0]
         report = bond_report(trajectory_of([before, after]), reach=4.0)
-        assert report.n_bonds == 8
-        assert report.persistence[0] == 1.0
-        assert report.persistence[1] < 1.0
-        assert all(oxygen in pair for pair in report.broken)
-        assert report.lost == [len(before) - 1]
+        assert (report["n_bonds"], report["lost_atoms"]) == (8, 1)
+        assert report["broken_bonds"] == 1
+        assert report["bond_persistence_min"] == pytest.approx(7 / 8)
