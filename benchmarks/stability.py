@@ -40,9 +40,8 @@ from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.fence import within_walls
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.analysis import bond_report, radial_distribution, radial_distribution_errors
-from qiskit_qff.simulation.dynamics import run_dynamics
+from qiskit_qff.simulation.dynamics import MDSettings, run_dynamics
 from qiskit_qff.simulation.recording import read_log
-from qiskit_qff.simulation.settings import MDSettings
 from qiskit_qff.simulation.trajectory import Trajectory, read_trajectory
 from qiskit_qff.simulation.transport import mean_squared_displacements, transport
 from qiskit_qff.structures.framework import missing_bonds

@@ -1,4 +1,4 @@
-"""``qff analyse``: structure, transport and vibrations of trajectories, and the activation energy over several."""
+"""``qff analyse``: structure and transport in trajectories, and the activation energy over several."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from qiskit_qff.errors import ConfigError
 
 OWN_FILES = (
     *("analysis.json", "analysis.html", "report.html", "arrhenius.png", "rdf.csv", "rdf_reference.csv", "rdf.png"),
-    *("coordination.csv", "msd.csv", "msd.png", "vdos.csv", "vibrations.png", "sites.cube", "sites.png"),
+    *("coordination.csv", "msd.csv", "msd.png", "sites.cube", "sites.png"),
 )
 
 
@@ -42,7 +42,7 @@ def analyse(
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Analyse trajectories: structure, diffusivity, vibrations, ion density and bonds."""
+    """Analyse trajectories: structure, diffusivity, ion density and bonds."""
     from qiskit_qff.report.page import numbered
     from qiskit_qff.simulation.analysis import analyse as analyse_trajectory
     from qiskit_qff.simulation.analysis import radial_distribution

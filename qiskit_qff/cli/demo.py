@@ -87,8 +87,7 @@ def _dynamics(field: "ForceField", start: "Frame", directory: Path, output: Outp
     """Constant-energy dynamics."""
     from qiskit_qff.model.fence import within_walls
     from qiskit_qff.report.dynamics import SUMMARY
-    from qiskit_qff.simulation.dynamics import run_dynamics
-    from qiskit_qff.simulation.settings import MDSettings
+    from qiskit_qff.simulation.dynamics import MDSettings, run_dynamics
 
     settings = MDSettings(temperature_k=300.0, steps=steps, timestep_fs=0.5, ensemble="nve", interval=5, seed=0)
     with output.progress("molecular dynamics"):

@@ -28,8 +28,7 @@ from qiskit_qff.errors import ConfigError, SimulationError
 if TYPE_CHECKING:
     from qiskit_qff.model.fence import FencedForceField
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.simulation.dynamics import MDSummary
-    from qiskit_qff.simulation.settings import MDSettings
+    from qiskit_qff.simulation.dynamics import MDSettings, MDSummary
     from qiskit_qff.structures.frame import Frame
 
 EXIT_EXTRAPOLATION = 3
@@ -94,7 +93,7 @@ class RunOptions:
 
     def settings(self, start: "Frame", *, to_temperature_k: float | None = None) -> "MDSettings":
         """The settings of a run that begins with a structure."""
-        from qiskit_qff.simulation.settings import MDSettings, default_timestep
+        from qiskit_qff.simulation.dynamics import MDSettings, default_timestep
 
         own: dict[str, Any] = {field.name: getattr(self, field.name, None) for field in fields(MDSettings)}
         own |= {"to_temperature_k": to_temperature_k}
@@ -237,13 +236,11 @@ def _tell(
     write_atomically(out / SUMMARY, json_text(result))
     output.say(f"{summary.steps} steps, {summary.time_ps:g} ps of {summary.ensemble} for {n_atoms} atoms")
     output.say(f"temperature  {summary.temperature_mean_k:.1f} ± {summary.temperature_std_k:.1f} K")
-    for value, words in (
-        (summary.drift_mev_per_atom_per_ps, "drift        {:+.3g} meV/atom/ps"),
-        (summary.pressure_mean_gpa, "pressure     {:.3g} GPa"),
-        (summary.ms_per_step, "speed        {:.2f} ms/step"),
-    ):
-        if math.isfinite(value):
-            output.say(words.format(value))
+    if math.isfinite(drift := summary.drift_mev_per_atom_per_ps):
+        output.say(f"drift        {drift:+.3g} meV/atom/ps")
+    if math.isfinite(pressure := summary.pressure_mean_gpa):
+        output.say(f"pressure     {pressure:.3g} GPa")
+    output.say(f"speed        {summary.ms_per_step:.2f} ms/step")
     if (counts := summary.extrapolation) is not None:
         saved = f", {counts['saved']} of them saved" if counts["saved"] else ""
         output.say(

@@ -17,10 +17,9 @@ from qiskit_qff.labelling.label import DIGITS, frame_id
 from qiskit_qff.learning.config import DynamicsConfig, SelectConfig
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.uncertainty import UncertaintyEstimator
-from qiskit_qff.simulation.dynamics import run_dynamics
+from qiskit_qff.simulation.dynamics import MDSettings, default_timestep, run_dynamics
 from qiskit_qff.simulation.extrapolation import EXTRAPOLATING, ExtrapolationWatch
 from qiskit_qff.simulation.recording import CHECKPOINT, LOG, TRAJECTORY, read_checkpoint, read_log
-from qiskit_qff.simulation.settings import MDSettings, default_timestep
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.validation import check_structure
@@ -200,4 +199,4 @@ def _structures(path: Path) -> list[Frame]:
 def _bare(frame: Frame, run: str) -> Frame:
     """The structure with its time and run, without what the model said of it."""
     kept = {name: frame.tags[name] for name in ("step", "time_fs", "largest_grade", "atom") if name in frame.tags}
-    return replace(frame, energy=None, forces=None, stress=None, momenta=None, tags={**kept, "learn_run": run})
+    return replace(frame, energy=None, forces=None, stress=None, tags={**kept, "learn_run": run})

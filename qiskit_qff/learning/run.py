@@ -27,7 +27,7 @@ from qiskit_qff.learning.dynamics import ROLE, ROUND, TEST, TRAIN, choose, explo
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.metrics import compare_model, measure
 from qiskit_qff.model.uncertainty import UncertaintyEstimator
-from qiskit_qff.simulation.settings import MDSettings
+from qiskit_qff.simulation.dynamics import MDSettings
 from qiskit_qff.structures.frame import Frame, species_of
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.validation import ensure_sound
@@ -62,7 +62,7 @@ def read_inputs(config: LearnConfig) -> Inputs:
     def read(paths: str | list[str] | None) -> list[Frame]:
         frames = read_frames(paths or [])
         ensure_sound(frames)
-        return [replace(frame, positions=np.round(frame.positions, DIGITS), momenta=None) for frame in frames]
+        return [replace(frame, positions=np.round(frame.positions, DIGITS)) for frame in frames]
 
     def tagged(frames: Sequence[Frame], role: str) -> dict[str, Frame]:
         distinct = {frame_id(frame): frame for frame in reversed(frames)}

@@ -92,11 +92,6 @@ def analysis_section(title: str, found: Analysis) -> Section:
         if told["diffusivity_cm2_per_s"] is not None:
             caption += " Dashed: the fit of the diffusivity and its standard error."
         panels.append(Panel("msd", caption, displacement_figure(told, curves["msd"])))
-    if "vdos" in curves:
-        (_, frequency), *modes = curves["vdos"].items()
-        caption = "Vibrational density of states by element; all together hold 3N − 3 modes."
-        figure = lines(frequency, dict(modes), x_label="frequency (THz)", y_label="modes per THz")
-        panels.append(Panel("vibrations", caption, figure))
     if found.density is not None:
         values, framework = found.density
         caption = f"Where {told['diffusivity_element']} is: its density seen along the cell vectors."
@@ -130,9 +125,7 @@ def _activation_section(told: Mapping[str, Any]) -> Section:
         "error, the open square the extrapolation."
     )
     data = {"cautions": told["cautions"], "facts": analysis_facts(line)}
-    return Section(
-        title, "activation.html", data, (Panel("arrhenius", caption, arrhenius_figure(line, element)),)
-    )
+    return Section(title, "activation.html", data, (Panel("arrhenius", caption, arrhenius_figure(line, element)),))
 
 
 @rc_context(STYLE)

@@ -1,4 +1,4 @@
-r"""What a trajectory tells about structure, transport, vibrations, bonds, and where ions are.
+r"""What a trajectory tells about structure, transport, bonds, and where ions are.
 
 A quantity that cannot be computed (no times, no periods, too short) is None, with a caution that says why.
 
@@ -23,7 +23,7 @@ from ase.data import atomic_masses, chemical_symbols, covalent_radii
 from ase.io.cube import read_cube, write_cube
 from scipy.constants import atomic_mass
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
-from scipy.signal import find_peaks, welch
+from scipy.signal import find_peaks
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import DataError, MissingDependencyError
@@ -51,10 +51,6 @@ _SMEARING, _GRID_ANG = 0.3, 0.25
 _DRIFT = 0.1
 # Moves between frames, in cell vectors, that leave no doubt about the image; half a cell vector is the end.
 _FARTHEST = 0.4
-# The fastest vibrations in THz, with and without hydrogen (C-H and O-H stretches; P-S, C=C below 50 THz).
-_FASTEST = {True: 115.0, False: 50.0}
-# Spacing of the frequencies of the density of states, and the fewest frames that give one.
-_RESOLUTION_THZ, _FEWEST_FOR_VIBRATIONS = 0.25, 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +61,7 @@ class Analysis:
     """Numbers, named with their units as in the JSON of ``qff analyse``; None where there is none. ``cautions`` says
     what is missing and why, and what makes numbers doubtful."""
     curves: dict[str, Table]
-    """The tables that the trajectory carries: ``rdf``, ``coordination``, ``msd``, ``vdos``."""
+    """The tables that the trajectory carries: ``rdf``, ``coordination``, ``msd``."""
     density: tuple[FloatArray, Atoms] | None
     """Number density of the mobile element in 1/Å³ on the grid of fractional coordinates k/n, and mean positions of the
     other elements."""
@@ -86,7 +82,7 @@ class Analysis:
     def read(cls, directory: Path, told: dict[str, Any]) -> Self:
         """The analysis of these numbers, with the files that :meth:`write` wrote."""
         curves: dict[str, Table] = {}
-        for name in ("rdf", "rdf_reference", "msd", "vdos"):
+        for name in ("rdf", "rdf_reference", "msd"):
             if (path := directory / f"{name}.csv").is_file():
                 with path.open(encoding="utf-8") as stream:
                     names = stream.readline().strip().split(",")
@@ -146,13 +142,10 @@ def analyse(
     if moving := attempt(f"diffusivity of {element}", lambda: transport(trajectory, element, **known)):
         cautions += moving.pop("cautions")
         told |= moving
-    if vibrations := attempt("vibrations", lambda: _vibrations(trajectory)):
-        curves["vdos"] = vibrations
-        told["vibrations"] = _fastest_vibrations(trajectory, vibrations, cautions)
     density = attempt("ion density", lambda: _ion_density(trajectory, element))
     told |= bond_report(trajectory) | {"diffusivity_element": element, "cautions": cautions}
-    always = ("coordination", "diffusivity_cm2_per_s", "diffusivity_error_cm2_per_s", "is_caged", "vibrations")
-    return Analysis(dict.fromkeys((*always, "conductivity_s_per_cm")) | told, curves, density)
+    numbers = ("diffusivity_cm2_per_s", "diffusivity_error_cm2_per_s", "conductivity_s_per_cm")
+    return Analysis(dict.fromkeys(("coordination", "is_caged", *numbers)) | told, curves, density)
 
 
 def radial_distribution(trajectory: Trajectory, *, r_max: float = 6.0, n_bins: int = 120) -> tuple[Table, Table]:
@@ -301,44 +294,6 @@ def _thermodynamics(trajectory: Trajectory, temperature_k: float | None, caution
                 "are a guess; write frames more often"
             )
     return told
-
-
-def _vibrations(trajectory: Trajectory) -> dict[str, FloatArray]:
-    """Vibrational density of states: power spectrum of the velocities, weighted by mass (Welch's estimate).
-
-    Returns:
-        Frequencies in THz, and by element modes per THz, which all together hold 3N - 3 modes.
-    """
-    if trajectory.velocities is None:
-        raise DataError("the frames carry no velocities; write momenta with the trajectory, as qff md does.")
-    spacing = trajectory.spacing_ps()
-    length = min(trajectory.n_frames, max(_FEWEST_FOR_VIBRATIONS, round(1.0 / (_RESOLUTION_THZ * spacing))))
-    if length < _FEWEST_FOR_VIBRATIONS:
-        raise DataError(f"{length} frames are too few; at least {_FEWEST_FOR_VIBRATIONS} are needed.")
-    masses = atomic_masses[trajectory.numbers]
-    moving = trajectory.velocities - np.einsum("tai,a->ti", trajectory.velocities, masses / masses.sum())[:, None]
-    power: dict[str, FloatArray] = {}
-    for number in np.unique(trajectory.numbers):
-        chosen = moving[:, trajectory.numbers == number] * np.sqrt(atomic_masses[number])
-        # The zero of frequency is kept: a diffusing element has modes there.
-        frequencies, spectra = welch(chosen, fs=1.0 / spacing, nperseg=length, detrend=False, axis=0)
-        power[chemical_symbols[number]] = spectra.sum(axis=(1, 2))
-    total = np.trapezoid(sum(power.values()), frequencies)
-    modes = 3 * len(masses) - 3
-    return {"frequency_thz": frequencies, **{name: curve * (modes / total) for name, curve in power.items()}}
-
-
-def _fastest_vibrations(trajectory: Trajectory, vibrations: Table, cautions: list[str]) -> dict[str, Any]:
-    """Highest frequency, and that of the highest peak of each element."""
-    (_, frequencies), *curves = vibrations.items()
-    highest, fastest = float(frequencies[-1]), _FASTEST[bool((trajectory.numbers == 1).any())]
-    if highest < fastest:
-        cautions.append(
-            f"velocities show vibrations up to {highest:.3g} THz; faster ones appear at wrong places. For all of "
-            f"them, write a frame every {1e3 / (2 * fastest):.2g} fs (qff md --interval)"
-        )
-    peaks = {name: float(frequencies[curve.argmax()]) for name, curve in curves}
-    return {"highest_thz": highest, "highest_peak_thz": peaks}
 
 
 def _ion_density(trajectory: Trajectory, element: str) -> tuple[FloatArray, Atoms]:

@@ -69,11 +69,6 @@ class QFFCalculator(Calculator):
         self._known_numbers: IntArray = np.zeros(0, dtype=np.int64)
 
     @property
-    def n_neighbors(self) -> IntArray:
-        """How many neighbours each atom had in the last calculation, shape ``(n_atoms,)``."""
-        return np.diff(self.neighbors.first)
-
-    @property
     def neighbors(self) -> NeighborList:
         """Neighbours in the last calculation; overwritten by the next one.
 

@@ -26,11 +26,12 @@ References:
 """
 
 import hashlib
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from ase import Atoms, units
@@ -55,10 +56,18 @@ from qiskit_qff.simulation.recording import (
     read_log,
     write_checkpoint,
 )
-from qiskit_qff.simulation.settings import MDSettings
 
 if TYPE_CHECKING:
     from qiskit_qff.simulation.calculator import Potential
+
+Ensemble = Literal["nve", "nvt", "npt"]
+Thermostat = Literal["bussi", "langevin", "nose-hoover"]
+Barostat = Literal["isotropic", "full"]
+
+TIMESTEP_WITH_HYDROGEN = 0.5
+"""Longest time step in fs that still resolves C-H and O-H stretches (period about 10 fs)."""
+TIMESTEP = 1.0
+"""Time step in fs without hydrogen."""
 
 MAX_STEP_ANG = 0.5  # a run counts as exploded when an atom moves farther than this in one step
 _REMEDY = (
@@ -70,6 +79,82 @@ _FREE_SETTINGS = {"steps", "checkpoint_interval"}
 
 Progress = Callable[[str, int, int], None]
 """Takes a few words, the steps done and the total number of steps."""
+
+
+@dataclass(frozen=True)
+class MDSettings:
+    """One molecular dynamics run.
+
+    Raises:
+        ConfigError: if a setting is out of range or contradicts another one.
+    """
+
+    temperature_k: float
+    """Temperature of the thermostat, and of the initial velocities, in K."""
+    steps: int
+    """Total number of time steps, restarts included."""
+    timestep_fs: float
+    """Time step in fs."""
+    ensemble: Ensemble = "nvt"
+    """Constant energy, constant temperature, or constant temperature and pressure."""
+    thermostat: Thermostat = "bussi"
+    """Thermostat of ``nvt``: stochastic velocity rescaling, Langevin (BAOAB) or a Nosé-Hoover chain. ``npt``
+    always uses Nosé-Hoover chains (Martyna-Tobias-Klein)."""
+    thermostat_time_fs: float = 100.0
+    """Relaxation time of the thermostat in fs; for Langevin the inverse friction."""
+    pressure_gpa: float = 0.0
+    """Pressure of ``npt`` in GPa."""
+    barostat: Barostat = "isotropic"
+    """Whether ``npt`` scales the cell, or moves all its vectors."""
+    barostat_time_fs: float = 1000.0
+    """Relaxation time of the barostat in fs."""
+    to_temperature_k: float | None = None
+    """Temperature in K that the thermostat reaches at the last step, changing linearly; None keeps it constant."""
+    seed: int = 0
+    """Seed of the initial velocities and of the thermostat's noise."""
+    interval: int = 20
+    """Steps between log entries and trajectory frames."""
+    checkpoint_interval: int = 1000
+    """Steps between checkpoints."""
+
+    def __post_init__(self) -> None:
+        for name, choices in (("ensemble", Ensemble), ("thermostat", Thermostat), ("barostat", Barostat)):
+            if getattr(self, name) not in get_args(choices):
+                allowed = ", ".join(get_args(choices))
+                raise ConfigError(f"{name}: expected one of {allowed}, received {getattr(self, name)!r}.")
+        positive = ["temperature_k", "timestep_fs", "thermostat_time_fs", "barostat_time_fs"]
+        for name in positive if self.to_temperature_k is None else [*positive, "to_temperature_k"]:
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0.0):
+                raise ConfigError(f"{name}: expected a positive number, received {value}.")
+        for name, least in (("steps", 0), ("seed", 0), ("interval", 1), ("checkpoint_interval", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name}: expected at least {least}, received {getattr(self, name)}.")
+        if not math.isfinite(self.pressure_gpa):
+            raise ConfigError(f"pressure_gpa: expected a finite number, received {self.pressure_gpa}.")
+        if self.ensemble != "nve" and self.thermostat_time_fs < 2.0 * self.timestep_fs:
+            raise ConfigError(
+                f"thermostat_time_fs {self.thermostat_time_fs} must be at least two time steps "
+                f"({2.0 * self.timestep_fs} fs)."
+            )
+        if self.to_temperature_k is not None and not (
+            self.ensemble == "nvt" and self.thermostat in {"bussi", "langevin"}
+        ):
+            raise ConfigError(
+                "to_temperature_k: only nvt with the bussi or langevin thermostat heats and cools. Run npt afterwards."
+            )
+
+    def temperature_at(self, step: int) -> float:
+        """Temperature of the thermostat in K after a number of steps."""
+        if self.to_temperature_k is None:
+            return self.temperature_k
+        done = min(step / self.steps, 1.0) if self.steps else 1.0
+        return self.temperature_k + done * (self.to_temperature_k - self.temperature_k)
+
+
+def default_timestep(numbers: Sequence[int]) -> float:
+    """Time step in fs that resolves the fastest bond: 0.5 fs if hydrogen is present, else 1 fs."""
+    return TIMESTEP_WITH_HYDROGEN if 1 in set(numbers) else TIMESTEP
 
 
 @dataclass(frozen=True)
@@ -130,7 +215,7 @@ def run_dynamics(
     Raises:
         ConfigError: if the checkpoint there belongs to another run.
         DataError: if the structure does not fit the model, or the checkpoint is damaged.
-        SimulationError: if the run explodes or loses an atom; the last checkpoint is kept.
+        SimulationError: if the run explodes; the last checkpoint is kept.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if len(atoms) < 2:
@@ -232,7 +317,6 @@ class _Run:
         self._atoms.set_constraint()
         self._atoms.calc = QFFCalculator(potential)
         self._atoms.get_potential_energy()  # also checks the structure
-        self._bonded = self._atoms.calc.n_neighbors > 0
         self._volume = float(atoms.get_volume()) if atoms.pbc.all() else 0.0
 
     def begin(self, directory: Path, checkpoint: Mapping[str, Any] | None) -> None:
@@ -337,7 +421,7 @@ class _Run:
         return self._watch is not None and self._watch.check(self._atoms, self.step, time_fs, file)
 
     def _record(self) -> float:
-        """Write a frame and a log entry, and check that no atom is lost; returns the temperature in K."""
+        """Write a frame and a log entry; returns the temperature in K."""
         atoms, is_periodic = self._atoms, self._volume > 0.0
         kinetic, potential = float(atoms.get_kinetic_energy()), float(atoms.get_potential_energy())
         stress = atoms.get_stress(include_ideal_gas=True) if is_periodic else np.full(6, np.nan)
@@ -357,12 +441,6 @@ class _Run:
                 "max_force_ev_per_ang": float(np.linalg.norm(atoms.get_forces(), axis=1).max()),
             },
         )
-        lost = np.flatnonzero((atoms.calc.n_neighbors == 0) & self._bonded)
-        if len(lost):
-            raise SimulationError(
-                f"step {self.step}: lost atom {lost[0]} ({atoms.symbols[lost[0]]}): no other atom within the cutoff "
-                f"({len(lost)} lost in all). {_REMEDY}"
-            )
         return temperature
 
     def _check_motion(self) -> None:

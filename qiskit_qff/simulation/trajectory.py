@@ -14,16 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import units
-from ase.data import atomic_masses
 
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
-
-# ASE's unit of velocity in Å/ps.
-_ANG_PER_PS = 1e3 * units.fs
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +29,8 @@ class Trajectory:
     positions: FloatArray  # followed across borders, shape (n_frames, n_atoms, 3), in Å
     cells: FloatArray  # cell vectors as rows, shape (n_frames, 3, 3), in Å
     pbc: BoolArray
-    # Of each frame in ps, Å/ps and K; None where the file does not say.
+    # Of each frame in ps and K; None where the file does not say.
     times_ps: FloatArray | None
-    velocities: FloatArray | None = None
     temperatures_k: FloatArray | None = None
 
     @property
@@ -57,7 +51,7 @@ class Trajectory:
             raise DataError(f"nothing is left after {time_ps} ps: the trajectory covers {np.ptp(times):g} ps.")
         changed: dict[str, Any] = {
             name: None if (values := getattr(self, name)) is None else values[kept]
-            for name in ("positions", "cells", "times_ps", "velocities", "temperatures_k")
+            for name in ("positions", "cells", "times_ps", "temperatures_k")
         }
         return replace(self, **changed)
 
@@ -101,12 +95,8 @@ def read_trajectory(path: Path, *, frame_time_fs: float | None = None, skip_ps: 
         cells=cells,
         pbc=first.pbc,
         times_ps=_all_or_none(times),
-        velocities=_all_or_none([
-            None if frame.momenta is None else frame.momenta / atomic_masses[first.numbers][:, None] * _ANG_PER_PS
-            for frame in frames
-        ]),
         temperatures_k=_all_or_none([_number(frame, "temperature_k") for frame in frames]),
-    )  # fmt: skip
+    )
     return whole.after(skip_ps) if skip_ps > 0.0 else whole
 
 

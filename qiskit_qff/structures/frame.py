@@ -164,8 +164,6 @@ class Frame:
     """Forces, shape ``(n_atoms, 3)``, in eV/Å."""
     stress: FloatArray | None = None
     """Symmetric stress, shape ``(3, 3)``, in eV/Å³, ASE's sign."""
-    momenta: FloatArray | None = None
-    """Momenta of a frame of molecular dynamics, shape ``(n_atoms, 3)``, in ASE's units."""
     source: str = ""
     """The file the frame came from."""
     index: int = 0
@@ -184,8 +182,6 @@ class Frame:
             set_field(self, "energy", float(self.energy))
         if self.forces is not None:
             set_field(self, "forces", self._array("forces", self.forces, (n_atoms, 3)))
-        if self.momenta is not None:
-            set_field(self, "momenta", self._array("momenta", self.momenta, (n_atoms, 3)))
         if self.stress is not None:
             set_field(self, "stress", symmetric_tensor(self.stress, name="stress", where=self.where))
         set_field(self, "tags", dict(self.tags))
@@ -260,7 +256,6 @@ class Frame:
             positions=atoms.positions,
             cell=cell,
             pbc=pbc,
-            momenta=atoms.arrays.get("momenta"),
             source=source,
             index=index,
             tags=scalar_tags({name: value for name, value in values.items() if name not in used}),

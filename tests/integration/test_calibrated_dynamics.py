@@ -8,9 +8,8 @@ from contracts.force_field.quantum_model import small_quantum_model
 from qiskit_qff.evaluators.exact import SampledEvaluator
 from qiskit_qff.model.calibrated_operator import Provenance
 from qiskit_qff.model.calibration import calibrate, calibration_errors
-from qiskit_qff.simulation.dynamics import run_dynamics
+from qiskit_qff.simulation.dynamics import MDSettings, run_dynamics
 from qiskit_qff.simulation.recording import read_log
-from qiskit_qff.simulation.settings import MDSettings
 from qiskit_qff.structures.frame import Frame
 
 SHOTS = 2000

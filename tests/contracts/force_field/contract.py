@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from qiskit_qff.simulation.dynamics import run_dynamics
-from qiskit_qff.simulation.settings import MDSettings
+from qiskit_qff.simulation.dynamics import MDSettings, run_dynamics
 from qiskit_qff.structures.neighbors import neighbor_list
 
 # Displacement of the five-point formula, in Å (or strain).

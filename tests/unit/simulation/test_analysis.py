@@ -1,4 +1,4 @@
-"""Radial distributions, vibrations, ion density and bonds against independent implementations and exact answers."""
+"""Radial distributions, ion density and bonds against independent implementations and exact answers."""
 
 from dataclasses import replace
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
-from ase.data import atomic_masses
 from ase.geometry.analysis import get_rdf
 from contracts.force_field.lennard_jones import mixed_crystal
 
@@ -69,26 +68,7 @@ class TestRadialDistribution:
         assert neighbors["Li-F"][-1] * n_li == pytest.approx(neighbors["F-Li"][-1] * 108)
 
 
-class TestVibrationsAndDensity:
-    def test_modes_of_two_oscillators(self, rng):
-        """Li at 10 THz and F at 4 THz: peaks where they belong, three modes each, at once 3N - 3 in all."""
-        times = np.arange(2000) * 0.01
-        phases = 2 * np.pi * rng.random((2, 20, 3))
-        velocities = [
-            np.cos(2 * np.pi * frequency * times[:, None, None] + phase) / np.sqrt(atomic_masses[number])
-            for number, frequency, phase in ((3, 10.0, phases[0]), (9, 4.0, phases[1]))
-        ]
-        atoms = Atoms("Li20F20", positions=10 * rng.random((40, 3)), cell=[10] * 3, pbc=True)
-        still = trajectory_of([atoms] * 2000, spacing_ps=0.01)
-        still = replace(still, velocities=np.concatenate(velocities, axis=1))
-        found = analyse(still, r_max=2.0)
-        table = found.curves["vdos"]
-        assert found.told["vibrations"]["highest_peak_thz"] == pytest.approx({"Li": 10.0, "F": 4.0}, abs=0.25)
-        assert found.told["vibrations"]["highest_thz"] == pytest.approx(50.0)
-        modes = {name: np.trapezoid(table[name], table["frequency_thz"]) for name in ("Li", "F")}
-        assert sum(modes.values()) == pytest.approx(117.0)
-        assert modes["Li"] == pytest.approx(58.5, rel=0.1)
-
+class TestDensity:
     def test_density_of_harmonic_ions(self, rng):
         atoms = Atoms("Li2U4", positions=12 * rng.random((6, 3)), cell=np.diag([12.0, 9.0, 10.0]), pbc=True)
         frames = [atoms.copy() for _ in range(3000)]

@@ -8,10 +8,9 @@ from ase import Atoms, units
 from ase.io import read
 from contracts.force_field.lennard_jones import LennardJones, mixed_crystal
 
-from qiskit_qff.errors import ConfigError, SimulationError
-from qiskit_qff.simulation.dynamics import run_dynamics
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.simulation.dynamics import MDSettings, run_dynamics
 from qiskit_qff.simulation.recording import read_log
-from qiskit_qff.simulation.settings import MDSettings
 
 ENSEMBLES = {
     "nve": {"ensemble": "nve"},
@@ -93,13 +92,6 @@ def test_langevin_kinetic_energy_is_maxwell_boltzmann(tmp_path):
     # Gamma distribution of 3N - 3 = 3 degrees of freedom: mean 3/2, variance 3/2.
     assert kinetic.mean() == pytest.approx(1.5, rel=0.1)
     assert kinetic.var() == pytest.approx(1.5, rel=0.25)
-
-
-def test_lost_atom_stops_the_run(tmp_path):
-    dimer = Atoms("ArKr", positions=[[0, 0, 0], [3.9, 0, 0]])
-    flying = MDSettings(temperature_k=2000.0, steps=4000, timestep_fs=2.0, ensemble="nve", interval=10)
-    with pytest.raises(SimulationError, match=r"lost atom 0 \(Ar\)"):
-        run_dynamics(dimer, LennardJones(), flying, tmp_path)
 
 
 def test_constant_pressure_agrees_with_constant_volume(tmp_path, crystal):
