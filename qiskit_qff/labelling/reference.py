@@ -20,7 +20,7 @@ from qiskit_qff.durable import read_yaml
 from qiskit_qff.errors import ConfigError, MissingDependencyError
 from qiskit_qff.labelling.cp2k import Cp2k, Cp2kOptions
 
-EXECUTION = frozenset({"profile", "command", "verbosity", "cache_api", "max_iterations"})
+EXECUTION = frozenset({"command", "verbosity", "cache_api", "max_iterations"})
 """Settings that only decide how a program starts, what it prints, and whether it ends; labels do not depend on them."""
 XTB: Mapping[str, Any] = {"method": "GFN1-xTB", "verbosity": 0, "cache_api": False}
 """Defaults of tblite. Without its cache, ``reset`` makes every SCF begin anew: the order of frames does not matter."""
@@ -126,12 +126,4 @@ def _factory(name: str) -> Callable[..., Any]:
 
 def _make(factory: Callable[..., Any], options: Mapping[str, Any], _directory: Path) -> Any:
     """The calculator of a class or callable."""
-    arguments = dict(options)
-    if "profile" in arguments:
-        profile = getattr(sys.modules[factory.__module__], f"{factory.__name__}Profile", None)
-        if profile is None:
-            raise ConfigError(
-                f"--calculator {factory.__name__}: takes no 'profile'; it is for programs such as espresso."
-            )
-        arguments["profile"] = profile(**arguments["profile"])
-    return factory(**arguments)
+    return factory(**options)

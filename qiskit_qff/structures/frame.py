@@ -139,8 +139,6 @@ FORCE_NAMES = ("forces", "force", "ref_forces", "ref_force", "dft_forces", "dft_
 STRESS_NAMES = ("stress", "ref_stress", "dft_stress")
 VIRIAL_NAMES = ("virial", "virials", "ref_virial", "ref_virials", "dft_virial", "dft_virials")
 
-_VOIGT = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
-
 
 @dataclass(frozen=True, eq=False)
 class Frame:
@@ -314,8 +312,8 @@ def symmetric_tensor(value: Any, *, name: str, where: str) -> FloatArray:
     except (TypeError, ValueError):
         tensor = np.empty(0)
     if tensor.size == 6:
-        flat: FloatArray = tensor.ravel()
-        return np.take(flat, _VOIGT)
+        xx, yy, zz, yz, xz, xy = tensor.ravel()
+        return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
     if tensor.size == 9:
         tensor = tensor.reshape(3, 3)
         return 0.5 * (tensor + tensor.T)

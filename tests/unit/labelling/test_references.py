@@ -20,8 +20,6 @@ from qiskit_qff.labelling.reference import reference
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames, read_shipped
 
-STAND_IN = Path(__file__).parents[2] / "contracts" / "labelling" / "stand_in_vasp.py"
-
 has_cp2k = pytest.mark.skipif(shutil.which("cp2k.psmp") is None, reason="cp2k.psmp is not installed")
 
 
@@ -76,33 +74,6 @@ def test_labels_are_those_of_ase(tmp_path, name, options, element, direct, versi
         assert label.forces == pytest.approx(atoms.get_forces(), abs=1e-6)
         assert label.stress == pytest.approx(atoms.get_stress(voigt=False), abs=1e-7)
         assert str(label.tags["label_version"]).startswith(version)
-
-
-@pytest.fixture
-def vasp(monkeypatch, tmp_path):
-    """VASP's settings, its potentials and, in its place, a program that reads and writes what it does."""
-    for element in ("Cu", "Au"):
-        (tmp_path / "potpaw_PBE" / element).mkdir(parents=True)
-        (tmp_path / "potpaw_PBE" / element / "POTCAR").write_text(f"PAW_PBE {element}\n")
-    monkeypatch.setenv("VASP_PP_PATH", str(tmp_path))
-    monkeypatch.setenv("ASE_CONFIG_PATH", str(tmp_path / "none.ini"))
-    monkeypatch.setenv("ASE_VASP_COMMAND", f"{sys.executable} {STAND_IN}")
-    return reference("vasp", {"xc": "PBE", "encut": 400, "kpts": [1, 1, 1]})
-
-
-def test_vasp_keeps_the_order_of_atoms_and_what_energies_and_stresses_mean(vasp, tmp_path) -> None:
-    cell = np.array([[5.3, 0.1, 0.0], [0.0, 5.2, 0.2], [0.1, 0.0, 5.4]])
-    positions = np.array([[0.1, 0, 0], [0, 2.6, 2.7], [2.5, 0, 2.6], [2.6, 2.7, 0.2]])
-    frame = Frame(numbers=[29, 79, 29, 79], positions=positions, cell=cell, pbc=[True] * 3)
-    out = tmp_path / "out.extxyz"
-    assert label_frames([frame], vasp, out).failures == ()
-    (label,) = read_frames(out)
-    atoms = frame.to_atoms()
-    atoms.calc = EMT()
-    assert label.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
-    assert label.forces == pytest.approx(atoms.get_forces(), abs=1e-6)
-    assert label.stress == pytest.approx(atoms.get_stress(voigt=False), abs=1e-8)
-    assert str(label.tags["label_version"]).startswith("Vasp 6.4.2 (ase 3")
 
 
 def test_a_program_that_is_not_set_up_stops_the_run(tmp_path, monkeypatch) -> None:

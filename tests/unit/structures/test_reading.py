@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 from ase.db import connect
 from ase.io import write
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.reading import read_frames
@@ -105,3 +108,15 @@ def test_unreadable_files_are_named_with_a_remedy(tmp_path, make, message):
         read_frames(path)
     assert str(path) in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_damaged_file_is_read_or_refused_but_never_breaks_the_reader(tmp_path, data):
+    header = 'Lattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3:forces:R:3 energy=-1.5'
+    text = f"2\n{header}\nH 0 0 0 0.1 0.2 0.3\nO 0 0 1 -0.1 -0.2 -0.3\n" * 2
+    start = data.draw(st.integers(0, len(text) - 1))
+    stop = data.draw(st.integers(start, min(len(text), start + 30)))
+    (tmp_path / "a.xyz").write_text(text[:start] + data.draw(st.text(max_size=8)) + text[stop:])
+    with suppress(DataError):
+        assert all(frame.n_atoms > 0 for frame in read_frames(tmp_path / "a.xyz", strict=False))
