@@ -13,6 +13,7 @@ SYSTEMS = {
     "li6ps5cl": "Li6PS5Cl, 600 K",
     "uio66": "UiO-66, 300 K",
     "li2tp": "Li2TP, 300 K",
+    "li2tp_450": "Li2TP, 450 K",
     "limof5": "Li-MOF-5, 300 K",
     "limof5_li2": "Li-MOF-5 with two Li, 300 K",
     "limof5_li0": "MOF-5 without Li, 300 K",

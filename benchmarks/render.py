@@ -18,6 +18,8 @@ from default_model import REQUIRED
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from models import RESULTS, WORDS, read
 
+from qiskit_qff.simulation.transport import fit_arrhenius
+
 HERE = Path(__file__).parent
 README, PAGE = HERE.parent / "README.md", HERE / "RESULTS.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
@@ -183,6 +185,34 @@ def active_learning(record):
     }
 
 
+def lithium(record, order):
+    """Diffusivities by system and temperature, an activation energy, and the ab initio one of lips83."""
+    runs = {}
+    for row in record["runs"] if record else ():
+        runs.setdefault((row["system"], row["temperature_k"]), []).append(row)
+    points, parts = [], []
+    for (name, kelvin), own in sorted(runs.items()):
+        values, bounds = ([row[f"diffusivity{kind}_cm2_per_s"] for row in own] for kind in ("", "_upper"))
+        found = f"{sum(value is not None for value in values)} of {len(own)} runs show diffusion"
+        if all(bounds):
+            found = f"below {max(bounds):.0e}, all ions in their cages"
+        elif None not in values and len(values) > 1:
+            mean, error = np.mean(values), np.std(values, ddof=1) / np.sqrt(len(values))
+            found = f"({1e5 * mean:.2f} ± {1e5 * error:.2f})e-5"
+            points += [(kelvin, mean, error)] if name == "li6ps5cl" else []
+        parts.append(f"{WORDS.get(name, name)} at {kelvin:g} K {found} ({len(own)} of {own[0]['ps']:g} ps)")
+    words = f"Mean and standard error over runs, in cm²/s: {'; '.join(parts)}." if parts else ""
+    if len(points) > 1:
+        line = fit_arrhenius(points)
+        words += f" Activation energy of Li6PS5Cl: {line['activation_ev']:.2f} ± {line['activation_error_ev']:.2f} eV."
+    if order:
+        whole, one, two = (1e5 * order[part]["cm2_per_s"] for part in ("whole", "first half", "second half"))
+        length = f"{order['length_ps']:.0f} ± {order['length_error_ps']:.0f} ps"
+        words += f" The ab initio trajectory of lips83 at 520 K, put back in order ({length}), gives ({whole:.1f} ± "
+        words += f"{1e5 * order['error_cm2_per_s']:.1f})e-5 cm²/s, its halves {one:.1f} and {two:.1f}."
+    return words.strip()
+
+
 def faults(record):
     """Counts by kind of fault."""
     found = {}
@@ -222,7 +252,7 @@ def context():
         and {"small": size["rows"][0], "large": size["rows"][-1], "kb_per_atom": size["kb_per_atom"]}
         | {"ratio": size["time_ratio_largest_to_smallest"]},
         "stability": made("stability", lambda record: list(stability_rows(record))),
-        "transport": None,
+        "transport": lithium(records["transport"], records["lips83_order"]),
         "uncertainty": made("uncertainty", uncertainty),
         "stresses": made("stresses", lambda record: list(stress_rows(record))),
         "device": records["fake_device"] | {"backend": records["fake_device"]["rows"][0]["backend"]},

@@ -1,7 +1,7 @@
 """Stability of molecular dynamics: NVT runs, NVE drift, NPT volumes, radial distributions, and 2x2x2 supercells.
 
     python benchmarks/stability.py [--systems NAME ...] [--seeds 5] [--ps 100]
-        [--kinds nvt nve npt supercell] [--work DIR] [--data DIR] [--smoke]
+        [--kinds nvt nve npt supercell] [--work DIR] [--smoke]
 
 | system | trained on | NVT | step |
 |---|---|---|---|
@@ -11,6 +11,7 @@
 | limof5, shipped, 110 atoms | all frames | 300 K | 0.5 fs |
 | limof5_li2, limof5_li0: 108 and 106 atoms, the same model | | 300 K | 0.5 fs |
 | li6ps5cl_stress: as li6ps5cl, stresses of its 28 frames that have one fitted too | | 600 K | 1 fs |
+| li2tp, 108 atoms (`benchmarks/reference/li2tp`); li2tp_450: the same model | all frames | 300 K, 450 K | 0.5 fs |
 
 Walls around the training data as in `qff md`; Bussi thermostat; each seed has its own velocities and starts from
 another frame (every seventh; frames whose framework lacks bonds are left out). A run survives if it completes and no
@@ -27,12 +28,12 @@ and trajectories).
 
 import argparse
 import json
-import os
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from models import file_of
 
 from qiskit_qff import train
 from qiskit_qff.errors import SimulationError
@@ -43,7 +44,7 @@ from qiskit_qff.simulation.analysis import bond_report, radial_distribution, rad
 from qiskit_qff.simulation.dynamics import MDSettings, run_dynamics
 from qiskit_qff.simulation.recording import read_log
 from qiskit_qff.simulation.trajectory import Trajectory, read_trajectory
-from qiskit_qff.simulation.transport import mean_squared_displacements, transport
+from qiskit_qff.simulation.transport import mean_squared_displacements
 from qiskit_qff.structures.framework import missing_bonds
 from qiskit_qff.structures.reading import NAMES, read_frames, read_shipped
 
@@ -78,6 +79,8 @@ SYSTEMS = {
     "limof5_li2": System(300.0, 0.5, start_tags=COOL | {"config_type": "li2mof5"}, like="limof5", kinds=("nvt",)),
     "limof5_li0": System(300.0, 0.5, start_tags=COOL | {"config_type": "mof5"}, like="limof5", kinds=("nvt",)),
     "li6ps5cl_stress": System(600.0, 1.0, has_reference=True, like="li6ps5cl", stress_scale=2.0, kinds=KINDS[:3]),
+    "li2tp": System(300.0, 0.5, start_tags={"temperature_k": 300}, kinds=KINDS[:2]),
+    "li2tp_450": System(450.0, 0.5, start_tags={"temperature_k": 450}, like="li2tp", kinds=("nvt",)),
 }
 
 
@@ -113,17 +116,12 @@ def averages(values, count=50):
 
 
 def structure_and_transport(trajectory, log, frames, system, *, with_curves):
-    """Temperature over time, radial distributions beside ab initio ones, displacements and diffusivity of lithium."""
+    """Temperature over time, radial distributions beside ab initio ones, and displacements of lithium."""
     row = {"heat": {"time_ps": averages(log["time_fs"] / 1e3), "temperature_k": averages(log["temperature_k"])}}
     settled = trajectory.after(0.1 * trajectory.times_ps[-1])
     if 3 in settled.numbers and settled.n_frames >= 100:
-        found, walk = transport(settled, "Li"), mean_squared_displacements(settled)
-        row["lithium"] = {
-            "cm2_per_s": found["diffusivity_cm2_per_s"],
-            "error_cm2_per_s": found["diffusivity_error_cm2_per_s"],
-            "lag_ps": walk["lag_ps"].round(4).tolist(),
-            "msd_ang2": walk["Li"].round(4).tolist(),
-        }
+        walk = mean_squared_displacements(settled)
+        row["lithium"] = {"lag_ps": walk["lag_ps"].round(4).tolist(), "msd_ang2": walk["Li"].round(4).tolist()}
     if system.has_reference:
         measured, expected = radial_distribution(settled)[0], reference(frames)
         row["rdf_mae"] = radial_distribution_errors(measured, expected)
@@ -190,7 +188,6 @@ def recorded():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("QFF_DATA", "../shared/data")))
     parser.add_argument("--work", type=Path, default=Path("stability-runs"))
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
@@ -202,7 +199,7 @@ def main():
     known = set() if given.smoke else {(r["system"], r["kind"], r["seed"], r["asked_ps"]) for r in recorded()}
     for name in ["limof5", "li6ps5cl"] if given.smoke else given.systems:
         system, like = SYSTEMS[name], SYSTEMS[name].like or name
-        frames = read_shipped(like) if like in NAMES else read_frames(given.data / f"{like}.extxyz.xz")
+        frames = read_shipped(like) if like in NAMES else read_frames(file_of(like))
         of = like if system.stress_scale is None else name
         potential = within_walls(model_of(of, system, frames, given.work, options=SMALL if given.smoke else {}))
         starts = starts_of(system, frames)
