@@ -10,15 +10,14 @@ outcomes are drawn from exact probabilities: the shot noise of Aer, faster.
 
 import argparse
 import time
-from collections import Counter
 
 import models
 import numpy as np
 
-from qiskit_qff.evaluators.backends import build_evaluator
+from qiskit_qff.evaluators.backends import Settings, build_evaluator
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.metrics import compare_model, measure
-from qiskit_qff.training.measured.run import BackendRun, Machine, train_measured
+from qiskit_qff.training.measured.run import START_SPREAD, BackendRun, train_measured
 from qiskit_qff.training.pipeline import read_training_data
 from qiskit_qff.training.trainer import fit, prepare
 
@@ -37,18 +36,13 @@ def errors(field, frames):
 def measured_run(prepared, asked, test, seed):
     begin = time.perf_counter()
     rng, shot_rng = np.random.default_rng(seed).spawn(2)
-    counts = Counter(spec.n_qubits for spec in prepared.objective.layout.specs)
-    evaluators = {
-        size: build_evaluator(asked.backend, n_qubits=size, n_registers=count, shots=asked.shots, rng=shot_rng)
-        for size, count in counts.items()
-    }
+    layout = prepared.objective.layout
+    sizes = [spec.n_qubits for spec in layout.specs]
     measured = train_measured(
         prepared.objective,
-        Machine(evaluators),
+        build_evaluator(Settings(asked.backend, asked.shots), sizes, rng=shot_rng),
         asked,
-        start=None,
-        rng=rng,
-        shot_rng=shot_rng,
+        rng.normal(0.0, START_SPREAD, layout.n_angles),
         run=BackendRun(
             on_plan=lambda plan: print(f"a step: {plan.step}, all: {plan.total}", flush=True),
             on_step=lambda number, step: print(

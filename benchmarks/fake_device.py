@@ -10,13 +10,14 @@ square of deviations in units of the reported standard errors, over all forces o
 """
 
 import argparse
+from functools import partial
 from operator import itemgetter
 
 import models
 import numpy as np
 
-from qiskit_qff.evaluators.backends import evaluators_for
-from qiskit_qff.model.calibrated_operator import Provenance
+from qiskit_qff.evaluators.backends import Settings, build_evaluator
+from qiskit_qff.evaluators.measured_operator import Provenance
 from qiskit_qff.model.calibration import calibrate, calibration_errors
 
 SETS = ("lips83", "limof5", "li6ps5cl", "uio66_0", "li2tp")
@@ -39,10 +40,9 @@ def measured_row(field, frames, *, backend, preset, shots, seeds):
     found = {"noise_mev_per_ang": [], "rise_percent": [], "energy_noise_mev_per_atom": []}
     scores, own = [], mean_error(forces, labels)
     for seed in range(seeds):
-        evaluator_for = evaluators_for(backend, shots=shots, mitigation=preset, rng=np.random.default_rng(seed))
-        model, cost = calibrate(
-            field, evaluator_for=evaluator_for, provenance=Provenance(backend, shots, preset, "-", seed)
-        )
+        settings = Settings(backend, shots, preset)
+        evaluator_for = partial(build_evaluator, settings, rng=np.random.default_rng(seed))
+        model, cost = calibrate(field, evaluator_for, provenance=Provenance(backend, shots, preset, "-", seed))
         predicted = [model.predict(f) for f in frames]
         energies = np.array([p.energy - e.energy for p, e in zip(predicted, exact, strict=True)]) / n_atoms
         found["noise_mev_per_ang"].append(mean_error([p.forces for p in predicted], forces))

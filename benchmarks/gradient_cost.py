@@ -23,10 +23,8 @@ from qiskit_machine_learning.gradients import ParamShiftEstimatorGradient
 from qiskit_qff import train
 from qiskit_qff.circuit.ansatz import diagonal_observable
 from qiskit_qff.encoding.tree import loader_angles, loader_circuit
+from qiskit_qff.evaluators.gradient import cost_of_registers, measure_registers
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.protocol import ANYWHERE
-from qiskit_qff.evaluators.strategies.readouts import measure_registers
-from qiskit_qff.evaluators.tiling import TiledEvaluator
 from qiskit_qff.model.config import parse_config
 
 N_FRAMES, MOST_SETS = 600, 15
@@ -35,14 +33,12 @@ N_FRAMES, MOST_SETS = 600, 15
 def ours(field, amplitudes, evaluator):
     """Derivatives of the energy by all angles, and what was executed."""
     bounds = {key: register.bound_program() for key, register in field.registers.items()}
-    (size,) = {bound.program.n_qubits for bound in bounds.values()}
-    tiled = TiledEvaluator([ANYWHERE] * len(bounds), lambda _: evaluator)
     circuits = [(bound.program, bound.theta) for bound in bounds.values()]
-    measured, cost = measure_registers({size: tiled}, circuits, slopes=True)
+    measured = measure_registers(evaluator, circuits, slopes=True)
     return {
         key: one.slopes(bounds[key].weights[:, None, None] * (amplitudes[key].T @ amplitudes[key]))[0]
         for key, one in zip(bounds, measured, strict=True)
-    }, cost.circuits
+    }, cost_of_registers(evaluator, circuits, slopes=True).circuits
 
 
 def theirs(field, amplitudes, estimator):

@@ -207,7 +207,7 @@ def results(directory):
     for path in sorted(directory.rglob("*")):
         name = str(path.relative_to(directory))
         # Names and ids of jobs are drawn anew in every run.
-        of_jobs = name.startswith("run/journal") or name == "run/run.json"
+        of_jobs = path.name == "journal.jsonl"
         if path.is_file() and not of_jobs:
             found[name] = content(path)
     return found
@@ -250,9 +250,9 @@ COMMANDS = {
 def resume(name, directory):
     """The command that goes on with what a kill has left, and how many units of work are on disk; [] if all is done."""
     command, done = COMMANDS[name], None
-    if name == "train --backend aer" and (journal := directory / "out" / "journal.jsonl").exists():
-        lines = journal.read_text().count("\n")
-        return [*command, "--resume"], max(0, lines - 1)  # the first one is no measurement
+    jobs = directory / "out" / "jobs"
+    if name == "train --backend aer" and (jobs / "journal.jsonl").exists():
+        return [*command, "--resume"], len(list(jobs.glob("job_*.npz")))
     if name == "label":
         labels = directory / "out.extxyz"
         done = labels.read_text().count("\n") // 10 if labels.exists() else 0  # eight atoms, a number and a header

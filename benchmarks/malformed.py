@@ -119,19 +119,19 @@ CASES += [
 ]
 CASES += [
     ("data.extxyz.xz", ["validate", "data.extxyz.xz"], lambda _: lzma.compress(b"8\n" * 999)[:-20]),
-    ("measured/journal.jsonl", MEASURED, lambda content: content.replace(b'"parameters"', b'"angles"')),
-    ("measured/journal.jsonl", MEASURED, lambda content: content.replace(b"\n", b"}\n", 1)),
-    ("measured/journal.jsonl", MEASURED, b"[]\n"),
+    ("measured/jobs/journal.jsonl", MEASURED, lambda content: content.replace(b'"gauss_newton"', b'"spsa"')),
+    ("measured/jobs/journal.jsonl", MEASURED, lambda content: content.replace(b"\n", b"}\n", 1)),
+    ("measured/jobs/journal.jsonl", MEASURED, b"[]\n"),
     ("dynamics/checkpoint.npz", MD, half),
     ("dynamics/checkpoint.npz", MD, b""),
     ("dynamics/trajectory.extxyz", MD, half),
     ("dynamics/log.csv", MD, half),
     ("l.extxyz", LABEL, b"hello\n"),
     ("l.extxyz", LABEL, b"1" + b"0" * 30 + b"\n"),
-    ("run/run.json", CALIBRATE, half),
-    ("run/run.json", CALIBRATE, changed("format", to=99)),
-    ("run/run.json", CALIBRATE, changed("jobs", to="none")),
-    ("run/model.json", CALIBRATE, b"{}"),
+    ("run/job_0.npz", CALIBRATE, half),
+    ("run/journal.jsonl", CALIBRATE, lambda content: content.replace(b'"shots": 20', b'"shots": 21')),
+    ("run/journal.jsonl", CALIBRATE, lambda content: content.replace(b'"result": {', b'"result": [{')),
+    ("run/journal.jsonl", CALIBRATE, b'{"step": "settings", "result": 3}\n'),
 ]
 """File, command that reads it, and its content, or what becomes of the content that it had."""
 SPOILT = [
@@ -139,10 +139,10 @@ SPOILT = [
     (MODEL, ["evaluate", "model", "data.extxyz"]),
     ("exact.yaml", [*TRAIN, "--dry-run"]),
     ("data.extxyz", ["validate", "data.extxyz"]),
-    ("measured/journal.jsonl", MEASURED),
+    ("measured/jobs/journal.jsonl", MEASURED),
     ("dynamics/checkpoint.npz", MD),
     ("dynamics/log.csv", MD),
-    ("run/run.json", CALIBRATE),
+    ("run/job_0.npz", CALIBRATE),
 ]
 """Files that are also spoilt at random, and who reads them."""
 

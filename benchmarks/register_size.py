@@ -9,6 +9,7 @@ are those of a register's preparation on a line.
 """
 
 import argparse
+from functools import partial
 
 import models
 import numpy as np
@@ -16,8 +17,8 @@ from qiskit.transpiler import CouplingMap, generate_preset_pass_manager
 
 from qiskit_qff import train
 from qiskit_qff.encoding.preparation import vector_circuit
-from qiskit_qff.evaluators.backends import evaluators_for
-from qiskit_qff.model.calibrated_operator import Provenance
+from qiskit_qff.evaluators.backends import Settings, build_evaluator
+from qiskit_qff.evaluators.measured_operator import Provenance
 from qiskit_qff.model.calibration import calibrate
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.reading import read_shipped
@@ -53,11 +54,10 @@ def measured_row(n_qubits, fitted, test, options):
     labels, exact = [frame.forces for frame in test], [field.predict(frame).forces for frame in test]
     noises, errors = [], []
     for seed in range(options.seeds):
-        factory = evaluators_for(
-            options.backend, shots=options.shots, mitigation="readout", rng=np.random.default_rng(seed)
-        )
+        settings = Settings(options.backend, options.shots, "readout")
+        factory = partial(build_evaluator, settings, rng=np.random.default_rng(seed))
         origin = Provenance(options.backend, options.shots, "readout", "-", seed)
-        model, cost = calibrate(field, evaluator_for=factory, provenance=origin)
+        model, cost = calibrate(field, factory, provenance=origin)
         forces = [model.predict(frame).forces for frame in test]
         noises.append(mean_error(forces, exact))
         errors.append(mean_error(forces, labels))

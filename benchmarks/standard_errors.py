@@ -15,8 +15,9 @@ import models
 import numpy as np
 
 from qiskit_qff import train
-from qiskit_qff.evaluators.backends import build_evaluator
-from qiskit_qff.model.calibrated_operator import Provenance
+from qiskit_qff.evaluators.backends import Settings, build_evaluator
+from qiskit_qff.evaluators.measured_operator import Provenance
+from qiskit_qff.evaluators.protocol import Evaluation
 from qiskit_qff.model.calibration import calibrate, calibration_errors
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.reading import read_shipped
@@ -26,7 +27,7 @@ SHOTS = 400
 
 def measured(field, evaluator_for, shots):
     """The model with measured operators, and what that cost."""
-    return calibrate(field, evaluator_for=evaluator_for, provenance=Provenance("", shots, "none", ""))
+    return calibrate(field, evaluator_for, provenance=Provenance("", shots))
 
 
 class Repeated:
@@ -41,11 +42,15 @@ class Repeated:
             many = [replace(one, parameters=np.tile(one.parameters, (self.repetitions, 1))) for one in requests]
             results = self.evaluator.evaluate(many, shots=shots)
             cut = [
-                one.split([len(request.parameters)] * self.repetitions)
-                for one, request in zip(results, requests, strict=True)
+                zip(np.split(one.values, self.repetitions), np.split(one.covariances, self.repetitions), strict=True)
+                for one in results
             ]
             self.answers = iter(zip(*cut, strict=True))
-        return list(next(self.answers))
+        return [Evaluation(*one) for one in next(self.answers)]
+
+    def cost(self, requests, *, shots=None):
+        """Of one repetition."""
+        return self.evaluator.cost(requests, shots=shots)
 
 
 def standard_errors(backend, repetitions, shots):
@@ -55,13 +60,12 @@ def standard_errors(backend, repetitions, shots):
     frames = [shipped[k] for k in order]
     config = parse_config({"data": {"split": "none"}, "max_parameters": 30}, where="benchmark")
     field, test = train(frames[5:25], config).force_field, frames[:1]
-    made, rng = {}, np.random.default_rng(0)
+    made, rng = [], np.random.default_rng(0)
 
-    def evaluator_for(n_qubits, n_registers):
-        if n_qubits not in made:
-            evaluator = build_evaluator(backend, n_qubits=n_qubits, n_registers=n_registers, shots=shots, rng=rng)
-            made[n_qubits] = Repeated(evaluator, repetitions)
-        return made[n_qubits]
+    def evaluator_for(sizes):
+        if not made:
+            made.append(Repeated(build_evaluator(Settings(backend, shots), sizes, rng=rng), repetitions))
+        return made[0]
 
     exact, found, stds = field.predict(test[0]), [], []
     for _ in range(repetitions):

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from qiskit_qff.cli.main import run
 from qiskit_qff.structures import reading
 
-# `hardware/` is no part of the installed package. At the end of the path, so that the package under test stays
+# `benchmarks/` is no part of the installed package. At the end of the path, so that the package under test stays
 # the installed one.
 sys.path.append(str(Path(__file__).parents[1]))
 

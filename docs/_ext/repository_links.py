@@ -18,7 +18,6 @@ PAGES = {
     "CONTRIBUTING.md": "contributing",
     "docs/design_notes.md": "design_notes",
     "benchmarks/RESULTS.md": "results",
-    "hardware/README.md": "tutorials/hardware",
     "qiskit_qff/data/README.md": "reference/shipped_data",
 }
 """Files that the site shows, and on which page."""

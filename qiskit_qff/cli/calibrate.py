@@ -1,22 +1,30 @@
 """``qff calibrate``: measure a model's operators on a backend once; dynamics then runs on what was measured."""
 
 import math
-import tempfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qiskit_qff.cli.options import DecouplingOption, DryRunOption, JsonOption, MitigationOption, SeedOption, model_file
+from qiskit_qff.cli.options import (
+    DecouplingOption,
+    DryRunOption,
+    JsonOption,
+    MitigationOption,
+    ModelArgument,
+    SeedOption,
+    model_file,
+)
 from qiskit_qff.cli.output import Output
-from qiskit_qff.durable import locked_directory
 from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:
-    from qiskit_qff.model.calibration_run import Settings
+    from qiskit_qff.evaluators.backends import Settings
+    from qiskit_qff.evaluators.protocol import Cost
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.structures.frame import Frame
 
@@ -30,23 +38,10 @@ def _taken(out: Path) -> ConfigError:
 
 
 def calibrate(
-    model: Annotated[
-        Path | None,
-        typer.Argument(metavar="[MODEL]", help="Model file, or its directory; with --from by default that of the run."),
-    ] = None,
+    model: ModelArgument,
     *,
     out: Annotated[Path, typer.Option("--out", help="Model file to write; it must not exist yet.")],
-    backend: Annotated[
-        str | None, typer.Option("--backend", help="exact, statevector, aer, fake_NAME or ibm_NAME.")
-    ] = None,
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            metavar="RUN",
-            help="Use the results in this run directory (from --run or hardware/) instead of measuring.",
-        ),
-    ] = None,
+    backend: Annotated[str, typer.Option("--backend", help="exact, statevector, aer, fake_NAME or ibm_NAME.")],
     run: Annotated[
         Path | None,
         typer.Option(
@@ -64,99 +59,59 @@ def calibrate(
 
     Jobs on a device are written down before they are waited for: after a crash the same command goes on.
     """
-    from qiskit_qff.evaluators.backends import NOISELESS
-    from qiskit_qff.model.calibration_run import Settings, calibrated_model, calibration_cost
+    from qiskit_qff.evaluators.backends import NOISELESS, Settings, is_simulated
+    from qiskit_qff.model.calibration import estimate
     from qiskit_qff.model.force_field import ForceField
 
     output = Output(as_json=json)
-    _check_sources(model, backend=backend, source=source, run=run, dry_run=dry_run)
     if out.exists():
         raise _taken(out)
     if not out.parent.is_dir():
         raise ConfigError(f"{out.parent} is no directory; make it first, or choose another --out.")
-    if source is not None:
-        field = None if model is None else ForceField.load(model_file(model))
-        _finish(calibrated_model(source, field=field), out, {"run": source}, output)
-        return
-    assert model is not None
-    assert backend is not None
-    path = model_file(model)
-    # A device has no seed.
-    settings = Settings(backend, shots, mitigation, decoupling, "batch", None if backend.startswith("ibm_") else seed)
+    if run is not None and backend in NOISELESS:
+        raise ConfigError(f"backend '{backend}' has no jobs to keep; leave --run out.")
+    field = ForceField.load(model_file(model))
+    settings = Settings(backend, shots, mitigation, decoupling)
+    settings.check()
+    counts, words = estimate(field, settings)
     if dry_run:
-        counts, words = calibration_cost(ForceField.load(path), settings)
         output.say(f"would send {words}; nothing was sent or written")
         output.finish(counts)
         return
-    if backend in NOISELESS:
-        calibrated, extra = _measure_directly(path, settings, output)
-    else:
-        calibrated, extra = _measure_in_jobs(path, settings, output, out=out, kept=run)
-    _finish(calibrated, out, extra | {"seed": seed}, output)
+    output.note(words)
+    if run is None and not is_simulated(backend):
+        run = out.with_suffix(".run")
+    calibrated, cost = _measure(field, settings, seed, run, output)
+    spent = {"n_circuits": cost.circuits, "n_settings": cost.circuits, "n_shots": cost.shots}
+    _finish(calibrated, out, spent | {"run": run, "seed": seed}, output)
 
 
-def _check_sources(
-    model: Path | None, *, backend: str | None, source: Path | None, run: Path | None, dry_run: bool
-) -> None:
-    """Refuse a command line that does not say what to calibrate, or with what."""
-    if source is not None:
-        if backend is not None or run is not None or dry_run:
-            raise ConfigError("--from takes what was measured before; leave --backend, --run and --dry-run out.")
-        return
-    if backend is None:
-        raise ConfigError("say where to measure (--backend, for example fake_torino), or what to import (--from RUN).")
-    if model is None:
-        raise ConfigError("name the MODEL to calibrate: a model.json, or the directory that holds it.")
-    if run is not None and backend in {"exact", "statevector"}:
-        raise ConfigError(f"backend '{backend}' has no jobs to keep; leave --run out.")
-
-
-def _measure_directly(path: Path, settings: "Settings", output: Output) -> tuple["ForceField", dict[str, Any]]:
-    """Measure without jobs, on a simulator without noise of its own."""
+def _measure(
+    field: "ForceField", settings: "Settings", seed: int, run: Path | None, output: Output
+) -> "tuple[ForceField, Cost]":
+    """Measure M of every register, from what is in the directory of an earlier process where that is possible."""
     from datetime import UTC, datetime
 
     import numpy as np
 
-    from qiskit_qff.evaluators.backends import evaluators_for
-    from qiskit_qff.model.calibrated_operator import Provenance
+    from qiskit_qff.evaluators.backends import build_evaluator
+    from qiskit_qff.evaluators.jobs import JobStore
+    from qiskit_qff.evaluators.measured_operator import Provenance
     from qiskit_qff.model.calibration import calibrate as measure
-    from qiskit_qff.model.force_field import ForceField
 
-    factory = evaluators_for(
-        settings.backend,
-        shots=settings.shots,
-        mitigation=settings.mitigation,
-        dynamical_decoupling=settings.dynamical_decoupling,
-        rng=np.random.default_rng(settings.seed),
-    )
-    date = datetime.now(tz=UTC).isoformat(timespec="seconds")
-    origin = Provenance(settings.backend, settings.shots, settings.mitigation, date, settings.seed)
-    with output.progress("measuring"):
-        calibrated, cost = measure(ForceField.load(path), evaluator_for=factory, provenance=origin)
-    return calibrated, {"n_circuits": cost.circuits, "n_settings": cost.circuits, "n_shots": cost.shots}
-
-
-def _measure_in_jobs(
-    path: Path, settings: "Settings", output: Output, *, out: Path, kept: Path | None
-) -> tuple["ForceField", dict[str, Any]]:
-    """Measure by jobs of a device or of what stands in for one, in a directory that may be gone afterwards."""
-    from qiskit_qff.model.calibration_run import calibrate_by_jobs
-
-    directory = out.with_suffix(".run") if kept is None and settings.seed is None else kept
+    date, jobs = datetime.now(tz=UTC).isoformat(timespec="seconds"), None
     with ExitStack() as stack:
-        if directory is not None:
-            stack.enter_context(locked_directory(directory, option="--run"))
-        place = directory or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qff-calibrate-")))
-        calibrated, run = calibrate_by_jobs(path, place, settings, output.note)
-    circuits = sum(job.circuits for job in run.jobs)
-    spent = {"n_circuits": circuits, "n_settings": circuits, "n_shots": circuits * settings.shots}
-    return calibrated, {**spent, "run": directory}
+        if run is not None:
+            jobs = stack.enter_context(closing(JobStore(run, asdict(settings) | {"seed": seed})))
+            date = jobs.once("date", lambda: date)
+            output.note(f"jobs and results are kept in {run}; after an interruption the same command goes on")
+        factory = partial(build_evaluator, settings, rng=np.random.default_rng(seed), jobs=jobs)
+        with output.progress("measuring"):
+            return measure(field, factory, provenance=Provenance(**asdict(settings), date=date, seed=seed))
 
 
 def _finish(field: "ForceField", out: Path, extra: dict[str, Any], output: Output) -> None:
-    """Write the calibrated model; say what was measured, what was not, and where it was written."""
-    from ase.data import chemical_symbols
-
+    """Write the calibrated model; say what was measured, and where it was written."""
     from qiskit_qff.model.calibration import calibration_summary
     from qiskit_qff.model.ledger import parameter_count, parameters_in_words
 
@@ -167,15 +122,10 @@ def _finish(field: "ForceField", out: Path, extra: dict[str, Any], output: Outpu
     output.say(parameters_in_words(field.n_trainable))
     summary = calibration_summary(field)
     print_calibration(summary, output)
-    left = Counter(chemical_symbols[z] for (z, _), register in field.registers.items() if register.measured is None)
-    if left:
-        words = ", ".join(f"{symbol} ({count} registers)" for symbol, count in left.items())
-        output.note(f"not measured, still computed exactly: {words}")
-    if "n_circuits" in extra:
-        output.say(f"circuits: {extra['n_circuits']}, shots: {extra['n_shots']}")
+    output.say(f"circuits: {extra['n_circuits']}, shots: {extra['n_shots']}")
     output.say(f"written: {out}")
     counted = parameter_count(field.n_trainable)
-    output.finish({"model": out, **counted, **extra, "calibration": summary, "missing": list(left)})
+    output.finish({"model": out, **counted, **extra, "calibration": summary})
 
 
 def print_calibration(summary: Mapping[str, Mapping[str, Any]], output: Output) -> None:

@@ -1,12 +1,12 @@
 """``qff cost``: circuits, shots, processor seconds and two-qubit depth on a backend; nothing is run."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from qiskit_qff.cli.options import JsonOption, MitigationOption, ModelArgument, model_file
 from qiskit_qff.cli.output import Output
+from qiskit_qff.errors import BackendError
 
 
 def cost(
@@ -18,16 +18,18 @@ def cost(
     json: JsonOption = False,
 ) -> None:
     """Say what a calibration and a training gradient would cost on a backend."""
+    from qiskit_qff.evaluators.backends import NOISELESS, Settings
+    from qiskit_qff.model.calibration import estimate
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.model.quantum_cost import quantum_costs
 
     output = Output(as_json=json)
-    costs = quantum_costs(ForceField.load(model_file(model)), backend=backend, shots=shots, mitigation=mitigation)
-    output.table(
-        f"{shots} shots a circuit on {backend}, mitigation {mitigation}",
-        ("quantity", "circuits", "shots", "seconds (estimate)", "two-qubit depth"),
-        [tuple(asdict(entry).values()) for entry in costs],
+    if backend in NOISELESS:
+        raise BackendError(f"Backend '{backend}' takes no processor time; choose a device, for example fake_torino.")
+    counts, words = estimate(ForceField.load(model_file(model)), Settings(backend, shots, mitigation))
+    gradient = counts["gradient"]
+    output.say(f"calibration, M of every register, once for all frames: {words}")
+    output.say(
+        f"gradient of a training step: {gradient['circuits']} circuits, {gradient['shots']} shots, about "
+        f"{gradient['seconds']:.0f} s"
     )
-    output.say("calibration: M of every register, once for all frames; the gradient is of energies and forces")
-    told = {"backend": backend, "mitigation": mitigation, "shots_per_circuit": shots}
-    output.finish(told | {"costs": [asdict(entry) for entry in costs]})
+    output.finish({"backend": backend, "mitigation": mitigation, "shots_per_circuit": shots, **counts})

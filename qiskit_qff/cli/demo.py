@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,15 +70,15 @@ def measure_forces(
     """Forces of one frame in each of :data:`WAYS`, with so many shots per setting."""
     import numpy as np
 
-    from qiskit_qff.evaluators.backends import evaluators_for
-    from qiskit_qff.model.calibrated_operator import Provenance
+    from qiskit_qff.evaluators.backends import Settings, build_evaluator
+    from qiskit_qff.evaluators.measured_operator import Provenance
     from qiskit_qff.model.calibration import calibrate, calibration_errors
     from qiskit_qff.report.device import DeviceForces
 
     exact, measured = field.predict(frame).forces, []
     for name, mitigation in WAYS:
-        evaluators = evaluators_for(backend, shots=shots, mitigation=mitigation, rng=np.random.default_rng(seed))
-        noisy, cost = calibrate(field, evaluator_for=evaluators, provenance=Provenance(backend, shots, mitigation, ""))
+        evaluators = partial(build_evaluator, Settings(backend, shots, mitigation), rng=np.random.default_rng(seed))
+        noisy, cost = calibrate(field, evaluators, provenance=Provenance(backend, shots, mitigation))
         (errors,) = calibration_errors(noisy, [frame])
         measured.append(DeviceForces(name, exact, noisy.predict(frame).forces, errors.force_std, cost))
     return tuple(measured)

@@ -1,6 +1,8 @@
 """``qff evaluate``: energy, force and stress errors on labelled structures, exact or through an Estimator."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +22,7 @@ from qiskit_qff.cli.output import Output, check_output_directory, json_text, sta
 from qiskit_qff.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from qiskit_qff.model.calibration import EvaluatorFactory
+    from qiskit_qff.evaluators.backends import Settings
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.model.metrics import Comparison, Metrics
     from qiskit_qff.structures.frame import Frame
@@ -64,9 +66,7 @@ def evaluate(
     json: JsonOption = False,
 ) -> None:
     """Compare a model with ab initio labels."""
-    import numpy as np
-
-    from qiskit_qff.evaluators.backends import evaluators_for
+    from qiskit_qff.evaluators.backends import Settings
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.model.ledger import parameter_count, parameters_in_words
     from qiskit_qff.model.metrics import compare_model, measure
@@ -74,9 +74,8 @@ def evaluate(
 
     output = Output(as_json=json)
     is_exact = backend == "exact" and shots is None
-    _check_words(backend, mitigation, dynamical_decoupling=decoupling)
-    rng = np.random.default_rng(seed)
-    factory = evaluators_for(backend, shots=shots, mitigation=mitigation, dynamical_decoupling=decoupling, rng=rng)
+    settings = Settings(backend, shots, mitigation, decoupling)
+    settings.check()
     if uncertainty and not is_exact:
         raise ConfigError("--uncertainty is that of the model itself: leave --backend and --shots out.")
     if out is not None:
@@ -88,9 +87,8 @@ def evaluate(
     if is_exact:
         used, measurement = field, calibration_extra(field, frames)
     else:
-        used, measurement = _measure(field, frames, factory, shots, output)
-        measurement |= {"backend": backend, "mitigation": mitigation}
-        measurement |= {"dynamical_decoupling": decoupling, "seed": seed}
+        used, measurement = _measure(field, frames, settings, seed, output)
+        measurement |= asdict(settings) | {"seed": seed}
     with output.progress("evaluating") as advance:
         comparison = compare_model(used, frames, shift_energy=shift_energy, progress=advance)
     metrics = measure(comparison, shift_energy=shift_energy)
@@ -117,27 +115,21 @@ def evaluate(
     output.finish(result)
 
 
-def _check_words(backend: str, mitigation: str, *, dynamical_decoupling: bool) -> None:
-    """Refuse unknown words, also where they would have no effect, before any file is read."""
-    from qiskit_qff.evaluators.backends import NOISELESS, check_noiseless
-    from qiskit_qff.evaluators.mitigation import find_preset
-
-    find_preset(mitigation)
-    if backend in NOISELESS:
-        check_noiseless(backend, mitigation=mitigation, dynamical_decoupling=dynamical_decoupling)
-
-
 def _measure(
-    field: "ForceField", frames: Sequence["Frame"], factory: "EvaluatorFactory", shots: int | None, output: Output
+    field: "ForceField", frames: Sequence["Frame"], settings: "Settings", seed: int, output: Output
 ) -> "tuple[ForceField, dict[str, Any]]":
     """The model with operators that a backend has measured, what they cost, and the errors that come of them."""
-    from qiskit_qff.model.calibrated_operator import Provenance
+    import numpy as np
+
+    from qiskit_qff.evaluators.backends import build_evaluator
+    from qiskit_qff.evaluators.measured_operator import Provenance
     from qiskit_qff.model.calibration import calibrate, calibration_errors, is_calibrated, spread
 
     if is_calibrated(field):
         output.note("the model's own calibration is not used here: its circuits are measured anew")
+    factory = partial(build_evaluator, settings, rng=np.random.default_rng(seed))
     with output.progress("measuring"):
-        measured, cost = calibrate(field, evaluator_for=factory, provenance=Provenance("", shots, "", ""))
+        measured, cost = calibrate(field, factory, provenance=Provenance(settings.backend, settings.shots))
     return measured, {
         **spread(calibration_errors(measured, frames), frames),
         "n_circuits": cost.circuits,

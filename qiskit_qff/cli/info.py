@@ -34,16 +34,15 @@ def info(
             "family": spec.family,
             "n_qubits": spec.n_qubits,
             "n_registers": count,
-            "two_qubit_gates_of_u": gates,
-            "two_qubit_depth_of_u": depth,
-            "two_qubit_depth": whole,
+            "two_qubit_gates": gates,
+            "two_qubit_depth": depth,
         }
-        for spec, count, gates, depth, whole in costs
+        for spec, count, gates, depth in costs
     ]
     print_ledger(field, output)
     output.table(
         "circuits (on a heavy-hex device)",
-        ("family", "qubits", "registers", "two-qubit gates", "depth of U", "with loader"),
+        ("family", "qubits", "registers", "two-qubit gates", "depth of U"),
         [tuple(circuit.values()) for circuit in circuits],
     )
     scale = field.stress_scale
@@ -67,7 +66,7 @@ def info(
             "species": [entry.symbol for entry in field.ledger.species],
             "n_registers": len(field.registers),
             "n_qubits": field.n_qubits,
-            "two_qubit_depth": max(whole for *_, whole in costs),
+            "two_qubit_depth": max(depth for *_, depth in costs),
             "two_qubit_gates": max(gates for _, _, gates, *_ in costs),
             "r_cut": field.cutoff,
             "stress_scale_mev_per_ang3": scale,

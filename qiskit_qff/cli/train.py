@@ -1,5 +1,6 @@
 """``qff train``: from a data file, or a configuration, to a directory with a model and its errors."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from qiskit_qff.training.measured.run import BackendRun, TrainingPlan
     from qiskit_qff.training.pipeline import TrainedModel, TrainingData
 
-JOURNAL, REPORT = "journal.jsonl", "report.html"
+JOBS, REPORT = "jobs", "report.html"
 OWN_FILES = ("model.json", "metrics.json", "config.yaml", "record.json", REPORT, "figures")
 """What a run writes; the last one did so in older versions."""
 SETTINGS = {
@@ -83,7 +84,7 @@ def train(
     ] = None,
     shots: Annotated[int | None, typer.Option("--shots", help="With --backend: shots per circuit.")] = None,
     optimizer: Annotated[
-        str | None, typer.Option("--optimizer", help="With --backend: gauss_newton (default), adam, spsa or l_bfgs_b.")
+        str | None, typer.Option("--optimizer", help="With --backend: gauss_newton (default) or adam.")
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="With --backend: optimiser steps; default 10.")] = None,
     start: Annotated[
@@ -183,11 +184,10 @@ def _begin_on_backend(out: Path, config: "TrainConfig", output: Output, *, resum
     from qiskit_qff.training.measured.run import BackendRun
 
     if not resume:
-        (out / JOURNAL).unlink(missing_ok=True)
+        shutil.rmtree(out / JOBS, ignore_errors=True)
     write_atomically(out / CONFIG, _config_text(config))
     return BackendRun(
-        journal=out / JOURNAL,
-        resume=resume,
+        jobs=out / JOBS,
         on_plan=lambda plan: _tell_plan(plan, config.estimator, output),
         on_step=lambda number, step: output.note(
             f"step {number}: loss {step.loss:.4g} ± {step.std_error:.1g} (exact {step.exact_loss:.4g}), "
@@ -218,10 +218,11 @@ def _write_commented_config(path: Path, config: "TrainConfig", output: Output, *
 
 def _check_out(out: Path, config: "TrainConfig", *, resume: bool, force: bool) -> None:
     """Keep other files, the model of other data, and what was measured from being replaced."""
+    from qiskit_qff.evaluators.jobs import JOURNAL
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.report.record import MODEL
 
-    check_output_directory(out, owned=(*OWN_FILES, JOURNAL), force=force)
+    check_output_directory(out, owned=(*OWN_FILES, JOBS), force=force)
     if (out / MODEL).is_file() and not force:
         trained_on = ForceField.load(out / MODEL).metadata.get("config", {}).get("data", {}).get("path")
         if trained_on != config.data.path:
@@ -229,11 +230,11 @@ def _check_out(out: Path, config: "TrainConfig", *, resume: bool, force: bool) -
                 f"--out {out}: holds a model trained on {trained_on or 'frames given in Python'}. "
                 "Choose another directory, or add --force to replace it."
             )
-    if resume and not (out / JOURNAL).is_file():
-        raise ConfigError(f"--resume: {out / JOURNAL} does not exist; leave --resume out to begin.")
-    if (out / JOURNAL).exists() and not (resume or force):
+    if resume and not (out / JOBS / JOURNAL).is_file():
+        raise ConfigError(f"--resume: {out / JOBS / JOURNAL} does not exist; leave --resume out to begin.")
+    if (out / JOBS / JOURNAL).exists() and not (resume or force):
         raise ConfigError(
-            f"--out {out}: holds {JOURNAL}, the measurements of an earlier run. Add --resume to go on with it, "
+            f"--out {out}: holds {JOBS}/, the measurements of an earlier run. Add --resume to go on with it, "
             "--force to begin anew, or choose another directory."
         )
 
@@ -258,9 +259,7 @@ def _show_plan(data: "TrainingData", output: Output) -> None:
 
 def _tell_plan(plan: "TrainingPlan", asked: "EstimatorConfig", output: Output) -> None:
     """Say what a step and the run will cost, before anything runs."""
-    step = {"spsa": "two losses", "l_bfgs_b": "a loss and a gradient, more where its line search goes on"}
-    each = step.get(asked.optimizer, "a loss and a gradient")
-    output.say(f"{asked.backend}, {asked.optimizer}, mitigation {asked.mitigation}; a step is {each}")
+    output.say(f"{asked.backend}, {asked.optimizer}, mitigation {asked.mitigation}; a step is a loss and a gradient")
     output.say(f"one step: {_cost_in_words(plan.step)}")
     output.say(f"start, {plan.n_steps} steps and end: {_cost_in_words(plan.total)}")
 

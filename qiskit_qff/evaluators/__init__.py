@@ -1,6 +1,6 @@
 """Evaluators: expectation values of circuits, exact, simulated, or measured on a device.
 
-``protocol`` says what is asked and answered, ``tasks`` joins state preparation and circuit, ``exact`` and
-``primitive`` answer, ``strategies`` turn expectation values into energies, forces and gradients, ``backends``
-finds devices by name, and ``mitigation`` holds the presets of error mitigation.
+``protocol`` says what is asked, answered and spent, ``exact`` and ``primitive`` answer, ``jobs`` keeps what was paid,
+``operator`` and ``gradient`` turn expectation values into operators and their derivatives, ``backends`` finds devices
+by name and ``tiling`` places on them, and ``mitigation`` holds the presets of error mitigation.
 """

@@ -4,15 +4,15 @@ r"""Backends by name: simulators, fake devices with the noise of real ones, and 
 ``exact``          gate by gate without a primitive; with shots, outcomes drawn from the exact probabilities
 ``statevector``    Qiskit's ``StatevectorEstimator``; with shots, normal noise of the standard error
 ``aer``            Aer without noise, sampled shot by shot through the runtime's Estimator
-``fake_NAME``      the best line of qubits of a fake IBM device, with its noise, through the runtime's Estimator
-``ibm_NAME``       a device of an IBM Quantum account, through the runtime's Estimator
+``fake_NAME``      tiles of a fake IBM device, with their noise, through the runtime's Estimator
+another name       a device of an IBM Quantum account, through the runtime's Estimator
 =================  ==================================================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -21,13 +21,13 @@ from qiskit.primitives import StatevectorEstimator
 from qiskit.providers import BackendV2
 
 from qiskit_qff.errors import BackendError, ConfigError, suggest
-from qiskit_qff.evaluators.cutout import best_line, cut_out
-from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
+from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.ibm_account import client_errors, connect
-from qiskit_qff.evaluators.mitigation import MitigationPreset, estimator_options, find_preset
-from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.protocol import ANYWHERE, DEFAULT_REPETITION_DELAY, Evaluator, Place, QubitLine, TimingModel
-from qiskit_qff.evaluators.tiling import TiledEvaluator, tile
+from qiskit_qff.evaluators.jobs import JobStore
+from qiskit_qff.evaluators.mitigation import estimator_options, find_preset
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator, Runner
+from qiskit_qff.evaluators.protocol import DEFAULT_REPETITION_DELAY, Evaluator, Tile, TimingModel
+from qiskit_qff.evaluators.tiling import CutOutBackend, place
 
 SIMULATORS = ("exact", "statevector", "aer")
 """Backends without noise of their own."""
@@ -36,209 +36,170 @@ NOISELESS = SIMULATORS[:2]
 
 
 @dataclass(frozen=True)
+class Settings:
+    """Where and how something is measured."""
+
+    backend: str
+    """See the table of this module."""
+    shots: int | None
+    """Executions per circuit; None for exact values, which only ``exact`` and ``statevector`` give."""
+    mitigation: str = "none"
+    """Preset of error mitigation."""
+    dynamical_decoupling: bool = False
+    """Whether idle qubits are decoupled."""
+
+    def check(self) -> None:
+        """Refuse what no device is needed to see."""
+        preset = find_preset(self.mitigation)
+        if self.backend in NOISELESS:
+            if preset.name != "none" or self.dynamical_decoupling:
+                raise ConfigError(
+                    f"Backend '{self.backend}' has no noise to mitigate; use --mitigation none without decoupling, or "
+                    "a fake device."
+                )
+        elif self.shots is None:
+            raise ConfigError(f"Backend '{self.backend}' samples: state the number of shots (--shots).")
+
+
+@dataclass(frozen=True)
 class Device:
-    """A quantum device, or what stands in for one."""
+    """What a name stands for."""
 
-    name: str
-    """Name as given by the user."""
     backend: Any
-    """What circuits are transpiled for and run on."""
-    line: QubitLine | None
-    """Chosen qubits with their error rates; None on noise-free simulators."""
-    is_local: bool
-    """Whether it is simulated here."""
-    repetition_delay: float = DEFAULT_REPETITION_DELAY
-    """Time between two shots in s, as the backend states it."""
+    """A simulator without noise, a fake device, or one of an account."""
+    is_fake: bool = False
+    """Whether its tiles are simulated with its noise."""
+    service: Any = None
+    """The account that it belongs to; None where it is simulated here."""
 
-    def timing(self, preset: MitigationPreset) -> TimingModel:
-        """For estimates of processor time."""
-        return TimingModel(repetition_delay=self.repetition_delay, mitigation_factor=preset.time_factor)
+    @property
+    def repetition_delay(self) -> float:
+        """Time between two shots in s: what the backend states, or else IBM's documented default."""
+        stated = getattr(self.backend, "default_rep_delay", None)
+        return DEFAULT_REPETITION_DELAY if stated is None else float(stated)
+
+
+def find_device(name: str) -> Device:
+    """The device of a name: ``aer``, ``fake_NAME``, or that of a device of the user's account."""
+    if name == "aer":
+        from qiskit_aer import AerSimulator
+
+        # Twirling needs the basis gates of a device.
+        return Device(AerSimulator(basis_gates=["rz", "sx", "x", "cz"]))
+    if name in _fake_classes():
+        return Device(_fake_backend(name), is_fake=True)
+    hint = suggest(name, [*SIMULATORS, *sorted(_fake_classes())])
+    service = connect(f"Backend '{name}' is no simulator and no fake device ({hint}), and a real one")
+    with client_errors("IBM Quantum did not list its backends"):
+        available = {backend.name: backend for backend in service.backends()}
+    if name not in available:
+        raise BackendError(f"Your account has no backend '{name}'. {suggest(name, list(available))}")
+    return Device(available[name], service=service)
+
+
+def is_simulated(name: str) -> bool:
+    """Whether a backend needs no account."""
+    return name in SIMULATORS or name in _fake_classes()
 
 
 def build_evaluator(
-    name: str,
+    settings: Settings,
+    sizes: Sequence[int] = (),
     *,
-    n_qubits: int,
-    n_registers: int = 1,
-    shots: int | None = None,
-    mitigation: str = "none",
-    dynamical_decoupling: bool = False,
-    mode: Any = None,
     rng: np.random.Generator,
+    mode: Any = None,
+    jobs: JobStore | None = None,
 ) -> Evaluator:
-    """Evaluator for a backend of the given name.
+    """Evaluator for registers that are measured side by side.
 
     Args:
-        name: See the table of this module.
-        n_qubits: Number of qubits of the circuits.
-        n_registers: How many registers are measured side by side, each on its own qubits.
-        shots: Executions per circuit; None for exact values, which only ``exact`` and ``statevector`` give.
-        mitigation: Preset of error mitigation, for backends that run the runtime's Estimator.
-        dynamical_decoupling: Whether to decouple idle qubits, for the same backends.
-        mode: ``Session`` or ``Batch`` of a real device.
+        settings: Where and how.
+        sizes: Number of qubits of each register; the first ones get the best qubits.
         rng: Source of randomness of simulated shots.
+        mode: ``Session`` or ``Batch`` of a real device.
+        jobs: Where jobs and results are kept.
 
     Raises:
         BackendError: If the backend is unknown or cannot be reached.
         ConfigError: If the backend cannot do what is asked.
     """
-    preset = find_preset(mitigation)
-    if name in NOISELESS:
-        check_noiseless(name, mitigation=mitigation, dynamical_decoupling=dynamical_decoupling)
-        return _side_by_side(_simple_evaluator(name, shots, rng), n_registers)
-    whole = find_device(name, n_qubits=n_qubits)
-
-    def evaluator_on(line: QubitLine | None) -> PrimitiveEvaluator:
-        device = whole if line is None else find_device(name, n_qubits=n_qubits, line=line)
-        return device_evaluator(
-            device, shots=shots, preset=preset, dynamical_decoupling=dynamical_decoupling, mode=mode, rng=rng
-        )
-
-    alone = evaluator_on(None)  # refuses what the device can't do before anything is paid
-    if n_registers == 1 or whole.line is None:
-        return _side_by_side(alone, n_registers)
-    return TiledEvaluator(places_on(whole, n_qubits, n_registers), evaluator_on, is_joint=not whole.is_local)
-
-
-def _side_by_side(evaluator: Evaluator, n_registers: int) -> Evaluator:
-    """One evaluator for several registers, which simulates them one by one and counts joint circuits."""
-    if n_registers == 1:
-        return evaluator
-    return TiledEvaluator([ANYWHERE] * n_registers, lambda _: evaluator)
-
-
-def evaluators_for(
-    name: str,
-    *,
-    shots: int | None,
-    mitigation: str = "none",
-    dynamical_decoupling: bool = False,
-    rng: np.random.Generator,
-) -> Callable[[int, int], Evaluator]:
-    """:func:`build_evaluator` with all but its sizes given: a function of the numbers of qubits and of registers."""
-    return lambda n_qubits, n_registers: build_evaluator(
-        name,
-        n_qubits=n_qubits,
-        n_registers=n_registers,
-        shots=shots,
-        mitigation=mitigation,
-        dynamical_decoupling=dynamical_decoupling,
-        rng=rng,
-    )
-
-
-def places_on(device: Device, n_qubits: int, n_registers: int) -> list[Place]:
-    """Places on a fake or real device for registers of one size."""
-    backend = _fake_backend(device.name) if device.is_local else device.backend
-    with client_errors(f"'{device.name}' did not describe its qubits"):
-        return tile(backend.target, n_qubits, n_registers)
-
-
-def find_device(name: str, *, n_qubits: int, line: QubitLine | None = None) -> Device:
-    """Device ``aer``, ``fake_NAME`` or ``ibm_NAME``; simulated ones are cut to a line, by default the best."""
-    if name == "aer":
-        from qiskit_aer import AerSimulator
-
-        # Twirling needs the basis gates of a device.
-        return Device(name, AerSimulator(basis_gates=["rz", "sx", "x", "cz"]), None, is_local=True)
-    if name.startswith("fake_"):
-        from qiskit_aer import AerSimulator
-
-        whole = _fake_backend(name)
-        small = cut_out(whole, n_qubits, line=line)
-        noisy = AerSimulator.from_backend(small)
-        return Device(name, noisy, small.line, is_local=True, repetition_delay=_repetition_delay(whole))
-    if name.startswith("ibm_"):
-        backend = _ibm_backend(name)
-        with client_errors(f"IBM Quantum did not describe '{name}'"):
-            line = best_line(backend.target, n_qubits) if line is None else line
-        return Device(name, backend, line, is_local=False, repetition_delay=_repetition_delay(backend))
-    known = [*SIMULATORS, *sorted(_fake_classes())]
-    raise BackendError(f"Unknown backend '{name}'. {suggest(name, known)}")
-
-
-def check_noiseless(name: str, *, mitigation: str, dynamical_decoupling: bool) -> None:
-    """Refuse to mitigate where there is no noise."""
-    if find_preset(mitigation).name != "none" or dynamical_decoupling:
-        raise ConfigError(
-            f"Backend '{name}' has no noise to mitigate; use --mitigation none without decoupling, or a fake device."
-        )
-
-
-def device_evaluator(
-    device: Device,
-    *,
-    shots: int | None,
-    preset: MitigationPreset,
-    dynamical_decoupling: bool = False,
-    mode: Any = None,
-    rng: np.random.Generator,
-) -> PrimitiveEvaluator:
-    """Evaluator that runs the runtime's Estimator on a device, within a ``Session`` or ``Batch`` if one is given."""
+    settings.check()
+    if settings.backend == "exact":
+        return ExactEvaluator(rng, shots=settings.shots)
+    if settings.backend == "statevector":
+        return PrimitiveEvaluator(StatevectorEstimator(seed=rng), shots=settings.shots)
     from qiskit_ibm_runtime.executor_estimator import Estimator
 
-    if shots is None:
-        raise ConfigError(f"Backend '{device.name}' samples: state the number of shots (--shots).")
-    if dynamical_decoupling and not _has_durations(device):
-        raise ConfigError(
-            f"Backend '{device.name}' does not say how long its gates take, so idle qubits cannot be decoupled; leave "
-            "dynamical decoupling out, or use a device such as fake_torino."
-        )
-    if preset.pec and not _has_gate_errors(device):
-        raise ConfigError(
-            f"Backend '{device.name}' states no errors of its gates, so there is no noise for --mitigation pec to "
-            "cancel; use --mitigation none, or a device such as fake_torino."
-        )
-    options = estimator_options(preset, dynamical_decoupling=dynamical_decoupling, local=device.is_local)
+    device, preset = find_device(settings.backend), find_preset(settings.mitigation)
+    tiles = _tiles(device, sizes, jobs)
+    _check_target(settings, device, tiles)
+    options = estimator_options(
+        preset, dynamical_decoupling=settings.dynamical_decoupling, local=device.service is None
+    )
+
+    def cut_out(tile: Tile) -> Runner:
+        from qiskit_aer import AerSimulator
+
+        small = AerSimulator.from_backend(CutOutBackend(device.backend, tile))
+        return Estimator(mode=small, options=options), small
+
     return PrimitiveEvaluator(
         Estimator(mode=device.backend if mode is None else mode, options=options),
         backend=device.backend,
-        shots=shots,
+        shots=settings.shots,
         gaussian_noise=False,
-        timing=device.timing(preset),
-        line=None if device.is_local else device.line,
-        rng=rng if device.is_local else None,
+        timing=TimingModel(repetition_delay=device.repetition_delay, mitigation_factor=preset.time_factor),
+        tiles=tiles,
+        cut_out=cut_out if device.is_fake else None,
+        rng=rng if device.service is None else None,
         derive_noise=preset.pec,
+        service=device.service,
+        jobs=jobs,
     )
 
 
-def _repetition_delay(backend: BackendV2) -> float:
-    """Time between two shots in s: what the backend states, or else IBM's documented default."""
-    stated = getattr(backend, "default_rep_delay", None)
-    return DEFAULT_REPETITION_DELAY if stated is None else float(stated)
+def _tiles(device: Device, sizes: Sequence[int], jobs: JobStore | None) -> list[Tile]:
+    """Where the registers are measured: chosen once for a run, though error rates change from day to day."""
+    if not device.is_fake and device.service is None:
+        return []
+
+    def chosen() -> list[list[Any]]:
+        with client_errors("The device did not describe its qubits"):
+            return [list(asdict(tile).values()) for tile in place(device.backend.target, sizes)]
+
+    told: list[Any] = chosen() if jobs is None else jobs.once("tiles", chosen)
+    try:
+        return [Tile(tuple(q), tuple(bonds), tuple(errors), score, number) for q, bonds, errors, score, number in told]
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the journal of jobs is damaged (tiles: {error}); restore it, or begin anew.") from error
 
 
-def _has_durations(device: Device) -> bool:
-    """Whether every gate and measurement on the qubits in use has a duration, which scheduling needs."""
-    target = device.backend.target
-    used = range(target.num_qubits) if device.is_local or device.line is None else device.line.qubits
-    return all(
-        entry is not None and entry.duration is not None
+def _check_target(settings: Settings, device: Device, tiles: Sequence[Tile]) -> None:
+    """Refuse mitigation for which the device does not say enough."""
+    target, used = device.backend.target, {qubit for tile in tiles for qubit in tile.qubits}
+    if device.is_fake and "sx" not in target.operation_names:
+        raise BackendError(f"'{settings.backend}' has gates that IBM gave up in 2021; use fake_torino, for example.")
+    entries = [
+        (name, entry)
         for name in target.operation_names
         if name not in {"delay", "reset"}
         for qubits, entry in (target[name] or {}).items()
-        if qubits is not None and set(qubits) <= set(used)
-    )
+        if qubits is not None and (not used or set(qubits) <= used)
+    ]
+    if settings.dynamical_decoupling and not all(e is not None and e.duration is not None for _, e in entries):
+        raise ConfigError(
+            f"Backend '{settings.backend}' does not say how long its gates take, so idle qubits cannot be decoupled; "
+            "leave dynamical decoupling out, or use a device such as fake_torino."
+        )
+    errors = (e is not None and e.error is not None for name, e in entries if name != "measure")
+    if find_preset(settings.mitigation).pec and not any(errors):
+        raise ConfigError(
+            f"Backend '{settings.backend}' states no errors of its gates, so there is no noise for --mitigation pec to "
+            "cancel; use --mitigation none, or a device such as fake_torino."
+        )
 
 
-def _has_gate_errors(device: Device) -> bool:
-    """Whether the device states errors of its gates, from which the noise of layers is derived."""
-    target = device.backend.target
-    return any(
-        entry is not None and entry.error is not None
-        for name in target.operation_names
-        if name not in {"delay", "measure", "reset"}
-        for entry in (target[name] or {}).values()
-    )
-
-
-def _simple_evaluator(name: str, shots: int | None, rng: np.random.Generator) -> Evaluator:
-    """Exact or statevector evaluator, with shot noise if shots are given."""
-    if name == "statevector":
-        return PrimitiveEvaluator(StatevectorEstimator(seed=rng), shots=shots)
-    return ExactEvaluator() if shots is None else SampledEvaluator(rng, shots=shots)
-
-
+@lru_cache(maxsize=1)
 def _fake_classes() -> dict[str, type[BackendV2]]:
     """Fake devices by name."""
     from qiskit_ibm_runtime import fake_provider
@@ -255,17 +216,4 @@ def _fake_classes() -> dict[str, type[BackendV2]]:
 @lru_cache(maxsize=8)
 def _fake_backend(name: str) -> BackendV2:
     """Fake device of a name; the same object every time, because reading its record takes about a second."""
-    classes = _fake_classes()
-    if name not in classes:
-        raise BackendError(f"Unknown fake backend '{name}'. {suggest(name, list(classes))}")
-    return classes[name]()
-
-
-def _ibm_backend(name: str) -> BackendV2:
-    """Device of the user's account."""
-    service = connect(f"Backend '{name}'")
-    with client_errors("IBM Quantum did not list its backends"):
-        available = {backend.name: backend for backend in service.backends()}
-    if name not in available:
-        raise BackendError(f"Your account has no backend '{name}'. {suggest(name, list(available))}")
-    return available[name]
+    return _fake_classes()[name]()

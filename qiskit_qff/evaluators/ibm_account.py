@@ -2,7 +2,7 @@
 
 Clients of web services put requests, headers and settings into their errors, and with them now and then the account's
 token. Removed are the tokens that are known here, from the environment and from Qiskit's account store, and whatever
-looks like one.
+is called one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ _LOOKS_SECRET = (
     re.compile(r"(?P<name>\b(?:bearer|basic|apikey)\s+)[\w.~+/=-]{8,}", re.IGNORECASE),
     re.compile(r"(?P<name>)\beyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?"),  # JSON web tokens
     re.compile(r"(?P<name>)(?<![\w-])(?=[\w-]*\d)(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[\w-]{44}(?![\w-])"),  # IBM Cloud keys
-    re.compile(r"(?P<name>)(?<![\w-])[0-9a-f]{64,}(?![\w-])", re.IGNORECASE),  # tokens of the former platform
 )
 
 
@@ -47,19 +46,9 @@ def redact(text: str) -> str:
     return text
 
 
-def _showable_cause(error: BaseException) -> BaseException | None:
-    """The error itself, to be named as the cause of another, or None where its traceback would show a token."""
-    seen: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in seen:
-        seen.append(link)
-        link = link.__cause__ or link.__context__
-    return error if all(redact(str(entry)) == str(entry) for entry in seen) else None
-
-
 @contextmanager
 def client_errors(what: str) -> Iterator[None]:
-    """Turn whatever an estimator or the runtime client raises into one error without tokens.
+    """Turn whatever an estimator or the runtime client raises into one error without tokens, also in its traceback.
 
     They raise all sorts of exceptions, down to those of their HTTP stack; none of them is a bug of ours.
     """
@@ -68,7 +57,7 @@ def client_errors(what: str) -> Iterator[None]:
     except QFFError:
         raise
     except Exception as error:  # noqa: BLE001 (see above)
-        raise BackendError(f"{what}: {redact(str(error)) or type(error).__name__}") from _showable_cause(error)
+        raise BackendError(f"{what}: {redact(str(error)) or type(error).__name__}") from None
 
 
 def _known_secrets() -> Iterator[str]:
@@ -99,22 +88,14 @@ def connect(purpose: str) -> Any:
 
 
 @contextmanager
-def opened_mode(backend: Any, mode: str) -> Iterator[Any]:
-    """Session or Batch of a device; None for single jobs.
+def opened_session(backend: Any) -> Iterator[Any]:
+    """A Session of a device."""
+    from qiskit_ibm_runtime import Session
 
-    Args:
-        mode: ``session``, ``batch`` or ``job``.
-    """
-    if mode == "job":
-        yield None
-        return
-    import qiskit_ibm_runtime
-
-    with client_errors(f"IBM Quantum opened no {mode}"):
-        kind: Any = qiskit_ibm_runtime.Session if mode == "session" else qiskit_ibm_runtime.Batch
-        opened = kind(backend=backend)
+    with client_errors("IBM Quantum opened no session"):
+        session = Session(backend=backend)
     try:
-        yield opened
+        yield session
     finally:
-        with client_errors(f"The {mode} could not be closed; its jobs go on"):
-            opened.close()
+        with client_errors("The session could not be closed; its jobs go on"):
+            session.close()

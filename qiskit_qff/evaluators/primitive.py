@@ -2,16 +2,16 @@ r"""One evaluator for everything that implements Qiskit's Estimator interface.
 
 Works with ``StatevectorEstimator``, Aer's ``EstimatorV2``, ``BackendEstimatorV2`` and
 ``qiskit_ibm_runtime.executor_estimator.Estimator`` (devices, sessions, batches, and local simulators). Each task is
-transpiled once for its qubits. A PUB is a *row* of requests, one a register, side by side on their own qubits, with an
-array of parameter sets; a request by itself is a row of one. All readouts come from one measurement setting.
+transpiled once for its qubits. On a device the registers of a round are one circuit, side by side on their tiles, and
+one PUB. A simulation of so many qubits with noise is out of reach, and tiles do not act on each other in these noise
+models: there every register is simulated on a cut-out of its own. All readouts come from one measurement setting.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,29 +24,26 @@ from qiskit.transpiler import generate_preset_pass_manager
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import MeasurementTask, diagonal_observable
-from qiskit_qff.errors import ConfigError
+from qiskit_qff.errors import BackendError, ConfigError
 from qiskit_qff.evaluators.ibm_account import client_errors
+from qiskit_qff.evaluators.jobs import JobStore, result_arrays
 from qiskit_qff.evaluators.mitigation import device_noise_model
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, QubitLine, Request, TimingModel, check_shots
-from qiskit_qff.evaluators.z_strings import RESULT_ARRAYS, read_readouts, read_strings, string_set
+from qiskit_qff.evaluators.protocol import (
+    Cost,
+    Evaluation,
+    Request,
+    Tile,
+    TimingModel,
+    check_shots,
+    joint_cost,
+    joint_rows,
+    split_jobs,
+)
+from qiskit_qff.evaluators.z_strings import Arrays, read_readouts, read_strings, string_observables
 
-Row = Sequence[Request]
-"""Requests that one circuit answers, one a register; shorter ones repeat their last parameter set."""
-Answer = tuple[FloatArray, FloatArray]
-"""Readout values of a request, and their covariances."""
-
-
-MOST_SETS, MOST_EXECUTIONS = 10_000, 10_000_000
-"""Parameter sets of a job over all PUBs, and shots over all parameter sets."""
-
-
-def sets_per_job(shots: int | None, *, most: int = MOST_SETS) -> int:
-    """Parameter sets that fit into a job with so many shots each."""
-    if shots is None:
-        return most
-    if shots > MOST_EXECUTIONS:
-        raise ConfigError(f"A job takes at most {MOST_EXECUTIONS} shots; {shots} per circuit were asked for.")
-    return min(most, MOST_EXECUTIONS // shots)
+Pub = tuple[QuantumCircuit, ObservablesArray, Any]
+Runner = tuple[BaseEstimatorV2, Any]
+"""An estimator, and the device to transpile for; None where it takes any circuit."""
 
 
 @dataclass(eq=False)
@@ -61,162 +58,156 @@ class PrimitiveEvaluator:
     """Executions per parameter set; None asks for exact values, which only simulators give."""
     gaussian_noise: bool | None = None
     """Whether the estimator adds independent normal noise instead of sampling shots; found out by default."""
-    most_sets: int = MOST_SETS
-    """Parameter sets of one job."""
     timing: TimingModel = field(default_factory=TimingModel)
     """For the estimate of processor time."""
-    line: QubitLine | None = None
-    """Physical qubits to use on the backend; the transpiler's choice by default."""
+    tiles: Sequence[Tile] = ()
+    """Where each register is measured; empty where there is no device, or the transpiler may choose."""
+    cut_out: Callable[[Tile], Runner] | None = None
+    """Simulates a tile as a small device of its own; None where the registers of a round are one circuit."""
     rng: np.random.Generator | None = None
     """Gives every PUB of a local simulation its own seed; None leaves seeding to the estimator."""
     derive_noise: bool = False
     """Whether every job gets a noise model of its layers from the device's calibration, for PEC."""
-    _prepared: dict[tuple[MeasurementTask, tuple[int, ...]], tuple[QuantumCircuit, list[SparsePauliOp]]] = field(
-        default_factory=dict, init=False, repr=False
-    )
+    service: Any = None
+    """IBM Quantum, where the backend is one of its devices."""
+    jobs: JobStore | None = None
+    """Keeps jobs and results on disk."""
+    _prepared: dict[Any, tuple[QuantumCircuit, list[SparsePauliOp]]] = field(default_factory=dict, init=False)
+    _cut_outs: dict[tuple[int, ...], Runner] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         """Find out how the estimator makes its noise."""
         if self.gaussian_noise is None:
             self.gaussian_noise = isinstance(self.estimator, StatevectorEstimator) or _is_aer(self.estimator)
 
+    def cost(self, requests: Sequence[Request], *, shots: int | None = None) -> Cost:
+        """What the requests take; nothing is run."""
+        return joint_cost(requests, shots=shots or self.shots, timing=self.timing, tiles=self.tiles)
+
     def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
         """Expectation values for all requests, in as few jobs as the limits allow."""
-        return [answer for (answer,) in self.evaluate_joint([[request] for request in requests], shots=shots)]
-
-    def evaluate_joint(self, rows: Sequence[Row], *, shots: int | None = None) -> list[list[Evaluation]]:
-        """Expectation values of several registers per circuit, in as few jobs as the limits allow.
-
-        The first answer of each row carries what the row cost.
-        """
         used = self.shots if shots is None else shots
         if used is None and not self.gaussian_noise:
             raise ConfigError("This estimator samples: state the number of shots per circuit.")
         check_shots(used)
-        counts, padded = [_n_sets(row) for row in rows], [_padded(row) for row in rows]
-        jobs = _jobs(counts, sets_per_job(used, most=self.most_sets))
-        found: list[list[list[Answer]]] = [[] for _ in rows]
-        for job in jobs:
-            # The runtime's local mode gives all PUBs of a job one seed, and their noise would be correlated.
-            for run in [job] if self.rng is None else [[piece] for piece in job]:
-                parts = [[replace(one, parameters=one.parameters[sets]) for one in padded[row]] for row, sets in run]
-                running = self.submit_joint(parts, shots=used)
-                with client_errors("The estimator job failed, nothing of it can be used"):
-                    results = running.result()
-                for (row, _), part, result in zip(run, parts, results, strict=True):
-                    found[row].append(read_row(result.data, part, used, gaussian=bool(self.gaussian_noise)))
-        overhead = self.timing.job_overhead * len(jobs) / max(1, sum(counts))
-        answers = []
-        for own, count, pieces in zip(rows, counts, found, strict=True):
-            n_shots = (used or 0) * count
-            seconds = self.timing.seconds(shots=n_shots, jobs=0) + overhead * count if used else 0.0
-            answers.append(_joined(own, pieces, Cost(count, n_shots, seconds)))
-        return answers
+        if self.tiles and any(request.register >= len(self.tiles) for request in requests):
+            raise BackendError("there are more registers than places; make the evaluator for all of them.")
+        parts = joint_rows(requests, self.tiles) if self._is_joint else self._alike(requests)
+        members = [[requests[index] for index in part] for part in parts]
+        sizes = [(max if self._is_joint else sum)(len(one.parameters) for one in own) for own in members]
+        # The runtime's local mode gives all PUBs of a job one seed, and their noise would be correlated.
+        jobs = split_jobs(sizes, used) if self.rng is None else [[number] for number in range(len(parts))]
+        running = [self._start([members[number] for number in job], used) for job in jobs]
+        found: dict[int, Evaluation] = {}
+        for job, results in zip(jobs, running, strict=True):
+            with client_errors("The estimator job failed, nothing of it can be used"):
+                arrays = results()
+            for number, data in zip(job, arrays, strict=True):
+                found |= dict(zip(parts[number], self._read(data, members[number], used), strict=True))
+        return [found[index] for index in range(len(requests))]
 
-    def submit_joint(self, rows: Sequence[Row], *, shots: int | None) -> Any:
-        """Start one job with one PUB per row and return it without waiting for its result."""
-        pubs = [self._pub(_padded(row)) for row in rows]
-        if self.rng is not None:
-            _reseed(self.estimator, int(self.rng.integers(2**31)))
-        with client_errors("The estimator refused the job"):
-            if self.derive_noise:
-                self._set_noise_model(pubs)
-            # A trifle coarser than asked, because estimators round shots up.
-            precision = 0.0 if shots is None else (1.0 + 1e-9) / float(np.sqrt(shots))
-            return self.estimator.run(pubs, precision=precision)
-
-    def transpiled(self, task: MeasurementTask) -> QuantumCircuit:
+    def transpiled(self, task: MeasurementTask, register: int = 0) -> QuantumCircuit:
         """The circuit that is run for a task."""
-        return self._prepare(task, self.line)[0]
+        return self._prepare(task, self._tile(register))[0]
 
-    def _pub(self, row: Row) -> tuple[QuantumCircuit, ObservablesArray, Any]:
-        """One circuit for all registers of a row, the observables of all of them, and all angles."""
-        prepared = [self._prepare(request.task, request.place.line or self.line) for request in row]
-        observables = ObservablesArray.coerce([[one] for _, own in prepared for one in own])
-        if len(row) == 1:
-            return prepared[0][0], observables, row[0].parameters
-        whole = QuantumCircuit(self.backend.num_qubits)
+    @property
+    def _is_joint(self) -> bool:
+        """Whether the registers of a round are one circuit."""
+        return bool(self.tiles) and self.cut_out is None
+
+    def _tile(self, register: int) -> Tile | None:
+        return self.tiles[register] if self.tiles else None
+
+    def _alike(self, requests: Sequence[Request]) -> list[list[int]]:
+        """Requests of the same circuit on the same qubits: they are parameter sets of one PUB."""
+        parts: dict[Any, list[int]] = {}
+        for index, request in enumerate(requests):
+            tile = self._tile(request.register)
+            parts.setdefault((request.task, () if tile is None else tile.qubits), []).append(index)
+        return list(parts.values())
+
+    def _runner(self, tile: Tile | None) -> Runner:
+        """What runs the circuits of a tile."""
+        if self.cut_out is None or tile is None:
+            return self.estimator, self.backend
+        if tile.qubits not in self._cut_outs:
+            self._cut_outs[tile.qubits] = self.cut_out(tile)
+        return self._cut_outs[tile.qubits]
+
+    def _start(self, members: Sequence[Sequence[Request]], shots: int | None) -> Callable[[], list[Arrays]]:
+        """Start one job with one PUB for each list of requests; what is returned waits for its results."""
+        runner: Any = self._runner(self._tile(members[0][0].register))
+        estimator, backend = runner
+        pubs = [self._pub(own) for own in members]
+        seed = None if self.rng is None else int(self.rng.integers(2**31))
+        # A trifle coarser than asked, because estimators round shots up.
+        precision = 0.0 if shots is None else (1.0 + 1e-9) / float(np.sqrt(shots))
+
+        def send(tags: Sequence[str]) -> Any:
+            if seed is not None:
+                _reseed(estimator, seed)
+            if tags:
+                estimator.options.environment.job_tags = list(tags)
+            with client_errors("The estimator refused the job"):
+                if self.derive_noise:
+                    _set_noise_model(estimator, pubs, backend.target)
+                return estimator.run(pubs, precision=precision)
+
+        if self.jobs is None:
+            return lambda: result_arrays(send(()).result())
+        question = np.concatenate([one.parameters.ravel() for own in members for one in own])
+        return self.jobs.submit(send, question, service=self.service)
+
+    def _pub(self, members: Sequence[Request]) -> Pub:
+        """One circuit for all registers of a round with all their observables; or one circuit and all its angles."""
+        prepared = [self._prepare(one.task, self._tile(one.register)) for one in members]
+        if not self._is_joint:
+            circuit, observables = prepared[0]
+            parameters = np.vstack([one.parameters for one in members])
+            return circuit, ObservablesArray.coerce([[one] for one in observables]), parameters
+        whole, longest = QuantumCircuit(self.backend.num_qubits), max(len(one.parameters) for one in members)
         values: dict[tuple[Parameter, ...], FloatArray] = {}
-        for number, (request, (circuit, _)) in enumerate(zip(row, prepared, strict=True)):
+        for number, (request, (circuit, _)) in enumerate(zip(members, prepared, strict=True)):
             own = tuple(Parameter(f"register{number:04d}_{k:04d}") for k in range(circuit.num_parameters))
             whole.compose(circuit.assign_parameters(dict(zip(circuit.parameters, own, strict=True))), inplace=True)
-            values[own] = request.parameters
-        return whole, observables, values
+            # Shorter requests repeat their last parameter set.
+            missing = longest - len(request.parameters)
+            values[own] = np.pad(request.parameters, ((0, missing), (0, 0)), mode="edge")
+        return whole, ObservablesArray.coerce([[one] for _, found in prepared for one in found]), values
 
-    def _prepare(self, task: MeasurementTask, line: QubitLine | None) -> tuple[QuantumCircuit, list[SparsePauliOp]]:
-        """The circuit of a task, transpiled once for a line of qubits, and its observables one by one."""
-        key = task, () if line is None else line.qubits
+    def _prepare(self, task: MeasurementTask, tile: Tile | None) -> tuple[QuantumCircuit, list[SparsePauliOp]]:
+        """The circuit of a task, transpiled once for a tile, and its observables one by one."""
+        key = task, () if tile is None else tile.qubits
         if key not in self._prepared:
-            circuit = task.circuit
-            if self.backend is not None:
+            circuit, (_, backend) = task.circuit, self._runner(tile)
+            if backend is not None:
                 manager = generate_preset_pass_manager(
                     optimization_level=3,
-                    backend=self.backend,
-                    initial_layout=None if line is None else list(line.qubits),
+                    backend=backend,
+                    initial_layout=list(tile.qubits) if tile is not None and self.cut_out is None else None,
                     seed_transpiler=0,
                 )
                 circuit = manager.run(circuit)
             plain = [diagonal_observable(row) for row in task.readouts]
-            observables = plain if self.gaussian_noise else string_set(task).observables()
+            observables = plain if self.gaussian_noise else string_observables(task.circuit.num_qubits)
             self._prepared[key] = circuit, [observable.apply_layout(circuit.layout) for observable in observables]
         return self._prepared[key]
 
-    def _set_noise_model(self, pubs: list[Any]) -> None:
-        """Give the runtime's Estimator the noise that the calibration implies for the layers of these PUBs."""
-        estimator: Any = self.estimator
-        firsts = [
-            {own: angles[0] for own, angles in values.items()} if isinstance(values, dict) else values[0]
-            for _, _, values in pubs
-        ]
-        layers = estimator.find_unique_layers(
-            [(circuit, observables, first) for (circuit, observables, _), first in zip(pubs, firsts, strict=True)]
-        )
-        estimator.options.resilience.layer_noise_model = device_noise_model(layers, pubs[0][0], self.backend.target)
-        # Circuits of one qubit have no layer to invert, and the runtime fails on signs that were never drawn.
-        estimator.options.resilience.pec_mitigation = bool(layers)
-
-
-def read_row(data: Any, row: Row, shots: int | None, *, gaussian: bool = False) -> list[Answer]:
-    """Readout values and covariances of every request of one PUB result.
-
-    Args:
-        gaussian: Whether the estimator measured the readouts themselves, with independent normal noise.
-    """
-    counts = [len(one.task.readouts) if gaussian else len(string_set(one.task).masks) for one in row]
-    names = [name for name in RESULT_ARRAYS if getattr(data, name, None) is not None]
-    answers = []
-    for request, (begin, end) in zip(row, pairwise(np.cumsum([0, *counts])), strict=True):
-        arrays = {name: np.asarray(getattr(data, name))[begin:end, : len(request.parameters)] for name in names}
-        if gaussian or shots is None:
-            answers.append(read_readouts(arrays, shots))
-        else:
-            answers.append(read_strings(arrays, string_set(request.task), shots))
-    return answers
-
-
-def _joined(row: Row, pieces: Sequence[Sequence[Answer]], cost: Cost) -> list[Evaluation]:
-    """The pieces of every request of a row put together; the first one carries the cost."""
-    found = []
-    for number, request in enumerate(row):
-        values, covariances = (
-            np.concatenate([piece[number][part] for piece in pieces])[: len(request.parameters)] for part in (0, 1)
-        )
-        found.append(Evaluation(values, covariances, Cost() if number else cost))
-    return found
-
-
-def _n_sets(row: Row) -> int:
-    """Parameter sets of a row: as many as its longest request has."""
-    return max(len(request.parameters) for request in row)
-
-
-def _padded(row: Row) -> Row:
-    """The row with as many parameter sets in all of its requests, the last one repeated where there are fewer."""
-    n_sets = _n_sets(row)
-    return [
-        replace(one, parameters=np.pad(one.parameters, ((0, n_sets - len(one.parameters)), (0, 0)), mode="edge"))
-        for one in row
-    ]
+    def _read(self, data: Arrays, members: Sequence[Request], shots: int | None) -> list[Evaluation]:
+        """The answers to the requests of a PUB."""
+        answers, first, start = [], 0, 0
+        for request in members:
+            readouts, stop = request.task.readouts, start + len(request.parameters)
+            last = first + (len(readouts) if self.gaussian_noise else readouts.shape[1] - 1)
+            arrays = {name: values[first:last, start:stop] for name, values in data.items()}
+            answers.append(
+                read_readouts(arrays, shots)
+                if self.gaussian_noise or shots is None
+                else read_strings(arrays, readouts, shots)
+            )
+            # Registers of a circuit have observables of their own; alike requests have parameter sets of their own.
+            first, start = (last, 0) if self._is_joint else (0, stop)
+        return answers
 
 
 def _is_aer(estimator: BaseEstimatorV2) -> bool:
@@ -238,18 +229,15 @@ def _reseed(estimator: Any, seed: int) -> None:
         raise ConfigError(f"{type(estimator).__name__} cannot be seeded; pass rng=None and seed it yourself.")
 
 
-def _jobs(counts: Sequence[int], most_sets: int) -> list[list[tuple[int, slice]]]:
-    """Cut rows of so many parameter sets, in order, into jobs of a limited number: index of the row, and its sets."""
-    jobs: list[list[tuple[int, slice]]] = []
-    room = 0
-    for row, count in enumerate(counts):
-        start = 0
-        while start < count:
-            if room == 0:
-                jobs.append([])
-                room = most_sets
-            stop = min(count, start + room)
-            jobs[-1].append((row, slice(start, stop)))
-            room -= stop - start
-            start = stop
-    return jobs
+def _set_noise_model(estimator: Any, pubs: Sequence[Pub], target: Any) -> None:
+    """Give the runtime's Estimator the noise that the calibration implies for the layers of these PUBs."""
+    firsts = [
+        {own: angles[0] for own, angles in values.items()} if isinstance(values, dict) else values[0]
+        for _, _, values in pubs
+    ]
+    layers = estimator.find_unique_layers(
+        [(circuit, observables, first) for (circuit, observables, _), first in zip(pubs, firsts, strict=True)]
+    )
+    estimator.options.resilience.layer_noise_model = device_noise_model(layers, pubs[0][0], target)
+    # Circuits of one qubit have no layer to invert, and the runtime fails on signs that were never drawn.
+    estimator.options.resilience.pec_mitigation = bool(layers)

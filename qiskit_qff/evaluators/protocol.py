@@ -1,12 +1,13 @@
-r"""What is asked of a quantum computer, and what it answers.
+r"""What is asked of a quantum computer, what it answers, and what that costs.
 
-A *task* is one parametrised circuit (state preparation and U) with Z-diagonal readouts; a *request* is a task
-with a batch of parameter sets. An evaluator answers a list of requests, one :class:`Evaluation` each, all in
-one job where it can.
+A *task* is one parametrised circuit with Z-diagonal readouts; a *request* is a task with a batch of parameter sets, of
+one register. Registers are measured side by side: the k-th request of every register of a round shares a circuit, which
+is run with as many parameter sets as the longest of them has.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,6 +20,8 @@ from qiskit_qff.errors import ConfigError
 
 DEFAULT_REPETITION_DELAY = 250e-6
 """What IBM documents for its Eagle and Heron processors, in s; Nighthawk ones state 1 to 4 ms."""
+MOST_SETS, MOST_EXECUTIONS = 10_000, 10_000_000
+"""Parameter sets of a job over all its circuits, and shots over all parameter sets."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Cost:
     """What an evaluation costs on a device."""
 
     circuits: int = 0
-    """Prepared states times parameter settings that were measured."""
+    """Parameter sets times measurement settings of the circuits that hold all registers of a round."""
     shots: int = 0
     """Executions of a circuit in all; 0 where values are exact."""
     seconds: float = 0.0
@@ -36,9 +39,9 @@ class Cost:
         """Cost of both."""
         return Cost(self.circuits + other.circuits, self.shots + other.shots, self.seconds + other.seconds)
 
-    def __mul__(self, count: float) -> Cost:
-        """So many of them, or a share."""
-        return Cost(round(self.circuits * count), round(self.shots * count), self.seconds * count)
+    def __mul__(self, count: int) -> Cost:
+        """So many of them."""
+        return Cost(self.circuits * count, self.shots * count, self.seconds * count)
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,8 @@ class TimingModel:
 
 
 @dataclass(frozen=True)
-class QubitLine:
-    """A chain of connected qubits of a device."""
+class Tile:
+    """A chain of connected qubits of a device, on which a register is measured."""
 
     qubits: tuple[int, ...]
     """Physical qubits, in the order of the chain."""
@@ -78,20 +81,8 @@ class QubitLine:
     """Readout error of each qubit."""
     score: float
     """Expected error of a circuit, the quantity that is minimised."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a register is measured."""
-
     round: int = 0
     """Registers of the same round are measured side by side in one circuit."""
-    line: QubitLine | None = None
-    """Its qubits; None where they are not chosen."""
-
-
-ANYWHERE = Place()
-"""Default placement: qubits not chosen, all registers in one circuit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +94,6 @@ class Request:
     """Radians, shape ``(batch, n_parameters)``."""
     register: int = 0
     """Which of several registers, measured side by side, it belongs to."""
-    place: Place = ANYWHERE
-    """Where on a device that is; by default where the evaluator finds best."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +104,6 @@ class Evaluation:
     """Expectation values, shape ``(batch, n_readouts)``."""
     covariances: FloatArray
     """Their covariances within one state, shape ``(batch, n_readouts, n_readouts)``; states are independent."""
-    cost: Cost
 
     @property
     def std_errors(self) -> FloatArray:
@@ -126,24 +114,6 @@ class Evaluation:
         """Values and variances of ``sum_k w_k r_k``, shape ``(batch,)`` each, in the units of the weights."""
         variances = np.einsum("k,bkl,l->b", weights, self.covariances, weights)
         return self.values @ weights, np.maximum(variances, 0.0)
-
-    def split(self, counts: Sequence[int]) -> list[Evaluation]:
-        """The batch in parts of some lengths, each with its share of the cost."""
-        stops = np.cumsum(counts)
-        parts = [slice(stop - count, stop) for count, stop in zip(counts, stops, strict=True)]
-        share = 1.0 / max(1, len(self.values))
-        return [
-            Evaluation(self.values[part], self.covariances[part], self.cost * (count * share))
-            for part, count in zip(parts, counts, strict=True)
-        ]
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """Values with independent standard errors, of any one shape and unit; zero errors where values are exact."""
-
-    values: FloatArray
-    std_errors: FloatArray
 
 
 class Evaluator(Protocol):
@@ -157,10 +127,46 @@ class Evaluator(Protocol):
         """
         ...  # pragma: no cover
 
+    def cost(self, requests: Sequence[Request], *, shots: int | None = None) -> Cost:
+        """What :meth:`evaluate` takes; nothing is run."""
+        ...  # pragma: no cover
 
-def total_cost(evaluations: Sequence[Evaluation]) -> Cost:
-    """Sum of the costs."""
-    return sum((evaluation.cost for evaluation in evaluations), Cost())
+
+def joint_rows(requests: Sequence[Request], tiles: Sequence[Tile] = ()) -> list[list[int]]:
+    """Indices of the requests that one circuit answers, one list a circuit; without tiles all registers fit at once."""
+    rows: dict[tuple[int, int], list[int]] = {}
+    seen: Counter[int] = Counter()
+    for index, request in enumerate(requests):
+        round_ = tiles[request.register].round if tiles else 0
+        rows.setdefault((round_, seen[request.register]), []).append(index)
+        seen[request.register] += 1
+    return list(rows.values())
+
+
+def split_jobs(sizes: Sequence[int], shots: int | None) -> list[list[int]]:
+    """Circuits of so many parameter sets, by number, in as few jobs as the limits allow; one alone is never cut."""
+    if shots is not None and shots > MOST_EXECUTIONS:
+        raise ConfigError(f"A job takes at most {MOST_EXECUTIONS} shots; {shots} per circuit were asked for.")
+    most = MOST_SETS if shots is None else min(MOST_SETS, MOST_EXECUTIONS // shots)
+    jobs: list[list[int]] = []
+    room = 0
+    for index, size in enumerate(sizes):
+        if not jobs or size > room:
+            jobs.append([])
+            room = most
+        jobs[-1].append(index)
+        room -= size
+    return jobs
+
+
+def joint_cost(
+    requests: Sequence[Request], *, shots: int | None, timing: TimingModel, tiles: Sequence[Tile] = ()
+) -> Cost:
+    """What requests take on a device that runs registers side by side: the one estimate there is."""
+    sizes = [max(len(requests[index].parameters) for index in row) for row in joint_rows(requests, tiles)]
+    n_shots = sum(sizes) * (shots or 0)
+    seconds = timing.seconds(shots=n_shots, jobs=len(split_jobs(sizes, shots))) if shots else 0.0
+    return Cost(sum(sizes), n_shots, seconds)
 
 
 def check_shots(shots: int | None) -> None:

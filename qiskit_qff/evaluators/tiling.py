@@ -1,116 +1,159 @@
-"""Registers side by side: each on its own chain of qubits, a tile, of one device.
+r"""Registers side by side: each on its own chain of qubits, a tile, of one device.
 
 A device has more than a hundred qubits, a register two or three. Tiles are disjoint chains of connected qubits with the
-smallest expected errors, the best ones for the first registers, with a spare qubit between neighbours as long as there
-is room; registers that do not fit any more are measured in a second circuit, and so on.
+smallest expected errors,
 
-On a device the registers of a round are one circuit. A simulation of so many qubits with noise is out of reach, and
-tiles do not act on each other in these noise models: here every register is simulated on its own tile, and the cost
-counted is that of the joint circuits.
+.. math:: \sum_{q} \left[-\ln(1 - e_{readout}(q))\right] + u \sum_{bonds} \left[-\ln(1 - e_{2q})\right],
+
+with u = 10 uses of each bond: the best ones for the first registers, with a spare qubit between neighbours as long as
+there is room; registers that do not fit any more are measured in a second circuit, and so on. For simulation a tile is
+cut out as a small device that carries the gate and readout errors, durations and coherence times of its qubits.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
-from qiskit.transpiler import Target
+from qiskit.providers import BackendV2, Options, QubitProperties
+from qiskit.transpiler import InstructionProperties, Target
 
-from qiskit_qff.circuit.ansatz import MeasurementTask
 from qiskit_qff.errors import BackendError
-from qiskit_qff.evaluators.cutout import chains
-from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Place, QubitLine, Request
+from qiskit_qff.evaluators.protocol import Tile
+
+BOND_USES = 10.0
+"""How often a circuit is taken to use each bond of its chain."""
+_BROKEN = 0.5
+"""Error rate from which a gate or readout counts as broken."""
 
 
-def tile(target: Target, n_qubits: int, n_registers: int) -> list[Place]:
-    """Places for registers of one size, the best tile of every round first."""
-    candidates, neighbors = chains(target, n_qubits)
-    chosen: list[QubitLine] = []
+def place(target: Target, sizes: Sequence[int]) -> list[Tile]:
+    """Tiles for registers of some numbers of qubits, the best of every round first; sizes take rounds of their own."""
+    found: dict[int, Tile] = {}
+    for size in dict.fromkeys(sizes):
+        members = [number for number, own in enumerate(sizes) if own == size]
+        chosen = _disjoint(target, size, len(members))
+        first = 1 + max((tile.round for tile in found.values()), default=-1)
+        for k, number in enumerate(members):
+            found[number] = replace(chosen[k % len(chosen)], round=first + k // len(chosen))
+    return [found[number] for number in range(len(sizes))]
+
+
+def _disjoint(target: Target, n_qubits: int, count: int) -> list[Tile]:
+    """At most so many chains that share no qubit, the best first."""
+    candidates, neighbors = _chains(target, n_qubits)
+    chosen: list[Tile] = []
     for is_spaced in (True, False):
-        taken = {qubit for line in chosen for qubit in line.qubits}
-        blocked = taken | ({n for q in taken for n in neighbors[q]} if is_spaced else set())
-        for line in candidates:
-            if len(chosen) == n_registers:
+        blocked = {qubit for tile in chosen for qubit in tile.qubits}
+        blocked |= {n for q in blocked for n in neighbors[q]} if is_spaced else set()
+        for tile in candidates:
+            if len(chosen) == count:
                 break
-            if blocked.isdisjoint(line.qubits):
-                chosen.append(line)
-                blocked.update(line.qubits)
+            if blocked.isdisjoint(tile.qubits):
+                chosen.append(tile)
+                blocked.update(tile.qubits)
                 if is_spaced:
-                    blocked.update(n for qubit in line.qubits for n in neighbors[qubit])
-    ordered = sorted(chosen, key=lambda line: line.score)
-    return [Place(number // len(ordered), ordered[number % len(ordered)]) for number in range(n_registers)]
+                    blocked.update(n for qubit in tile.qubits for n in neighbors[qubit])
+    return sorted(chosen, key=lambda tile: tile.score)
 
 
-@dataclass(eq=False)
-class TiledEvaluator:
-    """Answers requests of many registers, each on its tile; :attr:`Request.register` says whose they are."""
-
-    places: Sequence[Place]
-    """Where each register is measured."""
-    evaluator_on: Callable[[QubitLine | None], Evaluator]
-    """Makes what runs circuits on a tile: of a simulated device a small device of its own."""
-    is_joint: bool = False
-    """Whether the registers of a round are run as one circuit, as on a device."""
-    _evaluators: dict[tuple[int, ...], Evaluator] = field(default_factory=dict, init=False, repr=False)
-
-    def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
-        """Expectation values for all requests."""
-        if any(request.register >= len(self.places) for request in requests):
-            raise BackendError("there are more registers than places; make the evaluator for all of them.")
-        placed = [replace(request, place=self.places[request.register]) for request in requests]
-        rows = joint_rows(placed)
-        if self.is_joint:
-            runner = self._on(None)
-            assert isinstance(runner, PrimitiveEvaluator)
-            parts = runner.evaluate_joint([[placed[index] for index in row] for row in rows], shots=shots)
-            found = {
-                index: one for row, part in zip(rows, parts, strict=True) for index, one in zip(row, part, strict=True)
-            }
-            return [found[index] for index in range(len(requests))]
-        found = self._by_tile(placed, shots)
-        for row in rows:
-            longest = max(row, key=lambda index: found[index].cost.circuits)
-            found |= {index: replace(found[index], cost=Cost()) for index in row if index != longest}
-        return [found[index] for index in range(len(requests))]
-
-    def _by_tile(self, requests: Sequence[Request], shots: int | None) -> dict[int, Evaluation]:
-        """Answers by the place of their request, each register simulated on its own tile.
-
-        PERF: registers of one circuit on the same qubits are parameter sets of one request, and so of one PUB.
-        """
-        members: dict[QubitLine | None, dict[MeasurementTask, list[int]]] = {}
-        for index, request in enumerate(requests):
-            members.setdefault(request.place.line, {}).setdefault(request.task, []).append(index)
-        found: dict[int, Evaluation] = {}
-        for line, tasks in members.items():
-            merged = [
-                Request(task, np.vstack([requests[index].parameters for index in own])) for task, own in tasks.items()
-            ]
-            wholes = self._on(line).evaluate(merged, shots=shots)
-            for own, whole in zip(tasks.values(), wholes, strict=True):
-                pieces = whole.split([len(requests[index].parameters) for index in own])
-                found |= dict(zip(own, pieces, strict=True))
-        return found
-
-    def _on(self, line: QubitLine | None) -> Evaluator:
-        """What runs circuits on a tile, or joint circuits."""
-        key = () if line is None else line.qubits
-        if key not in self._evaluators:
-            self._evaluators[key] = self.evaluator_on(line)
-        return self._evaluators[key]
+def _chains(target: Target, n_qubits: int) -> tuple[list[Tile], dict[int, list[int]]]:
+    """All chains of connected working qubits, the smallest expected error first, and the neighbours of every qubit."""
+    bonds = _bond_costs(target)
+    readout = {qubit: _cost(error) for qubit, error in _readout_errors(target).items() if error < _BROKEN}
+    neighbors: dict[int, list[int]] = {qubit: [] for qubit in range(target.num_qubits)}
+    for first, second in bonds:
+        neighbors[first].append(second)
+    found: list[Tile] = []
+    stack: list[tuple[tuple[int, ...], float]] = [((qubit,), readout[qubit]) for qubit in sorted(readout)]
+    while stack:
+        path, cost = stack.pop()
+        if len(path) == n_qubits:
+            if path[0] <= path[-1]:  # each chain once, not from both ends
+                bond_errors = tuple(float(-np.expm1(-bonds[pair])) for pair in pairwise(path))
+                readout_errors = tuple(float(-np.expm1(-readout[qubit])) for qubit in path)
+                found.append(Tile(path, bond_errors, readout_errors, cost))
+            continue
+        stack += [
+            ((*path, qubit), cost + readout[qubit] + BOND_USES * bonds[path[-1], qubit])
+            for qubit in neighbors[path[-1]]
+            if qubit not in path and qubit in readout
+        ]
+    if not found:
+        raise BackendError(
+            f"The device has no chain of {n_qubits} connected working qubits (of {target.num_qubits} in all). "
+            "Use a model with fewer qubits or another device."
+        )
+    return sorted(found, key=lambda tile: (tile.score, tile.qubits)), neighbors
 
 
-def joint_rows(requests: Sequence[Request]) -> list[list[int]]:
-    """Indices of the requests that one circuit answers, one list a circuit: the k-th of every register of a round.
+class CutOutBackend(BackendV2):
+    """A device that consists of a tile of another one, with its errors; to be simulated, not run."""
 
-    The circuit is run with as many parameter sets as the longest of them has.
-    """
-    rows: dict[tuple[int, int], list[int]] = {}
-    seen: Counter[int] = Counter()
-    for index, request in enumerate(requests):
-        rows.setdefault((request.place.round, seen[request.register]), []).append(index)
-        seen[request.register] += 1
-    return list(rows.values())
+    max_circuits = None
+
+    def __init__(self, backend: BackendV2, tile: Tile) -> None:
+        """Qubits are renumbered along the tile."""
+        super().__init__(name=f"{backend.name}_{len(tile.qubits)}q")
+        self._target = _sub_target(backend.target, tile.qubits)
+
+    @property
+    def target(self) -> Target:
+        """Instructions and their errors."""
+        return self._target
+
+    @classmethod
+    def _default_options(cls) -> Options:
+        return Options()
+
+    def run(self, run_input: Any, **options: Any) -> Any:
+        """Refuse: a cut-out is a description, simulators are made from it."""
+        del run_input, options
+        raise BackendError(f"{self.name} describes a device; simulate it with AerSimulator.from_backend.")
+
+
+def _sub_target(target: Target, qubits: tuple[int, ...]) -> Target:
+    """Instructions among the given qubits; control flow is left out."""
+    position = {qubit: index for index, qubit in enumerate(qubits)}
+    properties = target.qubit_properties
+    kept = [properties[qubit] or QubitProperties() for qubit in qubits] if properties else None
+    sub = Target(num_qubits=len(qubits), dt=target.dt, qubit_properties=kept, granularity=target.granularity)
+    for name in sorted(target.operation_names):
+        if target[name] is None or None in target[name]:
+            continue
+        inside = {
+            tuple(position[qubit] for qubit in qargs): entry or InstructionProperties()
+            for qargs, entry in target[name].items()
+            if all(qubit in position for qubit in qargs)
+        }
+        if inside:
+            sub.add_instruction(target.operation_from_name(name), inside, name=name)
+    return sub
+
+
+def _bond_costs(target: Target) -> dict[tuple[int, int], float]:
+    """Smallest cost of a two-qubit gate on each working bond, in both directions."""
+    costs: dict[tuple[int, int], float] = {}
+    for name in target.operation_names:
+        for qargs, entry in (target[name] or {}).items():
+            if qargs is None or len(qargs) != 2 or entry is None or entry.error is None or entry.error >= _BROKEN:
+                continue
+            for bond in (qargs, qargs[::-1]):
+                costs[bond] = min(costs.get(bond, np.inf), _cost(entry.error))
+    return costs
+
+
+def _readout_errors(target: Target) -> dict[int, float]:
+    """Readout error of each qubit that can be measured; 0 where a device does not say."""
+    return {
+        qargs[0]: float(entry.error) if entry is not None and entry.error is not None else 0.0
+        for qargs, entry in target["measure"].items()
+    }
+
+
+def _cost(error: float) -> float:
+    """Minus the logarithm of the success probability, so that costs add."""
+    return float(-np.log1p(-error))

@@ -1,4 +1,4 @@
-r"""From the measured Z strings of one PUB to readouts, with the covariances that one shot record implies.
+r"""From the measured Z strings of a register to its readouts, with the covariances that one shot record implies.
 
 All readouts are diagonal, hence sums of Z strings, :math:`r_k = \sum_a c_{ka} Z_a`, and all strings come from
 the same shots. Estimators report a standard error per string but not how strings fluctuate together, although
@@ -6,93 +6,55 @@ for N shots
 
 .. math:: \mathrm{cov}(Z_a, Z_b) = (\langle Z_{a \oplus b}\rangle - \langle Z_a\rangle\langle Z_b\rangle) / N.
 
-So all products of the strings are measured too (no extra circuits), the correlations are computed from them,
-and scaled to the errors that the estimator reports, which include the price of error mitigation.
+So every string is measured (no extra circuits), the correlations are computed from them, and scaled to the errors that
+the estimator reports, which include the price of error mitigation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from qiskit.quantum_info import SparsePauliOp
 
-from qiskit_qff.array_types import FloatArray, IntArray
-from qiskit_qff.circuit.ansatz import MeasurementTask, walsh_signs
+from qiskit_qff.array_types import FloatArray
+from qiskit_qff.circuit.ansatz import walsh_signs
 from qiskit_qff.errors import BackendError
+from qiskit_qff.evaluators.protocol import Evaluation
 
 Arrays = Mapping[str, FloatArray]
 """Data of a PUB by name, shape ``(n_observables, batch)``; of noise factors with one more axis."""
-
 RESULT_ARRAYS = ("evs", "stds", "evs_noise_factors", "stds_noise_factors", "twirl_stds")
 """What the data of a PUB may hold: values, errors, and what error mitigation adds."""
 
 
-@dataclass(frozen=True, eq=False)
-class StringSet:
-    """The Z strings that a set of readouts needs."""
-
-    n_qubits: int
-    """Number of qubits."""
-    masks: IntArray
-    """Qubits of each string as bits, closed under products, without the identity, shape ``(n_strings,)``."""
-    coefficients: FloatArray
-    """c in ``readouts = constant + c @ strings``, shape ``(n_readouts, n_strings)``."""
-    constant: FloatArray
-    """Identity part of the readouts, shape ``(n_readouts,)``."""
-
-    def observables(self) -> list[SparsePauliOp]:
-        """One observable per string."""
-        labels = ["".join("Z" if mask >> q & 1 else "I" for q in reversed(range(self.n_qubits))) for mask in self.masks]
-        return [SparsePauliOp(label) for label in labels]
-
-    def readout_values(self, strings: FloatArray) -> FloatArray:
-        """Readouts ``(batch, n_readouts)`` from string values ``(batch, n_strings)``."""
-        return np.asarray(self.constant + strings @ self.coefficients.T)
-
-    def readout_covariances(self, strings: FloatArray, std_errors: FloatArray, shots: int) -> FloatArray:
-        """Covariances ``(batch, n_readouts, n_readouts)`` within each state, from strings and their reported errors."""
-        # One imaginary shot spread over all outcomes keeps an error from being zero where no event was seen.
-        shrunk = np.clip(strings, -1.0, 1.0) * shots / (shots + 1)
-        spread = np.sqrt(1.0 - shrunk**2)
-        scale = np.maximum(std_errors, spread / np.sqrt(shots)) / spread
-        padded = np.concatenate([np.ones((len(strings), 1)), shrunk], axis=1)
-        position = np.zeros(2**self.n_qubits, dtype=np.int64)
-        position[self.masks] = np.arange(1, len(self.masks) + 1)
-        products = padded[:, position[self.masks[:, None] ^ self.masks[None, :]]]
-        covariances = products - shrunk[:, :, None] * shrunk[:, None, :]
-        scaled = self.coefficients[None] * scale[:, None, :]
-        return np.asarray(scaled @ covariances @ scaled.transpose(0, 2, 1))
+def string_observables(n_qubits: int) -> list[SparsePauliOp]:
+    """Every Z string but the identity; that of number m acts on the qubits of the bits of m."""
+    labels = (f"{mask:0{n_qubits}b}" for mask in range(1, 2**n_qubits))
+    return [SparsePauliOp(label.replace("0", "I").replace("1", "Z")) for label in labels]
 
 
-@lru_cache(maxsize=1024)
-def string_set(task: MeasurementTask) -> StringSet:
-    """Z strings for the readouts of a task."""
-    readouts = task.readouts
-    size = readouts.shape[1]
-    spectrum = readouts @ walsh_signs(np.arange(size), size) / size
-    spectrum[np.abs(spectrum) < 1e-13 * np.abs(readouts).max()] = 0.0
-    group = {0}
-    for mask in np.flatnonzero(spectrum.any(axis=0)):
-        group |= {int(mask) ^ other for other in group}
-    masks = np.array(sorted(group - {0}), dtype=np.int64)
-    return StringSet(size.bit_length() - 1, masks, spectrum[:, masks], spectrum[:, 0])
+def read_strings(data: Arrays, readouts: FloatArray, shots: int) -> Evaluation:
+    """Readouts of diagonals ``(n_readouts, 2**n)`` from the values and errors of all Z strings."""
+    strings, errors = _finite(data, shots)
+    masks = np.arange(readouts.shape[1])
+    spectrum = readouts @ walsh_signs(masks, len(masks)) / len(masks)
+    # One imaginary shot spread over all outcomes keeps an error from being zero where no event was seen.
+    shrunk = np.clip(strings, -1.0, 1.0) * shots / (shots + 1)
+    spread = np.sqrt(1.0 - shrunk**2)
+    scale = np.maximum(errors, spread / np.sqrt(shots)) / spread
+    products = np.concatenate([np.ones((len(strings), 1)), shrunk], axis=1)[:, masks[1:, None] ^ masks[1:]]
+    covariances = products - shrunk[:, :, None] * shrunk[:, None, :]
+    scaled = spectrum[None, :, 1:] * scale[:, None, :]
+    return Evaluation(spectrum[:, 0] + strings @ spectrum[:, 1:].T, scaled @ covariances @ scaled.transpose(0, 2, 1))
 
 
-def read_strings(data: Arrays, strings: StringSet, shots: int) -> tuple[FloatArray, FloatArray]:
-    """Readouts ``(batch, n_readouts)`` and their covariances from ``evs`` and ``stds`` ``(n_strings, batch)``."""
-    values, errors = _finite(data, shots)
-    return strings.readout_values(values), strings.readout_covariances(values, errors, shots)
-
-
-def read_readouts(data: Arrays, shots: int | None) -> tuple[FloatArray, FloatArray]:
+def read_readouts(data: Arrays, shots: int | None) -> Evaluation:
     """The same from readouts that an estimator measured one by one with independent normal noise, or exactly."""
     values, errors = _finite(data, shots)
     # StatevectorEstimator adds noise of the requested precision, but reports a standard error of zero.
     errors = np.maximum(errors, 0.0 if shots is None else 1.0 / np.sqrt(shots))
-    return values, errors[:, :, None] ** 2 * np.eye(errors.shape[1])
+    return Evaluation(values, errors[:, :, None] ** 2 * np.eye(errors.shape[1]))
 
 
 def _finite(data: Arrays, shots: int | None) -> tuple[FloatArray, FloatArray]:

@@ -9,7 +9,6 @@ and atoms are not independent, because they share one :math:`\delta M`.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
@@ -21,23 +20,21 @@ from scipy.linalg import block_diag
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.descriptors.design_rows import STRAIN_COLUMNS, STRAIN_ROWS, quadratic_design
-from qiskit_qff.evaluators.protocol import Cost, Evaluator
-from qiskit_qff.evaluators.strategies.operator import (
-    MeasuredOperator,
-    measure_operators,
-    pair_response,
-    programmed_vector,
-    vector_operator,
-)
-from qiskit_qff.model.calibrated_operator import CalibratedOperator, Design, Provenance
+from qiskit_qff.evaluators.backends import Settings, build_evaluator
+from qiskit_qff.evaluators.gradient import cost_of_registers
+from qiskit_qff.evaluators.measured_operator import Provenance
+from qiskit_qff.evaluators.mitigation import find_preset
+from qiskit_qff.evaluators.operator import assemble_operator, operator_errors, operator_requests
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
+from qiskit_qff.evaluators.protocol import Cost, Evaluator, Request
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.metrics import MEV_PER_EV, root_mean_square, six_components
-from qiskit_qff.model.species_model import Register
+from qiskit_qff.model.species_model import Register, RegisterKey
 from qiskit_qff.structures.frame import Frame, species_index
 from qiskit_qff.structures.neighbors import neighbor_list
 
-EvaluatorFactory = Callable[[int, int], Evaluator]
-"""Makes an evaluator for registers of a number of qubits; the second number says how many registers there are."""
+EvaluatorFactory = Callable[[Sequence[int]], Evaluator]
+"""Makes an evaluator for registers of some numbers of qubits, measured side by side; the first get the best places."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,59 +49,88 @@ class StandardErrors:
     """Of the stress, shape ``(3, 3)``, in eV/Å³; None unless all three directions are periodic."""
 
 
-def calibrate(
-    field: ForceField,
-    *,
-    evaluator_for: EvaluatorFactory,
-    provenance: Provenance,
-) -> tuple[ForceField, Cost]:
+def calibrate(field: ForceField, evaluator_for: EvaluatorFactory, *, provenance: Provenance) -> tuple[ForceField, Cost]:
     """Measure M of every register and give a model that uses what was measured.
 
     Args:
         field: The model; a calibration that it already has is replaced.
-        evaluator_for: Makes the evaluator of registers of a number of qubits; told how many there are.
+        evaluator_for: Makes the evaluator, for example :func:`~qiskit_qff.evaluators.backends.build_evaluator` with
+            its settings.
         provenance: What is written down with the measurement; its shots are used.
 
     Returns:
         The calibrated model, and what it cost.
     """
+    keys, requests = _plan(field)
+    evaluator = evaluator_for([field.registers[key].n_qubits for key in keys])
+    answers = evaluator.evaluate(requests, shots=provenance.shots)
+    device = evaluator if isinstance(evaluator, PrimitiveEvaluator) else None
+    jobs = () if device is None or device.jobs is None else device.jobs.ids
+    changed = {}
+    for number, key in enumerate(keys):
+        own = [answer for answer, request in zip(answers, requests, strict=True) if request.register == number]
+        origin = replace(provenance, job_ids=jobs)
+        if device is not None and device.tiles:
+            tile = device.tiles[number]
+            origin = replace(
+                origin,
+                qubits=tile.qubits,
+                two_qubit_errors=tile.two_qubit_errors,
+                readout_errors=tile.readout_errors,
+            )
+        register = field.registers[key]
+        measured = replace(assemble_operator(register.bound_program(), own), provenance=origin)
+        changed[key] = replace(register, measured=measured)
+    return field.with_registers(changed), evaluator.cost(requests, shots=provenance.shots)
+
+
+def _plan(field: ForceField) -> tuple[list[RegisterKey], list[Request]]:
+    """Registers by the size of their readouts, which their errors grow with, and what has to be measured of them."""
     registers = field.registers
-    bounds = [register.bound_program() for register in registers.values()]
-    counts = Counter(register.n_qubits for register in registers.values())
-    evaluators = {n_qubits: evaluator_for(n_qubits, count) for n_qubits, count in counts.items()}
-    operators = measure_operators(evaluators, bounds, shots=provenance.shots)
-    changed = {
-        key: replace(register, measured=calibrated(operator, provenance))
-        for (key, register), operator in zip(registers.items(), operators, strict=True)
-    }
-    return field.with_registers(changed), sum((operator.cost for operator in operators), Cost())
+    keys = sorted(registers, key=lambda key: -float(np.abs(registers[key].weights).sum()))
+    bounds = [registers[key].bound_program() for key in keys]
+    return keys, [request for number, bound in enumerate(bounds) for request in operator_requests(bound, number)]
 
 
-def calibrated(measured: MeasuredOperator, provenance: Provenance) -> CalibratedOperator:
-    """A measurement with its origin, in the form that a model file keeps."""
-    design: Design = "pairs" if measured.modes is None else "settings"
-    matrix = 0.5 * (measured.matrix + measured.matrix.T)
-    return CalibratedOperator(matrix, measured.variances, design, provenance, measured.modes)
+def estimate(field: ForceField, settings: Settings) -> tuple[dict[str, Any], str]:
+    """What measuring M of every register takes, as plain numbers and in words; nothing is sent.
 
+    Beside it what the gradient of a training step takes, and the depth of the deepest transpiled circuit.
 
-def measured_operator(register: Register) -> MeasuredOperator:
-    """The measurement that a calibrated register holds, ready to propagate its errors."""
-    kept, bound = register.measured, register.bound_program()
-    assert kept is not None  # callers ask for calibrated registers only
-    if kept.design in {"signed_pairs", "first_column"}:
-        return MeasuredOperator(kept.matrix, np.ones((1, *kept.matrix.shape)), np.full(1, np.nan), Cost())
-    if kept.modes is None:
-        return MeasuredOperator(kept.matrix, pair_response(bound.program), kept.variances, Cost())
-    weight = float(bound.weights[0])
-    row = int(np.argmax(np.abs(np.diagonal(kept.matrix))))
-    length = np.sqrt(weight * kept.matrix[row, row])
-    vector = np.sign(weight) * kept.matrix[row] / length if length > 0.0 else programmed_vector(bound)
-    return vector_operator(bound, vector, kept.modes, kept.variances, Cost())
+    Raises:
+        BackendError: If the backend is unknown.
+        ConfigError: If the backend cannot do what is asked.
+    """
+    keys, requests = _plan(field)
+    evaluator = build_evaluator(settings, [field.registers[key].n_qubits for key in keys], rng=np.random.default_rng(0))
+    bounds = [field.registers[key].bound_program() for key in keys]
+    cost = evaluator.cost(requests, shots=settings.shots)
+    gradient = cost_of_registers(evaluator, [(b.program, b.theta) for b in bounds], slopes=True, shots=settings.shots)
+    depth = 0
+    if isinstance(evaluator, PrimitiveEvaluator):
+        # Registers of one circuit differ in their angles only, and these don't change the depth.
+        deepest = {request.task: request.register for request in requests}
+        circuits = [evaluator.transpiled(task, register) for task, register in deepest.items()]
+        depth = max(int(one.depth(lambda gate: gate.operation.num_qubits == 2)) for one in circuits)
+    words = (
+        f"{cost.circuits} circuits, {cost.shots} shots on {settings.backend}, two-qubit depth {depth}, "
+        f"{find_preset(settings.mitigation).description}"
+        f"{', dynamical decoupling' if settings.dynamical_decoupling else ''}; on a device about {cost.seconds:.0f} s "
+        "of processor time (estimate; the provider's accounting decides)"
+    )
+    numbers = {"n_circuits": cost.circuits, "n_shots": cost.shots, "qpu_seconds": cost.seconds}
+    return numbers | {"two_qubit_depth": depth, "gradient": asdict(gradient)}, words
 
 
 def is_calibrated(field: ForceField) -> bool:
     """Whether any register uses a measured M."""
     return any(register.measured is not None for register in field.registers.values())
+
+
+def entry_errors(register: Register) -> FloatArray:
+    """Standard errors of the entries of a measured M in eV, shape ``(2**n, 2**n)``."""
+    assert register.measured is not None  # callers ask for calibrated registers only
+    return np.asarray(np.sqrt(np.sum(operator_errors(register.bound_program(), register.measured) ** 2, axis=0)))
 
 
 def calibration_errors(field: ForceField, frames: Sequence[Frame]) -> list[StandardErrors]:
@@ -123,7 +149,7 @@ def calibration_errors(field: ForceField, frames: Sequence[Frame]) -> list[Stand
         np.array(places),
         np.array(columns),
     )
-    response = block_diag(*[_entry_errors(register) for register in field.registers.values()])
+    response = block_diag(*[_response(register) for register in field.registers.values()])
     found = []
     for frame in frames:
         kinds = species_index(frame.numbers, field.species, where=frame.where)
@@ -142,15 +168,14 @@ def calibration_errors(field: ForceField, frames: Sequence[Frame]) -> list[Stand
     return found
 
 
-def _entry_errors(register: Register) -> FloatArray:
+def _response(register: Register) -> FloatArray:
     """Change of the entries on and above the diagonal of M by each independent error, in eV; M_00 is not measured."""
     rows, columns = np.triu_indices(register.n_features + 1)
     if register.measured is None:
         return np.zeros((len(rows), 0))
-    operator = measured_operator(register)
-    errors = (np.sqrt(operator.variances)[:, None] * operator.response[:, rows, columns]).T
+    errors = operator_errors(register.bound_program(), register.measured)[:, rows, columns].T
     errors[0] = 0.0
-    return np.asarray(errors)
+    return errors
 
 
 def calibration_summary(field: ForceField) -> dict[str, Any]:
@@ -161,7 +186,7 @@ def calibration_summary(field: ForceField) -> dict[str, Any]:
         for register in model.registers:
             if register.measured is not None:
                 upper = np.triu_indices(register.n_features + 1)
-                errors = measured_operator(register).entry_errors()[upper]
+                errors = entry_errors(register)[upper]
                 deviation = (register.measured.matrix - register.circuit_matrix())[upper]
                 parts.append((register.measured.provenance, errors, deviation))
         if parts:

@@ -92,8 +92,8 @@ def _comment(text: str, *, indent: str = "") -> list[str]:
     ]
 
 
-OptimizerName = Literal["gauss_newton", "adam", "spsa", "l_bfgs_b"]
-"""Optimisers of qiskit-machine-learning that train on a backend."""
+OptimizerName = Literal["gauss_newton", "adam"]
+"""Optimisers that train on a backend."""
 SplitName = Literal["random", "block", "balanced", "none"]
 """Ways to hold frames out."""
 START_WORDS = ("scratch", "exact")
@@ -277,7 +277,7 @@ class EstimatorConfig(Section):
         default="job", description="on IBM devices: a session keeps a step's jobs from waiting in the queue each"
     )
     optimizer: OptimizerName = Field(
-        default="gauss_newton", description="gauss_newton, or adam, spsa, l_bfgs_b of qiskit-machine-learning"
+        default="gauss_newton", description="gauss_newton, or adam of qiskit-machine-learning"
     )
     steps: int = Field(
         default=10, ge=1, description="most steps of the optimiser; gauss_newton needs about 5, adam hundreds"
@@ -285,7 +285,7 @@ class EstimatorConfig(Section):
     learning_rate: float | None = Field(
         default=None,
         gt=0.0,
-        description="radians a step for adam (default 0.05, from a warm start 0.01); spsa finds its own by default",
+        description="radians a step for adam; default 0.05, from a warm start 0.01",
     )
     start: str = Field(default="scratch", description="scratch, exact (the computed solution), or a model file")
 

@@ -20,7 +20,7 @@ from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, build_program
 from qiskit_qff.circuit.compiled import operator_matrix
 from qiskit_qff.compression.linear_map import LinearMap
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.model.calibrated_operator import CalibratedOperator
+from qiskit_qff.evaluators.measured_operator import MeasuredOperator
 
 RegisterKey = tuple[int, int]
 """Atomic number, and place of the register among those of its species."""
@@ -40,7 +40,7 @@ class Register:
     """Readout weights in eV, shape ``(n_readouts,)``."""
     balanced: bool = False
     """Whether angles and weight follow from one linear term per feature; see :mod:`qiskit_qff.training.balance`."""
-    measured: CalibratedOperator | None = None
+    measured: MeasuredOperator | None = None
     """M as a device measured it, used instead of the circuit's own; None where the model is not calibrated."""
 
     def __post_init__(self) -> None:
@@ -118,7 +118,7 @@ class Register:
             theta=np.asarray(data["theta"], dtype=np.float64),
             weights=np.asarray(data["weights"], dtype=np.float64),
             balanced=bool(data["balanced"]),
-            measured=CalibratedOperator.from_dict(data["measured"]) if "measured" in data else None,
+            measured=MeasuredOperator.from_dict(data["measured"]) if "measured" in data else None,
         )
 
 

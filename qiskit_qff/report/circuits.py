@@ -10,22 +10,12 @@ from ase.data import chemical_symbols
 from qiskit import QuantumCircuit, transpile
 from qiskit.transpiler import CouplingMap
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec, CircuitProgram, build_program
-from qiskit_qff.encoding.tree import loader_circuit
+from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.model.force_field import ForceField
 
 _HEAVY_HEX_DISTANCE = 3
 _NATIVE_GATES = ("rz", "sx", "x", "cz")
 _SEED = 7  # of the transpiler's layout search, so that the same model always reports the same depth
-
-
-def measured_circuit(program: CircuitProgram) -> QuantumCircuit:
-    """The circuit of one environment: the loader, then U, without the measurement."""
-    circuit = loader_circuit(program.n_amplitudes)
-    whole = QuantumCircuit(max(circuit.num_qubits, program.n_qubits))
-    whole.compose(circuit, qubits=range(circuit.num_qubits), inplace=True)
-    whole.compose(program.circuit, qubits=range(program.n_qubits), inplace=True)
-    return whole
 
 
 def two_qubit_cost(circuit: QuantumCircuit) -> tuple[int, int]:
@@ -45,14 +35,10 @@ def draw(circuit: QuantumCircuit) -> str:
     return str(circuit.draw("text", fold=-1, idle_wires=True))
 
 
-def circuit_costs(field: ForceField) -> list[tuple[AnsatzSpec, int, int, int, int]]:
-    """For every different circuit: registers, two-qubit gates and depth of U, and depth of the loader and U."""
-    found = []
-    for spec, count in Counter(register.ansatz for register in field.registers.values()).items():
-        program = build_program(spec)
-        gates, depth = two_qubit_cost(program.circuit)
-        found.append((spec, count, gates, depth, two_qubit_cost(measured_circuit(program))[1]))
-    return found
+def circuit_costs(field: ForceField) -> list[tuple[AnsatzSpec, int, int, int]]:
+    """For every different circuit: registers, and two-qubit gates and depth of U."""
+    counts = Counter(register.ansatz for register in field.registers.values())
+    return [(spec, count, *two_qubit_cost(build_program(spec).circuit)) for spec, count in counts.items()]
 
 
 def channels_in_words(field: ForceField) -> dict[str, list[str]]:

@@ -14,8 +14,7 @@ from qiskit_qff.array_types import FloatArray
 from qiskit_qff.durable import read_json, write_atomically
 from qiskit_qff.errors import DataError
 from qiskit_qff.evaluators.protocol import Cost
-from qiskit_qff.model.calibration import measured_operator
-from qiskit_qff.model.calibration_run import calibrated_model
+from qiskit_qff.model.calibration import entry_errors
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.metrics import MEV_PER_EV, mean_absolute, root_mean_square
 from qiskit_qff.report.figures import INK, PALETTE, STYLE, new_figure, parity
@@ -123,10 +122,8 @@ def device_figure(measured: Sequence[DeviceForces]) -> Figure:
 
 
 def calibration_part(directory: Path) -> Part | None:
-    """Models of a directory of ``qff calibrate``, and what a directory of jobs measured; None if there are none."""
+    """Models of a directory of ``qff calibrate``; None if there are none."""
     models: dict[str, ForceField] = {}
-    if (directory / "run.json").is_file() and any((directory / "results").glob("*.npz")):
-        models[directory.name] = calibrated_model(directory)
     for path in sorted(directory.glob("*.json")):
         if path.stat().st_size <= _LARGEST_FILE and _is_calibrated(path):
             models[path.name] = ForceField.load(path)
@@ -158,7 +155,7 @@ def _calibration_section(name: str, field: ForceField) -> Section:
         exact = np.concatenate([r.circuit_matrix()[part] for (r, _), part in zip(known, above, strict=True)])
         found = np.concatenate([m.matrix[part] for (_, m), part in zip(known, above, strict=True)])
         errors = np.concatenate([
-            measured_operator(r).entry_errors()[part] for (r, _), part in zip(known, above, strict=True)
+            entry_errors(r)[part] for (r, _), part in zip(known, above, strict=True)
         ])  # fmt: skip
         symbol, origin = chemical_symbols[model.number], known[0][1].provenance
         groups[symbol] = exact, found, errors

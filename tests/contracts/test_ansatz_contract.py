@@ -1,5 +1,7 @@
 """What every ansatz keeps, Qiskit's and a user's own: matrices, derivatives, training, files, the command line."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from ase.io import write
@@ -13,8 +15,8 @@ from qiskit_qff.circuit import ansatz
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.backends import evaluators_for
-from qiskit_qff.model.calibrated_operator import Provenance
+from qiskit_qff.evaluators.backends import Settings, build_evaluator
+from qiskit_qff.evaluators.measured_operator import Provenance
 from qiskit_qff.model.calibration import calibrate
 from qiskit_qff.model.config import parse_config
 
@@ -87,8 +89,8 @@ def test_it_trains_and_is_measured_as_it_is_computed(family, alloy_frames, tmp_p
     trained.force_field.save(tmp_path / "model.json")
     field, (frame,) = ForceField.load(tmp_path / "model.json"), read_frames(alloy_frames[:1])
     exact = field.predict(frame)
-    evaluators = evaluators_for("statevector", shots=None, rng=np.random.default_rng(0))
-    measured, _ = calibrate(field, evaluator_for=evaluators, provenance=Provenance("statevector", None, "none", ""))
+    evaluators = partial(build_evaluator, Settings("statevector", None), rng=np.random.default_rng(0))
+    measured, _ = calibrate(field, evaluators, provenance=Provenance("statevector", None))
     found = measured.predict(frame)
     assert found.energy == pytest.approx(exact.energy, abs=1e-8)
     np.testing.assert_allclose(found.forces, exact.forces, atol=1e-8)

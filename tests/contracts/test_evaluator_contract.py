@@ -8,11 +8,12 @@ from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
-from qiskit_qff.evaluators.backends import build_evaluator
-from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
+from qiskit_qff.circuit.compiled import gates_of
+from qiskit_qff.evaluators.backends import Settings, build_evaluator
+from qiskit_qff.evaluators.exact import ExactEvaluator
+from qiskit_qff.evaluators.operator import pair_requests
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import Request
-from qiskit_qff.evaluators.tasks import pair_angles, pair_task, with_rotations
 
 SHOTS = 500
 PROGRAMS = [
@@ -34,18 +35,18 @@ EVALUATORS = {
     "exact": lambda _: ExactEvaluator(),
     "statevector": lambda _: PrimitiveEvaluator(StatevectorEstimator()),
     "aer_exact": lambda _: PrimitiveEvaluator(AerEstimator()),
-    "sampled": lambda rng: SampledEvaluator(rng, shots=SHOTS),
-    "statevector_shots": lambda rng: build_evaluator("statevector", n_qubits=2, shots=SHOTS, rng=rng),
+    "sampled": lambda rng: ExactEvaluator(rng, shots=SHOTS),
+    "statevector_shots": lambda rng: build_evaluator(Settings("statevector", SHOTS), [2], rng=rng),
     "aer_normal_noise": aer_noise,
     "backend_estimator": backend_estimator,
-    "aer": lambda rng: build_evaluator("aer", n_qubits=2, shots=SHOTS, rng=rng),
+    "aer": lambda rng: build_evaluator(Settings("aer", SHOTS), [2], rng=rng),
 }
 EXACT = ("exact", "statevector", "aer_exact")
 NOISY = {
-    "fake": lambda rng: build_evaluator("fake_torino", n_qubits=2, shots=4000, rng=rng),
-    "fake_readout": lambda rng: build_evaluator("fake_torino", n_qubits=2, shots=4000, mitigation="readout", rng=rng),
-    "fake_zne": lambda rng: build_evaluator("fake_torino", n_qubits=2, shots=4000, mitigation="zne", rng=rng),
-    "fake_pec": lambda rng: build_evaluator("fake_torino", n_qubits=2, shots=4000, mitigation="pec", rng=rng),
+    "fake": lambda rng: build_evaluator(Settings("fake_torino", 4000), [2], rng=rng),
+    "fake_readout": lambda rng: build_evaluator(Settings("fake_torino", 4000, mitigation="readout"), [2], rng=rng),
+    "fake_zne": lambda rng: build_evaluator(Settings("fake_torino", 4000, mitigation="zne"), [2], rng=rng),
+    "fake_pec": lambda rng: build_evaluator(Settings("fake_torino", 4000, mitigation="pec"), [2], rng=rng),
 }
 
 
@@ -56,11 +57,8 @@ def requests(request):
     theta = rng.normal(size=program.n_angles)
     states = np.zeros((3, 4))
     states[:, : program.n_amplitudes] = rng.normal(size=(3, program.n_amplitudes))
-    pairs = np.array([pair_angles(2, first, 3) for first in (0, 2)])
-    return [
-        loaded(program, states, theta),
-        Request(pair_task(program, 3), with_rotations(program, pairs, theta)),
-    ]
+    rotations = gates_of(program).rotation_angles(theta)[None]
+    return [loaded(program, states, theta), *pair_requests(program, rotations)]
 
 
 @pytest.mark.parametrize("name", EVALUATORS)
@@ -106,9 +104,11 @@ def test_order_of_a_batch_does_not_matter(name, requests, rng):
 @pytest.mark.parametrize("name", EVALUATORS)
 def test_inputs_are_not_changed_and_cost_is_reported(name, requests, rng):
     before = [item.parameters.copy() for item in requests]
-    results = EVALUATORS[name](rng).evaluate(requests)
-    for item, copy, result in zip(requests, before, results, strict=True):
+    evaluator = EVALUATORS[name](rng)
+    evaluator.evaluate(requests)
+    for item, copy in zip(requests, before, strict=True):
         np.testing.assert_array_equal(item.parameters, copy)
-        assert result.cost.circuits == len(item.parameters)
-        assert result.cost.shots == (0 if name in EXACT else SHOTS * len(item.parameters))
-        assert (result.cost.seconds > 0) == (name not in EXACT)
+    cost, circuits = evaluator.cost(requests), sum(len(item.parameters) for item in requests)
+    assert cost.circuits == circuits
+    assert cost.shots == (0 if name in EXACT else SHOTS * circuits)
+    assert (cost.seconds > 0) == (name not in EXACT)

@@ -5,8 +5,8 @@ import pytest
 from contracts.force_field.lennard_jones import mixed_crystal
 from contracts.force_field.quantum_model import small_quantum_model
 
-from qiskit_qff.evaluators.exact import SampledEvaluator
-from qiskit_qff.model.calibrated_operator import Provenance
+from qiskit_qff.evaluators.exact import ExactEvaluator
+from qiskit_qff.evaluators.measured_operator import Provenance
 from qiskit_qff.model.calibration import calibrate, calibration_errors
 from qiskit_qff.simulation.dynamics import MDSettings, run_dynamics
 from qiskit_qff.simulation.recording import read_log
@@ -21,8 +21,8 @@ def models():
     """The exact model, and one whose M was measured with few shots."""
     exact, rng = small_quantum_model(), np.random.default_rng(4)
     provenance = Provenance("exact", SHOTS, "none", "2025-01-01T00:00:00+00:00", 4)
-    evaluator = SampledEvaluator(rng, shots=SHOTS)
-    return exact, calibrate(exact, evaluator_for=lambda *_: evaluator, provenance=provenance)[0]
+    evaluator = ExactEvaluator(rng, shots=SHOTS)
+    return exact, calibrate(exact, lambda *_: evaluator, provenance=provenance)[0]
 
 
 def conserved(model, directory, timestep_fs):

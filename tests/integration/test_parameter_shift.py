@@ -7,11 +7,11 @@ from qiskit.providers.fake_provider import GenericBackendV2
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
-from qiskit_qff.evaluators.backends import build_evaluator
-from qiskit_qff.evaluators.exact import SampledEvaluator
+from qiskit_qff.evaluators.backends import Settings, build_evaluator
+from qiskit_qff.evaluators.exact import ExactEvaluator
+from qiskit_qff.evaluators.gradient import cost_of_registers, measure_registers
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.strategies.readouts import measure_registers, n_executions
-from qiskit_qff.evaluators.tiling import TiledEvaluator, tile
+from qiskit_qff.evaluators.tiling import place
 
 SPECS = [
     AnsatzSpec("ry_tree", "rank_one", 4),
@@ -36,17 +36,13 @@ def exact(program, theta):
 @pytest.mark.parametrize("backend", ["exact", "statevector"])
 def test_operators_and_derivatives_of_all_registers_are_exact(rng, spec, backend):
     registers = circuits(rng, spec)
-    measured, cost = measure_registers(
-        {spec.n_qubits: build_evaluator(backend, n_qubits=spec.n_qubits, n_registers=3, rng=rng)},
-        registers,
-        slopes=True,
-    )
+    evaluator = build_evaluator(Settings(backend, None), [spec.n_qubits] * 3, rng=rng)
+    measured = measure_registers(evaluator, registers, slopes=True)
     for one, (program, theta) in zip(measured, registers, strict=True):
         matrices, derivatives = exact(program, theta)
         for forms in (one.fitted, one.checked):
             np.testing.assert_allclose(forms.matrices[0], matrices, atol=1e-8)
         np.testing.assert_allclose(one.derivatives(), derivatives, atol=1e-8)
-    assert cost.circuits == n_executions(registers[0][0], slopes=True, shots=None)
 
 
 class SpyEstimator(BaseEstimatorV2):
@@ -66,34 +62,34 @@ class SpyEstimator(BaseEstimatorV2):
 def test_the_gradient_of_any_number_of_registers_is_one_job_of_seven_sets_in_three_settings(rng, count):
     device = GenericBackendV2(11, coupling_map=[[k, k + 1] for k in range(10)], seed=1)
     spy = SpyEstimator()
-    runner = PrimitiveEvaluator(spy, backend=device, gaussian_noise=True)
-    tiled = TiledEvaluator(tile(device.target, 2, count), lambda _: runner, is_joint=True)
+    tiles = place(device.target, [2] * count)
+    evaluator = PrimitiveEvaluator(spy, backend=device, gaussian_noise=True, tiles=tiles)
     registers = circuits(rng, SPECS[0], count)
-    measured, cost = measure_registers({2: tiled}, registers, slopes=True)
+    measured = measure_registers(evaluator, registers, slopes=True)
     assert spy.jobs == [[7, 7, 7]]
-    assert cost.circuits == 21
+    assert cost_of_registers(evaluator, registers, slopes=True).circuits == 21
     for one, (program, theta) in zip(measured, registers, strict=True):
         np.testing.assert_allclose(one.derivatives(), exact(program, theta)[1], atol=1e-8)
 
 
 @pytest.mark.parametrize(
     ("spec", "backend", "shots", "repetitions"),
-    [(SPECS[0], "exact", 400, 300), (SPECS[3], "exact", 4000, 200), (SPECS[0], "aer", 400, 20)],
+    [(SPECS[0], "exact", 400, 300), (SPECS[3], "exact", 4000, 200), (SPECS[0], "aer", 400, 8)],
     ids=str,
 )
 def test_reported_errors_are_the_real_ones(rng, spec, backend, shots, repetitions):
     """Of derivatives, and of M twice, whose errors are independent."""
     registers = circuits(rng, spec, 1 if backend == "exact" else 4)
     evaluator = (
-        SampledEvaluator(rng, shots=shots)
+        ExactEvaluator(rng, shots=shots)
         if backend == "exact"
-        else build_evaluator("aer", n_qubits=2, n_registers=4, shots=shots, rng=rng)
+        else build_evaluator(Settings("aer", shots), [2] * 4, rng=rng)
     )
     probes = rng.normal(size=(spec.n_readouts, 4, 4))
     probes += probes.swapaxes(1, 2)
     scores = {"slopes": [], "fitted": [], "checked": []}
     for _ in range(repetitions):
-        measured, _ = measure_registers({2: evaluator}, registers, slopes=True, shots=shots)
+        measured = measure_registers(evaluator, registers, slopes=True, shots=shots)
         for one, (program, theta) in zip(measured, registers, strict=True):
             matrices, derivatives = exact(program, theta)
             slopes, variances = one.slopes(probes)

@@ -9,8 +9,8 @@ from circuits import loaded
 from fitting import DESCRIPTOR, fitted
 from qiskit.primitives import StatevectorEstimator
 
+from qiskit_qff.evaluators.measured_operator import Provenance
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.model.calibrated_operator import Provenance
 from qiskit_qff.model.calibration import calibrate
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.structures.reading import iter_frames
@@ -32,7 +32,7 @@ def trained_on(request, real_data):
 def test_energies_forces_and_stresses_are_exact(trained_on) -> None:
     field, frame = trained_on
     evaluator, origin = PrimitiveEvaluator(StatevectorEstimator()), Provenance("statevector", None, "none", "")
-    measured, _ = calibrate(field, evaluator_for=lambda *_: evaluator, provenance=origin)
+    measured, _ = calibrate(field, lambda *_: evaluator, provenance=origin)
     exact, found = field.predict(frame), measured.predict(frame)
     assert found.energy == pytest.approx(exact.energy, rel=0, abs=1e-8)
     assert np.abs(found.forces - exact.forces).max() < 1e-8

@@ -1,5 +1,7 @@
 """Registers side by side: tiles of real coupling maps, joint circuits against separate ones, and what they cost."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from qiskit.primitives import StatevectorEstimator
@@ -8,11 +10,12 @@ from qiskit_ibm_runtime.executor_estimator import Estimator
 from qiskit_ibm_runtime.fake_provider import FakeKingston, FakeMiami, FakeTorino
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, angles_for_vector, build_program
+from qiskit_qff.circuit.compiled import operator_matrix
 from qiskit_qff.errors import BackendError
+from qiskit_qff.evaluators.operator import assemble_operator, operator_errors, operator_requests
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import Request
-from qiskit_qff.evaluators.strategies.operator import assemble_pairs, measure_operators, pair_requests
-from qiskit_qff.evaluators.tiling import TiledEvaluator, tile
+from qiskit_qff.evaluators.tiling import place
 
 SHOTS = 4096
 
@@ -28,11 +31,6 @@ def registers(rng, count, n_qubits=2) -> list[BoundProgram]:
     return found
 
 
-def exact(bound) -> np.ndarray:
-    evaluator = PrimitiveEvaluator(StatevectorEstimator())
-    return assemble_pairs(bound, evaluator.evaluate(pair_requests(bound))).matrix
-
-
 @pytest.mark.parametrize(
     ("device", "pairs", "threes"), [(FakeTorino, 30, 18), (FakeKingston, 30, 18), (FakeMiami, 20, 14)]
 )
@@ -40,16 +38,15 @@ def test_tiles_are_disjoint_chains_of_the_device(device, pairs, threes) -> None:
     target = device().target
     bonds = {frozenset(pair) for pair in target.build_coupling_map().get_edges()}
     for n_qubits, at_least in ((2, pairs), (3, threes)):
-        places = tile(target, n_qubits, at_least)
-        assert {place.round for place in places} == {0}
-        lines = [place.line for place in places]
-        used = [qubit for line in lines for qubit in line.qubits]
+        tiles = place(target, [n_qubits] * at_least)
+        assert {tile.round for tile in tiles} == {0}
+        used = [qubit for tile in tiles for qubit in tile.qubits]
         assert len(used) == len(set(used)) == n_qubits * at_least
-        for line in lines:
-            assert all(frozenset(pair) in bonds for pair in zip(line.qubits[:-1], line.qubits[1:], strict=True))
-        scores = [line.score for line in lines]
+        for tile in tiles:
+            assert all(frozenset(pair) in bonds for pair in pairwise(tile.qubits))
+        scores = [tile.score for tile in tiles]
         assert scores == sorted(scores)  # the first register, the one with the largest coefficients, has the best tile
-    few = [place.line for place in tile(target, 2, 6)]
+    few = place(target, [2] * 6)
     touching = [
         (a, b)
         for a in few
@@ -60,12 +57,13 @@ def test_tiles_are_disjoint_chains_of_the_device(device, pairs, threes) -> None:
 
 
 def test_registers_that_do_not_fit_take_another_round() -> None:
-    places = tile(FakeTorino().target, 2, 100)
-    assert len(places) == 100
-    assert places[99].round > 0
-    assert places[0].line == next(place.line for place in places if place.round == 1)
+    tiles = place(FakeTorino().target, [2] * 100 + [1])
+    assert len(tiles) == 101
+    assert tiles[99].round > 0
+    assert tiles[0].qubits == next(tile.qubits for tile in tiles if tile.round == 1)
+    assert tiles[100].round == tiles[99].round + 1  # registers of another size
     with pytest.raises(BackendError, match="more registers"):
-        TiledEvaluator(places, lambda _: None).evaluate([Request(None, None, register=100)])
+        PrimitiveEvaluator(StatevectorEstimator(), tiles=tiles).evaluate([Request(None, None, register=101)])
 
 
 def test_a_joint_circuit_measures_what_separate_ones_do(rng) -> None:
@@ -85,16 +83,21 @@ def test_a_joint_circuit_measures_what_separate_ones_do(rng) -> None:
         return run(pubs, **options)
 
     estimator.run = counted
-    inner = PrimitiveEvaluator(estimator, backend=simulator, shots=SHOTS, gaussian_noise=False, rng=rng)
     bounds = registers(rng, 10)
-    tiled = TiledEvaluator(tile(device.target, 2, len(bounds)), lambda _: inner, is_joint=True)
-    measured = measure_operators({2: tiled}, bounds, shots=SHOTS)
+    tiles = place(device.target, [2] * len(bounds))
+    evaluator = PrimitiveEvaluator(
+        estimator, backend=simulator, shots=SHOTS, gaussian_noise=False, tiles=tiles, rng=rng
+    )
+    requests = [request for number, bound in enumerate(bounds) for request in operator_requests(bound, number)]
+    answers = evaluator.evaluate(requests)
     assert sent == [1, 1, 1]  # one PUB a setting; a job of its own each, because a job has one seed here
-    assert sum(one.cost.circuits for one in measured) == 3
-    assert sum(one.cost.shots for one in measured) == 3 * SHOTS
+    assert evaluator.cost(requests).circuits == 3
+    assert evaluator.cost(requests).shots == 3 * SHOTS
     scores = []
-    for bound, one in zip(bounds, measured, strict=True):
-        errors = one.entry_errors()
+    for bound, own in zip(bounds, np.reshape(answers, (len(bounds), 3)), strict=True):
+        measured = assemble_operator(bound, own)
+        errors = np.linalg.norm(operator_errors(bound, measured), axis=0)
         kept = errors > 1e-12
-        scores += ((one.matrix - exact(bound))[kept] / errors[kept]).tolist()
+        exact = operator_matrix(bound.program, bound.theta, bound.weights)
+        scores += ((measured.matrix - exact)[kept] / errors[kept]).tolist()
     assert 0.6 < np.sqrt(np.mean(np.square(scores))) < 1.5

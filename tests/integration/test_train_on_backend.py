@@ -2,15 +2,14 @@
 
 import json
 from contextlib import contextmanager
-from dataclasses import replace
 
+import numpy as np
 import pytest
 import yaml
 
 from qiskit_qff.cli.main import run
-from qiskit_qff.evaluators.backends import find_device
-from qiskit_qff.evaluators.exact import SampledEvaluator
-from qiskit_qff.evaluators.tiling import TiledEvaluator
+from qiskit_qff.evaluators.backends import Device, Settings, build_evaluator
+from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.training.measured import run as measured_run
 
 CONFIG = """
@@ -37,35 +36,43 @@ def test_interrupted_run_says_how_to_go_on(config, tmp_path, capsys, monkeypatch
             raise KeyboardInterrupt
         return measured(self, requests, shots=shots)
 
-    measured = SampledEvaluator.evaluate
-    monkeypatch.setattr(SampledEvaluator, "evaluate", evaluate)
+    measured = ExactEvaluator.evaluate
+    monkeypatch.setattr(ExactEvaluator, "evaluate", evaluate)
     out = tmp_path / "run"
     assert run(["train", str(config), "--out", str(out)]) == 130
     assert f"qff train {out / 'config.yaml'} --out {out} --resume" in capsys.readouterr().err
     monkeypatch.undo()
-    assert {path.name for path in out.iterdir()} == {"config.yaml", "journal.jsonl"}
+    assert {path.name for path in out.iterdir()} == {"config.yaml", "jobs"}
     assert run(["train", str(out / "config.yaml"), "--out", str(out), "--resume"]) == 0
 
 
 def test_files_and_numbers_of_a_run(config, tmp_path, capsys):
     out = tmp_path / "run"
     config.write_text(config.read_text().replace("steps: 40", "steps: 2, learning_rate: 0.05"))
-    arguments = ["train", str(config), "--out", str(out), "--optimizer", "spsa"]
+    arguments = ["train", str(config), "--out", str(out), "--optimizer", "adam"]
     assert run([*arguments, "--backend", "aer", "--shots", "32"]) == 0
     assert "one step: " in capsys.readouterr().out
     names = {path.name for path in out.iterdir()}
-    assert names == {"model.json", "metrics.json", "config.yaml", "journal.jsonl", "report.html", "record.json"}
+    assert names == {
+        "model.json",
+        "metrics.json",
+        "config.yaml",
+        "jobs",
+        "figures",
+        "report.html",
+        "record.json",
+    }
+    assert (out / "figures" / "learning_curve.png").exists()
     assert "Training on aer" in (out / "report.html").read_text()
     estimator = json.loads((out / "metrics.json").read_text())["estimator"]
     kept = yaml.safe_load((out / "config.yaml").read_text())["estimator"]
     assert kept == {key: estimator[key] for key in kept}
-    assert kept["optimizer"] == "spsa"
+    assert kept["optimizer"] == "adam"
     assert len(estimator["losses"]) == len(estimator["exact_losses"]) == estimator["steps_done"] + 1 == 3
-    lines = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
-    answers = [line["result"] for line in lines if line["step"].startswith("measurement")]
-    assert estimator["n_circuits"] == sum(answer["cost"]["circuits"] for answer in answers) > 0
+    assert estimator["n_circuits"] > 0
+    assert len(list((out / "jobs").glob("job_*.npz"))) > 3
     # Training goes on from a model, here without a backend's noise.
-    again = ["--start", str(out), "--backend", "exact", "--optimizer", "l_bfgs_b", "--steps", "1"]
+    again = ["--start", str(out), "--backend", "exact", "--optimizer", "gauss_newton", "--steps", "1"]
     assert run(["train", str(config), "--out", str(tmp_path / "more"), *again]) == 0
 
 
@@ -82,17 +89,16 @@ def test_all_jobs_of_a_device_share_one_session(config, tmp_path, monkeypatch):
     opened, used = [], []
 
     @contextmanager
-    def session(_, mode):
-        opened.append(mode)
+    def session(_):
+        opened.append("session")
         yield "the session"
 
-    def built(name, *, n_registers, shots, mode, rng, **_):
-        used.append((name, n_registers, mode))
-        return SampledEvaluator(rng, shots=shots)
+    def built(settings, sizes, *, mode=None, rng, **_):
+        used.append((settings.backend, len(sizes), mode))
+        return ExactEvaluator(rng, shots=settings.shots)
 
-    device = replace(find_device("aer", n_qubits=2), is_local=False)
-    monkeypatch.setattr(measured_run, "find_device", lambda *_, **__: device)
-    monkeypatch.setattr(measured_run, "opened_mode", session)
+    monkeypatch.setattr(measured_run, "find_device", lambda _: Device(None, service="account"))
+    monkeypatch.setattr(measured_run, "opened_session", session)
     monkeypatch.setattr(measured_run, "build_evaluator", built)
     monkeypatch.setattr(measured_run, "check_backend", lambda _: None)
     arguments = ["--backend", "ibm_test", "--mode", "session", "--shots", "16", "--steps", "1"]
@@ -101,18 +107,7 @@ def test_all_jobs_of_a_device_share_one_session(config, tmp_path, monkeypatch):
     assert [(name, mode) for name, _, mode in used] == [("ibm_test", "the session")]
 
 
-@pytest.mark.parametrize("preset", ["none", "readout"])
-def test_a_simulator_measures_with_the_mitigation_that_was_asked_for(config, tmp_path, monkeypatch, preset):
-    built, build = [], measured_run.build_evaluator
-
-    def kept(name, **options):
-        built.append(build(name, **options))
-        return built[-1]
-
-    monkeypatch.setattr(measured_run, "build_evaluator", kept)
-    asked = ["--backend", "aer", "--mitigation", preset, "--shots", "1000", "--steps", "1", "--optimizer", "adam"]
-    assert run(["train", str(config), "--out", str(tmp_path / "out"), *asked]) == 0
-    assert built
-    for one in built:
-        alone = one.evaluator_on(None) if isinstance(one, TiledEvaluator) else one
-        assert bool(alone.estimator.options.resilience.measure_mitigation) == (preset == "readout")
+def test_a_simulator_measures_with_the_mitigation_that_was_asked_for():
+    for preset in ("none", "readout"):
+        built = build_evaluator(Settings("aer", 100, preset), [2], rng=np.random.default_rng(0))
+        assert bool(built.estimator.options.resilience.measure_mitigation) == (preset == "readout")

@@ -1,7 +1,7 @@
 r"""The loss of circuit angles and its gradient, from expectation values of any Estimator.
 
 One job measures the matrices :math:`M_k(\theta)` of every register and, where a gradient is wanted, their derivatives
-by all angles (:mod:`~qiskit_qff.evaluators.strategies.readouts`). Energies and forces of all frames follow from them
+by all angles (:mod:`~qiskit_qff.evaluators.gradient`). Energies and forces of all frames follow from them
 classically, through the Gram matrix G. Readout weights and reference energies, together v, enter the loss quadratically
 and are solved exactly (variable projection): with the columns C of the measured :math:`M_k`,
 
@@ -24,21 +24,14 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.circuit.ansatz import build_program
-from qiskit_qff.evaluators.protocol import Cost, Evaluator, TimingModel
-from qiskit_qff.evaluators.strategies.readouts import (
-    Forms,
-    MeasuredRegister,
-    measure_registers,
-    n_executions,
-    shots_per_set,
-)
+from qiskit_qff.circuit.ansatz import CircuitProgram, build_program
+from qiskit_qff.evaluators.gradient import Forms, MeasuredRegister, cost_of_registers, measure_registers
+from qiskit_qff.evaluators.protocol import Cost, Evaluator
 from qiskit_qff.training.balance import balancing_slopes
 from qiskit_qff.training.objective import Objective, solve_scaled
 
@@ -57,8 +50,6 @@ class LossSample:
     """Loss per frame, penalty included, without the share of shot noise."""
     std_error: float
     """Standard error of the loss."""
-    cost: Cost
-    """What was spent."""
     slopes: FloatArray | None = None
     """dL/dθ, shape ``(n_angles,)``; None where it was not measured."""
     slope_errors: FloatArray | None = None
@@ -70,38 +61,24 @@ class LossSample:
 class MeasuredLoss:
     """Measures the loss of an objective and its gradient."""
 
-    def __init__(
-        self,
-        objective: Objective,
-        evaluators: Mapping[int, Evaluator],
-        *,
-        shots: int | None = None,
-        timing: TimingModel | None = None,
-    ) -> None:
+    def __init__(self, objective: Objective, evaluator: Evaluator, *, shots: int | None = None) -> None:
         """Prepare the measurements.
 
         Args:
+            evaluator: Measures all registers, side by side.
             shots: Executions per setting of a parameter set; None for exact values.
         """
-        self.objective = objective
-        self.shots = shots
-        self._timing = timing or TimingModel()
-        self._evaluators = evaluators
+        self.objective, self._evaluator, self._shots = objective, evaluator, shots
         self._triangles = [np.triu_indices(int(size)) for size in objective.statistics.sizes]
 
-    def cost(self, *, slopes: bool, n_circuits: Mapping[int, int] | None = None) -> Cost:
-        """What one sample takes.
+    def cost(self, *, slopes: bool) -> Cost:
+        """What one sample takes."""
+        circuits = self._circuits(np.zeros(self.objective.layout.n_angles))
+        return cost_of_registers(self._evaluator, circuits, slopes=slopes, shots=self._shots)
 
-        Args:
-            n_circuits: Circuits that all registers of a number of qubits fill side by side; one by default.
-        """
-        programs = {spec.n_qubits: build_program(spec) for spec in self.objective.layout.specs}
-        count = sum(
-            n_executions(program, slopes=slopes, shots=self.shots) * (n_circuits or {}).get(size, 1)
-            for size, program in programs.items()
-        )
-        shots = count * (shots_per_set(self.shots, slopes=slopes) or 0)
-        return Cost(count, shots, self._timing.seconds(shots=shots, jobs=len(programs)) if shots else 0.0)
+    def _circuits(self, angles: FloatArray) -> list[tuple[CircuitProgram, FloatArray]]:
+        layout = self.objective.layout
+        return [(build_program(spec), angles[own]) for spec, own in zip(layout.specs, layout.angles, strict=True)]
 
     def sample(self, angles: FloatArray, *, slopes: bool = False) -> LossSample:
         """Measure the loss of some angles with its best weights and reference energies.
@@ -110,11 +87,7 @@ class MeasuredLoss:
             angles: θ, shape ``(n_angles,)``.
         """
         layout, equations = self.objective.layout, self.objective.statistics.equations
-        circuits = [(build_program(spec), angles[own]) for spec, own in zip(layout.specs, layout.angles, strict=True)]
-        registers, cost = measure_registers(self._evaluators, circuits, slopes=slopes, shots=self.shots)
-        if cost.shots:
-            # The evaluators do not know how many jobs one sample is.
-            cost = replace(cost, seconds=self._timing.seconds(shots=cost.shots, jobs=len(self._evaluators)))
+        registers = measure_registers(self._evaluator, self._circuits(angles), slopes=slopes, shots=self._shots)
         columns = self._columns([register.fitted for register in registers])
         product = self.objective.gram @ columns
         form, moment = columns.T @ product, columns.T @ equations.moment
@@ -122,7 +95,7 @@ class MeasuredLoss:
         form[weights, weights] += self.objective.penalty
         solved = solve_scaled(form, moment)
         loss, error = self._judged([register.checked for register in registers], solved)
-        sample = LossSample(np.concatenate([angles, solved]), loss, error, cost)
+        sample = LossSample(np.concatenate([angles, solved]), loss, error)
         if not slopes:
             return sample
         residual = 2.0 * (product @ solved - equations.moment)

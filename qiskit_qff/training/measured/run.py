@@ -1,14 +1,15 @@
 """Training on a backend: start, steps, which angles are kept, and what it costs before anything runs.
 
-Exact losses are computed beside the measured ones, for the report only: no decision looks at them.
+Exact losses are computed beside the measured ones, for the report only: no decision looks at them. Optimisers are
+deterministic: given the same answers they ask the same questions. So an interrupted run is resumed from its start, and
+is answered from the jobs on disk, without a circuit, until these end.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +18,10 @@ import numpy as np
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import angles_for_vector
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.backends import NOISELESS, build_evaluator, find_device
-from qiskit_qff.evaluators.ibm_account import opened_mode
-from qiskit_qff.evaluators.mitigation import find_preset
-from qiskit_qff.evaluators.protocol import Cost, Evaluator, TimingModel
-from qiskit_qff.evaluators.tiling import TiledEvaluator
+from qiskit_qff.evaluators.backends import Settings, build_evaluator, find_device
+from qiskit_qff.evaluators.ibm_account import opened_session
+from qiskit_qff.evaluators.jobs import JobStore
+from qiskit_qff.evaluators.protocol import Cost, Evaluator
 from qiskit_qff.model.config import START_WORDS, EstimatorConfig, TrainConfig
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
@@ -33,9 +33,7 @@ from qiskit_qff.training.balance import (
     vector_slopes,
 )
 from qiskit_qff.training.loss import Progress
-from qiskit_qff.training.measured.journal import MeasuredAnswers
 from qiskit_qff.training.measured.loss import LossSample, MeasuredLoss
-from qiskit_qff.training.measured.optimizers import SPSA_CALIBRATION, optimise
 from qiskit_qff.training.objective import Objective, ParameterLayout, Restart, solve_weights
 from qiskit_qff.training.trainer import PreparedTraining, TrainingResult, fit, prepare, prepare_from_model
 
@@ -43,8 +41,8 @@ START_SPREAD = 0.5
 """Standard deviation of random initial angles in radians."""
 LONGEST_TURN = 0.5
 """Most that a Gauss-Newton step turns the angles of a register, in radians, where its readout is not balanced."""
-AVERAGED_PART = {"gauss_newton": 2, "adam": 4, "spsa": 4}
-"""One in so many steps, the last ones, is averaged over: shot noise keeps these optimisers moving about the minimum."""
+ADAM_RATE, ADAM_WARM_RATE = 0.05, 0.01
+"""Default learning rates of Adam in radians a step, from random angles and from a start that is good already."""
 
 Kept = Literal["last", "average", "start"]
 
@@ -58,7 +56,7 @@ class Step:
     """One step of the optimiser."""
 
     loss: float
-    """Measured loss; for SPSA the mean of its two."""
+    """Measured loss."""
     std_error: float
     """Its standard error from shots."""
     exact_loss: float
@@ -74,44 +72,19 @@ class TrainingPlan:
     """Circuits, shots and processor time of a run."""
 
     step: Cost
-    """One step; for L-BFGS-B one point of its line search, of which a step mostly takes one."""
-    before: Cost
-    """Everything before the first step."""
-    after: Cost
-    """What decides at the end which angles are kept, and says how good they are."""
+    """One step."""
+    total: Cost
+    """The whole run."""
     n_steps: int
     """Most steps."""
-
-    @property
-    def total(self) -> Cost:
-        """The whole run."""
-        return self.before + self.step * self.n_steps + self.after
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What measures the registers of a run."""
-
-    evaluators: Mapping[int, Evaluator]
-    """By number of qubits."""
-    n_circuits: Mapping[int, int] = field(default_factory=dict)
-    """Circuits that all registers of a number of qubits fill side by side; one by default."""
-    timing: TimingModel = field(default_factory=TimingModel)
-    """For estimates of processor time."""
-
-    def loss(self, objective: Objective, asked: EstimatorConfig) -> MeasuredLoss:
-        """The loss with the shots of a configuration."""
-        return MeasuredLoss(objective, self.evaluators, shots=asked.shots, timing=self.timing)
 
 
 @dataclass(frozen=True)
 class BackendRun:
     """What a caller wants of training on a backend beyond its result."""
 
-    journal: Path | None = None
-    """File that keeps every measurement, so that an interrupted run can be resumed; None keeps none."""
-    resume: bool = False
-    """Whether to go on with that file."""
+    jobs: Path | None = None
+    """Directory that keeps jobs and results, so that an interrupted run can be resumed; None keeps none."""
     on_plan: Callable[[TrainingPlan], None] = _nothing
     """Told the cost before anything runs."""
     on_step: Callable[[int, Step], None] = _nothing
@@ -136,22 +109,14 @@ class MeasuredTraining:
     """What it was expected to cost."""
     cost: Cost
     """What it did cost, in all sessions."""
-    resumed: int
-    """Measurements that came from an earlier session."""
+    resumed: int = 0
+    """Jobs whose results came from an earlier session."""
 
 
 def check_backend(config: TrainConfig) -> None:
     """Refuse, before any data is read, what could not run later."""
     asked = config.estimator
-    assert asked.backend is not None
-    build_evaluator(
-        asked.backend,
-        n_qubits=config.circuit.n_qubits,
-        shots=asked.shots,
-        mitigation=asked.mitigation,
-        dynamical_decoupling=asked.dynamical_decoupling,
-        rng=np.random.default_rng(0),
-    )
+    build_evaluator(_settings(asked), [config.circuit.n_qubits], rng=np.random.default_rng(0))
     if asked.start not in START_WORDS and not Path(asked.start).is_file():
         raise ConfigError(f"estimator.start is '{asked.start}'; give scratch, exact, or the path of a model file.")
 
@@ -167,17 +132,10 @@ def train_on_backend(
     """Train on losses that a backend measures."""
     solution_rng, start_rng, shot_rng = rng.spawn(3)
     prepared, start = prepare_start(frames, config, rng=solution_rng, progress=progress)
-    with _opened(config.estimator, prepared.objective.layout, shot_rng) as machine:
-        measured = train_measured(
-            prepared.objective,
-            machine,
-            config.estimator,
-            start=start,
-            run=run,
-            rng=start_rng,
-            shot_rng=shot_rng,
-            progress=progress,
-        )
+    asked, layout = config.estimator, prepared.objective.layout
+    begin = start_rng.normal(0.0, START_SPREAD, layout.n_angles) if start is None else start
+    with _opened(asked, layout, shot_rng, run.jobs) as evaluator:
+        measured = train_measured(prepared.objective, evaluator, asked, begin, run=run, progress=progress)
     exact = np.array([measured.start.exact_loss, *(step.exact_loss for step in measured.steps)])
     return prepared.result([Restart(exact, measured.parameters)]), measured
 
@@ -189,8 +147,8 @@ def plan_backend_training(frames: Sequence[Frame], config: TrainConfig, *, progr
     quick = asked.model_copy(update={"start": "scratch" if asked.start == "exact" else asked.start})
     rng = np.random.default_rng(0)
     prepared, _ = prepare_start(frames, config.model_copy(update={"estimator": quick}), rng=rng, progress=progress)
-    with _opened(asked.model_copy(update={"mode": "job"}), prepared.objective.layout, rng) as machine:
-        return _planned(machine.loss(prepared.objective, asked), asked, machine)
+    with _opened(asked.model_copy(update={"mode": "job"}), prepared.objective.layout, rng, None) as evaluator:
+        return _planned(MeasuredLoss(prepared.objective, evaluator, shots=asked.shots), asked)
 
 
 def prepare_start(
@@ -218,42 +176,37 @@ def prepare_start(
 
 def train_measured(
     objective: Objective,
-    machine: Machine,
+    evaluator: Evaluator,
     asked: EstimatorConfig,
+    start: FloatArray,
     *,
-    start: FloatArray | None,
     run: BackendRun | None = None,
-    rng: np.random.Generator,
-    shot_rng: np.random.Generator,
     progress: Progress = _nothing,
 ) -> MeasuredTraining:
     """Train circuit angles on measured losses.
 
     Args:
-        start: Initial angles, shape ``(n_angles,)``; None for random ones.
-        run: Journal and callbacks; neither by default.
+        evaluator: Measures all registers, side by side.
+        start: Initial angles, shape ``(n_angles,)``.
+        run: Callbacks; none by default.
     """
     run = run or BackendRun()
-    seed = int(rng.integers(2**31))
-    loss, warm = machine.loss(objective, asked), start is not None
-    begin = rng.normal(0.0, START_SPREAD, objective.layout.n_angles) if start is None else start
-    plan = _planned(loss, asked, machine)
+    loss = MeasuredLoss(objective, evaluator, shots=asked.shots)
+    plan = _planned(loss, asked)
+    run.on_plan(plan)
 
     def on_step(number: int, step: Step) -> None:
         run.on_step(number, step)
         progress(f"{asked.optimizer} steps", number, asked.steps)
 
-    begun = _beginning(objective, asked, begin, seed)
-    answers = MeasuredAnswers(loss, begun, rng=shot_rng, path=run.journal, steps=asked.steps, resume=run.resume)
-    with closing(answers):
-        run.on_plan(plan)
-        training = _Run(objective, answers, asked, on_step)
-        began = training.step(answers.start, training.value(answers.start))
-        last = optimise(training, answers.start, asked, warm=warm, seed=seed, on_step=training.after_step)
-        kept, angles, sample = training.decide(last, warm=warm)
-        final = training.step(angles, sample.loss)
-    steps = tuple(training.steps)
-    return MeasuredTraining(sample.parameters, began, steps, final, kept, plan, answers.spent, answers.resumed)
+    training = _Run(loss, on_step)
+    began = training.step(start, training.value(start))
+    last = _optimise(training, start, asked)
+    kept, angles, sample = training.decide(last, start if asked.start != "scratch" else None)
+    final = training.step(angles, sample.loss)
+    jobs = getattr(evaluator, "jobs", None)
+    resumed = 0 if jobs is None else jobs.kept
+    return MeasuredTraining(sample.parameters, began, tuple(training.steps), final, kept, plan, training.spent, resumed)
 
 
 def measured_summary(measured: MeasuredTraining, config: TrainConfig) -> dict[str, Any]:
@@ -278,26 +231,40 @@ def measured_summary(measured: MeasuredTraining, config: TrainConfig) -> dict[st
     }
 
 
-class _Run:
-    """The state of one run; what optimisers ask goes through it to the journal."""
+def _optimise(training: _Run, start: FloatArray, asked: EstimatorConfig) -> FloatArray:
+    """Final angles: a few Gauss-Newton steps, because the derivatives of all M give the curvature too, or Adam."""
+    if asked.optimizer == "gauss_newton":
+        angles = start
+        for _ in range(asked.steps):
+            angles = training.improved(angles)
+            training.after_step(angles, training.value(angles))
+        return angles
+    from qiskit_machine_learning.optimizers import ADAM
 
-    def __init__(
-        self,
-        objective: Objective,
-        answers: MeasuredAnswers,
-        asked: EstimatorConfig,
-        on_step: Callable[[int, Step], None],
-    ) -> None:
-        self._objective, self._answers, self._asked, self._on_step = objective, answers, asked, on_step
+    optimizer = ADAM(
+        maxiter=asked.steps,
+        tol=0.0,
+        lr=asked.learning_rate or (ADAM_RATE if asked.start == "scratch" else ADAM_WARM_RATE),
+        callback=lambda _, angles, loss: training.after_step(np.array(angles), float(loss)),
+    )
+    return np.array(optimizer.minimize(training.value, start, jac=training.slopes).x)
+
+
+class _Run:
+    """The state of one run; what optimisers ask goes through it to the loss."""
+
+    def __init__(self, loss: MeasuredLoss, on_step: Callable[[int, Step], None]) -> None:
+        self._loss, self._objective, self._on_step = loss, loss.objective, on_step
         self._current: tuple[FloatArray, LossSample] | None = None
         self._path: list[FloatArray] = []
         self.steps: list[Step] = []
+        self.spent = Cost()
 
-    def value(self, angles: FloatArray) -> float:
+    def value(self, angles: Any) -> float:
         """Loss for the optimiser."""
         return self._sample(angles).loss
 
-    def slopes(self, angles: FloatArray) -> FloatArray:
+    def slopes(self, angles: Any) -> FloatArray:
         """Gradient for the optimiser."""
         angles, sample, layout = np.asarray(angles, dtype=float), self._sample(angles), self._objective.layout
         assert sample.slopes is not None
@@ -339,30 +306,30 @@ class _Run:
         blank = np.concatenate([self._placed(angles), np.zeros(layout.n_parameters - layout.n_angles)])
         exact = self._objective.fit_loss(solve_weights(self._objective, blank))
         error = 0.0 if self._current is None else self._current[1].std_error
-        return Step(loss, error, exact, self._answers.spent.circuits, self._answers.spent.shots)
+        return Step(loss, error, exact, self.spent.circuits, self.spent.shots)
 
-    def decide(self, last: FloatArray, *, warm: bool) -> tuple[Kept, FloatArray, LossSample]:
-        """The end of a run with the lowest loss, measured once more: the lowest of noisy losses is too low."""
-        ends: dict[Kept, FloatArray] = {"last": last}
-        if (window := _averaged_steps(self._asked)) > 1:
-            ends["average"] = np.mean(self._path[-window:], axis=0)
-        if warm:
-            ends["start"] = self._answers.start
-        kept: Kept = "last"
-        if len(ends) > 1:
-            losses = {name: self._measured(angles, slopes=False, at_end=True).loss for name, angles in ends.items()}
-            kept = min(losses, key=lambda name: losses[name])
-        return kept, ends[kept], self._measured(ends[kept], slopes=True, at_end=True)
+    def decide(self, last: FloatArray, start: FloatArray | None) -> tuple[Kept, FloatArray, LossSample]:
+        """The end of a run with the lowest loss, measured once more: the lowest of noisy losses is too low.
+
+        Shot noise keeps optimisers moving about the minimum, so the average over the last half of the steps is one.
+        """
+        ends: dict[Kept, FloatArray] = {"last": last, "average": np.mean(self._path[len(self._path) // 2 :], axis=0)}
+        if start is not None:
+            ends["start"] = start
+        losses = {name: self._measured(angles, slopes=False).loss for name, angles in ends.items()}
+        kept = min(losses, key=lambda name: losses[name])
+        return kept, ends[kept], self._measured(ends[kept], slopes=True)
 
     def _sample(self, angles: FloatArray) -> LossSample:
         """What the optimiser needs at some angles; measured once where it asks again."""
         angles = np.asarray(angles, dtype=float)
         if self._current is not None and np.array_equal(self._current[0], angles):
             return self._current[1]
-        return self._measured(angles, slopes=self._asked.optimizer != "spsa")
+        return self._measured(angles, slopes=True)
 
-    def _measured(self, angles: FloatArray, *, slopes: bool, at_end: bool = False) -> LossSample:
-        sample = self._answers.sample(self._placed(angles), slopes=slopes, at_end=at_end)
+    def _measured(self, angles: FloatArray, *, slopes: bool) -> LossSample:
+        sample = self._loss.sample(self._placed(angles), slopes=slopes)
+        self.spent += self._loss.cost(slopes=slopes)
         self._current = angles.copy(), sample
         return sample
 
@@ -375,59 +342,26 @@ class _Run:
         return np.concatenate([balanced_angles(spec, angles[own], size) for spec, size, own in placed])
 
 
-def _planned(loss: MeasuredLoss, asked: EstimatorConfig, machine: Machine) -> TrainingPlan:
-    """Count what a run will measure."""
-    value, full = (loss.cost(slopes=slopes, n_circuits=machine.n_circuits) for slopes in (False, True))
-    n_ends = 1 + (_averaged_steps(asked) > 1) + (asked.start != "scratch")
-    after = full + value * (n_ends if n_ends > 1 else 0)
-    if asked.optimizer == "spsa":
-        calibration = 0 if asked.learning_rate is not None else SPSA_CALIBRATION
-        return TrainingPlan(value * 2, value * (1 + calibration), after, asked.steps)
-    return TrainingPlan(full, full, after, asked.steps)
+def _planned(loss: MeasuredLoss, asked: EstimatorConfig) -> TrainingPlan:
+    """Count what a run will measure: its start, its steps, and what decides at the end."""
+    value, full = (loss.cost(slopes=slopes) for slopes in (False, True))
+    n_ends = 2 if asked.start == "scratch" else 3
+    return TrainingPlan(full, full * (asked.steps + 2) + value * n_ends, asked.steps)
 
 
-def _averaged_steps(asked: EstimatorConfig) -> int:
-    """Number of last steps whose angles are averaged."""
-    part = AVERAGED_PART.get(asked.optimizer)
-    return 1 if part is None else max(1, asked.steps // part)
-
-
-def _beginning(objective: Objective, asked: EstimatorConfig, start: FloatArray, seed: int) -> dict[str, Any]:
-    """What another session must share to go on with the journal, and where it begins."""
-    equations, layout = objective.statistics.equations, objective.layout
-    settings = asked.model_dump(mode="json", exclude={"steps", "mode"})
-    settings |= {"seed": seed, "circuits": sorted(set(map(str, layout.specs)))}
-    sums = [float(np.trace(equations.gram)), float(np.abs(equations.moment).sum()), equations.constant]
-    return {"settings": settings, "data": sums, "start": start.tolist()}
+def _settings(asked: EstimatorConfig) -> Settings:
+    """Where and how losses are measured."""
+    assert asked.backend is not None
+    return Settings(asked.backend, asked.shots, asked.mitigation, asked.dynamical_decoupling)
 
 
 @contextmanager
-def _opened(asked: EstimatorConfig, layout: ParameterLayout, rng: np.random.Generator) -> Iterator[Machine]:
+def _opened(
+    asked: EstimatorConfig, layout: ParameterLayout, rng: np.random.Generator, directory: Path | None
+) -> Iterator[Evaluator]:
     """What measures all registers, in one session of the device where that is asked for."""
-    assert asked.backend is not None
-    counts, timing = Counter(spec.n_qubits for spec in layout.specs), TimingModel()
-    mode: AbstractContextManager[Any] = nullcontext()
-    if asked.backend not in NOISELESS:
-        device = find_device(asked.backend, n_qubits=min(counts))
-        mode = opened_mode(device.backend, "job" if device.is_local else asked.mode)
-        timing = device.timing(find_preset(asked.mitigation))
-    with mode as opened:
-        evaluators = {
-            size: build_evaluator(
-                asked.backend,
-                n_qubits=size,
-                n_registers=count,
-                shots=asked.shots,
-                mitigation=asked.mitigation,
-                dynamical_decoupling=asked.dynamical_decoupling,
-                mode=opened,
-                rng=rng,
-            )
-            for size, count in counts.items()
-        }
-        rounds = {
-            size: 1 + max(place.round for place in one.places)
-            for size, one in evaluators.items()
-            if isinstance(one, TiledEvaluator)
-        }
-        yield Machine(evaluators, rounds, timing)
+    settings, sizes = _settings(asked), [spec.n_qubits for spec in layout.specs]
+    begun = asked.model_dump(mode="json", exclude={"mode"})
+    session = opened_session(find_device(settings.backend).backend) if asked.mode == "session" else nullcontext()
+    with session as mode, nullcontext() if directory is None else closing(JobStore(directory, begun)) as jobs:
+        yield build_evaluator(settings, sizes, rng=rng, mode=mode, jobs=jobs)

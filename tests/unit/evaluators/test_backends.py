@@ -1,5 +1,7 @@
 """Backends by name, the qubit cut-out, and mitigation presets."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from circuits import loaded
@@ -7,13 +9,14 @@ from qiskit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_aer import AerSimulator
 from qiskit_ibm_runtime.executor_estimator import Estimator
-from qiskit_ibm_runtime.fake_provider import FakeEssexV2, FakeTorino
+from qiskit_ibm_runtime.fake_provider import FakeTorino
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
-from qiskit_qff.evaluators.backends import build_evaluator
-from qiskit_qff.evaluators.cutout import best_line, cut_out
+from qiskit_qff.errors import BackendError
+from qiskit_qff.evaluators.backends import Settings, build_evaluator
 from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.mitigation import device_noise_model, estimator_options, find_preset
+from qiskit_qff.evaluators.tiling import CutOutBackend, place
 
 
 @pytest.fixture(scope="module")
@@ -21,34 +24,25 @@ def torino():
     return FakeTorino()
 
 
-@pytest.mark.parametrize("n_qubits", [2, 5, 7])
-def test_the_best_line_is_connected_and_better_than_others(torino, n_qubits):
-    line = best_line(torino.target, n_qubits)
+@pytest.mark.parametrize("n_qubits", [2, 5])
+def test_the_best_chain_is_connected_and_better_than_others(torino, n_qubits):
+    (tile,) = place(torino.target, [n_qubits])
     edges = set(torino.target["cz"])
-    assert len(set(line.qubits)) == n_qubits
-    for bond in zip(line.qubits, line.qubits[1:], strict=False):
+    assert len(set(tile.qubits)) == n_qubits
+    for bond in pairwise(tile.qubits):
         assert bond in edges or bond[::-1] in edges
-    assert max(line.two_qubit_errors) < np.median([entry.error for entry in torino.target["cz"].values()])
-    assert np.median(line.readout_errors) < np.median([entry.error for entry in torino.target["measure"].values()])
+    assert max(tile.two_qubit_errors) < np.median([entry.error for entry in torino.target["cz"].values()])
+    assert np.median(tile.readout_errors) < np.median([entry.error for entry in torino.target["measure"].values()])
 
 
-def test_old_devices_run_with_the_gates_of_today(rng):
-    old = FakeEssexV2().target
-    small = cut_out(FakeEssexV2(), 2)
-    assert not {"u1", "u2", "u3"} & set(small.target.operation_names)
-    first = small.line.qubits[0]
-    assert small.target["sx"][0,].error == old["u2"][first,].error
-    assert small.target["rz"][0,].error == 0.0
-    program = build_program(AnsatzSpec("ry_tree", "rank_one", 4))
-    request = loaded(program, rng.normal(size=(2, 4)), rng.normal(size=program.n_angles))
-    (found,) = build_evaluator("fake_essex", n_qubits=2, shots=4000, rng=rng).evaluate([request])
-    (exact,) = ExactEvaluator().evaluate([request])
-    assert np.abs(found.values - exact.values).max() < 0.15
+def test_devices_with_gates_of_the_past_are_refused(rng):
+    with pytest.raises(BackendError, match="fake_torino"):
+        build_evaluator(Settings("fake_essex", 100), [2], rng=rng)
 
 
 def test_decoupling_is_run_where_gates_have_durations(rng):
     for name in ("fake_torino", "fake_jakarta"):
-        evaluator = build_evaluator(name, n_qubits=2, shots=10, dynamical_decoupling=True, rng=rng)
+        evaluator = build_evaluator(Settings(name, 10, dynamical_decoupling=True), [2], rng=rng)
         assert evaluator.estimator.options.dynamical_decoupling.enable
 
 
@@ -63,7 +57,7 @@ def tree_request(n_amplitudes):
 def deviation(name, request, mitigation):
     """Mean error of measured values."""
     n_qubits, rng = request.task.circuit.num_qubits, np.random.default_rng(0)
-    evaluator = build_evaluator(name, n_qubits=n_qubits, shots=8000, mitigation=mitigation, rng=rng)
+    evaluator = build_evaluator(Settings(name, 8000, mitigation=mitigation), [n_qubits], rng=rng)
     (found,), (exact,) = evaluator.evaluate([request]), ExactEvaluator().evaluate([request])
     return np.abs(found.values - exact.values).mean()
 
@@ -81,7 +75,7 @@ def test_circuits_of_one_qubit_are_mitigated(mitigation):
 
 
 def test_derived_noise_sits_on_the_qubits_of_its_gate(torino):
-    small = cut_out(torino, 3)
+    small = CutOutBackend(torino, place(torino.target, [3])[0])
     circuit = QuantumCircuit(3)
     circuit.sx(range(3))
     circuit.cz(0, 1)

@@ -10,7 +10,7 @@ from qiskit.primitives import BaseEstimatorV2
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
 from qiskit_qff.errors import BackendError
-from qiskit_qff.evaluators.backends import build_evaluator
+from qiskit_qff.evaluators.backends import Settings, build_evaluator
 from qiskit_qff.evaluators.ibm_account import HIDDEN, redact
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 
@@ -44,7 +44,6 @@ def planted(monkeypatch, tmp_path):
         ("api_key=qwerty, retrying", "qwerty"),
         (f"unknown key {CLOUD_KEY} of user", CLOUD_KEY),
         ("jwt eyJhbGciOi.eyJzdWIiOiIx.c2ln end", "eyJhbGciOi"),
-        ("legacy " + "0123456789abcdef" * 8, "0123456789abcdef"),
     ],
 )
 def test_what_is_or_looks_like_a_token_is_hidden(text, secret):
@@ -76,7 +75,7 @@ def refusal(make):
 
 
 def test_the_real_client_without_a_network():
-    refusal(lambda: build_evaluator("ibm_torino", n_qubits=2, shots=10, rng=np.random.default_rng(0)))
+    refusal(lambda: build_evaluator(Settings("ibm_torino", 10), [2], rng=np.random.default_rng(0)))
 
 
 @pytest.mark.parametrize("stage", ["run", "result"])

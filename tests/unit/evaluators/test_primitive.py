@@ -7,12 +7,12 @@ import pytest
 from circuits import loaded
 from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
+from qiskit_qff.circuit.ansatz import AnsatzSpec, MeasurementTask, build_program
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
-from qiskit_qff.evaluators.primitive import PrimitiveEvaluator, sets_per_job
-from qiskit_qff.evaluators.protocol import MeasurementTask, Request
-from qiskit_qff.evaluators.z_strings import string_set
+from qiskit_qff.evaluators.exact import ExactEvaluator
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
+from qiskit_qff.evaluators.protocol import Request, split_jobs
+from qiskit_qff.evaluators.z_strings import read_strings, string_observables
 
 PROGRAM = build_program(AnsatzSpec("brickwork_cz", "z_diagonal", 4, layers=1, n_readouts=3))
 
@@ -37,21 +37,21 @@ class CountingEstimator(StatevectorEstimator):
         return super().run(pubs, precision=precision)
 
 
-def test_requests_share_jobs_and_are_cut_at_the_limit():
+def test_requests_share_jobs_and_circuits():
     estimator = CountingEstimator()
-    evaluator = PrimitiveEvaluator(estimator, most_sets=5)
     requests = [request_of(3), request_of(6, seed=2), request_of(1, seed=3)]
-    results = evaluator.evaluate(requests)
-    assert estimator.jobs == [[3, 2], [4, 1]]
-    for result, exact in zip(results, ExactEvaluator().evaluate(requests), strict=True):
+    alike = Request(requests[0].task, requests[0].parameters[:2])
+    results = PrimitiveEvaluator(estimator).evaluate([*requests, alike])
+    assert estimator.jobs == [[5, 6, 1]]
+    for result, exact in zip(results, ExactEvaluator().evaluate([*requests, alike]), strict=True):
         np.testing.assert_allclose(result.values, exact.values, atol=1e-10)
 
 
-def test_shots_also_limit_a_job():
-    assert sets_per_job(None, most=100) == 100
-    assert sets_per_job(3_000_000) == 3
+def test_jobs_stay_within_the_executions_that_a_server_takes():
+    assert split_jobs([3, 4, 3000], None) == [[0, 1, 2]]
+    assert split_jobs([3, 4, 3000, 1], 1_000_000) == [[0, 1], [2], [3]]
     with pytest.raises(ConfigError, match="10000000 shots"):
-        sets_per_job(20_000_000)
+        split_jobs([1], 20_000_000)
 
 
 def test_failed_extrapolation_falls_back_to_the_lowest_noise():
@@ -69,8 +69,8 @@ def test_failed_extrapolation_falls_back_to_the_lowest_noise():
             return SimpleNamespace(result=lambda: results)
 
     (result,) = PrimitiveEvaluator(Canned(), gaussian_noise=False).evaluate([request_of(1)], shots=1000)
-    fallback = string_set(request_of(1).task).readout_values(np.array([[0.6, 0.2, 0.1]]))
-    np.testing.assert_allclose(result.values, fallback)
+    strings = {"evs": np.array([[0.6], [0.2], [0.1]]), "stds": np.full((3, 1), 0.02)}
+    np.testing.assert_allclose(result.values, read_strings(strings, PROGRAM.readouts, 1000).values)
     # The second string counts the step to the next noise factor as an error.
     assert result.std_errors[0, 2] == pytest.approx(np.hypot(0.02, 0.1), rel=0.05)
     assert np.isfinite(result.covariances).all()
@@ -81,12 +81,14 @@ def test_failed_extrapolation_falls_back_to_the_lowest_noise():
 )
 def test_z_strings_reproduce_the_covariance_of_counts(spec, rng):
     request = request_of(2, program=build_program(spec))
-    strings = string_set(request.task)
-    diagonals = np.array([np.diag(observable.to_matrix()).real for observable in strings.observables()])
+    n_qubits, readouts = request.task.circuit.num_qubits, request.task.readouts
+    diagonals = np.array([np.diag(one.to_matrix()).real for one in string_observables(n_qubits)])
     task = MeasurementTask(request.task.circuit, diagonals)
     exact, values = ExactEvaluator().evaluate([request, Request(task, request.parameters)])
-    np.testing.assert_allclose(strings.readout_values(values.values), exact.values, atol=1e-12)
     shots = 10**6
-    found = strings.readout_covariances(values.values, np.sqrt((1 - values.values**2) / shots), shots)
-    (sampled,) = SampledEvaluator(rng, shots=shots).evaluate([request])
-    np.testing.assert_allclose(found, sampled.covariances, atol=0.02 * np.abs(found).max())
+    data = {"evs": values.values.T, "stds": np.sqrt((1 - values.values.T**2) / shots)}
+    found = read_strings(data, readouts, shots)
+    np.testing.assert_allclose(found.values, exact.values, atol=1e-12)
+    (sampled,) = ExactEvaluator(rng, shots=shots).evaluate([request])
+    largest = np.abs(sampled.covariances).max()
+    np.testing.assert_allclose(found.covariances, sampled.covariances, atol=0.02 * largest)

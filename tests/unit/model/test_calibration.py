@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from contracts.force_field import contract
 
-from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
-from qiskit_qff.model.calibrated_operator import Provenance
+from qiskit_qff.evaluators.exact import ExactEvaluator
+from qiskit_qff.evaluators.measured_operator import Provenance
 from qiskit_qff.model.calibration import calibrate, calibration_errors, is_calibrated
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.reading import read_frames
@@ -23,13 +23,13 @@ def frame(trained):
 
 def sampled(field, rng, shots=2000) -> ForceField:
     provenance = Provenance("exact", shots, "none", "2025-01-01T00:00:00+00:00", 1)
-    return calibrate(field, evaluator_for=lambda *_: SampledEvaluator(rng, shots=shots), provenance=provenance)[0]
+    return calibrate(field, lambda *_: ExactEvaluator(rng, shots=shots), provenance=provenance)[0]
 
 
 def test_noiseless_calibration_changes_nothing(field, frame) -> None:
     provenance = Provenance("exact", None, "none", "2025-01-01T00:00:00+00:00")
-    same, cost = calibrate(field, evaluator_for=lambda *_: ExactEvaluator(), provenance=provenance)
-    assert cost.circuits == sum(register.ansatz.n_qubits + 1 for register in field.registers.values())
+    same, cost = calibrate(field, lambda *_: ExactEvaluator(), provenance=provenance)
+    assert cost.circuits == field.n_qubits + 1
     assert same.predict(frame).energy == pytest.approx(field.predict(frame).energy, abs=1e-8)
     assert same.predict(frame).forces == pytest.approx(field.predict(frame).forces, abs=1e-8)
     (errors,) = calibration_errors(same, [frame])

@@ -7,14 +7,14 @@ from qiskit_aer.primitives import SamplerV2
 from qiskit_ibm_runtime.executor_estimator import Estimator
 from qiskit_ibm_runtime.fake_provider import FakeTorino
 
+from qiskit_qff.evaluators.backends import Settings
+from qiskit_qff.evaluators.measured_operator import Provenance
 from qiskit_qff.evaluators.mitigation import estimator_options, find_preset
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import TimingModel
-from qiskit_qff.evaluators.tiling import TiledEvaluator, tile
-from qiskit_qff.model.calibrated_operator import Provenance
-from qiskit_qff.model.calibration import calibrate
+from qiskit_qff.evaluators.tiling import place
+from qiskit_qff.model.calibration import calibrate, estimate
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.quantum_cost import quantum_costs
 
 SHOTS = 32
 
@@ -41,27 +41,22 @@ def test_the_estimate_is_what_the_estimator_executes(field, monkeypatch, rng) ->
 
     monkeypatch.setattr(SamplerV2, "run", counted)
     estimator = Estimator(mode=simulator, options=estimator_options(find_preset("none"), local=True))
-    inner = PrimitiveEvaluator(estimator, backend=simulator, gaussian_noise=False, rng=rng)
 
-    def joint(n_qubits: int, n_registers: int) -> TiledEvaluator:
-        return TiledEvaluator(tile(device.target, n_qubits, n_registers), lambda _: inner, is_joint=True)
+    def joint(sizes) -> PrimitiveEvaluator:
+        tiles = place(device.target, sizes)
+        return PrimitiveEvaluator(estimator, backend=simulator, gaussian_noise=False, tiles=tiles, rng=rng)
 
-    origin = Provenance("fake_torino", SHOTS, "none", "")
-    _, cost = calibrate(field, evaluator_for=joint, provenance=origin)
-    told, _ = quantum_costs(field, backend="fake_torino", shots=SHOTS)
-    assert told.shots == cost.shots == sum(executions)
+    _, cost = calibrate(field, joint, provenance=Provenance("fake_torino", SHOTS))
+    told, _ = estimate(field, Settings("fake_torino", SHOTS))
+    assert told["n_shots"] == cost.shots == sum(executions)
 
 
 def test_time_and_depth_on_a_fake_device(field) -> None:
-    def costs(mitigation: str, backend: str = "fake_torino") -> dict:
-        found = quantum_costs(field, backend=backend, shots=1000, mitigation=mitigation)
-        return {cost.quantity: cost for cost in found}
-
-    once = costs("none")["calibration"]
-    assert once.two_qubit_depth > 0
-    assert once.shots == 1000 * (field.n_qubits + 1)
-    assert once.seconds == TimingModel().seconds(shots=once.shots, jobs=1)
-    assert costs("zne")["calibration"].seconds > once.seconds > 0
+    once, _ = estimate(field, Settings("fake_torino", 1000))
+    assert once["two_qubit_depth"] > 0
+    assert once["n_shots"] == 1000 * (field.n_qubits + 1)
+    assert once["qpu_seconds"] == TimingModel().seconds(shots=once["n_shots"], jobs=1)
+    assert estimate(field, Settings("fake_torino", 1000, "zne"))[0]["qpu_seconds"] > once["qpu_seconds"] > 0
     # Registers that find no room on a small device take another round.
     rounds = len(field.registers)
-    assert costs("none", "fake_manila")["calibration"].circuits == rounds * (field.n_qubits + 1)
+    assert estimate(field, Settings("fake_manila", 1000))[0]["n_circuits"] == rounds * (field.n_qubits + 1)

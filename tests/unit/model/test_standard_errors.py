@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from fitting import DESCRIPTOR, fitted
 
-from qiskit_qff.evaluators.backends import build_evaluator
+from qiskit_qff.evaluators.backends import Settings, build_evaluator
+from qiskit_qff.evaluators.measured_operator import Provenance
 from qiskit_qff.evaluators.protocol import Evaluation, Request
-from qiskit_qff.model.calibrated_operator import Provenance
 from qiskit_qff.model.calibration import calibrate, calibration_errors
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.structures.frame import Frame
@@ -35,11 +35,14 @@ class Prefetched:
             self._answers[key] = iter([self._cut(results, requests, turn) for turn in range(REPETITIONS)])
         return next(self._answers[key])
 
+    def cost(self, requests, *, shots=None):
+        return self._evaluator.cost(requests, shots=shots)
+
     @staticmethod
     def _cut(results, requests, turn):
         sizes = [len(item.parameters) for item in requests]
         rows = [slice(turn * size, (turn + 1) * size) for size in sizes]
-        return [Evaluation(r.values[s], r.covariances[s], r.cost) for r, s in zip(results, rows, strict=True)]
+        return [Evaluation(r.values[s], r.covariances[s]) for r, s in zip(results, rows, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +61,12 @@ def frame():
 @pytest.mark.parametrize("backend", ["exact", "aer"])
 def test_standard_errors_are_right(field, frame, backend) -> None:
     """Aer's own errors are tried in the contract of evaluators."""
-    evaluator = build_evaluator(backend, n_qubits=2, shots=SHOTS, rng=np.random.default_rng(5))
+    evaluator = build_evaluator(Settings(backend, SHOTS), [2], rng=np.random.default_rng(5))
     used = Prefetched(evaluator) if backend == "aer" else evaluator
     exact = field.predict(frame)
     scores = {"energy": [], "forces": [], "stress": []}
     for _ in range(REPETITIONS):
-        model, _ = calibrate(field, evaluator_for=lambda *_: used, provenance=Provenance(backend, SHOTS, "none", ""))
+        model, _ = calibrate(field, lambda *_: used, provenance=Provenance(backend, SHOTS))
         found, (errors,) = model.predict(frame), calibration_errors(model, [frame])
         scores["energy"].append((found.energy - exact.energy) / errors.energy_std)
         scores["forces"].append((found.forces - exact.forces) / errors.force_std)

@@ -5,12 +5,13 @@ import pytest
 from qiskit.primitives import StatevectorEstimator
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, angles_for_vector, build_program
-from qiskit_qff.circuit.compiled import operator_matrix
+from qiskit_qff.circuit.compiled import gates_of, operator_matrix
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.exact import ExactEvaluator, SampledEvaluator
+from qiskit_qff.evaluators import operator
+from qiskit_qff.evaluators.exact import ExactEvaluator
+from qiskit_qff.evaluators.measured_operator import MeasuredOperator
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.protocol import Cost, Evaluation
-from qiskit_qff.evaluators.strategies import operator
+from qiskit_qff.evaluators.protocol import Evaluation
 
 SPECS = [
     AnsatzSpec("ry_tree", "rank_one", 7),
@@ -18,6 +19,17 @@ SPECS = [
     AnsatzSpec("brickwork_rzz", "z_diagonal", 4, layers=1, n_readouts=3),
 ]
 REPETITIONS, SHOTS = 200, 2000
+
+
+def measured(evaluator, bound):
+    """M of a register."""
+    return operator.assemble_operator(bound, evaluator.evaluate(operator.operator_requests(bound)))
+
+
+def contract(bound, found, matrices):
+    """``Tr(M W)`` with standard errors, for some matrices W."""
+    pulled = np.einsum("bij,sij->bs", matrices, operator.operator_errors(bound, found))
+    return np.einsum("bij,ij->b", matrices, found.matrix), np.linalg.norm(pulled, axis=1)
 
 
 class Case:
@@ -35,11 +47,17 @@ class Case:
         self.w += self.w.T
 
     def operator(self, evaluator):
-        (measured,) = operator.measure_operators({self.bound.program.n_qubits: evaluator}, [self.bound])
-        return measured
+        return measured(evaluator, self.bound)
 
     def pairs(self, evaluator):
-        return operator.assemble_pairs(self.bound, evaluator.evaluate(operator.pair_requests(self.bound)))
+        program = self.bound.program
+        rotations = gates_of(program).rotation_angles(self.bound.theta)[None]
+        answers = evaluator.evaluate(operator.pair_requests(program, rotations))
+        pairs = [answer.weighted(self.bound.weights) for answer in answers]
+        values, variances = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+        response = operator.pair_response(program)
+        found = MeasuredOperator(np.tensordot(values, response, axes=1), variances, "pairs")
+        return found, len(values)
 
 
 @pytest.fixture(params=SPECS, ids=lambda spec: f"{spec.family}-{spec.readout}")
@@ -50,18 +68,18 @@ def case(request):
 @pytest.mark.parametrize("evaluator", [ExactEvaluator(), PrimitiveEvaluator(StatevectorEstimator())])
 def test_operators_agree(case, evaluator):
     np.testing.assert_allclose(case.operator(evaluator).matrix, case.matrix, atol=1e-8)
-    pairs, used = case.pairs(evaluator), case.bound.program.n_amplitudes
+    (pairs, count), used = case.pairs(evaluator), case.bound.program.n_amplitudes
     np.testing.assert_allclose(pairs.matrix, case.matrix, atol=1e-8)
-    assert pairs.cost.circuits == used * (used + 1) // 2
+    assert count == used * (used + 1) // 2
 
 
 @pytest.mark.parametrize("spec", [SPECS[0], SPECS[2]], ids=["tree", "brickwork"])
 def test_standard_errors_are_right(spec):
-    case, evaluator = Case(spec), SampledEvaluator(np.random.default_rng(77), shots=400)
+    case, evaluator = Case(spec), ExactEvaluator(np.random.default_rng(77), shots=400)
     expected, scores = np.sum(case.w * case.matrix), []
     for _ in range(REPETITIONS):
-        found = case.pairs(evaluator).contract(case.w[None])
-        scores.append((found.values - expected) / found.std_errors)
+        value, error = contract(case.bound, case.pairs(evaluator)[0], case.w[None])
+        scores.append((value - expected) / error)
     assert np.std(scores) == pytest.approx(1.0, abs=0.15)
     assert abs(np.mean(scores)) < 0.25
 
@@ -82,10 +100,9 @@ def test_errors_of_a_vector_are_the_real_ones_and_nearly_the_least_possible(rng,
     truth = -0.7 * np.einsum("bij,i,j->b", probes, vector, vector)
     scores, values = [], []
     for _ in range(REPETITIONS):
-        (found,) = operator.measure_operators({n_qubits: SampledEvaluator(rng, shots=SHOTS)}, [bound])
-        contracted = found.contract(probes)
-        scores.append((contracted.values - truth) / contracted.std_errors)
-        values.append(contracted.values)
+        value, error = contract(bound, measured(ExactEvaluator(rng, shots=SHOTS), bound), probes)
+        scores.append((value - truth) / error)
+        values.append(value)
     assert np.sqrt(np.mean(np.square(scores))) == pytest.approx(1.0, abs=0.12)
     # No measurement of a real state can do better than (1 - u u^T) / 4 N (n + 1); the contrast costs a little.
     across = 2.0 * 0.7 * (probes @ vector) @ (np.eye(size) - np.outer(vector, vector))
@@ -97,12 +114,12 @@ def test_errors_of_a_vector_are_the_real_ones_and_nearly_the_least_possible(rng,
 def test_a_smaller_contrast_is_no_error_of_the_vector(rng) -> None:
     """A uniform loss of contrast, as depolarisation makes it, leaves u and is found."""
     bound = vector_register(rng, 2)
-    exact = SampledEvaluator(rng, shots=10**9).evaluate(operator.vector_requests(bound))
-    faded = [Evaluation(0.6 * one.values, one.covariances, Cost()) for one in exact]
+    exact = ExactEvaluator(rng, shots=10**9).evaluate(operator.operator_requests(bound))
+    faded = [Evaluation(0.6 * one.values, one.covariances) for one in exact]
     start = operator.programmed_vector(bound)[None]
     found, whole = operator.fit_vectors(start, faded), operator.fit_vectors(start, exact)
     assert found.contrasts[0] == pytest.approx(0.6, abs=1e-3)
     np.testing.assert_allclose(found.vectors, whole.vectors, atol=1e-3)
-    nothing = [Evaluation(0.0 * one.values, one.covariances, Cost()) for one in exact]
+    nothing = [Evaluation(0.0 * one.values, one.covariances) for one in exact]
     with pytest.raises(ConfigError, match="noise has left nothing"):
         operator.fit_vectors(start, nothing)

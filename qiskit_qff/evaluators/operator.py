@@ -1,4 +1,4 @@
-r"""The calibration strategy: measure the energy matrix M itself, once, and compute everything from it.
+r"""Measuring the energy matrix M of a register itself, once; everything else is computed from it.
 
 **Rank-one readouts** are known from their vector: M = w u u^T. A circuit prepares :math:`u = U^\dagger|0\rangle`, for
 fixed angles the shallowest one there is, and n + 1 settings read it: Z on every qubit, and X on qubit j with Z on the
@@ -13,7 +13,9 @@ share their shots, carry over to u by the fit; settings are independent. On a no
 
 **Other readouts**: the ``D (D + 1) / 2`` entries of the real and symmetric M follow by linear algebra from expectation
 values in as many states, the basis states and the pair states :math:`(|j\rangle + |k\rangle)/\sqrt 2` for all j < k. At
-most n - 1 entangling gates prepare each of them.
+most n - 1 entangling gates prepare each of them: one RY per qubit, and a chain of CNOT gates over the qubits of the
+difference mask :math:`j \oplus k`; all states of a mask are parameter sets of one circuit. Every rotation of U has a
+parameter of its own there, so that the two-term parameter shift holds for each of them.
 
 The standard errors of energies :math:`x^T M x`, gradients :math:`2 M x` and any :math:`\mathrm{Tr}(M W)` follow from
 those of M. Molecular dynamics on a measured M is exactly conservative, because M does not change.
@@ -21,21 +23,22 @@ those of M. Molecular dynamics on a measured M is exactly conservative, because 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 from qiskit import QuantumCircuit
+from qiskit.circuit import ParameterVector
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import BoundProgram, CircuitProgram, MeasurementTask, z_diagonals
 from qiskit_qff.circuit.compiled import circuit_matrix, gates_of, untied_circuit
 from qiskit_qff.encoding.preparation import vector_angles, vector_circuit
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Measured, Request, total_cost
-from qiskit_qff.evaluators.tasks import pair_angles, pair_task, with_rotations
+from qiskit_qff.evaluators.measured_operator import MeasuredOperator
+from qiskit_qff.evaluators.protocol import Evaluation, Request
 
 MOST_STEPS = 100
 """Gauss-Newton steps of the fit; a handful is enough unless noise is as large as the signal."""
@@ -49,110 +52,87 @@ LEAST_CONTRAST = 0.05
 """Smaller contrasts are noise: the register can't be read on this device."""
 
 
-@dataclass(frozen=True, eq=False)
-class MeasuredOperator:
-    """An energy matrix with its uncertainty."""
-
-    matrix: FloatArray
-    """M in eV, shape ``(2**n, 2**n)``; zero beyond the program's amplitudes."""
-    response: FloatArray
-    """Change of M by a unit of each independent error, shape ``(n_errors, 2**n, 2**n)``."""
-    variances: FloatArray
-    """Variances of these errors, shape ``(n_errors,)``."""
-    cost: Cost
-    modes: FloatArray | None = None
-    """Directions of the errors of the vector u, shape ``(n_errors, 2**n)``; None where pair states were measured."""
-
-    def contract(self, matrices: FloatArray) -> Measured:
-        """``Tr(M W)`` with standard errors, for matrices W ``(batch, 2**n, 2**n)``."""
-        values = np.einsum("bij,ij->b", matrices, self.matrix)
-        pulled = np.einsum("bij,sij->bs", matrices, self.response, optimize=True)
-        return Measured(values, np.sqrt(pulled**2 @ self.variances))
-
-    def entry_errors(self) -> FloatArray:
-        """Standard errors of the entries of M in eV, shape ``(2**n, 2**n)``."""
-        return np.asarray(np.sqrt(np.einsum("sij,s->ij", self.response**2, self.variances)))
-
-
-def measure_operators(
-    evaluators: Mapping[int, Evaluator], bounds: Sequence[BoundProgram], *, shots: int | None = None
-) -> list[MeasuredOperator]:
-    """Measure M of several registers, side by side where the evaluator of their number of qubits can."""
-    plans = [operator_requests(bound) for bound in bounds]
-    answers = evaluate_side_by_side(evaluators, bounds, plans, shots=shots)
-    return [assemble_operator(bound, own) for bound, own in zip(bounds, answers, strict=True)]
-
-
-def evaluate_side_by_side(
-    evaluators: Mapping[int, Evaluator],
-    bounds: Sequence[BoundProgram],
-    plans: Sequence[Sequence[Request]],
-    *,
-    shots: int | None = None,
-) -> list[list[Evaluation]]:
-    """Answers to the requests of many registers; the k-th requests of registers of a size share circuits."""
-    found: list[list[Evaluation]] = [[] for _ in bounds]
-    for size, evaluator in evaluators.items():
-        members = largest_first([index for index, b in enumerate(bounds) if b.program.n_qubits == size], bounds)
-        requests = [replace(request, register=place) for place, index in enumerate(members) for request in plans[index]]
-        answers = iter(evaluator.evaluate(requests, shots=shots) if requests else [])
-        for index in members:
-            found[index] = [next(answers) for _ in plans[index]]
-    return found
-
-
-def largest_first(members: Sequence[int], bounds: Sequence[BoundProgram]) -> list[int]:
-    """Registers by the size of their readout, which their errors grow with: the largest get the best qubits."""
-    return sorted(members, key=lambda index: -float(np.abs(bounds[index].weights).sum()))
-
-
-def operator_requests(bound: BoundProgram) -> list[Request]:
+def operator_requests(bound: BoundProgram, register: int = 0) -> list[Request]:
     """What has to be measured to know M: one request per setting of a vector, or per preparation of pair states."""
-    return vector_requests(bound) if is_rank_one(bound.program) else pair_requests(bound)
+    if is_rank_one(bound.program):
+        angles = vector_angles(programmed_vector(bound))[None]
+        return [Request(task, angles, register) for task in _fixed_tasks(bound.program.n_qubits)]
+    return pair_requests(bound.program, gates_of(bound.program).rotation_angles(bound.theta)[None], register)
 
 
 def assemble_operator(bound: BoundProgram, results: Sequence[Evaluation]) -> MeasuredOperator:
     """M from the answers to :func:`operator_requests`, in the same order."""
     if not is_rank_one(bound.program):
-        return assemble_pairs(bound, results)
+        pairs = [result.weighted(bound.weights) for result in results]
+        values, variances = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+        return MeasuredOperator(np.tensordot(values, pair_response(bound.program), axes=1), variances, "pairs")
     found = fit_vectors(programmed_vector(bound)[None], results)
     variances, modes = np.linalg.eigh(found.covariances[0])
-    return vector_operator(bound, found.vectors[0], modes.T, np.maximum(variances, 0.0), total_cost(results))
-
-
-def vector_operator(
-    bound: BoundProgram, vector: FloatArray, modes: FloatArray, variances: FloatArray, cost: Cost
-) -> MeasuredOperator:
-    """M = w u u^T from a measured u, the directions ``(n_errors, 2**n)`` of its errors and their variances."""
-    weight = float(bound.weights[0])
     # Amplitudes that no feature fills are no part of M.
+    kept = np.where(np.arange(found.vectors.shape[1]) < bound.program.n_amplitudes, found.vectors[0], 0.0)
+    matrix = float(bound.weights[0]) * np.outer(kept, kept)
+    return MeasuredOperator(matrix, np.maximum(variances, 0.0), "settings", modes.T)
+
+
+def operator_errors(bound: BoundProgram, measured: MeasuredOperator) -> FloatArray:
+    """Change of M by one standard deviation of each of its independent errors, in eV, ``(n_errors, 2**n, 2**n)``."""
+    sizes = np.sqrt(measured.variances)[:, None, None]
+    if measured.design == "pairs":
+        return np.asarray(sizes * pair_response(bound.program))
+    if measured.modes is None:  # files of version 0.1 tell no errors
+        return np.full((1, *measured.matrix.shape), np.nan)
+    weight, row = float(bound.weights[0]), int(np.argmax(np.abs(np.diagonal(measured.matrix))))
+    length = np.sqrt(weight * measured.matrix[row, row])
+    vector = np.sign(weight) * measured.matrix[row] / length if length > 0.0 else programmed_vector(bound)
     used = np.arange(len(vector)) < bound.program.n_amplitudes
-    kept, moved = np.where(used, vector, 0.0), np.where(used, modes, 0.0)
-    half = weight * moved[:, :, None] * kept
-    return MeasuredOperator(weight * np.outer(kept, kept), half + half.transpose(0, 2, 1), variances, cost, modes)
+    half = weight * np.where(used, measured.modes, 0.0)[:, :, None] * np.where(used, vector, 0.0)
+    return np.asarray(sizes * (half + half.transpose(0, 2, 1)))
 
 
-def exact_operator(matrix: FloatArray) -> MeasuredOperator:
-    """A matrix without errors."""
-    return MeasuredOperator(matrix, np.zeros((0, *matrix.shape)), np.zeros(0), Cost())
+def pair_requests(program: CircuitProgram, rotations: FloatArray, register: int = 0) -> list[Request]:
+    """What has to be measured to know any M: one request per preparation circuit of pair states.
+
+    Args:
+        rotations: Angles of the rotations of U, shape ``(n_sets, R)``; all states of the first set come first.
+    """
+    requests = []
+    for mask, states in _pair_design(program.n_amplitudes, program.n_qubits)[0]:
+        prepared = np.tile(states, (len(rotations), 1))
+        parameters = np.hstack([prepared, np.repeat(rotations, len(states), axis=0)])
+        requests.append(Request(_pair_task(program, mask), parameters, register))
+    return requests
 
 
-def pair_requests(bound: BoundProgram) -> list[Request]:
-    """What has to be measured to know any M: one request per preparation circuit of pair states."""
-    program = bound.program
-    return [
-        Request(pair_task(program, mask), with_rotations(program, angles, bound.theta))
-        for mask, angles in _pair_design(program.n_amplitudes, program.n_qubits)[0]
-    ]
+@lru_cache(maxsize=1024)
+def _pair_task(program: CircuitProgram, mask: int) -> MeasurementTask:
+    """Task for basis states and pair states of one difference mask; parameters ``beta``, then ``rotation``.
+
+    Qiskit sorts parameters by name, so the preparation's come first.
+    """
+    circuit = QuantumCircuit(program.n_qubits, name=f"pair_{mask}")
+    for qubit, angle in enumerate(ParameterVector("beta", program.n_qubits)):
+        circuit.ry(angle, qubit)
+    for control, target in pairwise(_bits(mask)):
+        circuit.cx(control, target)
+    return MeasurementTask(circuit.compose(untied_circuit(program.circuit, name="rotation")), program.readouts)
 
 
-def assemble_pairs(bound: BoundProgram, results: Sequence[Evaluation]) -> MeasuredOperator:
-    """M from the answers to :func:`pair_requests`, in the same order."""
-    response = pair_response(bound.program)
-    pairs = [result.weighted(bound.weights) for result in results]
-    values = np.concatenate([value for value, _ in pairs])
-    variances = np.concatenate([variance for _, variance in pairs])
-    return MeasuredOperator(np.tensordot(values, response, axes=1), response, variances, total_cost(results))
+def _pair_angles(n_qubits: int, first: int, mask: int) -> FloatArray:
+    r"""Angles ``beta`` of :math:`(|j\rangle + |j \oplus mask\rangle)/\sqrt 2`, or of the basis state if mask is 0."""
+    bits = np.array([first >> qubit & 1 for qubit in range(n_qubits)], dtype=float)
+    qubits = _bits(mask)
+    # The CNOT chain adds to each qubit of the mask what its predecessor holds at the end: take it off beforehand.
+    for control, target in zip(qubits[-2::-1], qubits[:0:-1], strict=True):
+        bits[target] = (bits[target] + bits[control]) % 2
+    angles = np.pi * bits
+    if qubits:
+        angles[qubits[0]] = np.pi / 2
+    return np.asarray(angles)
+
+
+def _bits(mask: int) -> list[int]:
+    """Qubits of a mask, ascending."""
+    return [qubit for qubit in range(mask.bit_length()) if mask >> qubit & 1]
 
 
 def pair_response(program: CircuitProgram) -> FloatArray:
@@ -170,7 +150,7 @@ def _pair_design(n_amplitudes: int, n_qubits: int) -> tuple[list[tuple[int, Floa
         # One qubit in superposition needs no CNOT: those states share the circuit of the basis states.
         members.setdefault(0 if mask.bit_count() == 1 else mask, []).append((first, mask))
     groups = [
-        (group, np.array([pair_angles(n_qubits, first, mask) for first, mask in entries]))
+        (group, np.array([_pair_angles(n_qubits, first, mask) for first, mask in entries]))
         for group, entries in members.items()
     ]
     basis = np.eye(2**n_qubits)[:, :n_amplitudes]
@@ -233,12 +213,6 @@ def _settings(prepare: QuantumCircuit) -> tuple[MeasurementTask, ...]:
         rotated.h(qubit)
         tasks.append(MeasurementTask(rotated, strings))
     return tuple(tasks)
-
-
-def vector_requests(bound: BoundProgram) -> list[Request]:
-    """What has to be measured to know u: n + 1 settings."""
-    angles = vector_angles(programmed_vector(bound))[None]
-    return [Request(task, angles) for task in _fixed_tasks(bound.program.n_qubits)]
 
 
 def fit_vectors(programmed: FloatArray, results: Sequence[Evaluation]) -> MeasuredVectors:

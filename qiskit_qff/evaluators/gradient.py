@@ -3,7 +3,7 @@ r"""M_k of every register, and by parameter shift of all registers at once their
 Registers are independent: the circuit in which the j-th rotation of *every* register is shifted gives the derivative of
 every register's M by its own j-th rotation. With R rotations a register that makes 2 R + 1 parameter sets, however
 many registers, species, atoms and frames there are, times n + 1 settings for rank-one readouts or the pair states of
-others (:mod:`~qiskit_qff.evaluators.strategies.operator`). The shift rule holds for M, whose entries are expectation
+others (:mod:`~qiskit_qff.evaluators.operator`). The shift rule holds for M, whose entries are expectation
 values:
 
 .. math:: \partial M_k / \partial\alpha = \tfrac12\left[M_k(\alpha + \tfrac\pi2) - M_k(\alpha - \tfrac\pi2)\right].
@@ -21,7 +21,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -30,10 +30,8 @@ import numpy as np
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import BoundProgram, CircuitProgram
 from qiskit_qff.circuit.compiled import gates_of, untied_circuit
-from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request, total_cost
-from qiskit_qff.evaluators.strategies.operator import (
+from qiskit_qff.evaluators.operator import (
     MeasuredVectors,
-    evaluate_side_by_side,
     fit_vectors,
     is_rank_one,
     pair_requests,
@@ -41,6 +39,10 @@ from qiskit_qff.evaluators.strategies.operator import (
     programmed_vector,
     vector_tasks,
 )
+from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request
+
+Circuits = Sequence[tuple[CircuitProgram, FloatArray]]
+"""Programs of registers with their angles θ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,34 +93,30 @@ class MeasuredRegister:
 
 
 def measure_registers(
-    evaluators: Mapping[int, Evaluator],
-    circuits: Sequence[tuple[CircuitProgram, FloatArray]],
-    *,
-    slopes: bool = False,
-    shots: int | None = None,
-) -> tuple[list[MeasuredRegister], Cost]:
-    """Measure every M_k of several programs at their angles side by side, one job for all circuits of a size."""
+    evaluator: Evaluator, circuits: Circuits, *, slopes: bool = False, shots: int | None = None
+) -> list[MeasuredRegister]:
+    """Measure every M_k of several programs at their angles side by side."""
     plans = [_Plan.of(*circuit, slopes=slopes, twice=shots is not None) for circuit in circuits]
-    answers = evaluate_side_by_side(
-        evaluators,
-        [plan.bound(plan.rotations[0]) for plan in plans],
-        [plan.requests() for plan in plans],
-        shots=shots_per_set(shots, slopes=slopes),
-    )
+    requests = [plan.requests(number) for number, plan in enumerate(plans)]
+    flat = [request for own in requests for request in own]
+    found = iter(evaluator.evaluate(flat, shots=_shots_per_set(shots, slopes=slopes)))
+    answers = [[next(found) for _ in own] for own in requests]
     vectors = _fitted(plans, answers)
-    registers = [plan.read(own, found) for plan, own, found in zip(plans, answers, vectors, strict=True)]
-    return registers, sum((total_cost(own) for own in answers), Cost())
+    return [plan.read(own, one) for plan, own, one in zip(plans, answers, vectors, strict=True)]
 
 
-def shots_per_set(shots: int | None, *, slopes: bool) -> int | None:
+def cost_of_registers(
+    evaluator: Evaluator, circuits: Circuits, *, slopes: bool = False, shots: int | None = None
+) -> Cost:
+    """What the same takes; nothing is run."""
+    plans = [_Plan.of(*circuit, slopes=slopes, twice=shots is not None) for circuit in circuits]
+    requests = [request for number, plan in enumerate(plans) for request in plan.requests(number)]
+    return evaluator.cost(requests, shots=_shots_per_set(shots, slopes=slopes))
+
+
+def _shots_per_set(shots: int | None, *, slopes: bool) -> int | None:
     """Executions per setting of each parameter set: half of those of a loss where two sets share them."""
     return shots if shots is None or slopes else max(1, shots // 2)
-
-
-def n_executions(program: CircuitProgram, *, slopes: bool, shots: int | None) -> int:
-    """Parameter sets times settings (or pair states) of one measurement of any number of equal registers."""
-    plan = _Plan.of(program, np.zeros(program.n_angles), slopes=slopes, twice=shots is not None)
-    return sum(len(request.parameters) for request in plan.requests())
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,17 +143,11 @@ class _Plan:
         sets = np.vstack([np.repeat(plain, n_plain, axis=0), shifted])
         return cls(_untied(program), gates.angle_matrix, sets, n_plain)
 
-    def requests(self) -> list[Request]:
+    def requests(self, register: int) -> list[Request]:
         """One request per setting or preparation circuit."""
         if is_rank_one(self.program):
-            return [Request(task, self.rotations) for task in vector_tasks(self.program)]
-        return [self._repeated(request) for request in pair_requests(self.bound(self.rotations[0]))]
-
-    def _repeated(self, request: Request) -> Request:
-        """The states of a preparation circuit at every set, all states of the first set first."""
-        states = request.parameters[:, : -self.rotations.shape[1]]
-        prepared = np.tile(states, (len(self.rotations), 1))
-        return Request(request.task, np.hstack([prepared, np.repeat(self.rotations, len(states), axis=0)]))
+            return [Request(task, self.rotations, register) for task in vector_tasks(self.program)]
+        return pair_requests(self.program, self.rotations, register)
 
     def read(self, answers: Sequence[Evaluation], vectors: MeasuredVectors | None) -> MeasuredRegister:
         """The register from the answers to the requests, or from its vectors where they determine it."""
@@ -169,11 +161,8 @@ class _Plan:
 
     def programmed(self) -> FloatArray:
         """U of every set on a perfect device, shape ``(n_sets, 2**n)``."""
-        return np.array([programmed_vector(self.bound(angles)) for angles in self.rotations])
-
-    def bound(self, rotations: FloatArray) -> BoundProgram:
-        """The circuit at some rotation angles."""
-        return BoundProgram(self.program, rotations, np.ones(self.program.n_readouts))
+        weights = np.ones(self.program.n_readouts)
+        return np.array([programmed_vector(BoundProgram(self.program, angles, weights)) for angles in self.rotations])
 
     def _vector_forms(self, found: MeasuredVectors) -> Forms:
         """U u^T on the amplitudes in use."""
@@ -213,7 +202,6 @@ def _fitted(plans: Sequence[_Plan], answers: Sequence[Sequence[Evaluation]]) -> 
             Evaluation(
                 np.concatenate([one.values for one in setting]),
                 np.concatenate([one.covariances for one in setting]),
-                Cost(),
             )
             for setting in zip(*(answers[k] for k in chosen), strict=True)
         ]

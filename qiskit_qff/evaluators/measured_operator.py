@@ -29,9 +29,9 @@ class Provenance:
     """Name of the backend."""
     shots: int | None
     """Shots per circuit; None where values are exact."""
-    mitigation: str
+    mitigation: str = "none"
     """Preset of error mitigation."""
-    date: str
+    date: str = ""
     """When it was measured, ISO 8601."""
     seed: int | None = None
     """Seed of a simulated measurement."""
@@ -56,19 +56,19 @@ class Provenance:
 
 
 @dataclass(frozen=True, eq=False)
-class CalibratedOperator:
+class MeasuredOperator:
     """M of one register, measured, with its uncertainty."""
 
     matrix: FloatArray
-    """M in eV, symmetric, shape ``(2**n, 2**n)``."""
+    """M in eV, symmetric, shape ``(2**n, 2**n)``; zero beyond the program's amplitudes."""
     variances: FloatArray
     """Variance of each independent error, shape ``(n_errors,)``: in eV² of a state's value, or of u by settings."""
     design: Design
     """How it was measured."""
-    provenance: Provenance
-    """Where it comes from."""
     modes: FloatArray | None = None
     """By settings the directions of the errors of u, shape ``(n_errors, 2**n)``."""
+    provenance: Provenance = Provenance("", None)
+    """Where it comes from."""
 
     def __post_init__(self) -> None:
         """Check that the numbers are a symmetric matrix and variances."""
@@ -106,12 +106,12 @@ class CalibratedOperator:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> CalibratedOperator:
+    def from_dict(cls, data: Mapping[str, Any]) -> MeasuredOperator:
         """Read back what :meth:`to_dict` wrote."""
         return cls(
             matrix=np.asarray(data["matrix"], dtype=np.float64),
             variances=np.asarray(data["variances"], dtype=np.float64),
             design=data["design"],
-            provenance=Provenance.from_dict(data["provenance"]),
             modes=np.asarray(data["modes"], dtype=np.float64) if "modes" in data else None,
+            provenance=Provenance.from_dict(data["provenance"]),
         )
