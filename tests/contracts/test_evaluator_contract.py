@@ -92,15 +92,6 @@ def test_noisy_devices_are_near(name, requests, rng):
         assert np.isfinite(result.covariances).all()
 
 
-@pytest.mark.parametrize("name", EXACT)
-def test_order_of_a_batch_does_not_matter(name, requests, rng):
-    evaluator = EVALUATORS[name](rng)
-    forward = evaluator.evaluate(requests)
-    reverse = evaluator.evaluate([Request(item.task, item.parameters[::-1].copy()) for item in requests[::-1]])
-    for one, other in zip(forward, reverse[::-1], strict=True):
-        np.testing.assert_allclose(one.values, other.values[::-1], atol=1e-12)
-
-
 @pytest.mark.parametrize("name", EVALUATORS)
 def test_inputs_are_not_changed_and_cost_is_reported(name, requests, rng):
     before = [item.parameters.copy() for item in requests]
