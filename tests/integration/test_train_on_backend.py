@@ -53,16 +53,7 @@ def test_files_and_numbers_of_a_run(config, tmp_path, capsys):
     assert run([*arguments, "--backend", "aer", "--shots", "32"]) == 0
     assert "one step: " in capsys.readouterr().out
     names = {path.name for path in out.iterdir()}
-    assert names == {
-        "model.json",
-        "metrics.json",
-        "config.yaml",
-        "jobs",
-        "figures",
-        "report.html",
-        "record.json",
-    }
-    assert (out / "figures" / "learning_curve.png").exists()
+    assert names == {"model.json", "metrics.json", "config.yaml", "jobs", "report.html", "record.json"}
     assert "Training on aer" in (out / "report.html").read_text()
     estimator = json.loads((out / "metrics.json").read_text())["estimator"]
     kept = yaml.safe_load((out / "config.yaml").read_text())["estimator"]
