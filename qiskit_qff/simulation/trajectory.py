@@ -88,14 +88,18 @@ def read_trajectory(path: Path, *, frame_time_fs: float | None = None, skip_ps: 
         if not np.array_equal(frame.numbers, first.numbers) or not np.array_equal(frame.pbc, first.pbc):
             raise DataError(f"{frame.where}: other atoms or periods than in the first frame; not a trajectory.")
     cells = np.array([frame.cell for frame in frames])
-    times = [_time_ps(frame, index, frame_time_fs) for index, frame in enumerate(frames)]
+    times_ps = _tags(frames, "Time")  # of LAMMPS
+    if (times_fs := _tags(frames, "time_fs")) is not None:  # of qff md
+        times_ps = times_fs / 1e3
+    if frame_time_fs is not None:
+        times_ps = np.array([index * frame_time_fs / 1e3 for index in range(len(frames))])
     whole = Trajectory(
         numbers=first.numbers,
         positions=follow_across_borders(np.array([frame.positions for frame in frames]), cells, first.pbc),
         cells=cells,
         pbc=first.pbc,
-        times_ps=_all_or_none(times),
-        temperatures_k=_all_or_none([_number(frame, "temperature_k") for frame in frames]),
+        times_ps=times_ps,
+        temperatures_k=_tags(frames, "temperature_k"),
     )
     return whole.after(skip_ps) if skip_ps > 0.0 else whole
 
@@ -113,23 +117,7 @@ def follow_across_borders(positions: FloatArray, cells: FloatArray, pbc: BoolArr
     return followed
 
 
-def _all_or_none(values: Sequence[FloatArray | float | None]) -> FloatArray | None:
-    """The values of all frames along a first axis; None if a frame lacks its value."""
-    return None if any(value is None for value in values) else np.array(values, dtype=np.float64)
-
-
-def _time_ps(frame: Frame, index: int, frame_time_fs: float | None) -> float | None:
-    """Time in ps, from the option, or from the tag that ``qff md`` (fs) or LAMMPS (ps) writes."""
-    if frame_time_fs is not None:
-        return index * frame_time_fs / 1e3
-    for name, picoseconds in (("time_fs", 1e-3), ("Time", 1.0)):
-        value = _number(frame, name)
-        if value is not None:
-            return value * picoseconds
-    return None
-
-
-def _number(frame: Frame, name: str) -> float | None:
-    """A tag that is a number."""
-    value = frame.tags.get(name)
-    return float(value) if isinstance(value, (int, float)) else None
+def _tags(frames: Sequence[Frame], name: str) -> FloatArray | None:
+    """A number that frames are tagged with; None if a frame lacks it."""
+    values = [frame.tags.get(name) for frame in frames]
+    return np.array(values, dtype=np.float64) if all(isinstance(value, (int, float)) for value in values) else None

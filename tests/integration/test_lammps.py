@@ -46,8 +46,6 @@ def workplace(tmp_path_factory):
     skew = np.array([[1.02, 0.0, 0.0], [0.15, 0.99, 0.0], [0.05, 0.1, 1.0]])
     crystal.set_cell((crystal.cell.array @ skew)[[1, 0, 2]], scale_atoms=True)
     write(directory / "skewed.extxyz", crystal)
-    write(directory / "cluster.extxyz", Atoms("Ar4", positions=4.0 * np.eye(4, 3) + 0.1))
-    write(directory / "lithium.extxyz", Atoms("ArLi", positions=[[0, 0, 0], [0, 0, 4]]))
     return directory
 
 

@@ -6,7 +6,6 @@ import sys
 import time
 
 import pytest
-from ase import Atoms
 from ase.io import read, write
 from contracts.force_field.lennard_jones import mixed_crystal
 from contracts.force_field.quantum_model import small_quantum_model
@@ -20,7 +19,6 @@ def workplace(tmp_path_factory):
     directory = tmp_path_factory.mktemp("md")
     small_quantum_model().save(directory / "model.json")
     write(directory / "crystal.extxyz", mixed_crystal(2, rattle=0.05))
-    write(directory / "lithium.extxyz", Atoms("ArLi", positions=[[0, 0, 0], [0, 0, 4]]))
     return directory
 
 
