@@ -18,9 +18,8 @@ from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.metrics import compare_model, measure
 from qiskit_qff.structures.frame import species_of
 from qiskit_qff.structures.reading import read_shipped
-from qiskit_qff.training.defaults import resolve_config
-from qiskit_qff.training.loss import LossWeights
-from qiskit_qff.training.statistics import find_shortest
+from qiskit_qff.training.pipeline import resolve_config
+from qiskit_qff.training.statistics import LossWeights, find_shortest
 from qiskit_qff.training.trainer import fit, prepare, sum_pool
 
 SIZES = (25, 50, 99, 200, 300, 500)

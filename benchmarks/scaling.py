@@ -5,7 +5,7 @@
 Supercells of lips83, and the model that `qff train` makes of its first 600 frames. `size`: processor time of a step
 (forces, and a neighbour list of 0.5 Å skin that is built anew every tenth step) on one thread at 1,000, 10,000 and
 100,000 atoms, taking turns; and the peak resident memory of a process of its own for each size. `threads`: wall time of
-a step on one and two threads, in turns. `screening`: wall time of 200 single cells through `ForceField.predict_many`,
+a step on one and two threads, in turns. `screening`: wall time of 200 single cells through a pool of threads,
 one and two at a time, in turns. `mpi`: wall time of a step in LAMMPS (`qff lammps`, NVE) on one and two processes of
 one thread, in turns.
 
@@ -30,6 +30,7 @@ import numba
 import numpy as np
 
 from qiskit_qff import train
+from qiskit_qff.descriptors.derivatives import thread_pool
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.lammps import mpi_launcher
@@ -162,7 +163,8 @@ def screening(field, frames, repeats, *, realtime):
     numba.set_num_threads(1)
 
     def run(count):
-        return sum(1 for _ in field.predict_many(frames, threads=count))
+        with thread_pool(count) as pool:
+            return sum(1 for _ in pool.map(field.predict, frames))
 
     result = undisturbed(lambda: run(1), lambda: run(2), repeats, realtime=realtime)
     per_second = [1e3 / statistics.median(result[key]) for key in ("ms_one", "ms_two")]

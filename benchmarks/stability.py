@@ -38,7 +38,6 @@ from models import file_of
 from qiskit_qff import train
 from qiskit_qff.errors import SimulationError
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.model.fence import within_walls
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.analysis import bond_report, radial_distribution, radial_distribution_errors
 from qiskit_qff.simulation.dynamics import MDSettings, run_dynamics
@@ -201,7 +200,7 @@ def main():
         system, like = SYSTEMS[name], SYSTEMS[name].like or name
         frames = read_shipped(like) if like in NAMES else read_frames(file_of(like))
         of = like if system.stress_scale is None else name
-        potential = within_walls(model_of(of, system, frames, given.work, options=SMALL if given.smoke else {}))
+        potential = model_of(of, system, frames, given.work, options=SMALL if given.smoke else {}).within_walls()
         starts = starts_of(system, frames)
         for kind in (k for k in given.kinds if k in system.kinds):
             ps = SHARE.get(kind, 1.0) * (0.2 if given.smoke else given.ps)

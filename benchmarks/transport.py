@@ -23,7 +23,6 @@ from stability import SMALL, SYSTEMS, starts_of
 
 from qiskit_qff import train
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.model.fence import within_walls
 from qiskit_qff.simulation.dynamics import MDSettings, run_dynamics
 from qiskit_qff.simulation.trajectory import read_trajectory
 from qiskit_qff.simulation.transport import transport
@@ -67,7 +66,7 @@ def main():
         if (found := frames_of(name)) is None:
             continue
         small = parse_config(SMALL, where="benchmark")
-        potential = within_walls(train(found[0][:10], small).force_field if given.smoke else model_of(name))
+        potential = (train(found[0][:10], small).force_field if given.smoke else model_of(name)).within_walls()
         starts = starts_of(SYSTEMS[name], found[0])
         for seed in range(seeds):
             for temperature in temperatures:

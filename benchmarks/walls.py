@@ -18,7 +18,6 @@ from ase.md.velocitydistribution import thermalize_momenta
 from qiskit_qff import QFFCalculator, read_shipped, train
 from qiskit_qff.errors import QFFError
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.model.fence import FencedForceField
 
 SMALL = {"max_parameters": 40, "descriptor": {"r_cut": 4.5, "l_max": 1}}
 BLOCK_FS = 50.0
@@ -57,7 +56,7 @@ def main():
         settings = {"data": {"split": "none"}} | (SMALL if given.smoke else {})
         field = train(calm[:count], parse_config(settings, where="benchmark")).force_field
         row = {"n_frames": count}
-        for name, potential in (("bare", field), ("walls", FencedForceField.of(field))):
+        for name, potential in (("bare", field), ("walls", field.within_walls())):
             row[name] = [
                 lasted(
                     potential, calm[seed % count], temperature=given.temperature, seed=seed, picoseconds=given.ps

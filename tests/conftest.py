@@ -121,7 +121,7 @@ def fewer_shipped(tmp_path_factory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         ours = ("shipped", reading.DEFAULT)
         patch.setattr(reading, "shipped_path", lambda name=reading.DEFAULT: path if name in ours else original(name))
-        patch.setattr("qiskit_qff.training.defaults.PRODUCT_ATOMS", 10**6)
+        patch.setattr("qiskit_qff.training.pipeline.PRODUCT_ATOMS", 10**6)
         yield
 
 

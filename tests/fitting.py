@@ -4,10 +4,17 @@ import numpy as np
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from qiskit_qff.training.trainer import TrainingResult, fit, prepare
+from qiskit_qff.training import trainer
+from qiskit_qff.training.pipeline import resolve_config
+from qiskit_qff.training.trainer import PreparedTraining, TrainingResult, fit
 
 DESCRIPTOR = {"r_cut": 4.0, "n_radial": 2, "l_max": 1}
 """A pool of few channels."""
+
+
+def prepare(frames, config, **options) -> PreparedTraining:
+    """The data summed up, with the settings that they decide."""
+    return trainer.prepare(frames, resolve_config(config, frames)[0], **options)
 
 
 def fitted(frames, config, *, rng) -> TrainingResult:

@@ -13,14 +13,13 @@ CHEMISTRY = ("structures", "descriptors", "compression")
 QUANTUM = ("encoding", "circuit", "evaluators")
 
 # What every layer may import.
-FOUNDATIONS = ("array_types", "errors", "durable", "cores")
+FOUNDATIONS = ("array_types", "errors", "durable")
 
 # Each layer may import itself, the foundations, and what stands here; nothing else of this package.
 ARROWS: dict[str, tuple[str, ...]] = {
     "array_types": (),
     "errors": (),
     "durable": (),
-    "cores": (),
     "structures": (),
     "labelling": ("structures",),
     "descriptors": ("structures",),
@@ -138,7 +137,7 @@ def test_every_benchmark_has_a_smoke_run() -> None:
         assert '"--smoke"' in path.read_text(), path
 
 
-ON_THE_WAY = 42
+ON_THE_WAY = 29
 """Files between `qff train` and model.json; aim: 25. Lower it whenever it falls."""
 
 

@@ -20,8 +20,8 @@ from qiskit_qff.errors import ConfigError, MissingDependencyError
 
 if TYPE_CHECKING:
     from qiskit_qff.model.metrics import Predicts
-    from qiskit_qff.training.loss import Progress
     from qiskit_qff.training.pipeline import TrainingData
+    from qiskit_qff.training.statistics import Progress
 
 RESULTS = "baselines.json"
 NAMES = ("linear", "snap")

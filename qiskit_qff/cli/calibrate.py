@@ -113,7 +113,7 @@ def _measure(
 def _finish(field: "ForceField", out: Path, extra: dict[str, Any], output: Output) -> None:
     """Write the calibrated model; say what was measured, and where it was written."""
     from qiskit_qff.model.calibration import calibration_summary
-    from qiskit_qff.model.ledger import parameter_count, parameters_in_words
+    from qiskit_qff.model.species_model import parameter_count, parameters_in_words
 
     try:
         field.save(out, replace=False)

@@ -86,13 +86,12 @@ def measure_forces(
 
 def _dynamics(field: "ForceField", start: "Frame", directory: Path, output: Output, *, steps: int) -> dict[str, Any]:
     """Constant-energy dynamics."""
-    from qiskit_qff.model.fence import within_walls
     from qiskit_qff.report.dynamics import SUMMARY
     from qiskit_qff.simulation.dynamics import MDSettings, run_dynamics
 
     settings = MDSettings(temperature_k=300.0, steps=steps, timestep_fs=0.5, ensemble="nve", interval=5, seed=0)
     with output.progress("molecular dynamics"):
-        done = run_dynamics(start.to_atoms(), within_walls(field), settings, directory)
+        done = run_dynamics(start.to_atoms(), field.within_walls(), settings, directory)
     told = {name: value for name, value in asdict(done).items() if name not in {"trajectory", "log"}}
     (directory / SUMMARY).write_text(json_text(told | {"settings": asdict(settings)}), encoding="utf-8")
     output.say(

@@ -68,8 +68,8 @@ def evaluate(
     """Compare a model with ab initio labels."""
     from qiskit_qff.evaluators.backends import Settings
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.model.ledger import parameter_count, parameters_in_words
     from qiskit_qff.model.metrics import compare_model, measure
+    from qiskit_qff.model.species_model import parameter_count, parameters_in_words
     from qiskit_qff.report.record import EVALUATION, RECORD, write_record
 
     output = Output(as_json=json)

@@ -23,7 +23,7 @@ def info(
     from qiskit_qff.circuit.ansatz import build_program
     from qiskit_qff.model.calibration import calibration_summary
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.model.ledger import parameter_count
+    from qiskit_qff.model.species_model import parameter_count
     from qiskit_qff.report.circuits import channels_in_words, circuit_costs, draw
 
     output = Output(as_json=json)
@@ -80,7 +80,7 @@ def info(
 
 def print_ledger(field: "ForceField", output: Output) -> None:
     """The parameter ledger as a table, with the number that counts in its title."""
-    from qiskit_qff.model.ledger import parameters_in_words
+    from qiskit_qff.model.species_model import parameters_in_words
 
     rows: list[tuple[object, ...]] = [
         (e.symbol, e.n_registers, e.n_qubits, e.angles, e.weights, "", e.trainable, e.channels, e.label_free)

@@ -8,7 +8,6 @@ import typer
 
 from qiskit_qff.cli.options import CalculatorOption, DryRunOption, JsonOption
 from qiskit_qff.cli.output import Output, check_frames_file
-from qiskit_qff.cores import n_cores
 from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -58,8 +57,10 @@ def label(
     frames = read_frames(structures)
     ensure_sound(frames)
     if threads is None:
+        import numba  # takes half a second
+
         asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-        threads = int(asked) if asked.isdecimal() and int(asked) else max(1, n_cores() // workers)
+        threads = int(asked) if asked.isdecimal() and int(asked) else max(1, numba.get_num_threads() // workers)
     output.say(
         f"labelling    {len(frames)} frames with {chosen.name}: {chosen.level} (settings {chosen.settings_hash})"
     )

@@ -26,7 +26,6 @@ from qiskit_qff.durable import locked_directory, write_atomically
 from qiskit_qff.errors import ConfigError, SimulationError
 
 if TYPE_CHECKING:
-    from qiskit_qff.model.fence import FencedForceField
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.simulation.dynamics import MDSettings, MDSummary
     from qiskit_qff.structures.frame import Frame
@@ -100,18 +99,18 @@ class RunOptions:
         own["timestep_fs"] = self.timestep_fs or default_timestep(start.numbers.tolist())
         return MDSettings(**own)
 
-    def potential(self, field: "ForceField", output: Output) -> "ForceField | FencedForceField":
+    def potential(self, field: "ForceField", output: Output) -> "ForceField":
         """The force field with or without the restraint, and remarks on restraint and volume."""
-        from qiskit_qff.model.fence import FencedForceField, within_walls
-
         if self.ensemble == "npt" and field.stress_scale is None:
             output.note(
                 "this model was fitted to energies and forces, not to stresses: trust the volume that npt ends at if "
                 "the training data hold several, or train with --stress-scale"
             )
-        if self.fence is not None:
-            return FencedForceField.of(field) if self.fence else field
-        potential = within_walls(field)
+        if self.fence is False:
+            return field
+        if self.fence:
+            field.uncertainty()  # refuses a model file that does not hold the range of its training data
+        potential = field.within_walls()
         if potential is field:
             output.note(
                 "no restraint: this older model file does not hold the range of its training data; train again to "

@@ -310,7 +310,7 @@ def write_report(directory: Path) -> None:
 
 def summary(trained: "TrainedModel") -> dict[str, Any]:
     """The results as plain data: what ``metrics.json`` and ``--json`` say."""
-    from qiskit_qff.model.ledger import parameter_count
+    from qiskit_qff.model.species_model import parameter_count
     from qiskit_qff.training.measured.run import measured_summary
 
     result, posterior, uncertainty = trained.result, trained.force_field.posterior, None

@@ -1,6 +1,6 @@
 r"""From a pool of hundreds of channels to the few features that registers hold: which channels, and in which basis.
 
-Channels are chosen by energies and forces (:mod:`~qiskit_qff.compression.search`). A linear map of the features,
+Channels are chosen by energies and forces (:mod:`~qiskit_qff.compression.least_squares`). A linear map of the features,
 y -> A y, then changes neither the channels nor what a tree circuit can fit, but it changes the readout: the model's
 coefficients become :math:`A^{-T}\beta`, and the readout weights, and with them the noise of measured energies and
 forces, grow with them. Two label-free choices keep them small.
@@ -14,7 +14,7 @@ alike, :math:`G^{-1/4}`. The exponent 3/8 lies between and was best on the Li-MO
 *Size.* The state is (1, y), normalised. A readout :math:`w(u\cdot x)^2` holds the linear term
 :math:`2 w u_0 u_a y_a` beside the square :math:`w (u_a y_a)^2`; with features of order one a nearly linear model needs
 :math:`u_0 \gg u_a` and a huge w, with small features :math:`u_0 \approx |u|/\sqrt 2` and the smallest w will do. How
-small, decides how strong the square of a :mod:`balanced readout <qiskit_qff.training.balance>` is: a norm of 0.1
+small, decides how strong the square of a :mod:`balanced readout <qiskit_qff.training.objective>` is: a norm of 0.1
 cost 6 % of the loss on seven frames of UiO-66, one of 0.03 nothing, at the same noise of measured linear terms.
 
 *Order.* Registers hold successive features, so features are sorted by the size of their linear coefficients: the shot
@@ -28,29 +28,32 @@ ones in the order of forward selection, and forms
 - every product that was selected, times each of them.
 
 So the second round has products of three, and those of two with channels that only products made useful.
+
+What compression leaves of a pool: some channels, centred, and a linear map to d features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
-from qiskit_qff.compression.linear_map import LinearMap
-from qiskit_qff.compression.normal_equations import NormalEquations
-from qiskit_qff.compression.search import (
+from qiskit_qff.compression.least_squares import (
     DEPENDENT,
     ColumnProblem,
-    SelectionPath,
+    NormalEquations,
     SizeLimits,
     select_columns,
     swap_columns,
 )
 from qiskit_qff.descriptors.channels import ChannelSet, ChannelTables
-from qiskit_qff.errors import DataError
+from qiskit_qff.descriptors.derivatives import RegisterMaps
+from qiskit_qff.errors import ConfigError, DataError
 
 LEADING = 50
 """Simple channels per species that stay in the pool, unless more of them are selected."""
@@ -71,7 +74,7 @@ def product_pool(
     """Channel sets of the next pool, and the columns there of the channels that were selected."""
     starts, species = statistics.tables.channel_start, statistics.tables.species.tolist()
     limits = SizeLimits(total=max(selected, len(species)), per_species=PER_SPECIES)
-    taken = select_channels(statistics, limits, restarts=RESTARTS).columns
+    taken = select_channels(statistics, limits, restarts=RESTARTS)
     leading = _leading(statistics)
     parts = []
     for s, number in enumerate(species):
@@ -112,7 +115,7 @@ def _leading(statistics: PoolStatistics) -> IntArray:
     eligible = simple & eligible_columns(statistics)
     return select_columns(
         ColumnProblem(equations.gram, equations.moment, equations.constant, statistics.owner, eligible, limits)
-    ).columns
+    )
 
 
 def _fitting(parts: Sequence[tuple[int, int]], most: int) -> int:
@@ -143,14 +146,10 @@ FEATURE_NORM = 0.03
 class PoolStatistics:
     """What the selection may know of the training data: sums, never frames."""
 
-    sets: dict[int, ChannelSet]
-    """Pool of each species."""
-    tables: ChannelTables
-    """The same pools laid end to end; column c of everything below is channel c of these."""
-    mean: FloatArray
-    """Mean over the atoms of the species, shape ``(C,)``."""
-    covariance: dict[int, FloatArray]
-    """Covariance of the channels over the atoms of each species, shape ``(K_s, K_s)``."""
+    sets: dict[int, ChannelSet]  # pool of each species
+    tables: ChannelTables  # the same pools laid end to end; column c of everything below is channel c of these
+    mean: FloatArray  # mean over the atoms of the species, shape ``(C,)``
+    covariance: dict[int, FloatArray]  # covariance of the channels over the atoms of each species, shape ``(K_s, K_s)``
     equations: NormalEquations
     """Least squares of energies (free of reference energies) and forces on channel sums; completed G."""
     start: IntArray | None = None
@@ -170,8 +169,8 @@ def select_channels(
     restarts: int = 0,
     dependent: float = DEPENDENT,
     progress: Callable[[int], None] | None = None,
-) -> SelectionPath:
-    """Choose channels by energies and forces; the same data always give the same channels."""
+) -> IntArray:
+    """Choose channels by energies and forces, ascending; the same data always give the same channels."""
     owner, equations, n_species = pool.owner, pool.equations, len(pool.sets)
     bounded = replace(limits, total=min(limits.total, limits.per_species * n_species))
     problem = ColumnProblem(
@@ -181,44 +180,36 @@ def select_channels(
     if pool.start is not None and len(pool.start) <= bounded.total:
         counts = np.bincount(owner[pool.start])
         first = pool.start.tolist() if counts.max() <= bounded.per_species else []
-    path = select_columns(problem, first)
-    if not len(path.columns):
-        return path
+    columns = select_columns(problem, first)
+    if not len(columns):
+        return columns
     # PERF: a hundred rows gain nothing from threads of the BLAS library, and on a busy machine each of a thousand
     # calls waits for a thread that does not run: two minutes instead of seconds.
     with threadpool_limits(1, "blas"):
-        better = swap_columns(problem, path.columns, restarts=restarts, rng=np.random.default_rng(0), progress=progress)
-    return SelectionPath(better, path.losses)
+        return swap_columns(problem, columns, restarts=restarts, rng=np.random.default_rng(0), progress=progress)
 
 
-def feature_maps(pool: PoolStatistics, path: SelectionPath) -> dict[int, LinearMap]:
-    """Linear map of each species, its features in order of the size of their linear coefficients.
+def feature_maps(pool: PoolStatistics, columns: IntArray) -> dict[int, LinearMap]:
+    """Linear map of each species from the chosen channels, features in order of the size of their linear coefficients.
 
     Where products are chosen, their factors are among the channels of the map.
     """
-    maps = _unsorted_maps(pool, path)
-    linear, found, begin = linear_terms(pool, path, maps), {}, 0
-    for (number, own), count in zip(maps.items(), linear.counts, strict=True):
-        order = np.argsort(-np.abs(linear.terms[begin : begin + count]), kind="stable")
-        found[number], begin = replace(own, matrix=own.matrix[order]), begin + count
-    return found
-
-
-def _unsorted_maps(pool: PoolStatistics, path: SelectionPath) -> dict[int, LinearMap]:
-    """Features in the order of their channels."""
-    starts, maps = pool.tables.channel_start, {}
+    starts, maps, found, begin = pool.tables.channel_start, {}, {}, 0
     for s, number in enumerate(pool.tables.species.tolist()):
-        inside = (path.columns >= starts[s]) & (path.columns < starts[s + 1])
-        chosen = path.columns[inside] - starts[s]
+        chosen = columns[(columns >= starts[s]) & (columns < starts[s + 1])] - starts[s]
         channels, kept = pool.sets[number].subset(chosen)
         covariance = pool.covariance[number][np.ix_(kept, kept)]
         deviation = np.sqrt(np.diagonal(covariance))
         scale = np.where(deviation > 0.0, 1.0 / np.where(deviation > 0.0, deviation, 1.0), 1.0)
-        columns = starts[s] + kept
+        places = starts[s] + kept
         standardised = np.diag(scale)[np.isin(kept, chosen)]
-        matrix = decorrelated(standardised, pool.equations.gram[np.ix_(columns, columns)])
-        maps[number] = LinearMap(channels, pool.mean[columns], sized(matrix, covariance, FEATURE_NORM))
-    return maps
+        matrix = decorrelated(standardised, pool.equations.gram[np.ix_(places, places)])
+        maps[number] = LinearMap(channels, pool.mean[places], sized(matrix, covariance, FEATURE_NORM))
+    linear = linear_terms(pool, columns, maps)
+    for (number, own), count in zip(maps.items(), linear.counts, strict=True):
+        order = np.argsort(-np.abs(linear.terms[begin : begin + count]), kind="stable")
+        found[number], begin = replace(own, matrix=own.matrix[order]), begin + count
+    return found
 
 
 def decorrelated(matrix: FloatArray, gram: FloatArray) -> FloatArray:
@@ -240,23 +231,18 @@ def sized(matrix: FloatArray, covariance: FloatArray, norm: float) -> FloatArray
     return matrix * (norm / present) if present > 0.0 else matrix
 
 
-@dataclass(frozen=True, eq=False)
-class LinearTerms:
+class LinearTerms(NamedTuple):
     """The linear model on the features of a selection, all species end to end."""
 
-    counts: tuple[int, ...]
-    """Features of each species."""
-    terms: FloatArray
-    """Coefficients, shape ``(d,)``, in eV."""
-    gram: FloatArray
-    """Second moments of the features in units of the loss, shape ``(d, d)``."""
-    moment: FloatArray
-    """Their moments with the labels, shape ``(d,)``."""
+    counts: tuple[int, ...]  # features of each species
+    terms: FloatArray  # coefficients, shape ``(d,)``, in eV
+    gram: FloatArray  # second moments of the features in units of the loss, shape ``(d, d)``
+    moment: FloatArray  # their moments with the labels, shape ``(d,)``
 
 
-def linear_terms(pool: PoolStatistics, path: SelectionPath, maps: dict[int, LinearMap]) -> LinearTerms:
-    """Fit the linear model on the features of a selection."""
-    columns, starts = np.sort(path.columns), pool.tables.channel_start
+def linear_terms(pool: PoolStatistics, columns: IntArray, maps: dict[int, LinearMap]) -> LinearTerms:
+    """Fit the linear model on the features of the chosen channels."""
+    columns, starts = np.sort(columns), pool.tables.channel_start
     counts, features = [], np.zeros((len(columns), len(columns)))
     for s, number in enumerate(pool.tables.species.tolist()):
         mine = (columns >= starts[s]) & (columns < starts[s + 1])
@@ -293,3 +279,83 @@ def eligible_columns(pool: PoolStatistics) -> BoolArray:
             )
         parts.append(enough)
     return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class LinearMap:
+    """Compression of one species: y = T (D - mean)."""
+
+    channels: ChannelSet  # the channels D that must be computed
+    mean: FloatArray  # mean of each channel over the training atoms, shape ``(K,)``
+    matrix: FloatArray
+    """T, shape ``(d, K)``: selected channels in their :mod:`basis <qiskit_qff.compression.selection>`, principal
+    axes for PCA."""
+
+    def __post_init__(self) -> None:
+        """Check the shapes."""
+        count = self.channels.n_channels
+        if self.mean.shape != (count,) or self.matrix.ndim != 2 or self.matrix.shape[1] != count:
+            raise ConfigError(
+                f"compression of {count} channels has a mean of shape {self.mean.shape} and a matrix of shape "
+                f"{self.matrix.shape}; ({count},) and (d, {count}) are expected."
+            )
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.matrix).all()):
+            raise ConfigError("compression holds a number that is not finite.")
+
+    @property
+    def n_features(self) -> int:
+        """Compressed size d."""
+        return len(self.matrix)
+
+    def apply(self, values: FloatArray) -> FloatArray:
+        """Features y, shape ``(batch, d)``, of channel values D, shape ``(batch, K)``."""
+        compressed: FloatArray = (values - self.mean) @ self.matrix.T
+        return compressed
+
+    def fold(self, form: FloatArray) -> FloatArray:
+        """The form B with ``(1, D - mean) B (1, D - mean) = x M x``, where M is a form in x = (1, y)."""
+        outer = np.zeros((self.n_features + 1, self.channels.n_channels + 1))
+        outer[0, 0] = 1.0
+        outer[1:, 1:] = self.matrix
+        folded: FloatArray = outer.T @ form @ outer
+        return 0.5 * (folded + folded.T)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists for a model file; a diagonal T is written as its diagonal."""
+        diagonal = np.diagonal(self.matrix)
+        compact = len(diagonal) > 0 and np.array_equal(self.matrix, np.diag(diagonal))
+        return {
+            "channels": self.channels.to_dict(),
+            "mean": self.mean.tolist(),
+            "scale" if compact else "matrix": diagonal.tolist() if compact else self.matrix.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> LinearMap:
+        """Read back what :meth:`to_dict` wrote."""
+        matrix = np.diag(data["scale"]) if "scale" in data else np.asarray(data["matrix"], dtype=np.float64)
+        return cls(
+            channels=ChannelSet.from_dict(data["channels"]),
+            mean=np.asarray(data["mean"], dtype=np.float64),
+            matrix=matrix.astype(np.float64),
+        )
+
+
+def register_maps(maps: Mapping[int, LinearMap], registers: Mapping[int, Sequence[int]]) -> RegisterMaps:
+    """Features and registers of all species as the kernels take them.
+
+    Args:
+        registers: Features of each register, per atomic number.
+    """
+    places = [
+        (s, begin, count)
+        for s, number in enumerate(maps)
+        for begin, count in zip(accumulate(registers[number], initial=0), registers[number], strict=False)
+    ]
+    return RegisterMaps(
+        means=np.concatenate([m.mean for m in maps.values()]),
+        matrices=np.concatenate([m.matrix.ravel() for m in maps.values()]),
+        matrix_start=np.array([0, *accumulate(m.matrix.size for m in maps.values())], dtype=np.int64),
+        registers=np.array(places, dtype=np.int64),
+        column_start=np.array([0, *accumulate((n + 1) * (n + 2) // 2 for _, _, n in places)], dtype=np.int64),
+    )

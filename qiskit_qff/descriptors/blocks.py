@@ -17,6 +17,8 @@ References:
     R. Drautz, Phys. Rev. B 99, 014104 (2019), doi:10.1103/PhysRevB.99.014104.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numba
@@ -24,14 +26,138 @@ import numpy as np
 
 from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.descriptors.channels import ChannelTables
-from qiskit_qff.descriptors.eights import LANES, Eight, load, logarithm, repeated, root, store
-from qiskit_qff.descriptors.functions import (
-    core_distance,
-    cutoff_function,
-    fill_harmonics,
-    fill_polynomials,
-    radial_function,
+from qiskit_qff.descriptors.eights import (
+    LANES,
+    Eight,
+    exponential,
+    larger,
+    load,
+    logarithm,
+    repeated,
+    root,
+    smaller,
+    store,
 )
+from qiskit_qff.structures.frame import Frame, species_index
+from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
+
+
+@numba.njit(cache=True)
+def fill_polynomials(x: Eight, y: Eight, z: Eight, l_max: int, legendre: FloatArray, circular: FloatArray) -> None:
+    """Fill the factors of the harmonics.
+
+    Args:
+        legendre: Output Q, place ``l * (l_max + 2) + m``, shape ``(l_max + 1, l_max + 2, 8)``; zero before.
+        circular: Output c_m and s_m, shape ``(l_max + 1, 2, 8)``.
+    """
+    width = l_max + 2
+    cosine, sine, diagonal = repeated(1.0), repeated(0.0), 1.0
+    for m in range(l_max + 1):
+        store(circular, 2 * m, cosine)
+        store(circular, 2 * m + 1, sine)
+        cosine, sine = x * cosine - y * sine, x * sine + y * cosine
+        below, value = repeated(0.0), repeated(diagonal)
+        store(legendre, m * width + m, value)
+        for degree in range(m + 1, l_max + 1):
+            scale = 1.0 / (degree - m)
+            below, value = value, z * value * (scale * (2 * degree - 1)) - below * (scale * (degree + m - 1))
+            store(legendre, degree * width + m, value)
+        diagonal *= 2 * m + 1
+
+
+@numba.njit(cache=True)
+def fill_harmonics(l_max: int, legendre: FloatArray, circular: FloatArray, values: FloatArray) -> None:
+    """Fill the harmonics from their factors, shape ``((l_max + 1)**2, 8)``."""
+    for m in range(l_max + 1):
+        cosine, sine = load(circular, 2 * m), load(circular, 2 * m + 1)
+        for degree in range(m, l_max + 1):
+            polynomial, center = load(legendre, degree * (l_max + 2) + m), degree * degree + degree
+            store(values, center - m, polynomial * sine)
+            store(values, center + m, polynomial * cosine)
+
+
+@numba.njit(cache=True)
+def fill_gradients(
+    vectors: FloatArray, row: int, l_max: int, legendre: FloatArray, circular: FloatArray, gradients: FloatArray
+) -> None:
+    """Fill the gradients of the harmonics with respect to the vector to the neighbour, from their factors.
+
+    Args:
+        vectors: Unit vectors and distances in Å, shape ``(rows, 4, 8)``.
+        gradients: Output in 1/Å, shape ``((l_max + 1)**2, 3, 8)``.
+    """
+    x, y, z = load(vectors, 4 * row), load(vectors, 4 * row + 1), load(vectors, 4 * row + 2)
+    inverse = 1.0 / load(vectors, 4 * row + 3)
+    cosine_below, sine_below = repeated(0.0), repeated(0.0)
+    for m in range(l_max + 1):
+        cosine, sine = load(circular, 2 * m), load(circular, 2 * m + 1)
+        for degree in range(m, l_max + 1):
+            place = degree * (l_max + 2) + m
+            below, slope = m * load(legendre, place), load(legendre, place + 1)
+            # The sine of m = 0 is written first, because the cosine has the same place.
+            for sign in range(-1, 2, 2):
+                if sign < 0:
+                    gx, gy, gz = below * sine_below, below * cosine_below, slope * sine
+                else:
+                    gx, gy, gz = below * cosine_below, -below * sine_below, slope * cosine
+                # A harmonic does not depend on the distance: what points along the vector goes.
+                along, place = gx * x + gy * y + gz * z, 3 * (degree * degree + degree + sign * m)
+                store(gradients, place, (gx - along * x) * inverse)
+                store(gradients, place + 1, (gy - along * y) * inverse)
+                store(gradients, place + 2, (gz - along * z) * inverse)
+        cosine_below, sine_below = cosine, sine
+
+
+CORE_WIDTH = 0.1
+"""Distances stop counting over this fraction of the core's radius."""
+
+
+@numba.njit(cache=True)
+def cutoff_function(r: Eight, r_cut: float) -> tuple[Eight, Eight]:
+    """The switch at eight distances and its derivative in 1/Å; both zero from ``r_cut`` on."""
+    u = smaller(r * (1.0 / r_cut), repeated(1.0))
+    tail = 1.0 - u
+    return 1.0 + u * u * u * (-10.0 + u * (15.0 - 6.0 * u)), (-30.0 / r_cut) * u * u * tail * tail
+
+
+@numba.njit(cache=True)
+def core_distance(r: Eight, start: float) -> tuple[Eight, Eight]:
+    r"""The distances that radial functions see: r itself, and a constant deep inside the core.
+
+    .. math:: \tilde r = r_0 - w\,(t - t^3 + t^4/2),\qquad t = \min(1, (r_0 - r)/w),\quad w = r_0/10
+
+    with :math:`r_0` the start of the core, below every distance of the training data. Nothing trained
+    reaches there: without this, inverse powers and steep Gaussians extrapolate to wells of any depth, which
+    no core repulsion can fill. Twice continuously differentiable.
+
+    Args:
+        r: Eight distances in Å.
+        start: Where the core begins, in Å; 0 for none.
+
+    Returns:
+        The distances seen, in Å, and their derivatives, no unit.
+    """
+    width = CORE_WIDTH * start
+    t = smaller(larger((start - r) * (1.0 / max(width, 1e-300)), repeated(0.0)), repeated(1.0))
+    return larger(r, repeated(start)) - width * (t - t * t * t + 0.5 * t * t * t * t), 1.0 - t * t * (3.0 - 2.0 * t)
+
+
+@numba.njit(cache=True)
+def radial_function(
+    r: Eight, log: Eight, switch: Eight, switch_slope: Eight, functions: FloatArray, f: int
+) -> tuple[Eight, Eight]:
+    """One radial function at eight distances.
+
+    Args:
+        r: Distances in Å.
+        switch_slope: Its derivative in 1/Å.
+
+    Returns:
+        Values (no unit) and derivatives in 1/Å.
+    """
+    offset, sharpness, power = r - functions[f, 0], functions[f, 1], functions[f, 2]
+    bare = exponential(functions[f, 3] - power * log - sharpness * offset * offset)
+    return bare * switch, bare * ((-2.0 * sharpness * offset - power / r) * switch + switch_slope)
 
 
 @numba.njit(cache=True)
@@ -79,33 +205,43 @@ def pull_products(tables: ChannelTables, s: int, weights: FloatArray, gradient: 
         store(gradient, b, load(gradient, b) + pull * load(weights, 2 * k + 1))
 
 
+class Surroundings(NamedTuple):
+    """The atoms of a structure as the kernels take them: species and neighbours; centres are the first of them."""
+
+    kinds: IntArray  # species index of every atom, shape ``(n,)``
+    first: IntArray  # CSR offsets of the centres, shape ``(n_centers + 1,)``
+    neighbor: IntArray  # neighbour indices, shape ``(n_pairs,)``
+    vectors: FloatArray  # vectors to the neighbours, shape ``(n_pairs, 3)``, in Å
+    distances: FloatArray  # their lengths in Å
+
+    @classmethod
+    def of(cls, kinds: IntArray, neighbors: NeighborList) -> Surroundings:
+        """Join species and a neighbour list."""
+        return cls(kinds, neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances)
+
+    @classmethod
+    def in_frame(cls, frame: Frame, tables: ChannelTables) -> Surroundings:
+        """Those in a frame within the cutoff of some channels; refuses elements that the tables don't have."""
+        kinds = species_index(frame.numbers, tuple(tables.species.tolist()), where=frame.where)
+        return cls.of(kinds, neighbor_list(frame.positions, frame.cell, frame.pbc, tables.r_cut))
+
+
 class Block(NamedTuple):
     """Work space for eight atoms; a named tuple, because kernels can take one."""
 
-    atoms: IntArray
-    """The atoms, shape ``(8,)``; -1 for none."""
-    begin: IntArray
-    """Row of the first neighbour of each species, shape ``(S + 1,)``."""
-    partners: IntArray
-    """Pair of each neighbour, shape ``(rows, 8)``; -1 for none."""
-    vectors: FloatArray
-    """Unit vectors to the neighbours, and their distances in Å, shape ``(rows, 4, 8)``."""
-    radial: FloatArray
-    """Radial functions of each neighbour, two-body channels before slots, shape ``(rows, most, 8)``."""
-    slopes: FloatArray
-    """Their derivatives in 1/Å, same shape."""
-    density: FloatArray
-    """Densities, shape ``(slots, (l_max + 1)**2, 8)``."""
-    values: FloatArray
-    """Channels, shape ``(channels, 8)``."""
-    weights: FloatArray
-    """Weights of the factors of products, shape ``(products, 2, 8)``."""
-    legendre: FloatArray
-    """Work space of the harmonics."""
-    circular: FloatArray
-    """Work space of the harmonics."""
-    harmonics: FloatArray
-    """Harmonics of one neighbour, shape ``((l_max + 1)**2, 8)``."""
+    atoms: IntArray  # the atoms, shape ``(8,)``; -1 for none
+    begin: IntArray  # row of the first neighbour of each species, shape ``(S + 1,)``
+    partners: IntArray  # pair of each neighbour, shape ``(rows, 8)``; -1 for none
+    vectors: FloatArray  # unit vectors to the neighbours, and their distances in Å, shape ``(rows, 4, 8)``
+    radial: FloatArray  # radial functions of each neighbour, two-body channels before slots, shape ``(rows, most, 8)``
+    slopes: FloatArray  # their derivatives in 1/Å, same shape
+    density: FloatArray  # densities A, shape ``(slots, (l_max + 1)**2, 8)``
+    pulled: FloatArray  # room for dE/dA, same shape
+    values: FloatArray  # channels, shape ``(channels, 8)``
+    weights: FloatArray  # weights of the factors of products, shape ``(products, 2, 8)``
+    legendre: FloatArray  # work space of the harmonics
+    circular: FloatArray  # work space of the harmonics
+    harmonics: FloatArray  # harmonics of one neighbour, shape ``((l_max + 1)**2, 8)``
 
 
 @numba.njit(cache=True)
@@ -132,52 +268,23 @@ def make_block(tables: ChannelTables, first: IntArray) -> Block:
     return Block(
         np.full(LANES, -1), np.zeros(n_species + 1, dtype=np.int64), np.empty((rows, LANES), dtype=np.int64),
         np.empty((rows, 4, LANES)), np.empty((rows, functions, LANES)), np.empty((rows, functions, LANES)),
-        np.empty((slots, width * width, LANES)), np.empty((channels, LANES)), np.empty((channels, 2, LANES)),
+        np.empty((slots, width * width, LANES)), np.empty((slots, width * width, LANES)),
+        np.empty((channels, LANES)), np.empty((channels, 2, LANES)),
         np.zeros((width, width + 1, LANES)), np.empty((width, 2, LANES)), np.empty((width * width, LANES)),
     )  # fmt: skip
 
 
 @numba.njit(cache=True)
-def next_block(block: Block, s: int, start: int, end: int, kinds: IntArray) -> int:
-    """Find the next eight atoms of a species.
-
-    Args:
-        s: Species index.
-        kinds: Species index per atom.
-
-    Returns:
-        Where to go on; the block is empty where there are no more atoms.
-    """
-    block.atoms[:] = -1
-    found = 0
-    for i in range(start, end):
-        if kinds[i] == s:
-            block.atoms[found] = i
-            found += 1
-            if found == LANES:
-                return i + 1
-    return end
-
-
-@numba.njit(cache=True)
-def gather(  # noqa: C901 - compiled code, loops inside loops
-    block: Block,
-    tables: ChannelTables,
-    first: IntArray,
-    neighbor: IntArray,
-    vectors: FloatArray,
-    distances: FloatArray,
-    kinds: IntArray,
-) -> None:
+def gather(block: Block, tables: ChannelTables, near: Surroundings) -> None:  # noqa: C901 - loops inside loops
     """Sort the neighbours of a block by species; the shorter rows end in neighbours at the cutoff, which do nothing."""
     n_species = tables.species.shape[0]
     counts = np.zeros((n_species, LANES), dtype=np.int64)
     for k in range(LANES):
         i = block.atoms[k]
         if i >= 0:
-            for pair in range(first[i], first[i + 1]):
-                if distances[pair] < tables.r_cut:
-                    counts[kinds[neighbor[pair]], k] += 1
+            for pair in range(near.first[i], near.first[i + 1]):
+                if near.distances[pair] < tables.r_cut:
+                    counts[near.kinds[near.neighbor[pair]], k] += 1
     row = 0
     for t in range(n_species):
         block.begin[t] = row
@@ -193,17 +300,17 @@ def gather(  # noqa: C901 - compiled code, loops inside loops
         i = block.atoms[k]
         if i >= 0:
             counts[:, k] = block.begin[:n_species]
-            for pair in range(first[i], first[i + 1]):
-                if distances[pair] < tables.r_cut:
-                    t = kinds[neighbor[pair]]
+            for pair in range(near.first[i], near.first[i + 1]):
+                if near.distances[pair] < tables.r_cut:
+                    t = near.kinds[near.neighbor[pair]]
                     p = counts[t, k]
                     counts[t, k] += 1
                     block.partners[p, k] = pair
-                    inverse = 1.0 / distances[pair]
-                    block.vectors[p, 0, k] = vectors[pair, 0] * inverse
-                    block.vectors[p, 1, k] = vectors[pair, 1] * inverse
-                    block.vectors[p, 2, k] = vectors[pair, 2] * inverse
-                    block.vectors[p, 3, k] = distances[pair]
+                    inverse = 1.0 / near.distances[pair]
+                    block.vectors[p, 0, k] = near.vectors[pair, 0] * inverse
+                    block.vectors[p, 1, k] = near.vectors[pair, 1] * inverse
+                    block.vectors[p, 2, k] = near.vectors[pair, 2] * inverse
+                    block.vectors[p, 3, k] = near.distances[pair]
 
 
 @numba.njit(cache=True)
@@ -259,33 +366,41 @@ def fill_channels(block: Block, tables: ChannelTables, s: int) -> None:
     fill_products(tables, s, block.values, block.weights)
 
 
-@numba.njit(cache=True, nogil=True)
-def channel_values(
-    tables: ChannelTables, first: IntArray, neighbor: IntArray, vectors: FloatArray, distances: FloatArray,
-    kinds: IntArray,
-) -> FloatArray:  # fmt: skip
-    """Channel values of the centres of a neighbour list.
+@numba.njit(cache=True)
+def next_block(block: Block, tables: ChannelTables, s: int, near: Surroundings, start: int, end: int) -> int:
+    """Describe the next eight atoms of a species: neighbours, radial functions, densities and channels.
 
     Args:
-        first: CSR offsets of the centres, shape ``(n_centers + 1,)``; centres are the first of the n atoms.
-        neighbor: Neighbour indices, shape ``(n_pairs,)``.
-        vectors: Neighbour vectors, shape ``(n_pairs, 3)``, in Å.
-        distances: Their lengths in Å.
-        kinds: Species index per atom, shape ``(n,)``.
+        s: Species index.
 
     Returns:
-        Shape ``(n_centers, most channels of a species)``; unused places are zero.
+        Where to go on; -1 where there are no more atoms.
     """
-    n_centers, block = first.shape[0] - 1, make_block(tables, first)
+    block.atoms[:] = -1
+    found, i = 0, start
+    while i < end and found < LANES:
+        if near.kinds[i] == s:
+            block.atoms[found] = i
+            found += 1
+        i += 1
+    if found == 0:
+        return -1
+    gather(block, tables, near)
+    fill_channels(block, tables, s)
+    return i
+
+
+@numba.njit(cache=True, nogil=True)
+def channel_values(tables: ChannelTables, near: Surroundings) -> FloatArray:
+    """Channel values of the centres, shape ``(n_centers, most channels of a species)``; unused places are zero."""
+    n_centers, block = near.first.shape[0] - 1, make_block(tables, near.first)
     values = np.zeros((n_centers, np.diff(tables.channel_start).max()))
     for s in range(tables.species.shape[0]):
         n_channels = tables.channel_start[s + 1] - tables.channel_start[s]
-        start = next_block(block, s, 0, n_centers, kinds)
-        while block.atoms[0] >= 0:
-            gather(block, tables, first, neighbor, vectors, distances, kinds)
-            fill_channels(block, tables, s)
+        start = next_block(block, tables, s, near, 0, n_centers)
+        while start >= 0:
             for k in range(LANES):
                 if block.atoms[k] >= 0:
                     values[block.atoms[k], :n_channels] = block.values[:n_channels, k]
-            start = next_block(block, s, start, n_centers, kinds)
+            start = next_block(block, tables, s, near, start, n_centers)
     return values

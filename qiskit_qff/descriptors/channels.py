@@ -7,76 +7,169 @@ species; three-body channels contract two neighbour densities over m,
 
 where a and b are *slots*: a radial function of one neighbour species. By the addition theorem such a contraction is a
 sum over pairs of neighbours j, k of :math:`g_a(r_j) g_b(r_k) P_l(\cos\theta_{jk})`; a weighted sum over l is one of any
-polynomial of the cosine (:mod:`~qiskit_qff.descriptors.functions`) and costs the same. A *product* channel
+polynomial of the cosine and costs the same. A *product* channel
 multiplies two channels that come before it, each made to level off (:mod:`~qiskit_qff.descriptors.blocks`). The same
 structure holds the pool of all candidates and the few channels that a model uses, so one set of kernels serves both.
 
 :class:`ChannelTables` holds the channel sets of all species as arrays that kernels take.
+
+The pool: every candidate channel of a system, placed by its own bond lengths and no labels.
+
+Two-body candidates of a pair are narrow Gaussians (finer near the bond), broad Gaussians and inverse
+powers; three-body candidates combine wide radial functions, and narrow ones that see bonded neighbours only, with
+functions of the angle. All radii scale with the shortest distance of the pair seen in the training structures, so C-H
+at 1.1 Å and La-O at 2.5 Å are both resolved without tuning. Broad, multi-scale candidates matter more than many fine
+ones.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
+from numpy.polynomial import legendre, polynomial
 
 from qiskit_qff.array_types import FloatArray, IntArray
-from qiskit_qff.descriptors.functions import (
-    CENTER,
-    LENGTH,
-    MAX_L,
-    POWER,
-    SHARPNESS,
-    SQUARED_NORMS,
-    describe_angular,
-    kernel_rows,
-)
 from qiskit_qff.errors import ConfigError
+
+
+def cosine_power(sign: int, exponent: int) -> FloatArray:
+    """Legendre coefficients of ``((1 ± x)/2)^ζ``.
+
+    Args:
+        sign: 1 for angles near 0, -1 for angles near 180 degrees.
+
+    Returns:
+        Shape ``(ζ + 1,)``.
+    """
+    return np.asarray(legendre.poly2leg(polynomial.polypow([0.5, 0.5 * sign], exponent)), dtype=np.float64)
+
+
+def cosine_powers(l_max: int) -> FloatArray:
+    """A basis of the polynomials of degree ``l_max``: the constant, and powers with ζ = 2, 4, ... of either sign.
+
+    Args:
+        l_max: Degree; where it is odd, ``((1 + x)/2)^l_max`` completes the basis.
+
+    Returns:
+        Legendre coefficients in rows, shape ``(l_max + 1, l_max + 1)``.
+    """
+    powers = [(sign, exponent) for exponent in range(2, l_max + 1, 2) for sign in (1, -1)]
+    powers += [(1, l_max)] if l_max % 2 else []
+    rows = np.zeros((l_max + 1, l_max + 1))
+    rows[0, 0] = 1.0
+    for k, (sign, exponent) in enumerate(powers, 1):
+        rows[k, : exponent + 1] = cosine_power(sign, exponent)
+    return rows
+
+
+def describe_angular(coefficients: FloatArray) -> str:
+    """An angular function in words.
+
+    Args:
+        coefficients: Of Legendre polynomials, shape ``(n,)``.
+
+    Returns:
+        For example ``l=2`` or ``((1 + cos θ)/2)^4``.
+    """
+    used = np.flatnonzero(coefficients)
+    degree = int(used[-1]) if len(used) else 0
+    if len(used) == 1 and coefficients[degree] == 1.0:
+        return f"l={degree}"
+    for sign, word in ((1, "+"), (-1, "-")):
+        if np.allclose(coefficients[: degree + 1], cosine_power(sign, degree), rtol=0.0, atol=1e-12):
+            return f"((1 {word} cos θ)/2)^{degree}"
+    return "polynomial of cos θ with Legendre coefficients " + ", ".join(f"{c:.3g}" for c in coefficients[: degree + 1])
+
+
+MAX_L = 6
+"""Highest degree of a channel; far beyond what a pool uses."""
+
+SQUARED_NORMS = np.array(
+    [
+        (1 if m == 0 else 2) * math.factorial(degree - abs(m)) / math.factorial(degree + abs(m))
+        for degree in range(MAX_L + 1)
+        for m in range(-degree, degree + 1)
+    ]
+)
+""":math:`N_{lm}^2 = (2 - \\delta_{m0}) (l - |m|)! / (l + |m|)!`, shape ``((MAX_L + 1)**2,)``."""
+
+CENTER, SHARPNESS, LENGTH, POWER = 0, 1, 2, 3
+"""Columns of a radial function's row: Å, 1/Å^2, Å, no unit."""
+
+
+def gaussian_rows(centers: FloatArray, widths: FloatArray) -> FloatArray:
+    """Rows of Gaussians.
+
+    Args:
+        centers: Shape ``(n,)``, in Å.
+        widths: Standard deviations, shape ``(n,)``, in Å.
+
+    Returns:
+        Shape ``(n, 4)``.
+    """
+    rows = np.zeros((len(centers), 4))
+    rows[:, CENTER] = centers
+    rows[:, SHARPNESS] = 0.5 / np.asarray(widths) ** 2
+    rows[:, LENGTH] = 1.0
+    return rows
+
+
+def power_rows(powers: FloatArray, length: float) -> FloatArray:
+    """Rows of inverse powers ``(length / r)**k``.
+
+    Args:
+        powers: Exponents ``k``, shape ``(n,)``.
+        length: Distance in Å at which every power is one (before the switch).
+
+    Returns:
+        Shape ``(n, 4)``.
+    """
+    rows = np.zeros((len(powers), 4))
+    rows[:, LENGTH] = length
+    rows[:, POWER] = powers
+    return rows
+
+
+def kernel_rows(rows: FloatArray) -> FloatArray:
+    """Radial functions as the kernels take them: centre, sharpness, power, and power times logarithm of the length.
+
+    Args:
+        rows: Shape ``(n, 4)``.
+    """
+    return np.column_stack([rows[:, [CENTER, SHARPNESS, POWER]], rows[:, POWER] * np.log(rows[:, LENGTH])])
 
 
 class ChannelTables(NamedTuple):
     """The channel sets of all species, laid end to end; a named tuple, because kernels can take one."""
 
-    species: IntArray
-    """Atomic numbers, ascending; a species index below points into it, shape ``(S,)``."""
-    r_cut: float
-    """Cutoff radius in Å."""
-    l_max: int
-    """Highest degree of any channel."""
+    species: IntArray  # atomic numbers, ascending; a species index below points into it, shape ``(S,)``
+    r_cut: float  # cutoff radius in Å
+    l_max: int  # highest degree of any channel
     pair_first: IntArray
     """Per centre s and neighbour t the first two-body channel, shape ``(S, S + 1)``, counted within s."""
-    pair_start: IntArray
-    """Where the rows of centre s begin in ``pair_rows``, shape ``(S + 1,)``."""
-    slot_first: IntArray
-    """As ``pair_first``, for slots, shape ``(S, S + 1)``."""
-    slot_start: IntArray
-    """As ``pair_start``, for slots, shape ``(S + 1,)``."""
+    pair_start: IntArray  # where the rows of centre s begin in ``pair_rows``, shape ``(S + 1,)``
+    slot_first: IntArray  # as ``pair_first``, for slots, shape ``(S, S + 1)``
+    slot_start: IntArray  # as ``pair_start``, for slots, shape ``(S + 1,)``
     function_start: IntArray
     """As ``pair_first``, for all radial functions, those of two-body channels first; counted over all centres."""
     functions: FloatArray
     """Centre, sharpness, power and power times the logarithm of the length of every radial function, shape
     ``(sum n_two + n_slots, 4)``."""
-    triple_start: IntArray
-    """Where the three-body channels of centre s begin, shape ``(S + 1,)``."""
-    triples: IntArray
-    """All three-body channels, slots counted within s, shape ``(sum n_three, 3)``."""
+    triple_start: IntArray  # where the three-body channels of centre s begin, shape ``(S + 1,)``
+    triples: IntArray  # all three-body channels, slots counted within s, shape ``(sum n_three, 3)``
     first_harmonic: IntArray
     """The first harmonic with a weight in each three-body channel, shape ``(sum n_three,)``; the last is that of its
     degree."""
-    angular: FloatArray
-    """Weight of every harmonic in each three-body channel, shape ``(sum n_three, (l_max + 1)**2)``."""
-    product_start: IntArray
-    """Where the products of centre s begin, shape ``(S + 1,)``."""
-    products: IntArray
-    """The two channels of every product, counted within s, shape ``(sum n_products, 2)``."""
-    offsets: FloatArray
-    """What is taken off them, shape ``(sum n_products, 2)``."""
-    widths: FloatArray
-    """How far from there they level off, shape ``(sum n_products, 2)``."""
-    channel_start: IntArray
-    """Where the channels of centre s begin when all are laid end to end, shape ``(S + 1,)``."""
+    angular: FloatArray  # weight of every harmonic in each three-body channel, shape ``(sum n_three, (l_max + 1)**2)``
+    product_start: IntArray  # where the products of centre s begin, shape ``(S + 1,)``
+    products: IntArray  # the two channels of every product, counted within s, shape ``(sum n_products, 2)``
+    offsets: FloatArray  # what is taken off them, shape ``(sum n_products, 2)``
+    widths: FloatArray  # how far from there they level off, shape ``(sum n_products, 2)``
+    channel_start: IntArray  # where the channels of centre s begin when all are laid end to end, shape ``(S + 1,)``
     core_start: FloatArray
     """Distance in Å per pair of species below which channels level off, shape ``(S, S)``; 0 for never."""
 
@@ -147,18 +240,12 @@ number, so without a bound a short model file could ask for a description of any
 class ChannelSet:
     """Channels of one centre species: two-body first, then three-body, then products of channels before them."""
 
-    center: int
-    """Atomic number of the centre atom."""
-    pair_species: IntArray
-    """Neighbour atomic number of each two-body channel, shape ``(n_two,)``."""
-    pair_rows: FloatArray
-    """Radial function rows of the two-body channels, shape ``(n_two, 4)``."""
-    slot_species: IntArray
-    """Neighbour atomic number of each slot, ascending, shape ``(n_slots,)``."""
-    slot_rows: FloatArray
-    """Radial function rows of the slots, shape ``(n_slots, 4)``."""
-    triples: IntArray
-    """Slot, slot and highest degree l of each three-body channel, shape ``(n_three, 3)``."""
+    center: int  # atomic number of the centre atom
+    pair_species: IntArray  # neighbour atomic number of each two-body channel, shape ``(n_two,)``
+    pair_rows: FloatArray  # radial function rows of the two-body channels, shape ``(n_two, 4)``
+    slot_species: IntArray  # neighbour atomic number of each slot, ascending, shape ``(n_slots,)``
+    slot_rows: FloatArray  # radial function rows of the slots, shape ``(n_slots, 4)``
+    triples: IntArray  # slot, slot and highest degree l of each three-body channel, shape ``(n_three, 3)``
     angular: FloatArray | None = None
     """Legendre coefficients of each three-body channel's function of cos θ, shape ``(n_three, >= l_max + 1)``, zero
     above its degree; None where each is the Legendre polynomial of its degree."""
@@ -361,3 +448,112 @@ def describe_radial(row: FloatArray) -> str:
         return f"~({row[LENGTH]:.2f} Å/r)^{row[POWER]:g}"
     width = np.sqrt(0.5 / row[SHARPNESS])
     return f"at {row[CENTER]:.2f} Å (width {width:.2f} Å)"
+
+
+BONDS = ((1.05, 0.2), (1.3, 0.5))
+"""Three-body radial Gaussians of bonded neighbours: centre in units of the pair's shortest distance, width in Å."""
+THREE_BODY_WIDTH = 0.75
+"""Width in Å of the three-body radial Gaussians: they overlap, which beat finer ones on every set measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolSettings:
+    """How large the pool is and how far it sees."""
+
+    r_cut: float = 5.0  # cutoff radius in Å
+    n_narrow: int = 14  # narrow two-body Gaussians per pair
+    n_broad: int = 6  # broad two-body Gaussians per pair
+    powers: tuple[float, ...] = (1.0, 2.0, 4.0, 6.0, 9.0, 12.0)  # exponents of the two-body inverse powers
+    n_radial: int = 5  # radial functions per neighbour species in the three-body channels
+    l_max: int = 4  # highest degree of the three-body channels
+    bonds: bool = True  # whether there are three-body channels of bonded neighbours
+    radial_pairs: Literal["all", "same"] = "all"
+    """Whether a three-body channel may combine radial functions of different rank, or only the same."""
+
+    def n_channels(self, n_species: int) -> int:
+        """Number of channels per centre species."""
+        two = n_species * (self.n_narrow + self.n_broad + len(self.powers))
+        if self.radial_pairs == "all":
+            slots = n_species * self.n_radial
+            couples = slots * (slots + 1) // 2
+        else:
+            couples = self.n_radial * n_species * (n_species + 1) // 2
+        bonded = n_species * len(BONDS) if self.bonds else 0
+        return two + (couples + bonded * (bonded + 1) // 2) * (self.l_max + 1)
+
+
+def two_body_rows(settings: PoolSettings, shortest: float) -> FloatArray:
+    """Radial rows of the two-body candidates of one pair."""
+    inner = 0.95 * shortest
+    narrow = _spaced(inner, settings.r_cut, settings.n_narrow, stretch=1.5)
+    gaps = np.gradient(narrow) if len(narrow) > 1 else np.ones_like(narrow)
+    broad = np.linspace(inner, settings.r_cut, settings.n_broad)
+    wide = np.full(settings.n_broad, (settings.r_cut - inner) / 4.0)
+    return np.concatenate(
+        [
+            gaussian_rows(narrow, gaps),
+            gaussian_rows(broad, wide),
+            power_rows(np.asarray(settings.powers), shortest),
+        ]
+    )
+
+
+def three_body_rows(settings: PoolSettings, shortest: float) -> FloatArray:
+    """Radial rows of the three-body slots of one pair; those of bonded neighbours come last."""
+    centers = np.linspace(0.8 * shortest, settings.r_cut - 0.5, settings.n_radial)
+    wide = gaussian_rows(centers, np.full(settings.n_radial, THREE_BODY_WIDTH))
+    if not settings.bonds:
+        return wide
+    ratios, widths = np.array(BONDS).T
+    return np.concatenate([wide, gaussian_rows(ratios * shortest, widths)])
+
+
+def _couple(a: int, b: int, settings: PoolSettings) -> bool:
+    """Whether radial functions of these ranks make channels together: wide ones with wide ones, bonds with bonds."""
+    if (a < settings.n_radial) != (b < settings.n_radial):
+        return False
+    return a >= settings.n_radial or settings.radial_pairs == "all" or a == b
+
+
+def with_angular_functions(channels: ChannelSet, settings: PoolSettings) -> ChannelSet:
+    """The same couples of radial functions, but with powers of the cosine, a basis of the same polynomials."""
+    rows = cosine_powers(settings.l_max)
+    degrees = [int(np.flatnonzero(row)[-1]) for row in rows]
+    count = len(channels.triples) // len(rows)
+    triples = channels.triples.copy()
+    triples[:, 2] = np.tile(degrees, count)
+    return replace(channels, triples=triples, angular=np.tile(rows, (count, 1)))
+
+
+def _spaced(low: float, high: float, count: int, *, stretch: float) -> FloatArray:
+    """Points from low to high whose spacing grows by a power law: finer near the bond."""
+    return low + (high - low) * np.linspace(0.0, 1.0, count) ** stretch
+
+
+def build_channels(center: int, shortest: dict[int, float], settings: PoolSettings) -> ChannelSet:
+    """All candidates of one centre species, each angular function a Legendre polynomial.
+
+    Args:
+        shortest: Shortest distance in Å per neighbour atomic number; pairs that never come within the
+            cutoff are absent and get no channels.
+    """
+    neighbors = sorted(shortest)
+    pairs = [two_body_rows(settings, shortest[t]) for t in neighbors]
+    slots = [three_body_rows(settings, shortest[t]) for t in neighbors]
+    slot_species = np.repeat(neighbors, [len(rows) for rows in slots]).astype(np.int64)
+    rank = np.concatenate([np.arange(len(rows)) for rows in slots]) if slots else np.zeros(0, dtype=int)
+    triples = [
+        (a, b, degree)
+        for a in range(len(slot_species))
+        for b in range(a, len(slot_species))
+        if _couple(int(rank[a]), int(rank[b]), settings)
+        for degree in range(settings.l_max + 1)
+    ]
+    return ChannelSet(
+        center=center,
+        pair_species=np.repeat(neighbors, [len(rows) for rows in pairs]).astype(np.int64),
+        pair_rows=np.concatenate(pairs) if pairs else np.zeros((0, 4)),
+        slot_species=slot_species,
+        slot_rows=np.concatenate(slots) if slots else np.zeros((0, 4)),
+        triples=np.asarray(triples, dtype=np.int64).reshape(-1, 3),
+    )

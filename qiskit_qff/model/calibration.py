@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,9 @@ from ase.data import chemical_symbols
 from scipy.linalg import block_diag
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.descriptors.design_rows import STRAIN_COLUMNS, STRAIN_ROWS, quadratic_design
+from qiskit_qff.compression.selection import register_maps
+from qiskit_qff.descriptors.blocks import Surroundings
+from qiskit_qff.descriptors.derivatives import STRAIN_COLUMNS, STRAIN_ROWS, DesignRows, quadratic_design
 from qiskit_qff.evaluators.backends import Settings, build_evaluator
 from qiskit_qff.evaluators.gradient import cost_of_registers
 from qiskit_qff.evaluators.measured_operator import Provenance
@@ -30,8 +31,7 @@ from qiskit_qff.evaluators.protocol import Cost, Evaluator, Request
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.metrics import MEV_PER_EV, root_mean_square, six_components
 from qiskit_qff.model.species_model import Register, RegisterKey
-from qiskit_qff.structures.frame import Frame, species_index
-from qiskit_qff.structures.neighbors import neighbor_list
+from qiskit_qff.structures.frame import Frame
 
 EvaluatorFactory = Callable[[Sequence[int]], Evaluator]
 """Makes an evaluator for registers of some numbers of qubits, measured side by side; the first get the best places."""
@@ -138,27 +138,16 @@ def calibration_errors(field: ForceField, frames: Sequence[Frame]) -> list[Stand
 
     Energies and forces are linear in the entries of M, and so in the independent errors of its measurement.
     """
-    maps = [model.compression for model in field.models]
-    places = [(s, own.start, own.stop - own.start) for s, m in enumerate(field.models) for own in m.slices]
-    columns = [0, *accumulate((size + 1) * (size + 2) // 2 for _, _, size in places)]
-    design = (
-        np.concatenate([m.mean for m in maps]),
-        np.concatenate([m.matrix.ravel() for m in maps]),
-        np.array([0, *accumulate(m.matrix.size for m in maps)]),
-        np.array([m.n_features for m in maps]),
-        np.array(places),
-        np.array(columns),
+    flat = register_maps(
+        {m.number: m.compression for m in field.models},
+        {m.number: [register.n_features for register in m.registers] for m in field.models},
     )
     response = block_diag(*[_response(register) for register in field.registers.values()])
     found = []
     for frame in frames:
-        kinds = species_index(frame.numbers, field.species, where=frame.where)
-        near = neighbor_list(frame.positions, frame.cell, frame.pbc, field.cutoff)
-        rows = np.empty((7 + 3 * frame.n_atoms, columns[-1]))
-        quadratic_design(
-            field.folded.tables, *design, near.first, near.neighbor, near.vectors, near.distances, kinds,
-            rows[0], rows[7:], rows[1:7],
-        )  # fmt: skip
+        tables, rows = field.folded.tables, np.empty((7 + 3 * frame.n_atoms, flat.column_start[-1]))
+        design = DesignRows(energy=rows[0], forces=rows[7:], virial=rows[1:7])
+        quadratic_design(tables, flat, Surroundings.in_frame(frame, tables), design)
         errors = np.linalg.norm(rows @ response, axis=1)
         stress = None
         if frame.pbc.all():

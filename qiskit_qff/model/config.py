@@ -28,19 +28,16 @@ from qiskit_qff import durable
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.structures.reading import is_shipped
 
-SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 WIDTH = 100
 """Column that comments are wrapped at."""
 
-_GLUE = "\u00a0"  # no line ends at it
 _BOUNDS = (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))
 
 
 def config_schema() -> dict[str, Any]:
     """JSON Schema of the configuration, for editors and other programs."""
-    schema = TrainConfig.model_json_schema()
-    title = {"title": "Training configuration of qiskit_qff"}
-    return {"$schema": SCHEMA_DIALECT, **schema, **title}
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return dialect | TrainConfig.model_json_schema() | {"title": "Training configuration of qiskit_qff"}
 
 
 def commented_yaml(config: TrainConfig, *, heading: str, notes: Mapping[str, str]) -> str:
@@ -73,9 +70,8 @@ def choices(entry: Mapping[str, Any]) -> str:
 
 
 def _entry(name: str, value: object, entry: Mapping[str, Any], notes: Mapping[str, str], *, indent: str) -> list[str]:
-    """Comment and ``key: value`` of one setting."""
     allowed = choices(entry)
-    text = entry["description"] + (f" ({allowed.replace(' ', _GLUE)})" if allowed else "")
+    text = entry["description"] + (f" ({allowed})" if allowed else "")
     lines = _comment(text, indent=indent)
     if name in notes:
         lines += _comment(f"Here: {notes[name]}", indent=indent)
@@ -86,7 +82,7 @@ def _entry(name: str, value: object, entry: Mapping[str, Any], notes: Mapping[st
 def _comment(text: str, *, indent: str = "") -> list[str]:
     """Text as comment lines; its own line breaks stay."""
     return [
-        f"{indent}# {line.replace(_GLUE, ' ')}".rstrip()
+        f"{indent}# {line}".rstrip()
         for paragraph in text.split("\n")
         for line in textwrap.wrap(paragraph, WIDTH - len(indent) - 2, break_long_words=False) or [""]
     ]
@@ -99,48 +95,48 @@ SplitName = Literal["random", "block", "balanced", "none"]
 START_WORDS = ("scratch", "exact")
 """Values of ``estimator.start`` that are no path of a model file."""
 
-REMOVED: dict[str, tuple[str, Any]] = {
-    "descriptor.angular": ("powers of (1 ± cos θ)/2", "powers"),
-    "descriptor.bonds": ("on", True),
-    "descriptor.n_narrow": ("14", 14),
-    "descriptor.n_broad": ("6", 6),
-    "descriptor.powers": ("1, 2, 4, 6, 9 and 12", [1.0, 2.0, 4.0, 6.0, 9.0, 12.0]),
-    "descriptor.max_pool": ("8000", 8000),
-    "descriptor.max_products": ("2500", 2500),
-    "compression.method": ("forward selection", None),
-    "compression.selection_frames": ("at most 100 frames", 100),
-    "compression.search_rounds": ("30 restarts of the swap search", 30),
-    "compression.search_seed": ("the same, so that the same data give the same channels", 0),
-    "compression.decorrelate": ("on", True),
-    "compression.feature_norm": ("0.03", 0.03),
-    "loss.force_noise_mev_per_ang": ("none; lower the element's weight in loss.element_weights instead", None),
-    "loss.remove_net_force": ("on", True),
-    "optimizer.restarts": ("the best of 3 starts", 3),
-    "optimizer.max_iterations": ("at most 300 steps", 300),
-    "optimizer.tolerance": ("1e-6", 1e-6),
-    "estimator.slope_shots": ("those of estimator.shots, gradients and losses together", None),
-    "estimator.candidates": ("one random start", 1),
+REMOVED: dict[str, dict[str, Any]] = {
+    "descriptor": {
+        "angular": "powers",
+        "bonds": True,
+        "n_narrow": 14,
+        "n_broad": 6,
+        "powers": [1.0, 2.0, 4.0, 6.0, 9.0, 12.0],
+        "max_pool": 8000,
+        "max_products": 2500,
+    },
+    "compression": {
+        "method": None,
+        "selection_frames": 100,
+        "search_rounds": 30,
+        "search_seed": 0,
+        "decorrelate": True,
+        "feature_norm": 0.03,
+    },
+    "loss": {"force_noise_mev_per_ang": None, "remove_net_force": True},
+    "optimizer": {"restarts": 3, "max_iterations": 300, "tolerance": 1e-6},
+    "estimator": {"slope_shots": None, "candidates": 1},
 }
-"""Settings of earlier versions: what holds now, in words and as the value that files may still have."""
+"""Settings of earlier versions by section: the value that holds now, which files may still have."""
 
 
 def without_removed(data: dict[str, Any], *, where: str) -> dict[str, Any]:
-    """The configuration of an earlier version without settings that became constants.
-
-    Raises:
-        ConfigError: If one of them had another value than holds now.
-    """
+    """The configuration of an earlier version without settings that became constants; refuses other values of them."""
     kept = {name: dict(section) if isinstance(section, dict) else section for name, section in data.items()}
     wrong = []
-    for name, (words, constant) in REMOVED.items():
-        section, _, key = name.partition(".")
+    for section, constants in REMOVED.items():
         values = kept.get(section)
-        if isinstance(values, dict) and key in values and values.pop(key) != constant:
-            wrong.append(f"'{name}' is no longer a setting; it is always {words}. Delete it")
+        if not isinstance(values, dict):
+            continue
+        for key, constant in constants.items():
+            if key in values and values.pop(key) != constant:
+                now = "" if constant is None else f"; it is always {constant}"
+                wrong.append(f"'{section}.{key}' is no longer a setting{now}. Delete it")
+        if not values and section not in TrainConfig.model_fields:
+            del kept[section]
     if wrong:
         raise ConfigError(f"{where}: {'; '.join(wrong)}.")
-    emptied = {name.partition(".")[0] for name in REMOVED} - TrainConfig.model_fields.keys()
-    return {name: section for name, section in kept.items() if name not in emptied or section}
+    return kept
 
 
 SectionType = TypeVar("SectionType", bound="Section")
@@ -336,7 +332,7 @@ class ResolvedDescriptor(DescriptorConfig):
 
 
 class ResolvedConfig(TrainConfig):
-    """A configuration in which nothing is left to the data any more; see :mod:`qiskit_qff.training.defaults`."""
+    """A configuration in which nothing is left to the data any more."""
 
     data: ResolvedData
     descriptor: ResolvedDescriptor
@@ -344,9 +340,6 @@ class ResolvedConfig(TrainConfig):
 
 def load_config(path: str | Path) -> TrainConfig:
     """Read and check a YAML file; relative paths in it start at its directory.
-
-    Args:
-        path: The file.
 
     Raises:
         ConfigError: If it can't be read, is no mapping, or has unknown keys or impossible values.
@@ -407,12 +400,10 @@ def parse_section(
 
 
 def _dotted(place: tuple[int | str, ...]) -> str:
-    """Name of a setting."""
     return ".".join(str(part) for part in place)
 
 
 def _explain(root: type[BaseModel], item: Any, options: Mapping[str, str]) -> str:
-    """One pydantic error in words."""
     place, kind = item["loc"], item["type"]
     name = _dotted(place)
     if kind == "missing":
@@ -427,7 +418,6 @@ def _explain(root: type[BaseModel], item: Any, options: Mapping[str, str]) -> st
 
 
 def _keys_of(root: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
-    """Keys of the section at a place."""
     section = root
     for part in place:
         annotation = section.model_fields[str(part)].annotation

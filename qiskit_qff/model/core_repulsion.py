@@ -4,7 +4,7 @@ Training data do not tell how atoms behave that come closer than they ever did t
 trainable parameter and without effect on any training frame. For two species whose shortest training distance is d
 and whose covalent radii add up to c:
 
-- Channels level off below 0.95 d (:func:`qiskit_qff.descriptors.functions.core_distance`): nothing is extrapolated.
+- Channels level off below 0.95 d (:func:`qiskit_qff.descriptors.blocks.core_distance`): nothing is extrapolated.
 - The screened nuclear repulsion of Ziegler, Biersack and Littmark (ZBL) acts, low at first, high where no bond can be::
 
     E = 1/2 sum_i sum_{j != i} e(r_ij)

@@ -7,30 +7,31 @@ This is the one place where chemistry and quantum circuits meet. Here M is compu
 circuit, or taken from a calibration; :mod:`qiskit_qff.evaluators` obtains the same numbers from any Estimator.
 
 Model files: one versioned JSON document, data only.
+
+The fast path: a force field folded into the arrays that the kernels take, evaluated on neighbour lists.
 """
 
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
-from qiskit_qff.cores import n_cores, thread_pool
-from qiskit_qff.descriptors.blocks import channel_values
+from qiskit_qff.descriptors.blocks import Surroundings, channel_values
+from qiskit_qff.descriptors.channels import ChannelTables, make_tables
+from qiskit_qff.descriptors.derivatives import Fence, QuadraticForms, no_fence, quadratic_forces
 from qiskit_qff.durable import read_json, write_atomically
 from qiskit_qff.encoding.tree import amplitude_vectors
 from qiskit_qff.errors import ConfigError, ModelFileError, QFFError
 from qiskit_qff.model.core_repulsion import CoreRepulsion
-from qiskit_qff.model.evaluation import FoldedForceField, Prediction
-from qiskit_qff.model.ledger import Ledger, ledger_of
-from qiskit_qff.model.species_model import Register, RegisterKey, SpeciesModel
-from qiskit_qff.model.uncertainty import LIMIT, Posterior, UncertaintyEstimator
+from qiskit_qff.model.species_model import Ledger, Register, RegisterKey, SpeciesModel, ledger_of
+from qiskit_qff.model.uncertainty import LIMIT, Posterior, UncertaintyEstimator, features_of, walls_of
 from qiskit_qff.structures.frame import Frame, is_among, species_index
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 
@@ -82,6 +83,8 @@ class ForceField:
     fitted_references: int | None = None
     """Independent reference energies that the training compositions determined; None in files from before these were
     counted: one per species."""
+    walls: bool = False
+    """Whether walls keep dynamics near the training data, see :meth:`within_walls`; never in files."""
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other."""
@@ -172,7 +175,10 @@ class ForceField:
     @cached_property
     def folded(self) -> FoldedForceField:
         """Channels and quadratic forms as the kernels take them."""
-        return FoldedForceField.of(self.models, self.operator_matrices(), r_cut=self.r_cut, repulsion=self.repulsion)
+        fence = walls_of(self.models, self.posterior) if self.walls and self.posterior else None
+        return FoldedForceField.of(
+            self.models, self.operator_matrices(), r_cut=self.r_cut, repulsion=self.repulsion, fence=fence
+        )
 
     def predict(self, frame: Frame) -> Prediction:
         """Evaluate one structure; its labels are not used.
@@ -180,36 +186,7 @@ class ForceField:
         Raises:
             DataError: If an atom is of a species the model does not know.
         """
-        neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, self.r_cut)
-        kinds = species_index(frame.numbers, self.species, where=frame.where)
-        return self.folded.evaluate(kinds, neighbors)
-
-    def predict_many(self, frames: Iterable[Frame], *, threads: int | None = None) -> Iterator[Prediction]:
-        """Evaluate many structures, for screening: several at a time, each on one thread.
-
-        Args:
-            frames: The structures; may be a generator, which is read a few structures ahead.
-            threads: How many structures at a time; default: the processor cores of this process.
-
-        Yields:
-            Predictions in the order of the structures.
-
-        Raises:
-            DataError: If an atom is of a species the model does not know.
-        """
-        count = n_cores() if threads is None else threads
-        _ = self.folded  # before the threads, so that it is made once
-        if count == 1:
-            yield from map(self.predict, frames)
-            return
-        with thread_pool(count) as executor:
-            waiting: deque[Future[Prediction]] = deque()
-            for frame in frames:
-                waiting.append(executor.submit(self.predict, frame))
-                if len(waiting) > 4 * count:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+        return self.folded.predict(frame)
 
     def evaluate(
         self,
@@ -240,18 +217,13 @@ class ForceField:
         Returns:
             Per register, shape ``(n_atoms_of_species, 2^n)``; atoms in the order of the frame.
         """
-        kinds = species_index(frame.numbers, self.species, where=frame.where)
-        neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, self.r_cut)
-        values = channel_values(
-            self.folded.tables, neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances, kinds
-        )
-        encoded = {}
-        for s, m in enumerate(self.models):
-            own = values[kinds == s, : m.compression.channels.n_channels]
-            features = m.compression.apply(own)
-            for k, (register, place) in enumerate(zip(m.registers, m.slices, strict=True)):
-                encoded[m.number, k] = amplitude_vectors(features[:, place], n_qubits=register.n_qubits)
-        return encoded
+        near = Surroundings.in_frame(frame, self.folded.tables)
+        values = channel_values(self.folded.tables, near)
+        return {
+            (m.number, k): amplitude_vectors(features[:, place], n_qubits=register.n_qubits)
+            for m, features in zip(self.models, features_of(self.models, near.kinds, values), strict=True)
+            for k, (register, place) in enumerate(zip(m.registers, m.slices, strict=True))
+        }
 
     def with_registers(self, changed: Mapping[RegisterKey, Register]) -> ForceField:
         """The same force field with other registers, by atomic number and place."""
@@ -261,18 +233,12 @@ class ForceField:
             models.append(replace(m, registers=registers))
         return replace(self, models=tuple(models))
 
-    def with_mean_environment_references(self) -> ForceField:
-        """Read the reference energies as those of the mean environment, x = (1, 0), and take M_00 off them.
+    def within_walls(self) -> ForceField:
+        """The force field for simulations: walls around its training data, exactly zero on training frames.
 
-        Training fits them that way, because M_00 and a reference energy are one number to the data.
+        Without walls where the model file is older and does not say how far training reached.
         """
-        matrices = self.operator_matrices()
-        return replace(
-            self,
-            models=tuple(
-                replace(m, reference_energy=m.reference_energy - float(matrices[m.number][0, 0])) for m in self.models
-            ),
-        )
+        return self if self.posterior is None else replace(self, walls=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists for a model file."""
@@ -336,3 +302,83 @@ class ForceField:
             raise ModelFileError(
                 f"{path}: is damaged or was edited ({type(error).__name__}: {error}); restore it or train again."
             ) from error
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the force field says of one structure."""
+
+    energies: FloatArray
+    """Energy of each atom, shape ``(n,)``, in eV."""
+    forces: FloatArray
+    """Forces, shape ``(n, 3)``, in eV/Å."""
+    virial: FloatArray
+    """dE/dstrain, symmetric, shape ``(3, 3)``, in eV; divided by the volume it is the stress."""
+
+    @property
+    def energy(self) -> float:
+        """Total energy in eV."""
+        return float(self.energies.sum())
+
+    def stress(self, volume: float) -> FloatArray:
+        """Stress, ASE sign.
+
+        Args:
+            volume: Cell volume in Å^3.
+
+        Returns:
+            Shape ``(3, 3)``, in eV/Å^3.
+        """
+        return self.virial / volume
+
+
+@dataclass(frozen=True)
+class FoldedForceField:
+    """Everything an energy needs: channels, and per species one quadratic form in them."""
+
+    tables: ChannelTables
+    forms: QuadraticForms  # of all species, in eV; without walls unless a simulation asks for them
+    references: FloatArray  # energy added to every atom of a species, shape ``(S,)``, in eV
+    repulsion: CoreRepulsion
+
+    @classmethod
+    def of(
+        cls,
+        models: Sequence[SpeciesModel],
+        matrices: Mapping[int, FloatArray],
+        *,
+        r_cut: float,
+        repulsion: CoreRepulsion,
+        fence: Fence | None = None,
+    ) -> FoldedForceField:
+        """Fold each species' compression into its matrix M, given by atomic number."""
+        forms = []
+        for m in models:
+            used = m.compression.n_features + 1
+            forms.append(m.compression.fold(matrices[m.number][:used, :used]))
+        return cls(
+            tables=make_tables({m.number: m.compression.channels for m in models}, r_cut, core_start=repulsion.level),
+            forms=QuadraticForms(
+                means=np.concatenate([m.compression.mean for m in models]),
+                matrices=np.concatenate([f.ravel() for f in forms]),
+                start=np.concatenate([[0], np.cumsum([f.size for f in forms])]).astype(np.int64),
+                fence=fence or no_fence(len(models)),
+            ),
+            references=np.array([m.reference_energy for m in models]),
+            repulsion=repulsion,
+        )
+
+    def predict(self, frame: Frame) -> Prediction:
+        """Evaluate one structure."""
+        kinds = species_index(frame.numbers, tuple(self.tables.species.tolist()), where=frame.where)
+        return self.evaluate(kinds, neighbor_list(frame.positions, frame.cell, frame.pbc, self.tables.r_cut))
+
+    def evaluate(self, kinds: IntArray, neighbors: NeighborList) -> Prediction:
+        """Energies of the centres of a neighbour list, and the forces they cause on all atoms of these kinds."""
+        energies, forces, virial = quadratic_forces(self.tables, self.forms, Surroundings.of(kinds, neighbors))
+        n_centers = neighbors.n_atoms
+        core_energies, core_forces, core_virial = self.repulsion.evaluate(kinds, neighbors)
+        energies += self.references[kinds[:n_centers]] + core_energies
+        forces[:n_centers] += core_forces
+        virial += core_virial
+        return Prediction(energies, forces, 0.5 * (virial + virial.T))

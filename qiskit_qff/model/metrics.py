@@ -22,7 +22,7 @@ from scipy.stats import norm, spearmanr
 
 from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.errors import DataError
-from qiskit_qff.model.evaluation import Prediction
+from qiskit_qff.model.force_field import Prediction
 from qiskit_qff.model.uncertainty import UncertaintyEstimator, scaling_factor
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.validation import formula

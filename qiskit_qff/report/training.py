@@ -11,8 +11,8 @@ from ase.data import chemical_symbols
 from qiskit_qff.circuit.ansatz import build_program
 from qiskit_qff.durable import read_json, read_yaml
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.model.ledger import parameters_in_words
 from qiskit_qff.model.metrics import MEV_PER_EV, ONE_SIGMA, Comparison, Metrics, mean_absolute
+from qiskit_qff.model.species_model import parameters_in_words
 from qiskit_qff.model.uncertainty import LIMIT
 from qiskit_qff.report.circuits import channels_in_words, circuit_costs, draw
 from qiskit_qff.report.figures import Points, lines, parity, parity_energy, parity_forces

@@ -15,7 +15,7 @@ import numpy as np
 from ase.calculators.lammps import Prism
 
 from qiskit_qff.array_types import FloatArray, IntArray
-from qiskit_qff.descriptors.design_rows import STRAIN_COLUMNS, STRAIN_ROWS
+from qiskit_qff.descriptors.derivatives import STRAIN_COLUMNS, STRAIN_ROWS
 from qiskit_qff.errors import DataError, MissingDependencyError
 from qiskit_qff.simulation.lammps import INSTALL, start_lammps
 from qiskit_qff.structures.frame import Frame, species_index

@@ -20,11 +20,8 @@ from qiskit_qff.structures.frame import species_index
 from qiskit_qff.structures.neighbors import NeighborList, VerletList
 
 if TYPE_CHECKING:
-    from qiskit_qff.model.fence import FencedForceField
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.model.uncertainty import UncertaintyEstimator
-
-    Potential = ForceField | FencedForceField
 
 #: Standard deviations of the energy (eV) and of the force components of each atom (eV/Å), and extrapolation grades:
 #: :mod:`qiskit_qff.model.uncertainty`.
@@ -43,7 +40,7 @@ class QFFCalculator(Calculator):
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress", *UNCERTAINTIES]  # noqa: RUF012 (ASE's own form)
 
-    def __init__(self, model: "str | Path | Potential", *, skin: float = 1.0, uncertainty: bool = False) -> None:
+    def __init__(self, model: "str | Path | ForceField", *, skin: float = 1.0, uncertainty: bool = False) -> None:
         """Load or take over a force field.
 
         Args:
@@ -60,7 +57,7 @@ class QFFCalculator(Calculator):
             from qiskit_qff.model.force_field import ForceField
 
             model = ForceField.load(Path(model) / "model.json" if Path(model).is_dir() else Path(model))
-        self.force_field: Potential = model
+        self.force_field: ForceField = model
         self._uncertainty = uncertainty
         self._estimator: UncertaintyEstimator | None = None
         self._verlet_list = VerletList(self.force_field.cutoff, skin)
@@ -124,13 +121,11 @@ class QFFCalculator(Calculator):
     def _estimate(self) -> None:
         """Add uncertainties to the results."""
         if self._estimator is None:
-            from qiskit_qff.model.fence import FencedForceField
             from qiskit_qff.model.force_field import ForceField
 
-            field = self.force_field.field if isinstance(self.force_field, FencedForceField) else self.force_field
-            if not isinstance(field, ForceField):
-                raise ConfigError(f"{type(field).__name__} has no uncertainties; a ForceField does.")
-            self._estimator = field.uncertainty()
+            if not isinstance(self.force_field, ForceField):
+                raise ConfigError(f"{type(self.force_field).__name__} has no uncertainties; a ForceField does.")
+            self._estimator = self.force_field.uncertainty()
         kinds = species_index(self._known_numbers, self.force_field.species, where="structure")
         found = self._estimator.evaluate(kinds, self.neighbors)
         values = (found.energy_std, found.force_std, found.grades.values)

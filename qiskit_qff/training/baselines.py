@@ -19,10 +19,10 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import BudgetError
 from qiskit_qff.model.config import CircuitConfig, ResolvedConfig
-from qiskit_qff.model.evaluation import Prediction
+from qiskit_qff.model.force_field import FoldedForceField, Prediction
 from qiskit_qff.structures.frame import Frame, species_index, species_of
-from qiskit_qff.training.loss import LossWeights, Progress, check_labels, reference_count
-from qiskit_qff.training.trainer import LinearModel, prepare
+from qiskit_qff.training.statistics import LossWeights, Progress, check_labels, reference_count
+from qiskit_qff.training.trainer import prepare
 
 MOST_DEGREE = 8
 """Largest 2J of SNAP that is tried."""
@@ -35,7 +35,9 @@ RCOND = 1e-8
 """Relative size of singular values that count as zero: bispectrum components are nearly dependent."""
 
 
-def linear_baseline(frames: Sequence[Frame], config: ResolvedConfig, progress: Progress) -> tuple[LinearModel, int]:
+def linear_baseline(
+    frames: Sequence[Frame], config: ResolvedConfig, progress: Progress
+) -> tuple[FoldedForceField, int]:
     """The linear model on as many selected channels as the budget allows, and how many parameters it has."""
     loss = config.loss.model_copy(update={"shots": None})  # nothing is measured
     settings = config.model_copy(update={"loss": loss, "circuit": CircuitConfig()})

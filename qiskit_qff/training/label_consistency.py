@@ -24,14 +24,18 @@ import numpy as np
 from ase import units
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.compression.normal_equations import NormalEquations
-from qiskit_qff.descriptors.channels import make_tables
-from qiskit_qff.descriptors.pool import PoolSettings, build_channels
+from qiskit_qff.compression.least_squares import NormalEquations
+from qiskit_qff.descriptors.channels import PoolSettings, build_channels, make_tables
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.frame import Frame, species_of
-from qiskit_qff.training.loss import LossWeights, composition_directions, compositions
 from qiskit_qff.training.objective import solve_scaled
-from qiskit_qff.training.statistics import channel_rows, find_shortest
+from qiskit_qff.training.statistics import (
+    LossWeights,
+    channel_rows,
+    composition_directions,
+    compositions,
+    find_shortest,
+)
 
 ATOMS = 4000
 """Atoms that a model is fitted to, as far as these are between :data:`LEAST` and :data:`MOST` frames."""

@@ -26,6 +26,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,31 +34,24 @@ from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.model.uncertainty import Grades, UncertaintyEstimator
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.training.loss import Progress
+from qiskit_qff.training.statistics import Progress
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """A frame that may be labelled."""
 
-    index: int
-    """Its place among the candidates."""
-    grades: Grades
-    """Grades of its atoms."""
-    features: tuple[FloatArray, ...]
-    """Whitened features of each species, whose length is the leverage, shapes ``(n_s, d_s)``."""
+    index: int  # its place among the candidates
+    grades: Grades  # of its atoms
+    features: tuple[FloatArray, ...]  # whitened, of each species; their length is the leverage, shapes ``(n_s, d_s)``
 
 
-@dataclass(frozen=True, eq=False)
-class Selected:
+class Selected(NamedTuple):
     """A frame that was taken."""
 
     candidate: Candidate
-    """Which."""
-    gain: float
-    """Information it added, given those taken before, in nats."""
-    first_gain: float
-    """What it would have added had it been the first."""
+    gain: float  # information it added, given those taken before, in nats
+    first_gain: float  # what it would have added had it been the first
 
 
 def grade_candidates(
@@ -66,7 +60,7 @@ def grade_candidates(
     """Grade all candidates; their features are kept, some 20 kB a frame of 80 atoms."""
     posterior = estimator.posterior
     whitenings = [
-        _root(posterior.covariance[block, block]) / edge
+        _root_of(posterior.covariance[block, block]) / edge
         for block, edge in zip(estimator.blocks, posterior.edges, strict=True)
     ]
     candidates = []
@@ -74,18 +68,16 @@ def grade_candidates(
         progress("grades", index, len(frames))
         kinds, neighbors = estimator.surroundings(frame)
         features = estimator.features(kinds, neighbors)
-        white = tuple(_weighted(own @ root) for own, root in zip(features, whitenings, strict=True))
-        candidates.append(Candidate(index, estimator.grades_of(kinds, features), white))
+        white = tuple(own @ root for own, root in zip(features, whitenings, strict=True))
+        # Times their own length: leverages become their squares.
+        rows = tuple(own * np.linalg.norm(own, axis=1, keepdims=True) for own in white)
+        candidates.append(Candidate(index, estimator.grades_of(kinds, features), rows))
     progress("grades", len(frames), len(frames))
     return candidates
 
 
 def select(candidates: Sequence[Candidate], count: int) -> list[Selected]:
-    """Take the most informative frames, one after the other.
-
-    Returns:
-        In the order in which they were taken.
-    """
+    """Take the most informative frames, one after the other."""
     if count < 1:
         raise ConfigError(f"at least one frame must be selected; {count} were asked for.")
     if len(candidates) < count:
@@ -106,17 +98,11 @@ def select(candidates: Sequence[Candidate], count: int) -> list[Selected]:
     return taken
 
 
-def _root(covariance: FloatArray) -> FloatArray:
+def _root_of(covariance: FloatArray) -> FloatArray:
     """W with ``|y W|^2 = y C y``."""
     values, vectors = np.linalg.eigh(covariance)
     root: FloatArray = vectors * np.sqrt(np.maximum(values, 0.0))
     return root
-
-
-def _weighted(white: FloatArray) -> FloatArray:
-    """Whitened features times their own length: leverages become their squares."""
-    weighted: FloatArray = white * np.linalg.norm(white, axis=1, keepdims=True)
-    return weighted
 
 
 def _gain(candidate: Candidate, known: Sequence[FloatArray]) -> float:

@@ -1,11 +1,22 @@
-"""Passes over the data, each O(1) in memory: sums for choosing channels, and sums for training.
+r"""Passes over the data: sums for choosing channels, sums for training, and where the training atoms are.
 
-After the second pass the loss of any circuit is a quadratic form in the entries of the registers' M; later steps need
-only the accumulated sums, and cost the same for 60 and for 60,000 frames.
+The sums do not grow with the number of frames. After those for training the loss of any circuit is a quadratic form in
+the entries of the registers' M, and later steps cost the same for 60 and for 60,000 frames.
 
 Frames are divided among threads, and the sums of the parts are merged in order. Parts depend on the number of threads
 alone, never on which of them is done first: a run can be repeated to the last bit. Against one thread the sums differ
 by rounding, 1e-15 of their size.
+
+*Reference energies*, as many as the data can tell apart. A frame with :math:`n_s` atoms of species s has the reference
+energy :math:`\sum_s n_s e_s`. Frames of one composition determine one number of these S, and in general the frames
+determine as many as the matrix C of their compositions has rank r: energies e that differ by a vector orthogonal to all
+its rows are the same model on these data. So r numbers c are fitted, coordinates in the row space of C,
+
+.. math:: e = e_0 + R\,c,\qquad C = U \Sigma V^T,\; R = (V_1, \dots, V_r),
+
+and :math:`e_0`, what is taken off the labels beforehand, is the least-squares solution in the same space, no number
+beside c. R knows compositions only, no label. For frames of another composition this is the smallest solution, the
+usual choice where data say nothing.
 """
 
 from __future__ import annotations
@@ -15,33 +26,43 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self, TypeVar
 
+import numba
 import numpy as np
+from ase.data import atomic_numbers
 from threadpoolctl import threadpool_limits
 
 from qiskit_qff.array_types import FloatArray, IntArray
-from qiskit_qff.compression.linear_map import LinearMap
-from qiskit_qff.compression.normal_equations import NormalEquations
-from qiskit_qff.compression.selection import PoolStatistics
-from qiskit_qff.cores import n_cores, thread_pool
-from qiskit_qff.descriptors.blocks import channel_values
-from qiskit_qff.descriptors.channels import ChannelSet, ChannelTables, make_tables
-from qiskit_qff.descriptors.design_rows import linear_design, quadratic_design
-from qiskit_qff.descriptors.functions import cosine_powers
-from qiskit_qff.descriptors.pool import PoolSettings, build_channels, with_angular_functions
+from qiskit_qff.compression.least_squares import NormalEquations
+from qiskit_qff.compression.selection import LinearMap, PoolStatistics, register_maps
+from qiskit_qff.descriptors.blocks import Surroundings, channel_values
+from qiskit_qff.descriptors.channels import (
+    ChannelSet,
+    ChannelTables,
+    PoolSettings,
+    build_channels,
+    cosine_powers,
+    make_tables,
+    with_angular_functions,
+)
+from qiskit_qff.descriptors.derivatives import (
+    STRAIN_COLUMNS,
+    STRAIN_ROWS,
+    DesignRows,
+    RegisterMaps,
+    linear_design,
+    quadratic_design,
+    thread_pool,
+)
+from qiskit_qff.errors import DataError
+from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.structures.frame import Frame, species_index
 from qiskit_qff.structures.neighbors import neighbor_list
-from qiskit_qff.training.loss import (
-    LossWeights,
-    Progress,
-    References,
-    add_frame,
-    eliminate_last,
-    energy_of,
-    fit_references,
-)
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage's name, the work done and the work in all."""
 
 SUMS_LIMIT = 256 * 2**20
 """Bytes that the sums of all threads may take together, unless those of one take more."""
@@ -49,20 +70,25 @@ BLOCK = 64
 """Energies that are added to the Gram matrix at once."""
 MOMENT_BLOCK = 256
 """Atoms whose products are added to the moments at once."""
+ROWS_AT_ONCE = 256
+"""Rows of a large matrix that are updated together."""
+SAME = 1e-10
+"""Singular values below this, relative to the largest, are rounding: compositions are fractions of whole numbers, and
+two cells of 10,000 atoms that differ by one atom are 1e-4 apart."""
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Report nothing."""
 
 
 class Sums(Protocol):
-    """Sums over some frames."""
+    """Sums over some frames, and the memory that they take."""
 
-    @property
-    def n_bytes(self) -> int:
-        """Memory that they take."""
+    n_bytes: int
 
-    def add(self, frame: Frame) -> None:
-        """Add a frame."""
+    def add(self, frame: Frame) -> None: ...  # noqa: D102
 
-    def merge(self, other: Self) -> None:
-        """Add the sums over other frames."""
+    def merge(self, other: Self) -> None: ...  # noqa: D102
 
 
 S = TypeVar("S", bound=Sums)
@@ -71,7 +97,7 @@ S = TypeVar("S", bound=Sums)
 def n_threads() -> int:
     """Threads to sum on: what ``OMP_NUM_THREADS`` says, else as many as the process may use cores."""
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return int(asked) if asked.isdecimal() and int(asked) else n_cores()
+    return int(asked) if asked.isdecimal() and int(asked) else numba.get_num_threads()
 
 
 def sum_frames(
@@ -80,16 +106,10 @@ def sum_frames(
     *,
     stage: str,
     progress: Progress,
-    threads: int | None = None,
 ) -> S:
-    """Sum over frames.
-
-    Args:
-        frames: All frames, at least one.
-        threads: How many at most; :func:`n_threads` by default.
-    """
+    """Sum over at least one frame, on several threads."""
     total = empty()
-    count = min(n_threads() if threads is None else threads, len(frames), max(1, SUMS_LIMIT // total.n_bytes))
+    count = min(n_threads(), len(frames), max(1, SUMS_LIMIT // total.n_bytes))
     if count == 1:
         for k, frame in enumerate(frames):
             progress(stage, k, len(frames))
@@ -126,14 +146,7 @@ def sum_frames(
 
 
 def find_shortest(frames: Sequence[Frame], species: Sequence[int], r_cut: float, progress: Progress) -> FloatArray:
-    """Shortest distance of every pair of species.
-
-    Args:
-        r_cut: How far to look, in Å.
-
-    Returns:
-        Shape ``(S, S)``, in Å; ``inf`` for pairs that never come within the cutoff.
-    """
+    """Shortest distance of every pair of species in Å, shape ``(S, S)``; ``inf`` where it is beyond the cutoff."""
     table = np.full((len(species), len(species)), np.inf)
     for k, frame in enumerate(frames):
         progress("distances", k, len(frames))
@@ -155,11 +168,7 @@ def pool_statistics(
     progress: Progress,
     others: Sequence[Frame] = (),
 ) -> PoolStatistics:
-    """Sums over the whole pool of simple channels.
-
-    Args:
-        shortest: Shortest distance of every pair, shape ``(S, S)``, in Å.
-    """
+    """Sums over the whole pool of simple channels; shortest distances of pairs, shape ``(S, S)``, place them."""
     sets = {}
     for s, z in enumerate(species):
         near = {t: shortest[s, k] for k, t in enumerate(species) if np.isfinite(shortest[s, k])}
@@ -185,9 +194,6 @@ def channel_statistics(
     A frame has hundreds of forces but one energy: channels that explain the energies of a hundred frames by chance
     are easily found. So further frames may take part with their energies alone, which cost little; all energies
     together keep the weight that those of ``frames`` would have had.
-
-    Args:
-        r_cut: Cutoff radius in Å.
     """
     tables, species = make_tables(sets, r_cut), tuple(sets)
     references = fit_references([*frames, *others], species)
@@ -213,7 +219,6 @@ class _Moments:
         self._waiting: list[list[FloatArray]] = [[] for _ in self._widths]
 
     def add(self, kinds: IntArray, values: FloatArray) -> None:
-        """Add the atoms of one frame."""
         for s, width in enumerate(self._widths):
             own = values[kinds == s, :width]
             if not len(own):
@@ -230,7 +235,6 @@ class _Moments:
                 self._settle(s)
 
     def _settle(self, s: int) -> None:
-        """Add the products of what waits."""
         # PERF: many atoms at once; with those of one frame the matrix of squares passes through memory every time,
         # which took a fifth of a training.
         if self._waiting[s]:
@@ -239,7 +243,6 @@ class _Moments:
             self._waiting[s] = []
 
     def merge(self, other: _Moments) -> None:
-        """Add the sums over other frames."""
         for s, theirs in enumerate(other._shifts):
             self._settle(s)
             other._settle(s)
@@ -265,7 +268,6 @@ class _Moments:
         )
 
     def covariance(self) -> dict[int, FloatArray]:
-        """Covariance per species."""
         for s in range(len(self._widths)):
             self._settle(s)
         return {
@@ -283,22 +285,16 @@ def channel_rows(tables: ChannelTables, frame: Frame) -> tuple[FloatArray, Float
     """
     width = int(tables.channel_start[-1])
     energy, others = np.empty(width), np.empty((3 * frame.n_atoms + 6, width))
-    kinds = species_index(frame.numbers, tuple(tables.species.tolist()), where=frame.where)
-    _fill_rows(tables, frame, kinds, energy, others)
+    _fill_rows(tables, frame, DesignRows.of(energy, others, frame.n_atoms))
     return energy, others
 
 
-def _fill_rows(
-    tables: ChannelTables, frame: Frame, kinds: IntArray, energy: FloatArray, others: FloatArray
-) -> FloatArray:
-    """Write the design rows of a frame into the arrays given; the channels of its atoms, shape ``(n, K)``."""
-    near = neighbor_list(frame.positions, frame.cell, frame.pbc, tables.r_cut)
+def _fill_rows(tables: ChannelTables, frame: Frame, rows: DesignRows) -> tuple[IntArray, FloatArray]:
+    """Fill the design rows of a frame; species index and channels of its atoms, shapes ``(n,)`` and ``(n, K)``."""
+    near = Surroundings.in_frame(frame, tables)
     values = np.empty((frame.n_atoms, int(np.diff(tables.channel_start).max())))
-    forces, virial = np.split(others, [3 * frame.n_atoms])
-    linear_design(
-        tables, near.first, near.neighbor, near.vectors, near.distances, kinds, energy, forces, virial, values
-    )
-    return values
+    linear_design(tables, near, rows, values)
+    return near.kinds, values
 
 
 class _PoolSums:
@@ -306,27 +302,20 @@ class _PoolSums:
 
     def __init__(self, tables: ChannelTables, references: References, weights: LossWeights) -> None:
         self.tables, self.references, self.weights = tables, references, weights
-        self.species: tuple[int, ...] = tuple(tables.species.tolist())
         self.n_channels = int(tables.channel_start[-1])
         self.equations = NormalEquations.empty(self.n_channels + references.count)
+        self.n_bytes = self.equations.gram.nbytes
         self.moments = _Moments(tables)
 
-    @property
-    def n_bytes(self) -> int:
-        """Memory of the Gram matrix."""
-        return self.equations.gram.nbytes
-
     def add(self, frame: Frame) -> None:
-        """Add energy, forces and, where it counts, stress."""
-        kinds = species_index(frame.numbers, self.species, where=frame.where)
         rows = np.empty((self.weights.n_rows(frame) + 1, len(self.equations.moment)))
-        values = _fill_rows(self.tables, frame, kinds, rows[-1, : self.n_channels], rows[:-1])
+        design = DesignRows.of(rows[-1, : self.n_channels], rows[:-1], frame.n_atoms)
+        kinds, values = _fill_rows(self.tables, frame, design)
         self.moments.add(kinds, values)
-        counts = np.bincount(kinds, minlength=len(self.species)).astype(np.float64)
+        counts = np.bincount(kinds, minlength=len(self.tables.species)).astype(np.float64)
         add_frame(self.equations, frame, rows, counts, self.references, self.weights)
 
     def merge(self, other: _PoolSums) -> None:
-        """Add the sums over other frames."""
         self.equations.merge(other.equations)
         self.moments.merge(other.moments)
 
@@ -336,9 +325,8 @@ def _add_energies(sums: _PoolSums, frames: Sequence[Frame], progress: Progress) 
     tables, starts = sums.tables, sums.tables.channel_start
 
     def evaluate(frame: Frame) -> tuple[IntArray, FloatArray]:
-        kinds = species_index(frame.numbers, sums.species, where=frame.where)
-        near = neighbor_list(frame.positions, frame.cell, frame.pbc, tables.r_cut)
-        return kinds, channel_values(tables, near.first, near.neighbor, near.vectors, near.distances, kinds)
+        near = Surroundings.in_frame(frame, tables)
+        return near.kinds, channel_values(tables, near)
 
     # PERF: channels by threads, sums by one, so that no thread needs a Gram matrix; energies are few.
     with threadpool_limits(1, "blas"), thread_pool(n_threads()) as executor:
@@ -352,9 +340,9 @@ def _add_energies(sums: _PoolSums, frames: Sequence[Frame], progress: Progress) 
             for k, (kinds, values) in enumerate(ahead):
                 progress("energies", begin + k, len(frames))
                 sums.moments.add(kinds, values)
-                for s in range(len(sums.species)):
+                for s in range(len(tables.species)):
                     rows[k, starts[s] : starts[s + 1]] = values[kinds == s, : starts[s + 1] - starts[s]].sum(axis=0)
-                counts = np.bincount(kinds, minlength=len(sums.species)).astype(np.float64)
+                counts = np.bincount(kinds, minlength=len(tables.species)).astype(np.float64)
                 rows[k, starts[-1] :], labels[k] = energy_of(block[k], counts, sums.references)
             sums.equations.add(rows, labels, np.array([sums.weights.energy_weight(frame.n_atoms) for frame in block]))
     progress("energies", len(frames), len(frames))
@@ -401,18 +389,12 @@ def _mixed(values: FloatArray, rows: FloatArray) -> FloatArray:
 class QuadraticStatistics:
     """The loss as a quadratic form in the upper triangles of all registers' M and the reference energies."""
 
-    species: tuple[int, ...]
-    """Atomic numbers, ascending."""
-    owners: IntArray
-    """Index of the species of each register, shape ``(R,)``, ascending."""
-    sizes: IntArray
-    """Amplitudes in use, d_r + 1, of each register, shape ``(R,)``."""
-    starts: IntArray
-    """Where the triangle of each register begins, shape ``(R + 1,)``; the r reference energies follow."""
-    equations: NormalEquations
-    """Completed sums over ``Q + r`` columns, per frame (divided by their number)."""
-    references: References
-    """Space of the reference energies, and those taken off beforehand."""
+    species: tuple[int, ...]  # atomic numbers, ascending
+    owners: IntArray  # index of the species of each register, shape ``(R,)``, ascending
+    sizes: IntArray  # amplitudes in use, d_r + 1, of each register, shape ``(R,)``
+    starts: IntArray  # where the triangle of each register begins, shape ``(R + 1,)``; the r reference energies follow
+    equations: NormalEquations  # completed sums over ``Q + r`` columns, per frame (divided by their number)
+    references: References  # space of the reference energies, and those taken off beforehand
 
 
 def quadratic_statistics(
@@ -427,81 +409,277 @@ def quadratic_statistics(
     """Sums over the products of features inside registers.
 
     Args:
+        registers: Features of each register, per atomic number.
         r_cut: Cutoff radius in Å.
     """
     species, references = tuple(maps), fit_references(frames, tuple(maps))
-    places = np.array(
-        [
-            (s, begin, count)
-            for s, z in enumerate(species)
-            for begin, count in zip(_starts(registers[z]).tolist(), registers[z], strict=False)
-        ],
-        dtype=np.int64,
-    )
-    starts = _starts(((places[:, 2] + 1) * (places[:, 2] + 2) // 2).tolist())
+    tables, flat = make_tables({z: m.channels for z, m in maps.items()}, r_cut), register_maps(maps, registers)
     sums = sum_frames(
-        lambda: _QuadraticSums(maps, r_cut, places, starts, references, weights),
-        frames, stage="statistics", progress=progress,
-    )  # fmt: skip
+        lambda: _QuadraticSums(tables, flat, references, weights), frames, stage="statistics", progress=progress
+    )
     equations = sums.equations
     equations.symmetric()
     equations.gram /= len(frames)
     equations.moment /= len(frames)
     equations.constant /= len(frames)
-    return QuadraticStatistics(species, places[:, 0], places[:, 2] + 1, starts, equations, references)
+    owners, _, counts = flat.registers.T
+    return QuadraticStatistics(species, owners, counts + 1, flat.column_start, equations, references)
 
 
 class _QuadraticSums:
     """Sums over products of features inside registers."""
 
-    def __init__(
-        self,
-        maps: dict[int, LinearMap],
-        r_cut: float,
-        registers: IntArray,
-        starts: IntArray,
-        references: References,
-        weights: LossWeights,
-    ) -> None:
-        """Begin with no frames; registers are species index, first feature and number of features, ``(R, 3)``."""
-        self.species, self.references, self.weights = tuple(maps), references, weights
-        self.tables = make_tables({z: m.channels for z, m in maps.items()}, r_cut)
-        own = maps.values()
-        self.design = (
-            np.concatenate([m.mean for m in own]),
-            np.concatenate([m.matrix.ravel() for m in own]),
-            _starts([m.matrix.size for m in own]),
-            np.array([m.n_features for m in own], dtype=np.int64),
-            registers,
-            starts,
-        )
-        self.n_columns = int(starts[-1])
+    def __init__(self, tables: ChannelTables, maps: RegisterMaps, references: References, weights: LossWeights) -> None:
+        self.tables, self.maps, self.references, self.weights = tables, maps, references, weights
+        self.n_columns = int(maps.column_start[-1])
         self.equations = NormalEquations.empty(self.n_columns + references.count)
-
-    @property
-    def n_bytes(self) -> int:
-        """Memory of the Gram matrix."""
-        return self.equations.gram.nbytes
+        self.n_bytes = self.equations.gram.nbytes
 
     def add(self, frame: Frame) -> None:
-        """Add a frame."""
-        kinds = species_index(frame.numbers, self.species, where=frame.where)
-        near = neighbor_list(frame.positions, frame.cell, frame.pbc, self.tables.r_cut)
+        near = Surroundings.in_frame(frame, self.tables)
         rows = np.empty((self.weights.n_rows(frame) + 1, len(self.equations.moment)))
-        energy, (forces, virial) = rows[-1, : self.n_columns], np.split(rows[:-1], [3 * frame.n_atoms])
-        means, matrices, starts, sizes, registers, columns = self.design
-        quadratic_design(
-            self.tables, means, matrices, starts, sizes, registers, columns,
-            near.first, near.neighbor, near.vectors, near.distances, kinds, energy, forces, virial,
-        )  # fmt: skip
-        counts = np.bincount(kinds, minlength=len(self.species)).astype(np.float64)
+        design = DesignRows.of(rows[-1, : self.n_columns], rows[:-1], frame.n_atoms)
+        quadratic_design(self.tables, self.maps, near, design)
+        counts = np.bincount(near.kinds, minlength=len(self.tables.species)).astype(np.float64)
         add_frame(self.equations, frame, rows, counts, self.references, self.weights)
 
     def merge(self, other: _QuadraticSums) -> None:
-        """Add the sums over other frames."""
         self.equations.merge(other.equations)
 
 
-def _starts(lengths: Sequence[int]) -> IntArray:
-    """Offsets of blocks laid end to end."""
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+def training_features(
+    frames: Sequence[Frame], maps: dict[int, LinearMap], *, r_cut: float, progress: Progress
+) -> tuple[list[list[FloatArray]], list[FloatArray]]:
+    """Features of all training atoms, and what the products of those of an atom add up to.
+
+    Args:
+        r_cut: Cutoff radius in Å.
+
+    Returns:
+        Per species the features in each frame, shapes ``(n, d)``, and the sum of ``y y^T``, shape ``(d, d)``.
+    """
+    tables = make_tables({z: m.channels for z, m in maps.items()}, r_cut)
+    found = sum_frames(lambda: _Features(tables, maps), frames, stage="posterior", progress=progress)
+    return found.features, found.squares
+
+
+class _Features:
+    """Features of atoms, and sums of their products, per species."""
+
+    n_bytes = 1
+    """What is kept does not depend on the number of threads."""
+
+    def __init__(self, tables: ChannelTables, maps: dict[int, LinearMap]) -> None:
+        self._tables, self._maps = tables, maps
+        self.features: list[list[FloatArray]] = [[] for _ in maps]
+        self.squares = [np.zeros((m.n_features, m.n_features)) for m in maps.values()]
+
+    def add(self, frame: Frame) -> None:
+        near = Surroundings.in_frame(frame, self._tables)
+        values = channel_values(self._tables, near)
+        for s, m in enumerate(self._maps.values()):
+            own = m.apply(values[near.kinds == s, : m.channels.n_channels])
+            self.features[s].append(own)
+            self.squares[s] += own.T @ own
+
+    def merge(self, other: _Features) -> None:
+        for s, square in enumerate(other.squares):
+            self.features[s] += other.features[s]
+            self.squares[s] += square
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    r"""The loss of a frame.
+
+    .. math:: (\Delta E / N\sigma_E)^2 + \frac{1}{3N}\sum f_Z (\Delta F/\sigma_F)^2
+              + \frac 1 9 \sum_{\alpha\beta} (\Delta\sigma_{\alpha\beta}/\sigma_S)^2
+
+    The last term, over all nine components so that it does not depend on the axes, is there for frames with a stress
+    where a scale for it is set.
+    """
+
+    energy_scale: float = 3e-3  # σ_E in eV/atom
+    force_scale: float = 0.1  # σ_F in eV/Å
+    element_weights: dict[int, float] = field(default_factory=dict)
+    """Factor on the weight of an element's forces per atomic number; 1 where there is none."""
+    stress_scale: float | None = None  # σ_S in eV/Å³; None where stresses are not fitted
+
+    def has_stress(self, frame: Frame) -> bool:
+        """Whether the stress of a frame counts; without three periods there is none."""
+        return self.stress_scale is not None and frame.stress is not None and bool(frame.pbc.all())
+
+    def n_rows(self, frame: Frame) -> int:
+        """Rows of a frame beside that of its energy: its force components, and six of the stress where it counts."""
+        return 3 * frame.n_atoms + (6 if self.has_stress(frame) else 0)
+
+    def row_labels(self, frame: Frame) -> FloatArray:
+        """Labels of these rows: forces in eV/Å, and six components of the virial (stress times volume) in eV."""
+        forces = self.force_labels(frame)
+        if frame.stress is None or not self.has_stress(frame):
+            return forces
+        return np.append(forces, frame.volume * frame.stress[STRAIN_ROWS, STRAIN_COLUMNS])
+
+    def row_weights(self, frame: Frame) -> FloatArray:
+        """Weights of these rows."""
+        forces = self.force_weights(frame.numbers)
+        if self.stress_scale is None or not self.has_stress(frame):
+            return forces
+        # Off the diagonal each component stands for two.
+        shares = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0]) / 9.0
+        return np.append(forces, shares / (self.stress_scale * frame.volume) ** 2)
+
+    def force_weights(self, numbers: IntArray) -> FloatArray:
+        """Weight of every force component of these atomic numbers, shape ``(3 n,)``."""
+        variance = self.force_scale**2
+        factors = np.array([self.element_weights.get(int(z), 1.0) for z in numbers])
+        weights: FloatArray = np.repeat(factors / (variance * 3 * len(numbers)), 3)
+        return weights
+
+    def energy_weight(self, n_atoms: int) -> float:
+        """Weight of a frame's energy."""
+        return float((n_atoms * self.energy_scale) ** -2)
+
+    def force_labels(self, frame: Frame) -> FloatArray:
+        """Force labels of a frame without their mean, which no force field can have, shape ``(3 n,)``, in eV/Å."""
+        if frame.forces is None:
+            raise DataError(f"{frame.where}: no forces; training needs energies and forces of every frame.")
+        forces: FloatArray = frame.forces - frame.forces.mean(axis=0)
+        return forces.ravel()
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> LossWeights:
+        """The loss of a configuration in eV and Å."""
+        loss = config.loss
+        return cls(
+            energy_scale=1e-3 * loss.energy_scale_mev_per_atom,
+            force_scale=1e-3 * loss.force_scale_mev_per_ang,
+            element_weights={atomic_numbers[s]: f for s, f in loss.element_weights.items()},
+            stress_scale=None if loss.stress_scale_mev_per_ang3 is None else 1e-3 * loss.stress_scale_mev_per_ang3,
+        )
+
+
+def check_labels(frames: Sequence[Frame], weights: LossWeights) -> None:
+    """Refuse frames that can't be learnt from."""
+    if not frames:
+        raise DataError("There are no frames to train on; give a file that holds at least one labelled frame.")
+    for frame in frames:
+        for name, value in (("energy", frame.energy), ("forces", frame.forces)):
+            if value is None:
+                raise DataError(
+                    f"{frame.where}: no {name}; training needs energies and forces of every frame. "
+                    "'qff validate' lists all such frames."
+                )
+            if not np.isfinite(value).all():
+                raise DataError(f"{frame.where}: {name} not finite (NaN or inf); remove the frame or label it again.")
+        if frame.stress is not None and weights.has_stress(frame) and not np.isfinite(frame.stress).all():
+            raise DataError(f"{frame.where}: stress not finite (NaN or inf); remove it or label the frame again.")
+    if weights.stress_scale is not None and not any(map(weights.has_stress, frames)):
+        raise DataError(
+            f"loss.stress_scale_mev_per_ang3 is set, but none of the {len(frames)} training frames has a stress (and "
+            "three periods); leave it out (null), or label frames with stresses. 'qff validate' counts them."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class References:
+    """The space in which reference energies are fitted, and where the fit begins."""
+
+    baseline: FloatArray  # energies e_0 taken off the labels beforehand, inside the space, shape ``(S,)``, in eV
+    directions: FloatArray  # R, orthonormal columns, shape ``(S, r)``
+
+    @property
+    def count(self) -> int:
+        """r: how many independent numbers the data determine."""
+        return int(self.directions.shape[1])
+
+    def energies(self, coordinates: FloatArray) -> FloatArray:
+        """Reference energy of every species, shape ``(S,)``, for coordinates c, shape ``(r,)``, in eV."""
+        found: FloatArray = self.baseline + self.directions @ coordinates
+        return found
+
+
+def compositions(frames: Sequence[Frame], species: Sequence[int]) -> FloatArray:
+    """Atoms of each species in every frame, shape ``(F, S)``."""
+    return np.array([[np.count_nonzero(f.numbers == z) for z in species] for f in frames], dtype=np.float64)
+
+
+def composition_directions(counts: FloatArray) -> FloatArray:
+    """Orthonormal basis, shape ``(S, r)``, of the row space of compositions, whatever the sizes of the cells."""
+    # Fractions, so that a small cell counts as much as a large one; each composition once, so that neither the number
+    # of frames nor their order matters.
+    distinct = np.unique(counts / counts.sum(axis=1, keepdims=True), axis=0)
+    _, values, rows = np.linalg.svd(distinct, full_matrices=False)
+    directions = rows[values > SAME * values[0]].T
+    largest = np.abs(directions).argmax(axis=0)
+    signed: FloatArray = directions * np.sign(directions[largest, np.arange(directions.shape[1])])
+    return signed
+
+
+def reference_count(frames: Sequence[Frame], species: Sequence[int]) -> int:
+    """How many independent reference energies some frames determine."""
+    return int(composition_directions(compositions(frames, species)).shape[1])
+
+
+def fit_references(frames: Sequence[Frame], species: Sequence[int]) -> References:
+    """Least-squares energy per atom of each species, and the space of those that the data can tell apart."""
+    for frame in frames:
+        if frame.energy is None:
+            raise DataError(f"{frame.where}: no energy; training needs energies and forces of every frame.")
+    counts = compositions(frames, species)
+    directions = composition_directions(counts)
+    size = counts.sum(axis=1)
+    energies = np.array([f.energy for f in frames], dtype=np.float64)
+    columns = (counts / size[:, None]) @ directions
+    scale = np.linalg.norm(columns, axis=0)
+    solution = np.linalg.lstsq(columns / scale, energies / size, rcond=None)[0] / scale
+    return References(directions @ solution, directions)
+
+
+def add_frame(
+    equations: NormalEquations,
+    frame: Frame,
+    rows: FloatArray,
+    counts: FloatArray,
+    references: References,
+    weights: LossWeights,
+) -> None:
+    """Add one frame's rows, columns of the r reference energies last.
+
+    Args:
+        equations: Sums over ``C + r`` columns.
+        rows: Those of forces and, where the loss has it, the virial, whose last r columns are zero, then that of the
+            energy, whose last r columns are filled in here; shape ``(n_rows + 1, C + r)``. Overwritten.
+        counts: Atoms of each species, shape ``(S,)``.
+    """
+    rows[-1, rows.shape[1] - references.count :], label = energy_of(frame, counts, references)
+    # PERF: forces and energy in one product, so that the Gram matrix passes through memory once.
+    equations.add(
+        rows,
+        np.append(weights.row_labels(frame), label),
+        np.append(weights.row_weights(frame), weights.energy_weight(frame.n_atoms)),
+    )
+
+
+def energy_of(frame: Frame, counts: FloatArray, references: References) -> tuple[FloatArray, float]:
+    """Coefficients of the r reference energies in a frame's energy, and what is left to explain of its label in eV."""
+    return counts @ references.directions, float(frame.energy or 0.0) - float(counts @ references.baseline)
+
+
+def eliminate_last(equations: NormalEquations, count: int) -> NormalEquations:
+    """Minimise over the last columns exactly: sums over the others whose loss is the minimum over those."""
+    head = slice(0, len(equations.moment) - count)
+    tail = slice(len(equations.moment) - count, None)
+    corner = equations.gram[tail, tail]
+    # In units of the diagonal: one composition may be rare, or differ little from another.
+    scale = 1.0 / np.sqrt(np.maximum(np.diagonal(corner), 1e-300))
+    inverse = np.linalg.pinv(corner * np.outer(scale, scale), rcond=1e-12, hermitian=True) * np.outer(scale, scale)
+    coupling = equations.gram[head, tail]
+    # PERF: updated in place, some rows at a time; the product of all would take as much memory as the Gram matrix.
+    thin = coupling @ inverse
+    for begin in range(0, len(thin), ROWS_AT_ONCE):
+        rows = slice(begin, min(begin + ROWS_AT_ONCE, len(thin)))
+        equations.gram[rows, head] -= thin[rows] @ coupling.T
+    moment = equations.moment[head] - coupling @ (inverse @ equations.moment[tail])
+    constant = equations.constant - float(equations.moment[tail] @ inverse @ equations.moment[tail])
+    return NormalEquations(equations.gram[head, head], moment, constant)

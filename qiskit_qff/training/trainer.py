@@ -8,114 +8,69 @@ norm more must be new. Training lowers the sum of loss and noise, and a balanced
 square of its terms, so where it ends on each choice is a ridge regression away. Another choice is taken where the loss
 that is left there, noise not counted, falls by much: noise can be bought off with shots, the errors of a model can't.
 
-*Channels of an existing model*, for data that grew. What costs most of a training, the sums over the whole pool and the
-search for channels, is left out; sums over the chosen features, posterior and the core repulsion come from the new
-frames. The model's own parameters are where training on a backend starts; exact training finds its optimum without
-them.
+*Channels of an existing model*, where training on a backend starts from one: what costs most of a training, the sums
+over the whole pool and the search for channels, is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
 from threadpoolctl import threadpool_limits
 
-from qiskit_qff.array_types import FloatArray
-from qiskit_qff.compression.linear_map import LinearMap
-from qiskit_qff.compression.search import SelectionPath, SizeLimits
+from qiskit_qff.array_types import FloatArray, IntArray
+from qiskit_qff.circuit.ansatz import AnsatzSpec
+from qiskit_qff.compression.least_squares import SizeLimits
 from qiskit_qff.compression.selection import (
     SELECTED,
+    LinearMap,
     PoolStatistics,
     feature_maps,
     linear_terms,
     product_pool,
     select_channels,
 )
-from qiskit_qff.errors import BudgetError, DataError
-from qiskit_qff.model.config import ResolvedConfig, TrainConfig
+from qiskit_qff.descriptors.channels import PoolSettings
+from qiskit_qff.errors import BudgetError, ConfigError, DataError
+from qiskit_qff.model.config import ResolvedConfig, ResolvedDescriptor, TrainConfig
 from qiskit_qff.model.core_repulsion import CoreRepulsion
-from qiskit_qff.model.evaluation import FoldedForceField, Prediction
-from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.force_field import FoldedForceField, ForceField
 from qiskit_qff.model.species_model import Register, SpeciesModel
-from qiskit_qff.model.uncertainty import Posterior
-from qiskit_qff.structures.frame import Frame, species_index, species_of
-from qiskit_qff.structures.neighbors import neighbor_list
-from qiskit_qff.training.balance import BalancedRegister, minimise_balanced
-from qiskit_qff.training.defaults import (
-    fit_pool,
-    is_balanced,
-    parameter_layout,
-    register_sizes,
-    resolve_config,
-    size_limits,
+from qiskit_qff.model.uncertainty import QUANTILE, Posterior, lengths
+from qiskit_qff.structures.frame import Frame, species_of
+from qiskit_qff.training.objective import (
+    BalancedRegister,
+    Objective,
+    ParameterLayout,
+    Restart,
+    minimise,
+    minimise_balanced,
+    solve_scaled,
 )
-from qiskit_qff.training.loss import LossWeights, Progress, check_labels, reference_count
-from qiskit_qff.training.objective import Objective, ParameterLayout, Restart, minimise, solve_scaled
-from qiskit_qff.training.posterior import posterior_of
 from qiskit_qff.training.statistics import (
+    LossWeights,
+    Progress,
+    QuadraticStatistics,
     channel_statistics,
+    check_labels,
     find_shortest,
     pool_statistics,
     quadratic_statistics,
+    reference_count,
+    silent,
+    training_features,
 )
-
-
-def prepare_from_model(
-    frames: Sequence[Frame],
-    config: TrainConfig,
-    field: ForceField,
-    *,
-    progress: Progress,
-    same_repulsion: bool = False,
-) -> tuple[PreparedTraining, FloatArray]:
-    """Sum up the data in the features of a model.
-
-    Returns:
-        The prepared data, and the model's own parameters for it, shape ``(P,)``.
-    """
-    loss = LossWeights.of(config)
-    check_labels(frames, loss)
-    found, known = species_of(frames), field.species
-    if found != known:
-        names = [" ".join(chemical_symbols[z] for z in numbers) for numbers in (known, found)]
-        raise DataError(f"the model to start from knows the elements {names[0]}, the training frames hold {names[1]}.")
-    registers, n_references = list(field.registers.values()), reference_count(frames, field.species)
-    layout = ParameterLayout(
-        tuple(register.ansatz for register in registers),
-        tuple(register.n_features + 1 for register in registers),
-        n_references,
-        balanced=all(register.balanced for register in registers),
-    )
-    if layout.n_trainable > config.max_parameters:
-        raise BudgetError(
-            f"the model to start from has {layout.n_trainable} trainable parameters, more than max_parameters = "
-            f"{config.max_parameters}; raise it, or start from a smaller model."
-        )
-    maps, r_cut = {m.number: m.compression for m in field.models}, field.r_cut
-    held = {m.number: [register.n_features for register in m.registers] for m in field.models}
-    statistics = quadratic_statistics(frames, maps, held, r_cut=r_cut, weights=loss, progress=progress)
-    own = config.descriptor.model_copy(update={"r_cut": r_cut})
-    used, _ = resolve_config(config.model_copy(update={"descriptor": own}), frames)
-    objective = Objective(statistics, layout, shots=config.loss.shots)
-    parameters = np.zeros(layout.n_parameters)
-    parameters[: layout.n_angles] = np.concatenate([register.theta for register in registers])
-    parameters[layout.all_weights] = np.concatenate([register.weights for register in registers])
-    posterior = posterior_of(frames, maps, statistics, r_cut=r_cut, progress=progress)
-    repulsion = field.repulsion
-    if not same_repulsion:
-        shortest = find_shortest(frames, found, r_cut, progress)
-        repulsion = CoreRepulsion.from_shortest_distances(found, shortest, cutoff=r_cut)
-    prepared = PreparedTraining(used, objective, maps, repulsion, None, posterior, len(frames))
-    return prepared, parameters
-
 
 SELECTION_FRAMES = 100
 """Most frames whose forces channels are chosen by."""
 SEARCH_RESTARTS = 30
 """Random restarts of the swap search that follows greedy selection of channels."""
+MAX_POOL = 8000
+"""Most channels of the pool, whose Gram matrix then takes 0.5 GB; radial functions are fewer until many species fit."""
 MAX_PRODUCTS = 2500
 """Most products in the pool; 12,000 of them in three rounds gave no smaller error on lips83 (65.1 meV/Å for 63.9)."""
 LABELS_PER_CHANNEL = 10
@@ -126,23 +81,12 @@ GAIN = 0.05
 """Fraction of the loss after training that another choice must save."""
 STRICTER = (1e-3, 3e-3, 1e-2)
 """Shares of a channel's norm that have to be new, in the choices that follow; more cost more than noise did."""
-
-
-@dataclass(frozen=True, eq=False)
-class LinearModel:
-    """The best linear model on the features of a circuit, to judge the circuit by."""
-
-    folded: FoldedForceField
-    """Channels and matrices that hold linear terms only."""
-    species: tuple[int, ...]
-    """Atomic numbers, ascending."""
-    r_cut: float
-    """Cutoff radius in Å."""
-
-    def predict(self, frame: Frame) -> Prediction:
-        """Evaluate one structure."""
-        neighbors = neighbor_list(frame.positions, frame.cell, frame.pbc, self.r_cut)
-        return self.folded.evaluate(species_index(frame.numbers, self.species, where=frame.where), neighbors)
+SOFTEST = 1e-6
+"""Directions in which the loss is softer than this, relative to the stiffest in unit-diagonal scaling, count as this
+stiff: the quadratic form says nothing about what lies so far away."""
+FLOOR = 1e-4
+"""Smallest variance of a direction, in units of its features' mean squares, that is believed: training sets with fewer
+atoms of a species than features have none in some."""
 
 
 @dataclass(frozen=True)
@@ -158,12 +102,10 @@ class TrainingResult:
     forces or stresses squared."""
     linear_loss: float
     """Loss of the best linear model on the same features."""
-    linear: LinearModel
-    """That model."""
+    linear: FoldedForceField
+    """That model, to judge the circuit by."""
     bound: float
     """Loss of the best symmetric matrices of the same registers; no circuit can be better."""
-    selection: SelectionPath | None
-    """Order in which channels were chosen; None where they were not chosen here."""
 
     @property
     def gap(self) -> float:
@@ -175,39 +117,28 @@ class TrainingResult:
 class PreparedTraining:
     """Data in the form that any optimiser of the circuit takes."""
 
-    config: ResolvedConfig
-    """The settings."""
-    objective: Objective
-    """The loss of angles, readout weights and reference energies."""
-    maps: dict[int, LinearMap]
-    """Compression of each species."""
-    repulsion: CoreRepulsion
-    """Core repulsion that joins the force field."""
-    selection: SelectionPath | None
-    """Order in which channels were chosen; None where they were not chosen here."""
-    posterior: Posterior | None = None
-    """What the data leave open, of unit noise; None if not computed."""
-    n_frames: int = 0
-    """Frames behind the loss; 0 if not counted."""
+    config: ResolvedConfig  # the settings
+    objective: Objective  # the loss of angles, readout weights and reference energies
+    maps: dict[int, LinearMap]  # compression of each species
+    repulsion: CoreRepulsion  # core repulsion that joins the force field
+    posterior: Posterior  # what the data leave open, of unit noise
+    n_frames: int  # frames behind the loss
 
     def result(self, runs: Sequence[Restart]) -> TrainingResult:
         """The outcome of some optimisations."""
         best = runs[0].parameters
         loss, model = self.objective.fit_loss(best), self.force_field(best)
-        if self.posterior is not None:
-            noise = float(np.sqrt(max(loss, 0.0) / self.n_frames))
-            model = replace(model, posterior=replace(self.posterior, noise=noise))
+        noise = float(np.sqrt(max(loss, 0.0) / self.n_frames))
         return TrainingResult(
-            force_field=model,
+            force_field=replace(model, posterior=replace(self.posterior, noise=noise)),
             restarts=tuple(runs),
             loss=loss,
             linear_loss=self.objective.linear_solution()[0],
             linear=self.linear_model(model),
-            bound=self.objective.bound()[0],
-            selection=self.selection,
+            bound=self.objective.bound(),
         )
 
-    def linear_model(self, circuits: ForceField) -> LinearModel:
+    def linear_model(self, circuits: ForceField) -> FoldedForceField:
         """The best linear model on the features of a force field of this training."""
         _, coefficients, coordinates = self.objective.linear_solution()
         references = self.objective.statistics.references.energies(coordinates)
@@ -219,15 +150,10 @@ class PreparedTraining:
             matrix[0, 1:] = matrix[1:, 0] = 0.5 * terms
             matrices[model.number] = matrix
             models.append(replace(model, reference_energy=float(references[s])))
-        folded = FoldedForceField.of(models, matrices, r_cut=circuits.r_cut, repulsion=circuits.repulsion)
-        return LinearModel(folded, circuits.species, circuits.r_cut)
+        return FoldedForceField.of(models, matrices, r_cut=circuits.r_cut, repulsion=circuits.repulsion)
 
     def force_field(self, parameters: FloatArray) -> ForceField:
-        """Force field of some parameters.
-
-        Args:
-            parameters: p, shape ``(P,)``.
-        """
+        """Force field of some parameters p, shape ``(P,)``."""
         layout, config, statistics = self.objective.layout, self.config, self.objective.statistics
         references = statistics.references.energies(parameters[layout.references])
         models = []
@@ -242,60 +168,108 @@ class PreparedTraining:
                 )
                 for r in np.flatnonzero(statistics.owners == s)
             )
-            models.append(SpeciesModel(number, self.maps[number], registers, float(references[s])))
-        raw = ForceField(
+            # Training fits the energy of the mean environment, x = (1, 0): M_00 and a reference energy are one number.
+            raw = SpeciesModel(number, self.maps[number], registers, float(references[s]))
+            origin = float(raw.operator_matrix()[0, 0])
+            models.append(replace(raw, reference_energy=raw.reference_energy - origin))
+        return ForceField(
             models=tuple(models),
             r_cut=config.descriptor.r_cut,
             repulsion=self.repulsion,
             fitted_references=layout.n_references,
             metadata={"config": config.model_dump(mode="json"), "elements": [chemical_symbols[z] for z in self.maps]},
         )
-        return raw.with_mean_environment_references()
 
 
 def prepare(
     frames: Sequence[Frame],
-    config: TrainConfig,
+    config: ResolvedConfig,
     *,
     pool: PoolStatistics | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> PreparedTraining:
     """Choose channels and sum up the data; later steps need only the accumulated sums.
 
     Args:
         pool: What :func:`sum_pool` says of these frames and this descriptor; summed up here by default.
     """
-    report = progress or _silent
-    weights = LossWeights.of(config)
+    weights, species, r_cut = LossWeights.of(config), species_of(frames), config.descriptor.r_cut
     check_labels(frames, weights)
-    config, _ = resolve_config(config, frames)
-    species = species_of(frames)
-    limits = size_limits(config, species, reference_count(frames, species))
-    shortest = find_shortest(frames, species, config.descriptor.r_cut, report)
-    check_reach(species, shortest, config.descriptor.r_cut)
+    n_references = reference_count(frames, species)
+    limits = size_limits(config, species, n_references)
+    shortest = find_shortest(frames, species, r_cut, progress)
+    check_reach(species, shortest, r_cut)
     if pool is None:
-        pool = sum_pool(frames, species, shortest, config, weights, report)
-    selection = choose_channels(pool, config, limits, progress=report)
-    maps = feature_maps(pool, selection)
+        pool = sum_pool(frames, species, shortest, config, weights, progress)
+    maps = feature_maps(pool, choose_channels(pool, config, limits, progress=progress))
     del pool
-    r_cut = config.descriptor.r_cut
     registers = {number: register_sizes(config, own.n_features) for number, own in maps.items()}
-    statistics = quadratic_statistics(frames, maps, registers, r_cut=r_cut, weights=weights, progress=report)
-    layout = parameter_layout(config, maps, statistics.references.count)
-    repulsion = CoreRepulsion.from_shortest_distances(species, shortest, cutoff=config.descriptor.r_cut)
-    objective = Objective(statistics, layout, shots=config.loss.shots)
-    posterior = posterior_of(frames, maps, statistics, r_cut=r_cut, progress=report)
-    return PreparedTraining(config, objective, maps, repulsion, selection, posterior, len(frames))
+    sizes = tuple(count + 1 for own in registers.values() for count in own)
+    spec = register_spec(config)
+    layout = ParameterLayout((spec,) * len(sizes), sizes, n_references, balanced=is_balanced(config))
+    statistics = quadratic_statistics(frames, maps, registers, r_cut=r_cut, weights=weights, progress=progress)
+    return PreparedTraining(
+        config,
+        Objective(statistics, layout, shots=config.loss.shots),
+        maps,
+        CoreRepulsion.from_shortest_distances(species, shortest, cutoff=r_cut),
+        posterior_of(frames, maps, statistics, r_cut=r_cut, progress=progress),
+        len(frames),
+    )
 
 
-def fit(prepared: PreparedTraining, *, rng: np.random.Generator, progress: Progress | None = None) -> TrainingResult:
+def prepare_from_model(
+    frames: Sequence[Frame],
+    config: ResolvedConfig,
+    field: ForceField,
+    *,
+    progress: Progress = silent,
+) -> tuple[PreparedTraining, FloatArray]:
+    """Sum up the data in the features of a model.
+
+    Returns:
+        The prepared data, and the model's own parameters for it, shape ``(P,)``.
+    """
+    weights, found, known, r_cut = LossWeights.of(config), species_of(frames), field.species, field.r_cut
+    check_labels(frames, weights)
+    if found != known:
+        names = [" ".join(chemical_symbols[z] for z in numbers) for numbers in (known, found)]
+        raise DataError(f"the model to start from knows the elements {names[0]}, the training frames hold {names[1]}.")
+    registers = list(field.registers.values())
+    layout = ParameterLayout(
+        tuple(register.ansatz for register in registers),
+        tuple(register.n_features + 1 for register in registers),
+        reference_count(frames, known),
+        balanced=all(register.balanced for register in registers),
+    )
+    if layout.n_trainable > config.max_parameters:
+        raise BudgetError(
+            f"the model to start from has {layout.n_trainable} trainable parameters, more than max_parameters = "
+            f"{config.max_parameters}; raise it, or start from a smaller model."
+        )
+    parameters = np.zeros(layout.n_parameters)
+    parameters[: layout.n_angles] = np.concatenate([register.theta for register in registers])
+    parameters[layout.all_weights] = np.concatenate([register.weights for register in registers])
+    maps = {m.number: m.compression for m in field.models}
+    held = {m.number: [register.n_features for register in m.registers] for m in field.models}
+    statistics = quadratic_statistics(frames, maps, held, r_cut=r_cut, weights=weights, progress=progress)
+    prepared = PreparedTraining(
+        config.model_copy(update={"descriptor": config.descriptor.model_copy(update={"r_cut": r_cut})}),
+        Objective(statistics, layout, shots=config.loss.shots),
+        maps,
+        field.repulsion,
+        posterior_of(frames, maps, statistics, r_cut=r_cut, progress=progress),
+        len(frames),
+    )
+    return prepared, parameters
+
+
+def fit(prepared: PreparedTraining, *, rng: np.random.Generator, progress: Progress = silent) -> TrainingResult:
     """Optimise the circuit on computed losses."""
-    objective, report = prepared.objective, progress or _silent
-    search = minimise_balanced if objective.layout.balanced else minimise
+    search = minimise_balanced if prepared.objective.layout.balanced else minimise
     # PERF: matrices of a hundred rows; several BLAS threads spent 10 to 20 s waiting for each other, one needs 2 s.
     with threadpool_limits(1, "blas"):
-        runs = search(objective, rng=rng, progress=report)
-    return prepared.result(runs)
+        return prepared.result(search(prepared.objective, rng=rng, progress=progress))
 
 
 def check_reach(species: Sequence[int], shortest: FloatArray, r_cut: float) -> None:
@@ -303,7 +277,6 @@ def check_reach(species: Sequence[int], shortest: FloatArray, r_cut: float) -> N
 
     Args:
         shortest: Shortest distance of every pair, shape ``(S, S)``, in Å; ``inf`` beyond the cutoff.
-        r_cut: Cutoff radius in Å.
     """
     alone = [chemical_symbols[z] for z, row in zip(species, shortest, strict=True) if not np.isfinite(row).any()]
     if alone:
@@ -328,7 +301,7 @@ def sum_pool(
     Args:
         shortest: Shortest distance of every pair, shape ``(S, S)``, in Å.
     """
-    settings = fit_pool(config.descriptor, species)
+    settings = fit_pool(config.descriptor, len(species))
     count = min(len(frames), SELECTION_FRAMES)
     places = {int(k) for k in np.linspace(0, len(frames) - 1, count).round()}
     known = set(species_of([frames[k] for k in places]))
@@ -353,79 +326,201 @@ def sum_pool(
 
 
 def choose_channels(
-    pool: PoolStatistics, config: TrainConfig, limits: SizeLimits, *, progress: Progress | None = None
-) -> SelectionPath:
+    pool: PoolStatistics, config: TrainConfig, limits: SizeLimits, *, progress: Progress = silent
+) -> IntArray:
     """Select channels, again where shot noise would cost much."""
-    report = progress or _silent
 
-    def selected(**options: float) -> SelectionPath:
-        path = select_channels(
-            pool, limits, restarts=SEARCH_RESTARTS, progress=lambda k: report("channels", k, SEARCH_RESTARTS), **options
+    def selected(**options: float) -> IntArray:
+        columns = select_channels(
+            pool,
+            limits,
+            restarts=SEARCH_RESTARTS,
+            progress=lambda k: progress("channels", k, SEARCH_RESTARTS),
+            **options,
         )
-        report("channels", SEARCH_RESTARTS, SEARCH_RESTARTS)
-        return path
+        progress("channels", SEARCH_RESTARTS, SEARCH_RESTARTS)
+        return columns
 
     best = selected()
     if config.loss.shots is None or not is_balanced(config):
         return best
-    first = noise_of_choice(pool, best, config)
+    first = noise_of_choice(pool, best, config, config.loss.shots)
     if first.noise <= MUCH * first.loss:
         return best
     least = (1.0 - GAIN) * first.trained
     for share in STRICTER:
         other = selected(dependent=share)
-        found = noise_of_choice(pool, other, config)
-        if found.trained < least:
-            best, least = other, found.trained
+        trained = noise_of_choice(pool, other, config, config.loss.shots).trained
+        if trained < least:
+            best, least = other, trained
     return best
 
 
-@dataclass(frozen=True)
-class NoiseOfChoice:
-    """What some columns come to, in units of the loss."""
+class NoiseOfChoice(NamedTuple):
+    """What some channels come to, in units of the loss."""
 
-    loss: float
-    """Loss of the linear model."""
-    noise: float
-    """What measuring its balanced readouts would add on average."""
-    reachable: float
-    """Least sum of both over the linear terms."""
-    trained: float
-    """The loss in this sum."""
+    loss: float  # loss of the linear model
+    noise: float  # what measuring its balanced readouts would add on average
+    trained: float  # loss without noise where the sum of both is least
 
 
-def noise_of_choice(pool: PoolStatistics, path: SelectionPath, config: TrainConfig) -> NoiseOfChoice:
+def noise_of_choice(pool: PoolStatistics, columns: IntArray, config: TrainConfig, shots: int) -> NoiseOfChoice:
     """Loss of linear models on some columns, and the noise of measuring them."""
-    assert config.loss.shots is not None  # for the type checker: nobody asks otherwise
-    equations = pool.equations
-    linear = linear_terms(pool, path, feature_maps(pool, path))
-    noise, ridge = 0.0, np.zeros(len(linear.terms))
-    n_qubits, begin = config.circuit.n_qubits, 0
+    constant, linear = pool.equations.constant, linear_terms(pool, columns, feature_maps(pool, columns))
+    noise, ridge, begin = 0.0, np.zeros(len(linear.terms)), 0
     for count in linear.counts:
         for size in register_sizes(config, count):
             own = slice(begin, begin + size)
-            added = _noise(linear.terms[own], linear.gram[own, own], n_qubits) / config.loss.shots
-            noise, ridge[own] = noise + added, added / max(float(linear.terms[own] @ linear.terms[own]), 1e-300)
+            terms = linear.terms[own]
+            entries = np.zeros(((size + 1) * (size + 2) // 2,) * 2)
+            # Entry M_0k of the upper triangle stands for 2 M_0k y_k.
+            entries[1 : size + 1, 1 : size + 1] = 4.0 * linear.gram[own, own]
+            register = BalancedRegister.of(entries, size + 1, config.circuit.n_qubits)
+            added = register.shot_noise(terms, 1.0)[0] / shots
+            noise, ridge[own] = noise + added, added / max(float(terms @ terms), 1e-300)
             begin += size
     shrunk = solve_scaled(linear.gram + np.diag(ridge), linear.moment)
-    least = equations.constant - float(linear.moment @ shrunk)
-    trained = least - float(shrunk**2 @ ridge)
-    return NoiseOfChoice(equations.constant - float(linear.terms @ linear.moment), noise, least, trained)
+    trained = constant - float(linear.moment @ shrunk) - float(shrunk**2 @ ridge)
+    return NoiseOfChoice(constant - float(linear.terms @ linear.moment), noise, trained)
 
 
-def _noise(terms: FloatArray, gram: FloatArray, n_qubits: int) -> float:
-    """Loss that one shot per setting adds to a balanced register.
+def register_spec(config: TrainConfig) -> AnsatzSpec:
+    """Ansatz of every register; all have the same circuit."""
+    circuit = config.circuit
+    return AnsatzSpec(
+        family=circuit.family,
+        readout=circuit.readout,
+        n_amplitudes=2**circuit.n_qubits,
+        layers=circuit.layers,
+        n_readouts=1 if circuit.readout == "rank_one" else circuit.n_readouts,
+    )
+
+
+def is_balanced(config: TrainConfig) -> bool:
+    """Whether readouts are balanced: those of rank-one trees, where the angles can follow the linear terms."""
+    return config.circuit.family == "ry_tree"
+
+
+def register_sizes(config: TrainConfig, n_features: int) -> tuple[int, ...]:
+    """Features of each register of a species: as many full registers as there are, and one for the rest."""
+    largest = 2**config.circuit.n_qubits - 1
+    full, rest = divmod(n_features, int(largest))
+    return (largest,) * full + ((rest,) if rest else ())
+
+
+def size_limits(config: TrainConfig, species: tuple[int, ...], n_references: int) -> SizeLimits:
+    """Numbers of features that the budget allows.
+
+    A balanced register counts one parameter per feature, so the species share the budget freely and the data decides
+    who gets how much. Other registers count the parameters of their circuit; every species gets as many of them.
+    """
+    count, free = len(species), config.max_parameters - n_references
+    each = 1 if is_balanced(config) else register_spec(config).n_parameters
+    if free < each * count:
+        raise BudgetError(
+            f"max_parameters is {config.max_parameters}, but {count} species need at least {each} each beside "
+            f"{n_references} reference energies ({each * count + n_references} in all); raise it"
+            + ("." if is_balanced(config) else ", lower circuit.n_qubits, layers or n_readouts, or choose 'ry_tree'.")
+        )
+    if is_balanced(config):
+        return SizeLimits(total=free, per_species=free)
+    features = free // (each * count) * (2**config.circuit.n_qubits - 1)
+    return SizeLimits(total=features * count, per_species=features)
+
+
+def fit_pool(descriptor: ResolvedDescriptor, n_species: int, *, lower: bool = False) -> PoolSettings:
+    """Pool settings within :data:`MAX_POOL` channels.
+
+    Three-body channels combine all radial functions, or only equal ones where all would be too many.
 
     Args:
-        terms: Linear terms of its features, shape ``(d,)``, in eV.
-        gram: Second moments of the features in units of the loss, shape ``(d, d)``.
+        lower: Whether there may be fewer radial functions than the configuration says.
     """
-    size = len(terms) + 1
-    entries = np.zeros((size * (size + 1) // 2,) * 2)
-    # Entry M_0k of the upper triangle stands for 2 M_0k y_k.
-    entries[1:size, 1:size] = 4.0 * gram
-    return BalancedRegister.of(entries, size, n_qubits).shot_noise(terms, 1.0)[0]
+    pairs: tuple[Literal["all", "same"], ...] = ("all", "same")
+    for radial_pairs in pairs:
+        for n_radial in range(descriptor.n_radial, 1 if lower else descriptor.n_radial - 1, -1):
+            settings = PoolSettings(
+                r_cut=descriptor.r_cut, n_radial=n_radial, l_max=descriptor.l_max, radial_pairs=radial_pairs
+            )
+            size = n_species * settings.n_channels(n_species)
+            if size <= MAX_POOL:
+                return settings
+    lowest = [name for name, least in (("n_radial", 2), ("l_max", 0)) if getattr(settings, name) > least]
+    remedy = f"Lower {' or '.join(lowest)}." if lowest else "These are too many elements for one model."
+    raise ConfigError(
+        f"descriptor: {n_species} elements make a pool of at least {size:,} channels (n_radial {settings.n_radial}, "
+        f"l_max {settings.l_max}; its Gram matrix takes {8 * size**2 / 1e9:.1f} GB), more than {MAX_POOL:,}. "
+        f"{remedy}"
+    )
 
 
-def _silent(stage: str, done: int, total: int) -> None:
-    """Report nothing."""
+def posterior_of(
+    frames: Sequence[Frame],
+    maps: dict[int, LinearMap],
+    statistics: QuadraticStatistics,
+    *,
+    r_cut: float,
+    progress: Progress,
+) -> Posterior:
+    """The posterior of unit noise from sums over some frames, and where their atoms are."""
+    covariance = linear_covariance(statistics)
+    features, squares = training_features(frames, maps, r_cut=r_cut, progress=progress)
+    edges, directions, reaches, end = [], [], [], 0
+    for parts, square in zip(features, squares, strict=True):
+        own = slice(end, end + len(square))
+        grades = np.concatenate([lengths(part, covariance[own, own]) for part in parts])
+        edges.append(np.quantile(grades, QUANTILE))
+        directions.append(directions_of(square / len(grades)))
+        along = np.concatenate([part @ directions[-1].T for part in parts])
+        # The mean environment, v = 0, is always inside.
+        reaches.append([along.min(axis=0, initial=0.0), along.max(axis=0, initial=0.0)])
+        end = own.stop
+    return Posterior(
+        covariance=covariance,
+        edges=np.array(edges),
+        counts=np.array([sum(map(len, parts)) for parts in features]),
+        directions=tuple(directions),
+        reach=np.concatenate(reaches, axis=1),
+    )
+
+
+def directions_of(moments: FloatArray) -> FloatArray:
+    """V with uncorrelated v = V y of variance one, or less in directions that hardly vary.
+
+    Args:
+        moments: Mean of ``y y^T`` over the training atoms, shape ``(d, d)``.
+
+    Returns:
+        Shape ``(d, d)``.
+    """
+    scale = np.sqrt(np.diagonal(moments))
+    inverse = np.where(scale > 0.0, 1.0 / np.where(scale > 0.0, scale, 1.0), 1.0)
+    values, vectors = np.linalg.eigh(moments * np.outer(inverse, inverse))
+    directions: FloatArray = (vectors / np.sqrt(np.maximum(values, FLOOR))).T * inverse
+    return directions
+
+
+def linear_covariance(statistics: QuadraticStatistics) -> FloatArray:
+    """Inverse of the Gram matrix of the model's linear terms.
+
+    Returns:
+        Of the features of all species and one reference energy a species, shape ``(P + S, P + S)``, in eV^2 per unit of
+        loss. Combinations of reference energies that the compositions do not determine do not move.
+    """
+    starts, sizes, directions = statistics.starts, statistics.sizes, statistics.references.directions
+    features = [np.arange(starts[r] + 1, starts[r] + sizes[r]) for r in range(len(sizes))]
+    columns = np.concatenate([*features, np.arange(starts[-1], len(statistics.equations.moment))])
+    n_features = len(columns) - directions.shape[1]
+    units = np.ones(len(columns))
+    units[:n_features] = 2.0  # the column of M_0a is 2 y_a
+    gram = statistics.equations.gram[np.ix_(columns, columns)] / np.outer(units, units)
+    diagonal = np.diagonal(gram)
+    scale = 1.0 / np.sqrt(np.maximum(diagonal, 1e-14 * diagonal.max()))
+    values, vectors = np.linalg.eigh(gram * np.outer(scale, scale))
+    vectors = vectors * scale[:, None]
+    inverse = (vectors / np.maximum(values, SOFTEST * values[-1])) @ vectors.T
+    spread = np.zeros((n_features + len(directions), len(columns)))
+    spread[:n_features, :n_features] = np.eye(n_features)
+    spread[n_features:, n_features:] = directions
+    covariance: FloatArray = spread @ inverse @ spread.T
+    return 0.5 * (covariance + covariance.T)

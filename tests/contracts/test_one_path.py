@@ -11,7 +11,7 @@ from ase.io import read, write
 from qiskit_qff import load_config, train
 from qiskit_qff.cli.main import run
 from qiskit_qff.model.config import TrainConfig
-from qiskit_qff.training import defaults
+from qiskit_qff.training import pipeline
 
 MISSING_SECTIONS = "data: {path: alloy.extxyz}\ndescriptor: {l_max: 1}\nmax_parameters: 15\n"
 
@@ -48,8 +48,8 @@ def saved(trained, tmp_path) -> dict:
 @pytest.mark.parametrize(("name", "cutoff", "products"), [("alloy", 5.0, 0), ("few_nickel", 6.0, 2)])
 def test_a_data_file_with_options(data, tmp_path, qff, monkeypatch, name, cutoff, products) -> None:
     # Thresholds that six frames of nickel reach and the alloy does not.
-    monkeypatch.setattr(defaults, "ATOMS_PER_ELEMENT", 200)
-    monkeypatch.setattr(defaults, "PRODUCT_ATOMS", 200)
+    monkeypatch.setattr(pipeline, "ATOMS_PER_ELEMENT", 200)
+    monkeypatch.setattr(pipeline, "PRODUCT_ATOMS", 200)
     path, config = data / f"{name}.extxyz", tmp_path / "run" / "config.yaml"
     options = ["--max-parameters", 15, "--seed", 3, "--split", "block"]
     settings = {"max_parameters": 15, "seed": 3, "data": {"split": "block"}}

@@ -16,7 +16,6 @@ from contracts.force_field.quantum_model import small_quantum_model
 
 from qiskit_qff import ForceField, QFFCalculator
 from qiskit_qff.cli.main import run
-from qiskit_qff.model.fence import FencedForceField
 from qiskit_qff.simulation.lammps import mpi_launcher
 from qiskit_qff.simulation.trajectory import read_trajectory
 
@@ -141,7 +140,7 @@ def test_walls_are_those_of_ase(workplace, tmp_path, capsys):
     atoms, field = read(workplace / "hot.extxyz"), ForceField.load(workplace / "model.json")
     energies = []
     for fence in (False, True):
-        atoms.calc = QFFCalculator(FencedForceField.of(field) if fence else field)
+        atoms.calc = QFFCalculator(field.within_walls() if fence else field)
         energies.append(atoms.get_potential_energy())
         told = prepare(workplace, tmp_path / str(fence), capsys, structure="hot.extxyz", steps=0, fence=fence)
         assert told["fence"] is fence

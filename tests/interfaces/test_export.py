@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qiskit_qff.cli.main import run
-from qiskit_qff.compression.linear_map import LinearMap
+from qiskit_qff.compression.selection import LinearMap
 from qiskit_qff.model.export import export_document
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.reading import read_frames

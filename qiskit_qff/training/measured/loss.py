@@ -32,8 +32,7 @@ from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import CircuitProgram, build_program
 from qiskit_qff.evaluators.gradient import Forms, MeasuredRegister, cost_of_registers, measure_registers
 from qiskit_qff.evaluators.protocol import Cost, Evaluator
-from qiskit_qff.training.balance import balancing_slopes
-from qiskit_qff.training.objective import Objective, solve_scaled
+from qiskit_qff.training.objective import Objective, balancing_slopes, solve_scaled
 
 DAMPING = 1e-3
 """Levenberg-Marquardt damping relative to the diagonal of the Gauss-Newton matrix; noise of the derivatives damps

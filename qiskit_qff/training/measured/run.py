@@ -22,19 +22,22 @@ from qiskit_qff.evaluators.backends import Settings, build_evaluator, find_devic
 from qiskit_qff.evaluators.ibm_account import opened_session
 from qiskit_qff.evaluators.jobs import JobStore
 from qiskit_qff.evaluators.protocol import Cost, Evaluator
-from qiskit_qff.model.config import START_WORDS, EstimatorConfig, TrainConfig
+from qiskit_qff.model.config import START_WORDS, EstimatorConfig, ResolvedConfig, TrainConfig
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.training.balance import (
+from qiskit_qff.training.measured.loss import LossSample, MeasuredLoss
+from qiskit_qff.training.objective import (
+    Objective,
+    ParameterLayout,
+    Restart,
     balanced_angles,
     balanced_vector,
     balancing_slopes,
     readout_vector,
+    solve_weights,
     vector_slopes,
 )
-from qiskit_qff.training.loss import Progress
-from qiskit_qff.training.measured.loss import LossSample, MeasuredLoss
-from qiskit_qff.training.objective import Objective, ParameterLayout, Restart, solve_weights
+from qiskit_qff.training.statistics import Progress
 from qiskit_qff.training.trainer import PreparedTraining, TrainingResult, fit, prepare, prepare_from_model
 
 START_SPREAD = 0.5
@@ -123,7 +126,7 @@ def check_backend(config: TrainConfig) -> None:
 
 def train_on_backend(
     frames: Sequence[Frame],
-    config: TrainConfig,
+    config: ResolvedConfig,
     run: BackendRun,
     *,
     rng: np.random.Generator,
@@ -140,7 +143,7 @@ def train_on_backend(
     return prepared.result([Restart(exact, measured.parameters)]), measured
 
 
-def plan_backend_training(frames: Sequence[Frame], config: TrainConfig, *, progress: Progress) -> TrainingPlan:
+def plan_backend_training(frames: Sequence[Frame], config: ResolvedConfig, *, progress: Progress) -> TrainingPlan:
     """What training on a backend would cost; nothing is measured."""
     asked = config.estimator
     # The computed solution takes long and does not change the cost.
@@ -152,7 +155,7 @@ def plan_backend_training(frames: Sequence[Frame], config: TrainConfig, *, progr
 
 
 def prepare_start(
-    frames: Sequence[Frame], config: TrainConfig, *, rng: np.random.Generator, progress: Progress
+    frames: Sequence[Frame], config: ResolvedConfig, *, rng: np.random.Generator, progress: Progress
 ) -> tuple[PreparedTraining, FloatArray | None]:
     """Data and initial angles: random ones, the computed solution, or those of an existing model.
 
@@ -165,7 +168,7 @@ def prepare_start(
     start = config.estimator.start
     if start not in START_WORDS:
         field = ForceField.load(start)
-        prepared, parameters = prepare_from_model(frames, config, field, progress=progress, same_repulsion=True)
+        prepared, parameters = prepare_from_model(frames, config, field, progress=progress)
         return prepared, parameters[: prepared.objective.layout.n_angles]
     prepared = prepare(frames, config, progress=progress)
     if start == "scratch":

@@ -9,7 +9,7 @@ from ase.io import write
 from qiskit_qff.cli.main import run
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.config import DescriptorConfig
-from qiskit_qff.training.defaults import MAX_POOL, fit_pool, fitting_n_radial
+from qiskit_qff.training.trainer import MAX_POOL, fit_pool
 
 METALS = ("Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt", "H")
 
@@ -32,12 +32,11 @@ def test_eight_elements_are_too_many_for_the_default_pool(tmp_path, capsys):
 
 
 def test_defaults_are_lowered_and_what_was_given_is_not():
-    species = (1, 3, 6, 8, 30, 40)
     free = DescriptorConfig(n_radial=5)
-    lowered = fitting_n_radial(free, species)
+    lowered = fit_pool(free, 6, lower=True).n_radial
     assert lowered < 5
-    settings = fit_pool(DescriptorConfig(n_radial=lowered), species)
+    settings = fit_pool(DescriptorConfig(n_radial=lowered), 6)
     assert settings.n_radial == lowered
     assert 6 * settings.n_channels(6) <= MAX_POOL
     with pytest.raises(ConfigError, match=r"n_radial 9, l_max 4.*Lower n_radial or l_max"):
-        fit_pool(DescriptorConfig(n_radial=9), species)
+        fit_pool(DescriptorConfig(n_radial=9), 6)

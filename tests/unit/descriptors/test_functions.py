@@ -9,21 +9,23 @@ from hypothesis import strategies as st
 from numpy.polynomial import legendre as polynomials
 from scipy.special import eval_legendre
 
-from qiskit_qff.descriptors.eights import LANES, exponential, load, logarithm
-from qiskit_qff.descriptors.functions import (
-    SQUARED_NORMS,
-    cosine_power,
-    cosine_powers,
+from qiskit_qff.descriptors.blocks import (
     cutoff_function,
-    describe_angular,
     fill_gradients,
     fill_harmonics,
     fill_polynomials,
+    radial_function,
+)
+from qiskit_qff.descriptors.channels import (
+    SQUARED_NORMS,
+    cosine_power,
+    cosine_powers,
+    describe_angular,
     gaussian_rows,
     kernel_rows,
     power_rows,
-    radial_function,
 )
+from qiskit_qff.descriptors.eights import LANES, exponential, load, logarithm
 
 STEP = 1e-5
 L_MAX = 6

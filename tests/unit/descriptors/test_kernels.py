@@ -8,12 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.polynomial import legendre
 
-from qiskit_qff.descriptors import quadratic
-from qiskit_qff.descriptors.blocks import channel_values
-from qiskit_qff.descriptors.channels import ChannelSet, make_tables
-from qiskit_qff.descriptors.design_rows import linear_design, quadratic_design
-from qiskit_qff.descriptors.pool import PoolSettings, build_channels, with_angular_functions
-from qiskit_qff.descriptors.quadratic import no_fence, quadratic_forces
+from qiskit_qff.descriptors import derivatives
+from qiskit_qff.descriptors.blocks import Surroundings, channel_values
+from qiskit_qff.descriptors.channels import (
+    ChannelSet,
+    PoolSettings,
+    build_channels,
+    make_tables,
+    with_angular_functions,
+)
+from qiskit_qff.descriptors.derivatives import (
+    DesignRows,
+    QuadraticForms,
+    RegisterMaps,
+    linear_design,
+    no_fence,
+    quadratic_design,
+    quadratic_forces,
+)
 from qiskit_qff.structures.neighbors import neighbor_list
 
 SPECIES, CUTOFF = (11, 17), 4.0
@@ -45,9 +57,8 @@ def salt(repeat=(2, 1, 1)):
 
 
 def inputs(atoms):
-    near = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, CUTOFF)
     kinds = np.searchsorted(SPECIES, atoms.numbers).astype(np.int64)
-    return near.first, near.neighbor, near.vectors, near.distances, kinds
+    return Surroundings.of(kinds, neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, CUTOFF))
 
 
 def moved(atoms, atom, axis, step):
@@ -93,12 +104,12 @@ def direct_channels(channels, vectors, numbers):
 @pytest.mark.parametrize("cosine_powers", [False, True])
 def test_channels_are_sums_over_neighbours_and_pairs_of_them(cosine_powers):
     atoms = salt()
-    first, neighbor, vectors, distances, kinds = inputs(atoms)
-    values = channel_values(tables_of(cosine_powers=cosine_powers), first, neighbor, vectors, distances, kinds)
+    near = inputs(atoms)
+    values = channel_values(tables_of(cosine_powers=cosine_powers), near)
     for i in (0, 1):
         channels = channel_set(int(atoms.numbers[i]), cosine_powers=cosine_powers)
-        own = slice(first[i], first[i + 1])
-        expected = direct_channels(channels, vectors[own], atoms.numbers[neighbor[own]])
+        own = slice(near.first[i], near.first[i + 1])
+        expected = direct_channels(channels, near.vectors[own], atoms.numbers[near.neighbor[own]])
         np.testing.assert_allclose(values[i, : channels.n_channels], expected, rtol=1e-10, atol=1e-12)
 
 
@@ -122,14 +133,18 @@ def check_rows(rows, atoms):
     np.testing.assert_array_equal(rows(atoms, n_strains=0)[1], force)
 
 
+def empty_rows(atoms, count, n_strains):
+    return DesignRows.of(np.empty(count), np.empty((3 * len(atoms) + n_strains, count)), len(atoms))
+
+
 def test_linear_design():
     tables = tables_of()
     total = int(tables.channel_start[-1])
 
     def rows(atoms, n_strains=6):
-        energy, force, virial = np.empty(total), np.empty((3 * len(atoms), total)), np.empty((n_strains, total))
-        linear_design(tables, *inputs(atoms), energy, force, virial, np.empty((len(atoms), total)))
-        return energy, force, virial
+        found = empty_rows(atoms, total, n_strains)
+        linear_design(tables, inputs(atoms), found, np.empty((len(atoms), total)))
+        return found
 
     check_rows(rows, salt())
 
@@ -146,16 +161,13 @@ def test_quadratic_design_equals_the_form(registers, rng):
     starts = np.concatenate([[0], np.cumsum([(d + 1) * (d + 2) // 2 for _, _, d in held])])
 
     def rows(atoms, n_strains=6):
-        energy, virial = np.empty(starts[-1]), np.empty((n_strains, starts[-1]))
-        force = np.empty((3 * len(atoms), starts[-1]))
-        quadratic_design(
-            tables, means, np.concatenate([m.ravel() for m in maps]),
-            np.concatenate([[0], np.cumsum([m.size for m in maps])]), sizes, np.array(held), starts, *inputs(atoms),
-            energy, force, virial,
-        )  # fmt: skip
-        return energy, force, virial
+        found = empty_rows(atoms, starts[-1], n_strains)
+        starts_of_maps = np.concatenate([[0], np.cumsum([m.size for m in maps])])
+        flat = RegisterMaps(means, np.concatenate([m.ravel() for m in maps]), starts_of_maps, np.array(held), starts)
+        quadratic_design(tables, flat, inputs(atoms), found)
+        return found
 
-    values, kinds = channel_values(tables, *inputs(atoms)), inputs(atoms)[-1]
+    values, kinds = channel_values(tables, inputs(atoms)), inputs(atoms).kinds
     forms = [m + m.T for m in (rng.normal(size=(d + 1, d + 1)) for _, _, d in held)]
     expected = 0.0
     for i, s in enumerate(kinds):
@@ -182,12 +194,12 @@ def test_the_sweep_of_dynamics(l_max, cosine_powers):
     core = np.array([[3.4, 2.6], [2.6, 3.5]])  # so far out that some pairs are inside
     atoms, tables = salt(), tables_of(l_max, core_start=core, cosine_powers=cosine_powers)
     means, forms, starts = forms_of(tables)
-    assert inputs(atoms)[3].min() < core.max()
+    assert inputs(atoms).distances.min() < core.max()
 
     def energies_of(atoms):
         """From the channels of the training code."""
-        lists, energies = inputs(atoms), []
-        for row, s in zip(channel_values(tables, *lists), lists[-1], strict=True):
+        near, energies = inputs(atoms), []
+        for row, s in zip(channel_values(tables, near), near.kinds, strict=True):
             start, stop = tables.channel_start[s : s + 2]
             z = np.concatenate([[1.0], row[: stop - start] - means[start:stop]])
             energies.append(z @ forms[s] @ z)
@@ -197,7 +209,9 @@ def test_the_sweep_of_dynamics(l_max, cosine_powers):
         return energies_of(atoms).sum()
 
     energies, forces, virial = quadratic_forces(
-        tables, means, np.concatenate([form.ravel() for form in forms]), starts, no_fence(2), *inputs(atoms)
+        tables,
+        QuadraticForms(means, np.concatenate([form.ravel() for form in forms]), starts, no_fence(2)),
+        inputs(atoms),
     )
     np.testing.assert_allclose(energies, energies_of(atoms), rtol=1e-11, atol=1e-10)
     np.testing.assert_allclose(forces.sum(axis=0), 0.0, atol=1e-9 * np.abs(forces).max())
@@ -213,11 +227,11 @@ def test_threads_do_not_change_a_bit(monkeypatch):
     atoms, tables = salt((8, 8, 5)), tables_of(2)
     atoms = atoms[np.random.default_rng(5).permutation(len(atoms))]  # neighbours all over the list
     means, forms, starts = forms_of(tables)
-    flat, lists, results = np.concatenate([form.ravel() for form in forms]), inputs(atoms), []
+    flat, results = np.concatenate([form.ravel() for form in forms]), []
     for threads, least in ((1, 500), (3, 500), (1, len(atoms) + 1)):
         monkeypatch.setattr(numba, "get_num_threads", lambda count=threads: count)
-        monkeypatch.setattr(quadratic, "LEAST_CENTERS", least)
-        results.append(quadratic_forces(tables, means, flat, starts, no_fence(2), *lists))
+        monkeypatch.setattr(derivatives, "LEAST_CENTERS", least)
+        results.append(quadratic_forces(tables, QuadraticForms(means, flat, starts, no_fence(2)), inputs(atoms)))
     for one, many, serial in zip(*results, strict=True):
         np.testing.assert_array_equal(one, many)
         np.testing.assert_allclose(one, serial, rtol=1e-12, atol=1e-12 * np.abs(serial).max())
@@ -232,6 +246,6 @@ def test_subsets_and_files_keep_values_and_factors(chosen):
     assert {c for c in kept.tolist() if c < whole.n_simple} == {c for c in needed if c < whole.n_simple}
     again, other = ChannelSet.from_dict(small.to_dict()), channel_set(17, cosine_powers=True)
     assert [again.describe(k) for k in range(len(kept))] == [whole.describe(int(c)) for c in kept]
-    before, after = (channel_values(make_tables({11: z, 17: other}, CUTOFF), *inputs(atoms)) for z in (whole, again))
+    before, after = (channel_values(make_tables({11: z, 17: other}, CUTOFF), inputs(atoms)) for z in (whole, again))
     sodium = atoms.numbers == 11
     np.testing.assert_allclose(after[sodium, : len(kept)], before[sodium][:, kept], rtol=1e-12, atol=1e-14)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase.io import write
-from fitting import DESCRIPTOR, copper_gold, silent
+from fitting import DESCRIPTOR, copper_gold, prepare, silent
 
 from qiskit_qff.learning.config import DynamicsConfig, SelectConfig
 from qiskit_qff.learning.dynamics import choose, explore, harvest, plan_runs
@@ -14,7 +14,7 @@ from qiskit_qff.simulation.extrapolation import EXTRAPOLATING
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.validation import check_structure
-from qiskit_qff.training.trainer import fit, prepare
+from qiskit_qff.training.trainer import fit
 
 SMALL = {
     "descriptor": DESCRIPTOR,

@@ -64,10 +64,10 @@ def test_text_keeps_the_values_and_shows_the_notes() -> None:
 def test_removed_settings_say_what_holds_now():
     old = {"descriptor": {"bonds": False}, "optimizer": {"restarts": 1, "max_iterations": 300}}
     with pytest.raises(
-        ConfigError, match=r"^old.yaml: 'descriptor.bonds' is no longer a setting; it is always on"
+        ConfigError, match=r"^old.yaml: 'descriptor.bonds' is no longer a setting; it is always True"
     ) as caught:
         parse_config(old, where="old.yaml")
-    assert "'optimizer.restarts' is no longer a setting; it is always the best of 3 starts" in str(caught.value)
+    assert "'optimizer.restarts' is no longer a setting; it is always 3" in str(caught.value)
     same = {
         "descriptor": {"n_narrow": 14, "l_max": 3},
         "optimizer": {"restarts": 3},

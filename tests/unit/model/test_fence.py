@@ -10,9 +10,8 @@ from contracts.force_field.lennard_jones import mixed_crystal
 from contracts.force_field.quantum_model import labelled_frames, small_quantum_model
 from eightwise import eightwise
 
+from qiskit_qff.descriptors.derivatives import WIDTH, Fence, fence_energy
 from qiskit_qff.descriptors.eights import load, store
-from qiskit_qff.descriptors.quadratic import WIDTH, Fence, fence_energy
-from qiskit_qff.model.fence import FencedForceField
 from qiskit_qff.simulation.calculator import QFFCalculator
 
 
@@ -23,7 +22,7 @@ def field():
 
 @pytest.fixture(scope="module")
 def fenced(field):
-    return FencedForceField.of(field)
+    return field.within_walls()
 
 
 def outside():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from qiskit_qff.model.evaluation import Prediction
+from qiskit_qff.model.force_field import Prediction
 from qiskit_qff.model.metrics import compare, measure
 from qiskit_qff.structures.frame import Frame
 

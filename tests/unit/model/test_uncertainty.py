@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ase.io import read
 from contracts.force_field.quantum_model import labelled_frames
+from fitting import prepare
 
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.config import parse_config
@@ -14,8 +15,7 @@ from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.metrics import Deviations, coverage, cross_checked_coverage
 from qiskit_qff.simulation.calculator import UNCERTAINTIES, QFFCalculator
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.training.posterior import linear_covariance
-from qiskit_qff.training.trainer import prepare
+from qiskit_qff.training.trainer import linear_covariance
 
 
 @pytest.fixture(scope="module")

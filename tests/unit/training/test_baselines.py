@@ -4,17 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fitting import DESCRIPTOR, silent
+from fitting import DESCRIPTOR, prepare, silent
 from sklearn.linear_model import LinearRegression
 
 from qiskit_qff.descriptors.channels import make_tables
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.structures.frame import species_of
 from qiskit_qff.training.baselines import Snap, linear_baseline
-from qiskit_qff.training.defaults import resolve_config
-from qiskit_qff.training.loss import LossWeights
-from qiskit_qff.training.statistics import channel_rows
-from qiskit_qff.training.trainer import prepare
+from qiskit_qff.training.pipeline import resolve_config
+from qiskit_qff.training.statistics import LossWeights, channel_rows
 
 CONFIG = {"descriptor": DESCRIPTOR, "circuit": {"n_qubits": 3}, "max_parameters": 20}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.training.defaults import ATOMS_PER_ELEMENT, PRODUCT_ATOMS, PRODUCTS, resolve_config
+from qiskit_qff.training.pipeline import ATOMS_PER_ELEMENT, PRODUCT_ATOMS, PRODUCTS, resolve_config
 
 
 @pytest.mark.parametrize(

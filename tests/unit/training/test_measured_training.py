@@ -4,7 +4,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from fitting import fitted, silent
+from fitting import fitted, prepare, silent
 
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.backends import Settings, build_evaluator
@@ -14,7 +14,6 @@ from qiskit_qff.model.config import EstimatorConfig, parse_config
 from qiskit_qff.training.measured.loss import MeasuredLoss
 from qiskit_qff.training.measured.run import prepare_start, train_measured
 from qiskit_qff.training.objective import solve_weights
-from qiskit_qff.training.trainer import prepare
 
 TREE = {"n_qubits": 2}
 BRICKWORK = {"family": "brickwork_cz", "readout": "z_diagonal", "n_qubits": 2, "layers": 2, "n_readouts": 3}

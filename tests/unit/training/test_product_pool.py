@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 from fitting import fitted, silent
 
-from qiskit_qff.descriptors.channels import make_tables
-from qiskit_qff.descriptors.pool import PoolSettings
+from qiskit_qff.descriptors.channels import PoolSettings, make_tables
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.training import defaults
-from qiskit_qff.training.loss import LossWeights
-from qiskit_qff.training.statistics import channel_rows, find_shortest, pool_statistics
+from qiskit_qff.training import trainer
+from qiskit_qff.training.statistics import LossWeights, channel_rows, find_shortest, pool_statistics
 
 SPECIES, WEIGHTS = (10, 18), LossWeights()
 SETTINGS = PoolSettings(r_cut=4.5, n_narrow=4, n_broad=2, powers=(2.0, 6.0), n_radial=2, l_max=1, bonds=False)
@@ -44,7 +42,7 @@ def bent(frames, simple):
 
 def test_a_product_is_found(bent, monkeypatch):
     """The products of selected channels hold it; without them the error is what the linear part leaves."""
-    monkeypatch.setattr(defaults, "PoolSettings", partial(PoolSettings, bonds=False))
+    monkeypatch.setattr(trainer, "PoolSettings", partial(PoolSettings, bonds=False))
     errors = {}
     for products in (0, 1):
         config = parse_config(

@@ -4,15 +4,15 @@ import json
 
 import numpy as np
 import pytest
-from fitting import DESCRIPTOR
+from fitting import DESCRIPTOR, prepare
 
 from qiskit_qff.errors import ModelFileError
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.training.balance import BalancedObjective
-from qiskit_qff.training.loss import composition_directions, fit_references
-from qiskit_qff.training.trainer import fit, prepare
+from qiskit_qff.training.objective import BalancedObjective
+from qiskit_qff.training.statistics import composition_directions, fit_references
+from qiskit_qff.training.trainer import fit
 
 CONFIG = {
     "descriptor": DESCRIPTOR,

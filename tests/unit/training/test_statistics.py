@@ -3,20 +3,19 @@
 import numpy as np
 import pytest
 from contracts.force_field.quantum_model import SMALL, labelled_frames
-from fitting import silent
+from fitting import prepare, silent
 
 from qiskit_qff.compression.selection import product_pool
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.structures.frame import species_of
-from qiskit_qff.training.defaults import fit_pool, register_sizes
-from qiskit_qff.training.loss import LossWeights
 from qiskit_qff.training.statistics import (
+    LossWeights,
     channel_statistics,
     find_shortest,
     pool_statistics,
     quadratic_statistics,
 )
-from qiskit_qff.training.trainer import prepare
+from qiskit_qff.training.trainer import fit_pool, register_sizes
 
 CONFIG = TrainConfig.model_validate(SMALL)
 
@@ -28,7 +27,7 @@ def test_merged_sums_equal_serial_ones(monkeypatch):
     maps = prepare(frames, CONFIG).maps
     registers = {z: register_sizes(CONFIG, m.n_features) for z, m in maps.items()}
 
-    options = {"settings": fit_pool(CONFIG.descriptor, species), "weights": weights, "others": frames[5:]}
+    options = {"settings": fit_pool(CONFIG.descriptor, len(species)), "weights": weights, "others": frames[5:]}
     sets, _ = product_pool(
         pool_statistics(frames[:5], species, shortest, progress=silent, **options), most=50, selected=10
     )

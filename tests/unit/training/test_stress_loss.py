@@ -4,16 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fitting import DESCRIPTOR, fitted, silent
+from fitting import DESCRIPTOR, fitted, prepare, silent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from qiskit_qff.model.config import CircuitConfig, parse_config
-from qiskit_qff.training.defaults import register_sizes
-from qiskit_qff.training.loss import LossWeights
-from qiskit_qff.training.statistics import quadratic_statistics
-from qiskit_qff.training.trainer import prepare
+from qiskit_qff.training.statistics import LossWeights, quadratic_statistics
+from qiskit_qff.training.trainer import register_sizes
 
 SCALE = 0.5
 SMALL = {

@@ -4,19 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fitting import silent
+from fitting import prepare, silent
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec
-from qiskit_qff.compression.search import SizeLimits
+from qiskit_qff.compression.least_squares import SizeLimits
 from qiskit_qff.compression.selection import feature_maps, select_channels
-from qiskit_qff.descriptors.pool import PoolSettings
+from qiskit_qff.descriptors.channels import PoolSettings
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.metrics import compare_model
-from qiskit_qff.training.balance import minimise_balanced
-from qiskit_qff.training.loss import LossWeights
-from qiskit_qff.training.objective import Objective, ParameterLayout
-from qiskit_qff.training.statistics import find_shortest, pool_statistics, quadratic_statistics
-from qiskit_qff.training.trainer import fit, prepare
+from qiskit_qff.training.objective import Objective, ParameterLayout, minimise_balanced
+from qiskit_qff.training.statistics import LossWeights, find_shortest, pool_statistics, quadratic_statistics
+from qiskit_qff.training.trainer import fit
 
 SMALL = {
     "descriptor": {"r_cut": 4.5, "n_radial": 2, "l_max": 2},
@@ -105,7 +103,7 @@ def test_balanced_training_begins_at_the_linear_model_and_only_improves(statisti
     # Squares that the linear model lacks come with its terms; they are small.
     begin = min(run.losses[0] for run in runs)
     assert begin <= 1.2 * linear + 0.05
-    assert objective.bound()[0] <= runs[0].losses[-1] <= begin
+    assert objective.bound() <= runs[0].losses[-1] <= begin
 
 
 def test_the_linear_model_has_the_loss_of_the_normal_equations(frames) -> None:

@@ -1,4 +1,12 @@
-r"""Search for the columns of a least-squares problem that explain most, at most so many of them.
+r"""Weighted least squares as sums over frames: the memory does not depend on how many there are.
+
+For design rows X, labels y and weights w the loss :math:`\sum w (X\beta - y)^2` is
+
+.. math:: \beta^T G \beta - 2 b^T\beta + c,\qquad G = X^T W X,\; b = X^T W y,\; c = y^T W y.
+
+Sums of two parts of the data add, so parts can be accumulated anywhere and merged.
+
+Search for the columns of a least-squares problem that explain most, at most so many of them.
 
 *Forward selection.* Each step takes the column with the largest exact drop in squared error. After k steps the
 candidates are orthogonal to the chosen ones, so the drop of candidate j is :math:`r_j^2 / d_j` with its residual moment
@@ -28,14 +36,73 @@ References:
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numba
 import numpy as np
+from numba.extending import get_cython_function_address
 from scipy.linalg import LinAlgError, cho_solve, cholesky
 
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
+
+_Pointer = ctypes.POINTER(ctypes.c_double)
+_Count = ctypes.POINTER(ctypes.c_int)
+# PERF: scipy.linalg.blas.dsyrk keeps the interpreter's lock, so threads would wait for each other in what takes half
+# of a training's time; the same function called through ctypes does not.
+_DSYRK = ctypes.CFUNCTYPE(
+    None, ctypes.c_char_p, ctypes.c_char_p, _Count, _Count, _Pointer, _Pointer, _Count, _Pointer, _Pointer, _Count
+)(get_cython_function_address("scipy.linalg.cython_blas", "dsyrk"))
+
+
+@dataclass
+class NormalEquations:
+    """Running sums G, b, c; only the upper triangle of ``gram`` is kept up to date."""
+
+    gram: FloatArray  # upper triangle of G, Fortran order, shape ``(C, C)``
+    moment: FloatArray  # b, shape ``(C,)``
+    constant: float = 0.0  # c
+
+    @classmethod
+    def empty(cls, n_columns: int) -> NormalEquations:
+        """Sums over no data."""
+        return cls(np.zeros((n_columns, n_columns), order="F"), np.zeros(n_columns))
+
+    def add(self, rows: FloatArray, labels: FloatArray, weights: FloatArray) -> None:
+        """Add weighted rows, shape ``(m, C)``; they are scaled in place and must not be used again."""
+        root = np.sqrt(weights)
+        rows *= root[:, None]
+        scaled = labels * root
+        # C-contiguous rows are their own transpose in Fortran order, so nothing is copied.
+        assert rows.flags.c_contiguous and self.gram.flags.f_contiguous  # noqa: PT018
+        assert rows.dtype == np.float64 and self.gram.shape == (rows.shape[1],) * 2  # noqa: PT018
+        size, inner, one = ctypes.c_int(rows.shape[1]), ctypes.c_int(len(rows)), ctypes.c_double(1.0)
+        matrix, gram = rows.ctypes.data_as(_Pointer), self.gram.ctypes.data_as(_Pointer)
+        _DSYRK(b"U", b"N", size, inner, one, matrix, size, one, gram, size)
+        self.moment += rows.T @ scaled
+        self.constant += float(scaled @ scaled)
+
+    def merge(self, other: NormalEquations) -> None:
+        """Add the sums over another part of the data."""
+        self.gram += other.gram
+        self.moment += other.moment
+        self.constant += other.constant
+
+    def symmetric(self) -> FloatArray:
+        """The whole of G, shape ``(C, C)``, completed in place."""
+        # PERF: block by block; numpy.triu would hold three copies of a matrix that may fill 0.5 GiB.
+        for start in range(0, len(self.gram), 512):
+            stop = min(start + 512, len(self.gram))
+            square = np.triu(self.gram[start:stop, start:stop])
+            self.gram[start:stop, start:stop] = square + np.triu(square, 1).T
+            self.gram[stop:, start:stop] = self.gram[start:stop, stop:].T
+        return self.gram
+
+    def loss(self, coefficients: FloatArray) -> float:
+        """Loss of some coefficients; needs the completed G."""
+        return float(coefficients @ (self.gram @ coefficients) - 2.0 * self.moment @ coefficients + self.constant)
+
 
 DEPENDENT = 1e-8
 """A column of whose norm no more than this fraction is new is a combination of those chosen."""
@@ -59,46 +126,26 @@ at once: random restarts take such columns."""
 class SizeLimits:
     """How many columns may be chosen."""
 
-    total: int
-    """Of all species together."""
-    per_species: int
-    """Of one species, at most."""
-    least: int = 1
-    """Of one species, at least, if it has so many independent ones."""
-
-
-@dataclass(frozen=True)
-class SelectionPath:
-    """Chosen columns."""
-
-    columns: IntArray
-    """Column numbers, shape ``(k,)``; in the order of choice, or ascending where swaps followed."""
-    losses: FloatArray
-    """Squared error left after each greedy step, as a fraction of that with none, shape ``(k,)``."""
+    total: int  # of all species together
+    per_species: int  # of one species, at most
+    least: int = 1  # of one species, at least, if it has so many independent ones
 
 
 @dataclass(frozen=True, eq=False)
 class ColumnProblem:
     """Least squares whose columns are to be chosen."""
 
-    gram: FloatArray
-    """G, shape ``(C, C)``."""
-    moment: FloatArray
-    """b, shape ``(C,)``."""
-    constant: float
-    """Squared error with no column."""
-    owner: IntArray
-    """Species index of each column, shape ``(C,)``."""
-    eligible: BoolArray
-    """Which columns may be chosen, shape ``(C,)``."""
-    limits: SizeLimits
-    """Numbers of columns allowed."""
-    dependent: float = DEPENDENT
-    """A column of whose norm no more than this fraction is new is not taken."""
+    gram: FloatArray  # G, shape ``(C, C)``
+    moment: FloatArray  # b, shape ``(C,)``
+    constant: float  # squared error with no column
+    owner: IntArray  # species index of each column, shape ``(C,)``
+    eligible: BoolArray  # which columns may be chosen, shape ``(C,)``
+    limits: SizeLimits  # numbers of columns allowed
+    dependent: float = DEPENDENT  # A column of whose norm no more than this fraction is new is not taken
 
 
-def select_columns(problem: ColumnProblem, first: Sequence[int] = ()) -> SelectionPath:
-    """Greedy orthogonal least squares on normal equations."""
+def select_columns(problem: ColumnProblem, first: Sequence[int] = ()) -> IntArray:
+    """Greedy orthogonal least squares on normal equations: columns in the order of choice, some of them given first."""
     gram, owner, limits = problem.gram, problem.owner, problem.limits
     norms = gram.diagonal().copy()
     floor, moments = problem.dependent * norms, problem.moment.copy()
@@ -106,8 +153,7 @@ def select_columns(problem: ColumnProblem, first: Sequence[int] = ()) -> Selecti
     free = (norms > 0.0) & problem.eligible
     counts = np.zeros(int(owner.max()) + 1, dtype=np.int64)
     columns: list[int] = []
-    losses: list[float] = []
-    left, waiting = problem.constant, [int(column) for column in first]
+    waiting = [int(column) for column in first]
     while len(columns) < limits.total:
         open_ = free & (norms > floor)
         missing = np.flatnonzero(counts < limits.least)
@@ -126,14 +172,12 @@ def select_columns(problem: ColumnProblem, first: Sequence[int] = ()) -> Selecti
         factors[step] = factor
         moments -= factor * (moments[best] / scale)
         norms -= factor**2
-        left -= float(gains[best])
         free[best] = False
         counts[owner[best]] += 1
         if counts[owner[best]] >= limits.per_species:
             free[owner == owner[best]] = False
         columns.append(best)
-        losses.append(left / problem.constant)
-    return SelectionPath(np.asarray(columns, dtype=np.int64), np.asarray(losses))
+    return np.asarray(columns, dtype=np.int64)
 
 
 def swap_columns(
@@ -202,7 +246,6 @@ class _Fit:
         self.solve()
 
     def solve(self) -> None:
-        """Solve from scratch."""
         problem, chosen = self._problem, self.chosen
         scale = 1.0 / np.sqrt(np.diagonal(problem.gram)[chosen])
         scaled = problem.gram[np.ix_(chosen, chosen)] * np.outer(scale, scale)
@@ -227,7 +270,7 @@ class _Fit:
         return _best_swap(
             self.projected, self.residual, norms, self.coefficients, np.diagonal(self.inverse).copy(),
             owner[self.chosen], owner[self._candidates],
-            counts >= problem.limits.per_species, counts <= problem.limits.least,
+            (counts >= problem.limits.per_species)[None, :] | (counts <= problem.limits.least)[:, None],
         )  # fmt: skip
 
     def swap(self, place: int, column: int) -> float:
@@ -301,13 +344,13 @@ def _best_swap(
     inverse: FloatArray,
     chosen_owner: IntArray,
     owner: IntArray,
-    full: BoolArray,
-    alone: BoolArray,
+    barred: BoolArray,
 ) -> tuple[float, int, int]:
     """Largest drop in squared error by one swap, and which chosen and which other column it swaps.
 
-    A species that is full takes a column only for one of its own; one that has the fewest it may have gives one only
-    for its own.
+    Args:
+        barred: Whether a species (row) may give no column for one of another (column), shape ``(S, S)``: one that has
+            the fewest it may have gives none, one that is full takes none.
     """
     best, place, column = -np.inf, -1, -1
     for k in range(projected.shape[0]):
@@ -316,7 +359,7 @@ def _best_swap(
         pull = coefficients[k] * inverted
         mine = chosen_owner[k]
         for c in range(projected.shape[1]):
-            if norms[c] <= 0.0 or (owner[c] != mine and (full[owner[c]] or alone[mine])):
+            if norms[c] <= 0.0 or (owner[c] != mine and barred[mine, owner[c]]):
                 continue
             moment = residual[c] + projected[k, c] * pull
             gain = moment * moment / (norms[c] + projected[k, c] * projected[k, c] * inverted) - cost
