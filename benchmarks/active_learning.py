@@ -27,8 +27,8 @@ from ase.build import bulk
 from qiskit_qff import __version__
 from qiskit_qff.learning.config import load_learn_config
 from qiskit_qff.learning.run import learn, read_inputs, write_frames
+from qiskit_qff.structures.dataset import read_shipped
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.reading import read_shipped
 
 RATTLE = 0.03
 """Standard deviation of every coordinate in Å."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import models
 from ase.io import write
 
-from qiskit_qff.structures.reading import read_shipped
+from qiskit_qff.structures.dataset import read_shipped
 
 REQUIRED = {
     "lips83, last 200": (68.0, 1.15),

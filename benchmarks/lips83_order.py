@@ -28,7 +28,7 @@ from models import DATA, record
 
 from qiskit_qff.simulation.trajectory import Trajectory, follow_across_borders
 from qiskit_qff.simulation.transport import transport
-from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.structures.dataset import read_frames
 
 TEMPERATURE_K, STEP_FS, RUNGS = 520.0, 2.0, 5
 

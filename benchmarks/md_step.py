@@ -33,8 +33,8 @@ from pod import SKIN, Size, fit_pod, predict, started, symbols_of
 from qiskit_qff import TrainConfig, train
 from qiskit_qff.simulation.calculator import QFFCalculator
 from qiskit_qff.simulation.dynamics import assign_velocities
+from qiskit_qff.structures.dataset import read_shipped
 from qiskit_qff.structures.neighbors import VerletList
-from qiskit_qff.structures.reading import read_shipped
 
 TWOJMAX, N_BISPECTRUM = 6, 30
 POD = Size(8, 6, 4)

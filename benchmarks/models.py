@@ -17,7 +17,7 @@ import numpy as np
 from ase.io import write
 
 from qiskit_qff import ForceField, TrainConfig, __version__
-from qiskit_qff.structures.reading import read_frames, read_shipped
+from qiskit_qff.structures.dataset import read_frames, read_shipped
 from qiskit_qff.training.pipeline import read_training_data
 
 HERE = Path(__file__).parent

@@ -16,8 +16,8 @@ import numpy as np
 
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.metrics import compare_model, measure
+from qiskit_qff.structures.dataset import read_shipped
 from qiskit_qff.structures.frame import species_of
-from qiskit_qff.structures.reading import read_shipped
 from qiskit_qff.training.pipeline import resolve_config
 from qiskit_qff.training.statistics import LossWeights, find_shortest
 from qiskit_qff.training.trainer import fit, prepare, sum_pool

@@ -21,7 +21,7 @@ from qiskit_qff.evaluators.backends import Settings, build_evaluator
 from qiskit_qff.evaluators.measured_operator import Provenance
 from qiskit_qff.model.calibration import calibrate
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.structures.reading import read_shipped
+from qiskit_qff.structures.dataset import read_shipped
 
 
 def two_qubit_gates(n_qubits):

@@ -34,8 +34,8 @@ from qiskit_qff.descriptors.derivatives import thread_pool
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.lammps import mpi_launcher
+from qiskit_qff.structures.dataset import read_frames, read_shipped
 from qiskit_qff.structures.neighbors import VerletList
-from qiskit_qff.structures.reading import read_frames, read_shipped
 
 SIZES = ((2, 2, 3), (4, 5, 6), (10, 11, 11))
 STEPS_PER_LIST = 10

@@ -15,7 +15,7 @@
 
 Walls around the training data as in `qff md`; Bussi thermostat; each seed has its own velocities and starts from
 another frame (every seventh; frames whose framework lacks bonds are left out). A run survives if it completes and no
-bond of its first frame (`qiskit_qff.structures.framework.bonded`) is broken in any recorded frame. If there is a
+bond of its first frame (`qiskit_qff.structures.dataset.bonded`) is broken in any recorded frame. If there is a
 reference trajectory, radial distributions (without the first tenth of the run, 120 bins to 6 Å) are compared with it;
 the error of a pair is the mean absolute difference over the bins. NVE starts where the NVT run of seed 0 ended, with
 new velocities and half the time step; the drift is the slope of a straight line through the conserved quantity. NPT
@@ -44,8 +44,7 @@ from qiskit_qff.simulation.dynamics import MDSettings, run_dynamics
 from qiskit_qff.simulation.recording import read_log
 from qiskit_qff.simulation.trajectory import Trajectory, read_trajectory
 from qiskit_qff.simulation.transport import mean_squared_displacements
-from qiskit_qff.structures.framework import missing_bonds
-from qiskit_qff.structures.reading import NAMES, read_frames, read_shipped
+from qiskit_qff.structures.dataset import NAMES, missing_bonds, read_frames, read_shipped
 
 RESULTS = Path(__file__).parent / "results" / "stability.json"
 KINDS = ("nvt", "nve", "npt", "supercell")

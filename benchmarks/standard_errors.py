@@ -20,7 +20,7 @@ from qiskit_qff.evaluators.measured_operator import Provenance
 from qiskit_qff.evaluators.protocol import Evaluation
 from qiskit_qff.model.calibration import calibrate, calibration_errors
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.structures.reading import read_shipped
+from qiskit_qff.structures.dataset import read_shipped
 
 SHOTS = 400
 

@@ -16,7 +16,7 @@ from ase.units import GPa
 from qiskit_qff import train
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.metrics import compare_model, measure
-from qiskit_qff.structures.reading import read_frames, read_shipped
+from qiskit_qff.structures.dataset import read_frames, read_shipped
 
 BLOCKS = {
     "li6ps5cl": [(start, start + 24, 20) for start in (96, 0, 24, 48, 72)],

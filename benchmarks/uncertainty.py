@@ -19,7 +19,7 @@ import numpy as np
 from qiskit_qff import train
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.metrics import compare_model, coverage, cross_checked_coverage, deviations_of, measure
-from qiskit_qff.structures.reading import read_frames, read_shipped
+from qiskit_qff.structures.dataset import read_frames, read_shipped
 
 ALL = {"data": {"split": "none"}}
 SMALL = {

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from qiskit_qff.model.config import load_config as load_config
     from qiskit_qff.model.force_field import ForceField as ForceField
     from qiskit_qff.simulation.calculator import QFFCalculator as QFFCalculator
+    from qiskit_qff.structures.dataset import read_frames as read_frames
+    from qiskit_qff.structures.dataset import read_shipped as read_shipped
     from qiskit_qff.structures.frame import Frame as Frame
-    from qiskit_qff.structures.reading import read_frames as read_frames
-    from qiskit_qff.structures.reading import read_shipped as read_shipped
     from qiskit_qff.training.pipeline import train as train
 
 __version__ = "0.2.0"
@@ -31,8 +31,8 @@ _HOMES = {
     "QFFError": "qiskit_qff.errors",
     "TrainConfig": "qiskit_qff.model.config",
     "load_config": "qiskit_qff.model.config",
-    "read_frames": "qiskit_qff.structures.reading",
-    "read_shipped": "qiskit_qff.structures.reading",
+    "read_frames": "qiskit_qff.structures.dataset",
+    "read_shipped": "qiskit_qff.structures.dataset",
     "register_ansatz": "qiskit_qff.circuit.ansatz",
     "train": "qiskit_qff.training.pipeline",
 }

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from qiskit_qff.circuit.ansatz import MeasurementTask
-from qiskit_qff.circuit.compiled import gates_of, untied_circuit
+from qiskit_qff.circuit.ansatz import MeasurementTask, gates_of, untied_circuit
 from qiskit_qff.encoding.tree import loader_angles, loader_circuit
 from qiskit_qff.evaluators.protocol import Request
 

@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from threadpoolctl import threadpool_limits
 
 from qiskit_qff.cli.main import run
-from qiskit_qff.structures import reading
+from qiskit_qff.structures import dataset
 
 # `benchmarks/` is no part of the installed package. At the end of the path, so that the package under test stays
 # the installed one.
@@ -116,11 +116,11 @@ def trained(alloy_frames, tmp_path_factory) -> Path:
 def fewer_shipped(tmp_path_factory) -> Iterator[None]:
     """``shipped`` stands for every third of its frames, too few for products: pages that train on it are quick."""
     path = tmp_path_factory.mktemp("shipped") / "limof5.extxyz.xz"
-    write(path, read(reading.shipped_path(), "::3"), format="extxyz")
-    original = reading.shipped_path
+    write(path, read(dataset.shipped_path(), "::3"), format="extxyz")
+    original = dataset.shipped_path
     with pytest.MonkeyPatch.context() as patch:
-        ours = ("shipped", reading.DEFAULT)
-        patch.setattr(reading, "shipped_path", lambda name=reading.DEFAULT: path if name in ours else original(name))
+        ours = ("shipped", dataset.DEFAULT)
+        patch.setattr(dataset, "shipped_path", lambda name=dataset.DEFAULT: path if name in ours else original(name))
         patch.setattr("qiskit_qff.training.pipeline.PRODUCT_ATOMS", 10**6)
         yield
 

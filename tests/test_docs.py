@@ -12,7 +12,7 @@ from documentation import Reader, captured
 
 from qiskit_qff.circuit import ansatz
 from qiskit_qff.cli.main import run
-from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.structures.dataset import read_frames
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

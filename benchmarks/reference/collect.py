@@ -34,7 +34,7 @@ from ase.io import iread, read, write
 from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import Bohr, GPa, Hartree
 
-from qiskit_qff.structures.reading import shipped_path
+from qiskit_qff.structures.dataset import shipped_path
 
 LEVEL = "PBE-D3BJ/DZVP-MOLOPT-SR-GTH cp2k2023.1"
 EQUILIBRATION_FS = 100.0

@@ -140,8 +140,8 @@ def _measure(
 
 def _read(field: "ForceField", data: Path, output: Output, *, held_out: bool) -> "tuple[list[Frame], int | None]":
     """The frames to evaluate, and how many of them the model was trained on; None where its file does not say."""
+    from qiskit_qff.structures.dataset import read_frames
     from qiskit_qff.structures.frame import species_index
-    from qiskit_qff.structures.reading import read_frames
     from qiskit_qff.structures.validation import ensure_sound
 
     frames = read_frames(data)

@@ -41,7 +41,7 @@ def label(
     """Label structures, written one by one: a kill loses only the frames at hand. Exit code 1 if some failed."""
     from qiskit_qff.labelling.label import failures_path, label_frames, work_path
     from qiskit_qff.labelling.reference import reference
-    from qiskit_qff.structures.reading import read_frames
+    from qiskit_qff.structures.dataset import read_frames
     from qiskit_qff.structures.validation import ensure_sound
 
     output = Output(as_json=json)

@@ -81,7 +81,7 @@ class RunOptions:
 
     def read(self, structure: str) -> "Frame":
         """The frame of a file, or of the shipped data."""
-        from qiskit_qff.structures.reading import read_frames
+        from qiskit_qff.structures.dataset import read_frames
         from qiskit_qff.structures.validation import ensure_sound
 
         frames = read_frames(structure)

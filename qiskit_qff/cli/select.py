@@ -29,7 +29,7 @@ def select(
     from ase.io import write
 
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.structures.reading import read_frames
+    from qiskit_qff.structures.dataset import read_frames
     from qiskit_qff.structures.validation import ensure_sound
     from qiskit_qff.training.selection import grade_candidates
     from qiskit_qff.training.selection import select as take

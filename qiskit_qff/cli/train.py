@@ -152,7 +152,7 @@ def configuration(source: Path, parameters: Mapping[str, Any]) -> "TrainConfig":
         parameters: Of the command, by name; those in :data:`SETTINGS` and :data:`ESTIMATOR` are applied if not None.
     """
     from qiskit_qff.model.config import START_WORDS, TrainConfig, load_config, parse_config, with_absolute_paths
-    from qiskit_qff.structures.reading import is_shipped
+    from qiskit_qff.structures.dataset import is_shipped
 
     if source.suffix.lower() in {".yaml", ".yml"}:
         base = load_config(source)

@@ -24,7 +24,7 @@ def validate(
     json: JsonOption = False,
 ) -> None:
     """Check structures and labels; exit code 2 if they can't be read or can't be trained on."""
-    from qiskit_qff.structures.reading import read_frames
+    from qiskit_qff.structures.dataset import read_frames
     from qiskit_qff.structures.validation import Defect, summarize, validate_frames
     from qiskit_qff.training.label_consistency import label_consistency
 

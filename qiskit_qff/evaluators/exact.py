@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.circuit.compiled import gates_of
+from qiskit_qff.circuit.ansatz import gates_of
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Request, TimingModel, check_shots, joint_cost
 
 

@@ -28,8 +28,7 @@ from functools import lru_cache
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.circuit.ansatz import BoundProgram, CircuitProgram
-from qiskit_qff.circuit.compiled import gates_of, untied_circuit
+from qiskit_qff.circuit.ansatz import BoundProgram, CircuitProgram, gates_of, untied_circuit
 from qiskit_qff.evaluators.operator import (
     MeasuredVectors,
     fit_vectors,

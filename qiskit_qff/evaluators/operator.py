@@ -33,8 +33,15 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.circuit.ansatz import BoundProgram, CircuitProgram, MeasurementTask, z_diagonals
-from qiskit_qff.circuit.compiled import circuit_matrix, gates_of, untied_circuit
+from qiskit_qff.circuit.ansatz import (
+    BoundProgram,
+    CircuitProgram,
+    MeasurementTask,
+    circuit_matrix,
+    gates_of,
+    untied_circuit,
+    z_diagonals,
+)
 from qiskit_qff.encoding.preparation import vector_angles, vector_circuit
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.measured_operator import MeasuredOperator

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from qiskit_qff.labelling.reference import Reference, reference
 from qiskit_qff.model.config import Section, TrainConfig, parse_section, read_yaml, without_removed
-from qiskit_qff.structures.reading import is_shipped
+from qiskit_qff.structures.dataset import is_shipped
 
 
 class LabelConfig(Section):

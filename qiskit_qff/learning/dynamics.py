@@ -20,8 +20,8 @@ from qiskit_qff.model.uncertainty import UncertaintyEstimator
 from qiskit_qff.simulation.dynamics import MDSettings, default_timestep, run_dynamics
 from qiskit_qff.simulation.extrapolation import EXTRAPOLATING, ExtrapolationWatch
 from qiskit_qff.simulation.recording import CHECKPOINT, LOG, TRAJECTORY, read_checkpoint, read_log
+from qiskit_qff.structures.dataset import read_frames
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.validation import check_structure
 from qiskit_qff.training.selection import grade_candidates, select
 

@@ -28,8 +28,8 @@ from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.metrics import compare_model, measure
 from qiskit_qff.model.uncertainty import UncertaintyEstimator
 from qiskit_qff.simulation.dynamics import MDSettings
+from qiskit_qff.structures.dataset import read_frames
 from qiskit_qff.structures.frame import Frame, species_of
-from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.validation import ensure_sound
 from qiskit_qff.training.pipeline import train
 

@@ -26,7 +26,7 @@ from pydantic import (
 
 from qiskit_qff import durable
 from qiskit_qff.errors import ConfigError
-from qiskit_qff.structures.reading import is_shipped
+from qiskit_qff.structures.dataset import is_shipped
 
 WIDTH = 100
 """Column that comments are wrapped at."""

@@ -23,8 +23,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from qiskit_qff.array_types import FloatArray
-from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, build_program
-from qiskit_qff.circuit.compiled import operator_matrix
+from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, build_program, operator_matrix
 from qiskit_qff.compression.selection import LinearMap
 from qiskit_qff.errors import ConfigError
 

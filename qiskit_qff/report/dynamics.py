@@ -18,7 +18,7 @@ from qiskit_qff.report.record import reading
 from qiskit_qff.simulation.analysis import Analysis, Table
 from qiskit_qff.simulation.recording import LOG, TRAJECTORY, drift_mev_per_atom_per_ps, read_log
 from qiskit_qff.simulation.transport import arrhenius_diffusivity
-from qiskit_qff.structures.reading import iter_frames
+from qiskit_qff.structures.dataset import iter_frames
 
 SUMMARY, ANALYSIS = "md.json", "analysis.json"
 _NUMBERS = {

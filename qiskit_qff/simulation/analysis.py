@@ -29,7 +29,7 @@ from qiskit_qff.array_types import FloatArray
 from qiskit_qff.errors import DataError, MissingDependencyError
 from qiskit_qff.simulation.trajectory import Trajectory
 from qiskit_qff.simulation.transport import mean_squared_displacements, relative_to_framework, transport
-from qiskit_qff.structures.framework import STRETCHED, bonded
+from qiskit_qff.structures.dataset import STRETCHED, bonded
 from qiskit_qff.structures.neighbors import neighbor_list
 
 T = TypeVar("T")
@@ -238,7 +238,7 @@ def radial_distribution_errors(first: Table, second: Table) -> dict[str, float]:
 
 
 def bond_report(trajectory: Trajectory, *, reach: float = LOST_ANG) -> dict[str, Any]:
-    """Follow the bonds of the first frame through a trajectory (:func:`~qiskit_qff.structures.framework.bonded`).
+    """Follow the bonds of the first frame through a trajectory (:func:`~qiskit_qff.structures.dataset.bonded`).
 
     Args:
         reach: an atom without any other this close is lost, in Å.

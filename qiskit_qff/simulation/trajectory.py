@@ -17,8 +17,8 @@ import numpy as np
 
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.errors import DataError
+from qiskit_qff.structures.dataset import read_frames
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.reading import read_frames
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,11 +15,9 @@ from ase.data import chemical_symbols, covalent_radii
 
 from qiskit_qff.array_types import IntArray
 from qiskit_qff.errors import DataError
+from qiskit_qff.structures.dataset import group_tag, is_time_ordered, missing_bonds, number_problems
 from qiskit_qff.structures.frame import Frame, frame_hash
-from qiskit_qff.structures.framework import missing_bonds
 from qiskit_qff.structures.neighbors import neighbor_list
-from qiskit_qff.structures.reading import number_problems
-from qiskit_qff.structures.splitting import group_tag, is_time_ordered
 
 SAME_SITE = 0.1
 """Two atoms closer than this, in Å, sit on one site."""

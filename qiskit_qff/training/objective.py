@@ -54,8 +54,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from qiskit_qff.array_types import FloatArray, IntArray
-from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector, build_program
-from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
+from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector, build_program, readout_jacobian, readout_matrices
 from qiskit_qff.training.statistics import Progress, QuadraticStatistics
 
 RESTARTS = 3

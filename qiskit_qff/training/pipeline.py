@@ -32,10 +32,7 @@ from qiskit_qff.model.metrics import (
     deviations_of,
     measure,
 )
-from qiskit_qff.structures.frame import Frame, frame_hash, species_of
-from qiskit_qff.structures.framework import whole_frames
-from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.splitting import (
+from qiskit_qff.structures.dataset import (
     GROUP_TAGS,
     Split,
     balanced_split,
@@ -44,8 +41,11 @@ from qiskit_qff.structures.splitting import (
     is_time_ordered,
     near_copies,
     random_split,
+    read_frames,
     tag_groups,
+    whole_frames,
 )
+from qiskit_qff.structures.frame import Frame, frame_hash, species_of
 from qiskit_qff.structures.validation import ensure_trainable
 from qiskit_qff.training.label_consistency import check_label_consistency
 from qiskit_qff.training.statistics import LossWeights, Progress, check_labels, silent

@@ -37,8 +37,7 @@ from qiskit_qff.compression.selection import (
 from qiskit_qff.descriptors.channels import PoolSettings
 from qiskit_qff.errors import BudgetError, ConfigError, DataError
 from qiskit_qff.model.config import ResolvedConfig, ResolvedDescriptor, TrainConfig
-from qiskit_qff.model.core_repulsion import CoreRepulsion
-from qiskit_qff.model.force_field import FoldedForceField, ForceField
+from qiskit_qff.model.force_field import CoreRepulsion, FoldedForceField, ForceField
 from qiskit_qff.model.species_model import Register, SpeciesModel
 from qiskit_qff.model.uncertainty import QUANTILE, Posterior, lengths
 from qiskit_qff.structures.frame import Frame, species_of

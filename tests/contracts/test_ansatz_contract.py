@@ -12,8 +12,7 @@ from qiskit.quantum_info import Operator
 
 from qiskit_qff import ForceField, read_frames, register_ansatz, train
 from qiskit_qff.circuit import ansatz
-from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
-from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
+from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program, readout_jacobian, readout_matrices
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.backends import Settings, build_evaluator
 from qiskit_qff.evaluators.measured_operator import Provenance

@@ -7,8 +7,7 @@ from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
-from qiskit_qff.circuit.compiled import gates_of
+from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program, gates_of
 from qiskit_qff.evaluators.backends import Settings, build_evaluator
 from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.operator import pair_requests

@@ -17,7 +17,7 @@ from qiskit_qff.model.config import load_config
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.recording import read_checkpoint, read_log
 from qiskit_qff.simulation.trajectory import read_trajectory
-from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.structures.dataset import read_frames
 
 KILLS = {"train": 1, "train --backend aer": 1, "md": 2, "label": 1, "calibrate": 1, "learn": 1}
 READERS = {

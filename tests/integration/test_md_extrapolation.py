@@ -4,7 +4,7 @@ import pytest
 from ase.io import read, write
 
 from qiskit_qff.cli.md import EXIT_EXTRAPOLATION
-from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.structures.dataset import read_frames
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,7 @@ import pytest
 from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
 from qiskit.providers.fake_provider import GenericBackendV2
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
-from qiskit_qff.circuit.compiled import readout_jacobian, readout_matrices
+from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program, readout_jacobian, readout_matrices
 from qiskit_qff.evaluators.backends import Settings, build_evaluator
 from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.gradient import cost_of_registers, measure_registers

@@ -13,7 +13,7 @@ from qiskit_qff.evaluators.measured_operator import Provenance
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.model.calibration import calibrate
 from qiskit_qff.model.config import TrainConfig
-from qiskit_qff.structures.reading import iter_frames
+from qiskit_qff.structures.dataset import iter_frames
 
 pytestmark = pytest.mark.data
 

@@ -9,7 +9,7 @@ from ase.io import read, write
 
 from qiskit_qff.cli.main import run
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.structures.dataset import read_frames
 
 ERROR = "stress_rmse_mev_per_ang3"
 

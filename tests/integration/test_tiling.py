@@ -10,8 +10,7 @@ from qiskit_aer.primitives import SamplerV2
 from qiskit_ibm_runtime.executor_estimator import Estimator
 from qiskit_ibm_runtime.fake_provider import FakeKingston, FakeMiami, FakeTorino
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, angles_for_vector, build_program
-from qiskit_qff.circuit.compiled import operator_matrix
+from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, angles_for_vector, build_program, operator_matrix
 from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators.mitigation import estimator_options, find_preset
 from qiskit_qff.evaluators.operator import assemble_operator, operator_errors, operator_requests

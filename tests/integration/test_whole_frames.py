@@ -10,8 +10,7 @@ from fitting import DESCRIPTOR
 
 from qiskit_qff.cli.main import run
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.structures.framework import missing_bonds
-from qiskit_qff.structures.reading import read_frames, shipped_path
+from qiskit_qff.structures.dataset import missing_bonds, read_frames, shipped_path
 
 SMALL = {
     "descriptor": DESCRIPTOR,

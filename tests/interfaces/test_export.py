@@ -12,7 +12,7 @@ from qiskit_qff.cli.main import run
 from qiskit_qff.compression.selection import LinearMap
 from qiskit_qff.model.export import export_document
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.structures.dataset import read_frames
 
 READER = Path(__file__).parents[2] / "examples" / "numpy_reader.py"
 

@@ -9,10 +9,10 @@ from qiskit_qff.circuit.ansatz import (
     AnsatzSpec,
     angles_for_vector,
     build_program,
+    readout_matrices,
     z_diagonals,
     z_supports,
 )
-from qiskit_qff.circuit.compiled import readout_matrices
 
 
 @settings(max_examples=30, deadline=None)

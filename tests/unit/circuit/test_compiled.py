@@ -7,8 +7,14 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
 from qiskit.quantum_info import Operator
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec, CircuitProgram, build_program
-from qiskit_qff.circuit.compiled import circuit_matrix, operator_matrix, readout_matrices
+from qiskit_qff.circuit.ansatz import (
+    AnsatzSpec,
+    CircuitProgram,
+    build_program,
+    circuit_matrix,
+    operator_matrix,
+    readout_matrices,
+)
 
 SPECS = [
     AnsatzSpec("ry_tree", "rank_one", 8),

@@ -4,7 +4,7 @@ import pytest
 
 from qiskit_qff.cli.demo import WAYS, measure_forces
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.structures.dataset import read_frames
 
 
 @pytest.fixture(scope="module")

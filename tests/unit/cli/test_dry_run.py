@@ -3,8 +3,7 @@
 import pytest
 
 from qiskit_qff.cli.main import run
-from qiskit_qff.structures.framework import missing_bonds
-from qiskit_qff.structures.reading import read_shipped
+from qiskit_qff.structures.dataset import missing_bonds, read_shipped
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from ase.io import write
 
 from qiskit_qff.cli.main import run
-from qiskit_qff.structures.reading import read_shipped
+from qiskit_qff.structures.dataset import read_shipped
 
 
 @pytest.fixture

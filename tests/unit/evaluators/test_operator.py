@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 from qiskit.primitives import StatevectorEstimator
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, angles_for_vector, build_program
-from qiskit_qff.circuit.compiled import gates_of, operator_matrix
+from qiskit_qff.circuit.ansatz import (
+    AnsatzSpec,
+    BoundProgram,
+    angles_for_vector,
+    build_program,
+    gates_of,
+    operator_matrix,
+)
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators import operator
 from qiskit_qff.evaluators.exact import ExactEvaluator

@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 from qiskit.primitives import StatevectorEstimator
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, build_program, diagonal_observable
-from qiskit_qff.circuit.compiled import operator_matrix, readout_jacobian
+from qiskit_qff.circuit.ansatz import (
+    AnsatzSpec,
+    BoundProgram,
+    build_program,
+    diagonal_observable,
+    operator_matrix,
+    readout_jacobian,
+)
 from qiskit_qff.encoding.tree import loader_angles, loader_circuit
 
 networks = pytest.importorskip("qiskit_machine_learning.neural_networks")

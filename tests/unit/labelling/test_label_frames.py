@@ -14,8 +14,8 @@ from contracts.labelling.springs import CRASH, FAIL, HANG, NAN
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.labelling.label import failures_path, frame_id, label_frames, settings_path, work_path
 from qiskit_qff.labelling.reference import reference
+from qiskit_qff.structures.dataset import read_frames
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.reading import read_frames
 
 SPRINGS = "contracts.labelling.springs:Springs"
 CELL = np.diag([5.0, 6.0, 7.0])

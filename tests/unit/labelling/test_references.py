@@ -17,8 +17,8 @@ from qiskit_qff.errors import ConfigError
 from qiskit_qff.labelling.cp2k import Cp2kOptions
 from qiskit_qff.labelling.label import label_frames, single_point
 from qiskit_qff.labelling.reference import reference
+from qiskit_qff.structures.dataset import read_frames, read_shipped
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.reading import read_frames, read_shipped
 
 has_cp2k = pytest.mark.skipif(shutil.which("cp2k.psmp") is None, reason="cp2k.psmp is not installed")
 

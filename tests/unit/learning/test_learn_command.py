@@ -9,7 +9,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.structures.dataset import read_frames
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from qiskit_qff.learning.config import DynamicsConfig, SelectConfig
 from qiskit_qff.learning.dynamics import choose, explore, harvest, plan_runs
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.simulation.extrapolation import EXTRAPOLATING
+from qiskit_qff.structures.dataset import read_frames
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.reading import read_frames
 from qiskit_qff.structures.validation import check_structure
 from qiskit_qff.training.trainer import fit
 

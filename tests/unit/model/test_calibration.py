@@ -8,7 +8,7 @@ from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.measured_operator import Provenance
 from qiskit_qff.model.calibration import calibrate, calibration_errors, is_calibrated
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.structures.reading import read_frames
+from qiskit_qff.structures.dataset import read_frames
 
 
 @pytest.fixture(scope="module")

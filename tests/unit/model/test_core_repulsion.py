@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ase.data import covalent_radii
 
-from qiskit_qff.model.core_repulsion import COULOMB_CONSTANT, CoreRepulsion
+from qiskit_qff.model.force_field import COULOMB_CONSTANT, CoreRepulsion
 
 SPECIES = (1, 16, 40)
 

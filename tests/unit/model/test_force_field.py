@@ -11,7 +11,7 @@ from qiskit_qff.circuit.ansatz import diagonal_observable
 from qiskit_qff.errors import ModelFileError
 from qiskit_qff.model.config import parse_config
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.structures.reading import read_shipped
+from qiskit_qff.structures.dataset import read_shipped
 
 CONFIG = {
     "descriptor": {"r_cut": 4.0, "n_radial": 2, "l_max": 1},

@@ -8,8 +8,7 @@ import pytest
 from contracts.force_field.lennard_jones import mixed_crystal
 from contracts.force_field.quantum_model import small_quantum_model
 
-from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector, build_program
-from qiskit_qff.circuit.compiled import operator_matrix
+from qiskit_qff.circuit.ansatz import AnsatzSpec, angles_for_vector, build_program, operator_matrix
 from qiskit_qff.model.calibration import calibration_errors
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame

@@ -8,9 +8,8 @@ from ase.neighborlist import neighbor_list
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qiskit_qff.structures.dataset import STRETCHED, missing_bonds, read_shipped, whole_frames
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.framework import STRETCHED, missing_bonds, whole_frames
-from qiskit_qff.structures.reading import read_shipped
 
 CELL = 14.0
 

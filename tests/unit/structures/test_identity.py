@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from qiskit_qff.structures.dataset import read_shipped
 from qiskit_qff.structures.frame import STEP, Frame, frame_hash, is_among
-from qiskit_qff.structures.reading import read_shipped
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase.units import GPa
 
-from qiskit_qff.structures.reading import read_shipped, shipped_path
+from qiskit_qff.structures.dataset import read_shipped, shipped_path
 
 
 @pytest.fixture(scope="module")

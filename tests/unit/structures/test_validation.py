@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qiskit_qff.structures.reading import read_frames
-from qiskit_qff.structures.splitting import is_time_ordered
+from qiskit_qff.structures.dataset import is_time_ordered, read_frames
 from qiskit_qff.structures.validation import validate_frames
 from qiskit_qff.training.label_consistency import label_consistency
 

@@ -9,8 +9,8 @@ from fitting import silent
 from qiskit_qff.compression.least_squares import NormalEquations, SizeLimits
 from qiskit_qff.compression.selection import eligible_columns, select_channels
 from qiskit_qff.model.config import parse_config
+from qiskit_qff.structures.dataset import read_shipped
 from qiskit_qff.structures.frame import species_of
-from qiskit_qff.structures.reading import read_shipped
 from qiskit_qff.training import trainer
 from qiskit_qff.training.objective import BalancedRegister
 from qiskit_qff.training.pipeline import resolve_config

@@ -5,7 +5,7 @@ from ase.data import atomic_numbers
 from fitting import fitted
 
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.structures.reading import read_shipped
+from qiskit_qff.structures.dataset import read_shipped
 from qiskit_qff.training.statistics import LossWeights
 
 SMALL = {"max_parameters": 40, "descriptor": {"r_cut": 4.0, "n_radial": 2, "l_max": 1}}

@@ -8,8 +8,8 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from qiskit_qff.errors import DataError
+from qiskit_qff.structures.dataset import read_shipped
 from qiskit_qff.structures.frame import Frame
-from qiskit_qff.structures.reading import read_shipped
 from qiskit_qff.training.label_consistency import check_label_consistency
 
 BOHR, HARTREE, KCAL = 0.529177210903, 27.211386245988, 0.0433641042

@@ -6,7 +6,7 @@ from ase.io import write
 from fitting import fitted
 
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.structures.reading import read_shipped
+from qiskit_qff.structures.dataset import read_shipped
 
 SMALL = {
     "descriptor": {"r_cut": 4.0, "n_radial": 2, "l_max": 1, "products": 0},
