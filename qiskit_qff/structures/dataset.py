@@ -32,30 +32,28 @@ import gzip
 import io
 import lzma
 import os
+import re
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
+from ase.data import chemical_symbols, covalent_radii
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.structures.frame import Frame
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-from collections import Counter
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-
-from ase.data import chemical_symbols, covalent_radii
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from qiskit_qff.array_types import BoolArray, IntArray
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
@@ -224,9 +222,15 @@ def _extxyz(path: Path, opener: Callable[..., IO[str]]) -> Iterator["Atoms"]:
                 block = [head, *islice(lines, count + 1)]
                 if len(block) < count + 2:
                     raise EOFError(f"{count} atoms announced, but the file ends after {max(0, len(block) - 2)}")
+                # NOTE: ASE's reader makes an entry for each announced column, even if there are a billion.
+                longest = max((int(size) for size in _COLUMNS.findall(block[1])), default=0)
+                if count and longest > len(block[2].split()):
+                    raise ValueError(f"a property of {longest} columns announced, but the lines of atoms are shorter")
                 yield from read_xyz(io.StringIO("".join(block)), slice(None))
 
 
+_COLUMNS = re.compile(r":[RISL]:(\d+)")
+"""Column counts in the Properties of extended XYZ."""
 GROUP_TAGS = ("replica", "config_type", "source")
 """Tags by which the field's data sets tell runs or kinds of structures apart, the finest first."""
 
