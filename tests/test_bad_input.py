@@ -137,11 +137,11 @@ def test_budget_exceeded(trained, tmp_path, capsys) -> None:
 
 def test_unknown_backend_and_mitigation(trained, tmp_path, capsys) -> None:
     arguments = ["evaluate", trained / "run", trained / "data.extxyz", "--backend"]
-    refused(capsys, tmp_path, [*arguments, "fake_torinoo", "--shots", "10"], "fake_torinoo", "fake_torino")
+    refused(capsys, tmp_path, [*arguments, "fake_kingstonn", "--shots", "10"], "fake_kingstonn", "fake_kingston")
     refused(capsys, tmp_path, [*arguments, "aer", "--shots", "10", "--mitigation", "hope"], "hope", "none")
     refused(capsys, tmp_path, [*arguments, "aer"], "shots")
     decoupled = ["--shots", "10", "--dynamical-decoupling"]
-    refused(capsys, tmp_path, [*arguments, "aer", *decoupled], "aer", "durations|how long", "fake_torino")
+    refused(capsys, tmp_path, [*arguments, "aer", *decoupled], "aer", "durations|how long", "fake_kingston")
     # Words that exact values have no use for are checked all the same.
     refused(capsys, tmp_path, [*arguments, "exact", "--mitigation", "zen"], "zen", "mean zne")
     for noiseless in ("exact", "statevector"):

@@ -73,7 +73,7 @@ def calibrate(
     field = ForceField.load(model_file(model))
     settings = Settings(backend, shots, mitigation, decoupling)
     settings.check()
-    counts, words = estimate(field, settings)
+    counts, words = estimate(field, settings, ask_server=dry_run)
     if dry_run:
         output.say(f"would send {words}; nothing was sent or written")
         output.finish(counts)
@@ -81,20 +81,21 @@ def calibrate(
     output.note(words)
     if run is None and not is_simulated(backend):
         run = out.with_suffix(".run")
-    calibrated, cost = _measure(field, settings, seed, run, output)
+    calibrated, cost = _measure(field, settings, seed, run, output, mode=counts.get("mode", "job"))
     spent = {"n_circuits": cost.circuits, "n_settings": cost.circuits, "n_shots": cost.shots}
     _finish(calibrated, out, spent | {"run": run, "seed": seed}, output)
 
 
 def _measure(
-    field: "ForceField", settings: "Settings", seed: int, run: Path | None, output: Output
+    field: "ForceField", settings: "Settings", seed: int, run: Path | None, output: Output, *, mode: str
 ) -> "tuple[ForceField, Cost]":
     """Measure M of every register, from what is in the directory of an earlier process where that is possible."""
     from datetime import UTC, datetime
 
     import numpy as np
 
-    from qiskit_qff.evaluators.backends import build_evaluator
+    from qiskit_qff.evaluators.backends import build_evaluator, find_device
+    from qiskit_qff.evaluators.ibm_account import opened
     from qiskit_qff.evaluators.jobs import JobStore
     from qiskit_qff.evaluators.measured_operator import Provenance
     from qiskit_qff.model.calibration import calibrate as measure
@@ -105,7 +106,8 @@ def _measure(
             jobs = stack.enter_context(closing(JobStore(run, asdict(settings) | {"seed": seed})))
             date = jobs.once("date", lambda: date)
             output.note(f"jobs and results are kept in {run}; after an interruption the same command goes on")
-        factory = partial(build_evaluator, settings, rng=np.random.default_rng(seed), jobs=jobs)
+        batch = None if mode == "job" else stack.enter_context(opened(find_device(settings.backend).backend, mode))
+        factory = partial(build_evaluator, settings, rng=np.random.default_rng(seed), mode=batch, jobs=jobs)
         with output.progress("measuring"):
             return measure(field, factory, provenance=Provenance(**asdict(settings), date=date, seed=seed))
 

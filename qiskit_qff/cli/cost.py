@@ -24,8 +24,9 @@ def cost(
 
     output = Output(as_json=json)
     if backend in NOISELESS:
-        raise BackendError(f"Backend '{backend}' takes no processor time; choose a device, for example fake_torino.")
-    counts, words = estimate(ForceField.load(model_file(model)), Settings(backend, shots, mitigation))
+        raise BackendError(f"Backend '{backend}' takes no processor time; choose a device, for example fake_kingston.")
+    field = ForceField.load(model_file(model))
+    counts, words = estimate(field, Settings(backend, shots, mitigation), ask_server=True)
     gradient = counts["gradient"]
     output.say(f"calibration, M of every register, once for all frames: {words}")
     output.say(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qiskit_qff.report.device import DeviceForces
     from qiskit_qff.structures.frame import Frame
 
-BACKEND, SHOTS = "fake_torino", 4096
+BACKEND, SHOTS = "fake_kingston", 4096
 WAYS = (("plain", "none"), ("readout mitigation", "readout"))
 """Name of a measurement, and preset of the Estimator's mitigation."""
 MD_DIRECTORY = "md"

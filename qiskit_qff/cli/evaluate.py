@@ -40,7 +40,7 @@ def evaluate(
     *,
     backend: Annotated[
         str,
-        typer.Option("--backend", help="exact, statevector, aer, fake_NAME or ibm_NAME."),
+        typer.Option("--backend", help="exact, statevector, aer or fake_NAME; calibrate first for ibm_NAME."),
     ] = "exact",
     mitigation: MitigationOption = "none",
     decoupling: DecouplingOption = False,
@@ -121,10 +121,16 @@ def _measure(
     """The model with operators that a backend has measured, what they cost, and the errors that come of them."""
     import numpy as np
 
-    from qiskit_qff.evaluators.backends import build_evaluator
+    from qiskit_qff.evaluators.backends import build_evaluator, find_device, is_simulated
     from qiskit_qff.evaluators.measured_operator import Provenance
     from qiskit_qff.model.calibration import calibrate, calibration_errors, is_calibrated, spread
 
+    if not is_simulated(settings.backend):
+        find_device(settings.backend)  # an unknown one gets advice on its name
+        raise ConfigError(
+            "evaluate keeps no jobs, so an interruption would lose what was paid: first qff calibrate MODEL --backend "
+            f"{settings.backend} --out measured.json, then evaluate measured.json without --backend."
+        )
     if is_calibrated(field):
         output.note("the model's own calibration is not used here: its circuits are measured anew")
     factory = partial(build_evaluator, settings, rng=np.random.default_rng(seed))

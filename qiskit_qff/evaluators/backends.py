@@ -11,7 +11,7 @@ another name       a device of an IBM Quantum account, through the runtime's Est
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -25,7 +25,7 @@ from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.ibm_account import client_errors, connect
 from qiskit_qff.evaluators.jobs import JobStore
 from qiskit_qff.evaluators.mitigation import estimator_options, find_preset
-from qiskit_qff.evaluators.primitive import PrimitiveEvaluator, Runner
+from qiskit_qff.evaluators.primitive import PassManagerFactory, PrimitiveEvaluator, Runner
 from qiskit_qff.evaluators.protocol import DEFAULT_REPETITION_DELAY, Evaluator, Tile, TimingModel
 from qiskit_qff.evaluators.tiling import CutOutBackend, place
 
@@ -47,15 +47,25 @@ class Settings:
     """Preset of error mitigation."""
     dynamical_decoupling: bool = False
     """Whether idle qubits are decoupled."""
+    options: Mapping[str, Any] | None = None
+    """Options of the runtime's Estimator that replace those of the preset, for example ``{"resilience": {"zne":
+    {"noise_factors": [1, 2, 3], "extrapolator": "linear"}}, "dynamical_decoupling": {"sequence_type": "XX"}}``."""
+
+    @property
+    def time_factor(self) -> float:
+        """Executions per shot."""
+        preset = find_preset(self.mitigation)
+        factors = (self.options or {}).get("resilience", {}).get("zne", {}).get("noise_factors")
+        return float(len(factors)) if factors and preset.zne else preset.time_factor
 
     def check(self) -> None:
         """Refuse what no device is needed to see."""
         preset = find_preset(self.mitigation)
         if self.backend in NOISELESS:
-            if preset.name != "none" or self.dynamical_decoupling:
+            if preset.name != "none" or self.dynamical_decoupling or self.options:
                 raise ConfigError(
-                    f"Backend '{self.backend}' has no noise to mitigate; use --mitigation none without decoupling, or "
-                    "a fake device."
+                    f"Backend '{self.backend}' has no noise to mitigate; use --mitigation none without decoupling and "
+                    "options, or a fake device."
                 )
         elif self.shots is None:
             raise ConfigError(f"Backend '{self.backend}' samples: state the number of shots (--shots).")
@@ -109,6 +119,8 @@ def build_evaluator(
     rng: np.random.Generator,
     mode: Any = None,
     jobs: JobStore | None = None,
+    layout: Sequence[Sequence[int]] = (),
+    pass_manager: PassManagerFactory | None = None,
 ) -> Evaluator:
     """Evaluator for registers that are measured side by side.
 
@@ -118,6 +130,9 @@ def build_evaluator(
         rng: Source of randomness of simulated shots.
         mode: ``Session`` or ``Batch`` of a real device.
         jobs: Where jobs and results are kept.
+        layout: Physical qubits of each register, chosen by the user; by default those with the smallest errors.
+        pass_manager: Makes the pass manager from the device and the qubits of a register, for example with another
+            optimisation level; by default Qiskit's preset of level 3.
 
     Raises:
         BackendError: If the backend is unknown or cannot be reached.
@@ -131,11 +146,18 @@ def build_evaluator(
     from qiskit_ibm_runtime.executor_estimator import Estimator
 
     device, preset = find_device(settings.backend), find_preset(settings.mitigation)
-    tiles = _tiles(device, sizes, jobs)
+    tiles = _tiles(device, sizes, jobs, layout)
     _check_target(settings, device, tiles)
     options = estimator_options(
-        preset, dynamical_decoupling=settings.dynamical_decoupling, local=device.service is None
+        preset,
+        dynamical_decoupling=settings.dynamical_decoupling,
+        local=device.service is None,
+        changes=settings.options,
     )
+    try:
+        whole = Estimator(mode=device.backend if mode is None else mode, options=options)
+    except ValueError as error:
+        raise ConfigError(f"The runtime's Estimator refuses its options: {error}") from error
 
     def cut_out(tile: Tile) -> Runner:
         from qiskit_aer import AerSimulator
@@ -144,28 +166,29 @@ def build_evaluator(
         return Estimator(mode=small, options=options), small
 
     return PrimitiveEvaluator(
-        Estimator(mode=device.backend if mode is None else mode, options=options),
+        whole,
         backend=device.backend,
         shots=settings.shots,
         gaussian_noise=False,
-        timing=TimingModel(repetition_delay=device.repetition_delay, mitigation_factor=preset.time_factor),
+        timing=TimingModel(repetition_delay=device.repetition_delay, mitigation_factor=settings.time_factor),
         tiles=tiles,
         cut_out=cut_out if device.is_fake else None,
         rng=rng if device.service is None else None,
+        pass_manager=pass_manager,
         derive_noise=preset.pec,
         service=device.service,
         jobs=jobs,
     )
 
 
-def _tiles(device: Device, sizes: Sequence[int], jobs: JobStore | None) -> list[Tile]:
+def _tiles(device: Device, sizes: Sequence[int], jobs: JobStore | None, layout: Sequence[Sequence[int]]) -> list[Tile]:
     """Where the registers are measured: chosen once for a run, though error rates change from day to day."""
     if not device.is_fake and device.service is None:
         return []
 
     def chosen() -> list[list[Any]]:
         with client_errors("The device did not describe its qubits"):
-            return [list(asdict(tile).values()) for tile in place(device.backend.target, sizes)]
+            return [list(asdict(tile).values()) for tile in place(device.backend.target, sizes, layout)]
 
     told: list[Any] = chosen() if jobs is None else jobs.once("tiles", chosen)
     try:
@@ -178,7 +201,7 @@ def _check_target(settings: Settings, device: Device, tiles: Sequence[Tile]) -> 
     """Refuse mitigation for which the device does not say enough."""
     target, used = device.backend.target, {qubit for tile in tiles for qubit in tile.qubits}
     if device.is_fake and "sx" not in target.operation_names:
-        raise BackendError(f"'{settings.backend}' has gates that IBM gave up in 2021; use fake_torino, for example.")
+        raise BackendError(f"'{settings.backend}' has gates that IBM gave up in 2021; use fake_kingston, for example.")
     entries = [
         (name, entry)
         for name in target.operation_names
@@ -189,13 +212,13 @@ def _check_target(settings: Settings, device: Device, tiles: Sequence[Tile]) -> 
     if settings.dynamical_decoupling and not all(e is not None and e.duration is not None for _, e in entries):
         raise ConfigError(
             f"Backend '{settings.backend}' does not say how long its gates take, so idle qubits cannot be decoupled; "
-            "leave dynamical decoupling out, or use a device such as fake_torino."
+            "leave dynamical decoupling out, or use a device such as fake_kingston."
         )
     errors = (e is not None and e.error is not None for name, e in entries if name != "measure")
     if find_preset(settings.mitigation).pec and not any(errors):
         raise ConfigError(
             f"Backend '{settings.backend}' states no errors of its gates, so there is no noise for --mitigation pec to "
-            "cancel; use --mitigation none, or a device such as fake_torino."
+            "cancel; use --mitigation none, or a device such as fake_kingston."
         )
 
 

@@ -21,6 +21,9 @@ from qiskit_qff.errors import BackendError, QFFError
 HIDDEN = "[hidden]"
 """What stands in a message where a token was."""
 
+OPEN_PLAN = "open"
+"""The free plan: ten minutes in 28 days, no sessions."""
+
 _VARIABLE = re.compile(r"(QISKIT|IBM|IQP|QE_).*(TOKEN|KEY|SECRET|PASSWORD)", re.IGNORECASE)
 _SHORTEST = 6
 """Shorter values are words, no tokens: removing them would garble every message."""
@@ -83,19 +86,52 @@ def connect(purpose: str) -> Any:
             raise BackendError(
                 f"{purpose} needs an IBM Quantum account, and none is saved. Save one once in Python with "
                 "QiskitRuntimeService.save_account(token=..., instance=...), or set QISKIT_IBM_TOKEN and "
-                "QISKIT_IBM_INSTANCE; or try a simulated device first: --backend fake_torino."
+                "QISKIT_IBM_INSTANCE; or try a simulated device first: --backend fake_kingston."
             ) from None
 
 
-@contextmanager
-def opened_session(backend: Any) -> Iterator[Any]:
-    """A Session of a device."""
-    from qiskit_ibm_runtime import Session
+def plan_of(service: Any, backend: Any) -> str:
+    """Plan of the instance that a device belongs to, for example ``open``; empty where the service does not say."""
+    with client_errors("IBM Quantum did not tell the plan of the account"):
+        instance = getattr(backend, "_instance", None) or service.active_instance()
+        found = (one.get("plan") for one in service.instances() if one.get("crn") == instance)
+        return str(next(found, "")).lower()
 
-    with client_errors("IBM Quantum opened no session"):
-        session = Session(backend=backend)
+
+def execution_mode(plan: str, n_jobs: int) -> tuple[str, str]:
+    """How independent jobs are sent, ``job`` or ``batch``, and why."""
+    if n_jobs == 1:
+        return "job", "a single job"
+    return ("job", "the open plan") if plan == OPEN_PLAN else ("batch", f"{n_jobs} independent jobs")
+
+
+@contextmanager
+def opened(backend: Any, mode: str) -> Iterator[Any]:
+    """A Session or Batch of a device; None for single jobs."""
+    if mode == "job":
+        yield None
+        return
+    if mode == "session" and plan_of(backend.service, backend) == OPEN_PLAN:
+        raise BackendError("The open plan has no sessions; use --mode job (the default).")
+    from qiskit_ibm_runtime import Batch, Session
+
+    with client_errors(f"IBM Quantum opened no {mode}"):
+        found = (Batch if mode == "batch" else Session)(backend=backend)
     try:
-        yield session
+        yield found
     finally:
-        with client_errors("The session could not be closed; its jobs go on"):
-            session.close()
+        with client_errors(f"The {mode} could not be closed; its jobs go on"):
+            found.close()
+
+
+def check_usage(service: Any, seconds: float) -> None:
+    """Refuse jobs that take longer than the account's instance has time left."""
+    with client_errors("IBM Quantum did not tell the time that is left"):
+        usage = service.usage()
+    left = usage.get("usage_remaining_seconds")
+    if left is not None and seconds > left:
+        raise BackendError(
+            f"about {seconds:.0f} s of processor time are needed, but your instance has {left:.0f} s left "
+            f"({usage.get('usage_consumed_seconds', 0):.0f} s are used). Take fewer shots or a cheaper mitigation, or "
+            "wait until the plan renews its time; nothing was sent."
+        )

@@ -65,6 +65,11 @@ class JobStore:
         """Plain data that all processes of a run share: from the journal, or made now and entered."""
         return self._journal.once(name, make)
 
+    def has(self, ahead: int) -> bool:
+        """Whether the job after so many others was sent by an earlier process."""
+        name = self._count + ahead
+        return (self.directory / f"job_{name}.npz").exists() or self._journal.get(f"job {name}") is not None
+
     @property
     def ids(self) -> tuple[str, ...]:
         """Ids of all jobs so far, as the server has them."""

@@ -37,6 +37,8 @@ class Provenance:
     """Seed of a simulated measurement."""
     dynamical_decoupling: bool = False
     """Whether idle qubits were decoupled."""
+    options: Mapping[str, Any] | None = None
+    """Options of the runtime's Estimator that replaced those of the preset."""
     qubits: tuple[int, ...] = ()
     """Physical qubits of the device, along their line; empty where there is no device."""
     two_qubit_errors: tuple[float, ...] = ()

@@ -6,12 +6,12 @@
 ``pec``       readout as above, gate noise inverted by sampling (probabilistic error cancellation); its noise model
               is derived from the calibration data of the device.
 
-Dynamical decoupling can be added to each.
+Dynamical decoupling can be added to each, and ``Settings.options`` replaces any option of the runtime.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,10 @@ _PEC_SHOTS = 16
 """Shots per random circuit under PEC; the runtime's 64 leave so few circuits that their spread exceeds shot noise."""
 _LOCAL_RANDOMIZATIONS = 8
 """Random circuits per setting in local simulations with twirling."""
+
+
+NOISE_FACTORS = (1.0, 3.0, 5.0)
+"""Amplifications of the noise that are extrapolated to zero, unless options say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -92,15 +96,19 @@ def estimator_options(
     *,
     dynamical_decoupling: bool = False,
     local: bool = False,
+    changes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Options of ``qiskit_ibm_runtime.executor_estimator.Estimator`` for a preset.
 
-    ``local`` simulations take fewer random circuits per setting, which cost little on a device and much here.
+    Args:
+        local: Fewer random circuits per setting, which cost little on a device and much in a simulation.
+        changes: Options that replace those of the preset, in nested mappings.
     """
     resilience: dict[str, Any] = {
         "measure_mitigation": preset.measure_mitigation,
         "zne_mitigation": preset.zne,
         "pec_mitigation": preset.pec,
+        "zne": {"noise_factors": NOISE_FACTORS},
     }
     if preset.pec:
         resilience["layer_noise_model"] = []
@@ -109,7 +117,7 @@ def estimator_options(
         twirling["shots_per_randomization"] = _PEC_SHOTS
     elif local:
         twirling["num_randomizations"] = _LOCAL_RANDOMIZATIONS
-    return {
+    options = {
         "resilience_level": 0,
         "resilience": resilience,
         "twirling": twirling,
@@ -117,6 +125,15 @@ def estimator_options(
         # Local simulations round angles to this many decimals of π/2; the default of 5 would limit exact comparisons.
         # An empty layer model: the simulator would otherwise add PEC's model to the noise that it has already.
         "simulator": {"angle_decimals": 12, "layer_noise_model": []},
+    }
+    return _changed(options, changes or {})
+
+
+def _changed(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with some replaced, at any depth."""
+    return dict(options) | {
+        name: _changed(options.get(name, {}), value) if isinstance(value, Mapping) else value
+        for name, value in changes.items()
     }
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from qiskit import QuantumCircuit
@@ -20,12 +20,12 @@ from qiskit.circuit import Parameter
 from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import SparsePauliOp
-from qiskit.transpiler import generate_preset_pass_manager
+from qiskit.transpiler import PassManager, generate_preset_pass_manager
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import MeasurementTask, diagonal_observable
 from qiskit_qff.errors import BackendError, ConfigError
-from qiskit_qff.evaluators.ibm_account import client_errors
+from qiskit_qff.evaluators.ibm_account import check_usage, client_errors
 from qiskit_qff.evaluators.jobs import JobStore, result_arrays
 from qiskit_qff.evaluators.mitigation import device_noise_model
 from qiskit_qff.evaluators.protocol import (
@@ -44,6 +44,12 @@ from qiskit_qff.evaluators.z_strings import Arrays, read_readouts, read_strings,
 Pub = tuple[QuantumCircuit, ObservablesArray, Any]
 Runner = tuple[BaseEstimatorV2, Any]
 """An estimator, and the device to transpile for; None where it takes any circuit."""
+PassManagerFactory = Callable[[Any, list[int] | None], PassManager]
+"""Makes a pass manager from the device and the physical qubits of a register; None where it may choose them."""
+
+
+MOST_TWO_QUBIT_GATES = 10_000
+"""Limit of a job on IBM's devices, over its circuits, times the sum of noise factors."""
 
 
 @dataclass(eq=False)
@@ -66,6 +72,8 @@ class PrimitiveEvaluator:
     """Simulates a tile as a small device of its own; None where the registers of a round are one circuit."""
     rng: np.random.Generator | None = None
     """Gives every PUB of a local simulation its own seed; None leaves seeding to the estimator."""
+    pass_manager: PassManagerFactory | None = None
+    """By default Qiskit's preset of level 3."""
     derive_noise: bool = False
     """Whether every job gets a noise model of its layers from the device's calibration, for PEC."""
     service: Any = None
@@ -85,18 +93,19 @@ class PrimitiveEvaluator:
         return joint_cost(requests, shots=shots or self.shots, timing=self.timing, tiles=self.tiles)
 
     def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
-        """Expectation values for all requests, in as few jobs as the limits allow."""
+        """Expectation values for all requests, in as few jobs as the limits allow.
+
+        Without shots the estimator is asked for a precision of zero, and for each readout by itself.
+        """
         used = self.shots if shots is None else shots
-        if used is None and not self.gaussian_noise:
-            raise ConfigError("This estimator samples: state the number of shots per circuit.")
         check_shots(used)
         if self.tiles and any(request.register >= len(self.tiles) for request in requests):
             raise BackendError("there are more registers than places; make the evaluator for all of them.")
-        parts = joint_rows(requests, self.tiles) if self._is_joint else self._alike(requests)
+        parts, jobs = self._split(requests, used)
         members = [[requests[index] for index in part] for part in parts]
-        sizes = [(max if self._is_joint else sum)(len(one.parameters) for one in own) for own in members]
-        # The runtime's local mode gives all PUBs of a job one seed, and their noise would be correlated.
-        jobs = split_jobs(sizes, used) if self.rng is None else [[number] for number in range(len(parts))]
+        if self.service is not None:
+            unsent = [job for k, job in enumerate(jobs) if self.jobs is None or not self.jobs.has(k)]
+            check_usage(self.service, sum(self._seconds([members[number] for number in job], used) for job in unsent))
         running = [self._start([members[number] for number in job], used) for job in jobs]
         found: dict[int, Evaluation] = {}
         for job, results in zip(jobs, running, strict=True):
@@ -106,9 +115,22 @@ class PrimitiveEvaluator:
                 found |= dict(zip(parts[number], self._read(data, members[number], used), strict=True))
         return [found[index] for index in range(len(requests))]
 
+    def server_seconds(self, requests: Sequence[Request], *, shots: int) -> float:
+        """The server's own estimate of the processor time, by a dry run on the mock device; costs nothing."""
+        parts, jobs = self._split(requests, shots)
+        estimator, total = cast("Any", self.estimator), 0.0
+        with client_errors("The server gave no estimate"):
+            for job in jobs:
+                pubs = [self._pub([requests[index] for index in parts[number]], shots) for number in job]
+                if self.derive_noise:
+                    _set_noise_model(estimator, pubs, self.backend.target)
+                sent = estimator.run(pubs, precision=_precision(shots), dry_run=True)
+                total += float(sent.usage_estimation["quantum_seconds"])
+        return total
+
     def transpiled(self, task: MeasurementTask, register: int = 0) -> QuantumCircuit:
         """The circuit that is run for a task."""
-        return self._prepare(task, self._tile(register))[0]
+        return self._prepare(task, self._tile(register), is_plain=True)[0]
 
     @property
     def _is_joint(self) -> bool:
@@ -117,6 +139,23 @@ class PrimitiveEvaluator:
 
     def _tile(self, register: int) -> Tile | None:
         return self.tiles[register] if self.tiles else None
+
+    def _split(self, requests: Sequence[Request], shots: int | None) -> tuple[list[list[int]], list[list[int]]]:
+        """Requests of every PUB, and PUBs of every job, by number."""
+        parts = joint_rows(requests, self.tiles) if self._is_joint else self._alike(requests)
+        # The runtime's local mode gives all PUBs of a job one seed, and their noise would be correlated.
+        if self.rng is not None:
+            return parts, [[number] for number in range(len(parts))]
+        sizes = [self._size([requests[index] for index in part]) for part in parts]
+        return parts, split_jobs(sizes, shots, self.timing.mitigation_factor)
+
+    def _size(self, members: Sequence[Request]) -> int:
+        """Parameter sets of a PUB."""
+        return (max if self._is_joint else sum)(len(one.parameters) for one in members)
+
+    def _seconds(self, members: Sequence[Sequence[Request]], shots: int | None) -> float:
+        """Estimated time of a job with one PUB for each list of requests, in s."""
+        return self.timing.seconds(shots=(shots or 0) * sum(map(self._size, members)), jobs=1)
 
     def _alike(self, requests: Sequence[Request]) -> list[list[int]]:
         """Requests of the same circuit on the same qubits: they are parameter sets of one PUB."""
@@ -138,29 +177,32 @@ class PrimitiveEvaluator:
         """Start one job with one PUB for each list of requests; what is returned waits for its results."""
         runner: Any = self._runner(self._tile(members[0][0].register))
         estimator, backend = runner
-        pubs = [self._pub(own) for own in members]
+        pubs = [self._pub(own, shots) for own in members]
         seed = None if self.rng is None else int(self.rng.integers(2**31))
-        # A trifle coarser than asked, because estimators round shots up.
-        precision = 0.0 if shots is None else (1.0 + 1e-9) / float(np.sqrt(shots))
 
         def send(tags: Sequence[str]) -> Any:
             if seed is not None:
                 _reseed(estimator, seed)
             if tags:
                 estimator.options.environment.job_tags = list(tags)
+            if self.service is not None:
+                _check_gates(pubs, estimator.options.resilience)
+                # Far beyond the estimate: it ends a job that runs away, not one that is slow.
+                estimator.options.max_execution_time = int(120.0 + 4.0 * self._seconds(members, shots))
             with client_errors("The estimator refused the job"):
                 if self.derive_noise:
                     _set_noise_model(estimator, pubs, backend.target)
-                return estimator.run(pubs, precision=precision)
+                return estimator.run(pubs, precision=_precision(shots))
 
         if self.jobs is None:
             return lambda: result_arrays(send(()).result())
         question = np.concatenate([one.parameters.ravel() for own in members for one in own])
         return self.jobs.submit(send, question, service=self.service)
 
-    def _pub(self, members: Sequence[Request]) -> Pub:
+    def _pub(self, members: Sequence[Request], shots: int | None) -> Pub:
         """One circuit for all registers of a round with all their observables; or one circuit and all its angles."""
-        prepared = [self._prepare(one.task, self._tile(one.register)) for one in members]
+        is_plain = self._is_plain(shots)
+        prepared = [self._prepare(one.task, self._tile(one.register), is_plain=is_plain) for one in members]
         if not self._is_joint:
             circuit, observables = prepared[0]
             parameters = np.vstack([one.parameters for one in members])
@@ -175,39 +217,63 @@ class PrimitiveEvaluator:
             values[own] = np.pad(request.parameters, ((0, missing), (0, 0)), mode="edge")
         return whole, ObservablesArray.coerce([[one] for _, found in prepared for one in found]), values
 
-    def _prepare(self, task: MeasurementTask, tile: Tile | None) -> tuple[QuantumCircuit, list[SparsePauliOp]]:
+    def _is_plain(self, shots: int | None) -> bool:
+        """Whether each readout is an observable, instead of all Z strings that tell how readouts fluctuate together."""
+        return bool(self.gaussian_noise) or shots is None
+
+    def _prepare(
+        self, task: MeasurementTask, tile: Tile | None, *, is_plain: bool
+    ) -> tuple[QuantumCircuit, list[SparsePauliOp]]:
         """The circuit of a task, transpiled once for a tile, and its observables one by one."""
-        key = task, () if tile is None else tile.qubits
+        key = task, () if tile is None else tile.qubits, is_plain
         if key not in self._prepared:
             circuit, (_, backend) = task.circuit, self._runner(tile)
-            if backend is not None:
-                manager = generate_preset_pass_manager(
-                    optimization_level=3,
-                    backend=backend,
-                    initial_layout=list(tile.qubits) if tile is not None and self.cut_out is None else None,
-                    seed_transpiler=0,
-                )
+            layout = list(tile.qubits) if tile is not None and self.cut_out is None else None
+            if self.pass_manager is not None:
+                circuit = self.pass_manager(backend, layout).run(circuit)
+            elif backend is not None:
+                manager = generate_preset_pass_manager(3, backend, initial_layout=layout, seed_transpiler=0)
                 circuit = manager.run(circuit)
             plain = [diagonal_observable(row) for row in task.readouts]
-            observables = plain if self.gaussian_noise else string_observables(task.circuit.num_qubits)
+            observables = plain if is_plain else string_observables(task.circuit.num_qubits)
             self._prepared[key] = circuit, [observable.apply_layout(circuit.layout) for observable in observables]
         return self._prepared[key]
 
     def _read(self, data: Arrays, members: Sequence[Request], shots: int | None) -> list[Evaluation]:
         """The answers to the requests of a PUB."""
-        answers, first, start = [], 0, 0
+        answers, first, start, is_plain = [], 0, 0, self._is_plain(shots)
         for request in members:
             readouts, stop = request.task.readouts, start + len(request.parameters)
-            last = first + (len(readouts) if self.gaussian_noise else readouts.shape[1] - 1)
+            last = first + (len(readouts) if is_plain else readouts.shape[1] - 1)
             arrays = {name: values[first:last, start:stop] for name, values in data.items()}
             answers.append(
-                read_readouts(arrays, shots)
-                if self.gaussian_noise or shots is None
-                else read_strings(arrays, readouts, shots)
+                read_readouts(arrays, shots) if is_plain or shots is None else read_strings(arrays, readouts, shots)
             )
             # Registers of a circuit have observables of their own; alike requests have parameter sets of their own.
             first, start = (last, 0) if self._is_joint else (0, stop)
         return answers
+
+
+def _precision(shots: int | None) -> float:
+    """What an estimator is asked for; a trifle coarser than meant, because estimators round shots up."""
+    return 0.0 if shots is None else (1.0 + 1e-9) / float(np.sqrt(shots))
+
+
+def _check_gates(pubs: Sequence[Pub], resilience: Any) -> None:
+    """Refuse what the server would refuse: too many two-qubit gates after noise amplification.
+
+    Its limit of 300 MB is out of reach: angles of the most parameter sets that a job takes are fewer.
+
+    References:
+        https://quantum.cloud.ibm.com/docs/guides/job-limits
+    """
+    amplified = sum(resilience.zne.noise_factors) if resilience.zne_mitigation else 1.0
+    gates = amplified * sum(circuit.num_nonlocal_gates() for circuit, _, _ in pubs)
+    if gates >= MOST_TWO_QUBIT_GATES:
+        raise BackendError(
+            f"the job has {gates:.0f} two-qubit gates with noise amplification, and IBM takes fewer than "
+            f"{MOST_TWO_QUBIT_GATES}. Choose another mitigation or smaller registers (circuit.n_qubits)."
+        )
 
 
 def _is_aer(estimator: BaseEstimatorV2) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Protocol
 
 import numpy as np
@@ -21,7 +21,7 @@ from qiskit_qff.errors import ConfigError
 DEFAULT_REPETITION_DELAY = 250e-6
 """What IBM documents for its Eagle and Heron processors, in s; Nighthawk ones state 1 to 4 ms."""
 MOST_SETS, MOST_EXECUTIONS = 10_000, 10_000_000
-"""Parameter sets of a job over all its circuits, and shots over all parameter sets."""
+"""Parameter sets of a job over all its circuits, and executions over all parameter sets."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,16 @@ class Cost:
     """Executions of a circuit in all; 0 where values are exact."""
     seconds: float = 0.0
     """Estimated time on a quantum processor in s."""
+    jobs: int = 0
+    """Jobs that are sent; 0 where values are exact."""
 
     def __add__(self, other: Cost) -> Cost:
         """Cost of both."""
-        return Cost(self.circuits + other.circuits, self.shots + other.shots, self.seconds + other.seconds)
+        return Cost(*(mine + yours for mine, yours in zip(astuple(self), astuple(other), strict=True)))
 
     def __mul__(self, count: int) -> Cost:
         """So many of them."""
-        return Cost(self.circuits * count, self.shots * count, self.seconds * count)
+        return Cost(*(value * count for value in astuple(self)))
 
 
 @dataclass(frozen=True)
@@ -143,11 +145,18 @@ def joint_rows(requests: Sequence[Request], tiles: Sequence[Tile] = ()) -> list[
     return list(rows.values())
 
 
-def split_jobs(sizes: Sequence[int], shots: int | None) -> list[list[int]]:
-    """Circuits of so many parameter sets, by number, in as few jobs as the limits allow; one alone is never cut."""
-    if shots is not None and shots > MOST_EXECUTIONS:
-        raise ConfigError(f"A job takes at most {MOST_EXECUTIONS} shots; {shots} per circuit were asked for.")
-    most = MOST_SETS if shots is None else min(MOST_SETS, MOST_EXECUTIONS // shots)
+def split_jobs(sizes: Sequence[int], shots: int | None, factor: float = 1.0) -> list[list[int]]:
+    """Circuits of so many parameter sets, by number, in as few jobs as the limits allow; one alone is never cut.
+
+    ``factor`` is the number of executions per shot that error mitigation takes.
+    """
+    executions = int(factor * (shots or 0))
+    if executions > MOST_EXECUTIONS:
+        raise ConfigError(
+            f"A job takes at most {MOST_EXECUTIONS} executions; {shots} shots per circuit with this mitigation are "
+            f"{executions}."
+        )
+    most = min(MOST_SETS, MOST_EXECUTIONS // executions) if executions else MOST_SETS
     jobs: list[list[int]] = []
     room = 0
     for index, size in enumerate(sizes):
@@ -165,8 +174,8 @@ def joint_cost(
     """What requests take on a device that runs registers side by side: the one estimate there is."""
     sizes = [max(len(requests[index].parameters) for index in row) for row in joint_rows(requests, tiles)]
     n_shots = sum(sizes) * (shots or 0)
-    seconds = timing.seconds(shots=n_shots, jobs=len(split_jobs(sizes, shots))) if shots else 0.0
-    return Cost(sum(sizes), n_shots, seconds)
+    n_jobs = len(split_jobs(sizes, shots, timing.mitigation_factor)) if shots else 0
+    return Cost(sum(sizes), n_shots, timing.seconds(shots=n_shots, jobs=n_jobs), n_jobs)
 
 
 def check_shots(shots: int | None) -> None:

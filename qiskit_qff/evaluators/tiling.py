@@ -21,7 +21,7 @@ import numpy as np
 from qiskit.providers import BackendV2, Options, QubitProperties
 from qiskit.transpiler import InstructionProperties, Target
 
-from qiskit_qff.errors import BackendError
+from qiskit_qff.errors import BackendError, ConfigError
 from qiskit_qff.evaluators.protocol import Tile
 
 BOND_USES = 10.0
@@ -30,8 +30,13 @@ _BROKEN = 0.5
 """Error rate from which a gate or readout counts as broken."""
 
 
-def place(target: Target, sizes: Sequence[int]) -> list[Tile]:
-    """Tiles for registers of some numbers of qubits, the best of every round first; sizes take rounds of their own."""
+def place(target: Target, sizes: Sequence[int], layout: Sequence[Sequence[int]] = ()) -> list[Tile]:
+    """Tiles for registers of some numbers of qubits, the best of every round first; sizes take rounds of their own.
+
+    A ``layout`` gives the qubits of each register instead, all in one round.
+    """
+    if layout:
+        return _chosen(target, sizes, layout)
     found: dict[int, Tile] = {}
     for size in dict.fromkeys(sizes):
         members = [number for number, own in enumerate(sizes) if own == size]
@@ -40,6 +45,31 @@ def place(target: Target, sizes: Sequence[int]) -> list[Tile]:
         for k, number in enumerate(members):
             found[number] = replace(chosen[k % len(chosen)], round=first + k // len(chosen))
     return [found[number] for number in range(len(sizes))]
+
+
+def _chosen(target: Target, sizes: Sequence[int], layout: Sequence[Sequence[int]]) -> list[Tile]:
+    """Tiles of a user's choice, one for each register."""
+    chains = [tile for size in set(sizes) for tile in _chains(target, size)[0]]
+    known = {tile.qubits: tile for tile in chains} | {tile.qubits[::-1]: _turned(tile) for tile in chains}
+    found = [known.get(tuple(qubits)) for qubits in layout]
+    tiles = [tile for tile in found if tile is not None]
+    used = [qubit for tile in tiles for qubit in tile.qubits]
+    if [len(tile.qubits) for tile in tiles] != list(sizes) or len(set(used)) < len(used):
+        raise ConfigError(
+            f"layout needs {len(sizes)} disjoint chains of connected qubits, of {list(sizes)} qubits; "
+            f"{[tuple(qubits) for qubits in layout]} was given."
+        )
+    return tiles
+
+
+def _turned(tile: Tile) -> Tile:
+    """The same chain from its other end."""
+    return replace(
+        tile,
+        qubits=tile.qubits[::-1],
+        two_qubit_errors=tile.two_qubit_errors[::-1],
+        readout_errors=tile.readout_errors[::-1],
+    )
 
 
 def _disjoint(target: Target, n_qubits: int, count: int) -> list[Tile]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
+from qiskit.primitives import BaseEstimatorV2
 from scipy.linalg import block_diag
 
 from qiskit_qff.array_types import FloatArray
@@ -23,6 +24,7 @@ from qiskit_qff.descriptors.blocks import Surroundings
 from qiskit_qff.descriptors.derivatives import STRAIN_COLUMNS, STRAIN_ROWS, DesignRows, quadratic_design
 from qiskit_qff.evaluators.backends import Settings, build_evaluator
 from qiskit_qff.evaluators.gradient import cost_of_registers
+from qiskit_qff.evaluators.ibm_account import OPEN_PLAN, execution_mode, plan_of
 from qiskit_qff.evaluators.measured_operator import Provenance
 from qiskit_qff.evaluators.mitigation import find_preset
 from qiskit_qff.evaluators.operator import assemble_operator, operator_errors, operator_requests
@@ -49,20 +51,26 @@ class StandardErrors:
     """Of the stress, shape ``(3, 3)``, in eV/Å³; None unless all three directions are periodic."""
 
 
-def calibrate(field: ForceField, evaluator_for: EvaluatorFactory, *, provenance: Provenance) -> tuple[ForceField, Cost]:
+def calibrate(
+    field: ForceField, estimator: EvaluatorFactory | BaseEstimatorV2, *, provenance: Provenance | None = None
+) -> tuple[ForceField, Cost]:
     """Measure M of every register and give a model that uses what was measured.
 
     Args:
         field: The model; a calibration that it already has is replaced.
-        evaluator_for: Makes the evaluator, for example :func:`~qiskit_qff.evaluators.backends.build_evaluator` with
-            its settings.
-        provenance: What is written down with the measurement; its shots are used.
+        estimator: Any estimator that takes abstract circuits; or what makes the evaluator, for example
+            :func:`~qiskit_qff.evaluators.backends.build_evaluator` with its settings.
+        provenance: What is written down with the measurement; its shots are used, by default none (exact values).
 
     Returns:
         The calibrated model, and what it cost.
     """
     keys, requests = _plan(field)
-    evaluator = evaluator_for([field.registers[key].n_qubits for key in keys])
+    provenance = provenance or Provenance(type(estimator).__name__, None)
+    if isinstance(estimator, BaseEstimatorV2):
+        evaluator: Evaluator = PrimitiveEvaluator(estimator)
+    else:
+        evaluator = estimator([field.registers[key].n_qubits for key in keys])
     answers = evaluator.evaluate(requests, shots=provenance.shots)
     device = evaluator if isinstance(evaluator, PrimitiveEvaluator) else None
     jobs = () if device is None or device.jobs is None else device.jobs.ids
@@ -92,10 +100,11 @@ def _plan(field: ForceField) -> tuple[list[RegisterKey], list[Request]]:
     return keys, [request for number, bound in enumerate(bounds) for request in operator_requests(bound, number)]
 
 
-def estimate(field: ForceField, settings: Settings) -> tuple[dict[str, Any], str]:
-    """What measuring M of every register takes, as plain numbers and in words; nothing is sent.
+def estimate(field: ForceField, settings: Settings, *, ask_server: bool = False) -> tuple[dict[str, Any], str]:
+    """What measuring M of every register takes, as plain numbers and in words; nothing is run.
 
-    Beside it what the gradient of a training step takes, and the depth of the deepest transpiled circuit.
+    Beside it what the gradient of a training step takes, and the depth of the deepest transpiled circuit; for a device
+    of an account also how its jobs are sent and, if asked for, the server's own estimate by a dry run.
 
     Raises:
         BackendError: If the backend is unknown.
@@ -106,19 +115,26 @@ def estimate(field: ForceField, settings: Settings) -> tuple[dict[str, Any], str
     bounds = [field.registers[key].bound_program() for key in keys]
     cost = evaluator.cost(requests, shots=settings.shots)
     gradient = cost_of_registers(evaluator, [(b.program, b.theta) for b in bounds], slopes=True, shots=settings.shots)
-    depth = 0
+    numbers: dict[str, Any] = {"n_circuits": cost.circuits, "n_shots": cost.shots, "qpu_seconds": cost.seconds}
+    depth, device = 0, ""
     if isinstance(evaluator, PrimitiveEvaluator):
         # Registers of one circuit differ in their angles only, and these don't change the depth.
         deepest = {request.task: request.register for request in requests}
         circuits = [evaluator.transpiled(task, register) for task, register in deepest.items()]
         depth = max(int(one.depth(lambda gate: gate.operation.num_qubits == 2)) for one in circuits)
+        if evaluator.service is not None:
+            plan = plan_of(evaluator.service, evaluator.backend)
+            numbers["mode"], why = execution_mode(plan, cost.jobs)
+            device = f"; {numbers['mode']} mode ({why})"
+            if ask_server and plan != OPEN_PLAN and settings.shots:
+                numbers["server_seconds"] = evaluator.server_seconds(requests, shots=settings.shots)
+                device += f"; estimate of the server: {numbers['server_seconds']:.0f} s"
     words = (
         f"{cost.circuits} circuits, {cost.shots} shots on {settings.backend}, two-qubit depth {depth}, "
         f"{find_preset(settings.mitigation).description}"
         f"{', dynamical decoupling' if settings.dynamical_decoupling else ''}; on a device about {cost.seconds:.0f} s "
-        "of processor time (estimate; the provider's accounting decides)"
+        f"of processor time (estimate; the provider's accounting decides){device}"
     )
-    numbers = {"n_circuits": cost.circuits, "n_shots": cost.shots, "qpu_seconds": cost.seconds}
     return numbers | {"two_qubit_depth": depth, "gradient": asdict(gradient)}, words
 
 

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import qiskit_ibm_runtime
 from qiskit_aer import AerSimulator
+from qiskit_ibm_runtime import Batch
 from qiskit_ibm_runtime.executor_estimator import Estimator
 from qiskit_ibm_runtime.fake_provider import FakeTorino
 
@@ -99,6 +101,16 @@ class Service:
 
     saved_accounts = staticmethod(dict)
     sent: list[RemoteJob] = []  # noqa: RUF012 (the service outlives its clients)
+    plan, left = "open", 600
+
+    def instances(self):
+        return [{"crn": "crn:other", "plan": "premium"}, {"crn": "crn:mine", "plan": self.plan}]
+
+    def active_instance(self):
+        return "crn:mine"
+
+    def usage(self):
+        return {"usage_remaining_seconds": self.left, "usage_consumed_seconds": 600 - self.left}
 
     def backends(self):
         torino = FakeTorino()
@@ -116,10 +128,13 @@ class Service:
 @pytest.fixture
 def service(monkeypatch):
     """The client's service and its estimator end in a simulator; a job holds a few circuits."""
-    Service.sent = []
+    Service.sent, Service.plan, Service.left = [], "open", 600
     send = Estimator.run
 
-    def recorded(self, pubs, *, precision):
+    def recorded(self, pubs, *, precision, dry_run=False):
+        if dry_run:
+            return SimpleNamespace(usage_estimation={"quantum_seconds": 7.0})
+        assert self.options.max_execution_time > 120
         tags, job = list(self.options.environment.job_tags), send(self, pubs, precision=precision)
         Service.sent.append(RemoteJob(f"remote-{len(Service.sent)}", tags, job))
         return Service.sent[-1]
@@ -208,3 +223,32 @@ def test_tokens_do_not_come_through(calibrate, monkeypatch, service):
     monkeypatch.setattr(RemoteJob, "wait_for_final_state", wait)
     calibrate()
     assert len(service.sent) == n_sent
+
+
+def test_what_the_plan_does_not_pay_is_not_sent(calibrate, service):
+    service.left = 3
+    error = calibrate(code=2)[1]
+    assert "your instance has 3 s left (597 s are used)" in error
+    assert not service.sent
+
+
+def test_jobs_are_sent_as_the_plan_allows(calibrate, tmp_path, monkeypatch, service):
+    plan, words = calibrate("--dry-run")
+    assert (plan["mode"], "server_seconds" in plan) == ("job", False)
+    assert "job mode (the open plan)" in words
+    service.plan, opened = "premium", []
+
+    class Recorded(Batch):
+        def __init__(self, backend):
+            opened.append(backend.name)
+            super().__init__(backend)
+
+    monkeypatch.setattr(qiskit_ibm_runtime, "Batch", Recorded)
+    plan, words = calibrate("--dry-run")
+    assert plan["mode"] == "batch"
+    assert plan["server_seconds"] == 7.0 * plan["n_circuits"] / 6
+    assert not opened
+    assert not service.sent
+    calibrate()
+    assert opened == ["ibm_tiny"]
+    assert_near_exact(ForceField.load(tmp_path / "m.json"), scale=0.2)

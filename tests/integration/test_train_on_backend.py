@@ -80,7 +80,7 @@ def test_all_jobs_of_a_device_share_one_session(config, tmp_path, monkeypatch):
     opened, used = [], []
 
     @contextmanager
-    def session(_):
+    def session(*_):
         opened.append("session")
         yield "the session"
 
@@ -89,7 +89,7 @@ def test_all_jobs_of_a_device_share_one_session(config, tmp_path, monkeypatch):
         return ExactEvaluator(rng, shots=settings.shots)
 
     monkeypatch.setattr(measured_run, "find_device", lambda _: Device(None, service="account"))
-    monkeypatch.setattr(measured_run, "opened_session", session)
+    monkeypatch.setattr(measured_run, "opened", session)
     monkeypatch.setattr(measured_run, "build_evaluator", built)
     monkeypatch.setattr(measured_run, "check_backend", lambda _: None)
     arguments = ["--backend", "ibm_test", "--mode", "session", "--shots", "16", "--steps", "1"]

@@ -19,7 +19,7 @@ from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import angles_for_vector
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.backends import Settings, build_evaluator, find_device
-from qiskit_qff.evaluators.ibm_account import opened_session
+from qiskit_qff.evaluators.ibm_account import opened
 from qiskit_qff.evaluators.jobs import JobStore
 from qiskit_qff.evaluators.protocol import Cost, Evaluator
 from qiskit_qff.model.config import START_WORDS, EstimatorConfig, ResolvedConfig, TrainConfig
@@ -365,6 +365,6 @@ def _opened(
     """What measures all registers, in one session of the device where that is asked for."""
     settings, sizes = _settings(asked), [spec.n_qubits for spec in layout.specs]
     begun = asked.model_dump(mode="json", exclude={"mode"})
-    session = opened_session(find_device(settings.backend).backend) if asked.mode == "session" else nullcontext()
+    session = opened(find_device(settings.backend).backend, "session") if asked.mode == "session" else nullcontext()
     with session as mode, nullcontext() if directory is None else closing(JobStore(directory, begun)) as jobs:
         yield build_evaluator(settings, sizes, rng=rng, mode=mode, jobs=jobs)

@@ -11,7 +11,7 @@ from qiskit_qff.structures.dataset import read_frames
 def measured(trained):
     field = ForceField.load(trained / "run" / "model.json")
     frame = read_frames(trained / "data.extxyz")[0]
-    return field, measure_forces(field, frame, backend="fake_torino", shots=4096, seed=1)
+    return field, measure_forces(field, frame, backend="fake_kingston", shots=4096, seed=1)
 
 
 def test_all_registers_are_measured_side_by_side(measured):

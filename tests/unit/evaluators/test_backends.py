@@ -36,7 +36,7 @@ def test_the_best_chain_is_connected_and_better_than_others(torino, n_qubits):
 
 
 def test_devices_with_gates_of_the_past_are_refused(rng):
-    with pytest.raises(BackendError, match="fake_torino"):
+    with pytest.raises(BackendError, match="fake_kingston"):
         build_evaluator(Settings("fake_essex", 100), [2], rng=rng)
 
 

@@ -75,7 +75,7 @@ def refusal(make):
 
 
 def test_the_real_client_without_a_network():
-    refusal(lambda: build_evaluator(Settings("ibm_torino", 10), [2], rng=np.random.default_rng(0)))
+    refusal(lambda: build_evaluator(Settings("ibm_kingston", 10), [2], rng=np.random.default_rng(0)))
 
 
 @pytest.mark.parametrize("stage", ["run", "result"])

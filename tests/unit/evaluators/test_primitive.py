@@ -50,7 +50,8 @@ def test_requests_share_jobs_and_circuits():
 def test_jobs_stay_within_the_executions_that_a_server_takes():
     assert split_jobs([3, 4, 3000], None) == [[0, 1, 2]]
     assert split_jobs([3, 4, 3000, 1], 1_000_000) == [[0, 1], [2], [3]]
-    with pytest.raises(ConfigError, match="10000000 shots"):
+    assert split_jobs([3, 1], 1_000_000, 3.0) == [[0], [1]]  # three noise factors
+    with pytest.raises(ConfigError, match="10000000 executions"):
         split_jobs([1], 20_000_000)
 
 
