@@ -140,6 +140,7 @@ _RUNNER = '''\
 import sys
 from pathlib import Path
 
+from qiskit_qff.simulation.lammps import main
 
 sys.exit(main(Path(__file__).resolve().parent, fence={fence}))
 '''

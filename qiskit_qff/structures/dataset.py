@@ -49,14 +49,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from qiskit_qff.array_types import BoolArray, IntArray
 from qiskit_qff.errors import ConfigError, DataError
 from qiskit_qff.structures.frame import Frame
+from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-from qiskit_qff.array_types import BoolArray, IntArray
-from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 
 DEFAULT: Final = "limof5"
 """The set that ``shipped`` stands for."""

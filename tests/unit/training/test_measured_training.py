@@ -14,6 +14,7 @@ from qiskit_qff.model.config import EstimatorConfig, parse_config
 from qiskit_qff.training.measured.loss import MeasuredLoss
 from qiskit_qff.training.measured.run import prepare_start, train_measured
 from qiskit_qff.training.objective import solve_weights
+from qiskit_qff.training.pipeline import resolve_config
 
 TREE = {"n_qubits": 2}
 BRICKWORK = {"family": "brickwork_cz", "readout": "z_diagonal", "n_qubits": 2, "layers": 2, "n_readouts": 3}
@@ -157,7 +158,7 @@ def filled(objective, angles):
 
 
 def test_warm_starts(frames, tmp_path, rng):
-    exact = small_config(estimator={"backend": "exact", "start": "exact"})
+    exact = resolve_config(small_config(estimator={"backend": "exact", "start": "exact"}), frames)[0]
     prepared, start = prepare_start(frames, exact, rng=rng, progress=silent)
     objective = prepared.objective
     result = run(objective, start=start, steps=2)
@@ -171,7 +172,7 @@ def test_warm_starts(frames, tmp_path, rng):
     field = fitted(frames[:6], small_config(), rng=np.random.default_rng(1)).force_field
     field.save(tmp_path / "model.json")
     config = small_config(estimator={"backend": "exact", "start": str(tmp_path / "model.json")})
-    again, angles = prepare_start(frames, config, rng=rng, progress=silent)
+    again, angles = prepare_start(frames, resolve_config(config, frames)[0], rng=rng, progress=silent)
     np.testing.assert_array_equal(angles, np.concatenate([register.theta for register in field.registers.values()]))
     trained = run(again.objective, start=angles, steps=4)
     assert trained.final.loss <= trained.start.loss + 1e-9
