@@ -20,7 +20,7 @@ from pathlib import Path
 
 import models
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 LARGEST = 8
 
 
