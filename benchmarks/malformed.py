@@ -12,11 +12,8 @@ import lzma
 import random
 import re
 import shutil
-import sys
 import tempfile
 from pathlib import Path
-
-sys.path.append(str(Path(__file__).parents[2]))
 
 from kills import Workshop, qff, record
 
