@@ -106,16 +106,7 @@ def peer_table(record):
         "frames": frames,
         "draws": len({row["draw"] for row in rows}),
         "n_judged": rows[0]["n_judged"],
-        "verdict": PEER_VERDICT,
-        "published": PUBLISHED,
     }
-
-
-PEER_VERDICT = (
-    "With ten to twenty frames 99 parameters are as good as six times as many of POD; from fifty frames on the larger "
-    "models win, and networks trained on thousands of frames win by far."
-)
-PUBLISHED = "GemNet-T 1.3 meV/Å with 1.9 million parameters (Fu et al., arXiv:2210.07237)"
 
 
 def stability_rows(record):
