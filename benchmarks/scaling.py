@@ -1,13 +1,12 @@
-"""Time and memory of a step of molecular dynamics with the number of atoms, threads and MPI processes.
+"""Time and memory of a step of molecular dynamics with the number of atoms and threads.
 
-    python benchmarks/scaling.py [--model model.json] [--parts size threads screening mpi] [--smoke]
+    python benchmarks/scaling.py [--model model.json] [--parts size threads screening] [--smoke]
 
 Supercells of lips83, and the model that `qff train` makes of its first 600 frames. `size`: processor time of a step
 (forces, and a neighbour list of 0.5 Å skin that is built anew every tenth step) on one thread at 1,000, 10,000 and
 100,000 atoms, taking turns; and the peak resident memory of a process of its own for each size. `threads`: wall time of
 a step on one and two threads, in turns. `screening`: wall time of 200 single cells through a pool of threads,
-one and two at a time, in turns. `mpi`: wall time of a step in LAMMPS (`qff lammps`, NVE) on one and two processes of
-one thread, in turns.
+one and two at a time, in turns.
 
 Wall times suffer when other jobs use the cores. The load average before each run is recorded; besides the ratio of
 the medians, that of the fastest runs is given. On a busy machine `--realtime` keeps other jobs off the cores for the
@@ -33,13 +32,12 @@ from qiskit_qff import train
 from qiskit_qff.descriptors.derivatives import thread_pool
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.model.force_field import ForceField
-from qiskit_qff.simulation.lammps import mpi_launcher
 from qiskit_qff.structures.dataset import read_frames, read_shipped
 from qiskit_qff.structures.neighbors import VerletList
 
 SIZES = ((2, 2, 3), (4, 5, 6), (10, 11, 11))
 STEPS_PER_LIST = 10
-PARTS = ("size", "threads", "screening", "mpi")
+PARTS = ("size", "threads", "screening")
 
 
 class Moving:
@@ -171,39 +169,11 @@ def screening(field, frames, repeats, *, realtime):
     return {"n_atoms": frames[0].n_atoms, "n_frames": len(frames), "per_second": per_second, **result}
 
 
-def mpi(model, atoms, launcher, steps, repeats):
-    """Wall time in LAMMPS on one and two processes, from its own clock."""
-    with tempfile.TemporaryDirectory() as name:
-        folder, structure = Path(name) / "run", Path(name) / "supercell.extxyz"
-        atoms.write(structure)
-        options = ["--ensemble", "nve", "--steps", str(steps), "--interval", str(steps)]
-        program = Path(sys.executable).with_name("qff")
-        command = [program, "lammps", model, structure, "--out", folder, *options, "--json"]
-        words = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        n_atoms = json.loads(words.splitlines()[-1])["n_atoms"]
-        environment = {**os.environ, "NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-
-        def run(count):
-            command = [launcher, "-n", str(count), sys.executable, folder / "run.py", "--fresh", "--quiet"]
-            subprocess.run(command, check=True, env=environment, capture_output=True)
-            line = next(s for s in (folder / "log.0.lammps").read_text().splitlines() if s.startswith("Loop time"))
-            return float(line.split()[3]) / steps
-
-        run(1)
-        seconds, load = ([], []), []
-        for _ in range(repeats):
-            load.append(os.getloadavg()[0])
-            for times, count in zip(seconds, (1, 2), strict=True):
-                times.append(run(count))
-    return {"n_atoms": n_atoms, "steps": steps, **speedup(seconds, load)}
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="default: what qff train makes of the first 600 frames")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--launcher", default=mpi_launcher(), help="mpiexec of the MPI library that LAMMPS uses")
     parser.add_argument("--note", default="shared with other jobs", help="about the machine, kept with the results")
     parser.add_argument(
         "--realtime", action="store_true", help="threads: real-time scheduling, seconds only; needs root"
@@ -242,8 +212,6 @@ def main():
             result["threads"] = threads(field, atoms, (4, 4, 4), arguments.repeats, realtime=arguments.realtime)
         if "screening" in arguments.parts:
             result["screening"] = screening(field, frames[:200], arguments.repeats, realtime=arguments.realtime)
-        if "mpi" in arguments.parts:
-            result["mpi"] = mpi(model, atoms * (6, 6, 7), arguments.launcher, 10, arguments.repeats)
         models.record("scaling", result)
         print(json.dumps(result, indent=1))
 

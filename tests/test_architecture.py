@@ -42,7 +42,6 @@ FENCED: dict[str, tuple[str, ...]] = {
     "qiskit_aer": ("evaluators", "cli"),
     "qiskit_ibm_runtime": ("evaluators", "cli"),
     "typer": ("cli",),
-    "rich": ("cli",),
     "matplotlib": ("report",),
     "jinja2": ("report",),
     "markupsafe": ("report",),

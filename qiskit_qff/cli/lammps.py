@@ -1,4 +1,4 @@
-"""``qff lammps``: a directory that runs a trained model with LAMMPS, on any number of processes."""
+"""``qff lammps``: a directory that runs a trained model with LAMMPS."""
 
 import shlex
 import sys
@@ -19,9 +19,9 @@ def lammps(
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Write a LAMMPS input, data file and runner for a trained model; any number of processes can run it."""
+    """Write a LAMMPS input, data file and runner for a trained model."""
     from qiskit_qff.model.force_field import ForceField
-    from qiskit_qff.simulation.lammps import FILES, RUNNER, mpi_launcher, write_run
+    from qiskit_qff.simulation.lammps import FILES, RUNNER, write_run
 
     output = Output(as_json=json)
     start = options.read(structure)
@@ -32,11 +32,9 @@ def lammps(
     fence = options.potential(field, output) is not field
     with staged_directory(out) as staging:
         write_run(staging, field, atoms, settings, fence=fence)
-    runner = [sys.executable, str(out / RUNNER)]
-    alone, parallel = shlex.join(runner), shlex.join([mpi_launcher(), "-n", "4", *runner])
+    command = shlex.join([sys.executable, str(out / RUNNER)])
     output.say(f"{settings.steps} steps of {settings.ensemble} for {len(atoms)} atoms, written to {out}")
-    output.say(f"run it             {alone}")
-    output.say(f"on four processes  {parallel}")
+    output.say(f"run it  {command}")
     output.say("The same command goes on from the newest restart file; --fresh begins anew.")
     output.finish({
         "directory": out,
@@ -44,6 +42,5 @@ def lammps(
         "n_atoms": len(atoms),
         "fence": fence,
         "settings": asdict(settings),
-        "command": alone,
-        "parallel_command": parallel,
+        "command": command,
     })  # fmt: skip

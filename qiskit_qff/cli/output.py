@@ -1,7 +1,7 @@
 """What a verb says and where it writes: results on stdout, notes and progress on stderr, JSON at the end, directories.
 
-Progress is a bar on a terminal, gone afterwards. Elsewhere (a log file, a batch job) stderr gets a line every so often,
-so that quick work says nothing and long work does not look stuck.
+Progress is one line on a terminal, drawn again and again and gone afterwards. Elsewhere (a log file, a batch job)
+stderr gets a line every so often, so that quick work says nothing and long work does not look stuck.
 """
 
 import json
@@ -19,6 +19,10 @@ from qiskit_qff.errors import ConfigError
 
 SECONDS_BETWEEN_LINES = 30.0
 """Where stderr is no terminal: between one line of progress and the next, and before the first."""
+SECONDS_BETWEEN_REDRAWS = 0.1
+"""The same on a terminal."""
+WIPE = "\x1b[K"
+"""Erases a terminal's line from the cursor on."""
 
 
 class Advance(Protocol):
@@ -37,11 +41,12 @@ class Output:
 
     def say(self, text: str = "") -> None:
         """A line of the result."""
-        print(text, file=sys.stderr if self.as_json else sys.stdout)
+        stream = sys.stderr if self.as_json else sys.stdout
+        print(f"{WIPE if stream.isatty() else ''}{text}", file=stream)
 
     def note(self, text: str) -> None:
         """A remark that is not part of the result; always on stderr."""
-        print(text, file=sys.stderr)
+        print(f"{WIPE if sys.stderr.isatty() else ''}{text}", file=sys.stderr)
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """A small table of the result; numbers are aligned to the right."""
@@ -65,48 +70,29 @@ class Output:
     @contextmanager
     def progress(self, task: str, *, every: float = SECONDS_BETWEEN_LINES) -> Iterator[Advance]:
         """Show on stderr how far the work of a ``with`` block is."""
-        if sys.stderr.isatty():
-            with _bar(task) as advance:
-                yield advance
-            return
-        said = time.monotonic()
-
-        def advance_in_lines(stage: str, done: float, total: float = 1.0, *, detail: str = "") -> None:
-            nonlocal said
-            if (now := time.monotonic()) - said >= every:
-                said = now
-                print(f"{_named(task, stage)}: {_share(done, total)}{detail and ', '}{detail}", file=sys.stderr)
-
-        yield advance_in_lines
-
-
-@contextmanager
-def _bar(task: str) -> Iterator[Advance]:
-    """A line that is redrawn in place; time left is that of the stage at hand."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    # While a bar is drawn rich takes what is printed and puts it above the bar, on stderr. What belongs to stdout may
-    # go that way only if both are the same terminal.
-    shared = sys.stdout.isatty()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=16),
-        TextColumn("{task.fields[words]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=shared) as bar:
-        row = bar.add_task(task, total=None, words="")
-        state = bar.tasks[0]
+        is_terminal, said = sys.stderr.isatty(), time.monotonic()
+        least, width = (
+            (SECONDS_BETWEEN_REDRAWS, shutil.get_terminal_size().columns - 1) if is_terminal else (every, None)
+        )
 
         def advance(stage: str, done: float, total: float = 1.0, *, detail: str = "") -> None:
-            name, words = _named(task, stage), f"{_share(done, total)}{detail and ', '}{detail}"
-            if state.description != name or state.total != total or done < state.completed:
-                # A new clock, so that a run that goes on is not taken for a fast one.
-                bar.reset(row, total=total, completed=int(done), description=name)
-            bar.update(row, completed=done, words=words)
+            nonlocal said
+            if (now := time.monotonic()) - said >= least:
+                said = now
+                text = f"{_named(task, stage)}: {_share(done, total)}{detail and ', '}{detail}"[:width]
+                # The cursor goes back to the beginning, so that whatever comes next takes the place of this line.
+                print(
+                    f"{WIPE if is_terminal else ''}{text}",
+                    file=sys.stderr,
+                    end="\r" if is_terminal else "\n",
+                    flush=True,
+                )
 
-        yield advance
+        try:
+            yield advance
+        finally:
+            if is_terminal:
+                print(WIPE, file=sys.stderr, end="", flush=True)
 
 
 def _named(task: str, stage: str) -> str:

@@ -16,9 +16,7 @@ PAGE = "report.html"
 def report(
     directories: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="DIR...", help="Directories of qff train, evaluate, baseline, calibrate, md, analyse, learn."
-        ),
+        typer.Argument(metavar="DIR...", help="Directories of qff train, evaluate, md, analyse, learn."),
     ],
     *,
     out: Annotated[

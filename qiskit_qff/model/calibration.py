@@ -143,12 +143,6 @@ def is_calibrated(field: ForceField) -> bool:
     return any(register.measured is not None for register in field.registers.values())
 
 
-def entry_errors(register: Register) -> FloatArray:
-    """Standard errors of the entries of a measured M in eV, shape ``(2**n, 2**n)``."""
-    assert register.measured is not None  # callers ask for calibrated registers only
-    return np.asarray(np.sqrt(np.sum(operator_errors(register.bound_program(), register.measured) ** 2, axis=0)))
-
-
 def calibration_errors(field: ForceField, frames: Sequence[Frame]) -> list[StandardErrors]:
     """Standard errors of energies, forces and stresses from the uncertainty of the measured M.
 
@@ -191,7 +185,7 @@ def calibration_summary(field: ForceField) -> dict[str, Any]:
         for register in model.registers:
             if register.measured is not None:
                 upper = np.triu_indices(register.n_features + 1)
-                errors = entry_errors(register)[upper]
+                errors = np.linalg.norm(operator_errors(register.bound_program(), register.measured), axis=0)[upper]
                 deviation = (register.measured.matrix - register.circuit_matrix())[upper]
                 parts.append((register.measured.provenance, errors, deviation))
         if parts:

@@ -1,4 +1,4 @@
-"""What a device measured: forces beside the exact ones (``device.json``), and the operators of calibrated models."""
+"""Forces that a device measured, beside the exact ones (``device.json``)."""
 
 import json
 from collections.abc import Sequence
@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from ase.data import chemical_symbols
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
@@ -14,17 +13,13 @@ from qiskit_qff.array_types import FloatArray
 from qiskit_qff.durable import read_json, write_atomically
 from qiskit_qff.errors import DataError
 from qiskit_qff.evaluators.protocol import Cost
-from qiskit_qff.model.calibration import entry_errors
-from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.model.metrics import MEV_PER_EV, mean_absolute, root_mean_square
-from qiskit_qff.report.figures import INK, PALETTE, STYLE, new_figure, parity
+from qiskit_qff.report.figures import INK, PALETTE, STYLE, new_figure
 from qiskit_qff.report.page import Panel, Part, Section
 from qiskit_qff.report.record import reading
 
 DEVICE = "device.json"
 FORMAT, FORMAT_VERSION = "qiskit_qff device forces", 1
-_LARGEST_FILE = 200_000_000
-"""Bytes; no model file is as large."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,52 +114,3 @@ def device_figure(measured: Sequence[DeviceForces]) -> Figure:
     axes.set(xlabel="exact force component (eV/Å)", ylabel="measured − exact (meV/Å)")
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)
     return figure
-
-
-def calibration_part(directory: Path) -> Part | None:
-    """Models of a directory of ``qff calibrate``; None if there are none."""
-    models: dict[str, ForceField] = {}
-    for path in sorted(directory.glob("*.json")):
-        if path.stat().st_size <= _LARGEST_FILE and _is_calibrated(path):
-            models[path.name] = ForceField.load(path)
-    if not models:
-        return None
-    sections = tuple(_calibration_section(name, field) for name, field in models.items())
-    return Part("calibration", "Calibration", sections)
-
-
-def _is_calibrated(path: Path) -> bool:
-    """Whether a JSON file is a model with a measured register."""
-    try:
-        species = read_json(path)["species"]
-        # Files of version 0.1 have no registers.
-        return any("measured" in part for entry in species for part in entry.get("registers", [entry]))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return False  # some other program's file
-
-
-def _calibration_section(name: str, field: ForceField) -> Section:
-    """One model: where each M was measured, how far it is off, how uncertain it is."""
-    rows, groups = [], {}
-    for model in field.models:
-        known = [(register, register.measured) for register in model.registers if register.measured is not None]
-        if not known:
-            continue
-        # Entries of M on and above the diagonal, of all registers of the element.
-        above = [np.triu_indices(register.n_features + 1) for register, _ in known]
-        exact = np.concatenate([r.circuit_matrix()[part] for (r, _), part in zip(known, above, strict=True)])
-        found = np.concatenate([m.matrix[part] for (_, m), part in zip(known, above, strict=True)])
-        errors = np.concatenate([
-            entry_errors(r)[part] for (r, _), part in zip(known, above, strict=True)
-        ])  # fmt: skip
-        symbol, origin = chemical_symbols[model.number], known[0][1].provenance
-        groups[symbol] = exact, found, errors
-        off = MEV_PER_EV * root_mean_square(errors), MEV_PER_EV * root_mean_square(found - exact)
-        rows.append((f"{symbol}, {len(known)} of {len(model.registers)} registers", *off, origin))
-    caption = (
-        "Entries of M as measured against exact ones, with the standard errors of the measurement; on the diagonal "
-        "the device did what the circuit says."
-    )
-    figure = parity(groups, x_label="exact entry of M (eV)", y_label="measured (eV)")
-    panel = Panel("calibration", caption, figure)
-    return Section(f"Calibration: {name}", "calibration.html", {"rows": rows}, (panel,))

@@ -11,11 +11,11 @@ from matplotlib.ticker import MaxNLocator
 from qiskit_qff.durable import read_json
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.metrics import Metrics
-from qiskit_qff.report.device import calibration_part, device_part
+from qiskit_qff.report.device import device_part
 from qiskit_qff.report.dynamics import analysis_part, md_part
 from qiskit_qff.report.figures import INK, PALETTE, STYLE, plain_log_labels
 from qiskit_qff.report.page import Panel, Part, Section
-from qiskit_qff.report.record import BASELINES, EVALUATION, read_record, reading
+from qiskit_qff.report.record import EVALUATION, read_record, reading
 from qiskit_qff.report.training import errors_section, training_part
 
 _NOISE = {
@@ -42,7 +42,7 @@ def read_run(directory: Path) -> list[Part]:
     if not parts:
         raise ConfigError(
             f"{directory}: holds nothing that a report could show. Expected what qff train, learn, evaluate --out, "
-            "baseline --out, calibrate, md or analyse wrote."
+            "md or analyse wrote."
         )
     return parts
 
@@ -70,27 +70,6 @@ def _evaluation_part(directory: Path) -> Part | None:
     return Part("evaluation", f"Evaluation on {name}", tuple(sections), lead=tuple(lead), tiles=tiles)
 
 
-def _baselines_part(directory: Path) -> Part | None:
-    """Classical models beside the quantum one."""
-    if not (path := directory / BASELINES).is_file():
-        return None
-    with reading(path, remedy="Run qff baseline again."):
-        told = read_json(path)
-        rows = [
-            (
-                entry["description"],
-                entry["n_trainable"],
-                entry["test"]["energy_mae_mev_per_atom"],
-                entry["test"]["force_mae_mev_per_ang"],
-                entry.get("quantum_over_this", {}).get("force_mae"),
-            )
-            for entry in told["models"].values()
-        ]
-        counts = {"n_train": len(told["train_frames"]), "n_test": len(told["test_frames"])}
-        data = {"rows": rows, "limit": told["max_parameters"], "skipped": told.get("skipped", {}), **counts}
-    return Part("baselines", "Classical baselines", (Section("Baselines", "baselines.html", data),))
-
-
 def _learning_part(directory: Path) -> Part | None:
     """Rounds, dynamics and errors of active learning that came to its end."""
     if not (path := directory / "learn.json").is_file():
@@ -106,10 +85,8 @@ PARTS = (
     training_part,
     _learning_part,
     _evaluation_part,
-    _baselines_part,
     device_part,
     analysis_part,
-    calibration_part,
     md_part,
 )
 """What each verb wrote into a directory, in the order of a page; None where it wrote nothing."""

@@ -23,7 +23,7 @@ from qiskit_qff.model.metrics import Comparison
 
 MODEL, METRICS, CONFIG, RECORD = "model.json", "metrics.json", "config.yaml", "record.json"
 """What ``qff train`` writes; ``qff evaluate --out`` writes the last one too."""
-EVALUATION, BASELINES = "evaluation.json", "baselines.json"
+EVALUATION = "evaluation.json"
 FORMAT, FORMAT_VERSION = "qiskit_qff record", 2
 MOST_FORCES = 10_000
 """Atoms of one set whose forces are kept."""

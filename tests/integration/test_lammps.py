@@ -1,4 +1,4 @@
-"""LAMMPS with the force field attached: the same numbers as ASE, on any number of processes, across restarts."""
+"""LAMMPS with the force field attached: the same numbers as ASE, across restarts."""
 
 import importlib.util
 import json
@@ -16,7 +16,6 @@ from contracts.force_field.quantum_model import small_quantum_model
 
 from qiskit_qff import ForceField, QFFCalculator
 from qiskit_qff.cli.main import run
-from qiskit_qff.simulation.lammps import mpi_launcher
 from qiskit_qff.simulation.trajectory import read_trajectory
 
 needs_lammps = pytest.mark.skipif(
@@ -62,11 +61,10 @@ def prepare(workplace, out, capsys, *, structure="skewed.extxyz", interval=1, fe
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
-def start(out, *arguments, processes=1):
+def start(out, *arguments):
     """Run it; gives the log's columns by name, one row a step."""
-    launcher = [mpi_launcher(), "-n", str(processes)] if processes > 1 else []
     done = subprocess.run(
-        [*launcher, sys.executable, str(out / "run.py"), "--quiet", *arguments],
+        [sys.executable, str(out / "run.py"), "--quiet", *arguments],
         capture_output=True, text=True, timeout=120, check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
     )  # fmt: skip
@@ -110,26 +108,19 @@ def pressures(log, step):
 
 
 @needs_lammps
-def test_any_number_of_processes_gives_the_numbers_of_ase(workplace, tmp_path, capsys):
-    atoms = read(workplace / "skewed.extxyz")
+def test_the_numbers_are_those_of_ase(workplace, tmp_path, capsys):
+    atoms, out = read(workplace / "skewed.extxyz"), tmp_path / "run"
     atoms.calc = QFFCalculator(workplace / "model.json")
     turned = Prism(atoms.cell).vector_to_lammps(atoms.get_forces())
-    ends = []
-    for processes in (1, 3):
-        out = tmp_path / str(processes)
-        prepare(workplace, out, capsys, steps=30, interval=30, temperature=200)
-        log = start(out, processes=processes)
-        first, last = probes(out)
-        np.testing.assert_allclose(first[:, 5:8], turned, atol=1e-10)
-        np.testing.assert_allclose(first[:, 8], atoms.get_potential_energies(), atol=1e-10)
-        assert log["PotEng"][0] == pytest.approx(atoms.get_potential_energy(), abs=1e-10)
-        stress = in_ase(workplace, first, box(log, 0)).get_stress()[[0, 1, 2, 5, 4, 3]]
-        np.testing.assert_allclose(pressures(log, 0), -stress, rtol=1e-6, atol=1e-9)
-        assert np.ptp(log["TotEng"]) < 1e-3 * len(atoms)
-        ends.append((last[:, 2:], log["TotEng"]))
-    for frame, energy in ends[1:]:
-        np.testing.assert_allclose(frame, ends[0][0], atol=1e-9)
-        np.testing.assert_allclose(energy, ends[0][1], atol=1e-9)
+    prepare(workplace, out, capsys, steps=30, interval=30, temperature=200)
+    log = start(out)
+    first, _ = probes(out)
+    np.testing.assert_allclose(first[:, 5:8], turned, atol=1e-10)
+    np.testing.assert_allclose(first[:, 8], atoms.get_potential_energies(), atol=1e-10)
+    assert log["PotEng"][0] == pytest.approx(atoms.get_potential_energy(), abs=1e-10)
+    stress = in_ase(workplace, first, box(log, 0)).get_stress()[[0, 1, 2, 5, 4, 3]]
+    np.testing.assert_allclose(pressures(log, 0), -stress, rtol=1e-6, atol=1e-9)
+    assert np.ptp(log["TotEng"]) < 1e-3 * len(atoms)
     trajectory = read_trajectory(out / "trajectory.0.extxyz")  # as `qff analyse` does
     np.testing.assert_allclose(trajectory.times_ps, [0.0, 0.08])
 
@@ -172,7 +163,7 @@ def test_a_run_goes_on_from_its_newest_restart_file(workplace, tmp_path, capsys)
     prepare(workplace, tmp_path / "parts", capsys, steps=30, ensemble="npt")
     whole = start(tmp_path / "whole")
     first = start(tmp_path / "parts", "--steps", "17")
-    second = start(tmp_path / "parts", processes=2)
+    second = start(tmp_path / "parts")
     assert first["Step"][-1] == second["Step"][0] == 17
     for name in ("PotEng", "Temp", "Volume"):
         np.testing.assert_allclose(first[name], whole[name][:18], rtol=1e-10)

@@ -55,9 +55,6 @@ def others(trained, tmp_path_factory) -> Path:
     command("md", model, place / "one.extxyz", *OPTIONS, "--out", place / "md")
     command("analyse", place / "md" / "trajectory.extxyz", "--element", "Cu", "--out", place / "analysed")
     command("evaluate", model, data, "--backend", "aer", "--shots", 256, "--out", place / "evaluated")
-    command("baseline", trained / "config.yaml", "--models", "linear", "--out", place / "classical")
-    (place / "calibrated").mkdir()
-    command("calibrate", model, "--backend", "aer", "--shots", 256, "--out", place / "calibrated" / "aer.json")
     (place / "learn.yaml").write_text(LEARN.format(start=data))
     command("learn", place / "learn.yaml", "--out", place / "learnt")
     return place
@@ -92,8 +89,6 @@ def test_each_kind_of_directory(others, capsys) -> None:
         "md": ("molecular dynamics", ("Molecular dynamics",)),
         "analysed": ("analysis", ("Structure and transport",)),
         "evaluated": ("evaluation", ("Errors", "Noise and shots")),
-        "classical": ("baselines", ("Baselines",)),
-        "calibrated": ("calibration", ("Calibration: aer.json",)),
         "learnt": ("active learning", ("By round",)),
     }
     for name, (kind, sections) in kinds.items():
@@ -105,11 +100,11 @@ def test_each_kind_of_directory(others, capsys) -> None:
 
 def test_several_directories_on_one_page(copy, others, capsys) -> None:
     md = others / "md"
-    said, page = reported(capsys, copy, md, others / "classical")
+    said, page = reported(capsys, copy, md, others / "analysed")
     assert Path(said["report"]) == copy / "report.html"
     assert ", and 2 more</h1>" in page
     assert titles(page)[0] == "run: Errors"
-    assert titles(page)[-1] == "classical: Baselines"
+    assert titles(page)[-1] == "analysed: Structure and transport"
     assert "md: Molecular dynamics" in titles(page)
     ids = re.findall(r'<section id="([^"]+)"', page)
     assert len(ids) == len(set(ids)) == len(titles(page))
