@@ -36,6 +36,8 @@ def validate(
         for found in labels:
             if found.problem:
                 defects.insert(0, Defect("error", "energy-force-mismatch", found.source, None, found.problem))
+            if found.stress_problem:
+                defects.append(Defect("warning", "stress-mismatch", found.source, None, found.stress_problem))
     summary = summarize(frames)
     advice = advise(summary)
     _tell_summary(summary, output)

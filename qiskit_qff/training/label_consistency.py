@@ -1,4 +1,4 @@
-r"""Do energies belong to the forces: one sign, one pair of units.
+r"""Do energies and stresses belong to the forces: one sign, one set of units.
 
 A small linear model is fitted to the forces alone. The energies it predicts are those of the labels up to a reference
 energy per element, a function of the volume, which forces don't show, and a factor,
@@ -6,7 +6,8 @@ energy per element, a function of the volume, which forces don't show, and a fac
 .. math:: E_k = \sum_s n_{ks} e_s + e(V_k) + f\,\hat E_k + \varepsilon_k,
 
 and f is 1 if energies are in eV, forces in eV/Å and forces minus the gradient. Negated forces make it -1, energies in
-Hartree 1/27.2, forces in Hartree/bohr 51.4.
+Hartree 1/27.2, forces in Hartree/bohr 51.4. Stresses less their pressure, which forces don't show either, are compared
+with those of the model in the same way.
 
 The model is crude, so f of good data is 0.7 to 1.2 (twelve data sets of crystals, melts and frameworks, 20 frames and
 more). Therefore only a negative factor, or one below :data:`SMALLEST` or above :data:`LARGEST`, is held against the
@@ -26,6 +27,7 @@ from ase import units
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.compression.least_squares import NormalEquations
 from qiskit_qff.descriptors.channels import PoolSettings, build_channels, make_tables
+from qiskit_qff.descriptors.derivatives import STRAIN_COLUMNS, STRAIN_ROWS
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.frame import Frame, species_of
 from qiskit_qff.training.objective import solve_scaled
@@ -78,17 +80,20 @@ class LabelConsistency:
     """Energies over those that the forces predict; None if not determined."""
     problem: str = ""
     """What is wrong with energies and forces; empty if nothing was found."""
+    stress_problem: str = ""
+    """What is wrong with stresses; empty if nothing was found."""
     unchecked: str = ""
     """Why nothing could be concluded about energies and forces; empty where something was."""
 
 
-def check_label_consistency(frames: Sequence[Frame]) -> list[LabelConsistency]:
+def check_label_consistency(frames: Sequence[Frame], *, stresses: bool = False) -> list[LabelConsistency]:
     """Refuse frames whose forces have the wrong sign, or whose energies and forces are in units that don't match.
 
     Takes 1 to 4 s a file of 100-atom frames, whatever their number. Where the data can't tell, nothing happens.
 
     Args:
         frames: Frames fit for training, with energies and forces.
+        stresses: Whether stresses are fitted, so that they have to match too.
 
     Returns:
         What was found, per file.
@@ -98,8 +103,8 @@ def check_label_consistency(frames: Sequence[Frame]) -> list[LabelConsistency]:
     """
     found = label_consistency(frames)
     for one in found:
-        if one.problem:
-            raise DataError(f"{one.source}: {one.problem} 'qff validate' says more.")
+        if problem := one.problem or (stresses and one.stress_problem):
+            raise DataError(f"{one.source}: {problem} 'qff validate' says more.")
     return found
 
 
@@ -125,9 +130,10 @@ def _compare(source: str, frames: list[Frame]) -> LabelConsistency:
     species, found = species_of(frames), partial(LabelConsistency, source, len(frames))
     if len(frames) - composition_directions(compositions(frames, species)).shape[1] - 1 < FEWEST:
         return found(unchecked=f"{len(frames)} frames are too few")
-    energies, explained = _predict_by_forces(frames, species)
+    (energies, virials), explained = _predict_by_forces(frames, species)
     if explained < EXPLAINED:
         return found(unchecked=f"a simple model explains only {100 * max(explained, 0.0):.0f} % of the forces")
+    found = partial(found, stress_problem=_stress_problem(frames, virials))
     energy = _energy_factor(frames, species, energies)
     if energy is None:
         return found(unchecked="the energies differ too little, or for other reasons than the forces")
@@ -138,8 +144,10 @@ def _compare(source: str, frames: list[Frame]) -> LabelConsistency:
     return found(factor)
 
 
-def _predict_by_forces(frames: Sequence[Frame], species: tuple[int, ...]) -> tuple[FloatArray, float]:
-    """Energies by a linear model of the forces, and the part of their variance that it explains."""
+def _predict_by_forces(
+    frames: Sequence[Frame], species: tuple[int, ...]
+) -> tuple[tuple[FloatArray, FloatArray], float]:
+    """Energies and virials by a linear model of the forces, and the part of the forces' variance that it explains."""
     settings = PoolSettings(
         n_narrow=0, n_broad=5, powers=(1.0, 4.0, 9.0), n_radial=2 if len(species) < 6 else 1, l_max=2, bonds=False,
         radial_pairs="same",
@@ -155,11 +163,11 @@ def _predict_by_forces(frames: Sequence[Frame], species: tuple[int, ...]) -> tup
     n_channels = int(tables.channel_start[-1])
     n_forces = 3 * sum(frame.n_atoms for frame in frames)
     if n_forces < 2 * n_channels or not n_channels:
-        return np.zeros(len(frames)), 0.0
+        return (np.zeros(len(frames)), np.zeros((len(frames), 6))), 0.0
     weights, equations, rows = LossWeights(), NormalEquations.empty(n_channels), []
     for frame in frames:
         energy, others = channel_rows(tables, frame)
-        rows.append(energy)
+        rows.append(np.vstack([energy, others[3 * frame.n_atoms :]]))
         equations.add(others[: 3 * frame.n_atoms], weights.force_labels(frame), np.ones(3 * frame.n_atoms))
     gram = equations.symmetric()
     gram[np.diag_indices_from(gram)] *= 1.0 + RIDGE
@@ -167,7 +175,26 @@ def _predict_by_forces(frames: Sequence[Frame], species: tuple[int, ...]) -> tup
     gram[np.diag_indices_from(gram)] /= 1.0 + RIDGE
     left = equations.loss(coefficients) / max(equations.constant, 1e-300)
     explained = 1.0 - left * n_forces / (n_forces - n_channels)
-    return np.array([float(energy @ coefficients) for energy in rows]), explained
+    predicted = np.array([row @ coefficients for row in rows])
+    return (predicted[:, 0], predicted[:, 1:]), explained
+
+
+def _stress_problem(frames: Sequence[Frame], virials: FloatArray) -> str:
+    """What is wrong with stresses, shape ``(3, 3)`` of each frame, beside predicted virials, shape ``(n, 6)``."""
+    places = [k for k, frame in enumerate(frames) if frame.stress is not None and frame.pbc.all()]
+    pairs = [(frames[k].stress[STRAIN_ROWS, STRAIN_COLUMNS], virials[k] / frames[k].volume) for k in places]
+    if len(pairs) < FEWEST:
+        return ""
+    both = np.array(pairs)
+    both[..., :3] -= both[..., :3].mean(axis=-1, keepdims=True)
+    labels, predicted = (both - both.mean(axis=0)).swapaxes(0, 1).reshape(2, -1)
+    found = _regress(predicted, labels, len(pairs) + 6)
+    if found is None or not found[1]:
+        return ""
+    return (
+        f"stresses differ by {found[0]:.3g} times what the forces predict. They are expected in eV/Å³ (1 GPa is "
+        "0.00624), positive under tension; a virial is the negative of stress times volume. Convert them."
+    )
 
 
 def _energy_factor(

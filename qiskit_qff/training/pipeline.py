@@ -187,7 +187,7 @@ def read_training_data(
     training = [frames[index] for index in split.train]
     resolved, more = resolve_config(config.model_copy(update={"data": settings}), training)
     check_labels(training, LossWeights.of(resolved))
-    check_label_consistency(frames)
+    check_label_consistency(frames, stresses=resolved.loss.stress_scale_mev_per_ang3 is not None)
     return TrainingData(resolved, reasons | more, frames, split, n_read - len(frames))
 
 

@@ -24,7 +24,7 @@ def labelled(count: int, *, seed: int = 1, n_gold: int = 3) -> list[Frame]:
         atoms.set_cell(1.03 * atoms.cell @ (np.eye(3) + 0.02 * rng.normal(size=(3, 3))), scale_atoms=True)
         atoms.positions += rng.normal(0, 0.12, (8, 3))
         atoms.calc = EMT()
-        atoms.get_forces()
+        atoms.get_stress()
         frames.append(Frame.from_atoms(atoms, source="emt.xyz", index=index))
     return frames
 
@@ -67,6 +67,19 @@ def test_wrong_labels_are_refused_and_named(alloys, factors, words) -> None:
     with pytest.raises(DataError, match=r"^emt\.xyz: energies differ by .* times what the forces predict") as caught:
         check_label_consistency(converted(alloys, **factors))
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "factor", [1.0, -1.0, 160.2, 1 / 160.2, -130.0], ids=["good", "sign", "GPa", "1/GPa", "virial"]
+)
+def test_stresses_of_wrong_sign_or_unit_are_refused_where_they_are_fitted(alloys, factor) -> None:
+    changed = [replace(frame, stress=factor * frame.stress) for frame in alloys]
+    check_label_consistency(changed)
+    if factor == 1.0:
+        check_label_consistency(changed, stresses=True)
+        return
+    with pytest.raises(DataError, match=r"^emt\.xyz: stresses differ by .* positive under tension"):
+        check_label_consistency(changed, stresses=True)
 
 
 def test_an_energy_of_the_volume_alone_is_no_contradiction(alloys) -> None:
