@@ -297,7 +297,7 @@ def write_results(trained: "TrainedModel", directory: Path) -> None:
     trained.force_field.save(directory / MODEL)
     (directory / METRICS).write_text(json_text(summary(trained)), encoding="utf-8")
     (directory / CONFIG).write_text(_config_text(trained.config), encoding="utf-8")
-    write_record(directory, trained.comparisons, losses=[run.losses.tolist() for run in trained.result.restarts])
+    write_record(directory, trained.comparisons)
 
 
 def write_report(directory: Path) -> None:

@@ -4,17 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
 from qiskit_qff.durable import read_json
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.metrics import Metrics
 from qiskit_qff.report.device import device_part
 from qiskit_qff.report.dynamics import analysis_part, md_part
-from qiskit_qff.report.figures import INK, PALETTE, STYLE, plain_log_labels
-from qiskit_qff.report.page import Panel, Part, Section
+from qiskit_qff.report.page import Part, Section
 from qiskit_qff.report.record import EVALUATION, read_record, reading
 from qiskit_qff.report.training import errors_section, training_part
 
@@ -55,7 +50,7 @@ def _evaluation_part(directory: Path) -> Part | None:
         told = read_json(path)
         metrics, name = Metrics.from_dict(told), str(told.get("data", "all"))
         noise = [(words, told[key]) for key, words in _NOISE.items() if told.get(key) is not None]
-    (comparisons, *_), lead = read_record(directory), [f"Evaluated on {metrics.n_frames} frames of {name}."]
+    (comparisons, _), lead = read_record(directory), [f"Evaluated on {metrics.n_frames} frames of {name}."]
     if seen := told.get("n_frames_seen_in_training"):
         lead.append(f"The model was trained on {seen} of them, so these errors are too small.")
     if not comparisons:
@@ -108,45 +103,9 @@ def learning_page(
             (f"{final['force_mae_mev_per_ang']:.0f} meV/Å", f"force MAE on {final['n_frames']} frames held out")
         )
         tiles.append((f"{final['energy_mae_mev_per_atom']:.2f} meV/atom", "energy MAE on them"))
-    caption = (
-        "Above: how long the runs of each round lasted before a grade passed its limit too far. Below: force errors on "
-        "labels that the model has not seen."
-    )
-    panel = Panel("learning", caption, learning_figure(rounds, held_out))
-    section = Section("By round", "rounds.html", {"rounds": rounds}, (panel,))
+    section = Section("By round", "rounds.html", {"rounds": rounds})
     opening = (
         "Molecular dynamics with the model of each round finds structures outside its training data; the most "
         "informative ones are labelled, and the next model is trained on them."
     )
     return Part("active learning", "Active learning", (section,), lead=(f"{opening} {state}",), tiles=tuple(tiles))
-
-
-@rc_context(STYLE)
-def learning_figure(rounds: Sequence[dict[str, Any]], held_out: Sequence[dict[str, Any] | None] = ()) -> Figure:
-    """By round: time that the dynamics lasted, and force errors."""
-    figure = Figure(figsize=(4.6, 5.2))
-    above, below = figure.subplots(2, 1, sharex=True)
-    for index, temperature in enumerate(dict.fromkeys(run["temperature_k"] for k in rounds for run in k["runs"])):
-        points = [
-            (k["round"], run["time_ps"]) for k in rounds for run in k["runs"] if run["temperature_k"] == temperature
-        ]
-        colour = PALETTE[index % len(PALETTE)]
-        above.plot(*zip(*points, strict=True), "o", color=colour, markersize=5, label=f"{temperature:g} K")
-    above.axhline(rounds[0]["runs"][0]["asked_ps"], color=INK, linestyle="--", linewidth=1.0, label="asked for")
-    above.set(ylabel="dynamics lasted\n(ps)", yscale="log")
-    above.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), columnspacing=0.8, handletextpad=0.3)
-    plain_log_labels(above)
-    curves: dict[str, Sequence[dict[str, Any] | None]] = {
-        "chosen frames, before training on them": [record["chosen"] for record in rounds],
-        "drawn frames of the round": [record["drawn"] for record in rounds],
-        "all frames held out": held_out,
-    }
-    for colour, (name, errors) in zip(PALETTE, curves.items(), strict=False):
-        known = [(k, found["force_mae_mev_per_ang"]) for k, found in enumerate(errors) if found is not None]
-        if known:
-            below.plot(*zip(*known, strict=True), "o-", color=colour, label=name, markersize=4)
-    below.set(xlabel="round", ylabel="force MAE\n(meV/Å)", ylim=(0.0, None))
-    below.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.legend(*below.get_legend_handles_labels(), loc="outside lower center")
-    figure.align_ylabels()
-    return figure

@@ -1,4 +1,4 @@
-"""What a page is drawn from beside model and metrics: ``record.json`` with predictions, losses, versions.
+"""What a page is drawn from beside model and metrics: ``record.json`` with predictions and versions.
 
 ``record.json`` is written into a run's directory so that its report can be drawn again without the data. It holds
 plain numbers, rounded to 0.1 µeV/atom, 0.1 meV/Å and 0.1 µeV/Å³; of sets with more atoms than :data:`MOST_FORCES` the
@@ -8,7 +8,7 @@ numbers.
 
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -30,40 +30,31 @@ MOST_FORCES = 10_000
 _REPORTED_PACKAGES = ("numpy", "scipy", "qiskit", "qiskit-aer", "qiskit-ibm-runtime", "ase", "numba")
 
 
-def write_record(
-    directory: Path, comparisons: Mapping[str, Comparison], *, losses: Sequence[Sequence[float]] = ()
-) -> None:
-    """Write ``record.json``.
-
-    Args:
-        comparisons: By set.
-        losses: Along each start of the optimiser.
-    """
+def write_record(directory: Path, comparisons: Mapping[str, Comparison]) -> None:
+    """Write ``record.json``: comparisons by set."""
     content = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "environment": environment(),
-        "losses": [[float(f"{loss:.7g}") for loss in one] for one in losses],
         "sets": {name: _comparison_to_dict(comparison) for name, comparison in comparisons.items()},
     }
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     (directory / RECORD).write_text(text + "\n", encoding="utf-8")
 
 
-def read_record(directory: Path) -> tuple[dict[str, Comparison], list[list[float]], dict[str, str]]:
-    """Comparisons by set, losses of each start and versions by package; all empty where there is no ``record.json``."""
+def read_record(directory: Path) -> tuple[dict[str, Comparison], dict[str, str]]:
+    """Comparisons by set and versions by package; both empty where there is no ``record.json``."""
     path = directory / RECORD
     if not path.is_file():
-        return {}, [], {}
+        return {}, {}
     with reading(path, remedy="Delete it to do without its figures."):
         data = read_json(path)
         if data["format"] != FORMAT:
             raise DataError(f"{path}: not a record of a run (format {data['format']!r}). Delete it to do without.")
         if data["version"] > FORMAT_VERSION:
             raise DataError(f"{path}: version {data['version']}, this qiskit_qff reads {FORMAT_VERSION}; upgrade.")
-        losses = [list(map(float, one)) for one in data["losses"]]
         comparisons = {name: _comparison_from_dict(entry) for name, entry in data["sets"].items()}
-        return comparisons, losses, {str(name): str(value) for name, value in data["environment"].items()}
+        return comparisons, {str(name): str(value) for name, value in data["environment"].items()}
 
 
 @contextmanager

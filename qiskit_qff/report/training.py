@@ -1,6 +1,6 @@
 """A training run on the page: verdict, errors, training, uncertainty, ledger, circuits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def training_part(directory: Path) -> Part | None:
     """Everything that a training run says; None if ``qff train`` did not write this directory."""
     if not all((directory / name).is_file() for name in (MODEL, METRICS, CONFIG)):
         return None
-    field, (comparisons, curves, versions) = ForceField.load(directory / MODEL), read_record(directory)
+    field, (comparisons, versions) = ForceField.load(directory / MODEL), read_record(directory)
     with reading(directory / CONFIG, remedy="Train again."):
         # As it stands: runs of older versions have settings that this one does not know.
         config = read_yaml(directory / CONFIG)
@@ -51,7 +51,7 @@ def training_part(directory: Path) -> Part | None:
         backend = [_backend_section(told["estimator"], losses["bound"])] if told.get("estimator") else []
     lead = [f"Trained on {n_train} frames, {n_test} held out (split: {split}); data: {config['data']['path']}."]
     if not comparisons:
-        lead.append("No parity plots and curves: the run kept no record.json. Train again.")
+        lead.append("No parity plots: the run kept no record.json. Train again.")
     settings = yaml.safe_dump(config, sort_keys=False, allow_unicode=True).rstrip()
     costs = circuit_costs(field)
     drawings = {f"U on {spec.n_qubits} qubits": draw(build_program(spec).circuit) for spec, *_ in costs}
@@ -64,7 +64,7 @@ def training_part(directory: Path) -> Part | None:
         tiles=tiles,
         sections=(
             errors_section(comparisons, metrics, linear),
-            _training_section(losses, curves),
+            Section("Training", "training.html", {"losses": losses}),
             uncertainty,
             *backend,
             Section("Parameter ledger", "ledger.html", ledger),
@@ -138,18 +138,6 @@ def _tiles(
         (f"{len(field.registers)} × {field.n_qubits} qubits", "registers, and qubits of the largest"),
         (f"{seconds:.0f} s", "reading and training"),
     )
-
-
-def _training_section(losses: Mapping[str, float], starts: Sequence[Sequence[float]]) -> Section:
-    """How the loss fell, and how far the bound is."""
-    panels = []
-    if starts:
-        curves = {f"start {number + 1}": np.array(values) for number, values in enumerate(starts)}
-        level = (losses["bound"], "bound (any M)")
-        figure = lines(None, curves, x_label="iteration", y_label="loss", level=level, log=True)
-        caption = "Loss along each start of the optimiser; dashed: no circuit can be better with these channels."
-        panels.append(Panel("training", caption, figure))
-    return Section("Training", "training.html", {"losses": losses}, tuple(panels))
 
 
 def _backend_section(told: Mapping[str, Any], bound: float) -> Section:

@@ -51,7 +51,6 @@ class Selected(NamedTuple):
 
     candidate: Candidate
     gain: float  # information it added, given those taken before, in nats
-    first_gain: float  # what it would have added had it been the first
 
 
 def grade_candidates(
@@ -84,8 +83,7 @@ def select(candidates: Sequence[Candidate], count: int) -> list[Selected]:
         raise DataError(f"{count} frames are to be selected, but there are only {len(candidates)} candidates.")
     # Covariances A^-1 in whitened features; the identity is what training knows.
     known = [np.eye(features.shape[1]) for features in candidates[0].features]
-    first = [_gain(candidate, known) for candidate in candidates]
-    queue = [(-gain, k, 0) for k, gain in enumerate(first)]
+    queue = [(-_gain(candidate, known), k, 0) for k, candidate in enumerate(candidates)]
     heapq.heapify(queue)
     taken: list[Selected] = []
     while len(taken) < count:
@@ -93,7 +91,7 @@ def select(candidates: Sequence[Candidate], count: int) -> list[Selected]:
         if seen < len(taken):
             heapq.heappush(queue, (-_gain(candidates[k], known), k, len(taken)))
             continue
-        taken.append(Selected(candidates[k], -negative, first[k]))
+        taken.append(Selected(candidates[k], -negative))
         known = [_learnt(inverse, own) for inverse, own in zip(known, candidates[k].features, strict=True)]
     return taken
 

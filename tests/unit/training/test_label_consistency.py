@@ -51,22 +51,25 @@ def test_shipped_sets_are_checked_and_good(name) -> None:
 
 
 @pytest.mark.parametrize(
-    ("factors", "words"),
+    ("factors", "told"),
     [
-        ({"forces": -1.0}, "gradients instead of forces"),
-        ({"energy": 1 / HARTREE}, "energies in Hartree"),
-        ({"energy": 1 / KCAL}, "energies in kcal/mol"),
-        ({"energy": 1 / 8}, "energies per atom"),
-        ({"forces": BOHR / HARTREE}, "forces in Hartree/bohr"),
-        ({"forces": -BOHR / HARTREE}, "gradients instead of forces), and forces in Hartree/bohr"),
-        ({"energy": 1 / HARTREE, "forces": BOHR / HARTREE}, "energies in Hartree and forces in Hartree/bohr"),
-        ({"energy": 96.485, "forces": 964.85}, "energies in kJ/mol and forces in kJ/mol/nm"),
+        ({"forces": -1.0}, -1.0),
+        ({"energy": 1 / HARTREE}, 0.0367),
+        ({"energy": 1 / KCAL}, 23.1),
+        ({"forces": KCAL**-1}, 0.0434),
+        ({"energy": 1 / 8}, 1 / 8),
+        ({"forces": BOHR / HARTREE}, 51.4),
+        ({"energy": 1 / HARTREE, "forces": BOHR / HARTREE}, 1.89),
+        ({"energy": 96.485}, 96.5),
+        ({"forces": 1000.0}, 0.001),
     ],
 )
-def test_wrong_labels_are_refused_and_named(alloys, factors, words) -> None:
+def test_wrong_labels_are_refused_with_the_factor_that_names_the_mistake(alloys, factors, told) -> None:
     with pytest.raises(DataError, match=r"^emt\.xyz: energies differ by .* times what the forces predict") as caught:
         check_label_consistency(converted(alloys, **factors))
-    assert words in str(caught.value)
+    words = str(caught.value)
+    assert float(words.split("energies differ by ")[1].split(maxsplit=1)[0]) == pytest.approx(told, rel=0.1)
+    assert told == 1 / 8 or f"{told:g}: " in words or f"{told:g} " in words
 
 
 @pytest.mark.parametrize(
