@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qiskit_qff.circuit.ansatz import register_ansatz as register_ansatz
+    from qiskit_qff.descriptors.channels import register_descriptor as register_descriptor
     from qiskit_qff.errors import QFFError as QFFError
     from qiskit_qff.model.config import TrainConfig as TrainConfig
     from qiskit_qff.model.config import load_config as load_config
@@ -34,6 +35,7 @@ _HOMES = {
     "read_frames": "qiskit_qff.structures.dataset",
     "read_shipped": "qiskit_qff.structures.dataset",
     "register_ansatz": "qiskit_qff.circuit.ansatz",
+    "register_descriptor": "qiskit_qff.descriptors.channels",
     "train": "qiskit_qff.training.pipeline",
 }
 

@@ -12,6 +12,7 @@ from documentation import Reader, captured
 
 from qiskit_qff.circuit import ansatz
 from qiskit_qff.cli.main import run
+from qiskit_qff.descriptors import channels
 from qiskit_qff.structures.dataset import read_frames
 
 ROOT = Path(__file__).parents[1]
@@ -104,6 +105,15 @@ def test_own_ansatz(tmp_path, monkeypatch) -> None:
     reader = Reader(tmp_path)
     assert reader.follow(TUTORIALS / "own_ansatz.md") == 3
     assert reader.names["field"].models[0].registers[0].ansatz.family == "ring"
+
+
+@pytest.mark.slow
+def test_own_descriptor(tmp_path, monkeypatch) -> None:
+    pytest.importorskip("dscribe")
+    monkeypatch.setattr(channels, "DESCRIPTORS", {})
+    reader = Reader(tmp_path)
+    assert reader.follow(TUTORIALS / "own_descriptor.md") == 2
+    assert {model.compression.channels.name for model in reader.names["trained"].force_field.models} == {"soap"}
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ from qiskit_qff.compression.least_squares import (
     select_columns,
     swap_columns,
 )
-from qiskit_qff.descriptors.channels import ChannelSet, ChannelTables
+from qiskit_qff.descriptors.channels import ChannelSet, ChannelTables, OwnSet, OwnTables
 from qiskit_qff.descriptors.derivatives import RegisterMaps
 from qiskit_qff.errors import ConfigError, DataError
 
@@ -76,23 +76,25 @@ def product_pool(
     limits = SizeLimits(total=max(selected, len(species)), per_species=PER_SPECIES)
     taken = select_channels(statistics, limits, restarts=RESTARTS)
     leading = _leading(statistics)
-    parts = []
+    parts, old_sets = [], {}
     for s, number in enumerate(species):
         low, high = int(starts[s]), int(starts[s + 1])
         channels = statistics.sets[number]
+        assert isinstance(channels, ChannelSet)  # others have no products
         chosen = (taken[(low <= taken) & (taken < high)] - low).tolist()
         order = (leading[(low <= leading) & (leading < high)] - low).tolist()
         products = [c for c in chosen if c >= channels.n_simple]
         factors = sorted(set().union(*(channels.factors(c) for c in products)))
         # Simple channels that stay: those selected, the factors of selected products, then those that lead.
         needed = dict.fromkeys([c for c in chosen if c < channels.n_simple] + factors)
+        old_sets[number] = channels
         parts.append((list(needed | dict.fromkeys(order))[: max(LEADING, len(needed))], products, chosen))
     count = _fitting([(len(simple), len(products)) for simple, products, _ in parts], most)
     sets: dict[int, ChannelSet] = {}
     columns: list[int] = []
     for s, (number, (simple, products, chosen)) in enumerate(zip(species, parts, strict=True)):
         before = sum(own.n_channels for own in sets.values())
-        smaller, old = statistics.sets[number].subset(np.array(simple + products, dtype=np.int64))
+        smaller, old = old_sets[number].subset(np.array(simple + products, dtype=np.int64))
         place = {int(c): k for k, c in enumerate(old)}
         columns += [before + place[c] for c in chosen]
         factors = [place[c] for c in simple[:count]]
@@ -146,8 +148,8 @@ FEATURE_NORM = 0.03
 class PoolStatistics:
     """What the selection may know of the training data: sums, never frames."""
 
-    sets: dict[int, ChannelSet]  # pool of each species
-    tables: ChannelTables  # the same pools laid end to end; column c of everything below is channel c of these
+    sets: Mapping[int, ChannelSet | OwnSet]  # pool of each species
+    tables: ChannelTables | OwnTables  # these pools end to end; column c of everything below is channel c of them
     mean: FloatArray  # mean over the atoms of the species, shape ``(C,)``
     covariance: dict[int, FloatArray]  # covariance of the channels over the atoms of each species, shape ``(K_s, K_s)``
     equations: NormalEquations
@@ -265,8 +267,9 @@ def eligible_columns(pool: PoolStatistics) -> BoolArray:
     parts = []
     for number in pool.tables.species.tolist():
         deviation = np.sqrt(np.maximum(np.diagonal(pool.covariance[number]), 0.0))
-        enough = deviation >= LEAST_DEVIATION
         channels = pool.sets[number]
+        # Features of other descriptors may be of any size.
+        enough = deviation >= LEAST_DEVIATION * (1.0 if isinstance(channels, ChannelSet) else deviation.max() or 1.0)
         # A product of small factors is small, and worth as much as they are.
         for k, factors in enumerate(channels.products, channels.n_simple):
             enough[k] = enough[factors].all() and deviation[k] >= LEAST_SHARE * deviation[factors].prod()
@@ -285,7 +288,7 @@ def eligible_columns(pool: PoolStatistics) -> BoolArray:
 class LinearMap:
     """Compression of one species: y = T (D - mean)."""
 
-    channels: ChannelSet  # the channels D that must be computed
+    channels: ChannelSet | OwnSet  # the channels D that must be computed
     mean: FloatArray  # mean of each channel over the training atoms, shape ``(K,)``
     matrix: FloatArray
     """T, shape ``(d, K)``: selected channels in their :mod:`basis <qiskit_qff.compression.selection>`, principal
@@ -334,8 +337,9 @@ class LinearMap:
     def from_dict(cls, data: dict[str, Any]) -> LinearMap:
         """Read back what :meth:`to_dict` wrote."""
         matrix = np.diag(data["scale"]) if "scale" in data else np.asarray(data["matrix"], dtype=np.float64)
+        kind = OwnSet if "descriptor" in data["channels"] else ChannelSet
         return cls(
-            channels=ChannelSet.from_dict(data["channels"]),
+            channels=kind.from_dict(data["channels"]),
             mean=np.asarray(data["mean"], dtype=np.float64),
             matrix=matrix.astype(np.float64),
         )

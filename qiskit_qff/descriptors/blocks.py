@@ -19,13 +19,14 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numba
 import numpy as np
 
 from qiskit_qff.array_types import FloatArray, IntArray
-from qiskit_qff.descriptors.channels import ChannelTables
+from qiskit_qff.descriptors.channels import ChannelTables, Described, OwnTables
 from qiskit_qff.descriptors.eights import (
     LANES,
     Eight,
@@ -38,6 +39,7 @@ from qiskit_qff.descriptors.eights import (
     smaller,
     store,
 )
+from qiskit_qff.errors import ConfigError
 from qiskit_qff.structures.frame import Frame, species_index
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 
@@ -220,10 +222,26 @@ class Surroundings(NamedTuple):
         return cls(kinds, neighbors.first, neighbors.neighbor, neighbors.vectors, neighbors.distances)
 
     @classmethod
-    def in_frame(cls, frame: Frame, tables: ChannelTables) -> Surroundings:
+    def in_frame(cls, frame: Frame, tables: ChannelTables | OwnTables) -> Surroundings:
         """Those in a frame within the cutoff of some channels; refuses elements that the tables don't have."""
         kinds = species_index(frame.numbers, tuple(tables.species.tolist()), where=frame.where)
         return cls.of(kinds, neighbor_list(frame.positions, frame.cell, frame.pbc, tables.r_cut))
+
+    def described_by(self, tables: OwnTables) -> Iterator[Described]:
+        """What a descriptor of one's own says of the centres, species by species."""
+        values, slopes = tables.descriptor(tables.species[self.kinds], self.first, self.neighbor, self.vectors)
+        n_centers, size = len(self.first) - 1, tables.descriptor.n_features
+        expected = (n_centers, size), (len(self.neighbor), 3, size)
+        if (values.shape, slopes.shape) != expected:
+            raise ConfigError(
+                f"The descriptor '{tables.sets[0].name}' returned arrays of shapes {values.shape} and {slopes.shape}; "
+                f"{expected[0]} and {expected[1]} are expected here."
+            )
+        owner, place = np.repeat(np.arange(n_centers), np.diff(self.first)), np.empty(n_centers, dtype=np.int64)
+        for s, chosen in enumerate(tables.sets):
+            atoms, pairs = np.flatnonzero(self.kinds[:n_centers] == s), np.flatnonzero(self.kinds[owner] == s)
+            place[atoms], used = np.arange(len(atoms)), chosen.indices
+            yield Described(atoms, pairs, place[owner[pairs]], values[atoms][:, used], slopes[pairs][:, :, used])
 
 
 class Block(NamedTuple):
@@ -390,9 +408,18 @@ def next_block(block: Block, tables: ChannelTables, s: int, near: Surroundings, 
     return i
 
 
-@numba.njit(cache=True, nogil=True)
-def channel_values(tables: ChannelTables, near: Surroundings) -> FloatArray:
+def channel_values(tables: ChannelTables | OwnTables, near: Surroundings) -> FloatArray:
     """Channel values of the centres, shape ``(n_centers, most channels of a species)``; unused places are zero."""
+    if isinstance(tables, ChannelTables):
+        return np.asarray(_values_of(tables, near))
+    values = np.zeros((len(near.first) - 1, int(np.diff(tables.channel_start).max())))
+    for own in near.described_by(tables):
+        values[own.atoms, : own.values.shape[1]] = own.values
+    return values
+
+
+@numba.njit(cache=True, nogil=True)
+def _values_of(tables: ChannelTables, near: Surroundings) -> FloatArray:
     n_centers, block = near.first.shape[0] - 1, make_block(tables, near.first)
     values = np.zeros((n_centers, np.diff(tables.channel_start).max()))
     for s in range(tables.species.shape[0]):

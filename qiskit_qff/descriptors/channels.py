@@ -20,13 +20,20 @@ powers; three-body candidates combine wide radial functions, and narrow ones tha
 functions of the angle. All radii scale with the shortest distance of the pair seen in the training structures, so C-H
 at 1.1 Å and La-O at 2.5 Å are both resolved without tuning. Broad, multi-scale candidates matter more than many fine
 ones.
+
+*Descriptors of your own.* Any code that turns an atom's neighbours into numbers can take the place of the channels:
+:class:`Descriptor` says what it is, and :class:`OwnSet` and :class:`OwnTables` are to it what :class:`ChannelSet` and
+:class:`ChannelTables` are to the kernels. It gives derivatives by the vectors to the neighbours; those by positions and
+by strain follow by the chain rule.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -174,19 +181,25 @@ class ChannelTables(NamedTuple):
     """Distance in Å per pair of species below which channels level off, shape ``(S, S)``; 0 for never."""
 
 
-def make_tables(sets: dict[int, ChannelSet], r_cut: float, *, core_start: FloatArray | None = None) -> ChannelTables:
+def make_tables(
+    sets: Mapping[int, ChannelSet | OwnSet], r_cut: float, *, core_start: FloatArray | None = None
+) -> ChannelTables | OwnTables:
     """Lay channel sets end to end.
 
     Args:
         sets: Channel set per centre atomic number; neighbour species in each are ascending.
         r_cut: Cutoff radius in Å.
-        core_start: Distance in Å per pair of species below which channels level off, shape ``(S, S)``.
+        core_start: Distance in Å per pair of species below which channels level off, shape ``(S, S)``; descriptors of
+            one's own do not.
 
     Returns:
         The tables.
     """
     species = sorted(sets)
-    ordered = [sets[number] for number in species]
+    own = [s for z in species if isinstance(s := sets[z], OwnSet)]
+    if own:
+        return OwnTables.of(own, r_cut)
+    ordered = [s for z in species if isinstance(s := sets[z], ChannelSet)]
     bounds = np.array(species, dtype=np.int64)
 
     def first(columns: list[IntArray]) -> IntArray:
@@ -440,6 +453,141 @@ class ChannelSet:
             offsets=np.asarray(data.get("offsets", []), dtype=np.float64).reshape(-1, 2),
             widths=np.asarray(data.get("widths", []), dtype=np.float64).reshape(-1, 2),
         )
+
+
+class Descriptor(Protocol):
+    """Numbers that describe the surroundings of an atom, and do not change when all is rotated."""
+
+    n_features: int
+    """How many there are, the same for atoms of every element."""
+
+    def __call__(
+        self, numbers: IntArray, first: IntArray, neighbor: IntArray, vectors: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Describe atoms by all their neighbours within the cutoff, periodic images among them.
+
+        Args:
+            numbers: Atomic number of every atom, shape ``(n,)``.
+            first: Where the pairs of each centre begin, shape ``(n_centers + 1,)``; centres are the first atoms.
+            neighbor: Index of the neighbour in each pair, shape ``(n_pairs,)``.
+            vectors: From the centre to the neighbour, shape ``(n_pairs, 3)``, in Å.
+
+        Returns:
+            Features, shape ``(n_centers, n_features)``, and for each pair the derivative of the centre's features with
+            respect to the vector, shape ``(n_pairs, 3, n_features)``, in 1/Å.
+        """
+        ...  # pragma: no cover
+
+
+DescriptorMaker = Callable[..., Descriptor]
+"""Makes a descriptor, called with ``species`` (atomic numbers, ascending), ``r_cut`` in Å and the arguments of the
+configuration, by name."""
+DESCRIPTORS: dict[str, DescriptorMaker] = {}
+
+
+def register_descriptor(name: str, maker: DescriptorMaker) -> None:
+    """Make a class of descriptors a choice of ``descriptor.own``, in configurations and in model files.
+
+    Entry points of the group ``qiskit_qff.descriptor`` are found by themselves, from the command line too.
+    """
+    if DESCRIPTORS.setdefault(name, maker) is not maker:
+        raise ConfigError(f"The descriptor '{name}' exists already; choose another name.")
+
+
+def find_descriptor(name: str) -> DescriptorMaker:
+    """What makes the descriptor of a name."""
+    if name not in DESCRIPTORS:
+        found = entry_points(group="qiskit_qff.descriptor", name=name)
+        if not found:
+            raise ConfigError(
+                f"Unknown descriptor '{name}'; register it with qiskit_qff.register_descriptor or as an entry point of "
+                "the group 'qiskit_qff.descriptor', or leave descriptor.own out for the channels of this package."
+            )
+        register_descriptor(name, next(iter(found)).load())
+    return DESCRIPTORS[name]
+
+
+@dataclass(frozen=True, eq=False)
+class OwnSet:
+    """Some features of a registered descriptor, for one centre species."""
+
+    center: int  # atomic number of the centre atom
+    name: str  # of the descriptor
+    arguments: Mapping[str, Any]  # plain values that it is made with
+    indices: IntArray  # which of its features, shape ``(k,)``
+    products: ClassVar[IntArray] = np.zeros((0, 2), dtype=np.int64)  # there are none
+
+    def __post_init__(self) -> None:
+        """Fail early where the descriptor is unknown."""
+        find_descriptor(self.name)
+
+    @property
+    def n_channels(self) -> int:
+        """Number of features."""
+        return len(self.indices)
+
+    n_simple = n_channels
+
+    def subset(self, indices: IntArray) -> tuple[OwnSet, IntArray]:
+        """Keep some features: the smaller set, and which feature of this one each of its features is."""
+        kept = np.sort(indices)
+        return replace(self, indices=self.indices[kept]), kept
+
+    def describe(self, channel: int) -> str:
+        """A feature in words."""
+        return f"{chemical_symbols[self.center]} {self.name}, feature {self.indices[channel]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists for a model file."""
+        own = {"descriptor": self.name, "arguments": dict(self.arguments)}
+        return {"center": self.center, **own, "indices": self.indices.tolist()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> OwnSet:
+        """Read back what :meth:`to_dict` wrote."""
+        indices = np.asarray(data["indices"], dtype=np.int64)
+        return cls(int(data["center"]), str(data["descriptor"]), dict(data["arguments"]), indices)
+
+
+class Described(NamedTuple):
+    """The atoms of one species as a descriptor of one's own sees them."""
+
+    atoms: IntArray  # the centres, shape ``(n_s,)``
+    pairs: IntArray  # all their pairs, shape ``(p,)``
+    centers: IntArray  # place of each pair's centre among ``atoms``, shape ``(p,)``
+    values: FloatArray  # features in use, shape ``(n_s, k)``
+    slopes: FloatArray  # their derivatives by the vectors to the neighbours, shape ``(p, 3, k)``, in 1/Å
+
+
+@dataclass(frozen=True, eq=False)
+class OwnTables:
+    """The sets of all species that belong to one descriptor."""
+
+    species: IntArray  # atomic numbers, ascending, shape ``(S,)``
+    r_cut: float  # cutoff radius in Å
+    channel_start: IntArray  # where the features of each species begin, laid end to end, shape ``(S + 1,)``
+    sets: tuple[OwnSet, ...]  # in the order of the species
+    descriptor: Descriptor
+
+    @classmethod
+    def of(cls, sets: list[OwnSet], r_cut: float) -> OwnTables:
+        """Make the descriptor of some sets, ordered by their centres."""
+        first, species = sets[0], [s.center for s in sets]
+        descriptor = make_descriptor(first.name, first.arguments, species, r_cut)
+        if any(s.indices.size and not 0 <= s.indices.min() <= s.indices.max() < descriptor.n_features for s in sets):
+            raise ConfigError(
+                f"The model uses features that the descriptor '{first.name}' lacks: it has {descriptor.n_features}."
+            )
+        start = np.concatenate([[0], np.cumsum([s.n_channels for s in sets])]).astype(np.int64)
+        return cls(np.array(species, dtype=np.int64), r_cut, start, tuple(sets), descriptor)
+
+
+def make_descriptor(name: str, arguments: Mapping[str, Any], species: list[int], r_cut: float) -> Descriptor:
+    """Make a registered descriptor; arguments that it does not take are an error that says so."""
+    try:
+        return find_descriptor(name)(species=species, r_cut=r_cut, **arguments)
+    except TypeError as error:
+        raise ConfigError(f"The descriptor '{name}' cannot be made with {dict(arguments)}: {error}.") from error
 
 
 def describe_radial(row: FloatArray) -> str:

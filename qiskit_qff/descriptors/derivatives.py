@@ -48,7 +48,7 @@ from qiskit_qff.descriptors.blocks import (
     next_block,
     pull_products,
 )
-from qiskit_qff.descriptors.channels import ChannelTables
+from qiskit_qff.descriptors.channels import ChannelTables, Described, OwnTables
 from qiskit_qff.descriptors.eights import LANES, Eight, larger, largest, load, multiply, repeated, store, total
 
 STRAIN_ROWS = (0, 1, 2, 1, 0, 0)
@@ -173,14 +173,41 @@ class DesignRows(NamedTuple):
         return cls(energy, others[: 3 * n_atoms], others[3 * n_atoms :])
 
 
-@numba.njit(cache=True, nogil=True)
-def linear_design(tables: ChannelTables, near: Surroundings, rows: DesignRows, all_values: FloatArray) -> None:
+def linear_design(
+    tables: ChannelTables | OwnTables, near: Surroundings, rows: DesignRows, all_values: FloatArray
+) -> None:
     """Design rows of a model that is linear in the channels, for one frame.
 
     Args:
         rows: Output; columns are channels, of atoms of their species.
         all_values: Output, channel values of each atom, shape ``(n, max channels)``.
     """
+    if isinstance(tables, ChannelTables):
+        _linear_design(tables, near, rows, all_values)
+        return
+    rows.forces[:] = rows.virial[:] = 0.0  # they may have columns of other terms
+    for s, own in enumerate(near.described_by(tables)):
+        all_values[own.atoms, : own.values.shape[1]] = own.values
+        columns = slice(tables.channel_start[s], tables.channel_start[s + 1])
+        _own_rows(near, own, own.values, own.slopes, rows, columns)
+
+
+def _own_rows(
+    near: Surroundings, own: Described, values: FloatArray, slopes: FloatArray, rows: DesignRows, columns: slice
+) -> None:
+    """Design rows of functions of a species' features, shape ``(n_s, q)``, by their slopes, shape ``(p, 3, q)``."""
+    rows.energy[columns] = values.sum(axis=0)
+    forces = np.zeros((len(near.kinds), *slopes.shape[1:]))
+    np.add.at(forces, own.atoms[own.centers], slopes)
+    np.subtract.at(forces, near.neighbor[own.pairs], slopes)
+    rows.forces[:, columns] = forces.reshape(-1, slopes.shape[2])
+    if len(rows.virial):
+        strained = np.einsum("pa,pbq->abq", near.vectors[own.pairs], slopes, optimize=True)
+        rows.virial[:, columns] = strained[STRAIN_ROWS, STRAIN_COLUMNS]
+
+
+@numba.njit(cache=True, nogil=True)
+def _linear_design(tables: ChannelTables, near: Surroundings, rows: DesignRows, all_values: FloatArray) -> None:
     rows.energy[:] = 0.0
     rows.forces[:] = 0.0
     rows.virial[:] = 0.0
@@ -221,15 +248,35 @@ class RegisterMaps(NamedTuple):
     column_start: IntArray  # where the columns of each register begin, shape ``(R + 1,)``
 
 
-@numba.njit(cache=True, nogil=True)
-def quadratic_design(  # noqa: C901, PLR0912 - compiled code, loops inside loops
-    tables: ChannelTables, maps: RegisterMaps, near: Surroundings, rows: DesignRows
+def quadratic_design(
+    tables: ChannelTables | OwnTables, maps: RegisterMaps, near: Surroundings, rows: DesignRows
 ) -> None:
     """Design rows of a model that is quadratic in the compressed channels of each register, for one frame.
 
     The columns of a register with features y are ``x_a x_b`` (a <= b, doubled off the diagonal) with x = (1, y), in
     the order of ``numpy.triu_indices``: contracting them with the upper triangle of M gives ``x^T M x``.
     """
+    if isinstance(tables, ChannelTables):
+        _quadratic_design(tables, maps, near, rows)
+        return
+    rows.forces[:] = rows.virial[:] = 0.0
+    for s, own in enumerate(near.described_by(tables)):
+        mean = maps.means[tables.channel_start[s] : tables.channel_start[s + 1]]
+        compress = maps.matrices[maps.matrix_start[s] : maps.matrix_start[s + 1]].reshape(-1, len(mean)).T
+        a, b = _register_pairs(maps.registers[maps.registers[:, 0] == s]).T
+        x = np.insert((own.values - mean) @ compress, 0, 1.0, axis=1)  # x_a stands at a + 1
+        moved = np.insert(own.slopes @ compress, 0, 0.0, axis=2)
+        twice = np.where(a == b, 1.0, 2.0)
+        x_a, x_b = x[:, a + 1], x[:, b + 1]
+        slopes = x_a[own.centers, None] * moved[:, :, b + 1] + x_b[own.centers, None] * moved[:, :, a + 1]
+        begin = int(maps.column_start[np.searchsorted(maps.registers[:, 0], s)])
+        _own_rows(near, own, twice * x_a * x_b, twice * slopes, rows, slice(begin, begin + len(a)))
+
+
+@numba.njit(cache=True, nogil=True)
+def _quadratic_design(  # noqa: C901, PLR0912 - compiled code, loops inside loops
+    tables: ChannelTables, maps: RegisterMaps, near: Surroundings, rows: DesignRows
+) -> None:
     rows.energy[:] = 0.0
     rows.forces[:] = 0.0
     rows.virial[:] = 0.0
@@ -401,7 +448,7 @@ def thread_pool(count: int) -> ThreadPoolExecutor:
 
 
 def quadratic_forces(
-    tables: ChannelTables, forms: QuadraticForms, near: Surroundings
+    tables: ChannelTables | OwnTables, forms: QuadraticForms, near: Surroundings
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Evaluate one structure, on as many threads as Numba may use; the result does not depend on their number.
 
@@ -409,6 +456,8 @@ def quadratic_forces(
         Energies of the centres in eV, shape ``(n_centers,)``; forces on all atoms in eV/Å, shape ``(n, 3)``; dE/dstrain
         in eV, symmetric, shape ``(3, 3)``.
     """
+    if isinstance(tables, OwnTables):
+        return _own_forces(tables, forms, near)
     n_centers = len(near.first) - 1
     energies, forces, virial = np.empty(n_centers), np.zeros((len(near.kinds), 3)), np.zeros((3, 3))
     if n_centers < LEAST_CENTERS:
@@ -435,6 +484,35 @@ def quadratic_forces(
     for window, own, own_virial in parts:
         forces[window] += own
         virial += own_virial
+    return energies, forces, virial
+
+
+def _own_forces(
+    tables: OwnTables, forms: QuadraticForms, near: Surroundings
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The same where a descriptor of one's own describes the atoms."""
+    energies, forces, virial = np.empty(len(near.first) - 1), np.zeros((len(near.kinds), 3)), np.zeros((3, 3))
+    fence = forms.fence
+    for s, own in enumerate(near.described_by(tables)):
+        low, high = tables.channel_start[s], tables.channel_start[s + 1]
+        form = forms.matrices[forms.start[s] : forms.start[s + 1]].reshape(high - low + 1, -1)
+        centred = own.values - forms.means[low:high]
+        z = np.insert(centred, 0, 1.0, axis=1)
+        pull = z @ form
+        energies[own.atoms], gradient = np.sum(z * pull, axis=1), 2.0 * pull[:, 1:]
+        walls = slice(fence.start[s], fence.start[s + 1])
+        if walls.stop > walls.start:
+            maps = fence.maps[fence.map_start[s] : fence.map_start[s + 1]].reshape(-1, high - low)
+            v = centred @ maps.T
+            signed = np.maximum(v - fence.high[walls], 0.0) - np.maximum(fence.low[walls] - v, 0.0)
+            t, part = np.abs(signed), np.abs(signed) / (WIDTH + np.abs(signed))
+            energies[own.atoms] += (t * part * part) @ fence.slope[walls]
+            gradient += (np.sign(signed) * part * part * (3.0 - 2.0 * part) * fence.slope[walls]) @ maps
+        slopes = np.einsum("pak,pk->pa", own.slopes, gradient[own.centers])
+        np.add.at(forces, own.atoms[own.centers], slopes)
+        np.subtract.at(forces, near.neighbor[own.pairs], slopes)
+        strained = near.vectors[own.pairs].T @ slopes
+        virial += 0.5 * (strained + strained.T)
     return energies, forces, virial
 
 

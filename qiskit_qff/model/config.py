@@ -19,12 +19,14 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from qiskit_qff import durable
+from qiskit_qff.descriptors.channels import find_descriptor
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.structures.dataset import is_shipped
 
@@ -173,7 +175,13 @@ class DataConfig(Section):
 
 
 class DescriptorConfig(Section):
-    """Size and reach of the channel pool."""
+    """Size and reach of the channel pool; ``n_radial``, ``l_max`` and ``products`` are of the built-in channels."""
+
+    own: dict[str, JsonValue] | None = Field(
+        default=None,
+        description="instead of the built-in channels: name of a registered descriptor and its arguments, for example "
+        "{name: soap, n_max: 4}",
+    )
 
     r_cut: float | None = Field(
         default=None,
@@ -194,6 +202,17 @@ class DescriptorConfig(Section):
         description="rounds in which products of channels join the pool; default: 0, or 2 with at least 1,000 training "
         "atoms",
     )
+
+    @model_validator(mode="after")
+    def _own_exists(self) -> Self:
+        if self.own is not None:
+            try:
+                find_descriptor(str(self.own.get("name")))
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+            if self.products:
+                raise ValueError("descriptor.products are of the built-in channels; leave them out with descriptor.own")
+        return self
 
 
 class CircuitConfig(Section):

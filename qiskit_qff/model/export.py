@@ -14,7 +14,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from qiskit_qff import __version__
-from qiskit_qff.descriptors.channels import ChannelSet
+from qiskit_qff.descriptors.channels import ChannelSet, OwnSet
 from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.force_field import ForceField
@@ -84,8 +84,10 @@ def _element(model: SpeciesModel, matrix: np.ndarray[Any, np.dtype[np.float64]])
     }
 
 
-def _channels(channels: ChannelSet) -> list[dict[str, Any]]:
+def _channels(channels: ChannelSet | OwnSet) -> list[dict[str, Any]]:
     """Channels one by one, in the order of the means."""
+    if isinstance(channels, OwnSet):
+        raise ConfigError(f"the descriptor '{channels.name}' is code, so that its models can't be exported as numbers.")
     if unknown := set(channels.to_dict()) - _KNOWN:
         raise ConfigError(f"channels with {', '.join(sorted(unknown))} can't be exported by this version.")
     pairs = [

@@ -26,7 +26,7 @@ from ase.data import covalent_radii
 
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.descriptors.blocks import Surroundings, channel_values
-from qiskit_qff.descriptors.channels import ChannelTables, make_tables
+from qiskit_qff.descriptors.channels import ChannelTables, OwnTables, make_tables
 from qiskit_qff.descriptors.derivatives import Fence, QuadraticForms, no_fence, quadratic_forces
 from qiskit_qff.durable import read_json, write_atomically
 from qiskit_qff.encoding.tree import amplitude_vectors
@@ -337,7 +337,7 @@ class Prediction:
 class FoldedForceField:
     """Everything an energy needs: channels, and per species one quadratic form in them."""
 
-    tables: ChannelTables
+    tables: ChannelTables | OwnTables
     forms: QuadraticForms  # of all species, in eV; without walls unless a simulation asks for them
     references: FloatArray  # energy added to every atom of a species, shape ``(S,)``, in eV
     repulsion: CoreRepulsion

@@ -172,7 +172,7 @@ class SpeciesModel:
     def label_free(self) -> int:
         """Numbers computed without labels: means, scales, projections and levels of products."""
         numbers = self.compression.mean.size + int(np.count_nonzero(self.compression.matrix))
-        return numbers + self.compression.channels.offsets.size + self.compression.channels.widths.size
+        return numbers + 4 * len(self.compression.channels.products)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and lists for a model file."""

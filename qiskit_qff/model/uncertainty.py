@@ -50,7 +50,7 @@ import numpy as np
 
 from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
 from qiskit_qff.descriptors.blocks import Surroundings, channel_values
-from qiskit_qff.descriptors.channels import ChannelTables, make_tables
+from qiskit_qff.descriptors.channels import ChannelTables, OwnTables, make_tables
 from qiskit_qff.descriptors.derivatives import DesignRows, Fence, linear_design
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.species_model import SpeciesModel
@@ -181,7 +181,7 @@ class UncertaintyEstimator:
         return tuple(m.number for m in self.models)
 
     @cached_property
-    def tables(self) -> ChannelTables:
+    def tables(self) -> ChannelTables | OwnTables:
         """Channels in use, without a core, as training sees them."""
         return make_tables({m.number: m.compression.channels for m in self.models}, self.r_cut)
 

@@ -342,6 +342,8 @@ def _descriptor(config: TrainConfig, frames: Sequence[Frame]) -> tuple[ResolvedD
     given, reasons = config.descriptor, Reasons()
     n_atoms, n_elements = sum(frame.n_atoms for frame in frames), len(species_of(frames))
     r_cut, n_radial, products = given.r_cut, given.n_radial, given.products
+    if given.own is not None:
+        products, n_radial = 0, n_radial or N_RADIAL
     if products is None:
         pays = n_atoms >= PRODUCT_ATOMS
         products = PRODUCTS if pays else 0

@@ -41,6 +41,8 @@ from qiskit_qff.descriptors.blocks import Surroundings, channel_values
 from qiskit_qff.descriptors.channels import (
     ChannelSet,
     ChannelTables,
+    OwnSet,
+    OwnTables,
     PoolSettings,
     build_channels,
     cosine_powers,
@@ -181,7 +183,7 @@ def pool_statistics(
 
 def channel_statistics(
     frames: Sequence[Frame],
-    sets: dict[int, ChannelSet],
+    sets: Mapping[int, ChannelSet | OwnSet],
     *,
     r_cut: float,
     weights: LossWeights,
@@ -209,7 +211,7 @@ def channel_statistics(
 class _Moments:
     """Running mean and covariance of the channels of each species, in one pass and without cancellation."""
 
-    def __init__(self, tables: ChannelTables) -> None:
+    def __init__(self, tables: ChannelTables | OwnTables) -> None:
         self._species: list[int] = tables.species.tolist()
         self._widths = np.diff(tables.channel_start)
         self._counts = np.zeros(len(self._species))
@@ -276,7 +278,7 @@ class _Moments:
         }
 
 
-def channel_rows(tables: ChannelTables, frame: Frame) -> tuple[FloatArray, FloatArray]:
+def channel_rows(tables: ChannelTables | OwnTables, frame: Frame) -> tuple[FloatArray, FloatArray]:
     """Design rows of a model that is linear in channels, for one frame.
 
     Returns:
@@ -289,7 +291,7 @@ def channel_rows(tables: ChannelTables, frame: Frame) -> tuple[FloatArray, Float
     return energy, others
 
 
-def _fill_rows(tables: ChannelTables, frame: Frame, rows: DesignRows) -> tuple[IntArray, FloatArray]:
+def _fill_rows(tables: ChannelTables | OwnTables, frame: Frame, rows: DesignRows) -> tuple[IntArray, FloatArray]:
     """Fill the design rows of a frame; species index and channels of its atoms, shapes ``(n,)`` and ``(n, K)``."""
     near = Surroundings.in_frame(frame, tables)
     values = np.empty((frame.n_atoms, int(np.diff(tables.channel_start).max())))
@@ -300,7 +302,7 @@ def _fill_rows(tables: ChannelTables, frame: Frame, rows: DesignRows) -> tuple[I
 class _PoolSums:
     """Loss of linear models and moments of all channels."""
 
-    def __init__(self, tables: ChannelTables, references: References, weights: LossWeights) -> None:
+    def __init__(self, tables: ChannelTables | OwnTables, references: References, weights: LossWeights) -> None:
         self.tables, self.references, self.weights = tables, references, weights
         self.n_channels = int(tables.channel_start[-1])
         self.equations = NormalEquations.empty(self.n_channels + references.count)
@@ -359,9 +361,11 @@ def _with_angular_functions(statistics: PoolStatistics, settings: PoolSettings) 
         return statistics
     rows, starts = cosine_powers(settings.l_max), statistics.tables.channel_start
     gram, moment, mean = statistics.equations.gram, statistics.equations.moment.copy(), statistics.mean.copy()
-    covariance = {}
+    covariance, sets = {}, {}
     for s, number in enumerate(statistics.tables.species.tolist()):
-        n_two = len(statistics.sets[number].pair_species)
+        channels = statistics.sets[number]
+        assert isinstance(channels, ChannelSet)
+        sets[number], n_two = with_angular_functions(channels, settings), len(channels.pair_species)
         three = slice(int(starts[s]) + n_two, int(starts[s + 1]))
         moment[three], mean[three] = _mixed(moment[three], rows), _mixed(mean[three], rows)
         # PERF: rows of the Gram matrix a few hundred at a time; a copy of it would take as much memory again.
@@ -373,8 +377,7 @@ def _with_angular_functions(statistics: PoolStatistics, settings: PoolSettings) 
         own[:, n_two:] = _mixed(own[:, n_two:], rows)
         own[n_two:] = _mixed(own[n_two:].T, rows).T
         covariance[number] = own
-    sets = {number: with_angular_functions(channels, settings) for number, channels in statistics.sets.items()}
-    tables = make_tables(sets, statistics.tables.r_cut, core_start=statistics.tables.core_start)
+    tables = make_tables(sets, statistics.tables.r_cut)
     return PoolStatistics(sets, tables, mean, covariance, NormalEquations(gram, moment, statistics.equations.constant))
 
 
@@ -429,7 +432,9 @@ def quadratic_statistics(
 class _QuadraticSums:
     """Sums over products of features inside registers."""
 
-    def __init__(self, tables: ChannelTables, maps: RegisterMaps, references: References, weights: LossWeights) -> None:
+    def __init__(
+        self, tables: ChannelTables | OwnTables, maps: RegisterMaps, references: References, weights: LossWeights
+    ) -> None:
         self.tables, self.maps, self.references, self.weights = tables, maps, references, weights
         self.n_columns = int(maps.column_start[-1])
         self.equations = NormalEquations.empty(self.n_columns + references.count)
@@ -469,7 +474,7 @@ class _Features:
     n_bytes = 1
     """What is kept does not depend on the number of threads."""
 
-    def __init__(self, tables: ChannelTables, maps: dict[int, LinearMap]) -> None:
+    def __init__(self, tables: ChannelTables | OwnTables, maps: dict[int, LinearMap]) -> None:
         self._tables, self._maps = tables, maps
         self.features: list[list[FloatArray]] = [[] for _ in maps]
         self.squares = [np.zeros((m.n_features, m.n_features)) for m in maps.values()]

@@ -14,9 +14,9 @@ over the whole pool and the search for channels, is left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -34,7 +34,7 @@ from qiskit_qff.compression.selection import (
     product_pool,
     select_channels,
 )
-from qiskit_qff.descriptors.channels import PoolSettings
+from qiskit_qff.descriptors.channels import OwnSet, PoolSettings, make_descriptor
 from qiskit_qff.errors import BudgetError, ConfigError, DataError
 from qiskit_qff.model.config import ResolvedConfig, ResolvedDescriptor, TrainConfig
 from qiskit_qff.model.force_field import CoreRepulsion, FoldedForceField, ForceField
@@ -300,28 +300,44 @@ def sum_pool(
     Args:
         shortest: Shortest distance of every pair, shape ``(S, S)``, in Å.
     """
-    settings = fit_pool(config.descriptor, len(species))
     count = min(len(frames), SELECTION_FRAMES)
     places = {int(k) for k in np.linspace(0, len(frames) - 1, count).round()}
     known = set(species_of([frames[k] for k in places]))
     # A species that only some frames contain must be in the pool's sums too.
     places |= {k for k, frame in enumerate(frames) if not set(frame.numbers.tolist()) <= known}
     chosen, others = ([f for k, f in enumerate(frames) if (k in places) == side] for side in (True, False))
+    r_cut = config.descriptor.r_cut
+    if config.descriptor.own is not None:
+        sets = own_pool(config.descriptor.own, species, r_cut)
+        return channel_statistics(chosen, sets, r_cut=r_cut, weights=weights, progress=progress, others=others)
+    settings = fit_pool(config.descriptor, len(species))
     pool = pool_statistics(
         chosen, species, shortest, settings=settings, weights=weights, progress=progress, others=others
     )
     labels = sum(3 * frame.n_atoms + 1 for frame in chosen)
     selected = min(SELECTED, labels // LABELS_PER_CHANNEL)
     for k in range(config.descriptor.products):
-        sets, start = product_pool(pool, most=MAX_PRODUCTS, selected=selected)
+        larger, start = product_pool(pool, most=MAX_PRODUCTS, selected=selected)
         # PERF: the sums of the last pool fill hundreds of MiB.
         del pool
         pool = channel_statistics(
-            chosen, sets, r_cut=settings.r_cut, weights=weights, progress=progress, others=others,
+            chosen, larger, r_cut=r_cut, weights=weights, progress=progress, others=others,
             stage=f"products {k + 1}",
         )  # fmt: skip
         pool = replace(pool, start=start)
     return pool
+
+
+def own_pool(own: Mapping[str, Any], species: tuple[int, ...], r_cut: float) -> dict[int, OwnSet]:
+    """All features of a registered descriptor, for every species."""
+    arguments = {key: value for key, value in own.items() if key != "name"}
+    size = make_descriptor(own["name"], arguments, list(species), r_cut).n_features
+    if size * len(species) > MAX_POOL:
+        raise ConfigError(
+            f"descriptor.own: {size:,} features for each of {len(species)} elements are more than {MAX_POOL:,} in all; "
+            "choose smaller arguments."
+        )
+    return {z: OwnSet(z, own["name"], arguments, np.arange(size)) for z in species}
 
 
 def choose_channels(
