@@ -48,12 +48,12 @@ def ours(field, atoms, steps):
     cell, pbc, numbers = atoms.cell.array, atoms.pbc, atoms.numbers
     push = 0.5 * timestep / atoms.get_masses()[:, None]
     neighbors = VerletList(field.cutoff, SKIN)
-    forces = field.evaluate(numbers, points, cell, pbc, neighbors.update(points, cell, pbc)).forces
+    forces = field.evaluate(numbers, neighbors.update(points, cell, pbc)).forces
     begin = time.process_time()
     for _ in range(steps):
         velocities += push * forces
         points += timestep * velocities
-        forces = field.evaluate(numbers, points, cell, pbc, neighbors.update(points, cell, pbc)).forces
+        forces = field.evaluate(numbers, neighbors.update(points, cell, pbc)).forces
         velocities += push * forces
     return 1e3 * (time.process_time() - begin) / steps
 

@@ -56,7 +56,7 @@ class Moving:
         for _ in range(count):
             self.points += self.shake
             neighbors = self.neighbors.update(self.points, self.cell, self.pbc)
-            self.field.evaluate(self.numbers, self.points, self.cell, self.pbc, neighbors)
+            self.field.evaluate(self.numbers, neighbors)
             del neighbors
         self.points -= count * self.shake
         return count

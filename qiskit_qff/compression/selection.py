@@ -8,14 +8,11 @@ forces, grow with them. Two label-free choices keep them small.
 *Decorrelation.* With G the second moments of the features' sums over frames and of their derivatives with respect to
 positions, in units of the loss, noise scales with :math:`|A^{-T}\beta|^2\,\mathrm{tr}(A G A^T)`. If all directions
 contributed alike to the forces, :math:`A = G^{-1/2}` would be best; if the coefficients of standardised channels were
-alike, :math:`G^{-1/4}`. The exponent 3/8 lies between and was best on the Li-MOF set (84 meV/Å of force noise, against
-108 and 88; one draw each). The symmetric root keeps every feature close to its channel.
+alike, :math:`G^{-1/4}`. The exponent 3/8 lies between. The symmetric root keeps every feature close to its channel.
 
 *Size.* The state is (1, y), normalised. A readout :math:`w(u\cdot x)^2` holds the linear term
 :math:`2 w u_0 u_a y_a` beside the square :math:`w (u_a y_a)^2`; with features of order one a nearly linear model needs
-:math:`u_0 \gg u_a` and a huge w, with small features :math:`u_0 \approx |u|/\sqrt 2` and the smallest w will do. How
-small, decides how strong the square of a :mod:`balanced readout <qiskit_qff.training.objective>` is: a norm of 0.1
-cost 6 % of the loss on seven frames of UiO-66, one of 0.03 nothing, at the same noise of measured linear terms.
+:math:`u_0 \gg u_a` and a huge w, with small features :math:`u_0 \approx |u|/\sqrt 2` and the smallest w will do.
 
 *Order.* Registers hold successive features, so features are sorted by the size of their linear coefficients: the shot
 noise of a register grows with the length of its coefficients, and large ones share a register.

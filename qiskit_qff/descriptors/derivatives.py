@@ -15,18 +15,13 @@ The gradient flows back through products of channels and the three-body contract
 every neighbour vector. No Jacobian is formed: the cost of a neighbour is that of its slots and harmonics, however many
 channels share them.
 
-PERF: where the 0.40 ms of lips83 go (83 atoms, 42 neighbours within 6 Å, 99 parameters, one core with AVX-512): sorting
-neighbours into blocks 16 %, radial functions 28 %, harmonics and densities 24 %, quadratic form and products 5 %, the
-way back to the neighbours 27 %. The form is dense, because it costs next to nothing.
-
 *Walls* around the training data: no force inside, a push back outside. Along each direction k of the centred channels,
 :math:`v_k = \sum_c F_{kc} (D_c - \bar D_c)`, an atom may be anywhere from :math:`l_k` to :math:`h_k`; beyond, it pays
 
 .. math:: e = \sum_k \kappa_k \frac{t_k^3}{(L + t_k)^2},\qquad t_k = \max(v_k - h_k,\ l_k - v_k,\ 0).
 
-e has two continuous derivatives and is exactly zero inside; far outside its slope is :math:`\kappa_k`, so that a wall
-never gets stiffer than :math:`0.64\,\kappa_k / L`. :mod:`qiskit_qff.model.uncertainty` says which directions and
-slopes a model has.
+e has two continuous derivatives and is exactly zero inside; far outside its slope is :math:`\kappa_k`.
+:mod:`qiskit_qff.model.uncertainty` says which directions and slopes a model has.
 """
 
 from __future__ import annotations

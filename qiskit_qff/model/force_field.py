@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from ase.data import covalent_radii
 
-from qiskit_qff.array_types import BoolArray, FloatArray, IntArray
+from qiskit_qff.array_types import FloatArray, IntArray
 from qiskit_qff.descriptors.blocks import Surroundings, channel_values
 from qiskit_qff.descriptors.channels import ChannelTables, OwnTables, make_tables
 from qiskit_qff.descriptors.derivatives import Fence, QuadraticForms, no_fence, quadratic_forces
@@ -33,7 +33,7 @@ from qiskit_qff.encoding.tree import amplitude_vectors
 from qiskit_qff.errors import ConfigError, ModelFileError, QFFError
 from qiskit_qff.model.species_model import Ledger, Register, RegisterKey, SpeciesModel, ledger_of
 from qiskit_qff.model.uncertainty import LIMIT, Posterior, UncertaintyEstimator, features_of, walls_of
-from qiskit_qff.structures.frame import Frame, is_among, species_index
+from qiskit_qff.structures.frame import Frame, frame_hash, species_index
 from qiskit_qff.structures.neighbors import NeighborList, neighbor_list
 
 FORMAT = "qiskit_qff model"
@@ -113,7 +113,7 @@ class ForceField:
 
     def has_seen(self, frame: Frame) -> bool:
         """Whether the model was trained on this geometry, as far as it knows its training frames."""
-        return is_among(frame, self.training_hashes)
+        return frame_hash(frame) in self.training_hashes
 
     @property
     def cutoff(self) -> float:
@@ -134,11 +134,6 @@ class ForceField:
     def n_trainable(self) -> int:
         """Numbers fitted to energies, forces or stresses."""
         return self.ledger.n_trainable
-
-    @property
-    def reference_energies(self) -> dict[int, float]:
-        """Energy added to every atom of a species, in eV."""
-        return {m.number: m.reference_energy for m in self.models}
 
     @property
     def stress_scale(self) -> float | None:
@@ -189,27 +184,12 @@ class ForceField:
         """
         return self.folded.predict(frame)
 
-    def evaluate(
-        self,
-        numbers: IntArray,
-        positions: FloatArray,
-        cell: FloatArray,
-        pbc: BoolArray,
-        neighbors: NeighborList,
-    ) -> Prediction:
-        """Evaluate a structure whose neighbours are known; the hot path of dynamics.
-
-        Args:
-            numbers: Atomic numbers, shape ``(n,)``.
-            positions: Positions in Å, shape ``(n, 3)``; unused beyond ``neighbors``.
-            cell: Cell vectors in Å, shape ``(3, 3)``; unused beyond ``neighbors``.
-            pbc: Periods, shape ``(3,)``; unused beyond ``neighbors``.
-            neighbors: Full list with at least this cutoff; pairs beyond it have no effect.
+    def evaluate(self, numbers: IntArray, neighbors: NeighborList) -> Prediction:
+        """Evaluate a structure whose neighbours, at least those within the cutoff, are known: the way of dynamics.
 
         Raises:
             DataError: If an atom is of a species the model does not know.
         """
-        del positions, cell, pbc
         return self.folded.evaluate(species_index(numbers, self.species, where="structure"), neighbors)
 
     def amplitudes(self, frame: Frame) -> dict[RegisterKey, FloatArray]:
@@ -424,15 +404,8 @@ class CoreRepulsion:
               + 0.02817 exp(-0.20162 x)],    x = r (Z_i^0.23 + Z_j^0.23) / 0.46850 Å
 
     e is positive, falls monotonically and has two continuous derivatives. Where the data know the bond, e is ZBL S. A
-    bond that they merely lack is possible chemistry: down to
-    0.855 c it costs at most h, ten kT at room temperature. R falls from c to 0.9 c as d grows to 1.1 c, so that no
-    wall jumps when one more frame is added.
-
-    Why so, measured with default models of 99 parameters: a wall of tens of eV below 0.95 d, as in older models, makes
-    314 meV/Å of force error on the last 100 frames of a Li7P3S11 melt, 32 of which have S-S bonds that the first 450
-    lack; the rule above makes 248. Without the low part a model of 15 frames of UiO-66 let H fall from 2.57 to 1.3 Å
-    from Zr at
-    300 K and exploded within 1 ps.
+    bond that they merely lack is possible chemistry: down to 0.855 c it costs at most h, ten kT at room temperature
+    (docs/design_notes.md). R falls from c to 0.9 c as d grows to 1.1 c: no wall jumps when one more frame is added.
 
     References:
         J. F. Ziegler, J. P. Biersack, U. Littmark, The Stopping and Range of Ions in Matter

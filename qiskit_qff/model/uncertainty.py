@@ -14,14 +14,8 @@ over its atoms, and counts of the species for the reference energies,
 * an atom the *extrapolation grade* :math:`(y^T C_{ss}\, y)^{1/2}` in units of its species' edge.
 
 f scales them to the errors of held-out frames (:func:`scaling_factor`). The edge is the 99.9 % quantile over the
-training atoms of the species: the largest value is that of the strangest atom, and a few rattled frames put it so high
-that dynamics never got there (dilithium terephthalate). Up to :data:`LIMIT` edges count as known.
-
-On lips83 (60 training, 100 held-out frames) the force uncertainties need the factor 0.90 and rank atoms by their error
-with a correlation of 0.55. A grade above the limit is found in 1 % of held-out frames of the same run, and in all of
-3000 K melts, of cells strained by 6 % and of structures rattled by 0.15 Å.
-
-What the channels do not see, neither number sees.
+training atoms of the species, up to :data:`LIMIT` of which counts as known. What the channels do not see, neither
+number sees. Why so, and how well it works: docs/design_notes.md.
 
 *Walls* for simulations (:func:`walls_of`; the form is that of :mod:`~qiskit_qff.descriptors.derivatives`). A fit falls
 without end in directions that training never took, and dynamics finds them. So along each principal direction of a
@@ -30,9 +24,7 @@ species' features walls stand :data:`MARGIN` off the farthest training atoms, an
 .. math:: \kappa_k = 0.12\,\bigl(|w_k| + \langle w^2 \rangle^{1/2}\bigr),\qquad w = V^{-T}\,2 M_{0,1:},
 
 with w the slope of the energy along each direction in the mean environment. On training frames they are exactly zero,
-so errors and what a device measures are those of the model. They are not built on the grade, one length for all
-directions: within such a ball an atom may go several times as far along a single direction as any ever went, and
-Li6PS5Cl exploded at once at 1000 K and 2 fs. Steeper walls heat what touches them and held nothing that these do not.
+so errors and what a device measures are those of the model.
 
 References:
     E. V. Podryabinkin and A. V. Shapeev, Comput. Mater. Sci. 140, 171 (2017), doi:10.1016/j.commatsci.2017.08.031.

@@ -154,7 +154,7 @@ class QFFCalculator(Calculator):
                 f"atoms {center} and {self._neighbors.neighbor[pair]} are {self._neighbors.distances[pair]:.2g} Å "
                 "apart: two atoms on one site. Remove the duplicate, or check the cell."
             )
-        prediction = self.force_field.evaluate(structure.numbers, structure.positions, cell, pbc, self._neighbors)
+        prediction = self.force_field.evaluate(structure.numbers, self._neighbors)
         self.results = {
             "energy": prediction.energy,
             "free_energy": prediction.energy,

@@ -5,8 +5,7 @@ r"""Diffusivity and conductivity of an ion that diffuses; an upper bound for one
 is the tracer diffusivity of one element, with positions relative to the framework: the centre of mass of the other
 elements. kinisi estimates it by Bayesian regression of the mean squared displacement with the covariance between lag
 times. Conductivities follow from the Nernst-Einstein relation, :math:`\sigma = N z^2 e^2 D / (V k_B T)`, and activation
-energies from :math:`\ln D = \ln D_0 - E_a / (k_B T)`. Correlations between ions (the Haven ratio) are left to kinisi's
-``JumpDiffusionAnalyzer``: their error is too large in runs of usual length.
+energies from :math:`\ln D = \ln D_0 - E_a / (k_B T)`.
 
 **Caged ions.** A regression always gives a number, and kinisi does not ask whether ions diffuse at all; that check is
 ours. It looks at the mean squared displacement over lag times from 5 % to 50 % of the trajectory: its exponent (1 for

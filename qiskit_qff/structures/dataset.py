@@ -1,30 +1,21 @@
 """Data sets: reading frames with their labels, dividing them for training and testing, finding frames that came apart.
 
-*Reading.* ASE reads the files: extended XYZ (``.xyz``, ``.extxyz``, also compressed as ``.xz``, ``.gz``, ``.bz2``),
-VASP (``vasprun*.xml``, all ionic steps), its own ``.traj`` and ``.db``, and every other format that it recognises.
-Energies are taken as the file gives them: for VASP that is the energy extrapolated to zero smearing, as ASE reports it.
-Only frames of extended XYZ are cut out of the stream here and given to ASE one by one: ASE's reader seeks every frame
-in the file, which unpacks a compressed file anew each time (800 frames of 83 atoms: 75 s instead of 1 s), and ends
-silently at an empty line.
+*Reading.* ASE reads the files. Energies are taken as the file gives them: for VASP that is the energy extrapolated to
+zero smearing. Only frames of extended XYZ are cut out of the stream here and given to ASE one by one: ASE's reader
+seeks every frame in the file, which unpacks a compressed file anew each time (800 frames of 83 atoms: 75 s instead of 1
+s), and ends silently at an empty line. Shipped data sets are read by name: ``qiskit_qff/data/README.md`` tells how they
+were made.
 
-Shipped data sets, labelled by density functional theory, are read by name. ``limof5``, lithium in the framework MOF-5,
-is what ``shipped`` means wherever data are asked for; ``li6ps5cl``, the solid electrolyte, goes by its own name. So
-does ``limof5_nodes``: structures of that framework, most of whose Zn4O nodes came apart; and ``li6ps5cl_volumes``: four
-structures of the electrolyte at three volumes. Their card, ``qiskit_qff/data/README.md``, tells how they were made,
-what their labels are worth and how to split them.
-
-*Dividing.* Which division is honest depends on the data. Independent frames: any random choice. A trajectory in time
-order: a block at its end, because a frame's neighbours in time nearly repeat it. Several runs or conditions: a random
-choice in equal shares from each. Copies of one geometry (rattled, or neighbours in time) count as one unit and stay on
-one side. Indices are always returned in ascending order.
+*Dividing.* Independent frames: any random choice. A trajectory in time order: a block at its end, because a frame's
+neighbours in time nearly repeat it. Several runs or conditions: a random choice in equal shares from each. Copies of
+one geometry (rattled, or neighbours in time) count as one unit and stay on one side.
 
 *Frames that came apart.* Ab initio sets of a porous framework or of molecular ions can hold frames in which something
-broke. They are no defects, but another chemistry: few such frames are hard to learn from, so errors over all frames may
-be mostly theirs, and within the restraint (:mod:`qiskit_qff.model.uncertainty`) a model is free to go there. Bonds are
-counted per pair of elements, mobile ions aside, among frames of equal composition but for these ions. Pairs of elements
-that come as close as :data:`BOND` times the sum of their covalent radii have bonds, and these may be stretched to
-:data:`STRETCHED` times it; neighbouring metal atoms are none. A count that most frames share is the framework's; a
-frame with fewer lacks bonds. Where no count is shared by most, as in a melt, nothing is said.
+broke: another chemistry, hard to learn from few of them. Bonds are counted per pair of elements, mobile ions aside,
+among frames of equal composition but for these ions. Pairs of elements that come as close as :data:`BOND` times the sum
+of their covalent radii have bonds, and these may be stretched to :data:`STRETCHED` times it. A count that most frames
+share is the framework's; a frame with fewer lacks bonds. Where no count is shared by most, as in a melt, nothing is
+said.
 """
 
 import bz2

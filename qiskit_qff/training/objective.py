@@ -10,15 +10,11 @@ does. Here the reference energy is that of the mean environment, x = (1, 0), and
 force field subtracts it again. Otherwise two large constants would cancel in every step.
 
 *Starts.* Angles are random and the weights solved exactly; later restarts perturb the best. Balanced rank-one readouts
-begin at the linear model.
+begin at the linear model. The damping of Levenberg and Marquardt scales with the diagonal of :math:`J^T G J`, because
+angles and weights differ by orders of magnitude.
 
-*Steps.* The loss is least squares in m(p), so :math:`J^T G J` needs no second derivatives; the damping of
-Levenberg and Marquardt scales with its diagonal, because angles and weights differ by orders of magnitude.
-
-Balanced readouts: rank-one registers without a spare parameter, as small as their linear terms allow.
-
-A readout :math:`w\,(u\cdot x)^2` with a unit vector u of d + 1 amplitudes has d + 1 parameters, but
-:math:`w u_0^2` only shifts the energy, as the reference energy does. Of what is left the d linear terms
+*Balanced readouts.* A readout :math:`w\,(u\cdot x)^2` with a unit vector u of d + 1 amplitudes has d + 1 parameters,
+but :math:`w u_0^2` only shifts the energy, as the reference energy does. Of what is left the d linear terms
 :math:`\beta = 2 w u_0 u_{1:}` do nearly all the work; the last number divides β between w and u, and thereby sets the
 strength of the square and the length \|w\| of the readout. For given β that length, and with it the shot noise, is
 smallest at :math:`u_0^2 = \tfrac 1 2`. A balanced readout stays there:
@@ -48,7 +44,6 @@ import copy
 import itertools
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Protocol
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -67,18 +62,6 @@ HOPELESS = 20.0
 """A start that has a goal is given up where its last step would have to be repeated so many times to reach it."""
 PERTURBATION = 0.3
 """Size of the random change, relative to each parameter's natural scale, that makes later starts."""
-
-
-class LeastSquares(Protocol):
-    """A loss that is a sum of squares."""
-
-    def loss(self, parameters: FloatArray) -> float:
-        """Loss of some parameters."""
-        ...  # pragma: no cover
-
-    def quadratic_model(self, parameters: FloatArray) -> tuple[float, FloatArray, FloatArray]:
-        """Loss with half its gradient and half its Gauss-Newton matrix."""
-        ...  # pragma: no cover
 
 
 @dataclass(frozen=True)
@@ -105,7 +88,7 @@ def minimise(
 
 
 def levenberg_marquardt(
-    objective: LeastSquares,
+    objective: Objective | BalancedObjective,
     start: FloatArray,
     *,
     progress: Progress,

@@ -1,12 +1,10 @@
 r"""Training from frames to force field: pool, channels, statistics, circuit, posterior, in that order.
 
-*Channels that can be measured.* A pair of species is seen from either side, and two channels that differ little can be
-chosen with huge coefficients of opposite sign. A linear model loses nothing by that, and decorrelating the features of
-a species does not see it, but the readouts of a circuit grow with the coefficients and a measured M drowns in noise. So
-where the noise of the assumed shots would add much to the loss of the linear model, channels are chosen again, of whose
-norm more must be new. Training lowers the sum of loss and noise, and a balanced readout's noise is a multiple of the
-square of its terms, so where it ends on each choice is a ridge regression away. Another choice is taken where the loss
-that is left there, noise not counted, falls by much: noise can be bought off with shots, the errors of a model can't.
+*Channels that can be measured.* Two channels that nearly cancel can be chosen with huge coefficients of opposite sign,
+and a measured M drowns in noise (docs/design_notes.md). So where the noise of the assumed shots would add much to the
+loss of the linear model, channels are chosen again, of whose norm more must be new. A balanced readout's noise is a
+multiple of the square of its terms, so where training ends on each choice is a ridge regression away. Another choice is
+taken where the loss that is left there, noise not counted, falls by much.
 
 *Channels of an existing model*, where training on a backend starts from one: what costs most of a training, the sums
 over the whole pool and the search for channels, is left out.

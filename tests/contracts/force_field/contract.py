@@ -1,6 +1,6 @@
 """What every force field must obey, as checks that take a potential and a structure.
 
-A potential has ``species``, ``cutoff`` and ``evaluate(numbers, positions, cell, pbc, neighbors)``; each check
+A potential has ``species``, ``cutoff`` and ``evaluate(numbers, neighbors)``; each check
 raises an AssertionError. They are used on the quantum force field and on a Lennard-Jones reference, and can
 be used on any new one.
 """
@@ -20,9 +20,8 @@ POINTS = ((-2, 1 / 12), (-1, -8 / 12), (1, 8 / 12), (2, -1 / 12))
 
 
 def evaluate(potential, atoms):
-    cell, pbc = atoms.cell.array, atoms.pbc
-    neighbors = neighbor_list(atoms.positions, cell, pbc, potential.cutoff)
-    return potential.evaluate(atoms.numbers.astype(np.int64), atoms.positions, cell, pbc, neighbors)
+    neighbors = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, potential.cutoff)
+    return potential.evaluate(atoms.numbers.astype(np.int64), neighbors)
 
 
 def strained(atoms, strain):

@@ -25,7 +25,7 @@ class LennardJones:
     cutoff: float = 7.0
     species: tuple = (18, 36)
 
-    def evaluate(self, numbers, positions, cell, pbc, neighbors):  # noqa: ARG002 (the seam's signature)
+    def evaluate(self, numbers, neighbors):
         epsilon, sigma = np.zeros(100), np.zeros(100)
         epsilon[list(WELL_DEPTH)] = list(WELL_DEPTH.values())
         sigma[list(DIAMETER)] = list(DIAMETER.values())
