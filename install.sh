@@ -1,8 +1,10 @@
 #!/bin/sh
 # Install qiskit_qff into ./.venv. Arguments are extras: `./install.sh test` also installs what the tests need.
 #
-# All it does is: python3 -m venv .venv && .venv/bin/pip install ".[extras]". Debian and Ubuntu split the venv module
-# off from Python; where it is missing, the package python3-venv is installed with apt-get first (as root, or by sudo).
+# All it does is: python3 -m venv .venv && .venv/bin/pip install --editable ".[extras]". Editable, because the kernels are
+# compiled once and kept beside their sources: so another installation compiles nothing anew. Debian and Ubuntu split the
+# venv module off from Python; where it is missing, the package python3-venv is installed with apt-get first (as root, or
+# by sudo).
 set -eu
 cd "$(dirname "$0")"
 python="${PYTHON:-python3}"
@@ -28,5 +30,5 @@ fi
 
 [ -x .venv/bin/pip ] || "$python" -m venv .venv
 extras="$(echo "$*" | tr ' ' ',')"
-.venv/bin/pip install --quiet --disable-pip-version-check ".${extras:+[$extras]}"
+.venv/bin/pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}"
 echo "installed: $PWD/.venv/bin/qff"

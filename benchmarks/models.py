@@ -26,6 +26,8 @@ QFF = (sys.executable, "-m", "qiskit_qff")
 WORK = Path(os.environ.get("QFF_BENCHMARKS", "benchmark-runs"))
 """Models and trajectories, kept from call to call."""
 DATA = Path(os.environ.get("QFF_DATA", "../shared/data"))
+KEPT = HERE.parent / "notebooks" / "data" / "li6ps5cl_model.json"
+"""A default model that need not be trained, for smoke runs."""
 SHIPPED = {"limof5": "shipped", "li6ps5cl": "li6ps5cl"}
 GIVEN = {
     "lips83": slice(0, 600),

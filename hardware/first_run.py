@@ -3,8 +3,8 @@
     python hardware/first_run.py --backend fake_kingston    # a rehearsal, needs no account
     python hardware/first_run.py --backend ibm_kingston     # asks before it spends seconds of processor time
 
-The model has 99 parameters and is trained on shipped data if ``DIR/model`` is absent. Jobs are kept in ``DIR``: after
-an interruption the same command goes on and pays nothing twice. ``DIR/record.json`` holds no token and no account data.
+The model has 99 parameters and is what ``qff train li6ps5cl`` makes. Jobs are kept in ``DIR``: after an interruption,
+the same command goes on and pays nothing twice. ``DIR/record.json`` holds no token and no account data.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from qiskit_qff.evaluators.backends import is_simulated
 from qiskit_qff.model.calibration import calibration_errors, calibration_summary, spread
 from qiskit_qff.structures.dataset import read_frames
 
-DATA = "li6ps5cl"
+DATA, MODEL = "li6ps5cl", Path(__file__).resolve().parents[1] / "notebooks" / "data" / "li6ps5cl_model.json"
 KEPT = (
     *("backend", "shots", "mitigation", "dynamical_decoupling", "date", "qubits", "two_qubit_errors"),
     *("readout_errors", "n_registers", "std_error_ev", "deviation_ev"),
@@ -44,15 +44,12 @@ def main():
     parser.add_argument("--shots", type=int, default=4096, help="shots per circuit")
     parser.add_argument("--frames", type=int, default=10, help="held-out frames to compare forces on")
     parser.add_argument("--dir", type=Path, default=Path("first-run"), help="where everything is kept")
-    parser.add_argument("--max-parameters", type=int, default=99, help="smaller for a quick rehearsal")
     parser.add_argument("--yes", action="store_true", help="do not ask before jobs are sent")
     given = parser.parse_args()
     given.dir.mkdir(parents=True, exist_ok=True)
-    model, shots = given.dir / "model", ("--shots", given.shots, "--mitigation", "readout")
+    shots = ("--shots", given.shots, "--mitigation", "readout")
 
-    if not (model / "model.json").exists():
-        command("train", DATA, "--out", model, "--max-parameters", given.max_parameters)
-    command("cost", model, "--backend", given.backend, *shots)
+    command("cost", MODEL, "--backend", given.backend, *shots)
     if (
         not is_simulated(given.backend)
         and not given.yes
@@ -64,9 +61,9 @@ def main():
     for name, backend in measured.items():
         out = given.dir / f"{name}.json"
         if not out.exists():
-            command("calibrate", model, "--backend", backend, *shots, "--run", given.dir / f"{name}.run", "--out", out)
+            command("calibrate", MODEL, "--backend", backend, *shots, "--run", given.dir / f"{name}.run", "--out", out)
 
-    exact = ForceField.load(model / "model.json")
+    exact = ForceField.load(MODEL)
     frames = [frame for frame in read_frames(DATA) if not exact.has_seen(frame)][: given.frames]
     fields = {"exact": exact} | {name: ForceField.load(given.dir / f"{name}.json") for name in measured}
     forces = {name: np.concatenate([field.predict(f).forces for f in frames]) for name, field in fields.items()}

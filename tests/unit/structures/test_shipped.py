@@ -1,12 +1,15 @@
 """The shipped data set is what its card says."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ase.units import GPa
 
+from qiskit_qff import ForceField, TrainConfig
 from qiskit_qff.structures.dataset import read_shipped, shipped_path
+from qiskit_qff.training.pipeline import read_training_data
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +75,18 @@ def test_stresses_of_the_electrolyte_are_derivatives_of_its_energy(electrolyte):
         slopes.append(frame.volume * np.trace(frame.stress) / scale - float((frame.forces * beside).sum()))
     by_slopes = 0.04 / 6.0 * (slopes[0] + 4.0 * slopes[1] + slopes[2])
     assert by_slopes == pytest.approx(high.energy - low.energy, abs=0.03)
+
+
+@pytest.mark.parametrize("name", ["shipped", "li6ps5cl"])
+def test_the_models_of_the_notebooks_are_those_of_the_defaults(name):
+    """Trained on the frames and with the settings that ``qff train`` takes today, and as accurate as its split says."""
+    path = Path(__file__).parents[3] / "notebooks" / "data" / f"{name}_model.json"
+    if not path.exists():
+        pytest.skip("not in a copy of the tests alone")
+    field = ForceField.load(path)
+    data = read_training_data(read_shipped(name), TrainConfig())
+    assert all(field.has_seen(frame) for frame in data.training)
+    assert not any(field.has_seen(frame) for frame in data.held_out)
+    said, now = field.metadata["config"], data.config.model_dump(mode="json")
+    for key in ("descriptor", "circuit", "loss", "max_parameters", "seed"):
+        assert said[key] == now[key], key
