@@ -15,9 +15,10 @@ circuit: matrices, derivatives, parameter counts, what a device runs.
 ``real_amplitudes``, ``efficient_su2``, ``excitation_preserving``
     Those of :mod:`qiskit.circuit.library` with ``layers`` repetitions, entangled along a line.
 
-A circuit is measured in one setting: the energy operator of a register is :math:`M = U^\dagger(\theta)\, O\, U(\theta)`
-with :math:`O = \sum_k w_k\, \mathrm{diag}(r_k)`. Readout ``rank_one`` is the projector on the first basis state,
-``z_diagonal`` the first ``n_readouts`` Z strings (products of Z on some of the qubits).
+The energy operator of a register is :math:`M = U^\dagger(\theta)\, O\, U(\theta)` with trained weights in
+:math:`O = \sum_k w_k R_k`. Readout ``rank_one`` is the projector on the first basis state, ``z_diagonal`` the first
+``n_readouts`` Z strings (products of Z on some of the qubits), a tuple of labels any Pauli strings. Those that commute
+qubit by qubit share a measurement basis: the circuit ends with the rotation in which they are diagonal.
 
 *Exact matrices and their derivatives* come from the circuit's own gates.
 
@@ -35,7 +36,7 @@ for a projector.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.metadata import entry_points
@@ -48,7 +49,7 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit, transpile
 from qiskit.circuit import CircuitInstruction, Parameter, ParameterExpression, ParameterVector
 from qiskit.circuit.library import efficient_su2, excitation_preserving, real_amplitudes
-from qiskit.quantum_info import SparsePauliOp
+from qiskit.quantum_info import PauliList, SparsePauliOp
 
 from qiskit_qff.array_types import ComplexArray, FloatArray, IntArray
 from qiskit_qff.encoding.tree import loader_angles, loader_circuit, qubits_for, tied_gates
@@ -74,6 +75,8 @@ class CircuitProgram(MeasurementTask):
 
     n_amplitudes: int
     """Number of basis states on which input states live: the first ones, d + 1 of them."""
+    parts: tuple[tuple[IntArray, CircuitProgram], ...] = ()
+    """Where one basis does not show all readouts: which of them each basis shows, and the program that ends in it."""
 
     def __post_init__(self) -> None:
         """Check that the parts fit."""
@@ -104,6 +107,11 @@ class CircuitProgram(MeasurementTask):
     def n_readouts(self) -> int:
         """Number of readout observables, and of their weights."""
         return len(self.readouts)
+
+    @property
+    def bases(self) -> tuple[tuple[IntArray, CircuitProgram], ...]:
+        """Which readouts each measurement basis shows, and the program that ends in it."""
+        return self.parts or ((np.arange(self.n_readouts), self),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,8 +175,8 @@ class AnsatzSpec:
 
     family: str
     """Name of an ansatz, see :func:`find_ansatz`."""
-    readout: str
-    """What is measured, ``rank_one`` or ``z_diagonal``."""
+    readout: str | tuple[str, ...]
+    """What is measured: ``rank_one``, ``z_diagonal``, or labels of Pauli strings, the first qubit last as in Qiskit."""
     n_amplitudes: int
     """Number of amplitudes in use, d + 1; the register is the smallest that holds them."""
     layers: int = 1
@@ -179,8 +187,12 @@ class AnsatzSpec:
     def __post_init__(self) -> None:
         """Check the choice."""
         find_ansatz(self.family)
-        if self.readout not in READOUTS:
-            raise ConfigError(f"Unknown readout '{self.readout}'; choose one of {', '.join(READOUTS)}.")
+        if not isinstance(self.readout, str):
+            object.__setattr__(self, "readout", tuple(self.readout))  # lists in model files
+            object.__setattr__(self, "n_readouts", len(self.readout))
+            check_labels(self.readout, self.n_qubits)
+        elif self.readout not in READOUTS:
+            raise ConfigError(f"Unknown readout '{self.readout}'; choose {', '.join(READOUTS)} or Pauli strings.")
         if not (2 <= self.n_amplitudes <= 2**MAX_QUBITS and 0 <= self.layers <= MAX_LAYERS):
             raise ConfigError(
                 f"An ansatz has 2 to {2**MAX_QUBITS} amplitudes and at most {MAX_LAYERS} layers; {self.n_amplitudes} "
@@ -188,7 +200,7 @@ class AnsatzSpec:
             )
         if self.readout == "rank_one" and self.n_readouts != 1:
             raise ConfigError(f"Readout 'rank_one' has n_readouts = 1; {self.n_readouts} was given.")
-        if not 1 <= self.n_readouts <= 2**self.n_qubits:
+        if isinstance(self.readout, str) and not 1 <= self.n_readouts <= 2**self.n_qubits:
             raise ConfigError(f"n_readouts lies between 1 and {2**self.n_qubits}; {self.n_readouts} was given.")
         if self.family != "ry_tree" and self.layers < 1:
             raise ConfigError(f"Ansatz '{self.family}' needs at least 1 layer; {self.layers} was given.")
@@ -221,10 +233,41 @@ def build_program(spec: AnsatzSpec) -> CircuitProgram:
     if not {entry.operation.name for entry in circuit.data} <= {*GATES, "barrier"}:
         circuit = transpile(circuit, basis_gates=list(GATES), optimization_level=0)
     circuit.name, circuit.global_phase = spec.family, 0.0  # no expectation value depends on the phase
-    readouts = (
-        np.eye(1, 2**spec.n_qubits) if spec.readout == "rank_one" else z_diagonals(spec.n_qubits, spec.n_readouts)
-    )
-    return CircuitProgram(circuit, readouts, spec.n_amplitudes)
+    if spec.readout == "rank_one":
+        return CircuitProgram(circuit, np.eye(1, 2**spec.n_qubits), spec.n_amplitudes)
+    labels = z_labels(spec.n_qubits, spec.n_readouts) if spec.readout == "z_diagonal" else list(spec.readout)
+    parts = []
+    for group in PauliList(labels).group_commuting(qubit_wise=True):
+        places = np.sort([labels.index(label) for label in group.to_labels()])
+        letters = np.array([list(labels[place][::-1]) for place in places])
+        ended = circuit.copy()
+        for qubit in range(spec.n_qubits):
+            if "Y" in letters[:, qubit]:
+                ended.sdg(qubit)
+            if {"X", "Y"} & {*letters[:, qubit]}:
+                ended.h(qubit)
+        masks = (letters != "I") @ (1 << np.arange(spec.n_qubits))
+        parts.append((places, CircuitProgram(ended, walsh_signs(masks, 2**spec.n_qubits), spec.n_amplitudes)))
+    if len(parts) == 1:
+        return parts[0][1]
+    readouts = np.concatenate([part.readouts for _, part in parts])
+    order = np.argsort(np.concatenate([places for places, _ in parts]))
+    return CircuitProgram(circuit, readouts[order], spec.n_amplitudes, tuple(parts))
+
+
+def check_labels(labels: Sequence[str], n_qubits: int) -> None:
+    """Refuse what are no different Pauli strings on some qubits."""
+    if not labels or len(set(labels)) < len(labels) or any(len(x) != n_qubits or set(x) - set("IXYZ") for x in labels):
+        raise ConfigError(
+            f"Readouts are different strings of {n_qubits} letters I, X, Y or Z, one letter per qubit; "
+            f"{', '.join(labels) or 'none'} were given."
+        )
+
+
+def z_labels(n_qubits: int, n_readouts: int) -> list[str]:
+    """Labels of the first Z strings of :func:`z_supports`."""
+    supports = z_supports(n_qubits)[:n_readouts]
+    return ["".join("Z" if qubit in own else "I" for qubit in reversed(range(n_qubits))) for own in supports]
 
 
 def angles_for_vector(spec: AnsatzSpec, vector: FloatArray) -> FloatArray:
@@ -362,6 +405,7 @@ _GENERATORS: dict[str, ComplexArray] = {
 _FIXED: dict[str, ComplexArray] = {
     "x": np.array([[0, 1], [1, 0]], dtype=complex),
     "h": np.array([[1, 1], [1, -1]], dtype=complex) / np.sqrt(2.0),
+    "sdg": np.diag([1.0, -1j]),
     "cz": np.array([[1, 1], [1, -1]], dtype=complex),
     "cx": np.zeros((2, 2), dtype=complex),
 }
@@ -554,12 +598,14 @@ def readout_matrices(program: CircuitProgram, theta: FloatArray) -> FloatArray:
     Returns:
         Symmetric matrices, dimensionless, shape ``(n_readouts, 2**n, 2**n)``.
     """
-    return np.asarray(_quadratic_forms(program, program.readouts, _angles(program, theta))[0])
+    return np.asarray(_all_forms(program, _angles(program, theta))[0])
 
 
 def operator_matrix(program: CircuitProgram, theta: FloatArray, weights: FloatArray) -> FloatArray:
     """M = sum_k w_k M_k in eV, shape ``(2**n, 2**n)``."""
-    return np.asarray(_quadratic_forms(program, (weights @ program.readouts)[None], _angles(program, theta))[0, 0])
+    angles = _angles(program, theta)
+    parts = [_quadratic_forms(own, (weights[k] @ own.readouts)[None], angles)[0, 0] for k, own in program.bases]
+    return np.asarray(sum(parts[1:], parts[0]))
 
 
 def readout_jacobian(program: CircuitProgram, theta: FloatArray) -> FloatArray:
@@ -573,7 +619,7 @@ def readout_jacobian(program: CircuitProgram, theta: FloatArray) -> FloatArray:
     """
     angles = _angles(program, theta)
     shifts = 0.5 * np.pi * np.eye(angles.shape[1])
-    ahead, behind = (_quadratic_forms(program, program.readouts, angles + sign * shifts) for sign in (1.0, -1.0))
+    ahead, behind = (_all_forms(program, angles + sign * shifts) for sign in (1.0, -1.0))
     return np.asarray(np.tensordot(gates_of(program).angle_matrix.T, 0.5 * (ahead - behind), axes=1))
 
 
@@ -582,6 +628,13 @@ def _angles(program: CircuitProgram, theta: FloatArray) -> FloatArray:
     if theta.shape != (program.n_angles,):
         raise ConfigError(f"{program.n_angles} angles are expected; an array of shape {theta.shape} was given.")
     return gates_of(program).rotation_angles(theta)[None]
+
+
+def _all_forms(program: CircuitProgram, angles: FloatArray) -> FloatArray:
+    """M_k of every readout, shape ``(batch, n_readouts, 2**n, 2**n)``."""
+    forms = [_quadratic_forms(own, own.readouts, angles) for _, own in program.bases]
+    order = np.argsort(np.concatenate([places for places, _ in program.bases]))
+    return forms[0] if len(forms) == 1 else np.concatenate(forms, axis=1)[:, order]
 
 
 def _quadratic_forms(program: CircuitProgram, readouts: FloatArray, angles: FloatArray) -> FloatArray:

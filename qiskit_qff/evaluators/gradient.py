@@ -33,6 +33,7 @@ from qiskit_qff.evaluators.operator import (
     MeasuredVectors,
     fit_vectors,
     is_rank_one,
+    joined,
     pair_requests,
     pair_response,
     programmed_vector,
@@ -177,6 +178,7 @@ class _Plan:
     def _pair_forms(self, answers: Sequence[Evaluation]) -> Forms:
         """M_k from the values in pair states."""
         program, n_sets, size = self.program, len(self.rotations), 2**self.program.n_qubits
+        answers = joined(program, answers)
         values = np.concatenate([one.values.reshape(n_sets, -1, program.n_readouts) for one in answers], axis=1)
         noise = np.concatenate(
             [one.covariances.reshape(n_sets, -1, *one.covariances.shape[1:]) for one in answers], axis=1
@@ -226,4 +228,6 @@ def _from_shifts(shifted: MeasuredVectors) -> MeasuredVectors:
 @lru_cache(maxsize=64)
 def _untied(program: CircuitProgram) -> CircuitProgram:
     """The same program with one parameter for every rotation."""
-    return CircuitProgram(untied_circuit(program.circuit, name="theta"), program.readouts, program.n_amplitudes)
+    circuit = untied_circuit(program.circuit, name="theta")
+    parts = tuple((places, _untied(part)) for places, part in program.parts)
+    return CircuitProgram(circuit, program.readouts, program.n_amplitudes, parts)

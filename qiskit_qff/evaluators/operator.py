@@ -70,7 +70,7 @@ def operator_requests(bound: BoundProgram, register: int = 0) -> list[Request]:
 def assemble_operator(bound: BoundProgram, results: Sequence[Evaluation]) -> MeasuredOperator:
     """M from the answers to :func:`operator_requests`, in the same order."""
     if not is_rank_one(bound.program):
-        pairs = [result.weighted(bound.weights) for result in results]
+        pairs = [result.weighted(bound.weights) for result in joined(bound.program, results)]
         values, variances = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
         return MeasuredOperator(np.tensordot(values, pair_response(bound.program), axes=1), variances, "pairs")
     found = fit_vectors(programmed_vector(bound)[None], results)
@@ -97,17 +97,30 @@ def operator_errors(bound: BoundProgram, measured: MeasuredOperator) -> FloatArr
 
 
 def pair_requests(program: CircuitProgram, rotations: FloatArray, register: int = 0) -> list[Request]:
-    """What has to be measured to know any M: one request per preparation circuit of pair states.
+    """What has to be measured to know any M: one request per measurement basis and preparation circuit of pair states.
 
     Args:
         rotations: Angles of the rotations of U, shape ``(n_sets, R)``; all states of the first set come first.
     """
     requests = []
-    for mask, states in _pair_design(program.n_amplitudes, program.n_qubits)[0]:
-        prepared = np.tile(states, (len(rotations), 1))
-        parameters = np.hstack([prepared, np.repeat(rotations, len(states), axis=0)])
-        requests.append(Request(_pair_task(program, mask), parameters, register))
+    for _, part in program.bases:
+        for mask, states in _pair_design(program.n_amplitudes, program.n_qubits)[0]:
+            prepared = np.tile(states, (len(rotations), 1))
+            parameters = np.hstack([prepared, np.repeat(rotations, len(states), axis=0)])
+            requests.append(Request(_pair_task(part, mask), parameters, register))
     return requests
+
+
+def joined(program: CircuitProgram, answers: Sequence[Evaluation]) -> list[Evaluation]:
+    """All readouts from the answers to :func:`pair_requests`; those of different bases are independent."""
+    found, count = [], len(answers) // len(program.bases)
+    for mask in range(count):
+        size = len(answers[mask].values)
+        values, noise = np.zeros((size, program.n_readouts)), np.zeros((size, program.n_readouts, program.n_readouts))
+        for (places, _), one in zip(program.bases, answers[mask::count], strict=True):
+            values[:, places], noise[:, places[:, None], places] = one.values, one.covariances
+        found.append(Evaluation(values, noise))
+    return found
 
 
 @lru_cache(maxsize=1024)

@@ -224,15 +224,31 @@ class CircuitConfig(Section):
         "per register: brickwork_cz, brickwork_rzz, real_amplitudes, efficient_su2, excitation_preserving, or the name "
         "of an ansatz of your own (register_ansatz)",
     )
-    readout: Literal["rank_one", "z_diagonal"] = Field(
+    readout: Literal["rank_one"] | list[str] = Field(
         default="rank_one",
-        description="one weight on |0...0> ('rank_one'), or n_readouts weights on Z strings; ry_tree has rank_one",
+        description="rank_one: one weight on |0...0>; or Pauli strings with a weight each, such as [IZ, ZI, XX] (last "
+        "letter: first qubit), z_diagonal for up to four Z strings; ry_tree has rank_one",
     )
     n_qubits: int = Field(
         default=2, ge=1, le=6, description="qubits of a register, which holds up to 2^n - 1 features of an element"
     )
     layers: int = Field(default=4, ge=1, description="entangling layers; ry_tree has none")
-    n_readouts: int = Field(default=4, ge=1, description="Z-diagonal readout weights per register")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _z_strings(cls, data: Any) -> Any:
+        """Z strings by their number, as in configurations of 0.1."""
+        if not isinstance(data, dict):
+            return data
+        kept = {key: value for key, value in data.items() if key != "n_readouts"}
+        if kept.get("readout") == "z_diagonal":
+            from qiskit_qff.circuit.ansatz import z_labels
+
+            n_qubits, count = kept.get("n_qubits", 2), data.get("n_readouts", 4)
+            if not (isinstance(n_qubits, int) and isinstance(count, int) and 1 <= count <= 2**n_qubits):
+                raise ValueError(f"n_readouts is {count}, but {n_qubits} qubits have {2**n_qubits} Z-diagonal readouts")
+            kept["readout"] = z_labels(n_qubits, count)
+        return kept
 
     @field_validator("family")
     @classmethod
@@ -326,13 +342,15 @@ class TrainConfig(Section):
         circuit = self.circuit
         if circuit.family == "ry_tree" and circuit.readout != "rank_one":
             raise ValueError(
-                "circuit.family 'ry_tree' has circuit.readout 'rank_one'; choose another family for 'z_diagonal'"
+                "circuit.family 'ry_tree' has circuit.readout 'rank_one'; choose another family for Pauli strings"
             )
-        if circuit.readout == "z_diagonal" and circuit.n_readouts > 2**circuit.n_qubits:
-            raise ValueError(
-                f"circuit.n_readouts is {circuit.n_readouts}, but {circuit.n_qubits} qubits have only "
-                f"{2**circuit.n_qubits} Z-diagonal readouts"
-            )
+        if circuit.readout != "rank_one":
+            from qiskit_qff.circuit.ansatz import check_labels
+
+            try:
+                check_labels(circuit.readout, circuit.n_qubits)
+            except ConfigError as error:
+                raise ValueError(f"circuit.readout: {error}") from None
         return self
 
 

@@ -402,10 +402,9 @@ def register_spec(config: TrainConfig) -> AnsatzSpec:
     circuit = config.circuit
     return AnsatzSpec(
         family=circuit.family,
-        readout=circuit.readout,
+        readout=circuit.readout if isinstance(circuit.readout, str) else tuple(circuit.readout),
         n_amplitudes=2**circuit.n_qubits,
         layers=circuit.layers,
-        n_readouts=1 if circuit.readout == "rank_one" else circuit.n_readouts,
     )
 
 
@@ -433,7 +432,11 @@ def size_limits(config: TrainConfig, species: tuple[int, ...], n_references: int
         raise BudgetError(
             f"max_parameters is {config.max_parameters}, but {count} species need at least {each} each beside "
             f"{n_references} reference energies ({each * count + n_references} in all); raise it"
-            + ("." if is_balanced(config) else ", lower circuit.n_qubits, layers or n_readouts, or choose 'ry_tree'.")
+            + (
+                "."
+                if is_balanced(config)
+                else ", lower circuit.n_qubits or layers, list fewer readouts, or choose 'ry_tree'."
+            )
         )
     if is_balanced(config):
         return SizeLimits(total=free, per_species=free)

@@ -8,7 +8,8 @@ from ase.io import write
 from fitting import DESCRIPTOR
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
-from qiskit.quantum_info import Operator
+from qiskit.primitives import StatevectorEstimator
+from qiskit.quantum_info import Operator, Pauli
 
 from qiskit_qff import ForceField, read_frames, register_ansatz, train
 from qiskit_qff.circuit import ansatz
@@ -44,6 +45,7 @@ def own(monkeypatch):
     build_program.cache_clear()
 
 
+PAULIS = ("XX", "IZ", "YY", "XI", "ZX")
 FAMILIES = (
     "ry_tree",
     "brickwork_cz",
@@ -57,13 +59,22 @@ FAMILIES = (
 
 @pytest.mark.usefixtures("own")
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("readout", ["rank_one", "z_diagonal"])
+@pytest.mark.parametrize("readout", ["rank_one", "z_diagonal", PAULIS])
 def test_matrices_are_those_of_the_circuit_and_derivatives_theirs(family, readout, rng) -> None:
     program = build_program(AnsatzSpec(family, readout, 4, layers=2, n_readouts=3 if readout == "z_diagonal" else 1))
     theta = rng.uniform(-np.pi, np.pi, program.n_angles)
     drawn = ansatz.find_ansatz(family)(4, 2)
     unitary = Operator(drawn.assign_parameters(theta)).data
-    expected = np.einsum("zi,kz,zj->kij", unitary.conj(), program.readouts, unitary).real
+    observables = list(map(np.diag, program.readouts))
+    if readout == PAULIS:
+        observables = [Pauli(label).to_matrix() for label in PAULIS]
+        x = rng.normal(size=4)
+        state = QuantumCircuit(2)
+        state.prepare_state(x / np.linalg.norm(x))
+        pub = state.compose(drawn), list(PAULIS), theta
+        values = StatevectorEstimator().run([pub]).result()[0].data.evs
+        np.testing.assert_allclose(x @ readout_matrices(program, theta) @ x, values * (x @ x), atol=1e-10)
+    expected = np.array([unitary.conj().T @ observable @ unitary for observable in observables]).real
     np.testing.assert_allclose(readout_matrices(program, theta), expected, atol=1e-12)
     jacobian, step = readout_jacobian(program, theta), 1e-5
     for angle, shift in enumerate(step * np.eye(program.n_angles)):
@@ -71,16 +82,18 @@ def test_matrices_are_those_of_the_circuit_and_derivatives_theirs(family, readou
         np.testing.assert_allclose(jacobian[angle], difference / (2 * step), atol=1e-8)
 
 
-def settings(family):
+def settings(family, readout=("II", "IZ", "ZI")):
     """Few parameters of a register of two qubits."""
-    circuit = {"family": family, "readout": "z_diagonal", "n_qubits": 2, "layers": 1, "n_readouts": 3}
+    circuit = {"family": family, "readout": list(readout), "n_qubits": 2, "layers": 1}
     return {"max_parameters": 60, "descriptor": DESCRIPTOR, "circuit": circuit}
 
 
 @pytest.mark.usefixtures("own")
-@pytest.mark.parametrize("family", ["efficient_su2", "mixed"])
-def test_it_trains_and_is_measured_as_it_is_computed(family, alloy_frames, tmp_path) -> None:
-    trained = train(alloy_frames, parse_config(settings(family), where="test"))
+@pytest.mark.parametrize(("family", "readout"), [("efficient_su2", PAULIS), ("mixed", ("II", "IZ", "ZI"))])
+def test_it_trains_and_is_measured_as_it_is_computed(family, readout, alloy_frames, tmp_path) -> None:
+    trained = train(alloy_frames, parse_config(settings(family, readout), where="test"))
+    ledger = trained.force_field.ledger.to_dict()
+    assert ledger["weights"] == len(readout) * len(trained.force_field.registers)
     assert trained.result.bound <= trained.result.loss + 1e-9
     assert trained.metrics["train"].force_mae_mev_per_ang < 0.7 * np.mean(
         [1e3 * np.abs(atoms.get_forces()).mean() for atoms in alloy_frames]
@@ -89,7 +102,9 @@ def test_it_trains_and_is_measured_as_it_is_computed(family, alloy_frames, tmp_p
     field, (frame,) = ForceField.load(tmp_path / "model.json"), read_frames(alloy_frames[:1])
     exact = field.predict(frame)
     evaluators = partial(build_evaluator, Settings("statevector", None), rng=np.random.default_rng(0))
-    measured, _ = calibrate(field, evaluators, provenance=Provenance("statevector", None))
+    measured, cost = calibrate(field, evaluators, provenance=Provenance("statevector", None))
+    # Ten states of two qubits, in as many bases as the strings need: XX with XI, YY, ZX, IZ.
+    assert cost.circuits == 10 * (4 if readout == PAULIS else 1)
     found = measured.predict(frame)
     assert found.energy == pytest.approx(exact.energy, abs=1e-8)
     np.testing.assert_allclose(found.forces, exact.forces, atol=1e-8)

@@ -17,6 +17,7 @@ SPECS = [
     AnsatzSpec("ry_tree", "rank_one", 7),
     AnsatzSpec("brickwork_cz", "rank_one", 4, layers=2),
     AnsatzSpec("brickwork_rzz", "z_diagonal", 4, layers=1, n_readouts=3),
+    AnsatzSpec("efficient_su2", ("XX", "IZ", "YX"), 4),
 ]
 
 

@@ -23,6 +23,7 @@ SPECS = [
     AnsatzSpec("ry_tree", "rank_one", 7),
     AnsatzSpec("brickwork_cz", "rank_one", 4, layers=2),
     AnsatzSpec("brickwork_rzz", "z_diagonal", 4, layers=1, n_readouts=3),
+    AnsatzSpec("efficient_su2", ("XX", "IZ", "YX"), 4),
 ]
 REPETITIONS, SHOTS = 200, 2000
 
@@ -58,7 +59,7 @@ class Case:
     def pairs(self, evaluator):
         program = self.bound.program
         rotations = gates_of(program).rotation_angles(self.bound.theta)[None]
-        answers = evaluator.evaluate(operator.pair_requests(program, rotations))
+        answers = operator.joined(program, evaluator.evaluate(operator.pair_requests(program, rotations)))
         pairs = [answer.weighted(self.bound.weights) for answer in answers]
         values, variances = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
         response = operator.pair_response(program)
