@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qiskit.primitives import StatevectorEstimator
@@ -28,6 +28,9 @@ from qiskit_qff.evaluators.mitigation import estimator_options, find_preset
 from qiskit_qff.evaluators.primitive import PassManagerFactory, PrimitiveEvaluator, Runner
 from qiskit_qff.evaluators.protocol import DEFAULT_REPETITION_DELAY, Evaluator, Tile, TimingModel
 from qiskit_qff.evaluators.tiling import CutOutBackend, place
+
+if TYPE_CHECKING:
+    from qiskit_aer import AerSimulator
 
 SIMULATORS = ("exact", "statevector", "aer")
 """Backends without noise of their own."""
@@ -160,9 +163,7 @@ def build_evaluator(
         raise ConfigError(f"The runtime's Estimator refuses its options: {error}") from error
 
     def cut_out(tile: Tile) -> Runner:
-        from qiskit_aer import AerSimulator
-
-        small = AerSimulator.from_backend(CutOutBackend(device.backend, tile))
+        small = _cut_out_simulator(device.backend, tile)
         return Estimator(mode=small, options=options), small
 
     return PrimitiveEvaluator(
@@ -220,6 +221,14 @@ def _check_target(settings: Settings, device: Device, tiles: Sequence[Tile]) -> 
             f"Backend '{settings.backend}' states no errors of its gates, so there is no noise for --mitigation pec to "
             "cancel; use --mitigation none, or a device such as fake_kingston."
         )
+
+
+@lru_cache(maxsize=256)
+def _cut_out_simulator(backend: BackendV2, tile: Tile) -> AerSimulator:
+    """A tile with its noise; kept, because making a noise model takes longer than the circuits of a register."""
+    from qiskit_aer import AerSimulator
+
+    return AerSimulator.from_backend(CutOutBackend(backend, tile))
 
 
 @lru_cache(maxsize=1)

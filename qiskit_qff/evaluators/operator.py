@@ -273,8 +273,8 @@ def fit_vectors(programmed: FloatArray, results: Sequence[Evaluation]) -> Measur
     jacobian, tangents = model.jacobian(whitening, vectors, contrasts)
     response = np.linalg.pinv(jacobian)[:, :-1].reshape(len(vectors), -1, *values.shape[1:])
     # Settings are independent, the strings of a setting are not.
-    pulled = np.einsum("bit,btsz,bszy->bisy", tangents, response, whitening, optimize=True)
-    covariances = np.einsum("bisz,bszy,bjsy->bij", pulled, noise, pulled, optimize=True)
+    pulled = tangents[:, None] @ response.swapaxes(1, 2) @ whitening
+    covariances = np.sum(pulled @ noise @ pulled.swapaxes(2, 3), axis=1)
     return MeasuredVectors(vectors, covariances, contrasts)
 
 
@@ -303,7 +303,7 @@ class _Settings:
         """Inverse root of the covariance that the strings of a setting would have, ``(batch, n + 1, z, z)``."""
         shares = EXPECTED_CONTRAST * self.amplitudes(vectors) ** 2 + (1.0 - EXPECTED_CONTRAST) / vectors.shape[1]
         means = shares @ self.strings.T
-        covariances = np.einsum("zi,bsi,yi->bszy", self.strings, shares, self.strings, optimize=True)
+        covariances = (self.strings * shares[..., None, :]) @ self.strings.T
         values, rotations = np.linalg.eigh(covariances - means[..., :, None] * means[..., None, :])
         return np.asarray((rotations / np.sqrt(values)[..., None, :]) @ rotations.swapaxes(-1, -2))
 
@@ -320,9 +320,8 @@ class _Settings:
         """Derivatives of the expected strings by u across itself and by the contrast; and the directions across u."""
         tangents = np.linalg.svd(vectors[:, None, :])[2][:, 1:].swapaxes(1, 2)
         amplitudes = self.amplitudes(vectors)
-        by_vector = np.einsum(
-            "b,zi,bsi,sij,bjt->bszt", 2.0 * contrasts, self.strings, amplitudes, self.bases, tangents, optimize=True
-        )
+        turned = 2.0 * contrasts[:, None, None, None] * (self.bases @ tangents[:, None])
+        by_vector = (self.strings * amplitudes[..., None, :]) @ turned
         by_contrast = (amplitudes**2 @ self.strings.T)[..., None]
         whole = whitening @ np.concatenate([by_vector, by_contrast], axis=-1)
         return whole.reshape(len(vectors), -1, whole.shape[-1]), tangents
