@@ -17,7 +17,6 @@ from qiskit_qff.cli.options import (
     JsonOption,
     MaxParametersOption,
     SourceArgument,
-    model_file,
 )
 from qiskit_qff.cli.output import Output, check_output_directory, json_text, staged_directory
 from qiskit_qff.durable import locked_directory, write_atomically
@@ -88,7 +87,7 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="With --backend: optimiser steps; default 10.")] = None,
     start: Annotated[
-        str | None, typer.Option("--start", help="With --backend: scratch (default), exact, or a model file.")
+        str | None, typer.Option("--start", help="With --backend: scratch (default), or exact, the computed solution.")
     ] = None,
     mitigation: Annotated[
         str | None, typer.Option("--mitigation", help="With --backend: error mitigation preset; default none.")
@@ -151,7 +150,7 @@ def configuration(source: Path, parameters: Mapping[str, Any]) -> "TrainConfig":
     Args:
         parameters: Of the command, by name; those in :data:`SETTINGS` and :data:`ESTIMATOR` are applied if not None.
     """
-    from qiskit_qff.model.config import START_WORDS, TrainConfig, load_config, parse_config, with_absolute_paths
+    from qiskit_qff.model.config import TrainConfig, load_config, parse_config, with_absolute_paths
     from qiskit_qff.structures.dataset import is_shipped
 
     if source.suffix.lower() in {".yaml", ".yml"}:
@@ -165,8 +164,6 @@ def configuration(source: Path, parameters: Mapping[str, Any]) -> "TrainConfig":
     settings, options = base.model_dump(mode="json"), {}
     for parameter, name in (SETTINGS | {name: f"estimator.{name}" for name in ESTIMATOR}).items():
         if (value := parameters.get(parameter)) is not None:
-            if parameter == "start" and value not in START_WORDS:
-                value = str(model_file(Path(value)).absolute())
             section, _, key = name.rpartition(".")
             (settings[section] if section else settings)[key] = value
             options[name] = _option(parameter)

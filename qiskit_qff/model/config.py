@@ -94,8 +94,6 @@ OptimizerName = Literal["gauss_newton", "adam"]
 """Optimisers that train on a backend."""
 SplitName = Literal["random", "block", "balanced", "none"]
 """Ways to hold frames out."""
-START_WORDS = ("scratch", "exact")
-"""Values of ``estimator.start`` that are no path of a model file."""
 
 REMOVED: dict[str, dict[str, Any]] = {
     "descriptor": {
@@ -318,7 +316,9 @@ class EstimatorConfig(Section):
         gt=0.0,
         description="radians a step for adam; default 0.05, from a warm start 0.01",
     )
-    start: str = Field(default="scratch", description="scratch, exact (the computed solution), or a model file")
+    start: Literal["scratch", "exact"] = Field(
+        default="scratch", description="angles to begin with: random ones, or the computed solution"
+    )
 
 
 class TrainConfig(Section):
@@ -390,16 +390,9 @@ def with_absolute_paths(config: TrainConfig, start: Path) -> TrainConfig:
     def absolute(path: str) -> str:
         return path if is_shipped(path) else str((start / path).absolute())
 
-    given, begin = config.data.path, config.estimator.start
+    given = config.data.path
     paths = None if given is None else absolute(given) if isinstance(given, str) else [absolute(path) for path in given]
-    return config.model_copy(
-        update={
-            "data": config.data.model_copy(update={"path": paths}),
-            "estimator": config.estimator.model_copy(
-                update={"start": begin if begin in START_WORDS else absolute(begin)}
-            ),
-        }
-    )
+    return config.model_copy(update={"data": config.data.model_copy(update={"path": paths})})
 
 
 def read_yaml(path: str | Path) -> Any:

@@ -42,6 +42,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -150,23 +151,10 @@ def solve_weights(objective: Objective, parameters: FloatArray) -> FloatArray:
     Returns:
         Shape ``(P,)``.
     """
-    layout, statistics = objective.layout, objective.statistics
-    count = layout.n_references
-    columns = np.zeros((len(statistics.equations.moment), layout.n_weights + count))
-    for s, spec in enumerate(layout.specs):
-        matrices = readout_matrices(build_program(spec), parameters[layout.angles[s]])
-        rows, cols = np.triu_indices(int(statistics.sizes[s]))
-        place = layout.weights[s]
-        inside = slice(int(statistics.starts[s]), int(statistics.starts[s + 1]))
-        columns[inside, place.start - layout.n_angles : place.stop - layout.n_angles] = matrices[:, rows, cols].T
-        columns[inside.start] = 0.0
-    columns[-count:, -count:] = np.eye(count)
-    solved = parameters.copy()
-    gram = columns.T @ objective.gram @ columns
-    inner = np.arange(layout.n_weights)
-    gram[inner, inner] += objective.penalty
-    solved[layout.n_angles :] = solve_scaled(gram, columns.T @ statistics.equations.moment)
-    return solved
+    layout = objective.layout
+    pairs = zip(layout.specs, layout.angles, strict=True)
+    columns = objective.columns([readout_matrices(build_program(spec), parameters[own]) for spec, own in pairs])
+    return np.concatenate([parameters[: layout.n_angles], objective.solve(columns)[0]])
 
 
 def _perturbed(objective: Objective, runs: list[Restart], rng: np.random.Generator) -> FloatArray:
@@ -229,6 +217,11 @@ class ParameterLayout:
         """Readout weights of each register."""
         return _slices([s.n_readouts for s in self.specs], self.n_angles)
 
+    @cached_property
+    def solved(self) -> tuple[slice, ...]:
+        """Readout weights of each register in v = (weights, reference energies), which is solved exactly."""
+        return _slices([s.n_readouts for s in self.specs], 0)
+
     @property
     def all_weights(self) -> slice:
         """Readout weights of all registers."""
@@ -279,9 +272,34 @@ class Objective:
         for s, spec in enumerate(layout.specs):
             matrices = readout_matrices(build_program(spec), parameters[layout.angles[s]])
             form = np.tensordot(parameters[layout.weights[s]], matrices, axes=1)
-            form[0, 0] = 0.0
-            parts.append(form[self._triangles[s]])
+            parts.append(self.entries(s, form))
         return np.concatenate([*parts, parameters[layout.references]])
+
+    def entries(self, s: int, matrices: FloatArray) -> FloatArray:
+        """A register's part of m: upper triangles of matrices, shape ``(..., T)``, without M_00."""
+        entries: FloatArray = matrices[(..., *self._triangles[s])]
+        entries[..., 0] = 0.0
+        return entries
+
+    def columns(self, matrices: Sequence[FloatArray]) -> FloatArray:
+        """dm/dv for readout weights and reference energies, from all M_k; shape ``(Q + r, n_weights + r)``.
+
+        Args:
+            matrices: Of each register, shape ``(n_readouts, D, D)``.
+        """
+        layout, starts = self.layout, self.statistics.starts
+        columns = np.zeros((len(self.statistics.equations.moment), layout.n_weights + layout.n_references))
+        for s, own in enumerate(matrices):
+            columns[starts[s] : starts[s + 1], layout.solved[s]] = self.entries(s, own).T
+        columns[starts[-1] :, layout.n_weights :] = np.eye(layout.n_references)
+        return columns
+
+    def solve(self, columns: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Readout weights and reference energies v of least loss for :meth:`columns` C, and G C."""
+        product = self.gram @ columns
+        form, weights = columns.T @ product, np.arange(self.layout.n_weights)
+        form[weights, weights] += self.penalty
+        return solve_scaled(form, columns.T @ self.statistics.equations.moment), product
 
     def loss_of_vector(self, vector: FloatArray) -> float:
         """Loss of m."""
@@ -332,12 +350,9 @@ class Objective:
         blocks = []
         for s, spec in enumerate(layout.specs):
             program, angles = build_program(spec), parameters[layout.angles[s]]
-            upper = (..., *self._triangles[s])
-            by_angle = np.tensordot(
-                parameters[layout.weights[s]], readout_jacobian(program, angles)[upper], axes=(0, 1)
-            )
-            by_weight = readout_matrices(program, angles)[upper]
-            by_angle[:, 0] = by_weight[:, 0] = 0.0
+            by_weight = self.entries(s, readout_matrices(program, angles))
+            turned = self.entries(s, readout_jacobian(program, angles))
+            by_angle = np.tensordot(parameters[layout.weights[s]], turned, axes=(0, 1))
             columns = np.r_[layout.angles[s], layout.weights[s]]
             rows = slice(int(starts[s]), int(starts[s + 1]))
             blocks.append((rows, columns, np.concatenate([by_angle, by_weight]).T))

@@ -5,9 +5,6 @@ and a measured M drowns in noise (docs/design_notes.md). So where the noise of t
 loss of the linear model, channels are chosen again, of whose norm more must be new. A balanced readout's noise is a
 multiple of the square of its terms, so where training ends on each choice is a ridge regression away. Another choice is
 taken where the loss that is left there, noise not counted, falls by much.
-
-*Channels of an existing model*, where training on a backend starts from one: what costs most of a training, the sums
-over the whole pool and the search for channels, is left out.
 """
 
 from __future__ import annotations
@@ -213,52 +210,6 @@ def prepare(
         posterior_of(frames, maps, statistics, r_cut=r_cut, progress=progress),
         len(frames),
     )
-
-
-def prepare_from_model(
-    frames: Sequence[Frame],
-    config: ResolvedConfig,
-    field: ForceField,
-    *,
-    progress: Progress = silent,
-) -> tuple[PreparedTraining, FloatArray]:
-    """Sum up the data in the features of a model.
-
-    Returns:
-        The prepared data, and the model's own parameters for it, shape ``(P,)``.
-    """
-    weights, found, known, r_cut = LossWeights.of(config), species_of(frames), field.species, field.r_cut
-    check_labels(frames, weights)
-    if found != known:
-        names = [" ".join(chemical_symbols[z] for z in numbers) for numbers in (known, found)]
-        raise DataError(f"the model to start from knows the elements {names[0]}, the training frames hold {names[1]}.")
-    registers = list(field.registers.values())
-    layout = ParameterLayout(
-        tuple(register.ansatz for register in registers),
-        tuple(register.n_features + 1 for register in registers),
-        reference_count(frames, known),
-        balanced=all(register.balanced for register in registers),
-    )
-    if layout.n_trainable > config.max_parameters:
-        raise BudgetError(
-            f"the model to start from has {layout.n_trainable} trainable parameters, more than max_parameters = "
-            f"{config.max_parameters}; raise it, or start from a smaller model."
-        )
-    parameters = np.zeros(layout.n_parameters)
-    parameters[: layout.n_angles] = np.concatenate([register.theta for register in registers])
-    parameters[layout.all_weights] = np.concatenate([register.weights for register in registers])
-    maps = {m.number: m.compression for m in field.models}
-    held = {m.number: [register.n_features for register in m.registers] for m in field.models}
-    statistics = quadratic_statistics(frames, maps, held, r_cut=r_cut, weights=weights, progress=progress)
-    prepared = PreparedTraining(
-        config.model_copy(update={"descriptor": config.descriptor.model_copy(update={"r_cut": r_cut})}),
-        Objective(statistics, layout, shots=config.loss.shots),
-        maps,
-        field.repulsion,
-        posterior_of(frames, maps, statistics, r_cut=r_cut, progress=progress),
-        len(frames),
-    )
-    return prepared, parameters
 
 
 def fit(prepared: PreparedTraining, *, rng: np.random.Generator, progress: Progress = silent) -> TrainingResult:

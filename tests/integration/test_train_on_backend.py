@@ -62,9 +62,6 @@ def test_files_and_numbers_of_a_run(config, tmp_path, capsys):
     assert len(estimator["losses"]) == len(estimator["exact_losses"]) == estimator["steps_done"] + 1 == 3
     assert estimator["n_circuits"] > 0
     assert len(list((out / "jobs").glob("job_*.npz"))) > 3
-    # Training goes on from a model, here without a backend's noise.
-    again = ["--start", str(out), "--backend", "exact", "--optimizer", "gauss_newton", "--steps", "1"]
-    assert run(["train", str(config), "--out", str(tmp_path / "more"), *again]) == 0
 
 
 def test_dry_run_says_the_cost_and_measures_nothing(config, tmp_path, capsys):

@@ -32,7 +32,7 @@ from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import CircuitProgram, build_program
 from qiskit_qff.evaluators.gradient import Forms, MeasuredRegister, cost_of_registers, measure_registers
 from qiskit_qff.evaluators.protocol import Cost, Evaluator
-from qiskit_qff.training.objective import Objective, balancing_slopes, solve_scaled
+from qiskit_qff.training.objective import Objective, balancing_slopes
 
 DAMPING = 1e-3
 """Levenberg-Marquardt damping relative to the diagonal of the Gauss-Newton matrix; noise of the derivatives damps
@@ -87,19 +87,15 @@ class MeasuredLoss:
         """
         layout, equations = self.objective.layout, self.objective.statistics.equations
         registers = measure_registers(self._evaluator, self._circuits(angles), slopes=slopes, shots=self._shots)
-        columns = self._columns([register.fitted for register in registers])
-        product = self.objective.gram @ columns
-        form, moment = columns.T @ product, columns.T @ equations.moment
-        weights = np.arange(layout.n_weights)
-        form[weights, weights] += self.objective.penalty
-        solved = solve_scaled(form, moment)
+        columns = self.objective.columns([register.fitted.matrices[0] for register in registers])
+        solved, product = self.objective.solve(columns)
         loss, error = self._judged([register.checked for register in registers], solved)
         sample = LossSample(np.concatenate([angles, solved]), loss, error)
         if not slopes:
             return sample
         residual = 2.0 * (product @ solved - equations.moment)
         found = [
-            register.slopes(solved[self._weights(s)][:, None, None] * self._cotangent(s, residual))
+            register.slopes(solved[layout.solved[s]][:, None, None] * self._cotangent(s, residual))
             for s, register in enumerate(registers)
         ]
         values, variances = (np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -114,7 +110,9 @@ class MeasuredLoss:
         turns = np.eye(layout.n_angles)
         for s, register in enumerate(registers):
             own = layout.angles[s]
-            by_angle = np.einsum("k,akq->qa", solved[self._weights(s)], self._entries(s, register.derivatives()))
+            by_angle = np.einsum(
+                "k,akq->qa", solved[layout.solved[s]], self.objective.entries(s, register.derivatives())
+            )
             if layout.balanced:
                 turns[own, own] = balancing_slopes(layout.specs[s], parameters[own], layout.sizes[s])
             jacobian[starts[s] : starts[s + 1], own] = by_angle @ turns[own, own]
@@ -135,39 +133,17 @@ class MeasuredLoss:
         """Loss of solved weights and reference energies on other shots, and its standard error to first order."""
         layout, starts, gram = self.objective.layout, self.objective.statistics.starts, self.objective.gram
         equations, weights = self.objective.statistics.equations, solved[: layout.n_weights]
-        vector = self._columns(checked) @ solved
+        vector = self.objective.columns([forms.matrices[0] for forms in checked]) @ solved
         product = gram @ vector
         residual = 2.0 * (product - equations.moment)
         value = vector @ product - 2.0 * vector @ equations.moment + equations.constant
         variance = 0.0
         for s, forms in enumerate(checked):
             inside = slice(int(starts[s]), int(starts[s + 1]))
-            moved = np.tensordot(self._entries(s, forms.errors[0]), solved[self._weights(s)], axes=(1, 0))
+            moved = np.tensordot(self.objective.entries(s, forms.errors[0]), solved[layout.solved[s]], axes=(1, 0))
             value -= np.einsum("eq,qp,ep->", moved, gram[inside, inside], moved, optimize=True)
             variance += np.sum((moved @ residual[inside]) ** 2)
         return float(value + self.objective.penalty * weights @ weights), float(np.sqrt(variance))
-
-    def _columns(self, forms: list[Forms]) -> FloatArray:
-        """dm/dv for weights and reference energies, shape ``(Q + r, n_weights + r)``."""
-        layout, statistics = self.objective.layout, self.objective.statistics
-        count = layout.n_references
-        columns = np.zeros((len(statistics.equations.moment), layout.n_weights + count))
-        for s, own in enumerate(forms):
-            inside = slice(int(statistics.starts[s]), int(statistics.starts[s + 1]))
-            columns[inside, self._weights(s)] = self._entries(s, own.matrices[0]).T
-        columns[-count:, -count:] = np.eye(count)
-        return columns
-
-    def _entries(self, s: int, matrices: FloatArray) -> FloatArray:
-        """The register's part of m: upper triangles of matrices, shape ``(..., T)``, without M_00."""
-        entries: FloatArray = matrices[(..., *self._triangles[s])].copy()
-        entries[..., 0] = 0.0
-        return entries
-
-    def _weights(self, s: int) -> slice:
-        """Place of a register's weights in v."""
-        place, shift = self.objective.layout.weights[s], self.objective.layout.n_angles
-        return slice(place.start - shift, place.stop - shift)
 
     def _cotangent(self, s: int, residual: FloatArray) -> FloatArray:
         """dL/dM of a register as a symmetric matrix: off-diagonal entries of m stand for two of M."""

@@ -17,13 +17,11 @@ import numpy as np
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import angles_for_vector
-from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.backends import Settings, build_evaluator, find_device
 from qiskit_qff.evaluators.ibm_account import opened
 from qiskit_qff.evaluators.jobs import JobStore
 from qiskit_qff.evaluators.protocol import Cost, Evaluator
-from qiskit_qff.model.config import START_WORDS, EstimatorConfig, ResolvedConfig, TrainConfig
-from qiskit_qff.model.force_field import ForceField
+from qiskit_qff.model.config import EstimatorConfig, ResolvedConfig, TrainConfig
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.measured.loss import LossSample, MeasuredLoss
 from qiskit_qff.training.objective import (
@@ -38,7 +36,7 @@ from qiskit_qff.training.objective import (
     vector_slopes,
 )
 from qiskit_qff.training.statistics import Progress
-from qiskit_qff.training.trainer import PreparedTraining, TrainingResult, fit, prepare, prepare_from_model
+from qiskit_qff.training.trainer import PreparedTraining, TrainingResult, fit, prepare
 
 START_SPREAD = 0.5
 """Standard deviation of random initial angles in radians."""
@@ -120,8 +118,6 @@ def check_backend(config: TrainConfig) -> None:
     """Refuse, before any data is read, what could not run later."""
     asked = config.estimator
     build_evaluator(_settings(asked), [config.circuit.n_qubits], rng=np.random.default_rng(0))
-    if asked.start not in START_WORDS and not Path(asked.start).is_file():
-        raise ConfigError(f"estimator.start is '{asked.start}'; give scratch, exact, or the path of a model file.")
 
 
 def train_on_backend(
@@ -157,7 +153,7 @@ def plan_backend_training(frames: Sequence[Frame], config: ResolvedConfig, *, pr
 def prepare_start(
     frames: Sequence[Frame], config: ResolvedConfig, *, rng: np.random.Generator, progress: Progress
 ) -> tuple[PreparedTraining, FloatArray | None]:
-    """Data and initial angles: random ones, the computed solution, or those of an existing model.
+    """Data and initial angles: random ones, or the computed solution.
 
     Args:
         config: The configuration; ``estimator.start`` decides.
@@ -165,13 +161,8 @@ def prepare_start(
     Returns:
         The prepared data, and angles of shape ``(n_angles,)`` or None for random ones.
     """
-    start = config.estimator.start
-    if start not in START_WORDS:
-        field = ForceField.load(start)
-        prepared, parameters = prepare_from_model(frames, config, field, progress=progress)
-        return prepared, parameters[: prepared.objective.layout.n_angles]
     prepared = prepare(frames, config, progress=progress)
-    if start == "scratch":
+    if config.estimator.start == "scratch":
         return prepared, None
     solution = fit(prepared, rng=rng, progress=progress).restarts[0].parameters
     return prepared, solution[: prepared.objective.layout.n_angles]

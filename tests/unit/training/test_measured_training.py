@@ -4,7 +4,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from fitting import fitted, prepare, silent
+from fitting import prepare, silent
 
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.backends import Settings, build_evaluator
@@ -157,7 +157,7 @@ def filled(objective, angles):
     return np.append(angles, np.zeros(objective.layout.n_parameters - len(angles)))
 
 
-def test_warm_starts(frames, tmp_path, rng):
+def test_warm_starts(frames, rng):
     exact = resolve_config(small_config(estimator={"backend": "exact", "start": "exact"}), frames)[0]
     prepared, start = prepare_start(frames, exact, rng=rng, progress=silent)
     objective = prepared.objective
@@ -169,12 +169,3 @@ def test_warm_starts(frames, tmp_path, rng):
     # Steps too long to improve anything leave the start, which is no worse.
     spoilt = run(objective, start=start, steps=8, optimizer="adam", learning_rate=1.0)
     assert spoilt.final.loss <= spoilt.start.loss + 1e-9
-    field = fitted(frames[:6], small_config(), rng=np.random.default_rng(1)).force_field
-    field.save(tmp_path / "model.json")
-    config = small_config(estimator={"backend": "exact", "start": str(tmp_path / "model.json")})
-    again, angles = prepare_start(frames, resolve_config(config, frames)[0], rng=rng, progress=silent)
-    np.testing.assert_array_equal(angles, np.concatenate([register.theta for register in field.registers.values()]))
-    trained = run(again.objective, start=angles, steps=4)
-    assert trained.final.loss <= trained.start.loss + 1e-9
-    kept = again.force_field(trained.parameters)
-    assert [m.compression.to_dict() for m in kept.models] == [m.compression.to_dict() for m in field.models]
