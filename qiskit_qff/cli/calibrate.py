@@ -1,6 +1,5 @@
 """``qff calibrate``: measure a model's operators on a backend once; dynamics then runs on what was measured."""
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from qiskit_qff.evaluators.protocol import Cost
     from qiskit_qff.model.force_field import ForceField
     from qiskit_qff.structures.frame import Frame
-
-MOST_ATOMS = 10_000
-"""Largest frame whose standard errors are told: beyond it they take longer than many steps of dynamics."""
 
 
 def _taken(out: Path) -> ConfigError:
@@ -166,20 +162,15 @@ def calibration_extra(field: "ForceField", frames: Sequence["Frame"]) -> dict[st
     return {**spread(calibration_errors(field, frames), frames), "calibration": calibration_summary(field)}
 
 
-def calibration_note(field: "ForceField", frame: "Frame") -> tuple[str, dict[str, Any]]:
+def calibration_note(field: "ForceField") -> tuple[str, dict[str, Any]]:
     """One line for a run with a calibrated model, and the same for JSON; empty where nothing was measured."""
     from qiskit_qff.model.calibration import calibration_summary
 
     if not (summary := calibration_summary(field)):
         return "", {}
-    known = calibration_extra(field, [frame]) if frame.n_atoms <= MOST_ATOMS else {"calibration": summary}
     origins = {
         f"{entry['backend']}, {entry['date']}, {entry['shots']} shots, mitigation {entry['mitigation']}"
         + (", dynamical decoupling" if entry["dynamical_decoupling"] else "")
         for entry in summary.values()
     }
-    precision, error = "", known.get("force_std_mev_per_ang")
-    if isinstance(error, float):  # not asked of large frames
-        told = f"{error:.4g} meV/Å (rms)" if math.isfinite(error) else "unknown"
-        precision = f"; standard error of the first frame's forces: {told}"
-    return f"calibrated model ({', '.join(summary)}): {'; '.join(sorted(origins))}{precision}", known
+    return f"calibrated model ({', '.join(summary)}): {'; '.join(sorted(origins))}", {"calibration": summary}

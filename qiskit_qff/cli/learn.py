@@ -1,6 +1,6 @@
 """``qff learn``: molecular dynamics, labels and training in turn, until the model stays inside what it knows."""
 
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,14 +12,13 @@ from qiskit_qff.durable import write_atomically
 from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:
-    from qiskit_qff.labelling.reference import Reference
     from qiskit_qff.learning.config import LearnConfig
     from qiskit_qff.learning.run import Record
 
-PAGE, SUMMARY, CONFIG = "learning.html", "learn.json", "config.yaml"
+SUMMARY, CONFIG = "learn.json", "config.yaml"
 OWN_FILES = (
     "journal.jsonl", "labels.extxyz", "labels.failures.extxyz", "labels.settings.yaml", ".labels.extxyz.work", "rounds",
-    "model.json", PAGE, SUMMARY, CONFIG,
+    "model.json", "learning.html", "report.html", SUMMARY, CONFIG,
 )  # fmt: skip
 
 
@@ -66,23 +65,17 @@ def learn(
         return
     out.mkdir(parents=True, exist_ok=True)
 
-    def after_round(records: "list[Record]") -> None:
-        output.say(_round_line(records[-1]))
-        _write_page(records, (), "The run is at work.", reference, out)
-
     try:
         with output.progress("active learning") as advance:
-            learnt = run(config, inputs, reference, out, progress=advance, after_round=after_round)
+            say = partial(_say_round, output)
+            learnt = run(config, inputs, reference, out, progress=advance, after_round=say)
     except KeyboardInterrupt:
         output.note("stopped; the same command goes on from there")
         raise
-    state = f"It ended because: {learnt['reason_in_words']}."
-    _write_page(learnt["rounds"], learnt["held_out"], state, reference, out)
     write_atomically(out / CONFIG, _as_yaml(config))
     result = learnt | {
         "model": out / "model.json",
         "labels": out / "labels.extxyz",
-        "report": out / PAGE,
         "calculator": reference.name,
         "level": reference.level,
         "settings": reference.settings_hash,
@@ -97,31 +90,22 @@ def learn(
             f"held out     {final['n_frames']} frames: energy MAE {final['energy_mae_mev_per_atom']:.2f} meV/atom, "
             f"force MAE {final['force_mae_mev_per_ang']:.1f} meV/Å"
         )
-    output.say(f"written      {', '.join(str(out / name) for name in ('model.json', 'labels.extxyz', SUMMARY, PAGE))}")
+    output.say(f"written      {', '.join(str(out / name) for name in ('model.json', 'labels.extxyz', SUMMARY))}")
+    output.say(f"for a page   qff report {out}")
     output.finish(result)
 
 
-def _round_line(record: "Record") -> str:
-    """A round in one line."""
+def _say_round(output: Output, records: "list[Record]") -> None:
+    """Say the last round in one line."""
+    record = records[-1]
     new, failed = record["new"], f" ({record['n_failed']} failed)" if record["n_failed"] else ""
     shown = "" if new is None else f" show a force error of {new['force_mae_mev_per_ang']:.0f} meV/Å"
-    return (
+    output.say(
         f"round {record['round']:3d}    {record['n_train']} frames; "
         f"shortest run {record['shortest_ps']:.3g} of {record['runs'][0]['asked_ps']:g} ps, "
         f"largest grade {record['largest_ratio']:.2f} of its limit; {record['n_chosen']} + {record['n_drawn']} labels"
         f"{shown}{failed}"
     )
-
-
-def _write_page(
-    records: "list[Record]", held_out: "Sequence[Record | None]", state: str, reference: "Reference", out: Path
-) -> None:
-    """The page of a run."""
-    from qiskit_qff.report.directory import learning_page
-    from qiskit_qff.report.page import write_page
-
-    part = learning_page(records, held_out, labels=f"labels by {reference.name} ({reference.level})", state=state)
-    write_page({"": [part]}, out / PAGE)
 
 
 def _as_yaml(config: "LearnConfig") -> str:

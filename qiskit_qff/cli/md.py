@@ -90,12 +90,11 @@ class RunOptions:
         ensure_sound([frames[self.frame]])
         return frames[self.frame]
 
-    def settings(self, start: "Frame", *, to_temperature_k: float | None = None) -> "MDSettings":
+    def settings(self, start: "Frame") -> "MDSettings":
         """The settings of a run that begins with a structure."""
         from qiskit_qff.simulation.dynamics import MDSettings, default_timestep
 
-        own: dict[str, Any] = {field.name: getattr(self, field.name, None) for field in fields(MDSettings)}
-        own |= {"to_temperature_k": to_temperature_k}
+        own: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(MDSettings)}
         own["timestep_fs"] = self.timestep_fs or default_timestep(start.numbers.tolist())
         return MDSettings(**own)
 
@@ -126,10 +125,6 @@ def md(
     *,
     out: OutOption,
     options: RunOptions,
-    to_temperature: Annotated[
-        float | None,
-        typer.Option("--to-temperature", help="Heat or cool linearly, to this temperature in K at the last step."),
-    ] = None,
     on_extrapolation: Annotated[
         str | None,
         typer.Option(
@@ -155,7 +150,7 @@ def md(
     check_output_directory(out, owned=OWN_FILES, force=force or (out / CHECKPOINT).exists())
     start = options.read(structure)
     atoms = start.to_atoms() * options.repeat
-    settings = options.settings(start, to_temperature_k=to_temperature)
+    settings = options.settings(start)
     if options.timestep_fs is None:
         step = settings.timestep_fs
         output.note(f"time step {step:g} fs ({'hydrogen is present' if step < 1 else 'no hydrogen'})")
@@ -167,8 +162,7 @@ def md(
         watch = ExtrapolationWatch(
             field.uncertainty(grade_limit=grade_limit), action=on_extrapolation or "warn", warn=output.note
         )
-    # The cell as given: its copies have the same errors, because they share one M.
-    note, calibration = calibration_note(field, start)
+    note, calibration = calibration_note(field)
     species_index(start.numbers, potential.species, where=start.where)
     if note:
         output.note(note)
@@ -222,14 +216,12 @@ def _tell(
     summary: "MDSummary", extra: dict[str, Any], settings: "MDSettings", out: Path, output: Output, *, n_atoms: int
 ) -> None:
     """Draw the log, write the summary and report the result."""
-    import numpy as np
-
     from qiskit_qff.report.dynamics import md_figure
     from qiskit_qff.report.figures import save
     from qiskit_qff.simulation.recording import read_log
 
     log, figure = read_log(summary.log), out / FIGURE
-    target = None if settings.ensemble == "nve" else np.array([settings.temperature_at(int(n)) for n in log["step"]])
+    target = None if settings.ensemble == "nve" else settings.temperature_k
     save(md_figure(log, n_atoms=n_atoms, target_k=target), figure)
     result = asdict(summary) | extra | {"plots": [figure], "settings": asdict(settings)}
     write_atomically(out / SUMMARY, json_text(result))

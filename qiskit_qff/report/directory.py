@@ -1,8 +1,6 @@
 """Any directory that ``qff`` wrote, recognised by its files, and several of them on one page."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from qiskit_qff.durable import read_json
 from qiskit_qff.errors import ConfigError
@@ -71,9 +69,25 @@ def _learning_part(directory: Path) -> Part | None:
         return None
     with reading(path, remedy="The same qff learn command writes it again."):
         told = read_json(path)
-        state = f"It ended because: {told['reason_in_words']}."
-        labels = f"labels by {told['calculator']} ({told['level']})"
-        return learning_page(told["rounds"], told["held_out"], labels=labels, state=state)
+        rounds, held_out = told["rounds"], told["held_out"]
+        last = rounds[-1]
+        final = next((errors for errors in reversed(held_out) if errors is not None), last["held_out"])
+        tiles = [
+            (str(len(rounds)), "rounds"),
+            (str(last["n_labels"]), f"labels by {told['calculator']} ({told['level']})"),
+            (f"{last['shortest_ps']:.3g} ps", "shortest run of the last round"),
+        ]
+        if final is not None:
+            force, energy = final["force_mae_mev_per_ang"], final["energy_mae_mev_per_atom"]
+            tiles.append((f"{force:.0f} meV/Å", f"force MAE on {final['n_frames']} frames held out"))
+            tiles.append((f"{energy:.2f} meV/atom", "energy MAE on them"))
+        lead = (
+            "Molecular dynamics with the model of each round finds structures outside its training data; the most "
+            "informative ones are labelled, and the next model is trained on them. It ended because: "
+            f"{told['reason_in_words']}."
+        )
+    section = Section("By round", "rounds.html", {"rounds": rounds})
+    return Part("active learning", "Active learning", (section,), lead=(lead,), tiles=tuple(tiles))
 
 
 PARTS = (
@@ -85,27 +99,3 @@ PARTS = (
     md_part,
 )
 """What each verb wrote into a directory, in the order of a page; None where it wrote nothing."""
-
-
-def learning_page(
-    rounds: Sequence[dict[str, Any]], held_out: Sequence[dict[str, Any] | None], *, labels: str, state: str
-) -> Part:
-    """Active learning, of a finished run or of one at work."""
-    last = rounds[-1]
-    final = next((errors for errors in reversed(held_out) if errors is not None), last["held_out"])
-    tiles = [
-        (str(len(rounds)), "rounds"),
-        (str(last["n_labels"]), labels),
-        (f"{last['shortest_ps']:.3g} ps", "shortest run of the last round"),
-    ]
-    if final is not None:
-        tiles.append(
-            (f"{final['force_mae_mev_per_ang']:.0f} meV/Å", f"force MAE on {final['n_frames']} frames held out")
-        )
-        tiles.append((f"{final['energy_mae_mev_per_atom']:.2f} meV/atom", "energy MAE on them"))
-    section = Section("By round", "rounds.html", {"rounds": rounds})
-    opening = (
-        "Molecular dynamics with the model of each round finds structures outside its training data; the most "
-        "informative ones are labelled, and the next model is trained on them."
-    )
-    return Part("active learning", "Active learning", (section,), lead=(f"{opening} {state}",), tiles=tuple(tiles))

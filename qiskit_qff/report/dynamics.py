@@ -48,10 +48,8 @@ def md_part(directory: Path) -> Part | None:
     first = None if path is None else next(iter_frames(path), None)
     with reading(directory / SUMMARY, remedy="Delete it, or run qff md again."):
         told = dict(read_json(directory / SUMMARY)) if (directory / SUMMARY).is_file() else {}
-        settings, target = told.get("settings") or {}, None
-        if settings and settings.get("ensemble") != "nve":
-            ends = (settings["temperature_k"], settings.get("to_temperature_k") or settings["temperature_k"])
-            target = np.interp(log["step"], [0, settings.get("ramp_steps") or settings["steps"]], ends)
+        settings = told.get("settings") or {}
+        target = None if settings.get("ensemble", "nve") == "nve" else float(settings["temperature_k"])
     figure = md_figure(log, n_atoms=1 if first is None else first.n_atoms, target_k=target)
     caption = "Temperature, energies, the quantity that the ensemble conserves, and pressure along the run."
     lead = () if first else ("No energies per atom: the trajectory is gone.",)
@@ -129,10 +127,10 @@ def _activation_section(told: Mapping[str, Any]) -> Section:
 
 
 @rc_context(STYLE)
-def md_figure(log: Mapping[str, FloatArray], *, n_atoms: int, target_k: FloatArray | None = None) -> Figure:
+def md_figure(log: Mapping[str, FloatArray], *, n_atoms: int, target_k: float | None = None) -> Figure:
     """Temperature and energies along a run; conserved quantity, pressure and volume where it has them.
 
-    The temperature of the thermostat has one entry a line of the log; None at constant energy.
+    The temperature in K is that of the thermostat; None at constant energy.
     """
     time_ps, per_atom = log["time_fs"] / 1e3, 1e3 / n_atoms
     potential, kinetic, conserved = (
@@ -156,7 +154,7 @@ def md_figure(log: Mapping[str, FloatArray], *, n_atoms: int, target_k: FloatArr
         axes.set_ylabel(label)
         axes.set_title(title, loc="left")
     if target_k is not None:
-        panels[0].plot(time_ps, target_k, color=INK, linestyle="--", linewidth=1.0)
+        panels[0].axhline(target_k, color=INK, linestyle="--", linewidth=1.0)
     panels[-1].set_xlabel("time (ps)")
     figure.align_ylabels()
     return figure

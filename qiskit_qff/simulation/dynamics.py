@@ -108,8 +108,6 @@ class MDSettings:
     """Whether ``npt`` scales the cell, or moves all its vectors."""
     barostat_time_fs: float = 1000.0
     """Relaxation time of the barostat in fs."""
-    to_temperature_k: float | None = None
-    """Temperature in K that the thermostat reaches at the last step, changing linearly; None keeps it constant."""
     seed: int = 0
     """Seed of the initial velocities and of the thermostat's noise."""
     interval: int = 20
@@ -122,8 +120,7 @@ class MDSettings:
             if getattr(self, name) not in get_args(choices):
                 allowed = ", ".join(get_args(choices))
                 raise ConfigError(f"{name}: expected one of {allowed}, received {getattr(self, name)!r}.")
-        positive = ["temperature_k", "timestep_fs", "thermostat_time_fs", "barostat_time_fs"]
-        for name in positive if self.to_temperature_k is None else [*positive, "to_temperature_k"]:
+        for name in ("temperature_k", "timestep_fs", "thermostat_time_fs", "barostat_time_fs"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0.0):
                 raise ConfigError(f"{name}: expected a positive number, received {value}.")
@@ -137,19 +134,6 @@ class MDSettings:
                 f"thermostat_time_fs {self.thermostat_time_fs} must be at least two time steps "
                 f"({2.0 * self.timestep_fs} fs)."
             )
-        if self.to_temperature_k is not None and not (
-            self.ensemble == "nvt" and self.thermostat in {"bussi", "langevin"}
-        ):
-            raise ConfigError(
-                "to_temperature_k: only nvt with the bussi or langevin thermostat heats and cools. Run npt afterwards."
-            )
-
-    def temperature_at(self, step: int) -> float:
-        """Temperature of the thermostat in K after a number of steps."""
-        if self.to_temperature_k is None:
-            return self.temperature_k
-        done = min(step / self.steps, 1.0) if self.steps else 1.0
-        return self.temperature_k + done * (self.to_temperature_k - self.temperature_k)
 
 
 def default_timestep(numbers: Sequence[int]) -> float:
@@ -170,7 +154,7 @@ class MDSummary:
     ensemble: str
     """``nve``, ``nvt`` or ``npt``."""
     temperature_mean_k: float
-    """Mean temperature in K over the log, a ramp included."""
+    """Mean temperature in K over the log."""
     temperature_std_k: float
     """Standard deviation of the temperature in K."""
     drift_mev_per_atom_per_ps: float
@@ -345,8 +329,6 @@ class _Run:
         settings = self._settings
         begin, first_step = time.perf_counter(), self.step
         while self.step < settings.steps and not self._stopped:
-            if settings.to_temperature_k is not None:
-                self._set_temperature(settings.temperature_at(self.step))
             self._dynamics.step()
             self.step += 1
             self._check_motion()
@@ -408,13 +390,6 @@ class _Run:
                 return 0.0
         return float(self._atoms.get_total_energy() - self._dynamics.get_conserved_energy()) + self._restored_ev
 
-    def _set_temperature(self, temperature_k: float) -> None:
-        """Change the temperature of a stochastic thermostat."""
-        if isinstance(self._dynamics, Bussi):
-            self._dynamics.target_kinetic_energy = 0.5 * units.kB * temperature_k * self._dynamics.ndof
-        else:
-            self._dynamics.set_temperature(temperature_k)
-
     def _extrapolates(self) -> bool:
         """Whether the extrapolation watch wants the run to stop here."""
         file, time_fs = self._recorder.files.get(EXTRAPOLATING), self.step * self._settings.timestep_fs
@@ -447,8 +422,7 @@ class _Run:
         """Check velocities, temperature and volume after each step."""
         settings = self._settings
         moves: FloatArray = np.linalg.norm(self._atoms.get_velocities(), axis=1) * settings.timestep_fs * units.fs
-        hottest = max(settings.temperature_k, settings.to_temperature_k or 0.0)
-        now, limit, reason = temperature_of(self._atoms), 5.0 * hottest + 1000.0, ""
+        now, limit, reason = temperature_of(self._atoms), 5.0 * settings.temperature_k + 1000.0, ""
         # NOTE: the comparisons are written so that NaN fails them.
         if not moves.max() <= MAX_STEP_ANG:
             atom = int(np.argmax(np.where(np.isfinite(moves), moves, np.inf)))
@@ -465,9 +439,7 @@ def _identity(atoms: Atoms, settings: MDSettings, model: str) -> dict[str, Any]:
     """What must be the same when a run goes on: its settings, its model, and the structure that it began with."""
     arrays = [atoms.numbers.astype(np.int64), atoms.positions, atoms.cell.array, atoms.pbc]
     structure = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
-    # A ramp ends at the last step.
-    free = _FREE_SETTINGS if settings.to_temperature_k is None else _FREE_SETTINGS - {"steps"}
-    kept = {name: value for name, value in asdict(settings).items() if name not in free}
+    kept = {name: value for name, value in asdict(settings).items() if name not in _FREE_SETTINGS}
     return {"model": model, "structure": structure, **kept}
 
 

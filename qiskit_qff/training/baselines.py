@@ -21,7 +21,7 @@ from qiskit_qff.errors import BudgetError
 from qiskit_qff.model.config import CircuitConfig, ResolvedConfig
 from qiskit_qff.model.force_field import FoldedForceField, Prediction
 from qiskit_qff.structures.frame import Frame, species_index, species_of
-from qiskit_qff.training.statistics import LossWeights, Progress, check_labels, reference_count
+from qiskit_qff.training.statistics import LossWeights, Progress, reference_count
 from qiskit_qff.training.trainer import prepare
 
 MOST_DEGREE = 8
@@ -95,7 +95,6 @@ def snap_baseline(
         n_components: Number of components of a species by ``twojmax``.
     """
     weights, species = LossWeights.of(config), species_of(frames)
-    check_labels(frames, weights)
     n_references = reference_count(frames, species)
     sizes = {d: len(species) * n_components(d) + n_references for d in range(1, MOST_DEGREE + 1)}
     degree = max((d for d, size in sizes.items() if size <= config.max_parameters), default=0)

@@ -48,7 +48,7 @@ from qiskit_qff.structures.dataset import (
 from qiskit_qff.structures.frame import Frame, frame_hash, species_of
 from qiskit_qff.structures.validation import ensure_trainable
 from qiskit_qff.training.label_consistency import check_label_consistency
-from qiskit_qff.training.statistics import LossWeights, Progress, check_labels, silent
+from qiskit_qff.training.statistics import LossWeights, Progress, check_stresses, silent
 from qiskit_qff.training.trainer import MAX_POOL, TrainingResult, fit, fit_pool, prepare
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def read_training_data(
     _check_species(frames, split)
     training = [frames[index] for index in split.train]
     resolved, more = resolve_config(config.model_copy(update={"data": settings}), training)
-    check_labels(training, LossWeights.of(resolved))
+    check_stresses(training, LossWeights.of(resolved))
     check_label_consistency(frames, stresses=resolved.loss.stress_scale_mev_per_ang3 is not None)
     return TrainingData(resolved, reasons | more, frames, split, n_read - len(frames))
 

@@ -547,8 +547,7 @@ class LossWeights:
 
     def force_labels(self, frame: Frame) -> FloatArray:
         """Force labels of a frame without their mean, which no force field can have, shape ``(3 n,)``, in eV/Å."""
-        if frame.forces is None:
-            raise DataError(f"{frame.where}: no forces; training needs energies and forces of every frame.")
+        assert frame.forces is not None  # data that lack some are refused before
         forces: FloatArray = frame.forces - frame.forces.mean(axis=0)
         return forces.ravel()
 
@@ -564,21 +563,8 @@ class LossWeights:
         )
 
 
-def check_labels(frames: Sequence[Frame], weights: LossWeights) -> None:
-    """Refuse frames that can't be learnt from."""
-    if not frames:
-        raise DataError("There are no frames to train on; give a file that holds at least one labelled frame.")
-    for frame in frames:
-        for name, value in (("energy", frame.energy), ("forces", frame.forces)):
-            if value is None:
-                raise DataError(
-                    f"{frame.where}: no {name}; training needs energies and forces of every frame. "
-                    "'qff validate' lists all such frames."
-                )
-            if not np.isfinite(value).all():
-                raise DataError(f"{frame.where}: {name} not finite (NaN or inf); remove the frame or label it again.")
-        if frame.stress is not None and weights.has_stress(frame) and not np.isfinite(frame.stress).all():
-            raise DataError(f"{frame.where}: stress not finite (NaN or inf); remove it or label the frame again.")
+def check_stresses(frames: Sequence[Frame], weights: LossWeights) -> None:
+    """Refuse training frames without any stress where stresses are to be fitted."""
     if weights.stress_scale is not None and not any(map(weights.has_stress, frames)):
         raise DataError(
             f"loss.stress_scale_mev_per_ang3 is set, but none of the {len(frames)} training frames has a stress (and "
@@ -628,9 +614,6 @@ def reference_count(frames: Sequence[Frame], species: Sequence[int]) -> int:
 
 def fit_references(frames: Sequence[Frame], species: Sequence[int]) -> References:
     """Least-squares energy per atom of each species, and the space of those that the data can tell apart."""
-    for frame in frames:
-        if frame.energy is None:
-            raise DataError(f"{frame.where}: no energy; training needs energies and forces of every frame.")
     counts = compositions(frames, species)
     directions = composition_directions(counts)
     size = counts.sum(axis=1)

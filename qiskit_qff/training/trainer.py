@@ -50,7 +50,6 @@ from qiskit_qff.training.statistics import (
     Progress,
     QuadraticStatistics,
     channel_statistics,
-    check_labels,
     find_shortest,
     pool_statistics,
     quadratic_statistics,
@@ -188,7 +187,6 @@ def prepare(
         pool: What :func:`sum_pool` says of these frames and this descriptor; summed up here by default.
     """
     weights, species, r_cut = LossWeights.of(config), species_of(frames), config.descriptor.r_cut
-    check_labels(frames, weights)
     n_references = reference_count(frames, species)
     limits = size_limits(config, species, n_references)
     shortest = find_shortest(frames, species, r_cut, progress)

@@ -17,9 +17,8 @@ def test_calibrated_model_runs_everywhere(trained, tmp_path, qff) -> None:
     result, words = qff("md", out, data, "--out", tmp_path / "md", *options)
     assert result["steps"] == 20
     assert result["calibration"]["Cu"]["shots"] == 10_000_000
-    assert result["force_std_mev_per_ang"] > 0
     (note,) = [line for line in words.splitlines() if line.startswith("calibrated model")]
-    for word in ("Cu, Au", "exact", "10000000 shots", "mitigation none", "meV/Å"):
+    for word in ("Cu, Au", "exact", "10000000 shots", "mitigation none"):
         assert word in note
     result, words = qff("md", model, data, "--out", tmp_path / "exact", *options)
     assert "calibration" not in result

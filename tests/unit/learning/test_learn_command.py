@@ -55,7 +55,6 @@ def test_rounds_end_in_a_model_of_labels_that_belong_together_and_repeat_nothing
     errors = [np.abs(ForceField.load(result["models"][0]).predict(f).forces - f.forces).mean() for f in frames
               if (f.tags["learn_round"], f.tags["learn_role"]) == (0, "train")]  # fmt: skip
     assert first["chosen"]["force_mae_mev_per_ang"] == pytest.approx(1e3 * np.mean(errors), rel=1e-6)
-    assert "Active learning" in (out / "learning.html").read_text()
     assert "was begun with md.time_ps = 0.6, not 0.7" in learn(workplace(md={"time_ps": 0.7}), out, code=2)[1]
     other = workplace(label={"options": {"asap_cutoff": True}})
     assert "was begun with label" in learn(other, out, code=2)[1]

@@ -1,4 +1,4 @@
-"""Molecular dynamics: ensembles, conserved quantities, ramps, restarts and the watch over a run."""
+"""Molecular dynamics: ensembles, conserved quantities, restarts and the watch over a run."""
 
 from dataclasses import replace
 
@@ -8,7 +8,6 @@ from ase import Atoms, units
 from ase.io import read
 from contracts.force_field.lennard_jones import LennardJones, mixed_crystal
 
-from qiskit_qff.errors import ConfigError
 from qiskit_qff.simulation.dynamics import MDSettings, run_dynamics
 from qiskit_qff.simulation.recording import read_log
 
@@ -38,12 +37,9 @@ def in_parts(crystal, settings, directory, *breaks):
     return run_dynamics(crystal, LennardJones(), settings, directory)
 
 
-@pytest.mark.parametrize("ramp", [None, 60.0])
 @pytest.mark.parametrize("name", ["nve", "bussi", "langevin"])
-def test_restart_is_bit_identical(tmp_path, crystal, name, ramp):
-    if name == "nve" and ramp:
-        pytest.skip("constant energy has no ramp")
-    settings = replace(BASE, **ENSEMBLES[name], to_temperature_k=ramp)
+def test_restart_is_bit_identical(tmp_path, crystal, name):
+    settings = replace(BASE, **ENSEMBLES[name])
     run_dynamics(crystal, LennardJones(), settings, tmp_path / "whole")
     parts = in_parts(crystal, settings, tmp_path / "parts", 7, 25)
     assert parts.completed
@@ -51,11 +47,7 @@ def test_restart_is_bit_identical(tmp_path, crystal, name, ramp):
     for file in ("trajectory.extxyz", "log.csv"):
         assert (tmp_path / "parts" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
     longer = replace(settings, steps=120)
-    if ramp:  # which would be another one
-        with pytest.raises(ConfigError, match="steps=60, not 120"):
-            run_dynamics(crystal, LennardJones(), longer, tmp_path / "parts")
-    else:
-        assert run_dynamics(crystal, LennardJones(), longer, tmp_path / "parts").steps == 120
+    assert run_dynamics(crystal, LennardJones(), longer, tmp_path / "parts").steps == 120
 
 
 @pytest.mark.parametrize("name", ["nose-hoover", "npt"])
@@ -109,13 +101,3 @@ def test_constant_pressure_agrees_with_constant_volume(tmp_path, crystal):
     still.set_cell(crystal.cell * (np.mean(volumes) / crystal.get_volume()) ** (1 / 3), scale_atoms=True)
     log = read_log(run_dynamics(still, LennardJones(), replace(cold, ensemble="nvt"), tmp_path / "nvt").log)
     assert log["pressure_gpa"][40:].mean() == pytest.approx(0.2, abs=0.03)
-
-
-def test_temperature_follows_the_ramp(tmp_path, crystal):
-    settings = replace(BASE, temperature_k=10.0, to_temperature_k=30.0, steps=800, checkpoint_interval=5000)
-    log = read_log(run_dynamics(crystal, LennardJones(), settings, tmp_path).log)
-    target = np.array([settings.temperature_at(int(step)) for step in log["step"]])
-    assert target[[0, 40, 80]].tolist() == [10.0, 20.0, 30.0]
-    for part in (slice(10, 40), slice(40, 81)):
-        assert log["temperature_k"][part].mean() == pytest.approx(target[part].mean(), rel=0.25)
-    assert np.ptp(log["conserved_ev"]) < 0.02 * np.ptp(log["total_ev"])
