@@ -18,7 +18,7 @@ import numpy as np
 from qiskit_qff import ForceField
 from qiskit_qff.cli.main import run
 from qiskit_qff.evaluators.backends import is_simulated
-from qiskit_qff.model.calibration import calibration_errors, calibration_summary, spread
+from qiskit_qff.model.calibration import calibration_errors, calibration_summary, rms_std_errors
 from qiskit_qff.structures.dataset import read_frames
 
 DATA, MODEL = "li6ps5cl", Path(__file__).resolve().parents[1] / "notebooks" / "data" / "li6ps5cl_model.json"
@@ -80,7 +80,7 @@ def main():
         record[name] = {
             "force_mae_to_dft_mev_per_ang": 1e3 * float(np.abs(forces[name] - labels).mean()),
             "force_mae_to_exact_mev_per_ang": 1e3 * float(np.abs(forces[name] - forces["exact"]).mean()),
-            **spread(calibration_errors(fields[name], frames), frames),
+            **rms_std_errors(calibration_errors(fields[name], frames), frames),
             "species": {symbol: {key: entry[key] for key in KEPT} for symbol, entry in summary.items()},
         }
     path = given.dir / "record.json"

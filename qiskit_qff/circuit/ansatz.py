@@ -190,7 +190,7 @@ class AnsatzSpec:
         if not isinstance(self.readout, str):
             object.__setattr__(self, "readout", tuple(self.readout))  # lists in model files
             object.__setattr__(self, "n_readouts", len(self.readout))
-            check_labels(self.readout, self.n_qubits)
+            check_pauli_labels(self.readout, self.n_qubits)
         elif self.readout not in READOUTS:
             raise ConfigError(f"Unknown readout '{self.readout}'; choose {', '.join(READOUTS)} or Pauli strings.")
         if not (2 <= self.n_amplitudes <= 2**MAX_QUBITS and 0 <= self.layers <= MAX_LAYERS):
@@ -255,7 +255,7 @@ def build_program(spec: AnsatzSpec) -> CircuitProgram:
     return CircuitProgram(circuit, readouts[order], spec.n_amplitudes, tuple(parts))
 
 
-def check_labels(labels: Sequence[str], n_qubits: int) -> None:
+def check_pauli_labels(labels: Sequence[str], n_qubits: int) -> None:
     """Refuse what are no different Pauli strings on some qubits."""
     if not labels or len(set(labels)) < len(labels) or any(len(x) != n_qubits or set(x) - set("IXYZ") for x in labels):
         raise ConfigError(

@@ -155,11 +155,11 @@ def print_calibration(summary: Mapping[str, Mapping[str, Any]], output: Output) 
 
 def calibration_extra(field: "ForceField", frames: Sequence["Frame"]) -> dict[str, Any]:
     """Root mean square standard errors of frames and where they come from; nothing where M is not measured."""
-    from qiskit_qff.model.calibration import calibration_errors, calibration_summary, is_calibrated, spread
+    from qiskit_qff.model.calibration import calibration_errors, calibration_summary, is_calibrated, rms_std_errors
 
     if not is_calibrated(field):
         return {}
-    return {**spread(calibration_errors(field, frames), frames), "calibration": calibration_summary(field)}
+    return {**rms_std_errors(calibration_errors(field, frames), frames), "calibration": calibration_summary(field)}
 
 
 def calibration_note(field: "ForceField") -> tuple[str, dict[str, Any]]:

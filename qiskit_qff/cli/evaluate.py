@@ -123,7 +123,7 @@ def _measure(
 
     from qiskit_qff.evaluators.backends import build_evaluator, find_device, is_simulated
     from qiskit_qff.evaluators.measured_operator import Provenance
-    from qiskit_qff.model.calibration import calibrate, calibration_errors, is_calibrated, spread
+    from qiskit_qff.model.calibration import calibrate, calibration_errors, is_calibrated, rms_std_errors
 
     if not is_simulated(settings.backend):
         find_device(settings.backend)  # an unknown one gets advice on its name
@@ -137,7 +137,7 @@ def _measure(
     with output.progress("measuring"):
         measured, cost = calibrate(field, factory, provenance=Provenance(settings.backend, settings.shots))
     return measured, {
-        **spread(calibration_errors(measured, frames), frames),
+        **rms_std_errors(calibration_errors(measured, frames), frames),
         "n_circuits": cost.circuits,
         "n_shots": cost.shots,
         "qpu_seconds": cost.seconds,

@@ -5,11 +5,11 @@ import sys
 from dataclasses import asdict
 
 from qiskit_qff.cli.md import RunOptions, StructureArgument
-from qiskit_qff.cli.options import ForceOption, JsonOption, ModelArgument, OutOption, model_file, spread
+from qiskit_qff.cli.options import ForceOption, JsonOption, ModelArgument, OutOption, model_file, with_options
 from qiskit_qff.cli.output import Output, check_output_directory, staged_directory
 
 
-@spread(RunOptions)
+@with_options(RunOptions)
 def lammps(
     model: ModelArgument,
     structure: StructureArgument,

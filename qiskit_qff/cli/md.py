@@ -19,7 +19,7 @@ from qiskit_qff.cli.options import (
     OutOption,
     SeedOption,
     model_file,
-    spread,
+    with_options,
 )
 from qiskit_qff.cli.output import Output, check_output_directory, json_text
 from qiskit_qff.durable import locked_directory, write_atomically
@@ -118,7 +118,7 @@ class RunOptions:
         return potential
 
 
-@spread(RunOptions)
+@with_options(RunOptions)
 def md(
     model: ModelArgument,
     structure: StructureArgument,

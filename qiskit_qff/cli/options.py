@@ -64,7 +64,7 @@ def model_file(path: Path) -> Path:
     return path / "model.json" if path.is_dir() else path
 
 
-def spread(options: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_options(options: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command one option for each field of a dataclass, in the place of its parameter of that type."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:

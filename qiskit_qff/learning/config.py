@@ -8,11 +8,11 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from qiskit_qff.labelling.reference import Reference, reference
-from qiskit_qff.model.config import Section, TrainConfig, parse_section, read_yaml, without_removed
+from qiskit_qff.model.config import ConfigSection, TrainConfig, parse_section, read_config, without_removed
 from qiskit_qff.structures.dataset import is_shipped
 
 
-class LabelConfig(Section):
+class LabelConfig(ConfigSection):
     """Who labels, and how."""
 
     calculator: str = Field(
@@ -31,7 +31,7 @@ class LabelConfig(Section):
         return reference(self.calculator, options, where="label.options")
 
 
-class DynamicsConfig(Section):
+class DynamicsConfig(ConfigSection):
     """Molecular dynamics of every round: one run per temperature and repeat."""
 
     structures: str | list[str] | None = Field(
@@ -54,7 +54,7 @@ class DynamicsConfig(Section):
         return value
 
 
-class SelectConfig(Section):
+class SelectConfig(ConfigSection):
     """Which frames of the dynamics are labelled."""
 
     per_round: int = Field(default=10, ge=1, description="frames labelled in a round to train on, the most uncertain")
@@ -78,7 +78,7 @@ class SelectConfig(Section):
     )
 
 
-class StopConfig(Section):
+class StopConfig(ConfigSection):
     """When it is enough; whichever comes first."""
 
     rounds: int = Field(default=10, ge=1, description="most rounds of dynamics")
@@ -91,7 +91,7 @@ class StopConfig(Section):
     )
 
 
-class LearnConfig(Section):
+class LearnConfig(ConfigSection):
     """Everything that decides an active learning run."""
 
     start: str | list[str] = Field(
@@ -128,7 +128,7 @@ class LearnConfig(Section):
 
 def load_learn_config(path: Path) -> LearnConfig:
     """Read and check a YAML file; paths in it begin at its directory."""
-    content = read_yaml(path)
+    content = read_config(path)
     if isinstance(content, dict) and isinstance(content.get("train"), dict):
         content["train"] = without_removed(content["train"], where=f"{path}, train")
     config = parse_section(LearnConfig, content, where=str(path))

@@ -202,7 +202,7 @@ def calibration_summary(field: ForceField) -> dict[str, Any]:
     return summary
 
 
-def spread(errors: Sequence[StandardErrors], frames: Sequence[Frame]) -> dict[str, float]:
+def rms_std_errors(errors: Sequence[StandardErrors], frames: Sequence[Frame]) -> dict[str, float]:
     """Root mean square of the standard errors of energies per atom, forces and labelled stresses, in meV and Å."""
     per_atom = np.array([e.energy_std / f.n_atoms for e, f in zip(errors, frames, strict=True)])
     found = {

@@ -139,16 +139,16 @@ def without_removed(data: dict[str, Any], *, where: str) -> dict[str, Any]:
     return kept
 
 
-SectionType = TypeVar("SectionType", bound="Section")
+SectionType = TypeVar("SectionType", bound="ConfigSection")
 
 
-class Section(BaseModel):
+class ConfigSection(BaseModel):
     """A part of a configuration; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class DataConfig(Section):
+class DataConfig(ConfigSection):
     """Where the frames come from and which are held out."""
 
     path: str | list[str] | None = Field(
@@ -172,7 +172,7 @@ class DataConfig(Section):
     )
 
 
-class DescriptorConfig(Section):
+class DescriptorConfig(ConfigSection):
     """Size and reach of the channel pool; ``n_radial``, ``l_max`` and ``products`` are of the built-in channels."""
 
     own: dict[str, JsonValue] | None = Field(
@@ -213,7 +213,7 @@ class DescriptorConfig(Section):
         return self
 
 
-class CircuitConfig(Section):
+class CircuitConfig(ConfigSection):
     """The circuit of a register and its readout."""
 
     family: str = Field(
@@ -261,7 +261,7 @@ class CircuitConfig(Section):
         return value
 
 
-class LossConfig(Section):
+class LossConfig(ConfigSection):
     """What counts as one unit of error."""
 
     energy_scale_mev_per_atom: float = Field(default=3.0, gt=0.0, description="energy error that counts as one unit")
@@ -295,7 +295,7 @@ class LossConfig(Section):
         return value
 
 
-class EstimatorConfig(Section):
+class EstimatorConfig(ConfigSection):
     """Training whose losses and gradients a backend measures; without a backend they are computed."""
 
     backend: str | None = Field(default=None, description="exact, statevector, aer, fake_NAME or ibm_NAME")
@@ -321,7 +321,7 @@ class EstimatorConfig(Section):
     )
 
 
-class TrainConfig(Section):
+class TrainConfig(ConfigSection):
     """Everything that decides a training run."""
 
     data: DataConfig = DataConfig()
@@ -345,10 +345,10 @@ class TrainConfig(Section):
                 "circuit.family 'ry_tree' has circuit.readout 'rank_one'; choose another family for Pauli strings"
             )
         if circuit.readout != "rank_one":
-            from qiskit_qff.circuit.ansatz import check_labels
+            from qiskit_qff.circuit.ansatz import check_pauli_labels
 
             try:
-                check_labels(circuit.readout, circuit.n_qubits)
+                check_pauli_labels(circuit.readout, circuit.n_qubits)
             except ConfigError as error:
                 raise ValueError(f"circuit.readout: {error}") from None
         return self
@@ -381,7 +381,7 @@ def load_config(path: str | Path) -> TrainConfig:
     Raises:
         ConfigError: If it can't be read, is no mapping, or has unknown keys or impossible values.
     """
-    return with_absolute_paths(parse_config(read_yaml(path), where=str(path)), Path(path).parent)
+    return with_absolute_paths(parse_config(read_config(path), where=str(path)), Path(path).parent)
 
 
 def with_absolute_paths(config: TrainConfig, start: Path) -> TrainConfig:
@@ -395,7 +395,7 @@ def with_absolute_paths(config: TrainConfig, start: Path) -> TrainConfig:
     return config.model_copy(update={"data": config.data.model_copy(update={"path": paths})})
 
 
-def read_yaml(path: str | Path) -> Any:
+def read_config(path: str | Path) -> Any:
     """What a YAML file holds; an empty mapping for an empty file."""
     try:
         data = durable.read_yaml(Path(path))
