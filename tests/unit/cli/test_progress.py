@@ -5,7 +5,6 @@ import pty
 import re
 import subprocess
 import sys
-import threading
 
 import pytest
 
@@ -37,30 +36,15 @@ output.finish({{"a": 1}})
 
 
 def on_a_terminal(script: str) -> tuple[str, str]:
-    """Run a script with stderr on a pseudo-terminal; gives stdout's pipe and the terminal."""
+    """Run a script with stderr on a pseudo-terminal, whose buffer holds it all; gives stdout and the terminal."""
     ours, theirs = pty.openpty()
-    shown = bytearray()
-
-    def listen() -> None:
-        while True:
-            try:
-                part = os.read(ours, 65536)
-            except OSError:  # the other end is closed
-                return
-            shown.extend(part)
-
-    listener = threading.Thread(target=listen)
     environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "120"}
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=theirs, env=environment
-    ) as process:
-        os.close(theirs)
-        listener.start()
-        written = process.stdout.read()
-        assert process.wait() == 0
-    listener.join()
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, env=environment, text=True, check=True)
+    shown = os.read(ours, 65536)
+    os.close(theirs)
     os.close(ours)
-    return written.decode(), shown.decode()
+    return done.stdout, shown.decode()
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -1,8 +1,10 @@
-"""``qff report``: any run as one page, alone or with others, also when its data are gone."""
+"""``qff report``: any run as one page for everybody, alone or with others, also when its data are gone."""
 
 import json
 import re
 import shutil
+from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -28,12 +30,59 @@ def command(*words: object) -> None:
     assert run([str(word) for word in words]) == 0
 
 
+class Browser(HTMLParser):
+    """What a browser would look up, and somebody with a screen reader would meet."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict]] = []
+        self.open: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.seen.append((tag, dict(attrs)))
+        self.open += [tag] * (tag not in {"meta", "br", "path", "use", "input"})
+
+    def handle_startendtag(self, tag, attrs) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag) -> None:
+        if tag in self.open:
+            assert self.open.pop() == tag
+
+    def all(self, name: str) -> list[str]:
+        """Values of an attribute."""
+        return [attributes[name] for _, attributes in self.seen if name in attributes]
+
+
+def check(page: str) -> None:
+    """Well-formed, without a network or a script, and readable without eyes."""
+    found = Browser(page)
+    tags, ids = [tag for tag, _ in found.seen], found.all("id")
+    assert found.open == []
+    assert len(ids) == len(set(ids))
+    links = [link for name in ("href", "xlink:href", "src") for link in found.all(name) if not link.startswith("data:")]
+    links += re.findall(r"url\((#[^)]+)", page)
+    assert set(links) <= {f"#{name}" for name in ids}  # nothing outside the page
+    assert "script" not in tags
+    assert "default-src 'none'" in page
+    levels = [int(tag[1]) for tag in tags if re.fullmatch("h[1-6]", tag)]
+    assert (levels[0], levels.count(1)) == (1, 1)
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert all(attributes.get("aria-label") for tag, attributes in found.seen if tag == "svg")
+    assert found.all("lang") == ["en"]
+    assert {"header", "main", "footer", "nav"} <= set(tags)
+
+
 def reported(capsys, *words: object) -> tuple[dict, str]:
     """What the command says, and the page."""
     capsys.readouterr()
     command("report", *words, "--json")
     said = json.loads(capsys.readouterr().out)
-    return said, Path(said["report"]).read_text(encoding="utf-8")
+    page = Path(said["report"]).read_text(encoding="utf-8")
+    check(page)
+    return said, page
 
 
 def titles(page: str) -> list[str]:
@@ -68,18 +117,9 @@ def test_training_run_without_its_data(copy, trained, capsys) -> None:
     assert titles(page) == said["runs"][0]["sections"]
     for title in ("Errors", "Training", "Uncertainty", "Parameter ledger", "Circuits"):
         assert title in titles(page)
-    for words in (
-        "<b>Good for</b>",
-        "<b>Not for</b>",
-        "two-body",
-        "gone.extxyz",
-        "numpy",
-        "seed of every random choice",
-        "n_qubits: 3",
-    ):
+    for words in ("<b>Good for</b>", "<b>Not for</b>", "two-body", "gone.extxyz", "numpy", "n_qubits: 3"):
         assert words in page
     assert str(trained) not in page  # nothing of this machine's directories
-    assert page.count("<h1>") == 1
     metrics = json.loads((copy / "metrics.json").read_text())
     assert f"{metrics['test']['force_mae_mev_per_ang']:.4g}" in page
 
@@ -106,5 +146,3 @@ def test_several_directories_on_one_page(copy, others, capsys) -> None:
     assert titles(page)[0] == "run: Errors"
     assert titles(page)[-1] == "analysed: Structure and transport"
     assert "md: Molecular dynamics" in titles(page)
-    ids = re.findall(r'<section id="([^"]+)"', page)
-    assert len(ids) == len(set(ids)) == len(titles(page))

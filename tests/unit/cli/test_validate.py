@@ -51,35 +51,10 @@ def test_bad_data_exits_with_two_and_names_every_place(bad_file, capsys):
     }
 
 
-@pytest.mark.parametrize(
-    ("energy", "force", "cause"), [(1.0, -1.0, "forces of the wrong sign"), (1 / 27.2114, 1.0, "energies in Hartree")]
-)
-def test_energies_that_contradict_the_forces_exit_with_two(tmp_path, capsys, energy, force, cause):
+def test_energies_that_contradict_the_forces_exit_with_two(tmp_path, capsys):
     path = tmp_path / "wrong.extxyz"
-    frames = [replace(frame, energy=frame.energy * energy, forces=frame.forces * force) for frame in read_shipped()]
-    write(path, [frame.to_atoms() for frame in frames], format="extxyz")
+    write(path, [replace(frame, forces=-frame.forces).to_atoms() for frame in read_shipped()], format="extxyz")
     assert run(["validate", str(path)]) == 2
     out, _ = capsys.readouterr()
-    assert f"error energy-force-mismatch: 1\n  {path}: energies differ by" in out
-    assert f"this looks like {cause}" in out
+    assert f"error energy-force-mismatch: 1\n  {path}: energies differ by -" in out
     assert out.splitlines()[-1].startswith("not fit for training: 1 error")
-
-
-def test_labels_that_were_not_compared_are_said_to_be(tmp_path, capsys):
-    path = tmp_path / "few.extxyz"
-    write(path, [frame.to_atoms() for frame in read_shipped()[:5]], format="extxyz")
-    assert run(["validate", str(path), "--json"]) == 0
-    out, err = capsys.readouterr()
-    assert f"energies of {path}, 5 frames: not checked: 5 frames are too few" in err
-    (labels,) = json.loads(out)["labels"]
-    assert labels["energy_factor"] is None
-
-
-def test_frames_that_came_apart_are_told(capsys):
-    assert run(["validate", "shipped", "--json"]) == 0
-    result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    apart = result["lacking_bonds"]
-    assert all(words.endswith(" of 32 O-Zn bonds") for words in apart.values())
-    told = [line for line in result["advice"] if "--framework whole" in line]
-    assert len(told) == 1
-    assert told[0].startswith(f"{len(apart)} of {len(read_shipped())} frames lack bonds")
