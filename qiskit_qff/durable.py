@@ -60,21 +60,8 @@ def read_yaml(path: Path) -> Any:
     """The content of a YAML file of plain data."""
     import yaml
 
-    class UniqueKeys(yaml.SafeLoader):
-        """PyYAML takes the last of equal keys without a word."""
-
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-            lines: dict[tuple[str, str], int] = {}
-            for key, _ in node.value:
-                if isinstance(key, yaml.ScalarNode):
-                    name, line = (key.tag, key.value), key.start_mark.line + 1
-                    if name in lines:
-                        raise ValueError(f"the key '{key.value}' is given twice, in lines {lines[name]} and {line}")
-                    lines[name] = line
-            return super().construct_mapping(node, deep)
-
     try:
-        return yaml.load(path.read_bytes().decode("utf-8"), Loader=UniqueKeys)  # noqa: S506 - a safe loader
+        return yaml.safe_load(path.read_bytes().decode("utf-8"))
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
     except (RecursionError, TypeError, AttributeError, LookupError, ArithmeticError) as error:

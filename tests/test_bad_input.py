@@ -118,8 +118,6 @@ def test_files_that_are_empty_cut_off_or_absent(trained, tmp_path, capsys) -> No
         ("circuit: {family: cnot_soup}", ("circuit.family", "ry_tree")),
         ("data: [1, 2", ("YAML",)),
         ("just words", ("mapping",)),
-        ("circuit:\n  n_qubits: 3\n  layers: 2\n  n_qubits: 4", ("'n_qubits' is given twice, in lines 2 and 4",)),
-        ("seed: 1\ncircuit: {n_qubits: 3}\nseed: 1", ("'seed' is given twice, in lines 1 and 3",)),
         ("loss: {element_weights: {Xx: 5}}", ("Xx", "element")),
         ("loss: {element_weights: {Li: .inf}}", ("Li", "finite")),
     ],

@@ -56,7 +56,7 @@ def demo(
     with staged_directory(out) as staging:
         run.write_results(trained, staging)
         write_device_forces(staging, measured, text=text)
-        dynamics = _dynamics(field, trained.frames[0], staging / MD_DIRECTORY, output, steps=200 if fast else 600)
+        dynamics = _dynamics(field, trained.data.frames[0], staging / MD_DIRECTORY, output, steps=200 if fast else 600)
         run.write_report(staging)
     seconds = time.perf_counter() - begin
     output.say(f"report: {out / run.REPORT} (model, errors and trajectory beside it); {seconds:.0f} s in all")

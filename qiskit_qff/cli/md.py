@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 EXIT_EXTRAPOLATION = 3
 """Exit code of a run that ``--on-extrapolation stop`` has ended."""
-SUMMARY, FIGURE = "md.json", "md.png"
+SUMMARY = "md.json"
 OWN_FILES = (
     *("trajectory.extxyz", "log.csv", "extrapolating.extxyz", "checkpoint.npz", "checkpoint.npz.partial"),
-    *(SUMMARY, "report.html", FIGURE),
+    *(SUMMARY, "report.html", "md.png"),  # the last one is of older versions
 )
 StructureArgument = Annotated[
     str, typer.Argument(metavar="STRUCTURE", help="Any structure file, 'shipped' (Li-MOF-5) or 'li6ps5cl'.")
@@ -215,15 +215,8 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
 def _tell(
     summary: "MDSummary", extra: dict[str, Any], settings: "MDSettings", out: Path, output: Output, *, n_atoms: int
 ) -> None:
-    """Draw the log, write the summary and report the result."""
-    from qiskit_qff.report.dynamics import md_figure
-    from qiskit_qff.report.figures import save
-    from qiskit_qff.simulation.recording import read_log
-
-    log, figure = read_log(summary.log), out / FIGURE
-    target = None if settings.ensemble == "nve" else settings.temperature_k
-    save(md_figure(log, n_atoms=n_atoms, target_k=target), figure)
-    result = asdict(summary) | extra | {"plots": [figure], "settings": asdict(settings)}
+    """Write the summary and report the result."""
+    result = asdict(summary) | extra | {"settings": asdict(settings)}
     write_atomically(out / SUMMARY, json_text(result))
     output.say(f"{summary.steps} steps, {summary.time_ps:g} ps of {summary.ensemble} for {n_atoms} atoms")
     output.say(f"temperature  {summary.temperature_mean_k:.1f} ± {summary.temperature_std_k:.1f} K")
@@ -239,5 +232,5 @@ def _tell(
             f"{saved}; largest grade {counts['largest_grade']:.2f}, atom {counts['largest_grade_atom']} at step "
             f"{counts['largest_grade_step']}"
         )
-    output.say(f"written      {summary.trajectory}, {summary.log}, {figure}")
+    output.say(f"written      {summary.trajectory}, {summary.log}; for a page: qff report {out}")
     output.finish(result)

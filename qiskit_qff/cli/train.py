@@ -43,6 +43,8 @@ SETTINGS = {
     "seed": "seed",
 }
 """Settings that parameters of commands give, by the name of the parameter."""
+REMARKABLE = 2.0
+"""Held-out force errors from so many times the training error are remarked on."""
 ESTIMATOR = ("backend", "shots", "optimizer", "steps", "start", "mitigation", "mode")
 """Parameters that give the setting of the same name in the section ``estimator``."""
 
@@ -293,7 +295,7 @@ def write_results(trained: "TrainedModel", directory: Path) -> None:
 
     trained.force_field.save(directory / MODEL)
     (directory / METRICS).write_text(json_text(summary(trained)), encoding="utf-8")
-    (directory / CONFIG).write_text(_config_text(trained.config), encoding="utf-8")
+    (directory / CONFIG).write_text(_config_text(trained.data.config), encoding="utf-8")
     write_record(directory, trained.comparisons)
 
 
@@ -311,7 +313,7 @@ def summary(trained: "TrainedModel") -> dict[str, Any]:
     from qiskit_qff.training.measured.run import measured_summary
 
     result, posterior, uncertainty = trained.result, trained.force_field.posterior, None
-    fitted = 0 if trained.config.loss.stress_scale_mev_per_ang3 is None else _count_stresses(trained.data.training)
+    fitted = 0 if trained.data.config.loss.stress_scale_mev_per_ang3 is None else _count_stresses(trained.data.training)
     if trained.coverage is not None and posterior is not None:
         uncertainty = {"factor": posterior.factor, "n_frames": posterior.n_held_out, **trained.coverage}
     return {
@@ -321,15 +323,15 @@ def summary(trained: "TrainedModel") -> dict[str, Any]:
         "loss": result.loss,
         "linear_loss": result.linear_loss,
         "bound": result.bound,
-        "gap": result.gap,
+        "gap": result.loss - result.bound,
         "stresses_fitted": fitted,
         "train_frames": trained.split.train,
         "test_frames": trained.split.test,
-        "seed": trained.config.seed,
+        "seed": trained.data.config.seed,
         "seconds": round(trained.seconds, 2),
         "version": __version__,
         "uncertainty": uncertainty,
-    } | ({} if trained.measured is None else {"estimator": measured_summary(trained.measured, trained.config)})
+    } | ({} if trained.measured is None else {"estimator": measured_summary(trained.measured, trained.data.config)})
 
 
 def _config_text(config: "TrainConfig") -> str:
@@ -350,8 +352,13 @@ def tell(trained: "TrainedModel", output: Output) -> None:
             f"{_cost_in_words(measured.cost)}"
         )
     metrics_table(trained.metrics, output)
-    if trained.remark is not None:
-        output.note(trained.remark)
+    if "test" in trained.metrics:
+        seen, unseen = (trained.metrics[name].force_rmse_mev_per_ang for name in ("train", "test"))
+        if unseen > REMARKABLE * seen:
+            output.note(
+                f"the force RMSE of held-out frames is {unseen / seen:.1f} times that of training frames: expect such "
+                "errors in use, or add frames like the held-out ones ('qff evaluate --uncertainty' lists them)"
+            )
     result = trained.result
     output.say(
         f"loss per frame: {result.loss:.4g} (linear {result.linear_loss:.4g}, "

@@ -11,19 +11,6 @@ from qiskit_qff.report.page import Part, Section
 from qiskit_qff.report.record import EVALUATION, read_record, reading
 from qiskit_qff.report.training import errors_section, training_part
 
-_NOISE = {
-    "backend": "backend",
-    "mitigation": "error mitigation",
-    "dynamical_decoupling": "dynamical decoupling",
-    "n_circuits": "circuits",
-    "n_shots": "shots",
-    "qpu_seconds": "processor time (s, estimated)",
-    "energy_std_mev_per_atom": "standard error of energies (meV/atom)",
-    "force_std_mev_per_ang": "standard error of forces (meV/Å)",
-    "stress_std_mev_per_ang3": "standard error of stresses (meV/Å³)",
-    "seed": "seed",
-}
-
 
 def read_run(directory: Path) -> list[Part]:
     """Everything that a directory holds, in the order of a page."""
@@ -47,20 +34,19 @@ def _evaluation_part(directory: Path) -> Part | None:
     with reading(path, remedy="Evaluate again."):
         told = read_json(path)
         metrics, name = Metrics.from_dict(told), str(told.get("data", "all"))
-        noise = [(words, told[key]) for key, words in _NOISE.items() if told.get(key) is not None]
     (comparisons, _), lead = read_record(directory), [f"Evaluated on {metrics.n_frames} frames of {name}."]
     if seen := told.get("n_frames_seen_in_training"):
         lead.append(f"The model was trained on {seen} of them, so these errors are too small.")
     if not comparisons:
         lead.append("No parity plots: the predictions (record.json) are gone.")
-    sections = [errors_section(comparisons, {"all": metrics})]
-    if noise:
-        sections.append(Section("Noise and shots", "facts.html", {"title": "Measurement", "facts": noise}))
+    if told.get("n_shots"):
+        lead.append(f"Measured on {told['backend']}: {told['n_circuits']} circuits, {told['n_shots']} shots in all.")
+    sections = (errors_section(comparisons, {"all": metrics}),)
     tiles = (
         (f"{metrics.force_mae_mev_per_ang:.0f} meV/Å", "force MAE"),
         (f"{metrics.energy_mae_mev_per_atom:.2f} meV/atom", "energy MAE"),
     )
-    return Part("evaluation", f"Evaluation on {name}", tuple(sections), lead=tuple(lead), tiles=tiles)
+    return Part("evaluation", f"Evaluation on {name}", sections, lead=tuple(lead), tiles=tiles)
 
 
 def _learning_part(directory: Path) -> Part | None:

@@ -76,10 +76,6 @@ Reasons = dict[str, str]
 """Why a setting got its value, by dotted name such as ``descriptor.r_cut``."""
 
 
-REMARKABLE_RATIO = 2.0
-"""Held-out force errors from so many times the training error are remarked on."""
-
-
 @dataclass(frozen=True, eq=False)
 class TrainingData:
     """The frames of a run, divided, and the settings that go with them."""
@@ -131,33 +127,9 @@ class TrainedModel:
         return self.result.force_field
 
     @property
-    def config(self) -> ResolvedConfig:
-        """All settings of the run."""
-        return self.data.config
-
-    @property
-    def frames(self) -> list[Frame]:
-        """All frames of the data set."""
-        return self.data.frames
-
-    @property
     def split(self) -> Split:
         """Which frames were trained on."""
         return self.data.split
-
-    @property
-    def remark(self) -> str | None:
-        """What is remarkable about the errors; None if nothing is."""
-        if "test" not in self.metrics:
-            return None
-        seen, unseen = (self.metrics[name].force_rmse_mev_per_ang for name in ("train", "test"))
-        if not unseen > REMARKABLE_RATIO * seen:
-            return None
-        return (
-            f"the force RMSE of held-out frames is {unseen / seen:.1f} times that of training frames: the held-out "
-            "frames hold surroundings that training never saw, or there are too few training frames. Expect such "
-            "errors in use; add frames like the held-out ones ('qff evaluate --uncertainty' lists them)"
-        )
 
 
 def read_training_data(
@@ -165,11 +137,7 @@ def read_training_data(
 ) -> TrainingData:
     """Read and check frames, hold some out, and settle what the configuration leaves to the data.
 
-    Args:
-        data: A file, the name of a shipped set, several of them, or frames as :class:`ase.Atoms` or
-            :class:`~qiskit_qff.Frame`; ``config.data.path`` by default.
-        config: Settings; the defaults if none are given.
-        rng: Source of a random split; from ``config.seed`` by default.
+    Arguments are those of :func:`train`.
 
     Raises:
         ConfigError: If the settings don't fit the data.

@@ -100,11 +100,6 @@ class TrainingResult:
     bound: float
     """Loss of the best symmetric matrices of the same registers; no circuit can be better."""
 
-    @property
-    def gap(self) -> float:
-        """How far the circuit stays above the bound, in units of loss."""
-        return self.loss - self.bound
-
 
 @dataclass(frozen=True, eq=False)
 class PreparedTraining:

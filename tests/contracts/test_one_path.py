@@ -56,7 +56,7 @@ def test_a_data_file_with_options(data, tmp_path, qff, monkeypatch, name, cutoff
     told, _ = qff("train", path, "--out", tmp_path / "run", *options)
     trained = train(path, TrainConfig.model_validate(settings))
     assert written(tmp_path / "run") == saved(trained, tmp_path)
-    assert (trained.config.descriptor.r_cut, trained.config.descriptor.products) == (cutoff, products)
+    assert (trained.data.config.descriptor.r_cut, trained.data.config.descriptor.products) == (cutoff, products)
     for part in ("test", "linear_test"):
         assert told[part]["force_mae_mev_per_ang"] == trained.metrics[part].force_mae_mev_per_ang
     # The configuration that the run wrote is whole, is what --write-config writes, and gives the same model again.

@@ -83,8 +83,8 @@ def test_it_trains_and_its_model_is_a_force_field(name, alloy_frames, tmp_path) 
     assert trained.metrics["test"].force_mae_mev_per_ang < 0.7 * mean
     trained.force_field.save(tmp_path / "model.json")
     field, atoms = ForceField.load(tmp_path / "model.json").within_walls(), alloy_frames[0].copy()
-    trained_on = trained.force_field.predict(trained.frames[0])
-    np.testing.assert_array_equal(field.predict(trained.frames[0]).forces, trained_on.forces)
+    trained_on = trained.force_field.predict(trained.data.frames[0])
+    np.testing.assert_array_equal(field.predict(trained.data.frames[0]).forces, trained_on.forces)
     atoms.rattle(0.3, seed=1)
     physics.check_forces(field, atoms)  # far enough out for the walls and the core
     physics.check_virial(field, atoms)

@@ -128,7 +128,7 @@ def test_each_kind_of_directory(others, capsys) -> None:
     kinds = {
         "md": ("molecular dynamics", ("Molecular dynamics",)),
         "analysed": ("analysis", ("Structure and transport",)),
-        "evaluated": ("evaluation", ("Errors", "Noise and shots")),
+        "evaluated": ("evaluation", ("Errors",)),
         "learnt": ("active learning", ("By round",)),
     }
     for name, (kind, sections) in kinds.items():
