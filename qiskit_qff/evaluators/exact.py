@@ -12,19 +12,18 @@ import numpy as np
 
 from qiskit_qff.array_types import FloatArray
 from qiskit_qff.circuit.ansatz import gates_of
+from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Request, TimingModel, check_shots, joint_cost
 
 
 class ExactEvaluator:
-    """Simulates every circuit gate by gate; exact without shots.
-
-    With shots and a generator it draws outcomes. With shots alone it returns exact values and the covariances that
-    sampling would give them, the average perfect device.
-    """
+    """Simulates every circuit gate by gate; exact without shots."""
 
     def __init__(self, rng: np.random.Generator | None = None, *, shots: int | None = None) -> None:
         """Executions per parameter set, drawn from ``rng``."""
         check_shots(shots)
+        if shots and rng is None:
+            raise ConfigError("Outcomes of shots are drawn at random: pass a numpy.random.Generator.")
         self._rng, self._shots = rng, shots
 
     def evaluate(self, requests: Sequence[Request], *, shots: int | None = None) -> list[Evaluation]:
@@ -40,10 +39,8 @@ class ExactEvaluator:
         gates, readouts = gates_of(request.task), request.task.readouts
         states = gates.run(gates.rotation_angles(request.parameters), np.zeros(1, dtype=np.int64))
         probabilities = np.abs(states[:, :, 0]) ** 2
-        if not shots:
+        if not shots or self._rng is None:
             return Evaluation(probabilities @ readouts.T, np.zeros((len(states), len(readouts), len(readouts))))
-        if self._rng is None:
-            return Evaluation(probabilities @ readouts.T, _covariances(probabilities, readouts) / shots)
         counts = self._rng.multinomial(shots, probabilities / probabilities.sum(axis=1, keepdims=True))
         # One imaginary shot spread over all outcomes keeps an error from being zero where no event was seen.
         covariances = _covariances((counts + 1.0 / counts.shape[1]) / (shots + 1), readouts) / shots

@@ -124,17 +124,13 @@ def lines(
     axes.set(xlabel=x_label, ylabel=y_label)
     if log:
         axes.set_yscale("log")
-        plain_log_labels(axes)
+        # 0.01 instead of 10⁻², whose exponent is too small to read; between decades only where they are few.
+        axes.yaxis.set_major_formatter("{x:g}")
+        low, high = axes.get_ylim()
+        axes.yaxis.set_minor_formatter("{x:g}" if high < 15.0 * low else NullFormatter())
     if len(curves) > 1 or level is not None:
         axes.legend()
     return figure
-
-
-def plain_log_labels(axes: Axes) -> None:
-    """0.01 instead of 10⁻², whose exponent is too small to read; between decades only where they are few."""
-    low, high = axes.get_ylim()
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}" if high < 15.0 * low else NullFormatter())
 
 
 @rc_context(STYLE)
