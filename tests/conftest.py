@@ -84,14 +84,17 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture
 def qff(capsys):
-    """Run ``qff`` with ``--json`` in this process: gives the JSON, if any, and what stderr says."""
+    """Run ``qff`` with ``--json`` in this process: gives the JSON, the only line on stdout, and what stderr says."""
 
     def call(*words, code=0):
         capsys.readouterr()
         found = run([*map(str, words), "--json"])
         output, errors = capsys.readouterr()
         assert found == code, errors
-        return json.loads(output.splitlines()[-1]) if output else None, errors
+        assert "Traceback" not in errors
+        assert output.count("\n") == bool(output)  # one line, or none where the command failed
+        # NaN and Infinity are no JSON.
+        return json.loads(output, parse_constant=pytest.fail) if output else None, errors
 
     return call
 

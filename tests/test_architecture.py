@@ -131,11 +131,6 @@ def test_no_junk_drawers() -> None:
     )
 
 
-def test_every_benchmark_has_a_smoke_run() -> None:
-    for path in (PACKAGE.parent / "benchmarks").glob("*/*.py"):
-        assert '"--smoke"' in path.read_text(), path
-
-
 ON_THE_WAY = 25
 """Files between `qff train` and model.json; at most."""
 

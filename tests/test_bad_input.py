@@ -1,6 +1,5 @@
 """Bad input: exit code 2, one clear line with place and remedy, no traceback, nothing half-written."""
 
-import lzma
 import re
 import subprocess
 import sys
@@ -89,24 +88,6 @@ def test_damaged_frames(trained, tmp_path, frames, capsys, damage) -> None:
     }
     for verb in verbs.split():
         refused(capsys, tmp_path, arguments[verb], r"damaged\.extxyz", *words)
-
-
-def test_files_that_are_empty_cut_off_or_absent(trained, tmp_path, capsys) -> None:
-    (tmp_path / "empty.extxyz").touch()
-    content = lzma.compress((trained / "data.extxyz").read_bytes())
-    (tmp_path / "cut.extxyz.xz").write_bytes(content[: len(content) // 2])
-    words = {
-        "empty.extxyz": "empty",
-        "cut.extxyz.xz": "damaged|truncated|incomplete|cut off|ends",
-        "absent.extxyz": "no such file",
-    }
-    for name, word in words.items():
-        path = tmp_path / name
-        for arguments in (train(path, tmp_path), ["evaluate", trained / "run", path], ["validate", path]):
-            refused(capsys, tmp_path, arguments, re.escape(name), word)
-    refused(capsys, tmp_path, train(tmp_path / "absent.yaml", tmp_path), "absent")
-    refused(capsys, tmp_path, ["evaluate", tmp_path / "absent.json", trained / "data.extxyz"], "absent")
-    refused(capsys, tmp_path, ["info", tmp_path / "absent.json"], "absent")
 
 
 @pytest.mark.parametrize(

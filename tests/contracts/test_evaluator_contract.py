@@ -61,8 +61,14 @@ def requests(request):
 
 
 @pytest.mark.parametrize("name", EVALUATORS)
-def test_values_are_right(name, requests, rng):
-    results = EVALUATORS[name](rng).evaluate(requests)
+def test_values_are_right_inputs_are_not_changed_and_cost_is_reported(name, requests, rng):
+    before, evaluator = [item.parameters.copy() for item in requests], EVALUATORS[name](rng)
+    results = evaluator.evaluate(requests)
+    for item, copy in zip(requests, before, strict=True):
+        np.testing.assert_array_equal(item.parameters, copy)
+    cost, circuits = evaluator.cost(requests), sum(map(len, before))
+    assert (cost.circuits, cost.shots) == (circuits, 0 if name in EXACT else SHOTS * circuits)
+    assert (cost.seconds > 0) == (name not in EXACT)
     for result, exact in zip(results, ExactEvaluator().evaluate(requests), strict=True):
         if name in EXACT:
             np.testing.assert_allclose(result.values, exact.values, atol=1e-10)
@@ -89,16 +95,3 @@ def test_noisy_devices_are_near(name, requests, rng):
     for result, exact in zip(results, ExactEvaluator().evaluate(requests), strict=True):
         assert np.abs(result.values - exact.values).mean() < 0.05
         assert np.isfinite(result.covariances).all()
-
-
-@pytest.mark.parametrize("name", EVALUATORS)
-def test_inputs_are_not_changed_and_cost_is_reported(name, requests, rng):
-    before = [item.parameters.copy() for item in requests]
-    evaluator = EVALUATORS[name](rng)
-    evaluator.evaluate(requests)
-    for item, copy in zip(requests, before, strict=True):
-        np.testing.assert_array_equal(item.parameters, copy)
-    cost, circuits = evaluator.cost(requests), sum(len(item.parameters) for item in requests)
-    assert cost.circuits == circuits
-    assert cost.shots == (0 if name in EXACT else SHOTS * circuits)
-    assert (cost.seconds > 0) == (name not in EXACT)

@@ -1,7 +1,6 @@
 """LAMMPS with the force field attached: the same numbers as ASE, across restarts."""
 
 import importlib.util
-import json
 import os
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from contracts.force_field.lennard_jones import mixed_crystal
 from contracts.force_field.quantum_model import small_quantum_model
 
 from qiskit_qff import ForceField, QFFCalculator
-from qiskit_qff.cli.main import run
 from qiskit_qff.simulation.trajectory import read_trajectory
 
 needs_lammps = pytest.mark.skipif(
@@ -47,18 +45,18 @@ def workplace(tmp_path_factory):
     return directory
 
 
-def prepare(workplace, out, capsys, *, structure="skewed.extxyz", interval=1, fence=False, **options):
+def prepare(workplace, out, qff, *, structure="skewed.extxyz", interval=1, fence=False, **options):
     """Write a run and make it print everything; gives what ``qff lammps`` said."""
     choices = {"temperature": 30, "timestep": 4, "ensemble": "nve", "checkpoint": 10, **options}
     words = [word for name, value in choices.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     files = [str(workplace / "model.json"), str(workplace / structure)]
     words += ["--fence" if fence else "--no-fence"]
-    assert run(["lammps", *files, "--out", str(out), *words, "--json"]) == 0
+    told, _ = qff("lammps", *files, "--out", out, *words)
     text = (out / "run.lmp").read_text()
     before, after = text.split("thermo_style custom")
     rest = after.split("\n", 1)[1].replace("thermo_modify norm no flush yes\nthermo 20\n", "")
     (out / "run.lmp").write_text(before + PROBE.format(interval=interval) + rest)
-    return json.loads(capsys.readouterr().out.splitlines()[-1])
+    return told
 
 
 def start(out, *arguments):
@@ -108,11 +106,11 @@ def pressures(log, step):
 
 
 @needs_lammps
-def test_the_numbers_are_those_of_ase(workplace, tmp_path, capsys):
+def test_the_numbers_are_those_of_ase(workplace, tmp_path, qff):
     atoms, out = read(workplace / "skewed.extxyz"), tmp_path / "run"
     atoms.calc = QFFCalculator(workplace / "model.json")
     turned = Prism(atoms.cell).vector_to_lammps(atoms.get_forces())
-    prepare(workplace, out, capsys, steps=30, interval=30, temperature=200)
+    prepare(workplace, out, qff, steps=30, interval=30, temperature=200)
     log = start(out)
     first, _ = probes(out)
     np.testing.assert_allclose(first[:, 5:8], turned, atol=1e-10)
@@ -126,14 +124,14 @@ def test_the_numbers_are_those_of_ase(workplace, tmp_path, capsys):
 
 
 @needs_lammps
-def test_walls_are_those_of_ase(workplace, tmp_path, capsys):
+def test_walls_are_those_of_ase(workplace, tmp_path, qff):
     write(workplace / "hot.extxyz", mixed_crystal(2, seed=5, rattle=0.45))
     atoms, field = read(workplace / "hot.extxyz"), ForceField.load(workplace / "model.json")
     energies = []
     for fence in (False, True):
         atoms.calc = QFFCalculator(field.within_walls() if fence else field)
         energies.append(atoms.get_potential_energy())
-        told = prepare(workplace, tmp_path / str(fence), capsys, structure="hot.extxyz", steps=0, fence=fence)
+        told = prepare(workplace, tmp_path / str(fence), qff, structure="hot.extxyz", steps=0, fence=fence)
         assert told["fence"] is fence
         log = start(tmp_path / str(fence))
         assert log["PotEng"][0] == pytest.approx(energies[-1], abs=1e-9)
@@ -142,10 +140,10 @@ def test_walls_are_those_of_ase(workplace, tmp_path, capsys):
 
 
 @needs_lammps
-def test_npt_moves_the_cell_by_the_pressure_that_ase_sees(workplace, tmp_path, capsys):
+def test_npt_moves_the_cell_by_the_pressure_that_ase_sees(workplace, tmp_path, qff):
     out = tmp_path / "run"
     options = {"ensemble": "npt", "pressure": 0.3, "barostat_time": 100, "thermostat_time": 50}
-    prepare(workplace, out, capsys, steps=40, interval=20, barostat="full", **options)
+    prepare(workplace, out, qff, steps=40, interval=20, barostat="full", **options)
     log = start(out)
     assert log["Volume"][-1] < 0.999 * log["Volume"][0]
     for step, frame in zip((0, 20, 40), probes(out), strict=True):
@@ -158,9 +156,9 @@ def test_npt_moves_the_cell_by_the_pressure_that_ase_sees(workplace, tmp_path, c
 
 
 @needs_lammps
-def test_a_run_goes_on_from_its_newest_restart_file(workplace, tmp_path, capsys):
-    prepare(workplace, tmp_path / "whole", capsys, steps=30, ensemble="npt")
-    prepare(workplace, tmp_path / "parts", capsys, steps=30, ensemble="npt")
+def test_a_run_goes_on_from_its_newest_restart_file(workplace, tmp_path, qff):
+    prepare(workplace, tmp_path / "whole", qff, steps=30, ensemble="npt")
+    prepare(workplace, tmp_path / "parts", qff, steps=30, ensemble="npt")
     whole = start(tmp_path / "whole")
     first = start(tmp_path / "parts", "--steps", "17")
     second = start(tmp_path / "parts")

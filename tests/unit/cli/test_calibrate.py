@@ -29,3 +29,5 @@ def test_cost_of_a_calibration_and_of_a_gradient(trained, qff) -> None:
     result, words = qff("cost", trained / "run", "--backend", "aer")
     assert result["gradient"]["circuits"] > result["n_circuits"] > 0
     assert "two-qubit depth" in words
+    amplified, _ = qff("cost", trained / "run", "--backend", "aer", "--mitigation", "zne")
+    assert amplified["qpu_seconds"] > result["qpu_seconds"] > 0.0

@@ -75,14 +75,17 @@ def check(page: str) -> None:
     assert {"header", "main", "footer", "nav"} <= set(tags)
 
 
-def reported(capsys, *words: object) -> tuple[dict, str]:
+@pytest.fixture
+def reported(qff):
     """What the command says, and the page."""
-    capsys.readouterr()
-    command("report", *words, "--json")
-    said = json.loads(capsys.readouterr().out)
-    page = Path(said["report"]).read_text(encoding="utf-8")
-    check(page)
-    return said, page
+
+    def call(*words: object) -> tuple[dict, str]:
+        said, _ = qff("report", *words)
+        page = Path(said["report"]).read_text(encoding="utf-8")
+        check(page)
+        return said, page
+
+    return call
 
 
 def titles(page: str) -> list[str]:
@@ -109,9 +112,9 @@ def others(trained, tmp_path_factory) -> Path:
     return place
 
 
-def test_training_run_without_its_data(copy, trained, capsys) -> None:
+def test_training_run_without_its_data(copy, trained, reported) -> None:
     (copy / "config.yaml").write_text((copy / "config.yaml").read_text().replace("data.extxyz", "gone.extxyz"))
-    said, page = reported(capsys, copy)
+    said, page = reported(copy)
     assert said["bytes"] == (copy / "report.html").stat().st_size < 1_500_000
     assert said["runs"][0]["kind"] == "training"
     assert titles(page) == said["runs"][0]["sections"]
@@ -124,7 +127,7 @@ def test_training_run_without_its_data(copy, trained, capsys) -> None:
     assert f"{metrics['test']['force_mae_mev_per_ang']:.4g}" in page
 
 
-def test_each_kind_of_directory(others, capsys) -> None:
+def test_each_kind_of_directory(others, reported) -> None:
     kinds = {
         "md": ("molecular dynamics", ("Molecular dynamics",)),
         "analysed": ("analysis", ("Structure and transport",)),
@@ -132,15 +135,15 @@ def test_each_kind_of_directory(others, capsys) -> None:
         "learnt": ("active learning", ("By round",)),
     }
     for name, (kind, sections) in kinds.items():
-        said, page = reported(capsys, others / name, "--out", others / f"{name}.html")
+        said, page = reported(others / name, "--out", others / f"{name}.html")
         assert said["runs"][0]["kind"] == kind
         assert set(sections) <= set(titles(page)) == {title for part in said["runs"] for title in part["sections"]}
         assert str(others) not in page
 
 
-def test_several_directories_on_one_page(copy, others, capsys) -> None:
+def test_several_directories_on_one_page(copy, others, reported) -> None:
     md = others / "md"
-    said, page = reported(capsys, copy, md, others / "analysed")
+    said, page = reported(copy, md, others / "analysed")
     assert Path(said["report"]) == copy / "report.html"
     assert ", and 2 more</h1>" in page
     assert titles(page)[0] == "run: Errors"

@@ -1,6 +1,5 @@
 """``qff validate`` as a user sees it: words, JSON, exit codes."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -33,7 +32,7 @@ def test_good_data_exits_with_zero(capsys):
     assert out.splitlines()[-1] == "fit for training: 0 errors, 0 warnings"
 
 
-def test_bad_data_exits_with_two_and_names_every_place(bad_file, capsys):
+def test_bad_data_exits_with_two_and_names_every_place(bad_file, capsys, qff):
     assert run(["validate", str(bad_file)]) == 2
     out, _ = capsys.readouterr()
     assert f"{bad_file}, frame 2, atom 7: the force" in out
@@ -41,11 +40,9 @@ def test_bad_data_exits_with_two_and_names_every_place(bad_file, capsys):
     assert "warning duplicate: 5" in out
     assert "... and 2 more; --all lists them." in out
     assert "not fit for training: 3 errors" in out.splitlines()[-1]
-    assert run(["validate", str(bad_file), "--all", "--json"]) == 2
-    out, err = capsys.readouterr()
+    result, err = qff("validate", bad_file, "--all", code=2)
     assert "--all lists them" not in err
-    defects = json.loads(out)["defects"]
-    assert {(entry["code"], entry["atom"]) for entry in defects if entry["severity"] == "error"} == {
+    assert {(entry["code"], entry["atom"]) for entry in result["defects"] if entry["severity"] == "error"} == {
         ("not-finite", 7),
         ("missing-energy", None),
     }

@@ -1,23 +1,16 @@
-"""Radial functions, cutoff, core and spherical harmonics against finite differences and scipy."""
+"""Radial functions, cutoff, powers of the cosine and the exponential, eight at a time, against numpy."""
 
 import numba
 import numpy as np
 import pytest
 from eightwise import eightwise
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.polynomial import legendre as polynomials
-from scipy.special import eval_legendre
 
 from qiskit_qff.descriptors.blocks import (
     cutoff_function,
-    fill_gradients,
-    fill_harmonics,
-    fill_polynomials,
     radial_function,
 )
 from qiskit_qff.descriptors.channels import (
-    SQUARED_NORMS,
     cosine_power,
     cosine_powers,
     describe_angular,
@@ -25,33 +18,9 @@ from qiskit_qff.descriptors.channels import (
     kernel_rows,
     power_rows,
 )
-from qiskit_qff.descriptors.eights import LANES, exponential, load, logarithm
+from qiskit_qff.descriptors.eights import exponential, logarithm
 
 STEP = 1e-5
-L_MAX = 6
-
-
-@numba.njit
-def fill(block, legendre, circular, values, gradients):
-    fill_polynomials(load(block, 0), load(block, 1), load(block, 2), L_MAX, legendre, circular)
-    fill_harmonics(L_MAX, legendre, circular, values)
-    fill_gradients(block, 0, L_MAX, legendre, circular, gradients)
-
-
-def harmonics(vectors):
-    """Normalised harmonics of eight vectors, shape ``(49, 8)``, and their gradients, ``(49, 3, 8)``."""
-    r = np.linalg.norm(vectors, axis=1)
-    block = np.ascontiguousarray(np.column_stack([vectors / r[:, None], r]).T[None])
-    legendre, circular = np.zeros((L_MAX + 1, L_MAX + 2, LANES)), np.empty((L_MAX + 1, 2, LANES))
-    values, gradients = np.empty((len(SQUARED_NORMS), LANES)), np.empty((len(SQUARED_NORMS), 3, LANES))
-    fill(block, legendre, circular, values, gradients)
-    norms = np.sqrt(SQUARED_NORMS)
-    return values * norms[:, None], gradients * norms[:, None, None]
-
-
-vectors = st.lists(
-    st.tuples(*[st.floats(-4, 4)] * 3).filter(lambda v: np.linalg.norm(v) > 0.3), min_size=LANES, max_size=LANES
-).map(np.array)
 
 
 def test_cutoff_ends_smoothly_to_second_derivative():
@@ -83,23 +52,6 @@ def test_radial_functions_and_their_derivatives(f):
     )
     higher, lower = (eightwise(radial, r + sign * STEP, table, f)[0] for sign in (1, -1))
     np.testing.assert_allclose(exact, (higher - lower) / (2 * STEP), rtol=1e-5, atol=1e-7)
-
-
-@given(u=vectors, v=vectors)
-def test_addition_theorem(u, v):
-    cosines = np.clip(np.sum(u * v, axis=1) / np.linalg.norm(u, axis=1) / np.linalg.norm(v, axis=1), -1, 1)
-    product = harmonics(u)[0] * harmonics(v)[0]
-    for degree in range(L_MAX + 1):
-        total = product[degree**2 : (degree + 1) ** 2].sum(axis=0)
-        np.testing.assert_allclose(total, eval_legendre(degree, cosines), atol=1e-12)
-
-
-@given(v=vectors)
-def test_harmonic_gradient_matches_finite_difference(v):
-    numeric = np.stack(
-        [(harmonics(v + STEP * e)[0] - harmonics(v - STEP * e)[0]) / (2 * STEP) for e in np.eye(3)], axis=1
-    )
-    np.testing.assert_allclose(harmonics(v)[1], numeric, atol=1e-7)
 
 
 @pytest.mark.parametrize(("sign", "exponent"), [(1, 2), (-1, 2), (1, 4), (-1, 4), (1, 3)])

@@ -101,13 +101,13 @@ def direct_channels(channels, vectors, numbers):
     return np.array(values)
 
 
-@pytest.mark.parametrize("cosine_powers", [False, True])
-def test_channels_are_sums_over_neighbours_and_pairs_of_them(cosine_powers):
+@pytest.mark.parametrize(("l_max", "cosine_powers"), [(3, False), (3, True), (6, False)])
+def test_channels_are_sums_over_neighbours_and_pairs_of_them(l_max, cosine_powers):
     atoms = salt()
     near = inputs(atoms)
-    values = channel_values(tables_of(cosine_powers=cosine_powers), near)
+    values = channel_values(tables_of(l_max, cosine_powers=cosine_powers), near)
     for i in (0, 1):
-        channels = channel_set(int(atoms.numbers[i]), cosine_powers=cosine_powers)
+        channels = channel_set(int(atoms.numbers[i]), l_max, cosine_powers=cosine_powers)
         own = slice(near.first[i], near.first[i + 1])
         expected = direct_channels(channels, near.vectors[own], atoms.numbers[near.neighbor[own]])
         np.testing.assert_allclose(values[i, : channels.n_channels], expected, rtol=1e-10, atol=1e-12)

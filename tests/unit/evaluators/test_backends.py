@@ -1,7 +1,5 @@
 """Backends by name, the qubit cut-out, and mitigation presets."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from circuits import loaded
@@ -22,17 +20,6 @@ from qiskit_qff.evaluators.tiling import CutOutBackend, place
 @pytest.fixture(scope="module")
 def torino():
     return FakeTorino()
-
-
-@pytest.mark.parametrize("n_qubits", [2, 5])
-def test_the_best_chain_is_connected_and_better_than_others(torino, n_qubits):
-    (tile,) = place(torino.target, [n_qubits])
-    edges = set(torino.target["cz"])
-    assert len(set(tile.qubits)) == n_qubits
-    for bond in pairwise(tile.qubits):
-        assert bond in edges or bond[::-1] in edges
-    assert max(tile.two_qubit_errors) < np.median([entry.error for entry in torino.target["cz"].values()])
-    assert np.median(tile.readout_errors) < np.median([entry.error for entry in torino.target["measure"].values()])
 
 
 def test_devices_with_gates_of_the_past_are_refused(rng):

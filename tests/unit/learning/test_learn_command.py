@@ -88,13 +88,6 @@ def test_it_stops_when_it_is_calm_or_accurate_or_has_labels_enough(workplace, tm
     assert (short["reason"], short["n_labels"]) == ("labels", 7)
 
 
-def test_a_dry_run_writes_nothing_and_tells_everything(workplace, tmp_path, learn):
-    result, _ = learn(workplace(), tmp_path / "run", "--dry-run")
-    assert result["config"]["md"]["time_ps"] == 0.6
-    assert result["config"]["select"]["grade_limit"] is None
-    assert not (tmp_path / "run").exists()
-
-
 def test_labels_that_fail_are_counted_and_too_few_are_an_error(workplace, tmp_path, learn):
     frames = read(tmp_path / "start.extxyz", index=":")
     for atoms in frames[:4]:

@@ -3,7 +3,6 @@
 import bz2
 import gzip
 import lzma
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +10,6 @@ import numpy as np
 import pytest
 from ase.db import connect
 from ase.io import write
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from qiskit_qff.errors import DataError
 from qiskit_qff.structures.dataset import read_frames
@@ -42,23 +39,21 @@ def test_extended_xyz_compressed_or_not(tmp_path, salts, suffix):
     assert found[2].where == f"{path}, frame 2"
 
 
-def test_vasp_with_all_steps(tmp_path, salts, vasprun):
-    path = tmp_path / "vasprun.xml"
-    path.write_text(vasprun(salts))
-    assert_alike(read_frames(path), salts)
-
-
-def test_trajectory(tmp_path, salts):
-    path = tmp_path / "run.traj"
-    write(path, [frame.to_atoms() for frame in salts])
-    assert_alike(read_frames(path), salts)
-
-
-def test_database(tmp_path, salts):
-    path = tmp_path / "data.db"
+def write_database(path, frames):
     with connect(path) as database:
-        for frame in salts:
+        for frame in frames:
             database.write(frame.to_atoms())
+
+
+@pytest.mark.parametrize("name", ["vasprun.xml", "run.traj", "data.db"])
+def test_vasp_with_all_steps_trajectories_and_databases(tmp_path, salts, vasprun, name):
+    path = tmp_path / name
+    make = {
+        "vasprun.xml": lambda: path.write_text(vasprun(salts)),
+        "run.traj": lambda: write(path, [frame.to_atoms() for frame in salts]),
+        "data.db": lambda: write_database(path, salts),
+    }
+    make[name]()
     assert_alike(read_frames(path), salts)
 
 
@@ -108,15 +103,3 @@ def test_unreadable_files_are_named_with_a_remedy(tmp_path, make, message):
         read_frames(path)
     assert str(path) in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data())
-def test_a_damaged_file_is_read_or_refused_but_never_breaks_the_reader(tmp_path, data):
-    header = 'Lattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3:forces:R:3 energy=-1.5'
-    text = f"2\n{header}\nH 0 0 0 0.1 0.2 0.3\nO 0 0 1 -0.1 -0.2 -0.3\n" * 2
-    start = data.draw(st.integers(0, len(text) - 1))
-    stop = data.draw(st.integers(start, min(len(text), start + 30)))
-    (tmp_path / "a.xyz").write_text(text[:start] + data.draw(st.text(max_size=8)) + text[stop:])
-    with suppress(DataError):
-        assert all(frame.n_atoms > 0 for frame in read_frames(tmp_path / "a.xyz", strict=False))
