@@ -103,7 +103,7 @@ def test_properties(tmp_path) -> None:
 def test_own_ansatz(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(ansatz, "FAMILIES", dict(ansatz.FAMILIES))
     reader = Reader(tmp_path)
-    assert reader.follow(TUTORIALS / "own_ansatz.md") == 3
+    assert reader.follow(TUTORIALS / "own_ansatz.md") == 4
     assert reader.names["field"].models[0].registers[0].ansatz.family == "ring"
 
 

@@ -24,7 +24,7 @@ from qiskit_qff.errors import BackendError, ConfigError, suggest
 from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.ibm_account import client_errors, connect
 from qiskit_qff.evaluators.jobs import JobStore
-from qiskit_qff.evaluators.mitigation import estimator_options, find_preset
+from qiskit_qff.evaluators.mitigation import NoiseModelMaker, device_noise_model, estimator_options, find_preset
 from qiskit_qff.evaluators.primitive import PassManagerFactory, PrimitiveEvaluator, Runner
 from qiskit_qff.evaluators.protocol import DEFAULT_REPETITION_DELAY, Evaluator, Tile, TimingModel
 from qiskit_qff.evaluators.tiling import CutOutBackend, place
@@ -124,6 +124,7 @@ def build_evaluator(
     jobs: JobStore | None = None,
     layout: Sequence[Sequence[int]] = (),
     pass_manager: PassManagerFactory | None = None,
+    noise_model: NoiseModelMaker = device_noise_model,
 ) -> Evaluator:
     """Evaluator for registers that are measured side by side.
 
@@ -136,6 +137,7 @@ def build_evaluator(
         layout: Physical qubits of each register, chosen by the user; by default those with the smallest errors.
         pass_manager: Makes the pass manager from the device and the qubits of a register, for example with another
             optimisation level; by default Qiskit's preset of level 3.
+        noise_model: Makes the noise model for ``pec``; by default from the gate errors that the device states.
 
     Raises:
         BackendError: If the backend is unknown or cannot be reached.
@@ -176,7 +178,7 @@ def build_evaluator(
         cut_out=cut_out if device.is_fake else None,
         rng=rng if device.service is None else None,
         pass_manager=pass_manager,
-        derive_noise=preset.pec,
+        noise_model=noise_model if preset.pec else None,
         service=device.service,
         jobs=jobs,
     )

@@ -4,14 +4,14 @@
 ``readout``   readout errors removed by TREX with twirled measurements; cheap, the default of IBM's Estimator.
 ``zne``       in addition twirled gates and extrapolation to zero noise from noise factors 1, 3 and 5.
 ``pec``       readout as above, gate noise inverted by sampling (probabilistic error cancellation); its noise model
-              is derived from the calibration data of the device.
+              is derived from the gate errors that the device states, unless ``build_evaluator`` is given another.
 
 Dynamical decoupling can be added to each, and ``Settings.options`` replaces any option of the runtime.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from qiskit.circuit import CircuitInstruction
 
 NoiseModel = list[tuple["CircuitInstruction", PauliLindbladMap]]
+NoiseModelMaker = Callable[[Sequence["CircuitInstruction"], QuantumCircuit, Any], NoiseModel]
+"""Makes a noise model from boxed layers, the first circuit that they are in, and the device."""
 
 _PEC_SHOTS = 16
 """Shots per random circuit under PEC; the runtime's 64 leave so few circuits that their spread exceeds shot noise."""
@@ -73,7 +75,7 @@ PRESETS: dict[str, MitigationPreset] = {
         ),
         MitigationPreset(
             "pec",
-            "TREX, gate twirling, probabilistic error cancellation",
+            "TREX, gate twirling, probabilistic error cancellation (noise model: gate errors that the device states)",
             time_factor=4.0,
             measure_mitigation=True,
             gate_twirling=True,
@@ -137,13 +139,13 @@ def _changed(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     }
 
 
-def device_noise_model(layers: Sequence[CircuitInstruction], circuit: QuantumCircuit, target: Target) -> NoiseModel:
+def device_noise_model(layers: Sequence[CircuitInstruction], circuit: QuantumCircuit, backend: Any) -> NoiseModel:
     r"""Noise of entangling layers as the calibration implies it: uniform Pauli noise after every two-qubit gate.
 
     A gate of average error e depolarises with strength :math:`\lambda = 4e/3`; as a Pauli-Lindblad map all 15 Paulis
     have the rate :math:`-\ln(1 - \lambda)/16`. The boxed layers are those of ``Estimator.find_unique_layers``.
     """
-    return [(layer, _layer_noise(layer, circuit, target)) for layer in layers]
+    return [(layer, _layer_noise(layer, circuit, backend.target)) for layer in layers]
 
 
 def _layer_noise(layer: CircuitInstruction, circuit: QuantumCircuit, target: Target) -> PauliLindbladMap:

@@ -27,7 +27,7 @@ from qiskit_qff.circuit.ansatz import MeasurementTask, diagonal_observable
 from qiskit_qff.errors import BackendError, ConfigError
 from qiskit_qff.evaluators.ibm_account import check_usage, client_errors
 from qiskit_qff.evaluators.jobs import JobStore, result_arrays
-from qiskit_qff.evaluators.mitigation import device_noise_model
+from qiskit_qff.evaluators.mitigation import NoiseModelMaker
 from qiskit_qff.evaluators.protocol import (
     Cost,
     Evaluation,
@@ -50,6 +50,8 @@ PassManagerFactory = Callable[[Any, list[int] | None], PassManager]
 
 MOST_TWO_QUBIT_GATES = 10_000
 """Limit of a job on IBM's devices, over its circuits, times the sum of noise factors."""
+MOST_BYTES = 200_000_000
+"""Angles in a job: IBM's limit of 300 MB is for text, where 8 bytes take 11 letters."""
 
 
 @dataclass(eq=False)
@@ -74,8 +76,8 @@ class PrimitiveEvaluator:
     """Gives every PUB of a local simulation its own seed; None leaves seeding to the estimator."""
     pass_manager: PassManagerFactory | None = None
     """By default Qiskit's preset of level 3."""
-    derive_noise: bool = False
-    """Whether every job gets a noise model of its layers from the device's calibration, for PEC."""
+    noise_model: NoiseModelMaker | None = None
+    """Makes the noise model of every job's layers, for PEC; None where there is no such mitigation."""
     service: Any = None
     """IBM Quantum, where the backend is one of its devices."""
     jobs: JobStore | None = None
@@ -122,8 +124,8 @@ class PrimitiveEvaluator:
         with client_errors("The server gave no estimate"):
             for job in jobs:
                 pubs = [self._pub([requests[index] for index in parts[number]], shots) for number in job]
-                if self.derive_noise:
-                    _set_noise_model(estimator, pubs, self.backend.target)
+                if self.noise_model is not None:
+                    _set_noise_model(estimator, pubs, self.noise_model, self.backend)
                 sent = estimator.run(pubs, precision=_precision(shots), dry_run=True)
                 total += float(sent.usage_estimation["quantum_seconds"])
         return total
@@ -186,12 +188,12 @@ class PrimitiveEvaluator:
             if tags:
                 estimator.options.environment.job_tags = list(tags)
             if self.service is not None:
-                _check_gates(pubs, estimator.options.resilience)
+                _check_limits(pubs, estimator.options.resilience)
                 # Far beyond the estimate: it ends a job that runs away, not one that is slow.
                 estimator.options.max_execution_time = int(120.0 + 4.0 * self._seconds(members, shots))
             with client_errors("The estimator refused the job"):
-                if self.derive_noise:
-                    _set_noise_model(estimator, pubs, backend.target)
+                if self.noise_model is not None:
+                    _set_noise_model(estimator, pubs, self.noise_model, backend)
                 return estimator.run(pubs, precision=_precision(shots))
 
         if self.jobs is None:
@@ -259,15 +261,19 @@ def _precision(shots: int | None) -> float:
     return 0.0 if shots is None else (1.0 + 1e-9) / float(np.sqrt(shots))
 
 
-def _check_gates(pubs: Sequence[Pub], resilience: Any) -> None:
-    """Refuse what the server would refuse: too many two-qubit gates after noise amplification.
-
-    Its limit of 300 MB is out of reach: angles of the most parameter sets that a job takes are fewer.
+def _check_limits(pubs: Sequence[Pub], resilience: Any) -> None:
+    """Refuse what the server would refuse: too much data, too many two-qubit gates after noise amplification.
 
     References:
         https://quantum.cloud.ibm.com/docs/guides/job-limits
     """
     amplified = sum(resilience.zne.noise_factors) if resilience.zne_mitigation else 1.0
+    angles = [a for _, _, values in pubs for a in (values.values() if isinstance(values, dict) else [values])]
+    if (size := sum(np.asarray(a).nbytes for a in angles)) > MOST_BYTES:
+        raise BackendError(
+            f"the angles of a job take {size / 1e6:.0f} MB, and IBM takes {MOST_BYTES / 1e6:.0f} MB. Choose an ansatz "
+            "with fewer rotations (circuit.layers) or smaller registers (circuit.n_qubits)."
+        )
     gates = amplified * sum(circuit.num_nonlocal_gates() for circuit, _, _ in pubs)
     if gates >= MOST_TWO_QUBIT_GATES:
         raise BackendError(
@@ -295,8 +301,8 @@ def _reseed(estimator: Any, seed: int) -> None:
         raise ConfigError(f"{type(estimator).__name__} cannot be seeded; pass rng=None and seed it yourself.")
 
 
-def _set_noise_model(estimator: Any, pubs: Sequence[Pub], target: Any) -> None:
-    """Give the runtime's Estimator the noise that the calibration implies for the layers of these PUBs."""
+def _set_noise_model(estimator: Any, pubs: Sequence[Pub], make: NoiseModelMaker, backend: Any) -> None:
+    """Give the runtime's Estimator the noise of the layers of these PUBs."""
     firsts = [
         {own: angles[0] for own, angles in values.items()} if isinstance(values, dict) else values[0]
         for _, _, values in pubs
@@ -304,6 +310,6 @@ def _set_noise_model(estimator: Any, pubs: Sequence[Pub], target: Any) -> None:
     layers = estimator.find_unique_layers(
         [(circuit, observables, first) for (circuit, observables, _), first in zip(pubs, firsts, strict=True)]
     )
-    estimator.options.resilience.layer_noise_model = device_noise_model(layers, pubs[0][0], target)
+    estimator.options.resilience.layer_noise_model = make(layers, pubs[0][0], backend)
     # Circuits of one qubit have no layer to invert, and the runtime fails on signs that were never drawn.
     estimator.options.resilience.pec_mitigation = bool(layers)

@@ -13,7 +13,7 @@ from qiskit.quantum_info import Operator, Pauli
 
 from qiskit_qff import ForceField, read_frames, register_ansatz, train
 from qiskit_qff.circuit import ansatz
-from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program, readout_jacobian, readout_matrices
+from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program, operator_matrix, readout_jacobian, readout_matrices
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.evaluators.backends import Settings, build_evaluator
 from qiskit_qff.evaluators.measured_operator import Provenance
@@ -33,6 +33,8 @@ def mixed(n_amplitudes, layers):
             circuit.crx(next(angles), qubit, (qubit + 1) % n_qubits)
             circuit.rxx(shared, qubit, (qubit + 1) % n_qubits)
             circuit.p(next(angles), qubit)
+        circuit.barrier()
+        circuit.x(0)
     return circuit
 
 
@@ -46,6 +48,7 @@ def own(monkeypatch):
 
 
 PAULIS = ("XX", "IZ", "YY", "XI", "ZX")
+LONGER = (*("I" + label for label in PAULIS), "YXZ")
 FAMILIES = (
     "ry_tree",
     "brickwork_cz",
@@ -59,23 +62,25 @@ FAMILIES = (
 
 @pytest.mark.usefixtures("own")
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("readout", ["rank_one", "z_diagonal", PAULIS])
+@pytest.mark.parametrize("readout", ["rank_one", "z_diagonal", LONGER])
 def test_matrices_are_those_of_the_circuit_and_derivatives_theirs(family, readout, rng) -> None:
-    program = build_program(AnsatzSpec(family, readout, 4, layers=2, n_readouts=3 if readout == "z_diagonal" else 1))
+    program = build_program(AnsatzSpec(family, readout, 7, layers=2, n_readouts=3 if readout == "z_diagonal" else 1))
     theta = rng.uniform(-np.pi, np.pi, program.n_angles)
-    drawn = ansatz.find_ansatz(family)(4, 2)
+    drawn = ansatz.find_ansatz(family)(7, 2)
     unitary = Operator(drawn.assign_parameters(theta)).data
     observables = list(map(np.diag, program.readouts))
-    if readout == PAULIS:
-        observables = [Pauli(label).to_matrix() for label in PAULIS]
-        x = rng.normal(size=4)
-        state = QuantumCircuit(2)
+    if readout == LONGER:
+        observables = [Pauli(label).to_matrix() for label in LONGER]
+        x = rng.normal(size=8)
+        state = QuantumCircuit(3)
         state.prepare_state(x / np.linalg.norm(x))
-        pub = state.compose(drawn), list(PAULIS), theta
-        values = StatevectorEstimator().run([pub]).result()[0].data.evs
+        values = StatevectorEstimator().run([(state.compose(drawn), list(LONGER), theta)]).result()[0].data.evs
         np.testing.assert_allclose(x @ readout_matrices(program, theta) @ x, values * (x @ x), atol=1e-10)
     expected = np.array([unitary.conj().T @ observable @ unitary for observable in observables]).real
     np.testing.assert_allclose(readout_matrices(program, theta), expected, atol=1e-12)
+    weights = np.linspace(-1.0, 2.0, program.n_readouts)
+    weighted = np.tensordot(weights, expected, axes=1)
+    np.testing.assert_allclose(operator_matrix(program, theta, weights), weighted, atol=1e-12)
     jacobian, step = readout_jacobian(program, theta), 1e-5
     for angle, shift in enumerate(step * np.eye(program.n_angles)):
         difference = readout_matrices(program, theta + shift) - readout_matrices(program, theta - shift)

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from circuits import loaded
 from qiskit import QuantumCircuit
-from qiskit.quantum_info import SparsePauliOp
+from qiskit.quantum_info import PauliLindbladMap, SparsePauliOp
+from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_aer import AerSimulator
 from qiskit_ibm_runtime.executor_estimator import Estimator
 from qiskit_ibm_runtime.fake_provider import FakeTorino
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
-from qiskit_qff.errors import BackendError
+from qiskit_qff.errors import BackendError, ConfigError
 from qiskit_qff.evaluators.backends import Settings, build_evaluator
 from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.mitigation import device_noise_model, estimator_options, find_preset
@@ -56,6 +57,35 @@ def test_mitigation_lowers_the_error_of_a_noisy_device():
         assert deviation("fake_jakarta", request, preset) < 0.6 * plain, preset
 
 
+def test_layout_pass_manager_options_and_noise_model_are_the_users(rng):
+    """Qubits of a real layout, a pass manager of level 0, two noise factors, and PEC told that there is no noise."""
+    seen = []
+
+    def pass_manager(backend, layout):
+        seen.append((backend.num_qubits, layout))
+        return generate_preset_pass_manager(0, backend)
+
+    changes = {"resilience": {"zne": {"noise_factors": [1, 2], "extrapolator": "linear"}}}
+    settings = Settings("fake_kingston", 10, "zne", options=changes)
+    evaluator = build_evaluator(settings, [2], rng=rng, layout=[[40, 41]], pass_manager=pass_manager)
+    assert evaluator.tiles[0].qubits == (40, 41)
+    assert evaluator.transpiled(tree_request(4).task).num_qubits == 2
+    assert seen == [(2, None)]  # a cut-out has no other qubits
+    assert list(evaluator.estimator.options.resilience.zne.noise_factors) == [1, 2]
+    assert evaluator.timing.mitigation_factor == 2.0
+    with pytest.raises(ConfigError, match="connected"):
+        build_evaluator(settings, [2], rng=rng, layout=[[40, 70]])
+    found = []
+
+    def noise_model(layers, circuit, backend):
+        found.append((len(layers), circuit.num_qubits, backend.num_qubits))
+        return [(layer, PauliLindbladMap.identity(layer.operation.num_qubits)) for layer in layers]
+
+    evaluator = build_evaluator(Settings("fake_kingston", 64, "pec"), [2], rng=rng, noise_model=noise_model)
+    assert np.isfinite(evaluator.evaluate([tree_request(4)])[0].values).all()
+    assert found == [(1, 2, 2)]
+
+
 @pytest.mark.parametrize("mitigation", ["readout", "zne", "pec"])
 def test_circuits_of_one_qubit_are_mitigated(mitigation):
     assert deviation("fake_torino", tree_request(2), mitigation) < 0.02
@@ -71,7 +101,7 @@ def test_derived_noise_sits_on_the_qubits_of_its_gate(torino):
     estimator = Estimator(mode=AerSimulator.from_backend(small), options=estimator_options(find_preset("pec")))
     layers = estimator.find_unique_layers([(circuit, SparsePauliOp("ZZZ"))])
     found = set()
-    for layer, noise in device_noise_model(layers, circuit, small.target):
+    for layer, noise in device_noise_model(layers, circuit, small):
         order = sorted(circuit.find_bit(qubit).index for qubit in layer.qubits)
         gate = next(entry for entry in layer.operation.body.data if entry.operation.name == "cz")
         expected = {

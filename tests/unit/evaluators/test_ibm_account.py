@@ -2,6 +2,7 @@
 
 import json
 import traceback
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ from circuits import loaded
 from qiskit.primitives import BaseEstimatorV2
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
-from qiskit_qff.errors import BackendError
+from qiskit_qff.errors import BackendError, ConfigError
+from qiskit_qff.evaluators import primitive
 from qiskit_qff.evaluators.backends import Settings, build_evaluator
 from qiskit_qff.evaluators.ibm_account import HIDDEN, redact
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
+from qiskit_qff.evaluators.protocol import Request, split_jobs
 
 IN_ENVIRONMENT = "planted/in env+ironment"
 SAVED = "planted-in-the-store"
@@ -96,3 +99,51 @@ def test_errors_of_jobs(stage):
     evaluator = PrimitiveEvaluator(Estimator(), gaussian_noise=False)
     message = refusal(lambda: evaluator.evaluate([request], shots=10))
     assert ("no time left" if stage == "run" else "calibration") in message
+
+
+class Service:
+    """An account with a minute left."""
+
+    def usage(self):
+        return {"usage_remaining_seconds": 60, "usage_consumed_seconds": 540}
+
+
+class Refused(BaseEstimatorV2):
+    """Takes options as the runtime's, and no job."""
+
+    def __init__(self):
+        zne = SimpleNamespace(noise_factors=(1, 3, 5))
+        self.options = SimpleNamespace(
+            resilience=SimpleNamespace(zne_mitigation=True, zne=zne),
+            max_execution_time=None,
+        )
+
+    def run(self, pubs, *, precision=None):
+        del pubs, precision
+        raise RuntimeError(f"sent with {self.options.max_execution_time} s")
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "shots", "message"),
+    [
+        (None, None, 1000, "sent with 129 s"),  # two minutes, and four times the estimate
+        ("MOST_TWO_QUBIT_GATES", 9, 1000, "9 two-qubit gates with noise amplification"),
+        ("MOST_BYTES", 10, 1000, "the angles of a job take 0 MB"),
+        (None, None, 600_000, "processor time are needed, but your instance has 60 s left"),
+    ],
+)
+def test_what_the_server_would_refuse_is_not_sent(limit, value, shots, message, monkeypatch):
+    if limit is not None:
+        monkeypatch.setattr(primitive, limit, value)
+    program = build_program(AnsatzSpec("ry_tree", "rank_one", 4))
+    request = Request(program, np.zeros((1, program.n_angles)))
+    evaluator = PrimitiveEvaluator(Refused(), gaussian_noise=False, service=Service())
+    with pytest.raises(BackendError, match=message):
+        evaluator.evaluate([request], shots=shots)
+
+
+def test_jobs_keep_to_the_limit_of_executions():
+    assert split_jobs([1, 1, 1], 4_000_000) == [[0, 1], [2]]
+    assert split_jobs([1, 1, 1], 4_000_000, factor=2.0) == [[0], [1], [2]]
+    with pytest.raises(ConfigError, match="12000000"):
+        split_jobs([1], 4_000_000, factor=3.0)

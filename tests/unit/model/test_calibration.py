@@ -1,9 +1,15 @@
 """Calibrated models: exact without noise, honest error bars with it, conservative, and kept in the model file."""
 
+from functools import partial
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from contracts.force_field import contract
+from qiskit.primitives import StatevectorEstimator
+from qiskit_ibm_runtime.fake_provider import FakeMiami
 
+from qiskit_qff.evaluators.backends import Settings, build_evaluator
 from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.measured_operator import Provenance
 from qiskit_qff.model.calibration import calibrate, calibration_errors, is_calibrated
@@ -36,6 +42,27 @@ def test_noiseless_calibration_changes_nothing(field, frame) -> None:
     assert errors.energy_std == 0.0
     assert not errors.force_std.any()
     assert not errors.stress_std.any()
+
+
+def test_any_estimator_of_qiskit_measures(field, frame) -> None:
+    same, cost = calibrate(field, StatevectorEstimator())
+    assert same.predict(frame).forces == pytest.approx(field.predict(frame).forces, abs=1e-8)
+    assert cost.shots == 0
+    noisy, _ = calibrate(field, StatevectorEstimator(seed=1), provenance=Provenance("mine", 10_000))
+    assert next(iter(noisy.registers.values())).measured.provenance.backend == "mine"
+    errors = calibration_errors(noisy, [frame])[0].force_std
+    assert np.abs(noisy.predict(frame).forces - field.predict(frame).forces).max() < 5 * errors.max()
+
+
+def test_a_square_lattice_measures(field, frame, rng) -> None:
+    evaluators = partial(build_evaluator, Settings("fake_miami", 2000, "readout"), rng=rng)
+    measured, _ = calibrate(field, evaluators, provenance=Provenance("fake_miami", 2000))
+    bonds = {frozenset(pair) for pair in FakeMiami().coupling_map.get_edges()}
+    for register in measured.registers.values():
+        qubits = register.measured.provenance.qubits
+        assert all(frozenset(pair) in bonds for pair in pairwise(qubits))
+    forces = field.predict(frame).forces
+    assert np.abs(measured.predict(frame).forces - forces).mean() < 0.2 * np.abs(forces).mean()
 
 
 def test_forces_are_the_slopes_of_the_measured_energy(field, frame, rng) -> None:
