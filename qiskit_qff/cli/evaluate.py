@@ -53,9 +53,6 @@ def evaluate(
         bool,
         typer.Option("--uncertainty", help="With exact: compare expected with found errors, and grade the frames."),
     ] = False,
-    shift_energy: Annotated[
-        bool, typer.Option("--shift-energy", help="Remove one energy constant per composition first.")
-    ] = False,
     held_out: Annotated[
         bool, typer.Option("--held-out", help="Leave out frames that the model was trained on.")
     ] = False,
@@ -90,8 +87,8 @@ def evaluate(
         used, measurement = _measure(field, frames, settings, seed, output)
         measurement |= asdict(settings) | {"seed": seed}
     with output.progress("evaluating") as advance:
-        comparison = compare_model(used, frames, shift_energy=shift_energy, progress=advance)
-    metrics = measure(comparison, shift_energy=shift_energy)
+        comparison = compare_model(used, frames, progress=advance)
+    metrics = measure(comparison)
     output.say(parameters_in_words(field.n_trainable))
     result = metrics.to_dict() | parameter_count(field.n_trainable) | measurement
     result["n_frames_seen_in_training"] = n_seen

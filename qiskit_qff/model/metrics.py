@@ -4,8 +4,7 @@
     force error    ΔF_a = F_a - F_a^ref                    one per atom and Cartesian component, in meV/Å
     stress error   Δσ_c = σ_c - σ_c^ref                    six per frame (xx, yy, zz, yz, xz, xy), in meV/Å³
 
-MAE is the mean of the absolute errors, RMSE the root of the mean square. With ``shift_energy`` the mean of ΔE
-over the frames of one composition is removed first, for data whose energies have another zero.
+MAE is the mean of the absolute errors, RMSE the root of the mean square.
 
 Coverage is cross-checked: the factor of one half of the held-out frames is judged by the other half, both ways round.
 Only the factor that the model keeps is fitted to all of them.
@@ -73,7 +72,6 @@ class Metrics:
     energy_rmse_mev_per_atom: float
     force_mae_mev_per_ang: float
     force_rmse_mev_per_ang: float
-    energy_shifted: bool = False  # whether one constant per composition was removed from the energies
     species: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # force errors by chemical symbol
     stress_mae_mev_per_ang3: float | None = None  # None without reference stresses
     stress_rmse_mev_per_ang3: float | None = None
@@ -90,13 +88,12 @@ class Metrics:
         return cls(**{name: known[name] for name in names & set(known)})
 
 
-def compare(frames: Sequence[Frame], predictions: Sequence[Prediction], *, shift_energy: bool = False) -> Comparison:
+def compare(frames: Sequence[Frame], predictions: Sequence[Prediction]) -> Comparison:
     """Put predictions beside the labels of the frames.
 
     Args:
         frames: the labelled structures.
         predictions: one a frame.
-        shift_energy: remove the mean error per atom of each composition from the predicted energies.
 
     Raises:
         DataError: if there are no frames, or none has an energy or forces.
@@ -114,8 +111,6 @@ def compare(frames: Sequence[Frame], predictions: Sequence[Prediction], *, shift
         )
     compositions = tuple(formula(frame.numbers) for frame in frames if frame.energy is not None)
     reference, predicted = np.array(energies).reshape(-1, 2).T
-    if shift_energy:
-        predicted = predicted - composition_means(compositions, predicted - reference)
     return Comparison(
         n_frames=len(frames),
         n_atoms=sum(frame.n_atoms for frame in frames),
@@ -141,7 +136,6 @@ def compare_model(
     model: Predicts,
     frames: Sequence[Frame],
     *,
-    shift_energy: bool = False,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Comparison:
     """Predictions of a model beside the labels of the frames, as :func:`compare` has them.
@@ -153,16 +147,11 @@ def compare_model(
     for done, frame in enumerate(frames, start=1):
         predictions.append(model.predict(frame))
         progress("evaluating", done, len(frames))
-    return compare(frames, predictions, shift_energy=shift_energy)
+    return compare(frames, predictions)
 
 
-def measure(comparison: Comparison, *, shift_energy: bool = False) -> Metrics:
-    """MAE and RMSE of energies and forces, in all and by element.
-
-    Args:
-        comparison: labels and predictions.
-        shift_energy: whether the comparison was made with the energies shifted; only recorded.
-    """
+def measure(comparison: Comparison) -> Metrics:
+    """MAE and RMSE of energies and forces, in all and by element."""
     energy_errors, force_errors = comparison.energy_errors, comparison.force_errors
     stress_errors = comparison.stress_errors
     return Metrics(
@@ -172,7 +161,6 @@ def measure(comparison: Comparison, *, shift_energy: bool = False) -> Metrics:
         energy_rmse_mev_per_atom=root_mean_square(energy_errors),
         force_mae_mev_per_ang=mean_absolute(force_errors),
         force_rmse_mev_per_ang=root_mean_square(force_errors),
-        energy_shifted=shift_energy,
         species={
             chemical_symbols[number]: _species_errors(comparison, int(number))
             for number in np.unique(comparison.species)

@@ -51,18 +51,6 @@ def test_a_statevector_agrees_and_shots_add_keys(trained, tmp_path, qff) -> None
     assert deviation < 6 * sampled["energy_std_mev_per_atom"]
 
 
-def test_shift_energy(trained, tmp_path, qff) -> None:
-    frames = read(trained / "data.extxyz", ":")
-    for atoms in frames:
-        atoms.calc.results["energy"] += 80.0
-    write(tmp_path / "shifted.extxyz", frames)
-    plain, _ = qff("evaluate", trained / "run", tmp_path / "shifted.extxyz")
-    shifted, _ = qff("evaluate", trained / "run", tmp_path / "shifted.extxyz", "--shift-energy")
-    assert plain["energy_mae_mev_per_atom"] == pytest.approx(10_000, rel=0.01)
-    assert shifted["energy_mae_mev_per_atom"] < 100
-    assert shifted["energy_shifted"]
-
-
 def test_info_tells_the_model(trained, tmp_path, capsys, qff) -> None:
     result, errors = qff("info", trained / "run", "--channels", "--circuit")
     assert {"n_trainable", "ledger", "n_registers", "n_qubits", "two_qubit_gates"} <= set(result)

@@ -42,22 +42,6 @@ def test_errors_by_hand() -> None:
     assert metrics.species["H"]["force_mae_mev_per_ang"] == 0.0
 
 
-def test_shift_removes_one_constant_per_composition() -> None:
-    other = Frame(
-        numbers=np.array([1, 1]),
-        positions=np.array([[0, 0, 0], [0, 0, 0.74]]),
-        cell=np.zeros((3, 3)),
-        pbc=np.zeros(3, dtype=bool),
-        energy=-1.0,
-    )
-    frames = [water(-3.0, None), water(-6.0, None), other]
-    found = [predicted(energy) for energy in (0.0, -2.7, 5.0)]
-    plain = measure(compare(frames, found))
-    shifted = compare(frames, found, shift_energy=True)
-    assert plain.energy_mae_mev_per_atom > 1000
-    assert shifted.energy_errors == pytest.approx([-50.0, 50.0, 0.0])
-
-
 def test_stress_errors_by_hand() -> None:
     label = np.diag([0.01, 0.02, 0.03])
     frame = Frame(np.array([1]), np.zeros((1, 3)), np.eye(3) * 4.0, np.ones(3, dtype=bool), energy=-1.0, stress=label)
