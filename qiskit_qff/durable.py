@@ -4,9 +4,8 @@ A file is written beside its place, forced to disk and renamed, and the rename i
 there is the old file or the new one. Locks are the kernel's (``flock``) and end with the process that holds them, so a
 killed process leaves nothing to clean up.
 
-Readers of JSON, YAML and arrays expect damaged files, and execute nothing in them. Every reader raises ``ValueError``
-with the reason whatever the file holds; the caller, who knows what the file is for, says what to do about it. What the
-operating system refuses stays an ``OSError``.
+Readers expect damaged files, and execute nothing in them. Those of JSON and arrays raise ``ValueError`` with the reason
+whatever the file holds, and the caller says what to do about it; a YAML file is the user's own.
 """
 
 import contextlib
@@ -56,16 +55,17 @@ def parse_json(content: bytes | str) -> Any:
         raise ValueError("lists are nested too deeply") from None
 
 
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML file of plain data."""
+def read_yaml(path: str | Path, *, where: str = "") -> Any:
+    """What a user's YAML file holds; an empty mapping for an empty one."""
     import yaml
 
     try:
-        return yaml.safe_load(path.read_bytes().decode("utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
-    except (RecursionError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+        data = yaml.safe_load(Path(path).read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{where or path}: {error.strerror or error}; give the path of a YAML file.") from error
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError, LookupError) as error:
+        raise ConfigError(f"{where or path}: is not valid YAML: {' '.join(str(error).split())[:300]}") from error
+    return {} if data is None else data
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -77,12 +77,7 @@ def reference(name: str, options: Path | Mapping[str, Any] | None = None, *, whe
     """
     if isinstance(options, Path):
         where = f"{where} {options}"
-        try:
-            options = read_yaml(options)
-        except OSError as error:
-            raise ConfigError(f"{where}: {error.strerror or error}. Check the path.") from None
-        except ValueError as error:
-            raise ConfigError(f"{where}: no valid YAML ({' '.join(str(error).split())[:200]}).") from None
+        options = read_yaml(options, where=where)
     if options is not None and not isinstance(options, Mapping):
         raise ConfigError(f"{where}: expected 'key: value' lines, found {type(options).__name__}.")
     given = dict(options or {})

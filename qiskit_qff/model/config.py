@@ -25,8 +25,8 @@ from pydantic import (
     model_validator,
 )
 
-from qiskit_qff import durable
 from qiskit_qff.descriptors.channels import find_descriptor
+from qiskit_qff.durable import read_yaml
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.structures.dataset import is_shipped
 
@@ -381,7 +381,7 @@ def load_config(path: str | Path) -> TrainConfig:
     Raises:
         ConfigError: If it can't be read, is no mapping, or has unknown keys or impossible values.
     """
-    return with_absolute_paths(parse_config(read_config(path), where=str(path)), Path(path).parent)
+    return with_absolute_paths(parse_config(read_yaml(path), where=str(path)), Path(path).parent)
 
 
 def with_absolute_paths(config: TrainConfig, start: Path) -> TrainConfig:
@@ -393,17 +393,6 @@ def with_absolute_paths(config: TrainConfig, start: Path) -> TrainConfig:
     given = config.data.path
     paths = None if given is None else absolute(given) if isinstance(given, str) else [absolute(path) for path in given]
     return config.model_copy(update={"data": config.data.model_copy(update={"path": paths})})
-
-
-def read_config(path: str | Path) -> Any:
-    """What a YAML file holds; an empty mapping for an empty file."""
-    try:
-        data = durable.read_yaml(Path(path))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give the path of a YAML file.") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: is not valid YAML: {error}") from error
-    return {} if data is None else data
 
 
 def parse_config(data: Any, *, where: str, options: Mapping[str, str] | None = None) -> TrainConfig:
