@@ -44,14 +44,6 @@ def test_a_file_is_the_old_or_the_new_one(tmp_path) -> None:
     assert path.stat().st_mode & 0o777 == 0o644
 
 
-def test_an_error_leaves_the_old_file(tmp_path) -> None:
-    path = tmp_path / "a[1].json"
-    write_atomically(path, "old")
-    with pytest.raises(ValueError, match="closed"), atomic_file(path) as stream:
-        stream.close()
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a[1].json", "old")]
-
-
 def test_content_and_names_reach_the_disk_in_this_order(tmp_path, monkeypatch) -> None:
     events = []
     path = tmp_path / "a.json"

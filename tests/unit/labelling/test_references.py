@@ -3,7 +3,6 @@
 import shutil
 import sys
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from qiskit_qff.errors import ConfigError
 from qiskit_qff.labelling.cp2k import Cp2kOptions
 from qiskit_qff.labelling.label import label_frames, single_point
 from qiskit_qff.labelling.reference import reference
-from qiskit_qff.structures.dataset import read_frames, read_shipped
+from qiskit_qff.structures.dataset import read_frames
 from qiskit_qff.structures.frame import Frame
 
 has_cp2k = pytest.mark.skipif(shutil.which("cp2k.psmp") is None, reason="cp2k.psmp is not installed")
@@ -127,16 +126,6 @@ def _plain(value: str) -> str:
         return " ".join(f"{float(word):g}" for word in value.split())
     except ValueError:
         return value.partition("-q")[0]  # the usual number of valence electrons has an alias without it
-
-
-def test_the_recipe_is_that_of_the_shipped_data() -> None:
-    theirs = settings((files("qiskit_qff") / "data" / "limof5_cp2k.inp").read_text())
-    mine = settings(Cp2kOptions(max_outer_scf=4).recipe(read_shipped()[0].symbols))
-    different = {"FORCE_EVAL/DFT/QS/EXTRAPOLATION", "FORCE_EVAL/DFT/SCF/SCF_GUESS"}  # of dynamics; of single points
-    shared = {key for key in theirs if key.startswith("FORCE_EVAL") and "PRINT" not in key} - different
-    assert {key: mine.get(key) for key in shared} == {key: theirs[key] for key in shared}
-    added = {key for key in mine if key.startswith("FORCE_EVAL") and "PRINT" not in key} - shared - different
-    assert added <= {"FORCE_EVAL/DFT/CHARGE", "FORCE_EVAL/DFT/MULTIPLICITY"}
 
 
 def test_cp2k_options_reach_the_recipe() -> None:

@@ -95,11 +95,3 @@ def test_no_two_atoms_fall_into_each_other(first, second):
         repulsion = from_pairs(sorted({first, second}), {(first, second): shortest})
         half = 0.5 * (covalent_radii[first] + covalent_radii[second])
         assert along(repulsion, first, second, np.array([half]))[0][0] > 4.0
-
-
-def test_channels_of_older_models_level_off_where_their_wall_begins(repulsion):
-    document = repulsion.to_dict()
-    del document["level"], document["height"]
-    old = CoreRepulsion.from_dict(document)
-    np.testing.assert_array_equal(old.level, old.outer)
-    assert old.height == 0.0

@@ -3,8 +3,6 @@
 import numba
 import numpy as np
 import pytest
-from ase import units
-from ase.md.verlet import VelocityVerlet
 from contracts.force_field.contract import evaluate
 from contracts.force_field.lennard_jones import mixed_crystal
 from contracts.force_field.quantum_model import labelled_frames, small_quantum_model
@@ -12,7 +10,6 @@ from eightwise import eightwise
 
 from qiskit_qff.descriptors.derivatives import WIDTH, Fence, fence_energy
 from qiskit_qff.descriptors.eights import load, store
-from qiskit_qff.simulation.calculator import QFFCalculator
 
 
 @pytest.fixture(scope="module")
@@ -88,19 +85,6 @@ def test_a_wall_has_two_continuous_derivatives_and_stays_soft():
     assert np.abs(np.diff(curvature)).max() < 0.02 / WIDTH  # a jump anywhere would show at its height, in eV
     assert curvature.max() < 0.64 * 3.0 / WIDTH
     np.testing.assert_allclose(np.abs(slopes[[0, -1]]), 3.0, rtol=0.01)
-
-
-def test_energy_is_conserved_at_the_walls(field, fenced):
-    atoms = outside()
-    atoms.calc = QFFCalculator(fenced)
-    dynamics = VelocityVerlet(atoms, 0.5 * units.fs)
-    energies, walls = [], []
-    for _ in range(100):
-        dynamics.run(1)
-        energies.append(atoms.get_total_energy())
-        walls.append(wall_energy(field, fenced, atoms))
-    assert max(walls) > 0.1
-    assert np.ptp(energies) < 0.02 * np.ptp([atoms.get_kinetic_energy(), *walls])
 
 
 def test_qff_md_runs_within_walls_and_does_not_go_on_without(field, tmp_path, qff):

@@ -122,14 +122,6 @@ def test_registers_of_version_6_are_read(today, tmp_path):
     np.testing.assert_array_equal(found.forces, ForceField.from_dict(today).predict(frame).forces)
 
 
-def test_it_is_written_as_a_file_of_today(loaded, tmp_path):
-    loaded.save(tmp_path / "new.json")
-    assert json.loads((tmp_path / "new.json").read_text())["version"] == 7
-    again = ForceField.load(tmp_path / "new.json")
-    frame = Frame.from_atoms(mixed_crystal(2, seed=4, rattle=0.1))
-    np.testing.assert_array_equal(again.predict(frame).forces, loaded.predict(frame).forces)
-
-
 @pytest.mark.parametrize("document", ["balanced"], indirect=True)
 def test_calibrations_by_the_first_column_are_read_without_their_errors(document, tmp_path):
     """|0> and (|0> ± |k>)/√2 gave the first column of M = w u u^T, and with it all of M."""

@@ -40,16 +40,6 @@ class TestRadialDistribution:
         partial = ours["Ar-Kr"]
         np.testing.assert_allclose(partial, reference * partial.sum() / reference.sum(), atol=0.02)
 
-    def test_ideal_gas_is_one_beyond_half_the_cell(self, rng):
-        frames = [
-            Atoms("Li20S12", positions=rng.random((32, 3)) @ np.diag([6.0, 7.0, 8.0]), cell=[6, 7, 8], pbc=True)
-            for _ in range(400)
-        ]
-        curves, _ = radial_distribution(trajectory_of(frames), r_max=6.0, n_bins=12)
-        assert set(curves) == {"r_ang", "Li-Li", "Li-S", "S-S", "all"}
-        for name in curves.keys() - {"r_ang"}:
-            np.testing.assert_allclose(curves[name][3:], 1.0, atol=0.05)
-
     def test_coordination_of_a_warm_crystal(self):
         """Rock salt: 6 unlike neighbours within the first shell, counted by ordered pair also where numbers differ."""
         atoms = bulk("LiF", "rocksalt", a=4.0, cubic=True) * 3

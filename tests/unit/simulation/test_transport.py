@@ -81,14 +81,6 @@ class TestTransport:
         # The same numbers from the same trajectory.
         assert transport(walk, "Li") == found
 
-    def test_errors_are_the_spread_over_repetitions(self, rng):
-        """Kinisi's errors err on the large side here, where lags begin late; they must not be too small."""
-        found = [transport(trajectory(brownian(rng, n_frames=100, n_ions=10)), "Li") for _ in range(5)]
-        names = ("diffusivity_cm2_per_s", "diffusivity_error_cm2_per_s")
-        values, errors = 1e4 * np.array([[one[name] for name in names] for one in found]).T
-        assert values.mean() == pytest.approx(0.45, abs=3 * errors.mean() / np.sqrt(5))
-        assert 0.2 * errors.mean() < values.std(ddof=1) < 1.6 * errors.mean()
-
     @pytest.mark.parametrize("n_ions", [1, 40])
     def test_an_ion_in_a_cage_has_a_bound_and_no_diffusivity(self, rng, n_ions):
         rattling = 10 * rng.random((1, n_ions, 3)) + 0.3 * rng.standard_normal((1000, n_ions, 3))

@@ -3,12 +3,10 @@
 import numpy as np
 from ase import Atoms
 from ase.build import molecule
-from ase.data import chemical_symbols, covalent_radii
-from ase.neighborlist import neighbor_list
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qiskit_qff.structures.dataset import STRETCHED, missing_bonds, read_shipped, whole_frames
+from qiskit_qff.structures.dataset import missing_bonds, whole_frames
 from qiskit_qff.structures.frame import Frame
 
 CELL = 14.0
@@ -58,15 +56,3 @@ def test_order_place_orientation_and_ions_do_not_matter(seed, broken):
         frames.append(frame_of(atoms[rng.permutation(len(atoms))]))
     frames.append(frame_of(box(9)[:-1]))  # no lithium at all
     assert list(missing_bonds(frames)) == ([1] if broken else [])
-
-
-def test_zinc_that_left_its_node_is_found_in_the_shipped_set():
-    frames = read_shipped()
-    found = missing_bonds(frames)
-    limit = STRETCHED * (covalent_radii[30] + covalent_radii[8])
-    for k, frame in enumerate(frames):
-        first, _ = neighbor_list("ij", frame.to_atoms(), {("Zn", "O"): limit})
-        n = min(int((frame.numbers[first] == 30).sum()), 32)  # in some an oxygen of a neighbour is as near
-        assert found.get(k, "32 of 32 O-Zn bonds") == f"{n} of 32 O-Zn bonds"
-    assert 5 < len(found) < 20
-    assert {chemical_symbols[n] for n in frames[0].numbers} >= {"Zn", "Li"}

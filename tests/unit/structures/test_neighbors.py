@@ -1,7 +1,5 @@
 """Neighbour lists against all images tried one by one, and lists kept through a simulation against fresh ones."""
 
-import ase.build
-import numba
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -77,16 +75,3 @@ def test_list_kept_over_moves_and_strains_equals_a_fresh_one(box, seed):
         strain = np.eye(3) + rng.normal(0.0, 0.005, (3, 3))
         positions = (positions + rng.normal(0.0, 0.08, positions.shape)) @ strain
         cell = cell @ strain
-
-
-def test_threads_do_not_change_a_bit(rng):
-    atoms = ase.build.bulk("Cu", cubic=True).repeat((6, 6, 4))
-    atoms.positions += 0.2 * rng.random((len(atoms), 3))
-    before, lists = numba.get_num_threads(), []
-    try:
-        for threads in (1, numba.config.NUMBA_NUM_THREADS):
-            numba.set_num_threads(threads)
-            lists.append(neighbor_list(atoms.positions, atoms.cell.array, True, 4.0))
-    finally:
-        numba.set_num_threads(before)
-    assert_same(lists[0], lists[1])

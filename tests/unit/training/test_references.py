@@ -1,14 +1,10 @@
 """Reference energies: as many as the compositions determine, and the ledger counts the numbers there really are."""
 
-import json
-
 import numpy as np
 import pytest
 from fitting import DESCRIPTOR, prepare
 
-from qiskit_qff.errors import ModelFileError
 from qiskit_qff.model.config import parse_config
-from qiskit_qff.model.force_field import ForceField
 from qiskit_qff.structures.frame import Frame
 from qiskit_qff.training.objective import BalancedObjective
 from qiskit_qff.training.statistics import composition_directions, fit_references
@@ -104,20 +100,3 @@ def test_ledger_counts_the_independent_numbers(frames, varied, circuit, several,
     )
     scaled = slopes / np.linalg.norm(slopes, axis=1, keepdims=True)
     assert np.linalg.matrix_rank(scaled, tol=1e-7) == field.n_trainable
-
-
-def test_files_from_before_count_one_per_species(frames, tmp_path):
-    field = fit(prepare(frames[:6], parse_config(CONFIG, where="test")), rng=np.random.default_rng(0)).force_field
-    field.save(tmp_path / "new.json")
-    document = json.loads((tmp_path / "new.json").read_text())
-    assert document.pop("fitted_references") == 1
-    (tmp_path / "old.json").write_text(json.dumps(document))
-    new, old = (ForceField.load(tmp_path / f"{name}.json") for name in ("new", "old"))
-    assert old.n_trainable == new.n_trainable + 1
-    np.testing.assert_array_equal(old.predict(frames[7]).forces, new.predict(frames[7]).forces)
-    old.save(tmp_path / "again.json")
-    assert "fitted_references" not in json.loads((tmp_path / "again.json").read_text())
-    for count in (0, 3):
-        (tmp_path / "bad.json").write_text(json.dumps(document | {"fitted_references": count}))
-        with pytest.raises(ModelFileError, match="reference energies"):
-            ForceField.load(tmp_path / "bad.json")

@@ -4,14 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fitting import DESCRIPTOR, fitted, prepare, silent
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.spatial.transform import Rotation
+from fitting import DESCRIPTOR, fitted, prepare
 
 from qiskit_qff.model.config import CircuitConfig, parse_config
-from qiskit_qff.training.statistics import LossWeights, quadratic_statistics
-from qiskit_qff.training.trainer import register_sizes
+from qiskit_qff.training.statistics import LossWeights
 
 SCALE = 0.5
 SMALL = {
@@ -55,35 +51,3 @@ def test_loss_from_sums_equals_loss_from_predictions(frames, scale, labelled, rn
         from_sums = objective.statistics.equations.loss(objective.operator_vector(parameters))
         expected = loss_by_hand(prepared.force_field(parameters), known, weights)
         assert from_sums == pytest.approx(expected, rel=1e-6, abs=1e-8)
-
-
-@pytest.fixture(scope="module")
-def some(frames):
-    """Three frames and what they are prepared to, one of them in a strained cell."""
-    stretched = frames[2].cell @ np.diag([1.05, 0.98, 1.02])
-    places = np.linalg.solve(frames[2].cell.T, frames[2].positions.T).T @ stretched
-    chosen = [*frames[:2], replace(frames[2], cell=stretched, positions=places)]
-    return chosen, prepare(chosen, config())
-
-
-@settings(max_examples=10)
-@given(seed=st.integers(0, 1000))
-def test_loss_does_not_depend_on_the_axes(some, seed) -> None:
-    chosen, prepared = some
-    turn = Rotation.random(random_state=seed).as_matrix()
-    turned = [
-        replace(
-            f, positions=f.positions @ turn.T, cell=f.cell @ turn.T, forces=f.forces @ turn.T,
-            stress=turn @ f.stress @ turn.T,
-        )
-        for f in chosen
-    ]  # fmt: skip
-    weights, r_cut = LossWeights.of(prepared.config), prepared.config.descriptor.r_cut
-    one = prepared.objective.statistics.equations
-    registers = {z: register_sizes(prepared.config, m.n_features) for z, m in prepared.maps.items()}
-    other = quadratic_statistics(
-        turned, prepared.maps, registers, r_cut=r_cut, weights=weights, progress=silent
-    ).equations
-    assert other.constant == pytest.approx(one.constant, rel=1e-9)
-    np.testing.assert_allclose(other.gram, one.gram, atol=1e-9 * np.abs(one.gram).max())
-    np.testing.assert_allclose(other.moment, one.moment, atol=1e-9 * np.abs(one.moment).max())
