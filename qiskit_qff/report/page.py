@@ -50,6 +50,7 @@ class Part:
     title: str  # heading of a page that holds nothing else
     sections: tuple[Section, ...]
     lead: tuple[str, ...] = ()  # opening paragraphs
+    verdict: tuple[str, str] | None = None  # what the model is good for, and what not; None where nobody can tell
     tiles: tuple[tuple[str, str], ...] = ()  # headline numbers: value with unit, and what it is
 
 

@@ -1,4 +1,4 @@
-"""A training run on the page: errors, training, uncertainty, ledger, circuits."""
+"""A training run on the page: verdict, errors, training, uncertainty, ledger, circuits."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +19,15 @@ from qiskit_qff.report.figures import Points, lines, parity, parity_energy, pari
 from qiskit_qff.report.page import Panel, Part, Section
 from qiskit_qff.report.record import CONFIG, METRICS, MODEL, read_record, reading
 
+# Force errors as a share of the forces' own size (RMSE over RMS). These are rules of thumb for a page, not limits of
+# the method: each step up loses what depends on finer differences of forces.
+_USES = (
+    (0.1, "dynamics, relaxations and vibrations near the training data", "barriers to better than a few per cent"),
+    (0.25, "dynamics and diffusion at the conditions of the training data", "vibrational frequencies and barriers"),
+    (0.5, "drawing structures to label next (qff learn)", "quantities that depend on accurate forces"),
+)
+_HOPELESS = ("a baseline to compare with", "simulations: forces are wrong by half of their size and more")
+
 
 def training_part(directory: Path) -> Part | None:
     """Everything that a training run says; None if ``qff train`` did not write this directory."""
@@ -37,7 +46,7 @@ def training_part(directory: Path) -> Part | None:
         linear = Metrics.from_dict(told["linear_test"]) if told.get("linear_test") else None
         losses = {name: told[name] for name in ("linear_loss", "loss", "bound")}
         tiles = _tiles(field, metrics, linear, losses, seconds=told["seconds"])
-        uncertainty = _uncertainty_section(field, told.get("uncertainty"))
+        uncertainty, stresses = _uncertainty_section(field, told.get("uncertainty")), bool(told.get("stresses_fitted"))
         n_train, n_test = len(told["train_frames"]), len(told["test_frames"])
         backend = [_backend_section(told["estimator"], losses["bound"])] if told.get("estimator") else []
     lead = [f"Trained on {n_train} frames, {n_test} held out (split: {split}); data: {config['data']['path']}."]
@@ -51,6 +60,7 @@ def training_part(directory: Path) -> Part | None:
         kind="training",
         title=f"Quantum force field for {' '.join(entry.symbol for entry in field.ledger.species)}",
         lead=tuple(lead),
+        verdict=verdict(metrics["test"], stresses=stresses) if "test" in metrics else None,
         tiles=tiles,
         sections=(
             errors_section(comparisons, metrics, linear),
@@ -62,6 +72,20 @@ def training_part(directory: Path) -> Part | None:
             Section("Environment", "environment.html", {"versions": versions, "seed": seed, "settings": settings}),
         ),
     )
+
+
+def verdict(errors: Metrics, *, stresses: bool) -> tuple[str, str] | None:
+    """What a model with these errors on held-out frames is good for, and what not; None where forces are not known."""
+    atoms = sum(entry["n_atoms"] for entry in errors.species.values())
+    if not atoms:
+        return None
+    square = sum(e["n_atoms"] * e["force_reference_rms_mev_per_ang"] ** 2 for e in errors.species.values()) / atoms
+    share = errors.force_rmse_mev_per_ang / np.sqrt(square) if square > 0.0 else np.inf
+    good, bad = next(((good, bad) for limit, good, bad in _USES if share < limit), _HOPELESS)
+    more = [bad, "structures unlike the training data (watch the extrapolation grade)"]
+    if not stresses:
+        more.append("pressures and changes of the cell (no stresses were fitted)")
+    return f"{good}: the force error (RMSE) is {share:.0%} of the forces' size", "; ".join(more)
 
 
 def errors_section(

@@ -120,7 +120,7 @@ def test_training_run_without_its_data(copy, trained, reported) -> None:
     assert titles(page) == said["runs"][0]["sections"]
     for title in ("Errors", "Training", "Uncertainty", "Parameter ledger", "Circuits"):
         assert title in titles(page)
-    for words in ("two-body", "gone.extxyz", "numpy", "n_qubits: 3"):
+    for words in ("<b>Good for</b>", "<b>Not for</b>", "two-body", "gone.extxyz", "numpy", "n_qubits: 3"):
         assert words in page
     assert str(trained) not in page  # nothing of this machine's directories
     metrics = json.loads((copy / "metrics.json").read_text())
