@@ -2,14 +2,12 @@
 
 import errno
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 
 from qiskit_qff.cli import main
 from qiskit_qff.cli.output import Output, check_output_directory, staged_directory
@@ -62,18 +60,6 @@ def test_help_and_version(capsys) -> None:
     assert main.run(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(verb in text for verb in main.VERBS)
-
-
-@pytest.mark.parametrize("verb", main.VERBS)
-def test_help_fits_80_columns(monkeypatch, capsys, verb) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    assert main.run([verb, "--help"]) == 0
-    text = capsys.readouterr().out
-    assert max(map(len, text.splitlines())) <= 80
-    parameters = typer.main.get_command(main.app).commands[verb].params
-    names = [name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)]
-    for name in (name for name in names if name.startswith("-")):
-        assert re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text), f"{name} is not whole"
 
 
 def test_help_is_light() -> None:

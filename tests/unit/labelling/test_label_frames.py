@@ -144,16 +144,6 @@ def _is_running(pid: int) -> bool:
     return status != "Z"
 
 
-def test_a_worker_that_does_not_start_ends_nothing_else(tmp_path, monkeypatch) -> None:
-    """Group 0 would be the caller's own: a batch script, a shell or a notebook."""
-    killed: list[int] = []
-    monkeypatch.setattr("qiskit_qff.labelling.label.START_SECONDS", 0.01)
-    monkeypatch.setattr("qiskit_qff.labelling.label.os.killpg", lambda group, _: killed.append(group))
-    label_frames(frames_that(""), springs(), tmp_path / "out.extxyz")
-    assert read_frames(failures_path(tmp_path / "out.extxyz"))
-    assert 0 not in killed
-
-
 def test_the_command_says_what_became_of_the_frames(tmp_path, qff) -> None:
     structures = [bulk("Cu", cubic=True), bulk("Si"), bulk("Au", cubic=True)]
     for seed, atoms in enumerate(structures):

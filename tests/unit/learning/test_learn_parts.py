@@ -106,15 +106,3 @@ def test_the_choice_takes_what_is_new_once_and_keeps_to_its_budget(grader, few):
     assert (first.tags["learn_round"], first.source) == (2, "round-002-a")
     assert [len(chosen(per_round=4, budget=k)[0]) for k in (0, 1, 5)] == [0, 1, 5]
     assert [frame.tags["learn_role"] for frame in chosen(per_round=1, held_out=1)[0]] == ["train", "test"]
-
-
-def test_the_most_uncertain_frames_are_chosen_even_if_none_is_beyond_the_limit(field):
-    """Strongly rattled training frames make the limit so wide that no frame of dynamics passes it."""
-    blind = field.uncertainty(grade_limit=1e6)
-    frames = [*labelled(4, sigma=0.03, seed=5), *labelled(2, sigma=0.15, seed=6)]
-    candidates = [replace(frame, tags={"learn_run": "a"}) for frame in frames]
-    config = SelectConfig(per_round=2, held_out=0)
-    chosen, n_candidates = choose([], candidates, blind, config, round_=0, budget=9, known=set())
-    assert n_candidates == 0
-    for frame in chosen:
-        assert any(np.allclose(frame.positions, wild.positions) for wild in candidates[4:])
