@@ -1,6 +1,6 @@
 """Whether the standard errors that a calibration reports are the real ones.
 
-    python benchmarks/standard_errors.py [--backends aer fake_kingston] [--repetitions 200] [--smoke]
+    python benchmarks/standard_errors.py [--backends aer fake_kingston] [--repetitions 60] [--smoke]
 
 Small models of the shipped set, one of trees and one of `efficient_su2(3, reps=2)`, are calibrated many times. `spread`
 is the standard deviation over these calibrations in units of the reported errors, claimed to be 1 within 10 %, and
@@ -119,7 +119,7 @@ def standard_errors(backend, repetitions, shots, family="ry_tree"):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backends", nargs="+", default=["aer", "fake_kingston"])
-    parser.add_argument("--repetitions", type=int, default=200)
+    parser.add_argument("--repetitions", type=int, default=60)
     parser.add_argument("--smoke", action="store_true", help="a few repetitions on Aer, nothing written")
     given = parser.parse_args()
     if given.smoke:
