@@ -517,10 +517,6 @@ class OwnSet:
     indices: IntArray  # which of its features, shape ``(k,)``
     products: ClassVar[IntArray] = np.zeros((0, 2), dtype=np.int64)  # there are none
 
-    def __post_init__(self) -> None:
-        """Fail early where the descriptor is unknown."""
-        find_descriptor(self.name)
-
     @property
     def n_channels(self) -> int:
         """Number of features."""
@@ -544,7 +540,8 @@ class OwnSet:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> OwnSet:
-        """Read back what :meth:`to_dict` wrote."""
+        """Read back what :meth:`to_dict` wrote; fails where the descriptor is unknown."""
+        find_descriptor(str(data["descriptor"]))
         indices = np.asarray(data["indices"], dtype=np.int64)
         return cls(int(data["center"]), str(data["descriptor"]), dict(data["arguments"]), indices)
 

@@ -10,12 +10,12 @@ from circuits import loaded
 from qiskit.primitives import BaseEstimatorV2
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, build_program
-from qiskit_qff.errors import BackendError, ConfigError
+from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators import primitive
 from qiskit_qff.evaluators.backends import Settings, build_evaluator
 from qiskit_qff.evaluators.ibm_account import HIDDEN, redact
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
-from qiskit_qff.evaluators.protocol import Request, split_jobs
+from qiskit_qff.evaluators.protocol import Request
 
 IN_ENVIRONMENT = "planted/in env+ironment"
 SAVED = "planted-in-the-store"
@@ -140,10 +140,3 @@ def test_what_the_server_would_refuse_is_not_sent(limit, value, shots, message, 
     evaluator = PrimitiveEvaluator(Refused(), gaussian_noise=False, service=Service())
     with pytest.raises(BackendError, match=message):
         evaluator.evaluate([request], shots=shots)
-
-
-def test_jobs_keep_to_the_limit_of_executions():
-    assert split_jobs([1, 1, 1], 4_000_000) == [[0, 1], [2]]
-    assert split_jobs([1, 1, 1], 4_000_000, factor=2.0) == [[0], [1], [2]]
-    with pytest.raises(ConfigError, match="12000000"):
-        split_jobs([1], 4_000_000, factor=3.0)
