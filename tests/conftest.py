@@ -4,17 +4,16 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import read, write
+from blank import RENDER, blank
 from fitting import copper_gold
 from hypothesis import settings
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from threadpoolctl import threadpool_limits
 
 from qiskit_qff.cli.main import run
@@ -51,18 +50,9 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path not in slow)
 
 
-RENDER = Figure.savefig
-
-
-def blank(figure, stream, **_):
-    """Write a picture of nothing but words. Figures are put together as ever; only matplotlib does not draw them."""
-    words = " | ".join(text.get_text() for text in figure.findobj(Text))
-    stream.write(f"<svg><!-- {words} --></svg>" if isinstance(stream, StringIO) else b"PNG")
-
-
 @pytest.fixture(scope="session", autouse=True)
 def blank_figures() -> Iterator[None]:
-    """Figures of runs are not drawn: those of one ``qff train`` take five times as long as the training."""
+    """Figures of runs are not drawn."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", blank)
         yield
@@ -117,7 +107,7 @@ def trained(alloy_frames, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def fewer_shipped(tmp_path_factory) -> Iterator[None]:
-    """``shipped`` stands for every third of its frames, too few for products: pages that train on it are quick."""
+    """Pages are quick: ``shipped`` stands for every third of its frames, too few for products, fits start once."""
     path = tmp_path_factory.mktemp("shipped") / "limof5.extxyz.xz"
     write(path, read(dataset.shipped_path(), "::3"), format="extxyz")
     original = dataset.shipped_path
@@ -125,6 +115,8 @@ def fewer_shipped(tmp_path_factory) -> Iterator[None]:
         ours = ("shipped", dataset.DEFAULT)
         patch.setattr(dataset, "shipped_path", lambda name=dataset.DEFAULT: path if name in ours else original(name))
         patch.setattr("qiskit_qff.training.pipeline.PRODUCT_ATOMS", 10**6)
+        patch.setattr("qiskit_qff.training.objective.RESTARTS", 1)
+        patch.setattr("qiskit_qff.training.trainer.SEARCH_RESTARTS", 2)
         yield
 
 

@@ -6,6 +6,8 @@ import random
 import secrets
 from urllib.parse import quote
 
+import blank
+import kills
 import numpy as np
 import pytest
 from kills import COMMANDS, Ended, Workshop, qff
@@ -33,7 +35,9 @@ READERS = {
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory):
     """The inputs of all commands."""
-    return Workshop(tmp_path_factory.mktemp("faults"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kills, "child", blank.child)
+        yield Workshop(tmp_path_factory.mktemp("faults"))
 
 
 @pytest.mark.slow

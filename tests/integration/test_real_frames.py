@@ -22,10 +22,10 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module", params=["lips83", "uio66"])
-def trained_on(request, real_data):
+@pytest.fixture(scope="module")
+def trained_on(real_data):
     """A small model trained on four frames of a data set, and the fifth frame."""
-    *training, unseen = islice(iter_frames(real_data(request.param)), 5)
+    *training, unseen = islice(iter_frames(real_data("lips83")), 5)
     return fitted(training, TrainConfig.model_validate(SMALL), rng=np.random.default_rng(0)).force_field, unseen
 
 

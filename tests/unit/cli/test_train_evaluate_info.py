@@ -99,7 +99,7 @@ def test_retraining_replaces_its_own_files_of_the_same_data_only(trained, tmp_pa
     (out / "notes.txt").write_text("mine")
     assert "notes.txt" in qff("train", config, "--out", out, code=2)[1]
     assert (out / "model.json").read_bytes() == before
-    qff("train", other, "--out", out, "--force")
+    qff("train", other, "--out", out, "--force", "--max-parameters", 20, "--r-cut", 4)
     assert (out / "model.json").read_bytes() != before
     assert (out / "notes.txt").read_text() == "mine"
 

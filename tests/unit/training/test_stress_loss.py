@@ -9,7 +9,8 @@ from fitting import DESCRIPTOR, fitted, prepare
 from qiskit_qff.model.config import CircuitConfig, parse_config
 from qiskit_qff.training.statistics import LossWeights
 
-SCALE = 0.5
+SCALE, NEON = 0.5, 2.5
+"""Of stresses, and the weight of forces on neon."""
 SMALL = {
     "descriptor": DESCRIPTOR,
     "circuit": {"n_qubits": 3},
@@ -28,7 +29,8 @@ def loss_by_hand(field, frames, weights):
         found = field.predict(frame)
         total += ((found.energy - frame.energy) / (frame.n_atoms * weights.energy_scale)) ** 2
         labels = frame.forces - frame.forces.mean(axis=0)
-        total += np.mean((found.forces - labels) ** 2) / weights.force_scale**2
+        factors = np.where(frame.numbers == 10, NEON, 1.0)[:, None]
+        total += np.mean(factors * (found.forces - labels) ** 2) / weights.force_scale**2
         if weights.stress_scale is not None and frame.stress is not None:
             total += np.mean((found.stress(frame.volume) - frame.stress) ** 2) / weights.stress_scale**2
     return total / len(frames)
@@ -42,7 +44,7 @@ def test_loss_from_sums_equals_loss_from_predictions(frames, scale, labelled, rn
     known[0] = replace(known[0], cell=1.03 * known[0].cell, positions=1.03 * known[0].positions)
     # Readouts that are not balanced: angles and weights may be moved alone.
     circuit = CircuitConfig(family="brickwork_cz", readout="z_diagonal", n_qubits=2, layers=1, n_readouts=2)
-    options = config(scale).model_copy(update={"circuit": circuit})
+    options = config(scale, element_weights={"Ne": NEON}).model_copy(update={"circuit": circuit})
     prepared = prepare(known, options)
     objective, weights = prepared.objective, LossWeights.of(prepared.config)
     start = fitted(known, options, rng=np.random.default_rng(0)).restarts[0].parameters
