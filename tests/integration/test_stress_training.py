@@ -38,20 +38,14 @@ def test_errors_of_stresses_fall_and_are_those_of_the_model(trained, fitted) -> 
     assert 1e3 * np.sqrt(np.mean(np.square(upper))) == pytest.approx(after["test"][ERROR], rel=1e-9)
 
 
-def test_npt_and_training_say_which_models_know_stresses(trained, fitted, tmp_path, capsys, qff) -> None:
+def test_npt_and_training_say_which_models_know_stresses(trained, fitted, tmp_path, qff) -> None:
     structure, config = tmp_path / "start.extxyz", trained / "config.yaml"
     write(structure, read(trained / "data.extxyz", "0"))
     options = ["--temperature", 30, "--steps", 2, "--timestep", 1, "--ensemble", "npt"]
     for model, warned in ((fitted, False), (trained / "run", True)):
         _, errors = qff("md", model, structure, *options, "--out", tmp_path / f"{model.parent.name}-md")
         assert ("not to stresses" in errors) == warned
-    advice, count = "stresses of 9 of 9 training frames are not fitted", "stresses fitted: of 9 of 9 training frames"
-    for scale, said in (([], (True, False)), (["--stress-scale", 2], (False, True))):
-        _, errors = qff("train", config, *scale, "--out", tmp_path / "none", "--dry-run")
-        assert (advice in errors, count in errors) == said
-    for model, words, scale in ((fitted, "and to stresses (0.5 meV/Å³)", 0.5), (trained / "run", "forces\n", None)):
-        assert run(["info", str(model)]) == 0
-        out = capsys.readouterr().out
-        assert "fitted to energies and forces" in out
-        assert words in out
+    _, errors = qff("train", config, "--out", tmp_path / "none", "--dry-run")
+    assert "stresses of 9 of 9 training frames are not fitted" in errors
+    for model, scale in ((fitted, 0.5), (trained / "run", None)):
         assert qff("info", model)[0]["stress_scale_mev_per_ang3"] == scale

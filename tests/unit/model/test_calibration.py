@@ -32,18 +32,6 @@ def sampled(field, rng, shots=2000) -> ForceField:
     return calibrate(field, lambda *_: ExactEvaluator(rng, shots=shots), provenance=provenance)[0]
 
 
-def test_noiseless_calibration_changes_nothing(field, frame) -> None:
-    provenance = Provenance("exact", None, "none", "2025-01-01T00:00:00+00:00")
-    same, cost = calibrate(field, lambda *_: ExactEvaluator(), provenance=provenance)
-    assert cost.circuits == field.n_qubits + 1
-    assert same.predict(frame).energy == pytest.approx(field.predict(frame).energy, abs=1e-8)
-    assert same.predict(frame).forces == pytest.approx(field.predict(frame).forces, abs=1e-8)
-    (errors,) = calibration_errors(same, [frame])
-    assert errors.energy_std == 0.0
-    assert not errors.force_std.any()
-    assert not errors.stress_std.any()
-
-
 def test_any_estimator_of_qiskit_measures(field, frame) -> None:
     same, cost = calibrate(field, StatevectorEstimator())
     assert same.predict(frame).forces == pytest.approx(field.predict(frame).forces, abs=1e-8)
