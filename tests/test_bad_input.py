@@ -59,11 +59,6 @@ def on_one_site(frames):
 DAMAGE = {
     "lacks energy": (lambda f: f[2].calc.results.pop("energy"), "train", ("frame 2", "energy")),
     "lacks forces": (lambda f: f[2].calc.results.pop("forces"), "train", ("frame 2", "forces")),
-    "energy is NaN": (lambda f: put(f[1], "energy", (), np.nan), "train", ("frame 1", "energy")),
-    "force is NaN": (lambda f: put(f[1], "forces", (4, 2), np.nan), "train", ("frame 1", "force")),
-    "position is infinite": (
-        lambda f: f[1].positions.__setitem__((4, 0), np.inf), "train evaluate", ("frame 1", "atom 4", "position")
-    ),
     "no volume": (
         lambda f: f[0].cell.array.__setitem__(2, f[0].cell[1]), "train evaluate", ("frame 0", "volume", "cell")
     ),

@@ -75,7 +75,6 @@ def test_a_token_in_reach_is_neither_printed_nor_written(workshop, tmp_path) -> 
         COMMANDS["calibrate"],
         ["calibrate", "model", "--backend", "ibm_nowhere", "--out", "device.json"],
         [*COMMANDS["md"][:3], "--out", "dynamics", "--steps", "10", "--timestep", "2"],
-        ["info", "model", "--json"],
         ["report", "model", "--out", "page.html"],
     ):
         ended = qff(arguments, work, workshop.prints, environment=environment)

@@ -144,18 +144,6 @@ def check_supercell(potential, atoms, *, tolerance=1e-9):
     np.testing.assert_allclose(large.forces, np.tile(small.forces, (n_copies, 1)), atol=tolerance)
 
 
-def check_inputs_unchanged(potential, atoms):
-    """Evaluating changes neither the structure nor an earlier result."""
-    before = atoms.copy()
-    first = evaluate(potential, atoms)
-    kept = first.forces.copy()
-    moved = atoms.copy()
-    moved.positions[0] += 0.1
-    evaluate(potential, moved)
-    assert np.array_equal(atoms.positions, before.positions)
-    assert np.array_equal(first.forces, kept)
-
-
 def check_energy_conservation(potential, atoms, directory: Path, *, temperature_k, timestep_fs, steps=400):
     """At constant energy the total energy drifts by less than 1 % of the kinetic energy a picosecond."""
     settings = MDSettings(temperature_k=temperature_k, steps=steps, timestep_fs=timestep_fs, ensemble="nve", interval=2)

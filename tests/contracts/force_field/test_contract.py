@@ -118,10 +118,6 @@ def test_supercell(potential, structure):
     contract.check_supercell(potential, STRUCTURES[structure]())
 
 
-def test_inputs_unchanged(potential):
-    contract.check_inputs_unchanged(potential, triclinic())
-
-
 def test_energy_conservation(potential, tmp_path):
     atoms = mixed_crystal(2, rattle=0.05)
     contract.check_energy_conservation(potential, atoms, tmp_path, temperature_k=40.0, timestep_fs=5.0)

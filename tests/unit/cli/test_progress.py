@@ -8,18 +8,6 @@ import sys
 
 import pytest
 
-from qiskit_qff.cli.output import Output
-
-
-def test_quick_work_says_nothing_where_there_is_no_terminal(capsys) -> None:
-    with Output().progress("working") as advance:
-        for k in range(100):
-            advance("stage", k, 100)
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err == ""
-
-
 WORK = """
 import time
 from qiskit_qff.cli.output import Output

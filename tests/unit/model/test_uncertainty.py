@@ -188,18 +188,3 @@ def test_normal_errors_are_covered_after_scaling(rng):
     np.testing.assert_allclose(found["energies"], found["nominal"], atol=0.06)
     assert found["force_rank_correlation"] > 0.3
     assert (coverage(deviations)["forces"] < found["nominal"] - 0.05).all()
-
-
-# Files
-
-
-def test_a_file_keeps_the_posterior_and_the_ledger_lists_it_apart(field, training_frames, tmp_path):
-    field.save(tmp_path / "model.json")
-    again = ForceField.load(tmp_path / "model.json")
-    one, other = (f.uncertainty().frame(training_frames[0]) for f in (field, again))
-    np.testing.assert_array_equal(one.force_std, other.force_std)
-    np.testing.assert_array_equal(one.grades.values, other.grades.values)
-    bare = replace(field, posterior=None)
-    assert bare.n_trainable == field.n_trainable
-    assert field.ledger.to_dict()["not_trained"]["uncertainty_numbers"] == field.posterior.n_numbers
-    np.testing.assert_array_equal(bare.predict(training_frames[0]).forces, field.predict(training_frames[0]).forces)
