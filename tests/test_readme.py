@@ -28,14 +28,6 @@ def test_python_example_runs(tmp_path) -> None:
     assert (tmp_path / "model.json").exists()
 
 
-def test_the_two_commands_are_marked_for_ci() -> None:
-    for name in ("demo", "test"):
-        match = re.search(rf"^<!-- ci: {name} -->\n```sh\n(.+)\n```$", README, flags=re.MULTILINE)
-        assert match, f"no command marked 'ci: {name}'"
-        assert match[1].startswith("./install.sh")
-    assert (ROOT / "install.sh").stat().st_mode & 0o111
-
-
 def test_commands_find_qff_once_the_first_one_has_run(tmp_path) -> None:
     """In one terminal, as typed; the environment holds a program that repeats how it was called."""
     venv.create(tmp_path / ".venv")

@@ -9,11 +9,8 @@ from ase.calculators.emt import EMT
 from ase.io import read, write
 
 from qiskit_qff import load_config, train
-from qiskit_qff.cli.main import run
 from qiskit_qff.model.config import TrainConfig
 from qiskit_qff.training import pipeline
-
-MISSING_SECTIONS = "data: {path: alloy.extxyz}\ndescriptor: {l_max: 1}\nmax_parameters: 15\n"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +27,6 @@ def data(alloy_frames, tmp_path_factory):
         frames.append(atoms)
     write(directory / "nickel.extxyz", 10 * frames)
     write(directory / "few_nickel.extxyz", frames)
-    (directory / "part.yaml").write_text(MISSING_SECTIONS)
     return directory
 
 
@@ -64,12 +60,6 @@ def test_a_data_file_with_options(data, tmp_path, qff, monkeypatch, name, cutoff
     assert load_config(tmp_path / "mine.yaml") == load_config(config)
     qff("train", config, "--out", tmp_path / "again")
     assert written(tmp_path / "again") == written(tmp_path / "run")
-
-
-def test_a_configuration_with_missing_sections(data, tmp_path, monkeypatch) -> None:
-    assert run(["train", str(data / "part.yaml"), "--out", str(tmp_path / "run")]) == 0
-    monkeypatch.chdir(tmp_path)  # paths in the file start at its directory, not here
-    assert written(tmp_path / "run") == saved(train(config=load_config(data / "part.yaml")), tmp_path)
 
 
 def test_structures_in_memory_give_the_same_numbers(data, tmp_path) -> None:

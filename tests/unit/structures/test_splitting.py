@@ -29,18 +29,14 @@ def assert_divides(split, n_frames):
 
 
 @given(st.integers(2, 200), st.floats(0.01, 0.99), st.integers(0, 9))
-def test_random_split_divides_and_repeats(n_frames, fraction, seed):
+def test_random_and_block_splits_divide_and_repeat(n_frames, fraction, seed):
     split = random_split(n_frames, fraction, rng(seed))
     assert_divides(split, n_frames)
     assert len(split.test) == min(max(round(fraction * n_frames), 1), n_frames - 1)
     assert np.array_equal(split.test, random_split(n_frames, fraction, rng(seed)).test)
-
-
-@given(st.integers(2, 200), st.floats(0.01, 0.99))
-def test_block_is_the_end(n_frames, fraction):
-    split = block_split(n_frames, fraction)
-    assert_divides(split, n_frames)
-    assert split.train[-1] < split.test[0]
+    block = block_split(n_frames, fraction)
+    assert_divides(block, n_frames)
+    assert block.train[-1] < block.test[0]
 
 
 @given(st.lists(st.sampled_from("ABC"), min_size=4, max_size=60), st.floats(0.1, 0.5), st.integers(0, 9))
