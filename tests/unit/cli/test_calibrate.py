@@ -1,5 +1,7 @@
 """``qff calibrate`` and the verbs that use what it wrote; ``qff cost``."""
 
+import pytest
+
 
 def test_calibrated_model_runs_everywhere(trained, tmp_path, qff) -> None:
     model, data, out = trained / "run", trained / "data.extxyz", tmp_path / "measured.json"
@@ -31,3 +33,13 @@ def test_cost_of_a_calibration_and_of_a_gradient(trained, qff) -> None:
     assert "two-qubit depth" in words
     amplified, _ = qff("cost", trained / "run", "--backend", "aer", "--mitigation", "zne")
     assert amplified["qpu_seconds"] > result["qpu_seconds"] > 0.0
+
+
+@pytest.mark.parametrize("backend", ["statevector", "fake_manila"])
+def test_a_dry_run_counts_the_circuits_that_it_takes_and_leaves_no_trace(trained, tmp_path, qff, backend) -> None:
+    command = ["calibrate", trained / "run", "--backend", backend, "--shots", 64, "--out", tmp_path / "measured.json"]
+    told, _ = qff(*command, "--dry-run")
+    assert list(tmp_path.iterdir()) == []
+    taken, _ = qff(*command)
+    assert (told["n_circuits"], told["n_shots"]) == (taken["n_circuits"], taken["n_shots"])
+    assert told["qpu_seconds"] > 0.0

@@ -1,4 +1,4 @@
-"""Estimated time; test_dry_run.py and test_tiling.py compare circuits and executions with those that are run."""
+"""Estimated time; test_calibrate.py and test_tiling.py compare circuits and executions with those that are run."""
 
 import pytest
 from qiskit_ibm_runtime.fake_provider import FakeMiami

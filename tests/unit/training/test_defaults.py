@@ -2,8 +2,10 @@
 
 import pytest
 
-from qiskit_qff.model.config import parse_config
+from qiskit_qff.errors import ConfigError
+from qiskit_qff.model.config import DescriptorConfig, parse_config
 from qiskit_qff.training.pipeline import ATOMS_PER_ELEMENT, PRODUCT_ATOMS, PRODUCTS, resolve_config
+from qiskit_qff.training.trainer import MAX_POOL, fit_pool
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,14 @@ def test_descriptors_follow_the_data_unless_they_were_given(frames, names, given
         again = parse_config(found.model_dump(mode="json"), where="test")
         assert resolve_config(again, [frame])[0].descriptor == found.descriptor
         assert resolve_config(found, [frame] * (2 * count))[0] == found
+
+
+def test_a_pool_that_would_be_too_large_is_lowered_but_not_what_was_given():
+    free = DescriptorConfig(n_radial=5)
+    lowered = fit_pool(free, 6, lower=True).n_radial
+    assert lowered < 5
+    settings = fit_pool(DescriptorConfig(n_radial=lowered), 6)
+    assert settings.n_radial == lowered
+    assert 6 * settings.n_channels(6) <= MAX_POOL
+    with pytest.raises(ConfigError, match=r"n_radial 9, l_max 4.*Lower n_radial or l_max"):
+        fit_pool(DescriptorConfig(n_radial=9), 6)
