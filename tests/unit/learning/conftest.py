@@ -6,6 +6,8 @@ import pytest
 from ase.io import write
 from fitting import DESCRIPTOR, copper_gold
 
+from qiskit_qff.training import objective, trainer
+
 CONFIG = {
     "start": "start.extxyz",
     "label": {"calculator": "emt"},
@@ -22,8 +24,10 @@ CONFIG = {
 
 
 @pytest.fixture
-def workplace(tmp_path):
+def workplace(tmp_path, monkeypatch):
     """A directory with ``start.extxyz`` and, written by the call, ``learn.yaml``; gives the path of that."""
+    monkeypatch.setattr(objective, "RESTARTS", 1)
+    monkeypatch.setattr(trainer, "SEARCH_RESTARTS", 2)
     write(tmp_path / "start.extxyz", [atoms.copy() for atoms in copper_gold(5, sigma=0.06)])
 
     def configure(**changes):
