@@ -108,9 +108,9 @@ def trained(alloy_frames, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def fewer_shipped(tmp_path_factory) -> Iterator[None]:
-    """Pages are quick: ``shipped`` stands for every third of its frames, too few for products, fits start once."""
+    """Pages are quick: ``shipped`` stands for every fourth of its frames, too few for products, fits start once."""
     path = tmp_path_factory.mktemp("shipped") / "limof5.extxyz.xz"
-    write(path, read(dataset.shipped_path(), "::3"), format="extxyz")
+    write(path, read(dataset.shipped_path(), "::4"), format="extxyz")
     original = dataset.shipped_path
     with pytest.MonkeyPatch.context() as patch:
         ours = ("shipped", dataset.DEFAULT)
