@@ -226,6 +226,7 @@ def context():
     there = {name: record for name, record in records.items() if record}
     default, size = records["default_model"], (records["scaling"] or {}).get("size")
     first = next(row for row in default["rows"] if row["set"] == "lips83")
+    backend = next(row["backend"] for row in records["fake_device"]["rows"] if row["mitigation"] == "readout")
 
     def made(name, how):
         return how(there[name]) if name in there else None
@@ -246,7 +247,7 @@ def context():
         "transport": lithium(records["transport"], records["lips83_order"]),
         "uncertainty": made("uncertainty", uncertainty),
         "stresses": made("stresses", lambda record: list(stress_rows(record))),
-        "device": records["fake_device"] | {"backend": records["fake_device"]["rows"][0]["backend"]},
+        "device": records["fake_device"] | {"backend": backend},
         "standard_errors": made("standard_errors", lambda record: record["rows"]),
         "registers": made("register_size", lambda record: record["rows"]),
         "gradient": records["gradient_cost"],

@@ -61,6 +61,19 @@ class Repeated:
         return self.evaluator.cost(requests, shots=shots)
 
 
+def repeatedly(settings, repetitions):
+    """What makes the evaluator of repeated calibrations; its shots are drawn with seed 0."""
+    made = []
+
+    def evaluator_for(sizes):
+        if not made:
+            evaluator = build_evaluator(settings, sizes, rng=np.random.default_rng(0))
+            made.append(Repeated(evaluator, repetitions))
+        return made[0]
+
+    return evaluator_for
+
+
 def entry_scores(exact, measured):
     """Changes of the M of all registers along their independent errors, in units of these; none is zero."""
     found = []
@@ -82,13 +95,7 @@ def standard_errors(backend, repetitions, shots, family="ry_tree"):
     config = {"data": {"split": "none"}, "max_parameters": 120 if CIRCUITS[family] else 30}
     config = parse_config(config | {"circuit": CIRCUITS[family]}, where="benchmark")
     field, test = train(frames[5:25], config).force_field, frames[:1]
-    made, rng = [], np.random.default_rng(0)
-
-    def evaluator_for(sizes):
-        if not made:
-            made.append(Repeated(build_evaluator(Settings(backend, shots), sizes, rng=rng), repetitions))
-        return made[0]
-
+    evaluator_for = repeatedly(Settings(backend, shots), repetitions)
     exact, found, stds, scores = field.predict(test[0]), [], [], []
     for _ in range(repetitions):
         model, _ = measured(field, evaluator_for, shots)
