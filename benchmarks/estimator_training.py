@@ -90,6 +90,8 @@ def main():
         train_frames, test = train_frames[:20], test[:20]
     # Without the penalty on shot noise the exact training is the hardest to reach.
     config = {"data": {"split": "none"}, "loss": {"shots": None}}
+    if options.smoke:
+        config |= {"descriptor": {"r_cut": 4.0, "products": 0}, "max_parameters": 30}
     asked = {name: getattr(options, name) for name in ("backend", "optimizer", "shots", "steps")}
     found = read_training_data(train_frames, parse_config(config | {"estimator": asked}, where="benchmark"))
     prepared = prepare(found.training, found.config)

@@ -50,6 +50,8 @@ def measured_row(n_qubits, fitted, test, options):
         "circuit": {"n_qubits": n_qubits},
         "max_parameters": 30 if options.smoke else 99,
     }
+    if options.smoke:
+        settings["descriptor"] = {"r_cut": 4.0, "products": 0}
     field = train(fitted, parse_config(settings, where="benchmark")).force_field
     labels, exact = [frame.forces for frame in test], [field.predict(frame).forces for frame in test]
     noises, errors = [], []

@@ -191,11 +191,11 @@ def main():
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--ps", type=float, default=100.0)
-    parser.add_argument("--smoke", action="store_true", help="a few steps of the shipped framework, nothing recorded")
+    parser.add_argument("--smoke", action="store_true", help="a few steps of the shipped electrolyte, nothing recorded")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     known = set() if given.smoke else {(r["system"], r["kind"], r["seed"], r["asked_ps"]) for r in recorded()}
-    for name in ["limof5", "li6ps5cl"] if given.smoke else given.systems:
+    for name in ["li6ps5cl"] if given.smoke else given.systems:
         system, like = SYSTEMS[name], SYSTEMS[name].like or name
         frames = read_shipped(like) if like in NAMES else read_frames(file_of(like))
         of = like if system.stress_scale is None else name

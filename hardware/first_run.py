@@ -60,14 +60,16 @@ def main():
     measured = {"device": given.backend, "fake": given.fake}
     if given.backend == given.fake:  # a rehearsal
         del measured["device"]
+    files = {}
     for name, backend in measured.items():
-        out = given.dir / f"{name}.json"
-        if not out.exists():
-            command("calibrate", MODEL, "--backend", backend, *shots, "--run", given.dir / f"{name}.run", "--out", out)
+        files[name] = given.dir / f"{backend}-{given.shots}.json"
+        if not files[name].exists():
+            jobs = files[name].with_suffix(".run")
+            command("calibrate", MODEL, "--backend", backend, *shots, "--run", jobs, "--out", files[name])
 
     exact = ForceField.load(MODEL)
     frames = [frame for frame in read_frames(DATA) if not exact.has_seen(frame)][: given.frames]
-    fields = {"exact": exact} | {name: ForceField.load(given.dir / f"{name}.json") for name in measured}
+    fields = {"exact": exact} | {name: ForceField.load(path) for name, path in files.items()}
     forces = {name: np.concatenate([field.predict(f).forces for f in frames]) for name, field in fields.items()}
     labels = np.concatenate([frame.forces for frame in frames])
     record = {

@@ -59,8 +59,17 @@ def read_yaml(path: str | Path, *, where: str = "") -> Any:
     """What a user's YAML file holds; an empty mapping for an empty one."""
     import yaml
 
+    class UniqueKeys(yaml.SafeLoader):
+        """PyYAML takes the last of equal keys without a word."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+            keys = [str(key.value) for key, _ in node.value]
+            if twice := sorted({key for key in keys if keys.count(key) > 1}):
+                raise ValueError(f"the key '{twice[0]}' is given twice, below line {node.start_mark.line + 1}")
+            return super().construct_mapping(node, deep)
+
     try:
-        data = yaml.safe_load(Path(path).read_bytes().decode("utf-8"))
+        data = yaml.load(Path(path).read_bytes().decode("utf-8"), Loader=UniqueKeys)  # noqa: S506 - a safe loader
     except OSError as error:
         raise ConfigError(f"{where or path}: {error.strerror or error}; give the path of a YAML file.") from error
     except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError, LookupError) as error:

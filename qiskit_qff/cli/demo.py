@@ -25,7 +25,7 @@ MD_DIRECTORY = "md"
 def demo(
     *,
     out: OutOption = Path("qff-demo"),
-    fast: Annotated[bool, typer.Option("--fast", help="A third of the frames, fewer steps of dynamics.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Shorter: a third of the frames, fewer steps.")] = False,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:

@@ -79,7 +79,8 @@ class Output:
             nonlocal said
             if (now := time.monotonic()) - said >= least:
                 said = now
-                text = f"{_named(task, stage)}: {_share(done, total)}{detail and ', '}{detail}"[:width]
+                named = f"{task}: {stage}" if stage and stage != task else task
+                text = f"{named}: {_share(done, total)}{detail and ', '}{detail}"[:width]
                 # The cursor goes back to the beginning, so that whatever comes next takes the place of this line.
                 print(
                     f"{WIPE if is_terminal else ''}{text}",
@@ -93,11 +94,6 @@ class Output:
         finally:
             if is_terminal:
                 print(WIPE, file=sys.stderr, end="", flush=True)
-
-
-def _named(task: str, stage: str) -> str:
-    """Task and stage."""
-    return f"{task}: {stage}" if stage and stage != task else task
 
 
 def _share(done: float, total: float) -> str:
@@ -136,7 +132,9 @@ def check_output_directory(target: Path, *, owned: Collection[str], force: bool)
     if target.exists() and not target.is_dir():
         raise ConfigError(f"--out {target}: is a file. Name a directory.")
     content = {path.name for path in target.iterdir()} if target.exists() else set()
-    strangers = sorted(name for name in content - set(owned) if not _is_leftover(name, owned))
+    # Names of unfinished files, which a kill has left.
+    begun = tuple(f"{dot}{own}." for own in ("results", *owned) for dot in (".", ""))
+    strangers = sorted(n for n in content - set(owned) if not (n.endswith(SUFFIX) and n.startswith(begun)))
     if strangers and not force:
         raise ConfigError(
             f"--out {target}: holds other files ({strangers[0]!r}{', ...' if len(strangers) > 1 else ''}). "
@@ -151,11 +149,6 @@ def check_frames_file(out: Path) -> None:
     """Refuse, before any work is done, a file of frames that could not be read again by its name."""
     if out.is_dir() or out.suffix not in {".xyz", ".extxyz"}:
         raise ConfigError(f"--out {out}: name a file that ends in .extxyz.")
-
-
-def _is_leftover(name: str, owned: Collection[str]) -> bool:
-    """Whether the file is an unfinished one of these names, that a kill has left."""
-    return name.endswith(SUFFIX) and any(name.startswith((f".{own}.", f"{own}.")) for own in ("results", *owned))
 
 
 @contextmanager

@@ -152,7 +152,7 @@ def build_evaluator(
 
     device, preset = find_device(settings.backend), find_preset(settings.mitigation)
     tiles = _tiles(device, sizes, jobs, layout)
-    _check_target(settings, device, tiles)
+    _check_target(settings, device, tiles, needs_errors=preset.pec and noise_model is device_noise_model)
     options = estimator_options(
         preset,
         dynamical_decoupling=settings.dynamical_decoupling,
@@ -200,7 +200,7 @@ def _tiles(device: Device, sizes: Sequence[int], jobs: JobStore | None, layout: 
         raise ConfigError(f"the journal of jobs is damaged (tiles: {error}); restore it, or begin anew.") from error
 
 
-def _check_target(settings: Settings, device: Device, tiles: Sequence[Tile]) -> None:
+def _check_target(settings: Settings, device: Device, tiles: Sequence[Tile], *, needs_errors: bool) -> None:
     """Refuse mitigation for which the device does not say enough."""
     target, used = device.backend.target, {qubit for tile in tiles for qubit in tile.qubits}
     if device.is_fake and "sx" not in target.operation_names:
@@ -218,7 +218,7 @@ def _check_target(settings: Settings, device: Device, tiles: Sequence[Tile]) -> 
             "leave dynamical decoupling out, or use a device such as fake_kingston."
         )
     errors = (e is not None and e.error is not None for name, e in entries if name != "measure")
-    if find_preset(settings.mitigation).pec and not any(errors):
+    if needs_errors and not any(errors):
         raise ConfigError(
             f"Backend '{settings.backend}' states no errors of its gates, so there is no noise for --mitigation pec to "
             "cancel; use --mitigation none, or a device such as fake_kingston."

@@ -39,8 +39,9 @@ class ExactEvaluator:
         gates, readouts = gates_of(request.task), request.task.readouts
         states = gates.run(gates.rotation_angles(request.parameters), np.zeros(1, dtype=np.int64))
         probabilities = np.abs(states[:, :, 0]) ** 2
-        if not shots or self._rng is None:
+        if not shots:
             return Evaluation(probabilities @ readouts.T, np.zeros((len(states), len(readouts), len(readouts))))
+        assert self._rng is not None  # refused above
         counts = self._rng.multinomial(shots, probabilities / probabilities.sum(axis=1, keepdims=True))
         # One imaginary shot spread over all outcomes keeps an error from being zero where no event was seen.
         covariances = _covariances((counts + 1.0 / counts.shape[1]) / (shots + 1), readouts) / shots

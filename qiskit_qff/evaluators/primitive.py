@@ -271,8 +271,8 @@ def _check_limits(pubs: Sequence[Pub], resilience: Any) -> None:
     angles = [a for _, _, values in pubs for a in (values.values() if isinstance(values, dict) else [values])]
     if (size := sum(np.asarray(a).nbytes for a in angles)) > MOST_BYTES:
         raise BackendError(
-            f"the angles of a job take {size / 1e6:.0f} MB, and IBM takes {MOST_BYTES / 1e6:.0f} MB. Choose an ansatz "
-            "with fewer rotations (circuit.layers) or smaller registers (circuit.n_qubits)."
+            f"the angles of a job take {size / 1e6:.1f} MB, of which {MOST_BYTES / 1e6:.0f} MB fit into IBM's 300 MB "
+            "of text. Choose an ansatz with fewer rotations (circuit.layers) or smaller registers (circuit.n_qubits)."
         )
     gates = amplified * sum(circuit.num_nonlocal_gates() for circuit, _, _ in pubs)
     if gates >= MOST_TWO_QUBIT_GATES:

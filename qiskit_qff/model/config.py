@@ -236,16 +236,18 @@ class CircuitConfig(ConfigSection):
     @classmethod
     def _z_strings(cls, data: Any) -> Any:
         """Z strings by their number, as in configurations of 0.1."""
-        if not isinstance(data, dict):
+        if not isinstance(data, dict) or not isinstance(readout := data.get("readout", "rank_one"), str):
             return data
         kept = {key: value for key, value in data.items() if key != "n_readouts"}
-        if kept.get("readout") == "z_diagonal":
+        if readout == "z_diagonal" and (n_qubits := kept.get("n_qubits", 2)) in range(1, 7):
             from qiskit_qff.circuit.ansatz import z_labels
 
-            n_qubits, count = kept.get("n_qubits", 2), data.get("n_readouts", 4)
-            if not (isinstance(n_qubits, int) and isinstance(count, int) and 1 <= count <= 2**n_qubits):
+            count = data.get("n_readouts", min(4, 2**n_qubits))
+            if count not in range(1, 2**n_qubits + 1):
                 raise ValueError(f"n_readouts is {count}, but {n_qubits} qubits have {2**n_qubits} Z-diagonal readouts")
             kept["readout"] = z_labels(n_qubits, count)
+        elif readout not in {"rank_one", "z_diagonal"}:
+            raise ValueError(f"'{readout}' is no readout: take rank_one, z_diagonal, or Pauli strings such as [IZ, ZI]")
         return kept
 
     @field_validator("family")

@@ -21,6 +21,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -156,18 +157,19 @@ def main(directory: Path, arguments: Sequence[str] | None = None, *, fence: bool
     words += ["-var", "fresh", "1"] if restart is None else ["-var", "fresh", "0", "-var", "restart", restart.name]
     words += [] if options.steps is None else ["-var", "steps", str(options.steps)]
     try:
-        with locked_directory(Path.cwd(), option="directory"):
-            _run(words, fence=fence)
+        with closing(start_lammps(words)) as lammps, locked_directory(Path.cwd(), option="directory"):
+            _run(lammps, fence=fence)
     except QFFError as error:
-        advice = " If the newest restart file is at fault, delete it; an older one may be beside it." if restart else ""
+        advice = " If the newest restart file is at fault, delete it; an older one may be beside it."
+        advice = advice if restart is not None and isinstance(error, DataError) else ""
         sys.stderr.write(f"qff: error: {' '.join(str(error).split())}{advice}\n")
         return 2
     return 0
 
 
-def _run(arguments: list[str], *, fence: bool) -> None:
+def _run(lammps: Any, *, fence: bool) -> None:
     """Run the directory that this process is in."""
-    field, lammps, callback = ForceField.load(MODEL), start_lammps(arguments), None
+    field, callback = ForceField.load(MODEL), None
     try:
         lammps.file(SETUP)
         callback = ForceFieldCallback(lammps, field.within_walls() if fence else field)
@@ -181,8 +183,6 @@ def _run(arguments: list[str], *, fence: bool) -> None:
             if not (type(error) is Exception or isinstance(error, MPIAbortException)):
                 raise
             raise DataError(f"LAMMPS: {error}") from error
-    finally:
-        lammps.close()
     if callback.error is not None:
         raise callback.error
 

@@ -52,7 +52,9 @@ def frame_hash(frame: Frame) -> str:
     Returns:
         16 hexadecimal digits.
     """
-    return _digest(frame, np.floor(_projections(frame) / STEP).astype(np.int64).tolist())
+    steps = np.floor(_projections(frame) / STEP).astype(np.int64).tolist()
+    text = f"{frame.numbers.tolist()} {frame.pbc.tolist()} {steps}"
+    return sha256(text.encode()).hexdigest()[:DIGITS]
 
 
 def _projections(frame: Frame) -> FloatArray:
@@ -76,12 +78,6 @@ def _uniform(count: int, *, seed: int) -> FloatArray:
     """Numbers in [0, 1) that are the same with every version of NumPy, unlike those of its generators."""
     stream = shake_256(f"qiskit_qff frame {seed}".encode()).digest(4 * count)
     return np.frombuffer(stream, dtype="<u4") / 2.0**32
-
-
-def _digest(frame: Frame, steps: Sequence[int]) -> str:
-    """Hash of the elements, the periodicity and the rounded numbers."""
-    text = f"{frame.numbers.tolist()} {frame.pbc.tolist()} {list(steps)}"
-    return sha256(text.encode()).hexdigest()[:DIGITS]
 
 
 def species_of(frames: Sequence[Frame]) -> tuple[int, ...]:

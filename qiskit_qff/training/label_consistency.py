@@ -56,8 +56,8 @@ _SEPARATE, _FILES = 20, 3  # at most so many files of at least so many frames ar
 
 _CAUSES = (
     "-1: forces of the wrong sign (gradients); 0.0367: energies in Hartree; 51.4: forces in Hartree/bohr; 1.89: both; "
-    "23.1 or 0.0434: energies or forces in kcal/mol; 96.5: energies in kJ/mol; 0.001: forces in meV/Å; one over the "
-    "number of atoms: energies per atom"
+    "23.1 or 0.0434: energies or forces in kcal/mol; 96.5: energies in kJ/mol; 0.001: forces in meV/Å; 1/N: "
+    "energies per atom, of N atoms"
 )
 """Factors that usual mistakes make."""
 
@@ -132,7 +132,7 @@ def _compare(source: str, frames: list[Frame]) -> LabelConsistency:
     if energy is None:
         return found(unchecked="the energies differ too little, or for other reasons than the forces")
     factor, is_wrong = energy
-    problem = f"energies differ by {factor:.3g} times what the forces predict. Convert them ({_CAUSES})."
+    problem = f"energies change by {factor:.3g} times what the forces predict (1 is right). Usual causes: {_CAUSES}."
     return found(factor, problem=problem if is_wrong else "")
 
 

@@ -53,5 +53,5 @@ def test_energies_that_contradict_the_forces_exit_with_two(tmp_path, capsys):
     write(path, [replace(frame, forces=-frame.forces).to_atoms() for frame in read_shipped()], format="extxyz")
     assert run(["validate", str(path)]) == 2
     out, _ = capsys.readouterr()
-    assert f"error energy-force-mismatch: 1\n  {path}: energies differ by -" in out
+    assert f"error energy-force-mismatch: 1\n  {path}: energies change by -" in out
     assert out.splitlines()[-1].startswith("not fit for training: 1 error")

@@ -65,10 +65,10 @@ def test_shipped_sets_are_checked_and_good(name) -> None:
     ],
 )
 def test_wrong_labels_are_refused_with_the_factor_that_names_the_mistake(alloys, factors, told) -> None:
-    with pytest.raises(DataError, match=r"^emt\.xyz: energies differ by .* times what the forces predict") as caught:
+    with pytest.raises(DataError, match=r"^emt\.xyz: energies change by .* times what the forces predict") as caught:
         check_label_consistency(converted(alloys, **factors))
     words = str(caught.value)
-    assert float(words.split("energies differ by ")[1].split(maxsplit=1)[0]) == pytest.approx(told, rel=0.1)
+    assert float(words.split("energies change by ")[1].split(maxsplit=1)[0]) == pytest.approx(told, rel=0.1)
     assert told == 1 / 8 or f"{told:g}: " in words or f"{told:g} " in words
 
 
