@@ -107,7 +107,7 @@ def trained(alloy_frames, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fewer_shipped(tmp_path_factory) -> Iterator[None]:
+def fewer_shipped(tmp_path_factory, trained) -> Iterator[None]:  # noqa: ARG001 (trained as ever, not as below)
     """Pages are quick: ``shipped`` stands for every fourth of its frames, too few for products, fits start once."""
     path = tmp_path_factory.mktemp("shipped") / "limof5.extxyz.xz"
     write(path, read(dataset.shipped_path(), "::4"), format="extxyz")

@@ -128,7 +128,7 @@ class Refused(BaseEstimatorV2):
     [
         (None, None, 1000, "sent with 129 s"),  # two minutes, and four times the estimate
         ("MOST_TWO_QUBIT_GATES", 9, 1000, "9 two-qubit gates with noise amplification"),
-        ("MOST_BYTES", 10, 1000, "the angles of a job take 0 MB"),
+        ("MOST_BYTES", 10, 1000, "the angles of a job take 0.0 MB"),
         (None, None, 600_000, "processor time are needed, but your instance has 60 s left"),
     ],
 )
