@@ -28,7 +28,7 @@ WORK = Path(os.environ.get("QFF_BENCHMARKS", "benchmark-runs"))
 DATA = Path(os.environ.get("QFF_DATA", "../shared/data"))
 KEPT = HERE.parent / "notebooks" / "data" / "li6ps5cl_model.json"
 """A default model that need not be trained, for smoke runs."""
-SHIPPED = {"limof5": "shipped", "li6ps5cl": "li6ps5cl"}
+SHIPPED = {"limof5": "shipped", "li6ps5cl": "li6ps5cl", "li2tp": "li2tp"}
 GIVEN = {
     "lips83": slice(0, 600),
     "li7p3s11_melt": slice(0, 450),
@@ -52,18 +52,16 @@ WORDS = {
     "li4p2s6_melt": "molten Li4P2S6",
     "lgps50": "Li10GeP2S12",
     "uio66": "UiO-66",
-    "li2tp": "Li2TP, dilithium terephthalate",
+    "li2tp": "shipped Li2TP, dilithium terephthalate",
 }
 """What a set is, where its name does not say."""
 SETS = ("lips83", "li7p3s11_melt", "lgps50", "lgps50_end", *DRAWS, "limof5", "li6ps5cl", "li2tp")
 
 
 def file_of(name):
-    """Data file of a set, or several, or its shipped name; None if it is absent."""
+    """Data file of a set, or its shipped name; None if it is absent."""
     if name in SHIPPED:
         return SHIPPED[name]
-    if found := sorted((HERE / "reference" / name).glob("*.extxyz.xz")):
-        return found
     path = DATA / f"{name.split('_')[0] if name in DRAWS or name == 'lgps50_end' else name}.extxyz.xz"
     if not path.exists():
         print(f"{name}: {path} is absent, skipped", flush=True)

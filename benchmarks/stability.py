@@ -11,7 +11,7 @@
 | limof5, shipped, 110 atoms | all frames | 300 K | 0.5 fs |
 | limof5_li2, limof5_li0: 108 and 106 atoms, the same model | | 300 K | 0.5 fs |
 | li6ps5cl_stress: as li6ps5cl, stresses of its 28 frames that have one fitted too | | 600 K | 1 fs |
-| li2tp, 108 atoms (`benchmarks/reference/li2tp`); li2tp_450: the same model | all frames | 300 K, 450 K | 0.5 fs |
+| li2tp, 108 atoms (shipped); li2tp_450: the same model | all frames | 300 K, 450 K | 0.5 fs |
 
 Walls around the training data as in `qff md`; Bussi thermostat; each seed has its own velocities and starts from
 another frame (every seventh; frames whose framework lacks bonds are left out). A run survives if it completes and no
@@ -77,8 +77,8 @@ SYSTEMS = {
     "limof5_li2": System(300.0, 0.5, start_tags=COOL | {"config_type": "li2mof5"}, like="limof5", kinds=("nvt",)),
     "limof5_li0": System(300.0, 0.5, start_tags=COOL | {"config_type": "mof5"}, like="limof5", kinds=("nvt",)),
     "li6ps5cl_stress": System(600.0, 1.0, has_reference=True, like="li6ps5cl", stress_scale=2.0, kinds=KINDS[:3]),
-    "li2tp": System(300.0, 0.5, start_tags={"temperature_k": 300}, kinds=KINDS[:2]),
-    "li2tp_450": System(450.0, 0.5, start_tags={"temperature_k": 450}, like="li2tp", kinds=("nvt",)),
+    "li2tp": System(300.0, 0.5, start_tags={"temperature_K": 300.0}, kinds=KINDS[:2]),
+    "li2tp_450": System(450.0, 0.5, start_tags={"temperature_K": 450.0}, like="li2tp", kinds=("nvt",)),
 }
 
 

@@ -3,6 +3,7 @@
     python benchmarks/reference/collect.py electrolyte RUN    # a run of li6ps5cl_cp2k.inp: ar.out, ar-pos-1.xyz, ...
     python benchmarks/reference/collect.py framework FILE...  # frames labelled by `qff label --calculator cp2k`
     python benchmarks/reference/collect.py nodes FILE...      # the same, structures that a model's dynamics broke
+    python benchmarks/reference/collect.py linker FILE...     # frames of dilithium terephthalate, labelled likewise
     python benchmarks/reference/collect.py stresses FILE FINE # the same, frames of the electrolyte with `stress: true`
     python benchmarks/reference/collect.py scaled OUT         # writes structures of the electrolyte at other volumes
     python benchmarks/reference/collect.py volumes FILE...    # these labelled on the fine grid
@@ -12,9 +13,9 @@
 the set has a frame replaces what came after it. `framework` adds what the set does not hold
 yet, in the order given; frames whose lithium has a Mulliken charge near zero are in a wrong electronic state, told and
 left out. `nodes` adds to a set of its own; its frames come with tags `round`, `seed`, `time_ps` and `broken_bonds`, and
-`origin`, the frame of `limof5` that the run began with, where that is broken itself. `stresses` gives frames of
-`li6ps5cl` the stress that FILE has for the same positions. On the recipe's grid the pressure is off by nearly the same
-in every frame; FINE holds some of the frames from a fine grid without smoothing, and the mean difference of their
+`origin`, the frame of `limof5` that the run began with, where that is broken itself. `linker` adds to `li2tp`.
+`stresses` gives frames of `li6ps5cl` the stress that FILE has for the same positions. On the recipe's grid the pressure
+is off by nearly the same in every frame; FINE holds some of the frames from a fine grid without smoothing, and the mean difference of their
 pressure is taken off all. `scaled` writes the first frame and the last, and the latter with cell, ions and centres of
 PS4 scaled, the bonds of each PS4 kept; `volumes` makes a set of them, to judge models by. All can be run while
 calculations go on. `--smoke` writes nothing: it fails where the card is not what the files say.
@@ -39,7 +40,7 @@ from qiskit_qff.structures.dataset import shipped_path
 LEVEL = "PBE-D3BJ/DZVP-MOLOPT-SR-GTH cp2k2023.1"
 EQUILIBRATION_FS = 100.0
 """Until then the electrolyte cools down from 1300 K, two relaxation times of its thermostat."""
-WHAT = ("electrolyte", "framework", "nodes", "stresses", "scaled", "volumes", "card")
+WHAT = ("electrolyte", "framework", "nodes", "linker", "stresses", "scaled", "volumes", "card")
 SCALES = (0.98, 1.02)
 """Of the last frame's cell and of the places of its ions and phosphorus."""
 MOST_SPREAD = 0.05
@@ -50,6 +51,9 @@ MOST_GAP = 0.01
 """By how much a frame's energy may differ when it is calculated again, in meV/atom."""
 LEAST_CHARGE = 0.1
 """Lithium below this Mulliken charge, in e, is not the ion."""
+
+KEPT_TAGS = ("time_ps", "choice", "label_level", "label_settings", "label_version", "label_finished")
+"""Of frames of the linker."""
 
 
 def save(frames, path):
@@ -167,6 +171,26 @@ def nodes(files):
     for atoms in list(unknown(files, frames)):
         atoms.info = {"replica": "N", "snapshot": len(frames), "rattle": 0.0, "level": LEVEL} | atoms.info
         frames.append(atoms)
+    save(frames, path)
+    return len(frames)
+
+
+def linker(files):
+    """Frames of dilithium terephthalate; labels of other settings would not go with them and are refused."""
+    path = shipped_path("li2tp")
+    frames = read(path, ":") if path.exists() else []
+    for atoms in list(unknown(files, frames)):
+        info = atoms.info
+        kept = {key: info[key] for key in KEPT_TAGS if key in info}
+        heat = info.get("temperature_k", info.get("temperature"))
+        if info["replica"] == "rattle":
+            heat = 0.0
+        elif heat is None:
+            heat = float(re.match(r"(\d+)K", info["replica"])[1])
+        atoms.info = {"config_type": "li2tp", "replica": info["replica"], "temperature_K": float(heat)} | kept
+        frames.append(atoms)
+    if len({(a.info["label_level"], a.info["label_settings"]) for a in frames}) > 1:
+        sys.exit("frames were labelled with different settings")
     save(frames, path)
     return len(frames)
 
@@ -308,6 +332,21 @@ def framework_summary():
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {words} |" for name, words in rows.items())])
 
 
+def linker_card():
+    frames, rows = read(shipped_path("li2tp"), ":"), []
+    for heat in sorted({a.info["temperature_K"] for a in frames}):
+        part = [a for a in frames if a.info["temperature_K"] == heat]
+        energies = np.array([1e3 * a.get_potential_energy() / len(a) for a in part])
+        forces = np.concatenate([a.get_forces() for a in part])
+        volumes, runs = [a.get_volume() for a in part], {a.info["replica"] for a in part}
+        rows.append(
+            f"| {f'{heat:.0f} K' if heat else 'rattled, strained'} | {len(part)} | {len(runs)} | "
+            f"{min(volumes):.0f} to {max(volumes):.0f} | {energies.std():.1f} | {sizes(forces)} |"
+        )
+    head = "| | frames | runs | volume / Å³ | spread of energies, meV/atom | rms F | max F |"
+    return table(head, rows)
+
+
 def stress_words(frames):
     """How many frames have a stress, and a third of its trace: mean and standard deviation, as two cells."""
     found = [a.get_stress()[:3].mean() / GPa for a in frames if "stress" in a.calc.results]
@@ -339,7 +378,7 @@ def electrolyte_card():
 def card(text):
     """The data card with its figures as the files have them."""
     parts = {"limof5": framework_summary(), "li6ps5cl": electrolyte_card()}
-    parts |= {"limof5 nodes": nodes_card(), "li6ps5cl volumes": volumes_card()}
+    parts |= {"limof5 nodes": nodes_card(), "li6ps5cl volumes": volumes_card(), "li2tp": linker_card()}
     for name, content in parts.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         before, rest = text.split(begin)
@@ -364,6 +403,7 @@ def main():
         "electrolyte": lambda: print(electrolyte(given.paths[0]), "frames"),
         "framework": lambda: print(framework(given.paths), "frames"),
         "nodes": lambda: print(nodes(given.paths), "frames"),
+        "linker": lambda: print(linker(given.paths), "frames"),
         "stresses": lambda: print(stresses(*given.paths)),
         "scaled": lambda: scaled(given.paths[0]),
         "volumes": lambda: print(volumes(given.paths), "frames"),

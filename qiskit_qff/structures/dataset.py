@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 DEFAULT: Final = "limof5"
 """The set that ``shipped`` stands for."""
-NAMES: Final = ("limof5", "li6ps5cl", "limof5_nodes", "li6ps5cl_volumes")
+NAMES: Final = ("limof5", "li2tp", "li6ps5cl", "limof5_nodes", "li6ps5cl_volumes")
 """Names of the sets; each is a file of extended XYZ, compressed."""
 
 
