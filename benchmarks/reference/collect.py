@@ -9,16 +9,17 @@
     python benchmarks/reference/collect.py volumes FILE...    # these labelled on the fine grid
     python benchmarks/reference/collect.py card               # the card's figures from the files as they are
 
-`electrolyte` takes every step whose SCF converged. A run that begins at rest makes the set anew; one that begins where
-the set has a frame replaces what came after it. `framework` adds what the set does not hold
-yet, in the order given; frames whose lithium has a Mulliken charge near zero are in a wrong electronic state, told and
-left out. `nodes` adds to a set of its own; its frames come with tags `round`, `seed`, `time_ps` and `broken_bonds`, and
+`electrolyte` takes every step whose SCF converged. A run that begins at rest makes the set anew; one that begins
+where the set has a frame replaces what came after it. `framework` adds what the set does not hold yet, in the order
+given; frames whose lithium has a Mulliken charge near zero are in a wrong electronic state, told and left out.
+`nodes` adds to a set of its own; its frames come with tags `round`, `seed`, `time_ps` and `broken_bonds`, and
 `origin`, the frame of `limof5` that the run began with, where that is broken itself. `linker` adds to `li2tp`.
-`stresses` gives frames of `li6ps5cl` the stress that FILE has for the same positions. On the recipe's grid the pressure
-is off by nearly the same in every frame; FINE holds some of the frames from a fine grid without smoothing, and the mean difference of their
-pressure is taken off all. `scaled` writes the first frame and the last, and the latter with cell, ions and centres of
-PS4 scaled, the bonds of each PS4 kept; `volumes` makes a set of them, to judge models by. All can be run while
-calculations go on. `--smoke` writes nothing: it fails where the card is not what the files say.
+`stresses` gives frames of `li6ps5cl` the stress that FILE has for the same positions. On the recipe's grid the
+pressure is off by nearly the same in every frame; FINE holds some of the frames from a fine grid without smoothing,
+and the mean difference of their pressure is taken off all. `scaled` writes the first frame and the last, and the
+latter with cell, ions and centres of PS4 scaled, the bonds of each PS4 kept; `volumes` makes a set of them, to judge
+models by. All can be run while calculations go on. `--smoke` writes nothing: it fails where the card is not what the
+files say.
 """
 
 import argparse
