@@ -184,7 +184,7 @@ def text(path):
 READERS = {
     ".json": lambda path: timeless(json.loads(path.read_text())),
     ".jsonl": lambda path: [timeless(json.loads(line)) for line in path.read_text().split("\n")[:-1]],
-    ".yaml": lambda path: yaml.safe_load(path.read_text()),
+    ".yaml": lambda path: yaml.load(path.read_text(), Loader=yaml.CSafeLoader),
     ".npz": arrays,
     ".extxyz": text,
     ".csv": text,

@@ -11,6 +11,7 @@ import contextlib
 import io
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import typer
 
 from qiskit_qff.cli.main import app, run
@@ -80,7 +82,7 @@ class Reader:
         self.printed += output.getvalue()
 
     def shell(self, command: str) -> None:
-        """Run one command line; those of qff in this process, because they are many."""
+        """Run one command line; those of qff and ``hardware`` in this process, because each start takes seconds."""
         if match := re.fullmatch(r"(?:mkdir -p (\S+) && )?cd (\S+)", command):
             self.place /= match[2]
             if match[1]:
@@ -91,6 +93,12 @@ class Reader:
             with contextlib.chdir(self.place), captured() as output:
                 code = run(words_of(command, self.place)[1:])
             assert code == 0, f"{command}\n{output.getvalue()}"
+            self.printed += output.getvalue()
+            return
+        if match := re.fullmatch(r"python (hardware/.*)", command):
+            with contextlib.chdir(self.place), captured() as output, pytest.MonkeyPatch.context() as patch:
+                patch.setattr(sys, "argv", words_of(match[1], self.place))
+                runpy.run_path(sys.argv[0], run_name="__main__")
             self.printed += output.getvalue()
             return
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

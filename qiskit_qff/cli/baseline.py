@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qiskit_qff import __version__
-from qiskit_qff.cli.options import (
-    ForceOption,
-    JsonOption,
-    MaxParametersOption,
-    SourceArgument,
-    model_file,
-)
+from qiskit_qff.cli.options import ForceOption, JsonOption, MaxParametersOption, SourceArgument, model_file
 from qiskit_qff.cli.output import Output, check_output_directory, json_text, staged_directory
 from qiskit_qff.errors import ConfigError, MissingDependencyError
 

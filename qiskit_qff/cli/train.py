@@ -11,13 +11,7 @@ import typer
 from qiskit_qff import __version__
 from qiskit_qff.cli.evaluate import metrics_table, tell_coverage
 from qiskit_qff.cli.info import print_ledger
-from qiskit_qff.cli.options import (
-    DryRunOption,
-    ForceOption,
-    JsonOption,
-    MaxParametersOption,
-    SourceArgument,
-)
+from qiskit_qff.cli.options import DryRunOption, ForceOption, JsonOption, MaxParametersOption, SourceArgument
 from qiskit_qff.cli.output import Output, check_output_directory, json_text, staged_directory
 from qiskit_qff.durable import locked_directory, write_atomically
 from qiskit_qff.errors import ConfigError

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -46,7 +47,6 @@ Runner = tuple[BaseEstimatorV2, Any]
 """An estimator, and the device to transpile for; None where it takes any circuit."""
 PassManagerFactory = Callable[[Any, list[int] | None], PassManager]
 """Makes a pass manager from the device and the physical qubits of a register; None where it may choose them."""
-
 
 MOST_TWO_QUBIT_GATES = 10_000
 """Limit of a job on IBM's devices, over its circuits, times the sum of noise factors."""
@@ -234,8 +234,7 @@ class PrimitiveEvaluator:
             if self.pass_manager is not None:
                 circuit = self.pass_manager(backend, layout).run(circuit)
             elif backend is not None:
-                manager = generate_preset_pass_manager(3, backend, initial_layout=layout, seed_transpiler=0)
-                circuit = manager.run(circuit)
+                circuit = _preset(backend, None if layout is None else tuple(layout)).run(circuit)
             plain = [diagonal_observable(row) for row in task.readouts]
             observables = plain if is_plain else string_observables(task.circuit.num_qubits)
             self._prepared[key] = circuit, [observable.apply_layout(circuit.layout) for observable in observables]
@@ -254,6 +253,12 @@ class PrimitiveEvaluator:
             # Registers of a circuit have observables of their own; alike requests have parameter sets of their own.
             first, start = (last, 0) if self._is_joint else (0, stop)
         return answers
+
+
+@lru_cache(maxsize=256)
+def _preset(backend: Any, layout: tuple[int, ...] | None) -> PassManager:
+    """Qiskit's pass manager; kept, because making one takes longer than transpiling the circuit of a register."""
+    return generate_preset_pass_manager(3, backend, initial_layout=layout and list(layout), seed_transpiler=0)
 
 
 def _precision(shots: int | None) -> float:

@@ -282,7 +282,7 @@ class _Worker:
         """Remember what to start."""
         self._start = (reference, directory)
         self._log = directory / LOG
-        self._threads = threads
+        self._threads = str(threads)
         self._timeout = timeout
         self._pool: ProcessPoolExecutor | None = None
         self._process = 0
@@ -292,9 +292,11 @@ class _Worker:
         began = time.monotonic()
         try:
             if self._pool is None:
-                self._process = 0
-                self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
-                self._process = self._pool.submit(_lead, self._log, self._threads).result(START_SECONDS)
+                context = multiprocessing.get_context("forkserver")
+                context.set_forkserver_preload([__name__])  # PERF: importing it takes each worker a second
+                self._pool = ProcessPoolExecutor(1, mp_context=context)
+                threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), self._threads)
+                self._process = self._pool.submit(_lead, self._log, os.environ | threads).result(START_SECONDS)
                 self._pool.submit(_set_up, *self._start).result(START_SECONDS)
                 began = time.monotonic()
             outcome = self._pool.submit(_label, frame, key).result(self._timeout)
@@ -325,8 +327,8 @@ _STATE: dict[str, Any] = {}
 """What a worker process keeps from frame to frame; empty everywhere else."""
 
 
-def _lead(log: Path, threads: int) -> int:
-    """Make this process the leader of a group of its own, and give its id.
+def _lead(log: Path, environment: Mapping[str, str]) -> int:
+    """Make this process the leader of a group of its own with our environment, and give its id.
 
     So a Ctrl-C in the terminal reaches the parent alone, and the programs it starts can be stopped with it.
     """
@@ -336,8 +338,8 @@ def _lead(log: Path, threads: int) -> int:
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for stream in (1, 2):
         os.dup2(handle, stream)
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = str(threads)
+    os.environ.clear()  # the fork server's, which is that of its first worker
+    os.environ.update(environment)
     return os.getpid()
 
 

@@ -15,15 +15,7 @@ from typing import Any, Literal, Self, TypeVar
 
 import yaml
 from ase.data import atomic_numbers
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from qiskit_qff.descriptors.channels import find_descriptor
 from qiskit_qff.durable import read_yaml

@@ -24,14 +24,7 @@ from qiskit_qff.model.config import (
     with_absolute_paths,
 )
 from qiskit_qff.model.force_field import SEEN_FRAMES, ForceField
-from qiskit_qff.model.metrics import (
-    Comparison,
-    Metrics,
-    compare_model,
-    cross_checked_coverage,
-    deviations_of,
-    measure,
-)
+from qiskit_qff.model.metrics import Comparison, Metrics, compare_model, cross_checked_coverage, deviations_of, measure
 from qiskit_qff.structures.dataset import (
     GROUP_TAGS,
     Split,

@@ -19,6 +19,7 @@ from qiskit_qff.evaluators.backends import Settings, build_evaluator
 from qiskit_qff.evaluators.measured_operator import Provenance
 from qiskit_qff.model.calibration import calibrate
 from qiskit_qff.model.config import parse_config
+from qiskit_qff.training import objective
 
 
 def mixed(n_amplitudes, layers):
@@ -95,7 +96,8 @@ def settings(family, readout=("II", "IZ", "ZI")):
 
 @pytest.mark.usefixtures("own")
 @pytest.mark.parametrize(("family", "readout"), [("efficient_su2", PAULIS), ("mixed", ("II", "IZ", "ZI"))])
-def test_it_trains_and_is_measured_as_it_is_computed(family, readout, alloy_frames, tmp_path) -> None:
+def test_it_trains_and_is_measured_as_it_is_computed(family, readout, alloy_frames, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(objective.minimise.__kwdefaults__, "restarts", 1)
     trained = train(alloy_frames, parse_config(settings(family, readout), where="test"))
     ledger = trained.force_field.ledger.to_dict()
     assert ledger["weights"] == len(readout) * len(trained.force_field.registers)

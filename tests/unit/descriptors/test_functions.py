@@ -6,10 +6,7 @@ import pytest
 from eightwise import eightwise
 from numpy.polynomial import legendre as polynomials
 
-from qiskit_qff.descriptors.blocks import (
-    cutoff_function,
-    radial_function,
-)
+from qiskit_qff.descriptors.blocks import cutoff_function, radial_function
 from qiskit_qff.descriptors.channels import (
     cosine_power,
     cosine_powers,

@@ -8,11 +8,7 @@ from qiskit.quantum_info import Statevector
 from qiskit.transpiler import CouplingMap, generate_preset_pass_manager
 
 from qiskit_qff.encoding.preparation import vector_angles, vector_circuit
-from qiskit_qff.encoding.tree import (
-    loader_angles,
-    loader_circuit,
-    qubits_for,
-)
+from qiskit_qff.encoding.tree import loader_angles, loader_circuit, qubits_for
 
 
 def random_vectors(n_amplitudes, seed, *, batch=3, zeros=0):

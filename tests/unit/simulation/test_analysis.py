@@ -9,12 +9,7 @@ from ase.build import bulk, molecule
 from ase.geometry.analysis import get_rdf
 from contracts.force_field.lennard_jones import mixed_crystal
 
-from qiskit_qff.simulation.analysis import (
-    analyse,
-    bond_report,
-    coordination_shells,
-    radial_distribution,
-)
+from qiskit_qff.simulation.analysis import analyse, bond_report, coordination_shells, radial_distribution
 from qiskit_qff.simulation.trajectory import Trajectory, follow_across_borders
 
 

@@ -4,11 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qiskit_qff.structures.neighbors import (
-    NeighborList,
-    VerletList,
-    neighbor_list,
-)
+from qiskit_qff.structures.neighbors import NeighborList, VerletList, neighbor_list
 
 
 def pair_keys(centers, neighbor):

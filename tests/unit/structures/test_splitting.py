@@ -8,13 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qiskit_qff.structures.dataset import (
-    balanced_split,
-    block_split,
-    is_time_ordered,
-    near_copies,
-    random_split,
-)
+from qiskit_qff.structures.dataset import balanced_split, block_split, is_time_ordered, near_copies, random_split
 
 
 def rng(seed=0):
