@@ -22,12 +22,12 @@ extensions = [
     "generated_pages",  # what the code knows better than any page: commands, settings, error messages
     "repository_links",  # pages of the repository that are shown here as they are
 ]
-exclude_patterns = ["_build", "_ext"]
+exclude_patterns = ["_build", "_ext", "_generated"]
 nitpicky = False
 smartquotes = False  # 'block' is a word to type
 keep_warnings = True
 
-myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "tasklist"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header"]  # included parts of the README begin with headings of the second level
 

@@ -1,7 +1,9 @@
 """Pages that are made of the code when the site is built, so that they say what it does: commands, settings, errors."""
 
+import base64
 import html
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +16,9 @@ from sphinx.application import Sphinx
 from qiskit_qff.model.config import choices, config_schema
 from qiskit_qff.structures.frame import ENERGY_NAMES, FORCE_NAMES, STRESS_NAMES, VIRIAL_NAMES
 
-TARGET = Path(__file__).parents[1] / "_generated"
+DOCS = Path(__file__).parents[1]
+TARGET = DOCS / "_generated"
+NOTEBOOKS = DOCS.parent / "notebooks"
 
 
 def commands_page() -> str:
@@ -43,10 +47,9 @@ def _settings(properties: dict[str, Any], section: str) -> Iterator[str]:
     """The keys of one section."""
     for key, entry in properties.items():
         allowed = choices(entry)
-        text = _plain(entry["description"])
-        text = text[0].upper() + text[1:] + (f" ({allowed})" if allowed else "")
+        text = _plain(entry["description"]) + (f" ({allowed})" if allowed else "")
         default = json.dumps(entry["default"], ensure_ascii=False) if "default" in entry else "{}"
-        yield f"`{section + '.' if section else ''}{key}`\n: {text}. Default: `{default}`.\n"
+        yield f"`{section + '.' if section else ''}{key}` = `{default}`\n: {text}\n"
 
 
 def errors_page() -> str:
@@ -83,14 +86,30 @@ def labels_page() -> str:
     return "\n".join(["| what | names |", "|---|---|", *rows]) + "\n"
 
 
-def notebooks_page() -> str:
-    """Title and first paragraph of every notebook."""
-    lines = []
-    for path in sorted((TARGET.parents[1] / "notebooks").glob("*.ipynb")):
-        first = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
-        title, paragraph = first.split("\n\n")[:2]
-        lines.append(f"**{title.lstrip('# ')}** (`{path.name}`)\n: {' '.join(paragraph.split())}\n")
-    return "\n".join(lines)
+def notebook_pages() -> dict[str, bytes]:
+    """Every notebook as a page with its output: Markdown and pictures, by file name."""
+    files = {}
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        parts = []
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            source = "".join(cell["source"])
+            if cell["cell_type"] == "markdown":
+                parts.append(re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.md)", source))
+                continue
+            parts.append(f"```python\n{source}\n```")
+            for output in cell["outputs"]:
+                data = output.get("data", {})
+                if "image/png" in data:
+                    name = f"{path.stem}-{len(files)}.png"
+                    files[name] = base64.b64decode(data["image/png"])
+                    parts.append(f"![Output of the cell above]({name})")
+                else:
+                    text = "".join(output.get("text") or data["text/plain"]).rstrip()
+                    parts.append(f"```{{code-block}} text\n:class: output\n\n{text}\n```")
+        title, rest = "\n\n".join(parts).split("\n\n", 1)
+        link = f"Notebook with output: {{download}}`{path.name} <../../notebooks/{path.name}>`."
+        files[f"{path.stem}.md"] = f"{title}\n\n{link}\n\n{rest}\n".encode()
+    return files
 
 
 def write_pages(_app: Sphinx | None = None) -> None:
@@ -100,14 +119,14 @@ def write_pages(_app: Sphinx | None = None) -> None:
         "settings.md": settings_page(),
         "errors.md": errors_page(),
         "labels.md": labels_page(),
-        "notebooks.md": notebooks_page(),
         "extra/config.schema.json": json.dumps(config_schema(), indent=2, ensure_ascii=False) + "\n",
     }
-    for name, text in parts.items():
-        path = TARGET / name
+    files = {TARGET / name: text.encode() for name, text in parts.items()}
+    files |= {DOCS / "notebooks" / name: content for name, content in notebook_pages().items()}
+    for path, content in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+        if not path.exists() or path.read_bytes() != content:
+            path.write_bytes(content)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -23,6 +23,7 @@ PAGES = {
 """Files that the site shows, and on which page."""
 _PICTURE = re.compile(r"<picture>.*?</picture>", re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
+_NOTEBOOK = re.compile(r"\]\([./]*notebooks/(\w+)\.ipynb\)")
 
 
 def redirect(text: str, source: Path) -> str:
@@ -52,12 +53,12 @@ def _images(match: re.Match[str], source: Path) -> str:
     alt = re.search(r'alt="([^"]*)"', match[0])
     images = {"dark": re.search(r'srcset="([^"]*)"', match[0]), "light": re.search(r'src="([^"]*)"', match[0])}
     assert alt is not None
-    places = {
-        theme: os.path.relpath(source.parent / found[1], ROOT / "docs") for theme, found in images.items() if found
-    }
-    return "\n".join(
-        f"```{{image}} {place}\n:class: only-{theme}\n:alt: {alt[1]}\n```\n" for theme, place in places.items()
-    )
+    lines = [":::{container} picture"]
+    for theme, found in images.items():
+        if found:
+            place = os.path.relpath(source.parent / found[1], ROOT / "docs")
+            lines.append(f"```{{image}} /{place}\n:class: only-{theme}\n:alt: {alt[1]}\n```\n")
+    return "\n".join([*lines, ":::"])
 
 
 def on_include(_app: Sphinx, relative_path: Path, _docname: str, source: list[str]) -> None:
@@ -67,7 +68,15 @@ def on_include(_app: Sphinx, relative_path: Path, _docname: str, source: list[st
         source[0] = redirect(source[0], path)
 
 
+def on_read(_app: Sphinx, docname: str, source: list[str]) -> None:
+    """Pictures in two colours as above; links to a notebook lead to its page."""
+    path = ROOT / "docs" / f"{docname}.md"
+    text = _PICTURE.sub(lambda match: _images(match, path), source[0])
+    source[0] = _NOTEBOOK.sub(r"](/notebooks/\1.md)", text)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Listen to inclusions."""
+    """Listen to pages and inclusions."""
     app.connect("include-read", on_include)
+    app.connect("source-read", on_read)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -54,31 +54,31 @@ class Box:
 
 
 BOXES = (
-    Box(16, 56, 156, "structures", ("ab initio energies,", "forces, stresses"), "chemistry"),
-    Box(206, 56, 156, "descriptors", ("two- and three-body", "channels, hundreds"), "chemistry"),
-    Box(396, 56, 156, "compression", ("features: the best,", "decorrelated"), "chemistry"),
-    Box(16, 224, 156, "circuit U(θ)", ("registers of", "2 qubits each"), "quantum"),
-    Box(206, 224, 156, "readout O", ("diagonal in Z,", "one setting"), "quantum"),
-    Box(396, 224, 156, "M = U†OU", ("computed exactly,", "or measured once"), "quantum"),
+    Box(10, 56, 168, "structures", ("ab initio energies,", "forces, stresses"), "chemistry"),
+    Box(200, 56, 168, "descriptors", ("two- and three-body", "channels, hundreds"), "chemistry"),
+    Box(390, 56, 168, "compression", ("features: the best,", "decorrelated"), "chemistry"),
+    Box(10, 224, 168, "circuit U(θ)", ("registers of", "2 qubits each"), "quantum"),
+    Box(200, 224, 168, "readout O", ("diagonal in Z,", "one setting"), "quantum"),
+    Box(390, 224, 168, "M = U†OU", ("computed exactly,", "or measured once"), "quantum"),
     Box(602, 120, 164, "E = Σ xᵀ M x", ("forces and virial", "by the chain rule;", "≤ 99 parameters"), "model", 124),
     Box(816, 40, 168, "simulation", ("ASE and LAMMPS:", "dynamics, screening"), "use"),
     Box(816, 140, 168, "reports", ("errors, ledger,", "uncertainty, grades"), "use"),
     Box(816, 240, 168, "devices", ("measure M, or train,", "on Aer, fake, IBM"), "use"),
 )
 ARROWS = (
-    ((172, 98), (206, 98)),
-    ((362, 98), (396, 98)),
-    ((552, 98), (578, 98), (578, 160), (602, 160)),
-    ((172, 266), (206, 266)),
-    ((362, 266), (396, 266)),
-    ((552, 266), (578, 266), (578, 204), (602, 204)),
+    ((178, 98), (200, 98)),
+    ((368, 98), (390, 98)),
+    ((558, 98), (578, 98), (578, 160), (602, 160)),
+    ((178, 266), (200, 266)),
+    ((368, 266), (390, 266)),
+    ((558, 266), (578, 266), (578, 204), (602, 204)),
     ((766, 182), (790, 182), (790, 82), (816, 82)),
     ((766, 182), (816, 182)),
     ((766, 182), (790, 182), (790, 282), (816, 282)),
 )
 CAPTIONS = (
-    (16, 40, "chemistry: features y of every atom, x = (1, y)"),
-    (16, 208, "quantum: one matrix for every register"),
+    (10, 40, "chemistry: features y of every atom, x = (1, y)"),
+    (10, 208, "quantum: one matrix for every register"),
 )
 WIDTH, HEIGHT = 1000, 340
 WORDS = (
@@ -124,13 +124,13 @@ def _box(box: Box, colours: Colours) -> list[str]:
             f'stroke="{colours.faint}" stroke-opacity="0.45"/>'
         ),
         (
-            f'<text x="{middle}" y="{top}" font-size="16" font-weight="600" text-anchor="middle" fill="{colours.ink}">'
+            f'<text x="{middle}" y="{top}" font-size="17" font-weight="600" text-anchor="middle" fill="{colours.ink}">'
             f"{escape(box.title)}</text>"
         ),
     ]
     for number, line in enumerate(box.lines, start=1):
         parts.append(
-            f'<text x="{middle}" y="{top + 22 * number}" font-size="13.5" text-anchor="middle" fill="{colours.ink}">'
+            f'<text x="{middle}" y="{top + 22 * number}" font-size="15" text-anchor="middle" fill="{colours.ink}">'
             f"{escape(line)}</text>"
         )
     return parts
