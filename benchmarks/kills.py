@@ -37,6 +37,8 @@ CONTEXT.set_forkserver_preload([
     "qiskit_qff.cli.main", "qiskit_qff.training.pipeline", "qiskit_qff.labelling.label", "qiskit_qff.learning.run",
     "qiskit_qff.simulation.dynamics", "qiskit_qff.report.figures", "qiskit_qff.evaluators.backends", "qiskit_aer",
     "qiskit_ibm_runtime.fake_provider", "qiskit_ibm_runtime.executor_estimator", "ase.calculators.emt",
+    "qiskit_qff.report.directory", "qiskit_qff.training.measured.run", "qiskit_ibm_runtime.transpiler.plugin",
+    "qiskit.transpiler.passes.synthesis.hls_plugins",
 ])  # fmt: skip
 
 POOL = "descriptor: {r_cut: 4.0, n_radial: 2, l_max: 1}"
