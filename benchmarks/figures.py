@@ -26,9 +26,9 @@ LEVELS = ("0.5", "0.683", "0.9", "0.954", "0.99")
 COVERAGE = {"coverage_lips83": "lips83", "coverage_limof5": "shipped Li-MOF-5"}
 CURVES = {
     "qff": "99 parameters, this package",
-    "pod_small": "POD, 93",
-    "pod_medium": "POD, 615",
-    "pod_large": "POD, 1,455",
+    "pod_small": "POD, 93 coefficients",
+    "pod_medium": "POD, 615 coefficients",
+    "pod_large": "POD, 1,455 coefficients",
 }
 
 
@@ -52,17 +52,20 @@ def peers_figure(record):
     axes = figure.subplots()
     for colour, (model, words) in zip(PALETTE, CURVES.items(), strict=False):
         rows = [row for row in record["rows"] if row["set"] == "lips83" and row["model"] == model]
+        if not rows:
+            continue
         counts = sorted({row["n_given"] for row in rows})
         errors = [[row[FORCE] for row in rows if row["n_given"] == count] for count in counts]
         axes.plot(counts, [np.mean(e) for e in errors], "o-", color=colour, label=words)
         axes.fill_between(counts, [min(e) for e in errors], [max(e) for e in errors], color=colour, alpha=0.2)
-    axes.set(xscale="log", yscale="log", xlabel="training frames of lips83", ylabel="force MAE, meV/Å")
+    axes.set(xscale="log", yscale="log", xlabel="training frames of lips83", ylabel="force MAE (meV/Å)")
+    counts = sorted({row["n_given"] for row in record["rows"] if row["set"] == "lips83"})
     axes.set_xticks(counts, [str(count) for count in counts])
-    ticks = [50, 60, 80, 100, 120]
+    ticks = [50, 60, 80, 100, 120, 200, 300]
     axes.set_yticks(ticks, [str(tick) for tick in ticks])
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.legend(fontsize=8)
+    axes.legend()
     return figure
 
 
@@ -82,11 +85,11 @@ def register_figure(record):
     left.set_yscale("log")
     left.set_yticks([50, 100, 200, 400], ["50", "100", "200", "400"])
     left.yaxis.set_minor_formatter(NullFormatter())
-    left.legend(fontsize=7)
+    left.legend(fontsize=9)
     right.plot(sizes, [row["two_qubit_gates"] for row in rows], "o-", color=PALETTE[2], label="two-qubit gates")
     right.plot(sizes, [row["executions"] / 1000 for row in rows], "s--", color=PALETTE[3], label="thousand executions")
     right.set_ylabel("gates, executions")
-    right.legend(fontsize=7)
+    right.legend(fontsize=9)
     for axes in (left, right):
         axes.set_xlabel("qubits per register")
         axes.set_xticks(sizes)
@@ -110,8 +113,8 @@ def parameters_figure(record):
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(bottom=0.0)
         axes.set_xlabel("trainable parameters")
-        axes.set_ylabel(f"{'force' if key == FORCE else 'energy'} MAE, {unit}")
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=8)
+        axes.set_ylabel(f"{'force' if key == FORCE else 'energy'} MAE ({unit})")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=9)
     return figure
 
 
@@ -119,8 +122,9 @@ def parameters_figure(record):
 def dynamics_figure(record):
     """Temperatures of all NVT runs, radial distributions beside ab initio ones, and the way that lithium went."""
     runs = [run for run in record["runs"] if "heat" in run]
-    figure = Figure(figsize=(10.2, 3.4))
-    heat, structure, walk = figure.subplots(1, 3)
+    figure = Figure(figsize=(7.4, 6.8))
+    places = figure.subplot_mosaic([["heat", "structure"], ["walk", "structure"]])
+    heat, structure, walk = (places[name] for name in ("heat", "structure", "walk"))
     for colour, (name, words) in zip(PALETTE, SYSTEMS.items(), strict=False):
         own = [run for run in runs if run["system"] == name]
         for number, run in enumerate(own):
@@ -137,20 +141,20 @@ def dynamics_figure(record):
                 shells["r_ang"], np.array(expected) + 4.0 * row, color=INK, linewidth=2.2, alpha=0.35, label=label
             )
             structure.plot(shells["r_ang"], np.array(measured) + 4.0 * row, color=PALETTE[0], linewidth=0.9)
-            structure.text(0.1, 4.0 * row + 0.4, pair, fontsize=8)
-        structure.set_title(f"g(r), {SYSTEMS[shown['system']]}, seed {shown['seed']}", fontsize=9)
+            structure.text(0.1, 4.0 * row + 0.4, pair, fontsize=9)
+        structure.set_title(f"g(r), {SYSTEMS[shown['system']]}, seed {shown['seed']}", fontsize=10)
         structure.set_ylim(0.0, 4.0 * len(shells["pairs"]) + 6.0)
-        structure.set_xlabel("r / Å")
+        structure.set_xlabel("r (Å)")
         structure.set_ylabel("g(r), each pair 4 higher")
         structure.set_yticks(4.0 * np.arange(len(shells["pairs"])), [])
-        structure.legend(fontsize=8, loc="upper left")
-    heat.set_xlabel("time / ps")
-    heat.set_ylabel("temperature / K, means of parts")
+        structure.legend(fontsize=9, loc="upper left")
+    heat.set_xlabel("time (ps)")
+    heat.set_ylabel("temperature, block means (K)")
     walk.set_xscale("log")
     walk.set_yscale("log")
-    walk.set_xlabel("lag / ps")
-    walk.set_ylabel("mean square displacement of Li / Å²")
-    figure.legend(*heat.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
+    walk.set_xlabel("lag time (ps)")
+    walk.set_ylabel("Li mean squared displacement (Å²)")
+    figure.legend(*heat.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=9)
     return figure
 
 
@@ -170,7 +174,7 @@ def coverage_figure(found):
                 style = {"color": colour, "marker": "o", "markersize": 3, "linewidth": 1.0, "linestyle": line}
                 axes.plot(nominal, shares, label=None if number else words, **style)
         axes.set(xlim=(0, 102), ylim=(0, 102), aspect="equal", title=kind)
-        axes.set_xlabel("interval that should hold, % of errors")
-    figure.axes[0].set_ylabel("errors within it, %")
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8)
+        axes.set_xlabel("nominal coverage (%)")
+    figure.axes[0].set_ylabel("errors within the interval (%)")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=9)
     return figure

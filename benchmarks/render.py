@@ -157,7 +157,7 @@ def stress_rows(record):
                 np.mean([abs(e["scales"][s][key]) for e in entries if e["set"] == name]) for s in ("not fitted", "2")
             ]
             factor, digits = (GPA, 2) if column == "pressure" else (1.0, 1 if column == "force" else 2)
-            row[column] = " -> ".join(f"{factor * value:.{digits}f}" for value in pair)
+            row[column] = " → ".join(f"{factor * value:.{digits}f}" for value in pair)
         yield row
 
 

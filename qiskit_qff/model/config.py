@@ -256,7 +256,7 @@ class CircuitConfig(ConfigSection):
 
 
 class LossConfig(ConfigSection):
-    """What counts as one unit of error."""
+    """Error scales and weights of the loss."""
 
     energy_scale_mev_per_atom: float = Field(default=3.0, gt=0.0, description="energy error that counts as one unit")
     force_scale_mev_per_ang: float = Field(

@@ -78,14 +78,14 @@ class ForceField:
     repulsion: CoreRepulsion
     """Core repulsion; no trainable number in it."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """How the model came about (configuration, data, seeds, errors)."""
+    """Provenance: configuration, data, seeds, errors."""
     posterior: Posterior | None = None
-    """What training left open, for uncertainties and extrapolation grades; None in files of versions 1 to 6."""
+    """Posterior covariance for uncertainties and extrapolation grades; None in files of versions 1 to 6."""
     fitted_references: int | None = None
-    """Independent reference energies that the training compositions determined; None in files from before these were
-    counted: one per species."""
+    """Number of reference energies counted as trainable: the rank of the training compositions; None, one per species,
+    in files from before these were counted."""
     walls: bool = False
-    """Whether walls keep dynamics near the training data, see :meth:`within_walls`; never in files."""
+    """Whether a restraint keeps dynamics near the training data, see :meth:`within_walls`; not saved in files."""
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other."""
@@ -122,7 +122,7 @@ class ForceField:
 
     @property
     def registers(self) -> dict[RegisterKey, Register]:
-        """Every register of every species, by atomic number and place."""
+        """All registers, keyed by atomic number and index."""
         return {(m.number, k): register for m in self.models for k, register in enumerate(m.registers)}
 
     @property
@@ -132,23 +132,23 @@ class ForceField:
 
     @property
     def n_trainable(self) -> int:
-        """Numbers fitted to energies, forces or stresses."""
+        """Number of trainable parameters: all numbers fitted to energies, forces or stresses."""
         return self.ledger.n_trainable
 
     @property
     def stress_scale(self) -> float | None:
-        """The error that counted as one unit when stresses were fitted, in meV/Å³; None where they were not."""
+        """Stress error that counted as one unit in the loss, in meV/Å³; None if stresses were not fitted."""
         scale = ((self.metadata.get("config") or {}).get("loss") or {}).get("stress_scale_mev_per_ang3")
         return None if scale is None else float(scale)
 
     @property
     def ledger(self) -> Ledger:
-        """Every number that was fitted, and every one that was not."""
+        """The ledger: trainable numbers by species, and numbers that used no labels."""
         uncertainty = 0 if self.posterior is None else self.posterior.n_numbers
         return ledger_of(self.models, fitted_references=self.fitted_references, uncertainty=uncertainty)
 
     def uncertainty(self, *, grade_limit: float | None = None) -> UncertaintyEstimator:
-        """What tells uncertainties and extrapolation grades of structures.
+        """Calculator of uncertainties and extrapolation grades.
 
         Args:
             grade_limit: Largest grade that counts as known; 1.2 by default.
@@ -165,7 +165,7 @@ class ForceField:
         return UncertaintyEstimator(self.models, self.posterior, self.r_cut, limit)
 
     def operator_matrices(self) -> dict[int, FloatArray]:
-        """M of each species in x = (1, y), measured where it is calibrated, else of its circuits, in eV."""
+        """Matrix M of each species in eV, for x = (1, y); measured if the model is calibrated, else computed."""
         return {m.number: m.operator_matrix() for m in self.models}
 
     @cached_property
@@ -185,7 +185,7 @@ class ForceField:
         return self.folded.predict(frame)
 
     def evaluate(self, numbers: IntArray, neighbors: NeighborList) -> Prediction:
-        """Evaluate a structure whose neighbours, at least those within the cutoff, are known: the way of dynamics.
+        """Evaluate a structure with a given neighbour list, which may reach beyond the cutoff; used in dynamics.
 
         Raises:
             DataError: If an atom is of a species the model does not know.
@@ -193,7 +193,7 @@ class ForceField:
         return self.folded.evaluate(species_index(numbers, self.species, where="structure"), neighbors)
 
     def amplitudes(self, frame: Frame) -> dict[RegisterKey, FloatArray]:
-        """What a device would encode: x = (1, y, 0...) of every atom, in every register of its species.
+        """Amplitudes x = (1, y, 0, ...) of every atom in every register of its species, as a device would encode them.
 
         Returns:
             Per register, shape ``(n_atoms_of_species, 2^n)``; atoms in the order of the frame.
@@ -207,7 +207,7 @@ class ForceField:
         }
 
     def with_registers(self, changed: Mapping[RegisterKey, Register]) -> ForceField:
-        """The same force field with other registers, by atomic number and place."""
+        """The same force field with other registers, keyed by atomic number and index."""
         models = []
         for m in self.models:
             registers = tuple(changed.get((m.number, k), old) for k, old in enumerate(m.registers))
@@ -215,7 +215,7 @@ class ForceField:
         return replace(self, models=tuple(models))
 
     def within_walls(self) -> ForceField:
-        """The force field for simulations: walls around its training data, exactly zero on training frames.
+        """The force field with a restraint for simulations, which is exactly zero on training frames.
 
         Without walls where the model file is older and does not say how far training reached.
         """
@@ -287,7 +287,7 @@ class ForceField:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the force field says of one structure."""
+    """Predicted energy, forces and virial of one structure."""
 
     energies: FloatArray
     """Energy of each atom, shape ``(n,)``, in eV."""
