@@ -4,8 +4,17 @@ The command line turns every ``QFFError`` into one line on stderr and exit code 
 this package and keeps its traceback.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+SectionType = TypeVar("SectionType", bound="BaseModel")
 
 
 class QFFError(Exception):
@@ -48,3 +57,49 @@ def suggest(name: str, known: Sequence[str]) -> str:
     if not near or len(known) <= 12:
         remarks.append(f"Known: {', '.join(shown)}.")
     return " ".join(remarks)
+
+
+def parse_section(
+    kind: type[SectionType], data: Any, *, where: str, options: Mapping[str, str] | None = None
+) -> SectionType:
+    """Check a mapping against the pydantic model that it should be."""
+    from pydantic import ValidationError
+
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where}: should be a mapping of sections such as 'data:', found {type(data).__name__}.")
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        told = dict(options or {})
+        lines = {_dotted(item["loc"]): _explain(kind, item, told) for item in error.errors()}
+        from_options = "; ".join(line for name, line in lines.items() if name in told)
+        from_file = "; ".join(line for name, line in lines.items() if name not in told)
+        parts = [from_options, f"{where}: {from_file}" if from_file else ""]
+        raise ConfigError("; ".join(part for part in parts if part)) from error
+
+
+def _dotted(place: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in place)
+
+
+def _explain(root: type[BaseModel], item: Any, options: Mapping[str, str]) -> str:
+    place, kind = item["loc"], item["type"]
+    name = _dotted(place)
+    if kind == "missing":
+        return f"{name}: missing; it has no default"
+    if kind != "extra_forbidden":
+        message = item["msg"].removeprefix("Value error, ")
+        return f"{options.get(name, name)}: {message} (given: {reprlib.repr(item['input'])})"
+    known = _keys_of(root, place[:-1])
+    near = get_close_matches(str(place[-1]), known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+    return f"unknown key '{name}'; {hint}"
+
+
+def _keys_of(root: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    section = root
+    for part in place:
+        annotation = section.model_fields[str(part)].annotation
+        assert isinstance(annotation, type)
+        section = annotation
+    return list(section.model_fields)

@@ -15,10 +15,12 @@ from qiskit_qff.cli.options import (
     JsonOption,
     MitigationOption,
     ModelArgument,
+    RuntimeOptions,
     SeedOption,
     model_file,
 )
 from qiskit_qff.cli.output import Output
+from qiskit_qff.durable import read_yaml
 from qiskit_qff.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def calibrate(
     ] = None,
     shots: Annotated[int, typer.Option("--shots", min=1, help="Shots per circuit.")] = 4096,
     mitigation: MitigationOption = "none",
+    options: RuntimeOptions = None,
     decoupling: DecouplingOption = False,
     seed: SeedOption = 0,
     dry_run: DryRunOption = False,
@@ -67,7 +70,7 @@ def calibrate(
     if run is not None and backend in NOISELESS:
         raise ConfigError(f"backend '{backend}' has no jobs to keep; leave --run out.")
     field = ForceField.load(model_file(model))
-    settings = Settings(backend, shots, mitigation, decoupling)
+    settings = Settings(backend, shots, mitigation, decoupling, read_yaml(options) if options else None)
     settings.check()
     counts, words = estimate(field, settings, ask_server=dry_run)
     if dry_run:
@@ -151,6 +154,8 @@ def print_calibration(summary: Mapping[str, Mapping[str, Any]], output: Output) 
             )
             line = ", ".join(map(str, entry["qubits"]))
             output.say(f"  {symbol}: qubits {line}; errors of readout {readout}, of two-qubit gates {gates}")
+    for origin in sorted({entry["noise_model"] for entry in summary.values()} - {""}):
+        output.say(f"  noise model of the mitigation: {origin}")
 
 
 def calibration_extra(field: "ForceField", frames: Sequence["Frame"]) -> dict[str, Any]:

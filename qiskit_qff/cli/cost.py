@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
-from qiskit_qff.cli.options import JsonOption, MitigationOption, ModelArgument, model_file
+from qiskit_qff.cli.options import JsonOption, MitigationOption, ModelArgument, RuntimeOptions, model_file
 from qiskit_qff.cli.output import Output
+from qiskit_qff.durable import read_yaml
 from qiskit_qff.errors import BackendError
 
 
@@ -15,6 +16,7 @@ def cost(
     backend: Annotated[str, typer.Option("--backend", help="aer, fake_NAME or ibm_NAME.")],
     shots: Annotated[int, typer.Option("--shots", min=1, help="Shots per circuit.")] = 4096,
     mitigation: MitigationOption = "none",
+    options: RuntimeOptions = None,
     json: JsonOption = False,
 ) -> None:
     """Say what a calibration and a training gradient would cost on a backend."""
@@ -26,7 +28,9 @@ def cost(
     if backend in NOISELESS:
         raise BackendError(f"Backend '{backend}' takes no processor time; choose a device, for example fake_kingston.")
     field = ForceField.load(model_file(model))
-    counts, words = estimate(field, Settings(backend, shots, mitigation), ask_server=True)
+    counts, words = estimate(
+        field, Settings(backend, shots, mitigation, options=read_yaml(options) if options else None), ask_server=True
+    )
     gradient = counts["gradient"]
     output.say(f"calibration, M of every register, once for all frames: {words}")
     output.say(

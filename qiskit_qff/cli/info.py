@@ -1,6 +1,6 @@
 """``qff info``: what a model file holds: its parameter ledger, channels and circuits."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -50,7 +50,11 @@ def info(
     output.say("fitted to energies and forces" + ("" if scale is None else f", and to stresses ({scale:g} meV/Å³)"))
     calibration = calibration_summary(field)
     print_calibration(calibration, output)
-    domain = _print_posterior(field, output)
+    factor = None
+    if (posterior := field.posterior) is not None:
+        factor = posterior.factor if posterior.n_held_out else None
+        scaled = f"times {factor:.2f}, fitted to {posterior.n_held_out} held-out frames" if factor else "not scaled"
+        output.say(f"uncertainty: posterior of the coefficients, {scaled}")
     if channels:
         for symbol, lines in words.items():
             output.say(f"channels of {symbol}:")
@@ -73,7 +77,7 @@ def info(
             "circuits": circuits,
             "channels": words,
             "calibration": calibration or None,
-            "uncertainty": domain,
+            "uncertainty": None if posterior is None else {"factor": factor},
         }
     )
 
@@ -99,27 +103,3 @@ def print_ledger(field: "ForceField", output: Output) -> None:
     )  # fmt: skip
     if tied := totals["tied"]:
         output.say(f"{tied} angles and weights are not counted: a balanced register of d features has d free ones")
-
-
-def _print_posterior(field: "ForceField", output: Output) -> dict[str, Any] | None:
-    """Tell where the model was trained and whether its uncertainties are scaled; None for older files."""
-    from ase.data import chemical_symbols
-
-    from qiskit_qff.model.uncertainty import LIMIT
-
-    posterior = field.posterior
-    if posterior is None:
-        return None
-    counts = {chemical_symbols[m.number]: int(n) for m, n in zip(field.models, posterior.counts, strict=True)}
-    scaled = (
-        f"times {posterior.factor:.2f}, fitted to {posterior.n_held_out} held-out frames"
-        if posterior.n_held_out
-        else "not scaled to held-out errors"
-    )
-    output.say(f"training atoms: {', '.join(f'{count} {symbol}' for symbol, count in counts.items())}")
-    output.say(f"uncertainty: posterior of the coefficients, {scaled}; extrapolation grades up to {LIMIT:g} are known")
-    return {
-        "grade_limit": LIMIT,
-        "training_atoms": counts,
-        "factor": posterior.factor if posterior.n_held_out else None,
-    }

@@ -53,6 +53,9 @@ DecouplingOption = Annotated[
         "--dynamical-decoupling", help="Fill idle times with pulses against slow noise; for fake and IBM devices."
     ),
 ]
+RuntimeOptions = Annotated[
+    Path | None, typer.Option("--options", help="YAML file with options of the runtime's Estimator, such as twirling.")
+]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]
 ModelArgument = Annotated[
     Path, typer.Argument(metavar="MODEL", help="Model file (model.json), or the directory that holds it.")

@@ -24,7 +24,16 @@ from qiskit_qff.errors import BackendError, ConfigError, suggest
 from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.ibm_account import client_errors, connect
 from qiskit_qff.evaluators.jobs import JobStore
-from qiskit_qff.evaluators.mitigation import NoiseModelMaker, device_noise_model, estimator_options, find_preset
+from qiskit_qff.evaluators.mitigation import (
+    LEARNER,
+    NoiseModelMaker,
+    device_noise_model,
+    estimator_options,
+    executions_per_shot,
+    find_preset,
+    needs_noise_model,
+)
+from qiskit_qff.evaluators.noise_learning import NoiseLearner
 from qiskit_qff.evaluators.primitive import PassManagerFactory, PrimitiveEvaluator, Runner
 from qiskit_qff.evaluators.protocol import DEFAULT_REPETITION_DELAY, Evaluator, Tile, TimingModel
 from qiskit_qff.evaluators.tiling import CutOutBackend, place
@@ -52,26 +61,28 @@ class Settings:
     """Whether idle qubits are decoupled."""
     options: Mapping[str, Any] | None = None
     """Options of the runtime's Estimator that replace those of the preset, for example ``{"resilience": {"zne":
-    {"noise_factors": [1, 2, 3], "extrapolator": "linear"}}, "dynamical_decoupling": {"sequence_type": "XX"}}``."""
+    {"noise_factors": [1, 2, 3], "extrapolator": "linear"}}, "dynamical_decoupling": {"sequence_type": "XX"}}``; its
+    section ``noise_learner`` is for ``NoiseLearnerV3``."""
 
-    @property
-    def time_factor(self) -> float:
-        """Executions per shot."""
-        preset = find_preset(self.mitigation)
-        factors = (self.options or {}).get("resilience", {}).get("zne", {}).get("noise_factors")
-        return float(len(factors)) if factors and preset.zne else preset.time_factor
+    def runtime_options(self, *, local: bool = True) -> Any:
+        """``EstimatorOptions`` of ``qiskit_ibm_runtime``; fewer random circuits in local simulations."""
+        decoupled = self.dynamical_decoupling
+        return estimator_options(self.mitigation, dynamical_decoupling=decoupled, local=local, changes=self.options)
 
     def check(self) -> None:
         """Refuse what no device is needed to see."""
-        preset = find_preset(self.mitigation)
+        find_preset(self.mitigation)
         if self.backend in NOISELESS:
-            if preset.name != "none" or self.dynamical_decoupling or self.options:
+            if self.mitigation != "none" or self.dynamical_decoupling or self.options:
                 raise ConfigError(
                     f"Backend '{self.backend}' has no noise to mitigate; use --mitigation none without decoupling and "
                     "options, or a fake device."
                 )
-        elif self.shots is None:
+            return
+        if self.shots is None:
             raise ConfigError(f"Backend '{self.backend}' samples: state the number of shots (--shots).")
+        if self.options:
+            self.runtime_options()
 
 
 @dataclass(frozen=True)
@@ -124,7 +135,7 @@ def build_evaluator(
     jobs: JobStore | None = None,
     layout: Sequence[Sequence[int]] = (),
     pass_manager: PassManagerFactory | None = None,
-    noise_model: NoiseModelMaker = device_noise_model,
+    noise_model: NoiseModelMaker | None = None,
 ) -> Evaluator:
     """Evaluator for registers that are measured side by side.
 
@@ -137,7 +148,8 @@ def build_evaluator(
         layout: Physical qubits of each register, chosen by the user; by default those with the smallest errors.
         pass_manager: Makes the pass manager from the device and the qubits of a register, for example with another
             optimisation level; by default Qiskit's preset of level 3.
-        noise_model: Makes the noise model for ``pec``; by default from the gate errors that the device states.
+        noise_model: Makes the noise model for ``pec`` and ``pea``; by default learned by ``NoiseLearnerV3`` on a real
+            device, and :func:`~qiskit_qff.evaluators.mitigation.device_noise_model` on a fake one.
 
     Raises:
         BackendError: If the backend is unknown or cannot be reached.
@@ -150,35 +162,42 @@ def build_evaluator(
         return PrimitiveEvaluator(StatevectorEstimator(seed=rng), shots=settings.shots)
     from qiskit_ibm_runtime.executor_estimator import Estimator
 
-    device, preset = find_device(settings.backend), find_preset(settings.mitigation)
+    device = find_device(settings.backend)
+    options = settings.runtime_options(local=device.service is None)
+    if not needs_noise_model(options):
+        noise_model = None
+    elif noise_model is None and device.service is None:
+        noise_model = device_noise_model
+    elif noise_model is None:
+        timing = TimingModel(repetition_delay=device.repetition_delay)
+        own = (settings.options or {}).get(LEARNER, {})
+        noise_model = NoiseLearner(mode or device.backend, device.service, timing=timing, options=own, jobs=jobs)
     tiles = _tiles(device, sizes, jobs, layout)
-    _check_target(settings, device, tiles, needs_errors=preset.pec and noise_model is device_noise_model)
-    options = estimator_options(
-        preset,
-        dynamical_decoupling=settings.dynamical_decoupling,
-        local=device.service is None,
-        changes=settings.options,
-    )
-    try:
-        whole = Estimator(mode=device.backend if mode is None else mode, options=options)
-    except ValueError as error:
-        raise ConfigError(f"The runtime's Estimator refuses its options: {error}") from error
+    if device.is_fake and "sx" not in device.backend.target.operation_names:
+        raise BackendError(f"'{settings.backend}' has gates that IBM gave up in 2021; use fake_kingston, for example.")
+    is_plain = device.service is None and not device.is_fake
+    if is_plain and (options.dynamical_decoupling.enable or noise_model is device_noise_model):
+        raise ConfigError(
+            f"Backend '{settings.backend}' has no times or errors of gates, so nothing to decouple and no noise model; "
+            "use another --mitigation without decoupling, or a device such as fake_kingston."
+        )
+    whole = Estimator(mode=device.backend if mode is None else mode, options=options)
 
     def cut_out(tile: Tile) -> Runner:
         small = _cut_out_simulator(device.backend, tile)
-        return Estimator(mode=small, options=options), small
+        return Estimator(mode=small, options=options.model_copy(deep=True)), small
 
     return PrimitiveEvaluator(
         whole,
         backend=device.backend,
         shots=settings.shots,
         gaussian_noise=False,
-        timing=TimingModel(repetition_delay=device.repetition_delay, mitigation_factor=settings.time_factor),
+        timing=TimingModel(repetition_delay=device.repetition_delay, mitigation_factor=executions_per_shot(options)),
         tiles=tiles,
         cut_out=cut_out if device.is_fake else None,
         rng=rng if device.service is None else None,
         pass_manager=pass_manager,
-        noise_model=noise_model if preset.pec else None,
+        noise_model=noise_model,
         service=device.service,
         jobs=jobs,
     )
@@ -198,31 +217,6 @@ def _tiles(device: Device, sizes: Sequence[int], jobs: JobStore | None, layout: 
         return [Tile(tuple(q), tuple(bonds), tuple(errors), score, number) for q, bonds, errors, score, number in told]
     except (TypeError, ValueError) as error:
         raise ConfigError(f"the journal of jobs is damaged (tiles: {error}); restore it, or begin anew.") from error
-
-
-def _check_target(settings: Settings, device: Device, tiles: Sequence[Tile], *, needs_errors: bool) -> None:
-    """Refuse mitigation for which the device does not say enough."""
-    target, used = device.backend.target, {qubit for tile in tiles for qubit in tile.qubits}
-    if device.is_fake and "sx" not in target.operation_names:
-        raise BackendError(f"'{settings.backend}' has gates that IBM gave up in 2021; use fake_kingston, for example.")
-    entries = [
-        (name, entry)
-        for name in target.operation_names
-        if name not in {"delay", "reset"}
-        for qubits, entry in (target[name] or {}).items()
-        if qubits is not None and (not used or set(qubits) <= used)
-    ]
-    if settings.dynamical_decoupling and not all(e is not None and e.duration is not None for _, e in entries):
-        raise ConfigError(
-            f"Backend '{settings.backend}' does not say how long its gates take, so idle qubits cannot be decoupled; "
-            "leave dynamical decoupling out, or use a device such as fake_kingston."
-        )
-    errors = (e is not None and e.error is not None for name, e in entries if name != "measure")
-    if needs_errors and not any(errors):
-        raise ConfigError(
-            f"Backend '{settings.backend}' states no errors of its gates, so there is no noise for --mitigation pec to "
-            "cancel; use --mitigation none, or a device such as fake_kingston."
-        )
 
 
 @lru_cache(maxsize=256)

@@ -39,6 +39,7 @@ from qiskit_qff.evaluators.operator import (
     programmed_vector,
     vector_tasks,
 )
+from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import Cost, Evaluation, Evaluator, Request
 
 Circuits = Sequence[tuple[CircuitProgram, FloatArray]]
@@ -106,12 +107,16 @@ def measure_registers(
 
 
 def cost_of_registers(
-    evaluator: Evaluator, circuits: Circuits, *, slopes: bool = False, shots: int | None = None
+    evaluator: Evaluator, circuits: Circuits, *, slopes: bool = False, shots: int | None = None, first: bool = False
 ) -> Cost:
-    """What the same takes; nothing is run."""
+    """What the same takes, the ``first`` time with learning the noise of the circuits; nothing is run."""
     plans = [_Plan.of(*circuit, slopes=slopes, twice=shots is not None) for circuit in circuits]
     requests = [request for number, plan in enumerate(plans) for request in plan.requests(number)]
-    return evaluator.cost(requests, shots=_shots_per_set(shots, slopes=slopes))
+    used = _shots_per_set(shots, slopes=slopes)
+    cost = evaluator.cost(requests, shots=used)
+    if first and isinstance(evaluator, PrimitiveEvaluator):
+        cost += evaluator.learning(requests, shots=used)
+    return cost
 
 
 def _shots_per_set(shots: int | None, *, slopes: bool) -> int | None:

@@ -29,6 +29,16 @@ _SAME = 1e-7
 
 Send = Callable[[Sequence[str]], Any]
 """Starts a job with some tags and returns it at once."""
+Reader = Callable[[Any], list[Arrays]]
+"""Makes plain arrays of a job's results."""
+
+
+def result_arrays(results: Any) -> list[Arrays]:
+    """The data of every PUB as plain arrays."""
+    return [
+        {name: np.asarray(found) for name in RESULT_ARRAYS if (found := getattr(one.data, name, None)) is not None}
+        for one in results
+    ]
 
 
 class JobStore:
@@ -36,8 +46,6 @@ class JobStore:
 
     def __init__(self, directory: Path, settings: Mapping[str, Any]) -> None:
         """Begin, or go on with what is there; refused if that was measured with other settings."""
-        if (directory / "run.json").exists():
-            raise ConfigError(f"{directory} is a run of an earlier version; finish it with that, or choose another.")
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self._journal = Journal(directory / JOURNAL)
@@ -73,25 +81,34 @@ class JobStore:
     @property
     def ids(self) -> tuple[str, ...]:
         """Ids of all jobs so far, as the server has them."""
-        return tuple(str(found) for k in range(self._count) if (found := self._journal.get(f"job {k}")))
+        return tuple(found for k in range(self._count) if (found := self.id_of(f"job {k}")))
 
-    def submit(self, send: Send, question: FloatArray, *, service: Any = None) -> Callable[[], list[Arrays]]:
+    def id_of(self, name: str) -> str:
+        """Id of a job, as the server has it."""
+        return str(self._journal.get(name) or "")
+
+    def submit(
+        self, send: Send, question: Any, *, service: Any = None, name: str = "", read: Reader = result_arrays
+    ) -> Callable[[], list[Arrays]]:
         """Send the next job, or find it; what is returned waits for its results.
 
         Args:
             question: Angles that the job is about, to recognise the job in a later process.
             service: IBM Quantum; None for a simulator, which runs the job when its results are waited for.
+            name: Two words for a job that is not one of the numbered ones.
+            read: Makes plain arrays of its results.
         """
-        number, self._count = self._count, self._count + 1
-        path = self.directory / f"job_{number}.npz"
+        if not name:
+            name, self._count = f"job {self._count}", self._count + 1
+        path = self.directory / f"{name.replace(' ', '_')}.npz"
         if path.exists():
             stored = _read(path, question)
             self.kept += 1
             return lambda: stored
         if service is None:
-            return lambda: _keep(path, question, send(()).result())
-        name, tag = f"job {number}", f"{self._tag}-{number}"
-        with client_errors(f"Job {number + 1} could not be sent"):
+            return lambda: _keep(path, question, read(send(()).result()))
+        tag = f"{self._tag}-{name.split()[1]}"
+        with client_errors(f"{name} could not be sent"):
             state, job = self._journal.get(name), None
             if state:
                 job = service.job(state)
@@ -103,10 +120,10 @@ class JobStore:
                 job = send((self._tag, tag))
             if not state:
                 self._journal.enter(name, str(job.job_id()))
-        return lambda: self._collect(job, name, path, question)
+        return lambda: _keep(path, question, read(self._collect(job, name)))
 
-    def _collect(self, job: Any, name: str, path: Path, question: FloatArray) -> list[Arrays]:
-        """Results of a job that the service has; on disk before they are read, because they are paid."""
+    def _collect(self, job: Any, name: str) -> Any:
+        """Results of a job that the service has."""
         with client_errors(f"{name} could not be read; begin again later, it is not sent twice"):
             job.wait_for_final_state()
             status = str(job.status())
@@ -114,21 +131,11 @@ class JobStore:
                 self._journal.enter(name, None)
                 reason = redact(str(job.error_message() or "no reason given"))
                 raise BackendError(f"{name} ended as {status}: {reason}. The same command sends it again.")
-            results = job.result()
-        return _keep(path, question, results)
+            return job.result()
 
 
-def result_arrays(results: Any) -> list[Arrays]:
-    """The data of every PUB as plain arrays."""
-    return [
-        {name: np.asarray(found) for name in RESULT_ARRAYS if (found := getattr(one.data, name, None)) is not None}
-        for one in results
-    ]
-
-
-def _keep(path: Path, question: FloatArray, results: Any) -> list[Arrays]:
-    """Write results to disk and return them."""
-    arrays = result_arrays(results)
+def _keep(path: Path, question: FloatArray, arrays: list[Arrays]) -> list[Arrays]:
+    """Write results to disk before they are read, because they are paid."""
     flat = {f"{number}_{name}": values for number, one in enumerate(arrays) for name, values in one.items()}
     with atomic_file(path) as stream:
         np.savez(stream, question=question, **flat)  # type: ignore[arg-type]

@@ -39,6 +39,8 @@ class Provenance:
     """Whether idle qubits were decoupled."""
     options: Mapping[str, Any] | None = None
     """Options of the runtime's Estimator that replaced those of the preset."""
+    noise_model: str = ""
+    """Where the noise model of the mitigation came from, for example a job of the noise learner; empty without one."""
     qubits: tuple[int, ...] = ()
     """Physical qubits of the device, along their line; empty where there is no device."""
     two_qubit_errors: tuple[float, ...] = ()

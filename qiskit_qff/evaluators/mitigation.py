@@ -3,16 +3,16 @@
 ``none``      plain counts.
 ``readout``   readout errors removed by TREX with twirled measurements; cheap, the default of IBM's Estimator.
 ``zne``       in addition twirled gates and extrapolation to zero noise from noise factors 1, 3 and 5.
-``pec``       readout as above, gate noise inverted by sampling (probabilistic error cancellation); its noise model
-              is derived from the gate errors that the device states, unless ``build_evaluator`` is given another.
+``pea``       the same, but noise is amplified by random gates drawn from a noise model instead of repeated gates.
+``pec``       readout as above, gate noise inverted by sampling from a noise model (probabilistic error cancellation).
 
-Dynamical decoupling can be added to each, and ``Settings.options`` replaces any option of the runtime.
+Noise models are learnt on devices (:mod:`~qiskit_qff.evaluators.noise_learning`) and follow from stated gate errors on
+fake ones. Any option of the runtime's Estimator can be changed by ``Settings.options``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -21,72 +21,45 @@ from qiskit import QuantumCircuit
 from qiskit.quantum_info import PauliLindbladMap
 from qiskit.transpiler import Target
 
-from qiskit_qff.errors import ConfigError, suggest
+from qiskit_qff.errors import ConfigError, parse_section, suggest
 
 if TYPE_CHECKING:
     from qiskit.circuit import CircuitInstruction
+    from qiskit_ibm_runtime.options_models import EstimatorOptions
 
 NoiseModel = list[tuple["CircuitInstruction", PauliLindbladMap]]
 NoiseModelMaker = Callable[[Sequence["CircuitInstruction"], QuantumCircuit, Any], NoiseModel]
 """Makes a noise model from boxed layers, the first circuit that they are in, and the device."""
 
-_PEC_SHOTS = 16
-"""Shots per random circuit under PEC; the runtime's 64 leave so few circuits that their spread exceeds shot noise."""
+LEARNER = "noise_learner"
+"""Section of the options that goes to ``NoiseLearnerV3``."""
+NOISE_FACTORS = (1.0, 3.0, 5.0)
+"""Amplifications of the noise that are extrapolated to zero, unless options say otherwise."""
 _LOCAL_RANDOMIZATIONS = 8
 """Random circuits per setting in local simulations with twirling."""
 
 
-NOISE_FACTORS = (1.0, 3.0, 5.0)
-"""Amplifications of the noise that are extrapolated to zero, unless options say otherwise."""
+_TREX: dict[str, Any] = {"measure_mitigation": True}
+_ZNE, _PEA = {"zne_mitigation": True}, {"zne_mitigation": True, "zne": {"amplifier": "pea"}}
+_GATES: dict[str, Any] = {"enable_gates": True}
+# The runtime's 64 shots leave so few random circuits that their spread exceeds shot noise.
+_MANY = _GATES | {"num_randomizations": "auto", "shots_per_randomization": 16}
+_BASE = "TREX, gate twirling,"
 
-
-@dataclass(frozen=True)
-class MitigationPreset:
-    """A named set of options."""
-
-    name: str
-    """Name for the command line."""
-    description: str
-    """What it does, in a few words; printed with results."""
-    time_factor: float = 1.0
-    """Executions per requested shot, for cost estimates; PEC's depends on the noise and is a typical value."""
-    measure_mitigation: bool = False
-    """TREX for readout errors, with twirled measurements."""
-    gate_twirling: bool = False
-    """Random Pauli gates around entangling layers."""
-    zne: bool = False
-    """Extrapolation to zero noise."""
-    pec: bool = False
-    """Probabilistic error cancellation."""
-
-
-PRESETS: dict[str, MitigationPreset] = {
-    preset.name: preset
-    for preset in (
-        MitigationPreset("none", "no mitigation"),
-        MitigationPreset("readout", "TREX readout mitigation, measurement twirling", measure_mitigation=True),
-        MitigationPreset(
-            "zne",
-            "TREX, gate twirling, zero-noise extrapolation (factors 1, 3, 5)",
-            time_factor=3.0,
-            measure_mitigation=True,
-            gate_twirling=True,
-            zne=True,
-        ),
-        MitigationPreset(
-            "pec",
-            "TREX, gate twirling, probabilistic error cancellation (noise model: gate errors that the device states)",
-            time_factor=4.0,
-            measure_mitigation=True,
-            gate_twirling=True,
-            pec=True,
-        ),
-    )
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "none": ("no mitigation", {}),
+    "readout": ("TREX readout mitigation, measurement twirling", {"resilience": _TREX}),
+    "zne": (f"{_BASE} zero-noise extrapolation", {"resilience": _TREX | _ZNE, "twirling": _GATES}),
+    "pea": (f"{_BASE} zero-noise extrapolation by PEA", {"resilience": _TREX | _PEA, "twirling": _GATES}),
+    "pec": (
+        f"{_BASE} probabilistic error cancellation",
+        {"resilience": _TREX | {"pec_mitigation": True}, "twirling": _MANY},
+    ),
 }
-"""All presets by name."""
+"""What a preset does, in a few words, and its options of the runtime's Estimator."""
 
 
-def find_preset(name: str) -> MitigationPreset:
+def find_preset(name: str) -> tuple[str, dict[str, Any]]:
     """Preset of a name."""
     if name not in PRESETS:
         raise ConfigError(f"Unknown mitigation '{name}'. {suggest(name, list(PRESETS))}")
@@ -94,41 +67,52 @@ def find_preset(name: str) -> MitigationPreset:
 
 
 def estimator_options(
-    preset: MitigationPreset,
-    *,
-    dynamical_decoupling: bool = False,
-    local: bool = False,
-    changes: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+    preset: str, *, dynamical_decoupling: bool = False, local: bool = False, changes: Mapping[str, Any] | None = None
+) -> EstimatorOptions:
     """Options of ``qiskit_ibm_runtime.executor_estimator.Estimator`` for a preset.
 
     Args:
         local: Fewer random circuits per setting, which cost little on a device and much in a simulation.
         changes: Options that replace those of the preset, in nested mappings.
+
+    Raises:
+        ConfigError: If the runtime has no such option, or not of this value.
     """
-    resilience: dict[str, Any] = {
-        "measure_mitigation": preset.measure_mitigation,
-        "zne_mitigation": preset.zne,
-        "pec_mitigation": preset.pec,
-        "zne": {"noise_factors": NOISE_FACTORS},
-    }
-    if preset.pec:
-        resilience["layer_noise_model"] = []
-    twirling: dict[str, Any] = {"enable_gates": preset.gate_twirling, "enable_measure": preset.measure_mitigation}
-    if preset.pec:
-        twirling["shots_per_randomization"] = _PEC_SHOTS
-    elif local:
-        twirling["num_randomizations"] = _LOCAL_RANDOMIZATIONS
-    options = {
+    from qiskit_ibm_runtime.options_models import EstimatorOptions
+
+    options: dict[str, Any] = {
         "resilience_level": 0,
-        "resilience": resilience,
-        "twirling": twirling,
+        "resilience": {"zne": {"noise_factors": NOISE_FACTORS}},
+        "twirling": {"num_randomizations": _LOCAL_RANDOMIZATIONS if local else "auto"},
         "dynamical_decoupling": {"enable": dynamical_decoupling, "sequence_type": "XY4"},
         # Local simulations round angles to this many decimals of π/2; the default of 5 would limit exact comparisons.
-        # An empty layer model: the simulator would otherwise add PEC's model to the noise that it has already.
+        # An empty layer model: the simulator would otherwise add the noise of the model to what it has already.
         "simulator": {"angle_decimals": 12, "layer_noise_model": []},
     }
-    return _changed(options, changes or {})
+    if not isinstance(changes or {}, Mapping):
+        raise ConfigError(f"options of the Estimator should be a mapping of sections; {changes!r} was given.")
+    own = {name: value for name, value in (changes or {}).items() if name != LEARNER}
+    wanted = _changed(_changed(options, find_preset(preset)[1]), own)
+    return parse_section(EstimatorOptions, wanted, where="options of the Estimator")
+
+
+def needs_noise_model(options: EstimatorOptions) -> bool:
+    """Whether noise is cancelled or amplified by a model of it."""
+    found = options.resilience
+    return found.pec_mitigation or (bool(found.zne_mitigation) and found.zne.amplifier == "pea")
+
+
+def noise_factors(options: EstimatorOptions) -> Sequence[float]:
+    """Amplifications of the noise that are measured."""
+    if options.resilience.pec_mitigation or not options.resilience.zne_mitigation:
+        return (1.0,)
+    factors = options.resilience.zne.noise_factors
+    return NOISE_FACTORS if factors == "auto" else factors
+
+
+def executions_per_shot(options: EstimatorOptions) -> float:
+    """What mitigation takes, for estimates; of PEC it depends on the noise, and 4 is typical."""
+    return 4.0 if options.resilience.pec_mitigation else float(len(noise_factors(options)))
 
 
 def _changed(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,22 +132,26 @@ def device_noise_model(layers: Sequence[CircuitInstruction], circuit: QuantumCir
     return [(layer, _layer_noise(layer, circuit, backend.target)) for layer in layers]
 
 
+def gates_of_layer(
+    layer: CircuitInstruction, circuit: QuantumCircuit
+) -> Iterator[tuple[str, list[int], tuple[int, ...]]]:
+    """Two-qubit gates of a box: their name, their places among its qubits in order, and their qubits in the circuit."""
+    body, outer = layer.operation.body, [circuit.find_bit(qubit).index for qubit in layer.qubits]
+    for entry in body.data:
+        if entry.operation.num_qubits == 2 and entry.operation.name != "barrier":
+            physical = tuple(outer[body.find_bit(qubit).index] for qubit in entry.qubits)
+            # A box's noise map counts its qubits in the order of the outer circuit, whatever their order in the box.
+            yield entry.operation.name, [sorted(outer).index(index) for index in physical], physical
+
+
 def _layer_noise(layer: CircuitInstruction, circuit: QuantumCircuit, target: Target) -> PauliLindbladMap:
     """Noise of the two-qubit gates in one box."""
-    body = layer.operation.body
-    outer = [circuit.find_bit(qubit).index for qubit in layer.qubits]
-    # A box's noise map counts its qubits in the order of the outer circuit, whatever their order in the box.
-    rank = {index: sorted(outer).index(physical) for index, physical in enumerate(outer)}
     terms: list[tuple[str, list[int], float]] = []
-    for entry in body.data:
-        if entry.operation.num_qubits != 2 or entry.operation.name == "barrier":
-            continue
-        inner = [body.find_bit(qubit).index for qubit in entry.qubits]
-        physical = tuple(outer[index] for index in inner)
-        error = target[entry.operation.name][physical].error or 0.0
+    for name, ranks, physical in gates_of_layer(layer, circuit):
+        error = target[name][physical].error or 0.0
         rate = float(-np.log1p(-min(4.0 * error / 3.0, 0.99)) / 16.0)
         for pauli in product("IXYZ", repeat=2):
-            places = [rank[index] for index, letter in zip(inner, pauli, strict=True) if letter != "I"]
+            places = [rank for rank, letter in zip(ranks, pauli, strict=True) if letter != "I"]
             if places:
                 terms.append(("".join(pauli).replace("I", ""), places, rate))
-    return PauliLindbladMap.from_sparse_list(terms, num_qubits=body.num_qubits)
+    return PauliLindbladMap.from_sparse_list(terms, num_qubits=layer.operation.body.num_qubits)

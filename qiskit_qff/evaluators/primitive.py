@@ -28,7 +28,8 @@ from qiskit_qff.circuit.ansatz import MeasurementTask, diagonal_observable
 from qiskit_qff.errors import BackendError, ConfigError
 from qiskit_qff.evaluators.ibm_account import check_usage, client_errors
 from qiskit_qff.evaluators.jobs import JobStore, result_arrays
-from qiskit_qff.evaluators.mitigation import NoiseModelMaker
+from qiskit_qff.evaluators.mitigation import NoiseModelMaker, device_noise_model, noise_factors
+from qiskit_qff.evaluators.noise_learning import NoiseLearner
 from qiskit_qff.evaluators.protocol import (
     Cost,
     Evaluation,
@@ -77,7 +78,7 @@ class PrimitiveEvaluator:
     pass_manager: PassManagerFactory | None = None
     """By default Qiskit's preset of level 3."""
     noise_model: NoiseModelMaker | None = None
-    """Makes the noise model of every job's layers, for PEC; None where there is no such mitigation."""
+    """Makes the noise model of every job's layers, for PEC and PEA; None where there is no such mitigation."""
     service: Any = None
     """IBM Quantum, where the backend is one of its devices."""
     jobs: JobStore | None = None
@@ -107,7 +108,13 @@ class PrimitiveEvaluator:
         members = [[requests[index] for index in part] for part in parts]
         if self.service is not None:
             unsent = [job for k, job in enumerate(jobs) if self.jobs is None or not self.jobs.has(k)]
-            check_usage(self.service, sum(self._seconds([members[number] for number in job], used) for job in unsent))
+            seconds = sum(self._seconds([members[number] for number in job], used) for job in unsent)
+            if isinstance(self.noise_model, NoiseLearner):  # all layers in one job
+                if unsent and not self.noise_model.origins:
+                    check_usage(self.service, seconds + self.learning(requests, shots=used).seconds)
+                pubs = [self._pub(members[number], used) for job in jobs for number in job]
+                _set_noise_model(self.estimator, pubs, self.noise_model, self.backend)
+            check_usage(self.service, seconds)
         running = [self._start([members[number] for number in job], used) for job in jobs]
         found: dict[int, Evaluation] = {}
         for job, results in zip(jobs, running, strict=True):
@@ -118,17 +125,35 @@ class PrimitiveEvaluator:
         return [found[index] for index in range(len(requests))]
 
     def server_seconds(self, requests: Sequence[Request], *, shots: int) -> float:
-        """The server's own estimate of the processor time, by a dry run on the mock device; costs nothing."""
+        """The server's own estimate of the processor time, by a dry run on the mock device; learning noise is added."""
         parts, jobs = self._split(requests, shots)
         estimator, total = cast("Any", self.estimator), 0.0
         with client_errors("The server gave no estimate"):
             for job in jobs:
                 pubs = [self._pub([requests[index] for index in parts[number]], shots) for number in job]
-                if self.noise_model is not None:
-                    _set_noise_model(estimator, pubs, self.noise_model, self.backend)
+                if self.noise_model is not None:  # one that costs nothing, of about the same size
+                    _set_noise_model(estimator, pubs, device_noise_model, self.backend)
                 sent = estimator.run(pubs, precision=_precision(shots), dry_run=True)
                 total += float(sent.usage_estimation["quantum_seconds"])
-        return total
+        return total + self.learning(requests, shots=shots).seconds
+
+    def learning(self, requests: Sequence[Request], *, shots: int | None = None) -> Cost:
+        """What learning the noise of the layers of requests takes, once in a run; nothing where it is not learned."""
+        learner = self.noise_model
+        if not isinstance(learner, NoiseLearner):
+            return Cost()
+        used = self.shots if shots is None else shots
+        parts, _ = self._split(requests, used)
+        pubs = [self._pub([requests[index] for index in part], used) for part in parts]
+        return learner.cost(len(_layers(self.estimator, pubs)))
+
+    @property
+    def noise_origin(self) -> str:
+        """Where the noise model came from; empty where there is none."""
+        if isinstance(self.noise_model, NoiseLearner):
+            return "; ".join(self.noise_model.origins)
+        known: dict[Any, str] = {None: "", device_noise_model: "gate errors that the device states"}
+        return known.get(self.noise_model, "given by the user")
 
     def transpiled(self, task: MeasurementTask, register: int = 0) -> QuantumCircuit:
         """The circuit that is run for a task."""
@@ -188,7 +213,7 @@ class PrimitiveEvaluator:
             if tags:
                 estimator.options.environment.job_tags = list(tags)
             if self.service is not None:
-                _check_limits(pubs, estimator.options.resilience)
+                _check_limits(pubs, estimator.options)
                 # Far beyond the estimate: it ends a job that runs away, not one that is slow.
                 estimator.options.max_execution_time = int(120.0 + 4.0 * self._seconds(members, shots))
             with client_errors("The estimator refused the job"):
@@ -266,13 +291,15 @@ def _precision(shots: int | None) -> float:
     return 0.0 if shots is None else (1.0 + 1e-9) / float(np.sqrt(shots))
 
 
-def _check_limits(pubs: Sequence[Pub], resilience: Any) -> None:
+def _check_limits(pubs: Sequence[Pub], options: Any) -> None:
     """Refuse what the server would refuse: too much data, too many two-qubit gates after noise amplification.
 
     References:
         https://quantum.cloud.ibm.com/docs/guides/job-limits
     """
-    amplified = sum(resilience.zne.noise_factors) if resilience.zne_mitigation else 1.0
+    factors = noise_factors(options)
+    # PEA adds gates of one qubit only.
+    amplified = len(factors) if options.resilience.zne.amplifier == "pea" else sum(factors)
     angles = [a for _, _, values in pubs for a in (values.values() if isinstance(values, dict) else [values])]
     if (size := sum(np.asarray(a).nbytes for a in angles)) > MOST_BYTES:
         raise BackendError(
@@ -306,15 +333,22 @@ def _reseed(estimator: Any, seed: int) -> None:
         raise ConfigError(f"{type(estimator).__name__} cannot be seeded; pass rng=None and seed it yourself.")
 
 
-def _set_noise_model(estimator: Any, pubs: Sequence[Pub], make: NoiseModelMaker, backend: Any) -> None:
-    """Give the runtime's Estimator the noise of the layers of these PUBs."""
+def _layers(estimator: Any, pubs: Sequence[Pub]) -> list[Any]:
+    """The different layers of two-qubit gates of some circuits, in boxes."""
     firsts = [
         {own: angles[0] for own, angles in values.items()} if isinstance(values, dict) else values[0]
         for _, _, values in pubs
     ]
-    layers = estimator.find_unique_layers(
+    found: list[Any] = estimator.find_unique_layers(
         [(circuit, observables, first) for (circuit, observables, _), first in zip(pubs, firsts, strict=True)]
     )
-    estimator.options.resilience.layer_noise_model = make(layers, pubs[0][0], backend)
-    # Circuits of one qubit have no layer to invert, and the runtime fails on signs that were never drawn.
-    estimator.options.resilience.pec_mitigation = bool(layers)
+    return found
+
+
+def _set_noise_model(estimator: Any, pubs: Sequence[Pub], make: NoiseModelMaker, backend: Any) -> None:
+    """Give the runtime's Estimator the noise of the layers of these PUBs."""
+    layers, resilience = _layers(estimator, pubs), estimator.options.resilience
+    resilience.layer_noise_model = make(layers, pubs[0][0], backend)
+    if not resilience.zne_mitigation:
+        # Circuits of one qubit have no layer to invert, and the runtime fails on signs that were never drawn.
+        resilience.pec_mitigation = bool(layers)

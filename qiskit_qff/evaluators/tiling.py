@@ -26,7 +26,7 @@ from qiskit_qff.evaluators.protocol import Tile
 
 BOND_USES = 10.0
 """How often a circuit is taken to use each bond of its chain."""
-_BROKEN = 0.5
+_BROKEN = 0.25
 """Error rate from which a gate or readout counts as broken."""
 
 

@@ -22,9 +22,9 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, all_changes
 from ase.calculators.cp2k import CP2K
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from qiskit_qff.errors import ConfigError, MissingDependencyError
+from qiskit_qff.errors import ConfigError, MissingDependencyError, parse_section
 
 HARTREE = 27.211386245988
 """eV; CODATA 2018."""
@@ -73,13 +73,8 @@ class Cp2kOptions(BaseModel):
     @classmethod
     def parse(cls, content: Any, *, where: str) -> Cp2kOptions:
         """The settings from a mapping."""
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            problem = error.errors()[0]
-            key = ".".join(str(part) for part in problem["loc"])
-            found = f"{key}: {problem['msg']}, found {problem['input']!r}"
-            raise ConfigError(f"{where}: {found}. Known keys: {', '.join(cls.model_fields)}.") from None
+        found: Cp2kOptions = parse_section(cls, content, where=where)
+        return found
 
     @property
     def level(self) -> str:

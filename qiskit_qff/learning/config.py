@@ -8,8 +8,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from qiskit_qff.durable import read_yaml
+from qiskit_qff.errors import parse_section
 from qiskit_qff.labelling.reference import Reference, reference
-from qiskit_qff.model.config import ConfigSection, TrainConfig, parse_section, without_removed
+from qiskit_qff.model.config import ConfigSection, TrainConfig, without_removed
 from qiskit_qff.structures.dataset import is_shipped
 
 

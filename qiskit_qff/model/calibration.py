@@ -77,7 +77,7 @@ def calibrate(
     changed = {}
     for number, key in enumerate(keys):
         own = [answer for answer, request in zip(answers, requests, strict=True) if request.register == number]
-        origin = replace(provenance, job_ids=jobs)
+        origin = replace(provenance, job_ids=jobs, noise_model="" if device is None else device.noise_origin)
         if device is not None and device.tiles:
             tile = device.tiles[number]
             origin = replace(
@@ -89,7 +89,8 @@ def calibrate(
         register = field.registers[key]
         measured = replace(assemble_operator(register.bound_program(), own), provenance=origin)
         changed[key] = replace(register, measured=measured)
-    return field.with_registers(changed), evaluator.cost(requests, shots=provenance.shots)
+    learning = Cost() if device is None else device.learning(requests, shots=provenance.shots)
+    return field.with_registers(changed), evaluator.cost(requests, shots=provenance.shots) + learning
 
 
 def _plan(field: ForceField) -> tuple[list[RegisterKey], list[Request]]:
@@ -115,9 +116,13 @@ def estimate(field: ForceField, settings: Settings, *, ask_server: bool = False)
     bounds = [field.registers[key].bound_program() for key in keys]
     cost = evaluator.cost(requests, shots=settings.shots)
     gradient = cost_of_registers(evaluator, [(b.program, b.theta) for b in bounds], slopes=True, shots=settings.shots)
-    numbers: dict[str, Any] = {"n_circuits": cost.circuits, "n_shots": cost.shots, "qpu_seconds": cost.seconds}
-    depth, device = 0, ""
+    numbers: dict[str, Any] = {}
+    depth, device, whole = 0, "", cost
     if isinstance(evaluator, PrimitiveEvaluator):
+        learning = evaluator.learning(requests, shots=settings.shots)
+        if learning.jobs:
+            whole, numbers["learning"] = cost + learning, asdict(learning)
+            device = f"; {learning.shots} of these shots, about {learning.seconds:.0f} s, learn the noise model"
         # Registers of one circuit differ in their angles only, and these don't change the depth.
         deepest = {request.task: request.register for request in requests}
         circuits = [evaluator.transpiled(task, register) for task, register in deepest.items()]
@@ -125,16 +130,17 @@ def estimate(field: ForceField, settings: Settings, *, ask_server: bool = False)
         if evaluator.service is not None:
             plan = plan_of(evaluator.service, evaluator.backend)
             numbers["mode"], why = execution_mode(plan, cost.jobs)
-            device = f"; {numbers['mode']} mode ({why})"
+            device += f"; {numbers['mode']} mode ({why})"
             if ask_server and plan != OPEN_PLAN and settings.shots:
                 numbers["server_seconds"] = evaluator.server_seconds(requests, shots=settings.shots)
                 device += f"; estimate of the server: {numbers['server_seconds']:.0f} s"
     words = (
-        f"{cost.circuits} circuits, {cost.shots} shots on {settings.backend}, two-qubit depth {depth}, "
-        f"{find_preset(settings.mitigation).description}"
-        f"{', dynamical decoupling' if settings.dynamical_decoupling else ''}; on a device about {cost.seconds:.0f} s "
+        f"{whole.circuits} circuits, {whole.shots} shots on {settings.backend}, two-qubit depth {depth}, "
+        f"{find_preset(settings.mitigation)[0]}"
+        f"{', dynamical decoupling' if settings.dynamical_decoupling else ''}; on a device about {whole.seconds:.0f} s "
         f"of processor time (estimate; the provider's accounting decides){device}"
     )
+    numbers |= {"n_circuits": whole.circuits, "n_shots": whole.shots, "qpu_seconds": whole.seconds}
     return numbers | {"two_qubit_depth": depth, "gradient": asdict(gradient)}, words
 
 

@@ -5,21 +5,19 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-import reprlib
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 import yaml
 from ase.data import atomic_numbers
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from qiskit_qff.descriptors.channels import find_descriptor
 from qiskit_qff.durable import read_yaml
-from qiskit_qff.errors import ConfigError
+from qiskit_qff.errors import ConfigError, parse_section
 from qiskit_qff.structures.dataset import is_shipped
 
 WIDTH = 100
@@ -107,7 +105,7 @@ REMOVED: dict[str, dict[str, Any]] = {
     },
     "loss": {"force_noise_mev_per_ang": None, "remove_net_force": True},
     "optimizer": {"restarts": 3, "max_iterations": 300, "tolerance": 1e-6},
-    "estimator": {"slope_shots": None, "candidates": 1},
+    "estimator": {"slope_shots": None, "candidates": 1, "dynamical_decoupling": False},
 }
 """Settings of earlier versions by section: the value that holds now, which files may still have."""
 
@@ -123,15 +121,13 @@ def without_removed(data: dict[str, Any], *, where: str) -> dict[str, Any]:
         for key, constant in constants.items():
             if key in values and values.pop(key) != constant:
                 now = "" if constant is None else f"; it is always {constant}"
+                now = "; see estimator.options" if key == "dynamical_decoupling" else now
                 wrong.append(f"'{section}.{key}' is no longer a setting{now}. Delete it")
         if not values and section not in TrainConfig.model_fields:
             del kept[section]
     if wrong:
         raise ConfigError(f"{where}: {'; '.join(wrong)}.")
     return kept
-
-
-SectionType = TypeVar("SectionType", bound="ConfigSection")
 
 
 class ConfigSection(BaseModel):
@@ -295,7 +291,10 @@ class EstimatorConfig(ConfigSection):
     backend: str | None = Field(default=None, description="exact, statevector, aer, fake_NAME or ibm_NAME")
     shots: int | None = Field(default=None, ge=1, description="shots per measurement setting; none for exact values")
     mitigation: str = Field(default="none", description="error mitigation preset")
-    dynamical_decoupling: bool = Field(default=False, description="fill idle times with pulses against slow noise")
+    options: dict[str, Any] | None = Field(
+        default=None,
+        description="options of the runtime's Estimator, for example {dynamical_decoupling: {enable: true}}",
+    )
     mode: Literal["job", "session"] = Field(
         default="job", description="on IBM devices: a session keeps a step's jobs from waiting in the queue each"
     )
@@ -393,47 +392,3 @@ def parse_config(data: Any, *, where: str, options: Mapping[str, str] | None = N
     """Check a configuration that is already a mapping."""
     kept = without_removed(data, where=where) if isinstance(data, dict) else data
     return parse_section(TrainConfig, kept, where=where, options=options)
-
-
-def parse_section(
-    kind: type[SectionType], data: Any, *, where: str, options: Mapping[str, str] | None = None
-) -> SectionType:
-    """Check a mapping against the configuration that it should be."""
-    if not isinstance(data, dict):
-        raise ConfigError(f"{where}: should be a mapping of sections such as 'data:', found {type(data).__name__}.")
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        told = dict(options or {})
-        lines = {_dotted(item["loc"]): _explain(kind, item, told) for item in error.errors()}
-        from_options = "; ".join(line for name, line in lines.items() if name in told)
-        from_file = "; ".join(line for name, line in lines.items() if name not in told)
-        parts = [from_options, f"{where}: {from_file}" if from_file else ""]
-        raise ConfigError("; ".join(part for part in parts if part)) from error
-
-
-def _dotted(place: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in place)
-
-
-def _explain(root: type[BaseModel], item: Any, options: Mapping[str, str]) -> str:
-    place, kind = item["loc"], item["type"]
-    name = _dotted(place)
-    if kind == "missing":
-        return f"{name}: missing; it has no default"
-    if kind != "extra_forbidden":
-        message = item["msg"].removeprefix("Value error, ")
-        return f"{options.get(name, name)}: {message} (given: {reprlib.repr(item['input'])})"
-    known = _keys_of(root, place[:-1])
-    near = difflib.get_close_matches(str(place[-1]), known, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
-    return f"unknown key '{name}'; {hint}"
-
-
-def _keys_of(root: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
-    section = root
-    for part in place:
-        annotation = section.model_fields[str(part)].annotation
-        assert isinstance(annotation, type)
-        section = annotation
-    return list(section.model_fields)

@@ -5,7 +5,6 @@ from pathlib import Path
 from qiskit_qff.durable import read_json
 from qiskit_qff.errors import ConfigError
 from qiskit_qff.model.metrics import Metrics
-from qiskit_qff.report.device import device_part
 from qiskit_qff.report.dynamics import analysis_part, md_part
 from qiskit_qff.report.page import Part, Section
 from qiskit_qff.report.record import EVALUATION, read_record, reading
@@ -76,12 +75,5 @@ def _learning_part(directory: Path) -> Part | None:
     return Part("active learning", "Active learning", (section,), lead=(lead,), tiles=tuple(tiles))
 
 
-PARTS = (
-    training_part,
-    _learning_part,
-    _evaluation_part,
-    device_part,
-    analysis_part,
-    md_part,
-)
+PARTS = (training_part, _learning_part, _evaluation_part, analysis_part, md_part)
 """What each verb wrote into a directory, in the order of a page; None where it wrote nothing."""

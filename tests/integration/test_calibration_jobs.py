@@ -7,10 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import qiskit_ibm_runtime
+from qiskit.quantum_info import QubitSparsePauliList
 from qiskit_aer import AerSimulator
 from qiskit_ibm_runtime import Batch
 from qiskit_ibm_runtime.executor_estimator import Estimator
 from qiskit_ibm_runtime.fake_provider import FakeTorino
+from qiskit_ibm_runtime.noise_learner_v3 import NoiseLearnerV3
+from qiskit_ibm_runtime.results.noise_learner_v3 import NoiseLearnerV3Result, NoiseLearnerV3Results
 
 from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators import jobs, primitive, protocol
@@ -69,8 +72,6 @@ def test_a_run_is_resumed_and_belongs_to_one_model_and_its_settings(model, tmp_p
     assert "other circuits or angles" in qff(*other, refused, code=2)[1]
     (directory / "job_0.npz").write_text("PK")
     assert "damaged" in qff(*command, refused, code=2)[1]
-    (directory / "run.json").write_text("{}")
-    assert "earlier version" in qff(*command, refused, code=2)[1]
     assert not refused.exists()
 
 
@@ -115,7 +116,7 @@ class Service:
     def backends(self):
         torino = FakeTorino()
         backend = AerSimulator.from_backend(CutOutBackend(torino, place(torino.target, [3])[0]))
-        backend.name = "ibm_tiny"
+        backend.name, backend._instance = "ibm_tiny", None
         return [backend]
 
     def jobs(self, *, job_tags, limit):
@@ -149,6 +150,52 @@ def service(monkeypatch):
 @pytest.fixture
 def calibrate(model, tmp_path, service, qff):  # noqa: ARG001 (the service takes the jobs)
     return partial(qff, "calibrate", model, "--backend", "ibm_tiny", "--shots", 1000, "--out", tmp_path / "m.json")
+
+
+class Learner(NoiseLearnerV3):
+    """The client's noise learner, which checks and encodes its layers, up to the request that it would send."""
+
+    def __init__(self, mode, options):
+        self.options, self._mode, self._backend = options, None, mode
+        self._service = SimpleNamespace(_run=self.send)
+
+    def send(self, *, program_id, options, inputs, **_):
+        assert (program_id, options["max_execution_time"] > 120, bool(inputs)) == ("noise-learner", True, True)
+        strings = [QubitSparsePauliList.from_label("X" * layer.operation.num_qubits) for layer in self.layers]
+        found = [NoiseLearnerV3Result.from_generators([one], [1e-3]) for one in strings]
+        job = SimpleNamespace(result=lambda: NoiseLearnerV3Results(found))
+        Service.sent.append(RemoteJob(f"learned-{len(Service.sent)}", list(options["job_tags"]), job))
+        return Service.sent[-1]
+
+    def run(self, instructions):
+        self.layers = list(instructions)
+        return super().run(self.layers)
+
+
+@pytest.mark.parametrize("mitigation", ["pea", "pec"])
+def test_noise_is_learned_on_the_device_once_in_a_run(calibrate, tmp_path, monkeypatch, service, mitigation):
+    monkeypatch.setattr(qiskit_ibm_runtime.noise_learner_v3, "NoiseLearnerV3", Learner)
+    (tmp_path / "options.yaml").write_text("noise_learner: {num_randomizations: 2}")
+    options = ["--mitigation", mitigation, "--options", tmp_path / "options.yaml"]
+    plan, words = calibrate(*options, "--dry-run")
+    assert not service.sent
+    assert plan["learning"]["shots"] % (9 * 6 * 2 * 128) == 0 < plan["learning"]["seconds"] < plan["qpu_seconds"]
+    assert "learn the noise model" in words
+    service.left = plan["learning"]["seconds"] + 1  # not enough for what comes after it
+    assert "your instance has" in calibrate(*options, code=2)[1]
+    assert not service.sent
+    service.left, collect = 600, JobStore._collect
+    monkeypatch.setattr(JobStore, "_collect", killed)
+    calibrate(*options, code=130)
+    assert [job.identity for job in service.sent] == ["learned-0"]
+    monkeypatch.setattr(JobStore, "_collect", collect)
+    result, words = calibrate(*options)
+    assert [job.identity for job in service.sent if job.identity.startswith("learned")] == ["learned-0"]
+    origin = [register.measured.provenance for register in ForceField.load(tmp_path / "m.json").registers.values()]
+    assert {one.noise_model for one in origin} == {"learned by NoiseLearnerV3, job learned-0"}
+    assert "job learned-0" in words
+    assert result["n_shots"] == plan["n_shots"]
+    assert (tmp_path / "m.run" / "noise_0.npz").exists()
 
 
 def killed(*_, **__):

@@ -70,10 +70,10 @@ class MeasuredLoss:
         self.objective, self._evaluator, self._shots = objective, evaluator, shots
         self._triangles = [np.triu_indices(int(size)) for size in objective.statistics.sizes]
 
-    def cost(self, *, slopes: bool) -> Cost:
-        """What one sample takes."""
+    def cost(self, *, slopes: bool, first: bool = False) -> Cost:
+        """What one sample takes, or the first one, before which noise may be learned."""
         circuits = self._circuits(np.zeros(self.objective.layout.n_angles))
-        return cost_of_registers(self._evaluator, circuits, slopes=slopes, shots=self._shots)
+        return cost_of_registers(self._evaluator, circuits, slopes=slopes, shots=self._shots, first=first)
 
     def _circuits(self, angles: FloatArray) -> list[tuple[CircuitProgram, FloatArray]]:
         layout = self.objective.layout

@@ -112,6 +112,8 @@ class MeasuredTraining:
     """What it did cost, in all sessions."""
     resumed: int = 0
     """Jobs whose results came from an earlier session."""
+    noise_model: str = ""
+    """Where the noise model of error mitigation came from; empty without one."""
 
 
 def check_backend(config: TrainConfig) -> None:
@@ -200,7 +202,8 @@ def train_measured(
     final = training.step(angles, sample.loss)
     jobs = getattr(evaluator, "jobs", None)
     resumed = 0 if jobs is None else jobs.kept
-    return MeasuredTraining(sample.parameters, began, tuple(training.steps), final, kept, plan, training.spent, resumed)
+    origin, steps = getattr(evaluator, "noise_origin", ""), tuple(training.steps)
+    return MeasuredTraining(sample.parameters, began, steps, final, kept, plan, training.spent, resumed, origin)
 
 
 def measured_summary(measured: MeasuredTraining, config: TrainConfig) -> dict[str, Any]:
@@ -222,6 +225,7 @@ def measured_summary(measured: MeasuredTraining, config: TrainConfig) -> dict[st
         "final_exact_loss": measured.final.exact_loss,
         "kept": measured.kept,
         "resumed_measurements": measured.resumed,
+        "noise_model": measured.noise_model,
     }
 
 
@@ -323,7 +327,7 @@ class _Run:
 
     def _measured(self, angles: FloatArray, *, slopes: bool) -> LossSample:
         sample = self._loss.sample(self._placed(angles), slopes=slopes)
-        self.spent += self._loss.cost(slopes=slopes)
+        self.spent += self._loss.cost(slopes=slopes, first=not self.spent.circuits)
         self._current = angles.copy(), sample
         return sample
 
@@ -340,13 +344,14 @@ def _planned(loss: MeasuredLoss, asked: EstimatorConfig) -> TrainingPlan:
     """Count what a run will measure: its start, its steps, and what decides at the end."""
     value, full = (loss.cost(slopes=slopes) for slopes in (False, True))
     n_ends = 2 if asked.start == "scratch" else 3
-    return TrainingPlan(full, full * (asked.steps + 2) + value * n_ends, asked.steps)
+    total = loss.cost(slopes=True, first=True) + full * (asked.steps + 1) + value * n_ends
+    return TrainingPlan(full, total, asked.steps)
 
 
 def _settings(asked: EstimatorConfig) -> Settings:
     """Where and how losses are measured."""
     assert asked.backend is not None
-    return Settings(asked.backend, asked.shots, asked.mitigation, asked.dynamical_decoupling)
+    return Settings(asked.backend, asked.shots, asked.mitigation, options=asked.options)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import json
 import traceback
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from qiskit_qff.errors import BackendError
 from qiskit_qff.evaluators import primitive
 from qiskit_qff.evaluators.backends import Settings, build_evaluator
 from qiskit_qff.evaluators.ibm_account import HIDDEN, redact
+from qiskit_qff.evaluators.mitigation import estimator_options
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import Request
 
@@ -112,11 +112,7 @@ class Refused(BaseEstimatorV2):
     """Takes options as the runtime's, and no job."""
 
     def __init__(self):
-        zne = SimpleNamespace(noise_factors=(1, 3, 5))
-        self.options = SimpleNamespace(
-            resilience=SimpleNamespace(zne_mitigation=True, zne=zne),
-            max_execution_time=None,
-        )
+        self.options = estimator_options("zne")
 
     def run(self, pubs, *, precision=None):
         del pubs, precision
