@@ -68,6 +68,13 @@ def test_active_learning(tmp_path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of chgnet and torch
+def test_distil_a_foundation_model(tmp_path) -> None:
+    pytest.importorskip("chgnet")
+    assert Reader(tmp_path).follow(TUTORIALS / "distil_a_foundation_model.md") == 2
+
+
+@pytest.mark.slow
 def test_ibm_device(tmp_path) -> None:
     assert Reader(tmp_path).follow(TUTORIALS / "ibm_device.md") >= 8
     assert json.loads((tmp_path / "device" / "measured.json").read_text())["species"][0]["registers"][0]["measured"]
