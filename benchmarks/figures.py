@@ -29,6 +29,7 @@ CURVES = {
     "pod_small": "POD, 93 coefficients",
     "pod_medium": "POD, 615 coefficients",
     "pod_large": "POD, 1,455 coefficients",
+    "mace": "MACE, 16 channels, L = 0",
 }
 
 
@@ -50,18 +51,21 @@ def peers_figure(record):
     """Force errors over training frames; bands from the lowest to the highest draw."""
     figure = Figure(figsize=(6.0, 3.6), layout="constrained")
     axes = figure.subplots()
+    there = [row for row in record["rows"] if row["n_given"]]
     for colour, (model, words) in zip(PALETTE, CURVES.items(), strict=False):
-        rows = [row for row in record["rows"] if row["set"] == "lips83" and row["model"] == model]
-        if not rows:
-            continue
+        rows = [row for row in there if row["model"] == model]
         counts = sorted({row["n_given"] for row in rows})
         errors = [[row[FORCE] for row in rows if row["n_given"] == count] for count in counts]
-        axes.plot(counts, [np.mean(e) for e in errors], "o-", color=colour, label=words)
-        axes.fill_between(counts, [min(e) for e in errors], [max(e) for e in errors], color=colour, alpha=0.2)
+        if counts:
+            axes.plot(counts, [np.mean(e) for e in errors], "o-", color=colour, label=words)
+            axes.fill_between(counts, [min(e) for e in errors], [max(e) for e in errors], color=colour, alpha=0.2)
+    for row in record["rows"]:
+        if row["model"] == "chgnet" and row["set"] == "lips83":
+            axes.axhline(row[FORCE], color=INK, linestyle=":", linewidth=1.0, label="CHGNet as it comes")
     axes.set(xscale="log", yscale="log", xlabel="training frames of lips83", ylabel="force MAE (meV/Å)")
-    counts = sorted({row["n_given"] for row in record["rows"] if row["set"] == "lips83"})
+    counts = sorted({row["n_given"] for row in there})
     axes.set_xticks(counts, [str(count) for count in counts])
-    ticks = [50, 60, 80, 100, 120, 200, 300]
+    ticks = [30, 40, 50, 60, 80, 100, 150, 200, 300]
     axes.set_yticks(ticks, [str(tick) for tick in ticks])
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_minor_formatter(NullFormatter())

@@ -58,10 +58,10 @@ def ours(field, atoms, steps):
     return 1e3 * (time.process_time() - begin) / steps
 
 
-def in_ase(field, atoms, steps):
+def in_ase(calculator, atoms, steps):
     """Milliseconds a step inside ASE."""
     moving = atoms.copy()
-    moving.calc = QFFCalculator(field, skin=SKIN)
+    moving.calc = calculator
     moving.get_forces()
     dynamics = VelocityVerlet(moving, 1.0 * units.fs)
     begin = time.process_time()
@@ -116,7 +116,7 @@ def measure(field, frames, test, *, repeats, steps):
             times["calculator_ms"].append(ours(field, atoms, steps))
             times["snap_ms"].append(in_lammps(folder, atoms, field.species, snap, steps))
             times["pod_ms"].append(in_lammps(folder, atoms, field.species, pod, steps))
-            times["ase_ms"].append(in_ase(field, atoms, steps))
+            times["ase_ms"].append(in_ase(QFFCalculator(field, skin=SKIN), atoms, steps))
             load.append(os.getloadavg()[0])
     shortest = {key: min(values) for key, values in times.items()}
     return {

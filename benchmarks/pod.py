@@ -15,6 +15,9 @@ from qiskit_qff.simulation.lammps import start_lammps
 
 SKIN = 1.0
 """Skin of neighbour lists in Å, the same for all."""
+REGULARIZATION = 1e-6
+"""With fitpod's own 1e-10, force errors from 5 frames of lips83 are 11 % (615 coefficients) and 140 % (1,455) larger,
+and from 20 frames 1 % smaller."""
 ATTEMPTS = 5
 """Times that a POD is fitted at most."""
 
@@ -67,7 +70,7 @@ file_extension xyz
 path_to_training_data_set "{training}"
 fitting_weight_energy 100.0
 fitting_weight_force 1.0
-fitting_regularization_parameter 1e-10
+fitting_regularization_parameter {REGULARIZATION}
 error_analysis_for_training_data_set 0
 error_analysis_for_test_data_set 0
 basename_for_output_files fitted

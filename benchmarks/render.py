@@ -32,11 +32,10 @@ FORCE, ENERGY = "force_mae_mev_per_ang", "energy_mae_mev_per_atom"
 GPA = 0.160217663
 """One meV/Å³ in GPa."""
 PEERS = {
-    "qff": "this package",
-    "pod_small": "LAMMPS POD",
-    "pod_medium": "LAMMPS POD",
-    "pod_large": "LAMMPS POD",
-    "chgnet": "CHGNet as it comes",
+    "qff": "this package, `train` defaults",
+    "pod_small": "LAMMPS POD, small",
+    "pod_medium": "LAMMPS POD, medium",
+    "pod_large": "LAMMPS POD, large",
     "mace": "MACE, 16 channels, L = 0",
 }
 
@@ -90,23 +89,54 @@ def linear_rows(rows):
 
 
 def peer_table(record):
-    """Learning curves as a table."""
-    rows = [row for row in record["rows"] if row["set"] == "lips83"]
-    frames = sorted({row["n_given"] for row in rows if row["n_given"]})
-    table = []
+    """Learning curves as a table, ours against the best peer, zero-shot errors and times of steps."""
+    curves = [row for row in record["rows"] if row["n_given"]]
+    frames = sorted({row["n_given"] for row in curves})
+    zero = {}
+    for row in record["rows"]:
+        if not row["n_given"]:
+            zero.setdefault("uio66" if row["set"].startswith("uio66") else row["set"], []).append(row)
+    table, means = [], {}
     for model, words in PEERS.items():
-        own = [row for row in rows if row["model"] == model]
-        if not own:
-            continue
-        means = {count: [row[FORCE] for row in own if row["n_given"] == count] for count in (0, *frames)}
-        errors = [f"{np.mean(means[count] or means[0]):.0f}" if means[count] or means[0] else "-" for count in frames]
-        table.append({"words": words, "n_trainable": f"{own[0]['n_trainable']:,}", "errors": errors})
+        own = [row for row in curves if row["model"] == model]
+        if own:
+            errors = {n: [row[FORCE] for row in own if row["n_given"] == n] for n in frames}
+            row = {"words": words, "n_trainable": f"{own[0]['n_trainable']:,}"}
+            most = [row for row in own if row["n_given"] == own[-1]["n_given"]]
+            row["seconds"] = f"{np.mean([row['processor_seconds'] for row in most]):.0f} ({most[0]['n_given']})"
+            table.append(row | {"errors": [deviation(found) for found in errors.values()]})
+            means[model] = {n: np.mean(found) for n, found in errors.items() if found}
+    against = []
+    for n, error in means["qff"].items():
+        others = {model: found[n] for model, found in means.items() if model != "qff" and n in found}
+        if others:
+            best = min(others, key=others.get)
+            against.append(f"{n} frames {100 * (error / others[best] - 1):+.0f} % ({PEERS[best]})")
     return {
         "rows": table,
         "frames": frames,
-        "draws": len({row["draw"] for row in rows}),
-        "n_judged": rows[0]["n_judged"],
+        "draws": ", ".join(str(len([r for r in curves if r["model"] == "qff" and r["n_given"] == n])) for n in frames),
+        "n_judged": curves[0]["n_judged"],
+        "against": "; ".join(against),
+        "zero": [
+            {"words": WORDS.get(name, name), "n": sum(row["n_judged"] for row in rows)}
+            | {"chgnet": both(rows), "ours": both([row["ours"] for row in rows])}
+            for name, rows in zero.items()
+        ],
+        "steps": record.get("steps"),
     }
+
+
+def deviation(values):
+    """Mean and, of several values, standard deviation."""
+    if not values:
+        return "-"
+    return f"{np.mean(values):.1f}" + (f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else "")
+
+
+def both(rows):
+    """Mean errors of forces and energies."""
+    return f"{np.mean([row[FORCE] for row in rows]):.1f} / {np.mean([row[ENERGY] for row in rows]):.2f}"
 
 
 def stability_rows(record):
