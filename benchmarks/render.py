@@ -109,7 +109,7 @@ def peer_table(record):
     against = []
     for n, error in means["qff"].items():
         others = {model: found[n] for model, found in means.items() if model != "qff" and n in found}
-        if others:
+        if len(others) >= 3:  # all sizes of POD
             best = min(others, key=others.get)
             against.append(f"{n} frames {100 * (error / others[best] - 1):+.0f} % ({PEERS[best]})")
     return {
