@@ -78,13 +78,13 @@ def register_figure(record):
     """One model in registers of each size: error with and without a device's noise, then gates and executions."""
     rows = record["rows"]
     sizes = [row["n_qubits"] for row in rows]
-    measured = np.array([row["measured_force_mae_mev_per_ang"] for row in rows])
+    measured = [row["measured_force_mae_mev_per_ang"] for row in rows]
     figure = Figure(figsize=(7.0, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(sizes, [row["force_mae_mev_per_ang"] for row in rows], "o-", color=PALETTE[0], label="exact")
-    left.plot(sizes, measured.mean(axis=1), "s--", color=PALETTE[1], label="measured on the fake device")
-    for draw_of_seed in measured.T:
-        left.plot(sizes, draw_of_seed, ".", color=PALETTE[1], markersize=3)
+    means, spreads = ([one[key] for one in measured] for key in ("mean", "std"))
+    label = "measured on the fake device"
+    left.errorbar(sizes, means, spreads, fmt="s--", color=PALETTE[1], capsize=3, label=label)
     left.set_ylabel("force MAE (meV/Å)")
     left.set_yscale("log")
     left.set_yticks([50, 100, 200, 400], ["50", "100", "200", "400"])

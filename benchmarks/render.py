@@ -8,7 +8,6 @@
 
 import argparse
 import re
-import statistics
 import sys
 from pathlib import Path
 
@@ -294,7 +293,6 @@ def pages():
     environment.filters |= {
         "fixed": lambda value, digits: f"{value:.{digits}f}",
         "spread": lambda found: f"{found['mean']:.1f} ± {found['std']:.1f}",
-        "mean_std": lambda found: f"{statistics.mean(found):.1f} ± {statistics.stdev(found):.1f}",
     }
     numbers = context()
     before, rest = README.read_text().split(BEGIN)
