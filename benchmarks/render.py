@@ -101,8 +101,9 @@ def peer_table(record):
         if own:
             errors = {n: [row[FORCE] for row in own if row["n_given"] == n] for n in frames}
             row = {"words": words, "n_trainable": f"{own[0]['n_trainable']:,}"}
-            most = [row for row in own if row["n_given"] == own[-1]["n_given"]]
-            row["seconds"] = f"{np.mean([row['processor_seconds'] for row in most]):.0f} ({most[0]['n_given']})"
+            largest = max(row["n_given"] for row in own)
+            most = [row for row in own if row["n_given"] == largest]
+            row["seconds"] = f"{np.mean([row['processor_seconds'] for row in most]):.0f} ({largest})"
             table.append(row | {"errors": [deviation(found) for found in errors.values()]})
             means[model] = {n: np.mean(found) for n, found in errors.items() if found}
     against = []
@@ -114,7 +115,6 @@ def peer_table(record):
     return {
         "rows": table,
         "frames": frames,
-        "draws": ", ".join(str(len([r for r in curves if r["model"] == "qff" and r["n_given"] == n])) for n in frames),
         "n_judged": curves[0]["n_judged"],
         "against": "; ".join(against),
         "zero": [
@@ -123,6 +123,7 @@ def peer_table(record):
             for name, rows in zero.items()
         ],
         "steps": record.get("steps"),
+        "chgnet": record["packages"].get("chgnet"),
     }
 
 

@@ -19,7 +19,6 @@ from threadpoolctl import threadpool_limits
 
 from qiskit_qff.cli.main import run
 from qiskit_qff.structures import dataset
-from qiskit_qff.training import objective
 
 # `benchmarks/` is no part of the installed package. At the end of the path, so that the package under test stays
 # the installed one.
@@ -122,7 +121,6 @@ def fewer_shipped(tmp_path_factory, trained) -> Iterator[None]:  # noqa: ARG001 
         patch.setattr("qiskit_qff.training.pipeline.PRODUCT_ATOMS", 10**6)
         patch.setattr("qiskit_qff.training.pipeline.N_RADIAL", 3)
         patch.setattr("qiskit_qff.training.objective.RESTARTS", 1)
-        patch.setitem(objective.minimise.__kwdefaults__, "restarts", 1)
         patch.setattr("qiskit_qff.training.trainer.SEARCH_RESTARTS", 2)
         yield
 

@@ -258,8 +258,10 @@ class PrimitiveEvaluator:
             layout = list(tile.qubits) if tile is not None and self.cut_out is None else None
             if self.pass_manager is not None:
                 circuit = self.pass_manager(backend, layout).run(circuit)
+            elif backend is not None and tile is not None and self.cut_out is not None:
+                circuit = _kept_preset(backend).run(circuit)
             elif backend is not None:
-                circuit = _preset(backend, None if layout is None else tuple(layout)).run(circuit)
+                circuit = _preset(backend, layout).run(circuit)
             plain = [diagonal_observable(row) for row in task.readouts]
             observables = plain if is_plain else string_observables(task.circuit.num_qubits)
             self._prepared[key] = circuit, [observable.apply_layout(circuit.layout) for observable in observables]
@@ -280,10 +282,13 @@ class PrimitiveEvaluator:
         return answers
 
 
-@lru_cache(maxsize=256)
-def _preset(backend: Any, layout: tuple[int, ...] | None) -> PassManager:
-    """Qiskit's pass manager; kept, because making one takes longer than transpiling the circuit of a register."""
-    return generate_preset_pass_manager(3, backend, initial_layout=layout and list(layout), seed_transpiler=0)
+def _preset(backend: Any, layout: list[int] | None = None) -> PassManager:
+    """Qiskit's pass manager."""
+    return generate_preset_pass_manager(3, backend, initial_layout=layout, seed_transpiler=0)
+
+
+# Simulators of cut-outs are kept and never change. PERF: a pass manager takes longer to make than a register's circuit.
+_kept_preset = lru_cache(maxsize=256)(_preset)
 
 
 def _precision(shots: int | None) -> float:

@@ -12,6 +12,7 @@ import multiprocessing.connection
 import os
 import shutil
 import signal
+import tempfile
 import threading
 import time
 import traceback
@@ -292,7 +293,9 @@ class _Worker:
         began = time.monotonic()
         try:
             if self._pool is None:
-                context = multiprocessing.get_context("forkserver")
+                # A fork server is reached through a socket, whose path has 107 letters at most.
+                short = len(tempfile.gettempdir()) < 70
+                context = multiprocessing.get_context("forkserver" if short else "spawn")
                 context.set_forkserver_preload([__name__])  # PERF: importing it takes each worker a second
                 self._pool = ProcessPoolExecutor(1, mp_context=context)
                 threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), self._threads)

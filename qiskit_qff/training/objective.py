@@ -73,12 +73,10 @@ class Restart:
     parameters: FloatArray  # where it ended, shape ``(P,)``
 
 
-def minimise(
-    objective: Objective, *, rng: np.random.Generator, progress: Progress, restarts: int = RESTARTS
-) -> list[Restart]:
+def minimise(objective: Objective, *, rng: np.random.Generator, progress: Progress) -> list[Restart]:
     """Optimise from several starts; all of them, best first."""
     runs: list[Restart] = []
-    for k in range(restarts):
+    for k in range(RESTARTS):
         begin = (
             _perturbed(objective, runs, rng)
             if runs

@@ -97,7 +97,7 @@ def settings(family, readout=("II", "IZ", "ZI")):
 @pytest.mark.usefixtures("own")
 @pytest.mark.parametrize(("family", "readout"), [("efficient_su2", PAULIS), ("mixed", ("II", "IZ", "ZI"))])
 def test_it_trains_and_is_measured_as_it_is_computed(family, readout, alloy_frames, tmp_path, monkeypatch) -> None:
-    monkeypatch.setitem(objective.minimise.__kwdefaults__, "restarts", 1)
+    monkeypatch.setattr(objective, "RESTARTS", 1)
     trained = train(alloy_frames, parse_config(settings(family, readout), where="test"))
     ledger = trained.force_field.ledger.to_dict()
     assert ledger["weights"] == len(readout) * len(trained.force_field.registers)

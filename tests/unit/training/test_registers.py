@@ -17,7 +17,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def frames():
-    return read_shipped()[:6]
+    return read_shipped()[:3]
 
 
 def config_of(n_qubits, max_parameters=40, **changes):
