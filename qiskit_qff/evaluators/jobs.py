@@ -46,6 +46,8 @@ class JobStore:
 
     def __init__(self, directory: Path, settings: Mapping[str, Any]) -> None:
         """Begin, or go on with what is there; refused if that was measured with other settings."""
+        if (directory / "run.json").exists():
+            raise ConfigError(f"{directory} is a run of an earlier version; finish it with that, or choose another.")
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self._journal = Journal(directory / JOURNAL)
@@ -75,8 +77,14 @@ class JobStore:
 
     def has(self, ahead: int) -> bool:
         """Whether the job after so many others was sent by an earlier process."""
-        name = self._count + ahead
-        return (self.directory / f"job_{name}.npz").exists() or self._journal.get(f"job {name}") is not None
+        return self.knows(f"job {self._count + ahead}")
+
+    def knows(self, name: str) -> bool:
+        """Whether a job was sent by an earlier process."""
+        return self._path(name).exists() or self._journal.get(name) is not None
+
+    def _path(self, name: str) -> Path:
+        return self.directory / f"{name.replace(' ', '_')}.npz"
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -95,19 +103,19 @@ class JobStore:
         Args:
             question: Angles that the job is about, to recognise the job in a later process.
             service: IBM Quantum; None for a simulator, which runs the job when its results are waited for.
-            name: Two words for a job that is not one of the numbered ones.
+            name: A word and a number for a job that is not one of the numbered ones, such as ``noise 0``.
             read: Makes plain arrays of its results.
         """
         if not name:
             name, self._count = f"job {self._count}", self._count + 1
-        path = self.directory / f"{name.replace(' ', '_')}.npz"
+        path = self._path(name)
         if path.exists():
             stored = _read(path, question)
-            self.kept += 1
+            self.kept += name.startswith("job ")
             return lambda: stored
         if service is None:
             return lambda: _keep(path, question, read(send(()).result()))
-        tag = f"{self._tag}-{name.split()[1]}"
+        tag = f"{self._tag}-{name.removeprefix('job ').replace(' ', '-')}"
         with client_errors(f"{name} could not be sent"):
             state, job = self._journal.get(name), None
             if state:

@@ -52,6 +52,11 @@ class NoiseLearner:
             self._known |= dict(zip(missing, self._learned(missing), strict=True))
         return [(layer, self._known[key]) for key, layer in zip(keys, layers, strict=True)]
 
+    @property
+    def is_paid(self) -> bool:
+        """Whether layers were learned already, or are being learned, also by an earlier process."""
+        return bool(self.origins) or (self._jobs is not None and self._jobs.knows("noise 0"))
+
     def cost(self, n_layers: int) -> Cost:
         """What learning so many layers takes."""
         options = self._learner.options

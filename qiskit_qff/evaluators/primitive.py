@@ -109,12 +109,15 @@ class PrimitiveEvaluator:
         if self.service is not None:
             unsent = [job for k, job in enumerate(jobs) if self.jobs is None or not self.jobs.has(k)]
             seconds = sum(self._seconds([members[number] for number in job], used) for job in unsent)
-            if isinstance(self.noise_model, NoiseLearner):  # all layers in one job
-                if unsent and not self.noise_model.origins:
-                    check_usage(self.service, seconds + self.learning(requests, shots=used).seconds)
-                pubs = [self._pub(members[number], used) for job in jobs for number in job]
-                _set_noise_model(self.estimator, pubs, self.noise_model, self.backend)
+            learner = self.noise_model
+            if isinstance(learner, NoiseLearner) and unsent and not learner.is_paid:
+                seconds += self.learning(requests, shots=used).seconds
             check_usage(self.service, seconds)
+            if isinstance(learner, NoiseLearner) and (unsent or learner.is_paid):  # all layers in one job
+                pubs = [[self._pub(members[number], used) for number in job] for job in jobs]
+                for own in pubs:  # before learning is paid
+                    _check_limits(own, cast("Any", self.estimator).options)
+                _set_noise_model(self.estimator, [one for own in pubs for one in own], learner, self.backend)
         running = [self._start([members[number] for number in job], used) for job in jobs]
         found: dict[int, Evaluation] = {}
         for job, results in zip(jobs, running, strict=True):
@@ -344,6 +347,8 @@ def _layers(estimator: Any, pubs: Sequence[Pub]) -> list[Any]:
         {own: angles[0] for own, angles in values.items()} if isinstance(values, dict) else values[0]
         for _, _, values in pubs
     ]
+    # Of all layers, also after a job of circuits without any, see below.
+    estimator.options.resilience.pec_mitigation = not estimator.options.resilience.zne_mitigation
     found: list[Any] = estimator.find_unique_layers(
         [(circuit, observables, first) for (circuit, observables, _), first in zip(pubs, firsts, strict=True)]
     )

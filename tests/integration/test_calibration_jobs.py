@@ -72,6 +72,8 @@ def test_a_run_is_resumed_and_belongs_to_one_model_and_its_settings(model, tmp_p
     assert "other circuits or angles" in qff(*other, refused, code=2)[1]
     (directory / "job_0.npz").write_text("PK")
     assert "damaged" in qff(*command, refused, code=2)[1]
+    (directory / "run.json").write_text("{}")
+    assert "earlier version" in qff(*command, refused, code=2)[1]
     assert not refused.exists()
 
 
@@ -189,6 +191,10 @@ def test_noise_is_learned_on_the_device_once_in_a_run(calibrate, tmp_path, monke
     calibrate(*options, code=130)
     assert [job.identity for job in service.sent] == ["learned-0"]
     monkeypatch.setattr(JobStore, "_collect", collect)
+    service.left = plan["qpu_seconds"] - plan["learning"]["seconds"] + 1  # what was learned is paid
+    with monkeypatch.context() as patch:
+        patch.setattr(Estimator, "run", killed)  # of the next job nothing but its place in the journal is left
+        calibrate(*options, code=130)
     result, words = calibrate(*options)
     assert [job.identity for job in service.sent if job.identity.startswith("learned")] == ["learned-0"]
     origin = [register.measured.provenance for register in ForceField.load(tmp_path / "m.json").registers.values()]
