@@ -66,25 +66,27 @@ def parse_section(
     from pydantic import ValidationError
 
     if not isinstance(data, dict):
-        raise ConfigError(f"{where}: should be a mapping of sections such as 'data:', found {type(data).__name__}.")
+        raise ConfigError(f"{where}: should be a mapping, found {type(data).__name__}.")
     try:
         return kind.model_validate(data)
     except ValidationError as error:
         told = dict(options or {})
-        lines = {_dotted(item["loc"]): _explain(kind, item, told) for item in error.errors()}
-        from_options = "; ".join(line for name, line in lines.items() if name in told)
-        from_file = "; ".join(line for name, line in lines.items() if name not in told)
+        lines = {_dotted(item): _explain(kind, item, told) for item in reversed(error.errors())}
+        from_options = "; ".join(line for name, line in reversed(lines.items()) if name in told)
+        from_file = "; ".join(line for name, line in reversed(lines.items()) if name not in told)
         parts = [from_options, f"{where}: {from_file}" if from_file else ""]
         raise ConfigError("; ".join(part for part in parts if part)) from error
 
 
-def _dotted(place: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in place)
+def _dotted(item: Any) -> str:
+    """The place of an error; pydantic adds the alternatives of a type, such as ``literal['auto']``."""
+    is_name = item["type"] == "extra_forbidden"
+    return ".".join(str(part) for part in item["loc"] if is_name or isinstance(part, int) or part.isidentifier())
 
 
 def _explain(root: type[BaseModel], item: Any, options: Mapping[str, str]) -> str:
     place, kind = item["loc"], item["type"]
-    name = _dotted(place)
+    name = _dotted(item)
     if kind == "missing":
         return f"{name}: missing; it has no default"
     if kind != "extra_forbidden":

@@ -20,7 +20,7 @@ import numpy as np
 from qiskit.primitives import StatevectorEstimator
 from qiskit.providers import BackendV2
 
-from qiskit_qff.errors import BackendError, ConfigError, suggest
+from qiskit_qff.errors import BackendError, ConfigError, parse_section, suggest
 from qiskit_qff.evaluators.exact import ExactEvaluator
 from qiskit_qff.evaluators.ibm_account import client_errors, connect
 from qiskit_qff.evaluators.jobs import JobStore
@@ -64,6 +64,12 @@ class Settings:
     {"noise_factors": [1, 2, 3], "extrapolator": "linear"}}, "dynamical_decoupling": {"sequence_type": "XX"}}``; its
     section ``noise_learner`` is for ``NoiseLearnerV3``."""
 
+    def __post_init__(self) -> None:
+        """Options have the last word on decoupling."""
+        own = self.options.get("dynamical_decoupling") if isinstance(self.options, Mapping) else None
+        if isinstance(own, Mapping) and "enable" in own:
+            object.__setattr__(self, "dynamical_decoupling", bool(own["enable"]))
+
     def runtime_options(self, *, local: bool = True) -> Any:
         """``EstimatorOptions`` of ``qiskit_ibm_runtime``; fewer random circuits in local simulations."""
         decoupled = self.dynamical_decoupling
@@ -81,8 +87,13 @@ class Settings:
             return
         if self.shots is None:
             raise ConfigError(f"Backend '{self.backend}' samples: state the number of shots (--shots).")
-        if self.options:
-            self.runtime_options()
+        options = self.runtime_options()
+        if LEARNER in (self.options or {}):
+            from qiskit_ibm_runtime.options_models import NoiseLearnerV3Options
+
+            if not needs_noise_model(options):
+                raise ConfigError(f"options: '{LEARNER}' is for --mitigation pea or pec, not {self.mitigation}.")
+            parse_section(NoiseLearnerV3Options, (self.options or {})[LEARNER], where=f"options: {LEARNER}")
 
 
 @dataclass(frozen=True)
@@ -178,8 +189,8 @@ def build_evaluator(
     is_plain = device.service is None and not device.is_fake
     if is_plain and (options.dynamical_decoupling.enable or noise_model is device_noise_model):
         raise ConfigError(
-            f"Backend '{settings.backend}' has no times or errors of gates, so nothing to decouple and no noise model; "
-            "use another --mitigation without decoupling, or a device such as fake_kingston."
+            f"Backend '{settings.backend}' has no durations of gates to decouple and no errors for a noise model; "
+            "leave out dynamical decoupling, pea and pec, or use a device such as fake_kingston."
         )
     whole = Estimator(mode=device.backend if mode is None else mode, options=options)
 

@@ -8,6 +8,7 @@ that failed is sent again by the next process. No token is ever written.
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -54,7 +55,8 @@ class JobStore:
         self._count = 0
         self.kept = 0
         """Jobs whose results an earlier process has left."""
-        before = self.once("settings", lambda: dict(settings))
+        settings = json.loads(json.dumps(dict(settings)))  # as the journal gives them back: no tuples
+        before = self.once("settings", lambda: settings)
         if not isinstance(before, dict):
             self.close()
             raise ConfigError(f"{directory / JOURNAL} is damaged (settings); restore it from a copy, or begin anew.")

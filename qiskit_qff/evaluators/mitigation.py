@@ -6,12 +6,13 @@
 ``pea``       the same, but noise is amplified by random gates drawn from a noise model instead of repeated gates.
 ``pec``       readout as above, gate noise inverted by sampling from a noise model (probabilistic error cancellation).
 
-Noise models are learnt on devices (:mod:`~qiskit_qff.evaluators.noise_learning`) and follow from stated gate errors on
+Noise models are learned on devices (:mod:`~qiskit_qff.evaluators.noise_learning`) and follow from stated gate errors on
 fake ones. Any option of the runtime's Estimator can be changed by ``Settings.options``.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from qiskit.quantum_info import PauliLindbladMap
 from qiskit.transpiler import Target
 
 from qiskit_qff.errors import ConfigError, parse_section, suggest
+from qiskit_qff.evaluators.ibm_account import redact
 
 if TYPE_CHECKING:
     from qiskit.circuit import CircuitInstruction
@@ -35,6 +37,11 @@ LEARNER = "noise_learner"
 """Section of the options that goes to ``NoiseLearnerV3``."""
 NOISE_FACTORS = (1.0, 3.0, 5.0)
 """Amplifications of the noise that are extrapolated to zero, unless options say otherwise."""
+OURS = {
+    "resilience_level": "use --mitigation", "default_shots": "use --shots", "default_precision": "use --shots",
+    "max_execution_time": "every job gets one from its estimate", "environment": "jobs have tags of their own",
+}  # fmt: skip
+"""Options that would be overwritten, or break what costs and limits count on, and what to do instead."""
 _LOCAL_RANDOMIZATIONS = 8
 """Random circuits per setting in local simulations with twirling."""
 
@@ -78,6 +85,7 @@ def estimator_options(
     Raises:
         ConfigError: If the runtime has no such option, or not of this value.
     """
+    from qiskit_ibm_runtime.executor_estimator.utils import validate_noise_factors
     from qiskit_ibm_runtime.options_models import EstimatorOptions
 
     options: dict[str, Any] = {
@@ -89,11 +97,32 @@ def estimator_options(
         # An empty layer model: the simulator would otherwise add the noise of the model to what it has already.
         "simulator": {"angle_decimals": 12, "layer_noise_model": []},
     }
+    where = "options of the Estimator"
     if not isinstance(changes or {}, Mapping):
-        raise ConfigError(f"options of the Estimator should be a mapping of sections; {changes!r} was given.")
+        raise ConfigError(f"{where} should be a mapping of sections; {changes!r} was given.")
+    try:  # they are written into journals and models
+        safe = redact(text := json.dumps(changes, allow_nan=False)) == text
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where} should be plain, finite data: {error}.") from error
+    if not safe:
+        raise ConfigError(f"{where}: there is a token in them, which would be written into models. Take it out.")
     own = {name: value for name, value in (changes or {}).items() if name != LEARNER}
-    wanted = _changed(_changed(options, find_preset(preset)[1]), own)
-    return parse_section(EstimatorOptions, wanted, where="options of the Estimator")
+    if refused := [f"{name} ({OURS[name]})" for name in own if name in OURS]:
+        raise ConfigError(f"{where}: take out {', '.join(refused)}.")
+    wanted = _changed(options, find_preset(preset)[1])
+    if given := {"num_randomizations", "shots_per_randomization"} & set(own.get("twirling") or ()):
+        if len(given) > 1:
+            raise ConfigError(f"{where}: give one of twirling's {' and '.join(sorted(given))}; the other follows.")
+        wanted["twirling"] |= {"num_randomizations": "auto", "shots_per_randomization": "auto"}
+    found = parse_section(EstimatorOptions, _changed(wanted, own), where=where)
+    if found.resilience.pec_mitigation and found.resilience.zne_mitigation:
+        raise ConfigError(f"{where}: noise is either cancelled (pec_mitigation) or extrapolated (zne_mitigation).")
+    try:
+        if found.resilience.zne_mitigation:
+            validate_noise_factors(noise_factors(found), found.resilience.zne.extrapolator)
+    except ValueError as error:
+        raise ConfigError(f"{where}: resilience.zne: {error}") from error
+    return found
 
 
 def needs_noise_model(options: EstimatorOptions) -> bool:

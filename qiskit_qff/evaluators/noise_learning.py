@@ -14,7 +14,6 @@ import numpy as np
 from qiskit import QuantumCircuit
 from qiskit.quantum_info import PauliLindbladMap
 
-from qiskit_qff.errors import parse_section
 from qiskit_qff.evaluators.ibm_account import client_errors
 from qiskit_qff.evaluators.jobs import JobStore
 from qiskit_qff.evaluators.mitigation import NoiseModel, gates_of_layer
@@ -38,8 +37,8 @@ class NoiseLearner:
         from qiskit_ibm_runtime.noise_learner_v3 import NoiseLearnerV3
         from qiskit_ibm_runtime.options_models import NoiseLearnerV3Options
 
-        options = parse_section(NoiseLearnerV3Options, options, where="options of the noise learner")
-        self._learner, self._service, self._timing, self._jobs = NoiseLearnerV3(mode, options), service, timing, jobs
+        self._learner, self._service = NoiseLearnerV3(mode, NoiseLearnerV3Options(**options)), service
+        self._timing, self._jobs = timing, jobs
         self._known: dict[str, PauliLindbladMap] = {}
         self.origins: list[str] = []
         """Where what is known came from."""

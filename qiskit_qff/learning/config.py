@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from qiskit_qff.durable import read_yaml
 from qiskit_qff.errors import parse_section
 from qiskit_qff.labelling.reference import Reference, reference
-from qiskit_qff.model.config import ConfigSection, TrainConfig, without_removed
+from qiskit_qff.model.config import ConfigSection, TrainConfig
 from qiskit_qff.structures.dataset import is_shipped
 
 
@@ -131,8 +131,6 @@ class LearnConfig(ConfigSection):
 def load_learn_config(path: Path) -> LearnConfig:
     """Read and check a YAML file; paths in it begin at its directory."""
     content = read_yaml(path)
-    if isinstance(content, dict) and isinstance(content.get("train"), dict):
-        content["train"] = without_removed(content["train"], where=f"{path}, train")
     config = parse_section(LearnConfig, content, where=str(path))
     base = path.absolute().parent
     label, md = config.label, config.md

@@ -85,50 +85,6 @@ OptimizerName = Literal["gauss_newton", "adam"]
 SplitName = Literal["random", "block", "balanced", "none"]
 """Ways to hold frames out."""
 
-REMOVED: dict[str, dict[str, Any]] = {
-    "descriptor": {
-        "angular": "powers",
-        "bonds": True,
-        "n_narrow": 14,
-        "n_broad": 6,
-        "powers": [1.0, 2.0, 4.0, 6.0, 9.0, 12.0],
-        "max_pool": 8000,
-        "max_products": 2500,
-    },
-    "compression": {
-        "method": None,
-        "selection_frames": 100,
-        "search_rounds": 30,
-        "search_seed": 0,
-        "decorrelate": True,
-        "feature_norm": 0.03,
-    },
-    "loss": {"force_noise_mev_per_ang": None, "remove_net_force": True},
-    "optimizer": {"restarts": 3, "max_iterations": 300, "tolerance": 1e-6},
-    "estimator": {"slope_shots": None, "candidates": 1, "dynamical_decoupling": False},
-}
-"""Settings of earlier versions by section: the value that holds now, which files may still have."""
-
-
-def without_removed(data: dict[str, Any], *, where: str) -> dict[str, Any]:
-    """The configuration of an earlier version without settings that became constants; refuses other values of them."""
-    kept = {name: dict(section) if isinstance(section, dict) else section for name, section in data.items()}
-    wrong = []
-    for section, constants in REMOVED.items():
-        values = kept.get(section)
-        if not isinstance(values, dict):
-            continue
-        for key, constant in constants.items():
-            if key in values and values.pop(key) != constant:
-                now = "" if constant is None else f"; it is always {constant}"
-                now = "; see estimator.options" if key == "dynamical_decoupling" else now
-                wrong.append(f"'{section}.{key}' is no longer a setting{now}. Delete it")
-        if not values and section not in TrainConfig.model_fields:
-            del kept[section]
-    if wrong:
-        raise ConfigError(f"{where}: {'; '.join(wrong)}.")
-    return kept
-
 
 class ConfigSection(BaseModel):
     """A part of a configuration; unknown keys are errors."""
@@ -390,5 +346,4 @@ def with_absolute_paths(config: TrainConfig, start: Path) -> TrainConfig:
 
 def parse_config(data: Any, *, where: str, options: Mapping[str, str] | None = None) -> TrainConfig:
     """Check a configuration that is already a mapping."""
-    kept = without_removed(data, where=where) if isinstance(data, dict) else data
-    return parse_section(TrainConfig, kept, where=where, options=options)
+    return parse_section(TrainConfig, data, where=where, options=options)

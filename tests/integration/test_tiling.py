@@ -12,7 +12,7 @@ from qiskit_ibm_runtime.fake_provider import FakeKingston, FakeMiami, FakeTorino
 
 from qiskit_qff.circuit.ansatz import AnsatzSpec, BoundProgram, angles_for_vector, build_program, operator_matrix
 from qiskit_qff.errors import BackendError
-from qiskit_qff.evaluators.mitigation import estimator_options, find_preset
+from qiskit_qff.evaluators.mitigation import estimator_options
 from qiskit_qff.evaluators.operator import assemble_operator, operator_errors, operator_requests
 from qiskit_qff.evaluators.primitive import PrimitiveEvaluator
 from qiskit_qff.evaluators.protocol import Request
@@ -86,7 +86,7 @@ def test_a_joint_circuit_measures_what_separate_ones_do(rng, monkeypatch) -> Non
         return run(self, pubs, **options)
 
     monkeypatch.setattr(SamplerV2, "run", counted)
-    options = estimator_options(find_preset("none"), local=True)
+    options = estimator_options("none", local=True)
     bounds = registers(rng, 10)
     tiles = place(device.target, [2] * len(bounds))
     evaluator = PrimitiveEvaluator(

@@ -54,7 +54,7 @@ def test_mitigation_lowers_the_error_of_a_noisy_device():
     request = tree_request(4)
     plain = deviation("fake_jakarta", request, "none")
     for preset in ("readout", "zne", "pea", "pec"):
-        assert deviation("fake_jakarta", request, preset) < 0.65 * plain, preset
+        assert deviation("fake_jakarta", request, preset) < (0.65 if preset == "pea" else 0.6) * plain, preset
 
 
 def test_layout_pass_manager_options_and_noise_model_are_the_users(rng):
@@ -73,7 +73,15 @@ def test_layout_pass_manager_options_and_noise_model_are_the_users(rng):
     assert seen == [(2, None)]  # a cut-out has no other qubits
     assert list(evaluator.estimator.options.resilience.zne.noise_factors) == [1, 2]
     assert evaluator.timing.mitigation_factor == 2.0
-    for wrong, advice in (({"resilience": {"zne": {"noise_factor": 3}}}, "noise_factors"), ({"dd": 1}, "known keys")):
+    for wrong, advice in (
+        ({"resilience": {"zne": {"noise_factor": 3}}}, "noise_factors"), ({"dd": 1}, "known keys"),
+        ({"resilience_level": 2}, "--mitigation"), ({"default_shots": 5}, "--shots"),
+        ({"resilience": {"pec": {"max_overhead": np.inf}}}, "finite"), ({"experimental": {"token": "abc"}}, "token"),
+        ({"resilience": {"zne_mitigation": True, "zne": {"extrapolator": "double_exponential"}}}, "at least 4"),
+        ({"resilience": {"zne_mitigation": True, "pec_mitigation": True}}, "either"),
+        ({"twirling": {"num_randomizations": 4, "shots_per_randomization": 64}}, "one of"),
+        ({"noise_learner": {}}, "pea or pec"),
+    ):  # fmt: skip
         with pytest.raises(ConfigError, match=advice):
             build_evaluator(Settings("fake_kingston", 10, options=wrong), [2], rng=rng)
     with pytest.raises(ConfigError, match="connected"):

@@ -59,20 +59,3 @@ def test_text_keeps_the_values_and_shows_the_notes() -> None:
     assert parse_config(yaml.safe_load(text), where="test") == config
     assert "# Here: drawn by lot\nseed: 0" in text
     assert "  # Here: two files\n  path: " in text
-
-
-def test_removed_settings_say_what_holds_now():
-    old = {"descriptor": {"bonds": False}, "optimizer": {"restarts": 1, "max_iterations": 300}}
-    with pytest.raises(
-        ConfigError, match=r"^old.yaml: 'descriptor.bonds' is no longer a setting; it is always True"
-    ) as caught:
-        parse_config(old, where="old.yaml")
-    assert "'optimizer.restarts' is no longer a setting; it is always 3" in str(caught.value)
-    same = {
-        "descriptor": {"n_narrow": 14, "l_max": 3},
-        "optimizer": {"restarts": 3},
-        "compression": {"search_rounds": 30},
-    }
-    assert parse_config(same, where="old.yaml") == parse_config({"descriptor": {"l_max": 3}}, where="new.yaml")
-    with pytest.raises(ConfigError, match="unknown key 'optimizer"):
-        parse_config({"optimizer": {"restart": 3}}, where="old.yaml")
