@@ -9,6 +9,7 @@ the last digit, all but clocks and dates. Results are written down after every c
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -141,7 +142,9 @@ def qff(arguments, directory, prints, *, die_before=0, kill_after=None, environm
     process.start()
     process.join(kill_after)
     if process.is_alive() and kill_after is not None:
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it may have no group of its own yet
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
     process.join(600.0)
     said = [(prints / name).read_text() if (prints / name).exists() else "" for name in ("stdout", "stderr")]
     counted = prints / "operations"

@@ -37,6 +37,8 @@ def workshop(tmp_path_factory):
     """The inputs of all commands."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kills, "child", blank.child)
+        shorter = kills.CONFIGURATIONS["measured.yaml"].replace("steps: 4", "steps: 2")
+        patch.setitem(kills.CONFIGURATIONS, "measured.yaml", shorter)
         yield Workshop(tmp_path_factory.mktemp("faults"))
 
 
