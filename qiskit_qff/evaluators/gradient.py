@@ -109,7 +109,7 @@ def measure_registers(
 def cost_of_registers(
     evaluator: Evaluator, circuits: Circuits, *, slopes: bool = False, shots: int | None = None, first: bool = False
 ) -> Cost:
-    """What the same takes, the ``first`` time with learning the noise of the circuits; nothing is run."""
+    """What the same takes, including noise learning if ``first``; nothing is run."""
     plans = [_Plan.of(*circuit, slopes=slopes, twice=shots is not None) for circuit in circuits]
     requests = [request for number, plan in enumerate(plans) for request in plan.requests(number)]
     used = _shots_per_set(shots, slopes=slopes)
