@@ -79,11 +79,12 @@ class JobStore:
 
     def has(self, ahead: int) -> bool:
         """Whether the job after so many others was sent by an earlier process."""
-        return self.knows(f"job {self._count + ahead}")
+        name = f"job {self._count + ahead}"
+        return self.is_paid(name) or self._journal.get(name) is not None
 
-    def knows(self, name: str) -> bool:
-        """Whether a job was sent by an earlier process."""
-        return self._path(name).exists() or self._journal.get(name) is not None
+    def is_paid(self, name: str) -> bool:
+        """Whether a job has come back or has an id, not only a place in the journal."""
+        return self._path(name).exists() or bool(self.id_of(name))
 
     def _path(self, name: str) -> Path:
         return self.directory / f"{name.replace(' ', '_')}.npz"

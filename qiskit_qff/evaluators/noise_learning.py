@@ -54,7 +54,7 @@ class NoiseLearner:
     @property
     def is_paid(self) -> bool:
         """Whether layers were learned already, or are being learned, also by an earlier process."""
-        return bool(self.origins) or (self._jobs is not None and self._jobs.knows("noise 0"))
+        return bool(self.origins) or (self._jobs is not None and self._jobs.is_paid("noise 0"))
 
     def cost(self, n_layers: int) -> Cost:
         """What learning so many layers takes."""
