@@ -66,9 +66,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Options have the last word on decoupling."""
-        own = self.options.get("dynamical_decoupling") if isinstance(self.options, Mapping) else None
-        if isinstance(own, Mapping) and "enable" in own:
-            object.__setattr__(self, "dynamical_decoupling", bool(own["enable"]))
+        if isinstance(self.options, Mapping) and "dynamical_decoupling" in self.options:
+            object.__setattr__(self, "dynamical_decoupling", self.runtime_options().dynamical_decoupling.enable)
 
     def runtime_options(self, *, local: bool = True) -> Any:
         """``EstimatorOptions`` of ``qiskit_ibm_runtime``; fewer random circuits in local simulations."""
@@ -93,7 +92,9 @@ class Settings:
 
             if not needs_noise_model(options):
                 raise ConfigError(f"options: '{LEARNER}' is for --mitigation pea or pec, not {self.mitigation}.")
-            parse_section(NoiseLearnerV3Options, (self.options or {})[LEARNER], where=f"options: {LEARNER}")
+            own = parse_section(NoiseLearnerV3Options, (self.options or {})[LEARNER], where=f"options: {LEARNER}")
+            if own.model_fields_set & {"max_execution_time", "environment"}:
+                raise ConfigError(f"options: {LEARNER}: take out max_execution_time, environment; jobs get them.")
 
 
 @dataclass(frozen=True)
@@ -186,11 +187,11 @@ def build_evaluator(
     tiles = _tiles(device, sizes, jobs, layout)
     if device.is_fake and "sx" not in device.backend.target.operation_names:
         raise BackendError(f"'{settings.backend}' has gates that IBM gave up in 2021; use fake_kingston, for example.")
-    is_plain = device.service is None and not device.is_fake
-    if is_plain and (options.dynamical_decoupling.enable or noise_model is device_noise_model):
+    decoupled = options.dynamical_decoupling.enable
+    if device.service is None and not device.is_fake and (decoupled or noise_model is device_noise_model):
         raise ConfigError(
-            f"Backend '{settings.backend}' has no durations of gates to decouple and no errors for a noise model; "
-            "leave out dynamical decoupling, pea and pec, or use a device such as fake_kingston."
+            f"Backend '{settings.backend}' has no gate {'times' if decoupled else 'errors for a noise model'}: "
+            f"leave out {'decoupling' if decoupled else 'pea and pec'}, also in options, or use a fake device."
         )
     whole = Estimator(mode=device.backend if mode is None else mode, options=options)
 

@@ -7,7 +7,7 @@
 ``pec``       readout as above, gate noise inverted by sampling from a noise model (probabilistic error cancellation).
 
 Noise models are learned on devices (:mod:`~qiskit_qff.evaluators.noise_learning`) and follow from stated gate errors on
-fake ones. Any option of the runtime's Estimator can be changed by ``Settings.options``.
+fake ones. Options of the runtime's Estimator, except ``OURS``, can be changed by ``Settings.options``.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ def estimator_options(
     if refused := [f"{name} ({OURS[name]})" for name in own if name in OURS]:
         raise ConfigError(f"{where}: take out {', '.join(refused)}.")
     wanted = _changed(options, find_preset(preset)[1])
-    if given := {"num_randomizations", "shots_per_randomization"} & set(own.get("twirling") or ()):
+    twirling = own["twirling"] if isinstance(own.get("twirling"), Mapping) else {}
+    if given := {"num_randomizations", "shots_per_randomization"} & set(twirling):
         if len(given) > 1:
             raise ConfigError(f"{where}: give one of twirling's {' and '.join(sorted(given))}; the other follows.")
         wanted["twirling"] |= {"num_randomizations": "auto", "shots_per_randomization": "auto"}
