@@ -190,8 +190,8 @@ def build_evaluator(
     decoupled = options.dynamical_decoupling.enable
     if device.service is None and not device.is_fake and (decoupled or noise_model is device_noise_model):
         raise ConfigError(
-            f"Backend '{settings.backend}' has no gate {'times' if decoupled else 'errors for a noise model'}: "
-            f"leave out {'decoupling' if decoupled else 'pea and pec'}, also in options, or use a fake device."
+            f"Backend '{settings.backend}' has no gate {'durations' if decoupled else 'errors for a noise model'}: "
+            f"leave out {'decoupling' if decoupled else 'pea and pec'}, also in options, or use fake_kingston."
         )
     whole = Estimator(mode=device.backend if mode is None else mode, options=options)
 

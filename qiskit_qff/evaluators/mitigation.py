@@ -45,7 +45,6 @@ OURS = {
 _LOCAL_RANDOMIZATIONS = 8
 """Random circuits per setting in local simulations with twirling."""
 
-
 _TREX: dict[str, Any] = {"measure_mitigation": True}
 _ZNE, _PEA = {"zne_mitigation": True}, {"zne_mitigation": True, "zne": {"amplifier": "pea"}}
 _GATES: dict[str, Any] = {"enable_gates": True}
