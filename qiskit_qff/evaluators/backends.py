@@ -65,7 +65,7 @@ class Settings:
     section ``noise_learner`` is for ``NoiseLearnerV3``."""
 
     def __post_init__(self) -> None:
-        """Options have the last word on decoupling."""
+        """A ``dynamical_decoupling`` section in the options overrides the flag."""
         if isinstance(self.options, Mapping) and "dynamical_decoupling" in self.options:
             object.__setattr__(self, "dynamical_decoupling", self.runtime_options().dynamical_decoupling.enable)
 
@@ -94,7 +94,7 @@ class Settings:
                 raise ConfigError(f"options: '{LEARNER}' is for --mitigation pea or pec, not {self.mitigation}.")
             own = parse_section(NoiseLearnerV3Options, (self.options or {})[LEARNER], where=f"options: {LEARNER}")
             if own.model_fields_set & {"max_execution_time", "environment"}:
-                raise ConfigError(f"options: {LEARNER}: take out max_execution_time, environment; jobs get them.")
+                raise ConfigError(f"options: {LEARNER}: remove max_execution_time and environment, set for each job.")
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def build_evaluator(
     if device.service is None and not device.is_fake and (decoupled or noise_model is device_noise_model):
         raise ConfigError(
             f"Backend '{settings.backend}' has no gate {'durations' if decoupled else 'errors for a noise model'}: "
-            f"leave out {'decoupling' if decoupled else 'pea and pec'}, also in options, or use fake_kingston."
+            f"leave out {'decoupling' if decoupled else 'pea and pec'} (also in options), or use fake_kingston."
         )
     whole = Estimator(mode=device.backend if mode is None else mode, options=options)
 

@@ -41,7 +41,7 @@ OURS = {
     "resilience_level": "use --mitigation", "default_shots": "use --shots", "default_precision": "use --shots",
     "max_execution_time": "every job gets one from its estimate", "environment": "jobs have tags of their own",
 }  # fmt: skip
-"""Options that would be overwritten, or break what costs and limits count on, and what to do instead."""
+"""Options that would be overwritten or make costs and limits wrong, and what to do instead."""
 _LOCAL_RANDOMIZATIONS = 8
 """Random circuits per setting in local simulations with twirling."""
 
@@ -104,10 +104,10 @@ def estimator_options(
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where} should be plain, finite data: {error}.") from error
     if not safe:
-        raise ConfigError(f"{where}: there is a token in them, which would be written into models. Take it out.")
+        raise ConfigError(f"{where} contain a token, which would be written into models; remove it.")
     own = {name: value for name, value in (changes or {}).items() if name != LEARNER}
     if refused := [f"{name} ({OURS[name]})" for name in own if name in OURS]:
-        raise ConfigError(f"{where}: take out {', '.join(refused)}.")
+        raise ConfigError(f"{where}: remove {', '.join(refused)}.")
     wanted = _changed(options, find_preset(preset)[1])
     twirling = own["twirling"] if isinstance(own.get("twirling"), Mapping) else {}
     if given := {"num_randomizations", "shots_per_randomization"} & set(twirling):
@@ -140,7 +140,7 @@ def noise_factors(options: EstimatorOptions) -> Sequence[float]:
 
 
 def executions_per_shot(options: EstimatorOptions) -> float:
-    """What mitigation takes, for estimates; of PEC it depends on the noise, and 4 is typical."""
+    """Executions per shot, for estimates; with PEC they depend on the noise, and 4 is typical."""
     return 4.0 if options.resilience.pec_mitigation else float(len(noise_factors(options)))
 
 

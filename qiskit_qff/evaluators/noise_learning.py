@@ -28,7 +28,7 @@ BASES = 9
 
 
 class NoiseLearner:
-    """Makes noise models of layers by jobs on a device."""
+    """Learns noise models of layers in jobs on a device."""
 
     def __init__(
         self, mode: Any, service: Any, *, timing: TimingModel, options: Mapping[str, Any], jobs: JobStore | None
@@ -41,7 +41,7 @@ class NoiseLearner:
         self._timing, self._jobs = timing, jobs
         self._known: dict[str, PauliLindbladMap] = {}
         self.origins: list[str] = []
-        """Where what is known came from."""
+        """Origin of each noise model learned so far."""
 
     def __call__(self, layers: Sequence[CircuitInstruction], circuit: QuantumCircuit, backend: Any) -> NoiseModel:
         """Noise of boxed layers; those that are not known yet are learned, all in one job."""
@@ -57,14 +57,14 @@ class NoiseLearner:
         return bool(self.origins) or (self._jobs is not None and self._jobs.is_paid("noise 0"))
 
     def cost(self, n_layers: int) -> Cost:
-        """What learning so many layers takes."""
+        """Cost of learning so many layers."""
         options = self._learner.options
         circuits = n_layers * BASES * len(options.layer_pair_depths) * options.num_randomizations
         shots = circuits * options.shots_per_randomization
         return Cost(circuits, shots, self._timing.seconds(shots=shots, jobs=1), 1) if n_layers else Cost()
 
     def _learned(self, layers: Mapping[str, CircuitInstruction]) -> list[PauliLindbladMap]:
-        """The answer of a job, or of one that an earlier process has sent."""
+        """Noise learned by a new job, or by one that an earlier process sent."""
         learner = self._learner
 
         def send(tags: Sequence[str]) -> Any:

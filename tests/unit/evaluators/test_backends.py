@@ -82,7 +82,7 @@ def test_layout_pass_manager_options_and_noise_model_are_the_users(rng):
         ({"twirling": {"num_randomizations": 4, "shots_per_randomization": 64}}, "one of"),
         ({"noise_learner": {}}, "pea or pec"), ({"twirling": 5}, "dictionary"),
         ({"resilience": {"zne_mitigation": True, "zne": {"amplifier": "pea"}},
-          "noise_learner": {"max_execution_time": 9}}, "take out max"),
+          "noise_learner": {"max_execution_time": 9}}, "remove max"),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=advice):
             build_evaluator(Settings("fake_kingston", 10, options=wrong), [2], rng=rng)
